@@ -1,1 +1,1 @@
-"""The import paths of other systems: change the import line and go on."""
+"""Drop-in replacements for other systems: change the import line and keep the code."""

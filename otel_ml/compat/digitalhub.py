@@ -1,4 +1,4 @@
-"""DigitalHub's import path: ``from otel_ml.compat.digitalhub import handler, from_mlflow_run``."""
+"""Drop-in replacement for DigitalHub: ``from otel_ml.compat.digitalhub import handler``."""
 
 import functools
 import inspect
@@ -27,13 +27,13 @@ Number = float | int
 
 
 class Entity:
-    """A model or a run, with the methods for metrics that DigitalHub's have.
+    """A model or run with DigitalHub's metric methods: `log_metric`, `log_metrics` and `metrics`.
 
     Args:
-        handle: The run or model version, as `otel_ml.Client` returns it.
+        handle: The run or model version from `otel_ml.Client`.
 
     Attributes:
-        handle: It has steps, tags, text and data, too.
+        handle: The run or model version. Use it for steps, tags, text and data.
     """
 
     def __init__(self, handle: Run | TargetModel) -> None:
@@ -46,42 +46,52 @@ class Entity:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Append a number or a list to a series; see `otel_ml.Run.log_metric`.
+        """Append a number or a list of numbers to a metric's series. See `otel_ml.Run.log_metric`.
+
+        Args:
+            key: Name of the metric.
+            value: A number or a list of numbers.
+            overwrite: Whether to replace the points logged so far.
+            single_value: Whether to store a single number instead of a series.
 
         Raises:
-            InvalidMetricError: The value is no number; nothing is logged.
+            InvalidMetricError: The value is not a number. Nothing is logged.
         """
         self.handle.log_metric(key, value, overwrite=overwrite, single_value=single_value)
 
     def log_metrics(
         self, metrics: Mapping[str, Number | Sequence[Number]], overwrite: bool = False
     ) -> None:
-        """Log several metrics of the same moment; see `otel_ml.Run.log_metrics`.
+        """Log several metrics of the same moment. See `otel_ml.Run.log_metrics`.
+
+        Args:
+            metrics: Numbers or lists of numbers by metric name.
+            overwrite: Whether to replace the points logged so far.
 
         Raises:
-            InvalidMetricError: A value is no number; then none of them is logged.
+            InvalidMetricError: A value is not a number. Nothing is logged.
         """
         self.handle.log_metrics(metrics, overwrite=overwrite)
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The logged metrics: a number, or the numbers of a series, by name.
+        """Logged metrics by name: a number, or the numbers of a series.
 
-        Of a model the metrics of all processes, see `otel_ml.targets.TargetModel.metrics`; of a
-        run those of this process.
+        For a model, these are the metrics of all processes (see
+        `otel_ml.targets.TargetModel.metrics`). For a run, those of this process.
         """
         return self.handle.metrics
 
 
 class Project:
-    """Where models and runs gather.
+    """A project that contains models and runs.
 
     Args:
-        name: The project.
-        url: Base address of the collector; as in `otel_ml.Client` when not given.
+        name: Name of the project.
+        url: Base address of the collector. Default: that of `otel_ml.Client`.
 
     Attributes:
-        client: What sends.
+        client: The client that sends the records.
     """
 
     def __init__(self, name: str, url: str | None = None) -> None:
@@ -89,25 +99,29 @@ class Project:
         self.client = Client(name, endpoint=url)
 
     def log_model(self, name: str, kind: str = "model", **params: object) -> Entity:
-        """Name a version of a model: other parameters make another version.
+        """Create a version of a model. Different parameters make a different version.
 
         Args:
-            name: The model.
-            kind: Such as ``mlflow`` or ``sklearn``, a parameter like the others.
-            params: What the version is made of, such as all that `from_mlflow_run` returns.
+            name: Name of the model.
+            kind: Kind of the model, such as ``mlflow`` or ``sklearn``. It is one of the
+                parameters.
+            params: What the version is made of, such as everything that `from_mlflow_run` returns.
         """
         return Entity(self.client.model(name, params={"kind": kind, **params}))
 
     def get_model(self, name: str) -> Entity:
-        """Name the newest version of a model, by any process; logged values continue it."""
+        """Return the newest version of a model, whichever process created it.
+
+        Metrics that you log continue those of the version.
+        """
         return Entity(self.client.model(name))
 
     def run(self, name: str, **params: object) -> Entity:
-        """Open a run of kind training; see `otel_ml.Client.run` for when it ends.
+        """Open a run of kind training. See `otel_ml.Client.run` for when it ends.
 
         Args:
-            name: Of the run.
-            params: Its hyper-parameters.
+            name: Name of the run.
+            params: Hyper-parameters of the run.
         """
         return Entity(self.client.run(name, params=params))
 
@@ -116,19 +130,19 @@ class Project:
 
 
 def get_or_create_project(name: str) -> Project:
-    """Name a project; it is made by its first record."""
+    """Return a project. The collector creates it with its first record."""
     return Project(name)
 
 
 def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Record every call of a function as a run of kind training, see `otel_ml.trace`.
+    """Record every call of a function as a run of kind training. See `otel_ml.trace`.
 
-    The run is filed under the `Project` that the call is given, as any argument; a call without
-    a project under that of the environment. The function returns what it returns; the names are for
-    the record.
+    The run belongs to the `Project` that is passed in the call, as any argument. Without one, the
+    project of the environment is used. The function's return value does not change; the names are
+    only recorded.
 
     Args:
-        outputs: Names of the results: of the only value, or of the items of a tuple.
+        outputs: Names of the results: one name for a single value, or one per item of a tuple.
     """
     named = tuple(outputs or ())
 
@@ -140,8 +154,11 @@ def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], 
 
 
 def _filing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Record each call under the project that it is given, and stay a function of its kind."""
-    from otel_ml.default import trace  # only where something is handled
+    """Record each call under the project that it gets.
+
+    The result is a function of the same kind.
+    """
+    from otel_ml.default import trace  # imported only when a handler is used
 
     by_default = trace(kind="training")(function)
     by_client = WeakKeyDictionary[Client, Callable[..., Any]]()
@@ -167,7 +184,7 @@ def _filing(function: Callable[..., Any]) -> Callable[..., Any]:
             return (yield from choose(*args, *kwargs.values())(*args, **kwargs))
 
     elif inspect.isasyncgenfunction(function):
-        return by_default  # what is sent into it has no simple way through another one
+        return by_default  # a wrapper could not pass on values that are sent into the generator
     else:
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -177,7 +194,7 @@ def _filing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _project_among(given: Sequence[object]) -> Project | None:
-    """Return the first project among some arguments; their types alone are looked at."""
+    """Return the first project among the arguments. Only their types are checked."""
     for argument in given:
         if issubclass(type(argument), Project):
             project: Project = argument  # type: ignore[assignment]  # just checked
@@ -186,7 +203,7 @@ def _project_among(given: Sequence[object]) -> Project | None:
 
 
 def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[..., Any]:
-    """Make a function say its outputs by name, to the run that its call is."""
+    """Make a function record its outputs by name in the current run."""
     if not named:
         return function
     if inspect.iscoroutinefunction(function):
@@ -209,7 +226,7 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
 
 
 def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object] | object:
-    """Name returned values; values that the names do not fit stay as they are."""
+    """Return the values by name. If the names do not fit, return the values unchanged."""
     if len(named) == 1:
         return {named[0]: returned}
     if isinstance(returned, tuple | list) and len(returned) == len(named):
@@ -218,17 +235,17 @@ def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object]
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
-    """Read the model of an MLflow run, see `otel_ml.integrations.mlflow`."""
-    from otel_ml.integrations.mlflow import from_mlflow_run  # who calls it needs MLflow
+    """Return a description of the model of an MLflow run. See `otel_ml.integrations.mlflow`."""
+    from otel_ml.integrations.mlflow import from_mlflow_run  # MLflow is optional
 
     return from_mlflow_run(run_id)
 
 
 def get_mlflow_model_metrics(run_id: str) -> dict[str, float]:
-    """Read the last value of each metric of an MLflow run, see `otel_ml.integrations.mlflow`.
+    """Return the last value of each metric of an MLflow run. See `otel_ml.integrations.mlflow`.
 
-    Their history is imported by `otel_ml.integrations.mlflow.import_mlflow_run`.
+    To import the history of the metrics, use `otel_ml.integrations.mlflow.import_mlflow_run`.
     """
-    from otel_ml.integrations.mlflow import get_mlflow_model_metrics  # as above
+    from otel_ml.integrations.mlflow import get_mlflow_model_metrics  # MLflow is optional
 
     return get_mlflow_model_metrics(run_id)

@@ -1,1 +1,1 @@
-"""Data sets and experiments: run a function over items and conclude whether it got better."""
+"""Data sets and experiments: run a function on items and find out whether it got better."""

@@ -1,8 +1,8 @@
-"""Judges stored runs with a version of a judge, beside the scores that they have.
+"""Scores stored runs with a version of a judge, and compares with the scores that they have.
 
-The judge's code runs in this process, on the threads of a pool of its own. What it says is shown
-beside what an earlier version said of the same runs, and is stored when the user says so: as one
-evaluation of each run, which said twice is stored once.
+The judge's code runs in this process, on its own thread pool. Its scores are compared with those
+of an earlier version on the same runs. They are stored only if the user asks for it: one
+evaluation per run, and storing it twice changes nothing.
 """
 
 import os
@@ -53,20 +53,20 @@ if TYPE_CHECKING:
 _MOST_SCORES: Final = 1_000_000
 _FILTER_CHARS: Final = 65_536
 _MOST_THREADS: Final = 256
-_EXPECTED_RUNS: Final = "runs as reader.runs(...) lists them, or a filter of runs"
+_EXPECTED_RUNS: Final = "runs from reader.runs(...), or a filter on runs"
 _NEWEST: Final = "newest"
-_HOLD_S: Final = 3_600.0  # a run waits for its judge alone
+_HOLD_S: Final = 3_600.0  # a stored run waits only for its judge, so an hour holds up nothing else
 _LOOK_S: Final = 0.2
 _END_S: Final = 1.0
 _ROOM_EVERY: Final = 5_000
 _SHOWN_FLIPS: Final = 10
-_MOST_EXPERIMENTS: Final = 8  # whose items are at hand; runs come by time, and so by experiment
+_MOST_EXPERIMENTS: Final = 8  # whose items are cached: runs come by time, so by experiment
 _MINUTE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Values of a run for a judge: inputs by name, output, and other names of a rubric."""
+    """What a judge gets for one run: inputs by name, output, and further values for the rubric."""
 
     inputs: Mapping[str, object]
     outputs: object
@@ -74,15 +74,16 @@ class _Question:
 
 
 class Backfill:
-    """What a judge says of stored runs, beside what another version of it said of them.
+    """Scores of a judge for stored runs, compared with an earlier version of the judge.
 
     Attributes:
-        judge: The judge that was asked.
-        against: How the version to compare with is called, such as ``v2``; empty for none.
-        runs: Of which runs it has spoken, in the order of the list. They are in a temporary file,
-            which goes with the last of what reads it: an index, a slice or a loop reads it anew.
-        left_out: How many runs it was not asked of, by reason.
-        is_interrupted: Whether it was ended before all runs were judged.
+        judge: The judge.
+        against: Version to compare with, such as ``v2``. Empty for none.
+        runs: The scored runs, in the order of the list. They are read from a temporary file each
+            time you index, slice or iterate. The file is deleted when nothing refers to it
+            anymore.
+        left_out: Number of runs that were not scored, by reason.
+        is_interrupted: Whether the backfill was interrupted before all runs were scored.
     """
 
     def __init__(
@@ -104,22 +105,22 @@ class Backfill:
 
     @property
     def errors(self) -> int:
-        """On how many runs the judge itself failed."""
+        """Number of runs on which the judge itself failed."""
         return self.runs.counts.errors
 
     @property
     def stored(self) -> int:
-        """How many of the runs this version had judged before, as the store knew."""
+        """Number of runs that already had a stored score of this version."""
         return self.runs.counts.stored
 
     @property
     def cost(self) -> float | None:
-        """The cost of its answers in dollars, where it states it."""
+        """Cost of the judge's answers in US dollars. None if the judge does not report it."""
         return self.runs.cost
 
     @property
     def url(self) -> str:
-        """The judge's page in the collector; empty where there is none."""
+        """Address of the judge's web page in the collector. Empty if there is none."""
         if not self._recorder.page:
             return ""
         project = self._recorder.project
@@ -127,19 +128,25 @@ class Backfill:
 
     @cached_property
     def change(self) -> JudgeVersionChange | None:
-        """How the two versions differ on the runs that both judged; None where there are none."""
+        """How the two versions differ on the runs that both scored.
+
+        None if there are no such runs.
+        """
         return self.runs.compare()
 
     @property
     def flips(self) -> Sequence[RejudgedRun]:
-        """The runs that pass by one version and fail by the other; those that fail now first."""
+        """Runs that pass with one version and fail with the other. New failures come first."""
         return self.runs.flips
 
     def write(self, timeout_s: float = 60.0) -> "Delivery":
-        """Store its scores as evaluations of the runs, each once however often it is written.
+        """Store the scores as evaluations of the runs. Calling it again changes nothing.
+
+        Args:
+            timeout_s: Maximum time in seconds to wait until the scores are stored.
 
         Returns:
-            What was delivered, and what not. It is true when all was.
+            What was delivered and what was not. It is true if everything was delivered.
         """
         for number, run in enumerate(self.runs, 1):
             if not run.is_stored:
@@ -149,14 +156,14 @@ class Backfill:
         return self._recorder.flush(timeout_s)
 
     def to_json(self) -> str:
-        """Return figures and runs as JSON text; of very many runs `save` takes less memory."""
+        """Return figures and runs as JSON text. For very many runs, `save` needs less memory."""
         return "".join(self._write_json())
 
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Write figures and runs as JSON into a file, a run at a time.
+        """Write figures and runs to a JSON file, one run at a time.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         with Path(path).open("w", encoding="utf-8") as file:
             file.writelines(self._write_json())
@@ -187,7 +194,7 @@ class Backfill:
         yield "\n}"
 
     def __str__(self) -> str:
-        """Write the outcome, the first runs whose word changes, and the runs that were left out."""
+        """Return the outcome, the first runs that flip, and the skipped runs as text."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -224,11 +231,11 @@ def judge_runs(
     judge: Any,
     options: BackfillOptions,
 ) -> Backfill:
-    """Ask a judge about stored runs, see `otel_ml.Client.judge`."""
+    """Score stored runs with a judge. See `otel_ml.Client.judge` for the arguments."""
     asked = as_judge(judge)
     given = _check(runs, asked, options)
     if not recorder.page:
-        raise Unreachable("This client sends to no collector that it could ask about stored runs")
+        raise Unreachable("This client has no collector to read runs from: pass an endpoint")
     with open_reader(recorder) as reader:
         listed = reader.runs(runs) if issubclass(type(runs), str) else runs
         if isinstance(listed, Runs):
@@ -237,11 +244,11 @@ def judge_runs(
 
 
 def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, Any]:
-    """Take the options with those that were not given.
+    """Check the options and add the defaults.
 
     Raises:
-        ValueError: One is none of what it takes; the message says which.
-        TypeError: One is unknown.
+        ValueError: An option is invalid. The message names it.
+        TypeError: An option is unknown.
     """
     given: dict[str, Any] = {**BACKFILLED, **options}
     for key in given.keys() - BackfillOptions.__annotations__.keys():
@@ -264,7 +271,7 @@ def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, An
     if given["rate"] is not None:
         check_number("rate", given["rate"], 0)
         if not given["rate"]:
-            raise invalid("rate", given["rate"], "runs a minute, above 0, or None")
+            raise invalid("rate", given["rate"], "runs per minute above 0, or None")
     check_flag("write", given["write"])
     if given["progress"] is not None:
         check_callable("progress", given["progress"], "a function of a run, or None")
@@ -272,10 +279,11 @@ def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, An
 
 
 class _Backfilling:
-    """One backfill on its way.
+    """One running backfill.
 
-    Only this thread reads runs, keeps answers and writes; a judge's thread puts what it says into a
-    queue. As many runs as threads are under way, so that an interruption loses no more.
+    Only this thread reads runs, keeps scores and writes. The judge's threads put their scores into
+    a queue. At most as many runs as threads are in progress, so that an interruption loses no
+    more.
     """
 
     def __init__(
@@ -294,10 +302,10 @@ class _Backfilling:
         self._items: dict[str, Mapping[str, Item]] = {}
 
     def run(self, runs: "Iterable[Run]") -> Backfill:
-        """Judge the runs that are not judged yet; an interruption ends it with those done."""
+        """Score the runs that have no score yet. An interruption keeps the scores so far."""
         digest, against = self._find_against()
         is_interrupted = False
-        pool = JudgePool(_HOLD_S, self._given["concurrency"] + 1)  # one is kept for other judges
+        pool = JudgePool(_HOLD_S, self._given["concurrency"] + 1)  # the pool reserves one thread
         try:
             for place, run in enumerate(self._choose(runs)):
                 known = self._find_known(run, digest)
@@ -335,10 +343,10 @@ class _Backfilling:
         return islice(chosen, self._given["limit"])
 
     def _find_against(self) -> tuple[str, str]:
-        """Find the digest and the label of the version to compare with.
+        """Return the digest and the label of the version to compare with.
 
         Raises:
-            ValueError: There is no such version; the message names those that are there.
+            ValueError: There is no such version. The message lists the existing ones.
         """
         wanted = self._given["against"]
         if wanted is None:
@@ -367,7 +375,7 @@ class _Backfilling:
         )
 
     def _find_known(self, run: "Run", digest: str) -> RejudgedRun:
-        """Read the scores of a run by this version and by the version to compare with."""
+        """Return the stored scores of a run: by this version and by the version to compare with."""
         judge = self._judge
         after = find_judgement(run, judge.name, judge.version)
         before = find_judgement(run, judge.name, digest) if digest else None
@@ -382,7 +390,7 @@ class _Backfilling:
         )
 
     def _ask(self, run: "Run") -> _Question | str:
-        """Make the question about a run, or say why there is none."""
+        """Return what the judge gets for a run, or the reason why the run is skipped."""
         if run.outcome != "ok":
             return f"ended with {run.outcome}" if run.latency_ms is not None else "without an end"
         inputs, outputs = run.inputs, run.outputs
@@ -395,7 +403,7 @@ class _Backfilling:
         return _Question(by_name, outputs, self._find_more(run))
 
     def _find_more(self, run: "Run") -> Mapping[str, object]:
-        """Find the expected output: the item's of a run of an experiment, else the truth."""
+        """Return the expected output: that of the experiment's item, else the ground truth."""
         if run.experiment and run.item:
             if run.experiment not in self._items:
                 if len(self._items) == _MOST_EXPERIMENTS:
@@ -417,7 +425,7 @@ class _Backfilling:
         return {}
 
     def _wait_for_rate(self) -> None:
-        """Wait until the next run may be judged, and take answers meanwhile."""
+        """Wait until the rate limit allows the next run. Scores are received in the meantime."""
         rate = self._given["rate"]
         if rate is None:
             return
@@ -444,7 +452,10 @@ class _Backfilling:
         pool.submit(JudgedCall((self._judge,), *asked))
 
     def _take(self, wait_s: float = _LOOK_S) -> None:
-        """Keep an answer if one comes in time: not for longer, so that an interruption is seen."""
+        """Keep one score if it arrives in time.
+
+        The wait is short so that an interruption is noticed.
+        """
         with suppress(Empty):
             place, run = self._answers.get(timeout=wait_s)
             self._under_way -= 1
@@ -462,7 +473,7 @@ class _Backfilling:
 
 
 def _write_list(name: str, items: Iterable[object]) -> Iterator[str]:
-    """Write a list as a further member of a JSON object, an item a line."""
+    """Yield a list as another member of a JSON object, one item per line."""
     yield f',\n  "{name}": ['
     separator = "\n    "
     for item in items:

@@ -29,11 +29,12 @@ def _session_of(run: ItemRun) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonOptions:
-    """How a result is compared with its baseline, see the options of `otel_ml.evaluate`.
+    """How a result is compared with its baseline. The options are those of `otel_ml.evaluate`.
 
     Attributes:
-        cluster: What a run belongs to; None where each item stands alone.
-        told: The options as they were given, for the record; those that are not usual.
+        cluster: Function that returns the cluster of a run. None if every item is its own cluster.
+        told: The options that differ from the defaults, as the user passed them. They are stored
+            with the experiment.
     """
 
     cluster: Callable[[ItemRun], object] | None = _session_of
@@ -44,13 +45,13 @@ class ComparisonOptions:
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """How many recorded runs gave no item, by reason."""
+        """Number of skipped recorded runs by reason."""
         left_out = self.told.get("left_out")
         return dict(left_out) if isinstance(left_out, Mapping) else {}
 
     @property
     def clustered_by(self) -> str:
-        """Return the label of `cluster`: as it was given, else the default."""
+        """Label of the cluster key: as the user passed it, else the default."""
         return str(self.told.get("cluster") or DEFAULT_CLUSTER)
 
 
@@ -58,10 +59,10 @@ ALIKE: Final = ComparisonOptions()
 
 
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
-    """Read the key that groups items into clusters: the session of their source runs by default.
+    """Return the function that maps a run to its cluster. Default: the session of the source run.
 
     Raises:
-        ValueError: It is none of what `cluster=` takes.
+        ValueError: The value is not valid for the option `cluster`.
     """
     if given is None:
         return _session_of
@@ -77,7 +78,7 @@ def cluster_of(given: Any) -> Callable[[ItemRun], object]:
 def verdict_of(
     now: Sequence[ItemRun], before: Sequence[ItemRun], comparison: ComparisonOptions
 ) -> Verdict:
-    """Compare the runs over the items that both have."""
+    """Compare the runs on the items that both sides have."""
     return compare_items(
         [_scored(run, comparison) for run in before],
         [_scored(run, comparison) for run in now],
@@ -112,19 +113,19 @@ def _scored(run: ItemRun, comparison: ComparisonOptions) -> ScoredRun:
 
 
 def has_clusters(runs: Sequence[ItemRun], comparison: ComparisonOptions) -> bool:
-    """Tell whether some of the items belong to anything but themselves."""
+    """Return whether any item belongs to a cluster."""
     return any(_cluster_of(run, comparison) for run in runs)
 
 
 def estimate_alone(
     runs: Sequence[ItemRun], comparison: ComparisonOptions
 ) -> Mapping[str, JudgeOutcome]:
-    """Estimate the value of each judge over the runs, without a baseline."""
+    """Return the value of each judge over the runs, without a baseline."""
     scored = [_scored(run, comparison) for run in runs]
     return estimate_judges(scored, lower_is_better=comparison.lower_is_better)
 
 
 def find_flaky(runs: Sequence[ItemRun]) -> list[str]:
-    """Return the ids of items whose repeats differ: in failing or passing."""
+    """Return the ids of items whose repeats differ in passing or failing."""
     items = by_item(runs).items()
     return [item for (item, _), of in items if is_flaky([_scored(run, ALIKE) for run in of])]

@@ -1,4 +1,4 @@
-"""Data sets: items to run a function over, known by their content."""
+"""Data sets: items to run a function on, identified by their content."""
 
 import csv
 import logging
@@ -75,10 +75,10 @@ _NAMED_ITEMS: Final = 5
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _JSON_LEAVES: Final = frozenset({str, bool, type(None)})
-# What a row may have beside its inputs.
+# Keys of a row that are not inputs.
 _ROW_PARTS: Final = frozenset({"inputs", "expected", "id", "tags", "source_run", "source_session"})
-_EXPECTED_ROWS: Final = "a list of mappings with the key inputs, or of inputs"
-_EXPECTED_RUNS: Final = "runs, as otel_ml.reader lists them"
+_EXPECTED_ROWS: Final = "a list of inputs, or of mappings with the key inputs"
+_EXPECTED_RUNS: Final = "runs from reader.runs(...) or otel_ml.testing.record"
 _TABLE_MODULES: Final = ("pandas.", "polars.", "pyarrow.")
 _EXPECTED_TAGS: Final = "a mapping of names to values"
 _EXPECTED: Final = "None, 'outputs', 'actual', or a function of a run"
@@ -89,14 +89,15 @@ class Item:
     """One item of a data set.
 
     Attributes:
-        id: What it is called in its data set.
+        id: Id of the item within its data set.
         inputs: What the function is called with.
-        expected: What is right; None where nobody says.
-        tags: Values by name, to look at a part of the items.
-        source_run: The id of the run that it was made of; empty for others.
-        digest: Of its content, 64 hex digits: inputs, expected and tags.
-        is_named: Whether somebody gave the id; else it is that of the inputs.
-        source_session: The session of that run, by which verdicts take items together; or empty.
+        expected: The correct answer. None if unknown.
+        tags: Tag values by name, for results per slice.
+        source_run: Id of the run that the item was created from. Empty for other items.
+        digest: Hash of inputs, expected and tags: 64 hex digits.
+        is_named: Whether you chose the id. If False, the id is a hash of the inputs.
+        source_session: Session of the source run, or empty. Verdicts treat the items of one
+            session as one cluster.
     """
 
     id: str
@@ -111,34 +112,35 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How a data set differs from another one, by the ids of items."""
+    """The difference between two data sets: ids of added, removed and changed items."""
 
     added: Sequence[str] = ()
     removed: Sequence[str] = ()
     changed: Sequence[str] = ()
 
     def __str__(self) -> str:
-        """Say how many items differ."""
+        """Return the number of added, removed and changed items, such as ``+2 −0 ~1``."""
         return f"+{len(self.added)} −{len(self.removed)} ~{len(self.changed)}"
 
 
 class Dataset(HasCard, HasSubject):
-    """Items under a name. Making one asks no server, and it never changes.
+    """A named, immutable list of items. Creating one sends no request.
 
     Args:
-        name: Under which versions gather.
-        data: Items: mappings with ``inputs`` and perhaps ``expected``, ``id`` and ``tags``. Other
-            keys of a mapping become its inputs, and so does a row that is no mapping. Values are
-            anything that `Run.log` takes.
-        description: What it is for.
+        name: Name of the data set. Its versions share the name.
+        data: The items. A mapping can have the keys ``inputs``, ``expected``, ``id`` and ``tags``;
+            its other keys are added to the inputs. A row that is not a mapping is used as the
+            inputs. Values can be anything that `Run.log` accepts.
+        description: What the data set is for.
 
     Attributes:
-        items: The items, in their order.
-        digest: Of the content, 64 hex digits: the same items are the same version on any machine.
-        left_out: Of `from_runs`: how many runs gave no item, by reason.
+        items: The items in their order.
+        digest: Hash of the content, 64 hex digits. The same items give the same version on every
+            machine.
+        left_out: After `from_runs`: number of skipped runs by reason.
 
     Raises:
-        ValueError: An argument is none of what it takes, or two different items have one id.
+        ValueError: An argument is invalid, or two different items have the same id.
     """
 
     def __init__(self, name: str, data: Iterable[Any] = (), description: str = "") -> None:
@@ -154,17 +156,20 @@ class Dataset(HasCard, HasSubject):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], name: str | None = None) -> "Dataset":
-        """Read a file: one item a line (``.jsonl``) or row (``.csv``, ``.parquet``).
+        """Read a data set from a file with one item per line or row.
+
+        The file is ``.jsonl``, ``.csv`` or ``.parquet``.
 
         Args:
-            path: Columns are ``inputs``, ``expected``, ``id`` and ``tags``; others become inputs.
-                In CSV a cell of ``inputs`` or ``tags`` is JSON.
-            name: The data set's name; that of the file when not given.
+            path: The file. Columns are ``inputs``, ``expected``, ``id`` and ``tags``; other
+                columns are added to the inputs. In a CSV file the cells of ``inputs`` and ``tags``
+                are JSON.
+            name: Name of the data set. Default: the file's name without its suffix.
 
         Raises:
-            ValueError: It is no such file, or a line of it is no item.
-            OSError: It cannot be read.
-            ImportError: Parquet needs pyarrow.
+            ValueError: The file has another suffix, or a line is not a valid item.
+            OSError: The file cannot be read.
+            ImportError: The file is Parquet and pyarrow is not installed.
         """
         if not issubclass(type(path), str | os.PathLike) or not os.fspath(path):
             raise invalid("path", path, "the path of a .jsonl, .csv or .parquet file")
@@ -187,19 +192,21 @@ class Dataset(HasCard, HasSubject):
         tags: Sequence[str] = (),
         description: str = "",
     ) -> "Dataset":
-        """Make a data set of a table of pandas, polars or pyarrow; a missing value is None.
+        """Create a data set from a pandas, polars or pyarrow table. Missing values become None.
 
         Args:
-            name: The data set's name.
+            name: Name of the data set.
             frame: The table.
-            inputs: The columns that the function is called with; all others when not given.
-            expected: The column that holds what is right.
-            id: The column that names the items.
-            tags: The columns that become tags.
-            description: What it is for.
+            inputs: Columns that the function is called with. Default: all columns that have no
+                other use.
+            expected: Column of the correct answers.
+            id: Column of the item ids.
+            tags: Columns that become tags.
+            description: What the data set is for.
 
         Raises:
-            ValueError: It is no table, has no such column, or two different items have one id.
+            ValueError: `frame` is not a table, a column does not exist, or two different items
+                have the same id.
         """
         rows = _rows_of(frame)
         for argument, given in (("expected", expected), ("id", id)):
@@ -229,21 +236,22 @@ class Dataset(HasCard, HasSubject):
     def from_runs(
         cls, name: str, runs: Iterable[Any], expected: Expected = None, description: str = ""
     ) -> "Dataset":
-        """Make items of recorded runs, which keep the ids and sessions of these.
+        """Create a data set from recorded runs. Items keep the run ids and sessions of their runs.
 
         Args:
-            name: The data set's name.
-            runs: What `otel_ml.reader.Reader.runs` lists, or `otel_ml.testing.record` kept.
-            expected: What is right: nobody says; ``"outputs"``, what was answered; ``"actual"``,
-                the truth that came; or a function of a run that returns it.
-            description: What it is for.
+            name: Name of the data set.
+            runs: Runs from `otel_ml.reader.Reader.runs` or `otel_ml.testing.record`.
+            expected: Where the correct answer comes from: ``"outputs"`` for the recorded output,
+                ``"actual"`` for the ground truth of the run, or a function that takes a run and
+                returns the answer. None for no answer.
+            description: What the data set is for.
 
         Returns:
-            The data set. Runs without whole inputs, or without what is expected, are left out;
-            `left_out` counts them by reason.
+            The data set. Runs whose inputs or expected value were not recorded completely are
+            skipped; `left_out` has their number by reason.
 
         Raises:
-            ValueError: An argument is none of what it takes.
+            ValueError: An argument is invalid.
             ReaderError: The collector does not answer.
         """
         is_word = issubclass(type(expected), str) and expected in {"outputs", "actual"}
@@ -264,16 +272,19 @@ class Dataset(HasCard, HasSubject):
 
     @classmethod
     def load(cls, name: str, *, reader: "Reader | None" = None) -> "Dataset":
-        """Read a data set that a collector has; typed values are as they were saved.
+        """Load a data set from the collector.
+
+        Typed values have the same type as when they were saved.
 
         Args:
-            name: Of the data set, for its newest version; ``qa:v3`` for one of them.
-            reader: Where to read; that of the environment when not given.
+            name: Name of the data set for its newest version, or ``qa:v3`` for version 3.
+            reader: Where to read. Default: a reader configured by the environment.
 
         Raises:
             NotFound: There is no such data set.
-            ValueError: There is no such version, it is incomplete, or items of it are not whole.
-            ReaderError: The collector has no answer.
+            ValueError: There is no such version, it is incomplete, or items were not recorded
+                completely.
+            ReaderError: The collector does not answer.
         """
         check_text("name", name)
         if reader is None:
@@ -296,7 +307,7 @@ class Dataset(HasCard, HasSubject):
         cut = [item.id for item in items if not item.is_whole]
         if cut:
             raise ValueError(
-                f"Items of {bare}:v{chosen.version} are not whole, and cannot be run: "
+                f"Items of {bare}:v{chosen.version} were not recorded completely: "
                 + ", ".join(cut[:_NAMED_ITEMS])
             )
         rows = [
@@ -315,34 +326,34 @@ class Dataset(HasCard, HasSubject):
         return cls(bare, rows, chosen.description)
 
     def __iter__(self) -> Iterator[Item]:
-        """Give the items in their order."""
+        """Iterate over the items in their order."""
         return iter(self.items)
 
     def __len__(self) -> int:
-        """Count the items."""
+        """Return the number of items."""
         return len(self.items)
 
     def __getitem__(self, item_id: str, /) -> Item:
-        """Return the item of an id.
+        """Return the item with this id.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such item.
         """
         return self._by_id[item_id]
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether name and content are the same."""
+        """Return whether name and content are equal."""
         return isinstance(other, Dataset) and self._known_by == other._known_by
 
     def __hash__(self) -> int:
-        """Make a hash of name and content."""
+        """Return a hash of name and content."""
         return hash(self._known_by)
 
     def __add__(self, other: "Dataset") -> "Dataset":
-        """Join two data sets; an item that is in both is once in the whole.
+        """Join two data sets. An item that is in both appears once.
 
         Raises:
-            ValueError: Two different items have one id.
+            ValueError: Two different items have the same id.
         """
         if not isinstance(other, Dataset):
             return NotImplemented
@@ -357,10 +368,16 @@ class Dataset(HasCard, HasSubject):
         return Dataset(f"{self.name}+{other.name}", [*self.items, *added], described)
 
     def diff(self, before: "Dataset") -> Changes:
-        """Compare with another data set: items that were added since, removed and changed.
+        """Compare this data set with an older one.
+
+        Args:
+            before: The data set to compare with.
+
+        Returns:
+            The ids of items that were added, removed and changed since `before`.
 
         Raises:
-            ValueError: It is no data set.
+            ValueError: `before` is not a data set.
         """
         if not issubclass(type(before), Dataset):
             raise invalid("before", before, "a Dataset")
@@ -376,9 +393,9 @@ class Dataset(HasCard, HasSubject):
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return the items as rows of a table: the inputs by name, and ``expected``.
+        """Return the items as table rows: one column per input, and ``expected``.
 
-        Inputs without names are one column, ``inputs``.
+        Inputs without names become one column, ``inputs``.
         """
         return [
             {
@@ -390,7 +407,7 @@ class Dataset(HasCard, HasSubject):
 
     @property
     def tag(self) -> str:
-        """``name@digest``, with the first 16 digits: what it is called without a server."""
+        """Name of the version as ``name@digest``, with 16 digits. It needs no collector."""
         return f"{self.name}@{self.digest[:_TAG_CHARS]}"
 
     @property
@@ -419,15 +436,15 @@ class Dataset(HasCard, HasSubject):
 
 
 def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[Item, ...]:
-    """Choose items by their digests, so that they are the same ones each time.
+    """Select items by their digests, so that every call selects the same ones.
 
     Args:
-        dataset: Whose items.
-        limit: At most so many; None for all.
-        sample: The share of all.
+        dataset: The data set.
+        limit: Maximum number of items. None for all.
+        sample: Share of the items, from 0 to 1.
 
     Returns:
-        The items, in the order of the data set.
+        The items in the order of the data set.
     """
     count = len(dataset.items)
     wanted = min(count if limit is None else limit, math.ceil(count * sample))
@@ -438,22 +455,19 @@ def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[It
     return tuple(item for item in dataset.items if item.id in chosen)
 
 
-# Content as JSON.
-
-
 class TypedValue(NamedTuple):
-    """An array, a table, an image, and the SHA-256 of the document that is written of it."""
+    """An array, table or image, with the SHA-256 of its stored document."""
 
     sha256: str
     value: Any
 
 
 def content_of(value: Any, documents: list[TypedValue]) -> Any:
-    """Return a value as JSON, a copy; what JSON has no form for is a reference to its document.
+    """Return a copy of a value as JSON. Values without a JSON form become references to documents.
 
     Args:
-        value: Anything.
-        documents: Those that are referred to are added.
+        value: Any value.
+        documents: The referenced documents are appended to this list.
     """
     kind = type(value)
     if kind in _JSON_LEAVES:
@@ -473,7 +487,7 @@ def content_of(value: Any, documents: list[TypedValue]) -> Any:
 
 
 def fresh(value: Any) -> Any:
-    """Copy the lists and dicts of a value, so that who is given it changes nothing of the item."""
+    """Copy the lists and dicts of a value, so that a called function cannot change the item."""
     kind = type(value)
     if kind is dict:
         return {key: fresh(value) for key, value in value.items()}
@@ -481,10 +495,10 @@ def fresh(value: Any) -> Any:
 
 
 def check_rows(argument: str, given: object, expected: str) -> None:
-    """Check that an argument is a list of rows, or gives them one by one.
+    """Check that an argument is a list or another iterable of rows.
 
     Raises:
-        ValueError: It is a text, a mapping, a table or nothing to go over.
+        ValueError: The argument is a text, a mapping, a table, or not iterable.
     """
     kind = type(given)
     is_none = issubclass(kind, str | bytes | Mapping) or type_name(given).startswith(_TABLE_MODULES)
@@ -493,7 +507,7 @@ def check_rows(argument: str, given: object, expected: str) -> None:
 
 
 def _item(row: Any, at: int) -> Item:
-    """Read one row; its id is given later where it has none."""
+    """Read one row. A row without an id gets one later."""
     if type(row) is Item:
         return row if row.digest else _made(row)
     if not issubclass(type(row), Mapping):
@@ -532,8 +546,8 @@ def _made(item: Item) -> Item:
     )
     try:
         digest = digest_item(inputs, expected, tags)
-    except TypeError as error:  # half of a surrogate pair
-        raise ValueError(f"Invalid item {item.id!r}: expected texts of Unicode") from error
+    except TypeError as error:  # a lone surrogate
+        raise ValueError(f"Invalid item {item.id!r}: expected valid Unicode text") from error
     return replace(item, digest=digest, is_named=bool(item.id))
 
 
@@ -547,10 +561,10 @@ def _id_of(given: object, at: int) -> str:
 
 
 def _named(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Give ids to items that have none; the same item under one id is there once.
+    """Give ids to the items that have none. Equal items with one id are kept once.
 
     Raises:
-        ValueError: Two different items have one id; both are named.
+        ValueError: Two different items have the same id. The message shows both.
     """
     known: dict[str, Item] = {}
     kept: list[Item] = []
@@ -577,7 +591,7 @@ def _named(items: Sequence[Item]) -> tuple[Item, ...]:
             item if item.is_named else replace(item, id=name)
             for item, name in zip(kept, ids, strict=True)
         ]
-    # Items of the same content are made of one run, whatever their order: a store keeps one.
+    # Equal items get one source run, whatever their order: the store keeps one of them.
     sources: dict[str, tuple[str, str]] = {}
     for item in kept:
         own = item.source_session, item.source_run
@@ -596,12 +610,9 @@ def _mark(item: Item) -> tuple[str, str]:
 
 
 def _cell(value: object) -> str:
-    """Write a value in a line, for people."""
+    """Return a value as one short line of text."""
     text = orjson.dumps(content_of(value, [])).decode()
     return text if len(text) <= _CELL_CHARS else f"{text[: _CELL_CHARS - 1]}…"
-
-
-# Files, tables and runs.
 
 
 def _read_jsonl(path: Path) -> Iterator[Any]:
@@ -611,7 +622,7 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
                 try:
                     yield orjson.loads(line)
                 except ValueError as error:
-                    raise ValueError(f"Line {number} of {path} is no JSON: {error}") from error
+                    raise ValueError(f"Line {number} of {path} is not JSON: {error}") from error
 
 
 def _read_csv(path: Path) -> Iterator[Any]:
@@ -619,13 +630,13 @@ def _read_csv(path: Path) -> Iterator[Any]:
         for number, row in enumerate(csv.DictReader(file), 1):
             entries: dict[str, Any] = dict(row)
             if None in entries:
-                raise ValueError(f"Row {number} of {path} has more cells than there are columns")
+                raise ValueError(f"Row {number} of {path} has more cells than the header")
             for part in ("inputs", "tags"):
                 if entries.get(part):
                     try:
                         entries[part] = orjson.loads(entries[part])
                     except ValueError as error:
-                        raise ValueError(f"Row {number} of {path}: {part} is no JSON") from error
+                        raise ValueError(f"Row {number} of {path}: {part} is not JSON") from error
                 else:
                     entries.pop(part, None)
             yield entries
@@ -633,7 +644,7 @@ def _read_csv(path: Path) -> Iterator[Any]:
 
 def _read_parquet(path: Path) -> Iterator[Any]:
     try:
-        from pyarrow import parquet  # few files are of this format
+        from pyarrow import parquet  # optional, and few files are Parquet
     except ImportError as error:
         raise ImportError("Reading Parquet needs pyarrow: run pip install pyarrow") from error
     yield from _rows_of(parquet.read_table(path))
@@ -648,7 +659,7 @@ _FILE_READERS: Final[Mapping[str, Callable[[Path], Iterator[Any]]]] = {
 
 
 def _rows_of(frame: Any) -> list[dict[str, Any]]:
-    """Return the rows of a table of pandas, polars or pyarrow."""
+    """Return the rows of a pandas, polars or pyarrow table."""
     package = type(frame).__module__.partition(".")[0]
     if package == "pandas" and type(frame).__name__ == "DataFrame":
         return cast("list[dict[str, Any]]", frame.to_dict("records"))
@@ -656,7 +667,7 @@ def _rows_of(frame: Any) -> list[dict[str, Any]]:
         return cast("list[dict[str, Any]]", frame.to_dicts())
     if package == "pyarrow" and type(frame).__name__ == "Table":
         return cast("list[dict[str, Any]]", frame.to_pylist())
-    raise invalid("frame", frame, "a table of pandas, polars or pyarrow")
+    raise invalid("frame", frame, "a pandas, polars or pyarrow table")
 
 
 def _cell_of(row: Mapping[str, Any], name: str, argument: str) -> Any:
@@ -668,7 +679,7 @@ def _cell_of(row: Mapping[str, Any], name: str, argument: str) -> Any:
 
 
 def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
-    """Make a row of a run, or say why there is none."""
+    """Return the row of a run, or the reason why the run is skipped."""
     if not hasattr(type(run), "inputs"):
         raise invalid("runs", run, _EXPECTED_RUNS)
     inputs = run.inputs
@@ -700,8 +711,8 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
 
 
 def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
-    """Return the reasons for which parts of a run were cut, by part."""
-    if hasattr(type(run), "capture"):  # one that a collector has
+    """Return why parts of a run were not recorded completely, by part."""
+    if hasattr(type(run), "capture"):  # a run from a reader
         read: Mapping[str, Sequence[str]] = run.capture
         return read
     attribute = run.attributes.get(names.CAPTURE)
@@ -710,19 +721,17 @@ def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
 
 
 def write_cut(capture: Mapping[str, Sequence[str]], part: str) -> str:
-    """Write the cut of a part of a run, such as `inputs truncated`; empty where it is whole."""
+    """Return why a part of a run is incomplete, such as ``inputs truncated``; empty if complete."""
     return f"{part} {' and '.join(capture[part])}" if capture.get(part) else ""
 
 
-# What is sent.
-
-
 def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None:
-    """Send the items of a data set and its version, unless this process did so a while ago.
+    """Send the items of a data set and its version, unless this process sent them recently.
 
-    The version is sent again where there is a reason why it was made, which is told with it.
+    If `reason` is given, the version is sent again with the reason.
     """
-    sessions = hash(tuple(item.source_session for item in dataset.items))  # no part of the digest
+    # the digest does not cover the sessions
+    sessions = hash(tuple(item.source_session for item in dataset.items))
     key = ("dataset", dataset.name, dataset.digest, sessions)
     if recorder.active() is None:
         return
@@ -749,7 +758,7 @@ def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None
 
 
 def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]]:
-    """Write an item as a record: its parts as JSON, its typed values as artifacts."""
+    """Return an item as a record: its parts as JSON, its typed values as artifacts."""
     values: list[TypedValue] = []
     notes: dict[str, list[str]] = {}
     at_ns = time.time_ns()
@@ -785,7 +794,7 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
 
 
 def send_data_metrics(recorder: Recorder, dataset: Dataset, metrics: Mapping[str, float]) -> None:
-    """Send the data metrics of a data set, and the data set itself unless that was done."""
+    """Send the data metrics of a data set. Also sends the data set unless it was sent recently."""
     if recorder.active() is None:
         return
     send_dataset(recorder, dataset)
@@ -802,27 +811,27 @@ def send_data_metrics(recorder: Recorder, dataset: Dataset, metrics: Mapping[str
 
 
 def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) -> str:
-    """Send a data set, with why this version was made, and wait until it is delivered.
+    """Send a data set with the reason for this version, and wait until it is stored.
 
     Returns:
-        ``name:vN``; without a collector that knows the number `Dataset.tag`.
+        ``name:vN``, or ``name@digest`` (`Dataset.tag`) if no collector answers.
 
     Raises:
-        ValueError: The reason is no text, or too long.
+        ValueError: The reason is not a text, or too long.
     """
     check_text("reason", reason, REASON_CHARS, may_be_empty=True)
     send_dataset(recorder, dataset, reason)
     delivery = recorder.flush(timeout_s, is_hasty=True)
     if not (delivery and recorder.page):
-        if not delivery and delivery.reason != REFUSED:  # what sends says that, once
-            _logger.warning("Data set %s is not delivered yet: %s", dataset.tag, delivery.reason)
+        if not delivery and delivery.reason != REFUSED:  # the exporter has logged a refusal
+            _logger.warning("Data set %s is not stored yet: %s", dataset.tag, delivery.reason)
         return dataset.tag
     route = recorder.route
     asked = api.Api(route.endpoint, route.api_key, _ASK_S)
     try:
         answer = asked.get("projects", route.project, "datasets", dataset.name, "versions")
     except unread.ReaderError as error:
-        _logger.warning("The number of data set %s is not known: %s", dataset.tag, error)
+        _logger.warning("Version number of data set %s is unknown: %s", dataset.tag, error)
         return dataset.tag
     finally:
         asked.close()

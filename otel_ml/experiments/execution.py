@@ -1,7 +1,7 @@
-"""Runs a function over items: on the caller's thread, on several threads, or on a loop.
+"""Runs a function on items: on the caller's thread, on several threads, or on an event loop.
 
-Each run is the root of a trace of its own, linked to the experiment's run, and is sent with what
-its judges said. A call that raises or takes too long is a run like any other, with its error.
+Each run is the root of its own trace, linked to the experiment, and is sent with its scores. A
+call that raises or times out is recorded as a run with an error.
 """
 
 import asyncio
@@ -56,11 +56,11 @@ Job = tuple[Item, int]
 
 @dataclass(frozen=True)
 class Target:
-    """The function, and how it is called.
+    """The function to run, and how to call it.
 
     Args:
-        function: As the user wrote it; a decorator of ours is taken off.
-        traced: What its runs say.
+        function: The undecorated function.
+        traced: How the function's runs are recorded.
     """
 
     function: Callable[..., Any]
@@ -69,9 +69,9 @@ class Target:
     _only: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Look at the signature once."""
+        """Read the signature once."""
         parameters: list[inspect.Parameter] = []
-        with untrusted:  # a builtin has none
+        with untrusted:  # a builtin has no signature
             parameters = [*inspect.signature(self.function).parameters.values()]
         if len(parameters) == 1 and parameters[0].kind in _POSITIONED:
             object.__setattr__(self, "_only", parameters[0].name)
@@ -86,7 +86,7 @@ class Target:
         return any(test(part) for test in tests for part in (function, type(function).__call__))
 
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of the call: inputs by name, or the whole of them."""
+        """Return the arguments of a call: the inputs by name, or all inputs as one argument."""
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)
         if not by_name or (self._only and self._only not in given):
@@ -94,12 +94,15 @@ class Target:
         return (), given
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call it; the chunks of a stream are put together."""
+        """Call the function. The chunks of a generator are joined."""
         output = self.function(*args, **kwargs)
         return _joined([*output]) if inspect.isgenerator(output) else output
 
     async def call_on_loop(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call it on the running loop, likewise."""
+        """Call the function on the running event loop.
+
+        The chunks of an async generator are joined.
+        """
         output = self.function(*args, **kwargs)
         return (
             _joined([item async for item in output]) if inspect.isasyncgen(output) else await output
@@ -111,16 +114,20 @@ def _joined(chunks: list[Any]) -> Any:
 
 
 class ItemCall(Call):
-    """The run of a function over one item; it waits for its judges."""
+    """The run of a function on one item. It stays open until its judges have scored it."""
 
     __slots__ = ("_end_ns",)
 
     def begin(
         self, traced: TracedFunction, item: Item, repeat: int, about: "About", call: tuple[Any, Any]
     ) -> bool:
-        """Open the run as the root of a trace, and say which item it is of."""
+        """Open the run as the root of a trace, with the attributes of its item.
+
+        Returns:
+            Whether the run is recorded.
+        """
         self.stage = UNOPENED
-        self._end_ns = 0  # until it has returned
+        self._end_ns = 0  # set when the call returns
         if not self.open(traced, *call):
             return False
         with quiet("evaluate"):
@@ -136,16 +143,16 @@ class ItemCall(Call):
         return True
 
     def took_ms(self, measured_ms: float) -> float:
-        """Return the latency that its run states, else the time measured beside it."""
+        """Return the latency that the run records, else `measured_ms`."""
         return (self._end_ns - self.start_ns) / 1e6 if self._end_ns else measured_ms
 
     def say_status(self, passed: bool | None) -> None:
-        """Say whether the item passed, before the run is handed over."""
+        """Set whether the item passed. Call this before `hand_over`."""
         if passed is not None:
             self._facts[names.TEST_CASE_STATUS] = "pass" if passed else "fail"
 
     def hand_over(self, judgements: Sequence[Judgement]) -> None:
-        """Release the run with the scores of the judges. A second call does nothing."""
+        """Send the run with its scores. A second call does nothing."""
         if not self._end_ns or not self._span.is_recording():
             return
         with quiet("evaluate"):
@@ -161,12 +168,12 @@ class ItemCall(Call):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Attributes that all runs of an experiment share, and the experiment's span.
+    """Attributes and links that all runs of an experiment share.
 
     Attributes:
-        facts: Attributes of each.
-        links: To the experiment's span; none where that is not recorded.
-        context: The caller's without a span: a run is the root of its trace.
+        facts: Span attributes of every run.
+        links: Link to the experiment's span. Empty if the experiment is not recorded.
+        context: The caller's context without a span, so that each run is the root of its trace.
     """
 
     facts: Mapping[str, Any]
@@ -178,18 +185,18 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The work at each item: the call, its judges, its limits.
+    """What to do with each item: the call, its judges, its limits.
 
     Attributes:
         target: The function.
-        recorder: Records it.
-        judges: Those that look at one run.
-        pairs: Those that compare two.
-        before: The baseline's run of an item and repeat, for these.
-        timeout_s: How long the function may take; None for as long as it does.
-        about: What each run says.
-        is_recorded: Whether there is a run of each call.
-        before_call: Called with each item in the context of its call.
+        recorder: Records the runs.
+        judges: Judges that score a single run.
+        pairs: Judges that compare two runs.
+        before: Returns the baseline's run of an item and repeat, for the judges in `pairs`.
+        timeout_s: Time limit of a call in seconds. None for no limit.
+        about: Attributes and links of every run.
+        is_recorded: Whether calls are recorded as runs.
+        before_call: Called with each item, in the context of its call.
     """
 
     target: Target
@@ -203,7 +210,7 @@ class Work:
     before_call: Callable[[Item], None] = lambda _: None
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator["Asked"]:
-        """List the questions to judges about an output."""
+        """Yield the questions to the judges about one output."""
         inputs: Any = item.inputs if type(item.inputs) is dict else {"inputs": item.inputs}
         more: dict[str, object] = {"expected": item.expected, "item": item}
         if self.judges:
@@ -214,7 +221,7 @@ class Work:
             yield Asked(self.pairs, inputs, output, run_id=run_id, more=facts, against=other.run_id)
 
     def row(self, item: Item, repeat: int, run_id: str, **more: Any) -> ItemRun:
-        """Make the record of a run."""
+        """Return the record of a run."""
         return ItemRun(
             item.id,
             item.digest,
@@ -229,7 +236,7 @@ class Work:
 
 
 class Asked(JudgedCall):
-    """Judges that are asked about one output, and their scores."""
+    """A question to judges about one output, and their scores."""
 
     def __init__(
         self,
@@ -254,11 +261,14 @@ class Asked(JudgedCall):
         )
 
     def _ignore(self, judgement: Judgement) -> None:
-        """A judge that speaks after its time has said that it failed."""
+        """Ignore a score that arrives after the judge's time limit. It already counts as failed."""
 
 
 class Trial:
-    """One call that somebody may give up: the first who claims it says how it ended."""
+    """One call of the function on an item, which can time out.
+
+    Both the call and the timeout try to end the trial. The first one to call `claim` does.
+    """
 
     def __init__(self, item: Item, repeat: int) -> None:
         self.item = item
@@ -270,16 +280,16 @@ class Trial:
         self._run_id = ""
 
     def claim(self) -> bool:
-        """Tell whether the caller is the first."""
+        """Return whether the caller is the first one and may end the trial."""
         return self._lock.acquire(blocking=False)
 
     @property
     def latency_ms(self) -> float:
-        """How long the call has taken until now."""
+        """Duration of the call so far, in milliseconds."""
         return (time.perf_counter() - self.began) * 1e3
 
     def open(self, work: Work) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Open its run in a context without a span; returns the arguments of the call."""
+        """Open the run in a context without a span, and return the arguments of the call."""
         arguments = work.target.arguments(self.item.inputs)
         attach(work.about.context)
         work.before_call(self.item)
@@ -293,7 +303,7 @@ class Trial:
         return arguments
 
     def fail(self, work: Work, error: BaseException, token: Any = None) -> ItemRun:
-        """End it with an error; returns its record."""
+        """End the trial with an error and return its record."""
         latency_ms = self.latency_ms
         if self.call is not None:
             self.call.say_status(False)
@@ -313,11 +323,11 @@ class Trial:
         )
 
     def time_out(self, work: Work) -> ItemRun:
-        """End a call that takes too long; what it returns later does not count."""
+        """End a trial whose call takes too long. What the call returns later is ignored."""
         return self.fail(work, TimeoutError(f"timed out after {work.timeout_s:g} s"))
 
     def finish(self, output: object) -> float:
-        """End the run of a call that returned; returns its latency."""
+        """End the run of a call that returned, and return its latency in milliseconds."""
         latency_ms = self.latency_ms
         if self.call is not None:
             self.call.finish(output)
@@ -326,7 +336,7 @@ class Trial:
 
     @property
     def run_id(self) -> str:
-        """The id of its run; empty where nothing is recorded."""
+        """Id of the recorded run. Empty if nothing is recorded."""
         if not self._run_id and self.call is not None and self.call.is_recorded:
             self._run_id = self.call.id
         return self._run_id
@@ -334,7 +344,7 @@ class Trial:
     def hand_over(
         self, work: Work, output: object, latency_ms: float, judgements: Sequence[Judgement]
     ) -> ItemRun:
-        """Release the run with the scores of the judges; returns its record."""
+        """Send the run with its scores and return its record."""
         row = work.row(
             self.item,
             self.repeat,
@@ -349,18 +359,18 @@ class Trial:
         return row
 
     def lose(self, work: Work) -> None:
-        """Let the run go whose judging was broken off."""
+        """Send a run whose judges were interrupted."""
         if self.call is not None:
             self.call.hand_over(lost(work.judges, "lost: the call was interrupted"))
 
 
 class Progress:
-    """The state of an experiment: items done, failed and left.
+    """The progress of an experiment.
 
     Attributes:
-        runs: Those that are over, in the order in which they ended.
-        first_errors: The traceback of the first error of each kind.
-        is_interrupted: Whether somebody ended it before all was done.
+        runs: Finished runs, in the order in which they ended.
+        first_errors: Traceback of the first error of each type.
+        is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
 
     def __init__(self, recorder: Recorder, tell: Callable[[ItemRun], None]) -> None:
@@ -371,14 +381,14 @@ class Progress:
         self._tell = tell
 
     def keep(self, run: ItemRun) -> None:
-        """Take the record of a run; on one thread only."""
+        """Add a finished run. Call this on one thread only."""
         self.runs.append(run)
         if len(self.runs) % _ROOM_EVERY == 0:
             self._recorder.make_room()
         self._tell(run)
 
     def see(self, error: BaseException) -> None:
-        """Keep the traceback of the first error of its kind."""
+        """Keep the traceback of an error if it is the first of its type."""
         name = error_name(error)
         if name not in self.first_errors:
             with untrusted:
@@ -394,17 +404,14 @@ def _is_for_host(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) or is_of_signal(error)
 
 
-# On the caller's thread, and on several.
-
-
 def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
-    """Call the function over one item and let judges speak, on this thread.
+    """Call the function on one item and score the result, on this thread.
 
     Returns:
-        The record; None where somebody gave the call up meanwhile.
+        The record. None if the call timed out and was recorded as such.
 
     Raises:
-        KeyboardInterrupt: It was interrupted, as was what a handler of a signal raises.
+        KeyboardInterrupt: The call was interrupted. Exceptions of signal handlers are raised too.
     """
     args, kwargs = trial.open(work)
     token = None if trial.call is None else attach(trial.call.context)
@@ -447,7 +454,7 @@ def run_here(work: Work, jobs: Sequence[Job], progress: Progress) -> None:
 
 
 class Threads:
-    """Runs jobs on several threads; a call that hangs leaves its thread, and another one begins."""
+    """Runs jobs on several threads. If a call hangs, its thread is abandoned and replaced."""
 
     def __init__(self, work: Work, jobs: Sequence[Job], progress: Progress) -> None:
         self._work = work
@@ -459,7 +466,7 @@ class Threads:
         self._variables = copy_context()
 
     def run(self, threads: int, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Run all jobs; an interruption ends it with the jobs that are done."""
+        """Run all jobs. An interruption keeps the jobs that finished."""
         try:
             for _ in range(min(threads, self._left)):
                 self._start()
@@ -480,7 +487,7 @@ class Threads:
             for trial in list(self._running.values()):
                 if trial.call is not None and trial.claim():
                     trial.call.fail(KeyboardInterrupt())
-            with suppress(queue.Empty):  # what was done when the interruption came
+            with suppress(queue.Empty):  # runs that finished before the interruption
                 while True:
                     self._take(self._done.get_nowait())
 
@@ -510,25 +517,22 @@ class Threads:
                 variables: Variables = self._variables.copy()
                 try:
                     run = variables.run(run_trial, self._work, self._progress, trial)
-                except BaseException as error:  # noqa: BLE001 - of the user's code, as its record says
+                except BaseException as error:  # noqa: BLE001 - user code; its run records the error
                     run = trial.fail(self._work, error)
-                if run is None:  # it was given up, and its thread with it
+                if run is None:  # timed out: another thread has replaced this one
                     return
                 self._done.put(run)
         finally:
             self._running.pop(mark, None)
 
 
-# On a loop.
-
-
 async def run_on_loop(
     work: Work, jobs: Sequence[Job], concurrency: int, progress: Progress
 ) -> None:
-    """Run all jobs on the running loop.
+    """Run all jobs on the running event loop.
 
     Raises:
-        asyncio.CancelledError: The caller was cancelled; calls that were open are cancelled, too.
+        asyncio.CancelledError: The caller was cancelled. Open calls are cancelled too.
     """
     waiting = deque(jobs)
 
@@ -537,7 +541,7 @@ async def run_on_loop(
             trial = Trial(*waiting.popleft())
             progress.keep(await _run_trial_on_loop(work, progress, trial))
 
-    # As tasks, they have a context each: nothing that a call attaches is seen outside.
+    # A task has its own context, so what a call attaches does not leak into the caller's.
     workers = [asyncio.ensure_future(serve()) for _ in range(min(concurrency, len(jobs)))]
     try:
         await asyncio.gather(*workers)
@@ -576,20 +580,20 @@ async def _run_trial_on_loop(work: Work, progress: Progress, trial: Trial) -> It
 
 
 class _Overdue(Exception):
-    """A call took too long."""
+    """A call took longer than its time limit."""
 
 
 def _forget(task: "asyncio.Future[Any]") -> None:
-    """Look at what a call raised that nobody waits for, or asyncio complains of it."""
+    """Retrieve the exception of an abandoned call, so that asyncio does not warn about it."""
     if not task.cancelled():
         task.exception()
 
 
 async def _within(call: Awaitable[Any], timeout_s: float | None) -> Any:
-    """Wait for a call, and not for how long it takes to be cancelled.
+    """Wait for a call, but not for its cancellation to finish.
 
     Raises:
-        _Overdue: It took longer.
+        _Overdue: The call took longer than the time limit.
     """
     if timeout_s is None:
         return await call

@@ -1,4 +1,4 @@
-"""`evaluate`: checks what it is given, opens the experiment's run, and makes its result."""
+"""Implements `evaluate`: checks the arguments, opens the experiment, and returns its result."""
 
 import asyncio
 import os
@@ -69,14 +69,14 @@ _MOST_THREADS: Final = 1_024
 _WEIGHTS_S: Final = 120.0
 _FILES: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 _DATASET: Final = (
-    "a Dataset, the path of a .jsonl, .csv or .parquet file, a list of items, or one that the "
-    "collector has, such as qa or qa:v3"
+    "a Dataset, the path of a .jsonl, .csv or .parquet file, a list of items, or the name of a "
+    "stored data set such as qa or qa:v3"
 )
 _BASELINE: Final = (
-    "a result, a file that Result.save wrote, or of an experiment on this data set its run id, "
+    "a result, a file that Result.save wrote, or an experiment on this data set by its run id, "
     "name:vN, name@alias or a tag"
 )
-_RESUME: Final = "'auto', the run id of an experiment that the collector has, or False"
+_RESUME: Final = "'auto', the run id of a stored experiment, or False"
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
@@ -89,18 +89,17 @@ def evaluate(
     *,
     tell: Tell = lambda _: None,
 ) -> Result:
-    """Run a function over a data set, see `otel_ml.Client.evaluate`."""
+    """Run a function on a data set. See `otel_ml.Client.evaluate`."""
     prepared = prepare(recorder, function, dataset, judges, options)
     if is_on_loop():
         raise RuntimeError(
-            "evaluate() was called on a running loop, which it would block: expected "
-            "await aevaluate(...)"
+            "evaluate() would block the running event loop: use await aevaluate(...)"
         )
     return run_prepared(prepared, tell)
 
 
 def run_prepared(prepared: "Prepared", tell: Tell) -> Result:
-    """Run an experiment from here to its end; no loop runs on this thread."""
+    """Run an experiment from start to end. No event loop may run on this thread."""
     with prepared.opened(tell) as (work, progress):
         if prepared.target.is_async:
             try:
@@ -123,7 +122,7 @@ async def aevaluate(
     *,
     tell: Tell = lambda _: None,
 ) -> Result:
-    """Run a function over a data set on the running loop, see `otel_ml.Client.aevaluate`."""
+    """Run a function on a data set on the running event loop. See `otel_ml.Client.aevaluate`."""
     prepared = prepare(recorder, function, dataset, judges, options)
     with prepared.opened(tell) as (work, progress):
         if prepared.target.is_async:
@@ -138,7 +137,7 @@ async def aevaluate(
 
 
 def is_on_loop() -> bool:
-    """Tell whether a loop runs on this thread, which a long call would block."""
+    """Return whether an event loop runs on this thread. A long call would block it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -148,7 +147,7 @@ def is_on_loop() -> bool:
 
 @dataclass
 class Prepared:
-    """An experiment that was checked, and can begin."""
+    """An experiment with checked arguments, ready to run."""
 
     recorder: Recorder
     target: Target
@@ -170,9 +169,10 @@ class Prepared:
 
     @property
     def jobs(self) -> list[Job]:
-        """Every item once, then every item once more: an interrupted experiment has most of them.
+        """The calls to make: first every item once, then every item again for each repeat.
 
-        What another process did of the experiment is not done again.
+        In this order an interrupted experiment covers most items. Calls that another process
+        already finished are left out.
         """
         done = {(run.item, run.digest, run.repeat) for run in self.stored}
         return [
@@ -184,15 +184,15 @@ class Prepared:
 
     @property
     def stored(self) -> tuple[ItemRun, ...]:
-        """The runs that another process made."""
+        """The runs that another process finished."""
         return () if self.started is None else self.started.runs
 
     @contextmanager
     def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
-        """Open the experiment's run and close it with its outcome."""
+        """Open the experiment's run, and close it with its outcome at the end of the block."""
         progress = Progress(self.recorder, tell)
         version, source = _version_of_function(self.target.traced), ""
-        with untrusted:  # a file that cannot be read
+        with untrusted:  # a source file may be unreadable
             source = source_digest(self.target.function)
         judges = {judge.name: _version_of(judge) for judge in self.judges}
         self.about = Experiment(
@@ -222,7 +222,7 @@ class Prepared:
         known, start_ns = (run.id if run.is_recorded else "", run.start_ns)
         above = run._span.get_span_context()
         if not known and self.started is not None and self.recorder.active() is not None:
-            # The host's provider gives ids of its own: what is left joins the run that is there.
+            # The host's provider chose another id. The remaining runs join the stored experiment.
             known, start_ns = self.started.id, self.started.start_ns
             flags = TraceFlags(TraceFlags.SAMPLED)
             above = SpanContext(*ids_of(known), is_remote=False, trace_flags=flags)
@@ -246,7 +246,7 @@ class Prepared:
         run.end(KeyboardInterrupt() if progress.is_interrupted else None)
 
     def result(self, progress: Progress) -> Result:
-        """Make the result of the finished items."""
+        """Return the result of the finished runs."""
         assert self.about is not None  # noqa: S101 - `opened` came before
         order = {item.id: at for at, item in enumerate(self.items)}
         runs = sorted(
@@ -307,9 +307,12 @@ class Prepared:
 
 
 def _version_of_function(traced: TracedFunction) -> str:
-    """Return the version, once the weights that it names are read; empty where it has none."""
+    """Return the function's version.
+
+    Waits for its weights to be read; empty if it has no version.
+    """
     until = time.monotonic() + _WEIGHTS_S
-    with untrusted:  # source that cannot be read
+    with untrusted:  # the source may be unreadable
         while True:
             try:
                 return traced.definition.digest
@@ -321,7 +324,7 @@ def _version_of_function(traced: TracedFunction) -> str:
 
 
 def _version_of(judge: Judge) -> str:
-    with untrusted:  # the source of a rubric that cannot be read
+    with untrusted:  # the source of a rubric may be unreadable
         return judge.version
     return ""
 
@@ -333,11 +336,11 @@ def prepare(
     judges: Sequence[Any],
     options: EvaluateOptions,
 ) -> Prepared:
-    """Check all arguments, and read the data set, function and judges that they name.
+    """Check all arguments, and load the data set, function and judges that they name.
 
     Raises:
-        ValueError: One is none of what it takes; the message says which.
-        TypeError: One is unknown.
+        ValueError: An argument is invalid. The message names it.
+        TypeError: An option is unknown.
         OSError: A file cannot be read.
     """
     given: dict[str, Any] = {**EVALUATED, **options}
@@ -381,27 +384,27 @@ def prepare(
 
 
 def _judges_of(given: Any) -> tuple[Judge, ...]:
-    """Check judges, and make those of functions.
+    """Check the judges. Functions are converted to judges.
 
     Raises:
-        ValueError: They are no list of judges, or two have one name.
+        ValueError: The argument is not a list of judges, or two judges have the same name.
     """
     if not issubclass(type(given), list | tuple):
-        raise invalid("judges", given, "a list of judges, or of functions of outputs")
+        raise invalid("judges", given, "a list of judges or functions")
     judges = tuple(map(as_judge, given))
     called = [judge.name for judge in judges]
     if len(set(called)) < len(called):
-        raise ValueError(f"Invalid judges {called!r}: expected another name for each")
+        raise ValueError(f"Invalid judges {called!r}: expected a different name for each")
     return judges
 
 
 def dataset_of(given: Any, recorder: Recorder) -> Dataset:
-    """Return a data set: itself, that of a file or a collector, or one of a list of items.
+    """Return the data set that an argument names: a `Dataset`, a file, a stored one, or a list.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The argument is none of these, or there is no such data set.
         OSError: The file cannot be read.
-        ReaderError: The collector has no answer.
+        ReaderError: The collector does not answer.
     """
     kind = type(given)
     if issubclass(kind, Dataset):
@@ -428,7 +431,7 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
         baseline: Result | None = given
         return baseline
     if issubclass(type(given), str | os.PathLike):
-        with suppress(OSError):  # a text too long for a path
+        with suppress(OSError):  # the text may be too long for a path
             if Path(given).is_file():
                 return Result.read(given)
     if issubclass(type(given), str):
@@ -443,9 +446,10 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
 
 
 def _add_lower(given: Mapping[str, Any], judges: Sequence[Judge]) -> Mapping[str, Any]:
-    """Add the judges that say of their scores that lower ones are better.
+    """Add the judges that declare lower scores to be better.
 
-    Of one that lets runs pass the share of those counts, of which more is better.
+    Judges with a pass mark are not added: their pass rate counts, and a higher pass rate is
+    better.
     """
     said = {judge.name for judge in judges if judge.lower_is_better and not judge.passing_criteria}
     lower = given["lower_is_better"]
@@ -461,7 +465,7 @@ def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:
         check_number("margin", number, 0)
     lower = given["lower_is_better"]
     if not issubclass(type(lower), list | tuple | set | frozenset):
-        raise invalid("lower_is_better", lower, "a collection of names of judges")
+        raise invalid("lower_is_better", lower, "a list of judge names")
     for name in lower:
         check_text("lower_is_better", name)
     cluster = given["cluster"]
@@ -483,20 +487,20 @@ def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:
 def _target_of(
     recorder: Recorder, function: Callable[..., Any], judges: tuple[Judge, ...]
 ) -> Target:
-    """Look through a decorator of ours: what it says of the function holds, its judges do not."""
+    """Return the function without our decorator. Keeps its tracing options, but not its judges."""
     known = traced_of(function)
     options: Options = {} if known is None else known.options
     bare = function if known is None else known.function
     traced = TracedFunction(recorder, bare, options)
-    traced.judges = judges  # a run waits for them; they are asked with what is expected
+    traced.judges = judges  # the run waits for them; they also get the expected output
     return Target(bare, traced)
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """Return the digest of the source files of a function's package that are loaded.
+    """Return the digest of the loaded source files of a function's package.
 
-    Of a module that is in no package those beside it count. Returns an empty text where there is
-    no file, as in a console.
+    If the module is not in a package, the loaded modules in its folder count. Empty if the
+    function has no source file, for example in an interactive console.
     """
     while isinstance(function, partial):
         function = function.func

@@ -1,7 +1,8 @@
-"""Rebuilds recorded values as the types of a function's annotations.
+"""Rebuilds recorded values as the types that a function's annotations ask for.
 
-A record keeps a date as its text, a dataclass as its fields, a short array as its elements: JSON
-that the function would not know. Where too little was kept for the type, there is no value.
+A record stores a date as text, a dataclass as its fields, and a short array as its elements. The
+function expects the original types. If too little was recorded to rebuild a value, an error is
+raised.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from otel_ml.capture.description import describe
 from otel_ml.errors import untrusted
 
 _INFINITE: Final = {"Infinity": float("inf"), "-Infinity": float("-inf")}
-# What `otel_ml.capture` writes of a value that JSON has no form for has its type and one of these.
+# `otel_ml.capture` describes a value without a JSON form by its type and one of these keys.
 _IN_SHORT: Final = frozenset(
     {"awaitable", "choices", "columns", "device", "dtype", "head", "length", "mode", "repr"}
 )
@@ -45,7 +46,7 @@ _JAX: Final = "jax.Array"
 
 
 class NotRebuiltError(ValueError):
-    """Too little of a value was recorded for the type that it had, or has to have now."""
+    """Too little of a value was recorded to rebuild it as its type."""
 
     def __init__(self, of: object) -> None:
         self.of = getattr(of, "__qualname__", None) or str(of)
@@ -56,7 +57,7 @@ class Recorded:
     """Rebuilds inputs and outputs of recorded calls of a function.
 
     Args:
-        function: As it is today.
+        function: The current function. Its annotations determine the types.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -70,15 +71,18 @@ class Recorded:
         recorded: Mapping[str, Any],
         find_logged: Callable[[str], Iterable[Any]] = lambda _: (),
     ) -> dict[str, Any]:
-        """Return inputs as the parameters of their names say.
+        """Rebuild recorded inputs as the types that the function's annotations ask for.
+
+        For example, a list becomes an array and a dict becomes a dataclass.
 
         Args:
-            recorded: As they were read back.
-            find_logged: Returns what the run logged under the name of a parameter. One of these is
-                the input where too little was kept of that, and its description is the same.
+            recorded: Recorded inputs by parameter name.
+            find_logged: Returns the values that the run logged under the name of a parameter. Used
+                if too little of an input was recorded: a logged value with the same type, shape
+                and first elements replaces it.
 
         Raises:
-            NotRebuiltError: One of them cannot be.
+            NotRebuiltError: An input cannot be rebuilt.
         """
         inputs = {}
         for name, value in recorded.items():
@@ -92,10 +96,10 @@ class Recorded:
         return inputs
 
     def output(self, recorded: Any) -> Any:
-        """Return an output as the function says that it returns it.
+        """Rebuild a recorded output as the type of the function's return annotation.
 
         Raises:
-            NotRebuiltError: It cannot be.
+            NotRebuiltError: The output cannot be rebuilt.
         """
         return rebuild(recorded, self._hints.get("return", Any))
 
@@ -113,14 +117,14 @@ class Recorded:
         return rebuild(value, hint)
 
     def spread(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call that has these inputs."""
+        """Convert inputs by name to the positional and keyword arguments of a call."""
         args: list[Any] = []
         kwargs = dict(inputs)
         kinds = {name: parameter.kind for name, parameter in self._parameters.items()}
         starred = next(
             (name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL), ""
         )
-        if not kinds and isinstance(kwargs.get("args"), list):  # what has no signature
+        if not kinds and isinstance(kwargs.get("args"), list):  # no signature known
             args = kwargs.pop("args")
         for name, kind in kinds.items():
             if name not in kwargs:
@@ -137,14 +141,14 @@ class Recorded:
 
 
 def _is_described(value: Any, recorded: Any) -> bool:
-    """Tell whether a value has the description that was recorded: type, shape, first elements."""
-    with untrusted:  # a class of the host's
+    """Return whether a value matches a recorded description: type, shape, first elements."""
+    with untrusted:  # runs code of the host's class
         return bool(orjson.loads(orjson.dumps(describe(value), default=str)) == recorded)
     return False
 
 
 def _hints_of(function: Any) -> Mapping[str, Any]:
-    with untrusted:  # a name that is known to type checkers alone, and what the host's class raises
+    with untrusted:  # names under TYPE_CHECKING do not resolve; the host's class may raise
         while isinstance(function, partial):
             function = function.func
         if not inspect.isroutine(function):
@@ -154,14 +158,14 @@ def _hints_of(function: Any) -> Mapping[str, Any]:
 
 
 def rebuild(value: Any, hint: Any) -> Any:
-    """Make of recorded JSON a value of a type.
+    """Convert recorded JSON to a value of a type.
 
     Args:
-        value: As it was read back.
-        hint: A type or an annotation; Any for whatever it says of itself.
+        value: The recorded JSON.
+        hint: A type or annotation. ``Any`` uses the type that the record itself names.
 
     Raises:
-        NotRebuiltError: Too little of it was recorded.
+        NotRebuiltError: Too little of the value was recorded.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union or origin is types.UnionType:
@@ -177,7 +181,7 @@ def rebuild(value: Any, hint: Any) -> Any:
         return _rebuild_as(value, kind, arguments)
     except NotRebuiltError:
         raise
-    except Exception as error:  # of the class itself, which may raise anything
+    except Exception as error:  # the host's class may raise anything
         raise NotRebuiltError(kind) from error
 
 
@@ -191,7 +195,7 @@ def _rebuild_one_of(value: Any, hints: Sequence[Any]) -> Any:
 
 
 def _rebuild_alone(value: Any) -> Any:
-    """Rebuild values of a type that their form names: arrays and bytes kept whole, and JSON."""
+    """Rebuild a value without an annotation: JSON, and arrays and bytes recorded as a whole."""
     if type(value) is list:
         return [_rebuild_alone(item) for item in value]
     if type(value) is not dict:
@@ -221,18 +225,18 @@ def _rebuild_described(value: Mapping[str, Any], kind: str) -> Any:
 
 def _rebuild_array(value: Mapping[str, Any], kind: str) -> Any:
     if kind == _TENSOR:
-        import torch  # who recorded a tensor has it
+        import torch  # optional; installed if a tensor was recorded
 
         dtype = getattr(torch, value["dtype"])
         return torch.tensor(value["values"], dtype=dtype).reshape(value["shape"])
-    import numpy as np  # who recorded an array has it
+    import numpy as np  # optional; installed if an array was recorded
 
     if value["dtype"] == "object" or value["dtype"].startswith("["):
         raise NotRebuiltError(kind)
     array = np.array(value["values"], dtype=value["dtype"]).reshape(value["shape"])
     if kind == _ARRAY:
         return array
-    import jax.numpy as jnp  # likewise
+    import jax.numpy as jnp  # optional; installed if a JAX array was recorded
 
     return jnp.asarray(array)
 

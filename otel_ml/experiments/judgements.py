@@ -1,4 +1,4 @@
-"""Scores of judges for runs that a collector has: read back, and stored with them."""
+"""Reads judges' scores of stored runs, and stores new ones."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
-    """Find the last score of a run by a version of a judge; None where there is none."""
+    """Return the newest score of a run by one version of a judge. None if there is none."""
     evaluations = [
         evaluation
         for evaluation in run.evaluations
@@ -37,9 +37,14 @@ def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
 def store_judgement(
     recorder: Recorder, judge: "Judge", run_id: str, start_ns: int, judgement: Judgement
 ) -> None:
-    """Send the score of a run that began at `start_ns`, and the definition of its judge.
+    """Send the score of a stored run, and the definition of its judge.
 
-    Said again by the same version it takes the place of what is stored.
+    Args:
+        recorder: Sends the score.
+        judge: The judge.
+        run_id: The run.
+        start_ns: Start time of the run in nanoseconds since the epoch (UTC).
+        judgement: The score. It replaces an earlier score of the same judge version.
     """
     shown = hide_values(judgement, recorder.redaction)
     send_judgement(recorder, run_id, shown, start_ns)

@@ -1,4 +1,7 @@
-"""The options of what makes experiments; they load nothing, because the client shows them."""
+"""Options of experiments.
+
+This module imports nothing else, because the client shows the options.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
@@ -12,63 +15,67 @@ if TYPE_CHECKING:
 
 
 class ExperimentOptions(TypedDict, total=False):
-    """Options that every way to make an experiment takes."""
+    """Options of `Client.evaluate`, `Client.aevaluate` and `Client.replay`."""
 
     name: str | None
-    """Under which experiments gather; the names of function and data set when not given."""
+    """Name of the experiment. Experiments with the same name are compared. Default: ``FUNCTION on
+    DATASET``."""
     repeats: int
-    """How often each item is run; an item's value is the mean of its runs."""
+    """Number of runs per item. The value of an item is the mean of its runs."""
     concurrency: int
-    """How many calls at once: of one the function runs on the caller's thread, where no
-    `timeout_s` is given; of several on threads, or on the loop."""
+    """Number of simultaneous calls. With 1 and no `timeout_s`, a function that is not async runs on
+    the caller's thread. Otherwise calls run on other threads, or on the event loop if the function
+    is async."""
     timeout_s: float | None
-    """How long a call may take; None for as long as it does. One that takes longer is an error,
-    and where it is not async its thread is left behind."""
+    """Time limit of a call in seconds. None for no limit. A call that takes longer counts as an
+    error. If the function is not async, its thread is abandoned."""
     cluster: "str | Callable[[ItemRun], object] | None"
-    """What items belong together by, such as ``tags["document"]``, ``source_run`` or a function of
-    a run; the session of the run that an item was made of when not given. An item that belongs to
-    nothing stands alone."""
+    """Key that groups items into clusters, such as ``tags["document"]``, ``source_run``, or a
+    function of a run. Default: the session of the run that the item was created from. An item
+    without a key is its own cluster."""
     margin: Mapping[str, float] | None
-    """By judge, how much is a difference at all; 0.02 of a rate, a tenth of the baseline's standard
-    deviation of a score when not given."""
+    """Smallest difference that matters, by judge. Default: 0.02 for a pass rate, a tenth of the
+    baseline's standard deviation for a score."""
     lower_is_better: Collection[str]
-    """Judges whose lower scores are the better ones."""
+    """Judges for which lower scores are better."""
     resume: "bool | str"
-    """Go on with an experiment that did not end: ``auto`` for the newest one of the same name, data
-    set, function version, judges, params, repeats and source files of the function's package, or
-    the run id of one. What the collector has of it is not run again. False begins anew."""
+    """Continue an unfinished experiment instead of starting a new one: its run id, or ``auto``.
+    ``auto`` picks the newest one with the same name, data set, function version, judges, params,
+    repeats and source files of the function's package. Runs that the collector has are not
+    repeated. False starts a new experiment."""
     partial: bool
-    """Give a verdict also where less than 90 % of the items are those of the baseline."""
+    """Give a verdict even if the baseline shares less than 90 % of the items."""
     params: Mapping[str, object] | None
-    """Set on the experiment."""
+    """Params of the experiment."""
     tags: Mapping[str, object] | None
-    """Set on the experiment."""
+    """Tags of the experiment."""
 
 
 class EvaluateOptions(ExperimentOptions, total=False):
-    """Options of `Client.evaluate` and `Client.aevaluate`."""
+    """Further options of `Client.evaluate` and `Client.aevaluate`."""
 
     baseline: "Result | str | os.PathLike[str] | None"
-    """What to compare with: a result, the path of a file that `Result.save` wrote, or an experiment
-    on this data set that the collector has: its run id, ``answer:v3`` (the newest finished one of
-    that version of the function) or a tag of it."""
+    """What to compare with: a result, the path of a file that `Result.save` wrote, or a stored
+    experiment on this data set. Name a stored one by its run id, by ``answer:v3`` for the newest
+    finished experiment of that version of the function, or by one of its tags."""
     limit: int | None
-    """Run at most so many items, the same ones each time; None for all."""
+    """Maximum number of items. Every call selects the same ones. None for all."""
     sample: float
-    """Run this share of the items, the same ones each time."""
+    """Share of the items to run, from 0 to 1. Every call selects the same ones."""
 
 
 class ReplayOptions(ExperimentOptions, total=False):
-    """Options of `Client.replay`."""
+    """Further options of `Client.replay`."""
 
     limit: int
-    """Take at most so many runs, the newest ones; those that are left out count."""
+    """Maximum number of recorded runs, the newest first. Skipped runs count too."""
     stub: Collection[str]
-    """Names of traced functions that are not called: within a replayed call each answers as it did
-    in the recorded one to the same inputs, the first time with the first answer, and so on."""
+    """Names of traced functions that are not called during the replay. For inputs that it got in
+    the recorded call, a stubbed function returns its recorded answer. Repeated calls with the same
+    inputs get the recorded answers in their order."""
     on_miss: Literal["raise", "call"]
-    """What a stubbed function does with what it was not asked in the recorded call: raise
-    `otel_ml.stubs.StubMissError` within the call, or be called for real."""
+    """What a stubbed function does with inputs that it did not get in the recorded call: ``raise``
+    raises `otel_ml.stubs.StubMissError` inside the call, ``call`` calls the real function."""
 
 
 EVALUATED: Final[Mapping[str, Any]] = {
@@ -86,20 +93,21 @@ class BackfillOptions(TypedDict, total=False):
     """Options of `Client.judge`."""
 
     against: "str | int | None"
-    """Which version of the judge to compare with: ``newest`` for the newest other one, a number or
-    ``v2``, a digest, or None."""
+    """Version of the judge to compare with: ``newest`` for the newest different version, a number,
+    ``v2``, or a digest. None for no comparison."""
     rate: float | None
-    """Judge at most so many runs a minute; None for as many as it can."""
+    """Maximum number of runs per minute. None for no limit."""
     concurrency: int
-    """How many runs at once."""
+    """Number of runs that are scored at the same time."""
     limit: int | None
-    """Judge at most so many runs; None for all."""
+    """Maximum number of runs. None for all."""
     sample: float
-    """Judge this share of the runs, the same ones each time."""
+    """Share of the runs to score, from 0 to 1. Every call selects the same ones."""
     write: bool
-    """Store each evaluation as soon as it is made: what is interrupted goes on where it ended."""
+    """Store each score as soon as it is computed. An interrupted backfill can then continue where
+    it ended."""
     progress: "Callable[[RejudgedRun], object] | None"
-    """Called for each run that was judged, on the caller's thread."""
+    """Called with each scored run, on the caller's thread."""
 
 
 BACKFILLED: Final[Mapping[str, Any]] = {

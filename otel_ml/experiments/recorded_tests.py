@@ -1,4 +1,4 @@
-"""The run of a test over an item, and the experiment that its tests belong to."""
+"""Records tests: one run per test and item, and the experiment that they belong to."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,20 +19,23 @@ from otel_ml.runs import OpenedRun, hide_values, open_run
 from otel_ml.spans import SPAN_KEY, attach, detach, run_id_of
 from otel_ml.wire import score_attributes
 
-# The judge of a test over an item; it has no rubric that could be another version.
+# Name of the judge of a test. Without a rubric it has no version.
 _JUDGE = "test"
 
 
 class TestedRun:
-    """The run of one test; the test is its judge."""
+    """The recorded run of one test. The test acts as its judge."""
 
-    __test__ = False  # none of pytest's
+    __test__ = False  # pytest must not collect this class
 
     def __init__(self, run: OpenedRun) -> None:
         self._run = run
 
     def end(self, error: BaseException | None, *, is_skipped: bool = False) -> None:
-        """Say how the test ended: what an assert says is the judge's word, not the run's error."""
+        """Record how the test ended.
+
+        A failed assert is a score of the test, not an error of the run.
+        """
         run = self._run
         is_said = error is None or isinstance(error, AssertionError)
         recorder = run._recorder
@@ -52,14 +55,14 @@ class TestedRun:
 def record_test(
     recorder: Recorder, experiment: tuple[int, int], name: str, dataset: Dataset, job: Job
 ) -> Iterator[TestedRun]:
-    """Open the run of a test over an item: the root of a trace, and current in this block.
+    """Open the run of a test on an item as the root of a trace. It is the current run in the block.
 
     Args:
-        recorder: Records it.
-        experiment: Trace id and span id of the experiment's run.
-        name: Of the test.
-        dataset: Sent first, by each process once.
-        job: The item, and which repeat of it.
+        recorder: Records the run.
+        experiment: Trace id and span id of the experiment.
+        name: Name of the test.
+        dataset: The data set. Each process sends it once, before the run.
+        job: The item and the number of the repeat.
     """
     item, repeat = job
     send_dataset(recorder, dataset)
@@ -90,9 +93,9 @@ def open_tests(recorder: Recorder, ids: tuple[int, int], about: Mapping[str, Any
     """Open the experiment of a marked test function.
 
     Args:
-        recorder: Records it.
-        ids: Trace id and span id of its run, by which tests in other processes name it.
-        about: Its name, data set, digest, items and repeats.
+        recorder: Records the experiment.
+        ids: Trace id and span id of the experiment. Tests in other processes refer to them.
+        about: Name, data set, digest, items and repeats.
     """
     name = f"{about['name']} on {about['dataset']}"
     given = {

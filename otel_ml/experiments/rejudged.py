@@ -1,4 +1,4 @@
-"""Rejudged runs on disk: to judge many runs takes the memory of judging a few."""
+"""Keeps rejudged runs on disk, so that many runs need no more memory than a few."""
 
 import math
 import sqlite3
@@ -20,8 +20,8 @@ from otel_ml.statistics.judge_change import (
 )
 from otel_ml.statistics.verdict import JudgeScore
 
-# A file that SQLite itself removes; 4 MiB of it are in memory. What was heard of both versions is
-# no error of a judge.
+# A temporary file that SQLite deletes; 4 MiB are cached in memory. The view `heard` has the runs
+# that both versions scored without an error.
 _CREATE: Final = """
 PRAGMA cache_size = -4096;
 PRAGMA temp_store = FILE;
@@ -47,7 +47,7 @@ FROM runs"""
 _FIRST_ERROR: Final = "SELECT error FROM runs WHERE error IS NOT NULL ORDER BY place LIMIT 1"
 _COSTS: Final = "SELECT cost FROM runs WHERE cost IS NOT NULL"
 _HEARD: Final = "SELECT count(*), count(passed_before), count(passed) FROM heard"
-# How many clusters have so many runs that passed both times, before only, now only, neither time.
+# Counts clusters with equal numbers of runs that passed: both times, only before, only now, never.
 _PASSES: Final = """
 SELECT both, first, second, neither, count(*) FROM (
     SELECT sum(passed_before AND passed) AS both, sum(passed_before AND NOT passed) AS first,
@@ -64,14 +64,14 @@ WHERE score_before IS NOT NULL AND score IS NOT NULL ORDER BY cluster"""
 
 @dataclass(frozen=True, slots=True)
 class RejudgedCounts:
-    """How many runs were judged.
+    """Counts of the rejudged runs.
 
     Attributes:
-        runs: All of them.
-        stored: Those that the store had already.
-        errors: Those on which the judge failed.
-        decided: Those that it passed or failed.
-        passed: Those that it passed.
+        runs: Number of runs.
+        stored: Number of runs whose score was stored before.
+        errors: Number of runs on which the judge failed.
+        decided: Number of runs that the judge marked as passed or failed.
+        passed: Number of runs that passed.
     """
 
     runs: int
@@ -82,10 +82,10 @@ class RejudgedCounts:
 
 
 class _Database:
-    """A database of SQLite on disk, which is closed and removed with the last object that reads."""
+    """A temporary SQLite database on disk. It is deleted when nothing refers to it anymore."""
 
     def __init__(self) -> None:
-        # Any thread may read: SQLite lets them in by turns.
+        # Any thread may read: SQLite serializes access.
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._connection.executescript(_CREATE)
         weakref.finalize(self, self._connection.close)
@@ -95,7 +95,7 @@ class _Database:
 
 
 class _StoredRuns(Sequence[RejudgedRun]):
-    """Runs that are read from disk each time."""
+    """A sequence of runs that are read from disk on each access."""
 
     _count: str
     _list: str
@@ -108,7 +108,7 @@ class _StoredRuns(Sequence[RejudgedRun]):
     @overload
     def __getitem__(self, index: slice) -> list[RejudgedRun]: ...
     def __getitem__(self, index: int | slice) -> RejudgedRun | list[RejudgedRun]:
-        """Read a run, or a list of them."""
+        """Return a run, or a list of runs for a slice."""
         places = range(len(self))[index]
         if isinstance(places, int):
             return next(self._read(1, places))
@@ -119,31 +119,31 @@ class _StoredRuns(Sequence[RejudgedRun]):
         return [runs[place - first] for place in places]
 
     def __len__(self) -> int:
-        """Count the runs."""
+        """Return the number of runs."""
         [(count,)] = self._database.ask(self._count)
         return int(count)
 
     def __iter__(self) -> Iterator[RejudgedRun]:
-        """Read them in their order."""
+        """Iterate over the runs in their order."""
         return self._read(-1, 0)
 
     def _read(self, limit: int, offset: int) -> Iterator[RejudgedRun]:
-        for row in self._database.ask(self._list, limit, offset):  # which the loop keeps open
+        for row in self._database.ask(self._list, limit, offset):  # keeps the database open
             yield _run(row)
 
 
 class _Flips(_StoredRuns):
-    """Runs that turn: to fail, then to pass."""
+    """Runs whose result flips: first those that now fail, then those that now pass."""
 
     _count = "SELECT count(*) FROM runs WHERE turn > 0"
     _list = "SELECT * FROM runs WHERE turn > 0 ORDER BY turn, place LIMIT ? OFFSET ?"
 
 
 class RejudgedRuns(_StoredRuns):
-    """Runs in the order of the list that was judged; kept on disk, and read from there each time.
+    """The runs in the order in which they were listed. Kept on disk and read on each access.
 
     Attributes:
-        flips: Those that pass by a version and fail by the other; those that fail now first.
+        flips: Runs that pass with one version and fail with the other. New failures come first.
     """
 
     _count = "SELECT count(*) FROM runs"
@@ -154,10 +154,10 @@ class RejudgedRuns(_StoredRuns):
         self.flips: Sequence[RejudgedRun] = _Flips(self._database)
 
     def keep(self, place: int, run: RejudgedRun) -> None:
-        """Keep a run at its place in the list.
+        """Store a run at its place in the list.
 
         Raises:
-            sqlite3.OperationalError: The disk of temporary files is full.
+            sqlite3.OperationalError: The disk of the temporary folder is full.
         """
         before, after = run.before, run.after
         former = (
@@ -175,27 +175,27 @@ class RejudgedRuns(_StoredRuns):
 
     @property
     def counts(self) -> RejudgedCounts:
-        """How many there are of each kind."""
+        """Counts of all kept runs."""
         [counts] = self._database.ask(_COUNT)
         return RejudgedCounts(*counts)
 
     @property
     def first_error(self) -> str | None:
-        """The first error of the judge in the order of the list."""
+        """The judge's first error, in the order of the list."""
         return _decode(next(self._database.ask(_FIRST_ERROR), (None,))[0])
 
     @property
     def cost(self) -> float | None:
-        """The cost of the answers in dollars; None where none states it."""
+        """Cost of the scores in US dollars. None if no cost is known."""
         costs = (cost for (cost,) in self._database.ask(_COSTS))
         first = next(costs, None)
         return None if first is None else math.fsum(chain((first,), costs))
 
     def compare(self) -> JudgeVersionChange | None:
-        """Say how the two versions differ on the runs that both judged; None without such runs.
+        """Return how the two versions differ on the runs that both scored. None if there are none.
 
-        Equal passes of runs and sessions are counted together; of scores memory holds four numbers
-        a session, or a run that stands alone.
+        Sessions with equal counts of passed runs are added up by SQLite. For scores, memory holds
+        four numbers per session, or per run without a session.
         """
         [(runs, before, after)] = self._database.ask(_HEARD)
         if not runs:
@@ -228,7 +228,10 @@ class RejudgedRuns(_StoredRuns):
         )
 
     def _deviation(self, n: int) -> float:
-        """Return the standard deviation of so many scores before; 0 of fewer than two."""
+        """Return the standard deviation of the `n` scores of the earlier version.
+
+        0 if `n` is below 2.
+        """
         if n <= 1:
             return 0.0
         mean = math.fsum(score for (score,) in self._database.ask(_SCORES_BEFORE)) / n
@@ -237,7 +240,7 @@ class RejudgedRuns(_StoredRuns):
 
 
 def _encode(text: str | None) -> bytes | None:
-    """Write any text of Python, also what is no text of Unicode."""
+    """Return a text as bytes, including lone surrogates, which are not valid UTF-8."""
     return None if text is None else text.encode("utf-8", "surrogatepass")
 
 

@@ -1,8 +1,8 @@
 """Runs recorded inputs on today's code: an experiment whose baseline is the recorded runs.
 
-The data set is made of the runs, and the id of each item is the id of its run: so whoever knows the
-experiment's items knows its baseline. What a judge has not said of a recorded run yet it is asked,
-and it is stored with that run, as any word of a judge is.
+The data set is built from the runs. The id of each item is the id of its run, so the items of the
+experiment identify its baseline. If a judge has not scored a recorded run yet, it does so now, and
+the score is stored with that run.
 """
 
 from collections import Counter, defaultdict
@@ -58,48 +58,48 @@ RecordedAnswers = Mapping[tuple[str, bytes], Sequence[RecordedAnswer]]
 
 _MOST_REPLAYED: Final = 100_000
 _FILTER_CHARS: Final = 65_536
-_EXPECTED_RUNS: Final = "a filter of runs, or runs as reader.runs(...) lists them"
+_EXPECTED_RUNS: Final = "a filter on runs, or runs from reader.runs(...)"
 _ENDED: Final = frozenset({"ok", "error"})
 
 
 @dataclass(frozen=True)
 class RecordedTarget(Target):
-    """The function, called with the recorded inputs of an earlier call of it."""
+    """The function, called with the recorded inputs of an earlier call."""
 
     recorded: Recorded = field(kw_only=True)
 
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of the call: the recorded inputs as they were given."""
+        """Return the arguments of the call, as they were passed in the recorded call."""
         args, kwargs = super().arguments(inputs)
         return (args, kwargs) if args else self.recorded.spread(kwargs)
 
 
 @dataclass(frozen=True)
 class _JudgedRecord(Work):
-    """Judges recorded outputs: nothing is called, and nothing becomes a run.
+    """Scores recorded outputs. The function is not called, and no new run is recorded.
 
     Attributes:
-        items: By their ids; a job's item has its id as inputs.
+        items: The items by id. The inputs of a job's item are this id.
     """
 
     items: Mapping[str, Item] = field(kw_only=True)
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator[Asked]:
-        """List the questions to judges about a recorded output."""
+        """Yield the questions to the judges about a recorded output."""
         return super().judged(self.items[item.id], repeat, output, item.id)
 
 
 @dataclass
 class Replay:
-    """Recorded runs that today's code is to answer, before any of it is called.
+    """Recorded runs to replay on today's code, before any call is made.
 
     Attributes:
-        read: How many runs were read.
-        left_out: How many of them cannot be replayed, by reason.
-        items: Their inputs.
-        recorded: The recorded runs, by the id of their item: the baseline.
-        starts: When each of them began.
-        answers: What the functions that are stubbed gave in each of them.
+        read: Number of runs that were read.
+        left_out: Number of runs that cannot be replayed, by reason.
+        items: The inputs of the runs as a data set.
+        recorded: The recorded runs by item id. They are the baseline.
+        starts: Start times by item id, in nanoseconds since the epoch (UTC).
+        answers: Recorded answers of the stubbed functions, by item id.
     """
 
     recorder: Recorder
@@ -116,7 +116,7 @@ class Replay:
 
     @property
     def unspoken(self) -> Mapping[str, list[str]]:
-        """The ids of recorded runs that a judge has to be asked about, by its name."""
+        """Ids of the recorded runs that each judge has not scored yet, by judge name."""
         return {
             judge.name: missing
             for judge in self.judges
@@ -132,12 +132,12 @@ class Replay:
 
     @property
     def cost(self) -> float | None:
-        """The cost of the recorded runs in dollars; None where it is not known."""
+        """Cost of the recorded runs in US dollars. None if unknown."""
         costs = [run.cost for run in self.recorded.values() if run.cost is not None]
         return sum(costs) if costs else None
 
     def __str__(self) -> str:
-        """Write how many runs are replayed, how many were left out and why, and the likely cost."""
+        """Return a summary: replayed runs, skipped runs with reasons, and the likely cost."""
         count, repeats = len(self.items), self.options["repeats"]
         items = [f"{self.read:,} recorded runs: {count:,} to replay"]
         if repeats > 1:
@@ -166,10 +166,10 @@ class Replay:
         return counts
 
     def run(self, tell: Tell = lambda _: None) -> Result:
-        """Ask judges of the recorded outputs, run the function over the inputs, and compare.
+        """Score the recorded outputs, run the function on the inputs, and compare.
 
         Raises:
-            KeyboardInterrupt: It was interrupted before the function was called.
+            KeyboardInterrupt: The replay was interrupted before the function was called.
         """
         self._judge_recorded()
         prepared = prepare(
@@ -189,7 +189,7 @@ class Replay:
             return run_prepared(prepared, tell)
 
     def _answer(self, item: Item) -> None:
-        """Let the functions that are stubbed answer as they did in the recorded call."""
+        """Let the stubbed functions answer as they did in the recorded call."""
         if self.options["stub"]:
             answer_from(Answers(self.answers.get(item.id, {}), _rebuild_output))
 
@@ -214,7 +214,7 @@ class Replay:
         return Result(about, [self.recorded[item.id] for item in self.items])
 
     def _judge_recorded(self) -> None:
-        """Ask each judge of the recorded outputs that it has not judged, and store what it says."""
+        """Score recorded outputs with judges that have not scored them, and store the scores."""
         missing: defaultdict[tuple[Judge, ...], list[str]] = defaultdict(list)
         unspoken = {name: {*runs} for name, runs in self.unspoken.items()}
         for item in self.items:
@@ -245,7 +245,7 @@ class Replay:
                 raise KeyboardInterrupt
 
     def _keep(self, judged: ItemRun) -> None:
-        """Store the scores of one recorded run with it."""
+        """Store the scores of one recorded run with that run."""
         run = self.recorded[judged.item]
         self.recorded[judged.item] = replace(
             run, judgements={**run.judgements, **judged.judgements}
@@ -266,11 +266,11 @@ def replay(
     *,
     tell: Tell = lambda _: None,
 ) -> Result:
-    """Run recorded inputs on a function, see `otel_ml.Client.replay`."""
+    """Replay recorded runs on a function. See `otel_ml.Client.replay`."""
     if is_on_loop():
         raise RuntimeError(
-            "replay() was called on a running loop, which it would block: expected a thread of "
-            "its own, such as await asyncio.to_thread(...)"
+            "replay() would block the running event loop: call it on another thread, such as with "
+            "await asyncio.to_thread(...)"
         )
     return plan_replay(recorder, function, runs, judges, options).run(tell)
 
@@ -282,13 +282,13 @@ def plan_replay(
     judges: Sequence[Any],
     options: ReplayOptions,
 ) -> Replay:
-    """Read recorded runs, and see which of them can be replayed; nothing is called.
+    """Read recorded runs and find out which can be replayed. The function is not called.
 
     Raises:
-        ValueError: An argument is none of what it takes, no run matches, or none can be replayed;
-            the message says which.
-        TypeError: One is unknown.
-        ReaderError: The collector has no answer, or there is none.
+        ValueError: An argument is invalid, no run matches, or none can be replayed. The message
+            says which.
+        TypeError: An option is unknown.
+        ReaderError: The collector does not answer, or there is none.
     """
     given: dict[str, Any] = {**REPLAYED, **options}
     for key in given.keys() - ReplayOptions.__annotations__.keys():
@@ -302,14 +302,14 @@ def plan_replay(
         raise invalid("stub", given["stub"], "a list of names of traced functions")
     given["stub"] = [check_text("stub", name) for name in given["stub"]]
     limit, stub = given["limit"], given["stub"]
-    # What is wrong with the other options is said before anything is read.
+    # Check the other options before any run is read.
     checked = prepare(recorder, function, [], judges, _common_options(given))
     asked, bare = checked.judges, checked.target
     recorded = Recorded(bare.function)
     target = RecordedTarget(bare.function, bare.traced, recorded=recorded)
     given_runs = _check_runs(runs, limit)
     if not recorder.page:
-        raise Unreachable("This client sends to no collector that has runs: expected an endpoint")
+        raise Unreachable("This client has no collector to read runs from: pass an endpoint")
     name = given["name"] = given["name"] or f"replay of {target.traced.name}"
     params = given["params"] = _params_of(given, runs)
     with open_reader(recorder) as reader:
@@ -329,7 +329,7 @@ def plan_replay(
         called: set[str] = set()
         answers = {row: _read_answers(reader, row, stub, called) for row in taken.recorded if stub}
     if not taken.read:
-        raise invalid("runs", runs, "runs, or a filter that some of them match")
+        raise invalid("runs", runs, "a filter that matches at least one run")
     if not taken.rows:
         raise ValueError(f"None of the runs can be replayed: {write_left_out(taken.left_out)}")
     if stub:
@@ -351,7 +351,7 @@ def plan_replay(
 
 
 def _params_of(given: Mapping[str, Any], runs: Any) -> dict[str, Any]:
-    """Return the params of the experiment: those that were given, and what it replays."""
+    """Return the params of the experiment: those of the user, and the description of the replay."""
     params = {} if not isinstance(runs, str) else {"where": runs, "limit": given["limit"]}
     if given["stub"]:
         params |= {"stub": [*given["stub"]], "on_miss": given["on_miss"]}
@@ -359,10 +359,10 @@ def _params_of(given: Mapping[str, Any], runs: Any) -> dict[str, Any]:
 
 
 def _check_stubs(stub: Sequence[str], called: Collection[str]) -> None:
-    """Refuse a name that no recorded call called; the function meant would be called for real."""
+    """Raise a ValueError for a stub that no recorded call called. It would be called for real."""
     for name in stub:
         if name not in called:
-            raise invalid("stub", name, f"a function that they called: {suggest(name, called)}")
+            raise invalid("stub", name, f"a function that these runs call; {suggest(name, called)}")
 
 
 def _common_options(given: Mapping[str, Any]) -> EvaluateOptions:
@@ -386,9 +386,10 @@ def _rebuild_output(function: Callable[..., Any], recorded: Any) -> Any:
 def _read_answers(
     reader: "Reader", run_id: str, stub: Collection[str], called: set[str]
 ) -> RecordedAnswers:
-    """Read what the functions of some names gave that a recorded run called, the oldest first.
+    """Return the recorded answers of the stubbed functions inside a run, the oldest first.
 
-    What was not kept whole answers nothing. The names of all that it called join `called`.
+    Calls that were not recorded completely are left out. The names of all called functions are
+    added to `called`.
     """
     runs = reader.trace(run_id.partition("-")[0]).runs
     below = {run_id}
@@ -419,7 +420,7 @@ def _read_answer(run: "Run") -> RecordedAnswer | None:
 
 
 def _check_runs(runs: Any, limit: int) -> "list[Run] | None":
-    """Return the runs that are given; None where that is a filter."""
+    """Return the list of runs that the user passed. None if the user passed a filter."""
     if issubclass(type(runs), str):
         check_text("runs", runs, _FILTER_CHARS)
         return None
@@ -432,7 +433,7 @@ def _check_runs(runs: Any, limit: int) -> "list[Run] | None":
 
 
 def _find_logged(run: "Run", name: str) -> "Iterator[Any]":
-    """Load what a run logged under the name of a parameter, the newest first, where it is whole."""
+    """Yield complete values that a run logged under a parameter's name, the newest first."""
     for artifact in run.artifacts:
         if artifact.ref == name and not artifact.kept:
             with suppress(NotFound, ValueError, ImportError):
@@ -441,12 +442,12 @@ def _find_logged(run: "Run", name: str) -> "Iterator[Any]":
 
 
 class _Taken:
-    """Runs that were read: those that can be replayed, and why others cannot.
+    """The runs that were read: those that can be replayed, and why the others cannot.
 
     Attributes:
-        rows: Of those that can, what the data set is made of.
-        recorded: And the runs themselves, by their ids.
-        starts: And when they began.
+        rows: Rows of the data set, one per run that can be replayed.
+        recorded: The runs that can be replayed, by id.
+        starts: Their start times in nanoseconds since the epoch (UTC).
     """
 
     def __init__(self, judges: Sequence[Judge], recorded: Recorded) -> None:
@@ -461,7 +462,7 @@ class _Taken:
     def go_on(
         self, reader: "Reader", run_ids: Sequence[str], left_out: Mapping[str, int]
     ) -> "Iterator[Run]":
-        """Read the runs again that a replay took which did not end."""
+        """Read the runs of an unfinished replay again."""
         self.left_out.update(left_out)
         self.read += sum(left_out.values())
         for run_id in run_ids:
@@ -472,7 +473,7 @@ class _Taken:
                 self.left_out["deleted since"] += 1
 
     def take(self, run: "Run") -> None:
-        """Take a run, or count why it is left out."""
+        """Add a run, or count why it is skipped."""
         if run.run_id in self.recorded:
             return
         self.read += 1

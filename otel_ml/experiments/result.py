@@ -1,4 +1,4 @@
-"""The result of an experiment: rows, scores with intervals, and the verdict against a baseline."""
+"""The result of an experiment: runs, scores with intervals, and the verdict against a baseline."""
 
 import os
 import re
@@ -46,27 +46,27 @@ from otel_ml.statistics.verdict import (
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 
-# What no XML 1.0 document holds, https://www.w3.org/TR/xml/#charsets
+# Characters that XML 1.0 does not allow, https://www.w3.org/TR/xml/#charsets
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """An item that is worse than it was.
+    """An item with a worse result than in the baseline.
 
     Attributes:
-        item: The item's id.
-        inputs: Of the item.
-        judge: By which judge it fell furthest; empty where its calls fail and no judge saw that.
-        before: Its value there in the baseline: the mean over repeats, 1 for passed.
-        after: Its value now.
-        change: By which judges it fell, and from what to what, such as ``exact pass → fail``.
-        outputs: What came out now, of the first repeat.
-        baseline_outputs: What came out then.
-        error: Why it failed now; empty where it did not.
-        scores: By judge, now.
-        run_id: Of the first repeat now.
-        baseline_run_id: Of the first repeat then.
+        item: Id of the item.
+        inputs: Inputs of the item.
+        judge: Judge with the largest drop. Empty if the call failed and no judge scored it.
+        before: Value in the baseline: mean score over repeats; passed counts as 1, failed as 0.
+        after: Value in this experiment, on the same scale.
+        change: Which judges dropped, from what to what, such as ``exact pass → fail``.
+        outputs: Output of the first repeat in this experiment.
+        baseline_outputs: Output of the first repeat in the baseline.
+        error: Error message of a failed call in this experiment. Empty if no call failed.
+        scores: Scores by judge in this experiment.
+        run_id: Run id of the first repeat in this experiment.
+        baseline_run_id: Run id of the first repeat in the baseline.
     """
 
     item: str
@@ -84,15 +84,15 @@ class Regression:
 
 
 class Result(HasCard):
-    """The result of an experiment: its items, scores and verdict.
+    """The result of an experiment: its runs, scores and verdict.
 
     Attributes:
-        experiment: What was run, on what, and when.
-        runs: The runs over items, in the order of the data set; of an interrupted one those that
-            ended.
-        baseline: What it is compared with; None where nothing was named.
-        first_errors: The traceback of the first error of each kind.
-        is_interrupted: Whether somebody ended it before all was done.
+        experiment: Name, function, data set and start time of the experiment.
+        runs: The runs on the items, in the order of the data set. An interrupted experiment has
+            the runs that finished.
+        baseline: The result to compare with. None if there is no baseline.
+        first_errors: Traceback of the first error of each type.
+        is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
 
     def __init__(
@@ -116,52 +116,52 @@ class Result(HasCard):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Result":
-        """Read a file that `save` wrote.
+        """Read a result from a file that `save` wrote.
 
         Raises:
-            ValueError: It is no such file.
-            OSError: It cannot be read.
+            ValueError: The file is not a saved result.
+            OSError: The file cannot be read.
         """
         experiment, runs = read_file(path)
         return cls(experiment, runs, path=os.fspath(path))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result into a file (JSON lines), to compare with it later.
+        """Write the result to a JSON lines file, to use it as a baseline later.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         write_file(path, self.experiment, self.runs)
 
     @property
     def url(self) -> str:
-        """The address of its page; empty where there is none."""
+        """Address of the experiment's web page. Empty if it has none."""
         return self.experiment.page
 
     @property
     def label(self) -> str:
-        """What it is called where something is compared with it: name, file or run, and date."""
+        """Label for comparisons: name, file or run id, and date."""
         experiment = self.experiment
         return write_label(experiment.name, self._path or self.stored_id, experiment.start_ns)
 
     @property
     def stored_id(self) -> str:
-        """Its run id; empty where it is no experiment that a collector has."""
+        """Run id of the experiment. Empty if it is not stored in a collector."""
         return "" if self.experiment.id == RECORDED else self.experiment.id
 
     @property
     def wanted(self) -> int:
-        """How many runs there were to be."""
+        """Number of planned runs: items times repeats."""
         return self.experiment.items * self.experiment.repeats
 
     @property
     def errors(self) -> int:
-        """How many runs failed or took too long."""
+        """Number of runs that failed or timed out."""
         return sum(run.outcome != "ok" for run in self.runs)
 
     @property
     def cost(self) -> float:
-        """The cost of judges, and of runs as far as it is known."""
+        """Cost of the judges and runs in US dollars. Runs without a known cost count as 0."""
         judged = (
             judgement.cost or 0.0 for run in self.runs for judgement in run.judgements.values()
         )
@@ -169,30 +169,30 @@ class Result(HasCard):
 
     @cached_property
     def comparison(self) -> Verdict | None:
-        """The verdict beside the baseline, with slices and latency; None without one."""
+        """Comparison with the baseline, including slices and latency. None without a baseline."""
         if self.baseline is None:
             return None
         return verdict_of(self.runs, self.baseline.runs, self._comparison)
 
     @cached_property
     def judges(self) -> Mapping[str, JudgeOutcome]:
-        """The outcome of each judge: value, interval, and the baseline's value."""
+        """Result of each judge: value, confidence interval, and the baseline's value."""
         alone = estimate_alone(self.runs, self._comparison)
         lower = self._comparison.lower_is_better
         return judge_outcomes(self.experiment.judges, alone, self.comparison, lower)
 
     @cached_property
     def verdict(self) -> str:
-        """``better``, ``worse``, ``no different`` or ``inconclusive``, of the worst judge.
+        """The worst judge's verdict: ``better``, ``worse``, ``no different`` or ``inconclusive``.
 
-        It is empty without a baseline, and without judges.
+        Empty if there is no baseline or no judge.
         """
         words = {judge.word for judge in self.judges.values()}
         return next((word for word in WORST_FIRST if word in words), "")
 
     @cached_property
     def regressions(self) -> list[Regression]:
-        """Items that are worse than in the baseline by some judge, the worst first."""
+        """Items that are worse than in the baseline according to any judge, the worst first."""
         if self.baseline is None or self.comparison is None:
             return []
         now = {key[0]: runs for key, runs in by_item(self.runs).items()}
@@ -204,22 +204,22 @@ class Result(HasCard):
 
     @property
     def clustered_by(self) -> str:
-        """The key that groups items into clusters; empty where each stands alone."""
+        """Key that groups items into clusters. Empty if every item is its own cluster."""
         return self._comparison.clustered_by if has_clusters(self.runs, self._comparison) else ""
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence, with what it rests on."""
+        """The verdict in one sentence, with the numbers it is based on."""
         return self._report.sentence
 
     @property
     def notes(self) -> list[str]:
-        """What must be known beside the table: items that differ, flaky ones, failed judges."""
+        """Remarks on the table: items that differ in the baseline, flaky items, failed judges."""
         return self._report.notes
 
     @cached_property
     def _firsts(self) -> Mapping[str, ItemRun]:
-        """The first run over each item."""
+        """The first run of each item."""
         return {run.item: run for run in reversed(self.runs)}
 
     @cached_property
@@ -245,23 +245,24 @@ class Result(HasCard):
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """How many recorded runs were not replayed, by reason; empty but for a replay."""
+        """After a replay: number of recorded runs that were not replayed, by reason. Else empty."""
         return self._comparison.left_out
 
     @cached_property
     def flaky(self) -> list[str]:
-        """The ids of items whose repeats differ: in failing or passing."""
+        """Ids of items whose repeats differ in passing or failing."""
         return find_flaky(self.runs)
 
     def assert_not(self, *words: str) -> None:
-        """Fail a test when the verdict is one of these words.
+        """Raise an AssertionError if the verdict is one of these words. For use in tests.
 
         Args:
-            words: Such as ``worse`` or ``inconclusive``; ``errors`` when a call has failed.
+            words: Verdicts such as ``worse`` or ``inconclusive``, or ``errors`` for any failed
+                call. Default: ``worse``.
 
         Raises:
-            AssertionError: It is; the message is the whole result.
-            ValueError: A word is none of these.
+            AssertionError: The verdict is one of these words. The message is the complete result.
+            ValueError: A word is unknown.
         """
         for word in words or ("worse",):
             check_one_of("words", word, {*WORDS, "errors"})
@@ -269,15 +270,15 @@ class Result(HasCard):
         if "errors" in words and self.errors:
             names.add("errors")
         if names:
-            raise AssertionError(f"Expected not {' or '.join(sorted(names))}:\n{self}")
+            raise AssertionError(f"The result is {' and '.join(sorted(names))}:\n{self}")
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Return the runs as a table: one row a run, a column for each judge and tag.
+        """Return the runs as a pandas table: one row per run, with columns for each judge and tag.
 
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas as pd  # only for who asks for it
+        import pandas as pd  # optional
 
         return pd.DataFrame([_row(run) for run in self.runs])
 
@@ -314,7 +315,10 @@ class Result(HasCard):
         return orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
 
     def to_markdown(self) -> str:
-        """Return one table, the verdict in a sentence and the first ten regressions, with links."""
+        """Return the result as Markdown.
+
+        It has a table, the verdict, and the first ten regressions with links.
+        """
         worse = [
             WorseItem(
                 _label(self._firsts[regression.item]),
@@ -329,7 +333,7 @@ class Result(HasCard):
         return replace(self._report, worse=worse, worse_count=count).to_markdown()
 
     def to_junit(self) -> str:
-        """Return the runs as a test suite in JUnit's XML: one test case a run."""
+        """Return the runs as a JUnit XML test suite with one test case per run."""
         suite = ET.Element(
             "testsuite",
             name=_xml(self.experiment.name),
@@ -368,7 +372,7 @@ class Result(HasCard):
         return f"{head}\n{ET.tostring(suite, encoding='unicode')}\n"
 
     def __str__(self) -> str:
-        """Say what came of it: the verdict, a line for each judge, regressions, errors."""
+        """Return the result as text: the verdict, a line per judge, regressions and errors."""
         heads, rows = self._report.table
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         lines = [self.experiment.name, self.sentence, ""]
@@ -436,16 +440,16 @@ def _row(run: ItemRun) -> dict[str, Any]:
 
 
 def _label(run: ItemRun) -> str:
-    """Name an item by its inputs, where they are known."""
+    """Return the label of an item: its inputs if they are known, else its id."""
     return label_item(run.item, "" if run.inputs is None else _cell(run.inputs))
 
 
 def _cell(value: object) -> str:
-    """Write a value in one short line."""
+    """Return a value as one short line of text."""
     text = value if isinstance(value, str) else orjson.dumps(content_of(value, [])).decode()
     return cut_cell(show_unseen(text))
 
 
 def _xml(text: str) -> str:
-    """Leave out what XML has no form for."""
+    """Replace characters that XML 1.0 does not allow."""
     return _NO_XML.sub("\ufffd", text)

@@ -1,4 +1,4 @@
-"""The runs of an experiment over items, and the file that keeps them."""
+"""The runs of an experiment, and the file that stores a result."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,21 +21,21 @@ _KIND: Final = names.EXPERIMENT
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """An experiment: its function, its data set, its time.
+    """An experiment: its function, data set and start time.
 
     Attributes:
-        id: Its run id; empty where nothing was recorded.
-        name: Under which experiments are compared.
-        function: The name of the model that was run.
-        version: Of the function, 16 hex digits; empty where it is not known.
-        dataset: The data set's name.
-        dataset_version: Its digest.
-        items: How many items were to be run.
-        repeats: How often each.
-        judges: The version of each judge, by its name.
-        source: Digest of the source files that the function's package had loaded.
-        start_ns: When it began, nanoseconds since the epoch (UTC).
-        page: The address of its page; empty where there is none.
+        id: Run id of the experiment. Empty if nothing was recorded.
+        name: Name of the experiment. Experiments of one name are compared.
+        function: Name of the model that was run.
+        version: Version of the function, 16 hex digits. Empty if unknown.
+        dataset: Name of the data set.
+        dataset_version: Digest of the data set.
+        items: Number of items.
+        repeats: Number of runs per item.
+        judges: Version of each judge by name.
+        source: Digest of the loaded source files of the function's package.
+        start_ns: Start time in nanoseconds since the epoch (UTC).
+        page: Address of the experiment's web page. Empty if there is none.
     """
 
     id: str
@@ -54,24 +54,24 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class ItemRun:
-    """One run over an item: its output and its scores.
+    """One run of the function on one item, with its output and scores.
 
     Attributes:
-        item: The item's id.
-        digest: The item's digest.
-        repeat: Which one of several runs over the item, from 0.
-        outputs: What the function returned; None where it failed.
-        outcome: ok or error.
-        error_type: What was raised.
-        error: Its type and message.
-        latency_ms: How long the function took.
-        run_id: Empty where nothing was recorded.
-        judgements: What judges said, by their names; a failed run is not judged.
-        tags: Of the item.
-        source_run: Of the item.
-        source_session: Of the item.
-        cost: What it cost; None where that is not known.
-        inputs: Of the item; a file that keeps a result has none.
+        item: Id of the item.
+        digest: Digest of the item.
+        repeat: Number of the repeat, from 0.
+        outputs: What the function returned. None if it failed.
+        outcome: ``ok`` or ``error``.
+        error_type: Type of the exception. Empty if the run did not fail.
+        error: Type and message of the exception.
+        latency_ms: Duration of the call in milliseconds.
+        run_id: Run id. Empty if nothing was recorded.
+        judgements: Scores by judge name. A failed run has none.
+        tags: Tags of the item.
+        source_run: Id of the run that the item was created from.
+        source_session: Session of that run.
+        cost: Cost in US dollars. None if unknown.
+        inputs: Inputs of the item. None if the result was read from a file.
     """
 
     item: str
@@ -92,7 +92,7 @@ class ItemRun:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The scores that judges gave, by their names."""
+        """Scores by judge name, without judges that gave none."""
         return {
             name: judgement.score
             for name, judgement in self.judgements.items()
@@ -101,7 +101,7 @@ class ItemRun:
 
     @property
     def passed(self) -> bool | None:
-        """Whether all judges let it pass; None where none said so. A failed run has not."""
+        """Whether the run passed all judges. None if no judge decides; False if the run failed."""
         if self.outcome != "ok":
             return False
         items = [
@@ -115,7 +115,7 @@ class ItemRun:
 def write_file(
     path: str | os.PathLike[str], experiment: Experiment, runs: Iterable[ItemRun]
 ) -> None:
-    """Write an experiment into a file: a line about it, then one for each run, sorted by item."""
+    """Write an experiment to a file: a line about it, then a line per run, sorted by item."""
     head = {"format": _FORMAT, "kind": _KIND, **asdict(experiment)}
     lines = [head, *(_line(run) for run in sorted(runs, key=lambda run: (run.item, run.repeat)))]
     with Path(path).open("wb") as file:
@@ -123,11 +123,11 @@ def write_file(
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[Experiment, list[ItemRun]]:
-    """Read what `write_file` wrote.
+    """Read an experiment from a file that `write_file` wrote.
 
     Raises:
-        ValueError: It is no such file.
-        OSError: It cannot be read.
+        ValueError: The file is not a saved experiment.
+        OSError: The file cannot be read.
     """
     with Path(path).open("rb") as file:
         try:
@@ -177,7 +177,7 @@ def _run(line: Mapping[str, Any]) -> ItemRun:
 
 
 def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
-    """Return runs by the id and the digest of their item, each in the order of its repeats."""
+    """Return the runs by id and digest of their item, each list in the order of the repeats."""
     item_runs: dict[tuple[str, str], list[ItemRun]] = {}
     for run in sorted(runs, key=lambda run: run.repeat):
         item_runs.setdefault((run.item, run.digest), []).append(run)
@@ -186,15 +186,15 @@ def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
 
 @dataclass(frozen=True, slots=True)
 class RejudgedRun:
-    """A stored run and its scores by two versions of a judge.
+    """A stored run with its scores by two versions of a judge.
 
     Attributes:
-        run_id: Its id.
-        start_ns: When it began, nanoseconds since the epoch.
-        cluster: Its session, else its trace: what it hangs together with.
-        before: What the version to compare with said; None where it said nothing.
-        after: What this version says.
-        is_stored: Whether the store had that already.
+        run_id: Run id.
+        start_ns: Start time in nanoseconds since the epoch (UTC).
+        cluster: The run's session, or its trace if it has no session.
+        before: Score of the version to compare with. None if it did not score the run.
+        after: Score of this version.
+        is_stored: Whether the score of this version was already stored.
     """
 
     run_id: str
@@ -206,7 +206,7 @@ class RejudgedRun:
 
     @property
     def turn(self) -> str:
-        """`to fail` or `to pass` where the two differ in it; else empty."""
+        """``to fail`` or ``to pass`` if the versions disagree. Else empty."""
         if self.before is None or None in (self.before.passed, self.after.passed):
             return ""
         if self.before.passed == self.after.passed:

@@ -1,4 +1,4 @@
-"""Results of experiments that a collector has, and the one that a baseline names."""
+"""Loads stored experiments from a collector, and finds the experiment that a baseline names."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,7 +17,7 @@ from otel_ml.reader import NotFound, Reader
 from otel_ml.recorder import Recorder
 from otel_ml.records import ExperimentRow, ListedExperiment
 
-_LATEST_EXPERIMENTS: Final = 1_000  # experiments that are looked through for a baseline
+_LATEST_EXPERIMENTS: Final = 1_000  # how many are searched for a baseline
 _NO_BASELINE: Final = "none"
 _AUTO: Final = "auto"
 _SETTLE_S: Final = 5.0
@@ -27,12 +27,12 @@ _FAILED: Final = "the judge failed"
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """An experiment that another process began.
+    """An unfinished experiment that another process started.
 
     Attributes:
-        id: Its run id.
-        start_ns: When it began, nanoseconds since the epoch (UTC).
-        runs: Its runs over items that are there.
+        id: Run id of the experiment.
+        start_ns: Start time in nanoseconds since the epoch (UTC).
+        runs: The runs on items that are already stored.
     """
 
     id: str
@@ -41,16 +41,16 @@ class Started:
 
 
 def ids_of(run_id: str) -> tuple[int, int]:
-    """Return the trace id and the span id that a run id says."""
+    """Return the trace id and the span id of a run id."""
     trace_id, _, span_id = run_id.partition("-")
     return int(trace_id, 16), int(span_id, 16)
 
 
 def open_reader(recorder: Recorder) -> Reader:
-    """Deliver the recorded spans, and make the reader of them.
+    """Send the recorded spans and return a reader for their collector.
 
     Raises:
-        LookupError: There is no collector that could be asked.
+        LookupError: The recorder has no collector to read from.
     """
     if not recorder.page:
         raise LookupError("no collector")
@@ -62,19 +62,20 @@ def open_reader(recorder: Recorder) -> Reader:
 def load_result(
     run_id: str, baseline: Result | str | None = None, *, reader: Reader | None = None
 ) -> Result:
-    """Read the result of an experiment that a collector has.
+    """Load the result of a stored experiment from the collector.
 
     Args:
-        run_id: Of the experiment's own run, as its page and `otel_ml.reader.Reader.experiments`
-            say it.
-        baseline: What to compare with: a result, the run id of another experiment, ``recorded`` for
-            the runs that it replays, or ``none``; unless told what it was run beside.
-        reader: Where to read; that of the environment when not given.
+        run_id: Run id of the experiment, as shown on its web page and returned by
+            `otel_ml.reader.Reader.experiments`.
+        baseline: What to compare with: a result, the run id of another experiment, ``recorded``
+            for the runs that the experiment replays, or ``none``. Default: the baseline that the
+            experiment used when it ran.
+        reader: Where to read. Default: a reader configured by the environment.
 
     Raises:
-        NotFound: There is no such experiment, or no such baseline.
-        ReaderError: The collector has no answer.
-        ValueError: An argument is none of what it takes.
+        NotFound: There is no such experiment or baseline.
+        ReaderError: The collector does not answer.
+        ValueError: An argument is invalid.
     """
     check_text("run_id", run_id)
     kind = type(baseline)
@@ -90,7 +91,7 @@ def load_result(
     answer = reader.experiment(run_id)
     if RECORDED in {baseline, baseline or answer.baseline}:
         if baseline == RECORDED and not answer.comparison.get("recorded"):
-            raise NotFound(f"Experiment {run_id} replays no recorded runs")
+            raise NotFound(f"Experiment {run_id} is not a replay, so it has no recorded runs")
         baseline = _load_recorded(reader, answer)
     elif baseline is None and RUN_ID.fullmatch(answer.baseline):
         with suppress(NotFound):
@@ -104,7 +105,7 @@ def load_result(
 def _load(
     reader: Reader, listed_experiment: ListedExperiment, baseline: Result | None = None
 ) -> Result:
-    """Read the runs over items of an experiment that is known."""
+    """Load the runs of a stored experiment."""
     payloads = {
         run.run_id: (run.inputs, run.outputs)
         for run in reader.runs(f'experiment == "{listed_experiment.run_id}" and item != ""')
@@ -130,7 +131,7 @@ def _load(
 
 
 def _load_recorded(reader: Reader, listed_experiment: ListedExperiment) -> Result | None:
-    """Read the recorded runs that an experiment replays; None where it replays none."""
+    """Load the recorded runs that an experiment replays. None if it is not a replay."""
     if not listed_experiment.comparison.get("recorded"):
         return None
     first_ns, _ = listed_experiment.comparison["recorded"]
@@ -151,7 +152,7 @@ def _load_recorded(reader: Reader, listed_experiment: ListedExperiment) -> Resul
 
 
 def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
-    """Describe recorded runs as an experiment, the baseline of their replay."""
+    """Describe the recorded runs of a replay as an experiment, so that they can be the baseline."""
     return replace(
         replayed,
         id=RECORDED,
@@ -166,17 +167,17 @@ def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
 
 
 def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
-    """Read the experiment that is named as the baseline of another one on the same data set.
+    """Load the experiment that a baseline names, on the same data set.
 
     Args:
-        reader: Where to look.
-        named: A run id, ``name:vN`` or ``name@alias`` (the newest finished experiment of that
-            version of a function), or a tag that an experiment has.
-        dataset: The name of the data set.
+        reader: Where to read.
+        named: A run id; ``name:vN`` or ``name@alias`` for the newest finished experiment of that
+            version of a function; or a tag of an experiment.
+        dataset: Name of the data set.
 
     Raises:
-        LookupError: There is none; the message names those that are near.
-        ReaderError: The collector has no answer.
+        LookupError: There is no such experiment. The message suggests similar names.
+        ReaderError: The collector does not answer.
     """
     if RUN_ID.fullmatch(named):
         return _load(reader, reader.experiment(named))
@@ -192,14 +193,14 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         if meant:
             is_meant = (experiment.function, experiment.version) == meant
         else:
-            is_meant = experiment.tags.get(named, False) is not False  # taken back
+            is_meant = experiment.tags.get(named, False) is not False  # False: the tag was removed
         if is_meant:
             return _load(reader, experiment)
     raise LookupError(suggest(named, known))
 
 
 def _find_version(reader: Reader, named: str) -> tuple[str, int] | None:
-    """Read ``name:vN`` or ``name@alias``; None where it is neither."""
+    """Return function and version number of ``name:vN`` or ``name@alias``. None for other text."""
     if numbered := NUMBERED.fullmatch(named):
         return numbered[1], int(numbered[2])
     with suppress(NotFound, ValueError):
@@ -209,11 +210,11 @@ def _find_version(reader: Reader, named: str) -> tuple[str, int] | None:
 
 
 def find_named(reader: Reader, named: str) -> ListedExperiment:
-    """Find an experiment by its run id, or the newest finished one of a name.
+    """Find an experiment by its run id, or the newest finished one with a name.
 
     Raises:
-        LookupError: There is none; the message names those that are near.
-        ReaderError: The collector has no answer.
+        LookupError: There is no such experiment. The message suggests similar names.
+        ReaderError: The collector does not answer.
     """
     if RUN_ID.fullmatch(named):
         return reader.experiment(named)
@@ -227,17 +228,18 @@ def find_named(reader: Reader, named: str) -> ListedExperiment:
 
 
 def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: object) -> Started:
-    """Find an experiment that did not end, and its runs over items.
+    """Find an unfinished experiment to resume, with its runs.
 
     Args:
-        reader: Where to look.
-        named: ``auto``, or the run id of one.
-        wanted: What is to be run, with no id, start and page; the newest one like it is taken.
-        params: As they were given.
+        reader: Where to read.
+        named: The run id of an experiment, or ``auto`` for the newest one that matches `wanted`.
+        wanted: The experiment to run, without id, start and page.
+        params: The params that the user passed.
 
     Raises:
-        LookupError: There is none.
-        ReaderError: The collector has no answer.
+        LookupError: There is no such experiment.
+        ValueError: The named experiment differs from `wanted`.
+        ReaderError: The collector does not answer.
     """
 
     def is_alike(listed_experiment: ListedExperiment) -> bool:
@@ -267,17 +269,18 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
 def find_replayed(
     reader: Reader, named: str, name: str, function: str, params: object
 ) -> tuple[list[str], Mapping[str, int]] | None:
-    """Find a replay that did not end, and the runs that it took; None where there is none.
+    """Find an unfinished replay to resume, with the runs it selected. None if there is none.
 
     Args:
-        reader: Where to look.
-        named: ``auto`` for the newest one of the same name, function and params, or its run id.
-        name: What the experiment is called.
-        function: The name of the model.
-        params: As they were given.
+        reader: Where to read.
+        named: The run id of a replay, or ``auto`` for the newest one of the same name, function
+            and params.
+        name: Name of the experiment.
+        function: Name of the model.
+        params: The params that the user passed.
 
     Returns:
-        The ids of the recorded runs, and how many it left out, by reason.
+        The ids of the recorded runs, and the number of skipped runs by reason.
     """
     for experiment in islice(reader.experiments(), _LATEST_EXPERIMENTS):
         if experiment.outcome == "ok" or experiment.baseline != RECORDED:
@@ -319,7 +322,7 @@ def _experiment(reader: Reader, listed_experiment: ListedExperiment) -> Experime
 def _cluster(value: Any) -> Any:
     try:
         return cluster_of(value)
-    except ValueError:  # it was a function
+    except ValueError:  # a function is stored as text only
         return None
 
 

@@ -1,1 +1,1 @@
-"""Other frameworks: imports from them, instrumentation, and a start without a change of code."""
+"""Integrations: imports from other frameworks, and instrumentation without code changes."""

@@ -1,4 +1,4 @@
-"""The exporter of every span of a process, set up by the environment: ``OTEL_TRACES_EXPORTER``."""
+"""Exporter for all spans of a process. Enable it with ``OTEL_TRACES_EXPORTER=otel_ml``."""
 
 import os
 from collections.abc import Sequence
@@ -17,33 +17,33 @@ _SHUTDOWN_S: Final = 10.0
 
 
 class Exporter(SpanExporter):
-    """Sends spans of any make to the collector, over HTTP.
+    """Sends spans of any instrumentation to the collector over HTTP.
 
-    ``OTEL_TRACES_EXPORTER=otel_ml`` names it. ``OTEL_ML_ENDPOINT``, ``OTEL_ML_API_KEY`` and
-    ``OTEL_ML_PROJECT`` set it up, where spans that name a project of their own keep it. What
-    cannot be delivered is sent again for 5 minutes. Making it opens no connection and never
-    raises: an exporter that raises would leave the process untraced.
+    Enable it with ``OTEL_TRACES_EXPORTER=otel_ml``. Configure it with ``OTEL_ML_ENDPOINT``,
+    ``OTEL_ML_API_KEY`` and ``OTEL_ML_PROJECT``. Spans that name their own project keep it. Spans
+    that cannot be sent are retried for 5 minutes. Creating the exporter opens no connection and
+    never raises, because an exception would leave the process without traces.
     """
 
     def __init__(self) -> None:
         project = os.environ.get("OTEL_ML_PROJECT") or names.DEFAULT_PROJECT
         key = os.environ.get("OTEL_ML_API_KEY")
-        # Not what OTEL_EXPORTER_OTLP_PROTOCOL says: opentelemetry-distro sets that to grpc.
+        # Ignore OTEL_EXPORTER_OTLP_PROTOCOL: opentelemetry-distro sets it to grpc.
         settings = resolve(None, project, key, "http/protobuf")
         destination = OtlpDestination(settings)
         destination.open()
         self._pipeline: Pipeline[SpanBatch] = Pipeline(SpanQueue(), destination, Pace())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Take ended spans; a thread of the exporter's own delivers them."""
+        """Queue ended spans. The exporter's own thread sends them."""
         for span in spans:
             self._pipeline.put(span)
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver the queued spans; False when some are not delivered."""
+        """Send the queued spans. Returns False if some could not be sent."""
         return bool(self._pipeline.flush(timeout_millis / 1e3))
 
     def shutdown(self) -> None:
-        """Deliver the queued spans, for at most 10 s, and stop."""
+        """Send the queued spans within 10 s, and stop."""
         self._pipeline.close(_SHUTDOWN_S)

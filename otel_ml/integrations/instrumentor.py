@@ -1,4 +1,4 @@
-"""Traces functions that the environment names, without a change of the code that holds them."""
+"""Traces the functions that an environment variable names, without code changes."""
 
 import inspect
 import logging
@@ -15,19 +15,19 @@ _logger = logging.getLogger(__name__)
 
 
 class Instrumentor:
-    """Traces the functions named by ``OTEL_ML_TRACE``: ``shop:predict,shop:Ranker.rank``.
+    """Traces the functions named by ``OTEL_ML_TRACE``, such as ``shop:predict,shop:Ranker.rank``.
 
-    ``opentelemetry-instrument`` calls it. A module is left to be imported by the program: its
-    functions are replaced right after, so that ``from shop.model import predict`` gets the
-    traced function. Functions of the started script itself, ``__main__``, cannot be named. Without
-    the variable nothing is traced.
+    ``opentelemetry-instrument`` calls it. The program imports the modules itself. The functions
+    are replaced right after the import, so that ``from shop.model import predict`` gets the traced
+    function. Functions of the started script (``__main__``) cannot be named. Without the variable
+    nothing is traced.
     """
 
     _active = False
     _patched: Final[list[tuple[Any, str, Any]]] = []
 
     def instrument(self, **kwargs: Any) -> None:
-        """Trace the functions; never raises, a second call does nothing."""
+        """Trace the functions. Never raises. A second call does nothing."""
         kind = type(self)
         if kind._active:
             return
@@ -37,7 +37,10 @@ class Instrumentor:
                 self._trace_in(module, functions)
 
     def uninstrument(self, **kwargs: Any) -> None:
-        """Put the functions back where they were; imports by name keep the traced function."""
+        """Restore the original functions.
+
+        Names that were imported before keep the traced function.
+        """
         kind = type(self)
         kind._active = False
         while kind._patched:
@@ -51,14 +54,14 @@ class Instrumentor:
             if not type(self)._active:
                 return
             for function in functions:
-                with quiet("instrument"):  # the host's module is imported
+                with quiet("instrument"):  # an exception must not break the host's import
                     self._trace(loaded, function)
 
         register_post_import_hook(patch, module)
 
     def _trace(self, module: ModuleType, function: str) -> None:
         """Replace a function or method by its traced form."""
-        from otel_ml.default import trace  # only for who names functions
+        from otel_ml.default import trace  # imported only if the variable names functions
 
         *path, name = function.split(".")
         owner: Any = module
@@ -67,7 +70,7 @@ class Instrumentor:
         original = inspect.getattr_static(owner, name, None)
         if original is None:
             _logger.warning(
-                "Nothing to trace: %s names %s:%s, which is not there",
+                "Nothing to trace: %s names %s:%s, which does not exist",
                 *(_VARIABLE, module.__name__, function),
             )
             return
@@ -76,7 +79,7 @@ class Instrumentor:
 
 
 def _read(text: str) -> dict[str, list[str]]:
-    """Read functions by their modules."""
+    """Parse the variable. Returns function names by module."""
     entries: dict[str, list[str]] = {}
     for entry in filter(None, map(str.strip, text.split(","))):
         module, colon, function = entry.partition(":")

@@ -1,4 +1,4 @@
-"""Training with PyTorch Lightning as a run: its hyper-parameters, and its numbers step by step."""
+"""Records training with PyTorch Lightning as a run, with hyper-parameters and metrics by step."""
 
 import secrets
 import sys
@@ -12,7 +12,7 @@ from otel_ml.client import Client
 from otel_ml.errors import quiet
 from otel_ml.runs import Run
 
-try:  # one framework under two names: a trainer of the one takes loggers of the other
+try:  # one framework under two names; each trainer accepts the other's loggers
     from lightning.pytorch.loggers import Logger as _Base
 except ImportError:
     from pytorch_lightning.loggers import Logger as _Base
@@ -20,19 +20,19 @@ except ImportError:
 __all__ = ["Logger"]
 
 
-class Logger(_Base):  # type: ignore[misc]  # its package is not there for the type check
+class Logger(_Base):  # type: ignore[misc]  # the package is not installed for type checking
     """Records the work of a ``Trainer`` as a run: ``Trainer(logger=Logger("digits"))``.
 
-    The run opens when the trainer begins, with the hyper-parameters that the model saved as its
-    params, takes every number that the trainer logs, and ends with the trainer's first task; the
-    numbers of a test after the training are still added. A training that raises ends it with the
-    error. Of several processes the first records.
+    The run starts with the trainer and ends with the trainer's first task. Its params are the
+    hyper-parameters that the model saved, and its metrics are the numbers that the trainer logs.
+    Metrics of a test after the training are still added. If the training raises, the run ends with
+    the error. With several processes only the first one records.
 
     Args:
-        name: The model's name, and of the folder of its checkpoints; the class of the model, and
-            ``training``, when not given.
-        client: Records the run; by default a client that the environment sets up.
-        run: An open run, to which all is added; it is not ended here.
+        name: Name of the model, and of the folder of its checkpoints. Default: the model's class,
+            and ``training`` for the folder.
+        client: Client that records the run. Default: a client configured by the environment.
+        run: An open run to add everything to. The logger does not end it.
     """
 
     def __init__(
@@ -44,34 +44,34 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
         self._given = run
         self._run = run
         self._params: dict[str, Any] = {}
-        # Asked for before there is a run; the trainer's seed has no part in it.
+        # Needed before the run opens. `secrets` does not depend on the trainer's seed.
         self._version = secrets.token_hex(4)
 
     @property
     def name(self) -> str:
-        """The folder of its checkpoints."""
+        """Name of the checkpoint folder."""
         return self._name or "training"
 
     @property
     def version(self) -> str:
-        """The folder within the logger's folder, and a tag of the run."""
+        """Name of the subfolder for this run. Also a tag of the run."""
         return self._version
 
     @property
     def run(self) -> Run | None:
-        """The run; None before the trainer begins, and on all processes but the first."""
+        """The run. None before the trainer starts, and on all processes but the first."""
         return self._run
 
     @property
     def experiment(self) -> Run | None:
-        """The run, under the name that Lightning's own loggers have for it."""
+        """The run, under the name that Lightning's own loggers use."""
         return self._run
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def log_hyperparams(
         self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Keep params for the run that is about to open; once it is open they become tags."""
+        """Set the params of the run. Params that arrive after the run has started become tags."""
         with quiet("lightning"):
             given = vars(params) if isinstance(params, Namespace) else params
             new = {
@@ -89,7 +89,7 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log the numbers of a step; the epoch that Lightning puts beside them is left out."""
+        """Log the metrics of a step. The epoch that Lightning adds is left out."""
         with quiet("lightning"):
             facts = {name: value for name, value in metrics.items() if name != "epoch"}
             if facts:
@@ -97,7 +97,10 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def finalize(self, status: str) -> None:
-        """End the run that was opened here, with the error that the trainer is raising."""
+        """End the run that this logger opened.
+
+        If the training failed, the run gets its exception.
+        """
         with quiet("lightning"):
             if self._given is None and self._run is not None:
                 self._run.end(sys.exc_info()[1] if status == "failed" else None)
@@ -105,7 +108,7 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
     def _open(self, name: str) -> Run:
         if self._run is None:
             if self._client is None:
-                from otel_ml.default import run as open_run  # only where no client is named
+                from otel_ml.default import run as open_run  # needed only without a client
             else:
                 open_run = self._client.run
             tags = {"version": self._version}
@@ -114,5 +117,5 @@ class Logger(_Base):  # type: ignore[misc]  # its package is not there for the t
 
 
 def _plain(value: Any) -> Any:
-    """Write a value as a tag: a number or text as it is, anything else as text."""
+    """Return a value as a tag: numbers and text unchanged, anything else as text."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)

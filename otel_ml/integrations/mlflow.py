@@ -1,7 +1,7 @@
-"""Runs of MLflow: read as plain values, or imported whole.
+"""Reads MLflow runs as plain values, or imports them with their history and artifacts.
 
-Of a model only what MLflow wrote beside it is read. The model itself, which runs code when it is
-loaded, is not.
+Of a model, only MLflow's description is read. The model itself is not loaded, because that would
+run its code.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-# What is on its way at once: a joined provider's queue holds 2,048.
+# Batch size, below the queue size of a joined provider (2,048).
 _SPANS_AT_ONCE: Final = 256
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
@@ -59,14 +59,13 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The outcome of an import; true when all of it is stored.
+    """The result of an import. It is true if everything was stored.
 
     Attributes:
-        source_id: The id of the source in the other system.
-        run_id: Our run, as the API names it.
-        records: How many records were sent.
-        delivery: Their outcome. If it is not true, the same import, called again, completes the
-            stored part.
+        source_id: Id of the run in MLflow.
+        run_id: Id of the run in otel-ml, as the API uses it.
+        records: Number of records sent.
+        delivery: Outcome of sending them. If it is not true, repeat the import to complete it.
     """
 
     source_id: str
@@ -80,19 +79,19 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The ids of a run or of a record about one."""
+    """The ids of a run, or of a record about a run."""
 
     trace_id: int
     span_id: int
 
     @property
     def context(self) -> SpanContext:
-        """The ids as OpenTelemetry has them."""
+        """The ids as an OpenTelemetry span context."""
         return SpanContext(self.trace_id, self.span_id, False, _SAMPLED)
 
     @property
     def run_id(self) -> str:
-        """The ids of a run as the API has them."""
+        """The ids as a run id of the API."""
         return run_id_of(self.context)
 
 
@@ -101,10 +100,10 @@ class Record:
     """One span to send.
 
     Attributes:
-        identity: Its ids.
-        parent_id: The span above it in its trace; None for a root.
-        link: What it points to without being below it.
-        failed: Whether its status is an error.
+        identity: Ids of the span.
+        parent_id: Id of the parent span in the trace. None for a root.
+        link: Ids of a span in another trace that this one refers to.
+        failed: Whether the span's status is an error.
     """
 
     name: str
@@ -119,47 +118,47 @@ class Record:
 
 
 def trace_id_of(*parts: str) -> int:
-    """Derive the id of a trace."""
+    """Return the trace id derived from some texts."""
     return _digest(parts, _TRACE_BYTES)
 
 
 def span_id_of(*parts: str) -> int:
-    """Derive the id of a span."""
+    """Return the span id derived from some texts."""
     return _digest(parts, _SPAN_BYTES)
 
 
 def numbered_span_id(number: int, *parts: str) -> int:
-    """Derive the id of a record of a series: a later record of the same parts has a greater id."""
+    """Return the span id of a record in a series. Later records of the series have larger ids."""
     return _digest(parts, _SPAN_BYTES - _NUMBER_BYTES) << 8 * _NUMBER_BYTES | number
 
 
 def _digest(parts: Iterable[str], size: int) -> int:
     text = "\0".join(parts).encode("utf-8", "replace")
-    return int.from_bytes(hashlib.sha256(text).digest()[:size], "big") or 1  # 0 is no id
+    return int.from_bytes(hashlib.sha256(text).digest()[:size], "big") or 1  # 0 is not a valid id
 
 
 def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[int, Delivery]:
-    """Send records, a bounded number of them at once; stops at a part that is not delivered.
+    """Send records in batches. Stops at the first batch that is not stored.
 
     Args:
-        client: Where they go.
-        records: In the order in which they are stored; the record that completes the whole comes
-            last.
-        timeout_s: For the delivery of a part.
+        client: The client to send with.
+        records: The records in the order in which they are stored. The one that completes the
+            import is the last.
+        timeout_s: Time limit in seconds for each batch.
 
     Returns:
-        How many were sent, and their outcome.
+        Number of records sent, and their outcome.
 
     Raises:
-        ValueError: The client's spans are made by a provider that gives them ids of its own.
+        ValueError: The client's spans come from a provider that assigns its own ids.
     """
     recorder = client._recorder.in_force
     if not recorder.enabled:
         return 0, Delivery(reason="nothing is recorded: OTEL_SDK_DISABLED")
-    # No process and no number: what is sent again shall be the same, and fills no gap.
+    # Without process id and sequence number, so that a repeated import sends identical records.
     facts = {names.PROJECT: recorder.project}
     sent, total = 0, Delivery()
-    recorder.flush(timeout_s)  # what was told before is not ours to tell
+    recorder.flush(timeout_s)  # earlier records must not count in the import's outcome
     rest = iter(records)
     while part := list(islice(rest, _SPANS_AT_ONCE)):
         for record in part:
@@ -178,10 +177,10 @@ def _put(recorder: Recorder, record: Record, attributes: Attributes) -> None:
         above = Identity(identity.trace_id, record.parent_id)
         context = trace.set_span_in_context(NonRecordingSpan(above.context), context)
     span = start(record.name, context, record.start_ns, attributes, True)
-    if type(span) is not RunSpan or span._made_context is not None:  # somebody looked at its ids
+    if type(span) is not RunSpan or span._made_context is not None:  # the ids are already fixed
         raise ValueError(
-            f"Invalid client: expected Client(join=False), spans of {type(span).__name__} under "
-            "a provider of the service's cannot be given ids"
+            "Invalid client: expected Client(join=False), because the service's provider assigns "
+            f"the ids of its {type(span).__name__} spans"
         )
     span.trace_id, span.span_id = identity.trace_id, identity.span_id
     for name, value, at_ns in record.events:
@@ -208,21 +207,22 @@ _MOST_ABOVE: Final = 32
 _OUTCOMES: Final = {"FINISHED": "ok", "FAILED": "error", "KILLED": "cancelled"}
 _PARENT: Final = "mlflow.parentRunId"
 _PYFUNC: Final = "python_function"
-# How Python writes whole numbers and others.
+# Numbers as Python writes them.
 _WHOLE_NUMBER: Final = re.compile("-?(?:0|[1-9][0-9]{0,17})")
 _DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?")
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
-    """Read the model of an MLflow run: its framework, parameters, data sets and signature.
+    """Return a description of the model of an MLflow run.
 
-    The model itself is not loaded. A run without a model, a signature or data sets is no error.
+    It has the model's framework, parameters, data sets and signature. The model itself is not
+    loaded. A run without a model, a signature or data sets is not an error.
 
     Args:
-        run_id: As MLflow names the run, at its tracking address in force.
+        run_id: Id of the run in MLflow, at the current tracking URI.
 
     Returns:
-        ``source`` (the path of the model's files), ``framework`` and ``flavor``, ``parameters``,
+        ``source`` (path of the model's files), ``framework`` and ``flavor``, ``parameters``,
         ``model_config``, ``input_datasets``, and ``signature`` with ``inputs``, ``outputs`` and
         ``params`` as MLflow's own JSON.
 
@@ -234,7 +234,7 @@ def from_mlflow_run(run_id: str) -> dict[str, Any]:
 
 
 def get_mlflow_model_metrics(run_id: str) -> dict[str, float]:
-    """Read the last value of each metric of an MLflow run.
+    """Return the last value of each metric of an MLflow run.
 
     Raises:
         MlflowException: There is no such run.
@@ -252,26 +252,26 @@ def import_mlflow_run(
 ) -> Imported:
     """Import an MLflow run: params, tags, data sets, metrics with history, artifacts, its model.
 
-    Times are MLflow's, and ids are derived from its run id: a run that is imported again is
-    stored once, and an interrupted import is completed. Artifacts stay where they
-    are, but for contents that are asked for. A run that is nested in another is below it in the
-    same trace. The model that it logged is a version with flavor, signature and its last metrics.
+    Times are those of MLflow. Ids are derived from MLflow's run id, so importing a run again
+    stores it once, and completes an interrupted import. Artifacts stay where they are, unless you
+    ask for their content. A nested run becomes a child of its parent run in the same trace. The
+    logged model becomes a model version with flavor, signature and last metrics.
 
     Args:
-        run_id: As MLflow names the run, at its tracking address in force.
-        client: The client to record with, made with ``join=False``; by default a client that
-            the environment sets up.
-        name: The model that it is filed under; the experiment's name when not given.
-        content_bytes: Take the contents of files of at most so many bytes, up to 64 MiB, which
-            the reader gives back as bytes; 0 for none. The others are listed.
-        timeout_s: For the delivery of some hundred records.
+        run_id: Id of the run in MLflow, at the current tracking URI.
+        client: Client to record with, created with ``join=False``. Default: a client configured by
+            the environment.
+        name: Name of the model. Default: name of the MLflow experiment.
+        content_bytes: Largest file whose content is imported, in bytes, up to 64 MiB. The reader
+            returns it as bytes. Larger files are only listed. 0 imports no content.
+        timeout_s: Time limit in seconds for each batch of a few hundred records.
 
     Returns:
-        The outcome.
+        The result of the import.
 
     Raises:
         MlflowException: There is no such run.
-        ValueError: The client's spans are made by a provider of the service's.
+        ValueError: The client's spans come from a provider of the service.
     """
     tracking = MlflowClient()
     run = tracking.get_run(run_id)
@@ -288,14 +288,23 @@ def import_mlflow_experiment(
     content_bytes: int = 0,
     timeout_s: float = _TIMEOUT_S,
 ) -> list[Imported]:
-    """Import all runs of an MLflow experiment but the deleted ones, as `import_mlflow_run` does.
+    """Import all runs of an MLflow experiment except deleted ones. See `import_mlflow_run`.
+
+    Args:
+        name_or_id: Name or id of the MLflow experiment.
+        client: Client to record with, created with ``join=False``. Default: a client configured by
+            the environment.
+        name: Name of the model. Default: name of the MLflow experiment.
+        content_bytes: Largest file whose content is imported, in bytes. 0 imports no content.
+        timeout_s: Time limit in seconds for each batch of a few hundred records.
 
     Returns:
-        What became of each run, the oldest first; the first that is not delivered is the last.
+        The result for each run, the oldest first. The import stops after the first run that is not
+        stored.
 
     Raises:
         MlflowException: There is no such experiment.
-        ValueError: See `import_mlflow_run`.
+        ValueError: The client's spans come from a provider of the service.
     """
     tracking = MlflowClient()
     experiment = tracking.get_experiment_by_name(name_or_id) or tracking.get_experiment(name_or_id)
@@ -346,19 +355,16 @@ def _runs_of(tracking: MlflowClient, experiment_id: str) -> Iterator[Run]:
             return
 
 
-# A run as records of ours: its points and artifacts first, the run itself last.
-
-
 class MlflowRun:
-    """One run of MLflow.
+    """One MLflow run, converted to records.
 
     Args:
-        client: Where it is.
+        client: The MLflow client.
         run: The run.
-        redaction: Hides what must not leave.
-        model: The name that it is filed under.
-        content_bytes: Of which files the content is taken: those of at most so many bytes.
-        upload: Sends a document that is too long for an event; returns its address, or None.
+        redaction: Hides values that must not be sent.
+        model: Name of the model.
+        content_bytes: Largest file whose content is imported, in bytes.
+        upload: Sends a document that is too long for an event. Returns its address, or None.
     """
 
     def __init__(
@@ -385,7 +391,7 @@ class MlflowRun:
             above.append(parent)
             try:
                 tags = self._client.get_run(parent).data.tags
-            except MlflowException:  # it is gone for good
+            except MlflowException:  # the parent was deleted
                 break
         self._parent_id = span_id_of("mlflow run", above[0]) if above else None
         root = above[-1] if above else self._run_id
@@ -394,7 +400,7 @@ class MlflowRun:
         )
 
     def records(self) -> Iterator[Record]:
-        """Read the run's records in their order."""
+        """Yield the run's records in their order."""
         yield from self._points()
         yield from self._artifacts()
         yield from self._model_version()
@@ -413,9 +419,9 @@ class MlflowRun:
                 yield self._update(span_id, dict(point_attributes(part)))
 
     def _model_version(self) -> Iterator[Record]:
-        """Make the record of the logged model, as a version with flavor, signature and metrics.
+        """Yield the record of the logged model, as a version with flavor, signature and metrics.
 
-        Each logged model is a version of its own, the same at every import.
+        Each logged model is its own version. It is the same in every import.
         """
         described = _describe_model(self._client, self._run)
         if described["flavor"] is None:
@@ -457,7 +463,10 @@ class MlflowRun:
         yield self._update(span_id_of("mlflow produced", self._run_id), {}, produced)
 
     def _artifacts(self) -> Iterator[Record]:
-        """One record each: when there are more of them later, the others are the same."""
+        """Yield one record per artifact.
+
+        If artifacts are added later, the other records stay the same.
+        """
         for number, (path, size, uri) in enumerate(self._files()):
             if number == _MOST_ARTIFACTS:
                 return
@@ -473,7 +482,7 @@ class MlflowRun:
             yield self._update(span_id, {}, event)
 
     def _read_content(self, ref: str, uri: str, size: int) -> dict[str, Any]:
-        """Read a file of at most the limit, as bytes that are read back as such."""
+        """Return the content of a file of at most the size limit, as bytes."""
         if not 0 < size <= self._content_bytes:
             return {}
         with TemporaryDirectory() as folder:
@@ -493,7 +502,7 @@ class MlflowRun:
         return facts
 
     def _files(self) -> Iterator[tuple[str, int, str]]:
-        """Walk the run's artifacts, those of logged models among them; paths, sizes, addresses."""
+        """Yield path, size and address of the run's artifacts, including those of logged models."""
         base = self._run.info.artifact_uri
         folders: list[str | None] = [None]
         bases = {model.name: model.artifact_location for model in self._logged()}
@@ -516,7 +525,7 @@ class MlflowRun:
         return _find_logged_models(self._client, self._run)
 
     def _update(self, span_id: int, facts: dict[str, Any], *events: Any) -> Record:
-        """Make a record about the run, in a trace beside it, which can still be looked at."""
+        """Return a record about the run, in a trace of its own."""
         about = {
             **facts,
             names.RECORD: "update",
@@ -553,7 +562,10 @@ class MlflowRun:
         )
 
     def _open(self) -> Record:
-        """Say that the run goes on; its end, when it is imported then, takes the place of this."""
+        """Return the record of a run that has not ended.
+
+        A later import replaces it by the ended run.
+        """
         facts = {
             **self._facts(),
             names.RECORD: "start",
@@ -571,7 +583,7 @@ class MlflowRun:
         )
 
     def _facts(self) -> dict[str, Any]:
-        """Write the facts of the run itself as attributes."""
+        """Return the attributes of the run itself."""
         data, info = self._run.data, self._run.info
         tags = self._redaction.values(tags_of(data.tags))
         facts: dict[str, Any] = {
@@ -594,7 +606,7 @@ class MlflowRun:
     def _put(
         self, facts: dict[str, Any], key: str, part: str, value: dict[str, Any]
     ) -> dict[str, list[str]]:
-        """Write a payload; returns notes on the parts left out of it."""
+        """Add a payload to the attributes. Returns notes on the parts that were left out."""
         if value in ({}, {"datasets": []}):
             return {}
         text, notes = self._redaction.encode(value)
@@ -605,14 +617,11 @@ class MlflowRun:
         return {part: sorted(notes)} if notes else {}
 
 
-# The model of a run as plain values: where it lies, what it takes and returns.
-
-
 def _describe_model(client: MlflowClient, run: Run) -> dict[str, Any]:
-    """Describe the model that a run logged, the first of several.
+    """Describe the model that a run logged. If there are several, the first one.
 
     Returns:
-        The keys of `from_mlflow_run`; missing values are None or empty.
+        The keys of `from_mlflow_run`. Missing values are None or empty.
     """
     logged = _find_logged_models(client, run)
     uri = f"models:/{logged[0].model_id}" if logged else f"runs:/{run.info.run_id}/model"
@@ -636,7 +645,7 @@ def _describe_model(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def _describe_datasets(run: Run) -> list[dict[str, Any]]:
-    """Describe the data sets that went into a run; the texts are MLflow's own JSON."""
+    """Describe the input data sets of a run. Texts are MLflow's own JSON."""
     inputs = getattr(run, "inputs", None)
     return [
         {
@@ -652,8 +661,8 @@ def _describe_datasets(run: Run) -> list[dict[str, Any]]:
 
 
 def _find_logged_models(client: MlflowClient, run: Run) -> list[Any]:
-    """Find the models that a run logged as MLflow 3 does, apart from its artifacts."""
-    outputs = getattr(run, "outputs", None)  # not before MLflow 3
+    """Return the models that a run logged with MLflow 3, separate from its artifacts."""
+    outputs = getattr(run, "outputs", None)  # since MLflow 3
     logged_models = [
         _or_none(lambda model_id=output.model_id: client.get_logged_model(model_id))  # type: ignore[misc]  # mypy cannot infer a default
         for output in getattr(outputs, "model_outputs", None) or ()
@@ -662,7 +671,10 @@ def _find_logged_models(client: MlflowClient, run: Run) -> list[Any]:
 
 
 def _typed(text: str) -> object:
-    """Read a param as the number, truth or nothing that Python wrote; else it is the text."""
+    """Convert a param to the number, bool or None that it was in Python.
+
+    Otherwise return the text.
+    """
     if text in _PYTHON_WORDS:
         return _PYTHON_WORDS[text]
     if _WHOLE_NUMBER.fullmatch(text):
@@ -674,7 +686,7 @@ _PYTHON_WORDS: Final = {"True": True, "False": False, "None": None}
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
-    """Read a value that may be missing."""
+    """Return a value, or None if it is missing."""
     try:
         return read()
     except (MlflowException, OSError):

@@ -1,6 +1,6 @@
-"""The pytest plugin: a test for each item of a data set, and a fixture that evaluates a whole set.
+"""The pytest plugin: a test per item of a data set, and a fixture that evaluates a complete set.
 
-pytest loads it in each of its runs, so it loads nothing else of ours before a test asks for it.
+pytest loads the plugin in every session, so it imports other modules only when a test needs them.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _SESSION: Final = "otel_ml_session"
 
 @dataclass(frozen=True)
 class _Job:
-    """An item and a repeat of it, as the parameter of a test."""
+    """An item and the number of a repeat: the parameter of a test."""
 
     item: "Item"
     repeat: int
@@ -34,11 +34,11 @@ class _Suite:
     """The experiment of a marked test function.
 
     Attributes:
-        about: The node id and name of the function, the name and digest of the data set, how many
-            items it has, and how often each is run: sent by a worker with each test.
+        about: Node id and name of the function, name and digest of the data set, number of items,
+            and number of repeats. Workers send it with each test.
         run: The experiment's run, in the process that opened it.
-        passed: How many tests have passed, of those known to this process.
-        count: How many those are.
+        passed: Number of passed tests known to this process.
+        count: Number of tests known to this process.
     """
 
     about: dict[str, Any]
@@ -52,10 +52,10 @@ class _Session:
     """The state of marked tests in this process.
 
     Attributes:
-        key: The same in all processes of a session of pytest-xdist.
+        key: Random key, the same in all processes of a pytest-xdist session.
         is_worker: Whether another process opens and closes the experiments.
-        suites: By the node id of the function.
-        datasets: Those that were read, by the same.
+        suites: Experiments by node id of the function.
+        datasets: Loaded data sets by node id of the function.
     """
 
     key: str
@@ -64,7 +64,10 @@ class _Session:
     datasets: "dict[str, Dataset]" = field(default_factory=dict)
 
     def ids(self, node: str) -> tuple[int, int]:
-        """Return trace id and span id of an experiment's run, the same in all processes."""
+        """Return trace id and span id of an experiment's run.
+
+        They are the same in all processes.
+        """
         digest = hashlib.sha256(f"{self.key} {node}".encode()).digest()
         return int.from_bytes(digest[:16], "big") or 1, int.from_bytes(digest[16:24], "big") or 1
 
@@ -73,7 +76,7 @@ _STATE: Final = pytest.StashKey[_Session]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and know the session."""
+    """Register the marker and create the session state."""
     config.addinivalue_line(
         "markers", f"{_MARKER}(dataset, repeats=1): run the test once for each item of a data set"
     )
@@ -84,18 +87,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist which session it belongs to."""
+    """Pass the session key to a pytest-xdist worker."""
     node.workerinput[_SESSION] = node.config.stash[_STATE].key
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make a test of each item and repeat."""
+    """Create a test per item and repeat."""
     marker = metafunc.definition.get_closest_marker(_MARKER)
     if marker is None:
         return
     node = metafunc.definition.nodeid
     if "item" not in metafunc.fixturenames:
-        raise pytest.UsageError(f"{node} takes no item: {_USAGE} above def test(item)")
+        raise pytest.UsageError(f"{node} has no parameter item: {_USAGE} above def test(item)")
     dataset, repeats = _read_marker(node, metafunc, marker)
     session = metafunc.config.stash[_STATE]
     session.datasets[node] = dataset
@@ -118,7 +121,7 @@ def _read_marker(
     repeats = kwargs.pop("repeats", 1)
     if given is None or kwargs or type(repeats) is not int or repeats < 1:
         raise pytest.UsageError(f"Invalid marker {_MARKER} of {node}: {_USAGE}")
-    if isinstance(given, str):  # beside the test, else where pytest was started
+    if isinstance(given, str):  # relative to the test's folder, else to the working directory
         beside = metafunc.definition.path.parent / given
         given = beside if beside.is_file() else given
     try:
@@ -129,25 +132,25 @@ def _read_marker(
 
 @pytest.fixture
 def item(request: pytest.FixtureRequest) -> "Item":
-    """The item that a test marked ``otel_ml`` is about."""
+    """The data set item of a test marked ``otel_ml``."""
     job = getattr(request, "param", None)
     if not isinstance(job, _Job):
-        raise pytest.UsageError(f"{request.node.nodeid} asks for an item: {_USAGE}")
+        raise pytest.UsageError(f"{request.node.nodeid} uses item without a data set: {_USAGE}")
     test_item: Item = job.item
     return test_item
 
 
 @pytest.fixture
 def otel_ml_evaluate() -> "Callable[..., Result]":
-    """Run a function over a data set, as `otel_ml.evaluate` does."""
-    from otel_ml.default import evaluate  # only where a test asks for it
+    """Run a function on a data set. See `otel_ml.evaluate`."""
+    from otel_ml.default import evaluate  # imported only if a test uses it
 
     return evaluate
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None]:
-    """Record the test of an item as a run over it: the test is its judge."""
+    """Record the test of an item as a run. The test acts as its judge."""
     spec = getattr(pyfuncitem, "callspec", None)
     job = None if spec is None else spec.params.get("item")
     if not isinstance(job, _Job):
@@ -173,7 +176,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
 def _open(session: _Session, about: dict[str, Any]) -> _Suite:
     """Open the experiment of a marked function, once."""
     node = about["node"]
-    # In a session of several processes only the workers have read the data set.
+    # With pytest-xdist only the workers have loaded the data set.
     suite = session.suites.setdefault(node, _Suite(about))
     if suite.run is None:
         from otel_ml.default import _CLIENT  # only where a test is marked
@@ -184,7 +187,7 @@ def _open(session: _Session, about: dict[str, Any]) -> _Suite:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count a test that was over an item; of several processes that which collects the reports."""
+    """Count a finished test of an item, in the process that collects the reports."""
     user_property = dict(report.user_properties).get(_MARKER)
     if report.when != "call" or not isinstance(user_property, dict) or _REPORTING is None:
         return
@@ -193,26 +196,26 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     suite.passed += report.passed
 
 
-# The session of the process that collects the reports: that hook is given no configuration.
+# The session of the process that collects the reports. Its hook gets no config.
 _REPORTING: _Session | None = None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Know the session that reports are counted in."""
-    global _REPORTING  # noqa: PLW0603 - as above
+    """Remember the session state for counting reports."""
+    global _REPORTING  # noqa: PLW0603 - the report hook gets no config
     state = session.config.stash[_STATE]
     _REPORTING = None if state.is_worker else state
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the experiments that this process opened, and deliver the queue."""
+    """End the experiments that this process opened, and send the queued records."""
     for suite in session.config.stash[_STATE].suites.values():
         if suite.run is not None:
             suite.run.end()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say how many tests of each experiment passed, and where its page is."""
+    """Print how many tests of each experiment passed, with the address of its page."""
     suites = [suite for suite in config.stash[_STATE].suites.values() if suite.count]
     if not suites:
         return

@@ -1,4 +1,4 @@
-"""Training with Hugging Face transformers as a run: its arguments, and its numbers step by step."""
+"""Records training with Hugging Face transformers as a run, with arguments and metrics by step."""
 
 import numbers
 from typing import Any, Final
@@ -11,8 +11,7 @@ from otel_ml.runs import Run
 
 __all__ = ["Callback"]
 
-# Of the hundred and more arguments these say what was trained, whatever their values; of the
-# others those count that were changed.
+# Recorded always. Of the more than 100 arguments, others are recorded only if they were changed.
 _ALWAYS: Final = (
     "learning_rate",
     "num_train_epochs",
@@ -24,24 +23,25 @@ _ALWAYS: Final = (
     "weight_decay",
     "seed",
 )
-# Places and what is printed say nothing of a model; a token is a secret.
+# Paths and output settings do not describe the model. Tokens are secrets.
 _NEVER: Final = frozenset(
     {"output_dir", "logging_dir", "run_name", "report_to", "hub_token", "push_to_hub_token"}
 )
 
 
-class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not there for the type check
+class Callback(TrainerCallback):  # type: ignore[misc]  # not installed for type checking
     """Records each training of a ``Trainer`` as a run.
 
-    A run opens when a training begins, with the arguments as its params, takes every number that
-    the trainer logs, and ends with the training. A training that raises calls no callback:
-    open the run yourself, as a block around ``trainer.train()``, and give it, so that the error is
-    its outcome; else it ends when the trainer is garbage, or with the process.
+    The run starts and ends with the training. Its params are the training arguments, and its
+    metrics are the numbers that the trainer logs. The trainer calls no callback if a training
+    raises: the run then ends when the trainer is garbage collected, or with the process. To record
+    the error, open the run yourself in a ``with`` block around ``trainer.train()`` and pass it as
+    `run`.
 
     Args:
-        client: Records the runs; by default a client that the environment sets up.
-        run: An open run, to which all is added; it is not ended here.
-        name: The model's name; the class of the trained model when not given.
+        client: Client that records the runs. Default: a client configured by the environment.
+        run: An open run to add everything to. The callback does not end it.
+        name: Name of the model. Default: the class of the trained model.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
 
     @property
     def run(self) -> Run | None:
-        """The run of the training that began last; None before the first."""
+        """The run of the most recent training. None before the first."""
         return self._run
 
     def on_train_begin(
@@ -65,13 +65,13 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Open a run, on a single process of several."""
+        """Open a run. With several processes only the first one does."""
         if self._given is not None or not state.is_world_process_zero:
             return
         with quiet("transformers"):
             model = kwargs.get("model")
             if self._client is None:
-                from otel_ml.default import run as open_run  # only where no client is named
+                from otel_ml.default import run as open_run  # needed only without a client
             else:
                 open_run = self._client.run
             self._run = open_run(
@@ -86,7 +86,7 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Log the numbers of a step; values that are no numbers are left out."""
+        """Log the metrics of a step. Values that are not numbers are left out."""
         if self._run is None or not state.is_world_process_zero:
             return
         with quiet("transformers"):
@@ -101,24 +101,24 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # its package is not the
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """End the run that was opened here; an evaluation after it is still added to it."""
+        """End the run that this callback opened. A later evaluation is still added to it."""
         if self._given is None and self._run is not None:
             self._run.end()
 
 
 def _number(value: Any) -> float | None:
-    """Read a number, also of a tensor or an array with a single element; None for anything else."""
+    """Return a number, also from a tensor or array with one element. None for anything else."""
     if getattr(value, "size", None) is not None and hasattr(value, "item"):
         try:
             value = value.item()
-        except (ValueError, RuntimeError):  # it has several
+        except (ValueError, RuntimeError):  # more than one element
             return None
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return float(value) if is_number else None
 
 
 def _params(args: TrainingArguments) -> dict[str, Any]:
-    """Choose the arguments in which trainings differ."""
+    """Return the arguments in which trainings differ."""
     params: dict[str, Any] = args.to_sanitized_dict()
     usual = {field.name: field.default for field in args.__dataclass_fields__.values()}
     return {
@@ -130,12 +130,12 @@ def _params(args: TrainingArguments) -> dict[str, Any]:
 
 
 def _plain(default: Any) -> Any:
-    """Write a default as the arguments write themselves: a member of an enum is its value."""
+    """Return a default as the arguments write it. An enum member becomes its value."""
     return getattr(default, "value", default)
 
 
 def _tags(args: TrainingArguments, model: Any) -> dict[str, Any]:
-    """Name the trained model."""
+    """Return tags that describe the trained model."""
     config = getattr(model, "config", None)
     facts = {
         "model_type": getattr(config, "model_type", None),

@@ -1,4 +1,4 @@
-"""Training with XGBoost as a run: its parameters, and its numbers round by round."""
+"""Records training with XGBoost as a run, with parameters and metrics by round."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,10 +13,9 @@ from otel_ml.runs import Run
 
 __all__ = ["Callback"]
 
-# Of the fifty parameters these say what was trained, whatever their values; of the others those
-# count that were changed.
+# Recorded always. Of the 50 parameters, others are recorded only if they were changed.
 _ALWAYS: Final = ("booster", "eta", "max_depth", "objective", "seed", "subsample")
-# How it computes, what it found in the data by itself, and second names of others.
+# Settings of the computation, values derived from the data, and aliases of other parameters.
 _NEVER: Final = frozenset(
     {
         *("device", "fail_on_invalid_gpu_id", "n_jobs", "nthread", "validate_parameters"),
@@ -26,18 +25,18 @@ _NEVER: Final = frozenset(
 )
 
 
-class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its package is not there for the type check
+class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # not installed for mypy
     """Records each training of ``xgboost.train``, ``xgboost.cv`` or an estimator as a run.
 
-    A run opens when a training begins, with the parameters of the booster as its params, takes
-    every number of each round, named as XGBoost prints it (``valid-rmse``), and ends with the
-    training. A training that raises calls no callback: open the run yourself, as a block
-    around the training, and give it, so that the error is its outcome.
+    The run starts and ends with the training. Its params are the parameters of the booster. Its
+    metrics are the numbers of each round, named as XGBoost prints them (``valid-rmse``). XGBoost
+    calls no callback if a training raises. To record the error, open the run yourself in a
+    ``with`` block around the training and pass it as `run`.
 
     Args:
-        name: The model's name.
-        client: Records the runs; by default a client that the environment sets up.
-        run: An open run, to which all is added; it is not ended here.
+        name: Name of the model.
+        client: Client that records the runs. Default: a client configured by the environment.
+        run: An open run to add everything to. The callback does not end it.
     """
 
     def __init__(
@@ -51,15 +50,15 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
 
     @property
     def run(self) -> Run | None:
-        """The run of the training that began last; None before the first."""
+        """The run of the most recent training. None before the first."""
         return self._run
 
     def before_training(self, model: Any) -> Any:
-        """Open a run, on a single process of several."""
+        """Open a run. With several processes only the first one does."""
         if self._given is None and xgboost.collective.get_rank() == 0:
             with quiet("xgboost"):
                 if self._client is None:
-                    from otel_ml.default import run as open_run  # only where no client is named
+                    from otel_ml.default import run as open_run  # needed only without a client
                 else:
                     open_run = self._client.run
                 self._run = open_run(self._name, params=_params(model))
@@ -68,14 +67,14 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
     def after_iteration(
         self, model: Any, epoch: int, evals_log: Mapping[str, Mapping[str, list[Any]]]
     ) -> bool:
-        """Log the numbers of a round; never ends the training."""
+        """Log the metrics of a round. Never stops the training."""
         if self._run is not None:
             with quiet("xgboost"):
                 self._run.log_metrics(dict(_numbers(evals_log)), step=epoch)
         return False
 
     def after_training(self, model: Any) -> Any:
-        """End the run that was opened here, with the round that early stopping chose as a tag."""
+        """End the run that this callback opened. The best round of early stopping becomes a tag."""
         if self._run is not None:
             with quiet("xgboost"):
                 best = getattr(model, "attr", lambda _: None)("best_iteration")
@@ -87,7 +86,7 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its 
 
 
 def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[str, float]]:
-    """Name the last number of each metric; of a cross-validation its mean and deviation."""
+    """Yield the last value of each metric. For cross-validation: its mean and deviation."""
     for data, metrics in logged.items():
         for metric, values in metrics.items():
             last = values[-1]
@@ -99,10 +98,10 @@ def _numbers(logged: Mapping[str, Mapping[str, list[Any]]]) -> Iterator[tuple[st
 
 
 def _params(model: Any) -> dict[str, Any]:
-    """Choose the parameters in which trainings differ."""
-    folds = getattr(model, "cvfolds", None)  # of a cross-validation all have the same
+    """Return the parameters in which trainings differ."""
+    folds = getattr(model, "cvfolds", None)  # all folds have the same parameters
     settings = _settings(folds[0].bst if folds else model)
-    data = xgboost.DMatrix(np.zeros((1, 1)))  # a booster does not keep it
+    data = xgboost.DMatrix(np.zeros((1, 1)))  # must stay alive: the booster does not keep it
     usual = _settings(xgboost.Booster({}, [data]))
     return {
         name: _value(text)
@@ -112,7 +111,7 @@ def _params(model: Any) -> dict[str, Any]:
 
 
 def _settings(booster: Any) -> dict[str, str]:
-    """Read all parameters of a booster, by name, as it writes them."""
+    """Return all parameters of a booster by name, as the booster writes them."""
     learner = json.loads(booster.save_config())["learner"]
     return dict(_leaves({name: part for name, part in learner.items() if name != "metrics"}))
 
@@ -121,12 +120,12 @@ def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, part in config.items():
         if isinstance(part, Mapping):
             yield from _leaves(part)
-        elif isinstance(part, str) and name != "name":  # which says its objective again
+        elif isinstance(part, str) and name != "name":  # "name" repeats the objective
             yield name, part
 
 
 def _value(text: str) -> Any:
-    """Read a written number; XGBoost keeps floats in 32 bits."""
+    """Convert a written number. XGBoost stores floats with 32 bits."""
     try:
         return int(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Scores and errors of judges, read strictly from the results of the user's code."""
+"""Scores and errors of judges, and the strict reading of what rubrics return."""
 
 import inspect
 import math
@@ -17,16 +17,16 @@ _EXPLANATION_CHARS: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The result of a rubric, in place of a plain number.
+    """The result of a scoring rubric, if a number alone is not enough.
 
     Attributes:
         value: The score, in the judge's own range.
-        label: A word for it, such as ``relevant``.
-        explanation: Why, in a sentence.
-        cost: The cost of this score, such as that of a model that was asked, in dollars.
+        label: A word for the score, such as ``relevant``.
+        explanation: The reason, in a sentence.
+        cost: Cost of this score in US dollars, for example of a model that was asked.
 
     Raises:
-        ValueError: Value or cost is no number, or the label or explanation no text.
+        ValueError: `value` or `cost` is not a number, or `label` or `explanation` is not text.
     """
 
     value: float
@@ -35,7 +35,7 @@ class Score:
     cost: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse invalid values when the score is made."""
+        """Check the values."""
         number: Any = self.value
         if hasattr(type(number), "item"):  # a numpy or torch scalar
             with untrusted:
@@ -51,9 +51,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A judge's result on a run; with an error there is no pass and, mostly, no score.
+    """A judge's result for a run. With an error there is no pass, and usually no score.
 
-    A pairwise judge compares with the run `against`.
+    For a pairwise judge, `against` is the id of the run that it is compared with.
     """
 
     judge: str
@@ -70,18 +70,21 @@ class Judgement:
 
 
 class JudgeError(Exception):
-    """An error of a judge that is shown in its own words."""
+    """An error of a judge. Its message is shown to users without the exception's type."""
 
 
 class JudgeTimedOut(JudgeError):
-    """A judge was slower than its deadline: whatever it says later does not count."""
+    """A judge exceeded its time limit. Scores that arrive later are ignored."""
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"timed out after {timeout_s:g} s")
 
 
 def tell(problem: BaseException) -> str:
-    """Describe an error in a bounded line, even when the error cannot be read."""
+    """Describe an exception in one line of limited length.
+
+    Works even if its message cannot be read.
+    """
     with untrusted:
         if isinstance(problem, JudgeError):
             return str(problem)[:_ERROR_CHARS]
@@ -90,13 +93,13 @@ def tell(problem: BaseException) -> str:
 
 
 def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
-    """Read the result of a rubric.
+    """Read what a rubric returned.
 
     Returns:
-        The score, and whether the run passed where the answer itself says so: a bool.
+        The score, and whether the run passed if the rubric returned a bool.
 
     Raises:
-        TypeError: There is no number in it.
+        TypeError: The rubric did not return a number.
     """
     if type(answer) is bool:
         return _OF_BOOL[answer], answer
@@ -106,19 +109,19 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
         cost = None if answer.cost is None else float(answer.cost)
         return Score(_number(answer.value, judge), label, explanation, cost), None
     match answer:
-        case tuple((value, text)):  # (number, explanation)
+        case tuple((value, text)):
             return Score(_number(value, judge), None, _text(text, _EXPLANATION_CHARS)), None
     if type(answer).__module__ == "numpy" and getattr(answer, "shape", None) == ():
-        answer = answer.item()  # type: ignore[attr-defined]  # a numpy scalar has it
+        answer = answer.item()  # type: ignore[attr-defined]  # numpy scalars have it
     passed = answer if isinstance(answer, bool) else None
     return Score(_number(answer, judge)), passed
 
 
 def read_pass(answer: object, judge: str) -> bool:
-    """Read the result of a passing criterion.
+    """Read what a passing criterion returned.
 
     Raises:
-        TypeError: It is no bool.
+        TypeError: The criterion did not return a bool.
     """
     if hasattr(answer, "item"):
         answer = answer.item()
@@ -130,10 +133,10 @@ def read_pass(answer: object, judge: str) -> bool:
 
 
 def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
-    """List the parameters of a rubric, and whether each must be given.
+    """Return the parameters of a rubric by name, and whether each one is required.
 
     Raises:
-        TypeError, ValueError: It has no signature.
+        TypeError, ValueError: The rubric has no signature.
     """
     packed = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     return {
@@ -149,10 +152,10 @@ def arguments_of(
     outputs: object,
     more: Mapping[str, object],
 ) -> dict[str, object]:
-    """Choose the arguments of a rubric, by the names of its parameters.
+    """Return the arguments of a rubric, selected by its parameter names.
 
     Raises:
-        TypeError: It wants a value that the run has not.
+        TypeError: The rubric requires a value that the run does not have.
     """
     arguments: dict[str, object] = {}
     for name, must_be_given in parameters.items():
@@ -167,8 +170,8 @@ def arguments_of(
         elif must_be_given:
             besides = "".join(f", {item!r}" for item in more)
             raise TypeError(
-                f"scoring_rubric of judge {judge!r} wants {name!r}: expected 'outputs', "
-                f"'inputs'{besides} or one of the inputs {sorted(inputs)}"
+                f"scoring_rubric of judge {judge!r} has the parameter {name!r}: expected "
+                f"'outputs', 'inputs'{besides} or one of the inputs {sorted(inputs)}"
             )
     return arguments
 
@@ -187,7 +190,7 @@ def _number(value: object, judge: str) -> float:
 def _is_number(value: Any) -> bool:
     try:
         return issubclass(type(value), numbers.Real) and not math.isnan(value)
-    except OverflowError:  # no float is so large
+    except OverflowError:  # an int too large for a float
         return False
 
 
@@ -195,5 +198,5 @@ def _text(value: object, chars: int) -> str | None:
     return None if value is None else str(value)[:chars]
 
 
-# What `False` and `True` say, by far the most frequent answers.
+# Shared scores of `False` and `True`, by far the most frequent results.
 _OF_BOOL: Final = (Score(0.0), Score(1.0))

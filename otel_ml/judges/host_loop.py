@@ -1,7 +1,7 @@
-"""Judges on the loop of the async function that they judge: nothing here blocks it.
+"""Runs judges on the event loop of the async function that they score, without blocking the loop.
 
-Async code of a judge is awaited as a task of the loop, other code runs on a thread of the pool,
-both in the context of the call.
+Async code of a judge runs as a task of the loop. Other code runs on a thread of the pool. Both use
+the context of the call.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ _CANCELLED: Final = "lost: the call was cancelled"
 
 
 async def judge_on_loop(judged: JudgedCall, pool: JudgePool) -> None:
-    """Wait until all judges of a call have spoken or their time is over, then let its run go.
+    """Wait until all judges of a call have scored it or timed out, then release its run.
 
     Raises:
-        asyncio.CancelledError: The caller was cancelled; judges that had not spoken are lost.
+        asyncio.CancelledError: The caller was cancelled. Judges without a score are lost.
     """
     try:
         asyncio.get_running_loop()
-    except RuntimeError:  # a loop of another make: its functions are judged as if not inline
+    except RuntimeError:  # not an asyncio loop: score on the pool, not inline
         pool.submit(judged)
         return
     tasks = [asyncio.ensure_future(_judge(judge, judged, pool)) for judge in judged.judges]
     try:
         await asyncio.wait(tasks)
         for task in tasks:
-            task.result()  # raises what is the host's, and nothing else
+            task.result()  # raises only exceptions that are meant for the host
     finally:
         for task in tasks:
             task.cancel()
@@ -54,14 +54,14 @@ async def _judge(judge: Judge, judged: JudgedCall, pool: JudgePool) -> None:
         judged.settle(judge, Judgement(judge.name, judge.version, error=error))
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_S)
-    except Exception as error:  # noqa: BLE001 - the border to the host's call
+    except Exception as error:  # noqa: BLE001 - a judge must not break the host's call
         report("judge inline", error)
     finally:
         task.cancel()
 
 
 async def _drive(judge: Judge, judged: JudgedCall, pool: JudgePool) -> Judgement:
-    with judged.marking(judge):  # in the context of this task alone
+    with judged.marking(judge):  # applies to this task's context only
         return await _take_steps(judge, judged, pool)
 
 
@@ -78,7 +78,7 @@ async def _take_steps(judge: Judge, judged: JudgedCall, pool: JudgePool) -> Judg
         try:
             answer = step() if is_async(step) else await _on_thread(step, judge, pool)
             go_on, answer = steps.send, await answer if inspect.isawaitable(answer) else answer
-        except KeyboardInterrupt:  # the host's: it ends the loop
+        except KeyboardInterrupt:  # meant for the host: it ends the loop
             raise
         except BaseException as problem:
             if is_of_signal(problem):
@@ -97,7 +97,7 @@ async def _on_thread(step: Step, judge: Judge, pool: JudgePool) -> object:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _StepJob:
-    """A step of a judge, as a job of the pool whose answer a loop awaits."""
+    """A step of a judge as a job of the pool. The event loop waits for its result."""
 
     judge: Judge
     step: Step
@@ -105,10 +105,10 @@ class _StepJob:
     future: "asyncio.Future[tuple[object, BaseException | None]]"
 
     def run(self) -> None:
-        """Take the step on this thread."""
+        """Run the step on this thread."""
         try:
             self._answer(self.context.run(self.step), None)
-        except BaseException as problem:  # noqa: BLE001 - also exits of theirs
+        except BaseException as problem:  # noqa: BLE001 - user code may raise SystemExit
             self._answer(None, problem)
 
     def give_up(self, error: str) -> None:
@@ -117,7 +117,7 @@ class _StepJob:
 
     def _answer(self, value: object, problem: BaseException | None) -> None:
         def settle() -> None:
-            if self.future.done():  # nobody waits any more
+            if self.future.done():  # nobody is waiting anymore
                 discard(value)
             else:
                 self.future.set_result((value, problem))

@@ -44,7 +44,7 @@ __all__ = ["Judge", "Judgement", "Score", "is_in_sample"]
 Rubric = Callable[..., Any]
 Criteria = Callable[[Any], Any]
 
-_MIX: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: also ids in a row fall evenly
+_MIX: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: spreads consecutive ids evenly
 _SPAN_IDS: Final = 2**64
 _CACHED: Final = 1_024
 _CRITERION: Final = "passing_criteria"
@@ -53,29 +53,31 @@ _PREFERENCES: Final = frozenset({-1.0, 0.0, 1.0})
 
 
 class Judge:
-    """Scores a run's outputs.
+    """Scores the output of a run.
 
     Args:
-        name: The name under which scores and versions of this judge gather.
-        description: What it looks at, for the page.
-        scoring_rubric: Called with parameters by name: ``outputs``, ``inputs`` (a dict), or
-            the name of an input; in an experiment also ``expected`` and ``item``. Sync or async.
-            Returns a number, a bool, ``(number, explanation)`` or a `Score`.
-        passing_criteria: Called with the score, returns a bool. Sync or async. Without it a
-            bool score says itself whether the run passed; a number alone does not.
-        timeout_s: For rubric and criterion together. A judge that takes longer is an error,
-            and what it answers later is thrown away.
-        cache: Remember the scores of the last 1,024 inputs and outputs. Off, because a rubric
-            may answer differently each time.
-        pairwise: In an experiment that has a baseline, compare ``outputs`` with the baseline's
-            ``baseline``: 1 for better, 0 for even, −1 for worse. It is asked in both orders;
-            answers that contradict each other are a tie with the label ``order``.
-        lower_is_better: Whether a lower score is a better one, for experiments and for lists that
-            have the worst first. None: what passes tells, and without a criterion more is better.
+        name: Name of the judge. Its scores and versions share the name.
+        description: What the judge checks. Shown on its web page.
+        scoring_rubric: Function that returns the score, sync or async. Parameters get their values
+            by name: ``outputs``, ``inputs`` (a dict), or the name of an input; in experiments also
+            ``expected`` and ``item``. Returns a number, a bool, ``(number, explanation)`` or a
+            `Score`.
+        passing_criteria: Function that takes the score and returns whether the run passed, sync or
+            async. Without it, a bool score decides; a number alone does not.
+        timeout_s: Time limit in seconds for rubric and criterion together. If it is exceeded, the
+            judge has failed and a later score is ignored.
+        cache: Whether to remember the scores of the last 1,024 inputs and outputs. Off by default,
+            because a rubric may return different scores for the same run.
+        pairwise: Whether the judge compares two outputs. Needs an experiment with a baseline. The
+            rubric gets ``outputs`` and ``baseline`` and returns 1 for better, 0 for equal, −1 for
+            worse. It is called in both orders. Contradictory answers count as 0, with the label
+            ``order``.
+        lower_is_better: Whether lower scores are better, for experiments and for lists with the
+            worst first. None: derived from which scores pass; without a criterion, higher is
+            better.
 
     Raises:
-        ValueError: The timeout is no positive number of seconds, or another argument is none of
-            what it takes.
+        ValueError: An argument is invalid, for example the timeout is not a positive number.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Judge:
 
     @cached_property
     def definition(self) -> "Definition":
-        """The rubric's definition, which names the criterion among its helpers."""
+        """Definition of the rubric. The criterion is one of its helpers."""
         rubric = self._define_rubric()
         if self.passing_criteria is None:
             return rubric
@@ -119,12 +121,12 @@ class Judge:
 
     @property
     def version(self) -> str:
-        """16 hex digits that change with the code of rubric or criterion, not with comments."""
+        """Digest of the code of rubric and criterion, 16 hex digits. Comments do not change it."""
         return self.definition.digest
 
     @property
     def tag(self) -> str:
-        """``name@version``, as `Client.add_judge` returns it and `Client.assess` takes it."""
+        """``name@version``: returned by `Client.add_judge`, accepted by `Client.assess`."""
         return f"{self.name}@{self.version}"
 
     def to_json(self) -> str:
@@ -140,12 +142,16 @@ class Judge:
         ).decode()
 
     def evaluate(self, inputs: Mapping[str, object], outputs: object) -> Judgement:
-        """Score a single run on this thread, as when a judge is tried out. Nothing is recorded.
+        """Score one run on this thread, to try the judge out. Nothing is recorded.
 
-        Never raises for the user's code: that is the result.
+        If the rubric or the criterion raises, the result has the error; it is not raised.
+
+        Args:
+            inputs: Inputs by name.
+            outputs: Output of the run.
 
         Raises:
-            ValueError: The inputs are no mapping.
+            ValueError: The inputs are not a mapping.
         """
         check_mapping("inputs", inputs, "a mapping of names to values")
         return drive(self.steps(inputs, outputs), _wait, self.timeout_s)
@@ -153,12 +159,12 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score a run in steps. Never raises for the user's code: that is the result.
+        """Score a run in steps. An exception of the user's code becomes the error of the result.
 
         Args:
-            inputs: By name.
-            outputs: The run's output.
-            more: Further values that a rubric may name: ``expected``, ``item``, ``baseline``.
+            inputs: Inputs by name.
+            outputs: Output of the run.
+            more: Further values for the rubric: ``expected``, ``item``, ``baseline``.
         """
         started = time.perf_counter()
         key = None
@@ -219,21 +225,21 @@ class Judge:
 
 
 def describe_judge(judge: Judge, redaction: Redaction) -> str:
-    """Write the record of a judge's version: a definition like a model's, with more parts.
+    """Return the definition of a judge's version as JSON text.
 
-    With ``OTEL_ML_CAPTURE_SOURCE=off`` it has neither rubric, criterion nor description, which
-    may be the rubric in words.
+    With ``OTEL_ML_CAPTURE_SOURCE=off`` it has neither rubric nor criterion. The description is
+    left out too, because it can be the rubric of an `LLMJudge`.
     """
-    from otel_ml.versions.definition import is_source_left_out  # no part of start-up
+    from otel_ml.versions.definition import is_source_left_out  # keeps start-up fast
 
     definition = judge.definition
     criterion = definition.helpers.get(_CRITERION)
     helpers = {name: text for name, text in definition.helpers.items() if name != _CRITERION}
     document = orjson.loads(replace(definition, helpers=helpers).to_json(redaction))
     hidden = is_source_left_out()
-    # "type" stands first: of two texts of one version the store keeps the greater one, so this
-    # one holds against that of an SDK which sent no description; "lower_is_better" is greater than
-    # "description", so a text that says it holds against one that does not.
+    # The store keeps the lexically greater of two texts of one version. "type" comes first so that
+    # this text wins over that of an older SDK without a description. "lower_is_better" is greater
+    # than "description", so that a text with it wins over one without it.
     direction = judge.lower_is_better
     content = {
         "type": "judge",
@@ -246,16 +252,17 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
 
 
 def is_in_sample(span_id: int, sample: float) -> bool:
-    """Tell whether a run is judged; the same run always is, or never.
+    """Return whether a run is in a sample. The result is the same in every call.
 
-    The span id, times an odd constant and modulo 2**64, stands in the lowest `sample` of its
-    range. A run judged at a share is also judged at every larger share.
+    The span id is multiplied by an odd constant modulo 2**64. The run is in the sample if the
+    result is in the lowest `sample` share of the range. So a run in a sample is also in every
+    larger sample.
     """
     return span_id * _MIX % _SPAN_IDS < sample * _SPAN_IDS
 
 
 def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
-    from otel_ml.judges.loop import JudgeLoop  # loads asyncio, for async rubrics only
+    from otel_ml.judges.loop import JudgeLoop  # imports asyncio, needed only for async rubrics
 
     loop = JudgeLoop()
     try:
@@ -265,10 +272,10 @@ def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
 
 
 def _settle(score: Score, turned: Score, judge: str) -> Score:
-    """Join the scores of a pairwise judge on two outputs and on the same outputs turned round.
+    """Combine the two scores of a pairwise judge: in the given order and in the reverse order.
 
     Raises:
-        TypeError: An answer is not 1, 0 or -1.
+        TypeError: A score is not 1, 0 or -1.
     """
     for answer in (score, turned):
         if answer.value not in _PREFERENCES:
@@ -290,26 +297,26 @@ def _since(started: float) -> float:
 class ScoreCache:
     """The last 1,024 scores of a judge. Safe to use from several threads."""
 
-    # No lock, which a fork or a finalizer could find held: each step is one of the dict's own.
+    # No lock, because a fork or a finalizer could find it held. Each dict operation is atomic.
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Judgement] = OrderedDict()
 
     def find(self, key: bytes) -> Judgement | None:
-        """Return a kept judgement, and keep it longer."""
+        """Return a cached score and mark it as recently used."""
         judgement = self._known.get(key)
         if judgement is not None:
-            with suppress(KeyError):  # it was the oldest, and is gone
+            with suppress(KeyError):  # another thread has just evicted it
                 self._known.move_to_end(key)
         return judgement
 
     def keep(self, key: bytes, evaluation: Judgement) -> None:
-        """Keep a score; errors are not kept, so that the next call tries again."""
+        """Cache a score. Errors are not cached, so that the next call tries again."""
         if evaluation.error is not None:
             return
         self._known[key] = evaluation
         if len(self._known) > _CACHED:
-            with suppress(KeyError):  # others were as many
+            with suppress(KeyError):  # another thread has emptied the cache
                 self._known.popitem(last=False)
 
 
@@ -322,13 +329,13 @@ def cache_key(
     """Return a digest of everything that a score depends on.
 
     Returns:
-        None where JSON does not hold all: values too long for a run, opaque (an array, a table, an
-        object, of which a run shows the beginning) or changed on its way (NaN, a tuple, a date).
+        None if JSON cannot represent the values exactly. They are too long, opaque (arrays,
+        tables, objects), or change in JSON (NaN, tuples, dates).
     """
-    import hashlib  # loads OpenSSL, which is no part of start-up
+    import hashlib  # loads OpenSSL, which would slow down start-up
 
     seen: dict[str, object] = {"inputs": dict(inputs), "outputs": outputs}
-    if more:  # an item is known by its id
+    if more:  # an item is identified by its id
         seen["more"] = {name: getattr(value, "id", value) for name, value in more.items()}
     with untrusted:
         text = orjson.dumps(seen, option=orjson.OPT_SORT_KEYS)

@@ -1,4 +1,4 @@
-"""A finished call that waits for its judges, and the part that each of them has in it."""
+"""A finished call that waits for the scores of its judges."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,27 +21,27 @@ Late = Callable[[Judgement], None]
 
 
 def lost(judges: Sequence[Judge], why: str) -> list[Judgement]:
-    """Say of judges why there is no score of theirs."""
+    """Return results without a score for judges that were not run, with the reason."""
     return [Judgement(judge.name, _version(judge), error=why) for judge in judges]
 
 
 def _version(judge: Judge) -> str:
-    with quiet("judge definition"):  # the source of a rubric that cannot be read now, maybe later
+    with quiet("judge definition"):  # the source may be unreadable now and readable later
         return judge.version
     return ""
 
 
 @dataclass(slots=True, eq=False)
 class JudgedCall:
-    """A finished call that waits for its judges.
+    """A finished call that waits for the scores of its judges.
 
     Attributes:
-        judges: Each judge once.
-        run_id: Of the run that is judged; empty where it is not known.
-        more: Further values that rubrics may name, see `Judge.steps`.
-        release: Called once, with the evaluations that came in time, in the order of `judges`.
-        late: Called for each evaluation that came after `release`.
-        deadline: When it is let go at the latest, on the monotonic clock.
+        judges: The judges, without duplicates.
+        run_id: Id of the scored run. Empty if unknown.
+        more: Further values for rubrics, see `Judge.steps`.
+        release: Called once, with the scores that arrived in time, in the order of `judges`.
+        late: Called for each score that arrives after `release`.
+        deadline: Latest time of the release, on the monotonic clock.
     """
 
     judges: Sequence[Judge]
@@ -55,14 +55,14 @@ class JudgedCall:
     is_released: bool = False
     _done: dict[Judge, Judgement] = field(default_factory=dict)
     _open: set[Judge] = field(init=False)
-    # A finalizer may judge while this thread holds it.
+    # Reentrant: a finalizer may run a judge while this thread holds the lock.
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         self._open = set(self.judges)
 
     def settle(self, judge: Judge, evaluation: Judgement) -> None:
-        """Take a judge's first result; later results are thrown away."""
+        """Store a judge's first result. Later results are ignored."""
         with self._lock:
             if judge not in self._open:
                 return
@@ -77,21 +77,22 @@ class JudgedCall:
             self.let_go()
 
     def lose(self, why: str = NOT_RUN) -> None:
-        """Say of each judge that has not spoken that it is lost, and let the run go."""
+        """Mark each judge without a score as lost, and release the run."""
         if self._open:
             for judge, evaluation in zip(self.judges, lost(self.judges, why), strict=True):
                 self.settle(judge, evaluation)
         self.let_go()
 
     def judge_here(self, wait: Wait) -> None:
-        """Let all judges speak on this thread, which is the host's, and hand the run over.
+        """Run all judges on the host's thread, and release the run.
 
-        What is raised is the judge's error and the call returns as without it, but for what is
-        meant for the host: a KeyboardInterrupt, and what a handler of a signal raises meanwhile.
+        An exception becomes the judge's error, and the call returns normally. Exceptions that are
+        meant for the host are raised: KeyboardInterrupt, and what a signal handler raises in the
+        meantime.
         """
         try:
             for judge in self.judges:
-                # In a context of its own: wherever a limit strikes, no mark stays in the host's.
+                # In its own context, so that no mark is left in the host's if a signal interrupts.
                 self.settle(judge, copy_context().run(self._judge_here, judge, wait))
         finally:
             self.lose(INTERRUPTED)
@@ -102,7 +103,7 @@ class JudgedCall:
         return drive(steps, wait, judge.timeout_s, _is_of_host)
 
     def marking(self, judge: Judge) -> AbstractContextManager[None]:
-        """Mark the calls that are traced meanwhile, in this context, as those of a judge."""
+        """Mark the calls that are traced in this context as calls of a judge."""
         return marking(self._marks(judge))
 
     def _marks(self, judge: Judge) -> dict[str, str]:
@@ -114,7 +115,7 @@ class JudgedCall:
         return marks
 
     def let_go(self) -> None:
-        """Hand the run over with the results until now. A second call does nothing."""
+        """Release the run with the scores so far. A second call does nothing."""
         is_ours = is_done = False
         try:
             with self._lock:
@@ -124,7 +125,7 @@ class JudgedCall:
             self.release(self._evaluations())
             is_done = True
         finally:
-            if is_ours and not is_done:  # a handler of a signal raised: what it broke off is done
+            if is_ours and not is_done:  # a signal handler interrupted the release: finish it
                 self.release(self._evaluations())
 
     def _evaluations(self) -> tuple[Judgement, ...]:
@@ -133,24 +134,24 @@ class JudgedCall:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A judge's work at a call, as a job of the pool."""
+    """The work of one judge for one call, as a job of the pool."""
 
     judge: Judge
     judged: JudgedCall
     wait: Wait
 
     def run(self) -> None:
-        """Judge on this thread."""
+        """Run the judge on this thread."""
         steps = self.judge.steps(self.judged.inputs, self.judged.outputs, self.judged.more)
         with self.judged.marking(self.judge):
             judgement = drive(steps, self.wait, self.judge.timeout_s)
         self.judged.settle(self.judge, judgement)
 
     def give_up(self, error: str) -> None:
-        """Settle the judge without a score, with the reason; its later results are thrown away."""
+        """Record the judge as failed, with the reason. Its later results are ignored."""
         self.judged.settle(self.judge, *lost([self.judge], error))
 
 
 def _is_of_host(problem: BaseException) -> bool:
-    """Tell whether a rubric on the host's thread was interrupted by the host."""
+    """Return whether an exception on the host's thread is meant for the host."""
     return isinstance(problem, KeyboardInterrupt) or is_of_signal(problem)

@@ -1,4 +1,4 @@
-"""A judge that asks a language model: a rubric in words, a strict answer, a bound on retries."""
+"""A judge that asks a language model: rubric in words, strict answer format, limited retries."""
 
 import hashlib
 import json
@@ -65,29 +65,31 @@ Your last reply could not be used: {why}. Reply with the JSON object alone.
 
 
 class LLMJudge(Judge):
-    """Scores a run's outputs by asking a language model.
+    """Scores the output of a run by asking a language model.
 
-    Its version changes with the rubric, the scale, the prompt around them, the code of `ask` and
-    that of the criterion.
+    The version changes with the rubric, the scale, the prompt around them, the code of `ask`, and
+    the code of the criterion.
 
     Args:
-        name: The name under which scores and versions of this judge gather.
+        name: Name of the judge. Its scores and versions share the name.
         rubric: The criteria and their scores, in words.
-        ask: Called with a prompt, returns the model's reply as text. Sync or async. Its exception
-            is the judge's error at once.
-        minimum: The lowest score.
-        maximum: The highest score.
-        labels: Words to choose from in place of a number, and their scores.
-        passing_criteria: As for a `Judge`.
-        description: What it looks at, for the page; the rubric when not given.
-        retries: How often the model is asked again, with the reason, when its reply is not of the
-            asked form. After that it is an error.
-        timeout_s: For all tries together.
-        cache: Remember the scores of the last 1,024 inputs and outputs, since asking costs.
-        lower_is_better: As for a `Judge`.
+        ask: Function that takes a prompt and returns the model's reply as text, sync or async. If
+            it raises, the judge has failed; there is no retry.
+        minimum: Lowest score.
+        maximum: Highest score.
+        labels: Words to choose from instead of a number, with the score of each word.
+        passing_criteria: Function that takes the score and returns whether the run passed.
+        description: What the judge checks. Shown on its web page. Default: the rubric.
+        retries: How often to ask again if the reply has the wrong format, from 0 to 10. The new
+            prompt says what was wrong. If the last reply is also wrong, the judge has failed.
+        timeout_s: Time limit in seconds for all attempts together.
+        cache: Whether to remember the scores of the last 1,024 inputs and outputs. On by default,
+            because asking a model costs money.
+        lower_is_better: Whether lower scores are better. None: derived from which scores pass.
 
     Raises:
-        ValueError: The scale is empty, or the retries are not from 0 to 10.
+        ValueError: An argument is invalid: `minimum` is not below `maximum`, or `retries` is not
+            from 0 to 10.
     """
 
     def __init__(  # noqa: PLR0913 - a judge is set up once, by keyword
@@ -120,9 +122,9 @@ class LLMJudge(Judge):
         check_number("minimum", minimum)
         check_number("maximum", maximum)
         if not minimum < maximum:
-            raise invalid("maximum", maximum, f"one above the minimum {minimum!r}")
+            raise invalid("maximum", maximum, f"a number above the minimum {minimum!r}")
         if labels is not None:
-            expected = "words and their scores"
+            expected = "a mapping of words to scores"
             check_mapping("labels", labels, expected)
             if not labels:
                 raise invalid("labels", labels, expected)
@@ -159,11 +161,11 @@ class LLMJudge(Judge):
 
 
 class _UnusableReply(Exception):
-    """A reply of the wrong form; the message repeats nothing of it."""
+    """A reply in the wrong format. The message does not repeat the reply."""
 
 
 class _Range:
-    """A number between two others."""
+    """A scale of numbers between a minimum and a maximum."""
 
     def __init__(self, minimum: float, maximum: float) -> None:
         self._minimum, self._maximum = minimum, maximum
@@ -174,14 +176,14 @@ class _Range:
     def read(self, reply: Mapping[str, Any]) -> Score:
         score = reply["score"]
         if isinstance(score, bool) or not isinstance(score, int | float):
-            raise _UnusableReply("the score is no number")
+            raise _UnusableReply("the score is not a number")
         if not self._minimum <= score <= self._maximum:
             raise _UnusableReply(f"the score is not from {self._ends}")
         return Score(float(score), None, reply["explanation"])
 
 
 class _Labels:
-    """A closed set of words, each of which stands for a number."""
+    """A scale of words, each with a score."""
 
     def __init__(self, labels: Mapping[str, float]) -> None:
         self._labels = dict(labels)
@@ -193,28 +195,31 @@ class _Labels:
     def read(self, reply: Mapping[str, Any]) -> Score:
         label = reply["score"]
         if not isinstance(label, str) or label not in self._labels:
-            raise _UnusableReply(f"the score is none of {self._words}")
+            raise _UnusableReply(f"the score is not one of {self._words}")
         return Score(float(self._labels[label]), label, reply["explanation"])
 
 
 def _show(inputs: Mapping[str, object], outputs: object, expected: object) -> str:
-    """Write the data so that no text in it ends it: a line each, between marks of its own."""
+    """Return inputs and outputs for the prompt, one line each.
+
+    They are between marks that the data cannot contain.
+    """
     shown = (dict(inputs), outputs) if expected is None else (dict(inputs), outputs, expected)
     parts = [encode(part, _PART_BYTES).text.translate(_ODD_LINES) for part in shown]
-    # A digest of the data, so that the data cannot hold it.
+    # A digest of the data, so that the data cannot contain it.
     mark = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     answer = parts[1] if expected is None else f"{parts[1]}\n--- {mark} expected ---\n{parts[2]}"
     return _DATA.format(mark=mark, inputs=parts[0], outputs=answer)
 
 
 def _parse(reply: object) -> dict[str, Any]:
-    """Read a reply that is a JSON object of the two keys, alone or within a fence.
+    """Read a reply: a JSON object with the two keys, alone or inside a code fence.
 
     Raises:
-        _UnusableReply: It is anything else.
+        _UnusableReply: The reply has another format.
     """
     if not isinstance(reply, str):
-        raise JudgeError(f"ask returned {type(reply).__name__}: expected the reply as text")
+        raise JudgeError(f"ask returned {type(reply).__name__}: expected text")
     if len(reply) > _REPLY_CHARS:
         raise _UnusableReply("it is too long")
     text = reply.strip()
@@ -232,7 +237,7 @@ def _parse(reply: object) -> dict[str, Any]:
     if set(document) != {"score", "explanation"}:
         raise _UnusableReply("its keys are not score and explanation, each once")
     if not isinstance(document["explanation"], str):
-        raise _UnusableReply("the explanation is no text")
+        raise _UnusableReply("the explanation is not text")
     return document
 
 

@@ -1,7 +1,7 @@
-"""An event loop on a thread of its own, where the async code of judges runs.
+"""An event loop on its own thread, for the async code of judges.
 
-It is the same loop for all, so that a client with open connections, which belong to a loop, can be
-shared by the calls of a rubric.
+All judges share it, because open connections of a client belong to one event loop. So a rubric can
+use the same client in all of its calls.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _LOOK_S: Final = 5.0
 
 
 class _Place:
-    """One loop and its thread; when it is left it ends with its last task."""
+    """An event loop with its thread. An abandoned one stops after its last task."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -30,7 +30,7 @@ class _Place:
         start_apart(self.thread)
 
     def call(self, callback: Callable[[], None]) -> bool:
-        """Have the loop call something soon; returns False when it has ended."""
+        """Schedule a callback on the loop. Returns False if the loop has ended."""
         try:
             self.loop.call_soon_threadsafe(callback)
         except RuntimeError:
@@ -38,7 +38,7 @@ class _Place:
         return True
 
     def stop_when_idle(self) -> None:
-        """End the loop that was left, on the loop."""
+        """Stop an abandoned loop that has no tasks. Call this on the loop."""
         if self.is_left and not self.tasks:
             self.loop.stop()
 
@@ -67,67 +67,69 @@ class _AwaitedAnswer:
         self._problem: BaseException | None = None
 
     def begin(self) -> None:
-        """Start the task, on the loop."""
+        """Start the task. Call this on the loop."""
         self._place.tasks += 1
         self._task = asyncio.ensure_future(self._settle())
         self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
-        """Cancel the task, on the loop."""
+        """Cancel the task. Call this on the loop."""
         if self._task is not None:
             self._task.cancel()
 
     @property
     def hangs(self) -> bool:
-        """Whether the task itself does not end, rather than another that blocks its loop."""
+        """Whether the task itself hangs. False if another task blocks its loop."""
         if not self._place.thread.is_alive():
             return False
         return asyncio.current_task(self._place.loop) in {None, self._task}
 
     def result(self) -> Any:
-        """Return the result, or raise its error."""
+        """Return the result, or raise its exception."""
         if self._problem is not None:
             raise self._problem
         return self._value
 
     async def _settle(self) -> None:
-        # What is raised is kept: an exit would end the loop.
+        # Keep every exception, because SystemExit would end the loop.
         try:
             self._value = await self._awaitable
-        except BaseException as problem:  # noqa: BLE001 - also exits of theirs
+        except BaseException as problem:  # noqa: BLE001 - user code may raise SystemExit
             self._problem = problem
 
     def _end(self, _: object) -> None:
         self._place.tasks -= 1
-        discard(self._awaitable)  # it has ended, or was cancelled before it began
+        discard(self._awaitable)  # it has ended, or was cancelled before it started
         self.ended.set()
         self._place.stop_when_idle()
 
 
 class JudgeLoop:
-    """The loop of a pool, started with the first async rubric.
+    """The event loop of a pool. It starts with the first async rubric.
 
-    A loop that does not come back from a task, or a task that does not let itself be cancelled,
-    is left behind, and the next rubric begins on another loop; at most 16 are left behind.
+    If a task blocks the loop or cannot be cancelled, the loop is abandoned and the next rubric
+    gets a new one. At most 16 loops are abandoned at a time.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a finalizer may judge while this thread holds it
+        self._lock = threading.RLock()  # reentrant: a finalizer may run a judge
         self._place: _Place | None = None
         self._left: list[_Place] = []
 
     def wait(
         self, awaitable: Awaitable[object], timeout_s: float, *, is_worker: bool = False
     ) -> object:
-        """Run an awaitable on the loop, in the context of this thread, and wait for its answer.
+        """Run an awaitable on the loop, in the context of this thread, and wait for its result.
 
         Args:
-            awaitable: Its own exceptions are raised here.
-            timeout_s: When it is over the awaitable is cancelled.
-            is_worker: Hang with what cannot be cancelled: the pool counts and replaces its threads.
+            awaitable: What to run. Its exceptions are raised.
+            timeout_s: Time limit in seconds. Then the awaitable is cancelled.
+            is_worker: Whether this is a thread of the pool. It then keeps waiting for an awaitable
+                that cannot be cancelled, because the pool counts hanging threads and replaces
+                them.
 
         Raises:
-            JudgeTimedOut: It did not answer in time.
+            JudgeTimedOut: The time limit was exceeded.
             JudgeError: Too many loops hang, or this is the loop's own thread.
         """
         with ExitStack() as undo:
@@ -137,7 +139,7 @@ class JudgeLoop:
             place.loop.call_soon_threadsafe(answer.begin)
             undo.pop_all()
         with ExitStack() as undo:
-            undo.callback(place.call, answer.cancel)  # where an exception strikes who waits
+            undo.callback(place.call, answer.cancel)  # if an exception interrupts this thread
             is_over = answer.ended.wait(timeout_s)
             undo.pop_all()
         if is_over:
@@ -151,7 +153,7 @@ class JudgeLoop:
         raise JudgeTimedOut(timeout_s)
 
     def close(self) -> None:
-        """End the loop, wait for that a moment."""
+        """Stop the loop and wait briefly for its end."""
         with self._lock:
             place, self._place = self._place, None
         if place is None or place.thread is threading.current_thread():
@@ -167,7 +169,7 @@ class JudgeLoop:
             if self._place is None:
                 self._place = _Place()
             if self._place.thread is threading.current_thread():
-                raise JudgeError("an async rubric waits on its own loop for another one: await it")
+                raise JudgeError("an async rubric blocks its own loop with another one: use await")
             return self._place
 
     def _leave(self, place: _Place) -> None:

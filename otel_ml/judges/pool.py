@@ -1,15 +1,15 @@
-"""Threads on which judges run, so that a call never waits for its score.
+"""A thread pool for judges, so that a call does not wait for its score.
 
-A run is held back from export until its judges have spoken or `hold_s` is over: scores in time
-become attributes of the run, later scores are handed over singly.
+A run is exported when its judges are done, or after `hold_s` at the latest. Scores that arrive in
+time become attributes of the run; later scores are sent separately.
 
-A thread that does not come back from a judge is left behind and another takes its place. Four may
-hang in a judge, or as many as may be at work for it, whose calls are lost from then on; after
-16 in all none is replaced, and when those of the pool hang, too, every judge is lost. A thread that
-comes back changes that again.
+A thread that hangs in a judge is abandoned and replaced. If four threads hang in the same judge
+(or as many as may run it at the same time), its further calls are lost. Once more than 16 threads
+hang, none is replaced; if all threads of the pool hang, the calls of all judges are lost. The pool
+recovers when threads return.
 
-A single thread, the watch, owns lines, counts and deadlines. Callers and judges' threads only put
-into queues and wake it; the counts they read may be of a moment ago.
+A single thread, the watch, owns the lines, counts and deadlines. Callers and judges' threads only
+add to queues and wake it. The counts that they read may be slightly out of date.
 """
 
 import threading
@@ -42,13 +42,13 @@ _QUEUED: Final = 10_000
 _WORKERS: Final = 4
 _EXIT_S: Final = 2.0
 _JOIN_S: Final = 0.5
-_LATE_S: Final = 0.5  # what a judge has beyond its deadline to come back by itself
-# How long a thread goes on in a judge's line: beside a busy host, each change of threads takes as
-# long as that host keeps the interpreter, 5 ms.
+_LATE_S: Final = 0.5  # how long a judge may exceed its time limit before its thread is abandoned
+# How long a thread stays with one judge. With a busy host each thread switch takes 5 ms, because
+# the host keeps the interpreter for that long.
 _TURN_S: Final = 0.005
 _HANGING_OF_JUDGE: Final = 4
 _HANGING: Final = 16
-_ENDED: Final = "lost: the process ended before it spoke"
+_ENDED: Final = "lost: the process ended before the judge was done"
 _HANGS: Final = "lost: too many runs of the judge hang"
 
 
@@ -57,24 +57,24 @@ class JudgeJob(Protocol):
 
     @property
     def judge(self) -> "Judge":
-        """The judge of the work."""
+        """The judge whose work it is."""
 
     def run(self) -> None:
-        """Do it, on the calling thread."""
+        """Do the work on the calling thread."""
 
     def give_up(self, error: str) -> None:
-        """Say that it is not done, or not in time."""
+        """Report that the work was not done, or not in time."""
 
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """A judge's turn on a thread: a job of its line, and the next ones while they are quick.
+    """A judge's turn on a thread: one job of its line, and the following ones while they are quick.
 
     Attributes:
-        line: Where its next jobs wait, which other turns of the judge take from, too.
-        work: The job at work, and when its thread counts as hanging, on the monotonic clock.
-        hangs: The thread is left behind: it takes no other job.
-        is_put_back: The job was not begun, because the thread had been left behind.
+        line: The judge's waiting jobs. Other turns of the judge take from it too.
+        work: The current job, and when its thread counts as hanging, on the monotonic clock.
+        hangs: Whether the thread was abandoned. It then takes no further job.
+        is_put_back: Whether the job was not started because the thread had been abandoned.
     """
 
     line: deque[JudgeJob]
@@ -83,7 +83,7 @@ class _Turn:
     is_put_back: bool = False
 
     def take_next(self, now: float) -> bool:
-        """Go on to the next job of the line; returns whether there is any to be run."""
+        """Take the next job of the line. Returns whether there is a job to run."""
         try:
             job = self.line.popleft()
         except IndexError:
@@ -94,12 +94,12 @@ class _Turn:
 
 
 class JudgePool:
-    """Runs judges on a few daemon threads, started at the first judged call of a process."""
+    """Runs judges on a few daemon threads. They start with the first judged call of a process."""
 
     def __init__(self, hold_s: float = HOLD_S, workers: int = _WORKERS) -> None:
         self._hold_s = hold_s
         self._workers = workers
-        self._at_once = max(workers - 1, 1)  # of one judge
+        self._at_once = max(workers - 1, 1)  # per judge
         self._most_hanging = max(_HANGING_OF_JUDGE, self._at_once)
         self._loops: dict[None, loop.JudgeLoop] = {}
         self._watch = Worker("otel-ml-judge-watch", self._run)
@@ -107,30 +107,33 @@ class JudgePool:
         _POOLS.add(self)
 
     def start(self) -> None:
-        """Begin empty: also in a forked child, which has none of the parent's threads."""
+        """Reset the state.
+
+        Also called in a forked child, which has none of its parent's threads.
+        """
         self._new: deque[JudgeJob] = deque()
-        self._awaited: deque[JudgeJob] = deque()  # these come before all others
-        self._back: deque[_Turn | None] = deque()  # turns that are over; None: a thread ended
+        self._awaited: deque[JudgeJob] = deque()  # run before all others
+        self._back: deque[_Turn | None] = deque()  # finished turns; None: a thread ended
         self._drains: deque[SimpleQueue[None]] = deque()
         self._turns: SimpleQueue[_Turn | None] = SimpleQueue()
         self._held: dict[int, JudgedCall] = {}
         self._is_closing = False
         self._is_closed = False
-        # What follows the watch alone writes.
-        self._lines: dict[Judge, deque[JudgeJob]] = {}  # in the order of their turns
+        # Only the watch writes the fields below.
+        self._lines: dict[Judge, deque[JudgeJob]] = {}  # in the order of the next turns
         self._at_work: Counter[Judge] = Counter()
         self._hanging: Counter[Judge] = Counter()
         self._running: dict[int, _Turn] = {}
-        self._in_hand = 0  # jobs on their way from one place to another, and runs being let go
+        self._in_hand = 0  # jobs between two queues, and runs being released
         self._live = 0  # threads that do not hang
         self._all_hang = False
-        _OF_PARENTS.extend(self._loops.values())  # their end would disturb the parent's
+        _OF_PARENTS.extend(self._loops.values())  # closing them would disturb the parent process
         self._loops = {}
 
     # On the thread of a caller.
 
     def submit(self, judged: JudgedCall) -> None:
-        """Queue a call's judges; returns at once. Beyond the bounds they count as lost."""
+        """Queue the judges of a call and return immediately. Judges beyond the limits are lost."""
         refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]
         queued = [job for job in jobs if job.judge not in refused] if refused else jobs
@@ -148,7 +151,10 @@ class JudgePool:
             judged.let_go()
 
     def run_soon(self, job: JudgeJob) -> None:
-        """Queue a job that somebody waits for before all others, or give it up at once."""
+        """Queue a job that somebody waits for ahead of all others.
+
+        Gives it up if there is no room.
+        """
         refused, why = self._refuse([job.judge])
         if refused:
             _lose(job, why)
@@ -161,7 +167,11 @@ class JudgePool:
         return self._open_loop().wait(awaitable, timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until no judge is queued or running. Returns whether that was so in time."""
+        """Wait until no judge is queued or running.
+
+        Returns:
+            Whether that happened within the time limit.
+        """
         if not self.waiting:
             return True
         answer: SimpleQueue[None] = SimpleQueue()
@@ -172,17 +182,20 @@ class JudgePool:
         except Empty:
             return not self.waiting
         finally:
-            with suppress(ValueError):  # it was answered
+            with suppress(ValueError):  # already answered
                 self._drains.remove(answer)
         return True
 
     @property
     def waiting(self) -> int:
-        """How many judgements are queued, made or handed on; those that hang are given up."""
+        """Number of scores that are queued or in progress.
+
+        Jobs of abandoned threads do not count.
+        """
         return self._count_queued() + len(self._running) + self._in_hand
 
     def close(self, wait_s: float = _EXIT_S) -> None:
-        """Take no call any more, wait for the judges of queued ones, let every run go."""
+        """Accept no more calls, wait for the queued judges, and release every run."""
         self._is_closing = True
         self.drain(wait_s)
         self._is_closed = True
@@ -203,7 +216,7 @@ class JudgePool:
         return lined_up + len(self._new) + len(self._awaited)
 
     def _refuse(self, judges: "Sequence[Judge]") -> "tuple[Sequence[Judge], str]":
-        """Find the judges for which the bounds leave no room, and why."""
+        """Return the judges that the limits leave no room for, and the reason."""
         if self._is_closing or self._count_queued() + len(judges) > _QUEUED:
             return judges, NOT_RUN
         if self._all_hang:
@@ -214,7 +227,7 @@ class JudgePool:
         return self._hanging[judge] >= self._most_hanging
 
     def _call_watch(self) -> None:
-        """Wake the watch for queued calls; where there is no watch, they are lost."""
+        """Wake the watch for queued calls. Without a watch, they are lost."""
         if (self._watch.is_asleep and not self._watch.wake()) or self._is_closed:
             self._lose_queued(NOT_RUN)
 
@@ -224,7 +237,7 @@ class JudgePool:
 
     def _find_first_held(self) -> JudgedCall | None:
         while True:
-            with suppress(RuntimeError):  # another call was held meanwhile
+            with suppress(RuntimeError):  # the dict changed during iteration
                 return next(iter(self._held.values()), None)
 
     def _wait(self, awaitable: "Awaitable[object]", timeout_s: float) -> object:
@@ -242,8 +255,8 @@ class JudgePool:
                     self._take(turn)
                 finally:
                     self._give_back(turn)
-                    del turn  # what it judged is not kept until the next one
-        except BaseException:  # what ends a thread from outside
+                    del turn  # otherwise its values stay alive until the next turn
+        except BaseException:  # an exception that ends the thread from outside
             self._give_back(None)
             raise
 
@@ -282,14 +295,14 @@ class JudgePool:
         return bool(self._new or self._awaited or self._back)
 
     def _look(self) -> bool:
-        """Do a round of the pool's work; returns whether to look again at once."""
+        """Do one round of the pool's work. Returns whether the next round is due immediately."""
         self._take_back()
         self._fill_threads()
         self._line_up()
         if self._hanging or self._all_hang:
             self._lose_stuck()
         self._give_turns()
-        # One at a time: what it takes to hand a run over delays no turn but by itself.
+        # One at a time, so that releasing many runs does not delay the judges' turns.
         if self._let_first_go() or self._leave_first():
             return True
         while self._drains and not self.waiting:
@@ -317,20 +330,20 @@ class JudgePool:
         if self._live < self._workers:
             self._live += 1
         else:
-            self._turns.put(None)  # another thread has taken its place
+            self._turns.put(None)  # its replacement already runs
 
     def _fill_threads(self) -> None:
-        """Start threads, also for those that hang, within the bounds."""
+        """Start threads up to the limits, including replacements for hanging ones."""
         while self._live < self._workers and self._hanging.total() <= _HANGING:
             try:
                 start_apart(threading.Thread(target=self._serve, name="otel-ml-judge", daemon=True))
-            except RuntimeError:  # the process ends, or has no thread to give
+            except RuntimeError:  # the process is ending, or cannot start more threads
                 break
             self._live += 1
         self._all_hang = not self._live
 
     def _line_up(self) -> None:
-        # Each job is in its line before it leaves the queue, so that every count has it.
+        # Add each job to its line before it leaves the queue, so that every count includes it.
         while self._new:
             job = self._new[0]
             self._lines.setdefault(job.judge, deque()).append(job)
@@ -343,7 +356,7 @@ class JudgePool:
             self._awaited.popleft()
 
     def _lose_stuck(self) -> None:
-        """Give up jobs that wait for threads that do not come back."""
+        """Give up jobs that wait for hanging threads."""
         self._in_hand += 1
         try:
             for judge, line in self._lines.items():
@@ -353,11 +366,11 @@ class JudgePool:
             self._in_hand -= 1
 
     def _give_turns(self) -> None:
-        """Give threads to the judges in turn, so that a slow judge stops no other."""
+        """Assign threads to the judges in turn, so that a slow judge blocks no other."""
         while len(self._running) < self._live and (judge := self._find_next()) is not None:
             line = self._lines[judge]
             self._in_hand += 1
-            with suppress(IndexError):  # a thread took the last job
+            with suppress(IndexError):  # a thread has taken the last job
                 turn = _Turn(line, (line.popleft(), time.monotonic() + judge.timeout_s + _LATE_S))
                 self._running[id(turn)] = turn
                 self._at_work[judge] += 1
@@ -377,7 +390,7 @@ class JudgePool:
         return None
 
     def _let_first_go(self) -> bool:
-        """Let the run go that was held first, if its time is over."""
+        """Release the run that was held first if its time is over."""
         judged = self._find_first_held()
         if judged is None or judged.deadline > time.monotonic():
             return False
@@ -390,14 +403,14 @@ class JudgePool:
         return True
 
     def _leave_first(self) -> bool:
-        """Leave a hanging thread behind; its judge's later result is thrown away."""
+        """Abandon a hanging thread. Its judge's later result is ignored."""
         turn = min(self._running.values(), key=lambda turn: turn.work[1], default=None)
         now = time.monotonic()
         if turn is None or turn.work[1] > now:
             return False
         turn.hangs = True
         job, deadline = turn.work
-        if deadline > now:  # it went on to another job at this very moment
+        if deadline > now:  # the thread has just moved on to another job
             turn.hangs = False
             return True
         self._in_hand += 1
@@ -437,7 +450,7 @@ def _lose_all(queue: deque[JudgeJob], why: str) -> None:
 def _count_down(counter: "Counter[Judge]", judge: "Judge") -> None:
     counter[judge] -= 1
     if not counter[judge]:
-        del counter[judge]  # a judge that is gone is not kept
+        del counter[judge]  # keeps no reference to a judge that is no longer used
 
 
 _OF_PARENTS: Final["list[loop.JudgeLoop]"] = []

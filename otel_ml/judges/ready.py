@@ -1,4 +1,4 @@
-"""Judges that need no model: functions to be named in ``judges=`` as they are."""
+"""Judges that need no model. Pass these functions in ``judges=``."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def exact(outputs: object, expected: object) -> bool:
 
 
 def contains(outputs: Any, expected: Any) -> bool:
-    """Pass outputs that contain the expected value, of a list all of it."""
+    """Pass outputs that contain the expected value. If it is a list, all elements are required."""
     wanted = _told(expected)
     return all(
         evaluation in outputs for evaluation in (wanted if isinstance(wanted, list) else [wanted])
@@ -30,12 +30,12 @@ def contains(outputs: Any, expected: Any) -> bool:
 
 
 def matches(outputs: str, expected: str) -> bool:
-    """Pass outputs that match the expected regular expression somewhere."""
+    """Pass outputs in which the expected regular expression matches."""
     return re.search(_told(expected), outputs) is not None
 
 
 def is_json(outputs: object) -> bool:
-    """Pass a text that is JSON, and a value that JSON has a form for."""
+    """Pass text that is valid JSON, and other values that can be written as JSON."""
     try:
         json.loads(outputs) if isinstance(outputs, str | bytes) else json.dumps(outputs)
     except (TypeError, ValueError):
@@ -44,9 +44,9 @@ def is_json(outputs: object) -> bool:
 
 
 def f1_words(outputs: str, expected: Any) -> float:
-    """Score the words that outputs and the expected text share: F1, from 0 to 1.
+    """Score the words that outputs and expected text share: F1, from 0 to 1.
 
-    Of several expected texts the nearest counts.
+    If there are several expected texts, the best match counts.
     """
     wanted = _told(expected)
     return max(
@@ -56,14 +56,14 @@ def f1_words(outputs: str, expected: Any) -> float:
 
 
 def close(rel: float = 1e-9, abs: float = 0.0) -> Callable[..., bool]:
-    """Make a judge that passes numbers near the expected value, also in lists and dicts.
+    """Create a judge that passes numbers near the expected value, also in lists and dicts.
 
     Args:
-        rel: How far off they may be, as a share of the greater of both.
-        abs: How far off they may be at least.
+        rel: Allowed difference as a share of the larger number.
+        abs: Allowed difference for small numbers. The larger of both limits applies.
 
     Raises:
-        ValueError: A tolerance is no number from 0.
+        ValueError: A tolerance is not a number of at least 0.
     """
     relative, absolute = check_number("rel", rel, 0, 1), check_number("abs", abs, 0)
 
@@ -75,15 +75,15 @@ def close(rel: float = 1e-9, abs: float = 0.0) -> Callable[..., bool]:
 
 
 def as_judge(given: Any) -> Judge:
-    """Return a judge: itself, or made from a function, under its name.
+    """Return the argument if it is a judge. Convert a function to a judge of the same name.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The argument is neither.
     """
     if issubclass(type(given), Judge):
         judge: Judge = given
         return judge
-    check_callable("judges", given, "each a Judge, or a function of outputs")
+    check_callable("judges", given, "judges or functions")
     name = getattr(given, "__name__", None) or type(given).__name__
     described = (getattr(given, "__doc__", None) or "").strip().partition("\n")[0]
     return Judge(name, described[:_DESCRIPTION_CHARS], given)
@@ -91,12 +91,12 @@ def as_judge(given: Any) -> Judge:
 
 def _told(expected: Any) -> Any:
     if expected is None:
-        raise ValueError("nothing is expected of the item")
+        raise ValueError("the item has no expected value")
     return expected
 
 
 def _plain(value: Any) -> Any:
-    """Return arrays as lists, tuples as lists, so that values of JSON compare with them."""
+    """Return arrays and tuples as lists, so that they can be compared with JSON values."""
     if hasattr(type(value), "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):

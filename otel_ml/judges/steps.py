@@ -1,7 +1,7 @@
-"""The steps of a judgement: the user's code as calls, for whoever makes them on its own thread.
+"""The steps of a judge: calls of the user's code, which each caller runs on its own thread.
 
-A judge's logic is a generator that yields each call into the user's code and is sent what came of
-it. So it is written once, for threads that may wait and for loops that may not.
+A judge is a generator that yields each call of the user's code and receives its result. So the
+same code works for threads, which may block, and for event loops, which may not.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from otel_ml.judges.answer import JudgeError, JudgeTimedOut, tell
 
 T = TypeVar("T")
 
-# Of these nothing has to be awaited.
+# Results of these types need no await.
 _ANSWERS: Final = frozenset({bool, int, float, tuple})
 
 Step = Callable[[], Any]
@@ -26,10 +26,10 @@ class Wait(Protocol):
     """Waits on this thread for the result of an async function."""
 
     def __call__(self, awaitable: Awaitable[object], timeout_s: float) -> object:
-        """Return the result or raise its error.
+        """Return the result or raise its exception.
 
         Raises:
-            JudgeTimedOut: It took longer; then it was cancelled.
+            JudgeTimedOut: The time limit was exceeded and the function was cancelled.
         """
 
 
@@ -39,13 +39,13 @@ def drive(
     timeout_s: float,
     is_of_host: Callable[[BaseException], bool] | None = None,
 ) -> T:
-    """Take all steps on this thread.
+    """Run all steps on this thread.
 
     Args:
-        steps: The remaining steps; each error of the user's code is thrown into them.
-        wait: For the answers of async functions.
-        timeout_s: For all steps together; a later answer is an error.
-        is_of_host: Tells which exceptions are not the judge's; they go on to the caller.
+        steps: The remaining steps. Exceptions of the user's code are thrown into the generator.
+        wait: Waits for the results of async functions.
+        timeout_s: Time limit in seconds for all steps together. A later result is an error.
+        is_of_host: Returns whether an exception is meant for the host. Such exceptions are raised.
     """
     deadline = time.monotonic() + timeout_s
     go_on: Callable[[Any], Step] = steps.send
@@ -69,21 +69,24 @@ def drive(
 
 
 def thrown(problem: BaseException) -> BaseException:
-    """Return an error in a form for `generator.throw`: some types mean something else there."""
+    """Return an exception that can be thrown into a generator.
+
+    Some types have a special meaning there.
+    """
     if isinstance(problem, GeneratorExit | StopIteration):
         return JudgeError(tell(problem))
     return problem
 
 
 def is_async(step: object) -> bool:
-    """Tell whether calling it runs none of the user's code before it is awaited."""
+    """Return whether a call runs no user code until its result is awaited."""
     while isinstance(step, partial):
         step = step.func
-    kind: Any = type(step)  # the class's own method, as calling finds it
+    kind: Any = type(step)  # a call looks up __call__ on the class
     return any(map(inspect.iscoroutinefunction, (step, kind.__call__)))
 
 
 def discard(awaitable: object) -> None:
-    """Let go of a coroutine that nobody will await, without Python's warning."""
-    if type(awaitable) is CoroutineType:  # no isinstance(): it asks the object
+    """Close a coroutine that nobody will await, to avoid Python's warning."""
+    if type(awaitable) is CoroutineType:  # isinstance() would call the object's code
         awaitable.close()

@@ -1,4 +1,4 @@
-"""Profiles of models: what the values of runs were, which are valid, and how two of them differ."""
+"""Model profiles: which values a model's runs had, which are valid, and how two profiles differ."""
 
 from otel_ml.profiles.components import (
     ActualComponent,

@@ -1,4 +1,4 @@
-"""Components of a profile: where each value of a run is read, what is allowed, and its sketch."""
+"""Components of a profile: where a value is read from, which values are valid, and its sketch."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from otel_ml.statistics.sketches import MOST_VALUES, Kind, Sketch, sketch_values
 from otel_ml.tags import Tag
 
 Side = Literal["input", "output", "actual", "eval"]
-# The parts of one run by name: inputs, outputs, actuals. A part that is not there is not judged.
+# Parts of a run by name: inputs, outputs, actuals. Missing parts are not validated.
 Parts = Mapping[str, object]
 
 DTYPES: Final[Mapping[str, Kind]] = {
@@ -27,10 +27,10 @@ NO_VALUE: Final = "Value None"
 NOT_A_NUMBER: Final = "Value NaN"
 DATA: Final = "DataException"
 ERROR_SUFFIX: Final = "-error"
-# Stands for a value of a part that a run does not have, such as a truth that has not come.
+# The value of a part that a run does not have, such as ground truth that has not arrived.
 ABSENT: Final = object()
 PART_OF: Final[Mapping[Side, str]] = {"input": "inputs", "output": "outputs", "actual": "actuals"}
-# Of the tags that a component makes; errors have `ERROR_SUFFIX` behind it.
+# Types of the tags of a component. The type of an error tag ends with `ERROR_SUFFIX`.
 TAG_TYPES: Final[Mapping[Side, str]] = {
     "input": "profile-input",
     "output": "profile-output",
@@ -41,31 +41,32 @@ _MOST_DOMAIN: Final = 10_000
 
 
 class DataException(ValueError):
-    """Data is none of what a profile or a tag takes."""
+    """Data that a profile or a tag cannot use."""
 
 
 class Component:
-    """A value that each run has: its name, where it stands, what is allowed.
+    """A value that each run has: its name, where it is read from, which values are valid.
 
     Args:
-        name: Under which its tags and its report stand.
-        extractor: A function of the part that the component is of (the inputs, the output, the
-            truth; of an `EvalComponent` output and truth), called in your process. None reads
-            `path`.
-        dtype: INT, FLOAT, CAT for values that repeat, or TEXT.
-        low: The smallest number that is valid; the smallest that it was built from when not given.
-        high: The largest, likewise.
-        path: Where it is read: ``inputs.age``, ``outputs.label``, ``outputs`` itself. By default
-            the component's name within its part, or the part itself where it is no mapping.
-        values: The values of a CAT that are valid; those that it was built from when not given.
+        name: Name of the component. Its tags and its report have this name.
+        extractor: Function that computes the value from the component's part of the run: inputs,
+            output or ground truth. An `EvalComponent` passes output and ground truth. The function
+            runs in your process. None reads `path` instead.
+        dtype: ``INT``, ``FLOAT``, ``CAT`` for values that repeat, or ``TEXT``.
+        low: Smallest valid number. Default: the smallest number seen when the profile was built.
+        high: Largest valid number. Default: the largest number seen when the profile was built.
+        path: Path of the value: ``inputs.age``, ``outputs.label``, or ``outputs`` for the whole
+            output. Default: the component's name within its part, or the part itself if it is not
+            a mapping.
+        values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
 
     Attributes:
-        sketch: The values that it was built from; None before that. What was missing or of
-            another type stands in it as missing.
-        invalid: How many of them were missing, of another type, or not allowed.
+        sketch: Distribution of the values that the component was built from. None before it is
+            built. Values that were missing or of another type count as missing.
+        invalid: Number of these values that were missing, of another type, or not allowed.
 
     Raises:
-        ValueError: An argument is none of what it takes.
+        ValueError: An argument is invalid.
     """
 
     side: ClassVar[Side] = "input"
@@ -85,7 +86,7 @@ class Component:
         if extractor is not None:
             check_callable("extractor", extractor, "a function, or None")
             if path is not None:
-                raise invalid("path", path, "no extractor beside it")
+                raise invalid("path", path, "either a path or an extractor")
         self.extractor = extractor
         self.dtype = check_one_of("dtype", dtype, DTYPES)
         self.low = _check_bound("low", low, dtype)
@@ -102,38 +103,38 @@ class Component:
 
     @property
     def kind(self) -> Kind:
-        """How its values are sketched."""
+        """How the values are sketched."""
         return DTYPES[self.dtype]
 
     @property
     def tag_type(self) -> str:
-        """The type of its tags."""
+        """Type of the component's tags."""
         return TAG_TYPES[self.side]
 
     @property
     def where(self) -> str:
-        """The path that it reads."""
+        """Path of the value."""
         return f"{PART_OF[self.side]}.{self.name}" if self.path is None else self.path
 
     @property
     def part_names(self) -> list[str]:
-        """The parts of a run that it reads."""
+        """Names of the parts of a run that the component reads."""
         if self.path is not None:
             return [self.path.partition(".")[0]]
         return ["outputs", "actuals"] if self.side == "eval" else [PART_OF[self.side]]
 
     def is_built(self) -> bool:
-        """Whether it knows values."""
+        """Return whether the component was built from data."""
         return self.sketch is not None
 
     @property
     def rows(self) -> int:
-        """How many runs it was built from."""
+        """Number of runs that the component was built from."""
         return 0 if self.sketch is None else self.sketch.n + self.sketch.missing
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """The smallest and the largest valid number: as told, else as built."""
+        """Smallest and largest valid number: `low` and `high` if given, else from the data."""
         low, high = self.low, self.high
         if self.sketch is not None:
             low = self.sketch.low if low is None else low
@@ -142,7 +143,10 @@ class Component:
 
     @property
     def domain(self) -> frozenset[str] | None:
-        """The valid values of a CAT; None where any is valid, because not all were kept."""
+        """Valid values of a ``CAT``.
+
+        None if any value is valid, because not all values were kept.
+        """
         if self.dtype != "CAT":
             return None
         if self.values is not None:
@@ -153,7 +157,7 @@ class Component:
         return frozenset(sketch.values)
 
     def read(self, parts: Parts) -> object:
-        """Read its value out of a run; `ABSENT` where the run does not have that part.
+        """Read the value from a run. Returns `ABSENT` if the run does not have the part.
 
         Raises:
             Exception: The extractor raised.
@@ -163,15 +167,15 @@ class Component:
             return ABSENT if part is ABSENT else plain_value(self.extractor(part))
         if self.extractor_name:
             raise ValueError(
-                f"Component {self.name!r} was read from a document, which holds no functions: "
-                "expected it among the extractors of load"
+                f"Component {self.name!r} was loaded without its function: pass it in the "
+                "extractors of load"
             )
         if self.path is None:
             return ABSENT if part is ABSENT else plain_value(step_into(part, self.name, True))
         return read_path(self.path, parts)
 
     def check_type(self, value: object) -> str | None:
-        """Name what is wrong with the type of a value, whatever is allowed of it."""
+        """Return the error of a value with the wrong type. None if the type is right."""
         if value is None:
             return NO_VALUE
         if type(value) is float and math.isnan(value):
@@ -187,7 +191,7 @@ class Component:
         return None if fits else DATA
 
     def check(self, value: object) -> str | None:
-        """Name what is wrong with a value; None where nothing is."""
+        """Return the error of an invalid value. None if the value is valid."""
         error = self.check_type(value)
         if error is not None:
             return error
@@ -200,10 +204,10 @@ class Component:
         return DOMAIN if domain is not None and write_value(value) not in domain else None
 
     def build(self, values: Sequence[object]) -> None:
-        """Sketch values, of which those that are `ABSENT` are left out.
+        """Sketch the values. Values that are `ABSENT` are left out.
 
         Raises:
-            DataException: None of them is of its type.
+            DataException: No value is of the component's type.
         """
         known = [value for value in values if value is not ABSENT]
         errors = [self.check_type(value) for value in known]
@@ -211,14 +215,14 @@ class Component:
         if all(value is None for value in fitting):
             raise DataException(
                 f"Invalid values of component {self.name!r} in {' and '.join(self.part_names)}: "
-                f"expected one of dtype {self.dtype} among {len(known)}"
+                f"expected at least one of dtype {self.dtype} among {len(known)}"
             )
         self.sketch = None
         self.sketch = sketch_values(fitting, kind=self.kind)
         self.invalid = sum(self.check(value) is not None for value in known)
 
     def validate(self, parts: Parts, group: str) -> list[Tag]:
-        """Return its tags of a run: its value, where it has one, and what is wrong with it."""
+        """Return the tags of a run for this component: its value if there is one, and its error."""
         error: str | None = DATA
         value: object = None
         with untrusted:
@@ -236,7 +240,7 @@ class Component:
         return tags
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, which `component_of` reads."""
+        """Return the component as plain values. `component_of` reads them."""
         facts: dict[str, Any] = {"name": self.name, "side": self.side, "dtype": self.dtype}
         if self.extractor_name:
             facts["extractor"] = self.extractor_name
@@ -258,35 +262,38 @@ class Component:
 
 
 class InputComponent(Component):
-    """A value of the inputs, see `Component`."""
+    """A value of the inputs. See `Component` for the arguments."""
 
     side = "input"
 
 
 class OutputComponent(Component):
-    """A value of the output, see `Component`."""
+    """A value of the output. See `Component` for the arguments."""
 
     side = "output"
 
 
 class ActualComponent(Component):
-    """A value of the truth, see `Component`: by default that of its name."""
+    """A value of the ground truth, by default the one with the component's name.
+
+    See `Component` for the arguments.
+    """
 
     side = "actual"
 
 
 class EvalComponent(Component):
-    """A value of output and truth together, such as an error, see `Component`.
+    """A value computed from output and ground truth, such as an error. See also `Component`.
 
     Args:
-        name: Its name.
-        extractor: A function of output and truth.
-        dtype: Of what it returns.
-        output: The path of the output that it gets.
-        actual: The path of the truth that it gets.
-        low: The smallest number that is valid, as in `Component`.
-        high: The largest.
-        values: The values of a CAT that are valid.
+        name: Name of the component.
+        extractor: Function of output and ground truth.
+        dtype: Type that the function returns: ``INT``, ``FLOAT``, ``CAT`` or ``TEXT``.
+        output: Path of the output that the function gets.
+        actual: Path of the ground truth that the function gets.
+        low: Smallest valid number. Default: the smallest number seen when the profile was built.
+        high: Largest valid number. Default: the largest number seen when the profile was built.
+        values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
     """
 
     side = "eval"
@@ -305,22 +312,22 @@ class EvalComponent(Component):
     ) -> None:
         super().__init__(name, extractor=extractor, dtype=dtype, low=low, high=high, values=values)
         if extractor is None:
-            raise invalid("extractor", extractor, "a function of output and actual")
+            raise invalid("extractor", extractor, "a function of output and ground truth")
         self.output = check_text("output", output)
         self.actual = check_text("actual", actual)
 
     @property
     def where(self) -> str:
-        """What it reads."""
+        """Paths of output and ground truth."""
         return f"{self.output}, {self.actual}"
 
     @property
     def part_names(self) -> list[str]:
-        """The parts of a run that it reads."""
+        """Names of the parts of a run that the component reads."""
         return [path.partition(".")[0] for path in (self.output, self.actual)]
 
     def read(self, parts: Parts) -> object:
-        """Read its value out of a run; `ABSENT` where output or truth is not there.
+        """Compute the value for a run. Returns `ABSENT` if output or ground truth is missing.
 
         Raises:
             Exception: The extractor raised.
@@ -333,7 +340,7 @@ class EvalComponent(Component):
         return plain_value(self.extractor(output, actual))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the component as plain values."""
         return {**super().to_dict(), "output": self.output, "actual": self.actual}
 
 
@@ -344,20 +351,20 @@ SIDES: Final[Mapping[str, type[Component]]] = {
 
 
 def _lost(*_: object) -> object:
-    raise ValueError("This function was not given to load")
+    raise ValueError("This function was not passed to load")
 
 
 def component_of(
     facts: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
 ) -> Component:
-    """Read a component that `Component.to_dict` returned.
+    """Create a component from what `Component.to_dict` returned.
 
     Args:
-        facts: The component, as a document.
-        extractors: The functions of components that have one, by the name of the component.
+        facts: The component as a document.
+        extractors: Functions of the components that have an extractor, by component name.
 
     Raises:
-        ValueError: It is no component.
+        ValueError: The document is not a component.
     """
     try:
         name, made = str(facts["name"]), SIDES[facts["side"]]
@@ -387,7 +394,10 @@ def component_of(
 
 
 def read_path(path: str, parts: Parts) -> object:
-    """Read ``inputs.user.age`` out of the parts of a run; None where a step leads nowhere."""
+    """Read a path such as ``inputs.user.age`` from the parts of a run.
+
+    None if there is no value.
+    """
     part, _, rest = path.partition(".")
     value = parts.get(part, ABSENT)
     if value is ABSENT:
@@ -396,12 +406,12 @@ def read_path(path: str, parts: Parts) -> object:
 
 
 def step_into(value: object, path: str, is_default: bool) -> object:
-    """Follow a path of keys and places; a key that has dots itself comes first.
+    """Follow a path of keys and indexes. A key that itself contains dots is tried first.
 
     Args:
-        value: Where it begins.
-        path: What is left of it.
-        is_default: A value that has no keys is itself what is meant.
+        value: Where the path begins.
+        path: The remaining path.
+        is_default: Whether to return the value itself if it has no keys.
     """
     if isinstance(value, Mapping):
         if path in value:
@@ -419,7 +429,10 @@ def step_into(value: object, path: str, is_default: bool) -> object:
 
 
 def plain_value(value: object) -> object:
-    """Return a value as Python's own: NaN stays, as another word says that a value is missing."""
+    """Return a value as a plain Python value.
+
+    NaN is kept, because it differs from a missing value.
+    """
     if type(value) is float:
         return value
     plain_ = plain(value)
@@ -430,7 +443,7 @@ def _check_bound(argument: str, value: object, dtype: str) -> float | None:
     if value is None:
         return None
     if DTYPES[dtype] != "number":
-        raise invalid(argument, value, f"no bound of a component of dtype {dtype}")
+        raise invalid(argument, value, f"None for a component of dtype {dtype}")
     return check_number(argument, value)
 
 
@@ -442,5 +455,5 @@ def _check_domain(values: Iterable[object] | None, dtype: str) -> frozenset[str]
         raise invalid("values", values, "a list of the valid values of a CAT, or None")
     domain = frozenset(write_value(value) for value in values)
     if len(domain) > _MOST_DOMAIN:
-        raise invalid("values", values, f"at most {_MOST_DOMAIN:,} of them")
+        raise invalid("values", values, f"at most {_MOST_DOMAIN:,} values")
     return domain

@@ -1,4 +1,4 @@
-"""Holds one profile against another: drift by component, invalid values, scores."""
+"""Compares two profiles: drift per component, invalid values, scores."""
 
 import math
 from bisect import bisect_right
@@ -32,22 +32,23 @@ _CONTRASTED: Final = ("drift", "invalids")
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What is compared of a profile."""
+    """The parts of a profile that are compared."""
 
     components: Mapping[str, Component]
     scores: Mapping[str, ProfileScore]
 
 
 class Contrast(dict[str, Any]):
-    """The report of one profile held against another, as plain values, with a page.
+    """The report of a comparison of two profiles, as plain values. `view` writes it as a page.
 
-    ``health_reports`` has ``drift`` and ``invalids`` by component, ``score_reports`` a report by
-    score; each says in ``alert`` whether it matters, and in ``valid`` whether it could be judged.
+    ``health_reports`` has ``drift`` and ``invalids`` by component, ``score_reports`` has one
+    report per score. In each, ``alert`` is True if the change matters, and ``valid`` is False if
+    there was not enough data.
     """
 
     @property
     def alerts(self) -> list[str]:
-        """The names of components and scores with an alert, in the order of the reports."""
+        """Names of the components and scores with an alert, in the order of the reports."""
         named = [
             name
             for name, report in self["health_reports"].items()
@@ -63,11 +64,11 @@ class Contrast(dict[str, Any]):
         ]
 
     def view(self, path: str | Path | None = None, *, show: bool = False) -> Path:
-        """Write the report as an HTML file that needs nothing else, and return its path.
+        """Write the report to a self-contained HTML file and return its path.
 
         Args:
-            path: The file, or a directory for it; a new one of temporary files when not given.
-            show: Open it in the browser.
+            path: The file, or a directory for it. Default: a new temporary directory.
+            show: Whether to open the file in the browser.
         """
         before, after = (self[side] for side in ("reference", "alternativeA"))
         stem = f"{page.stem_of(before)}-{page.stem_of(after)}"
@@ -80,15 +81,15 @@ def contrast(
     """Compare the components and scores that both profiles have.
 
     Args:
-        reference: The profile that is the measure.
-        other: What is held against it.
-        thresholds: By component ``drift`` and ``invalids``, by score a number.
+        reference: The reference profile.
+        other: The profile to compare with it.
+        thresholds: Limits for ``drift`` and ``invalids`` by component, and one number by score.
 
     Returns:
-        Reports by component, and by score.
+        The reports by component, and the reports by score.
 
     Raises:
-        ValueError: The thresholds are none, or are of a name that neither profile has.
+        ValueError: The thresholds are invalid, or use a name that neither profile has.
     """
     by_component, by_score = _read_thresholds(thresholds)
     _refuse_unknown(by_component, {*reference.components, *other.components}, "component")
@@ -123,7 +124,7 @@ def contrast(
 def _compare_all(
     pairs: Mapping[str, tuple[Component, Component]], margins: Mapping[str, float]
 ) -> dict[str, Comparison]:
-    """Compare all sketches of one kind, corrected together."""
+    """Compare all pairs of sketches of the same kind, and correct the p-values together."""
     alike = {
         name: (before.sketch, after.sketch)
         for name, (before, after) in pairs.items()
@@ -194,15 +195,15 @@ def _read_thresholds(
 
 
 def _refuse_unknown(names: Iterable[object], known: Collection[str], noun: str) -> None:
-    """Refuse thresholds of names that nothing has: a misspelt one would mute nothing.
+    """Raise an error for thresholds with unknown names. A misspelt one would have no effect.
 
     Raises:
-        ValueError: There is one.
+        ValueError: A name is unknown.
     """
     for name in names:
         if name not in known:
             expected = ", ".join(sorted(known)) or f"no {noun}"
-            raise ValueError(f"Invalid {noun} {name!r} of thresholds: expected {expected}")
+            raise ValueError(f"Invalid {noun} {name!r} in thresholds: expected {expected}")
 
 
 def widest_place(before: Sketch, after: Sketch) -> float | str | None:
@@ -228,17 +229,17 @@ def widest_place(before: Sketch, after: Sketch) -> float | str | None:
 
 
 def quantiles(sketch: Sketch) -> list[float]:
-    """Return the numbers of a sketch at 0 %, 1 % and so on up to 100 %."""
+    """Return the quantiles of a sketch at 0 %, 1 %, …, 100 %."""
     return [quantile(sketch, step / _STEPS) for step in range(_STEPS + 1)]
 
 
 def share_of(sketch: Sketch, value: str) -> float:
-    """Return the share of a value of a category."""
+    """Return the share of one value in the sketch of a category."""
     return sketch.values.get(value, 0) / sketch.n if sketch.n else 0.0
 
 
 def describe_change(before: Sketch, after: Sketch) -> str:
-    """Say in words how the values changed: ``median 12 → 31; missing 0 % → 14 %``."""
+    """Return in words how the values changed: ``median 12 → 31; missing 0 % → 14 %``."""
     words = []
     if before.kind == "number" and before.n and after.n:
         words.append(f"median {_number(quantile(before, 0.5))} → {_number(quantile(after, 0.5))}")

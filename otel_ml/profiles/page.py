@@ -1,6 +1,6 @@
-"""Writes profiles and their contrasts as HTML files that need nothing else: no script, no address.
+"""Writes profiles and comparisons as self-contained HTML files without scripts or links.
 
-Every text of a profile is escaped: names and values may be anybody's.
+All text of a profile is escaped, because names and values can come from anywhere.
 """
 
 import re
@@ -47,12 +47,12 @@ _TITLES: Final = {
 
 
 def stem_of(document: Mapping[str, Any]) -> str:
-    """Return a name of a profile that a file can have."""
+    """Return a file name for a profile, without suffix."""
     return _UNFIT.sub("_", f"{document['name']}@{document['version']}")[:100]
 
 
 def write(text: str, path: str | Path | None, stem: str, *, show: bool) -> Path:
-    """Write a page into a file, see `ModelProfile.view`."""
+    """Write a page to a file. See `ModelProfile.view` for the arguments."""
     target = None if path is None else check_path("path", path)
     check_flag("show", show)
     if target is None:
@@ -61,18 +61,18 @@ def write(text: str, path: str | Path | None, stem: str, *, show: bool) -> Path:
         target /= f"{stem}.html"
     target.write_text(text, encoding="utf-8")
     if show:
-        import webbrowser  # only who looks pays for it
+        import webbrowser  # slow import, needed only here
 
         webbrowser.open_new_tab(target.resolve().as_uri())
     return target
 
 
 def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> str:
-    """Write a profile: its components with their distributions, bounds and scores.
+    """Return a profile as HTML: its components with distributions and bounds, and its scores.
 
     Args:
-        document: As `ModelProfile.to_dict` returns it.
-        marks: Values of one run by component: each is marked in its distribution.
+        document: The profile, as `ModelProfile.to_dict` returns it.
+        marks: Values of one run by component, which are marked in the distributions.
     """
     parts = []
     for side, title in _TITLES.items():
@@ -110,7 +110,10 @@ def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> st
 
 
 def contrast_page(report: Mapping[str, Any]) -> str:
-    """Write a contrast: both distributions of each component, what moved, and the scores."""
+    """Return a comparison as HTML.
+
+    It has both distributions of each component, what changed, and the scores.
+    """
     before, after = (
         {component["name"]: component for component in report[side]["components"]}
         for side in ("reference", "alternativeA")
@@ -215,7 +218,7 @@ def _number(value: object) -> str:
 
 
 def _chart(before: Sketch | None, after: Sketch | None, mark: object) -> str:
-    """Draw one distribution, or two of them, as an SVG picture with a text beside it."""
+    """Draw one or two distributions as an SVG picture with a text next to it."""
     sketches = [sketch for sketch in (before, after) if sketch is not None and sketch.n]
     if not sketches:
         return ""

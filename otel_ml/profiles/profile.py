@@ -1,4 +1,4 @@
-"""Model profiles: what the values of a model's runs were, and which are valid."""
+"""Model profiles: which values a model's runs had, and which values are valid."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,37 +26,39 @@ if TYPE_CHECKING:
     from otel_ml.reader.records import Run as StoredRun
 
 DOCUMENT: Final = "profile"
-# A document is an attribute of one record: a longer one is refused where it is to be sent.
+# A document is sent as one attribute of a record. Longer ones are rejected.
 DOCUMENT_BYTES: Final = 1024 * 1024
 _DIGEST_CHARS: Final = 16
 _MOST_COMPONENTS: Final = 500
 _DOCUMENT: Final = "what ModelProfile.to_dict returned"
-_EXTRACTORS: Final = "functions by the names of components, or None"
-_RUNS: Final = "runs, as Reader.runs lists them"
+_EXTRACTORS: Final = "a mapping of component names to functions, or None"
+_RUNS: Final = "runs from Reader.runs"
 
 
 class ProfileStateException(RuntimeError):
-    """A profile is asked about data before it was built."""
+    """A profile was used to validate data before it was built."""
 
 
 class ModelProfile:
-    """The values that a model's runs had: by component a sketch and bounds, and scores.
+    """The values that a model's runs had: a sketch and bounds per component, and scores.
 
-    It is known by its content: the same components, sketches and scores are the same version.
+    A profile is identified by its content: equal components, sketches and scores have the same
+    digest.
 
     Args:
-        name: Its name.
-        version: Your own word for its version.
-        components: What it looks at, see `InputComponent`, `OutputComponent`, `ActualComponent`
-            and `EvalComponent`.
-        scores: Numbers of components, see `MeanScore`, `PrecisionScore` and `RecallScore`.
+        name: Name of the profile.
+        version: Your own version label.
+        components: What to profile: `InputComponent`, `OutputComponent`, `ActualComponent` and
+            `EvalComponent` objects.
+        scores: Summary numbers of components: `MeanScore`, `PrecisionScore` and `RecallScore`
+            objects.
 
     Attributes:
-        components: By name, in their order.
-        scores: By name.
+        components: The components by name, in their order.
+        scores: The scores by name.
 
     Raises:
-        ValueError: An argument is none of what it takes.
+        ValueError: An argument is invalid.
     """
 
     def __init__(
@@ -76,26 +78,26 @@ class ModelProfile:
         self.scores = {item.name: item for item in _check_all("scores", scores, ProfileScore)}
         if len(self.components) > _MOST_COMPONENTS:
             raise ValueError(
-                f"Invalid components of {len(self.components)}: expected at most {_MOST_COMPONENTS}"
+                f"Too many components, {len(self.components)}: expected at most {_MOST_COMPONENTS}"
             )
 
     @property
     def tag(self) -> str:
-        """``name@version``: the group of its tags."""
+        """``name@version``: the group of the profile's tags."""
         return f"{self.name}@{self.version}"
 
     def is_built(self) -> bool:
-        """Whether each component knows values."""
+        """Return whether every component was built from data."""
         return all(component.is_built() for component in self.components.values())
 
     @property
     def digest(self) -> str:
-        """16 hex digits of its content."""
+        """Hash of the content, 16 hex digits."""
         return digest_of(self.to_dict())[:_DIGEST_CHARS]
 
     @property
     def sketches(self) -> dict[str, Sketch]:
-        """The sketches of inputs and outputs by the field that they are read from."""
+        """Sketches of inputs and outputs by the path of their value. Extracted values have none."""
         return {
             component.where: component.sketch
             for component in self.components.values()
@@ -105,17 +107,17 @@ class ModelProfile:
         }
 
     def build(self, inputs: object = None, outputs: object = None, actuals: object = None) -> None:
-        """Learn the values of tables, a row for each run.
+        """Build the profile from tables with one row per run.
 
         Args:
-            inputs: A table of pandas, polars or pyarrow, an array of numpy, or a list with a
-                value for each run, such as a mapping.
-            outputs: Likewise.
-            actuals: The truths, likewise.
+            inputs: A pandas, polars or pyarrow table, a NumPy array, or a list with one value per
+                run, such as a mapping.
+            outputs: The outputs, in one of these forms.
+            actuals: The ground truth, in one of these forms.
 
         Raises:
-            DataException: A part that a component reads is not given, or is no table, or none of
-                a component's values is of its type.
+            DataException: A part that a component reads is missing or not a table, or no value of
+                a component is of its type.
             ValueError: The parts have different numbers of rows.
         """
         given = {"inputs": inputs, "outputs": outputs, "actuals": actuals}
@@ -124,30 +126,30 @@ class ModelProfile:
             for name in component.part_names:
                 if name not in parts:
                     raise DataException(
-                        f"Invalid {name} None: expected a table, as component {component.name!r} "
-                        "reads it"
+                        f"Invalid {name} None: expected a table, because component "
+                        f"{component.name!r} reads it"
                     )
         sizes = {len(rows) for rows in parts.values()}
         if len(sizes) > 1:
             raise ValueError(
-                "Invalid tables: expected as many rows of each, not "
-                + ", ".join(f"{len(rows)} of {name}" for name, rows in parts.items())
+                "Invalid tables: expected equal numbers of rows, not "
+                + ", ".join(f"{len(rows)} in {name}" for name, rows in parts.items())
             )
         size = sizes.pop() if sizes else 0
         self.learn([{name: rows[place] for name, rows in parts.items()} for place in range(size)])
 
     def build_from(self, runs: "Iterable[StoredRun]") -> None:
-        """Learn the values of stored runs.
+        """Build the profile from stored runs.
 
-        A run that failed has no output, and one whose inputs or output were cut, hidden or left
-        out has no such part; a truth that has not come is not a missing value.
+        Parts that were not recorded completely are left out, and so is the output of a failed run.
+        Ground truth that has not arrived does not count as a missing value.
 
         Args:
-            runs: As `Reader.runs` lists them.
+            runs: Runs from `Reader.runs`.
 
         Raises:
-            DataException: None of the values of a component is of its type.
-            ValueError: There is no run, or something else among them.
+            DataException: No value of a component is of its type.
+            ValueError: There is no run, or an element is not a run.
         """
         rows = [parts_of_run(run) for run in _check_each("runs", runs, is_run, _RUNS)]
         if not rows:
@@ -155,7 +157,7 @@ class ModelProfile:
         self.learn(rows)
 
     def learn(self, rows: Sequence[Parts]) -> None:
-        """Learn the values of runs, each given by its parts, see `build`."""
+        """Build the profile from runs, each given by its parts. See `build`."""
         values = {
             component.name: [component.read(row) for row in rows]
             for component in self.components.values()
@@ -166,14 +168,14 @@ class ModelProfile:
             score.build(values)
 
     def validate_input(self, input: object) -> list[Tag]:
-        """Return the tags of a run's inputs: their values, and what is wrong with them.
+        """Return the tags of a run's inputs: their values and their errors.
 
-        Errors are tags with ``-error`` behind the component's name, whose value is
+        An error is a tag with the component's name and the suffix ``-error``. Its value is
         ``LowerBoundError``, ``UpperBoundError``, ``Domain Error``, ``Value None``, ``Value NaN``,
-        or ``DataException`` for a value of another type, or one that could not be read.
+        or ``DataException`` for a value of the wrong type or one that cannot be read.
 
         Args:
-            input: The inputs of one run.
+            input: Inputs of one run.
 
         Raises:
             ProfileStateException: The profile was not built.
@@ -181,26 +183,57 @@ class ModelProfile:
         return self.validate({"inputs": input}, "input")
 
     def validate_output(self, output: object) -> list[Tag]:
-        """Return the tags of a run's output, see `validate_input`."""
+        """Return the tags of a run's output: values and errors, as for `validate_input`.
+
+        Args:
+            output: Output of one run.
+
+        Raises:
+            ProfileStateException: The profile was not built.
+        """
         return self.validate({"outputs": output}, "output")
 
     def validate_actual(self, actual: object) -> list[Tag]:
-        """Return the tags of a run's truth, see `validate_input`."""
+        """Return the tags of a run's ground truth: values and errors, as for `validate_input`.
+
+        Args:
+            actual: Ground truth of one run.
+
+        Raises:
+            ProfileStateException: The profile was not built.
+        """
         return self.validate({"actuals": actual}, "actual")
 
     def validate_eval(self, output: object, actual: object) -> list[Tag]:
-        """Return the tags of output and truth together, see `validate_input`."""
+        """Return the tags computed from output and ground truth, as for `validate_input`.
+
+        Args:
+            output: Output of one run.
+            actual: Ground truth of the run.
+
+        Raises:
+            ProfileStateException: The profile was not built.
+        """
         return self.validate({"outputs": output, "actuals": actual}, "eval")
 
     def validate_all(self, input: object, output: object, actual: object) -> list[Tag]:
-        """Return all tags of a run, see `validate_input`."""
+        """Return all tags of a run: values and errors, as for `validate_input`.
+
+        Args:
+            input: Inputs of one run.
+            output: Output of the run.
+            actual: Ground truth of the run.
+
+        Raises:
+            ProfileStateException: The profile was not built.
+        """
         return self.validate({"inputs": input, "outputs": output, "actuals": actual})
 
     def validate(self, parts: Parts, side: str | None = None) -> list[Tag]:
-        """Return the tags of a run that is given by its parts; of one side, or of all."""
+        """Return the tags of a run given by its parts, for one side or for all."""
         if not self.is_built():
             raise ProfileStateException(
-                f"Profile {self.tag} was not built: expected build or build_from before"
+                f"Profile {self.tag} was not built: call build or build_from first"
             )
         return [
             tag
@@ -212,23 +245,23 @@ class ModelProfile:
     def contrast(
         self, other: "ModelProfile", thresholds: Mapping[str, Any] | None = None
     ) -> Contrast:
-        """Hold another profile against this one.
+        """Compare another profile with this one.
 
-        Drift is said of a distance that exceeds its margin (0.1) and is more than chance gives at
-        these numbers of runs, over all components together; more invalid values and worse scores
-        of a difference above 0.01 that is more than their intervals allow. Under 100 values
-        there is no judgement of drift.
+        A component drifts if its drift score exceeds the margin of 0.1 and chance is an unlikely
+        explanation, corrected for the number of components. Drift is not judged with fewer than
+        100 values. Invalid values and scores get an alert if they are worse by more than 0.01 and
+        by more than their confidence intervals allow.
 
         Args:
-            other: Components and scores that it lacks are left out.
-            thresholds: ``{"components": {name: {"drift": 0.3, "invalids": 0.05}}, "scores":
-                {name: 0.1}}``, each in place of the one above.
+            other: The profile to compare with. Components and scores that it lacks are left out.
+            thresholds: Replaces the limits above: ``{"components": {name: {"drift": 0.3,
+                "invalids": 0.05}}, "scores": {name: 0.1}}``.
 
         Returns:
-            The report, see `Contrast`.
+            The report.
 
         Raises:
-            ValueError: An argument is none of what it takes.
+            ValueError: An argument is invalid.
         """
         if not issubclass(type(other), ModelProfile):
             raise invalid("other", other, "a ModelProfile")
@@ -251,18 +284,19 @@ class ModelProfile:
         tags: Iterable[Tag] = (),
         show: bool = False,
     ) -> Path:
-        """Write the profile as an HTML file that needs nothing else, and return its path.
+        """Write the profile to a self-contained HTML file and return its path.
 
         Args:
-            path: The file, or a directory for it; a new one of temporary files when not given.
-            tags: Of one run, as `validate_all` returns them: it is marked in each distribution.
-            show: Open it in the browser.
+            path: The file, or a directory for it. Default: a new temporary directory.
+            tags: Tags of one run, as `validate_all` returns them. Its values are marked in the
+                distributions.
+            show: Whether to open the file in the browser.
 
         Raises:
             OSError: The file cannot be written.
-            ValueError: An argument is none of what it takes.
+            ValueError: An argument is invalid.
         """
-        checked = _check_each("tags", tags, _is_tag, "tags, as validate_all returns them")
+        checked = _check_each("tags", tags, _is_tag, "tags from validate_all")
         marks = {tag.name: tag.value for tag in checked}
         document = self.to_dict()
         return page.write(
@@ -270,7 +304,7 @@ class ModelProfile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, without its functions."""
+        """Return the profile as plain values, without its functions."""
         return {
             "type": DOCUMENT,
             "name": self.name,
@@ -280,11 +314,11 @@ class ModelProfile:
         }
 
     def save(self, directory: str | Path = ".") -> Path:
-        """Write it to ``name@version.json`` in a directory, and return the path.
+        """Write the profile to ``name@version.json`` in a directory and return the path.
 
         Raises:
             OSError: The file cannot be written.
-            ValueError: An argument is none of what it takes.
+            ValueError: The directory is invalid.
         """
         document = self.to_dict()
         path = check_path("directory", directory) / f"{page.stem_of(document)}.json"
@@ -295,23 +329,24 @@ class ModelProfile:
     def load(
         cls, path: str | Path, extractors: Mapping[str, Callable[..., object]] | None = None
     ) -> "ModelProfile":
-        """Read a file that `save` wrote, or that of a profile of raymon.
+        """Read a profile from a file that `save` wrote, or from a raymon profile file.
 
         Args:
             path: The file.
-            extractors: The functions of components that have one, by their names: a file holds
-                none. Without it such a component can be compared, and validates nothing.
+            extractors: Functions of the components that have an extractor, by component name. A
+                file cannot store functions. A component without its function can be compared but
+                cannot validate data.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError: It is no profile, or an argument is none of what it takes.
+            ValueError: The file is not a profile, or an argument is invalid.
         """
         file = check_path("path", path)
         _check_extractors(extractors)
         try:
             document = orjson.loads(file.read_bytes())
         except orjson.JSONDecodeError as error:
-            raise invalid("path", str(file), "a file of JSON, as save writes it") from error
+            raise invalid("path", str(file), "a JSON file that save wrote") from error
         return cls.from_dict(document, extractors)
 
     @classmethod
@@ -320,10 +355,14 @@ class ModelProfile:
         document: Mapping[str, Any],
         extractors: Mapping[str, Callable[..., object]] | None = None,
     ) -> "ModelProfile":
-        """Read what `to_dict` returned, or the document of a profile of raymon, see `load`.
+        """Create a profile from what `to_dict` returned, or from a raymon profile document.
+
+        Args:
+            document: The profile.
+            extractors: Functions of the components that have an extractor, by component name.
 
         Raises:
-            ValueError: It is no profile, or an argument is none of what it takes.
+            ValueError: The document is not a profile, or an argument is invalid.
         """
         check_mapping("document", document, _DOCUMENT)
         functions = _check_extractors(extractors)
@@ -346,10 +385,10 @@ class ModelProfile:
 
 
 def read_rows(name: str, value: Any) -> list[object]:
-    """Read a table as a value for each row: a mapping of its columns, or the value itself.
+    """Read a table as one value per row: a mapping of its columns, or the value itself.
 
     Raises:
-        DataException: It is no table.
+        DataException: The value is not a table.
     """
     kind = type(value)
     home = kind.__module__.partition(".")[0], kind.__name__
@@ -363,7 +402,7 @@ def read_rows(name: str, value: Any) -> list[object]:
     if issubclass(kind, Mapping):
         columns = {str(key): _read_column(name, values) for key, values in value.items()}
         if len({len(values) for values in columns.values()}) > 1:
-            raise DataException(f"Invalid {name}: expected as many values in each column")
+            raise DataException(f"Invalid {name}: expected columns of equal length")
     elif issubclass(kind, list | tuple):
         return [*value]
     elif is_array or hasattr(kind, "columns") or hasattr(kind, "column_names"):
@@ -377,7 +416,7 @@ def _read_column(name: str, values: Any) -> list[object]:
     kind = type(values)
     if issubclass(kind, str | bytes | Mapping) or not issubclass(kind, Iterable):
         raise DataException(
-            f"Invalid {name} with a column of type {kind.__name__}: expected a list of its values"
+            f"Invalid {name} with a column of type {kind.__name__}: expected a list of values"
         )
     return [*values]
 
@@ -415,5 +454,5 @@ def _check_all(argument: str, given: Any, kind: type[Any]) -> list[Any]:
         raise invalid(argument, given, f"a list of {kind.__name__}s")
     repeated = {item.name for item in given if sum(item.name == two.name for two in given) > 1}
     if repeated:
-        raise ValueError(f"Invalid {argument} {sorted(repeated)!r}: expected another name for each")
+        raise ValueError(f"Invalid {argument} {sorted(repeated)!r}: expected unique names")
     return [*given]

@@ -1,8 +1,9 @@
-"""Reads the JSON files of raymon's profiles, up to 0.0.40.
+"""Reads the JSON files of raymon profiles, up to raymon 0.0.40.
 
-A class that a file names is looked up in a table here, so that no file chooses what is run. Of
-numbers a file has the percentiles: a sketch is made of values between them. Of an extractor it is
-kept which element it read; what another extractor computed can be compared, and not validated.
+Class names in a file are looked up in a fixed table, so a file cannot choose which code runs. A
+file stores percentiles of numbers; the sketch is built from values interpolated between them. For
+an element extractor, the file stores which element it read. Values of other extractors can be
+compared but not validated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,17 +28,17 @@ Read = tuple[str, str, list[Component], list[ProfileScore]]
 
 
 def is_of_raymon(document: object) -> bool:
-    """Tell whether a document is raymon's: its components stand in a mapping, not in a list."""
+    """Return whether a document is a raymon profile: its components are a mapping, not a list."""
     return isinstance(document, Mapping) and isinstance(document.get("components"), Mapping)
 
 
 def read_raymon(
     document: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
 ) -> Read:
-    """Return name, version, components and scores of a document.
+    """Return name, version, components and scores of a raymon profile.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The document is not a raymon profile.
     """
     try:
         components = [
@@ -50,7 +51,7 @@ def read_raymon(
         ]
         return str(document["name"]), str(document["version"]), components, scores
     except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError("Invalid profile of raymon: expected what its save wrote") from error
+        raise ValueError("Invalid raymon profile: expected a file that its save wrote") from error
 
 
 def _last(path: object) -> str:
@@ -64,7 +65,7 @@ def _read_component(
     if side not in SIDES or state["dtype"] not in DTYPES:
         raise ValueError(
             f"Invalid component {_last(path)!r} of dtype {state['dtype']!r}: expected one of "
-            f"{sorted(_SIDES)} and of {sorted(DTYPES)}"
+            f"{sorted(_SIDES)}, of dtype {sorted(DTYPES)}"
         )
     facts: dict[str, Any] = {"name": state["name"], "side": side, "dtype": state["dtype"]}
     extractor = state.get("extractor") or {}
@@ -79,19 +80,19 @@ def _read_component(
     if sketch is not None:
         component.sketch = sketch
         component.invalid = sketch.missing
-        if component.kind == "number":  # a sketch of percentiles does not reach its ends
+        if component.kind == "number":  # interpolated values do not include minimum and maximum
             component.low, component.high = float(stats["min"]), float(stats["max"])
     return component
 
 
 def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
-    """Make a sketch of raymon's statistics; None where they were not built.
+    """Create a sketch from raymon's statistics. None if they were not built.
 
-    What was invalid when they were built was no part of them: it stands as missing.
+    raymon's statistics leave out invalid values. They count as missing.
 
     Args:
-        dtype: INT, FLOAT or CAT.
-        stats: With ``percentiles`` or ``frequencies``, ``samplesize`` and ``invalids``.
+        dtype: ``INT``, ``FLOAT`` or ``CAT``.
+        stats: Statistics with ``percentiles`` or ``frequencies``, ``samplesize`` and ``invalids``.
     """
     size, invalids = stats.get("samplesize"), stats.get("invalids")
     if not size or invalids is None:
@@ -109,7 +110,7 @@ def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
     if percentiles is None or len(percentiles) != _PERCENTILES:
         return None
     kept = min(n, _MOST_VALUES)
-    # A larger sample is kept smaller, with the share that was missing.
+    # A larger sample is scaled down with an equal share of missing values.
     return sketch_values(
         [*_spread(percentiles, kept), *[None] * (round(missing * kept / n) if n else missing)],
         kind="number",
@@ -127,7 +128,7 @@ def _spread(percentiles: Sequence[float], count: int) -> list[float]:
 
 
 def _round_to(total: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Turn shares into counts that add up to a total: the largest remainders are rounded up."""
+    """Convert shares to counts that add up to `total`. The largest remainders are rounded up."""
     exact = {value: share * total for value, share in shares.items() if share > 0}
     counts = {value: int(number) for value, number in exact.items()}
     left = max(total - sum(counts.values()), 0)
@@ -140,12 +141,12 @@ def _read_score(path: object, state: Mapping[str, Any]) -> ProfileScore:
     kind = _last(path)
     if kind not in SCORE_KINDS:
         raise ValueError(f"Invalid score {kind!r}: expected one of {sorted(SCORE_KINDS)}")
-    if len(state["inputs"]) == 1:  # its scores by class read an error type, too
+    if len(state["inputs"]) == 1:  # raymon's class scores also take one error-type component
         kind = kind.removeprefix("Class")
     facts = {**state, "kind": kind}
     result = facts.pop("result", None)
     score = score_of(facts)
     if isinstance(result, int | float) and result != _UNDECIDED:
-        # It is not kept of how many values a score is: 0 says so, and only the threshold counts.
+        # raymon does not store the number of values. With 0 only the threshold is applied.
         score.keep(float(result), 0)
     return score

@@ -1,4 +1,4 @@
-"""Scores of a profile: one number of the values of a component, and whether it became worse."""
+"""Scores of a profile: one number per component, and whether it became worse."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from otel_ml.arguments import check_one_of, check_text, invalid
 from otel_ml.profiles.components import ABSENT, Component
 from otel_ml.statistics.intervals import Estimate, difference, normal_quantile, wilson
 
-# Values of the components by name, those of one run at one place.
+# Values by component name. Equal indexes belong to the same run.
 Values = Mapping[str, Sequence[object]]
 
 PREFERENCES: Final = frozenset({"high", "low"})
@@ -19,20 +19,20 @@ _TWO_SIDED: Final = 0.975
 
 
 class ProfileScore:
-    """One number of the values of a component.
+    """One number that summarizes the values of a component.
 
     Args:
-        name: Its name.
-        inputs: The component's name, or a list of names.
-        preference: Whether ``high`` or ``low`` is good.
+        name: Name of the score.
+        inputs: Name of the component, or a list of names.
+        preference: Whether ``high`` or ``low`` values are good.
 
     Attributes:
-        result: The number; None before it is built, and where there was nothing to make it of.
-        n: Of how many values.
-        deviation: The standard deviation of one value.
+        result: The number. None before it is built, and if there are no values.
+        n: Number of values.
+        deviation: Standard deviation of a single value.
 
     Raises:
-        ValueError: An argument is none of what it takes.
+        ValueError: An argument is invalid.
     """
 
     takes: ClassVar[int] = 1
@@ -49,17 +49,17 @@ class ProfileScore:
 
     @property
     def kind(self) -> str:
-        """Its class, as a document names it."""
+        """Name of the class, as stored in a document."""
         return type(self).__name__
 
     @property
     def is_rate(self) -> bool:
-        """Whether it is a share of runs."""
+        """Whether the score is a share of runs."""
         return True
 
     @property
     def estimate(self) -> Estimate | None:
-        """The number with its interval of 95 %; None where it is not known from how many values."""
+        """The number with its 95 % interval. None if the number of values is unknown."""
         if self.result is None or self.n < 1:
             return None
         if self.is_rate:
@@ -68,29 +68,30 @@ class ProfileScore:
         return Estimate(self.result, self.result - half, self.result + half, self.n, self.n)
 
     def build(self, values: Values) -> None:
-        """Compute it.
+        """Compute the score.
 
         Args:
-            values: Of the components by name.
+            values: Values of the components by name.
         """
         raise NotImplementedError
 
     def keep(self, result: float | None, n: int, deviation: float = 0.0) -> None:
-        """Take the number, of how many values it is, and how far these are apart."""
+        """Store the number, the count of its values and their standard deviation."""
         self.result, self.n, self.deviation = result, n, deviation
 
     def contrast(
         self, other: "ProfileScore", components: Mapping[str, Component], threshold: float
     ) -> dict[str, Any]:
-        """Report whether the number of another profile is worse.
+        """Report whether the score of another profile is worse than this one.
 
-        It is where it moved against the preference by more than the threshold, in parts of the
-        component's range, and by more than the intervals of both allow.
+        It is worse if it moved against the preference by more than the threshold, and by more than
+        both confidence intervals allow.
 
         Args:
             other: The score of the other profile.
-            components: Of this profile.
-            threshold: As a part of the range: 1 for a rate.
+            components: Components of this profile, by name.
+            threshold: Smallest change that matters, as a share of the component's range. The range
+                of a rate is 1.
         """
         if self.result is None or other.result is None:
             return {"diff": None, "alert": False, "valid": False}
@@ -113,7 +114,7 @@ class ProfileScore:
         return report
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, which `score_of` reads."""
+        """Return the score as plain values. `score_of` reads them."""
         facts: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
@@ -129,15 +130,15 @@ class ProfileScore:
 
 
 class MeanScore(ProfileScore):
-    """The mean of a component's numbers, see `ProfileScore`."""
+    """The mean of a component's numbers. See `ProfileScore` for the arguments."""
 
     @property
     def is_rate(self) -> bool:
-        """It is none."""
+        """False: a mean is not a share of runs."""
         return False
 
     def build(self, values: Values) -> None:
-        """Compute it of the numbers that there are."""
+        """Compute the mean of the finite numbers."""
         numbers = [
             float(value)
             for value in values.get(self.inputs[0], ())
@@ -150,41 +151,44 @@ class MeanScore(ProfileScore):
 
 
 class PrecisionScore(ProfileScore):
-    """The share of right ones among those called positive.
+    """Precision: the share of true positives among the runs that were predicted positive.
 
     Args:
-        name: Its name.
-        inputs: A CAT whose values are TP, FP, TN and FN.
-        preference: ``high`` unless told.
+        name: Name of the score.
+        inputs: Name of a ``CAT`` component with the values ``TP``, ``FP``, ``TN`` and ``FN``.
+        preference: Whether ``high`` or ``low`` values are good. Default: ``high``.
     """
 
     other: ClassVar[str] = "FP"
 
     def build(self, values: Values) -> None:
-        """Compute it; without any that counts there is none."""
+        """Compute the score. It is None if no run counts."""
         items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
         right = sum(value == "TP" for value in items)
         self.keep(right / len(items) if items else None, len(items))
 
 
 class RecallScore(PrecisionScore):
-    """The share that was called positive among those that are, see `PrecisionScore`."""
+    """Recall: the share of true positives among the runs that are positive.
+
+    See `PrecisionScore` for the arguments.
+    """
 
     other = "FN"
 
 
 class ClassPrecisionScore(ProfileScore):
-    """The share of right ones among those that were given a class.
+    """Precision of one class: the share of correct predictions among the runs predicted as it.
 
     Args:
-        name: Its name.
-        inputs: The component of the prediction, and that of the truth.
+        name: Name of the score.
+        inputs: Names of the component of the prediction and of that of the ground truth.
         positive: The class.
-        preference: ``high`` unless told.
+        preference: Whether ``high`` or ``low`` values are good. Default: ``high``.
     """
 
     takes = 2
-    # Which of the two has to be the class for a run to count.
+    # Index of the component that must be the class for a run to count: 0 prediction, 1 truth.
     chosen: ClassVar[int] = 0
 
     def __init__(
@@ -194,7 +198,7 @@ class ClassPrecisionScore(ProfileScore):
         self.positive = positive
 
     def build(self, values: Values) -> None:
-        """Compute it; without a run that counts there is none."""
+        """Compute the score. It is None if no run counts."""
         sides = [values.get(name, ()) for name in self.inputs]
         pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]
         counted = [*compress(pairs, (pair[self.chosen] == self.positive for pair in pairs))]
@@ -202,12 +206,15 @@ class ClassPrecisionScore(ProfileScore):
         self.keep(right / len(counted) if counted else None, len(counted))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the score as plain values."""
         return {**super().to_dict(), "positive": self.positive}
 
 
 class ClassRecallScore(ClassPrecisionScore):
-    """The share that was given a class among those of the class, see `ClassPrecisionScore`."""
+    """Recall of one class: the share of correct predictions among the runs that belong to it.
+
+    See `ClassPrecisionScore` for the arguments.
+    """
 
     chosen = 1
 
@@ -219,10 +226,10 @@ SCORE_KINDS: Final[Mapping[str, type[ProfileScore]]] = {
 
 
 def score_of(facts: Mapping[str, Any]) -> ProfileScore:
-    """Read a score that `ProfileScore.to_dict` returned.
+    """Create a score from what `ProfileScore.to_dict` returned.
 
     Raises:
-        ValueError: It is no score.
+        ValueError: The document is not a score.
     """
     try:
         made = SCORE_KINDS[facts["kind"]]

@@ -1,7 +1,7 @@
-"""Validates the runs of a model by a profile, on a thread of its own after each call returned.
+"""Validates the runs of a model against a profile, on its own thread, after each call has returned.
 
-It sees what was recorded of a run, as JSON: nothing of the host's is held, and what is hidden or
-left out is not looked at.
+It uses what was recorded of a run, as JSON. So it holds no objects of the host, and does not see
+hidden or left-out parts.
 """
 
 import threading
@@ -27,10 +27,10 @@ QUEUED: Final = 10_000
 
 
 class ProfileWatch:
-    """Queues the ended runs of models that have a profile, at most 10,000, and tags them.
+    """Queues finished runs of models that have a profile, at most 10,000, and tags them.
 
     Attributes:
-        lost: How many runs were not looked at, because too many waited.
+        lost: Number of runs that were not validated because the queue was full.
 
     Args:
         recorder: Sends the tags.
@@ -45,14 +45,14 @@ class ProfileWatch:
         _WATCHES.add(self)
 
     def renew(self) -> None:
-        """Begin without a run that waits, as in a forked child."""
+        """Start with an empty queue. Also called in a forked child."""
         self._waiting: deque[_SeenRun | threading.Event] = deque()
 
     def add(self, model: str, profile: ModelProfile) -> None:
-        """Watch the runs of a model with a profile as it is now, and send the profile.
+        """Validate the runs of a model against a profile as it is now, and send the profile.
 
         Raises:
-            ValueError: Its document is too long.
+            ValueError: The profile's document is too long.
         """
         watched = _Watched.of(profile)
         others = [
@@ -64,18 +64,18 @@ class ProfileWatch:
     # On the thread of a caller.
 
     def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
-        """Queue an ended run; returns at once."""
+        """Queue a finished run and return immediately."""
         if model not in self._watched:
             return
         if len(self._waiting) >= QUEUED:
             self.lost += 1
-            warn_once("More than %s runs wait for a profile: others are left out", f"{QUEUED:,}")
+            warn_once("Profile queue is full (%s runs): further runs are skipped", f"{QUEUED:,}")
             return
         items = [facts.get(name) for name in _FACTS]
         self._put(_SeenRun(str(model), run_id, dict(zip(_FACTS, items, strict=True))))
 
     def drain(self, timeout_s: float) -> int:
-        """Wait until the runs that wait now were looked at; returns how many were not in time."""
+        """Wait until the queued runs are validated. Returns how many were not validated in time."""
         if not self._waiting:
             return 0
         done = threading.Event()
@@ -83,7 +83,7 @@ class ProfileWatch:
         return 0 if done.wait(max(timeout_s, 0.0)) else len(self._waiting)
 
     def close(self, timeout_s: float) -> None:
-        """Wait a little for the runs that wait, then stop."""
+        """Wait briefly for the queued runs, then stop."""
         self.drain(timeout_s)
         self._worker.close(timeout_s)
 
@@ -110,7 +110,7 @@ class ProfileWatch:
         parts = parts_of_facts(run.facts)
         for watched in self._watched[run.model]:
             self._tell(watched)
-            # What a path reads stands in the run already; what an extractor made does not.
+            # The run already contains values read by path, but not values of an extractor.
             tags = [
                 tag
                 for tag in watched.profile.validate(parts)
@@ -121,7 +121,7 @@ class ProfileWatch:
 
     @quiet("profile")
     def _tell(self, watched: "_Watched") -> None:
-        """Send the profile as a version of its own, unless that was done lately."""
+        """Send the profile as a version, unless that was done recently."""
         key = (DOCUMENT, watched.profile.name, watched.digest)
         if self._recorder.active() is None or self._recorder.tell(key, time.time_ns()) is not None:
             return
@@ -143,10 +143,10 @@ class _SeenRun:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A profile as it was when it was given, and its document.
+    """A copy of a profile at the time it was added, with its document.
 
     Attributes:
-        computed: The names of components whose values an extractor makes.
+        computed: Names of the components whose values come from an extractor.
     """
 
     profile: ModelProfile
@@ -175,7 +175,7 @@ _FACTS: Final = (names.INPUTS, names.OUTPUTS, names.CAPTURE, names.OUTCOME)
 
 
 def parts_of_facts(facts: Mapping[str, Any]) -> dict[str, object]:
-    """Return the parts of a run that were recorded whole; a run that failed has no output."""
+    """Return the parts of a run that were recorded completely. A failed run has no output."""
     notes = facts.get(names.CAPTURE)
     capture = orjson.loads(notes) if isinstance(notes, str) else {}
     parts: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""Reads records back from a collector: runs, traces, models, versions, metrics and data.
+"""Reads records from a collector: runs, traces, models, versions, metrics and data.
 
 ``Reader("shop").runs('model == "answer" and latency_ms > 200')``
 """

@@ -1,4 +1,7 @@
-"""Asks the JSON API of a collector: over the same connections, proxies and TLS as spans take."""
+"""Sends requests to a collector's JSON API.
+
+Uses the same connections, proxies and TLS settings as the export of spans.
+"""
 
 import json
 import math
@@ -40,12 +43,12 @@ _MAX_BYTES: Final = 512 * 1024 * 1024
 _MAX_MESSAGE_CHARS: Final = 2_000
 _LATER: Final = frozenset({429, 502, 503, 504})
 _OF_SPANS: Final = ("content-type", "content-encoding", "accept-encoding")
-_RANDOM: Final = random.SystemRandom()  # the host's own draws are not moved
+_RANDOM: Final = random.SystemRandom()  # does not change the state of the host's generator
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer over HTTP, whatever its status, whole."""
+    """A complete HTTP response of any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,7 +57,7 @@ class Reply:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The error in the collector's answer; empty when the answer is not the collector's."""
+        """The error in the collector's response. Empty if the response is not from a collector."""
         try:
             error = orjson.loads(self.content)["error"]
         except (ValueError, KeyError, TypeError):
@@ -64,17 +67,17 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question to the API.
+    """One request to the collector's HTTP API.
 
     Attributes:
-        path: In parts, not quoted.
-        parameters: Of the query; those that are None are left out.
-        method: Of HTTP.
-        body: Is sent as JSON; None for none.
-        is_repeatable: Whether it may be asked again when its answer was lost.
-        timeout_s: How long it may take, where that is less than any request may.
-        below: The prefix of the path.
-        headers: Sent besides the usual headers.
+        path: Path segments, not yet percent-encoded.
+        parameters: Query parameters. Those with the value None are left out.
+        method: HTTP method.
+        body: Body, sent as JSON. None for no body.
+        is_repeatable: Whether the request may be sent again if its response was lost.
+        timeout_s: Time limit in seconds, if it is shorter than that of the `Api`.
+        below: Path prefix under which the API is served.
+        headers: Additional headers.
     """
 
     path: tuple[str, ...]
@@ -88,7 +91,7 @@ class Question:
 
     @property
     def address(self) -> str:
-        """The path and query, quoted."""
+        """The percent-encoded path and query."""
         known = {name: value for name, value in self.parameters.items() if value is not None}
         query = f"?{urlencode(known, doseq=True, errors='replace')}" if known else ""
         return "/".join(quote(part, safe="", errors="replace") for part in self.path) + query
@@ -98,13 +101,13 @@ class Api:
     """The JSON API of a collector. Safe to use from several threads.
 
     Args:
-        endpoint: Its base address; found as spans find theirs when not given.
-        api_key: Sent as a bearer token; ``OTEL_ML_API_KEY`` when not given.
-        timeout_s: How long a request may take, or a part of a stream.
+        endpoint: Base address of the collector. Default: found in the same way as for spans.
+        api_key: Sent as a bearer token. Default: ``OTEL_ML_API_KEY``.
+        timeout_s: Time limit in seconds for a request, or for each part of a stream.
 
     Attributes:
-        page: The base address, as people know it.
-        headers: Sent with each request; they hold the key.
+        page: Base address of the collector as shown to users.
+        headers: Headers of every request. They contain the key.
     """
 
     def __init__(
@@ -119,32 +122,37 @@ class Api:
         self.headers = self._settings.headers
 
     def get(self, *path: str, **parameters: object) -> Any:
-        """Ask for a JSON answer.
+        """Send a GET request and return its JSON response.
 
         Raises:
-            ReaderError: There is none.
+            ReaderError: The request failed.
         """
         return self.ask(Question(path, parameters))
 
     def all(self, name: str, *path: str, **parameters: object) -> Iterator[dict[str, Any]]:
-        """Read the pages of a list, page after page while the caller iterates.
+        """Yield the items of a list. Pages are fetched as the caller iterates.
+
+        Args:
+            name: Key under which a page has its items.
+            path: Path segments.
+            parameters: Query parameters.
 
         Raises:
-            ReaderError: There is no answer.
+            ReaderError: A request failed.
         """
         cursor = None
         while True:
             page = self.get(*path, cursor=cursor, **parameters)
             yield from page[name]
-            cursor = page.get("next_cursor")  # an older collector tells of all projects at once
+            cursor = page.get("next_cursor")  # older collectors return all projects at once
             if cursor is None:
                 return
 
     def ask(self, question: Question) -> Any:
-        """Ask a question and read its JSON answer.
+        """Send a request and return its JSON response.
 
         Raises:
-            ReaderError: There is none.
+            ReaderError: The request failed.
         """
         reply = self.exchange(question)
         if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -153,15 +161,17 @@ class Api:
             return _parse(reply.content)
         except ValueError:
             raise Refused(
-                f"{self.page} answers and is no otel-ml collector", reply.status
+                f"{self.page} is not an otel-ml collector: it did not send JSON", reply.status
             ) from None
 
     def exchange(self, question: Question) -> Reply:
-        """Ask, again for a while where that may help; returns the answer of any status.
+        """Send a request and return the response, whatever its status.
+
+        Retries for a while if a retry can help.
 
         Raises:
-            Unreachable: There is none.
-            Refused: The address is none, or the answer is too long.
+            Unreachable: There is no response.
+            Refused: The address is invalid, or the response is too long.
         """
         deadline = time.monotonic() + min(self._timeout_s, question.timeout_s)
         for left in reversed(range(_TRIES if question.is_repeatable else 1)):
@@ -180,15 +190,16 @@ class Api:
                 if reply.status not in _LATER or not left or too_late:
                     return reply
             time.sleep(pause_s)
-        raise AssertionError  # the last try returns or raises
+        raise AssertionError  # the last attempt returns or raises
 
     def stream(self, question: Question) -> Iterator[bytes]:
-        """Ask for an answer of any size; gives its parts as they come.
+        """Send a request and yield its response in parts as they arrive.
 
-        Asks again, at most twice, where the collector cannot answer now and says so.
+        The response can have any size. Retries at most twice if the collector reports that it is
+        busy.
 
         Raises:
-            ReaderError: There is none, or it breaks off.
+            ReaderError: The request failed, or the response broke off.
         """
         for left in reversed(range(_TRIES)):
             deadline = time.monotonic() + self._timeout_s
@@ -204,7 +215,7 @@ class Api:
             time.sleep(pause_s)
 
     def close(self) -> None:
-        """Close the connections; a later question opens them again."""
+        """Close the connections. The next request opens them again."""
         line, self._line = self._line, None
         if line is not None:
             line.pools.clear()
@@ -240,7 +251,8 @@ class Api:
     def _open(self) -> HttpConnections:
         if not self._settings.url:
             raise Unusable("Invalid endpoint: expected an address such as http://localhost:4318")
-        if self._line is None or self._owner != os.getpid():  # a forked child shares no connection
+        # A forked child must not share connections with its parent.
+        if self._line is None or self._owner != os.getpid():
             line = LOADING.load(partial(open_connections, self._settings))
             self._line, self._owner = line, os.getpid()
         return self._line
@@ -250,14 +262,17 @@ class Api:
         while part := answer.read(_CHUNK, deadline):
             size += len(part)
             if size > _MAX_BYTES:
-                raise Refused(f"The answer is longer than {_MAX_BYTES} bytes", response.status)
+                raise Refused(f"The response is longer than {_MAX_BYTES} bytes", response.status)
             parts.append(part)
         url = f"{self.page}{question.below}{question.address}"
         return Reply(response.status, dict(response.headers), b"".join(parts), url)
 
 
 def _problems() -> tuple[type[Exception], ...]:
-    """List the errors of a request without an answer; `open_connections` has loaded them."""
+    """Return the exception types of a request without a response.
+
+    `open_connections` has already imported their modules.
+    """
     from http.client import HTTPException
 
     from urllib3.exceptions import HTTPError
@@ -266,7 +281,7 @@ def _problems() -> tuple[type[Exception], ...]:
 
 
 class _Answer:
-    """An answer that is being read; closed, its connection is kept when all of it was."""
+    """A response that is being read. On close, its connection is reused if all of it was read."""
 
     def __init__(self, response: "BaseHTTPResponse", page: str) -> None:
         self.response = response
@@ -279,12 +294,16 @@ class _Answer:
         self.response.close()
 
     def read(self, size: int, deadline: float) -> bytes:
-        """Read the next part, empty at the end; raises when it breaks off."""
+        """Return the next part; empty at the end.
+
+        Raises:
+            Unreachable: The response broke off.
+        """
         try:
             with attempt_until(deadline):
                 return self.response.read(size, decode_content=True)
         except _problems() as error:
-            raise _no_answer(self._page, error, "The answer of {page} broke off") from error
+            raise _no_answer(self._page, error, "The response of {page} broke off") from error
 
 
 def _no_answer(page: str, error: BaseException, what: str = "No answer from {page}") -> Unreachable:
@@ -294,7 +313,7 @@ def _no_answer(page: str, error: BaseException, what: str = "No answer from {pag
 
 
 def error_of(page: str, reply: Reply, question: Question) -> ReaderError:
-    """Make the error of a failed answer, from its status and the collector's message."""
+    """Return the exception for a failed response, from its status and the collector's message."""
     problem = reply.problem
     said = show_unseen(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
     message = said or f"HTTP status {reply.status}"
@@ -317,7 +336,7 @@ def error_of(page: str, reply: Reply, question: Question) -> ReaderError:
 
 
 def _pause_s(left: int) -> float:
-    """Choose how long to wait before the next try, longer each time and never alike."""
+    """Return the random delay before the next attempt in seconds. Doubles with each attempt."""
     return float(_PAUSE_S * 2 ** (_TRIES - left) * _RANDOM.uniform(0.5, 1.0))
 
 
@@ -330,4 +349,4 @@ def _parse(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        return json.loads(content)  # a payload may hold numbers or surrogates that orjson refuses
+        return json.loads(content)  # accepts numbers and surrogates that orjson rejects

@@ -1,42 +1,42 @@
-"""Errors of questions to the collector: a class for each thing to do about it."""
+"""Errors of requests to the collector: one class for each reaction."""
 
 import unicodedata
 from typing import Final
 
 from otel_ml.notebook import show_unseen
 
-_AROUND: Final = 60  # characters of a filter on either side of what is wrong
+_AROUND: Final = 60  # characters of a filter to show on each side of the error
 
 
 class ReaderError(Exception):
-    """Anything that keeps a question from being answered."""
+    """Base class of all errors of a request to the collector."""
 
 
 class Unreachable(ReaderError, ConnectionError):
-    """There was no answer, or it broke off."""
+    """The collector did not respond, or its response broke off."""
 
 
 class TimedOut(Unreachable, TimeoutError):
-    """There was no answer in time."""
+    """The collector did not respond in time."""
 
 
 class Busy(Unreachable):
-    """The collector cannot answer now (429, 503): ask again later."""
+    """The collector cannot respond now (HTTP 429 or 503). Try again later."""
 
 
 class Forbidden(ReaderError, PermissionError):
-    """A key is needed, is not valid, or may not do this (401, 403)."""
+    """The API key is missing, invalid, or lacks the permission (HTTP 401 or 403)."""
 
 
 class NotFound(ReaderError, LookupError):
-    """There is no such record, or the key may not read its project (404)."""
+    """There is no such record, or the key may not read its project (HTTP 404)."""
 
 
 class Refused(ReaderError):
-    """The collector refuses the request for good, or has failed in a way that has no other name.
+    """The collector rejects the request for good, or failed with an error without its own class.
 
     Attributes:
-        status: Of HTTP.
+        status: HTTP status. 0 if no request was sent.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -45,13 +45,13 @@ class Refused(ReaderError):
 
 
 class BadQuery(ReaderError, ValueError):
-    """The question makes no sense; the text shows where.
+    """The collector rejects a parameter of the request. The message shows the place of the error.
 
     Attributes:
-        message: What is wrong, and what would be right.
-        field: The parameter that is wrong, such as ``where``; empty when nobody knows.
-        column: Where in its text, counted from 0; None when nobody knows.
-        text: The parameter's text as it was asked.
+        message: What is wrong, and what is expected.
+        field: Name of the invalid parameter, such as ``where``. Empty if unknown.
+        column: Position of the error in the parameter's text, counted from 0. None if unknown.
+        text: The parameter's text as it was sent.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class BadQuery(ReaderError, ValueError):
         self.text = text
 
     def __str__(self) -> str:
-        """Return the message, and where the place is known show it below the text."""
+        """Return the message. If the place of the error is known, show it below the text."""
         if self.column is None or not self.text:
             return self.message
         return f"{self.message}\n{point_at(self.text, self.column)}"
 
 
 def point_at(text: str, column: int) -> str:
-    """Write the part of a text around a column, and a caret below it."""
+    """Return the part of a text around a column, with a caret below the column."""
     first = max(column - _AROUND, 0)
     before, after = show_unseen(text[first:column]), show_unseen(text[column : column + _AROUND])
     head = "…" if first else ""

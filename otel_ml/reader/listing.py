@@ -1,4 +1,4 @@
-"""Lists that are read page after page, and that of runs, which may be one table, too."""
+"""Lists that fetch their pages as you iterate, and the list of runs."""
 
 import inspect
 import queue
@@ -49,16 +49,16 @@ Format = Literal["jsonl", "csv", "parquet"]
 
 _PAGE: Final = 500
 _COLUMNS_CHARS: Final = 65_536
-# What a page of runs may take when their payloads are fetched together.
+# Maximum size of the payloads that are fetched together for a page of runs.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PATIENT: Final = Question(())
-# Older collectors know these names alone.
+# Names of the orders in older collectors.
 _FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
-# How many rows a notebook shows at once, and how it asks for them.
+# Rows that a notebook shows, and the request that fetches them.
 SHOWN: Final = 20
 GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
 _RUN_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
-# What is fetched of the runs of a page together: the columns of an export, and what they give.
+# Parts that are fetched together for a page: columns of an export, and the parts they contain.
 _Columns = tuple[tuple[str, ...], frozenset[str]]
 _PAYLOAD: Final[_Columns] = (
     ("inputs", "outputs", "params"),
@@ -73,16 +73,16 @@ _WHOLE: Final[_Columns] = (_PAYLOAD[0] + _STATEMENTS[0], _PAYLOAD[1] | _STATEMEN
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which runs.
+    """Which runs a list selects, and in which order.
 
     Attributes:
-        where: A filter; empty for all.
-        start: They started then or later: RFC 3339, None for any.
-        end: They started before then.
-        limit: At most so many; None for all.
-        order: One of `otel_ml.orders`.
-        roots: Whether runs inside another one are left out.
-        traces: Whether all but what stands at the top of a trace is left out.
+        where: A filter. Empty for all runs.
+        start: Only runs that started at or after this time (RFC 3339). None for any.
+        end: Only runs that started before this time. None for any.
+        limit: Maximum number of runs. None for all.
+        order: One of the orders in `otel_ml.orders`.
+        roots: Whether to leave out runs that are inside another run.
+        traces: Whether to keep only the top span of each trace.
     """
 
     project: str
@@ -96,45 +96,45 @@ class Wanted:
 
     @property
     def bounds(self) -> dict[str, object]:
-        """The parameters that lists and exports have in common."""
+        """The query parameters that lists and exports share."""
         return {"where": self.where or None, "start": self.start, "end": self.end}
 
 
 class PagedList(HasCard, Generic[Item]):
-    """A list that is read page by page while one goes over it; each time anew.
+    """A lazy list that fetches its pages from the collector as you iterate.
 
-    Its length is counted page by page, and nothing of them is kept. An index or a slice asks for
-    so many items; a slice is a list.
+    Nothing is cached: each iteration sends the requests again. `len()` reads all pages. An index
+    or a slice fetches only what it needs; a slice returns a plain list.
     """
 
-    _key: str  # under which a page of the API has its items
+    _key: str  # key of the items in a page of the API
 
     def __init__(self) -> None:
         self._begun = _Begun()
 
     def pages(self) -> Iterator[dict[str, Any]]:
-        """Give the pages of the list as the API answers them."""
+        """Yield the pages of the list as the API returns them."""
         raise NotImplementedError
 
     def _plain_pages(self) -> Iterator[dict[str, Any]]:
-        """Give pages to be counted, without the costly columns."""
+        """Yield pages for counting, without the expensive columns."""
         return self.pages()
 
     def _items_of(self, page: dict[str, Any]) -> Iterator[Item]:
-        """Make the items of a page."""
+        """Create the items of a page."""
         raise NotImplementedError
 
     def _first(self, count: int) -> "PagedList[Item]":
-        """Make the list of at most so many of the first items."""
+        """Return the list of at most `count` first items."""
         raise NotImplementedError
 
     def _last(self, count: int) -> "Iterator[Item]":
-        """Give the item that so many before the end begin with; nothing where there are fewer."""
+        """Yield the item at position ``-count``. Yields nothing if there are fewer items."""
         last = deque(self, count)
         return islice(last, 1 if len(last) == count else 0)
 
     def __iter__(self) -> Iterator[Item]:
-        """Give the items in their order."""
+        """Iterate over the items in order."""
         begun = _Begun()
         walk = self._walk(begun)
         begun.walk = weakref.ref(walk)
@@ -142,21 +142,21 @@ class PagedList(HasCard, Generic[Item]):
         return walk
 
     def __len__(self) -> int:
-        """Count the items, page by page.
+        """Return the number of items. Reads all pages.
 
-        `list` asks for the length when it has begun to go over the items and has not got one: it
-        is given the pages that were counted, so that they are read once.
+        `list()` asks for the length after it has created an iterator and before the first item.
+        That iterator then gets the pages that were counted, so that each page is fetched once.
         """
         begun = self._begun
         if not begun.is_new:
             return sum(len(page[self._key]) for page in self._plain_pages())
         counted = deque(self.pages())
         length = sum(len(page[self._key]) for page in counted)
-        begun.pages = counted  # from here on the walk takes them away
+        begun.pages = counted  # the iterator consumes them
         return length
 
     def __bool__(self) -> bool:
-        """Tell whether there is one."""
+        """Return whether there is at least one item."""
         return any(page[self._key] for page in self._first(1).pages())
 
     @overload
@@ -166,11 +166,13 @@ class PagedList(HasCard, Generic[Item]):
     def __getitem__(self, at: slice, /) -> list[Item]: ...
 
     def __getitem__(self, at: int | slice, /) -> Item | list[Item]:
-        """Read the item at a place, or those of a slice; the items before it are read, too.
+        """Return the item at an index, or the items of a slice.
+
+        The items before it are fetched too.
 
         Raises:
-            IndexError: There are fewer.
-            TypeError: It is neither a whole number nor a slice of such.
+            IndexError: There are fewer items.
+            TypeError: The index is neither an integer nor a slice of integers.
         """
         if isinstance(at, slice):
             begin, end = at.start or 0, at.stop
@@ -182,10 +184,10 @@ class PagedList(HasCard, Generic[Item]):
         else:
             items = [*self._last(-place)]
         if not items:
-            raise IndexError(f"Invalid index {place}: there are not so many {self._key}")
+            raise IndexError(f"Invalid index {place}: the list has fewer {self._key}")
         return items[0]
 
-    __reversed__ = None  # asked item by item it would take as many requests
+    __reversed__ = None  # would take one request per item
 
     def _walk(self, begun: "_Begun") -> Generator[Item, None, None]:
         if begun.pages is None:
@@ -197,14 +199,15 @@ class PagedList(HasCard, Generic[Item]):
 
 
 class Runs(PagedList[Run]):
-    """A list of runs, read page by page while one goes over it; each time anew.
+    """A lazy list of runs. Pages are fetched from the collector as you iterate.
 
-    Runs that are stored meanwhile neither repeat nor hide one. Within a page the inputs, outputs
-    and params of all runs are fetched together when the first of them is asked for.
+    Nothing is cached: each iteration sends the requests again. Runs that are stored in the
+    meantime neither repeat nor hide another run. The inputs, outputs and params of a page are
+    fetched together when you first use one of them.
 
-    ``len(runs)`` counts them page by page: a request for 500 runs, and nothing of them is kept.
-    ``runs[0]`` and ``runs[-1]`` ask for one run, ``runs[i]`` and ``runs[:i]`` for so many. A
-    slice is a list. A notebook shows the first 20 of a table, with one request of at most 3 s.
+    ``len(runs)`` reads all pages, with one request per 500 runs. ``runs[0]`` and ``runs[-1]``
+    fetch one run; ``runs[i]`` and ``runs[:i]`` fetch the runs up to `i`. A slice returns a plain
+    list. A notebook shows the first 20 runs as a table, with one request of at most 3 s.
     """
 
     _key = "runs"
@@ -226,7 +229,7 @@ class Runs(PagedList[Run]):
     def _last(self, count: int) -> Iterator[Run]:
         if self._wanted.limit is not None or self._wanted.order not in BY_TIME:
             return super()._last(count)
-        order = OLDEST if self._wanted.order == NEWEST else NEWEST  # from the other end
+        order = OLDEST if self._wanted.order == NEWEST else NEWEST
         return islice(self._with(order=order, limit=count), count - 1, None)
 
     @property
@@ -254,26 +257,27 @@ class Runs(PagedList[Run]):
         return table(_RUN_COLUMNS, rows) + (note(left) if len(runs) > SHOWN else "")
 
     def sums(self) -> Figures:
-        """Add up all runs that match, whatever the order and the limit, with one request.
+        """Return the totals of all matching runs, regardless of order and limit. Sends one request.
 
-        Each call counts once; of roots and traces the calls inside them.
+        A call that was recorded twice counts once. With `roots` or `traces` the totals include the
+        calls inside.
         """
         return self.by("").total
 
     def by(self, group: str) -> Sums:
-        """Add them up by groups, too, with one request.
+        """Return the totals of all matching runs, overall and by group. Sends one request.
 
         Args:
             group: ``model``, ``provider_model``, ``user``, ``session``, another field that
-                statistics are grouped by, or a tag such as ``tags["client"]``.
+                statistics can be grouped by, or a tag such as ``tags["client"]``.
 
         Raises:
-            BadQuery: Runs are not grouped by that.
+            BadQuery: Runs cannot be grouped by this.
         """
         return made_sums(self.ask_sums(group))
 
     def ask_sums(self, group: str) -> dict[str, Any]:
-        """Ask for the sums as the API answers them; without a group for that of all."""
+        """Return the totals as the API returns them. An empty group returns the overall total."""
         check_text("group", group, may_be_empty=True)
         asked = {**self._wanted.bounds, **self._tops, "group": group or None}
         path = ("projects", self._wanted.project, "sums")
@@ -289,14 +293,15 @@ class Runs(PagedList[Run]):
         }
 
     def to_arrow(self, columns: str = "") -> "pa.Table":
-        """Make a table of Arrow of the runs that have ended, with the columns of an export.
+        """Return the finished runs as an Arrow table, with the columns of an export.
 
         Args:
-            columns: Names with commas, ``*`` for all with payload; unless told those of a list.
+            columns: Comma-separated column names. ``*`` for all columns including inputs and
+                outputs. Default: the columns of a list.
 
         Raises:
             ImportError: pyarrow is not installed.
-            ReaderError: The collector has no answer.
+            ReaderError: The collector does not answer.
         """
         check_text("columns", columns, _COLUMNS_CHARS, may_be_empty=True)
         import pyarrow as pa  # optional
@@ -307,7 +312,7 @@ class Runs(PagedList[Run]):
         listed = None if is_all and wanted.order in BY_TIME else list(self)
         if listed:
             wanted = _narrowed(wanted, [run.start_ns for run in listed])
-        if wanted.traces:  # an export leaves plain spans out unless its filter speaks of kinds
+        if wanted.traces:  # an export includes plain spans only if its filter has a kind
             any_kind = 'kind != "judge"'
             where = f"({wanted.where}) and {any_kind}" if wanted.where.strip() else any_kind
             wanted = replace(wanted, where=where)
@@ -315,8 +320,8 @@ class Runs(PagedList[Run]):
         body = pa.BufferOutputStream()
         for part in export(self._api, wanted, "parquet", names):
             body.write(part)
-        # Memory of pyarrow's own and no thread: one that lets go of an object of Python's while
-        # the process ends aborts it.
+        # pyarrow's own memory and no threads: a thread that releases a Python object while the
+        # process exits aborts it.
         file = pq.ParquetFile(pa.BufferReader(body.getvalue()), pre_buffer=False)
         table = file.read(use_threads=False)
         if listed is not None:
@@ -326,16 +331,20 @@ class Runs(PagedList[Run]):
         return table if names == columns else table.drop_columns(["run_id"])
 
     def to_pandas(self, columns: str = "") -> "pd.DataFrame":
-        """Make a table of pandas; see `to_arrow`. Tags and scores become dicts.
+        """Return the finished runs as a pandas table. Tags and scores are dicts.
+
+        Args:
+            columns: Comma-separated column names. ``*`` for all columns including inputs and
+                outputs. Default: the columns of a list.
 
         Raises:
             ImportError: pandas or pyarrow is not installed.
-            ReaderError: The collector has no answer.
+            ReaderError: The collector does not answer.
         """
         return self.to_arrow(columns).to_pandas(maps_as_pydicts="lossy")
 
     def pages(self) -> Iterator[dict[str, Any]]:
-        """Give the pages of the list as the API answers them."""
+        """Yield the pages of the list as the API returns them."""
         return self._pages(_PATIENT)
 
     def _pages(self, how: Question) -> Iterator[dict[str, Any]]:
@@ -362,7 +371,7 @@ class Runs(PagedList[Run]):
         return Runs(self._api, replace(self._wanted, **changes), self._load, parts=self._parts)
 
     def with_whole_runs(self) -> "Runs":
-        """Make the list for whoever reads all of each run: of a page it is fetched at once."""
+        """Return this list for callers that read all parts. They are fetched page by page."""
         return Runs(self._api, self._wanted, self._load, parts=(_WHOLE,))
 
     def _items_of(self, page: dict[str, Any]) -> Iterator[Run]:
@@ -382,12 +391,14 @@ class Runs(PagedList[Run]):
 
 
 def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
-    """Show a list in a notebook, or why it is not shown, within a few seconds.
+    """Return a list, or the reason why it is missing, as HTML for a notebook.
+
+    Takes at most a few seconds.
 
     Args:
-        card: Its head.
-        page: The base address of the collector.
-        write: Asks for the list as `GLANCE` does, and writes it as HTML.
+        card: Heading of the list.
+        page: Base address of the collector.
+        write: Fetches the list with `GLANCE` and returns it as HTML.
     """
 
     def attempt() -> str:
@@ -396,10 +407,10 @@ def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
         except ReaderError as error:
             return note(f"Not shown: {error}")
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-            return note(f"Not shown: {page} answers as no otel-ml collector does")
+            return note(f"Not shown: {page} does not answer like an otel-ml collector")
 
     answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-    # On a thread of its own: looking up the name of a host knows no deadline.
+    # On its own thread: DNS lookup has no time limit.
     name = "otel-ml-reader"
     start_apart(threading.Thread(target=lambda: answers.put(attempt()), name=name, daemon=True))
     try:
@@ -410,11 +421,11 @@ def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
 
 @dataclass(slots=True)
 class _Begun:
-    """The last walk over a list.
+    """The most recent iteration over a list.
 
     Attributes:
-        walk: The walk; it is not kept alive.
-        pages: What it goes over; None where it reads that itself.
+        walk: Weak reference to the iterator.
+        pages: Pages that the iterator yields from. None if it fetches the pages itself.
     """
 
     walk: "weakref.ref[Generator[Any, None, None]] | None" = None
@@ -422,19 +433,19 @@ class _Begun:
 
     @property
     def is_new(self) -> bool:
-        """Whether the walk has not given an item yet, and still may."""
+        """Whether the iterator is alive and has not yielded an item yet."""
         walk = None if self.walk is None else self.walk()
         return walk is not None and inspect.getgeneratorstate(walk) == inspect.GEN_CREATED
 
 
 class _Page:
-    """The parts of the runs of one page: fetched together once, then run by run if one is missing.
+    """The parts of the runs of one page. Fetched together once, then per run if one is missing.
 
     Args:
         api: The collector.
-        wanted: The list that it is a page of.
-        summaries: Its runs.
-        parts: What is fetched together when any of it is asked for.
+        wanted: The list to which the page belongs.
+        summaries: The runs of the page.
+        parts: Sets of columns. The columns of a set are fetched together.
     """
 
     def __init__(
@@ -448,12 +459,12 @@ class _Page:
         self._api = api
         self._wanted = wanted
         self._starts = {run["run_id"]: run["start_ns"] for run in summaries}
-        # One is quicker by itself, and so are runs that lie apart in time.
+        # A request per run is faster for one run, and for runs that are far apart in time.
         is_alone = not summaries[1:] or wanted.order not in BY_TIME
         self._left = [] if is_alone else [*parts]
 
     def fetch(self, run_id: str, name: str) -> Mapping[str, Any]:
-        """Read what a run has under a name; the first time what fits of all, for some names."""
+        """Return a part of a run. The first call fetches that part for all runs of the page."""
         for columns, makes in self._left:
             if name in makes:
                 self._left = [item for item in self._left if item[1] is not makes]
@@ -477,12 +488,12 @@ class _Page:
                 size += len(line)
                 if size > _PAGE_BYTES:
                     return
-        except ReaderError:  # such as too many exports at once: each run is fetched by itself
+        except ReaderError:  # for example too many exports: each run is then fetched separately
             return
 
 
 def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
-    """Read from a run's attributes the parts that were cut, and why."""
+    """Return the parts that were not fully recorded, with the reasons, from a run's attributes."""
     attribute = attributes.get(CAPTURE) if isinstance(attributes, dict) else None
     capture = orjson.loads(attribute) if isinstance(attribute, str) else attribute
     parts = capture if isinstance(capture, dict) else {}
@@ -490,7 +501,7 @@ def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
 
 
 def fetch_part(api: Api, project: str, run_id: str, name: str) -> dict[str, Any]:
-    """Read a part of a run, or the run as a whole where that has it."""
+    """Return a part of a run. May return the complete run."""
     if name != INSIDE:
         return fetch_run(api, project, run_id)
     answer = api.get("projects", project, "runs", where=f'run_id == "{run_id}"', roots="true")
@@ -498,19 +509,19 @@ def fetch_part(api: Api, project: str, run_id: str, name: str) -> dict[str, Any]
 
 
 def fetch_run(api: Api, project: str, run_id: str) -> dict[str, Any]:
-    """Read one run of a project with everything that is known of it."""
+    """Return one run of a project with all of its data."""
     run: dict[str, Any] = api.get("projects", project, "runs", run_id)
     return run
 
 
 def export(api: Api, wanted: Wanted, kind: Format, columns: str = "") -> Iterator[bytes]:
-    """Read the runs that have ended as the parts of one file, the oldest first."""
+    """Yield the finished runs as parts of one file, the oldest run first."""
     asked = {"format": kind, **wanted.bounds, "columns": columns or None}
     return api.stream(Question(("projects", wanted.project, "export"), asked))
 
 
 def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut the parts of a text into its lines, without their ends."""
+    """Split parts of bytes into lines, without the line ends."""
     begun: list[bytes] = []
     for part in parts:
         first, *others = part.split(b"\n")
@@ -523,7 +534,10 @@ def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _cells(run: Run, inside: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write the row of a run; a root says what is said inside it where it says nothing itself."""
+    """Return the table row of a run.
+
+    A root without text of its own shows the text of the calls inside it.
+    """
     worst = {judge: score["score"] for judge, score in inside.get("scores", {}).items()}
     scores = {**run.scores, **{judge: value for judge, value in worst.items() if value is not None}}
     version = "" if run.version is None else f" v{run.version}"
@@ -540,12 +554,12 @@ def _cells(run: Run, inside: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _narrowed(wanted: Wanted, starts: Collection[int]) -> Wanted:
-    """Narrow the time to that of runs that are listed already."""
+    """Narrow the time range to the runs that are already listed."""
     return replace(wanted, start=write_ns(min(starts)), end=write_ns(max(starts) + 1))
 
 
 def _with_id(columns: str) -> str:
-    """Ask for the id too, by which runs are chosen."""
+    """Add ``run_id`` to the columns: rows are selected by it."""
     names = [name.strip() for name in columns.split(",")]
     return columns if not columns.strip() or {"*", "run_id"} & {*names} else f"run_id,{columns}"
 
@@ -556,6 +570,6 @@ def _chosen(table: "pa.Table", ids: list[str]) -> "pa.Table":
 
 
 def _taken(table: "pa.Table", places: Sequence[int]) -> "pa.Table":
-    import pyarrow as pa  # who has a table has loaded it
+    import pyarrow as pa  # already loaded: the argument is one of its tables
 
     return table.take(pa.array(places, pa.int64()))

@@ -1,4 +1,4 @@
-"""Lists of experiments, judges and sessions: with a length, an index, and a table in a notebook."""
+"""Lists of experiments, judges and sessions that notebooks show as tables."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,11 +25,11 @@ _SESSIONS: Final = ("session", "user", "last", "turns", "runs", "errors", "asked
 
 
 class Experiments(PagedList[ListedExperiment]):
-    """A list of experiments, the newest first, read page by page while the caller iterates.
+    """A lazy list of experiments, the newest first. Pages are fetched as you iterate.
 
-    Each time it is read anew. ``len(experiments)`` counts them page by page, an index or a slice
-    asks for so many; a slice is a list. A notebook shows the first 20 of a table, with their
-    verdicts, with one request of at most 3 s.
+    Nothing is cached: each iteration sends the requests again. ``len(experiments)`` reads all
+    pages; an index or a slice fetches only what it needs. A slice returns a plain list. A notebook
+    shows the first 20 with their verdicts, with one request of at most 3 s.
     """
 
     _key = "experiments"
@@ -45,7 +45,7 @@ class Experiments(PagedList[ListedExperiment]):
         self._verdicts = verdicts
 
     def pages(self) -> Iterator[dict[str, Any]]:
-        """Give the pages of the list as the API answers them."""
+        """Yield the pages of the list as the API returns them."""
         cursor, left = None, self._limit
         path = ("projects", self._project, "experiments")
         while left is None or left > 0:
@@ -105,7 +105,7 @@ class Experiments(PagedList[ListedExperiment]):
 
 
 class Rows(list[dict[str, Any]]):
-    """A list of dicts from the API, which a notebook shows as a table."""
+    """A list of dicts from the API. Notebooks show it as a table."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Rows(list[dict[str, Any]]):
 
 
 def list_judges(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows:
-    """Make the list of judges; `base` is the address of the collector's pages."""
+    """Create the list of judges. `base` is the base address of the collector's web pages."""
 
     def cells(row: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
         name, newest = row["judge"], row.get("newest") or {}
@@ -142,7 +142,7 @@ def list_judges(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows
 
 
 def list_sessions(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows:
-    """Make the list of sessions; `base` is the address of the collector's pages."""
+    """Create the list of sessions. `base` is the base address of the collector's web pages."""
 
     def cells(row: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
         name = row["session"]

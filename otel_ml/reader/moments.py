@@ -1,4 +1,4 @@
-"""Times as the API takes them: RFC 3339 in UTC."""
+"""Converts times to the form that the API expects: RFC 3339 in UTC."""
 
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -12,7 +12,7 @@ _MOST_CHARS: Final = 65_536
 
 
 def write_moment(moment: Moment) -> str | None:
-    """Write a time; a datetime without a zone is UTC, a text goes as it is."""
+    """Return a time as text. A datetime without a time zone is UTC; text is returned unchanged."""
     if not isinstance(moment, datetime):
         return moment or None
     known = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -20,10 +20,10 @@ def write_moment(moment: Moment) -> str | None:
 
 
 def check_moment(argument: str, moment: Any) -> str | None:
-    """Write a time that a user gave, as `write_moment` does.
+    """Return a time that a user passed as text, as `write_moment` does.
 
     Raises:
-        ValueError: It is no time.
+        ValueError: The value is not a time.
     """
     kind = type(moment)
     is_moment = issubclass(kind, datetime) or (issubclass(kind, str) and len(moment) <= _MOST_CHARS)
@@ -33,6 +33,6 @@ def check_moment(argument: str, moment: Any) -> str | None:
 
 
 def write_ns(time_ns: int) -> str:
-    """Write nanoseconds since the epoch, all of them."""
+    """Return nanoseconds since the epoch as RFC 3339 text with nine decimals."""
     seconds, rest = divmod(time_ns, _SECOND_NS)
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -1,4 +1,4 @@
-"""Reads runs, traces, models, metrics and data back from a collector, and adds feedback."""
+"""Reads runs, traces, models, metrics and data from a collector, and stores feedback."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -72,23 +72,25 @@ _OBJECTS: Final = 250
 _INT64_MAX: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
-_NO_BASELINE: Final = "none"  # is compared with nothing
+_NO_BASELINE: Final = "none"
 
 
 class Reader(HasCard):
-    """Reads the records of a project. Safe to use from several threads.
+    """Read the records of one project. Safe to use from several threads.
 
-    Making a reader opens no connection. A question that gets no answer is asked again for a moment
-    where that may help, and then raises a `ReaderError`.
+    Creating a reader opens no connection. A failed request is retried for a moment if a retry
+    can help; then a `ReaderError` is raised.
 
     Args:
-        project: Which project; ``OTEL_ML_PROJECT`` or ``default`` when not given.
-        api_key: A key with the scope read; ``OTEL_ML_API_KEY`` when not given.
-        endpoint: Base address of the collector; found as `otel_ml.Client` finds it when not given.
-        timeout_s: How long a request may take, or a part of an export.
+        project: The project. Default: ``OTEL_ML_PROJECT``, else ``default``.
+        api_key: A key with the scope ``read``. Default: ``OTEL_ML_API_KEY``.
+        endpoint: Base address of the collector. Default: found in the same way as by
+            `otel_ml.Client`.
+        timeout_s: Time limit in seconds for a request, or for each part of an export.
 
     Raises:
-        ValueError: An argument is invalid; each method checks its own, before it asks.
+        ValueError: An argument is invalid. Every method checks its own arguments before it sends
+            a request.
     """
 
     def __init__(
@@ -116,14 +118,14 @@ class Reader(HasCard):
         return Card("Reader", self.project, page=self._page())
 
     def close(self) -> None:
-        """Close the connections; a later question opens them again."""
+        """Close the connections. The next request opens them again."""
         self._api.close()
 
     def projects(self, find: str = "") -> list[Project]:
-        """List the projects that the key may read, the latest to run first.
+        """List the projects that the key may read, the most recently active first.
 
         Args:
-            find: Only those whose names have this in them, whatever the case of its letters.
+            find: Only projects whose name contains this text, ignoring case. Empty for all.
         """
         check_text("find", find, _MOST_CHARS, may_be_empty=True)
         return [
@@ -142,37 +144,45 @@ class Reader(HasCard):
         roots: bool = False,
         traces: bool = False,
     ) -> Runs:
-        """List runs; asks nothing before the iteration begins.
+        """List runs. No request is sent until you iterate over the list.
 
         Args:
-            where: A filter such as ``model == "answer" and latency_ms > 200``; see docs/api.md.
-            start: They started then or later: RFC 3339, or a datetime, UTC without a zone.
-            end: They started before then.
-            limit: At most so many; None for all.
-            order: The order, by its first run: newest, oldest, slowest, costliest, most_tokens, or
-                by the last score of a judge worst:JUDGE, best:JUDGE, lowest:JUDGE or highest:JUDGE;
-                the worst is the highest where less is better. In an order that is not by time, runs
-                without an end or without such a value are left out; of equal values the newest
-                comes first. Without a start it is of the project's last 30 days.
-            roots: Only runs that stand inside no other one.
-            traces: Only what stands at the top of a trace with a call in it, a plain span too.
+            where: A filter such as ``model == "answer" and latency_ms > 200``. The filter language
+                is described in docs/api.md. Empty for all runs.
+            start: Only runs that started at or after this time: RFC 3339 text or a datetime. A
+                datetime without a time zone is UTC.
+            end: Only runs that started before this time.
+            limit: Maximum number of runs. None for all.
+            order: ``newest``, ``oldest``, ``slowest``, ``costliest`` or ``most_tokens``. To sort
+                by a judge's newest score: ``worst:JUDGE``, ``best:JUDGE``, ``lowest:JUDGE`` or
+                ``highest:JUDGE``. For a judge whose lower scores are better, the worst score is
+                the highest. Orders that are not by time leave out runs that have no end or no such
+                value; runs with equal values are sorted newest first. Without `start` these orders
+                cover the project's last 30 days.
+            roots: Only runs that are not inside another run.
+            traces: Only the top span of each trace that contains a call, even if that span is not
+                a call itself.
         """
         wanted = self._wanted(where, start, end, limit, order)
         wanted = replace(wanted, roots=check_flag("roots", roots))
         return Runs(self._api, replace(wanted, traces=check_flag("traces", traces)), self._load)
 
     def run(self, run_id: str) -> Run:
-        """Read a run with everything that is known of it.
+        """Read one run with all of its data.
 
         Raises:
-            NotFound: There is no such run.
+            NotFound: The project has no such run.
         """
         check_text("run_id", run_id)
         run = fetch_run(self._api, self.project, run_id)
         return made_run({**run, "inputs": "", "outputs": None}, self._whole({run_id: run}))
 
     def trace(self, key: str) -> Trace:
-        """Read all runs of the traces that have this id, or this key of yours, the oldest first.
+        """Read all runs of a trace, the oldest first.
+
+        Args:
+            key: A trace id, or your own trace key. Several traces can share a key; the result then
+                has the runs of all of them.
 
         Raises:
             NotFound: There is no such trace.
@@ -198,20 +208,20 @@ class Reader(HasCard):
         users: str = "user",
         order: str = "cost",
     ) -> dict[str, Any]:
-        """Say how the project does, as ``GET .../overview`` answers it.
+        """Return the project's overview, as ``GET .../overview`` returns it.
 
-        Under `findings` it has what is wrong, the worst first: verdicts that are worse, new errors,
-        crashed runs, each with the filter `where` of its runs.
+        `findings` lists the problems, the worst first: worse versions, new errors, crashed runs.
+        Each finding has a filter `where` that lists its runs.
 
         Args:
-            last: How far back to look: ``1h``, ``24h``, ``7d`` or ``30d``.
-            models: By what the table of models goes: ``model``, ``provider_model``, ``version``.
-            users: By what the table of users goes: ``user`` or ``session``.
-            order: What comes first in both: ``cost``, ``runs``, ``errors``, ``p95``, ``tokens``, or
-                the worst ``quality``.
+            last: The period that ends now: ``1h``, ``24h``, ``7d`` or ``30d``.
+            models: Grouping of the table of models: ``model``, ``provider_model`` or ``version``.
+            users: Grouping of the table of users: ``user`` or ``session``.
+            order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` or
+                ``tokens``, the largest first, or ``quality``, the worst first.
 
         Raises:
-            BadQuery: One of them is none of these.
+            BadQuery: An argument has none of these values.
         """
         asked = {"last": last, "models": models, "users": users, "order": order}
         for name, value in asked.items():
@@ -220,12 +230,12 @@ class Reader(HasCard):
         return answer
 
     def models(self) -> list[Model]:
-        """List the models, the latest to run first."""
+        """List the models, the most recently active first."""
         models = self._get("models")["models"]
         return [made(Model, item, page=self._page("models", item["model"])) for item in models]
 
     def versions(self, model: str) -> list[Version]:
-        """Read the versions of a model, the newest first.
+        """Return the versions of a model, the newest first.
 
         Raises:
             NotFound: There is no such model.
@@ -234,16 +244,16 @@ class Reader(HasCard):
         return [self._version(item) for item in versions]
 
     def version(self, model: str, number: int | None = None) -> Version:
-        """Read a version of a model.
+        """Return one version of a model.
 
         Args:
-            model: The model; without a number it names the version: ``churn:v3``, or by an alias
-                ``churn@champion``.
-            number: The small number of the version.
+            model: The model's name if you pass `number`. Otherwise the name of a version, such as
+                ``churn:v3``, or ``churn@champion`` for an alias.
+            number: Version number of the model.
 
         Raises:
-            NotFound: There is no such version, or none has the alias.
-            ValueError: No version is named.
+            NotFound: There is no such version, or no version has this alias.
+            ValueError: `number` is missing and `model` does not name a version.
         """
         check_text("model", model)
         if number is None:
@@ -252,12 +262,12 @@ class Reader(HasCard):
         return self._version(self._get("models", model, "versions", str(number)))
 
     def _named(self, text: str) -> tuple[str, int]:
-        """Read a name of a version, ``churn:v3`` or ``churn@champion``."""
+        """Split a version's name, ``churn:v3`` or ``churn@champion``, into model and number."""
         if numbered := NUMBERED.fullmatch(text):
             return numbered[1], int(numbered[2])
         model, at, alias = text.rpartition("@")
         if not at or not model:
-            expected = "a number beside it, or a version such as churn:v3 or churn@champion"
+            expected = "a version such as churn:v3 or churn@champion, or a number as well"
             raise invalid("model", text, expected)
         aliases = [item for item in self.aliases(model).aliases if item.alias == alias]
         if not aliases or aliases[0].version is None:
@@ -265,13 +275,14 @@ class Reader(HasCard):
         return model, aliases[0].version
 
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
-        """Read how the newest version, release and provider's model of models do, the newest first.
+        """Return how the new model versions, service releases and LLMs are doing, the newest first.
 
-        Each that is new in the last 14 days, beside what ran before it: as ``GET .../releases``
-        answers, with `word`, `sentence`, both sides, and the `figures` with their intervals.
+        Covers everything that is new in the last 14 days, each compared with what ran before. The
+        items are those of ``GET .../releases``: verdict (`word`), `sentence`, both sides, and
+        `figures` with confidence intervals.
 
         Args:
-            model: Of this model alone.
+            model: Only for this model. None for all models.
         """
         if model is None:
             path: tuple[str, ...] = ("releases",)
@@ -281,17 +292,17 @@ class Reader(HasCard):
         return releases
 
     def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
-        """Read what is wrong in the project, or other than before, the worst first.
+        """Return the problems and changes in the project, the worst first.
 
-        Each as ``GET .../findings`` answers, with its `kind`, `sentence`, and the filter `where`
-        that lists its runs.
+        The items are those of ``GET .../findings``. Each has a `kind`, a `sentence`, and a filter
+        `where` that lists its runs.
 
         Args:
-            last: Whose runs are judged: of the last ``1h``, ``24h``, ``7d`` or ``30d``.
-            than: How much before that they are held against: ``24h``, ``7d`` or ``28d``.
+            last: The period to check, ending now: ``1h``, ``24h``, ``7d`` or ``30d``.
+            than: The period before it to compare with: ``24h``, ``7d`` or ``28d``.
 
         Raises:
-            BadQuery: One of them is none of these.
+            BadQuery: An argument has none of these values.
         """
         asked = {"last": check_text("last", last), "than": check_text("than", than)}
         findings: list[dict[str, Any]] = self._get("findings", **asked)["findings"]
@@ -306,22 +317,25 @@ class Reader(HasCard):
         end: Moment = None,
         pairs: bool = False,
     ) -> dict[str, Any]:
-        """Read how each value of tags and labels does beside the rest, the worst first.
+        """Compare each value of the tags and labels with all other runs, the worst first.
 
-        As ``GET .../slices`` answers: `slices` with their `sentence`, `excess` (runs lost at
-        least), `where` and `cells`, one for each of `figures`.
+        The result is that of ``GET .../slices``. Each of `slices` has a `sentence`, `excess`
+        (lower bound of the extra failures, in runs), a filter `where`, and `cells`: one for each
+        of `figures`.
 
         Args:
-            where: Which runs, the slices and the rest alike.
-            figure: Only this one: ``errors``, ``missing inputs``, ``latency``, ``cost``, a judge,
-                ``truth churned`` of a target, or ``drift inputs.language``: where a field has other
-                values than in the rest.
-            start: They started then or later; the last 24 hours unless told.
-            end: They started before then.
-            pairs: Two conditions at once, where worse than each alone.
+            where: A filter on the runs of both sides: the slices and the runs that they are
+                compared with.
+            figure: Only this figure: ``errors``, ``missing inputs``, ``latency``, ``cost``, the
+                name of a judge, ``truth churned`` for the prediction target *churned*, or ``drift
+                inputs.language`` for slices in which this field has different values. Empty for
+                all figures.
+            start: Only runs that started at or after this time. Default: 24 hours ago.
+            end: Only runs that started before this time.
+            pairs: Also return combinations of two conditions that are worse than either alone.
 
         Raises:
-            BadQuery: The filter or the figure is wrong.
+            BadQuery: The filter or the figure is invalid.
         """
         asked = {
             "where": check_text("where", where, may_be_empty=True),
@@ -336,19 +350,22 @@ class Reader(HasCard):
     def variability(
         self, model: str, version: int | None = None, against: int | None = None
     ) -> dict[str, Any]:
-        """Say how alike the answers of a model's versions to the same inputs are.
+        """Return how consistently a model answers when it gets the same input several times.
 
-        Of each version's newest 10,000 runs of production those with equal inputs are compared:
-        `versions` has the share of inputs that were answered differently, how likely two runs of
-        one input agree, and how far their scores lie apart, with intervals of 95 % over inputs;
-        `comparison` a sentence on two versions; `groups` the inputs, each with the filter `where`
-        that lists its runs.
+        Uses the newest 10,000 production runs of each version and groups those with equal inputs.
+        The result has:
+
+        * `versions`: per version, the share of inputs with different answers, the probability that
+          two runs of one input agree, and the spread of their scores, with 95 % intervals over
+          inputs
+        * `comparison`: a sentence that compares two versions
+        * `groups`: the repeated inputs, each with a filter `where` that lists its runs
 
         Args:
-            model: Its name.
-            version: The small number of the version whose groups are listed; the newest one with
-                repeated inputs unless told.
-            against: That of the version it is compared with.
+            model: The model's name.
+            version: Number of the version whose groups are listed. Default: the newest version
+                with repeated inputs.
+            against: Number of the version to compare with.
 
         Raises:
             NotFound: There is no such model or version.
@@ -366,16 +383,18 @@ class Reader(HasCard):
     def fields(
         self, model: str, *, last: str = "24h", than: str = "28d", where: str = ""
     ) -> dict[str, Any]:
-        """Judge all fields of a model: inputs, outputs, params, figures and scores, beside before.
+        """Check all fields of a model for drift: inputs, outputs, params, figures and scores.
 
-        As ``GET .../fields`` answers: `fields`, each with `word` (drift, as before, too few),
-        `change` (broken, model, traffic) and a `sentence`.
+        The result is that of ``GET .../fields``. Each of `fields` has a `word` (``drift``,
+        ``as before`` or ``too few``), a `change` (``broken``, ``model`` or ``traffic``) and a
+        `sentence`.
 
         Args:
-            model: Whose fields.
-            last: How long the judged window is: ``1h``, ``24h`` or ``7d``; the newest that is over.
-            than: What it is held against: ``28d`` before, ``version``, ``version:3``, two days such
-                as ``2026-11-01/2026-11-08``, ``dataset:qa``, or ``profile:churn``.
+            model: The model's name.
+            last: Length of the window to check: ``1h``, ``24h`` or ``7d``. The newest complete
+                window is used.
+            than: What to compare with: ``28d`` (the 28 days before), ``version`` or ``version:3``,
+                two days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, or ``profile:churn``.
             where: A filter on the runs.
         """
         answer: dict[str, Any] = self._get(
@@ -384,10 +403,11 @@ class Reader(HasCard):
         return answer
 
     def profiles(self) -> list[dict[str, Any]]:
-        """List the profiles that clients have sent to the project, the newest version of each.
+        """List the newest version of each profile that clients have sent to the project.
 
-        Each as ``GET .../profiles`` answers: its `name`, `number`, `version`, and `components`. The
-        fields of a model are held against one by ``reader.fields(model, than="profile:NAME")``.
+        The items are those of ``GET .../profiles``, with `name`, `number`, `version` and
+        `components`. To compare a model's fields with a profile, call
+        ``reader.fields(model, than="profile:NAME")``.
         """
         profiles: list[dict[str, Any]] = self._get("profiles")["profiles"]
         return profiles
@@ -395,19 +415,20 @@ class Reader(HasCard):
     def field(
         self, name: str, *, model: str, last: str = "24h", than: str = "28d", where: str = ""
     ) -> dict[str, Any]:
-        """Report a field of a model: in words, as distributions, over time, by its typical runs.
+        """Return a report on one field of a model: distributions, values over time, typical runs.
 
-        As ``GET .../fields/{field}`` answers.
+        The result is that of ``GET .../fields/{field}``.
 
         Args:
-            name: Its path, such as ``inputs.question``.
-            model: Whose field.
-            last: As of `fields`.
-            than: As of `fields`.
+            name: Path of the field, such as ``inputs.question``.
+            model: The model's name.
+            last: Length of the window to check: ``1h``, ``24h`` or ``7d``.
+            than: What to compare with, such as ``28d`` or ``version:3``. See `fields` for all
+                values.
             where: A filter on the runs.
 
         Raises:
-            NotFound: There is no such field.
+            NotFound: The model has no such field.
         """
         answer: dict[str, Any] = self._get(
             *("fields", check_text("name", name)),
@@ -416,7 +437,7 @@ class Reader(HasCard):
         return answer
 
     def aliases(self, model: str) -> Aliases:
-        """Read the current aliases of a model's versions, and the history of their moves.
+        """Return the current aliases of a model's versions, and the history of their moves.
 
         Raises:
             NotFound: There is no such model.
@@ -432,21 +453,22 @@ class Reader(HasCard):
         by: str = "",
         move_id: str | None = None,
     ) -> Aliases:
-        """Move a name to a version of a model. A key needs the scope annotate.
+        """Move an alias to a version of a model. The key needs the scope ``annotate``.
 
         Args:
-            model: The model.
-            alias: Such as ``champion``.
-            version: The small number; None takes the name away.
-            by: Who moves it; by default the name of the key.
-            move_id: Your own id of the move: sent again under it, it is stored once.
+            model: The model's name.
+            alias: The alias, such as ``champion``.
+            version: Version number. None removes the alias.
+            by: Who moves the alias. Default: the name of the key.
+            move_id: Your own id for this move. A move that you send twice under one id is stored
+                once.
 
         Returns:
-            The names after the move.
+            The aliases after the move.
 
         Raises:
             NotFound: There is no such version.
-            BadQuery: The name is not allowed.
+            BadQuery: The alias is not a valid name.
         """
         check_text("model", model)
         check_text("alias", alias, 128)
@@ -458,20 +480,18 @@ class Reader(HasCard):
         return _aliases(self._post({**body, "source": "sdk"}, "models", model, "aliases"))
 
     def judges(self) -> Rows:
-        """List the judges by their names, as ``GET .../judges`` answers them.
+        """List the judges by name, as ``GET .../judges`` returns them. Notebooks show a table.
 
-        A notebook shows the list as a table.
-
-        Each has `judge`, `description`, `versions`, and the figures of its `newest` version and
-        the `others`: figures of different versions are never joined.
+        Each item has `judge`, `description`, `versions`, the figures of the `newest` version, and
+        the figures of the `others`. Figures of different versions are never averaged.
         """
         return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
     def judge_versions(self, judge: str) -> list[dict[str, Any]]:
-        """Read the versions of a judge, the newest first, as the API answers them.
+        """Return the versions of a judge, the newest first, as the API returns them.
 
-        Each has its definition, its figures, and with each bar of its distribution and its days
-        the filter `where` that lists the runs.
+        Each version has its definition, its figures, and the distribution of its scores. Each bar
+        and each day has a filter `where` that lists its runs.
 
         Raises:
             NotFound: There is no such judge.
@@ -481,15 +501,16 @@ class Reader(HasCard):
         return versions
 
     def judge_strictness(self, judge: str, version: int, against: int) -> dict[str, Any]:
-        """Compare two versions of a judge on the runs that both judged, as the API answers it.
+        """Compare how strict two versions of a judge are, on the runs that both scored.
 
-        `sentence` tells whether the version is stricter, by how much and how sure that is;
-        `flipped_to_fail` and `flipped_to_pass` have each the filter `where` that lists the runs.
+        The result is that of the API. `sentence` summarizes whether the version is stricter, by
+        how much, and how certain that is. `flipped_to_fail` and `flipped_to_pass` each have a
+        filter `where` that lists the runs.
 
         Args:
-            judge: Its name.
-            version: The small number of the version that is asked about.
-            against: That of the other version.
+            judge: The judge's name.
+            version: Number of the version that you ask about.
+            against: Number of the version to compare with.
 
         Raises:
             NotFound: There is no such judge or version.
@@ -502,27 +523,30 @@ class Reader(HasCard):
         return judge_strictness
 
     def judge_agreement(self, judge: str) -> dict[str, Any]:
-        """Say how far people, and other judges, agree with a judge.
+        """Return how well a judge agrees with reviewers and with other judges.
 
-        Under `versions` it has the confusion table, the agreement and Cohen's kappa of each that
-        judged runs which people judged too; under `people` Krippendorff's alpha; under `corrected`
-        the pass rate of the newest version, corrected by people where a queue drew their runs at
-        random, else None; under `judges` each other judge on the runs that both judged. Intervals
-        are those of 95 %.
+        The result has the following keys. All intervals are 95 % confidence intervals.
+
+        * `versions`: per version that scored labelled runs, the confusion table, the agreement and
+          Cohen's kappa
+        * `people`: Krippendorff's alpha between the reviewers
+        * `corrected`: pass rate of the newest version, corrected by the reviewers' labels. None
+          unless a labelling queue sampled the runs at random.
+        * `judges`: the agreement with each other judge on the runs that both scored
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
         return found
 
     def queues(self) -> list[dict[str, Any]]:
-        """List the queues of runs that people judge, by name, as ``GET .../queues`` answers them.
+        """List the labelling queues by name, as ``GET .../queues`` returns them.
 
-        Each has its filter, its question and choices, and how far it is under `progress`.
+        Each has its filter, its question, its choices, and its `progress`.
         """
         queues: list[dict[str, Any]] = self._get("queues")["queues"]
         return queues
 
     def queue(self, name: str) -> dict[str, Any]:
-        """Read a queue, as `queues` lists it.
+        """Return one labelling queue, in the form that `queues` uses.
 
         Raises:
             NotFound: There is no such queue.
@@ -531,7 +555,9 @@ class Reader(HasCard):
         return found
 
     def queue_agreement(self, name: str) -> dict[str, Any]:
-        """Say how far people agree on the runs of a queue, as `judge_agreement` does.
+        """Return how well reviewers and judges agree on the runs of a labelling queue.
+
+        The keys are those of `judge_agreement`.
 
         Raises:
             NotFound: There is no such queue.
@@ -541,23 +567,23 @@ class Reader(HasCard):
         return found
 
     def alerts(self) -> dict[str, Any]:
-        """List the rules of alerts with their states, the worst first, and the mutes.
+        """List the alert rules with their states, the worst first, and the mutes.
 
-        As ``GET .../alerts`` answers: `alerts`, each with its `rule`, `state`, `slices` and `days`,
-        and `mutes`.
+        The result is that of ``GET .../alerts``. Each of `alerts` has a `rule`, `state`, `slices`
+        and `days`. `mutes` lists the mutes.
         """
         alerts: dict[str, Any] = self._get("alerts")
         return alerts
 
     def check_alert(self, name: str, *, since: str = "30d") -> dict[str, Any]:
-        """Say when a rule of alerts would have fired, as it is now; nothing is stored by it.
+        """Return when an alert rule would have fired in the past. Nothing is stored.
 
-        As ``GET .../alerts/{alert}/check`` answers: `firings`, the newest first, and the windows of
-        the `slices` that fired longest.
+        The result is that of ``GET .../alerts/{alert}/check``: `firings`, the newest first, and
+        the windows of the `slices` that fired longest. The rule's current settings are used.
 
         Args:
-            name: The name of the rule.
-            since: How long ago, such as ``30d``, or a time.
+            name: The rule's name.
+            since: Start of the period: an age such as ``30d``, or a time.
 
         Raises:
             NotFound: There is no rule of that name.
@@ -568,13 +594,14 @@ class Reader(HasCard):
         return history
 
     def alert_deliveries(self, rule: str = "") -> dict[str, Any]:
-        """List the notifications of rules of alerts by target, the newest 20 of each.
+        """List the newest 20 notifications of each receiver.
 
-        As ``GET .../alert-deliveries`` answers: `targets`, each with its `deliveries`: when each
-        was delivered, after how many `tries`, and the `trouble` of the last one.
+        The result is that of ``GET .../alert-deliveries``. Each of `targets` is a receiver with
+        its `deliveries`: the time of delivery, the number of attempts (`tries`), and the last
+        error (`trouble`).
 
         Args:
-            rule: Only of this rule; empty for all.
+            rule: Only notifications of this alert rule. Empty for all rules.
 
         Raises:
             NotFound: There is no rule of that name.
@@ -584,39 +611,43 @@ class Reader(HasCard):
         return deliveries
 
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
-        """Save a rule of alerts, in place of what has its name.
+        """Save an alert rule. It replaces the rule of that name.
 
-        A key needs the scope admin.
+        The key needs the scope ``admin``.
 
         Args:
-            name: Its name.
-            wanted: The fields of a rule, such as ``when='error_share > 0.05', window="1h"``.
+            name: The rule's name.
+            wanted: Fields of the rule, such as ``when='error_share > 0.05', window="1h"``.
 
         Raises:
-            BadQuery: A field is wrong.
+            ValueError: The value of a field cannot be written as JSON.
+            BadQuery: A field is invalid.
         """
         path = ("projects", self.project, "alerts", check_text("name", name))
         for field, value in wanted.items():
             try:
                 orjson.dumps(value)
             except TypeError as error:
-                raise invalid(field, value, "a value of JSON") from error
+                raise invalid(field, value, "a JSON value") from error
         saved: dict[str, Any] = self._api.ask(Question(path, method="PUT", body=wanted))
         return saved
 
     def targets(self) -> dict[str, Any]:
-        """List the targets of the project, and the names of truths that have none.
+        """List the prediction targets of the project, and the ground truth that has no target.
 
-        As ``GET .../targets`` answers: `targets`, each with its model, prediction and kind, and
-        `truths`.
+        The result is that of ``GET .../targets``. `targets` has each target's model, prediction
+        and kind. `truths` lists the names of ground truth without a target.
         """
         targets: dict[str, Any] = self._get("targets")
         return targets
 
     def target(self, name: str) -> TargetHandle:
-        """Name a target, or a truth that has none; nothing is asked yet.
+        """Return a handle for a prediction target. No request is sent.
 
         ``reader.target("churned").quality(last="60d")``
+
+        Args:
+            name: Name of a prediction target, or of ground truth that has no target.
         """
         return TargetHandle(check_text("name", name, _MOST_CHARS), self.project, self._api)
 
@@ -632,25 +663,28 @@ class Reader(HasCard):
         truth: str = "",
         k: int = 10,
     ) -> dict[str, Any]:
-        """Save which part of a model's output foretells a truth, in place of what has its name.
+        """Save a prediction target: the part of a model's output that predicts a ground truth.
 
-        A key needs the scopes read and annotate.
+        The target replaces the one of that name. The key needs the scopes ``read`` and
+        ``annotate``.
 
         Args:
-            name: The name of the target, and of the truth unless told.
-            model: The model whose runs foretell it.
-            prediction: The part that foretells it, such as ``outputs.label``.
-            kind: One of several classes, a number, or a list of which the first are best.
-            positive: Of a class the one that is looked for.
-            probability: The probability of that class, such as ``outputs.p``.
-            truth: The name of the truth, where it is another.
-            k: Of a ranking how many of the first count.
+            name: Name of the target. Also the name of the ground truth unless you pass `truth`.
+            model: The model whose runs make the prediction.
+            prediction: Path of the predicted value, such as ``outputs.label``.
+            kind: ``class`` for one of several classes, ``number``, or ``ranking`` for a list with
+                the best first.
+            positive: For kind ``class``: the class to detect.
+            probability: For kind ``class``: path of the probability of `positive`, such as
+                ``outputs.p``.
+            truth: Name of the ground truth, if it differs from `name`.
+            k: For kind ``ranking``: how many of the first elements count.
 
         Returns:
             The target with its `version`.
 
         Raises:
-            BadQuery: A path is none of the outputs, or an option is not one of its kind.
+            BadQuery: A path is not part of the outputs, or an option does not fit the kind.
         """
         path = ("projects", self.project, "targets", check_text("name", name, _MOST_CHARS))
         body = write_target(
@@ -666,7 +700,7 @@ class Reader(HasCard):
         return saved
 
     def delete_target(self, name: str) -> dict[str, Any]:
-        """Delete a target, and return what it was; its truths stay.
+        """Delete a prediction target and return it. Its ground truth is kept.
 
         Raises:
             NotFound: There is no such target.
@@ -685,28 +719,29 @@ class Reader(HasCard):
         by: About | None = None,
         time: str | None = None,
     ) -> int:
-        """Store a table of truths that came later; each is durable when this returns.
+        """Store a table of ground truth. All rows are on disk when the call returns.
 
-        Their runs may come later. The same table imported again is stored once, so that after an
-        error it is simply imported again. It is sent in requests of 1,000 rows.
+        The runs may arrive later than their ground truth. Importing the same table again stores
+        nothing twice, so repeat the import after an error. Rows are sent in requests of 1,000.
 
         Args:
-            frame: A table of pandas, polars or pyarrow, a structured array of numpy, or a list of
-                mappings. A row without a key or a value is left out.
-            name: The name of the truth, such as ``churned``.
-            key: The column that says which run is meant.
-            value: The column of the truth: texts, numbers, bools or lists.
-            by: What the key is: a ``run_id``, ``trace_id``, ``trace_key``, or the value of the
-                ``tag`` that is named as the column; unless told the column's name says it.
-            time: The column of when that was known; now unless told. Of two truths of a run the
-                later one holds.
+            frame: A pandas, polars or pyarrow table, a structured NumPy array, or a list of
+                mappings. Rows without a key or a value are skipped.
+            name: Name of the ground truth, such as ``churned``.
+            key: Column that identifies the run.
+            value: Column of the ground truth: texts, numbers, bools or lists.
+            by: What the key column holds: a ``run_id``, ``trace_id`` or ``trace_key``, or values
+                of a ``tag`` that has the column's name. Default: the column's name if it is one of
+                the first three, else ``tag``.
+            time: Column of the times when the value became known. Default: now. If a run gets two
+                values, the later one is used.
 
         Returns:
-            How many truths were sent.
+            Number of rows sent.
 
         Raises:
-            ValueError: A column is not there, or a value is none that a truth may have.
-            BadQuery: A row is wrong; those of earlier requests are stored.
+            ValueError: A column is missing, or a value is of a type that ground truth cannot have.
+            BadQuery: The collector rejects a row. The rows of earlier requests are stored.
         """
         sent = 0
         for part in write_actuals(frame, name, key, value, by=by, time=time):
@@ -715,19 +750,18 @@ class Reader(HasCard):
         return sent
 
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
-        """List the sessions with a matching run, the session of the latest run first.
+        """List the sessions that have a matching run, the most recently active first.
 
-        A notebook shows the list as a table.
-
-        Each is a dict as ``GET .../sessions`` answers it: how many turns and runs it has, tokens,
-        cost, scores. Figures are of all of its runs.
+        Notebooks show a table. The items are dicts as in ``GET .../sessions``: number of turns and
+        runs, tokens, cost, scores. The figures cover all runs of a session, not only matching
+        ones.
 
         Args:
-            where: A filter of runs, such as ``user == "ada"``; empty for all.
-            limit: How many at most, up to 1,000.
+            where: A filter on runs, such as ``user == "ada"``. Empty for all.
+            limit: Maximum number of sessions, from 1 to 1,000.
 
         Raises:
-            BadQuery: The filter is wrong.
+            BadQuery: The filter is invalid.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         check_integer("limit", limit, 1, 1_000)
@@ -735,13 +769,13 @@ class Reader(HasCard):
         return list_sessions(answer["sessions"], self._api.page, self.project)
 
     def session(self, session: str) -> dict[str, Any]:
-        """Read a session as ``GET .../sessions/{session}`` answers it, with all of its turns.
+        """Return one session with all of its turns, as ``GET .../sessions/{session}`` returns it.
 
-        The several answers of a session with more than 1,000 runs are a single list of turns
-        here.
+        A session of more than 1,000 runs takes several requests; their turns are joined into one
+        list.
 
         Raises:
-            NotFound: No run names this session.
+            NotFound: No run belongs to this session.
         """
         path = ("sessions", check_text("session", session))
         found: dict[str, Any] = self._get(*path)
@@ -761,25 +795,28 @@ class Reader(HasCard):
         version: int | None = None,
         points: int = _POINTS,
     ) -> dict[str, Series]:
-        """Read the metrics of a run, or those logged for a version, by their names.
+        """Return the metrics of a run or of a model version, by name.
+
+        Pass either `run_id`, or `model` and `version`.
 
         Args:
             run_id: The run.
-            name: This metric alone.
-            model: Instead of a run: the model.
-            version: The version of the model.
-            points: At most so many of a series, up to 100,000; fewer points keep the shape.
+            name: Only this metric. None for all.
+            model: The model whose version has the metrics.
+            version: Version number of the model.
+            points: Maximum number of points per series, from 1 to 100,000. Longer series are
+                reduced and keep the shape of their curve.
 
         Raises:
             NotFound: There is no such version.
-            ValueError: Neither a run nor a version is named, or both.
+            ValueError: You passed neither a run nor a version, or both.
         """
         _check_texts(run_id=run_id, name=name, model=model)
         if version is not None:
             check_integer("version", version, 1, _INT64_MAX)
         check_integer("points", points, 1, _MOST_POINTS)
         if (run_id is None) == (model is None or version is None):
-            raise ValueError("Expected a run_id, or a model and its version")
+            raise ValueError("Expected either run_id, or model and version")
         about = {"run_id": run_id, "model": model, "version": version}
         series = self._get("metrics", **about, name=name, points=points)["series"]
         of_run = run_id is not None
@@ -804,13 +841,13 @@ class Reader(HasCard):
         start: Moment = None,
         end: Moment = None,
     ) -> Iterator[Artifact]:
-        """List logged artifacts, newest first, without the values themselves.
+        """List logged artifacts, the newest first, without their values.
 
         Args:
-            run_id: Of this run.
-            trace: Of this trace: its id, or your key of it.
-            start: Logged then or later.
-            end: Logged before then.
+            run_id: Only artifacts of this run.
+            trace: Only artifacts of this trace: a trace id, or your own trace key.
+            start: Only artifacts logged at or after this time.
+            end: Only artifacts logged before this time.
         """
         _check_texts(run_id=run_id, trace=trace)
         within = {
@@ -822,22 +859,25 @@ class Reader(HasCard):
         return (made(Artifact, item, _load=self._load) for item in found)
 
     def artifact(self, ref: str, *, run_id: str | None = None, trace: str | None = None) -> Any:
-        """Fetch the newest value under a reference of a run or a trace, as it was logged.
+        """Return the newest value logged under a reference, with its original type.
+
+        Pass either `run_id` or `trace`.
 
         Args:
-            ref: The reference.
-            run_id: Of this run.
-            trace: Of this trace: its id, or your key of it.
+            ref: The reference under which the value was logged.
+            run_id: The run that logged the value.
+            trace: The trace that logged the value: a trace id, or your own trace key.
 
         Raises:
-            NotFound: There is none.
-            ValueError: Neither a run nor a trace is named, or both, or the type is not registered.
+            NotFound: Nothing was logged under this reference.
+            ValueError: You passed neither a run nor a trace, or both; or the value's type is not
+                registered.
             ImportError: The value needs a package that is not installed.
         """
         check_text("ref", ref)
         _check_texts(run_id=run_id, trace=trace)
         if (run_id is None) == (trace is None):
-            raise ValueError("Expected one of run_id and trace")
+            raise ValueError("Expected either run_id or trace")
         answer = self._get("objects", run_id=run_id, trace_id=trace, ref=ref)
         return _value(answer["obj_data"])
 
@@ -858,33 +898,35 @@ class Reader(HasCard):
         time: Moment = None,
         statement_id: str | None = None,
     ) -> str:
-        """Store a person's evaluation of a run, or a truth that came later.
+        """Store a reviewer's label for a run, or the run's ground truth.
 
-        Its run may come later. It is stored when this returns. A key needs the scope
-        annotate.
+        The run may arrive later. The feedback is on disk when the call returns. The key needs the
+        scope ``annotate``.
 
         Args:
-            judge: The name of the criterion, such as ``thumbs``.
-            run_id: About this run. Either this or any of the next three is needed.
-            trace_id: About this trace.
-            trace_key: About the traces with this key of yours.
-            tag: About all runs that have this tag, ``name=value``.
-            score: How good.
-            passed: Whether it is good enough.
-            label: A word for it.
-            explanation: Why.
-            source: A person's word (human), the truth that came later (actual), or the word of
-                a program on nobody's behalf (agent), which is in no scores.
-            actual: The value of that truth, as `otel_ml.runs.Handle.actual` takes it; nothing but
-                an explanation stands beside it.
-            time: The time of the statement; by default now. Of two statements the later holds.
-            statement_id: Your own id: sent again under it, it is stored once.
+            judge: Name of the criterion, such as ``thumbs``, or of the ground truth.
+            run_id: The run. Pass exactly one of `run_id`, `trace_id`, `trace_key` and `tag`.
+            trace_id: The trace.
+            trace_key: Your own trace key; applies to all traces with this key.
+            tag: A tag as ``name=value``; applies to all runs with this tag.
+            score: A number in the range of the criterion.
+            passed: Whether the run is good enough.
+            label: A word for the answer, such as ``refund``.
+            explanation: The reason.
+            source: ``human`` for a reviewer, ``actual`` for ground truth, or ``agent`` for an
+                automatic program. Values of an agent never count as scores.
+            actual: Value of the ground truth: a text, number, bool or list. It sets `source` to
+                ``actual`` and can only be combined with `explanation`.
+            time: Time of the feedback. Default: now. If feedback is repeated, the latest is used.
+            statement_id: Your own id for the feedback. Feedback that you send twice under one id
+                is stored once.
 
         Returns:
-            The id under which it is kept.
+            The id under which the feedback is stored.
 
         Raises:
-            BadQuery: A value is wrong; the message names it.
+            ValueError: An argument is invalid, for example `actual` has an unsupported type.
+            BadQuery: The collector rejects a value. The message names it.
         """
         about = {"run_id": run_id, "trace_id": trace_id, "trace_key": trace_key, "tag": tag}
         words = {"label": label, "explanation": explanation}
@@ -903,7 +945,7 @@ class Reader(HasCard):
             except ValueError as error:
                 raise invalid("actual", actual, ACTUAL_WANTED) from error
         facts = {
-            "id": statement_id or uuid4().hex,  # asked again after a lost answer it is stored once
+            "id": statement_id or uuid4().hex,  # so that a retried request is stored once
             "judge": judge,
             "source": source,
             "time": check_moment("time", time),
@@ -917,7 +959,7 @@ class Reader(HasCard):
         return str(stored["record_id"])
 
     def datasets(self) -> list[DatasetVersion]:
-        """List the data sets, each as its newest version, the latest sent first."""
+        """List the newest version of each data set, the most recently saved first."""
         datasets = self._get("datasets")["datasets"]
         return [made(DatasetVersion, item) for item in datasets]
 
@@ -932,17 +974,16 @@ class Reader(HasCard):
         return [made(DatasetVersion, item) for item in found]
 
     def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
-        """Read the items of a version of a data set, in the order of their ids.
+        """Return the items of a data set version, sorted by id.
 
-        Typed values in them, such as arrays, tables and images, are as they were when they were
-        saved.
+        Typed values such as arrays, tables and images have the same type as when they were saved.
 
         Args:
-            name: Of the data set.
-            version: Its small number.
+            name: Name of the data set.
+            version: Version number.
 
         Raises:
-            NotFound: There is no such version, or the document of a typed value is not here.
+            NotFound: There is no such version, or the stored document of a typed value is missing.
         """
         path = _dataset_path(name, version, "items")
         return map(self._item, self._all("items", *path, limit=_ITEMS))
@@ -952,15 +993,15 @@ class Reader(HasCard):
         return made(DatasetItem, {**facts, **values})
 
     def dataset_diff(self, name: str, version: int, against: int) -> DatasetDiff:
-        """Read the changes of a version of a data set against another version.
+        """Return what changed between two versions of a data set.
 
         Args:
-            name: Of the data set.
-            version: The small number of the version.
-            against: That of the other version.
+            name: Name of the data set.
+            version: Number of the version that you ask about.
+            against: Number of the version to compare with.
 
         Raises:
-            NotFound: A version is not there.
+            NotFound: One of the versions does not exist.
         """
         path = _dataset_path(name, version, "diff")
         answer = self._get(*path, against=check_integer("against", against, 1, _INT64_MAX))
@@ -968,11 +1009,11 @@ class Reader(HasCard):
         return made(DatasetDiff, answer, items=items)
 
     def dataset_coverage(self, name: str, version: int) -> DatasetCoverage:
-        """Tell for which slices of production's runs a version of a data set has items.
+        """Return how well a data set version covers the slices of production traffic.
 
         Args:
-            name: Of the data set.
-            version: Its small number.
+            name: Name of the data set.
+            version: Version number.
 
         Raises:
             NotFound: There is no such version.
@@ -984,12 +1025,14 @@ class Reader(HasCard):
     def experiments(
         self, where: str = "", *, limit: int | None = None, verdicts: bool = False
     ) -> Experiments:
-        """List experiments, the newest first; asks nothing before the iteration begins.
+        """List experiments, the newest first. No request is sent until you iterate over the list.
 
         Args:
-            where: A filter such as ``dataset == "qa" and last("7d")``; see docs/api.md.
-            limit: At most so many; None for all.
-            verdicts: Whether each has its `verdict` and the `values` of its judges.
+            where: A filter such as ``dataset == "qa" and last("7d")``. The filter language is
+                described in docs/api.md. Empty for all.
+            limit: Maximum number of experiments. None for all.
+            verdicts: Whether to include each experiment's `verdict` and the `values` of its
+                judges.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         if limit is not None:
@@ -998,7 +1041,7 @@ class Reader(HasCard):
         return Experiments(self._api, self.project, where, limit, verdicts=verdicts)
 
     def experiment(self, run_id: str) -> ListedExperiment:
-        """Read an experiment without its verdict; `otel_ml.Result.load` makes a result of it.
+        """Return one experiment without its verdict. Use `otel_ml.load_result` for the full result.
 
         Raises:
             NotFound: There is no such experiment.
@@ -1008,15 +1051,15 @@ class Reader(HasCard):
         return made(ListedExperiment, answer["experiment"])
 
     def experiment_rows(self, run_id: str, baseline: str = _NO_BASELINE) -> Iterator[ExperimentRow]:
-        """Read the items of an experiment with its runs over each, in the order of their ids.
+        """Return the items of an experiment with its runs on each item, sorted by item id.
 
         Args:
-            run_id: Of the experiment's own run.
-            baseline: Whose runs over the same items stand beside them: the run id of another
-                experiment, ``recorded`` for the runs that it replays, or ``none``.
+            run_id: Run id of the experiment.
+            baseline: Which runs on the same items to return next to them: the run id of another
+                experiment, ``recorded`` for the runs that the experiment replays, or ``none``.
 
         Raises:
-            NotFound: There is no such experiment, or no such baseline.
+            NotFound: There is no such experiment or baseline.
         """
         check_text("run_id", run_id, _MOST_CHARS)
         check_text("baseline", baseline, _MOST_CHARS)
@@ -1032,24 +1075,24 @@ class Reader(HasCard):
         lower: Sequence[str] = (),
         higher: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` answers.
+        """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` returns it.
 
-        Has `sentence`, the params that differ, and of each of the `sides` its params, metrics, and
-        the verdict of a version or an experiment.
+        The result has a `sentence`, the params that differ, and `sides`. Each side has its params
+        and metrics; versions and experiments also have a verdict.
 
         Args:
             of: Two to six run ids, versions such as ``answer:v3`` or ``answer@champion``, or run
-                ids of experiments; up to 50 ids of runs that logged metrics.
-            baseline: A side of them. By default, of runs the first; of versions the oldest; of
-                experiments the baseline that another was run beside, else the newest with the tag
-                ``baseline``, else the oldest.
-            metric: The metric of the sentence; by default a metric that most of them have.
-            lower: Metrics of which less is better, whatever their names say.
-            higher: Metrics of which more is better.
+                ids of experiments. Up to 50 run ids if the runs logged metrics.
+            baseline: One of the compared sides. Default for runs: the first. Default for versions:
+                the oldest. Default for experiments: the baseline that another of them used, else
+                the newest with the tag ``baseline``, else the oldest.
+            metric: Metric of the sentence. Default: a metric that most sides have.
+            lower: Metrics for which lower is better, regardless of their names.
+            higher: Metrics for which higher is better.
 
         Raises:
-            NotFound: A side is not there.
-            BadQuery: They are of several kinds, too few, or too many.
+            NotFound: A side does not exist.
+            BadQuery: The sides are of different kinds, too few, or too many.
         """
         found: dict[str, Any] = self._get(
             "compare",
@@ -1062,7 +1105,7 @@ class Reader(HasCard):
         return found
 
     def _typed(self, value: Any) -> Any:
-        """Replace the references to documents by their typed values."""
+        """Replace references to stored documents by the values that they hold."""
         if isinstance(value, dict):
             if value.keys() == {ARTIFACT_TYPE, ARTIFACT_SHA256}:
                 return _value(self._get("artifacts", value[ARTIFACT_SHA256]))
@@ -1078,17 +1121,20 @@ class Reader(HasCard):
         end: Moment = None,
         columns: str = "",
     ) -> Iterator[bytes]:
-        """Read the runs that have ended as the parts of a file, of any size, the oldest first.
+        """Return all finished runs as one file, in parts of bytes, the oldest run first.
+
+        The file can have any size: the parts are read from the collector as you iterate.
 
         Args:
-            kind: JSON lines, CSV or Parquet.
-            where: A filter, as of `runs`.
-            start: They started then or later.
-            end: They started before then.
-            columns: Names with commas, ``*`` for all with payload; by default those of a list.
+            kind: File format: ``jsonl``, ``csv`` or ``parquet``.
+            where: A filter, as for `runs`. Empty for all runs.
+            start: Only runs that started at or after this time.
+            end: Only runs that started before this time.
+            columns: Comma-separated column names. ``*`` for all columns including inputs and
+                outputs. Default: the columns of a list.
 
         Raises:
-            Unreachable: It broke off: the parts are no whole file.
+            Unreachable: The connection broke. The parts so far are not a complete file.
         """
         check_one_of("kind", kind, ("jsonl", "csv", "parquet"))
         check_text("columns", columns, _MOST_CHARS, may_be_empty=True)
@@ -1158,14 +1204,14 @@ def _aliases(value: Any) -> Aliases:
 
 
 def _dataset_path(name: str, version: int, part: str) -> tuple[str, ...]:
-    """Name a part of a version of a data set, if its arguments are valid."""
+    """Check the arguments and return the path of a part of a data set version."""
     check_text("name", name, _MOST_CHARS)
     check_integer("version", version, 1, _INT64_MAX)
     return "datasets", name, "versions", str(version), part
 
 
 def _names(argument: str, given: Any) -> list[str]:
-    """Return a list of texts, as Python's own."""
+    """Check that the argument is a list of texts and return it as a plain list."""
     if not issubclass(type(given), list | tuple):
         raise invalid(argument, given, "a list of texts")
     return [check_text(argument, item, _MOST_CHARS) for item in given]
@@ -1177,7 +1223,7 @@ def _check_texts(**given: object) -> None:
 
 
 def _value(document: Any) -> Any:
-    from otel_ml import types  # loads what reads values, which who only lists need not pay
+    from otel_ml import types  # slow import, needed only to load values
 
     return types.load(document).data
 

@@ -1,4 +1,4 @@
-"""Records of the collector as objects: plain values in the names of the JSON API."""
+"""Records of the collector as objects. Their fields have the names of the JSON API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 _EMPTY: Final[dict[str, Any]] = {}
 R = TypeVar("R")
-# Under this a list of roots tells what is inside of each.
+# Key of the totals inside each root, in a list of roots.
 INSIDE: Final = "inside"
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine(records.LineRecord):
-    """A line of text of a run."""
+    """A line of text that a run logged."""
 
     event: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -39,11 +39,11 @@ class LogLine(records.LineRecord):
 
 @dataclass(frozen=True, slots=True)
 class Artifact(records.ListedArtifact, HasSubject):
-    """An artifact logged under a reference.
+    """An artifact that was logged under a reference. Its value is loaded on demand.
 
     Attributes:
-        run_id: None when it is about no run.
-        obj_id: Empty in the artifacts of a run.
+        run_id: The run that logged the artifact. None if it belongs to a trace only.
+        obj_id: Id of the artifact. Empty if you got the artifact from a run.
     """
 
     run_id: str | None = None
@@ -56,17 +56,17 @@ class Artifact(records.ListedArtifact, HasSubject):
 
     @property
     def kept(self) -> str:
-        """The kept part where that is less than the logged value, such as ``its text only``."""
+        """What was stored, if less than the logged value, such as ``its text only``. Else empty."""
         part = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
         return part if isinstance(part, str) else ""
 
     def load(self) -> Any:
-        """Fetch the value: the type, dtype, shape and content that were logged.
+        """Fetch the value with the type, dtype, shape and content that were logged.
 
         Raises:
-            NotFound: The document is not here.
-            ValueError: Its type is not registered; see `otel_ml.types.register`.
-            ImportError: It needs a package that is not installed.
+            NotFound: The collector does not have the value.
+            ValueError: The value's type is not registered; see `otel_ml.types.register`.
+            ImportError: The value needs a package that is not installed.
         """
         if self._load is None:
             raise TypeError("This artifact was not read from a collector")
@@ -75,15 +75,16 @@ class Artifact(records.ListedArtifact, HasSubject):
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class Run(HasCard, ListedRun):
-    """A run. Parts that a list does not carry are fetched at their first use.
+    """A recorded run. Parts that a list does not include are fetched when you first use them.
 
     Attributes:
-        run_id: ``<32 hex>-<16 hex>``.
-        version: The model version's small number.
-        latency_ms: None while the run has no end.
-        outcome: ok, error, cancelled or abandoned; of a run without an end running or crashed.
-        inputs_preview: The inputs in short, as text.
-        outputs_preview: The outputs in short; None while the run has no end.
+        run_id: Id of the run: 32 hex digits, a dash, 16 hex digits.
+        version: Version number of the model.
+        latency_ms: Duration in milliseconds. None if the run has no end yet.
+        outcome: ``ok``, ``error``, ``cancelled`` or ``abandoned``. ``running`` or ``crashed`` if
+            the run has no end.
+        inputs_preview: The inputs as one short line of text.
+        outputs_preview: The output as one short line of text. None if the run has no end yet.
     """
 
     inputs_preview: str = ""
@@ -92,7 +93,7 @@ class Run(HasCard, ListedRun):
 
     @property
     def page(self) -> str:
-        """The address of its page; empty where it was not read from a collector."""
+        """Address of the run's web page. Empty if the run was not read from a collector."""
         base = "" if self._whole is None else self._whole.page
         return page_address(base, self.project, "runs", self.run_id)
 
@@ -105,27 +106,27 @@ class Run(HasCard, ListedRun):
 
     @property
     def start(self) -> datetime:
-        """When it began, in UTC, to the microsecond."""
+        """Start time in UTC, with microsecond precision."""
         return datetime.fromtimestamp(self.start_ns // 1_000 / 1_000_000, timezone.utc)
 
     @property
     def inputs(self) -> Any:
-        """The inputs, by the names of the parameters."""
+        """The inputs by parameter name."""
         return self._told("inputs")
 
     @property
     def outputs(self) -> Any:
-        """The output; None while the run has no end."""
+        """The output. None if the run has no end yet."""
         return self._told("outputs")
 
     @property
     def chunks(self) -> Any:
-        """The pieces of a stream, where the output is their joined form; else None."""
+        """The pieces of a streamed output, if `outputs` is their joined form. Else None."""
         return self._told("chunks")
 
     @property
     def capture(self) -> Mapping[str, Sequence[str]]:
-        """Parts such as inputs of which not all is here, each with why: cut, hidden and so on."""
+        """Parts that were not fully recorded, with the reasons, such as ``cut`` or ``hidden``."""
         return self._told("capture") or _EMPTY
 
     @property
@@ -135,48 +136,48 @@ class Run(HasCard, ListedRun):
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """A number, or numbers, by name; of a long series 1,000, the shape of its curve."""
+        """Metrics by name: one number, or a list of numbers. Series are reduced to 1,000 points."""
         metrics = self._told("metrics") or _EMPTY
         return {name: number_of(value) for name, value in metrics.items()}
 
     @property
     def evaluations(self) -> list[Evaluation]:
-        """The evaluations by judges, people and truths."""
+        """Scores of judges, labels of reviewers, and ground truth."""
         return [made(Evaluation, item) for item in self._told("evaluations") or ()]
 
     @property
     def logs(self) -> list[LogLine]:
-        """The lines of text, the oldest first."""
+        """Logged lines of text, the oldest first."""
         return [made(LogLine, item) for item in self._told("logs") or ()]
 
     @property
     def artifacts(self) -> list[Artifact]:
-        """Its logged artifacts, newest first, at most 1,000."""
+        """Logged artifacts, the newest first, at most 1,000."""
         load = None if self._whole is None else self._whole.load
         artifacts = self._told("artifacts") or ()
         return [made(Artifact, item, run_id=self.run_id, _load=load) for item in artifacts]
 
     @property
     def uses(self) -> list[Linked]:
-        """The records that it used: models, artifacts, data sets."""
+        """Records that the run used: models, artifacts, data sets."""
         return [made(Linked, item) for item in self._told("uses") or ()]
 
     @property
     def produced(self) -> list[Linked]:
-        """The records that it produced, likewise."""
+        """Records that the run produced: models, artifacts, data sets."""
         return [made(Linked, item) for item in self._told("produced") or ()]
 
     @property
     def used_by(self) -> list[LinkedRun]:
-        """Other runs that used its records."""
+        """Other runs that used the records that this run produced."""
         return [made(LinkedRun, item) for item in self._told("used_by") or ()]
 
     @property
     def inside(self) -> Inside | None:
-        """The sums of a root and the calls inside it; None of a run that is no root.
+        """Totals of this run and all calls inside it. None if the run is inside another run.
 
-        With the first question and the last answer inside it where it has none itself, and the
-        worst score of each judge.
+        Includes the worst score of each judge. If the run itself has no question or answer,
+        includes the first question and the last answer of the calls inside it.
         """
         summary = self._told(INSIDE)
         if summary is None:
@@ -188,12 +189,12 @@ class Run(HasCard, ListedRun):
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Attributes of the span that have no other place."""
+        """Attributes of the span that are not shown elsewhere in the run."""
         return self._told("attributes") or _EMPTY
 
     @property
     def resource(self) -> Mapping[str, Any]:
-        """The resource of the process."""
+        """OpenTelemetry resource attributes of the process."""
         return self._told("resource") or _EMPTY
 
     def _told(self, name: str) -> Any:
@@ -202,12 +203,19 @@ class Run(HasCard, ListedRun):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The sums of some runs, each call once.
+    """Totals of a set of runs. A call that was recorded twice counts once.
 
     Attributes:
-        error_share, p50_ms, p95_ms: None of no runs; quantiles are within 1 % of the exact ones.
-        cost: In US dollars, of the runs whose cost is known; None where none is.
-        judges: Figures of each version of a judge, as the API answers them.
+        runs: Number of runs.
+        errors: Number of failed runs.
+        error_share: Share of failed runs, from 0 to 1. None if there are no runs.
+        p50_ms: Median latency in milliseconds, accurate to 1 %. None if no run has ended.
+        p90_ms: 90 % quantile of the latency.
+        p95_ms: 95 % quantile of the latency.
+        p99_ms: 99 % quantile of the latency.
+        tokens: Number of tokens.
+        cost: Cost in US dollars of the runs with a known cost. None if no cost is known.
+        judges: Figures of each version of a judge, as the API returns them.
     """
 
     runs: int
@@ -224,11 +232,11 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The runs of a list that have a value in common.
+    """The runs of a list that share one value, with their totals.
 
     Attributes:
-        label: The value; empty for runs that have none.
-        where: The filter that lists them.
+        label: The shared value. Empty for runs without a value.
+        where: A filter that lists the runs of the group.
     """
 
     label: str
@@ -238,13 +246,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The sums of the runs of a list, by groups.
+    """Totals of a list of runs, overall and by group.
 
     Attributes:
-        total: Of all that match, whatever the order and the limit of the list.
-        groups: Those with most runs, at most 20.
-        left: How many groups there are besides.
-        rest: The sum of these; None where there are none.
+        total: Totals of all matching runs, regardless of the list's order and limit.
+        groups: The groups with the most runs, at most 20.
+        left: Number of groups that are not in `groups`.
+        rest: Totals of the groups that are not in `groups`. None if there are none.
     """
 
     total: Figures
@@ -254,13 +262,13 @@ class Sums:
 
 
 class Whole:
-    """Fetches and keeps the parts of runs that a list does not carry.
+    """Fetches and caches the parts of runs that a list does not include.
 
     Args:
-        fetch: Reads a part of a run, or more of it, by the run's id and the part's name.
+        fetch: Reads a part of a run by run id and name. May return further parts too.
         load: Reads the value of an artifact.
-        known: Parts that are here already, by run id and name.
-        page: Base address of the collector's pages.
+        known: Parts that are already fetched, by run id and name.
+        page: Base address of the collector's web pages.
     """
 
     def __init__(
@@ -276,7 +284,7 @@ class Whole:
         self.load = load
 
     def read(self, run_id: str, name: str) -> Any:
-        """Read a part of a run."""
+        """Return a part of a run. Fetches it the first time."""
         here = self._known.setdefault(run_id, {})
         if name not in here:
             here.update(self._fetch(run_id, name))
@@ -285,10 +293,10 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Late records of a trace, its key, or a run that is not stored.
+    """Late-arriving records of a trace, a trace key, or a run that is not stored.
 
     Attributes:
-        run_id: None for the trace itself.
+        run_id: The run. None if the records belong to the trace itself.
     """
 
     project: str
@@ -302,13 +310,13 @@ class Told:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trace(HasCard):
-    """All runs of the traces that have the same id or key, the oldest first.
+    """All runs of the traces that have one trace id or trace key, the oldest first.
 
     Attributes:
-        key: The id or key that was asked for.
-        records: Late records of the trace apart from its runs.
-        truncated: There are more runs than 10,000.
-        hidden_parents: Runs above these, in projects that the key may not read.
+        key: The trace id or trace key that you asked for.
+        records: Late-arriving records of the trace that belong to none of its runs.
+        truncated: True if there are more than 10,000 runs. The others are left out.
+        hidden_parents: Ids of parent runs in projects that the key may not read.
     """
 
     key: str
@@ -324,10 +332,10 @@ class Trace(HasCard):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Model(HasCard, records.ModelCounts):
-    """A model and its recorded runs.
+    """A model with counts of its recorded runs.
 
     Attributes:
-        page: The address of its page in the collector.
+        page: Address of the model's web page in the collector.
     """
 
     page: str = field(default="", compare=False)
@@ -340,21 +348,21 @@ class Model(HasCard, records.ModelCounts):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Version(HasCard, HasSubject, records.ListedVersion):
-    """A version of a model and the figures of its recorded runs.
+    """A version of a model, with figures of its recorded runs.
 
     Attributes:
-        version: The small number.
-        experiment_runs: How many runs experiments have of it, which are not among `runs`.
-        judges: Figures of its judges: dicts with judge, evaluations, failed, mean_score,
-            passed and judged.
-        definition: Its definition: source, signature, params, helpers, constants, unseen parts,
-            output.
-        aliases: The names that it has now, such as champion.
-        produced_by: The runs that produced it, as dicts with run_id, name, version and time.
-        used_by: The runs that used it, likewise.
-        metrics: Metrics of the version itself: a number, or numbers, by name.
-        last_metrics: The last value of each of them; None for a NaN.
-        page: The address of its page in the collector.
+        version: Version number.
+        experiment_runs: Number of runs in experiments. They are not included in `runs`.
+        judges: Figures per judge: dicts with judge, evaluations, failed, mean_score, passed and
+            judged.
+        definition: What defines the version: source, signature, params, helpers, constants, parts
+            that could not be read, and output structure.
+        aliases: Current aliases of the version, such as ``champion``.
+        produced_by: Runs that produced the version: dicts with run_id, name, version and time.
+        used_by: Runs that used the version: dicts with the same keys.
+        metrics: Metrics logged for the version itself: a number, or a list of numbers, by name.
+        last_metrics: Last value of each metric. None for NaN.
+        page: Address of the version's web page in the collector.
     """
 
     judges: Sequence[Mapping[str, Any]] = ()
@@ -379,10 +387,10 @@ class Version(HasCard, HasSubject, records.ListedVersion):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Project(HasCard, records.ProjectCounts):
-    """A project and its recorded runs.
+    """A project with counts of its recorded runs.
 
     Attributes:
-        page: The address of its page in the collector.
+        page: Address of the project's web page in the collector.
     """
 
     page: str = field(default="", compare=False)
@@ -394,19 +402,19 @@ class Project(HasCard, records.ProjectCounts):
 
 @dataclass(frozen=True, slots=True)
 class Point(records.MetricPoint):
-    """One point of a metric; `value` is None when it is NaN."""
+    """One point of a metric. `value` is None for NaN."""
 
     value: float | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Series(HasCard):
-    """The points of a metric of a run, in the order they were logged.
+    """The points of one metric, in the order in which they were logged.
 
     Attributes:
-        count: How many points it has; where `points` are fewer, the first and the last, and of
-            each stretch between them the lowest and the highest.
-        page: The address of its run's page in the collector, or of its version's.
+        count: Number of logged points. If `points` has fewer, it was reduced: it has the first and
+            last point, and the lowest and highest point of each interval between them.
+        page: Address of the web page of the run or version that logged the metric.
     """
 
     run_id: str
@@ -422,11 +430,11 @@ class Series(HasCard):
 
     @property
     def values(self) -> list[float | None]:
-        """The values alone."""
+        """The values without steps and times."""
         return [point.value for point in self.points]
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Make a table with the columns value, step and time.
+        """Return a pandas table with the columns ``value``, ``step`` and ``time``.
 
         Raises:
             ImportError: pandas is not installed.
@@ -443,26 +451,26 @@ class Series(HasCard):
 
 
 def number_of(value: Any) -> Any:
-    """Return a value of a metric, or its values: infinities come as text."""
+    """Return a metric's value, or list of values, as numbers. The API sends infinities as text."""
     if isinstance(value, list):
         return [*map(number_of, value)]
     return float(value) if isinstance(value, str) else value
 
 
 def made(kind: type[R], facts: Mapping[str, Any], **more: object) -> R:
-    """Make an object from an answer of the API; fields of a later collector are left out."""
+    """Create an object from an answer of the API. Fields of newer collectors are ignored."""
     known = {field_.name for field_ in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
     return kind(**{name: value for name, value in {**facts, **more}.items() if name in known})
 
 
 def made_run(facts: Mapping[str, Any], whole: Whole) -> Run:
-    """Make a run from its entry in a list."""
+    """Create a run from its entry in a list."""
     shown = {"inputs_preview": facts["inputs"], "outputs_preview": facts["outputs"]}
     return made(Run, {**facts, **shown}, tokens=made(Tokens, facts["tokens"]), _whole=whole)
 
 
 def made_sums(facts: Mapping[str, Any]) -> Sums:
-    """Make the sums of a list."""
+    """Create the totals of a list of runs."""
     rest = facts.get("rest")
     return made(
         Sums,
@@ -480,7 +488,7 @@ def _made_figures(facts: Mapping[str, Any]) -> Figures:
 
 
 def made_told(facts: Mapping[str, Any], load: "Load") -> Told:
-    """Make the late records of a trace."""
+    """Create the late-arriving records of a trace."""
     return made(
         Told,
         facts,

@@ -1,4 +1,4 @@
-"""Targets as a reader has them, and tables of truths as statements about runs."""
+"""Prediction targets in the reader, and the import of tables of ground truth."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ TargetKind = Literal["class", "number", "ranking"]
 TARGET_KINDS: Final = ("class", "number", "ranking")
 About = Literal["run_id", "trace_id", "trace_key", "tag"]
 ABOUT: Final = ("run_id", "trace_id", "trace_key", "tag")
-# So many statements are one request.
+# Rows per request.
 ACTUALS_AT_ONCE: Final = 1_000
 _MOST_CHARS: Final = 65_536
 _MOST_K: Final = 1_000
@@ -27,7 +27,7 @@ _BUCKETS: Final = (None, "hour", "day", "week")
 
 @dataclass(frozen=True, slots=True)
 class TargetHandle:
-    """A target of a project, by name: which part of a model's output foretells which truth."""
+    """A prediction target: which part of a model's output predicts which ground truth."""
 
     name: str
     project: str
@@ -42,24 +42,24 @@ class TargetHandle:
         end: Moment = None,
         bucket: Literal["hour", "day", "week"] | None = None,
     ) -> dict[str, Any]:
-        """Say how good the predictions were, once their truth came, at the time of the prediction.
+        """Return how good the predictions were, compared with the ground truth received so far.
 
         Args:
-            last: Of the runs of the last so many days, where no start is given.
-            where: A filter of the runs, such as ``version == 3`` or a slice.
-            start: Of runs that began then or later.
-            end: Of runs that began before; now unless told.
-            bucket: How long a bucket is; about sixty in the window unless told.
+            last: Length of the period that ends now. Not used if you pass `start`.
+            where: A filter on the runs, such as ``version == 3``. Empty for all.
+            start: Only runs that started at or after this time.
+            end: Only runs that started before this time. Default: now.
+            bucket: Length of a time bucket. Default: chosen so that the period has about sixty.
 
         Returns:
-            The answer of ``GET .../targets/{target}``, with `figures` and their intervals, `points`
-            by the time of the prediction, of which one with `early` is not to be judged yet,
-            `versions`, `coverage`, `classes`, `confusion`, `calibration`, and the `estimate` of the
-            accuracy of runs that wait for their truth.
+            The result of ``GET .../targets/{target}``. It has `figures` with confidence intervals,
+            `points` by the time of the prediction, `versions`, `coverage`, `classes`, `confusion`
+            and `calibration`. A point with `early` is too recent to judge. `estimate` is the
+            estimated accuracy of the runs that have no ground truth yet.
 
         Raises:
-            NotFound: There is no target and no truth of that name.
-            BadQuery: The filter or the window is wrong.
+            NotFound: There is no target and no ground truth of that name.
+            BadQuery: The filter or the period is invalid.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         value: dict[str, Any] = self._api.get(
@@ -83,10 +83,10 @@ def write_target(
     truth: str,
     k: int,
 ) -> dict[str, Any]:
-    """Write a target as the API takes it.
+    """Check the fields of a prediction target and return them as the API expects them.
 
     Raises:
-        ValueError: An argument is none of what it takes.
+        ValueError: An argument has a wrong type or value.
     """
     return {
         "model": check_text("model", model),
@@ -102,10 +102,10 @@ def write_target(
 def write_actuals(
     frame: Any, name: str, key: str, value: str, *, by: About | None, time: str | None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Write the truths of a table as statements, as many at once as one request takes.
+    """Convert a table of ground truth to evaluations, in batches of one request each.
 
     Raises:
-        ValueError: A column is not there, or a value is none that a truth may have.
+        ValueError: A column is missing, or a value is of a type that ground truth cannot have.
     """
     check_text("name", name)
     check_text("key", key)
@@ -135,7 +135,10 @@ def write_actuals(
 
 
 def _write_actual(name: str, about: tuple[str, str], row: tuple[Any, Any, Any]) -> dict[str, Any]:
-    """Write one truth; the same one imported again has the same id, so that it is stored once."""
+    """Return one ground truth as an evaluation.
+
+    The id is a hash of the content, so a second import changes nothing.
+    """
     owner, said, time = row
     kind, column = about
     text = owner if isinstance(owner, str) else orjson.dumps(owner).decode()

@@ -1,4 +1,4 @@
-"""How far judges and people agree beyond chance: Cohen's kappa, Krippendorff's alpha."""
+"""Agreement of judges and reviewers beyond chance: Cohen's kappa, Krippendorff's alpha."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,13 +14,13 @@ _MEASUREMENT_LEVELS: Final = ("nominal", "ordinal", "interval")
 
 
 def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
-    """Return by how much two sides agree beyond chance, from their confusion table.
+    """Return Cohen's kappa, the agreement of two sides beyond chance, from their confusion table.
 
     Args:
-        counts: How many runs got which label of the first and of the second side.
+        counts: Number of runs by the label of the first and of the second side.
 
     Returns:
-        From -1 to 1; nan where there is no run, or all have the same label on both sides.
+        From -1 to 1. NaN if there is no run, or if both sides gave all runs the same label.
 
     Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological
     Measurement 20 (1960).
@@ -42,15 +42,15 @@ def kappa_of_clusters(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa with its interval: the jackknife over clusters and Student's t.
+    """Return Cohen's kappa with its interval. Uses the jackknife over clusters and Student's t.
 
     Args:
-        counts: How many runs of a cluster got which label of the first and of the second side;
-            each run of the cluster None stands alone.
+        counts: Number of runs by cluster, label of the first side and label of the second side.
+            Runs of the cluster None are independent.
         confidence: Between 0 and 1.
 
     Returns:
-        Within -1 and 1; nan, of which nothing can be said, where all have one label on both sides.
+        From -1 to 1. NaN if both sides gave all runs the same label.
 
     Raises:
         ValueError: There is no run.
@@ -70,10 +70,10 @@ def kappa_of_tables(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return `kappa_of_clusters` of clusters that are counted.
+    """Return Cohen's kappa with its interval, as `kappa_of_clusters`, from counted clusters.
 
     Args:
-        tables: The confusion table of a cluster, and how many clusters have just that one.
+        tables: Confusion tables, each with the number of clusters that have this table.
         confidence: Between 0 and 1.
 
     Raises:
@@ -101,19 +101,21 @@ def kappa_of_tables(
 
 
 def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nominal") -> float:
-    """Return by how much several sides agree beyond chance; of each run some may have said nothing.
+    """Return Krippendorff's alpha, the agreement of several sides beyond chance.
+
+    Sides may leave out runs.
 
     Args:
-        units: Of each run what was said of it, in any order; runs of which fewer than two spoke do
-            not count.
-        level: What the answers are: `nominal` labels, `ordinal` ranks (numbers in their order) or
+        units: The answers for each run, in any order. Runs with fewer than two answers do not
+            count.
+        level: Type of the answers: `nominal` labels, `ordinal` ranks (numbers in their order) or
             `interval` numbers.
 
     Returns:
-        Up to 1; nan where nothing can be compared, or all said the same.
+        At most 1. NaN if nothing can be compared, or if all answers are equal.
 
     Raises:
-        ValueError: The level is another one.
+        ValueError: The level is unknown.
 
     Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011); Content analysis
     (2004), chapter 11.
@@ -147,12 +149,12 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nomi
 def _distance(
     level: Level, totals: Mapping[Hashable, float]
 ) -> Callable[[Hashable, Hashable], float]:
-    """Return how far apart two answers are, squared."""
+    """Return the squared distance of two answers."""
     if level == "nominal":
         return lambda entry, other: float(entry != other)
     places: dict[Hashable, float] = {value: float(value) for value in totals}  # type: ignore[arg-type]  # numbers
     if level == "ordinal":
-        # The answers up to the middle of a rank.
+        # Number of answers up to the middle of a rank.
         below = 0.0
         for value in sorted(places, key=places.__getitem__):
             places[value] = below + totals[value] / 2

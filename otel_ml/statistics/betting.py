@@ -1,12 +1,14 @@
-"""Bets against "nothing is wrong", so that one may look at every window and seldom be misled.
+"""Sequential tests by betting, so that you can check every window with few false alarms.
 
-A figure from 0 to 1, such as a pass rate, is watched window by window. Each window bets against
-"the figure is still within its limit": the stake grows where the runs say otherwise, and does not
-grow on average while nothing is wrong. Sums over all windows in which a change may have begun are
-what `surely` goes by; a product from one beginning is what a new version is judged by.
+A figure from 0 to 1, such as a pass rate, is checked window by window. Each window bets against
+the hypothesis that the figure is within its limit. The stake grows if the runs contradict the
+hypothesis, and does not grow on average while it holds. The condition `surely` of alert rules uses
+the sum over all windows in which a change may have started. New versions are judged by the product
+from one start.
 
-Sessions enter as one, by their mean, since runs of one are not independent. A quantile is watched
-as a share: ``p95 > 2000`` is that more than 5 % of the runs are above 2000 (`count_above`).
+The runs of a session are not independent, so each session counts as one, with its mean. A quantile
+is checked as a share: ``p95 > 2000`` means that more than 5 % of the runs are above 2000
+(`count_above`).
 """
 
 import math
@@ -14,28 +16,28 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Final
 
-# How many sessions, or runs that stand alone, have a mean: by that mean, from 0 to 1.
+# Number of sessions (or independent runs) by their mean, from 0 to 1.
 Means = Mapping[float, int]
-# What a session gains or loses of a stake: how far below its limit it is, and how many do so.
+# Number of sessions by their gain: how far they are below their limit.
 Gains = Mapping[float, int]
 
-# A false alarm in so many windows at most, on average, unless told otherwise.
+# Default for the average number of windows between two false alarms, at least.
 WINDOWS_BETWEEN: Final = 1_000
-# The smallest part of a stake that is bet for a session at its limit; each further bet is twice it.
+# Smallest bet for a session at its limit, as a part of the stake. Each further bet doubles it.
 _LEAST_BET: Final = 1 / 16
 _MOST_BET: Final = 1_024.0
-# No bet can lose more than so much of its stake at once.
+# Largest part of its stake that a bet can lose at once.
 _MOST_LOST: Final = 0.5
-# Beyond it a sum says nothing more.
+# Sums are capped at this number, to avoid overflow.
 _MOST_SUM: Final = 1e300
 
 
 def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[float]:
-    """Count the means of sessions.
+    """Count the sessions by the mean of their values.
 
     Args:
-        runs: The session and the value of each run, from 0 to 1; one without a session, None,
-            stands for itself.
+        runs: Session and value (from 0 to 1) of each run. A run with the session None is
+            independent.
     """
     counts: Counter[float] = Counter()
     sessions: dict[Hashable, list[float]] = {}
@@ -49,22 +51,23 @@ def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[floa
 
 
 def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float) -> Counter[float]:
-    """Count the means of sessions of whether runs are above a threshold, as 1, or not, as 0.
+    """Count the sessions by the share of their runs above a threshold.
 
-    So a quantile is watched: ``p95 > threshold`` is that the share of these is above 0.05.
+    This is how a quantile is checked: ``p95 > threshold`` means that the share is above 0.05.
     """
     return session_means((session, float(value > threshold)) for session, value in runs)
 
 
 def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[float]:
-    """Return the logarithm of what each bet has become after some sessions, of a stake of 1.
+    """Return the logarithm of each bet's stake after some sessions. Each stake starts at 1.
 
-    On average no bet grows while the gains are 0 or less on average.
+    No stake grows on average if the average gain is 0 or less.
 
     Args:
-        gains: How far below its limit each session is; above 0 where it is.
-        most_lost: How far above its limit a session can be at most: as a number above 0.
-        bets: How much is bet; a bet that could lose more than half of its stake is lowered to that.
+        gains: How far each session is below its limit. Above 0 if it is below.
+        most_lost: Largest possible distance of a session above its limit, as a positive number.
+        bets: Size of each bet. A bet that could lose more than half of its stake is reduced to
+            that.
 
     Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting,
     Journal of the Royal Statistical Society B 86 (2024), section 4.
@@ -77,10 +80,11 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 
 
 def bets_up_to(most_lost: float) -> list[float]:
-    """List the bets that are mixed: from a sixteenth, each twice the one before.
+    """Return the bets to mix: from a sixteenth, each twice the one before.
 
     Args:
-        most_lost: As in `log_stakes`: none loses more than half of its stake.
+        most_lost: Largest possible distance above the limit, see `log_stakes`. No bet loses more
+            than half of its stake.
     """
     most = min(_MOST_LOST / most_lost, _MOST_BET) if most_lost > 0 else _MOST_BET
     bets = [_LEAST_BET]
@@ -96,12 +100,13 @@ def mix(logs: Sequence[float]) -> float:
 
 
 def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the logarithm of what a stake of 1 becomes in one window.
+    """Return the logarithm of the stake after one window. The stake starts at 1.
 
     Args:
-        means: Of the sessions of the window, from 0 to 1.
-        limit: A stake does not grow on average while the figure is at it, or on its good side.
-        is_above: Whether the good side is that below the limit; else it is that above.
+        means: Number of sessions by mean, from 0 to 1.
+        limit: The stake does not grow on average while the figure is at the limit or on its good
+            side.
+        is_above: Whether values above the limit are bad. If False, values below are bad.
 
     Raises:
         ValueError: A mean is not from 0 to 1.
@@ -117,16 +122,17 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
 
 
 def add_window(total: float, means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the sum over possible onsets after one more window; 0 before the first.
+    """Return the sum over possible start times after one more window. It starts at 0.
 
-    It fires when it exceeds N. While the figure is within its limit there are at least N windows
-    on average until then, however often one looks; after that the sum begins at 0 again.
+    An alarm is raised if the sum exceeds N. While the figure is within its limit, there are at
+    least N windows between two alarms on average, however often you check. After an alarm the sum
+    starts at 0.
 
     Args:
         total: The sum before.
-        means: Of the sessions of the window, from 0 to 1.
-        limit: That of ``pass_rate < 0.9`` is 0.9.
-        is_above: As in `log_stake`: of ``error_share > 0.05``.
+        means: Number of sessions of the window by mean, from 0 to 1.
+        limit: Limit of the figure: 0.9 for ``pass_rate < 0.9``.
+        is_above: Whether values above the limit are bad, as for ``error_share > 0.05``.
 
     Source: Shin, Ramdas, Rinaldo, E-detectors: a nonparametric framework for sequential change
     detection, New England Journal of Statistics in Data Science 2 (2024): the Shiryaev-Roberts
@@ -143,13 +149,13 @@ def find_alarms(
     is_above: bool = False,
     windows_between: float = WINDOWS_BETWEEN,
 ) -> list[int]:
-    """Return the places of the windows in which it is sure that the figure is beyond its limit.
+    """Return the indexes of the windows with an alarm: the figure is certainly beyond its limit.
 
     Args:
-        windows: In the order of time; a window without a session changes nothing.
-        limit: As in `log_stake`.
-        is_above: As in `log_stake`.
-        windows_between: N: at least so many windows are between two false alarms, on average.
+        windows: The windows in the order of time. A window without a session changes nothing.
+        limit: Limit of the figure.
+        is_above: Whether values above the limit are bad. If False, values below are bad.
+        windows_between: Minimum average number of windows between two false alarms.
     """
     alarms, total = [], 0.0
     for place, means in enumerate(windows):

@@ -1,7 +1,8 @@
-"""How many predictions will be right, from their probabilities, before their truth is here.
+"""Estimates how many predictions are right before their ground truth arrives.
 
-The share that was right rises with the probability that was said, by a curve of which nothing else
-is known: it is fitted to runs whose truth is here, and read for those that wait for theirs.
+The estimate uses the predicted probabilities. The share of right predictions is assumed only to
+rise with the probability. The rising curve is fitted to runs with ground truth and applied to runs
+without it.
 """
 
 from bisect import bisect_right
@@ -9,20 +10,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Fewer truths do not tell how far probabilities can be believed.
+# Fewer runs with ground truth are not enough to calibrate.
 FEWEST_TRUTHS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBin:
-    """Runs that were about as sure of their predictions.
+    """Runs with similar predicted probabilities.
 
     Attributes:
-        n: How many there are.
-        total: The sum of the probabilities that they gave to what they predicted.
-        here: How many of them have a truth.
-        here_total: The sum of the probabilities of these.
-        right: How many of these were right.
+        n: Number of runs.
+        total: Sum of the predicted probabilities.
+        here: Number of runs with ground truth.
+        here_total: Sum of the predicted probabilities of the runs with ground truth.
+        right: Number of runs whose prediction was right.
     """
 
     n: int
@@ -42,7 +43,7 @@ class ConfidenceBin:
         )
 
     def __sub__(self, other: "ConfidenceBin") -> "ConfidenceBin":
-        """Leave the runs of a part of it out."""
+        """Remove the runs of another bin."""
         return ConfidenceBin(
             self.n - other.n,
             self.total - other.total,
@@ -53,24 +54,24 @@ class ConfidenceBin:
 
     @property
     def waiting(self) -> "ConfidenceBin":
-        """The runs of it that wait for their truth."""
+        """The runs that have no ground truth yet."""
         return ConfidenceBin(self.n - self.here, self.total - self.here_total, 0, 0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class RisingCurve:
-    """A curve that never falls: straight between its points, level outside of them.
+    """A curve that never falls: straight between its points, constant outside of them.
 
     Attributes:
-        at: Where the points stand, rising.
-        share: How high each is.
+        at: Positions of the points, in rising order.
+        share: Height of each point.
     """
 
     at: Sequence[float]
     share: Sequence[float]
 
     def read(self, place: float) -> float:
-        """Return how high the curve is at a place."""
+        """Return the height of the curve at a position."""
         behind = bisect_right(self.at, place)
         if behind == 0:
             return self.share[0]
@@ -82,10 +83,10 @@ class RisingCurve:
 
 
 def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurve:
-    """Fit the rising curve with the least squared distance from points.
+    """Fit a rising curve to points by isotonic regression (least squares).
 
     Args:
-        points: Of each its place, its height and its weight above 0, in any order; at least one.
+        points: Position, height and weight (above 0) of each point, in any order. At least one.
 
     Source: Ayer and others, An empirical distribution function for sampling with incomplete
     information, Annals of Mathematical Statistics 26 (1955), pool adjacent violators; Zadrozny and
@@ -97,7 +98,7 @@ def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurv
         heights, weights = merged.get(place, (0.0, 0.0))
         merged[place] = (heights + height * weight, weights + weight)
     places = sorted(merged)
-    # Of each level stretch the sum of heights, the weight, and how many places it has.
+    # For each level segment: sum of heights, weight, number of points.
     stretches: list[tuple[float, float, int]] = []
     for place in places:
         total, weight, number = *merged[place], 1
@@ -110,14 +111,15 @@ def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurv
 
 
 def expect_right(known: Iterable[ConfidenceBin], asked: Iterable[ConfidenceBin]) -> float | None:
-    """Return the share of runs that is to be expected to be right, by their probabilities.
+    """Return the expected share of right predictions, from their probabilities.
 
     Args:
-        known: Runs, of which those with a truth say how far probabilities can be believed.
-        asked: The runs that are asked about.
+        known: Runs to calibrate with. Those with ground truth show how reliable the probabilities
+            are.
+        asked: The runs to estimate.
 
     Returns:
-        None with fewer than 100 truths, or where nothing is asked about.
+        None if fewer than 100 runs have ground truth, or if there is no run to estimate.
     """
     truths = [
         (part.here_total / part.here, part.right / part.here, part.here)

@@ -1,8 +1,8 @@
-"""Distances between two sketches of a field, and when a distance is more than is usual or chance.
+"""Distances between two sketches of a field, and when a distance counts as drift.
 
-Drift is said of a distance that exceeds its margin, what the reference's own windows have among
-each other, and what chance would give of that many runs: neither a hundred runs nor a million
-drift by themselves.
+A distance is drift only if it exceeds its margin, the usual distance of the reference's own
+windows, and what chance gives for this number of runs. So neither very few nor very many runs
+cause drift by themselves.
 """
 
 import math
@@ -22,32 +22,32 @@ from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
 DriftWord: TypeAlias = Literal["drift", "as before", "too few"]
 
 MARGIN: Final = 0.1
-# A distance is held against those of the reference's windows where there are so many.
+# Number of reference windows from which on the usual distance is used.
 CALIBRATED: Final = 7
 FEWEST_VALUES: Final = 100
 CHANCE: Final = 0.01
-# Windows of days have one of the same weekday so often; of fewer of these nothing is usual.
+# Windows of days repeat their weekday after 7; fewer than 3 of a weekday are not enough.
 _WEEK: Final = 7
 _FEWEST_WEEKS: Final = 3
 _RESAMPLINGS: Final = 200
-# Neighbouring bins are joined to so many cells before they are resampled.
+# Number of cells into which adjacent bins are joined before resampling.
 _CELLS: Final = 100
-# From here on the normal distribution stands for that of Poisson.
+# From this mean on the normal distribution replaces Poisson's.
 _MANY: Final = 30.0
 _TERMS: Final = 1_000
-# Of an embedding's projections so many are resampled.
+# Number of an embedding's projections that are resampled.
 _FARTHEST: Final = 4
 _TINY: Final = 1e-300
 
-# Where a distribution function changes: its slope and its jump there.
+# Positions where a distribution function changes, with the change of slope and the jump.
 _Steps: TypeAlias = Mapping[float, tuple[float, float]]
 
 
 def quantile(sketch: Sketch, p: float) -> float:
-    """Return the quantile of the numbers of a sketch; nan where there is none.
+    """Return a quantile of the numbers of a sketch. NaN if there is none.
 
     Args:
-        sketch: Of kind ``number``.
+        sketch: A sketch of kind ``number``.
         p: From 0 to 1.
     """
     if not sketch.n:
@@ -62,23 +62,23 @@ def quantile(sketch: Sketch, p: float) -> float:
 
 
 def scale(sketch: Sketch) -> float:
-    """Return what a distance of numbers is measured in: the interquartile range.
+    """Return the unit of distances between numbers: the interquartile range.
 
-    Where that is 0 the standard deviation, which is 0 where all are the same.
+    If that is 0, return the standard deviation, which is 0 if all numbers are equal.
     """
     between = quantile(sketch, 0.75) - quantile(sketch, 0.25)
     return between if between > 0 else sketch.deviation
 
 
 def wasserstein(first: Sketch, second: Sketch) -> float:
-    """Return by how much the numbers of one must be moved on the average to be those of the other.
+    """Return the Wasserstein distance of two sketches: how far numbers must move on average.
 
     Source: Vallender, Calculation of the Wasserstein distance between probability distributions on
     the line, Theory of Probability and its Applications 18 (1974).
     """
     area, low, gap, slope = 0.0, 0.0, 0.0, 0.0
     for at, (steeper, jump) in _differences(first, second):
-        # The gap is linear up to here; it may pass 0 between.
+        # The gap is linear between two positions and may cross 0.
         width, end = at - low, gap + slope * (at - low)
         if gap * end >= 0:
             area += width * abs(gap + end) / 2
@@ -89,9 +89,10 @@ def wasserstein(first: Sketch, second: Sketch) -> float:
 
 
 def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
-    """Return the largest difference of the two distribution functions, from 0 to 1.
+    """Return the Kolmogorov–Smirnov statistic.
 
-    Within a bin of 2 % it is not known.
+    It is the largest difference of the two distribution functions, from 0 to 1. It is only as
+    accurate as the bins of 2 %.
     """
     largest, low, gap, slope = 0.0, 0.0, 0.0, 0.0
     for at, (steeper, jump) in _differences(first, second):
@@ -112,23 +113,27 @@ def jensen_shannon(first: Sketch, second: Sketch) -> float:
 
 
 def population_stability(reference: Sketch, window: Sketch) -> float:
-    """Return the population stability index of a category; an absent value counts half a run."""
+    """Return the population stability index of a category. A missing value counts as half a run."""
     index = 0.0
     for before, after in _value_shares(reference, window):
         if not before and not after:
-            continue  # such as the rest of values, where all are kept
+            continue  # for example the rest, if all values were kept
         low, high = max(before, 0.5 / reference.n), max(after, 0.5 / window.n)
         index += (high - low) * math.log(high / low)
     return index
 
 
 def distance(reference: Sketch, window: Sketch) -> float:
-    """Return the distance of the window from the reference, in the unit of its kind.
+    """Return the drift score: the distance of the window from the reference.
 
-    Numbers: Wasserstein's over the reference's interquartile range, or what `scale` says; where
-    the reference was one number, the share that is another. Categories: Jensen–Shannon's. Texts:
-    the largest of their parts. A vocabulary: that of the share of words never seen before. An
-    embedding: the mean of its projections'. 0 where one of them has no values.
+    * Numbers: Wasserstein distance divided by the reference's interquartile range (see `scale`).
+      If the reference has only one number: the share of different values.
+    * Categories: Jensen–Shannon distance.
+    * Texts: the largest distance of their parts.
+    * Vocabularies: Jensen–Shannon distance of the share of new words.
+    * Embeddings: mean distance of the projections.
+
+    0 if either sketch has no values.
     """
     if not reference.n or not window.n:
         return 0.0
@@ -157,7 +162,7 @@ def distance(reference: Sketch, window: Sketch) -> float:
 
 
 def distances_of_projections(reference: Sketch, window: Sketch) -> dict[str, float]:
-    """Return the distance of each projection of an embedding, by its name."""
+    """Return the distance of each projection of an embedding, by name."""
     return {
         name: distance(reference.parts[name], window.parts[name])
         for name in PROJECTED
@@ -166,7 +171,7 @@ def distances_of_projections(reference: Sketch, window: Sketch) -> dict[str, flo
 
 
 def unseen(reference: Sketch, window: Sketch) -> float:
-    """Return the share of words that the reference never saw, as far as 1,024 buckets tell."""
+    """Return the share of words that the reference never had. Words are hashed to 1,024 buckets."""
     new = sum(count for key, (count, _, _) in window.bins.items() if key not in reference.bins)
     return new / window.n if window.n else 0.0
 
@@ -177,7 +182,7 @@ def _seen(share: float, n: int) -> Sketch:
 
 
 def presence(sketch: Sketch) -> Sketch:
-    """Return a field as the category of whether it was there."""
+    """Return a field's presence as a category with the values ``there`` and ``missing``."""
     total = sketch.n + sketch.missing
     return Sketch(
         "category",
@@ -188,11 +193,11 @@ def presence(sketch: Sketch) -> Sketch:
 
 
 def chance(reference: Sketch, window: Sketch) -> float:
-    """Return how likely chance alone gives at least this distance at these numbers of runs.
+    """Return the probability that chance alone gives at least this distance (a p-value).
 
-    Both sides are drawn 200 times from what they have together, each at its effective number of
-    values, and a gamma distribution of the same mean and variance gives the tail. The same sketches
-    give the same number.
+    Both sides are resampled 200 times from their pooled values, each with its effective number of
+    values. A gamma distribution with the same mean and variance gives the tail. Equal sketches
+    always give the same number.
     """
     if not reference.n or not window.n:
         return 1.0
@@ -202,7 +207,7 @@ def chance(reference: Sketch, window: Sketch) -> float:
         return min(min(tails, default=1.0) * max(len(tails), 1), 1.0)
     if reference.kind == "embedding":
         gaps = distances_of_projections(reference, window)
-        # The farthest of them decide, held to a bound for all.
+        # Only the largest distances are tested, corrected for all projections.
         farthest = sorted(gaps, key=lambda name: (-gaps[name], name))[:_FARTHEST]
         tails = [chance(reference.parts[name], window.parts[name]) for name in farthest]
         return min(min(tails, default=1.0) * max(len(gaps), 1), 1.0)
@@ -229,7 +234,7 @@ def _resample(
     sizes: tuple[float, float],
     measure: Callable[[Sequence[float], Sequence[float]], float],
 ) -> float:
-    generator = random.Random(0)  # noqa: S311 - a question asked again has the same answer
+    generator = random.Random(0)  # noqa: S311 - fixed seed: the same data give the same result
     first, second = sizes
     pooled = [
         (first * share + second * other) / (first + second)
@@ -243,14 +248,14 @@ def _resample(
 
 
 def _draw(shares: Sequence[float], size: float, generator: random.Random) -> list[float]:
-    """Draw shares of a sample of some size."""
+    """Draw the shares of a random sample of some size."""
     counts = [_draw_count(share * size, generator) for share in shares]
     total = sum(counts)
     return [count / total for count in counts] if total else [*shares]
 
 
 def _draw_count(mean: float, generator: random.Random) -> float:
-    """Draw a number of Poisson's distribution, or of the normal one where that is as good."""
+    """Draw a Poisson number. Uses the normal distribution for large means."""
     if mean > _MANY:
         return max(generator.gauss(mean, math.sqrt(mean)), 0.0)
     limit, product, count = math.exp(-mean), generator.random(), 0
@@ -261,12 +266,12 @@ def _draw_count(mean: float, generator: random.Random) -> float:
 
 
 def gamma_tail(value: float, mean: float, spread: float) -> float:
-    """Return how likely a number of a gamma distribution is at least `value`.
+    """Return the probability that a gamma variable is at least `value`.
 
     Args:
         value: At least 0.
-        mean: Of the distribution.
-        spread: Its variance; where it is 0, the distribution is its mean.
+        mean: Mean of the distribution.
+        spread: Variance of the distribution. If it is 0, all probability is at the mean.
 
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 6.5.29 and 6.5.31.
     """
@@ -277,7 +282,7 @@ def gamma_tail(value: float, mean: float, spread: float) -> float:
     shape = mean * mean / spread
     x = value * mean / spread
     log_front = shape * math.log(x) - x - math.lgamma(shape)
-    front = math.exp(log_front) if log_front > -700 else 0.0  # noqa: PLR2004 - else it is 0
+    front = math.exp(log_front) if log_front > -700 else 0.0  # noqa: PLR2004 - exp underflows
     if x < shape + 1:
         term = total = 1 / shape
         for step in range(1, _TERMS):
@@ -296,13 +301,13 @@ def gamma_tail(value: float, mean: float, spread: float) -> float:
         ratio = (below + numerator / ratio) or _TINY
         change = fraction * ratio
         total *= change
-        if abs(change - 1) < 1e-15:  # noqa: PLR2004 - the last digit of a float
+        if abs(change - 1) < 1e-15:  # noqa: PLR2004 - precision of a float
             break
     return min(max(front * total, 0.0), 1.0)
 
 
 def _spans(sketch: Sketch) -> list[tuple[float, float, int]]:
-    """Spread the numbers of each bin evenly, so that its mean and spread are kept."""
+    """Spread the numbers of each bin evenly, keeping its mean and variance."""
     spans = []
     for key, of_bin in sketch.bins.items():
         count, mean, of_bin_variance = moments_of(key, of_bin)
@@ -314,7 +319,7 @@ def _spans(sketch: Sketch) -> list[tuple[float, float, int]]:
 
 
 def _differences(first: Sketch, second: Sketch) -> list[tuple[float, tuple[float, float]]]:
-    """Tell where and how the distribution function of one changes less that of the other."""
+    """Return where and how the difference of the two distribution functions changes."""
     steps: defaultdict[float, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for sketch, sign in ((first, 1), (second, -1)):
         for low, high, count in _spans(sketch):
@@ -329,7 +334,7 @@ def _differences(first: Sketch, second: Sketch) -> list[tuple[float, tuple[float
 
 
 def _value_shares(first: Sketch, second: Sketch) -> list[tuple[float, float]]:
-    """Pair the shares of each value, and of the rest."""
+    """Return the shares of each value on both sides, and of the values that were not kept."""
     values = sorted(first.values.keys() | second.values.keys())
     shares = [
         (first.values.get(value, 0) / first.n, second.values.get(value, 0) / second.n)
@@ -350,7 +355,7 @@ def _divergence(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], list[float]]:
-    """Join neighbouring bins: where each cell lies, and its share on both sides."""
+    """Join adjacent bins. Returns the position of each cell and its share on both sides."""
     cells: list[list[float]] = []
     room = 0.0
     for key in sorted(first.bins.keys() | second.bins.keys()):
@@ -371,15 +376,16 @@ def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], lis
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A window of a field, or of a part of it, beside its reference.
+    """The drift of one field, or of a part of it: a window compared with its reference.
 
     Attributes:
-        distance: Of the two.
-        margin: What it must exceed to matter.
-        usual: What it must exceed to be more than the reference's own windows have, their mean and
-            three standard deviations; None where they are fewer than 7: it is not calibrated.
-        chance: How likely chance alone gives that distance, over all fields of one answer; None
-            where it was not asked, because the distance does not matter or is usual.
+        distance: Drift score: the distance of the window from the reference.
+        margin: Smallest distance that matters.
+        usual: Largest distance that is normal for this reference: mean plus three standard
+            deviations of the distances of its own windows. None if there are fewer than 7 (not
+            calibrated).
+        chance: p-value, corrected for the number of fields. None if the distance is not above
+            `margin` and `usual`, because it is not computed then.
         word: ``drift``, ``as before``, or ``too few`` values to judge.
     """
 
@@ -391,19 +397,21 @@ class Comparison:
 
     @property
     def threshold(self) -> float:
-        """The distance from which on it may be drift."""
+        """Drift score above which a difference can be drift."""
         return max(self.margin, self.usual or 0.0)
 
 
 def usual_distance(own: Sequence[float]) -> float | None:
-    """Return what the distances of the reference's own windows stay under; None of fewer than 7.
+    """Return the largest distance that is normal for a reference.
 
-    The larger of their mean and 3 standard deviations, and what one more window of the same weekday
-    stays under in 99 of 100 cases (the prediction interval of Student's t): a weekend's days are
-    alike, and far from the others.
+    None if it has fewer than 7 windows.
+
+    It is the larger of two numbers. The first is the mean of the distances plus 3 standard
+    deviations. The second is the upper end of a 99 % prediction interval (Student's t) for the
+    same weekday: weekends are similar to each other and different from other days.
 
     Args:
-        own: Of each of its windows from the rest of it, the last one before what is judged.
+        own: Distance of each window of the reference from the rest of it, in the order of time.
     """
     if len(own) < CALIBRATED:
         return None
@@ -417,7 +425,7 @@ def usual_distance(own: Sequence[float]) -> float | None:
 
 @cache
 def _reach(n: int) -> float:
-    """Return in how many standard deviations of `n` numbers one more of them is almost surely."""
+    """Return the half width of a prediction interval for `n` values, in standard deviations."""
     return student_quantile(1 - CHANCE, n - 1) * math.sqrt(1 + 1 / n)
 
 
@@ -428,14 +436,14 @@ def compare(
     own: Callable[[], Sequence[float]] = tuple,
     margin: float = MARGIN,
 ) -> Comparison:
-    """Hold a window of a field against its reference, by itself.
+    """Compare one window of a field with its reference.
 
     Args:
-        reference: Of the same kind.
-        window: What is judged.
-        own: Computes the distances of the reference's own windows from the rest of it; called when
-            the distance exceeds the margin.
-        margin: What a distance must exceed to matter.
+        reference: Sketch of the reference, of the same kind.
+        window: Sketch of the window.
+        own: Returns the distances of the reference's own windows from the rest of it. Called only
+            if the distance exceeds the margin.
+        margin: Smallest distance that matters.
     """
     gap = distance(reference, window)
     if reference.n < FEWEST_VALUES or window.n < FEWEST_VALUES:
@@ -450,9 +458,9 @@ def compare(
 
 
 def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Correct the chances of all fields of one answer, and say again which of them drift.
+    """Correct the p-values of all fields together, and decide again which fields drift.
 
-    One whose chance was not asked counts as certain.
+    Fields without a p-value count as 1.
     """
     tails = benjamini_hochberg(
         [1.0 if comparison.chance is None else comparison.chance for comparison in comparisons]

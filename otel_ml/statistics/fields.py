@@ -1,7 +1,8 @@
-"""Fields: all that is kept of one field of a model, before anybody knows which kind it is.
+"""Sketches of a model's fields, and the drift of all fields of a window.
 
-What is kept of an hour cannot tell the kind: five numbers are few values, and a month of them are
-many. So numbers, repeated values and texts are sketched side by side; the kind is told by the sum.
+The kind of a field is unknown at first: five numbers in one hour are few values, a month of them
+are many. So numbers, repeated values and texts are sketched next to each other. The kind is
+derived from the merged sketch.
 """
 
 import math
@@ -48,10 +49,9 @@ from otel_ml.statistics.sketches import (
 
 FieldKind: TypeAlias = Literal["number", "category", "text", "embedding"]
 
-# Of a value that was redacted or cut: it is there, and nothing of it is kept.
+# A value that was redacted or cut: it counts as present, but its content is unknown.
 HIDDEN: Final = "hidden"
-# Of a column of tables: how many of its cells were looked at, also those without a value, and in
-# how many tables.
+# For a column of tables: number of cells, including empty ones, and number of tables.
 CELLS: Final = "cells"
 TABLES: Final = "tables"
 _NO_VALUES: Final = (HIDDEN, CELLS, TABLES)
@@ -64,12 +64,12 @@ _SCALARS: Final = ("number", "text", "bool")
 VALUE: Final = "value"
 MISSING: Final = "missing"
 TYPE: Final = "type"
-# Windows of a reference that are as the judged one: a change that goes on is no part of what it is
-# held against, for so many windows.
+# Maximum number of recent windows that are left out of the reference because they already have
+# the change.
 _MOST_LATELY: Final = 14
 _FEWEST_OWN: Final = FEWEST_VALUES // 2
 _WIDE_BINS: Final = 20
-# Values of a category that a sentence names.
+# Number of category values that a sentence names.
 _NAMED_VALUES: Final = 2
 _LEAST_SHOWN: Final = 0.005
 _TAIL: Final = 0.95
@@ -77,16 +77,16 @@ _TAIL: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class FieldSketch:
-    """All that is kept of a field.
+    """A summary of all values of a field.
 
     Attributes:
-        runs: How many runs could have it; of a column of tables how many cells.
-        types: How many had a number, a text, a bool, an embedding, or something `HIDDEN`; of a
-            column also how many `CELLS` and `TABLES` there were.
-        number: Of its numbers.
-        category: Of all its values: the largest counts, where these are nearly all.
-        text: Of its texts.
-        embedding: Of its embeddings.
+        runs: Number of runs that can have the field. For a column of tables: number of cells.
+        types: Number of runs by type: number, text, bool, embedding, or `HIDDEN`. For a column
+            also the number of `CELLS` and `TABLES`.
+        number: Sketch of the numbers.
+        category: Sketch of all values as a category, if the most frequent ones cover nearly all.
+        text: Sketch of the texts.
+        embedding: Sketch of the embeddings.
     """
 
     runs: int = 0
@@ -98,17 +98,17 @@ class FieldSketch:
 
     @property
     def n(self) -> int:
-        """How many had a value of which something is kept."""
+        """Number of runs with a value that is part of the sketch."""
         return sum(count for name, count in self.types.items() if name not in _NO_VALUES)
 
     @property
     def missing(self) -> int:
-        """How many had none."""
+        """Number of runs without a value."""
         return max(self.runs - self.n - self.types.get(HIDDEN, 0), 0)
 
     @property
     def kind(self) -> FieldKind:
-        """Its kind, by what is there; a category where nothing is."""
+        """Kind of the field, derived from its values. A category if there are none."""
         numbers, texts = self.types.get("number", 0), self.types.get("text", 0)
         if self.n and self.types.get("embedding", 0) >= MOSTLY * self.n:
             return "embedding"
@@ -121,12 +121,12 @@ class FieldSketch:
         return "text" if texts >= numbers else "number"
 
     def of_kind(self, kind: FieldKind) -> Sketch:
-        """Return the sketch that is compared of a kind."""
+        """Return the sketch of a kind of value: of the numbers, categories, texts or embeddings."""
         sketches = {"number": self.number, "category": self.category, "text": self.text}
         return sketches.get(kind, self.embedding)
 
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
-        """Return what is compared of it: its value or the parts of its texts, presence, type."""
+        """Return the sketches to compare: the value (or the parts of a text), presence and type."""
         own = self.of_kind(kind)
         parts = dict(own.parts) if kind == "text" else {VALUE: own}
         there = replace(own, n=self.runs - self.missing, missing=self.missing)
@@ -152,15 +152,15 @@ def sketch_field(
     cells: int = 0,
     tables: int = 0,
 ) -> FieldSketch:
-    """Sketch the values of a field that were there.
+    """Sketch the values of a field.
 
     Args:
-        values: Numbers, texts, booleans, embeddings; a number that is not finite is left out.
-        clusters: The session of each value.
-        runs: How many runs could have it.
-        hidden: How many had a value of which nothing is kept.
-        cells: Of a column of tables how many cells there were, also those without a value.
-        tables: In how many tables.
+        values: Numbers, texts, booleans and embeddings. Numbers that are not finite are left out.
+        clusters: Session of each value.
+        runs: Number of runs that can have the field.
+        hidden: Number of values that were redacted or cut.
+        cells: For a column of tables: number of cells, including those without a value.
+        tables: For a column of tables: number of tables.
     """
     by_type: defaultdict[str, tuple[list[object], list[Hashable]]] = defaultdict(lambda: ([], []))
     for value, cluster in zip(values, clusters, strict=True):
@@ -197,7 +197,7 @@ def sketch_field(
 def _sketch_repeated(
     by_type: Sequence[tuple[Sequence[object], Sequence[Hashable]]],
 ) -> Sketch:
-    """Count values one by one, where the largest counts are nearly all of them."""
+    """Count values individually, if the most frequent ones cover nearly all."""
     n = sum(len(values) for values, _ in by_type)
     counts: Counter[tuple[bool, object]] = Counter()
     for values, _ in by_type:
@@ -217,14 +217,14 @@ def _sketch_repeated(
 
 
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
-    """Make a field of the sketch of one kind, such as a profile has.
+    """Create a field from a sketch of one kind, such as that of a profile.
 
-    What a sketch of numbers does not keep, how often each was there, is left open.
+    Counts of single numbers are left empty, because a sketch of numbers does not have them.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
     if sketch.kind == "number":
-        # More values than can be counted one by one: it is of numbers.
+        # Too many different values to count individually: a field of numbers.
         counted = Sketch("category", sketch.n, clustered=sketch.clustered)
         return FieldSketch(runs, {"number": sketch.n}, number=bare, category=counted)
     if sketch.kind == "category":
@@ -234,7 +234,7 @@ def field_of_sketch(sketch: Sketch) -> FieldSketch:
 
 
 def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
-    """Add sketches of one field up, in any order."""
+    """Add up sketches of one field, in any order."""
     of_all = [*fields]
     types: Counter[str] = Counter()
     for sketch in of_all:
@@ -250,16 +250,16 @@ def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
 
 
 def _keep_repeated(category: Sketch) -> Sketch:
-    """Forget values that are not nearly all of a category: they say nothing of it."""
+    """Drop the counted values if they do not cover nearly all values."""
     if sum(category.values.values()) >= MOSTLY * category.n:
         return category
     return replace(category, values={})
 
 
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
-    """Take a part that was added back out of a sum, as `subtract_sketch` does.
+    """Subtract a part that was added before, as `subtract_sketch` does.
 
-    How alike the values of sessions with runs on both sides are cannot be seen from what is left.
+    If sessions have runs in both parts, the similarity within sessions is only approximate.
     """
     types = {name: count - part.types.get(name, 0) for name, count in total.types.items()}
     return FieldSketch(
@@ -273,7 +273,7 @@ def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
 
 
 def subtract_sketch(total: Sketch, part: Sketch) -> Sketch:
-    """Take a part that was added back out of a sum; smallest and largest stay those of the sum."""
+    """Subtract a part that was added before. Smallest and largest number stay those of the sum."""
     bins = {}
     for key, (count, places, squares) in total.bins.items():
         less, less_places, less_squares = part.bins.get(key, (0, 0, 0))
@@ -301,14 +301,14 @@ def subtract_sketch(total: Sketch, part: Sketch) -> Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What windows are held against: a time before, a version, a data set, a profile.
+    """What windows are compared with: an earlier period, a version, a data set, a profile.
 
     Attributes:
-        name: In a sentence, such as "the 28 days before".
-        fields: By the path of each.
-        windows: Its own windows, as long as the judged one, oldest first; none where it has no
-            time, and then nothing is calibrated.
-        starts_ns: When each of these began.
+        name: Name for sentences, such as "the 28 days before".
+        fields: Sketches by field path.
+        windows: Windows of the reference, as long as the window to check, oldest first. Empty if
+            the reference has no time; the drift score is then not calibrated.
+        starts_ns: Start times of these windows in nanoseconds since the epoch (UTC).
     """
 
     name: str
@@ -319,13 +319,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class PartDrift:
-    """A part of a field beside what it was: its value, a part of its texts, its presence or type.
+    """The drift of one part of a field: its value, a part of its texts, its presence or type.
 
     Attributes:
-        name: Such as ``value``, ``words``, ``missing``, ``type``.
-        reference: Without the windows that are as the judged one already.
-        comparison: Of the two.
-        lately: For how many windows of the reference it was so before the judged one.
+        name: Name of the part, such as ``value``, ``words``, ``missing``, ``type``.
+        reference: Sketch of the reference, without the most recent windows that already had the
+            change.
+        comparison: The comparison of window and reference.
+        lately: Number of most recent windows that already had the change.
     """
 
     name: str
@@ -336,17 +337,17 @@ class PartDrift:
 
     @property
     def is_drift(self) -> bool:
-        """Whether it drifted."""
+        """Whether the part drifted."""
         return self.comparison.word == "drift"
 
     @property
     def sentence(self) -> str:
-        """Say in words how it changed."""
+        """The change in words."""
         return describe_part(self)
 
     @property
     def is_broken(self) -> bool:
-        """Whether its drift is one of data that are broken: more is missing, or of another type."""
+        """Whether the drift means broken data: more missing values, or another type."""
         if self.name == MISSING:
             return self.is_drift and _gain(MISSING, self.reference, self.window) > 0
         return self.is_drift and self.name == TYPE
@@ -354,13 +355,14 @@ class PartDrift:
 
 @dataclass(frozen=True, slots=True)
 class FieldDrift:
-    """A field beside what it was.
+    """The drift of one field.
 
     Attributes:
-        name: Its path.
-        kind: Of the reference, or of the window where that has none.
-        reference, window: All that is kept of it.
-        parts: What is compared, the farthest first.
+        name: Path of the field.
+        kind: Kind of the reference's values. Kind of the window's values if the reference has
+            none.
+        reference, window: The sketches of both sides.
+        parts: Comparisons of the parts, the largest drift score first.
     """
 
     name: str
@@ -371,7 +373,7 @@ class FieldDrift:
 
     @property
     def word(self) -> Literal["drift", "as before", "too few"]:
-        """What is said of it."""
+        """Verdict on the field."""
         words = {part.comparison.word for part in self.parts}
         if "drift" in words:
             return "drift"
@@ -379,23 +381,23 @@ class FieldDrift:
 
     @property
     def is_broken(self) -> bool:
-        """Whether its data are broken."""
+        """Whether the field's data are broken."""
         return any(part.is_broken for part in self.parts)
 
     @property
     def drifted(self) -> Sequence[PartDrift]:
-        """The parts that drifted, the most telling first: broken data, then another language."""
+        """Parts that drifted, the most important first: broken data, then a different language."""
         drifted = [part for part in self.parts if part.is_drift]
         return sorted(drifted, key=lambda part: (not part.is_broken, part.name != "scripts"))
 
     @property
     def lately(self) -> int:
-        """For how many windows before the judged one it was so already."""
+        """Number of windows before this one that already had the change."""
         return max((part.lately for part in self.drifted), default=0)
 
     @property
     def sentence(self) -> str:
-        """Say in words what changed; empty where nothing did."""
+        """The change in words. Empty if nothing changed."""
         sentences = [part.sentence for part in self.drifted]
         return "; ".join(dict.fromkeys(words for words in sentences if words))
 
@@ -403,16 +405,16 @@ class FieldDrift:
 def compare_fields(
     window: Mapping[str, FieldSketch], reference: Reference, *, margin: float = MARGIN
 ) -> list[FieldDrift]:
-    """Hold all fields of a window against a reference, in one answer.
+    """Compare all fields of a window with a reference.
 
     Args:
-        window: By the path of each.
-        reference: Fields that only one side has are held against nothing.
-        margin: What a distance must exceed to matter.
+        window: Sketches by field path.
+        reference: The reference. A field that only one side has is compared with an empty sketch.
+        margin: Smallest distance that matters.
 
     Returns:
-        In the order of their paths. What drifts, drifts beyond its margin, beyond what the
-        reference's own windows have, and beyond chance over all of them together.
+        The fields sorted by path. A field drifts if its drift score exceeds the margin and the
+        usual distance, and is significant after correction for all fields.
     """
     drifts = [
         _compare_field(name, reference, window.get(name, FieldSketch()), margin)
@@ -443,7 +445,7 @@ def _compare_field(
     before_parts = before.parts(kind)
     for part in [*TEXT_PARTS, VALUE, MISSING, TYPE]:
         if part == "vocabulary" and len(own) < CALIBRATED:
-            continue  # numbers and names are new words each day: how many, only its windows tell
+            continue  # new words (numbers, names) are normal: only own windows show how many
         if part in before_parts and part in after_parts:
             windows = [of_window.get(part, Sketch("category")) for of_window in own]
             parts.append(
@@ -460,16 +462,16 @@ def compare_part(
     *,
     margin: float = MARGIN,
 ) -> PartDrift:
-    """Hold a part of a field against what it was, without the windows that are as it is already.
+    """Compare a part of a field with its reference, without windows that already have the change.
 
-    A change that goes on for days would soon be usual. Windows at the end of the reference that
-    differ from all before them, as the judged one does, are therefore left out of it.
+    A change that continues for days would soon look normal. So the last windows of the reference
+    are left out if they differ from all earlier ones in the same way as the checked window.
     """
     comparison = compare(
         reference, window, own=lambda: own_distances(reference, windows), margin=margin
     )
     if comparison.word != "too few" and comparison.distance > margin / 2:
-        # The longest stretch first: a shorter one has part of the change in its reference.
+        # The longest period first: with a shorter one, the reference still has part of the change.
         for lately in _find_stretches(window, windows):
             before = reference
             for late in windows[-lately:]:
@@ -481,7 +483,7 @@ def compare_part(
 
 
 def _find_stretches(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
-    """Find how many windows at the end may be as the judged one is already, the most first."""
+    """Yield how many windows at the end may already have the change, the largest number first."""
     longest = min(_MOST_LATELY, len(windows) - CALIBRATED)
     if longest < 1 or any(sketch.n < _FEWEST_OWN for sketch in windows):
         return
@@ -493,7 +495,7 @@ def _find_stretches(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
 
 
 def _distances_between(window: Sketch, windows: Sequence[Sketch]) -> list[float]:
-    """Measure how far other windows are from one."""
+    """Return the distances of other windows from one window."""
     if window.kind != "number" or not _is_wide(window):
         return [distance(sketch, window) for sketch in windows]
     unit = scale(window)
@@ -526,7 +528,7 @@ def _compare_lately(
 
 
 def moved_share(before: Sketch, after: Sketch) -> float:
-    """Return about how many of the values, as a share, are other than before."""
+    """Return the approximate share of values that changed."""
     if not before.n or not after.n:
         return 0.0
     if after.kind == "number":
@@ -552,7 +554,7 @@ def _gain(value: str, before: Sketch, after: Sketch) -> float:
 
 
 def gained_value(before: Sketch, after: Sketch) -> str | None:
-    """Return the value of a category whose share grew most; None where none grew."""
+    """Return the value of a category whose share grew most. None if none grew."""
     if not before.n or not after.n:
         return None
     gains = {value: _gain(value, before, after) for value in after.values}
@@ -561,7 +563,7 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 
 
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
-    """Return the number on whose one side the share grew most, and whether that is above it."""
+    """Return the number on one side of which the share grew most, and whether that is above it."""
     if not before.n or not after.n:
         return None
     below = gap = 0.0
@@ -575,9 +577,9 @@ def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
 
 
 def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
-    """Return how far each of the reference's windows is from the rest of it.
+    """Return the distance of each of the reference's windows from the rest of the reference.
 
-    Windows with few values are left out: they are far from everything.
+    Windows with few values are left out, because their distance is large by chance.
     """
     if reference.kind == "number" and _is_wide(reference):
         return _own_distances_of_bins(reference, windows)
@@ -589,13 +591,16 @@ def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
 
 
 def _is_wide(sketch: Sketch) -> bool:
-    """Tell whether the middle half of the numbers is so many bins wide that one says little."""
+    """Return whether the middle half of the numbers spans many bins.
+
+    Then bin means are exact enough.
+    """
     low, high = (bin_of(quantile(sketch, share))[0] for share in (0.25, 0.75))
     return sketch.n > 0 and high - low >= _WIDE_BINS
 
 
 def _own_distances_of_bins(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
-    """Compute the same from whole bins, as if all numbers of one were their mean."""
+    """Return the same distances from whole bins, as if all numbers were at the bin's mean."""
     keys = sorted(reference.bins)
     means = [moments_of(key, reference.bins[key])[1] for key in keys]
     widths = [high - low for low, high in pairwise(means)]
@@ -615,7 +620,7 @@ def _own_distances_of_bins(reference: Sketch, windows: Sequence[Sketch]) -> list
 
 
 def describe_part(part: PartDrift) -> str:
-    """Say in words how a part of a field changed, such as ``median 12 → 31``."""
+    """Return in words how a part of a field changed, such as ``median 12 → 31``."""
     describe: Mapping[str, Callable[[Sketch, Sketch], str]] = {
         MISSING: _describe_missing,
         TYPE: lambda before, after: _describe_shares(before, after, ""),
@@ -638,14 +643,14 @@ def describe_part(part: PartDrift) -> str:
 
 
 def write_share(share: float) -> str:
-    """Write a share in per cent."""
+    """Return a share in percent as text."""
     percent = share * 100
     digits = 0 if percent == 0 or percent >= 10 or percent == round(percent) else 1  # noqa: PLR2004
     return f"{percent:.{digits}f} %"
 
 
 def write_number(value: float) -> str:
-    """Write a number in three digits, more where they stand before its point."""
+    """Return a number with three digits as text. More digits if there are more before the point."""
     if not math.isfinite(value):
         return "–"
     digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
@@ -697,7 +702,7 @@ def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
         for value in before.values.keys() | after.values.keys()
     }
     moved = sorted(shares, key=lambda value: (-abs(shares[value][1] - shares[value][0]), value))
-    # A value that is new says more than all that became rarer by it.
+    # A new value is more informative than the values that became rarer because of it.
     fresh = [value for value in moved if not shares[value][0] and shares[value][1] >= _LEAST_SHOWN]
     items = []
     for value in dict.fromkeys([*fresh, *moved]):

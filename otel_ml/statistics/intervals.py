@@ -1,8 +1,7 @@
-"""Intervals of rates, means, ratios and their differences; corrections for many questions at once.
+"""Confidence intervals of rates, means and ratios, and corrections for multiple comparisons.
 
-Whoever has the rows and whoever has only their sums, such as a store, gets the same digits: sums
-are exact (`math.fsum`), so that no order of rows shows in them. Rates and shares are numbers from 0
-to 1. Confidence is that of both sides together, 0.95 unless told.
+Rows and their sums give identical results, because sums are exact (`math.fsum`) and do not depend
+on the order. Rates and shares are numbers from 0 to 1. Confidence is two-sided, 0.95 by default.
 """
 
 import math
@@ -18,34 +17,34 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-# One cluster: the sum of its values and how many they are.
+# One cluster: sum and number of its values.
 ClusterSum = tuple[float, int]
-# One after the other, or how many clusters there are of each sum and size.
+# A list of clusters, or the number of clusters by sum and size.
 ClusterSums = Sequence[ClusterSum] | Mapping[ClusterSum, int]
 
 CONFIDENCE: Final = 0.95
 _NORMAL: Final = NormalDist()
-# From here on Student's t is the normal distribution and the first terms of its expansion.
+# From here on, Student's t is computed by the first terms of its expansion around the normal.
 _MANY_DEGREES: Final = 1e6
 _LAST_DIGIT: Final = 1e-16
 _LARGE: Final = 50
 _POWER: Final = 0.8
-# A rate of fewer items than these gets an imagined pair in its variance.
+# With fewer items, an imaginary pair is added to the variance of a rate.
 _FEW: Final = 100
-# Fewer clusters than these that say anything do not tell how alike the values of a cluster are.
+# Minimum number of informative clusters to estimate the correlation within clusters.
 _SPOKEN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its interval.
+    """A number with its confidence interval.
 
     Attributes:
-        value: The estimate itself.
-        low: Where its interval begins; minus infinity where nothing can be said.
-        high: Where its interval ends.
-        n: Of how many items or runs.
-        clusters: In how many independent groups those were; `n` where each stood for itself.
+        value: The estimate.
+        low: Lower bound of the interval. Minus infinity if nothing is known.
+        high: Upper bound of the interval. Infinity if nothing is known.
+        n: Number of items or runs.
+        clusters: Number of independent groups of items or runs. Equal to `n` without clusters.
     """
 
     value: float
@@ -56,13 +55,14 @@ class Estimate:
 
 
 class EachCluster(Mapping[ClusterSum, int]):
-    """Sums and sizes of clusters in arrays: where few are equal, counting them saves nothing.
+    """Sums and sizes of clusters in arrays, for data in which few clusters are equal.
 
-    It has a cluster as often as there are such, each counted once, so it is read as a whole alone.
+    Equal clusters appear several times, each with the count 1. So the mapping can only be iterated
+    as a whole.
 
     Args:
-        sums: The sum of each cluster.
-        sizes: How many values each has.
+        sums: Sum of the values of each cluster.
+        sizes: Number of values of each cluster.
     """
 
     def __init__(self, sums: Sequence[float], sizes: Sequence[int]) -> None:
@@ -70,15 +70,15 @@ class EachCluster(Mapping[ClusterSum, int]):
         self._sizes = sizes
 
     def __getitem__(self, cluster: ClusterSum) -> int:
-        """Count a cluster: once each time that it comes."""
+        """Return 1: each occurrence of a cluster counts once."""
         return 1
 
     def __iter__(self) -> Iterator[ClusterSum]:
-        """Give the clusters in their order."""
+        """Iterate over the clusters in their order."""
         return zip(self._sums, self._sizes, strict=True)
 
     def __len__(self) -> int:
-        """Count the clusters."""
+        """Return the number of clusters."""
         return len(self._sums)
 
 
@@ -88,7 +88,8 @@ def normal_quantile(p: float) -> float:
     Raises:
         ValueError: `p` is not between 0 and 1.
 
-    Source: Wichura, Algorithm AS 241, Applied Statistics 37 (1988), as the standard library has it.
+    Source: Wichura, Algorithm AS 241, Applied Statistics 37 (1988), as the standard library has
+    it.
     """
     return _NORMAL.inv_cdf(_share(p))
 
@@ -98,14 +99,14 @@ def student_quantile(p: float, degrees: float) -> float:
 
     Args:
         p: Between 0 and 1.
-        degrees: Of freedom, above 0; need not be whole.
+        degrees: Degrees of freedom, above 0. Need not be an integer.
 
     Raises:
-        ValueError: `p` is not between 0 and 1, or `degrees` not above 0.
+        ValueError: `p` is not between 0 and 1, or `degrees` is not above 0.
 
-    Source: Newton's method on the tail, which is convex right of 0, from the normal quantile, which
-    lies left of it (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7; 26.7.5 for
-    many degrees).
+    Source: Newton's method on the tail, which is convex right of 0, from the normal quantile,
+    which lies left of it (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7; 26.7.5
+    for many degrees).
     """
     if not degrees > 0:
         raise ValueError(f"Invalid degrees {degrees!r}: expected a number above 0")
@@ -126,7 +127,7 @@ def student_quantile(p: float, degrees: float) -> float:
 
 
 def student_p(t: float, degrees: float) -> float:
-    """Return how likely Student's t is at least as far from 0 as `t`, on either side.
+    """Return the two-sided p-value of Student's t.
 
     Raises:
         ValueError: `degrees` is not above 0.
@@ -137,13 +138,16 @@ def student_p(t: float, degrees: float) -> float:
 
 
 def beta_share(x: float, a: float, b: float) -> float:
-    """Return the regularized incomplete beta function: how likely a beta variable is below `x`.
+    """Return the regularized incomplete beta function.
 
-    With whole numbers it is how likely at least `a` of ``a + b - 1`` tries succeed, each at `x`.
+    It is the probability that a beta variable is below `x`.
+
+    For integers it is the probability of at least `a` successes in ``a + b - 1`` trials with
+    success probability `x`.
 
     Args:
         x: From 0 to 1.
-        a: At least 0; 0 gives 1.
+        a: At least 0. 0 returns 1.
         b: Above 0.
 
     Source: Press and others, Numerical recipes (2007), section 6.4.
@@ -159,36 +163,36 @@ def beta_share(x: float, a: float, b: float) -> float:
 
 
 def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the share that passed, with Wilson's score interval.
+    """Return a pass rate with Wilson's score interval.
 
     Args:
-        passed: How many passed, from 0 to `n`.
-        n: How many there were, above 0.
+        passed: Number of passes, from 0 to `n`.
+        n: Total number, above 0.
         confidence: Between 0 and 1.
 
     Raises:
-        ValueError: `n` is not above 0, or `passed` not within it.
+        ValueError: `n` is not above 0, or `passed` is not from 0 to `n`.
 
     Source: Wilson, Probable inference, Journal of the American Statistical Association 22 (1927);
     Brown, Cai, DasGupta, Statistical Science 16 (2001), section 3.1.1.
     """
     if not (n > 0 and 0 <= passed <= n):
-        raise ValueError(f"Invalid counts {passed!r} of {n!r}: expected from 0 to n, and n above 0")
+        raise ValueError(f"Invalid counts {passed!r} of {n!r}: expected a part of a total above 0")
     rate, z = passed / n, normal_quantile(_upper(confidence))
     low, high = score_bounds(rate, n, z)
     return Estimate(rate, low, high, round(n), round(n))
 
 
 def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Return a rate of clustered values from 0 to 1, such as passes or means of repeats.
+    """Return the rate of clustered values from 0 to 1, such as passes or means of repeats.
 
-    Wilson's interval with the size that as exact a simple sample would have, from the jackknife
-    over clusters, and Student's t with G - 1 degrees, or fewer of unequal clusters. Where fewer
-    than ten clusters, or a tenth of them, have a pass, or a fail, how alike the values of a
-    cluster are cannot be known, and each cluster counts as one.
+    Uses Wilson's interval at the effective sample size, from the jackknife over clusters, and
+    Student's t with at most G − 1 degrees of freedom for G clusters. Each cluster counts as one
+    value if fewer than ten clusters, or a tenth of them, have a pass or have a fail: the
+    correlation within clusters cannot be estimated then.
 
     Args:
-        sums: The sum and number of values of each cluster.
+        sums: Sum and number of values of each cluster.
         confidence: Between 0 and 1.
 
     Raises:
@@ -205,7 +209,7 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
     rate = min(max(mean.value, 0.0), 1.0)
     size = mean.alike
     if mean.variance > 0 and 0 < rate < 1:
-        # As in a sample of single items, where the jackknife gives p (1 - p) / (n - 1).
+        # For independent items the jackknife variance is p (1 - p) / (n - 1). Solve for n.
         simple = rate * (1 - rate) / mean.variance + 1
         said = min(
             sum(count for (name, _), count in counts.items() if name > 0),
@@ -220,28 +224,28 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
 def cluster_mean(
     sums: ClusterSums, *, confidence: float = CONFIDENCE, of_rates: bool = False
 ) -> Estimate:
-    """Return the mean of clustered values: the jackknife over clusters, and Student's t.
+    """Return the mean of clustered values with its confidence interval.
 
-    With G - 1 degrees of G clusters of one size, and fewer where a few hold most of the values.
+    Uses the jackknife over clusters and Student's t with at most G − 1 degrees of freedom for G
+    clusters (fewer if a few clusters hold most values).
 
     Args:
-        sums: The sum and number of values of each cluster; an item that stands for itself is a
-            cluster of one.
+        sums: Sum and number of values of each cluster. An independent item is a cluster of one.
         confidence: Between 0 and 1.
-        of_rates: Whether the values are differences of rates, from -1 to 1. Of fewer than 100 of
-            them one imagined pair, half better and half worse, enters the variance, so that twenty
-            items without a flip are no certainty; where fewer than ten clusters differ at all, one
-            imagined cluster does.
+        of_rates: Whether the values are differences of rates, from -1 to 1. Then the interval of a
+            small sample without any change does not shrink to 0. With fewer than 100 values, one
+            imaginary pair, half better and half worse, is added to the variance. If fewer than ten
+            clusters differ, an imaginary cluster is added instead.
 
     Returns:
-        An unbounded interval where there is but one cluster.
+        The mean. The interval is unbounded if there is only one cluster.
 
     Raises:
         ValueError: There is no value.
 
-    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of Human
-    Resources 50 (2015), section VI; Efron and Tibshirani, An introduction to the bootstrap (1993),
-    chapter 11.
+    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of
+    Human Resources 50 (2015), section VI; Efron and Tibshirani, An introduction to the bootstrap
+    (1993), chapter 11.
     """
     counts = count_clusters(sums)
     mean = _jackknife(counts)
@@ -253,9 +257,9 @@ def cluster_mean(
 
 
 def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
-    """Return how likely a mean at least as far from 0 is where nothing differs.
+    """Return the p-value of the mean of clustered values being different from 0.
 
-    It goes with `cluster_mean`: below 0.05 exactly where that interval leaves 0 out.
+    It is below 0.05 exactly if the 95 % interval of `cluster_mean` excludes 0.
 
     Raises:
         ValueError: There is no value.
@@ -271,11 +275,11 @@ def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
 def log_ratio(
     pairs: Iterable[tuple[Hashable | None, float, float]], *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the ratio of paired amounts such as latencies: the mean of its logarithms, as a ratio.
+    """Return the ratio of paired amounts such as latencies: the exponential of the mean log ratio.
 
     Args:
-        pairs: The cluster, the first and the second amount of each item, both above 0; the ratio is
-            that of the second to the first. An item without a cluster stands for itself.
+        pairs: Cluster, first amount and second amount of each item. Amounts are above 0. The ratio
+            is second divided by first. An item without a cluster is independent.
         confidence: Between 0 and 1.
 
     Raises:
@@ -302,13 +306,13 @@ def log_ratio(
 def newcombe_paired(
     both: int, first: int, second: int, neither: int, *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the difference of two rates over the same items, second less first.
+    """Return the difference of two rates on the same items, second minus first.
 
     Args:
-        both: How many items passed both times.
-        first: How many passed the first time only.
-        second: How many passed the second time only.
-        neither: How many passed neither time.
+        both: Number of items that passed both times.
+        first: Number of items that passed only the first time.
+        second: Number of items that passed only the second time.
+        neither: Number of items that never passed.
         confidence: Between 0 and 1.
 
     Raises:
@@ -318,7 +322,7 @@ def newcombe_paired(
     based on paired data, Statistics in Medicine 17 (1998), 2635-2650, method 10.
     """
     if min(both, first, second, neither) < 0:
-        raise ValueError("Invalid counts below 0: expected how many items there were")
+        raise ValueError("Invalid counts below 0: expected numbers of items")
     n = both + first + second + neither
     earlier = wilson(both + first, n, confidence=confidence)
     later = wilson(both + second, n, confidence=confidence)
@@ -331,13 +335,14 @@ def newcombe_paired(
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
-    """Return the difference of two independent estimates, second less first, from their intervals.
+    """Return the difference of two independent estimates, second minus first, from their intervals.
 
-    Of two rates with Wilson's intervals this is Newcombe's unpaired interval.
+    For two rates with Wilson's intervals this is Newcombe's unpaired interval.
 
     Source: Newcombe, Interval estimation for the difference between independent proportions,
-    Statistics in Medicine 17 (1998), 873-890, method 10; Zou and Donner, Construction of confidence
-    limits about effect measures, Statistics in Medicine 27 (2008), for any two estimates.
+    Statistics in Medicine 17 (1998), 873-890, method 10; Zou and Donner, Construction of
+    confidence limits about effect measures, Statistics in Medicine 27 (2008), for any two
+    estimates.
     """
     n, clusters = first.n + second.n, first.clusters + second.clusters
     return _square_and_add(first, second, 0.0, n, clusters)
@@ -347,7 +352,7 @@ def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
     """Return the weighted sum of independent estimates, such as those of strata.
 
     Args:
-        parts: The weight of each, from 0 to 1, and the estimate; at least one.
+        parts: Weight (from 0 to 1) and estimate of each part. At least one.
 
     Source: Zou and Donner (2008) for any linear combination, see `difference`.
     """
@@ -369,29 +374,28 @@ def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
 def corrected_rate(
     passed: float, n: float, differences: ClusterSums, *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return a judge's pass rate, corrected by people who judged a random sample of its runs.
+    """Return a judge's pass rate, corrected by reviewers who labelled a random sample of its runs.
 
-    The judge's rate on all runs plus the mean of what people said less what the judge said on the
-    sample, with the interval of both parts: Wilson's of the first and that of `cluster_mean` of
-    the second, which are added as `difference` does. That the sample is among all runs is not made
-    use of: the interval is no narrower for it.
+    The result is the judge's rate on all runs, plus the mean difference between reviewers and
+    judge on the sample. The interval combines Wilson's interval of the rate and the interval of
+    `cluster_mean` of the difference. It does not use the fact that the sample is part of all runs.
 
     Args:
-        passed: How many of all runs the judge passed, from 0 to `n`.
-        n: How many runs it judged, above 0.
-        differences: Of each run of the sample the share of people that pass it less the judge's 1
-            or 0, with 1; or sums of these by cluster.
+        passed: Number of runs that the judge passed, from 0 to `n`.
+        n: Number of runs that the judge scored, above 0.
+        differences: For each run of the sample, the share of reviewers who pass it minus the
+            judge's 1 or 0, with the size 1; or sums of these by cluster.
         confidence: Between 0 and 1.
 
     Returns:
-        From 0 to 1; `n` and `clusters` are those of the sample.
+        A rate from 0 to 1. `n` and `clusters` are those of the sample.
 
     Raises:
-        ValueError: `n` is not above 0, or there is no run in the sample.
+        ValueError: `n` is not above 0, or the sample is empty.
 
     Source: Cochran, Sampling techniques (1977), section 7.2 (the difference estimator);
-    Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, Prediction-powered inference, Science 382 (2023);
-    Zou and Donner (2008) for the sum of two intervals, see `difference`.
+    Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, Prediction-powered inference, Science 382
+    (2023); Zou and Donner (2008) for the sum of two intervals, see `difference`.
     """
     rate = wilson(passed, n, confidence=confidence)
     shift = cluster_mean(differences, confidence=confidence, of_rates=True)
@@ -402,16 +406,16 @@ def corrected_rate(
 
 
 def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the difference of the means of two independent samples, second less first.
+    """Return the difference of the means of two independent samples, second minus first.
 
     Args:
-        first: The sum and number of values of each cluster of the first sample; without clusters
-            each value with 1.
-        second: The same of the second sample.
+        first: Sum and number of values of each cluster of the first sample. An independent value
+            is a cluster of one.
+        second: Sum and number of values of each cluster of the second sample.
         confidence: Between 0 and 1.
 
     Returns:
-        An unbounded interval where a side has but one cluster.
+        The difference. The interval is unbounded if a side has only one cluster.
 
     Raises:
         ValueError: A sample is empty.
@@ -437,10 +441,10 @@ def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFID
 def cluster_median(
     values: Iterable[tuple[Hashable, float]], *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the median of clustered values, from the interval of a share of a half.
+    """Return the median of clustered values with its confidence interval.
 
     Args:
-        values: The cluster and value of each run.
+        values: Cluster and value of each run.
         confidence: Between 0 and 1.
 
     Raises:
@@ -455,13 +459,13 @@ def cluster_median(
     n = len(ordered)
     numbers = [value for _, value in ordered]
     median = (numbers[(n - 1) // 2] + numbers[n // 2]) / 2
-    # How many values of each cluster are below the median; one that equals it is so by half.
+    # Number of values below the median in each cluster; values equal to it count half.
     clusters = [cluster for cluster, _ in ordered]
     at, behind = bisect_left(numbers, median), bisect_right(numbers, median)
     below, same, sizes = Counter(clusters[:at]), Counter(clusters[at:behind]), Counter(clusters)
     sums = [(below.get(name, 0) + 0.5 * same.get(name, 0), of) for name, of in sizes.items()]
     share = cluster_rate(sums, confidence=confidence)
-    # At least as far out as the interval of a median of single values reaches.
+    # Use the wider side, so that the interval is at least as wide as for independent values.
     half = max(0.5 - share.low, share.high - 0.5)
     low = numbers[max(math.floor((0.5 - half) * n), 0)]
     high = numbers[min(math.ceil((0.5 + half) * n), n) - 1]
@@ -469,11 +473,11 @@ def cluster_median(
 
 
 def median_ratio(first: Estimate, second: Estimate) -> Estimate:
-    """Return the ratio of two independent medians of amounts above 0, second to first.
+    """Return the ratio of two independent medians of amounts above 0, second divided by first.
 
     Args:
-        first: What `cluster_median` found.
-        second: The same of the second sample.
+        first: Result of `cluster_median` for the first sample.
+        second: Result of `cluster_median` for the second sample.
 
     Raises:
         ValueError: An amount is not above 0.
@@ -492,12 +496,12 @@ def median_ratio(first: Estimate, second: Estimate) -> Estimate:
 
 
 def rate_ratio(first: Estimate, second: Estimate) -> Estimate:
-    """Return the ratio of two independent rates, second to first, from Wilson's intervals.
+    """Return the ratio of two independent rates, second divided by first.
 
     Args:
-        first: What `wilson` found, above 0.
-        second: The same of the second sample. Where it is 0 the upper bound is that of the second
-            to the lower one of the first, which is too wide.
+        first: Result of `wilson` for the first sample, above 0.
+        second: Result of `wilson` for the second sample. If the rate is 0, the upper bound of the
+            ratio is the second upper bound divided by the first lower bound, which is too wide.
 
     Raises:
         ValueError: The first rate is 0.
@@ -517,14 +521,14 @@ def bootstrap(
     resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """Return a statistic of runs with the percentiles of what it is of runs drawn from them.
+    """Return a statistic of runs with its bootstrap percentile interval.
 
     Args:
-        runs: What stands for itself: a run with all that was said of it, or a whole cluster.
-        statistic: What is asked of them; a draw in which it is not a number is left out.
+        runs: Independent units: single runs with their data, or whole clusters.
+        statistic: Function of the runs. Resamples for which it returns NaN are left out.
         confidence: Between 0 and 1.
-        resamples: How many times as many runs are drawn, with replacement.
-        seed: The same one gives the same interval.
+        resamples: Number of resamples, drawn with replacement.
+        seed: Seed of the random numbers. The same seed gives the same interval.
 
     Raises:
         ValueError: There are no runs.
@@ -533,7 +537,7 @@ def bootstrap(
     """
     if not runs:
         raise ValueError("No runs: expected at least one")
-    value, draw = statistic(runs), random.Random(seed).choices  # noqa: S311  # not for secrets
+    value, draw = statistic(runs), random.Random(seed).choices  # noqa: S311 - not for secrets
     drawn = (statistic(draw(runs, k=len(runs))) for _ in range(resamples))
     found = sorted(item for item in drawn if not math.isnan(item))
     if not found:
@@ -545,9 +549,9 @@ def bootstrap(
 
 
 def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
-    """Return the difference that an interval of this width shows four times in five (80 % power).
+    """Return the difference that an interval of this width detects with 80 % power.
 
-    Infinite where the interval is unbounded.
+    Infinite if the interval is unbounded.
 
     Source: Cohen, Statistical power analysis for the behavioral sciences (1988), section 2.4, by
     the normal distribution.
@@ -557,9 +561,9 @@ def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
 
 
 def needed(estimate: Estimate, margin: float, *, confidence: float = CONFIDENCE) -> int | None:
-    """Return how many items would show a difference as large as the margin with 80 % power.
+    """Return the number of items needed to detect a difference of the margin with 80 % power.
 
-    None where that cannot be known: without a margin, or of an unbounded interval.
+    None if unknown: the margin is 0, or the interval is unbounded.
     """
     shown = detectable(estimate, confidence=confidence)
     if not (margin > 0 and math.isfinite(shown)):
@@ -569,10 +573,10 @@ def needed(estimate: Estimate, margin: float, *, confidence: float = CONFIDENCE)
 
 @dataclass(frozen=True, slots=True)
 class _Mean:
-    """A mean of clustered values and how much it varies.
+    """A mean of clustered values and its variance.
 
     Attributes:
-        alike: How many independent values there would be if those of a cluster were all the same
+        alike: Effective sample size if all values of a cluster were equal
             (Kish, Survey sampling (1965), section 11.7).
     """
 
@@ -584,15 +588,15 @@ class _Mean:
 
     @property
     def spoken(self) -> float:
-        """How many clusters must say anything: ten, or a tenth of them."""
+        """Minimum number of clusters that must be informative: ten, or a tenth of the clusters."""
         return max(_SPOKEN, self.clusters / 10)
 
     @property
     def degrees(self) -> float:
-        """Of freedom: G - 1 of clusters of one size; fewer where a few hold most of the values.
+        """Degrees of freedom: G − 1 for G clusters of one size, fewer if a few hold most values.
 
-        With G - 1 of 12 clusters of unequal sizes an interval of 95 % held the truth in 85 to 90 %
-        of samples (tests/unit/otel_ml/statistics/test_coverage.py).
+        With G − 1 for 12 clusters of unequal sizes, a 95 % interval covered the true value in 85
+        to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).
 
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
         heterogeneity, Review of Economics and Statistics 99 (2017), whose effective number of
@@ -602,17 +606,17 @@ class _Mean:
 
 
 def count_clusters(sums: ClusterSums) -> Mapping[ClusterSum, int]:
-    """Count the clusters of each sum and size."""
+    """Count the clusters by sum and size."""
     return sums if isinstance(sums, Mapping) else Counter(sums)
 
 
 def sum_counted(values: Iterable[float], counts: Iterable[int]) -> float:
-    """Sum values, each as often as it counts: the digits are those of the sum one by one."""
+    """Sum values with counts. The result is identical to the sum of the single values."""
     return math.fsum(chain.from_iterable(map(repeat, values, counts)))
 
 
 def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
-    """Take the mean, and its variance from what it is without each cluster in turn."""
+    """Return the mean, and its variance from leaving out each cluster in turn."""
     counts = sums.values()
     n = sum(of * count for (_, of), count in sums.items())
     if not n:
@@ -621,7 +625,7 @@ def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
     alike = n * n / sum(of * of * count for (_, of), count in sums.items())
     if clusters == 1:
         return _Mean(mean, math.inf, n, 1, alike)
-    # The mean without a cluster differs from that of all by (sum - size * mean) / (n - size).
+    # Leaving out a cluster changes the mean by (sum - size * mean) / (n - size).
     squares = sum_counted((((one - of * mean) / (n - of)) ** 2 for one, of in sums), counts)
     return _Mean(mean, squares * (clusters - 1) / clusters, n, clusters, alike)
 
@@ -651,18 +655,18 @@ def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
 
     Args:
         rate: From 0 to 1.
-        n: The size of a simple sample that is as exact, above 0; need not be whole.
-        z: The quantile of the normal or of Student's t distribution.
+        n: Effective sample size, above 0. Need not be an integer.
+        z: Quantile of the normal or of Student's t distribution.
     """
     scale = z * z / n
     middle = (rate + scale / 2) / (1 + scale)
     half = z * math.sqrt(rate * (1 - rate) / n + scale / n / 4) / (1 + scale)
-    # Exact at the ends, where the two terms are equal but for their last digit.
+    # Exact at 0 and 1, where rounding would leave a difference in the last digit.
     return 0.0 if rate == 0 else middle - half, 1.0 if rate == 1 else middle + half
 
 
 def exponential(of: Estimate) -> Estimate:
-    """Return the ratio that a difference of logarithms is."""
+    """Convert a difference of logarithms to a ratio."""
     low, high = (_exp(bound) for bound in (of.low, of.high))
     return Estimate(math.exp(of.value), low, high, of.n, of.clusters)
 
@@ -675,7 +679,7 @@ def _exp(number: float) -> float:
 
 
 def _percentile(ordered: Sequence[float], p: float) -> float:
-    """Return a percentile between the two values that it lies between."""
+    """Return a percentile, interpolated between the two nearest values."""
     place = p * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
@@ -693,7 +697,7 @@ def _upper(confidence: float) -> float:
 
 
 def _student_tail(t: float, degrees: float) -> float:
-    """Return how likely Student's t is above a `t` of at least 0: half of an incomplete beta."""
+    """Return the probability that Student's t exceeds `t`, for `t` of at least 0."""
     a, rest = degrees / 2, t * t / (degrees + t * t)
     front = math.exp(_gamma_ratio(a) - a * math.log1p(t * t / degrees))
     front *= math.sqrt(rest / math.pi) / 2
@@ -731,7 +735,8 @@ def _student_density(t: float, degrees: float) -> float:
 def _gamma_ratio(a: float) -> float:
     """Return the logarithm of Gamma(a + 1/2) / Gamma(a).
 
-    Of large numbers by its expansion: the difference of two large logarithms has too few digits.
+    Uses its expansion for large numbers, because the difference of two large logarithms loses
+    digits.
     """
     if a < _LARGE:
         return math.lgamma(a + 0.5) - math.lgamma(a)
@@ -739,11 +744,11 @@ def _gamma_ratio(a: float) -> float:
 
 
 def mcnemar_mid_p(first: int, second: int) -> float:
-    """Return how likely flips at least as uneven are where nothing changed, the mid-p version.
+    """Return the mid-p value of McNemar's test.
 
     Args:
-        first: How many items passed the first time only.
-        second: How many passed the second time only.
+        first: Number of items that passed only the first time.
+        second: Number of items that passed only the second time.
 
     Raises:
         ValueError: A count is below 0.
@@ -752,7 +757,7 @@ def mcnemar_mid_p(first: int, second: int) -> float:
     asymptotic are better than exact conditional, BMC Medical Research Methodology 13 (2013), 91.
     """
     if min(first, second) < 0:
-        raise ValueError("Invalid counts below 0: expected how many items flipped")
+        raise ValueError("Invalid counts below 0: expected numbers of items that flipped")
     n, fewer = first + second, min(first, second)
     if first == second:
         return 1.0 - _binomial(n, fewer) / 2 if n else 1.0
@@ -761,7 +766,7 @@ def mcnemar_mid_p(first: int, second: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return adjusted p-values, in the order given: those up to 0.05 hold together at 5 %.
+    """Return p-values adjusted by Holm's method (family-wise error rate), in the given order.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6 (1979).
@@ -772,7 +777,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Return adjusted p-values, in the order given: of those up to 0.05 about 5 % are chance.
+    """Return p-values adjusted by Benjamini-Hochberg (false discovery rate), in the given order.
 
     Source: Benjamini and Hochberg, Controlling the false discovery rate, Journal of the Royal
     Statistical Society B 57 (1995).
@@ -790,7 +795,7 @@ def _in_order(order: Sequence[int], steps: Iterable[float]) -> list[float]:
 
 
 def _binomial(n: int, k: int) -> float:
-    """Return how likely `k` heads of `n` fair tosses are."""
+    """Return the probability of `k` heads in `n` fair tosses."""
     return math.exp(
         math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
     )

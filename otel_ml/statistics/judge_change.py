@@ -1,4 +1,4 @@
-"""How a version of a judge differs from another one: runs that both judged, in pairs."""
+"""Compares two versions of a judge on the runs that both scored."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,19 +23,19 @@ from otel_ml.statistics.verdict import (
 _JUDGE: Final = "judge"
 _OF_RATES: Final = ("more lenient", "stricter")
 _OF_SCORES: Final = ("higher", "lower")
-# Whether a run passed before, and now, in the order of `PassCounts`.
+# Pass before and pass after, in the order of `PassCounts`.
 _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 
 @dataclass(frozen=True, slots=True)
 class TwiceJudged:
-    """Runs of which two versions of a judge said the same each, counted together.
+    """Runs with equal results from two versions of a judge, counted together.
 
     Attributes:
-        before: The word of the version to compare with.
-        after: The word of the other one.
-        cluster: What the runs belong to, such as a session; empty for a run that stands alone.
-        count: How many runs there are.
+        before: Result of the version to compare with.
+        after: Result of the other version.
+        cluster: What the runs share, such as a session. Empty for an independent run.
+        count: Number of runs.
     """
 
     before: JudgeScore
@@ -46,13 +46,14 @@ class TwiceJudged:
 
 @dataclass(frozen=True)
 class JudgeVersionChange:
-    """How what a version of a judge says differs from what another one said of the same runs.
+    """The difference between two versions of a judge on the same runs.
 
     Attributes:
-        verdict: Both pass rates, or mean scores, and their difference.
-        table: Of runs that both passed or failed: how many, by the word before and after.
-        agreement: The share of those runs of which both said the same; None without such runs.
-        kappa: The same beyond chance; None without such runs, nan where all had one word.
+        verdict: Both pass rates or mean scores, and their difference.
+        table: Number of runs by pass or fail, before and after.
+        agreement: Share of runs with the same result from both. None without a pass or fail.
+        kappa: Cohen's kappa, the agreement beyond chance. None without a pass or fail; NaN if all
+            runs have the same result.
     """
 
     verdict: JudgeVerdict
@@ -62,28 +63,31 @@ class JudgeVersionChange:
 
     @property
     def runs(self) -> int:
-        """How many runs both versions judged."""
+        """Number of runs that both versions scored."""
         return 0 if self.verdict.difference is None else self.verdict.difference.n
 
     @property
     def to_fail(self) -> int:
-        """How many runs passed before and fail now."""
+        """Number of runs that passed before and fail now."""
         return self.table.get((True, False), 0)
 
     @property
     def to_pass(self) -> int:
-        """How many runs failed before and pass now."""
+        """Number of runs that failed before and pass now."""
         return self.table.get((False, True), 0)
 
     @property
     def word(self) -> str:
-        """Stricter, more lenient, no different or inconclusive; of scores lower or higher."""
+        """``stricter``, ``more lenient``, ``no different`` or ``inconclusive``.
+
+        Scores: lower or higher.
+        """
         up, down = self.verdict.directions
         return {"better": up, "worse": down}.get(self.verdict.word, self.verdict.word)
 
     @cached_property
     def sentence(self) -> str:
-        """How they differ, in words."""
+        """The difference in words."""
         verdict = self.verdict.sentence
         if self.agreement is None:
             return verdict
@@ -102,23 +106,23 @@ def compare_judge_versions(
     *,
     margin: float | None = None,
 ) -> JudgeVersionChange:
-    """Compare what two versions of a judge said of the same runs.
+    """Compare the results of two versions of a judge on the same runs.
 
-    Runs on which either failed are left out: an error of the judge is no word about the run.
+    Runs on which either version failed are left out, because a judge's error is not a score.
 
     Args:
         pairs: The runs, in any order.
-        margin: A difference below it does not matter; 0.02 of a rate, a tenth of the standard
-            deviation before of a score, unless told.
+        margin: Smallest difference that matters. Default: 0.02 for a rate, a tenth of the standard
+            deviation before for a score.
 
     Raises:
-        ValueError: There is no run that both judged.
+        ValueError: No run was scored by both versions.
 
     Spec: evaluations, sections 2 and 4.
     """
     heard = [partner for partner in pairs if not (partner.before.failed or partner.after.failed)]
     if not heard:
-        raise ValueError("No runs: expected at least one that both versions judged")
+        raise ValueError("No runs: expected at least one that both versions scored")
     words = [(item.before.passed, item.after.passed) for item in heard]
     if all(word is None for pair in words for word in pair):
         return _compare_scores(heard, margin)
@@ -146,13 +150,13 @@ def compare_pass_counts(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare as `compare_judge_versions` does passes that are counted: the digits are the same.
+    """Compare two versions of a judge by counted passes, as `compare_judge_versions` does by runs.
 
     Args:
-        clusters: How many clusters of runs there are of each content, see
+        clusters: Number of clusters of runs by their content, see
             `otel_ml.statistics.verdict.compare_passes`.
-        margin: A difference below it does not matter; 0.02 by default.
-        missing: Which share of the runs has no pass by the version before, and by the other one.
+        margin: Smallest difference that matters. Default: 0.02.
+        missing: Share of the runs without a pass or fail, before and after.
     """
     verdict = replace(
         compare_passes(_JUDGE, clusters, margin=margin, missing=missing), directions=_OF_RATES
@@ -180,13 +184,13 @@ def compare_score_sums(
     is_clustered: bool,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare as `compare_judge_versions` does scores that are summed: the digits are the same.
+    """Compare two versions of a judge by summed scores, as `compare_judge_versions` does by runs.
 
     Args:
-        sums: See `otel_ml.statistics.verdict.compare_scores`, as the others.
-        deviation: Of the scores before.
+        sums: Sums per cluster, see `otel_ml.statistics.verdict.compare_scores`.
+        deviation: Standard deviation of the scores before.
         is_clustered: Whether any cluster has several runs.
-        missing: Which share of the runs has no score before, and now.
+        missing: Share of the runs without a score, before and after.
     """
     verdict = compare_scores(
         _JUDGE, sums, deviation=deviation, is_clustered=is_clustered, missing=missing
@@ -207,7 +211,7 @@ def _compare_scores(heard: Sequence[TwiceJudged], margin: float | None) -> Judge
 
 
 def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:
-    """Count the runs of each cluster."""
+    """Return the number of runs of each cluster."""
     sizes = Counter[str]()
     for partner in pairs:
         if partner.cluster:
@@ -216,7 +220,7 @@ def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:
 
 
 def _compare(pairs: Sequence[TwiceJudged], margin: Mapping[str, float]) -> JudgeVerdict:
-    """Pair the words as those of items, whose judge has one version."""
+    """Compare the results as items of an experiment, as if one judge version had scored both."""
 
     def run(word: JudgeScore, cluster: str) -> tuple[ScoredRun]:
         return (ScoredRun(cluster=cluster, scores={_JUDGE: replace(word, version="")}),)

@@ -1,4 +1,4 @@
-"""Tells how much of a label one column alone gives away, on rows that it was not fitted to."""
+"""Measures how well a single column predicts a label, on rows that were not used for fitting."""
 
 import math
 import random
@@ -20,7 +20,7 @@ Cell = Hashable
 
 
 def cut(values: Sequence[float | None]) -> list[Cell]:
-    """Put numbers into at most 64 bins of equal counts; what is None is a bin of its own."""
+    """Sort numbers into at most 64 bins of equal counts. None is a bin of its own."""
     ordered = sorted(value for value in values if value is not None)
     steps = range(1, _BINS)
     edges = sorted({ordered[len(ordered) * step // _BINS] for step in steps}) if ordered else []
@@ -28,14 +28,15 @@ def cut(values: Sequence[float | None]) -> list[Cell]:
 
 
 def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> float:
-    """Return the share of a label's variance that cells explain: Brier's skill, cross-fitted.
+    """Return the share of a label's variance that a column explains (cross-fitted Brier skill).
 
     Args:
-        cells: The value of the column in each row, or its bin.
-        labels: The class of each row; beyond the 50 most frequent ones they are one.
+        cells: Value or bin of the column in each row.
+        labels: Class of each row. Classes beyond the 50 most frequent are joined.
 
     Returns:
-        From 0, it says nothing, to 1, it says all; five folds, drawn alike each time.
+        From 0 (explains nothing) to 1 (explains everything). Uses five folds, which are the same
+        in every call.
 
     Source: Brier, Verification of forecasts expressed in terms of probability, Monthly Weather
     Review 78 (1950); its skill over the classes' own shares.
@@ -74,7 +75,7 @@ def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> floa
 
 
 def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
-    """Return the share of a number's variance that cells explain, cross-fitted in five folds."""
+    """Return the share of a number's variance that a column explains, cross-fitted in 5 folds."""
     cells, labels = _sample(cells, labels)
     folds = _draw_folds(len(cells))
     middle = math.fsum(labels) / len(labels) if labels else 0.0
@@ -89,7 +90,7 @@ def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
     for cell, label, fold in zip(cells, labels, folds, strict=True):
         held = by_fold[fold]
         others = max(len(labels) - held[0], 1)
-        prior = -held[1] / others  # all deviations from the middle sum up to 0
+        prior = -held[1] / others  # the deviations from the mean sum to 0
         own = sums[cell, fold]
         whole = wholes[cell]
         mean = (whole[1] - own[1] + prior) / (whole[0] - own[0] + 1)
@@ -103,13 +104,13 @@ def _sample(
 ) -> tuple[Sequence[Cell], Sequence[Label]]:
     if len(cells) <= _TESTED_ROWS:
         return cells, labels
-    chosen = random.Random(_SEED).sample(range(len(cells)), _TESTED_ROWS)  # noqa: S311 - no secret
+    chosen = random.Random(_SEED).sample(range(len(cells)), _TESTED_ROWS)  # noqa: S311 - not secret
     return [cells[place] for place in chosen], [labels[place] for place in chosen]
 
 
 def _draw_folds(count: int) -> list[int]:
     folds = [place % _FOLDS for place in range(count)]
-    random.Random(_SEED).shuffle(folds)  # noqa: S311 - as above
+    random.Random(_SEED).shuffle(folds)  # noqa: S311 - not secret
     return folds
 
 

@@ -1,4 +1,4 @@
-"""Embeddings as a few numbers: fixed random projections, and the length of the vector."""
+"""Reduces embeddings to a few numbers: fixed random projections, and the length of the vector."""
 
 import math
 import random
@@ -8,14 +8,14 @@ from operator import mul
 from typing import Final
 
 PROJECTIONS: Final = 32
-# Fewer numbers are a list, and not an embedding.
+# A shorter list is not an embedding.
 FEWEST_NUMBERS: Final = 16
 MOST_NUMBERS: Final = 8_192
 NORM: Final = "norm"
-# The parts of an embedding: its projections, in their order.
+# Names of an embedding's projections, in their order.
 PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
 _SIGNS: Final = tuple(
-    random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - the same in each process
+    random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - equal in all processes
 )
 _PROJECTED_DIGITS: Final = 6
 
@@ -25,15 +25,15 @@ class Projected:
     """An embedding as a field's value.
 
     Attributes:
-        norm: Its length.
-        projections: As many numbers as `PROJECTIONS`.
+        norm: Length of the vector.
+        projections: The projections. There are `PROJECTIONS` of them.
     """
 
     norm: float
     projections: tuple[float, ...]
 
     def __str__(self) -> str:
-        """Tell its length."""
+        """Return the length as text."""
         return f"embedding of length {self.norm:.4g}"
 
 
@@ -41,10 +41,10 @@ def project(numbers: Sequence[float]) -> Projected:
     """Project a vector: each projection sums every 32nd number, with fixed random signs.
 
     Args:
-        numbers: Finite, at most `MOST_NUMBERS`.
+        numbers: Finite numbers, at most `MOST_NUMBERS`.
 
     Source: Charikar, Chen, Farach-Colton, Finding frequent items in data streams, Theoretical
-    Computer Science 312 (2004); of sums by random signs distances are kept on average.
+    Computer Science 312 (2004); sums with random signs keep distances on average.
     """
     scaled = [
         sum(map(mul, numbers[place::PROJECTIONS], _SIGNS[place::PROJECTIONS]))
@@ -59,7 +59,7 @@ def _round(number: float) -> float:
 
 
 def is_embedding(numbers: Sequence[object]) -> bool:
-    """Tell whether a list is of finite numbers, and long enough to be an embedding."""
+    """Return whether a list has only finite numbers and is long enough to be an embedding."""
     return (
         FEWEST_NUMBERS <= len(numbers) <= MOST_NUMBERS
         and {*map(type, numbers)} <= {float, int}

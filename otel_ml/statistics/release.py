@@ -1,14 +1,15 @@
-"""A verdict on a new version that is looked at while its runs arrive: was anything made worse?
+"""The verdict on a new version while its runs arrive: is anything worse?
 
-What a version does is told by figures: its share of errors, the pass rate or the mean score of a
-judge, latency. Of each there are sessions, or traces that stand alone, as units: of the baseline,
-and window by window of the new version. *Worse* is said by bets against "not worse than the
-baseline" (`otel_ml.statistics.betting`), however often one looks: of a hundred releases that change
-nothing at most one is ever called worse. *Better* and *no different* are said by the interval of
-the whole time, as `otel_ml.statistics.verdict` says them of two samples.
+A version is judged by figures: its error share, a judge's pass rate or mean score, its latency.
+The units are sessions, or traces without a session. The new version is checked window by window.
 
-Both sides are compared in the same strata, such as the clients that both have, weighted as the
-baseline has them: another mix of clients is not another version.
+*Worse* is decided by bets against "not worse than the baseline" (`otel_ml.statistics.betting`).
+You may check as often as you like: of a hundred releases that change nothing, at most one is ever
+called worse. *Better* and *no different* are decided by the confidence interval of the whole
+period, as in `otel_ml.statistics.verdict`.
+
+Both sides are compared within strata, such as clients, that both have. The strata have the
+baseline's weights, so a different mix of clients does not look like a change of the version.
 """
 
 import math
@@ -45,24 +46,24 @@ from otel_ml.statistics.verdict import (
 ReleaseWord = Literal["worse", "watching", "no different", "better"]
 RELEASE_WORDS: Final[tuple[ReleaseWord, ...]] = ("worse", "watching", "no different", "better")
 
-# How often a version that changed nothing may ever be called worse: half of it goes to the bound of
-# the baseline, half to the bets.
+# Probability that a version that changes nothing is ever called worse. Half of it is spent on the
+# bound of the baseline, half on the bets.
 FALSE_WORSE: Final = 0.01
 _HALF: Final = FALSE_WORSE / 2
-# Windows wait for each other until all strata are there, or they have so many units.
+# Windows are pooled until all strata are present, or until they have this many units.
 _MOST_WAITING: Final = 2_000
-# A stratum of which the new version has so much less of its runs says nothing of it.
+# A stratum is left out if its share in the new version is below this part of its baseline share.
 _LEAST_SHARE: Final = 0.1
 
 
 class Unit(NamedTuple):
-    """A session, or a trace that stands alone.
+    """A session, or a trace without a session.
 
     Attributes:
-        stratum: What it belongs to, such as its client.
-        total: The sum of the values of its runs.
-        n: How many these are.
-        first: The mean of those of them that began in the window in which it began.
+        stratum: What the unit belongs to, such as its client.
+        total: Sum of the values of its runs.
+        n: Number of its runs.
+        first: Mean over the runs that started in the window in which the unit started.
     """
 
     stratum: str
@@ -71,24 +72,25 @@ class Unit(NamedTuple):
     first: float
 
 
-# How many units there are that are alike.
+# Number of equal units.
 Units: TypeAlias = Mapping[Unit, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureUnits:
-    """One figure of a baseline and of a new version.
+    """One figure, such as error share or latency, of a baseline and of a new version.
 
     Attributes:
-        name: What it is called, such as the name of a judge.
-        kind: Of a `rate` a run has 1 or 0, of a `score` a number, of an `amount` its logarithm.
-        baseline: The units of the baseline.
-        windows: Those of the new version that began in each window that is over, in order.
-        low: No run has less; what has is counted as that.
-        high: No run has more.
-        lower_is_better: Whether less is better.
-        passing: What the runs of a rate do: they `pass`, or such as `fail`.
-        margin: A difference below it does not matter; None for that of its kind.
+        name: Name of the figure, such as the name of a judge.
+        kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of amounts.
+        baseline: Units (sessions) of the baseline.
+        windows: Units of the new version by the window in which they started. Only complete
+            windows, in the order of time.
+        low: Smallest value. Smaller values count as this one.
+        high: Largest value. Larger values count as this one.
+        lower_is_better: Whether lower values are better.
+        passing: Verb for the runs of a rate, such as `pass` or `fail`.
+        margin: Smallest difference that matters. None for the default of the kind.
     """
 
     name: str
@@ -104,20 +106,21 @@ class FigureUnits:
 
 @dataclass(frozen=True, slots=True)
 class FigureVerdict:
-    """What is to be said of one figure of a new version.
+    """The verdict on one figure of a new version.
 
     Attributes:
-        verdict: The same as of two samples: estimates, margin, the words for them.
-        word: That of the verdict may be inconclusive, where this one is watching.
-        runs: How many runs of the new version have the figure.
-        needed: About how many would show the margin with 80 % power; None where the baseline is too
-            small for that.
-        smallest: The smallest difference that can be shown with 80 % power beside this baseline,
-            however many runs the new version has; None where that is not known.
-        stake: What a stake of 1 against "not worse" became at most.
-        since: The place of the window at which it was enough; None where it was not.
-        worst: Of what is worse the stratum in which most was lost, where there are several: its
-            name, and the means of the baseline and the new version there.
+        verdict: Estimates, margin and words as for two samples.
+        word: The verdict. It can be ``watching`` where `verdict` is inconclusive.
+        runs: Number of runs of the new version with this figure.
+        needed: Approximate number of runs that show the margin with 80 % power. None if the
+            baseline is too small for that.
+        smallest: Smallest difference that can be shown with 80 % power with this baseline, however
+            many runs the new version has. None if unknown.
+        stake: Largest stake against "not worse" so far. It starts at 1.
+        since: Index of the window in which the stake was large enough for "worse". None if it was
+            not.
+        worst: Stratum with the largest loss, if there are several: its name, and the means of
+            baseline and new version in it.
     """
 
     name: str
@@ -132,7 +135,7 @@ class FigureVerdict:
 
     @property
     def sentence(self) -> str:
-        """What it says, in words."""
+        """The verdict in words."""
         if self.word != "watching":
             return self.verdict.sentence
         if self.needed is not None:
@@ -144,9 +147,9 @@ class FigureVerdict:
 
 
 def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
-    """Judge a new version by some figures, in their order.
+    """Judge a new version by some figures, such as error share or latency, in their order.
 
-    A figure of which a side has no unit, or both have no stratum in common, is left out.
+    A figure is left out if a side has no session with it, or if the sides share no stratum.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:
@@ -162,10 +165,10 @@ def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
 
 
 def _find_onsets(logs: Sequence[Sequence[float]]) -> list[int | None]:
-    """Find the window at which the stake on each figure was enough to call it worse.
+    """Return for each figure the window in which its stake was large enough for "worse".
 
-    The mean of all has to reach 200, where the largest is meant; or one reaches 200 times as many
-    as there are.
+    The figure with the largest stake is worse if the mean of all stakes reaches 200. Any figure is
+    worse if its own stake reaches 200 times the number of figures.
     """
     enough, own = math.log(1 / _HALF), math.log(len(logs) / _HALF)
     since: list[int | None] = [None] * len(logs)
@@ -179,7 +182,7 @@ def _find_onsets(logs: Sequence[Sequence[float]]) -> list[int | None]:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A figure in the strata that both sides have."""
+    """A figure within the strata that both sides have."""
 
     figure: FigureUnits
     baseline: Units
@@ -206,22 +209,22 @@ class _Compared:
         )
 
     def good(self, value: float) -> float:
-        """Return a value from 0 to 1, of which more is better."""
+        """Convert a value to the range from 0 to 1, where more is better."""
         figure = self.figure
         width = figure.high - figure.low
         share = min(max((value - figure.low) / width, 0.0), 1.0) if width > 0 else 0.5
         return 1 - share if figure.lower_is_better else share
 
     def log_stakes(self, share: float) -> list[float]:
-        """Return the logarithm of a stake of 1 against "not worse" after each window.
+        """Return the logarithm of the stake against "not worse" after each window. It starts at 1.
 
-        In a window each unit counts by the weight of its stratum in the baseline, over its share of
-        the window: then the stake does not grow on average where the weighted mean of the new
-        version is at least that of the baseline, whatever the mix of the window is (the product of
-        the means is at most the power of their weighted mean).
+        In a window each unit is weighted by its stratum's weight in the baseline divided by the
+        stratum's share of the window. Then the stake does not grow on average if the weighted mean
+        of the new version is at least that of the baseline, whatever the mix of the window. (The
+        product of the means is at most the power of their weighted mean.)
 
         Args:
-            share: How often the bound of the baseline may be wrong.
+            share: Error probability of the baseline's bound.
         """
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)
         for unit, count in self.baseline.items():
@@ -265,7 +268,7 @@ class _Compared:
         return logs
 
     def judge(self, since: int | None, logs: Sequence[float], confidence: float) -> FigureVerdict:
-        """Say the word, by the stakes and by the interval."""
+        """Return the verdict from the stakes and the confidence interval."""
         figure = self.figure
         is_amount = figure.kind == "amount"
         confidence = CONFIDENCE if is_amount else confidence
@@ -299,7 +302,7 @@ class _Compared:
         )
 
     def _find_worst(self) -> tuple[str, float, float] | None:
-        """Find the stratum that lost most, by its weight in the baseline."""
+        """Return the stratum with the largest loss, by its weight in the baseline."""
         sides = [_runs_by_stratum([self.baseline]), _runs_by_stratum(self.windows)]
         if len(sides[0]) == 1:
             return None
@@ -327,7 +330,7 @@ class _Compared:
         return every
 
     def _estimate(self, side: Units, confidence: float) -> Estimate:
-        """Estimate a side by its runs, in strata as the baseline has them."""
+        """Estimate one side by its runs, with the strata weighted as in the baseline."""
         sums: defaultdict[str, Counter[ClusterSum]] = defaultdict(Counter)
         for unit, count in side.items():
             sums[unit.stratum][unit.total, unit.n] += count
@@ -350,7 +353,7 @@ class _Compared:
         )
 
     def _margin(self) -> float:
-        """Return the margin: of a score in its own range, of an amount as a logarithm."""
+        """Return the margin: for scores in their own range, for amounts as a logarithm."""
         figure = self.figure
         match figure.kind:
             case "rate":
@@ -361,7 +364,7 @@ class _Compared:
             return figure.margin
         n = sum(unit.n * count for unit, count in self.baseline.items())
         mean = math.fsum(unit.total * count for unit, count in self.baseline.items()) / n
-        # Of sessions by their means, which is less than that of runs, or of runs alone.
+        # Standard deviation between units, which is at most that of single runs.
         squares = math.fsum(
             unit.n * (unit.total / unit.n - mean) ** 2 * count
             for unit, count in self.baseline.items()
@@ -401,13 +404,13 @@ class _Compared:
 def _plan(
     baseline: Estimate, candidate: Estimate, margin: float, confidence: float
 ) -> tuple[float | None, int | None]:
-    """Tell what this baseline can show at best, and how many runs show the margin."""
+    """Return the smallest difference that this baseline can show, and the runs for the margin."""
     if not math.isfinite(baseline.high - baseline.low):
         return None, None
     smallest = detectable(baseline, confidence=confidence)
     if not smallest < margin or not math.isfinite(candidate.high - candidate.low):
         return smallest, None
-    # What is left for the new version beside the baseline's own part.
+    # Variance that remains for the new version after the baseline's part.
     return smallest, needed(candidate, math.sqrt(margin**2 - smallest**2), confidence=confidence)
 
 

@@ -1,4 +1,4 @@
-"""The report of an experiment as text: one for the SDK, the command line and the page."""
+"""The report of an experiment as text, shared by SDK, command line and web page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,26 +9,26 @@ from typing import Final
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeOutcome, JudgeVerdict
 
-# How many regressions and flaky items are named.
+# Maximum number of regressions and flaky items that are listed.
 NAMED: Final = 10
 CELL_CHARS: Final = 120
-# The id of an item that nobody gave one: of its inputs, see `otel_ml.items.name_items`.
+# An automatic item id, made from the inputs; see `otel_ml.items.name_items`.
 _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
 _PREPOSITIONS: Final = {"better": "than", "worse": "than", "no different": "from"}
-# Marks of Markdown and of HTML within it.
+# Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 
 
 @dataclass(frozen=True, slots=True)
 class WorseItem:
-    """An item that is worse than it was, in words.
+    """A regression in words.
 
     Attributes:
-        item: What it is called, by `label_item`.
-        change: By which judges it fell, and from what to what.
-        now: What came out now, or why it failed, in one short line.
-        then: What came out in the baseline.
-        address: Of its first run; empty where there is none.
+        item: Name of the item, from `label_item`.
+        change: Which judges dropped, and from what to what.
+        now: Output or error in this experiment, as one short line.
+        then: Output in the baseline.
+        address: Address of the item's first run. Empty if there is none.
     """
 
     item: str
@@ -40,22 +40,22 @@ class WorseItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What is told of an experiment.
+    """The contents of an experiment's report.
 
     Attributes:
-        baseline: What it was compared with, by `write_label`; None without one.
-        runs: How many runs over items there are.
-        wanted: How many there were to be.
-        errors: How many failed.
-        word: Of the worst judge; empty without a baseline.
-        shared: How many items are in common, new, gone and changed; None without a baseline.
-        flaky: Items whose repeats differ, the first ones, as they are called.
-        flaky_count: How many there are.
+        baseline: Label of the baseline, from `write_label`. None without a baseline.
+        runs: Number of runs.
+        wanted: Number of planned runs.
+        errors: Number of failed runs.
+        word: Verdict of the worst judge. Empty without a baseline.
+        shared: Number of shared, new, removed and changed items. None without a baseline.
+        flaky: Names of the first items whose repeats differ.
+        flaky_count: Number of items whose repeats differ.
         worse: The first regressions, the worst first.
-        worse_count: How many there are.
-        url: The address of its page; empty where there is none.
-        baseline_id: The run id of the baseline; empty where it is no stored experiment.
-        left_out: How many recorded runs gave no item, by reason.
+        worse_count: Number of regressions.
+        url: Address of the experiment's web page. Empty if there is none.
+        baseline_id: Run id of the baseline. Empty if it is not a stored experiment.
+        left_out: Number of skipped recorded runs by reason.
     """
 
     name: str
@@ -77,13 +77,13 @@ class Report:
 
     @property
     def count(self) -> str:
-        """How far it is, in words."""
+        """The progress of the experiment in words."""
         text = f"{self.runs:,} of {self.wanted:,} runs"
         return f"{text}, interrupted" if self.is_interrupted else text
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence, with what it rests on."""
+        """The verdict in one sentence, with the numbers it is based on."""
         if self.baseline is None:
             return f"{self.count}, {self.errors:,} failed; no baseline"
         items = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
@@ -93,7 +93,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What must be known beside the table: items that differ, flaky ones, failed judges."""
+        """Remarks on the table: items that differ in the baseline, flaky items, failed judges."""
         notes = []
         if self.is_interrupted or self.runs < self.wanted:
             notes.append(f"{self.count}: what is missing counts nowhere")
@@ -112,7 +112,7 @@ class Report:
         notes += [
             f"{name}: {judge.why}"
             for name, judge in self.judges.items()
-            if judge.why not in judge.sentence  # which is printed above them
+            if judge.why not in judge.sentence  # the sentence is printed above the notes
         ]
         notes += advise_judging(self.judges, self.baseline_id)
         if self.left_out:
@@ -125,7 +125,7 @@ class Report:
 
     @property
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Heads and rows of the table of judges."""
+        """Head and rows of the table of judges."""
         heads = ["judge", "value", "items"]
         if self.baseline is not None:
             heads += ["baseline", "difference", "verdict"]
@@ -143,7 +143,10 @@ class Report:
         return heads, rows
 
     def to_markdown(self) -> str:
-        """Return one table, the verdict in a sentence and the first ten regressions, with links."""
+        """Return the report as Markdown.
+
+        It has a table, the verdict, and the first ten regressions with links.
+        """
         lines = [f"**{_escape(self.name)}**: {_escape(self.sentence)}", ""]
         heads, rows = self.table
         lines.append(f"| {' | '.join(heads)} |")
@@ -174,7 +177,7 @@ class Report:
 def advise_judging(
     judges: Mapping[str, JudgeOutcome] | Mapping[str, JudgeVerdict], baseline_id: str
 ) -> list[str]:
-    """Say how the baseline is judged by the newer version of the judges that have no verdict."""
+    """Return how to score the baseline with the newer versions of judges without a verdict."""
     where = f'experiment == "{baseline_id}" and item != ""'
     return [
         f"{name}: for a verdict by one version of it, judge the baseline's runs anew: "
@@ -185,28 +188,28 @@ def advise_judging(
 
 
 def write_left_out(left_out: Mapping[str, int]) -> str:
-    """Write how many recorded runs gave no item, and why, the most frequent reason first."""
+    """Return how many recorded runs were skipped and why, the most frequent reason first."""
     reasons = sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
     text = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
     return f"{_runs(sum(left_out.values()))} left out: {text}"
 
 
 def write_label(name: str, run_id: str, start_ns: int) -> str:
-    """Return what an experiment is called where something is compared with it."""
+    """Return the label of an experiment for comparisons."""
     at = datetime.fromtimestamp(start_ns / 1e9, timezone.utc)
     return f"{name} ({', '.join(filter(None, (run_id, f'{at:%Y-%m-%d %H:%M} UTC')))})"
 
 
 def furthest_fall(change: ItemChange) -> tuple[str, float, float]:
-    """Return by which judge an item fell furthest, and its values before and now."""
+    """Return the judge with an item's largest drop, and its values before and after."""
     judge = next(iter(change.judges), "")
-    if not judge:  # no judge saw it, but its calls fail
+    if not judge:  # no judge scored it, but its calls fail
         return "", 1 - change.errors[0], 1 - change.errors[1]
     return judge, change.steps[judge].before, change.steps[judge].after
 
 
 def write_step(step: ItemStep) -> str:
-    """Write what became of an item by a judge, such as ``pass → fail`` or ``0.9 → 0.4``."""
+    """Return an item's change for one judge in words, such as ``pass → fail`` or ``0.9 → 0.4``."""
     return f"{_write_value(step.before, step)} → {_write_value(step.after, step)}"
 
 
@@ -217,9 +220,10 @@ def _write_value(value: float, step: ItemStep) -> str:
 
 
 def write_change(change: ItemChange) -> str:
-    """Name the judges by which an item changed, the largest change first, and what they say.
+    """Return the judges for which an item changed and their values, the largest change first.
 
-    Such as ``exact, brief pass → fail``; without a judge that its calls fail, or no longer do.
+    An example is ``exact, brief pass → fail``. If no judge changed, the text says that the item's
+    calls fail, or no longer fail.
     """
     by_words: dict[str, list[str]] = {}
     for judge in change.judges:
@@ -231,7 +235,7 @@ def write_change(change: ItemChange) -> str:
 
 
 def label_item(item: str, inputs: str) -> str:
-    """Return what an item is called: by its inputs, behind its id where somebody chose that."""
+    """Return the name of an item: its inputs, after its id if somebody chose the id."""
     shown = cut_cell(inputs)
     if _OWN_ID.fullmatch(item) and shown:
         return shown
@@ -239,12 +243,12 @@ def label_item(item: str, inputs: str) -> str:
 
 
 def cut_cell(text: str) -> str:
-    """Cut a text for a cell."""
+    """Shorten a text for a table cell."""
     return text if len(text) <= CELL_CHARS else f"{text[: CELL_CHARS - 1]}…"
 
 
 def write_number(value: float | None) -> str:
-    """Write a value of an item."""
+    """Return an item's value as text."""
     return "–" if value is None else f"{value:.4g}"
 
 
@@ -253,7 +257,7 @@ def _runs(count: int) -> str:
 
 
 def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
-    """Write a number with its interval, rates in percent."""
+    """Return a number with its interval as text. Rates are in percent."""
     if estimate is None:
         return "–"
     sign = "+" if signed else ""
@@ -262,5 +266,5 @@ def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) ->
 
 
 def _escape(text: str) -> str:
-    """Write a text in a cell of Markdown, where it marks up nothing."""
+    """Escape a text for a cell of a Markdown table."""
     return _MARKUP.sub(r"\\\g<0>", text).replace("\n", " ")

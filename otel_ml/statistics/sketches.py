@@ -1,9 +1,9 @@
-"""Sketches: what is kept of the values of a field, small enough to keep by hour, added to merge.
+"""Sketches: small summaries of a field's values, stored per hour and merged by addition.
 
-A number falls into a signed bin of 2 % of its size, and a bin keeps how many, the sum and the sum
-of squares of their places within it: of whole numbers nothing is lost, and a distribution that is
-narrow and far from 0 keeps its mean and spread. All of these are whole numbers, so that no order of
-adding shows.
+A number falls into a signed bin that is 2 % wide. A bin keeps the count, and the sum and the sum
+of squares of the positions within the bin. So nothing is lost of whole numbers, and a narrow
+distribution far from 0 keeps its mean and variance. All of these are integers, so the order of
+addition does not matter.
 """
 
 import math
@@ -18,25 +18,25 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from otel_ml.statistics.projections import NORM, PROJECTED, Projected
 
 Kind: TypeAlias = Literal["number", "category", "text", "vocabulary", "embedding"]
-# How many values, the sum of their places in the bin, and the sum of the squares of these.
+# Number of values, sum of their positions in the bin, sum of the squared positions.
 Bin: TypeAlias = tuple[int, int, int]
 
 GROWTH: Final = 1.02
-# Bins of positive numbers have keys above 0, of negative ones below, of zero 0.
+# Keys are positive for positive numbers, negative for negative numbers, and 0 for zero.
 KEY_OF_1: Final = 40_000
-# Places in a bin go from 0 to this; smaller and larger numbers count as the ends of their range.
+# Positions in a bin are from 0 to this number. Numbers outside of the range count as its ends.
 PLACES: Final = 32_768
 SMALLEST: Final = 1e-300
 LARGEST: Final = 1e300
 MOST_VALUES: Final = 200
-# A longer text is counted as a value of its field, and not kept.
+# A longer text counts as a value, but is not stored.
 LONGEST_VALUE: Final = 64
 BUCKETS: Final = 1_024
-# Share of a field's values that must be numbers, or among the 200 largest.
+# Share of a field's values that must be numbers, or among the 200 most frequent values.
 MOSTLY: Final = 0.95
 FEW_VALUES: Final = 20
 
-# The letters of a script, as the inside of a character class that Python and RE2 both read.
+# Letters of each script, as the inside of a character class for Python and RE2.
 SCRIPTS: Final[Mapping[str, str]] = {
     "Latin": "A-Za-z\u00c0-\u024f",
     "Greek": "\u0370-\u03ff",
@@ -52,7 +52,7 @@ OTHER_SCRIPT: Final = "other"
 _OF_SCRIPT: Final = {name: re.compile(f"[{letters}]") for name, letters in SCRIPTS.items()}
 _DIGIT: Final = re.compile("[0-9]")
 _CAPITAL: Final = re.compile("[A-Z]")
-# The parts of a text, in the order in which they are shown.
+# Parts of a text, in display order.
 TEXT_PARTS: Final[Mapping[str, Kind]] = {
     "words": "number",
     "characters": "number",
@@ -65,18 +65,18 @@ TEXT_PARTS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """What is kept of the values of one field.
+    """A summary of the values of one field.
 
     Attributes:
-        kind: Of the field, which says how two sketches are compared.
-        n: How many had a value.
-        missing: How many had none.
-        clustered: The sum, over sessions, of the squared sums of centred values of unit variance:
-            `n` where runs are independent, more where those of a session are alike.
-        low: The smallest number, None where there is none.
-        high: The largest number.
-        bins: Numbers by the key of their bin; the buckets of hashed words of a vocabulary.
-        values: The largest counts of a category, at most 200.
+        kind: Kind of the field. It determines how two sketches are compared.
+        n: Number of runs with a value.
+        missing: Number of runs without a value.
+        clustered: Sum over sessions of the squared sums of standardized values. Equal to `n` if
+            runs are independent, larger if the runs of a session are similar.
+        low: Smallest number. None if there is none.
+        high: Largest number. None if there is none.
+        bins: Counts and moments of numbers by bin, or counts of hashed words by bucket.
+        values: Largest counts of a category by value, at most 200.
         parts: Sketches of the parts of a text, or of the projections of an embedding.
     """
 
@@ -92,33 +92,36 @@ class Sketch:
 
     @property
     def rest(self) -> int:
-        """How many had a value that is not among the largest."""
+        """Number of runs whose value is not among the most frequent."""
         return self.n - sum(self.values.values()) if self.kind == "category" else 0
 
     @property
     def zero(self) -> int:
-        """How many were 0."""
+        """Number of runs with the value 0."""
         return self.bins.get(0, (0, 0, 0))[0] if self.kind == "number" else 0
 
     @property
     def design(self) -> float:
-        """By how much sessions make the values count less, at least 1."""
+        """Design effect: factor by which sessions reduce the number of independent values.
+
+        At least 1.
+        """
         return max(self.clustered / self.n, 1.0) if self.n else 1.0
 
     @property
     def effective(self) -> float:
-        """How many independent values would say as much."""
+        """Effective number of independent values."""
         return self.n / self.design
 
     @property
     def mean(self) -> float:
-        """The mean of the numbers; nan where there is none."""
+        """Mean of the numbers. NaN if there is none."""
         total = math.fsum(count * mean for count, mean, _ in _moments(self.bins).values())
         return total / self.n if self.n else math.nan
 
     @property
     def deviation(self) -> float:
-        """The standard deviation of the numbers; nan where there is none."""
+        """Standard deviation of the numbers. NaN if there is none."""
         mean = self.mean
         squares = math.fsum(
             count * ((of_bin - mean) ** 2 + variance)
@@ -127,7 +130,7 @@ class Sketch:
         return math.sqrt(squares / self.n) if self.n else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as a dictionary of plain values, which `from_dict` reads."""
+        """Return the sketch as a dictionary of plain values. `from_dict` reads it."""
         written: dict[str, Any] = {"kind": self.kind, "n": self.n, "missing": self.missing}
         if self.clustered != self.n:
             written["clustered"] = self.clustered
@@ -143,10 +146,10 @@ class Sketch:
 
     @staticmethod
     def from_dict(written: Mapping[str, Any]) -> "Sketch":
-        """Read what `to_dict` returned.
+        """Create a sketch from what `to_dict` returned.
 
         Raises:
-            ValueError: It is not that.
+            ValueError: The dictionary is not a sketch.
         """
         try:
             kind, n = written["kind"], int(written["n"])
@@ -164,14 +167,12 @@ class Sketch:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError("Invalid sketch: expected what Sketch.to_dict returned") from error
         if kind not in ("number", "category", "text", "vocabulary", "embedding"):
-            raise ValueError(
-                f"Invalid kind of a sketch {kind!r}: expected number, category or text"
-            )
+            raise ValueError(f"Invalid kind of sketch {kind!r}: expected number, category or text")
         return sketch
 
 
 def bin_of(value: float) -> tuple[int, int]:
-    """Return the key of a finite number's bin, and its place in it."""
+    """Return the key of a finite number's bin, and its position in the bin."""
     size = min(abs(value), LARGEST)
     if size < SMALLEST:
         return 0, 0
@@ -190,14 +191,14 @@ def bounds_of(key: int) -> tuple[float, float]:
 
 
 def moments_of(key: int, of_bin: Bin) -> tuple[int, float, float]:
-    """Return how many numbers a bin has, their mean and their variance."""
+    """Return the count, mean and variance of the numbers in a bin."""
     count, places, squares = of_bin
     if key == 0 or not count:
         return count, 0.0, 0.0
     size = GROWTH ** (abs(key) - KEY_OF_1)
     unit = size * (GROWTH - 1) / PLACES
     mean = size + unit * (places / count + 0.5)
-    # Of whole numbers exact: a float would lose the digits in which they differ.
+    # Exact for integers: a float would lose the digits in which they differ.
     variance = (count * squares - places * places) / (count * count) * unit * unit
     return count, math.copysign(mean, key), variance
 
@@ -207,9 +208,9 @@ def _moments(bins: Mapping[int, Bin]) -> dict[int, tuple[int, float, float]]:
 
 
 def kind_of(values: Iterable[object]) -> Kind:
-    """Tell the kind of a field by its values, of which None is missing.
+    """Return the kind of a field from its values. None is a missing value.
 
-    Nothing at all is a category.
+    A field without values is a category.
     """
     present = [value for value in values if value is not None]
     counts = Counter(write_value(value) for value in present)
@@ -220,11 +221,11 @@ def kind_of(values: Iterable[object]) -> Kind:
 
 
 def is_category(n: int, counts: Iterable[int]) -> bool:
-    """Tell whether values repeat enough to be counted one by one.
+    """Return whether values repeat often enough to be counted individually.
 
     Args:
-        n: How many values there are.
-        counts: How often each is there; the small ones may be left out.
+        n: Number of values.
+        counts: Count of each value. Small counts may be left out.
     """
     largest = sorted(counts, reverse=True)[:MOST_VALUES]
     repeated = len(largest) <= FEW_VALUES or sum(largest) >= 2 * len(largest)
@@ -237,12 +238,12 @@ def sketch_values(
     kind: Kind | None = None,
     clusters: Iterable[Hashable] | None = None,
 ) -> Sketch:
-    """Make the sketch of a field's values.
+    """Create the sketch of a field's values.
 
     Args:
-        values: Numbers, booleans, texts; None is missing, and so is a number that is not finite.
-        kind: Of the field; told by the values where it is None.
-        clusters: The session of each value; each stands for itself where it is None.
+        values: Numbers, booleans and texts. None and numbers that are not finite count as missing.
+        kind: Kind of the field. None derives it from the values.
+        clusters: Session of each value. None if all values are independent.
     """
     rows = [*values]
     kind = kind or kind_of(rows)
@@ -262,11 +263,11 @@ def sketch_values(
 
 
 def sketch_embeddings(values: Sequence[Projected], clusters: Sequence[Hashable]) -> Sketch:
-    """Make the sketch of a field of embeddings: of their lengths and of their projections.
+    """Create the sketch of a field of embeddings: of their lengths and of their projections.
 
     Args:
-        values: Projected.
-        clusters: The session of each.
+        values: Projected embeddings.
+        clusters: Session of each embedding.
     """
     parts = {NORM: _sketch_numbers([value.norm for value in values], clusters, 0)}
     for place, name in enumerate(PROJECTED):
@@ -287,7 +288,7 @@ def _is_present(value: object, kind: Kind) -> bool:
 
 
 def write_value(value: object) -> str:
-    """Return a value as the text by which a category counts it."""
+    """Return the text under which a category counts a value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -354,19 +355,22 @@ def _shares(pattern: re.Pattern[str], texts: Sequence[str], lengths: Sequence[in
 
 
 def bucket_of(word: str) -> int:
-    """Return the bucket into which a word falls, whatever its case."""
+    """Return the bucket of a word, ignoring case."""
     return zlib.crc32(word.lower().encode()) % BUCKETS
 
 
 def script_of(text: str) -> str:
-    """Return the script that has most letters of a text, `other` without any."""
+    """Return the script of most letters of a text. `other` if it has no letters."""
     counts = {name: len(letters.findall(text)) for name, letters in _OF_SCRIPT.items()}
     script = max(counts, key=counts.__getitem__)
     return script if counts[script] else OTHER_SCRIPT
 
 
 def _cluster_numbers(values: Sequence[float], of: Sequence[Hashable]) -> float:
-    """Sum up how alike the ranks of a session are: a heavy tail says no more than its order."""
+    """Return how similar the values of a session are.
+
+    Uses ranks, so that heavy tails do not dominate.
+    """
     counts = Counter(values)
     ranks: dict[float, float] = {}
     below = 0
@@ -398,13 +402,13 @@ def _cluster_categories(
 
 
 def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
-    """Return how clustered values are.
+    """Return how clustered values are, for `Sketch.clustered`.
 
     Args:
-        squares: The sum, over sessions, of the squared sums of centred values.
-        spread: The sum of the squares of the centred values.
-        n: How many values.
-        sessions: In how many sessions; of one nothing can be known but that it is one.
+        squares: Sum over sessions of the squared sums of centred values.
+        spread: Sum of the squares of the centred values.
+        n: Number of values.
+        sessions: Number of sessions. With a single session all values count as one.
     """
     if sessions <= 1:
         return float(n * n)
@@ -418,11 +422,11 @@ def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def merge_sketches(sketches: Iterable[Sketch], kind: Kind | None = None) -> Sketch:
-    """Add sketches of one field up.
+    """Add up sketches of one field.
 
     Args:
-        sketches: In any order; those of another kind are left out.
-        kind: That of the sum; where it is None, the kind that most values have.
+        sketches: The sketches, in any order. Sketches of another kind are left out.
+        kind: Kind of the sum. None uses the kind of most values.
     """
     of_all = [*sketches]
     chosen: Kind = kind or _kind_of_most(of_all)

@@ -1,10 +1,10 @@
-"""Slices of runs against the rest: by how much one does worse, and whether that is chance.
+"""Compares slices of runs with all other runs: is a slice worse, and is that more than chance?
 
-A slice is a part of the runs of a model, such as those of one client; the rest is all others, never
-the whole, which has the slice in it. Sessions, or traces without one, are the units, and a session
-may have runs on both sides. All that is needed of them are sums over the sessions, of the slice and
-of all runs: the rest is their difference, so a store answers with a row for each slice and figure,
-however many runs there are.
+A slice is a part of a model's runs, such as those of one client. It is compared with all other
+runs, not with the whole, which contains the slice. The units are sessions, or traces without a
+session. A session can have runs on both sides. The comparison needs only sums over sessions, of
+the slice and of all runs. So a store returns one row per slice and figure, however many runs there
+are.
 """
 
 import math
@@ -33,35 +33,35 @@ FigureKind: TypeAlias = Literal["rate", "score", "amount"]
 SliceWord: TypeAlias = Literal["worse", "better", "no different", "too few"]
 
 LEAST_SLICE: Final = 30
-# Errors and missing inputs are seldom: a point of them matters.
+# Errors and missing inputs are rare, so 1 point already matters.
 FAULT_MARGIN: Final = 0.01
-# Of what is told 5 % may be chance. A fifth of that is kept back: that far out in its tails, t of
-# unequal sessions tells a little too often (tests/unit/otel_ml/statistics/test_slices.py).
+# 5 % of the reported slices may be due to chance. A fifth of that is held back: with sessions of
+# unequal size, t is significant slightly too often (tests/unit/otel_ml/statistics/test_slices.py).
 FALSE_DISCOVERIES: Final = 0.04
-# Fewer units than these that have an event, or have none, do not tell how alike their runs are.
+# Minimum number of sessions with an event, and without, to estimate correlation within sessions.
 _SPOKEN: Final = 10
-# Where fewer events are expected, the normal distribution says too often that they are no chance.
+# With fewer expected events, the normal distribution is significant too often.
 _FEW_EVENTS: Final = 30.0
-# An effect of so many margins is drawn stronger.
+# Effect sizes, in margins, from which on the colour is stronger.
 _STRENGTHS: Final = (3.0, 6.0)
 
 
 class ClusterMoments(NamedTuple):
-    """Sums over the sessions that have runs with a figure: of a slice, or of all runs.
+    """Sums over the sessions that have a figure, for a slice or for all runs.
 
-    Of each session `t` is the sum of the values of the runs of the slice, `n` how many these are;
-    `T` and `N` are the same of all of its runs. Of all runs `t` is `T`.
+    For each session, `t` is the sum of the values of its runs in the slice, and `n` is their
+    number. `T` and `N` are the same for all of its runs. For all runs, `t` equals `T`.
 
     Attributes:
-        clusters: How many sessions have runs of the slice.
-        whole: How many of these have no others.
-        n, t: The sums themselves.
-        nn, tn, tt: The sums of their squares and of their product.
-        n_of_all, t_of_all: The sums of n·N and of t·N.
-        n_to_all, t_to_all: The sums of n·T and of t·T.
-        squares: The sum of the squares of the values of single runs.
-        with_event: Of a rate, how many sessions have a run with an event.
-        without_event: Of a rate, how many sessions have a run without one.
+        clusters: Number of sessions with runs in the slice.
+        whole: Number of sessions whose runs are all in the slice.
+        n, t: Sums of n and t.
+        nn, tn, tt: Sums of n², t·n and t².
+        n_of_all, t_of_all: Sums of n·N and t·N.
+        n_to_all, t_to_all: Sums of n·T and t·T.
+        squares: Sum of the squared values of single runs.
+        with_event: For a rate: number of sessions that have a run with the event.
+        without_event: For a rate: number of sessions that have a run without the event.
     """
 
     clusters: float
@@ -81,7 +81,7 @@ class ClusterMoments(NamedTuple):
 
 
 class MeanVariances(NamedTuple):
-    """How much the means of a slice and of the rest vary, and vary together, by their sessions."""
+    """Variances and covariance of the means of a slice and of all other runs, over sessions."""
 
     of_slice: float
     of_rest: float
@@ -90,14 +90,14 @@ class MeanVariances(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """One figure of a slice, and the same of all runs of its model.
+    """One figure, such as error share or latency, for a slice and for all runs of its model.
 
     Attributes:
-        kind: Of a `rate` a run has 1 or 0, of a `score` a number, of an `amount` its logarithm.
-        lower_is_better: Whether less is better.
-        of_slice: The sums of the slice.
-        of_all: The sums of all runs, the slice among them.
-        margin: A difference below it does not matter; None for that of its kind.
+        kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of amounts.
+        lower_is_better: Whether lower values are better.
+        of_slice: Sums of the slice.
+        of_all: Sums of all runs, including the slice.
+        margin: Smallest difference that matters. None for the default of the kind.
     """
 
     kind: FigureKind
@@ -109,19 +109,19 @@ class SliceFigure:
 
 @dataclass(frozen=True, slots=True)
 class RestVerdict:
-    """What is to be said of one figure of a slice.
+    """The verdict on one figure of a slice, compared with all other runs.
 
     Attributes:
-        word: `too few` runs or sessions on a side; `no different` where the difference is below the
-            margin or no more than chance gives, over all slices and figures of the answer.
-        value: The mean of the slice; of an amount the geometric mean.
-        rest: The same of the rest.
-        difference: Slice less rest; of an amount the ratio of slice to rest.
-        lost: How much worse the slice is at least, by the lower bound: in points as a share, in
-            scores, or as the logarithm of a ratio; 0 of what is not worse.
-        margin: That of the difference; of an amount as a logarithm.
-        p: How likely so large a difference is where there is none.
-        strength: From 1 to 3, by how many margins the difference is; 0 of what is not told.
+        word: ``too few`` if a side has too few runs or sessions. ``no different`` if the
+            difference is below the margin or not significant among all slices and figures.
+        value: Mean of the slice. For amounts the geometric mean.
+        rest: Mean of all other runs. For amounts the geometric mean.
+        difference: Slice minus all others. For amounts the ratio.
+        lost: Lower bound of how much worse the slice is: as a share, a score difference, or the
+            logarithm of a ratio. 0 if it is not worse.
+        margin: Smallest difference that matters. For amounts as a logarithm.
+        p: p-value of the difference.
+        strength: Size of the effect in steps from 1 to 3, measured in margins. 0 if there is none.
     """
 
     word: SliceWord
@@ -135,12 +135,14 @@ class RestVerdict:
 
     @property
     def n(self) -> int:
-        """How many runs of the slice have the figure, where it was judged."""
+        """Number of runs of the slice that have the figure. 0 if it was not judged."""
         return self.difference.n if self.difference else 0
 
 
 def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
-    """Judge the figures of slices, in their order; of what is told 5 % at most is chance.
+    """Judge the figures of slices, in their order.
+
+    At most 5 % of the reported ones are due to chance.
 
     Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
     """
@@ -155,17 +157,18 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
 
 
 def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVariances:
-    """Return how much the mean of a slice and that of the rest vary, by sessions.
+    """Return variances and covariance of the means of a slice and of all other runs, by sessions.
 
-    The variance of their difference is the sum of the first two less twice the third: the sandwich
-    of a regression on whether a run is of the slice, clustered by session, without corrections.
+    The variance of the difference is the sum of both variances minus twice the covariance. It
+    equals the sandwich estimator of a regression on slice membership, clustered by session,
+    without corrections.
 
     Raises:
         ValueError: A side has no run.
 
-    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of Human
-    Resources 50 (2015), section II; a difference of domain means in Särndal, Swensson, Wretman,
-    Model assisted survey sampling (1992), section 5.8.
+    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of
+    Human Resources 50 (2015), section II; a difference of domain means in Särndal, Swensson,
+    Wretman, Model assisted survey sampling (1992), section 5.8.
     """
     part, every = of_slice, of_all
     if not (part.n > 0 and every.n > part.n):
@@ -174,7 +177,7 @@ def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVari
 
 
 class _Squares(NamedTuple):
-    """The sums of squares and products over the sessions of the rest."""
+    """Sums of squares and products over the sessions of all other runs."""
 
     nn: float
     tn: float
@@ -207,7 +210,7 @@ def _rest_squares(part: ClusterMoments, every: ClusterMoments) -> _Squares:
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """The difference of a slice from the rest."""
+    """The difference of a slice from all other runs."""
 
     value: float
     rest: float
@@ -220,7 +223,7 @@ class _Comparison:
 
     @classmethod
     def of(cls, figure: SliceFigure) -> "_Comparison | None":
-        """Compare; None where a side has too few runs or sessions."""
+        """Compare. Returns None if a side has too few runs or sessions."""
         part, every = figure.of_slice, figure.of_all
         n, n_rest = part.n, every.n - part.n
         clusters, clusters_of_rest = part.clusters, every.clusters - part.whole
@@ -229,19 +232,19 @@ class _Comparison:
         if clusters < LEAST_CLUSTERS or clusters_of_rest < LEAST_CLUSTERS:
             return None
         is_rate = figure.kind == "rate"
-        if is_rate and every.t in (0, every.n):  # no run differs from another
+        if is_rate and every.t in (0, every.n):  # all runs are equal
             mean = every.t / every.n
             return cls(mean, mean, 0.0, 1.0, round(n), round(clusters), 1.0, 0.0)
         squares = _rest_squares(part, every)
         variances = _vary(part, every, squares)
         own = variances.of_slice * clusters / (clusters - 1)
         other = variances.of_rest * clusters_of_rest / (clusters_of_rest - 1)
-        # What a side is worth where the runs of a session are all alike (Kish 1965, 11.7).
+        # Effective sample size if all runs of a session are equal (Kish 1965, 11.7).
         alike = (n**2 / part.nn, n_rest**2 / max(squares.nn, 1.0))
         if is_rate:
             effects = _design_effects(part, every, (own, other), alike)
             single = every.t / every.n * (1 - every.t / every.n)
-            # Thirty runs without an error do not vary at all, and are no certainty.
+            # Thirty runs without an error have no variance, but that is no certainty.
             own = max(own, single * effects[0] / n)
             other = max(other, single * effects[1] / n_rest)
         variance = max(own + other - 2 * variances.together, 0.0)
@@ -253,7 +256,7 @@ class _Comparison:
         p = 1.0 if difference == 0 else 0.0
         if difference and error:
             p = _chance_of(ratio, degrees)
-        # What is likely anyway is not counted out.
+        # Skip the exact test if the difference is clearly not significant.
         if is_rate and difference and abs(ratio) >= _LIKELY:
             chance = _few_events_p(part, every, effects)
             p = p if chance is None else chance
@@ -270,12 +273,12 @@ class _Comparison:
         )
 
 
-# Such chances are far above any that is told: they are only so exact as that needs.
+# Smaller t ratios are never significant, so an approximate p-value is enough.
 _LIKELY: Final = 1.0
 
 
 def _chance_of(ratio: float, degrees: float) -> float:
-    """Return how likely chance gives a ratio of t; of a small one by the normal distribution."""
+    """Return the p-value of a t ratio. Uses the normal distribution for small ratios."""
     if abs(ratio) < _LIKELY:
         return math.erfc(abs(ratio) / math.sqrt(2))
     return student_p(ratio, degrees)
@@ -287,9 +290,9 @@ def _design_effects(
     variances: tuple[float, float],
     alike: tuple[float, float],
 ) -> tuple[float, float]:
-    """Return how many runs of the slice, and of the rest, say as much as a run alone would.
+    """Return the design effects of the slice and of all other runs.
 
-    Where few sessions have an event, or have none, those of a session count as a single one.
+    If few sessions have an event, or few have none, the runs of a session count as a single one.
     """
     spoken = (
         min(part.with_event, part.without_event),
@@ -319,10 +322,10 @@ def _degrees(variances: tuple[float, float], alike: tuple[float, float]) -> floa
 def _few_events_p(
     part: ClusterMoments, every: ClusterMoments, effects: tuple[float, float]
 ) -> float | None:
-    """Return how likely a rate differs so much where few events are expected; None where many are.
+    """Return the p-value of a difference of rates if few events are expected. None if many are.
 
-    Given how many events there are, those of the slice are binomial where nothing differs. Events
-    of one session count as fewer, by the design effects of both sides.
+    Given the number of events, those of the slice are binomial if nothing differs. Events of one
+    session count as fewer, by the design effects of both sides.
 
     Source: Przyborowski and Wilenski, Homogeneity of results in testing samples from Poisson
     series, Biometrika 31 (1940); Korn and Graubard, Survey Methodology 24 (1998), for sessions.
@@ -353,7 +356,7 @@ def _margin_of(figure: SliceFigure, deviation: float) -> float:
 
 
 def _round_down(degrees: float) -> int:
-    """Round degrees of freedom down, so that few quantiles serve thousands of slices."""
+    """Round degrees of freedom down, so that a few cached quantiles serve thousands of slices."""
     step = 10 ** max(int(math.log10(degrees)) - 1, 0)
     return max(int(degrees // step * step), 1)
 
@@ -371,7 +374,7 @@ def _say(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> 
     half = _quantile(_round_down(compared.degrees)) * compared.error
     bounds = (value - half, value + half)
     is_told = adjusted <= FALSE_DISCOVERIES and abs(value) >= margin
-    # A rate that is different by the count of events may be none by its interval.
+    # The test on few events and the interval of a rate can disagree.
     is_told = is_told and (bounds[0] > 0 or bounds[1] < 0)
     is_worse = (value > 0) == figure.lower_is_better
     strength = 1 + sum(abs(value) >= times * margin for times in _STRENGTHS) if is_told else 0

@@ -1,9 +1,9 @@
-"""Quality of predictions whose truth came later, from counts and sums of clusters.
+"""Quality of predictions whose ground truth arrives later, from counts and sums of clusters.
 
-Every figure is a ratio of two sums over runs: what was right by what was predicted, squared errors
-by runs. Runs of one session are not independent, so a cluster counts as one: a store adds up the
-runs of each cluster, then the clusters with their squares and products, and these sums are all that
-a figure with its interval needs. Sums of several days add up to those of all.
+Every figure is a ratio of two sums over runs, such as right predictions and all predictions, or
+squared errors and runs. Runs of one session are not independent, so each cluster counts as one. A
+store adds up the runs of each cluster, then the clusters with their squares and products. A figure
+with its interval needs only these sums. Sums of several days can be added.
 """
 
 import math
@@ -22,11 +22,11 @@ from otel_ml.statistics.intervals import (
     student_quantile,
 )
 
-# Fewer clusters than these that hit, or miss, do not tell how alike the runs of a cluster are.
+# Minimum number of clusters with a hit, and with a miss, to estimate correlation within clusters.
 _SPOKEN: Final = 10
-# So many buckets that are old enough tell what is usual at an age.
+# Minimum number of old enough buckets to know the usual share at an age.
 FEWEST_BUCKETS: Final = 5
-# Where less than this of the truths that come at last is usually here, a bucket is too young.
+# A bucket is too young if usually less than this share of its ground truth has arrived.
 YOUNG: Final = 0.5
 _AddedUp = TypeVar("_AddedUp", bound="_Sums")
 
@@ -44,13 +44,12 @@ class RatioSums(_Sums):
     """Sums over clusters of two amounts whose ratio is a figure.
 
     Attributes:
-        clusters: How many there are with a second amount above 0.
-        first, second: The sums of the amounts.
-        first_squares, products, second_squares: The sums over clusters of their squares and of
-            their product.
-        with_hit: In how many clusters the first amount is above 0.
-        with_miss: In how many it is below the second.
-        n: How many runs these are of.
+        clusters: Number of clusters whose second amount is above 0.
+        first, second: Sums of the amounts.
+        first_squares, products, second_squares: Sums over clusters of their squares and product.
+        with_hit: Number of clusters whose first amount is above 0.
+        with_miss: Number of clusters whose first amount is below the second.
+        n: Number of runs.
     """
 
     clusters: int = 0
@@ -64,7 +63,7 @@ class RatioSums(_Sums):
     n: int = 0
 
     def subtracted_from(self, whole: "RatioSums") -> "RatioSums":
-        """Return the sums of the rest of a whole whose clusters are each in one part alone."""
+        """Return the sums of the rest of a whole. Every cluster must be in one part only."""
         return RatioSums(
             *(getattr(whole, field.name) - getattr(self, field.name) for field in fields(self))
         )
@@ -72,15 +71,15 @@ class RatioSums(_Sums):
 
 @dataclass(frozen=True, slots=True)
 class SpreadSums(_Sums):
-    """Sums over clusters of errors and truths, of which the explained share is made.
+    """Sums over clusters of errors and ground truth, for the explained share of variance.
 
     Attributes:
-        clusters: How many there are.
-        n: How many runs.
-        error: The sum of squared errors.
-        truth, squares: The sums of truths and of their squares.
-        nn, ne, nt, ns, ee, et, es, tt, ts, ss: The sums over clusters of the products of two of
-            these: runs, squared errors, truths, squared truths.
+        clusters: Number of clusters.
+        n: Number of runs.
+        error: Sum of squared errors.
+        truth, squares: Sums of the ground truth and of its squares.
+        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums over clusters of products of two of these:
+            runs, squared errors, ground truth, squared ground truth.
     """
 
     clusters: int = 0
@@ -101,7 +100,7 @@ class SpreadSums(_Sums):
 
 
 def add_up(sums: Iterable[RatioSums]) -> RatioSums:
-    """Add the sums of several days or versions up."""
+    """Add up the sums of several days or versions."""
     return reduce(add, sums, RatioSums())
 
 
@@ -119,7 +118,7 @@ def difference_of(own: Estimate, rest: Estimate) -> tuple[float, float]:
 
 
 def differ_by_chance(own: Estimate, rest: Estimate) -> float:
-    """Return how likely chance makes two independent figures differ as much, on both sides."""
+    """Return the two-sided p-value of the difference of two independent figures."""
     low, high = difference_of(own, rest)
     difference = own.value - rest.value
     room = difference - low if difference > 0 else high - difference
@@ -133,17 +132,17 @@ def differ_by_chance(own: Estimate, rest: Estimate) -> float:
 def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
     """Return a share such as accuracy, precision, recall, F1 or coverage.
 
-    Wilson's interval with the size that as exact a simple sample would have, by the linearised
-    variance of a ratio over clusters, and Student's t. Where fewer than ten clusters, or a tenth of
-    them, hit or miss, how alike the runs of a cluster are cannot be known: each counts as one. F1
-    is the ratio of twice the hits to what was predicted and what came together.
+    Uses Wilson's interval at the effective sample size, from the linearized variance of a ratio
+    over clusters, and Student's t. If fewer than ten clusters, or a tenth of them, hit or miss,
+    each cluster counts as one value, because the correlation within clusters cannot be estimated.
+    F1 is the ratio of twice the hits to the sum of predicted and actual positives.
 
     Args:
-        sums: The first amount is at most the second, in every cluster.
+        sums: Sums of clusters. In each cluster the first amount is at most the second.
         confidence: Between 0 and 1.
 
     Returns:
-        None where the second amount is 0 in all.
+        None if all second amounts are 0.
 
     Source: Cochran, Sampling techniques (1977), section 6.3 (the variance of a ratio), which
     Woodruff, A simple method for approximating the variance of a complicated estimate, Journal of
@@ -170,14 +169,14 @@ def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
 
 def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return a mean of runs such as the Brier score, absolute error, bias or precision at k.
+    """Return a mean over runs such as the Brier score, absolute error, bias or precision at k.
 
     Args:
-        sums: The second amount is the number of runs.
+        sums: Sums of clusters. The second amount is the number of runs.
         confidence: Between 0 and 1.
 
     Returns:
-        None without a run; an unbounded interval where there is but one cluster.
+        None if there is no run. The interval is unbounded if there is only one cluster.
 
     Source: as `rate_of`, by Student's t.
     """
@@ -191,10 +190,9 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
 
 def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return the root of a mean, such as the root of the mean squared error.
+    """Return the root of a mean, such as the root mean squared error.
 
-    Its bounds are the roots of those of the mean, which is the same statement; a bound below 0
-    is 0.
+    The bounds are the roots of the bounds of the mean. A bound below 0 becomes 0.
     """
     mean = mean_of(sums, confidence=confidence)
     if mean is None:
@@ -204,22 +202,22 @@ def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
 
 def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return R²: one less the squared errors by the squared distances of truths from their mean.
+    """Return R²: 1 minus the squared errors divided by the squared deviations of the ground truth.
 
     Args:
         sums: Sums of clusters.
         confidence: Between 0 and 1.
 
     Returns:
-        At most 1, without a lower bound: below 0 is worse than to say the mean. None where the
-        truths do not differ.
+        At most 1, without a lower bound. Below 0 means worse than always predicting the mean. None
+        if all ground truth is equal.
 
     Source: The delta method on the four means, with their variances over clusters: Oehlert, A note
     on the delta method, The American Statistician 46 (1992); Cohen, Cohen, West, Aiken, Applied
     multiple regression (2003), section 3.6.2, for the statistic.
     """
     n = sums.n
-    # Where the truths are one number, what is left of the difference is rounding.
+    # If all ground truth is equal, the remaining difference is rounding.
     spread = sums.squares - sums.truth**2 / n if n else 0.0
     if spread <= 1e-12 * sums.squares:
         return None
@@ -228,7 +226,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
         return Estimate(value, -math.inf, 1.0, round(n), 1)
     mean = sums.truth / n
     share = sums.error / spread**2
-    # The derivatives by runs, squared errors, truths and squared truths.
+    # Derivatives by runs, squared errors, ground truth and squared ground truth.
     slopes = (share * mean**2, -1 / spread, -2 * share * mean, share)
     products = (
         (sums.nn, sums.ne, sums.nt, sums.ns),
@@ -236,7 +234,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
         (sums.nt, sums.et, sums.tt, sums.ts),
         (sums.ns, sums.es, sums.ts, sums.ss),
     )
-    # Linearised, the clusters' parts add up to 0: R² is the same for twice the runs.
+    # The linearized parts of the clusters add up to 0, because R² does not depend on the size.
     squares = math.fsum(
         first * second * products[row][column]
         for row, first in enumerate(slopes)
@@ -250,11 +248,11 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """Runs of which about the same probability was predicted.
+    """Runs with similar predicted probabilities.
 
     Attributes:
-        predicted: The mean of what was predicted.
-        came: The share of runs where it came.
+        predicted: Mean predicted probability.
+        came: Share of the runs for which the prediction came true.
     """
 
     predicted: float
@@ -262,11 +260,11 @@ class CalibrationBin:
 
 
 def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
-    """Return the calibration curve: predicted against came, by bins of the predicted.
+    """Return the calibration curve: actual share compared with predicted probability, by bins.
 
     Args:
-        bins: Of each bin the sum of probabilities, and the sums of what came by runs; empty bins
-            are left out.
+        bins: For each bin the sum of probabilities, and the sums of actual events and runs. Empty
+            bins are left out.
 
     Source: Murphy and Winkler, Reliability of subjective probability forecasts, Applied Statistics
     26 (1977); Bröcker and Smith, Increasing the reliability of reliability diagrams, Weather and
@@ -282,12 +280,12 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
 
 @dataclass(frozen=True, slots=True)
 class AgedBucket:
-    """The predictions of a bucket of time, and the age at which the truth of each came.
+    """The predictions of a time bucket, and when their ground truth arrived.
 
     Attributes:
-        age: The age of its youngest prediction, in any unit.
-        n: How many predictions there are.
-        came: How many truths came by each of the ages that are looked at.
+        age: Age of the youngest prediction, in any unit.
+        n: Number of predictions.
+        came: Number of predictions with ground truth by each of the ages in question.
     """
 
     age: float
@@ -296,14 +294,14 @@ class AgedBucket:
 
 
 def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[float | None]:
-    """Return the share of truths that is usually here at each of some ages.
+    """Return which share of the ground truth has usually arrived at each age.
 
-    The median over the buckets that are as old: a week in which the truth was lost does not move
-    it. None from where fewer than five buckets are as old.
+    It is the median over the buckets that are old enough, so one week with lost ground truth does
+    not change it. None where fewer than five buckets are old enough.
 
     Args:
-        buckets: Buckets of one length.
-        ages: Rising.
+        buckets: Buckets of equal length.
+        ages: The ages, in rising order.
     """
     shares: list[float | None] = []
     for place, age in enumerate(ages):
@@ -311,13 +309,13 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
             bucket.came[place] / bucket.n for bucket in buckets if bucket.n and bucket.age >= age
         )
         shares.append(_middle(old) if len(old) >= FEWEST_BUCKETS else None)
-    # Fewer buckets are as old as a greater age, but a share that has come never goes again.
+    # Fewer buckets reach higher ages, so force the share not to fall.
     known = [share for share in shares if share is not None]
     return [*accumulate(known, max), *shares[len(known) :]]
 
 
 def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) -> float | None:
-    """Return the usual share at an age between two that were looked at; None without any."""
+    """Return the usual share at an age, interpolated between known ages. None if there are none."""
     points = [(0.0, 0.0)]
     points += [(at, share) for at, share in zip(ages, course, strict=True) if share is not None]
     if len(points) == 1:
@@ -331,19 +329,18 @@ def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) 
 def is_early(
     here: int, n: int, usual: float | None, at_last: float | None, *, confidence: float = 0.99
 ) -> str:
-    """Say why a bucket's figures are not to be judged yet; empty where they are.
+    """Return why it is too early to judge a bucket. Empty if it can be judged.
 
     Args:
-        here: How many of its truths are here.
-        n: How many predictions it has.
-        usual: The share that is usually here at its age; None where that is not known.
-        at_last: The share that usually comes at all.
-        confidence: How sure it is to be fewer truths than usual.
+        here: Number of predictions with ground truth.
+        n: Number of predictions.
+        usual: Share of ground truth that has usually arrived at this age. None if unknown.
+        at_last: Share of ground truth that usually arrives in the end.
+        confidence: Confidence of the test for less ground truth than usual.
 
     Returns:
-        ``too young`` where usually less than half of the truths that come at all are here;
-        ``less than usual`` where fewer are here than usual, by more than chance and than a tenth of
-        the usual.
+        ``too young`` if usually less than half of the final ground truth has arrived at this age.
+        ``less than usual`` if significantly less has arrived than usual, by more than a tenth.
     """
     if usual is None or at_last is None or not n:
         return ""
@@ -359,7 +356,7 @@ def _middle(ordered: Sequence[float]) -> float:
 
 
 def _count_alike(sums: RatioSums) -> float:
-    """Count the independent amounts there were if those of a cluster were all the same (Kish)."""
+    """Return the effective number of values if all values of a cluster were equal (Kish)."""
     return sums.second**2 / sums.second_squares
 
 

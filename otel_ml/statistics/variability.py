@@ -1,7 +1,7 @@
-"""Variability: how alike the answers of a model are to one input that it was given several times.
+"""Variability: how similar a model's answers are when it gets the same input several times.
 
-The unit of randomness is the input: runs of one input belong together, and inputs of many runs
-weigh no more than others.
+The unit of randomness is the input: runs of one input belong together, and inputs with many runs
+have no more weight than others.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from otel_ml.statistics.intervals import (
 )
 from otel_ml.statistics.verdict import LEAST_ITEMS, decide, estimate_mean
 
-# A difference of self-agreement below it does not matter: two points, as of any rate.
+# Smallest difference of agreement that matters: 2 points, as for any rate.
 MARGIN: Final = 0.02
 _FEW_POINTS: Final = 0.1
 _WORDS: Final = {"better": "steadier", "worse": "less steady"}
@@ -30,8 +30,8 @@ class RepeatedInput:
     """An input that was answered several times.
 
     Attributes:
-        answers: How many runs gave each of its different answers.
-        scores: The scores of its runs, by judge; runs without one are left out.
+        answers: Number of runs for each different answer.
+        scores: Scores of the runs by judge. Runs without a score are left out.
     """
 
     answers: Sequence[int]
@@ -39,17 +39,17 @@ class RepeatedInput:
 
     @property
     def runs(self) -> int:
-        """How many runs answered it."""
+        """Number of runs that answered the input."""
         return sum(self.answers)
 
     @property
     def agreement(self) -> float:
-        """How likely two of its runs, drawn at random, gave the same answer."""
+        """Probability that two of the runs, drawn at random, gave the same answer."""
         n = self.runs
         return sum(count * (count - 1) for count in self.answers) / (n * (n - 1))
 
     def spread(self, judge: str) -> float | None:
-        """Return how far the scores of two of its runs lie apart on average; None of under two.
+        """Return the mean difference between the scores of two runs. None for fewer than two.
 
         Source: Gini's mean difference, from the ordered scores (David and Nagaraja, Order
         statistics (2003), section 9.4).
@@ -58,7 +58,7 @@ class RepeatedInput:
         n = len(scores)
         if n < 2:  # noqa: PLR2004 - a pair
             return None
-        # A step between neighbours lies within each pair of which one is below it, one above.
+        # A step between neighbours counts for each pair with one score below and one above it.
         steps = (
             (after - before) * place * (n - place)
             for place, (before, after) in enumerate(pairwise(scores), 1)
@@ -71,13 +71,13 @@ class Variability:
     """The variability of answers to the same inputs.
 
     Attributes:
-        inputs: How many inputs were answered several times.
-        runs: How many runs answered them.
-        differing: The share of inputs with different answers: it grows with the runs of an input.
-        agreement: How likely two runs of one input gave the same answer, the mean over inputs: it
-            does not depend on how many runs each input has.
-        spreads: By judge, how far the scores of two runs of one input lie apart, the mean over
-            inputs.
+        inputs: Number of inputs that were answered several times.
+        runs: Number of runs that answered them.
+        differing: Share of the inputs with different answers. It grows with the runs per input.
+        agreement: Probability that two runs of one input gave the same answer, averaged over
+            inputs. It does not depend on the number of runs per input.
+        spreads: Mean difference between the scores of two runs of one input, by judge, averaged
+            over inputs.
     """
 
     inputs: int
@@ -89,16 +89,16 @@ class Variability:
 
 @dataclass(frozen=True, slots=True)
 class VariabilityChange:
-    """How two versions differ in how likely two runs of one input give the same answer.
+    """How two versions differ in the probability that two runs of one input agree.
 
     Attributes:
-        word: Steadier, less steady, no different or inconclusive.
-        before: The agreement of the version to compare with.
-        after: The agreement of the other one.
-        difference: After less before.
-        is_paired: Whether the inputs are those that both answered several times.
-        reasons: Why it is inconclusive, where the interval alone does not say so.
-        needed: How many inputs would show the margin with 80 % power.
+        word: ``steadier``, ``less steady``, ``no different`` or ``inconclusive``.
+        before: Agreement of the version to compare with.
+        after: Agreement of the other version.
+        difference: After minus before.
+        is_paired: Whether only inputs are used that both versions answered several times.
+        reasons: Why the verdict is inconclusive. Empty if the interval alone decides.
+        needed: Number of inputs that show the margin with 80 % power.
     """
 
     word: str
@@ -111,7 +111,7 @@ class VariabilityChange:
 
     @property
     def sentence(self) -> str:
-        """How they differ, in words."""
+        """The difference in words."""
         low, high = self.difference.low, self.difference.high
         figures = (
             f"two runs of one input agree in {_percent(self.after)}, {_percent(self.before)} before"
@@ -145,13 +145,13 @@ class VariabilityChange:
 
 
 def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
-    """Estimate how alike answers to the same inputs are, with intervals over inputs.
+    """Estimate how similar answers to the same inputs are, with intervals over inputs.
 
     Args:
-        inputs: Those with at least two runs each; others are left out.
+        inputs: The inputs. Those with fewer than two runs are left out.
 
     Returns:
-        None without any.
+        None if there is no such input.
     """
     repeated = [input_ for input_ in inputs if input_.runs > 1]
     if not repeated:
@@ -173,17 +173,18 @@ def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
 def compare_variability(
     before: Mapping[Hashable, RepeatedInput], after: Mapping[Hashable, RepeatedInput]
 ) -> VariabilityChange | None:
-    """Compare how likely two runs of one input give the same answer.
+    """Compare two versions by the probability that two runs of one input agree.
 
-    Inputs that both answered several times are compared in pairs where there are at least 20 of
-    them: other inputs may be harder. Else all inputs of both are two samples.
+    If at least 20 inputs were answered several times by both versions, only these are compared, in
+    pairs, because other inputs may be harder. Otherwise all inputs of both are compared as two
+    samples.
 
     Args:
-        before: The inputs with at least two runs each, by their digests.
-        after: The same of the other version.
+        before: Inputs with at least two runs each, by digest.
+        after: Inputs of the other version, by digest.
 
     Returns:
-        None where a side has none.
+        None if a side has no such input.
     """
     common = sorted(before.keys() & after.keys(), key=repr)
     is_paired = len(common) >= LEAST_ITEMS

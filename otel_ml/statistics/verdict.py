@@ -1,8 +1,8 @@
-"""A verdict on two sets of scored runs: better, worse, no different or inconclusive, and why.
+"""Compares two sets of scored runs: better, worse, no different or inconclusive, and why.
 
-`compare_items` pairs the runs of the same items, as experiments have them; `compare_groups` takes
-the same counted, as a store gives them; `compare_samples` takes two independent samples, as two
-versions in production are. All count, none reads nor writes.
+`compare_items` pairs the runs of the same items, as experiments have them. `compare_groups` takes
+the same data as counts, as a store returns them. `compare_samples` takes two independent samples,
+such as two versions in production. The functions only compute; they do no input or output.
 """
 
 import math
@@ -42,9 +42,9 @@ Word = Literal["better", "worse", "no different", "inconclusive"]
 RATE_MARGIN: Final = 0.02
 SCORE_MARGIN: Final = 0.1  # of the baseline's standard deviation
 AMOUNT_MARGIN: Final = 0.05
-# Of one cluster: how many runs passed both times, before only, now only, and neither time.
+# Number of a cluster's runs that passed both times, only before, only now, and never.
 PassCounts = tuple[int, int, int, int]
-# A cluster of one run, by whether it passed before, and now.
+# A cluster of one run, by pass before and now.
 _ALONE: Final[Mapping[tuple[int, int], PassCounts]] = {
     (1, 1): (1, 0, 0, 0),
     (1, 0): (0, 1, 0, 0),
@@ -58,23 +58,23 @@ LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
 _AMOUNT_OF: Final = {name: attrgetter(name) for name in AMOUNTS}
-# What items belong together by unless told, and the word for it in a sentence.
+# The default cluster key, and the words for cluster keys in sentences.
 DEFAULT_CLUSTER: Final = "source_session"
 SOURCE_CLUSTERS: Final[Mapping[str, str]] = {DEFAULT_CLUSTER: "session", "source_run": "source run"}
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
-_FEW_POINTS: Final = 0.1  # below it points have a decimal
+_FEW_POINTS: Final = 0.1  # smaller differences are shown with a decimal
 WORST_FIRST: Final = ("worse", "inconclusive", "no different", "better")
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeScore:
-    """What one version of a judge said of one run.
+    """The score of one run by one version of a judge.
 
     Attributes:
-        passed: Whether the run passed; None where the judge has no criterion.
-        score: In the judge's own range.
-        version: Of the judge.
+        passed: Whether the run passed. None if the judge has no criterion.
+        score: The score, in the judge's own range.
+        version: Version of the judge.
         failed: Whether the judge itself failed.
     """
 
@@ -86,19 +86,19 @@ class JudgeScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRun:
-    """One run with what was said of it; repeats of an item are runs of their own.
+    """One run with its scores. Repeats of an item are separate runs.
 
     Attributes:
-        item: The id of its item; empty in production.
-        digest: Of the item.
-        cluster: What it shares with others, such as a document or session; empty for a run, or an
-            item, that stands for itself.
-        tags: Of the item.
+        item: Id of the item. Empty for production runs.
+        digest: Digest of the item.
+        cluster: What the run shares with other runs, such as a document or a session. Empty if the
+            run or its item is independent of all others.
+        tags: Tags of the item.
         is_error: Whether the call raised or timed out.
-        scores: By the name of the judge.
-        latency: In seconds, or any other unit that both sides share.
-        tokens: In all.
-        cost: In dollars.
+        scores: Scores by judge name.
+        latency: Duration, in any unit that both sides share.
+        tokens: Total number of tokens.
+        cost: Cost in US dollars.
     """
 
     item: str = ""
@@ -112,23 +112,26 @@ class ScoredRun:
     cost: float | None = None
 
     def amount(self, name: str) -> float | None:
-        """Return its latency, tokens or cost: None where it failed, or there is none above 0."""
+        """Return the latency, tokens or cost.
+
+        None if the run failed or the value is not above 0.
+        """
         value: float | None = _AMOUNT_OF[name](self)
         return None if self.is_error or value is None or not value > 0 else value
 
 
 @dataclass(frozen=True, slots=True)
 class ItemGroup:
-    """Items of which the runs of both sides say the same, counted together; one alone is a group.
+    """Items with equal results on both sides, counted together. A single item is a group of one.
 
     Attributes:
-        name: The id of the item, or what the group is called.
-        before: The runs over each of them in the baseline; empty where it has none. They say
-            nothing of latency, tokens and cost.
-        after: Those in the candidate.
-        count: How many items there are.
-        amounts: By `latency`, `tokens` and `cost`: the mean of each item that has one on both sides
-            in the baseline, and in the candidate.
+        name: Id of the item, or name of the group.
+        before: Runs of each item in the baseline, without latency, tokens and cost. Empty if the
+            baseline does not have the items.
+        after: Runs of each item in the candidate, without latency, tokens and cost.
+        count: Number of items.
+        amounts: Pairs of means by `latency`, `tokens` and `cost`: baseline and candidate mean of
+            each item that has both.
     """
 
     name: str
@@ -139,7 +142,7 @@ class ItemGroup:
 
     @property
     def cluster(self) -> str | None:
-        """What its items belong to; None where each stands for itself."""
+        """Cluster of the items. None if each item is independent."""
         runs = self.after or self.before
         return runs[0].cluster or (self.before[0].cluster if self.before else "") or None
 
@@ -151,9 +154,9 @@ class ItemGroup:
 
 @dataclass(frozen=True, slots=True)
 class SharedItems:
-    """Which items two sides have in common; only those with the same digest are pairs.
+    """Which items two sides share. Items are shared if id and digest are equal.
 
-    They are named by their ids; items of a group by its name, each once.
+    Items are named by their ids. A group appears under its name, once per item.
     """
 
     common: Sequence[str]
@@ -163,34 +166,34 @@ class SharedItems:
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
-        """How many are in common, new, gone and changed."""
+        """Number of shared, new, removed and changed items."""
         return len(self.common), len(self.new), len(self.gone), len(self.changed)
 
     @property
     def share(self) -> float:
-        """How much of all items is in common, from 0 to 1."""
+        """Share of all items that both sides have, from 0 to 1."""
         every = sum(self.counts)
         return len(self.common) / every if every else 0.0
 
 
 @dataclass(frozen=True)
 class JudgeVerdict:
-    """What changed by one judge.
+    """The verdict of one judge.
 
     Attributes:
-        is_rate: Whether the values are passes, from 0 to 1, or scores.
-        baseline: The baseline's own rate or mean score.
-        candidate: The candidate's.
-        difference: Candidate less baseline, at the confidence that all judges share.
-        margin: A difference below it does not matter.
-        versions: Of the judge, of the baseline and of the candidate.
-        confidence: Of the interval of the difference.
-        n: In words: `150`, `150 in 34 clusters by session`, or `150/150` of two samples.
-        reasons: Why it is inconclusive, or "" where the interval alone says so.
-        p: How likely so large a difference is where nothing changed; for corrections.
-        directions: What a change up and one down are called in words, where that is not better and
-            worse.
-        passing: What the runs of a rate do: they `pass`, or such as `fail`.
+        is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
+        baseline: Pass rate or mean score of the baseline.
+        candidate: Pass rate or mean score of the candidate.
+        difference: Candidate minus baseline. The interval is corrected for the number of judges.
+        margin: Smallest difference that matters.
+        versions: Versions of the judge, on the baseline and on the candidate.
+        confidence: Confidence of the interval of `difference`.
+        n: Sample size in words: `150`, `150 in 34 clusters by session`, or `150/150` for two
+            samples.
+        reasons: Why the verdict is inconclusive. Empty if the interval alone decides.
+        p: p-value of the difference, used to correct for multiple comparisons.
+        directions: Words for an increase and a decrease, instead of better and worse.
+        passing: Verb for the runs of a rate, such as `pass` or `fail`.
     """
 
     judge: str
@@ -211,32 +214,35 @@ class JudgeVerdict:
 
     @property
     def detectable(self) -> float | None:
-        """The difference that so many items could have shown with 80 % power."""
+        """Smallest difference that this sample shows with 80 % power. None if unknown."""
         if self.difference is None or not math.isfinite(self.difference.high):
             return None
         return detectable(self.difference, confidence=self.confidence)
 
     @property
     def needed(self) -> int | None:
-        """How many items, or runs of both sides, would show the margin with 80 % power."""
+        """Number of items (or runs per side) that show the margin with 80 % power.
+
+        None if unknown.
+        """
         if self.difference is None:
             return None
         return needed(self.difference, self.margin, confidence=self.confidence)
 
     @property
     def has_other_version(self) -> bool:
-        """Whether another version of the judge spoke of the baseline than of the candidate."""
+        """Whether different versions of the judge scored baseline and candidate."""
         return is_other_version(*self.versions)
 
     @cached_property
     def sentence(self) -> str:
-        """What it says, in words."""
+        """The verdict in words."""
         if self.difference is None or self.baseline is None or self.candidate is None:
             return f"{self.word}: {'; '.join(self.reasons)}"
         return f"{self._compare()}, n = {self.n}{self._why()}"
 
     def _compare(self) -> str:
-        """Write what it was, what it is now, and how sure the difference between them is."""
+        """Return old value, new value and the interval of their difference, in words."""
         change, unit = self.difference, " points" * self.is_rate
         now, before = (self._value(part) for part in (self.candidate, self.baseline))
         figures = f"{now} {self.passing}" if self.is_rate else f"mean {now}"
@@ -288,21 +294,23 @@ class JudgeVerdict:
 
 @dataclass(frozen=True, slots=True)
 class JudgeOutcome:
-    """The outcome of one judge over all runs, and beside a baseline where there is one.
+    """The result of one judge over all runs, with a comparison if there is a baseline.
 
     Attributes:
-        version: Of the judge; empty where its versions are not asked about.
-        is_rate: Whether the values are passes, from 0 to 1; else scores.
-        value: The mean over items, with its interval; None where there is none.
-        baseline: That of the baseline.
-        difference: Of the items in common, now less before, shared over all judges.
-        margin: How much is a difference at all.
-        word: better, worse, no different or inconclusive; empty without a baseline.
-        why: Why it is inconclusive, and what would show more.
-        lower_is_better: Whether lower scores are the better ones.
-        sentence: All of it in words; empty without a baseline.
-        failed: On how many runs the judge itself failed.
-        has_other_version: Whether another version of the judge spoke of the baseline.
+        version: Version of the judge. Empty if the scores of all versions are used.
+        is_rate: Whether the values are pass rates from 0 to 1. If False, they are scores.
+        value: Mean over items, with its interval. None if there is none.
+        baseline: Mean over items in the baseline.
+        difference: This result minus the baseline, on the shared items. The interval is corrected
+            for the number of judges.
+        margin: Smallest difference that matters.
+        word: ``better``, ``worse``, ``no different`` or ``inconclusive``. Empty without a
+            baseline.
+        why: Why the verdict is inconclusive, and what would decide it.
+        lower_is_better: Whether lower scores are better.
+        sentence: The verdict in words. Empty without a baseline.
+        failed: Number of runs on which the judge itself failed.
+        has_other_version: Whether a different version of the judge scored the baseline.
     """
 
     version: str
@@ -320,17 +328,17 @@ class JudgeOutcome:
 
     @property
     def rate(self) -> float | None:
-        """The share that passed; None of scores."""
+        """Share of runs that passed. None if the judge gives scores."""
         return self.value.value if self.is_rate and self.value is not None else None
 
     @property
     def score(self) -> float | None:
-        """The mean over items."""
+        """Mean over items."""
         return None if self.value is None else self.value.value
 
     @property
     def is_no_worse(self) -> bool:
-        """Whether it is shown to be no worse than the margin."""
+        """Whether the result is shown to be at most the margin worse than the baseline."""
         if self.difference is None:
             return False
         if self.lower_is_better:
@@ -339,7 +347,7 @@ class JudgeOutcome:
 
 
 def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Tell whether two sides that a judge spoke of were not judged by one version of it."""
+    """Return whether two scored sides were not scored by the same single version of a judge."""
     return bool(before and after) and len({*before, *after}) > 1
 
 
@@ -349,13 +357,13 @@ def judge_outcomes(
     compared: "Verdict | None",
     lower_is_better: Iterable[str] = (),
 ) -> dict[str, JudgeOutcome]:
-    """Set the outcome of each judge beside the baseline.
+    """Combine the result of each judge with its comparison to the baseline.
 
     Args:
-        versions: Of the judges that were asked, by their names.
-        alone: The outcomes by `estimate_judges`; none of a judge that never spoke.
-        compared: The verdict beside the baseline; None without one.
-        lower_is_better: The judges of which less is better.
+        versions: Versions of the judges by name.
+        alone: Results from `estimate_judges`. Judges without a score are missing.
+        compared: The comparison with the baseline. None if there is no baseline.
+        lower_is_better: Judges for which lower scores are better.
     """
     lower = set(lower_is_better)
     silent = {
@@ -392,10 +400,10 @@ def _beside(
 
 @dataclass(frozen=True, slots=True)
 class AmountVerdict:
-    """What changed in latency, tokens or cost: less is better.
+    """The verdict on latency, tokens or cost, where lower is better.
 
     Attributes:
-        ratio: Candidate to baseline, of calls that were answered.
+        ratio: Candidate divided by baseline, over successful calls.
     """
 
     name: str
@@ -407,7 +415,7 @@ class AmountVerdict:
 
     @property
     def sentence(self) -> str:
-        """What it says, in words."""
+        """The verdict in words."""
         ratio = self.ratio
         low, value, high = (100 * (part - 1) for part in (ratio.low, ratio.value, ratio.high))
         why = "".join(f"; {reason}" for reason in self.reasons)
@@ -422,12 +430,12 @@ class AmountVerdict:
 
 @dataclass(frozen=True, slots=True)
 class SliceVerdict:
-    """What changed among the items with one tag, by one judge.
+    """The change among the items with one tag value, according to one judge.
 
     Attributes:
-        difference: With an interval of 95 % of its own.
-        word: Better or worse where that holds among all slices (Benjamini-Hochberg at 5 %) and is
-            as large as the margin, else None.
+        difference: Candidate minus baseline, with an uncorrected 95 % interval.
+        word: ``better`` or ``worse`` if the change is at least the margin and significant among
+            all slices (Benjamini-Hochberg at 5 %). Else None.
     """
 
     tag: str
@@ -439,16 +447,18 @@ class SliceVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ItemStep:
-    """What one judge says of an item before and now.
+    """The result of one judge for an item, before and after.
 
     Attributes:
-        is_rate: Whether the values are shares of its repeats that passed; else mean scores.
-        before: In the baseline.
-        after: In the candidate.
-        change: Below 0 for worse; a score's in standard deviations of the baseline, and 0 where it
-            is below the margin.
-        scores: The mean scores of both, also of what passes or fails; None where there are none.
-        fall: How far the score fell, below 0 for worse; what is no number now fell furthest.
+        is_rate: Whether the values are shares of repeats that passed. If False, they are mean
+            scores.
+        before: Value in the baseline.
+        after: Value in the candidate.
+        change: Change of the value; below 0 is worse. For scores in standard deviations of the
+            baseline, and 0 if it is below the margin.
+        scores: Mean scores before and after, also for judges with a criterion. None if missing.
+        fall: Change of the mean score; below 0 is worse. Minus infinity if the score is now
+            missing.
     """
 
     is_rate: bool
@@ -461,13 +471,13 @@ class ItemStep:
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """One item that a judge saw change, or that fails now or no longer.
+    """An item whose result changed for a judge, or that now fails or no longer fails.
 
     Attributes:
-        steps: What each judge says of it before and now.
-        errors: What share of its calls failed, in the baseline and in the candidate.
-        change: The largest change to the worse, or to the better where there is none.
-        count: How many items of a group, by whose name they go, changed so.
+        steps: Results before and after, by judge.
+        errors: Share of failed calls, in the baseline and in the candidate.
+        change: Largest change for the worse. If there is none, largest change for the better.
+        count: Number of items in the group that changed like this.
     """
 
     item: str
@@ -478,7 +488,7 @@ class ItemChange:
 
     @property
     def judges(self) -> list[str]:
-        """The judges that saw it change as it did, the largest change first."""
+        """Judges with a change in the direction of `change`, the largest first."""
         sign = -1 if self.change < 0 else 1
         changed = [name for name, step in self.steps.items() if step.change * sign > 0]
 
@@ -490,7 +500,10 @@ class ItemChange:
 
     @property
     def order(self) -> tuple[float, float]:
-        """Where it stands among others: of regressions the largest fall first."""
+        """Sort key: the largest change first.
+
+        Equal regressions are sorted by the drop of the score.
+        """
         named = self.judges
         fall = self.steps[named[0]].fall if named else 0.0
         return (self.change, fall) if self.change < 0 else (-self.change, -fall)
@@ -498,15 +511,18 @@ class ItemChange:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be said of a candidate beside its baseline.
+    """The comparison of a candidate with its baseline.
 
     Attributes:
-        word: Of the worst judge: worse, inconclusive, no different, better.
-        reasons: Why it is inconclusive as a whole.
-        regressions: Items that got worse, the worst first.
-        fixed: Items that got better, and by no judge worse, the best first.
+        word: Verdict of the worst judge: worse, inconclusive, no different, better.
+        reasons: Why the comparison as a whole is inconclusive.
+        judges: Verdicts by judge.
+        amounts: Verdicts on latency, tokens and cost.
+        shared: Which items both sides have. None for two independent samples.
+        slices: Verdicts by tag value and judge.
+        regressions: Items that are worse for any judge, the worst first.
+        fixed: Items that are better, and not worse for any judge, the best first.
         flaky: Items whose repeats differ in the candidate.
-        shared: What is compared; None of two samples.
     """
 
     word: Word
@@ -521,7 +537,7 @@ class Verdict:
 
     @property
     def sentences(self) -> list[str]:
-        """What it says, in words: what is compared, each judge, then latency, tokens and cost."""
+        """The comparison in words: general reasons, each judge, then latency, tokens and cost."""
         reasons = [*self.reasons]
         reasons += [f"{judge}: {value.sentence}" for judge, value in self.judges.items()]
         return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
@@ -536,16 +552,17 @@ def compare_items(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare the runs of the items that two sides have in common.
+    """Compare two sides on the items that both have.
 
     Args:
-        baseline: What was.
-        candidate: What is to be judged.
-        margin: By judge, or `latency`, `tokens`, `cost`: what difference matters. Unless told 0.02
-            of a rate, 0.1 standard deviations of the baseline of a score, 0.05 of an amount.
-        lower_is_better: The judges of which less is better.
-        partial: Whether there is a verdict though under 90 % of the items are in common.
-        cluster: What made the clusters of the runs, as `read_cluster` takes it: for the words.
+        baseline: Runs of the baseline.
+        candidate: Runs of the candidate.
+        margin: Smallest difference that matters, by judge or `latency`, `tokens`, `cost`. Default:
+            0.02 for a rate, 0.1 standard deviations of the baseline for a score, 0.05 for an
+            amount.
+        lower_is_better: Judges for which lower scores are better.
+        partial: Whether to give a verdict even if less than 90 % of the items are shared.
+        cluster: Key of the clusters, as `read_cluster` takes it. Used only in texts.
 
     Spec: evaluations, section 4: Verdict.
     """
@@ -566,7 +583,15 @@ def compare_groups(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare as `compare_items` does what was counted: the digits are the same."""
+    """Compare counted items. The result is identical to that of `compare_items` on the single runs.
+
+    Args:
+        groups: The items of both sides.
+        margin: Smallest difference that matters, see `compare_items`.
+        lower_is_better: Judges for which lower scores are better.
+        partial: Whether to give a verdict even if less than 90 % of the items are shared.
+        cluster: Key of the clusters, as `read_cluster` takes it. Used only in texts.
+    """
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
     pairs = [group for group in groups if group.is_pair]
@@ -614,10 +639,16 @@ def compare_samples(
     margin: Mapping[str, float] | None = None,
     lower_is_better: Iterable[str] = (),
 ) -> Verdict:
-    """Compare two independent samples of runs, such as of two versions in production.
+    """Compare two independent samples of runs, such as two versions in production.
 
-    A call that failed counts as not passed by a judge that spoke of nearly all calls that were
-    answered; a judge that is asked of a sample only says nothing of them.
+    A failed call counts as not passed if the judge scored nearly all successful calls. For a judge
+    that scores only a sample of the calls, failed calls do not count.
+
+    Args:
+        baseline: Runs of the baseline.
+        candidate: Runs of the candidate.
+        margin: Smallest difference that matters, see `compare_items`.
+        lower_is_better: Judges for which lower scores are better.
 
     Spec: evaluations, section 4.4: two stored versions in production.
     """
@@ -649,14 +680,16 @@ def compare_passes(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVerdict:
-    """Compare passes of the same runs before and now, counted: the digits are those of the runs.
+    """Compare passes of the same runs before and after, given as counts.
+
+    The result is identical to that computed from the single runs.
 
     Args:
-        judge: How it is called.
-        clusters: How many clusters of runs, such as sessions, there are of each content; a run that
-            stands alone is a cluster of one.
-        margin: A difference below it does not matter; 0.02 by default.
-        missing: Which share of all runs has no pass before, and now.
+        judge: Name of the judge.
+        clusters: Number of clusters, such as sessions, by their content. A run without a cluster
+            is a cluster of one.
+        margin: Smallest difference that matters. Default: 0.02.
+        missing: Share of the runs without a pass or fail, before and after.
     """
     sums = [Counter[ClusterSum](), Counter[ClusterSum](), Counter[ClusterSum]()]
     for (both, first, second, neither), count in clusters.items():
@@ -691,16 +724,18 @@ def compare_scores(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVerdict:
-    """Compare scores of the same runs before and now, summed: the digits are those of the runs.
+    """Compare scores of the same runs before and after, given as sums.
+
+    The result is identical to that computed from the single runs.
 
     Args:
-        judge: How it is called.
-        sums: By cluster of runs, such as a session: the sums of the scores before, of those now,
-            and of what they changed by.
-        deviation: The standard deviation of the scores before.
+        judge: Name of the judge.
+        sums: Sums per cluster, such as a session: of the scores before, of the scores after, and
+            of the changes.
+        deviation: Standard deviation of the scores before.
         is_clustered: Whether any cluster has several runs.
-        margin: A difference below it does not matter; a tenth of `deviation` by default.
-        missing: Which share of all runs has no score before, and now.
+        margin: Smallest difference that matters. Default: a tenth of `deviation`.
+        missing: Share of the runs without a score, before and after.
     """
     judged = _Judged(
         judge=judge,
@@ -717,11 +752,11 @@ def compare_scores(
 def estimate_judges(
     runs: Iterable[ScoredRun], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Estimate the value of each judge over items alone, without a baseline.
+    """Return the value of each judge over the items, without a baseline.
 
     Args:
-        runs: Repeats of an item count as their mean.
-        lower_is_better: The judges of which less is better.
+        runs: The runs. Repeats of an item count as their mean.
+        lower_is_better: Judges for which lower scores are better.
 
     Spec: evaluations, section 4.3: one experiment alone.
     """
@@ -731,7 +766,10 @@ def estimate_judges(
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Estimate as `estimate_judges` does the candidate of what was counted."""
+    """Return the value of each judge over counted items.
+
+    The result is identical to that of `estimate_judges` on the single runs.
+    """
     every, lower = (
         [(run, group.count) for group in groups for run in group.after],
         set(lower_is_better),
@@ -764,7 +802,7 @@ def estimate_groups(
 
 
 def is_flaky(runs: Sequence[ScoredRun]) -> bool:
-    """Tell whether some repeats of an item failed, or did not pass, and others did."""
+    """Return whether the repeats of an item differ in failing or passing."""
     if len({run.is_error for run in runs}) > 1:
         return True
     entries: defaultdict[str, set[bool]] = defaultdict(set)
@@ -776,11 +814,12 @@ def is_flaky(runs: Sequence[ScoredRun]) -> bool:
 
 
 def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] | None:
-    """Read what items belong together by: ``tags["name"]``, ``source_run``, ``source_session``.
+    """Parse a cluster key: ``tags["name"]``, ``source_run`` or ``source_session``.
 
     Returns:
-        What an item with these tags, made of this run of this session, belongs to, empty where it
-        stands alone; None where the text is none of these.
+        A function that returns the cluster of an item from its tags, source run and source
+        session. The cluster is empty if the item is independent. None if the text is not a cluster
+        key.
     """
     if text in SOURCE_CLUSTERS:
         return lambda tags, run, session: session if text == DEFAULT_CLUSTER else run
@@ -791,16 +830,16 @@ def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] |
 
 
 def tag_of_cluster(text: str) -> str:
-    """Return the name of the tag that `read_cluster` reads; empty where it reads none."""
+    """Return the tag name of a cluster key such as ``tags["name"]``. Empty for other keys."""
     match = _TAG.fullmatch(text.strip())
     return "" if match is None else match[1] or match[2]
 
 
 def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:
-    """Say what an interval shows, beside the margin.
+    """Turn a confidence interval and a margin into a verdict.
 
-    Above 0 and an estimate of at least the margin is better, below 0 and at most minus the margin
-    worse, all within the margin no different, and anything else inconclusive.
+    Better: the interval is above 0 and the estimate is at least the margin. Worse: the mirror
+    image. No different: the whole interval is within the margin. Inconclusive: everything else.
     """
     value, low, high = change.value, change.low, change.high
     if lower_is_better:
@@ -820,7 +859,7 @@ _Pairs = Sequence[ItemGroup]
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """How the values of one judge are read, and what of them is missing."""
+    """How the values of one judge are read, and how many are missing."""
 
     judge: str
     is_rate: bool
@@ -871,7 +910,7 @@ class _Judged:
         )
 
     def value(self, run: ScoredRun) -> float | None:
-        """Return what counts of a run: a call that failed has not passed, or the worst score."""
+        """Return the value of a run. A failed call counts as not passed, or as the worst score."""
         if run.is_error:
             return self.of_failed
         score = run.scores.get(self.judge)
@@ -882,12 +921,12 @@ class _Judged:
         return score.score
 
     def mean(self, runs: Sequence[ScoredRun]) -> float | None:
-        """Return the mean of an item's repeats."""
+        """Return the mean over the repeats of an item."""
         values = [value for run in runs if (value := self.value(run)) is not None]
         return math.fsum(values) / len(values) if values else None
 
     def step(self, before: Sequence[ScoredRun], after: Sequence[ScoredRun]) -> ItemStep | None:
-        """Say what became of an item; None where it has no value on one side."""
+        """Return the change of an item. None if it has no value on one side."""
         first, second = self.mean(before), self.mean(after)
         if first is None or second is None:
             return None
@@ -903,20 +942,20 @@ class _Judged:
         return ItemStep(self.is_rate, first, second, change, scores, fall)
 
     def _score(self, runs: Sequence[ScoredRun]) -> float | None:
-        """Return the mean of the scores of an item's repeats."""
+        """Return the mean score over the repeats of an item."""
         scores = [run.scores[self.judge] for run in runs if self.judge in run.scores]
         return _mean(
             [score.score for score in scores if score.score is not None and not score.failed]
         )
 
     def turned(self, change: float) -> float:
-        """Return a change so that less is worse; of a score in standard deviations."""
+        """Return a change with worse below 0. For scores it is in standard deviations."""
         return (-change if self.lower_is_better else change) / (
             1.0 if self.is_rate else self.deviation
         )
 
     def unlike(self) -> list[str]:
-        """Say why the versions of the judge cannot be compared."""
+        """Return why the judge's versions cannot be compared. Empty if they can."""
         before, after = self.versions
         if not before or not after:
             side = "candidate" if before else "baseline"
@@ -962,7 +1001,7 @@ def _by_item(runs: Iterable[ScoredRun]) -> _Items:
 
 
 def _group(before: _Items, after: _Items) -> list[ItemGroup]:
-    """Make each item a group of its own, those of the candidate first."""
+    """Return one group per item, those of the candidate first."""
     item_groups = []
     for item in dict.fromkeys((*after, *before)):
         sides = before.get(item, ()), after.get(item, ())
@@ -1008,12 +1047,11 @@ def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> Judge
 
 @dataclass(frozen=True, slots=True)
 class _PairSums:
-    """The values of pairs, summed by what hangs together.
+    """The values of pairs, summed per cluster.
 
     Attributes:
-        table: Of passes of which each stands alone: how many pairs, by the pass before and now;
-            else empty.
-        is_clustered: Whether pairs have clusters.
+        table: Number of pairs by pass before and after, if all are independent passes. Else empty.
+        is_clustered: Whether the pairs have clusters.
     """
 
     before: ClusterSums
@@ -1024,7 +1062,7 @@ class _PairSums:
 
 
 def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> JudgeVerdict:
-    """Say what the sums of pairs show, unless there is a reason to say nothing."""
+    """Return the verdict of one judge from the sums of pairs."""
     reasons = judged.unlike()
     reasons += [
         f"no answer of the judge on {100 * share:.0f} % of the {side}'s runs: at most 5 % may miss"
@@ -1054,7 +1092,7 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
 
 
 def _count(of: Estimate, by: str | None) -> str:
-    """Say how many items there are, and in how many clusters; None where there are none."""
+    """Return the number of items, and the number of clusters if there are any, in words."""
     return f"{of.n:,}" if by is None else f"{of.n:,} in {of.clusters:,} clusters{by}"
 
 
@@ -1062,7 +1100,7 @@ _Values = Sequence[tuple[str | None, bool, int, float, float]]
 
 
 def _values(judged: _Judged, pairs: _Pairs) -> _Values:
-    """Return cluster, whether both sides are one run, count and both values."""
+    """Return cluster, whether both sides have one run, count and both values of each pair."""
     items = []
     for partner in pairs:
         first, second = judged.mean(partner.before), judged.mean(partner.after)
@@ -1073,7 +1111,7 @@ def _values(judged: _Judged, pairs: _Pairs) -> _Values:
 
 
 def _stand_alone(values: _Values) -> bool:
-    """Tell whether no two items are of one cluster."""
+    """Return whether no two items share a cluster."""
     clustered = [(cluster, count) for cluster, _, count, *_ in values if cluster is not None]
     return len({cluster for cluster, _ in clustered}) == sum(count for _, count in clustered)
 
@@ -1081,7 +1119,10 @@ def _stand_alone(values: _Values) -> bool:
 def _sum_change(
     judged: _Judged, values: _Values
 ) -> tuple[ClusterSums, Mapping[tuple[int, int], int]]:
-    """Sum what changed, and count the passes of both sides where each stands alone."""
+    """Sum the changes per cluster.
+
+    Also count the passes of both sides if all items are independent.
+    """
     table: Counter[tuple[int, int]] = Counter()
     if judged.is_rate and all(is_single for _, is_single, *_ in values) and _stand_alone(values):
         for _, _, count, first, second in values:
@@ -1107,7 +1148,7 @@ def _pair_difference(
 
 
 def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the mean of clustered values, or a rate: of passes that stand alone by Wilson."""
+    """Return the mean of clustered values with its interval. Uses Wilson for independent passes."""
     if not is_rate:
         return cluster_mean(sums, confidence=confidence)
     counts = count_clusters(sums)
@@ -1118,7 +1159,7 @@ def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFI
 
 
 def sum_clusters(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[ClusterSum]:
-    """Count the clusters of each sum and size; a value without a cluster is one of its own."""
+    """Count the clusters by sum and size. A value without a cluster is its own cluster."""
     entries: Counter[ClusterSum] = Counter()
     clusters: defaultdict[Hashable, list[tuple[float, int]]] = defaultdict(list)
     for cluster, value, count in values:
@@ -1249,7 +1290,7 @@ def _too_few_runs(*sides: Sequence[tuple[str, float]]) -> list[str]:
 def _slices(
     setups: Sequence[_Judged], judges: Mapping[str, JudgeVerdict], pairs: _Pairs
 ) -> list[SliceVerdict]:
-    """Compare the items of each tag; what is shown holds among all slices and judges together."""
+    """Compare the items of each tag value, corrected for all slices and judges together."""
     by_tag: defaultdict[tuple[str, str], list[ItemGroup]] = defaultdict(list)
     for pair in pairs:
         for tag in pair.after[0].tags.items():
@@ -1281,7 +1322,10 @@ def _slices(
 
 
 def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange], list[ItemChange]]:
-    """Find the items that got worse, and those that got better: a score by at least its margin."""
+    """Return the items that got worse and those that got better.
+
+    Scores must change by their margin.
+    """
     worse: list[ItemChange] = []
     better: list[ItemChange] = []
     comparable = [setup for setup in setups if not setup.unlike()]
@@ -1312,7 +1356,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _deviation(values: Sequence[tuple[float, int]]) -> float:
-    """Return the standard deviation of a counted sample; 0 of fewer than two values."""
+    """Return the standard deviation of counted values. 0 for fewer than two values."""
     counts = [count for _, count in values]
     n = sum(counts)
     if n <= 1:

@@ -1,4 +1,7 @@
-"""BigHummingbird's import path: ``from otel_ml.compat.bighummingbird import BigHummingbird``."""
+"""Drop-in replacement for ``from bighummingbird import BigHummingbird``.
+
+Use ``from otel_ml.compat.bighummingbird import BigHummingbird``.
+"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -19,15 +22,17 @@ R = TypeVar("R")
 
 
 class BigHummingbird:
-    """Takes both forms: ``(project, key)``, and ``(key, config)`` of the published package.
+    """BigHummingbird's client.
+
+    Accepts ``(project, key)``, and ``(key, config)`` as in the published package.
 
     Args:
-        first: The project, when a key (or None) follows; else the key.
+        first: The project if a key (or None) follows. Otherwise the key.
         second: The key, or ``{"workspace_name": ..., "project_name": ...}``.
-        config: The same as a mapping for `second`, by keyword.
+        config: The mapping of `second` as a keyword argument.
 
     Attributes:
-        client: What records.
+        client: The `otel_ml.Client` that records.
     """
 
     def __init__(
@@ -44,11 +49,11 @@ class BigHummingbird:
         self._datasets: dict[str, Dataset] = {}
 
     def trace(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Record every call of a function; see `Client.trace`."""
+        """Record every call of a function. See `Client.trace`."""
         return self.client.trace(function)
 
     def add_judge(self, judge: Judge) -> str:
-        """Make a judge known; returns its tag, ``name@version``. See `Client.add_judge`."""
+        """Register a judge and return its tag, ``name@version``. See `Client.add_judge`."""
         return self.client.add_judge(judge)
 
     @overload
@@ -62,13 +67,17 @@ class BigHummingbird:
     def assess(
         self, judge_tag: str, dataset_tag: str | None = None
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Record and score every call of a function; see `Client.assess`.
+        """Record and score every call of a function. See `Client.assess`.
 
-        With a data set a call of the decorated function, whatever it is given, runs the function
-        once for each row and returns the result; see `Client.evaluate`.
+        With a data set, each call of the decorated function runs the function once per row and
+        returns the result of the experiment, whatever its arguments. See `Client.evaluate`.
+
+        Args:
+            judge_tag: Tag of the judge, as `add_judge` returned it.
+            dataset_tag: Tag of the data set, as `upload_dataset` returned it.
 
         Raises:
-            ValueError: A tag is none that `add_judge` or `upload_dataset` returned.
+            ValueError: `add_judge` or `upload_dataset` did not return this tag.
         """
         if dataset_tag is None:
             return self.client.assess(judge_tag)
@@ -84,10 +93,12 @@ class BigHummingbird:
         return over_rows
 
     def upload_dataset(self, dataset: "Dataset") -> str:
-        """Send a data set; returns its tag, ``name:vN`` or without a collector ``name@digest``.
+        """Save a data set.
+
+        Returns its tag: ``name:vN``, or ``name@digest`` if no collector answers.
 
         Raises:
-            ValueError: It is no data set.
+            ValueError: The argument is not a data set.
         """
         tag = self.client.save(dataset)
         self._datasets[tag] = dataset

@@ -1,4 +1,4 @@
-"""BigHummingbird's import path of `Dataset`."""
+"""BigHummingbird's import path for `Dataset`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,12 +9,12 @@ __all__ = ["Dataset"]
 
 
 class Dataset(datasets.Dataset):
-    """A data set of inputs alone: each row holds the arguments of a call.
+    """A data set of inputs only: each row holds the arguments of a call.
 
     Args:
-        dataset_name: The data set's name.
-        data: Rows: the function's inputs.
-        description: Its purpose.
+        dataset_name: Name of the data set.
+        data: Rows with the inputs of the function.
+        description: What the data set is for.
 
     Raises:
         ValueError: An argument is invalid.

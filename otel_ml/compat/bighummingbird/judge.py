@@ -1,4 +1,4 @@
-"""BigHummingbird's import path of `Judge`."""
+"""BigHummingbird's import path for `Judge`."""
 
 from otel_ml.judges.judge import Judge
 

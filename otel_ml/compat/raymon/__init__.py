@@ -1,6 +1,7 @@
-"""Raymon's import path: ``from otel_ml.compat.raymon import Trace, RaymonAPILogger, Tag``.
+"""Drop-in replacement for raymon.
 
-Logger and trace are here: a thin face of `otel_ml.Client`, and a run that stays open.
+Use ``from otel_ml.compat.raymon import Trace, RaymonAPILogger, Tag``. The logger is a thin wrapper
+around `otel_ml.Client`. A trace is a run that stays open.
 """
 
 import weakref
@@ -62,33 +63,33 @@ _current: Final[ContextVar["Trace | None"]] = ContextVar("otel_ml-raymon-trace",
 
 
 class TraceLogger(Protocol):
-    """Takes the logged values of traces, each call with the id of its trace."""
+    """Interface of a logger that takes logged values, each with the id of its trace."""
 
     def info(self, trace_id: str, text: str) -> None:
-        """Take a line of text."""
+        """Log a line of text."""
 
     def tag(self, trace_id: str, tags: Iterable[AnyTag]) -> None:
-        """Take tags."""
+        """Set tags."""
 
     def log(self, trace_id: str, ref: str, data: object) -> None:
-        """Take data under a reference."""
+        """Log data under a reference."""
 
     def flush(self) -> None:
-        """Deliver the queue."""
+        """Send the queued records."""
 
 
 class RaymonAPILogger:
-    """Sends logged values from a thread of its own; a missing server is no error.
+    """Sends logged values on its own thread. A missing collector is not an error.
 
     Args:
-        project_id: Where the traces gather.
-        url: Base address of the collector; as in `otel_ml.Client` when not given.
-        auth_path: Taken and not read; the key is ``OTEL_ML_API_KEY``.
-        env: Taken and not read, too.
-        batch_size: Taken and not needed: records leave in batches by themselves.
+        project_id: Project of the traces.
+        url: Base address of the collector. Default: that of `otel_ml.Client`.
+        auth_path: Accepted for compatibility and ignored. The key is ``OTEL_ML_API_KEY``.
+        env: Accepted for compatibility and ignored.
+        batch_size: Accepted for compatibility and ignored. Records are always sent in batches.
 
     Attributes:
-        client: The client that sends.
+        client: The `otel_ml.Client` that sends the records.
     """
 
     def __init__(
@@ -103,23 +104,26 @@ class RaymonAPILogger:
         self.client = Client(str(project_id), endpoint=url)
 
     def info(self, trace_id: str | UUID, text: str) -> None:
-        """Add a line of text to a trace, wherever it is; see `otel_ml.Client.about`."""
+        """Add a line of text to a trace of any process. See `otel_ml.Client.about`."""
         self.client.about(trace_key=str(trace_id)).info(text)
 
     def log(self, trace_id: str | UUID, ref: str, data: object) -> None:
-        """Log data under a reference of a trace, wherever it is."""
+        """Log data under a reference of a trace of any process."""
         self.client.about(trace_key=str(trace_id)).log(ref, data)
 
     def tag(self, trace_id: str | UUID, tags: Iterable[AnyTag]) -> None:
-        """Tag a trace, wherever it is.
+        """Tag a trace of any process.
 
         Raises:
-            ValueError: One of them is no tag.
+            ValueError: An element is not a tag.
         """
         self.client.about(trace_key=str(trace_id)).tag(read_tags(tags))
 
     def flush(self) -> None:
-        """Deliver the queue. Runs at exit by itself; undelivered records are kept."""
+        """Send the queued records.
+
+        Runs automatically at exit. Records that cannot be sent are kept.
+        """
         self.client.flush()
 
 
@@ -128,21 +132,22 @@ class TraceException(LookupError):
 
 
 class Trace:
-    """A trace with an id of the user's.
+    """A trace with your own id.
 
-    It can be read at once and ends with its ``with`` block, by `end`, when nobody holds it any
-    more, or with the process. The current trace of a task or thread is held by it.
+    The trace can be read as soon as it is open. It ends with its ``with`` block, by `end`, when it
+    is garbage collected, or with the process. The current trace of a task or thread is not garbage
+    collected.
 
     Args:
-        logger: Sends logged values: a `RaymonAPILogger`, or any object with its methods `info`,
-            `tag`, `log` and `flush`. Another object is called as it is, nothing else is recorded.
-        trace_id: Any text or UUID; a random UUID when not given. Traces of several processes
-            may share it.
-        set_global: Make it the current trace of this task or thread.
+        logger: A `RaymonAPILogger`, or any object with the methods `info`, `tag`, `log` and
+            `flush`. For another object, only these methods are called; nothing else is recorded.
+        trace_id: Any text or UUID. Default: a random UUID. Traces of several processes can share
+            one id.
+        set_global: Whether to make this the current trace of the task or thread.
 
     Attributes:
-        run: The run that it is, as `otel_ml.Client.run` returns it; with a logger of your own
-            it records nothing.
+        run: The run behind the trace, as `otel_ml.Client.run` returns it. It records nothing if
+            you pass your own logger.
 
     Raises:
         ValueError: The logger lacks one of these methods.
@@ -165,7 +170,7 @@ class Trace:
                 check_callable(f"logger.{name}", getattr(logger, name, None), "a method")
             self._other, self.run = logger, OpenedRun(None, INVALID_SPAN, 0, {})
         outer = _current.get()
-        # Weak: a chain of all traces before would keep each of them open.
+        # A weak reference: a chain of all earlier traces would keep them open.
         self._outer = None if outer is None else weakref.ref(outer)
         if set_global:
             set_current_trace(self)
@@ -181,10 +186,10 @@ class Trace:
         """Set tags.
 
         Args:
-            tags: `Tag` objects and dicts with name, value, type and group, in any order.
+            tags: `Tag` objects, and dicts with name, value, type and group, in any mix.
 
         Raises:
-            ValueError: One of them is no tag.
+            ValueError: An element is not a tag.
         """
         if self._other is None:
             self.run.tag(read_tags(tags))
@@ -192,11 +197,11 @@ class Trace:
             self._other.tag(trace_id=self.trace_id, tags=tags)
 
     def log(self, ref: str, data: object) -> None:
-        """Log data under a reference, by which it can be fetched.
+        """Log data under a reference, so that it can be fetched later.
 
         Args:
-            ref: Its name within the trace.
-            data: A wrapper of `otel_ml.compat.raymon.types`, or the value itself.
+            ref: Name of the data within the trace.
+            data: A wrapper from `otel_ml.compat.raymon.types`, or the value itself.
         """
         if self._other is None:
             self.run.log(ref, data)
@@ -204,9 +209,9 @@ class Trace:
             self._other.log(trace_id=self.trace_id, ref=ref, data=data)
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the trace, failed when an error is given. A second call does nothing.
+        """End the trace. If an error is passed, the trace has failed. A second call does nothing.
 
-        A logger of your own is flushed.
+        Your own logger is flushed.
         """
         self.run.end(error)
         if self._other is not None:
@@ -218,7 +223,7 @@ class Trace:
         return self.trace_id
 
     def __enter__(self) -> "Trace":
-        """Make its run the current run, too: runs within the block are children of it."""
+        """Make the trace's run the current run: runs inside the block become its children."""
         if self._other is None:
             self.run.__enter__()
         return self
@@ -229,7 +234,7 @@ class Trace:
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> None:
-        """End the trace; an exception of the block becomes its outcome and goes on."""
+        """End the trace. An exception of the block becomes its outcome and is raised again."""
         if self._other is None:
             self.run.__exit__(kind, error, stack)
         self.end(error)
@@ -239,11 +244,11 @@ def current_trace() -> Trace:
     """Return the current trace of the calling task or thread.
 
     Raises:
-        TraceException: There is none.
+        TraceException: There is no current trace.
     """
     trace = _current.get()
     if trace is None:
-        raise TraceException("No current trace: expected one that was made in this task or thread")
+        raise TraceException("No current trace: create a Trace in this task or thread first")
     return trace
 
 
@@ -251,7 +256,7 @@ def set_current_trace(trace: Trace) -> None:
     """Make a trace the current trace of this task or thread.
 
     Raises:
-        TypeError: It is no trace.
+        TypeError: The argument is not a trace.
     """
     if not isinstance(trace, Trace):
         raise TypeError(f"Invalid trace of type {type(trace).__name__}: expected a Trace")
@@ -259,5 +264,5 @@ def set_current_trace(trace: Trace) -> None:
 
 
 def clear_trace() -> None:
-    """Let this task or thread have no current trace."""
+    """Remove the current trace of this task or thread."""
     _current.set(None)

@@ -1,4 +1,4 @@
-"""Raymon's API as questions to the collector's; answers look as those of `requests`."""
+"""Raymon's API as requests to the collector. Responses look like those of `requests`."""
 
 import json
 import math
@@ -13,20 +13,20 @@ from otel_ml.reader.api import Api, Question
 
 Moment = str | datetime | None
 
-_PROFILES: Final = "a profile is sent by client.profile(profile, action=model), see profiling"
-_NO_CREATION: Final = "a project is made by its first record: use Client(project)"
-_NO_ACCOUNTS: Final = "the collector has no accounts: a key is OTEL_ML_API_KEY"
+_PROFILES: Final = "send a profile with client.profile(profile, action=model), see profiling"
+_NO_CREATION: Final = "a project is created by its first record: use Client(project)"
+_NO_ACCOUNTS: Final = "the collector has no accounts: set a key in OTEL_ML_API_KEY"
 _REDUCERS: Final = (
-    "what a reducer checks is an alert rule with hold='2 of 3', saved by Reader.save_alert"
+    "instead of a reducer, save an alert rule with hold='2 of 3' by Reader.save_alert"
 )
 _RULES: Final = f"there are no manifests: {_REDUCERS}"
 _REDUCED: Final = (
-    "use Reader.fields(model, than='profile:NAME', where=slice), which holds runs against a "
+    "use Reader.fields(model, than='profile:NAME', where=slice), which compares runs with a "
     f"profile; {_REDUCERS}"
 )
-_PAGE: Final = 1_000  # as many as one answer holds
-_HTTP: Final = "other routes than Raymon's: see docs/api.md"
-# What is not here, and what to use in its place.
+_PAGE: Final = 1_000  # maximum number of items in a response
+_HTTP: Final = "the routes differ from Raymon's: see docs/api.md"
+# Methods that are not available, and what to use instead.
 _ELSEWHERE: Final = {
     "profile_create": _PROFILES,
     "profile_ls": _PROFILES,
@@ -58,18 +58,18 @@ _QUOTES: Final = ("''", '""')
 
 
 class RequestFailed(RuntimeError):
-    """The collector answered with an error."""
+    """The collector responded with an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, with the names that `requests` has for its parts.
+    """An HTTP response whose attributes are named as in `requests`.
 
     Attributes:
-        status_code: Of HTTP.
-        content: The body.
-        headers: Of the answer.
-        url: What was asked.
+        status_code: HTTP status.
+        content: Body of the response.
+        headers: Headers of the response.
+        url: Address of the request.
     """
 
     status_code: int
@@ -79,7 +79,7 @@ class Response:
 
     @property
     def ok(self) -> bool:
-        """Whether it is no error."""
+        """Whether the status is not an error."""
         return self.status_code < _ERROR
 
     @property
@@ -88,34 +88,34 @@ class Response:
         return self.content.decode("utf-8", "replace")
 
     def json(self) -> Any:
-        """Read the body.
+        """Return the body as JSON.
 
         Raises:
-            ValueError: It is no JSON.
+            ValueError: The body is not JSON.
         """
         return json.loads(self.content)
 
     def raise_for_status(self) -> None:
-        """Raise when it is an error.
+        """Raise an exception if the status is an error.
 
         Raises:
-            RequestFailed: It is an error.
+            RequestFailed: The status is an error.
         """
         if not self.ok:
             raise RequestFailed(f"{self.status_code} of {self.url}: {self.text[:1_000]}")
 
 
 class RaymonAPI:
-    """Reads traces, tags and data back.
+    """Reads traces, tags and data from the collector.
 
-    Each method answers with an object that has ``ok``, ``status_code``, ``text`` and ``json()``.
-    Moments are ISO 8601 texts, in UTC when they have no offset, or datetimes. Slices are Raymon's.
+    Each method returns an object with ``ok``, ``status_code``, ``text`` and ``json()``. Times are
+    ISO 8601 texts (UTC if they have no offset) or datetimes. Slices use raymon's syntax.
 
     Args:
-        url: Base address of the collector; as in `otel_ml.Client` when not given.
-        project_id: Taken and not needed: each method takes its project.
-        auth_path: Taken and not read; the key is ``OTEL_ML_API_KEY``.
-        env: Taken and not read, too.
+        url: Base address of the collector. Default: that of `otel_ml.Client`.
+        project_id: Accepted for compatibility and ignored. Each method takes its project.
+        auth_path: Accepted for compatibility and ignored. The key is ``OTEL_ML_API_KEY``.
+        env: Accepted for compatibility and ignored.
     """
 
     def __init__(
@@ -139,14 +139,14 @@ class RaymonAPI:
         return refuse
 
     def object_search(self, project_id: str, trace_id: str, ref: str) -> Response:
-        """Fetch the last value logged under a reference of a trace: ``obj_id``, ``obj_data``."""
+        """Return the last value logged under a reference of a trace: ``obj_id``, ``obj_data``."""
         return self._objects(project_id, trace_id=str(trace_id), ref=ref)
 
     def object_get(self, project_id: str, object_id: str) -> Response:
-        """Fetch logged data by its ``obj_id``; answers as `object_search` does."""
+        """Return logged data by its ``obj_id``, in the form of `object_search`."""
         return self._get("projects", str(project_id), "objects", str(object_id))
 
-    def object_ls(  # noqa: PLR0917 - as many, in this order, as Raymon's has
+    def object_ls(  # noqa: PLR0917 - same parameters and order as in raymon
         self,
         project_id: str,
         ref: str,
@@ -155,15 +155,16 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List the values logged under a reference, newest first, without the data itself.
+        """List the values logged under a reference, the newest first, without the data.
 
         Args:
             project_id: The project.
-            ref: The reference.
-            slicestr: Only of the traces of the newest `limit` runs of this slice.
-            begin: Logged then or later.
-            end: Logged before.
-            limit: At most so many.
+            ref: The reference. Empty for all.
+            slicestr: A slice such as ``client==Remax``. Only values in the traces of its newest
+                `limit` runs are listed. None for all traces.
+            begin: Only values logged at or after this time.
+            end: Only values logged before this time.
+            limit: Maximum number of values.
 
         Raises:
             ValueError: The slice is invalid.
@@ -177,7 +178,7 @@ class RaymonAPI:
             return runs
         object_ls: list[Any] = []
         for trace_id in dict.fromkeys(run["trace_id"] for run in runs.json()["runs"]):
-            # Without the reference: with it the answer is the data itself.
+            # Ask without the reference: with it, the response contains the data.
             answer = self._objects(project_id, trace_id=trace_id, limit=_PAGE, **within)
             if not answer.ok:
                 return answer
@@ -188,7 +189,7 @@ class RaymonAPI:
         return self._get("projects", str(project_id), "objects", **parameters)
 
     def _get(self, *path: str, **parameters: object) -> Response:
-        """Ask for ``/api/v1/<path>``; parameters that are None are left out."""
+        """Send a GET request to ``/api/v1/<path>``. Parameters with the value None are left out."""
         reply = self._api.exchange(Question(path, parameters))
         return Response(reply.status, reply.content, reply.headers, reply.url)
 
@@ -200,10 +201,17 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List runs of a slice, newest first, as ``{"runs": [...]}``.
+        """List the runs of a slice, the newest first, as ``{"runs": [...]}``.
+
+        Args:
+            project_id: The project.
+            slicestr: A slice such as ``client==Remax``. None for all runs.
+            begin: Only runs that started at or after this time.
+            end: Only runs that started before this time.
+            limit: Maximum number of runs.
 
         Raises:
-            ValueError: The slice is none.
+            ValueError: The slice is invalid.
         """
         return self._get(
             *("projects", str(project_id), "runs"),
@@ -214,7 +222,7 @@ class RaymonAPI:
         )
 
     def trace_get(self, project_id: str, trace_id: str) -> Response:
-        """Read all runs of a trace, as ``{"runs": [...]}``, oldest first."""
+        """Return all runs of a trace, the oldest first, as ``{"runs": [...]}``."""
         answer = self._get("traces", str(trace_id))
         if not answer.ok:
             return answer
@@ -231,23 +239,30 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List the references of the newest `limit` logged objects, as a list of texts.
+        """List the references of the newest `limit` logged values, as a list of texts.
+
+        Args:
+            project_id: The project.
+            slicestr: A slice such as ``client==Remax``. None for all traces.
+            begin: Only values logged at or after this time.
+            end: Only values logged before this time.
+            limit: Maximum number of values to look at.
 
         Raises:
-            ValueError: The slice is none.
+            ValueError: The slice is invalid.
         """
         answer = self.object_ls(project_id, "", slicestr, begin, end, limit)
         return _made(sorted({item["ref"] for item in answer.json()})) if answer.ok else answer
 
     def tags_ls(self, project_id: str) -> Response:
-        """List the names of the tags of the newest 1,000 runs, as a list of texts."""
+        """List the tag names of the newest 1,000 runs, as a list of texts."""
         answer = self.trace_ls(project_id, limit=_PAGE)
         if not answer.ok:
             return answer
         return _made(sorted({name for run in answer.json()["runs"] for name in run["tags"]}))
 
     def tags_get(self, project_id: str, trace_id: str) -> Response:
-        """Read the tags of a trace: a list of dicts with name, value, type and group."""
+        """Return the tags of a trace: a list of dicts with name, value, type and group."""
         trace = self.trace_get(project_id, trace_id)
         if not trace.ok:
             return trace
@@ -276,21 +291,17 @@ def _moment(moment: Moment) -> str | None:
     return moment.isoformat() if isinstance(moment, datetime) else moment
 
 
-# Raymon's slices, ``client==Remax && app==v1.0.0``, in the filter language of the collector.
-
-
 def to_filter(slicestr: str | None) -> str:
-    """Translate a slice; none is no filter.
+    """Translate a raymon slice to a filter. No slice gives an empty filter.
 
-    Names and values become literals of the filter, so that no text of a slice is ever more than
-    a name or a value.
+    Names and values become literals of the filter, so a slice cannot inject filter syntax.
 
     Args:
-        slicestr: Conditions ``tag==value`` that all hold, joined by ``&&``. Also ``!=``, and with
-            numbers ``<``, ``<=``, ``>`` and ``>=``. A value may stand in quotes.
+        slicestr: Conditions ``tag==value`` joined by ``&&``. Also ``!=``, and with numbers ``<``,
+            ``<=``, ``>`` and ``>=``. A value can be quoted.
 
     Raises:
-        ValueError: A part of it is no condition.
+        ValueError: A part is not a condition.
     """
     if slicestr is None or not slicestr.strip():
         return ""

@@ -1,8 +1,8 @@
-"""Raymon's extractors: objects that read one value out of a run's data, and their JSON form.
+"""Raymon's extractors: objects that compute one value from a run's data, and their JSON form.
 
-A file names the class of an extractor; it is looked up among the classes that the program has, so
-that no file chooses what is imported. An extractor that holds an object, such as a fitted model,
-is written without it: there are no pickles here.
+A file names the class of an extractor. It is looked up among the classes that the program has
+defined, so a file cannot choose what is imported. Objects inside an extractor, such as a fitted
+model, are not written, because files contain no pickles.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NoReturn
 from otel_ml.profiles import DataException
 
 _HOME: Final = "raymon.profiling.extractors."
-_CONFIDENCE: Final = 4  # its place in a box: x, y, width, height, confidence, then a share a class
+_CONFIDENCE: Final = 4  # index in a box: x, y, width, height, confidence, share of each class
 _NOT_BUILT: Final = (
     "DN2AnomalyScorer",
     "FixedSubpatchSimilarity",
@@ -23,42 +23,45 @@ _NOT_BUILT: Final = (
 
 
 class Extractor:
-    """Reads a value out of data. A subclass has `extract`, and is known once it is defined."""
+    """Computes a value from data.
 
-    # Under which raymon's files name it; the module and name of a subclass of the user's.
+    A subclass implements `extract` and is registered when it is defined.
+    """
+
+    # Class name in raymon's files. For your own subclasses: module and class name.
     path: ClassVar[str] = ""
     known: ClassVar[dict[str, type["Extractor"]]] = {}
 
     def __init_subclass__(cls, *, home: str = "") -> None:
-        """Make a subclass known by its path."""
+        """Register a subclass under its path."""
         cls.path = f"{_HOME}{home}.{cls.__name__}" if home else f"{cls.__module__}.{cls.__name__}"
         Extractor.known[cls.path] = cls
 
     def class2str(self) -> str:
-        """Return the path under which files name its class."""
+        """Return the path under which files name the class."""
         return type(self).path
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return it as a dict that JSON has a form for."""
+        """Return the extractor as a dict that can be written as JSON."""
         return {"class": self.class2str(), "state": self._state()}
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> Any:
-        """Read the state that `to_jcr` wrote, or the whole of it."""
+        """Create an extractor from what `to_jcr` wrote, or from its state."""
         if set(jcr) != {"class", "state"}:
             return cls(**jcr)
         made = Extractor.known.get(str(jcr["class"]))
         if made is None:
             raise ValueError(
-                f"Unknown extractor {jcr['class']!r}: expected one of a class that is defined"
+                f"Unknown extractor {jcr['class']!r}: import the module that defines its class"
             )
         return made.from_jcr(jcr["state"])
 
     def build(self, data: Any) -> None:
-        """Learn from data; most extractors have nothing to learn."""
+        """Fit the extractor to data. Most extractors do not need this."""
 
     def is_built(self) -> bool:
-        """Tell whether it has learned what it needs."""
+        """Return whether the extractor is fitted."""
         return True
 
     def _state(self) -> dict[str, Any]:
@@ -72,7 +75,7 @@ class Extractor:
 
 
 class SimpleExtractor(Extractor, home="extractors"):
-    """Reads a value out of one part of a run."""
+    """Computes a value from one part of a run."""
 
     def extract(self, data: Any) -> Any:
         """Return the value."""
@@ -86,13 +89,13 @@ class SimpleExtractor(Extractor, home="extractors"):
         """Return the value of each row.
 
         Raises:
-            DataException: It is no table.
+            DataException: The argument is not a table.
         """
         return [self.extract(row) for row in rows_of(data)]
 
 
 class EvalExtractor(Extractor, home="extractors"):
-    """Reads a value out of output and truth of a run."""
+    """Computes a value from output and ground truth of a run."""
 
     def extract(self, output: Any, actual: Any) -> Any:
         """Return the value."""
@@ -106,18 +109,18 @@ class EvalExtractor(Extractor, home="extractors"):
         """Return the value of each row.
 
         Raises:
-            DataException: One of them is no table, or they have different numbers of rows.
+            DataException: An argument is not a table, or they have different numbers of rows.
         """
         outputs, actuals = rows_of(output), rows_of(actual)
         if len(outputs) != len(actuals):
             raise DataException(
-                f"Invalid actual of {len(actuals)} rows: expected {len(outputs)}, as of output"
+                f"Invalid actual of {len(actuals)} rows: expected {len(outputs)} as in output"
             )
         return [self.extract(*pair) for pair in zip(outputs, actuals, strict=True)]
 
 
 class NoneExtractor(SimpleExtractor, home="extractors"):
-    """Reads 0 out of anything: it stands where there is no extractor."""
+    """Returns 0 for any data. Used if a component has no extractor."""
 
     def extract(self, data: Any) -> Any:
         """Return 0."""
@@ -125,7 +128,7 @@ class NoneExtractor(SimpleExtractor, home="extractors"):
 
 
 class NoneEvalExtractor(EvalExtractor, home="extractors"):
-    """Reads 0 out of anything: it stands where there is no extractor."""
+    """Returns 0 for any data. Used if a component has no extractor."""
 
     def extract(self, output: Any, actual: Any) -> Any:
         """Return 0."""
@@ -133,10 +136,10 @@ class NoneEvalExtractor(EvalExtractor, home="extractors"):
 
 
 class ElementExtractor(SimpleExtractor, home="structured.element"):
-    """Reads an element.
+    """Returns one element of the data.
 
     Args:
-        element: The key, or the place.
+        element: Key or index of the element.
     """
 
     def __init__(self, element: str | int) -> None:
@@ -144,7 +147,7 @@ class ElementExtractor(SimpleExtractor, home="structured.element"):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "element" and not isinstance(value, str | int):
-            raise DataException(f"Invalid element {value!r}: expected a key or a place")
+            raise DataException(f"Invalid element {value!r}: expected a key or an index")
         super().__setattr__(name, value)
 
     def extract(self, data: Any) -> Any:
@@ -156,10 +159,10 @@ class ElementExtractor(SimpleExtractor, home="structured.element"):
 
 
 class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
-    """Reads the place of the largest number, or the category that stands at that place.
+    """Returns the index of the largest number, or the category at that index.
 
     Args:
-        categories: A list, or an array of one dimension.
+        categories: A list, or a one-dimensional array. None returns the index.
     """
 
     def __init__(self, categories: Any = None) -> None:
@@ -169,7 +172,7 @@ class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
         self.categories = labels
 
     def extract(self, data: Any) -> Any:
-        """Return the place, or the category."""
+        """Return the index or the category."""
         numbers = [float(number) for number in data]
         place = max(range(len(numbers)), key=numbers.__getitem__)
         return place if self.categories is None else self.categories[place]
@@ -179,36 +182,36 @@ class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
 
 
 class ClassificationMarginExtractor(SimpleExtractor, home="structured.margin"):
-    """Reads (1 − lead)² of the class with the largest share over the next one."""
+    """Returns (1 − lead)², where lead is the difference of the two largest class probabilities."""
 
     def extract(self, data: Any) -> float:
-        """Return the margin: 0 for certain, 1 for two that are even."""
+        """Return the margin: 0 if the class is certain, 1 if two classes are equal."""
         first, second = sorted((float(share) for share in data), reverse=True)[:2]
         return (1 - (first - second)) ** 2
 
 
 class ClassificationEntropyExtractor(SimpleExtractor, home="structured.entropy"):
-    """Reads the entropy of the shares of classes, in nats."""
+    """Returns the entropy of the class probabilities, in nats."""
 
     def extract(self, data: Any) -> float:
-        """Return the entropy; shares are made to add up to 1."""
+        """Return the entropy. The probabilities are normalized to the sum 1."""
         shares = [float(share) for share in data]
         total = math.fsum(shares)
         return -math.fsum(share / total * math.log(share / total) for share in shares if share > 0)
 
 
 class ClassificationErrorType(EvalExtractor, home="structured.scoring"):
-    """Reads TP, FP, TN or FN.
+    """Returns TP, FP, TN or FN.
 
     Args:
-        positive: The class that is positive.
+        positive: The positive class.
     """
 
     def __init__(self, positive: Any = 1) -> None:
         self.positive = positive
 
     def extract(self, output: Any, actual: Any) -> str:
-        """Return the word."""
+        """Return TP, FP, TN or FN."""
         is_called, is_true = (single(part) == self.positive for part in (output, actual))
         if is_called:
             return "TP" if is_true else "FP"
@@ -219,7 +222,7 @@ class ClassificationErrorType(EvalExtractor, home="structured.scoring"):
 
 
 class RegressionError(EvalExtractor, home="structured.scoring"):
-    """Reads output less truth."""
+    """Returns output minus ground truth."""
 
     def extract(self, output: Any, actual: Any) -> float:
         """Return the difference."""
@@ -227,47 +230,47 @@ class RegressionError(EvalExtractor, home="structured.scoring"):
 
 
 class AbsoluteRegressionError(RegressionError, home="structured.scoring"):
-    """Reads how far output and truth are apart."""
+    """Returns the absolute difference of output and ground truth."""
 
     def extract(self, output: Any, actual: Any) -> float:
-        """Return the distance."""
+        """Return the absolute difference."""
         return abs(super().extract(output, actual))
 
 
 class SquaredRegressionError(RegressionError, home="structured.scoring"):
-    """Reads the square of the difference."""
+    """Returns the squared difference of output and ground truth."""
 
     def extract(self, output: Any, actual: Any) -> float:
-        """Return the square."""
+        """Return the squared difference."""
         return super().extract(output, actual) ** 2
 
 
 class AvgIntensity(SimpleExtractor, home="vision.intensity"):
-    """Reads the mean brightness of a picture of pillow, from 0 to 255."""
+    """Returns the mean brightness of a Pillow image, from 0 to 255."""
 
     def extract(self, data: Any) -> float:
-        """Return the mean."""
-        from PIL import ImageStat  # only who has pictures has it
+        """Return the mean brightness."""
+        from PIL import ImageStat  # optional
 
         return float(ImageStat.Stat(data.convert("L")).mean[0])
 
 
 class Sharpness(SimpleExtractor, home="vision.sharpness"):
-    """Reads the mean of the Laplacian of a picture of pillow: less is more blurred."""
+    """Returns the mean Laplacian of a Pillow image. Lower values are more blurred."""
 
     def extract(self, data: Any) -> float:
-        """Return the mean."""
-        from PIL import ImageFilter, ImageStat  # only who has pictures has it
+        """Return the mean Laplacian."""
+        from PIL import ImageFilter, ImageStat  # optional
 
         laplacian = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1)
         return float(ImageStat.Stat(data.convert("L").filter(laplacian)).mean[0])
 
 
 class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
-    """Reads the confidence of the boxes of a picture.
+    """Returns the confidence of the boxes of an image.
 
     Args:
-        aggregation: ``mean``, or ``min`` for that of the least certain box.
+        aggregation: ``mean`` of all boxes, or ``min`` for the least certain box.
     """
 
     def __init__(self, aggregation: str = "mean") -> None:
@@ -276,7 +279,7 @@ class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
         self.aggregation = aggregation
 
     def extract(self, data: Any) -> float:
-        """Return the confidence; NaN of a picture without a box."""
+        """Return the confidence. NaN if the image has no box."""
         confidences = [float(box[_CONFIDENCE]) for box in data]
         if not confidences:
             return math.nan
@@ -287,12 +290,12 @@ class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
 
 
 class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
-    """Prepares data, then reads a value out of it.
+    """Prepares the data, then extracts a value.
 
     Args:
-        prep: An object that prepares.
-        extractor: Reads the value.
-        func: The name of the method of `prep`.
+        prep: Object that prepares the data.
+        extractor: Extracts the value.
+        func: Name of the method of `prep`.
     """
 
     def __init__(self, prep: Any, extractor: SimpleExtractor, func: str = "transform") -> None:
@@ -308,15 +311,15 @@ class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
         return getattr(self.prep, self.func)(data)
 
     def extract(self, data: Any) -> Any:
-        """Return what the extractor reads out of prepared data."""
+        """Return the value extracted from the prepared data."""
         return self.extractor.extract(self._prepare(data))
 
     def build(self, data: Any) -> None:
-        """Build the extractor from prepared data."""
+        """Fit the extractor to prepared data."""
         self.extractor.build(self._prepare(data))
 
     def is_built(self) -> bool:
-        """Tell whether the extractor is."""
+        """Return whether the extractor is fitted."""
         return self.extractor.is_built()
 
     def _state(self) -> dict[str, Any]:
@@ -324,12 +327,12 @@ class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
 
 
 class SequenceEvalExtractor(EvalExtractor, home="extractors"):
-    """Prepares output and truth, then reads a value out of both.
+    """Prepares output and ground truth, then computes a value from both.
 
     Args:
-        prep_output: Extractors that the output passes one after another.
-        prep_actual: Those of the truth.
-        eval_extractor: Reads the value.
+        prep_output: Extractors that are applied to the output, one after another.
+        prep_actual: Extractors that are applied to the ground truth, one after another.
+        eval_extractor: Computes the value.
     """
 
     def __init__(
@@ -359,12 +362,12 @@ class SequenceEvalExtractor(EvalExtractor, home="extractors"):
         return self.eval_extractor.extract(output=output, actual=actual)
 
     def is_built(self) -> bool:
-        """Tell whether all of them are."""
+        """Return whether all extractors are fitted."""
         return all(step.is_built() for step in [*self._steps(), self.eval_extractor])
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> Any:
-        """Read the state that `to_jcr` wrote."""
+        """Create an extractor from the state that `to_jcr` wrote."""
         facts = {
             name: [Extractor.from_jcr(step) for step in jcr[name]]
             for name in ("prep_output", "prep_actual")
@@ -380,7 +383,7 @@ class SequenceEvalExtractor(EvalExtractor, home="extractors"):
 
 
 def single(value: Any) -> Any:
-    """Return the only element of an array, a series or a list, else the value itself."""
+    """Return the only element of an array, series or list. Return other values unchanged."""
     if isinstance(value, list | tuple) and len(value) == 1:
         return value[0]
     if getattr(value, "size", None) == 1 and hasattr(value, "item"):
@@ -389,10 +392,10 @@ def single(value: Any) -> Any:
 
 
 def rows_of(data: Any) -> list[Any]:
-    """Return the rows of a table of pandas, an array, or a list.
+    """Return the rows of a pandas table, an array or a list.
 
     Raises:
-        DataException: It is none of these.
+        DataException: The argument is none of these.
     """
     kind = type(data)
     if kind.__name__ in {"DataFrame", "Series"} and hasattr(data, "iloc"):
@@ -405,7 +408,7 @@ def rows_of(data: Any) -> list[Any]:
 def __getattr__(name: str) -> NoReturn:
     if name in _NOT_BUILT:
         raise ImportError(
-            f"{name} is not built: a subclass of SimpleExtractor with your fitted model takes its "
-            "place, see docs/how-to/from-raymon.md"
+            f"{name} is not available: use a subclass of SimpleExtractor with your fitted model, "
+            "see docs/how-to/from-raymon.md"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

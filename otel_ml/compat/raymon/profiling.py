@@ -1,6 +1,7 @@
-"""Raymon's profiles: a thin face of `otel_ml.profiles` with its calls, its statistics and its JSON.
+"""Raymon's profiles: a thin wrapper around `otel_ml.profiles` with raymon's methods and JSON.
 
-What a contrast calls drift is ours (docs/how-to/profiles.md); its keys are raymon's.
+The keys of a contrast are raymon's. What counts as drift is decided by otel-ml's rules
+(docs/how-to/profiles.md).
 """
 
 import json
@@ -42,14 +43,11 @@ class DataType:
     CAT = "CAT"
 
 
-# Statistics: what raymon keeps of the values of a component.
-
-
 class Stats:
-    """What is known of the values of a component; each part is None until it is built.
+    """Statistics of a component's values. Each one is None until it is built.
 
     Args:
-        state: The parts by name.
+        state: The statistics by name.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -66,17 +64,17 @@ class Stats:
         return self.names
 
     def is_built(self) -> bool:
-        """Tell whether all parts are known."""
+        """Return whether all statistics are known."""
         return all(getattr(self, name) is not None for name in self.names)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return them as a dict that JSON has a form for."""
+        """Return the statistics as a dict that can be written as JSON."""
         state = {name: getattr(self, name) for name in self.names}
         return {"class": f"{_STATS}{type(self).__name__}", "state": state}
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> "Stats":
-        """Read what `to_jcr` returned, or its state."""
+        """Create statistics from what `to_jcr` returned, or from its state."""
         if set(jcr) != {"class", "state"}:
             return cls(**jcr)
         known: dict[str, type[Stats]] = {
@@ -89,7 +87,7 @@ class Stats:
 
 
 class NumericStats(Stats):
-    """Of numbers: range, mean, deviation, percentiles from 0 to 100."""
+    """Statistics of numbers: range, mean, deviation, percentiles from 0 to 100."""
 
     names = ("min", "max", "mean", "std", "invalids", "percentiles", "samplesize")
     _attrs = names
@@ -106,21 +104,21 @@ class NumericStats(Stats):
 
     @property
     def range(self) -> float:
-        """The largest less the smallest."""
+        """Largest minus smallest number."""
         told: Any = self
         return float(told.max - told.min)
 
 
 class IntStats(NumericStats):
-    """Of whole numbers."""
+    """Statistics of whole numbers."""
 
 
 class FloatStats(NumericStats):
-    """Of numbers."""
+    """Statistics of numbers."""
 
 
 class CategoricStats(Stats):
-    """Of values that repeat: the share of each."""
+    """Statistics of values that repeat: the share of each value."""
 
     names = ("frequencies", "invalids", "samplesize")
     _attrs = names
@@ -133,7 +131,7 @@ class CategoricStats(Stats):
 
     @property
     def range(self) -> float:
-        """That of a share."""
+        """Range of a share: 1."""
         return 1.0
 
 
@@ -145,7 +143,7 @@ _STATS_OF: Final[Mapping[str, type[Stats]]] = {
 
 
 def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
-    """Compute the statistics of what is valid among the values of a built component."""
+    """Compute the statistics of the valid values of a built component."""
     size = len(values)
     valid = [value for value in values if component.check(value) is None]
     facts: dict[str, Any] = {"samplesize": size, "invalids": (size - len(valid)) / size}
@@ -169,17 +167,14 @@ def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
     )
 
 
-# Components.
-
-
 class Component(profiles.Component):
     """A component with raymon's arguments.
 
     Args:
-        name: Its name, kept in lower case.
-        extractor: Reads its values.
-        dtype: Of `DataType`.
-        stats: What is known already.
+        name: Name of the component, stored in lower case.
+        extractor: Extracts the values.
+        dtype: One of `DataType`.
+        stats: Statistics that are already known.
     """
 
     def __init__(
@@ -208,7 +203,7 @@ class Component(profiles.Component):
                 self.low, self.high = given_stats.min, given_stats.max
 
     def set_domain(self, domain: Any) -> None:
-        """Say what is valid: a pair of bounds, or a list of values; None keeps what is there."""
+        """Set the valid values: a pair of bounds, or a list of values. None changes nothing."""
         if domain is None:
             return
         if self.dtype == DataType.CAT:
@@ -217,17 +212,17 @@ class Component(profiles.Component):
             self.low, self.high = domain
 
     def is_built(self) -> bool:
-        """Tell whether extractor and statistics are."""
+        """Return whether extractor and statistics are built."""
         extractor: Any = self.extractor
         return super().is_built() and extractor.is_built() and self.stats.is_built()
 
     def build(self, values: Sequence[Any]) -> None:
-        """Learn values."""
+        """Build the component from values."""
         super().build(values)
         self.stats = _measure(self, values)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return it as a dict that JSON has a form for."""
+        """Return the component as a dict that can be written as JSON."""
         extractor: Any = self.extractor
         state = {
             "name": self.name,
@@ -239,11 +234,11 @@ class Component(profiles.Component):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any], mock_extractor: bool = False) -> "Component":
-        """Read what `to_jcr` returned, or its state.
+        """Create a component from what `to_jcr` returned, or from its state.
 
         Args:
             jcr: The dict.
-            mock_extractor: Read no extractor: the component can be compared, no more.
+            mock_extractor: Whether to skip the extractor. The component can then only be compared.
         """
         if set(jcr) == {"class", "state"}:
             return _COMPONENT_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(
@@ -267,18 +262,18 @@ class OutputComponent(Component, profiles.OutputComponent):
 
 
 class ActualComponent(Component, profiles.ActualComponent):
-    """A value of the truth."""
+    """A value of the ground truth."""
 
     side = "actual"
 
 
 class EvalComponent(Component):
-    """A value of output and truth together."""
+    """A value computed from output and ground truth."""
 
     side = "eval"
 
     def read(self, parts: Parts) -> object:
-        """Read its value out of a run."""
+        """Compute the value for a run."""
         extractor: Any = self.extractor
         return own_components.plain_value(extractor(parts["outputs"], parts["actuals"]))
 
@@ -292,12 +287,12 @@ _COMPONENT_KINDS: Final[Mapping[str, type[Component]]] = {
 def generate_components(
     dtypes: Any, complass: type[Component] = InputComponent, name_prefix: str = ""
 ) -> list[Component]:
-    """Make a component for each column of a table of pandas.
+    """Create a component for each column of a pandas table.
 
     Args:
         dtypes: The ``dtypes`` of the table.
-        complass: The class of the components.
-        name_prefix: Stands before each name.
+        complass: Class of the components.
+        name_prefix: Prefix of each name.
     """
     return [
         complass(f"{name_prefix}{column}", ElementExtractor(column), _dtype_of(dtype))
@@ -312,21 +307,18 @@ def _dtype_of(dtype: Any) -> str:
     if kind == "f":
         return DataType.FLOAT
     if kind in "cmM":
-        raise ValueError(f"Invalid dtype {dtype}: expected numbers, or values that repeat")
+        raise ValueError(f"Invalid dtype {dtype}: expected a numeric or categorical type")
     return DataType.CAT
 
 
-# Scores.
-
-
 class Score(scores.ProfileScore):
-    """One number of a component's values; its result may be given.
+    """One number that summarizes a component's values.
 
     Args:
-        name: Its name, kept in lower case.
-        inputs: The names of the components.
+        name: Name of the score, stored in lower case.
+        inputs: Names of the components.
         preference: ``high`` or ``low``.
-        result: The number, where it is known.
+        result: The number, if it is already known.
     """
 
     def __init__(
@@ -341,7 +333,7 @@ class Score(scores.ProfileScore):
             self.keep(result, 0)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return it as a dict that JSON has a form for."""
+        """Return the score as a dict that can be written as JSON."""
         state = {
             "name": self.name,
             "inputs": [*self.inputs],
@@ -352,13 +344,13 @@ class Score(scores.ProfileScore):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> "Score":
-        """Read what `to_jcr` returned, or its state."""
+        """Create a score from what `to_jcr` returned, or from its state."""
         if set(jcr) == {"class", "state"}:
             return _SCORE_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(jcr["state"])
         return cls(**jcr)
 
     def is_built(self) -> bool:
-        """Tell whether it has a result."""
+        """Return whether the score has a result."""
         return self.result is not None
 
 
@@ -367,11 +359,11 @@ class MeanScore(Score, scores.MeanScore):
 
 
 class PrecisionScore(Score, scores.PrecisionScore):
-    """The share of TP among TP and FP."""
+    """Precision: the share of TP among TP and FP."""
 
 
 class RecallScore(Score, scores.RecallScore):
-    """The share of TP among TP and FN."""
+    """Recall: the share of TP among TP and FN."""
 
 
 _SCORE_KINDS: Final[Mapping[str, type[Score]]] = {
@@ -379,17 +371,14 @@ _SCORE_KINDS: Final[Mapping[str, type[Score]]] = {
 }
 
 
-# Profiles.
-
-
 class ModelProfile(profiles.ModelProfile):
-    """A profile with raymon's calls.
+    """A profile with raymon's methods.
 
     Args:
-        name: Its name, kept in lower case.
-        version: Its version.
-        components: A list, or a dict by name.
-        scores: Likewise.
+        name: Name of the profile, stored in lower case.
+        version: Version of the profile.
+        components: Components, as a list or a dict by name.
+        scores: Scores, as a list or a dict by name.
     """
 
     def __init__(
@@ -405,7 +394,7 @@ class ModelProfile(profiles.ModelProfile):
 
     @property
     def group_idfr(self) -> str:
-        """``name@version`` in lower case: the group of its tags."""
+        """``name@version`` in lower case: the group of the profile's tags."""
         return self.tag
 
     @property
@@ -413,7 +402,7 @@ class ModelProfile(profiles.ModelProfile):
         """``name@version`` in lower case."""
         return f"{self.name}@{self.version}".lower()
 
-    def build(  # noqa: PLR0917 - as many, in this order, as Raymon's has
+    def build(  # noqa: PLR0917 - same parameters and order as in raymon
         self,
         input: Any = None,
         output: Any = None,
@@ -422,15 +411,15 @@ class ModelProfile(profiles.ModelProfile):
         silent: bool = True,
         build_extractors: bool = True,
     ) -> None:
-        """Learn the values of tables.
+        """Build the profile from tables.
 
         Args:
-            input: A table of pandas, an array, or a list.
-            output: Likewise.
-            actual: Likewise.
-            domains: By component what is valid: a pair of bounds, or a list of values.
-            silent: Taken and not needed: nothing is printed.
-            build_extractors: Let extractors learn from the data, too.
+            input: Inputs as a pandas table, an array, or a list.
+            output: Outputs in one of these forms.
+            actual: Ground truth in one of these forms.
+            domains: Valid values by component: a pair of bounds, or a list of values.
+            silent: Accepted for compatibility and ignored. Nothing is printed.
+            build_extractors: Whether to fit the extractors to the data too.
         """
         given = {"inputs": input, "outputs": output, "actuals": actual}
         rows = {name: rows_of(data) for name, data in given.items() if data is not None}
@@ -464,11 +453,12 @@ class ModelProfile(profiles.ModelProfile):
             score.build(valid)
 
     def validate_input(self, input: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags of a run's inputs, as dicts unless told otherwise.
+        """Return the tags of a run's inputs, by default as dicts.
 
         Args:
-            input: Of one run.
-            tag_format: ``jcr`` for dicts, ``tag`` for tags, ``simple`` for values by name.
+            input: Inputs of one run.
+            tag_format: ``jcr`` for dicts, ``tag`` for `Tag` objects, ``simple`` for values by
+                name.
         """
         return _format(self.validate({"inputs": input}, "input"), tag_format)
 
@@ -477,11 +467,11 @@ class ModelProfile(profiles.ModelProfile):
         return _format(self.validate({"outputs": output}, "output"), tag_format)
 
     def validate_actual(self, actual: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags of a run's truth."""
+        """Return the tags of a run's ground truth."""
         return _format(self.validate({"actuals": actual}, "actual"), tag_format)
 
     def validate_eval(self, output: Any, actual: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags of output and truth together."""
+        """Return the tags computed from output and ground truth."""
         return _format(self.validate({"outputs": output, "actuals": actual}, "eval"), tag_format)
 
     def validate_all(self, input: Any, output: Any, actual: Any, tag_format: str = "jcr") -> Any:
@@ -495,7 +485,7 @@ class ModelProfile(profiles.ModelProfile):
         alternativeB: "ModelProfile",  # noqa: N803 - raymon's
         thresholds: Mapping[str, Any] | None = None,
     ) -> Contrast:
-        """Hold one profile against another, both beside this one."""
+        """Compare two other profiles, with this profile as the reference."""
         report = alternativeA.contrast(alternativeB, thresholds)
         names = set(self.components)
         health = {
@@ -514,13 +504,13 @@ class ModelProfile(profiles.ModelProfile):
     def view(  # type: ignore[override]  # likewise
         self, poi: Any = None, mode: str = "external", outdir: Any = None, silent: bool = True
     ) -> Path:
-        """Write the profile as an HTML file.
+        """Write the profile to an HTML file.
 
         Args:
-            poi: The tags of a run, which is marked.
-            mode: ``external`` opens the browser.
-            outdir: The directory.
-            silent: Taken and not needed.
+            poi: Tags of a run, which is marked in the distributions.
+            mode: ``external`` opens the file in the browser.
+            outdir: Directory of the file.
+            silent: Accepted for compatibility and ignored.
         """
         tags = [item if isinstance(item, Tag) else Tag.from_jcr(item) for item in poi or ()]
         return super().view(_directory(outdir), tags=tags, show=mode == "external")
@@ -533,12 +523,12 @@ class ModelProfile(profiles.ModelProfile):
         outdir: Any = None,
         silent: bool = True,
     ) -> Path:
-        """Write a contrast as an HTML file, see `view`."""
+        """Write a contrast to an HTML file. See `view` for the arguments."""
         report = self.contrast(other, thresholds)
         return report.view(_directory(outdir), show=mode == "external")
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return it in the form of raymon's files."""
+        """Return the profile in the format of raymon's files."""
         facts: dict[str, Any] = {
             "name": self.name,
             "version": self.version,
@@ -550,11 +540,11 @@ class ModelProfile(profiles.ModelProfile):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any], mock_extractors: bool = False) -> "ModelProfile":
-        """Read the form of raymon's files.
+        """Create a profile from the format of raymon's files.
 
         Args:
             jcr: The dict.
-            mock_extractors: Read no extractors.
+            mock_extractors: Whether to skip the extractors.
         """
         components = [
             Component.from_jcr(component, mock_extractors)
@@ -564,14 +554,14 @@ class ModelProfile(profiles.ModelProfile):
         return cls(jcr["name"], jcr["version"], components, items)
 
     def save(self, dir: str | Path = ".") -> Path:
-        """Write it to ``name@version.json`` in a directory, in the form of raymon's files."""
+        """Write the profile to ``name@version.json`` in a directory, in raymon's file format."""
         path = Path(dir) / f"{self.name}@{self.version}.json"
         path.write_text(json.dumps(self.to_jcr(), indent=4), encoding="utf-8")
         return path
 
     @classmethod
     def load(cls, fpath: str | Path, extractors: Any = None) -> Any:
-        """Read a file that `save` wrote, or one of `otel_ml.ModelProfile`."""
+        """Read a profile from a file that `save` or `otel_ml.ModelProfile.save` wrote."""
         document = json.loads(Path(fpath).read_text(encoding="utf-8"))
         if is_of_raymon(document):
             return cls.from_jcr(document)
@@ -581,7 +571,7 @@ class ModelProfile(profiles.ModelProfile):
 def _part(rows: Mapping[str, list[Any]], part: str, component: profiles.Component) -> list[Any]:
     if part not in rows:
         raise profiles.DataException(
-            f"Invalid {part} None: expected a table, as component {component.name!r} reads it"
+            f"Invalid {part} None: expected a table, because component {component.name!r} reads it"
         )
     return rows[part]
 
@@ -591,7 +581,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _first(row: Any) -> Any:
-    """Return the only element of a row of a list, as raymon's extractors get it."""
+    """Return the only element of a list's row, which is what raymon's extractors expect."""
     return row[0] if isinstance(row, list | tuple) and len(row) == 1 else row
 
 
@@ -612,8 +602,8 @@ def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
     """Return the tags of a profile that are errors.
 
     Args:
-        tags: Tags, or dicts.
-        format: ``tag`` leaves them as they are; else as in `ModelProfile.validate_input`.
+        tags: Tags or dicts.
+        format: ``tag`` returns them unchanged. Other values as in `ModelProfile.validate_input`.
     """
     errors = [
         tag
@@ -631,5 +621,5 @@ def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
 
 
 def flatten_jcr(tags: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the values of tags by their names."""
+    """Return the values of tags by name."""
     return {tag["name"]: tag["value"] for tag in tags}

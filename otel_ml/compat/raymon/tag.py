@@ -1,4 +1,4 @@
-"""Raymon's tags: a name of few characters, a value, a type and a group."""
+"""Raymon's tags: a normalized name, a value, a type and a group."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,18 @@ _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
 
 
 class Tag(OwnTag):
-    """A tag whose name is normalised.
+    """A tag with a normalized name.
 
     Args:
-        name: In lower case, blanks as ``_``; characters other than letters of ASCII, digits and
-            ``_-@./`` are left out.
-        value: A text, number or bool. Text that is a number can be compared with numbers.
-        type: Any text. Raymon knows label, metric, vector, error, and profile-input, -output,
+        name: Name of the tag. It is converted to lower case, and spaces to ``_``. Characters other
+            than ASCII letters, digits and ``_-@./`` are removed.
+        value: A text, number or bool. A text that is a number can be compared with numbers.
+        type: Any text. raymon uses label, metric, vector, error, and profile-input, -output,
             -actual and -score with their errors, such as profile-input-error.
-        group: The group of the tag.
+        group: Group of the tag.
 
     Raises:
-        ValueError: The name is no text, or nothing is left of it.
+        ValueError: The name is not text, or is empty after the conversion.
     """
 
     __slots__ = ()
@@ -35,12 +35,12 @@ class Tag(OwnTag):
         super().__init__(normalize(name), value, type, group)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return the tag as a dict that JSON has a form for."""
+        """Return the tag as a dict that can be written as JSON."""
         return {"type": self.type, "name": self.name, "value": self.value, "group": self.group}
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> "Tag":
-        """Read the dict that `to_jcr` returns."""
+        """Create a tag from what `to_jcr` returned."""
         return cls(**jcr)
 
 
@@ -48,7 +48,7 @@ def normalize(name: str) -> str:
     """Return the name under which a tag is stored.
 
     Raises:
-        ValueError: It is no text, or nothing is left of it.
+        ValueError: The name is not text, or is empty after the conversion.
     """
     if not isinstance(name, str):
         raise DataException(f"Invalid tag name {name!r}: expected text")
@@ -59,10 +59,10 @@ def normalize(name: str) -> str:
 
 
 def read_tags(tags: Iterable[AnyTag]) -> list[Tag]:
-    """Read tags of both forms.
+    """Convert `Tag` objects and dicts to tags.
 
     Raises:
-        DataException: An item is neither a `Tag` nor the dict of a tag.
+        DataException: An element is neither a `Tag` nor the dict of a tag.
     """
     return [_read(tag) for tag in tags]
 

@@ -1,4 +1,4 @@
-"""Raymon's data types: the wrappers of `otel_ml.types` under Raymon's names."""
+"""Raymon's data types: the wrappers of `otel_ml.types` under raymon's names."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
@@ -20,56 +20,59 @@ __all__ = [
 
 
 class _Named(Data):
-    """Writes the type of Raymon's wrapper of the same name; logged values keep ours."""
+    """Writes the type name of raymon's wrapper. Logged values keep the type name of otel-ml."""
 
     def class2str(self) -> str:
-        """Return the type of the written form."""
+        """Return the type name of the written form."""
         return f"raymon.types.{type(self).__name__}"
 
     def to_jcr(self) -> Form:
-        """Write the value as it is now, under Raymon's name of the type."""
+        """Return the current value as a form, with raymon's type name."""
         return {**super().to_jcr(), "type": self.class2str()}  # type: ignore[safe-super]  # a wrapper's
 
 
 class Native(_Named, types.Native):
-    """Any value of Python's own types; see `otel_ml.types.Native`."""
+    """A plain Python value. See `otel_ml.types.Native`."""
 
     type_name = types.Native.type_name
 
 
 class Numpy(_Named, types.Numpy):
-    """An array or a scalar of numpy; see `otel_ml.types.Numpy`."""
+    """A NumPy array or scalar. See `otel_ml.types.Numpy`."""
 
     type_name = types.Numpy.type_name
 
 
 class DataFrame(_Named, types.DataFrame):
-    """A table of pandas; see `otel_ml.types.DataFrame`."""
+    """A pandas table. See `otel_ml.types.DataFrame`."""
 
     type_name = types.DataFrame.type_name
 
 
 class Series(_Named, types.Series):
-    """A series of pandas; see `otel_ml.types.Series`."""
+    """A pandas series. See `otel_ml.types.Series`."""
 
     type_name = types.Series.type_name
 
 
 class Image(_Named, types.Image):
-    """An image of Pillow; see `otel_ml.types.Image`."""
+    """A Pillow image. See `otel_ml.types.Image`."""
 
     type_name = types.Image.type_name
 
 
 class RaymonDataType(Data):
-    """The base class of wrappers of your own; defining a subclass lets `load_jcr` read it."""
+    """Base class for your own wrappers.
+
+    Defining a subclass registers it, so that `load_jcr` reads it.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         register(cls)
 
     def class2str(self) -> str:
-        """Return the type of the written form."""
+        """Return the type name of the written form."""
         return self.type_name
 
 
@@ -77,24 +80,26 @@ _KIND_OF_FORM: Final = {kind.__mro__[2]: kind for kind in (Native, Numpy, DataFr
 
 
 def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read a form written by ``to_jcr`` here, by logging, or by raymon 0.0.39.
+    """Read a form that ``to_jcr``, logging, or raymon 0.0.39 wrote.
 
     Returns:
-        A wrapper of this module where there is one for the value, else as `otel_ml.types.load`.
+        A wrapper of this module if there is one for the value. Otherwise what `otel_ml.types.load`
+        returns.
 
     Raises:
-        ValueError: It is no such form, its type is not registered, or its params are broken.
-        ImportError: It needs a package that is not installed.
+        ValueError: The argument is not such a form, its type is not registered, or its params are
+            invalid.
+        ImportError: The value needs a package that is not installed.
     """
     wrapper = load(jcr)
     named = _KIND_OF_FORM.get(type(wrapper))
     if named is not None:
-        wrapper.__class__ = named  # it differs in the name of the written form alone
+        wrapper.__class__ = named  # the classes differ only in the written type name
     return wrapper
 
 
 def from_msgpack(data: bytes) -> NoReturn:
-    """Refuse MessagePack: data is sent and read as JSON here.
+    """Always raises an error: otel-ml reads and writes JSON instead of MessagePack.
 
     Raises:
         NotImplementedError: Always.

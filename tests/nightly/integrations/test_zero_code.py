@@ -74,7 +74,7 @@ def test_wrong_names_are_told(collector: CollectorProcess, tmp_path: Path) -> No
     assert sorted(told.splitlines()) == [
         "2 [1, 3] 8",
         "Invalid OTEL_ML_TRACE 'nonsense': expected module:function",
-        f"Nothing to trace: OTEL_ML_TRACE names {MODEL}:missing, which is not there",
+        f"Nothing to trace: OTEL_ML_TRACE names {MODEL}:missing, which does not exist",
     ]
 
 

@@ -186,7 +186,7 @@ def test_runs_are_left_out_by_reason(collector: CollectorProcess, client: Client
     assert "6 runs left out: 1 inputs" in str(result)
     with pytest.raises(ValueError, match="None of the runs can be replayed: 1 run left out"):
         client.replay(take, 'model == "take" and "long" in input')
-    with pytest.raises(InvalidArgumentError, match="a filter that some of them match"):
+    with pytest.raises(InvalidArgumentError, match="a filter that matches at least one run"):
         client.replay(take, 'model == "nothing"')
 
 

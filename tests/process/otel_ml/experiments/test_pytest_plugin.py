@@ -110,7 +110,7 @@ def test_repeats(tmp_path: Path, sink: Sink) -> None:
     [
         (TESTS.replace("qa.jsonl", "none.jsonl").replace("{more}", ""), "none.jsonl"),
         (TESTS.replace("{more}", ", repeats=0"), "Invalid marker otel_ml of"),
-        (TESTS.replace("{more}", "").replace("(item)", "()"), "takes no item"),
+        (TESTS.replace("{more}", "").replace("(item)", "()"), "has no parameter item"),
     ],
 )
 def test_wrong_markers(tmp_path: Path, text: str, message: str) -> None:
@@ -148,7 +148,7 @@ def test_one_test_for_the_whole(tmp_path: Path) -> None:
     assert run(tmp_path, **off).returncode == 0
     ended = run(tmp_path, CHANGED="1", BASELINE="baseline.jsonl", **off)
     assert ended.returncode == 1
-    assert "Expected not worse" in ended.stdout
+    assert "The result is worse" in ended.stdout
     assert "30 worse than before" in ended.stdout
 
 

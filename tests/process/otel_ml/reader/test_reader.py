@@ -178,7 +178,7 @@ def test_values_are_what_was_logged(reader: Reader) -> None:
     assert np.array_equal(loaded["big"], LARGE)
     listed = {one.ref: one.load() for one in reader.artifacts(trace="t-1")}
     assert np.array_equal(listed["array"], ARRAY)
-    with pytest.raises(ValueError, match="one of run_id and trace"):
+    with pytest.raises(ValueError, match="Expected either run_id or trace"):
         reader.artifact("array")
 
 
@@ -220,7 +220,7 @@ def test_metrics_of_a_version(reader: Reader) -> None:
     assert (accuracy.values, accuracy.to_pandas()["step"].tolist()) == ([0.5], [7])
     with pytest.raises(NotFound, match="no version 2"):
         reader.metrics(model="weights", version=2)
-    with pytest.raises(ValueError, match="a run_id, or a model and its version"):
+    with pytest.raises(ValueError, match="Expected either run_id, or model and version"):
         reader.metrics(model="weights")
 
 

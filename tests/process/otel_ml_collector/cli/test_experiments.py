@@ -92,7 +92,7 @@ def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Resu
         assert [one.name for one in listed[:1]] == names[:1]
         assert [one.name for one in listed[1:]] == names[1:]
         for place in (2, -3):
-            with pytest.raises(IndexError, match="there are not so many experiments"):
+            with pytest.raises(IndexError, match="the list has fewer experiments"):
                 listed[place]
         assert len(reader.experiments(limit=1)) == 1
         assert not reader.experiments('dataset == "none"')

@@ -132,14 +132,14 @@ def test_rows_of_any_form() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("rows", r"^Invalid data 'rows': expected a list of mappings"),
+        ("rows", r"^Invalid data 'rows': expected a list of inputs"),
         ([{"inputs": 1, "more": 2}], r"^Invalid row 1 with inputs 1 and the columns \['more'\]"),
         (
             [{"inputs": 1, "id": "a\nb"}],
             r"^Invalid id 'a\\nb' of row 1: expected a text of 1 to 256",
         ),
         ([{"inputs": 1, "tags": ["a"]}], r"^Invalid tags \['a'\]: expected a mapping"),
-        ([{"inputs": "\ud800"}], r"^Invalid item '': expected texts of Unicode"),
+        ([{"inputs": "\ud800"}], r"^Invalid item '': expected valid Unicode text"),
     ],
 )
 def test_bad_rows_are_refused(data: Any, message: str) -> None:
@@ -196,9 +196,9 @@ def test_files(tmp_path: Path, suffix: str) -> None:
     ("name", "text", "message"),
     [
         ("qa.txt", "", r"expected a \.jsonl, \.csv or \.parquet file"),
-        ("qa.jsonl", '{"a": 1}\nno\n', r"^Line 2 of .*qa\.jsonl is no JSON"),
-        ("qa.csv", "a\n1,2\n", r"^Row 1 of .*qa\.csv has more cells than there are columns"),
-        ("qa.csv", "inputs\nno\n", r"^Row 1 of .*qa\.csv: inputs is no JSON"),
+        ("qa.jsonl", '{"a": 1}\nno\n', r"^Line 2 of .*qa\.jsonl is not JSON"),
+        ("qa.csv", "a\n1,2\n", r"^Row 1 of .*qa\.csv has more cells than the header"),
+        ("qa.csv", "inputs\nno\n", r"^Row 1 of .*qa\.csv: inputs is not JSON"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:

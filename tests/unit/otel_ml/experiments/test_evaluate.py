@@ -352,7 +352,7 @@ def test_evaluate_is_refused_on_a_loop(recording: Recording) -> None:
     async def program() -> None:
         recording.client.evaluate(add_later, SUMS)
 
-    with pytest.raises(RuntimeError, match=r"expected await aevaluate\(\.\.\.\)"):
+    with pytest.raises(RuntimeError, match=r"use await aevaluate\(\.\.\.\)"):
         asyncio.run(program())
 
 

@@ -78,8 +78,8 @@ def test_unknown_parameter_is_an_error() -> None:
     """A rubric that wants what the run has not is an error that names what it has."""
     assert evaluate(lambda answer: 1) == said(
         error=(
-            "TypeError: scoring_rubric of judge 'grounded' wants 'answer': expected 'outputs', "
-            "'inputs' or one of the inputs ['limit', 'question']"
+            "TypeError: scoring_rubric of judge 'grounded' has the parameter 'answer': expected "
+            "'outputs', 'inputs' or one of the inputs ['limit', 'question']"
         )
     )
 

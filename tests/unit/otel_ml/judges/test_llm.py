@@ -138,15 +138,15 @@ BAD = [
     ('{"explanation": "x"}', KEYS),
     ('{"score": 1, "explanation": "x", "more": 1}', KEYS),
     ('{"score": 0, "score": 1, "explanation": "x"}', KEYS),
-    ('{"score": "1", "explanation": "x"}', "the score is no number"),
-    ('{"score": true, "explanation": "x"}', "the score is no number"),
-    ('{"score": null, "explanation": "x"}', "the score is no number"),
-    ('{"score": [1], "explanation": "x"}', "the score is no number"),
+    ('{"score": "1", "explanation": "x"}', "the score is not a number"),
+    ('{"score": true, "explanation": "x"}', "the score is not a number"),
+    ('{"score": null, "explanation": "x"}', "the score is not a number"),
+    ('{"score": [1], "explanation": "x"}', "the score is not a number"),
     ('{"score": 1.01, "explanation": "x"}', "the score is not from 0 to 1"),
     ('{"score": -1, "explanation": "x"}', "the score is not from 0 to 1"),
     ('{"score": 1e999, "explanation": "x"}', "the score is not from 0 to 1"),
-    ('{"score": 1, "explanation": null}', "the explanation is no text"),
-    ('{"score": 1, "explanation": ["x"]}', "the explanation is no text"),
+    ('{"score": 1, "explanation": null}', "the explanation is not text"),
+    ('{"score": 1, "explanation": ["x"]}', "the explanation is not text"),
     ("x" * 70_000, "it is too long"),
 ]
 
@@ -198,7 +198,7 @@ def test_error_of_the_model_is_the_judge_s() -> None:
 def test_reply_that_is_no_text_is_an_error(reply: object) -> None:
     """A callable that returns no text is an error at once."""
     assert evaluate(Model(reply, GOOD)) == said(
-        error=f"ask returned {type(reply).__name__}: expected the reply as text"
+        error=f"ask returned {type(reply).__name__}: expected text"
     )
 
 
@@ -232,7 +232,7 @@ def test_other_word_is_an_error(score: object) -> None:
     """A score that is none of the words is an error."""
     reply = json.dumps({"score": score, "explanation": "x"})
     assert evaluate(Model(reply), labels=WORDS, retries=0) == said(
-        error='no usable reply in 1 try: the score is none of "good", "so-so", "bad"'
+        error='no usable reply in 1 try: the score is not one of "good", "so-so", "bad"'
     )
 
 
@@ -247,10 +247,10 @@ def test_scale_has_its_ends(score: float, error: str | None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"minimum": 1}, r"Invalid maximum 1.0: expected one above the minimum 1"),
+        ({"minimum": 1}, r"Invalid maximum 1.0: expected a number above the minimum 1"),
         ({"maximum": float("nan")}, r"Invalid maximum nan: expected a finite number"),
         ({"maximum": float("inf")}, r"Invalid maximum inf: expected a finite number"),
-        ({"labels": {}}, r"Invalid labels \{\}: expected words and their scores"),
+        ({"labels": {}}, r"Invalid labels \{\}: expected a mapping of words to scores"),
         ({"labels": {"a": float("nan")}}, r"Invalid labels nan: expected a finite number"),
         ({"retries": -1}, r"Invalid retries -1: expected an integer from 0 to 10"),
         ({"retries": 11}, r"Invalid retries 11: expected an integer from 0 to 10"),

@@ -192,12 +192,12 @@ def test_an_unbuilt_profile_validates_nothing() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((INPUTS,), "outputs None: expected a table, as component 'prediction'"),
-        ((INPUTS, LABELS.tolist()[:3], TRUTHS.tolist()), "as many rows"),
+        ((INPUTS,), "outputs None: expected a table, because component 'prediction'"),
+        ((INPUTS, LABELS.tolist()[:3], TRUTHS.tolist()), "equal numbers of rows"),
         (("text", [1], [2]), "inputs of type str"),
         (({"age": 5}, [1], [2]), "inputs with a column of type int"),
         (({"city": "Oslo"}, [1], [2]), "inputs with a column of type str"),
-        (({"age": [5, 6], "city": ["Oslo"]}, [1], [2]), "inputs: expected as many values"),
+        (({"age": [5, 6], "city": ["Oslo"]}, [1], [2]), "inputs: expected columns of equal length"),
         ((pd.DataFrame({"age": ["x"], "city": ["y"]}), [{"label": "a"}], ["a"]), "'age'"),
     ],
 )
@@ -305,7 +305,7 @@ def test_unknown_thresholds(
     built: ModelProfile, thresholds: dict[str, dict[str, Any]], name: str
 ) -> None:
     """A threshold of something that neither profile has is refused by its name."""
-    with pytest.raises(ValueError, match=f"Invalid .* {name!r} of thresholds"):
+    with pytest.raises(ValueError, match=f"Invalid .* {name!r} in thresholds"):
         built.contrast(built, thresholds)
 
 

@@ -180,7 +180,7 @@ def test_not_written() -> None:
     """What is no sketch is refused."""
     with pytest.raises(ValueError, match="Invalid sketch"):
         Sketch.from_dict({"kind": "number"})
-    with pytest.raises(ValueError, match="Invalid kind of a sketch 'colour'"):
+    with pytest.raises(ValueError, match="Invalid kind of sketch 'colour'"):
         Sketch.from_dict({"kind": "colour", "n": 1})
 
 
