@@ -501,7 +501,7 @@ def _unnamed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_method(function: Callable[..., Any], parameters: Mapping[str, object]) -> bool:
-    """Tell whether a function is written in a class body, not just has a parameter `self`."""
+    """Tell whether a function is defined in a class body, not just has a parameter `self`."""
     owner = getattr(function, "__qualname__", "").rpartition(".")[0]
     return (
         bool(owner)

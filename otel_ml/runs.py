@@ -480,7 +480,7 @@ class Run(Handle, HasCard):
         self._output: object = UNSET
 
     def _ask(self) -> "Run":
-        """Return the run to code that may add to it: from now on it is described as it goes."""
+        """Return the run to code that may add data, and leave the fast path."""
         recorder, span = self._recorder, self._span
         if self._unasked and recorder is not None and type(span) is RunSpan:
             with recorder.lock:
@@ -519,9 +519,10 @@ class Run(Handle, HasCard):
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The metrics that this process logged: a number, or a list for a series, by name.
+        """The metrics that this process logged to the run, by name. A series is a list.
 
-        Of a series the last 10,000 points, and at most 1,000 names; a collector has them all.
+        It keeps the last 10,000 points of each series and at most 1,000 names. The collector stores
+        all points.
         """
         recorder, waiting = self._recorder, self._waiting
         if recorder is None or waiting is None:
@@ -668,7 +669,7 @@ class Run(Handle, HasCard):
             if self._recorder is not None and self._recorder.watch is not None:
                 model = self._constants.get(names.MODEL_NAME)
                 self._recorder.watch.see(model, self.id, self._facts)
-        except BaseException as problem:  # also errors of the user's span processors
+        except BaseException as problem:  # noqa: BLE001 - also of the user's processors
             report("run.end", problem)
             # end the span even if some attributes are missing
             if self._start_ns and self._span.is_recording():
@@ -676,7 +677,10 @@ class Run(Handle, HasCard):
                     self._span.end(end_time=end_ns)
 
     def _attributes(self, evaluations: "Sequence[Judgement]") -> dict[str, Value]:
-        """Join all that is known; tags and scores first, which a full span drops first."""
+        """Collect all attributes.
+
+        Tags and scores come first, because a full span drops the first ones.
+        """
         attributes: dict[str, Value] = {}
         if self._tags:
             details = None if self._waiting is None else self._waiting.details

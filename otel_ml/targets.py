@@ -265,7 +265,9 @@ class TargetModel(Elsewhere, HasSubject):
         except unread.ReaderError as error:
             if not here:
                 raise
-            _logger.warning("Metrics of model %s include only this process's own: %s", self.name, error)
+            _logger.warning(
+                "Metrics of model %s include only this process's own: %s", self.name, error
+            )
             return here
 
     def versions(self) -> "list[Version]":
@@ -417,7 +419,7 @@ class TargetModel(Elsewhere, HasSubject):
         super()._send(record, attributes, events)
 
     def _is_due(self) -> bool:
-        """Tell whether this process has to send the version's definition, which is noted."""
+        """Tell whether this process must send the version's definition now, and note it."""
         key = ("model", self.name, self.version)
         return self._recorder.tell(key, time.time_ns()) is None
 
