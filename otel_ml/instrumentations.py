@@ -146,7 +146,7 @@ def describe_lost(kind: type) -> tuple[str, str]:
     ]
     library = called[0] if called else kind.__module__.rpartition(".")[2]
     return (
-        f"The spans of {kind.__name__} are lost: there is no global tracer provider",
+        f"The spans of {kind.__name__} are lost, there is no global tracer provider",
         f'call client.instrument("{library}") in place of {kind.__name__}().instrument()',
     )
 

@@ -900,9 +900,8 @@ def _leave_out(above: Any, context: SpanContext) -> trace.Span:
 def _tell_left_out() -> None:
     """Warn once that runs in unsampled traces of other tracers are not recorded."""
     _logger.warning(
-        "A run is not recorded because the span above it is not sampled, and so are all such runs: "
-        "raise the sample rate where the trace starts, or use client.run(), which is always "
-        "recorded"
+        "A run is not recorded, because its trace is not sampled (logged only once): raise the "
+        "sample rate where the trace starts, or use client.run(), which is always recorded"
     )
 
 

@@ -338,9 +338,8 @@ def test_opened_run_is_always_kept(
 
 
 LEFT_OUT = (
-    "A run below a span that its own tracer does not sample is not recorded, nor is any other such "
-    "run: raise the sample rate of what began the trace, or call client.run(), which is always "
-    "recorded\n"
+    "A run is not recorded, because its trace is not sampled (logged only once): raise the sample "
+    "rate where the trace starts, or use client.run(), which is always recorded\n"
 )
 TRACED = """
 import logging, sys
