@@ -61,7 +61,7 @@ def describe(value: Any) -> object:
 
 
 def _describe_choices(value: Any) -> list[dict[str, object]]:
-    """Describe the choices of any object that has the form of a chat response; else nothing."""
+    """Describe the choices of an object that looks like a chat response, else return nothing."""
     listed = getattr(value, "__dict__", {}).get("choices")
     choices = listed[:HEAD] if isinstance(listed, list | tuple) else ()
     described: list[dict[str, object]] = []
@@ -96,10 +96,10 @@ def field_names(kind: type) -> Sequence[str] | None:
 
 
 def words_of(value: Any) -> str | None:
-    """Return a value's ``repr``; None where a ``repr`` of its type was slow a moment ago.
+    """Return a value's ``repr``, or None if this type's ``repr`` was slow in the last minute.
 
-    Nothing can interrupt a running ``repr``, so a slow one is paid for once, not for each value.
-    May raise: the callers expect it.
+    A running ``repr`` cannot be interrupted, so a slow one is called only once per minute. It may
+    raise; callers handle that.
     """
     kind = type(value)
     began = time.monotonic()

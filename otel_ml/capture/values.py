@@ -55,9 +55,9 @@ _MOST_LEVELS: Final = 64
 _HOST_OBJECT: Final = 7  # an object of the user counts as this many elements, according to its cost
 _MAX_COPY_DEPTH: Final = 100
 _FAILED_READS: Final = 4  # each failed attempt may read the whole value
-# What orjson reads without calling any code of the host's.
+# types that orjson reads without calling user code
 _SAFE_TYPES: Final = frozenset({str, int, float, bool, type(None), datetime.date})
-# replacements: JSON has no infinities, and null for NaN
+# JSON has no infinities, and null stands for NaN
 _AS_THEY_ARE: Final = _SAFE_TYPES - {float}
 _INFINITE: Final = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 _ZONES: Final = frozenset({type(None), datetime.timezone})

@@ -173,7 +173,10 @@ def read_message(value: object) -> Message | None:
 
 
 def unwrap(value: object) -> object:
-    """Return the message that LangChain wrote as class and arguments, or as type and data."""
+    """Return the message inside LangChain's serialised form.
+
+    That form is class and arguments, or type and data.
+    """
     if not isinstance(value, dict):
         return value
     held = value.get("kwargs") if value.get("lc") == 1 else None

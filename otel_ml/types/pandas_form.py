@@ -231,7 +231,7 @@ def _read_text(params: Params, decode: Decode) -> Any:
 
 
 def _text_dtype(params: Params, decode: Decode) -> Any:
-    """Return the dtype, with the storage that is installed and the NA that this pandas knows."""
+    """Return the dtype with an installed storage and an NA value that this pandas supports."""
     missing = decode(params["missing"])
     for storage in (params["storage"], "python"):
         for options in ({"na_value": missing}, {}):

@@ -206,7 +206,7 @@ def read_state(params: Params, _decode: Decode) -> dict[str, torch.Tensor]:
 
 
 def _write_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Write a file of safetensors, the widest elements first, as its own library does."""
+    """Return a safetensors file, widest elements first, as the safetensors library does."""
     header: Form = {}
     parts: list[bytes] = []
     end = 0

@@ -653,5 +653,5 @@ def _image_of_raymon(params: Params) -> Image:
 
 
 def _either(theirs: Reader, reader: Reader, mark: str) -> Reader:
-    """Read the params of raymon's wrapper, or of our own under its name, which have `mark`."""
+    """Read params that raymon wrote, or, if they have `mark`, params of our own wrapper."""
     return lambda params: (reader if isinstance(params.get(mark), list | dict) else theirs)(params)
