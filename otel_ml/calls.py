@@ -511,13 +511,13 @@ def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
         return kind(decorate(target.func, trace), *target.args, **target.keywords)
     if issubclass(kind, type):
         raise TypeError(
-            f"Invalid function {type.__repr__(target)}: expected no class; decorate a method of "
-            "it, its __call__, or a function that makes one"
+            f"Invalid function {type.__repr__(target)}: expected a function; decorate a method of "
+            "the class, its __call__, or a function that creates it"
         )
     if not callable(target):
         raise TypeError(
             f"Invalid function of type {kind.__name__}: expected something that can be called; "
-            "@property and the like stand above this decorator"
+            "put @property and the like above this decorator"
         )
     return trace(target)
 

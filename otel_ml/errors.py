@@ -115,7 +115,7 @@ def _count(where: str, error: BaseException) -> None:
     mark = object()
     if _told.setdefault((where,), mark) is mark:
         _logger.warning(
-            "Telemetry trouble in %s (%s): the call went on, counted from now on",
+            "Telemetry error in %s (%s): your call is not affected, later ones are only counted",
             where,
             type(error).__name__,
         )

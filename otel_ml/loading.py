@@ -22,7 +22,7 @@ from importlib import _bootstrap
 from types import CodeType, FrameType
 from typing import Final, TypeVar
 
-# errors imports logging, whose lock an import may need: logging's own fork hook must run after ours
+# imports logging, whose lock an import may need: logging's fork hook must run after ours
 from otel_ml.errors import report
 
 T = TypeVar("T")

@@ -99,7 +99,7 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
     taken = route.tracer_provider is None
     start = start_of(provider, tracer, _is_no_taker if taken else None)
     name = type(provider).__name__
-    _logger.info("Spans of project %r go through %s", route.project, name)
+    _logger.info("Spans of project %r use the tracer provider %s", route.project, name)
     return Outlet(start, pipeline, provider, {"provider": name, **sending}, uploads)
 
 
@@ -109,7 +109,7 @@ def _own(route: Route) -> Outlet:
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     pipeline, uploads, sending = _pipeline(route, provider)
     start = start_of_own(provider, partial(_scope, route.project), pipeline.put)
-    text = "Spans of project %r go through a provider of their own"
+    text = "Spans of project %r use a tracer provider of their own"
     pipeline.say = partial(_logger.info, text, route.project)
     configuration = {
         "provider": "own",

@@ -714,7 +714,7 @@ class Run(Handle, HasCard):
         pipeline = None if self._recorder is None else self._recorder.spooled
         if pipeline is None or type(self._span) is not RunSpan:
             return
-        unspoken = judged_call.lost(judges, "lost: the process ended before it spoke")
+        unspoken = judged_call.lost(judges, "lost: the process ended before the judge finished")
         attributes = {**self._attributes(unspoken), **self._constants}
         pipeline.hold(self._span.copy(attributes, end_ns))
 

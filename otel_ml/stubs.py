@@ -171,8 +171,8 @@ def _recorded_answers(traced: TracedFunction) -> Answers:
     answers = _ANSWERS.get()
     if answers is None:
         raise StubMissError(
-            f"{traced.name}() is stubbed, and was called outside of a replayed call, such as on a "
-            "thread that follows none"
+            f"{traced.name}() is stubbed, but was called outside a replayed call, for example in a "
+            "thread without the run's context"
         )
     return answers
 

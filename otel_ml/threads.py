@@ -36,12 +36,12 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
     if not callable(function):
         raise TypeError(
             f"Invalid function of type {type(function).__name__}: expected something that can be "
-            "called; a pool is given wrapped functions"
+            "called; for a pool, wrap the functions that you pass to it"
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
-            f"Invalid function {function!r}: expected none of a generator, whose body runs where "
-            "it is read; wrap the function that reads it"
+            f"Invalid function {function!r}: expected no generator function, because its body "
+            "runs in the code that reads it; wrap that code instead"
         )
     context = context_api.get_current()
 

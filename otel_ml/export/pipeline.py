@@ -274,7 +274,7 @@ class Pipeline(Generic[B]):
             self.counters.lose("closed", 1)
         elif not self._source.put(span) and not self._wait_for_room(span):
             self.counters.lose("queue full", 1)
-            text = f"The queue is full: {self._what} are dropped, counted from now on"
+            text = f"The queue is full: {self._what} are dropped, later ones are only counted"
             self._tell_once("full", text)
         elif self._sender.is_asleep:
             self.wake()
@@ -565,7 +565,7 @@ class Pipeline(Generic[B]):
                 self._tell_once("rejected", text)
         else:
             self.counters.lose(answer.message, batch.count)
-            self._tell_once("refused", f"{page} refuses {self._what}: {answer.message}")
+            self._tell_once("refused", f"{page} rejects {self._what}: {answer.message}")
         # in this order: a waiting thread adds settled and pending spans, and must not count a batch
         # as missing
         self._note_settled(batch)
