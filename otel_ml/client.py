@@ -559,7 +559,8 @@ class Client(HasCard):
     def save(self, dataset: "Dataset", timeout_s: float = 60.0, *, reason: str = "") -> str:
         """Save a data set and wait until it is stored.
 
-        Saving the same content again, from any process, does not create a new version.
+        Saving the same content again, from any process, does not create a new version. The returned
+        tag is ``name:vN``, or ``name@digest`` if no collector answers with the version number.
 
         Args:
             dataset: The data set to save.
@@ -568,7 +569,7 @@ class Client(HasCard):
                 characters.
 
         Returns:
-            ``name:vN``, or ``name@digest`` if no collector answers with the version number.
+            The tag of the saved version.
 
         Raises:
             ValueError: `dataset` is not a `Dataset`, `timeout_s` is not a positive number, or

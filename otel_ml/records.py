@@ -128,7 +128,7 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
     """Return the columns of a record in the order of its table.
 
     Returns:
-        For each column name: the path of its value in the record, and how it is stored. Fields of a
+        The path of the value in the record, and how it is stored, by column name. Fields of a
         nested record, such as a tag, are columns too.
     """
     columns: dict[str, tuple[str, Column]] = {}

@@ -61,8 +61,8 @@ class Worker:
         """Wake the thread, starting it if necessary.
 
         Returns:
-            False if no thread can run: too many exist, the interpreter is shutting down, or the
-            worker was stopped.
+            False if no thread can run, because too many exist, the interpreter is shutting down, or
+            the worker was stopped.
         """
         is_woken = False
         try:
