@@ -191,8 +191,8 @@ class Tag:
 class LineRecord:
     """A log line of a run."""
 
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch", _TIME))
-    severity: str = field(metadata=kept("debug, info, warning or error", _NAME))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch", _TIME))
+    severity: str = field(metadata=kept("Severity: debug, info, warning or error", _NAME))
     message: str = field(metadata=kept("Text of the line", _LONG))
 
 
@@ -208,7 +208,7 @@ class RunFields:
         _NAME,
         attribute=wire.KIND,
     )
-    name: str = kept_field("", "The span's name", _NAME)
+    name: str = kept_field("", "Name of the span", _NAME)
     span_kind: str = kept_field("", "OpenTelemetry span kind: server, client, internal, ...", _NAME)
     model: str = kept_field(
         "",
@@ -250,7 +250,7 @@ class RunFields:
     )
     provider: str = kept_field(
         "",
-        "LLM provider, such as openai",
+        "Provider of the LLM, such as openai",
         _NAME,
         attribute=wire.GEN_AI_PROVIDER,
         label="Provider",
@@ -325,9 +325,11 @@ class Run(RunFields):
     JSON texts are empty if there is no value. `outcome` is ``running`` while the run is open.
     """
 
-    trace_id: bytes = field(metadata=kept("16 bytes", _TRACE_ID_TYPE, after="start_ns"))
-    span_id: bytes = field(metadata=kept("8 bytes", _SPAN_ID_TYPE))
-    parent_span_id: bytes = kept_field(b"", "Empty for a root", _SPAN_ID_TYPE)
+    trace_id: bytes = field(metadata=kept("Trace id, 16 bytes", _TRACE_ID_TYPE, after="start_ns"))
+    span_id: bytes = field(metadata=kept("Span id, 8 bytes", _SPAN_ID_TYPE))
+    parent_span_id: bytes = kept_field(
+        b"", "Span id of the parent; empty for a root", _SPAN_ID_TYPE
+    )
     structure: str = kept_field(
         "", "Digest of the output's structure; dynamic, or empty", _NAME, after="digest"
     )
@@ -393,16 +395,20 @@ class Run(RunFields):
         _TIME,
         at_end=True,
     )
-    inputs: str = kept_field("", "JSON text", _LONG, is_payload=True)
-    outputs: str = kept_field("", "JSON text", _LONG, is_payload=True, at_end=True)
-    params: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    inputs: str = kept_field("", "Inputs as JSON text", _LONG, is_payload=True)
+    outputs: str = kept_field("", "Output as JSON text", _LONG, is_payload=True, at_end=True)
+    params: str = kept_field("", "Params as JSON text", _LONG, is_payload=True)
     logs: Sequence[LineRecord] = kept_field(
         (), "Lines of text", _LONG, comment="JSON: lines of text", is_payload=True
     )
     events: str = kept_field(
-        "", "JSON text", _LONG, comment="JSON: other span events", is_payload=True
+        "",
+        "Other span events as JSON text",
+        _LONG,
+        comment="JSON: other span events",
+        is_payload=True,
     )
-    links: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    links: str = kept_field("", "Span links as JSON text", _LONG, is_payload=True)
     attributes: str = kept_field(
         "",
         "Attributes without a field of their own, JSON text",
@@ -410,8 +416,8 @@ class Run(RunFields):
         comment="JSON: what no field holds",
         is_payload=True,
     )
-    resource: str = kept_field("", "JSON text", _LONG, is_payload=True)
-    scope: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    resource: str = kept_field("", "Resource as JSON text", _LONG, is_payload=True)
+    scope: str = kept_field("", "Instrumentation scope as JSON text", _LONG, is_payload=True)
     arrived_ns: int = kept_field(0, "Time when it was stored; 0 before that", _TIME)
     rank: int = kept_field(
         0, "If the record arrives several times, the highest rank is kept", "UInt64"
@@ -434,8 +440,8 @@ def run_id(trace_id: bytes, span_id: bytes) -> str:
 class ListedRun(RunFields):
     """A run in a list: its own fields, plus later tags, scores and ground truth."""
 
-    run_id: str = field(metadata=about("<32 hex>-<16 hex>"))
-    trace_id: str = field(metadata=about("32 hex digits"))
+    run_id: str = field(metadata=about("Run id, <32 hex>-<16 hex>"))
+    trace_id: str = field(metadata=about("Trace id, 32 hex digits"))
     parent_run_id: str | None = None
     trace_key: str = about_field(
         "", "The user's own key of the trace; the first one if there are several"
@@ -631,11 +637,11 @@ class ListedArtifact:
     """
 
     ref: str
-    type: str = field(metadata=about("Such as otel_ml.types.Numpy"))
+    type: str = field(metadata=about("Type, such as otel_ml.types.Numpy"))
     bytes: int = field(metadata=about("Size of the document"))
     sha256: str | None = field(metadata=about("SHA-256 of the document; null if there is none"))
     preview: Any = field(metadata=about("Preview of the value"))
-    time: str = field(metadata=about("RFC 3339, UTC"))
+    time: str = field(metadata=about("Time, RFC 3339, UTC"))
 
 
 Infinite = Literal["Infinity", "-Infinity"]  # JSON has no numbers for them
@@ -705,7 +711,7 @@ class Metric:
     position: int = kept_field(0, "Position among the points of that span", "UInt32")
     value: float | None = field(metadata=kept("None if the judge failed", "Nullable(Float64)"))
     step: int = field(metadata=kept("Step; -1 for none", "Int64"))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
     mode: str = field(
         metadata=kept(
             "How points of one name combine: append, auto, single, replace, restart, clear", _NAME
@@ -728,7 +734,7 @@ class LateTag:
     project: str = field(metadata=kept("Project of the record", _NAME))
     owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
     tag: Tag = field(metadata={_KEPT: Tag})
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
     record_id: str = field(metadata=kept("Span that carried it", _TEXT))
 
 
@@ -751,7 +757,7 @@ class LateLog:
         "", "Kind of event", _NAME, comment="empty for an ordinary line", after="message"
     )
     attributes: str = kept_field(
-        "", "JSON text", _LONG, comment="JSON text, empty when there are none"
+        "", "Attributes as JSON text", _LONG, comment="JSON text, empty when there are none"
     )
 
 
@@ -764,7 +770,7 @@ class ArtifactRecord:
     record_id: str = field(metadata=kept("Span that carried it", _TEXT))
     position: int = field(metadata=kept("Position among the records of that span", "UInt32"))
     ref: str = field(metadata=kept("Name of the artifact", _TEXT))
-    type: str = field(metadata=kept("Such as otel_ml.types.Numpy", _NAME))
+    type: str = field(metadata=kept("Type, such as otel_ml.types.Numpy", _NAME))
     bytes: int = field(metadata=kept("The size of the document", "Int64"))
     sha256: Hash = field(
         metadata=kept(
@@ -780,8 +786,8 @@ class ArtifactRecord:
             comment="the document, empty when it did not come along",
         )
     )
-    preview: str = field(metadata=kept("JSON text", _LONG, comment="JSON"))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    preview: str = field(metadata=kept("Preview as JSON text", _LONG, comment="JSON"))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
     rank: int = field(
         metadata=kept("If the record arrives several times, the highest rank is kept", "UInt64")
     )
@@ -827,7 +833,7 @@ class LinkedRun:
 class Alias:
     """An alias of a model version, or a change of it."""
 
-    alias: str = field(metadata=about("Such as champion"))
+    alias: str = field(metadata=about("The alias, such as champion"))
     version: int | None = field(
         metadata=about("Version number; null if that version is no longer stored")
     )
@@ -863,7 +869,7 @@ class AliasMove:
         metadata=kept("Who moved it: the given name, else the name of the API key", _NAME)
     )
     source: str = field(metadata=kept("Tool that moved it: sdk, api, cli, ...", _NAME))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
     rank: int = field(
         metadata=kept("If the record arrives several times, the highest rank is kept", "UInt64")
     )
@@ -884,7 +890,7 @@ class LineageLink:
         metadata=kept("A digest, v3, an alias after an @, or empty for any version", _TEXT)
     )
     run_id: str = field(metadata=kept("Run that logged the artifact, or empty", _TEXT))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
     rank: int = field(
         metadata=kept("If the record arrives several times, the highest rank is kept", "UInt64")
     )
@@ -898,9 +904,9 @@ class ItemContent:
     digest: str = field(
         metadata=kept("Digest of inputs, expected value and tags, 64 hex digits", _TEXT)
     )
-    inputs: str = field(metadata=kept("JSON text", _LONG))
-    expected: str = field(metadata=kept("JSON text", _LONG))
-    tags: str = field(metadata=kept("JSON text: values by name", _LONG))
+    inputs: str = field(metadata=kept("Inputs as JSON text", _LONG))
+    expected: str = field(metadata=kept("Expected output as JSON text", _LONG))
+    tags: str = field(metadata=kept("Tags as JSON text: values by name", _LONG))
     source_run: str = field(metadata=kept("Run that the item was made from, or empty", _TEXT))
     source_session: str = field(metadata=kept("Session of that run, or empty", _TEXT))
     capture: str = field(metadata=kept("JSON text: reasons for left-out content, by part", _TEXT))
@@ -1006,7 +1012,7 @@ class DatasetCoverage:
     name: str
     version: int
     models: Sequence[str]
-    start_time: str = field(metadata=about("RFC 3339, UTC"))
+    start_time: str = field(metadata=about("Start time, RFC 3339, UTC"))
     end_time: str
     runs: int
     items: int
@@ -1020,14 +1026,14 @@ class ListedExperiment:
     run_id: str = field(metadata=about("Run id of the experiment"))
     name: str = field(metadata=about("Name of the experiment"))
     outcome: str = field(metadata=about("running, ok, error, cancelled or crashed"))
-    start_ns: int = field(metadata=about("Nanoseconds since the epoch (UTC)"))
-    start_time: str = field(metadata=about("RFC 3339, UTC"))
+    start_ns: int = field(metadata=about("Start time, nanoseconds since the epoch (UTC)"))
+    start_time: str = field(metadata=about("Start time, RFC 3339, UTC"))
     latency_ms: float | None = field(metadata=about("Null while it is running"))
     function: str = field(metadata=about("Name of the model that was run"))
-    version: int | None = field(metadata=about("Version number"))
+    version: int | None = field(metadata=about("Version number of the model"))
     digest: str = field(metadata=about("Digest of the version's definition; empty if unknown"))
     dataset: str
-    dataset_version: int | None = field(metadata=about("Version number"))
+    dataset_version: int | None = field(metadata=about("Version number of the data set"))
     dataset_digest: str = field(metadata=about("Digest of the data set's version"))
     items: int = field(metadata=about("Number of items to run"))
     repeats: int = field(metadata=about("Number of runs per item"))
