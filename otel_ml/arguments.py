@@ -113,7 +113,7 @@ def check_flag(argument: str, value: object) -> bool:
 def check_number(
     argument: str, value: object, least: float = -_MAX_FLOAT, most: float = _MAX_FLOAT
 ) -> float:
-    """Return a finite number from `least` to `most`."""
+    """Return a finite number from `least` to `most`, or raise."""
     if type(value) is int or issubclass(type(value), float):
         number: float = value  # type: ignore[assignment]  # just checked
         if least <= number <= most:
@@ -125,14 +125,14 @@ def check_number(
 
 
 def check_integer(argument: str, value: object, least: int, most: int) -> int:
-    """Return an integer from `least` to `most`."""
+    """Return an integer from `least` to `most`, or raise."""
     if type(value) is int and least <= value <= most:
         return value
     raise invalid(argument, value, f"an integer from {least} to {most:,}")
 
 
 def check_seconds(argument: str, value: object, *, may_be_zero: bool = False) -> float:
-    """Return a time in seconds that threads can wait for."""
+    """Return a time in seconds that threads can wait for, or raise."""
     kind = type(value)
     if kind is int or issubclass(kind, float):
         seconds: float = value  # type: ignore[assignment]  # just checked
@@ -190,7 +190,7 @@ def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
     if issubclass(type(chosen), str):
         name = str.__str__(chosen)
         if name.startswith(_SCHEMES):
-            raise invalid("project", name, "a name; an address is given as endpoint")
+            raise invalid("project", name, "a name; pass an address as endpoint")
         is_ours = name.isprintable() or most > _MAX_PROJECT_CHARS
         if 0 < len(name) <= most and is_ours and name not in _WAYS_UP:
             return name

@@ -308,7 +308,7 @@ class Client(HasCard):
         trace_key: str | None = None,
         tag: tuple[str, object] | None = None,
     ) -> "Elsewhere":
-        """Return a handle that adds tags, text, metrics or feedback to runs that are not open here.
+        """Return a handle to add tags, text, metrics or feedback to runs outside the current run.
 
         The runs may have ended, may be in another process, or may not exist yet. Pass exactly one
         argument.
@@ -316,7 +316,7 @@ class Client(HasCard):
         Args:
             run_id: The `Run.id` of one run.
             trace_key: Key of a trace, as passed to `run`.
-            tag: Name and value of a tag; all runs with this tag.
+            tag: Name and value of a tag. The handle refers to all runs with this tag.
 
         Raises:
             ValueError: No argument or more than one is given, the run ID is malformed, or the tag

@@ -357,7 +357,7 @@ class TracedFunction:
 
 @dataclass(slots=True)
 class _Version:
-    """The model version for outputs of one shape.
+    """The model version that outputs of one shape belong to.
 
     Attributes:
         digest: Digest of the definition.

@@ -151,7 +151,7 @@ def _step(step: Any) -> int:
     else:
         raise InvalidMetricError(f"Invalid step {show(step)}: expected a whole number")
     if not -_INT64_MAX - 1 <= whole <= _INT64_MAX:
-        raise InvalidMetricError(f"Invalid step {step!r}: expected a number of 64 bits")
+        raise InvalidMetricError(f"Invalid step {step!r}: expected a 64-bit number")
     return whole
 
 

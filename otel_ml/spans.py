@@ -557,7 +557,7 @@ class RunSpan(ReadableSpan, trace.Span):
     def _is_ended(self, what: str) -> bool:
         if self._end_time is None:
             return False
-        _logger.warning("%s of a span that has ended", what)
+        _logger.warning("%s was ignored: the span has ended", what)
         return True
 
 
@@ -800,7 +800,10 @@ _CONSTANT: Final[Mapping[Decision, Rule]] = {
 
 
 class Start(Protocol):
-    """Starts a span under the current span of `context`. `kept` spans are never sampled out."""
+    """Starts a span under the current span of `context`.
+
+    `kept` bypasses the sampler of the client's own provider. A service's provider ignores it.
+    """
 
     def __call__(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool

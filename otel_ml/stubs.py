@@ -138,7 +138,7 @@ class Answers:
             return replace(answer, output=self._rebuild(traced.function, answer.output))
         except ValueError as error:
             raise StubMissError(
-                f"{traced.name}() is stubbed, and its recorded output was not kept as {error}"
+                f"{traced.name}() is stubbed, but its recorded output was not kept as {error}"
             ) from error
 
 

@@ -173,7 +173,7 @@ def _write_composite(value: object, depth: int) -> bytes:
         body = value
         head = b"\x3a" + write_varint(len(body))
     elif depth == _DEEPEST:
-        raise ValueError(f"Invalid value: expected no more than {_DEEPEST} levels in each other")
+        raise ValueError(f"Invalid value: expected at most {_DEEPEST} nested levels")
     elif isinstance(value, _SEQUENCES):
         body = b"".join([b"\x0a" + _write_value(item, depth + 1) for item in value])
         head = _ARRAYS[len(body)]
@@ -185,7 +185,7 @@ def _write_composite(value: object, depth: int) -> bytes:
         body = b"".join(pairs)
         head = _MAPS[len(body)]
     else:
-        raise TypeError(f"Invalid type {type(value).__name__}: expected one that OTLP has")
+        raise TypeError(f"Invalid type {type(value).__name__}: expected one that OTLP supports")
     return _LENGTHS[len(head) + len(body)] + head + body
 
 

@@ -209,7 +209,7 @@ def _timeout_s() -> float:
         return timeout_s
     _tell_once(
         f"Invalid OTEL_EXPORTER_OTLP_TIMEOUT {text!r}: expected seconds above 0, "
-        f"taking {_DEFAULT_TIMEOUT_S:g}"
+        f"using {_DEFAULT_TIMEOUT_S:g}"
     )
     return _DEFAULT_TIMEOUT_S
 
@@ -228,7 +228,7 @@ def _choice(name: str, known: Sequence[W], default: W) -> W:
         if word == text:
             return word
     variable = f"OTEL_EXPORTER_OTLP_{name}"
-    _tell_once(f"Unknown {variable} {text!r}: expected {' or '.join(known)}, taking {default}")
+    _tell_once(f"Unknown {variable} {text!r}: expected {' or '.join(known)}, using {default}")
     return default
 
 

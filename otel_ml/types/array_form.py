@@ -179,6 +179,6 @@ def _is_text(dtype: "np.dtype[Any]") -> bool:
 
 def _text_dtype(**options: Any) -> "np.dtype[Any]":
     if not hasattr(np.dtypes, "StringDType"):
-        raise ValueError("Invalid dtype 'T': expected numpy 2, which has texts of any length")
+        raise ValueError("Invalid dtype 'T': expected numpy 2 or newer, which has StringDType")
     dtype: np.dtype[Any] = np.dtypes.StringDType(**options)
     return dtype

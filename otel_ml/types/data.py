@@ -92,13 +92,13 @@ def dump(data: Data) -> bytes:
             not support.
     """
     if not issubclass(type(data), Data):
-        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
+        raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
     form = data.to_jcr()
     try:
         return orjson.dumps(form)
     except TypeError as error:
         raise ValueError(
-            f"Invalid form of type {data.type_name!r}: expected to_jcr() to return what JSON knows"
+            f"Invalid form of type {data.type_name!r}: expected to_jcr() to return JSON values"
         ) from error
 
 
@@ -178,7 +178,7 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
     chosen = cls.type_name if name is None else name
     is_text = issubclass(type(chosen), str) and 0 < len(chosen) <= NAME_CHARS
     if not is_text or chosen.startswith(_RESERVED):
-        raise invalid("name", chosen, "a text that no package of ours has")
+        raise invalid("name", chosen, "a name that starts with neither otel_ml. nor raymon.")
     owner = f"{cls.__module__}.{cls.__qualname__}"
     if _owners.setdefault(chosen, owner) != owner:
         raise ValueError(

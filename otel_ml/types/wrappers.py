@@ -543,7 +543,7 @@ def describe(data: Data) -> Form:
         ValueError: `data` is not a wrapper.
     """
     if not issubclass(type(data), Data):
-        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
+        raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     with untrusted:
         facts = data.looks.describes(data.data) if isinstance(data, BuiltIn) else {}

@@ -128,7 +128,7 @@ def define(
     if function is None:
         parts = Parts("", counts)
         lines += [_name(target), *_bound_arguments(target, parts), *declared]
-        parts.note(f"the code of `{_name(target)}`, which is compiled or a library's")
+        parts.note(f"the code of `{_name(target)}`, which is compiled or belongs to a library")
         return Definition(digest(lines), None, "", params, {}, {}, tuple(parts.unseen))
     while True:
         parts = Parts(function.__module__ or "", counts)

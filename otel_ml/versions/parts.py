@@ -190,7 +190,11 @@ class Parts:
             self.helpers[self.name(function, function.__qualname__)] = source.text
 
     def helper(self, helper: FunctionType, depth: int) -> str | None:
-        """Follow a function called at this depth. Returns None if it is not followed."""
+        """Follow a helper function that is called `depth` calls deep.
+
+        Returns:
+            A reference to the helper, such as ``#3``; None if it is not followed.
+        """
         if "helpers" not in self.counts:
             return None
         if helper in self._numbers:
@@ -400,7 +404,7 @@ class _Following:
                 text += f"{{{','.join(methods)}}}" if methods else ""
         elif number is None and not is_record(kind):
             if is_a(value, PurePath):
-                self._parts.note(f"`{name}`, a place on this machine")
+                self._parts.note(f"`{name}`, a path on this machine")
             elif not is_a(value, _FUNCTIONS) and not is_quiet(kind):
                 closed = f"`{name}`, {_indefinite(kind)}, which cannot be read"
                 has_attributes = getattr(kind, "__dictoffset__", 0)
@@ -507,7 +511,7 @@ def digest(lines: list[str]) -> str:
 
 
 def _counted(reader: ReadingFunction, read: Read) -> object:
-    """Return a value to compare with later. Values that do not count are not kept alive."""
+    """Return a value to compare with later. Other values are not kept alive."""
     value = reader.find(read)
     if is_constant(value) or is_a(value, (type, *_FUNCTIONS)):
         return value

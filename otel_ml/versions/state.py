@@ -145,7 +145,7 @@ class StateWalk:
                 value, self._steps = self._deep.popleft()
                 self._feed(value, 0)
         except _TooManyParts:
-            self._miss(f"which with what follows it lies beyond {_MAX_PARTS:,} parts")
+            self._miss(f"which, like all after it, is beyond the limit of {_MAX_PARTS:,} parts")
 
     def _feed(self, value: Any, depth: int) -> None:
         kind = type(value)

@@ -231,7 +231,7 @@ class Spool:
         if self._is_closed:
             return None
         if self._taken is not None:
-            raise RuntimeError("Invalid take: expected done or give_back of the batch before")
+            raise RuntimeError("Invalid take: expected done or give_back for the previous batch")
         self._look()
         # alternate, so that our own spans cannot block the adopted ones forever
         turns = (True, False) if self._is_adopted_turn else (False, True)
