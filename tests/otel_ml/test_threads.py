@@ -190,8 +190,8 @@ def test_pool_is_refused() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError) as caught:
         otel_ml.wrap(pool)  # type: ignore[arg-type]  # that is the point
     assert str(caught.value) == (
-        "Invalid function of type ThreadPoolExecutor: expected something that can be called; a "
-        "pool is given wrapped functions"
+        "Invalid function of type ThreadPoolExecutor: expected something that can be called; "
+        "for a pool, wrap the functions that you pass to it"
     )
 
 
