@@ -1,6 +1,6 @@
 """Checks for the arguments of public functions.
 
-Each check returns the value, or raises a ValueError that shows the value and what is expected.
+Each check returns the value, or raises a ValueError that shows the value and the expected form.
 Checks look only at types and never call the object's own code, which may be hostile.
 """
 

@@ -37,7 +37,7 @@ _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # size of a preview without its type
 
 @dataclass(frozen=True, slots=True)
 class LoggedValue:
-    """What is sent for a logged value.
+    """The parts of a logged value that are sent.
 
     Attributes:
         said: Attributes of its event.

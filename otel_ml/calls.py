@@ -1,4 +1,4 @@
-"""Records one call of a traced function as a run, without changing what it returns or raises."""
+"""Records one call of a traced function as a run, without changing its result or error."""
 
 import copy
 import functools
@@ -312,7 +312,7 @@ class Call(Run):
             self._recorder.cost.add(time_ns() - end_ns + self._cost_ns)
 
     def set_output(self, value: object) -> None:
-        """Record `value` as the run's output, instead of what the call returns.
+        """Record `value` as the run's output, instead of the call's own result.
 
         The value is written immediately. If outputs are not captured, `value` is used only for
         judges and for the attributes of a generative call.
@@ -547,7 +547,7 @@ def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
 
 
 def _wrapper(function: Callable[..., Any]) -> Wrapper:
-    """Choose the wrapper by what a call returns: a value, an awaitable or a stream."""
+    """Choose the wrapper by the result of a call: a value, an awaitable or a stream."""
     wrapper = _wrapper_of_kind(function)
     if wrapper is not None:
         return wrapper
@@ -577,7 +577,7 @@ def _is_old_coroutine(function: object) -> bool:
 def _wrap_plainly(
     inner: Wrapper, traced: TracedFunction, function: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Wrap an object whose `__call__` is a coroutine or generator function."""
+    """Wrap a callable object with a coroutine or generator function as its `__call__`."""
     later = inner(traced, function)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -204,7 +204,7 @@ class Client(HasCard):
             options: Keyword options, see `otel_ml.functions.Options`.
 
         Returns:
-            A wrapper that returns and raises exactly what your function does.
+            A wrapper with exactly the same results and errors as your function.
 
         Raises:
             ValueError: An option is invalid. The message names it.
@@ -359,7 +359,7 @@ class Client(HasCard):
             model: Name of the model.
             alias: The alias, see `otel_ml.targets.TargetModel.set_alias`.
             version: Version number, such as 3. Default: the newest version.
-            by: Who makes the change. Default: the name of the API key.
+            by: Name of the author of the change. Default: the name of the API key.
 
         Raises:
             ValueError: An argument is invalid. The alias does not change.
@@ -380,7 +380,7 @@ class Client(HasCard):
         truth: str = "",
         k: int = 10,
     ) -> int:
-        """Save a prediction target: which part of a model's output predicts which ground truth.
+        """Save a prediction target: part of an output, and the ground truth that it predicts.
 
         The collector then measures prediction quality as ground truth arrives, see
         `otel_ml.reader.Reader.target`. You need to save a prediction target only once. Saving it
@@ -388,9 +388,10 @@ class Client(HasCard):
 
         Args:
             name: Name of the prediction target, and of the ground truth unless `truth` is given.
-            model: Name of the model whose runs contain the prediction.
+            model: Name of the model with the prediction in its runs.
             prediction: Path of the prediction in the run, such as ``outputs.label``.
-            kind: What is predicted: a class, a number, or a ranked list with the best items first.
+            kind: Type of the prediction: a class, a number, or a ranked list with the best items
+                first.
             positive: For a class: the value that counts as positive.
             probability: For a class: path of the probability of `positive`, such as ``outputs.p``.
             truth: Name of the ground truth, if it differs from `name`.
@@ -525,7 +526,7 @@ class Client(HasCard):
         """Call a function again with recorded inputs, and compare with the recorded runs.
 
         The function is really called. The result is an experiment on a data set made from the runs.
-        The baseline is what was recorded: outputs, latency, cost, and scores by the same version of
+        The baseline is the record: outputs, latency, cost, and scores by the same version of
         each judge. If a judge has not scored a recorded run yet, it scores that output now, and the
         score is stored with the recorded run.
 

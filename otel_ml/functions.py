@@ -114,7 +114,7 @@ def check_options(options: Options) -> None:
     """Check the options of a decorator.
 
     Raises:
-        ValueError: An option is invalid. The message says what is expected.
+        ValueError: An option is invalid. The message says which values are valid.
         TypeError: An option is unknown.
     """
     given: dict[str, Any] = {**dict.fromkeys(Options.__annotations__), **DEFAULTS, **options}
@@ -157,7 +157,7 @@ class Judging:
     """The judges of a traced function, and when they run; see `Client.assess`.
 
     Raises:
-        ValueError: An option is invalid. The message says what is expected.
+        ValueError: An option is invalid. The message says which values are valid.
     """
 
     judges: "tuple[Judge, ...]" = ()

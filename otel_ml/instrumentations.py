@@ -80,7 +80,7 @@ def installed() -> list[tuple[str, str]]:
 
 
 def _find(library: str) -> list[EntryPoint]:
-    """Return the instrumentations of a library, by their own names or by what they instrument."""
+    """Return the instrumentations of a library, by their own names or by the library's."""
     wanted = _plain(library)
     entries = list(_entries())
     named = [entry for entry in entries if wanted in {_plain(entry.name), _plain(_package(entry))}]
@@ -126,7 +126,7 @@ def _advice(library: str) -> str:
 
 
 def tell_lost() -> None:
-    """Warn once about each instrumentation whose spans go nowhere."""
+    """Warn once about each instrumentation that loses its spans."""
     with quiet("instrumentations"):
         for kind in _find_lost():
             if kind not in _told:
@@ -135,12 +135,12 @@ def tell_lost() -> None:
 
 
 def lost() -> list[tuple[str, str]]:
-    """Describe each instrumentation whose spans go nowhere, and how to fix it."""
+    """Describe each instrumentation that loses its spans, and how to fix it."""
     return [describe_lost(kind) for kind in _find_lost()]
 
 
 def describe_lost(kind: type) -> tuple[str, str]:
-    """Describe an instrumentation whose spans go nowhere, and how to fix it."""
+    """Describe an instrumentation that loses its spans, and how to fix it."""
     called = [
         entry.name for entry in _entries() if entry.value == f"{kind.__module__}:{kind.__name__}"
     ]
@@ -152,7 +152,7 @@ def describe_lost(kind: type) -> tuple[str, str]:
 
 
 def unsampled() -> list[tuple[str, str]]:
-    """Describe each source of traces whose sampler drops every trace, and how to fix it."""
+    """Describe each source of traces that samples nothing, and how to fix it."""
     with quiet("instrumentations"):
         return [
             (f"{who} samples no trace: no traced call below its spans is recorded", f"set {what}")
@@ -211,7 +211,7 @@ def _active() -> list[type]:
 
 
 def _find_lost() -> list[type]:
-    """Return the active instrumentations whose tracer waits for a missing global provider."""
+    """Return the active instrumentations that lose their spans for lack of a global provider."""
     active = _active()
     if not active or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return []
@@ -234,7 +234,7 @@ def _is_of(name: str, module: str) -> bool:
 def lend(
     project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
 ) -> trace.TracerProvider:
-    """Create a tracer provider whose spans go where the client's runs go.
+    """Create a tracer provider that sends spans to the destination of the client's runs.
 
     If those go only through the service's tracer provider, return that provider.
 

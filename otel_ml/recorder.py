@@ -573,7 +573,7 @@ class Recorder:
 
 
 def _tell_lost() -> None:
-    """Warn about instrumentations whose spans go nowhere. Free if none is loaded."""
+    """Warn about instrumentations that lose their spans. Free if none is loaded."""
     if _INSTRUMENTOR in sys.modules:
         instrumentations.tell_lost()
 

@@ -525,7 +525,7 @@ class Evaluation:
         digest: Digest of the judge's definition.
         actual: Ground truth: a string, number, bool or list; None if there is no value.
         time: Time of the evaluation, RFC 3339, UTC.
-        annotator: Who evaluated the run; empty if unknown.
+        annotator: Name of the evaluator; empty if unknown.
     """
 
     judge: str

@@ -249,7 +249,7 @@ def _names_in(value: object) -> list[str]:
 
 
 class _Unsure(Exception):
-    """The value is too large, or has classes whose parts are computed by their own code."""
+    """The value is too large, or some of its parts are computed by code of their own."""
 
 
 def _in_key(word: str) -> str:

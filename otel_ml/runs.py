@@ -252,7 +252,7 @@ class Handle:
         Pass at least one of `score`, `passed`, `label` and `explanation`.
 
         Args:
-            name: What is evaluated, such as ``helpful`` or ``churned``.
+            name: Criterion, such as ``helpful`` or ``churned``.
             score: A number.
             passed: Whether the run is good enough.
             label: The result as a word.
@@ -305,7 +305,7 @@ class Handle:
             name: Name of the ground truth, such as ``churned``. Default: ``output``, the ground
                 truth for the run's output.
             explanation: Why the value is right, or where it comes from.
-            annotator: Who or what provided the value. Default: the name of the service.
+            annotator: Source of the value. Default: the name of the service.
 
         Raises:
             ValueError: An argument is invalid. Nothing is recorded.
@@ -471,7 +471,7 @@ class Run(Handle, HasCard):
         self._describe(constants, facts_around(None))
 
     def _describe(self, constants: Mapping[str, Value], facts: dict[str, Value]) -> None:
-        """Set what is known about the run, and start collecting what is added."""
+        """Set the known attributes, and start collecting added ones."""
         self._constants = constants
         self._facts = facts
         self._tags: dict[str, Value] | None = None
@@ -568,13 +568,14 @@ class Run(Handle, HasCard):
             )
 
     def uses(self, *things: object, kind: str = "model") -> None:
-        """Record what the run used, so that the pages of both link to each other.
+        """Record things that the run used, so that the pages of both link to each other.
 
         Args:
             things: Models from `otel_ml.Client.model`, versions or artifacts from `otel_ml.reader`,
                 or strings: ``churn:v3``, ``churn@champion`` (the version with that alias now),
                 ``churn``, or the name of an artifact.
-            kind: What the strings name: ``model``, ``artifact`` or ``dataset``.
+            kind: Type of the things that are named by strings: ``model``, ``artifact`` or
+                ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -582,11 +583,12 @@ class Run(Handle, HasCard):
         self._link("used", things, kind)
 
     def produced(self, *things: object, kind: str = "model") -> None:
-        """Record what the run produced, so that the pages of both link to each other.
+        """Record things that the run produced, so that the pages of both link to each other.
 
         Args:
             things: Models, versions, artifacts or strings, as in `uses`.
-            kind: What the strings name: ``model``, ``artifact`` or ``dataset``.
+            kind: Type of the things that are named by strings: ``model``, ``artifact`` or
+                ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.

@@ -160,7 +160,7 @@ class HasResource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What all spans of one tracer share.
+    """Data shared by all spans of one tracer.
 
     Attributes:
         origin: Provider whose resource the spans use.
@@ -737,7 +737,7 @@ Rule = Callable[[int], bool]
 
 
 class Rules(NamedTuple):
-    """What a known sampler decides for a trace ID, by the state of the parent."""
+    """The decision of a known sampler for a trace ID, by the state of the parent."""
 
     root: Rule
     local_sampled: Rule
@@ -882,7 +882,7 @@ _EXPERIMENT_NAMES: Final = frozenset({names.EXPERIMENT, names.EXPERIMENT_NAME})
 
 
 def _is_of_experiment(mark: Mapping[str, str] | None) -> bool:
-    """Tell whether spans with this mark belong to an experiment, whose runs are always recorded."""
+    """Tell whether spans with this mark belong to an experiment. Its runs are always recorded."""
     return mark is not None and not _EXPERIMENT_NAMES.isdisjoint(mark)
 
 

@@ -1,6 +1,6 @@
 """Stubs for replays: recorded runs answer in place of traced functions.
 
-During a replay, the stubbed functions return what they returned in the recorded call. If the record
+During a replay, the stubbed functions return the results from the recorded call. If the record
 has no answer for an input, the stub raises an error inside the replayed call.
 """
 

@@ -293,14 +293,14 @@ class TargetModel(Elsewhere, HasSubject):
     def set_alias(self, alias: str, version: int | None = None, *, by: str = "") -> None:
         """Point an alias such as ``champion`` to a version.
 
-        The collector records who made the change and when. The change is sent in the background
+        The collector records author and time of the change. The change is sent in the background
         like other records. If changes arrive out of order, the latest one by time counts.
 
         Args:
             alias: The alias, at most 128 characters: letters, digits, ``_``, ``.`` and ``-``. It
                 starts with a letter or ``_`` and must not look like a version, such as ``v3``.
             version: Version number, which is looked up in the collector. Default: this version.
-            by: Who makes the change. Default: the name of the API key.
+            by: Name of the author of the change. Default: the name of the API key.
 
         Raises:
             ValueError: An argument is invalid. The alias does not change.
@@ -314,7 +314,7 @@ class TargetModel(Elsewhere, HasSubject):
 
         Args:
             alias: The alias to remove.
-            by: Who makes the change. Default: the name of the API key.
+            by: Name of the author of the change. Default: the name of the API key.
 
         Raises:
             ValueError: An argument is invalid. The alias does not change.

@@ -1,7 +1,7 @@
 """A background thread that starts at the first job, sleeps when idle and stops on time.
 
 Finalizers and signal handlers may wake it in the middle of any code, so it takes no lock.
-docs/design/024-interruptions.md lists what can happen meanwhile.
+docs/design/024-interruptions.md lists the possible interruptions.
 """
 
 import threading

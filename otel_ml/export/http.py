@@ -207,7 +207,7 @@ def attempt_until(deadline: float) -> Iterator[Attempt]:
 
 
 class _TimedSocket(socket.socket):
-    """A socket whose calls share the remaining time of the current request.
+    """A socket that limits each call to the remaining time of the current request.
 
     A normal socket timeout applies to each call, so a receiver that sends single bytes could block
     forever. With gevent and eventlet, the base class is theirs and calls these methods with extra
@@ -268,7 +268,7 @@ def _connect(connection: "HTTPConnection") -> socket.socket:
 
 
 def _create_tls(ca_file: str | None) -> "SSLContext":
-    """Return a TLS context whose sockets respect the deadline.
+    """Return a TLS context with sockets that respect the deadline.
 
     It trusts the certificates in `ca_file`, or those of the system.
     """

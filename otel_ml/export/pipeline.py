@@ -190,7 +190,7 @@ class Pipeline(Generic[B]):
     Attributes:
         counters: Counts of the spans of this process.
         is_durable: Whether queued spans outlive this process.
-        wants_previews: What the destination asked for last, see `Answer`.
+        wants_previews: The destination's last request, see `Answer`.
         say: Logs a line when the thread starts. Logging in the user's thread could swallow a time
             limit.
 
@@ -224,7 +224,7 @@ class Pipeline(Generic[B]):
         _PIPELINES.add(self)
 
     def _begin(self) -> None:
-        """Set the initial state, also in a forked child, whose copied locks may be held forever."""
+        """Set the initial state, also in a forked child, where copied locks may be held forever."""
         self.counters = Counters()
         self.wants_previews = True
         self._stalled = ""  # why nothing is delivered at the moment

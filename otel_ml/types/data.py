@@ -64,7 +64,7 @@ class Data(ABC):
         """Serialise the value as it is now.
 
         Returns:
-            A dict with ``type`` (the `type_name`) and ``params``. It contains only what JSON
+            A dict with ``type`` (the `type_name`) and ``params``. It contains only values that JSON
             supports: dicts with string keys, lists, strings, finite numbers, bools and None.
         """
 

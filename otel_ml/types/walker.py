@@ -136,7 +136,7 @@ class Walker:
         return tagged("data", orjson.loads(orjson.dumps(value.to_jcr())))
 
     def foreign(self, value: Any) -> Any:
-        """Serialise a value whose type has a wrapper, but which is not wrapped."""
+        """Serialise a value that is not wrapped, but has a wrapper for its type."""
         wrapper = find_wrapper(type(value))
         with untrusted:
             if wrapper is not None and issubclass(wrapper, BuiltIn):

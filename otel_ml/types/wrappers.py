@@ -310,7 +310,7 @@ class Bytes(BuiltIn):
 
 
 class _Formed(BuiltIn):
-    """A wrapper whose reading, writing and checking is implemented in a separate module.
+    """A wrapper with a separate module for reading, writing and checking.
 
     Attributes:
         form_name: Name of that module. It imports the values' library. Its optional function

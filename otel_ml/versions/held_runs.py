@@ -40,7 +40,7 @@ class HeldRuns:
             return True
 
     def look(self, *, all_of_them: bool = False) -> None:
-        """Release the runs whose jobs are done, or all runs."""
+        """Release the runs with finished jobs, or all runs."""
         ready: list[Callable[[], None]] = []
         with self._changed:
             held, self._held = self._held, []

@@ -51,7 +51,7 @@ class Value(NamedTuple):
 
     Attributes:
         text: Canonical text, the same on every Python version.
-        shown: What a page displays, with secrets hashed.
+        shown: Displayed value, with secrets hashed.
     """
 
     text: str

@@ -9,7 +9,7 @@ A segment starts with a header, little endian, without padding, followed by fram
 
     magic 8 | version 1 | salt 8 | length 4 | envelope (length bytes) | crc 4
 
-The envelope is set by the caller: what surrounds the spans of this process when they are sent. A
+The envelope is set by the caller: it surrounds the spans of this process when they are sent. A
 segment gets its name only after its header is complete and its lock is held. So a header that
 cannot be read was damaged later.
 
@@ -134,7 +134,7 @@ def segment_path(directory: str, owner: str, number: int) -> str:
 
 
 def lock_file(path: str) -> int | None:
-    """Lock a file whose writer has ended.
+    """Lock a file of a writer that has ended.
 
     Returns:
         A file descriptor that holds the lock while any copy of it is open. None if the writer
@@ -183,7 +183,7 @@ class DamagedHeaderError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """The state of a segment file, of this process or of an ended one whose files it adopted.
+    """The state of a segment file, of this process or adopted from an ended one.
 
     Attributes:
         seal: Recognises its frames.
