@@ -1,6 +1,6 @@
-"""Model calls as OpenTelemetry spans: inputs, outputs, latency, tags, scores and versions.
+"""Record model calls as OpenTelemetry spans: inputs, outputs, latency, tags, scores and versions.
 
-Nothing is loaded before it is used, so that ``import otel_ml.attributes`` loads that alone.
+Each public name is imported on first use, so ``import otel_ml`` itself loads almost nothing.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""Checks the arguments of public calls: a value is taken, or refused in words at the call.
+"""Checks for the arguments of public functions.
 
-Each check returns the value, or raises a ValueError that shows it and says what would be right. It
-looks at types, never at what an object answers about itself: that may be hostile.
+Each check returns the value, or raises a ValueError that shows the value and the expected form.
+Checks look only at types and never call the object's own code, which may be hostile.
 """
 
 import os
@@ -24,7 +24,7 @@ _MAX_PROJECT_CHARS: Final = 128
 _SHOWN_CHARS: Final = 80
 _SHOWN_ITEMS: Final = 4
 _SUGGESTED: Final = 20  # names
-# A browser takes a part of a path with such a name for a way up, however it is written.
+# browsers treat a path segment with this name as "parent folder", even if it is escaped
 _WAYS_UP: Final = frozenset({".", ".."})
 _SCHEMES: Final = ("http://", "https://")
 _SHOWN_TYPES: Final = frozenset({str, int, float, complex, bool, bytes, type(None)})
@@ -32,17 +32,17 @@ _BRACKETS: Final[Mapping[type, str]] = {list: "[]", tuple: "()", set: "{}"}
 
 
 class InvalidArgumentError(ValueError):
-    """An argument of a call of ours is invalid: the call does nothing."""
+    """An argument of a public function is invalid. The call does nothing."""
 
 
 def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
-    """Make the error that names the wrong argument, and the expected form."""
+    """Return the error that names the argument, its value and the expected form."""
     return InvalidArgumentError(f"Invalid {argument} {show(value)}: expected {expected}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Name the known name nearest to an unknown name; without any, list known names."""
-    from difflib import get_close_matches  # only who is refused pays for it
+    """Return a hint for an unknown name: the most similar known name, or a list of known names."""
+    from difflib import get_close_matches  # slow to import, and needed only for errors
 
     names = [*dict.fromkeys(known)]
     near = get_close_matches(name, names, n=1)
@@ -50,12 +50,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
         return f"did you mean {near[0]}?"
     listed = ", ".join(names[:_SUGGESTED])
     return (
-        f"expected one of {listed}{' …' * (len(names) > _SUGGESTED)}" if names else "none is here"
+        f"expected one of {listed}{' …' * (len(names) > _SUGGESTED)}" if names else "there is none"
     )
 
 
 def show(value: object, depth: int = 2) -> str:
-    """Show a value in a message: short, and without calling any code of the host's."""
+    """Format a value for a message: short, and without calling code of the user's objects."""
     kind = type(value)
     if kind in _SHOWN_TYPES:
         text = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str | bytes) else value)
@@ -80,7 +80,7 @@ def _within(brackets: str, shown: list[str], length: int) -> str:
 def check_text(
     argument: str, value: object, most: int = NAME_CHARS, *, may_be_empty: bool = False
 ) -> str:
-    """Return a text of at most so many characters, as a `str` of Python's own."""
+    """Return a string as a plain `str`. Raise if it is empty or longer than `most` characters."""
     if issubclass(type(value), str):
         text = str.__str__(value)
         if (text or may_be_empty) and len(text) <= most:
@@ -90,12 +90,12 @@ def check_text(
 
 
 def check_optional_text(argument: str, value: object, most: int = NAME_CHARS) -> str | None:
-    """Return a text, or None."""
+    """Return a string, or None."""
     return None if value is None else check_text(argument, value, most, may_be_empty=True)
 
 
 def check_key(value: object) -> str | None:
-    """Return a key, or None. It is a secret, which no message shows."""
+    """Return an API key, or None. Messages never show the key."""
     if value is None or issubclass(type(value), str):
         return value  # type: ignore[return-value]  # just checked
     raise InvalidArgumentError(
@@ -113,7 +113,7 @@ def check_flag(argument: str, value: object) -> bool:
 def check_number(
     argument: str, value: object, least: float = -_MAX_FLOAT, most: float = _MAX_FLOAT
 ) -> float:
-    """Return a finite number of Python's own from `least` to `most`."""
+    """Return a finite number from `least` to `most`, or raise."""
     if type(value) is int or issubclass(type(value), float):
         number: float = value  # type: ignore[assignment]  # just checked
         if least <= number <= most:
@@ -125,14 +125,14 @@ def check_number(
 
 
 def check_integer(argument: str, value: object, least: int, most: int) -> int:
-    """Return an integer from `least` to `most`."""
+    """Return an integer from `least` to `most`, or raise."""
     if type(value) is int and least <= value <= most:
         return value
     raise invalid(argument, value, f"an integer from {least} to {most:,}")
 
 
 def check_seconds(argument: str, value: object, *, may_be_zero: bool = False) -> float:
-    """Return a time to wait, at most as long as threads can wait."""
+    """Return a time in seconds that threads can wait for, or raise."""
     kind = type(value)
     if kind is int or issubclass(kind, float):
         seconds: float = value  # type: ignore[assignment]  # just checked
@@ -150,7 +150,7 @@ def check_mapping(argument: str, value: object, expected: str) -> Mapping[Any, A
 
 
 def check_path(argument: str, value: object) -> Path:
-    """Return a path, which was given as a text or as an object of its own."""
+    """Return a path, given as a string or as a path object."""
     if issubclass(type(value), str | os.PathLike):
         text = os.fspath(value)  # type: ignore[call-overload]  # just checked
         if issubclass(type(text), str) and text:
@@ -159,28 +159,30 @@ def check_path(argument: str, value: object) -> Path:
 
 
 def check_callable(argument: str, value: T, expected: str) -> T:
-    """Return a callable; no class of the host's is asked whether it is callable."""
+    """Return a callable."""
     if callable(value):
         return value
     raise invalid(argument, value, expected)
 
 
 def check_one_of(argument: str, value: object, known: Collection[str]) -> str:
-    """Return a word of those that are known."""
+    """Return a string if it is one of the known ones."""
     if issubclass(type(value), str) and value in known:
         return str.__str__(value)
     raise invalid(argument, value, f"one of {sorted(known)}")
 
 
 def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
-    """Name the project: the given name, else ``OTEL_ML_PROJECT``, else ``default``.
+    """Return the project name: the given name, else ``OTEL_ML_PROJECT``, else ``default``.
 
     Args:
-        given: The given name; None and an empty text are nothing.
-        most: How many characters it may have; beyond 128 it is a project that others recorded.
+        given: The given name; None or an empty string means not given.
+        most: Largest number of characters. More than 128 is allowed only to read projects that
+            other tools recorded.
 
     Raises:
-        ValueError: No page's address can hold the name, or it is no name.
+        ValueError: The name is empty, too long, ``.``, ``..`` or a URL, or has unprintable
+            characters.
     """
     chosen = given
     if given is None or (type(given) is str and not given):
@@ -188,7 +190,7 @@ def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
     if issubclass(type(chosen), str):
         name = str.__str__(chosen)
         if name.startswith(_SCHEMES):
-            raise invalid("project", name, "a name; an address is given as endpoint")
+            raise invalid("project", name, "a name; pass an address as endpoint")
         is_ours = name.isprintable() or most > _MAX_PROJECT_CHARS
         if 0 < len(name) <= most and is_ours and name not in _WAYS_UP:
             return name

@@ -1,4 +1,4 @@
-"""Data that is logged under a reference: its document, and the attributes of its event."""
+"""Values logged with `Run.log`: the stored document and the attributes of its event."""
 
 import hashlib
 import re
@@ -29,10 +29,10 @@ from otel_ml.types.data import Data, Form, find_wrapper, is_from
 from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
 from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, fields_of, kept_of
 
-# Of a value, and of its document: beyond it only what `describe` says of it is sent.
+# limit for a value and for its document; beyond it only the description is sent
 MOST_BYTES: Final = 64 * 1024 * 1024
 
-_HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # of a preview without its type
+_HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # size of a preview without its type
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class LoggedValue:
     """The parts of a logged value that are sent.
 
     Attributes:
-        said: The attributes of its event.
-        document: The document to be uploaded; None when the event holds it, or there is none.
-        sha256: Of the document, in hex; empty when there is none.
-        notes: The parts that were left out.
+        said: Attributes of its event.
+        document: Document to upload; None if the event contains it or there is none.
+        sha256: SHA-256 of the document in hex; empty if there is none.
+        notes: Which parts were left out.
     """
 
     said: dict[str, Value]
@@ -53,7 +53,7 @@ class LoggedValue:
 
 
 def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
-    """Write a value as it is now. Nothing of the value is kept."""
+    """Serialise a value immediately. No reference to the value is kept."""
     data = wrap(value)
     facts: dict[str, Value] = {
         names.ARTIFACT_REF: clean(redaction.shown(ref)),
@@ -72,12 +72,12 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
         notes = (REDACTED_NOTE,)
     written = None
     if isinstance(shown, BuiltIn):
-        with untrusted:  # a package may refuse a value of its own: then its text is kept
+        with untrusted:  # a library may fail on its own value: then its text is stored
             written = _write(shown, redaction)
         shown = shown if written is not None else Native(shown.data)
         facts[names.ARTIFACT_TYPE] = clean(shown.type_name)
     if written is None:
-        with quiet("run.log"):  # a wrapper of the user's may raise
+        with quiet("run.log"):  # a wrapper of the user may raise
             written = _write(shown, redaction)
     if written is None:
         facts[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
@@ -87,8 +87,8 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
     facts[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, told=written.told)
     if len(written.document) > MOST_BYTES:
         return LoggedValue(facts, notes=(*notes, TRUNCATED))
-    # Here, not on a thread: the event names it. To write 64 MiB of numbers took 0.27 s, their
-    # hash 0.05 s more.
+    # Not in a thread, because the event needs the hash. For 64 MiB of numbers, writing takes 0.27 s
+    # and hashing 0.05 s.
     sha256 = hashlib.sha256(written.document).hexdigest()
     facts[names.ARTIFACT_BYTES] = len(written.document)
     facts[names.ARTIFACT_SHA256] = sha256
@@ -100,11 +100,11 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A document.
+    """A serialised document.
 
     Attributes:
-        shown: The value that a preview is made of.
-        told: Notes of the preview beside that: the type, and the kept part.
+        shown: Value that the preview is made from.
+        told: Additional entries of the preview: the type, and which part was kept.
         is_hidden: Whether something was hidden.
     """
 
@@ -115,7 +115,10 @@ class _Written:
 
 
 def _write(data: Data, redaction: Redaction) -> _Written:
-    """Write data with secrets hidden. May raise: it may be a wrapper of the user's."""
+    """Serialise data with secrets hidden.
+
+    It may raise, because the data may use a user's wrapper.
+    """
     walker = Walker()
     form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
@@ -132,7 +135,7 @@ def _write(data: Data, redaction: Redaction) -> _Written:
 
 
 def _told(form: Form, texts: int) -> Form:
-    """Describe the kept part of a value, where that is less than itself."""
+    """Describe which part of a value was kept, if it is not complete."""
     written = form["params"]["data"]
     kept = kept_of(written)
     if kept:
@@ -145,7 +148,10 @@ def _told(form: Form, texts: int) -> Form:
 def _preview(
     data: Data, redaction: Redaction, *, is_cut: bool = False, told: Form | None = None
 ) -> str:
-    """Describe data in short; of a text that is cut not its end, which may be half a secret."""
+    """Describe data briefly.
+
+    The beginning of a cut text is left out, because it may end in half a secret.
+    """
     form = describe(data)
     if is_cut and isinstance(data, Text | Native):
         form.pop("head", None)
@@ -156,7 +162,7 @@ def _preview(
     return orjson.dumps({"type": form["type"], **shown}).decode()
 
 
-# How much a value is, roughly and fast, before anything is made of it.
+# Estimating the size of a value quickly, before it is serialised.
 
 _STRINGS: Final = frozenset({str, bytes, bytearray})
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, deque, OrderedDict, Counter})
@@ -165,10 +171,10 @@ _SMALL: Final = _LEAVES | {str, bytes, bytearray}
 
 
 def is_within(value: Any, limit_bytes: int) -> bool:
-    """Tell whether a value takes no more than so many bytes, as far as can be seen.
+    """Tell whether a value probably takes at most `limit_bytes` bytes.
 
-    It looks into containers and declared fields, and stops at the limit. What cannot be looked at
-    counts as small.
+    It looks into containers and declared fields, and stops at the limit. Objects it cannot look
+    into count as small.
     """
     left = limit_bytes
     waiting, seen = [value], set[int]()
@@ -182,9 +188,9 @@ def is_within(value: Any, limit_bytes: int) -> bool:
 
 
 def _parts(value: Any) -> list[Any]:
-    """List the parts of a value, unless it is small values alone."""
+    """Return the parts of a value; empty if all of them are small."""
     kind = type(value)
-    with untrusted:  # another thread may change it
+    with untrusted:  # another thread may change the value
         if kind not in _CONTAINERS:
             return [item for _, item in fields_of(value)]
         parts = [*value, *value.values()] if issubclass(kind, dict) else [*value]
@@ -221,7 +227,7 @@ def _size_of_object(value: Any) -> int:
     return LEAF_BYTES
 
 
-# What is secret in the written form of data; the rest stays readable.
+# Hiding secrets in serialised data. Everything else stays readable.
 
 _PAIR: Final = 2
 _TABLE_FORMS: Final = {Arrow.type_name: Arrow, Polars.type_name: Polars}
@@ -234,7 +240,10 @@ _FORMS: Final = frozenset({"data", "value"})
 
 
 def _without_secret_columns(data: Data, redaction: Redaction) -> Data:
-    """Leave out the columns of a table that have secret names; any other data stays itself."""
+    """Remove the columns with secret names from a pandas table.
+
+    Other data is returned unchanged.
+    """
     if not isinstance(data, DataFrame):
         return data
     shown = [not redaction.is_secret(name) for name in data.data.columns]
@@ -259,14 +268,14 @@ class _Hider:
 
         Args:
             column: The column.
-            name: Its name.
-            dtype: Its dtype in words.
-            listed: Returns its elements as Python's own values.
-            make: Makes a column of its dtype of such elements.
+            name: Name of the column.
+            dtype: Name of its dtype.
+            listed: Returns its elements as Python values.
+            make: Creates a column of the same dtype from such elements.
 
         Returns:
-            The column itself where nothing is secret; None where all of it is, and where its dtype
-            cannot hold the stand-in.
+            The same column if nothing is secret. None if the whole column is secret, or if its
+            dtype cannot hold the replacement.
         """
         if self._redaction.is_secret(name):
             return None
@@ -302,9 +311,9 @@ class _Hider:
 
 
 def _hide_form(form: Form, redaction: Redaction) -> Form:
-    """Hide secrets in the form of data: values of secret keys, and secrets in texts.
+    """Hide secrets in serialised data: values of secret keys, and secrets in texts.
 
-    Numbers, dates and binary data stay.
+    Numbers, dates and binary data are not changed.
     """
     kind, params = form["type"], form["params"]
     table = _TABLE_FORMS.get(kind)
@@ -362,7 +371,7 @@ def _hide_tagged(node: Form, redaction: Redaction) -> Any:
 
 
 def _hide_elements(node: Any, redaction: Redaction) -> Any:
-    """Hide secrets in elements of arrays and tables; descriptions of these stay."""
+    """Hide secrets in the elements of arrays and tables, but not in their descriptions."""
     if isinstance(node, list):
         return [_hide_elements(item, redaction) for item in node]
     if not isinstance(node, dict):

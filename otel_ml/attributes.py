@@ -1,25 +1,25 @@
-"""Every attribute and event name of the wire contract, held once for the SDK and the collector.
+"""All attribute and event names of the wire format, shared by the SDK and the collector.
 
-A name never changes its meaning; a new meaning gets a new name. Importing this module loads
+The meaning of a name never changes; a new meaning gets a new name. Importing this module loads
 nothing else of the package.
 """
 
 import re
 from typing import Final
 
-# The instrumentation scope of our spans.
+# instrumentation scope of our spans
 SCOPE_NAME: Final = "otel_ml"
 
-# Every span of ours, and the scope and resource that carry them.
+# on every span of ours, and on its scope and resource
 PROJECT: Final = "otel_ml.project"
 RECORD: Final = "otel_ml.record"
 PROCESS: Final = "otel_ml.process"
 SEQ: Final = "otel_ml.seq"
 
-# On a resource: its spans are history, and may be older than 400 days.
+# on a resource: marks imported history, whose spans may be older than 400 days
 IMPORT: Final = "otel_ml.import"
 
-# A run: one span.
+# a run: one span
 KIND: Final = "otel_ml.kind"
 MODEL_NAME: Final = "otel_ml.model.name"
 MODEL_VERSION: Final = "otel_ml.model.version"
@@ -46,7 +46,7 @@ TRACE_KEY: Final = "otel_ml.trace_key"
 PARAMS: Final = "otel_ml.params"
 CAPTURE: Final = "otel_ml.capture"
 
-# Standard names that a run carries as they are.
+# standard attributes of a run
 ERROR_TYPE: Final = "error.type"
 SESSION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
@@ -56,7 +56,7 @@ TEST_SUITE_NAME: Final = "test.suite.name"
 TEST_CASE_NAME: Final = "test.case.name"
 TEST_CASE_STATUS: Final = "test.case.result.status"
 
-# Standard names of a generative call, in their newest spelling.
+# standard attributes of a generative call, in their newest spelling
 GEN_AI_OPERATION: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
 GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
@@ -79,12 +79,12 @@ GEN_AI_SYSTEM: Final = "gen_ai.system_instructions"
 GEN_AI_TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 GEN_AI_TOOL_RESULT: Final = "gen_ai.tool.call.result"
 
-# A text line: a span event.
+# a log line: a span event
 LOG_EVENT: Final = "otel_ml.log"
 LOG_SEVERITY: Final = "otel_ml.log.severity"
 LOG_MESSAGE: Final = "otel_ml.log.message"
 
-# Data that was logged under a name: a span event.
+# logged data: a span event
 ARTIFACT_EVENT: Final = "otel_ml.artifact"
 ARTIFACT_REF: Final = "otel_ml.artifact.ref"
 ARTIFACT_TYPE: Final = "otel_ml.artifact.type"
@@ -94,7 +94,7 @@ ARTIFACT_JSON: Final = "otel_ml.artifact.json"
 ARTIFACT_PREVIEW: Final = "otel_ml.artifact.preview"
 ARTIFACT_URI: Final = "otel_ml.artifact.uri"
 
-# What a run used or produced: a span event.
+# what a run used or produced: a span event
 LINEAGE_EVENT: Final = "otel_ml.lineage"
 LINEAGE_ROLE: Final = "otel_ml.lineage.role"
 LINEAGE_KIND: Final = "otel_ml.lineage.kind"
@@ -102,13 +102,13 @@ LINEAGE_NAME: Final = "otel_ml.lineage.name"
 LINEAGE_VERSION: Final = "otel_ml.lineage.version"
 LINEAGE_RUN: Final = "otel_ml.lineage.run"
 
-# `update` records about a version of a model: a name that moves to it, or is taken from it.
+# `update` records about a model version: set or remove an alias
 ALIAS: Final = "otel_ml.alias"
 ALIAS_REMOVED: Final = "otel_ml.alias.removed"
 ALIAS_BY: Final = "otel_ml.alias.by"
 ALIAS_SOURCE: Final = "otel_ml.alias.source"
 
-# `update` records: metric points as parallel lists.
+# `update` records: metric points as parallel lists
 METRIC_NAMES: Final = "otel_ml.metric.names"
 METRIC_VALUES: Final = "otel_ml.metric.values"
 METRIC_STEPS: Final = "otel_ml.metric.steps"
@@ -116,7 +116,7 @@ METRIC_TIMES: Final = "otel_ml.metric.times"
 METRIC_MODES: Final = "otel_ml.metric.modes"
 METRIC_SOURCES: Final = "otel_ml.metric.sources"
 
-# An experiment: on its own run, and its run id on every span of a run over one of its items.
+# an experiment: on its own run; EXPERIMENT is its run ID, on every span of a run over an item
 EXPERIMENT: Final = "otel_ml.experiment"
 EXPERIMENT_NAME: Final = "otel_ml.experiment.name"
 EXPERIMENT_DATASET: Final = "otel_ml.experiment.dataset"
@@ -126,27 +126,27 @@ EXPERIMENT_REPEATS: Final = "otel_ml.experiment.repeats"
 EXPERIMENT_BASELINE: Final = "otel_ml.experiment.baseline"
 EXPERIMENT_COMPARISON: Final = "otel_ml.experiment.comparison"
 EXPERIMENT_SOURCE: Final = "otel_ml.experiment.source"
-# What `EXPERIMENT_BASELINE` says where it is the recorded runs that the items were made of: the id
-# of each item is that of its run.
+# value of EXPERIMENT_BASELINE if the baseline is the recorded runs that the items were made from;
+# an item's ID is then the ID of its run
 RECORDED: Final = "recorded"
 
-# An item of a data set: which one a run is over, and what an `item` record holds.
+# an item of a data set: on a run over it, and in `item` records
 ITEM_ID: Final = "otel_ml.item.id"
 ITEM_DIGEST: Final = "otel_ml.item.digest"
 ITEM_REPEAT: Final = "otel_ml.item.repeat"
 ITEM_EXPECTED: Final = "otel_ml.item.expected"
 ITEM_SOURCE_RUN: Final = "otel_ml.item.source_run"
 ITEM_SOURCE_SESSION: Final = "otel_ml.item.source_session"
-# On a run over an item: the earlier run whose output it has.
+# on a run over an item: the earlier run whose output is reused
 REUSED_FROM: Final = "otel_ml.reused_from"
-# On a run within a replayed call: the recorded run that answered in place of the function.
+# on a run inside a replayed call: the recorded run that answered in place of the function
 STUBBED_FROM: Final = "otel_ml.stubbed_from"
 
-# `evaluation` records.
+# `evaluation` records
 JUDGE_NAME: Final = "otel_ml.judge.name"
 JUDGE_VERSION: Final = "otel_ml.judge.version"
 JUDGE_COST: Final = "otel_ml.judge.cost"
-# The other run, of a judge that compares two.
+# the other run, for a judge that compares two
 JUDGE_AGAINST: Final = "otel_ml.judge.against"
 SCORE_VALUE: Final = "otel_ml.score.value"
 PASSED: Final = "otel_ml.passed"
@@ -154,11 +154,11 @@ SCORE_LABEL: Final = "otel_ml.score.label"
 EXPLANATION: Final = "otel_ml.explanation"
 SOURCE: Final = "otel_ml.source"
 ANNOTATOR: Final = "otel_ml.annotator"
-# What turned out to be true: a text, number or bool as it is, a list as JSON text.
+# ground truth: a string, number or bool as it is, a list as JSON text
 ACTUAL: Final = "otel_ml.actual"
 ACTUAL_LIST: Final = "otel_ml.actual.list"
 
-# What a record is about, when it is not its parent span.
+# what a record is about, if that is not its parent span
 TARGET_RUN: Final = "otel_ml.target.run"
 TARGET_TRACE_KEY: Final = "otel_ml.target.trace_key"
 TARGET_TAG: Final = "otel_ml.target.tag"
@@ -168,19 +168,19 @@ TARGET_VERSION: Final = "otel_ml.target.version"
 TARGET_KIND: Final = "otel_ml.target.kind"
 TARGET_START_NS: Final = "otel_ml.target.start_ns"
 
-# `start` records: the parent of the run that is open.
+# `start` records: the parent of the open run
 PARENT_SPAN_ID: Final = "otel_ml.parent_span_id"
 
-# `heartbeat` and `goodbye` records: how many spans of the project the process has dropped.
+# `heartbeat` and `goodbye` records: how many spans of the project the process has dropped
 DROPPED: Final = "otel_ml.dropped"
 
-# Closed sets.
+# closed sets of values
 KINDS: Final = frozenset(
     {"model", "chain", "tool", "retriever", "embedding", "agent", "training", "experiment"},
 )
-# Of a call that a judge makes, whatever its span says; no run is started as one.
+# kind of a call made by a judge, whatever its span says; no run is started with it
 JUDGE_KIND: Final = "judge"
-# GenAI operations, and the kind that a run of one is of.
+# GenAI operations, and the kind of their runs
 OPERATIONS: Final = {
     "chat": "model",
     "generate_content": "model",
@@ -195,23 +195,23 @@ OPERATIONS: Final = {
 }
 OUTCOMES: Final = frozenset({"ok", "error", "cancelled", "abandoned"})
 METRIC_MODES_KNOWN: Final = frozenset({"append", "auto", "single", "replace", "restart", "clear"})
-# Of metric points: what a program logged, and what was computed of a table.
+# source of metric points: logged by a program, or computed from a table
 METRIC_SOURCES_KNOWN: Final = frozenset({"logged", "data"})
 SOURCES: Final = frozenset({"judge", "human", "actual", "agent"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
-# Of what a version is that a record is about; a model where it does not say.
+# kind of thing that a record's version belongs to; default: model
 TARGET_KINDS: Final = frozenset({"model", "judge", "dataset", "profile"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 
-# The name of a version, such as qa:v3: what it is a version of, and its small number.
+# a name with version number, such as qa:v3
 NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
-# The id of a run.
+# a run ID
 RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
-# The header that names a project for spans that carry none.
+# header with the project of spans that carry none
 PROJECT_HEADER: Final = "x-otel-ml-project"
-# In answers to spans, where nobody but a collector that makes previews itself gets them.
+# in responses to spans, if all receivers are collectors that make previews themselves
 PREVIEWS_HEADER: Final = "x-otel-ml-previews"
-# The project of spans that name none anywhere.
+# project of spans that name none
 DEFAULT_PROJECT: Final = "default"

@@ -1,4 +1,4 @@
-"""One call of a traced function becomes a run, and returns or raises exactly as without us."""
+"""Records one call of a traced function as a run, without changing its result or error."""
 
 import copy
 import functools
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from otel_ml.judges import host_loop, judge, judged_call
     from otel_ml.judges.pool import JudgePool
 
-    # A judged call whose judges are to be awaited, and what runs them.
+    # a judged call whose judges the caller must await, and the pool that runs them
     Left = tuple[judged_call.JudgedCall, JudgePool]
 else:
     messages = late("genai.messages")
@@ -68,8 +68,7 @@ _FIRST: Final = range(1)
 _KEPT_CHUNKS: Final = range(1, _CHUNKS)
 _NOWHERE: Final = Context()
 _KNOWN: Final = object()
-# Of a call: it may be interrupted before there is a run, while it is open, while its judges are
-# being asked, and when the run is theirs or what they left.
+# Stages of a call. They say who must end the run if a signal handler interrupts it.
 UNOPENED, OPEN, JUDGING, JUDGED = range(4)
 _NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 
@@ -78,9 +77,9 @@ class Call(Run):
     """One call of a traced function, and its run.
 
     Attributes:
-        stage: How far it has come: `UNOPENED`, `OPEN`, `JUDGING` or `JUDGED`.
-        context: What is current while the function's own code runs. It is let go at the end,
-            because it holds the run, and the run must not hold itself.
+        stage: Progress of the call: `UNOPENED`, `OPEN`, `JUDGING` or `JUDGED`.
+        context: OpenTelemetry context while the function's code runs. It is dropped at the end,
+            because it refers to the run and would keep it alive.
     """
 
     __slots__ = (
@@ -96,14 +95,14 @@ class Call(Run):
 
     _by_call = True
 
-    # A call is made by `Call.__new__` as `UNOPENED`, then opened within the `try` that ends it: so
-    # what a handler of a signal raises finds the run in its wrapper's hands, wherever it strikes.
+    # A call is created by Call.__new__ as UNOPENED and opened inside the try that ends it. So if a
+    # signal handler raises at any point, the wrapper can still end the run.
 
     def open(self, traced: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Open the run: inputs are written down now, as they are.
+        """Open the run and write the inputs immediately. Errors inside otel-ml are never raised.
 
         Returns:
-            Whether there is a run. Trouble of ours is never raised.
+            True if there is a run.
         """
         try:
             recorder = traced.recorder.active()
@@ -120,14 +119,14 @@ class Call(Run):
             self._recorder = recorder if recorded else None
             self._identity = recorder.identity
             self._cost_ns = 0
-            self._version_of: object = _KNOWN  # else the output that the version is asked for
+            self._version_of: object = _KNOWN  # otherwise the output whose version is not known yet
             self._ended = False
             self._unasked = lean is not None
             if lean is None:
                 self._describe(first, facts_around(current) if recorded else {})
             elif current or MARKS.get() is not None:
                 lean.variables = facts_around(current)
-            # The run keeps it for its call alone: it is a cycle.
+            # only during the call, because it is a reference cycle
             self.context = Context({**current, SPAN_KEY: span, RUN_KEY: self})
             self.stage = OPEN
             if recorded:
@@ -145,28 +144,28 @@ class Call(Run):
                 self._cost_ns = time_ns() - start_ns
         except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("trace", error)
-            return self.stage != UNOPENED  # an open run is recorded, whatever happened then
+            return self.stage != UNOPENED  # an open run is recorded even if an error followed
         return True
 
     def finish(
         self, output: object, *, awaits: bool = False, stream: "_Stream | None" = None
     ) -> "Left | None":
-        """End the run of a call that returned; its judges start now.
+        """End the run of a call that returned, and start its judges.
 
         Args:
-            output: What it returned; of a stream its chunks.
-            awaits: Whether the caller awaits inline judges, which are left to it then.
-            stream: The stream that has ended.
+            output: The return value; for a stream the list of chunks.
+            awaits: Whether the caller awaits inline judges itself.
+            stream: The stream that has ended, if any.
 
         Returns:
-            What is left to the caller, if anything.
+            The judged call and its pool if the caller must await them, else None.
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
         try:
             self._ended = True
             recorder, span = self._recorder, self._span
-            # Looked at after that: who asks from now on sends what it adds.
+            # check after setting _ended: data added from now on is sent separately
             if (
                 self._unasked
                 and type(span) is RunSpan
@@ -183,7 +182,8 @@ class Call(Run):
                 constants = self._traced.known_constants(part, end_ns, recorder)
                 if constants is not None:
                     text, notes = recorder.redaction.write(whole)
-                    # The chunks last: none stays where a secret across two of them was hidden.
+                    # chunks are written last: none may remain if a secret across two chunks was
+                    # hidden
                     if not notes and (
                         stream is None or stream.write(span, whole, recorder.redaction)
                     ):
@@ -196,14 +196,14 @@ class Call(Run):
                         return None
         except BaseException as error:  # noqa: BLE001 - as above
             report("trace", error)
-            if not self._span.is_recording():  # a processor of the host's raised
+            if not self._span.is_recording():  # a span processor of the user raised
                 return None
         return self._finish_asked(output, end_ns, awaits, stream)
 
     def _finish_asked(
         self, output: object, end_ns: int, awaits: bool, stream: "_Stream | None"
     ) -> "Left | None":
-        """End a call that is described by now, or has to be: its output needs a longer look."""
+        """End a call outside the fast path. Its run was accessed, or its output needs more work."""
         try:
             if stream is not None:
                 stream.describe()
@@ -227,18 +227,19 @@ class Call(Run):
     def fail(
         self, error: BaseException, token: Token[Context] | None = None, output: object = None
     ) -> None:
-        """End the run of a call that raised, or of a stream that was left. It is not judged.
+        """End the run of a call that raised, or of a stream that was closed early.
 
-        It also ends what another method was about to, when a handler of a signal raised there;
-        where that happens here, a second call goes on. Else a second call does nothing.
+        The call is not judged. This method also completes a method that a signal handler
+        interrupted. If this method itself is interrupted, call it again. Otherwise a second call
+        does nothing.
 
         Args:
-            error: What was raised; ``GeneratorExit`` for a stream that was left early.
-            token: Of the context; None when it is not known whether it was attached.
-            output: What a stream gave until then.
+            error: The error; ``GeneratorExit`` for a stream that was closed early.
+            token: Token of the attached context; None if it is unknown whether it was attached.
+            output: The chunks of a stream so far.
         """
         end_ns = time_ns()
-        if self.stage == UNOPENED:  # interrupted before it was open
+        if self.stage == UNOPENED:  # interrupted before it was opened
             return
         self._leave(token)
         if self.stage == JUDGING:
@@ -260,7 +261,7 @@ class Call(Run):
         self._count_cost(end_ns)
 
     def _hand_over_later(self, end_ns: int, evaluations: "Sequence[judge.Judgement]" = ()) -> None:
-        """Hand the run over, once the weights are read that its version is known by."""
+        """Hand the run over, after the model weights that its version depends on were hashed."""
         recorder = self._recorder
         if recorder is None or self._version_of is _KNOWN:
             self._hand_over(end_ns, evaluations)
@@ -278,7 +279,7 @@ class Call(Run):
             give()
 
     def _find_version(self, output: object, end_ns: int, recorder: Recorder) -> None:
-        """Note the version of an output; while it cannot be known, the output."""
+        """Set the version for an output, or remember the output if the version is not known yet."""
         constants = self._traced.describe_version(self._facts, output, end_ns, recorder)
         if constants is None:
             self._version_of = output
@@ -286,7 +287,7 @@ class Call(Run):
             self._constants = constants
 
     def _interrupted_judges(self) -> "Sequence[judge.Judgement]":
-        """Say of a call that returned, and was interrupted then, that it was not judged."""
+        """Return "not judged" results for a call that returned and was then interrupted."""
         if self._facts.get(names.OUTCOME) != "ok" or not self._is_judged():
             return ()
         return judged_call.lost(self._traced.judges, judged_call.INTERRUPTED)
@@ -297,8 +298,8 @@ class Call(Run):
         return bool(self._traced.judges) and (sample >= 1 or judge.is_in_sample(span_id, sample))
 
     def _leave(self, token: Token[Context] | None) -> None:
-        """Make the context before the call current again, also where its token never came."""
-        if self.context is _NOWHERE:  # it is
+        """Restore the context from before the call, even if its token is lost."""
+        if self.context is _NOWHERE:  # already restored
             return
         if token is not None:
             detach(token)
@@ -311,9 +312,10 @@ class Call(Run):
             self._recorder.cost.add(time_ns() - end_ns + self._cost_ns)
 
     def set_output(self, value: object) -> None:
-        """Record `value`, as it is now, as the run's output, instead of what the call returns.
+        """Record `value` as the run's output, instead of the call's own result.
 
-        Where outputs are left out it only serves judges, and the attributes of a generative call.
+        The value is written immediately. If outputs are not captured, `value` is used only for
+        judges and for the attributes of a generative call.
         """
         if self._traced.capture.outputs or self._recorder is None:
             super().set_output(value)
@@ -322,11 +324,11 @@ class Call(Run):
             self._output = value
 
     def _put_output(self, returned: object) -> tuple[object, object]:
-        """Write the output, unless another output was set.
+        """Write the output, unless `set_output` has set another one.
 
         Returns:
-            The output that counts, and of a stream the message that its chunks form; None
-            for a stream that is not followed.
+            The output that counts, and for a stream the message that its chunks form. The second
+            value is None for a stream that is not followed.
         """
         output = whole = returned
         if self._output is not UNSET:
@@ -349,15 +351,15 @@ class Call(Run):
         return output, whole
 
     def _join(self, output: object) -> object:
-        """Join the chunks of a model's stream; those of any other stream stay as they are."""
+        """Join the chunks of a model's stream into one message. Other chunks stay unchanged."""
         if not output or type(output) is not list:
             return output
         chunks: list[object] = output
         kind = type(chunks[0])
         if kind is str:
             try:
-                return "".join(chunks)  # type: ignore[arg-type]  # it looks itself
-            except TypeError:  # others are among them
+                return "".join(chunks)  # type: ignore[arg-type]  # join() checks the types
+            except TypeError:  # some chunks are not strings
                 return chunks
         if kind in _NO_STREAMS and kind is not dict:
             return chunks
@@ -365,9 +367,9 @@ class Call(Run):
         return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
 
     def _put_chunks(self, chunks: object, whole: object) -> None:
-        """Write chunks beside their joined form, unless a secret was hidden in that.
+        """Write chunks next to the joined message, unless a secret was hidden in that message.
 
-        A secret that stands across two chunks would not be seen in them.
+        A secret that spans two chunks would not be found in the single chunks.
         """
         if REDACTED in self._notes.get("outputs", ()):
             self._note("chunks", REDACTED)
@@ -381,7 +383,7 @@ class Call(Run):
         self._weigh(len(text))
 
     def _put_inputs(self, inputs: dict[str, Any], traced: TracedFunction) -> None:
-        """Write the inputs of a call that says more by itself than payloads and version."""
+        """Write inputs, tags and generative attributes of a call outside the fast path."""
         self._inputs = inputs
         if traced.tags:
             self._tags = traced.tags.copy()
@@ -395,7 +397,7 @@ class Call(Run):
             self._add_generative(generative, generative.describe_inputs(inputs, redaction))
 
     def say_stubbed(self, run_id: str) -> None:
-        """Say that a recorded run answered in place of the function."""
+        """Record that a recorded run answered in place of the function."""
         if self.stage == OPEN:
             self._ask()
             self._facts[names.STUBBED_FROM] = run_id
@@ -403,7 +405,7 @@ class Call(Run):
     def _describe_response(
         self, generative: "Generative", returned: object, output: object, whole: object
     ) -> None:
-        if names.STUBBED_FROM in self._facts:  # its tokens were paid for then
+        if names.STUBBED_FROM in self._facts:  # the tokens were paid for in the recorded run
             return
         redaction = self._traced.recorder.redaction if self._traced.capture.outputs else None
         response = [(returned, whole)]
@@ -429,7 +431,8 @@ class Call(Run):
         known = {item.name: item for item in traced.judges}
 
         def release(evaluations: "Sequence[judge.Judgement]") -> None:
-            if not self._span.is_recording():  # a second try, of what a signal broke off
+            # a second attempt after a signal handler interrupted the first
+            if not self._span.is_recording():
                 return
             self._hand_over_later(end_ns, evaluations)
             for evaluation in evaluations:
@@ -450,7 +453,7 @@ class Call(Run):
             if traced.judging.inline:
                 began_ns = time_ns()
                 held.judge_here(recorder.judges.wait)
-                self._cost_ns -= time_ns() - began_ns  # not ours: the judges' own
+                self._cost_ns -= time_ns() - began_ns  # the judges' own time is not the SDK's cost
             else:
                 recorder.judges.submit(held)
             self.stage = JUDGED
@@ -460,22 +463,22 @@ class Call(Run):
 
 
 def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
-    """Write chunks beside their joined form; empty where they need a longer look."""
+    """Write chunks next to the joined message; return "" if they need the slow path."""
     seen = None
     if type(whole) is str and type(chunks) is list and type(chunks[0]) is str:
-        # Texts are as short together as what they make.
+        # short enough together, because the joined text is
         seen = (len(chunks) <= len(whole) and glance(whole) is False) or None
     text = encode_whole(chunks, seen)
     return "" if text is None or redaction.concerns(chunks, text) else text
 
 
 def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
-    """Send the definition of a judge, unless it was sent lately.
+    """Send the definition of a judge, unless it was sent recently.
 
     Args:
-        recorder: Sends it.
+        recorder: Recorder that sends it.
         known: The judge.
-        version: Its own version; empty where it is not known, then nothing is sent.
+        version: Digest of the judge's version. If it is empty, nothing is sent.
     """
     key = ("judge", known.name, version)
     if not version or recorder.tell(key, time_ns()) is not None:
@@ -484,48 +487,46 @@ def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
         definition = judge.describe_judge(known, recorder.redaction)
         recorder.send_record("update", None, judge_attributes(known.name, version, definition))
         return
-    recorder.forget(key)  # the next run tells it
+    recorder.forget(key)  # the next run sends it
 
 
-# Makes a call that is not open yet, in one step that nothing interrupts.
+# creates an unopened call in one step that cannot be interrupted
 new: Final = Call.__new__
 
 
-# The wrappers.
-#
-# Each wrapper ends its run within the ``try`` that it was opened in, and once more where a handler
-# of a signal raises while it does so: wherever that strikes, the run is in the wrapper's hands.
+# Wrappers. Each one ends its run inside the try that opened it, and once more if a signal handler
+# raises while it does so. So the run always ends.
 
 
 def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
-    """Apply `trace` to a function, or to the function within a descriptor of a class body.
+    """Apply `trace` to a function, or to the function inside a descriptor such as staticmethod.
 
     Raises:
-        TypeError: The target is a class, or cannot be called.
+        TypeError: The target is a class or is not callable.
     """
-    kind = type(target)  # not isinstance(): it asks the object, whose answer may raise
+    kind = type(target)  # not isinstance(), which asks the object's class and may raise
     if issubclass(kind, staticmethod | classmethod):
         return kind(decorate(target.__func__, trace))
     if issubclass(kind, functools.partialmethod):
         return kind(decorate(target.func, trace), *target.args, **target.keywords)
     if issubclass(kind, type):
         raise TypeError(
-            f"Invalid function {type.__repr__(target)}: expected no class; decorate a method of "
-            "it, its __call__, or a function that makes one"
+            f"Invalid function {type.__repr__(target)}: expected a function; decorate a method of "
+            "the class, its __call__, or a function that creates it"
         )
     if not callable(target):
         raise TypeError(
             f"Invalid function of type {kind.__name__}: expected something that can be called; "
-            "@property and the like stand above this decorator"
+            "put @property and the like above this decorator"
         )
     return trace(target)
 
 
 def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function, so that it looks the same to `inspect`.
+    """Wrap a function so that `inspect` sees the original.
 
     Returns:
-        A function for a function; for any other object that can be called, a `TracedObject`.
+        A function for a function, and a `TracedObject` for any other callable.
     """
     wrapper = _wrapper(function)(traced, function)
     if isinstance(function, FunctionType):
@@ -537,7 +538,7 @@ def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
 
 
 def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
-    """Return the record of a function that is traced itself, not below another decorator."""
+    """Return the configuration of a traced function; None if another decorator is on top."""
     with untrusted:
         traced = getattr(function, "_otel_ml_traced", None)
         if isinstance(traced, TracedFunction) and traced.function is function.__wrapped__:  # type: ignore[attr-defined]
@@ -546,7 +547,7 @@ def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
 
 
 def _wrapper(function: Callable[..., Any]) -> Wrapper:
-    """Choose the wrapper by the result of a call: a value, an awaitable, a stream."""
+    """Choose the wrapper by the result of a call: a value, an awaitable or a stream."""
     wrapper = _wrapper_of_kind(function)
     if wrapper is not None:
         return wrapper
@@ -558,7 +559,7 @@ def _wrapper(function: Callable[..., Any]) -> Wrapper:
 
 
 def _wrapper_of_kind(function: object) -> Wrapper | None:
-    with untrusted:  # an object of the host's, whose attributes may raise
+    with untrusted:  # a user's object, whose attributes may raise
         if inspect.isasyncgenfunction(function):
             return _wrap_async_stream
         if inspect.iscoroutinefunction(function) or _is_old_coroutine(function):
@@ -568,7 +569,7 @@ def _wrapper_of_kind(function: object) -> Wrapper | None:
 
 
 def _is_old_coroutine(function: object) -> bool:
-    """Tell a generator function that `types.coroutine` made awaitable."""
+    """Tell whether `types.coroutine` made a generator function awaitable."""
     code = getattr(function, "__code__", None)
     return inspect.iscode(code) and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
@@ -576,7 +577,7 @@ def _is_old_coroutine(function: object) -> bool:
 def _wrap_plainly(
     inner: Wrapper, traced: TracedFunction, function: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Wrap an object whose `__call__` is a coroutine or generator function, though it is not."""
+    """Wrap a callable object with a coroutine or generator function as its `__call__`."""
     later = inner(traced, function)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -611,7 +612,7 @@ def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
         except BaseException as error:
             try:
                 call.fail(error, token)
-            finally:  # once more, where a handler of a signal raised in it
+            finally:  # again, in case a signal handler raised in the first call
                 call.fail(error, token)
             raise
         return called(*args, **kwargs)
@@ -643,7 +644,7 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
         except BaseException as error:
             try:
                 call.fail(error, token)
-            finally:  # once more, where a handler of a signal raised in it
+            finally:  # again, in case a signal handler raised in the first call
                 call.fail(error, token)
             raise
         return await called(*args, **kwargs)
@@ -651,14 +652,14 @@ def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callabl
     return wrapper
 
 
-# What a plain function returns to be awaited, as clients of libraries do, ends its run.
+# Awaitables that a plain function returns, as client libraries do, end the run when they finish.
 
 
 def _follow_awaitable(call: Call, output: Any) -> Any:
-    """Record the result of a coroutine, a task or a future that a call returned.
+    """Record the result of a coroutine, task or future that a call returned.
 
     Returns:
-        The object for the caller; None where the run ends with the call.
+        The object to return to the caller; None if the run ends with the call.
     """
     try:
         kind = type(output)
@@ -667,15 +668,15 @@ def _follow_awaitable(call: Call, output: Any) -> Any:
         if hasattr(kind, "_asyncio_future_blocking"):
             output.add_done_callback(lambda done: _end_future(call, done))
             return output
-    except BaseException as error:  # noqa: BLE001 - as `untrusted`, at each call
+    except BaseException as error:  # noqa: BLE001 - like `untrusted`, but faster
         hand_on(error)
     return None
 
 
 def _stand_in(call: Call, output: Any) -> Any:
-    """Let a coroutine of ours stand in for a coroutine that a call returned, with its name.
+    """Return a coroutine that wraps `output` under the same name and ends the run.
 
-    Python warns once of a coroutine that is never awaited, as without us.
+    If it is never awaited, Python warns once, as it would without tracing.
     """
     begun: list[bool] = []
     coroutine: Any = _await(call, output, begun)
@@ -709,13 +710,17 @@ async def _await(call: Call, output: Any, begun: list[bool]) -> Any:
     except BaseException as error:
         try:
             call.fail(error, token)
-        finally:  # once more, where a handler of a signal raised in it
+        finally:  # again, in case a signal handler raised in the first call
             call.fail(error, token)
         raise
 
 
 def _end_future(call: Call, done: Any) -> None:
-    """End the run of a task or future, without asking for its error: Python would log it then."""
+    """End the run of a task or future.
+
+    It reads private fields, because ``exception()`` would stop Python from logging unretrieved
+    errors.
+    """
     with quiet("future"):
         error = done._exception
         if done.cancelled():
@@ -726,9 +731,9 @@ def _end_future(call: Call, done: Any) -> None:
             call.fail(error)
 
 
-# Nothing of ours stays attached to the context while the reader's code runs: the run is current
-# only while the generator's own body does. Both wrappers hold everything themselves: a call of our
-# own would be felt at each chunk.
+# While the reader's code runs, the run is not the current one: it is current only inside the
+# generator's own body. Both wrappers are written inline, because a function call per chunk would
+# cost too much.
 
 
 def _wrap_stream(traced: TracedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -762,16 +767,16 @@ def _wrap_stream(traced: TracedFunction, function: Callable[..., Any]) -> Callab
                     try:
                         value = yield chunk
                         resume, left = send, False
-                    except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+                    except BaseException as thrown:  # noqa: BLE001 - thrown into the generator
                         resume, value = generator.throw, thrown
                         left = isinstance(thrown, GeneratorExit)
         except BaseException as error:
             try:
                 stream.fail(error, token)
-            finally:  # once more, where a handler of a signal raised in it
+            finally:  # again, in case a signal handler raised in the first call
                 stream.fail(error, token)
             raise
-        return None  # never: the last stage has no end
+        return None  # unreachable: the last stage is infinite
 
     return wrapper
 
@@ -808,13 +813,13 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
                     try:
                         value = yield chunk
                         resume, left = send, False
-                    except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+                    except BaseException as thrown:  # noqa: BLE001 - thrown into the generator
                         resume, value = generator.athrow, thrown
                         left = isinstance(thrown, GeneratorExit)
         except BaseException as error:
             try:
                 stream.fail(error, token)
-            finally:  # once more, where a handler of a signal raised in it
+            finally:  # again, in case a signal handler raised in the first call
                 stream.fail(error, token)
             raise
 
@@ -822,7 +827,7 @@ def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> 
 
 
 class _Stream:
-    """The chunks of a stream, and its run; of a call that is not open it keeps nothing."""
+    """The chunks of a stream and its run. It keeps nothing if the call is not open."""
 
     __slots__ = ("_began", "_call", "_chunks", "_first_chunk_ms", "_is_open", "_not_kept")
 
@@ -835,7 +840,7 @@ class _Stream:
         self._first_chunk_ms = 0.0
 
     def take(self, chunk: Any) -> None:
-        """Keep a chunk, or count it where there are too many."""
+        """Keep a chunk, or only count it after the first 10,000."""
         if not self._chunks:
             self._keep_first(chunk)
         elif len(self._chunks) < _CHUNKS:
@@ -844,7 +849,7 @@ class _Stream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return the handlers of chunks, each with its number of chunks; the last has no end."""
+        """Return the handlers for chunks, each with its number of chunks; the last is unlimited."""
         self._is_open = is_open
         self._began = time.perf_counter()
         rest = (self._count, itertools.repeat(None))
@@ -853,10 +858,10 @@ class _Stream:
         return (self._keep_first, _FIRST), (self._chunks.append, _KEPT_CHUNKS), rest
 
     def finish(self, left: bool, *, awaits: bool = False) -> "Left | None":
-        """End the run of a stream that ended by itself, or quietly when its reader left it.
+        """End the run of a stream that is exhausted, or that its reader closed early.
 
         Returns:
-            What `Call.finish` does.
+            The result of `Call.finish`.
         """
         if left:
             self.fail(GeneratorExit())
@@ -865,7 +870,7 @@ class _Stream:
         return None
 
     def fail(self, error: BaseException, token: Token[Context] | None = None) -> None:
-        """End the run of a stream that raised or was left, see `Call.fail`."""
+        """End the run of a stream that raised or was closed early, see `Call.fail`."""
         if self._is_open:
             self.describe()
         self._call.fail(error, token, self._chunks if self._is_open else None)
@@ -878,7 +883,7 @@ class _Stream:
         self._not_kept += 1
 
     def write(self, span: RunSpan, whole: object, redaction: Redaction) -> bool:
-        """Write on the span of a call that nobody asked for; False where that needs a run."""
+        """Write chunks to the span in the fast path; return False if the slow path is needed."""
         chunks, more = self._chunks, {}
         if self._not_kept or not chunks:
             return False
@@ -896,9 +901,9 @@ class _Stream:
         return True
 
     def describe(self) -> None:
-        """Say on the run how many chunks came, how soon the first, and whether all were kept."""
+        """Record how many chunks came, the delay of the first, and whether any were dropped."""
         call, kept = self._call, len(self._chunks)
-        if not call._span.is_recording():  # it is handed over, and no more ours
+        if not call._span.is_recording():  # already handed over
             return
         call._ask()
         if self._not_kept:
@@ -909,10 +914,10 @@ class _Stream:
 
 
 def _follow(call: Call, output: Any) -> Any:
-    """Record the stream of a model's that a call returned while it is read.
+    """Record a model's stream that a call returned, while the caller reads it.
 
     Returns:
-        What the caller is to be given; None where the run ends with the call.
+        The stream to return to the caller; None if the run ends with the call.
     """
     generative = call._traced.generative
     if generative is None or not generative.is_talk or type(output) in _NO_STREAMS:
@@ -920,25 +925,24 @@ def _follow(call: Call, output: Any) -> Any:
     if call._recorder is None or not is_stream(output):
         return None
     context, call.context = call.context, _NOWHERE
-    # The first chunk counts from the start of the call that has returned its stream.
+    # the time to the first chunk counts from the start of the call
     began = time.perf_counter() - (time_ns() - call.start_ns) / 1e9
     return streams.follow(output, _Stream(call, began), context)
 
 
 class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10
-    """A traced object that is no function: a partial, a bound method, a builtin, a callable.
+    """A traced callable that is not a function: a partial, a bound method, a builtin, an object.
 
-    It answers for the object: its attributes can be read, `inspect` finds its signature and
-    kind, it binds in a class body as the object does, and where the object can be copied or
-    pickled, so can it. In another process it is traced by a client of the same project, else
-    it is the bare object there.
+    It behaves like the original object: attributes, signature, binding in a class body, copying and
+    pickling. After unpickling in another process, a client of the same project traces it. Without
+    such a client, you get the original object.
     """
 
     def __new__(cls, wrapper: Callable[..., Any], traced: TracedFunction) -> "TracedObject":
-        """Make the wrapper with the attributes of its function."""
+        """Create the wrapper with the attributes of its function."""
         made = super().__new__(cls, wrapper)
         function = traced.function
-        # In a dict of its own: what stands there is no attribute of the object's.
+        # in the wrapper's own __dict__, which does not affect the object
         vars(made).update(
             __wrapped__=function,
             __doc__=getattr(function, "__doc__", None),
@@ -949,17 +953,17 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
 
     @property
     def func(self) -> Any:
-        """The partial's own function; of another object the wrapper, as its kind is the same."""
+        """The function of a partial. For other objects the wrapper, which has the same kind."""
         return getattr(self.__wrapped__, "func", super().func)
 
     @property
     def args(self) -> Any:
-        """The partial's own arguments."""
+        """The positional arguments of a partial."""
         return getattr(self.__wrapped__, "args", ())
 
     @property
     def keywords(self) -> Any:
-        """The partial's own named arguments."""
+        """The keyword arguments of a partial."""
         return getattr(self.__wrapped__, "keywords", {})
 
     def __getattr__(self, name: str) -> Any:
@@ -1001,7 +1005,7 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
 
 
 def _find(module: str, name: str) -> object:
-    """Look up an object by its qualified name, as pickle does."""
+    """Look up an object by module and qualified name, as pickle does."""
     value: object = sys.modules.get(module)
     for part in name.split("."):
         value = getattr(value, part, None)
@@ -1011,7 +1015,7 @@ def _find(module: str, name: str) -> object:
 def _restore(
     project: str, mark: int, function: Callable[..., Any], options: Options, judging: Judging
 ) -> Callable[..., Any]:
-    """Trace an unpickled object again; without a client of its project it stays bare."""
+    """Trace an unpickled object again, or return it untraced if no client has its project."""
     recorder = find_recorder(project, mark)
     if recorder is None:
         return function

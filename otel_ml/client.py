@@ -1,4 +1,4 @@
-"""The client: a project, a destination, the decorators and runs that go there."""
+"""`Client`: the entry point of the SDK, which records the runs of one project."""
 
 import inspect
 import logging
@@ -95,7 +95,7 @@ _logger = logging.getLogger(__name__)
 
 
 def _show_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F]:
-    """Name each option in a method's signature, for `help` and notebooks."""
+    """Return a decorator that lists each option in a method signature, for `help` and notebooks."""
 
     def show(method: F) -> F:
         signature = inspect.signature(method)
@@ -117,34 +117,38 @@ def _show_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F
 
 
 class Client(HasCard):
-    """Records model calls of a project.
+    """Records the model calls of one project and sends them to a collector.
 
-    Making a client opens no connection and starts no thread; that happens at the first call.
+    Creating a client opens no connection and starts no thread. Both happen at the first recorded
+    call.
 
     Args:
-        project: Where the runs gather; ``OTEL_ML_PROJECT`` or ``default`` when not given.
-        api_key: Sent as a bearer token; ``OTEL_ML_API_KEY`` when not given. A collector on
-            loopback needs none.
-        endpoint: Base address of the collector. When not given: ``OTEL_ML_ENDPOINT``, then the
-            standard ``OTEL_EXPORTER_OTLP_*`` variables, then ``http://localhost:4318``.
-        exporter: Any OpenTelemetry span exporter, instead of that for `endpoint`.
-        tracer_provider: The provider to make spans with, instead of choosing one.
-        join: ``"auto"`` makes spans with a global provider that is exactly the SDK's, so that
-            they sit in a trace with the service's own; False never does.
-        spool: A directory of this service: each call is written there before it returns and
-            removed when it is delivered, so that neither ``kill -9`` nor hours without a
-            collector lose it. A directory is for a single destination.
-        flush_on_sigterm: Deliver the queue when the process is ended by SIGTERM, for
-            at most 2 s. Only where nobody else handles the signal, and from the main thread.
-            Children of `multiprocessing` do so unasked.
-        redact: Called with every text that would leave the process, each string within inputs
-            and outputs and each key included; returns what is sent in its place.
-        redact_keys: The values of keys with any of these words are hidden; no words hide none.
+        project: Name of the project that the runs belong to. Default: ``OTEL_ML_PROJECT``, else
+            ``default``. At most 128 characters.
+        api_key: Key that is sent as a bearer token. Default: ``OTEL_ML_API_KEY``. A collector on
+            localhost needs no key.
+        endpoint: Base URL of the collector. Default: ``OTEL_ML_ENDPOINT``, else the standard
+            ``OTEL_EXPORTER_OTLP_*`` variables, else ``http://localhost:4318``.
+        exporter: An OpenTelemetry span exporter to use instead of sending to `endpoint`.
+        tracer_provider: The OpenTelemetry tracer provider that creates the spans. By default the
+            client chooses one, see `join`.
+        join: ``"auto"`` uses the global tracer provider if it is the OpenTelemetry SDK's own class,
+            so that runs appear in the traces of your service. False never uses the global provider.
+        spool: Directory for a disk queue. Each call is written there before it returns and deleted
+            once it is delivered, so that neither ``kill -9`` nor hours without a collector lose a
+            call. Use one directory per destination. Cannot be combined with `exporter`.
+        flush_on_sigterm: Deliver queued spans for at most 2 s when the process receives SIGTERM.
+            Create the client in the main thread. It has no effect if the program has its own
+            SIGTERM handler. Child processes of `multiprocessing` always do this.
+        redact: A function that receives each string before it leaves the process, including every
+            key and value in inputs and outputs. It returns the string to send instead.
+        redact_keys: Words that mark a key as secret, such as ``password``. Values under a key that
+            contains one of these words are hidden. Pass an empty list to hide nothing.
 
     Raises:
-        ValueError: An argument is of a wrong type, the project's name is longer than 128
-            characters, holds control characters or is ``.`` or ``..``, or there is both an
-            exporter and a spool.
+        ValueError: An argument has the wrong type, both `exporter` and `spool` are given, or the
+            project name is invalid: longer than 128 characters, ``.``, ``..``, or with control
+            characters.
     """
 
     def __init__(  # noqa: PLR0913 - a client is set up once, by keyword
@@ -192,16 +196,19 @@ class Client(HasCard):
     ) -> Callable[..., Any]:
         """Record every call of a function as a run.
 
+        Use it as a decorator, with or without options.
+
         Args:
-            function: The function, when used as a bare decorator. Sync, async or generator.
-            options: By name, see `otel_ml.functions.Options`.
+            function: The function, if you use the decorator without options. It can be a sync
+                function, an async function or a generator.
+            options: Keyword options, see `otel_ml.functions.Options`.
 
         Returns:
-            The function, which returns or raises exactly as before.
+            A wrapper with exactly the same results and errors as your function.
 
         Raises:
-            ValueError: An argument is none of what it takes; the message says which.
-            TypeError: The function is a class, or cannot be called.
+            ValueError: An option is invalid. The message names it.
+            TypeError: The decorated object is a class or is not callable.
         """
         record = self._decorator(options, UNJUDGED)
         return record if function is None else record(function)
@@ -214,33 +221,33 @@ class Client(HasCard):
         sample: float = 1.0,
         **options: "Unpack[Options]",
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Record every call of a function as a run and let judges score it.
+        """Record every call of a function as a run, and score each run with judges.
 
-        Judges run on threads of their own after the call has returned.
+        By default judges run in background threads after the call has returned.
 
         Args:
-            judges: Judges, or tags that `add_judge` returned.
-            inline: Judge before the call returns: a sync function on its own thread, an async
-                function without blocking its loop.
-            sample: The share of recorded runs that is judged, chosen by their span ids.
-            options: By name, as in `trace`.
+            judges: `Judge` objects, or tags that `add_judge` returned.
+            inline: Run the judges before the call returns: in the calling thread for a sync
+                function, without blocking the event loop for an async function.
+            sample: Share of the recorded runs to judge, from 0 to 1. Runs are chosen by span ID.
+            options: Keyword options, as in `trace`.
 
         Raises:
-            ValueError: A judge is invalid, a tag belongs to no judge of this client, two judges
-                have the same name, the sample is no number from 0 to 1, or as in `trace`.
+            ValueError: A judge or an option is invalid, a tag is unknown to this client, two judges
+                have the same name, or `sample` is not between 0 and 1.
         """
         judges_ = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
         return self._decorator(options, Judging(judges_, inline, sample))
 
     def add_judge(self, judge: "Judge") -> str:
-        """Make a judge known to this client.
+        """Register a judge with this client, so that `assess` can refer to it by its tag.
 
         Returns:
-            Its tag, ``name@version``, for `assess`. The small number, such as ``v1``, is given
-            by the store, so no server is asked here.
+            The judge's tag, ``name@version``, where the version is a digest. The collector assigns
+            the short version number, such as ``v1``, later; this method does not contact it.
 
         Raises:
-            ValueError: It is no judge.
+            ValueError: The argument is not a `Judge`.
         """
         _check_judge("judge", judge, "a Judge")
         self._judges[judge.tag] = judge
@@ -258,25 +265,27 @@ class Client(HasCard):
         user: str | None = None,
         trace_key: str | None = None,
     ) -> OpenedRun:
-        """Open a run without a function.
+        """Open a run for code that is not a traced function, such as a training loop.
 
-        It ends with its ``with`` block, by its `end`, when nobody holds it any more, or with the
-        process, whichever comes first.
+        Use it as a context manager, or call `Run.end`. A run that is still open ends when its
+        object is garbage-collected or the process exits.
 
         Args:
-            name: The model's name.
-            kind: As in `trace`; by default ``chain`` of a run with a session, else ``training``.
-            inputs: Its input, such as a question; `Run.set_input` sets it later.
-            params: Hyper-parameters of the run.
-            tags: Set on the run.
-            session: The conversation that it belongs to.
-            user: Whom it serves.
-            trace_key: Your own id of the trace; runs of several processes may share it. Of it,
-                the session and the user anything but a text counts by its text.
+            name: Name of the model.
+            kind: Kind of run, as in `trace`. Default: ``chain`` if `session` is given, else
+                ``training``.
+            inputs: Input of the run, such as a question. You can also set it later with
+                `Run.set_input`.
+            params: Hyperparameters of the run.
+            tags: Tags to set on the run.
+            session: ID of the conversation that the run belongs to.
+            user: ID of the user that the run serves.
+            trace_key: Your own ID for the trace. Runs in several processes can share it. Values for
+                `trace_key`, `session` and `user` that are not strings are converted to text.
 
         Raises:
-            ValueError: Name, kind, params or tags are invalid; the message names the argument
-                .
+            ValueError: `name`, `kind`, `params` or `tags` is invalid. The message names the
+                argument.
         """
         model = check_text("name", name)
         if kind is None:
@@ -299,18 +308,19 @@ class Client(HasCard):
         trace_key: str | None = None,
         tag: tuple[str, object] | None = None,
     ) -> "Elsewhere":
-        """Name runs that are elsewhere, to add tags, text, metrics or feedback to them.
+        """Return a handle to add tags, text, metrics or feedback to runs outside the current run.
 
-        They may be over, in another process, or yet to come.
+        The runs may have ended, may be in another process, or may not exist yet. Pass exactly one
+        argument.
 
         Args:
-            run_id: The `Run.id` of a run.
-            trace_key: The key of a trace, as `run` takes it.
-            tag: Name and value of a tag.
+            run_id: The `Run.id` of one run.
+            trace_key: Key of a trace, as passed to `run`.
+            tag: Name and value of a tag. The handle refers to all runs with this tag.
 
         Raises:
-            ValueError: None or several of them are given, the run id is invalid, or the tag no
-                pair.
+            ValueError: No argument or more than one is given, the run ID is malformed, or the tag
+                is not a pair.
         """
         return targets.about(self._recorder.in_force, run_id, trace_key, tag)
 
@@ -320,20 +330,22 @@ class Client(HasCard):
         params: Mapping[str, object] | None = None,
         artifact: "Weights | None" = None,
     ) -> "TargetModel":
-        """Name a model, or a version of a model that is no function, to log to it and read it back.
+        """Return a handle for a model, or for a version of a model that is not a traced function.
 
-        The version is computed here, from `params` and the content of `artifact`: the same in
-        every process, and another as soon as either changes. With neither, the model itself
-        is named, by whomever it was recorded: it is read back, and what is logged continues its
-        newest version, see `otel_ml.targets.TargetModel.version`.
+        Use the handle to log metrics, tags and data to the version and to read them back. The
+        version is computed locally from `params` and the content of `artifact`. It is the same in
+        every process and changes if either changes.
+
+        With neither argument, the handle refers to the model as it was recorded anywhere. Whatever
+        you log then belongs to its newest version, see `otel_ml.targets.TargetModel.version`.
 
         Args:
-            name: The model's name.
-            params: What it was made with.
-            artifact: Its file, its directory, or its bytes, which are read and not sent.
+            name: Name of the model.
+            params: Parameters that the model was made with.
+            artifact: The model's file, directory or bytes. The content is hashed, not sent.
 
         Raises:
-            ValueError: The name is empty or longer than 1,024 characters, the params are no
+            ValueError: The name is empty or longer than 1,024 characters, `params` is not a
                 mapping, or the artifact cannot be read.
         """
         return targets.name_model(self._recorder.in_force, name, params, artifact)
@@ -341,17 +353,17 @@ class Client(HasCard):
     def set_alias(
         self, model: str, alias: str, version: int | None = None, *, by: str = ""
     ) -> None:
-        """Move a name such as ``champion`` to a version of a model.
+        """Point an alias such as ``champion`` to a version of a model.
 
         Args:
-            model: The model.
-            alias: The name, see `otel_ml.targets.TargetModel.set_alias`.
-            version: The small number; by default the newest version.
-            by: Who moves it; by default the name of the key.
+            model: Name of the model.
+            alias: The alias, see `otel_ml.targets.TargetModel.set_alias`.
+            version: Version number, such as 3. Default: the newest version.
+            by: Name of the author of the change. Default: the name of the API key.
 
         Raises:
-            ValueError: An argument is invalid; nothing moves.
-            ReaderError: A number is given, and the collector does not answer or has no such
+            ValueError: An argument is invalid. The alias does not change.
+            ReaderError: `version` is given, and the collector does not answer or has no such
                 version.
         """
         self.model(check_text("model", model)).set_alias(alias, version, by=by)
@@ -368,27 +380,29 @@ class Client(HasCard):
         truth: str = "",
         k: int = 10,
     ) -> int:
-        """Say which part of a model's output foretells which truth, once in the life of a model.
+        """Save a prediction target: part of an output, and the ground truth that it predicts.
 
-        Then the quality of its predictions is counted as truths come, see
-        `otel_ml.reader.Reader.target`. Saved again as it is it stays the same.
+        The collector then measures prediction quality as ground truth arrives, see
+        `otel_ml.reader.Reader.target`. You need to save a prediction target only once. Saving it
+        again unchanged does nothing.
 
         Args:
-            name: The name of the target, and of the truth unless told.
-            model: The model whose runs foretell it.
-            prediction: The part that foretells it, such as ``outputs.label``.
-            kind: One of several classes, a number, or a list of which the first are best.
-            positive: Of a class the one that is looked for.
-            probability: The probability of that class, such as ``outputs.p``.
-            truth: The name of the truth, where it is another.
-            k: Of a ranking how many of the first count.
+            name: Name of the prediction target, and of the ground truth unless `truth` is given.
+            model: Name of the model with the prediction in its runs.
+            prediction: Path of the prediction in the run, such as ``outputs.label``.
+            kind: Type of the prediction: a class, a number, or a ranked list with the best items
+                first.
+            positive: For a class: the value that counts as positive.
+            probability: For a class: path of the probability of `positive`, such as ``outputs.p``.
+            truth: Name of the ground truth, if it differs from `name`.
+            k: For a ranking: how many of the first items count.
 
         Returns:
-            The version of the target, which counts the saves of its name.
+            Version of the prediction target. It increases with each changed save.
 
         Raises:
-            ReaderError: The collector does not answer, or refuses the target, or this client sends
-                to none.
+            ReaderError: The collector does not answer or rejects the target, or this client does
+                not send to a collector.
             ValueError: An argument is invalid.
         """
         body = target_documents.write_target(
@@ -417,29 +431,32 @@ class Client(HasCard):
         judges: "Sequence[Judge | Callable[..., Any]]" = (),
         **options: "Unpack[EvaluateOptions]",
     ) -> "Result":
-        """Run a function over a data set, let judges score its outputs, and compare.
+        """Run a function on a data set, score its outputs with judges and compare with a baseline.
 
-        Each call is a run of its own, in a trace of its own, linked to the run of the experiment.
-        A call that raises or takes too long is an error, and has not passed. An interruption
-        (Ctrl-C) ends it with what is done. It works without a collector, too.
+        Each call is recorded as a run in a trace of its own, linked to the experiment. A call that
+        raises or times out counts as an error, and as not passed. Ctrl-C stops the experiment and
+        returns the results so far. No collector is needed.
 
         Args:
-            function: It gets an item's inputs by name; a function with a single parameter that is
-                none of these names gets the whole inputs. Sync or async; when it is decorated by
-                `trace` or `assess` its runs are the same, but its own judges are not asked.
-            dataset: A data set, the path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or a list
-                of items.
-            judges: Judges, or plain functions, such as those of `otel_ml.judges.ready`. A rubric
-                may name ``expected`` and ``item`` beside ``outputs`` and the inputs.
-            options: By name, see `otel_ml.experiments.options.EvaluateOptions`.
+            function: The function to evaluate, sync or async. It receives an item's inputs as
+                keyword arguments. If its only parameter has none of the inputs' names, it receives
+                all inputs as one value. A function decorated with `trace` or `assess` works too,
+                but its own judges are not asked.
+            dataset: A `Dataset`, a list of items, or the path of a ``.jsonl``, ``.csv`` or
+                ``.parquet`` file.
+            judges: `Judge` objects or plain functions, such as those in `otel_ml.judges.ready`. A
+                rubric can use ``expected`` and ``item`` in addition to ``outputs`` and the inputs.
+            options: Keyword options, see `otel_ml.experiments.options.EvaluateOptions`.
 
         Returns:
-            Rows, scores with intervals, and the verdict against the baseline.
+            Results per item, scores with confidence intervals, and the verdict against the
+            baseline.
 
         Raises:
-            ValueError: An argument is invalid; the message names it.
+            ValueError: An argument is invalid. The message names it.
             OSError: A file cannot be read.
-            RuntimeError: A loop is running, which it would block: `aevaluate` is for that.
+            RuntimeError: An event loop is running, which this call would block. Use `aevaluate`
+                instead.
         """
         recorder = self._recorder.in_force
         return experiments.evaluate(recorder, function, dataset, judges, options)
@@ -452,16 +469,16 @@ class Client(HasCard):
         judges: "Sequence[Judge | Callable[..., Any]]" = (),
         **options: "Unpack[EvaluateOptions]",
     ) -> "Result":
-        """Evaluate as `evaluate` does, on the running loop; sync functions run on threads.
+        """Run `evaluate` on the running event loop. Sync functions run in threads.
 
         Args:
-            function: As in `evaluate`.
-            dataset: As in `evaluate`.
-            judges: As in `evaluate`.
-            options: As in `evaluate`.
+            function: The function to evaluate, as in `evaluate`.
+            dataset: The data set, as in `evaluate`.
+            judges: The judges, as in `evaluate`.
+            options: Keyword options, as in `evaluate`.
 
         Raises:
-            ValueError: As in `evaluate`.
+            ValueError: An argument is invalid. The message names it.
             OSError: A file cannot be read.
         """
         recorder = self._recorder.in_force
@@ -474,26 +491,26 @@ class Client(HasCard):
         judge: "Judge | Callable[..., Any]",
         **options: "Unpack[BackfillOptions]",
     ) -> "Backfill":
-        """Ask a judge about stored runs, and compare with the scores of another version of it.
+        """Score stored runs with a judge, and compare with another version of the judge.
 
-        The judge's code runs here. Nothing is stored before `Backfill.write`, or with `write`;
-        runs that this version has scored are not judged again. Runs without whole inputs and
-        output are left out and counted by reason. An interruption (Ctrl-C) ends it with what is
-        done.
+        The judge runs in this process. Nothing is stored unless you pass ``write=True`` or call
+        `Backfill.write`. Runs that this judge version has already scored are skipped. Runs without
+        complete inputs and output are skipped too, and counted by reason. Ctrl-C stops and returns
+        the results so far.
 
         Args:
-            runs: What `otel_ml.reader.Reader.runs` lists, or a filter such as
-                ``model == "answer" and last("7d")``.
-            judge: A judge, or a plain function. A rubric may name ``expected``: the expected value
-                of an item of an experiment, else the truth that came.
-            options: By name, see `otel_ml.experiments.options.BackfillOptions`.
+            runs: Runs from `otel_ml.reader.Reader.runs`, or a filter such as ``model == "answer"
+                and last("7d")``.
+            judge: A `Judge` or a plain function. A rubric can use ``expected``: the expected value
+                of an experiment's item, otherwise the ground truth of the run.
+            options: Keyword options, see `otel_ml.experiments.options.BackfillOptions`.
 
         Returns:
-            Agreement, kappa, pass rates with their difference, and the runs that turn round.
+            Agreement, kappa, both pass rates and their difference, and the runs whose result flips.
 
         Raises:
-            ValueError: An argument is invalid; the message names it.
-            ReaderError: There is no collector that could be asked, or it has no answer.
+            ValueError: An argument is invalid. The message names it.
+            ReaderError: This client does not send to a collector, or the collector does not answer.
         """
         recorder = self._recorder.in_force
         return backfill.judge_runs(recorder, runs, judge, options)
@@ -506,52 +523,58 @@ class Client(HasCard):
         judges: "Sequence[Judge | Callable[..., Any]]" = (),
         **options: "Unpack[ReplayOptions]",
     ) -> "Result":
-        """Run recorded inputs on a function as it is now, and compare with the recorded runs.
+        """Call a function again with recorded inputs, and compare with the recorded runs.
 
-        The function is called for real. It is an experiment like any other, on a data set that is
-        made of the runs; the baseline is their recorded outputs, latency, cost and scores by the
-        same version of each judge. A judge that has not judged a recorded run is asked about its
-        output, and its score is stored with that run.
+        The function is really called. The result is an experiment on a data set made from the runs.
+        The baseline is the record: outputs, latency, cost, and scores by the same version of
+        each judge. If a judge has not scored a recorded run yet, it scores that output now, and the
+        score is stored with the recorded run.
 
-        Runs are left out, and counted by reason in `Result.left_out`, where they did not end, where
-        their inputs are cut, hidden or deleted, or where too little was kept to give an input the
-        type that the function's annotation asks for.
+        Some runs cannot be replayed: runs that did not end, runs whose inputs are cut, hidden or
+        deleted, and runs whose recorded inputs are too incomplete to rebuild the annotated types.
+        `Result.left_out` counts them by reason.
 
         Args:
-            function: As in `evaluate`. An input has the type of its annotation: a date, a
-                dataclass, a short array; without an annotation it is JSON.
-            runs: A filter such as ``model == "answer" and last("7d")``, or runs as
-                `otel_ml.reader.Reader.runs` lists them. Runs of experiments are among them only
-                where the filter speaks of these.
-            judges: As in `evaluate`. What is expected is the truth that came, where it did.
-            options: By name, see `otel_ml.experiments.options.ReplayOptions`.
+            function: The function to call, as in `evaluate`. Recorded inputs are converted to the
+                annotated types, such as a date, a dataclass or a short array. Inputs without an
+                annotation are passed as JSON values.
+            runs: A filter such as ``model == "answer" and last("7d")``, or runs from
+                `otel_ml.reader.Reader.runs`. A filter matches runs of experiments only if it
+                mentions experiments.
+            judges: The judges, as in `evaluate`. The expected value is the ground truth, if the run
+                has one.
+            options: Keyword options, see `otel_ml.experiments.options.ReplayOptions`.
 
         Returns:
-            Rows, scores with intervals, and the verdict against the recorded runs.
+            Results per run, scores with confidence intervals, and the verdict against the recorded
+            runs.
 
         Raises:
-            ValueError: An argument is invalid, or no run can be replayed; the message names the
-                reason .
-            ReaderError: The collector has no answer, or this client sends to none.
-            RuntimeError: A loop is running, which it would block.
+            ValueError: An argument is invalid or no run can be replayed. The message gives the
+                reason.
+            ReaderError: The collector does not answer, or this client does not send to one.
+            RuntimeError: An event loop is running, which this call would block.
         """
         return replaying.replay(self._recorder.in_force, function, runs, judges, options)
 
     def save(self, dataset: "Dataset", timeout_s: float = 60.0, *, reason: str = "") -> str:
-        """Send the items of a data set and its version, and wait until they are delivered.
+        """Save a data set and wait until it is stored.
 
-        The same content is the same version, however often it is saved and by whom. The answer is
-        what it is called: ``name:vN``, or ``name@digest`` where there is no collector that knows
-        the number.
+        Saving the same content again, from any process, does not create a new version. The returned
+        tag is ``name:vN``, or ``name@digest`` if no collector answers with the version number.
 
         Args:
-            dataset: The data set.
-            timeout_s: How long to wait at most.
-            reason: Why this version is made, up to 1,000 characters: it stands beside its number.
+            dataset: The data set to save.
+            timeout_s: Longest time to wait, in seconds.
+            reason: Why you made this version. It is shown next to the version number. At most 1,000
+                characters.
+
+        Returns:
+            The tag of the saved version.
 
         Raises:
-            ValueError: It is no data set, the time no number of seconds, or the reason no such
-                text.
+            ValueError: `dataset` is not a `Dataset`, `timeout_s` is not a positive number, or
+                `reason` is not a string of at most 1,000 characters.
         """
         if not issubclass(type(dataset), datasets.Dataset):
             raise invalid("dataset", dataset, "a Dataset")
@@ -568,33 +591,35 @@ class Client(HasCard):
         positive: object = None,
         reference: "Dataset | ModelProfile | Any" = None,
     ) -> dict[str, float]:
-        """Compute the data metrics of a table: missing, doubled, unfair and leaking values.
+        """Compute the data metrics of a table, such as missing values, bias and drift.
 
-        Within a run they are logged to it, with the source ``data``; those of a data set to its
-        version, which is saved. To another run, or to a version of a model, they are logged by the
-        method of the same name of `otel_ml.Run` and of what `model` returns. Elsewhere they are
-        only returned. Names and meanings: docs/how-to/data-metrics.md.
+        The metrics cover missing and duplicate values, class balance, bias, label leaks and drift.
+        Inside a run, they are logged to that run with the source ``data``. For a `Dataset`, they
+        are also logged to the data set's version, which is saved. Otherwise they are only returned.
+        To log them to another run or to a model version, call `data_metrics` on that object. See
+        docs/how-to/data-metrics.md for each metric.
 
         Args:
-            frame: A table of pandas, polars or pyarrow, a structured array of numpy, a list of
-                mappings, a data set, whose columns are its inputs and ``expected``, or stored runs
-                as `Reader.runs` lists them: their inputs by name, ``outputs`` or its parts such as
-                ``outputs.label``, and the truths by name.
-            label: The column that holds what is right: its balance, and which other column gives
-                it away alone.
-            sensitive: A column, or several, whose groups are to be treated alike. Groups of fewer
-                than 30 rows are not judged.
-            prediction: The column that holds what a model said: bias is that of the prediction,
-                and with a label those are compared, too, who deserved it.
-            positive: The value of the label or prediction that is wished for. Needed unless there
-                are but two, such as 0 and 1, or no and yes.
-            reference: What its columns are held against, of the same makes, or a profile.
+            frame: The table: a pandas, polars or pyarrow table, a structured NumPy array, a list of
+                mappings, a `Dataset`, or runs from `Reader.runs`. The columns of a data set are its
+                inputs and ``expected``. The columns of runs are their inputs, ``outputs`` or parts
+                of it such as ``outputs.label``, and their ground truth by name.
+            label: Column with the ground truth. Adds class balance, and how much each other column
+                alone reveals about the label.
+            sensitive: One or more columns whose groups should be treated equally. Groups with fewer
+                than 30 rows are skipped.
+            prediction: Column with the model's predictions. Bias is then computed for the
+                predictions. With `label`, true positive rates are compared too.
+            positive: The favourable value of the label or prediction. You can omit it for two
+                obvious values, such as 0 and 1, or no and yes.
+            reference: Table to compare with for drift, in any of the forms of `frame`, or a
+                `ModelProfile`.
 
         Returns:
-            The numbers by their names.
+            The metrics by name.
 
         Raises:
-            ValueError: An argument is none of what it takes; the message says which.
+            ValueError: An argument is invalid. The message names it.
         """
         is_dataset = issubclass(type(frame), datasets.Dataset)
         data_metrics = data_quality.measure_data(
@@ -611,25 +636,27 @@ class Client(HasCard):
         return data_metrics
 
     def profile(self, profile: "ModelProfile", action: str) -> str:
-        """Validate each run of a model by a profile, after its call has returned.
+        """Validate each run of a model with a profile, after the call has returned.
 
-        What is wrong with a run becomes a tag of it, such as ``age-error`` with the value
-        ``UpperBoundError``, of the group ``name@version``; so does what an extractor computed. The
-        profile sees what was recorded of a run, as JSON: inputs or outputs that were hidden, cut
-        or left out are not looked at, nor is the output of a call that failed. The profile itself
-        is sent, as a version that is known by its content. Given again under the same name and
-        version it takes the place of the one before.
+        Each violation becomes a tag of the run, such as ``age-error`` with the value
+        ``UpperBoundError``, in the group ``name@version``. Values computed by extractors become
+        tags too. The profile sees the recorded JSON. It skips inputs or outputs that were hidden,
+        cut or not recorded, and the outputs of failed calls.
+
+        The profile is sent to the collector and identified by its content. A second profile with
+        the same name and version replaces the first.
 
         Args:
-            profile: The profile, built; a later `ModelProfile.build` changes nothing here.
-            action: The name of the model.
+            profile: A profile that has been built. Later calls of `ModelProfile.build` have no
+                effect here.
+            action: Name of the model.
 
         Returns:
-            Its ``name@version``.
+            The profile's ``name@version``.
 
         Raises:
-            ValueError: An argument is none of what it takes, or the profile is not built, or its
-                document is longer than a megabyte.
+            ValueError: An argument is invalid, the profile has not been built, or its document is
+                larger than 1 MB.
         """
         model = check_text("action", action)
         if not issubclass(type(profile), profiling.ModelProfile) or not profile.is_built():
@@ -641,19 +668,19 @@ class Client(HasCard):
         return profile.tag
 
     def instrument(self, *libraries: str) -> None:
-        """Record calls of other libraries, such as ``openai``, by their instrumentations.
+        """Record calls of other libraries, such as ``openai``, with OpenTelemetry instrumentations.
 
-        It takes the OpenTelemetry instrumentation that is installed for a library and hands it
-        `tracer_provider`. Where several are, the first by the name of their packages is taken.
-        A second call does nothing; `close` undoes it.
+        The instrumentation package must be installed. If several packages instrument the library,
+        the first one by package name is used. Instrumenting a library twice does nothing. `close`
+        removes the instrumentation.
 
         Args:
-            libraries: Names such as ``openai``, ``anthropic`` or ``langchain``, or that of a
-                package that instruments it: ``opentelemetry-instrumentation-openai-v2``.
+            libraries: Names of libraries, such as ``openai``, ``anthropic`` or ``langchain``, or of
+                instrumentation packages, such as ``opentelemetry-instrumentation-openai-v2``.
 
         Raises:
-            ValueError: Nothing that is installed instruments the library, or not its version;
-                libraries named before it are instrumented.
+            ValueError: No installed package instruments the library or its installed version.
+                Libraries that come earlier in the list stay instrumented.
         """
         for library in libraries:
             if check_text("libraries", library) not in self._instrumented:
@@ -662,43 +689,52 @@ class Client(HasCard):
 
     @property
     def tracer_provider(self) -> trace_api.TracerProvider:
-        """The provider to give to other instrumentations: their spans go where the runs go.
+        """A tracer provider for other instrumentations. Their spans go to the client's destination.
 
-        It belongs to the client, is no global one, and hides secrets by `redact` and `redact_keys`.
-        A client that joined a provider of the service's, and names no endpoint, gives that
-        provider. With a `spool` its spans wait in memory. Reading it chooses the client's
-        destination.
+        It belongs to this client and is not the global provider. It hides secrets as configured by
+        `redact` and `redact_keys`. Exception: a client that uses your service's provider and has no
+        endpoint returns that provider. Spans are queued in memory, even if the client has a
+        `spool`. Accessing this property fixes the client's destination.
         """
         return self._recorder.tracer_provider
 
     def disabled(self) -> AbstractContextManager[None]:
-        """Record no call that begins within a ``with`` block of this, in this task or thread."""
+        """Return a context manager that stops recording in the current task or thread.
+
+        Calls that start inside the block are not recorded.
+        """
         return self._recorder.disabled()
 
     def current_run(self) -> Run:
-        """Return the innermost run of the calling task or thread, see `otel_ml.current_run`."""
+        """Return the innermost open run of the current task or thread.
+
+        It does the same as `otel_ml.current_run`.
+        """
         return current_run()
 
     def flush(self, timeout_s: float = 30.0) -> "Delivery":
-        """Wait for judges and deliver the queue.
+        """Wait for pending judges and deliver all queued spans.
 
-        Returns early when nothing got through for 5 s.
+        It gives up early if nothing could be delivered for 5 s.
+
+        Args:
+            timeout_s: Longest time to wait, in seconds. 0 is allowed.
 
         Returns:
-            The numbers delivered, pending and lost since the last flush, with the reasons. It is
-            true when all was delivered.
+            How many spans were delivered, are pending or were lost since the last flush, with
+            reasons. It is truthy if everything was delivered.
 
         Raises:
-            ValueError: The time is no number of seconds.
+            ValueError: `timeout_s` is not a number of seconds.
         """
         return self._recorder.flush(check_seconds("timeout_s", timeout_s, may_be_zero=True))
 
     def stats(self) -> Stats:
-        """Return counters, configuration, and the SDK's own cost per call."""
+        """Return the client's counters and configuration, and the SDK's own cost per call."""
         return self._recorder.stats()
 
     def close(self) -> None:
-        """Deliver the queue and stop. Runs at exit by itself."""
+        """Deliver all queued spans and stop the client. This happens automatically at exit."""
         while self._instrumented:
             _, made = self._instrumented.popitem()
             with quiet("instrumentations"):
@@ -732,7 +768,7 @@ class Client(HasCard):
 
 
 def _as_table(given: Any) -> Any:
-    """Return a data set as its rows, anything else as it is."""
+    """Return the rows of a data set, or any other value unchanged."""
     return given.to_rows() if issubclass(type(given), datasets.Dataset) else given
 
 
@@ -744,7 +780,7 @@ def _check_judge(argument: str, judge: object, expected: str) -> None:
 def _check_destination(
     exporter: object, tracer_provider: object, join: object, spool: object
 ) -> str | None:
-    """Check where spans are to go; returns the spool's directory."""
+    """Check the arguments that choose a destination, and return the spool directory or None."""
     if not (exporter is None or hasattr(type(exporter), "export")):
         raise invalid("exporter", exporter, "a span exporter of OpenTelemetry, or None")
     if not (tracer_provider is None or hasattr(type(tracer_provider), "get_tracer")):
@@ -754,7 +790,7 @@ def _check_destination(
     if spool is None:
         return None
     if exporter is not None:
-        raise ValueError("Invalid spool: expected no exporter beside it, the spool sends OTLP")
+        raise ValueError("Invalid spool: expected no exporter, because a spool sends OTLP")
     if not issubclass(type(spool), str | os.PathLike):
         raise invalid("spool", spool, "the path of a directory, or None")
     return check_text("spool", os.fspath(spool), 4_096)  # type: ignore[call-overload]  # just checked

@@ -1,4 +1,4 @@
-"""Reads tables of any make, and stored runs, as columns: lists of Python's own values or None."""
+"""Reads tables of any library, and stored runs, as columns of Python values."""
 
 import math
 from collections import Counter
@@ -12,7 +12,8 @@ from otel_ml.capture.description import type_name
 
 Columns = dict[str, list[Any]]
 
-# More distinct numbers than these are a measure, not a code; see docs/how-to/data-metrics.md.
+# with more distinct numbers a column counts as numeric, not as codes; see
+# docs/how-to/data-metrics.md
 CODES: Final = 20
 _NUMBER_SHARE: Final = 0.95
 _PLAIN: Final = frozenset({str, int, bool, bytes, type(None)})
@@ -27,20 +28,19 @@ _JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.O
 
 
 def read_columns(frame: Any, argument: str = "frame") -> Columns:
-    """Read a table, of which no value is changed.
+    """Read a table as columns. The table is not changed.
 
     Args:
-        frame: A table of pandas, polars or pyarrow, a structured array of numpy, or a list of
-            mappings, in which a key that a mapping lacks is a missing value; or stored runs, see
-            `row_of_run`.
-        argument: What a message calls it.
+        frame: A pandas, polars or pyarrow table, a structured NumPy array, a list of mappings, or
+            stored runs (see `row_of_run`). A key that a mapping lacks is a missing value.
+        argument: Name of the argument for error messages.
 
     Returns:
-        The values of each column by its name, in the order of the table. NaN, NaT and the like are
-        None, scalars of numpy are Python's own.
+        The values of each column by name, in the table's order. NaN, NaT and similar values become
+        None, NumPy scalars become Python values.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: `frame` has another type.
     """
     kind = type(frame)
     home = kind.__module__.partition(".")[0], kind.__name__
@@ -70,7 +70,7 @@ def _join_rows(rows: Sequence[Mapping[Any, Any]]) -> list[tuple[Any, list[Any]]]
 
 
 def is_of_runs(frame: Any) -> bool:
-    """Tell whether something is what a reader lists as runs, or a list of such runs."""
+    """Tell whether a value is a reader's `Runs`, or a list of stored runs."""
     kind = type(frame)
     if kind.__module__.startswith(_STORED) and kind.__name__ == "Runs":
         return True
@@ -78,16 +78,16 @@ def is_of_runs(frame: Any) -> bool:
 
 
 def is_run(value: object) -> bool:
-    """Tell whether something is a stored run, as a reader lists them."""
+    """Tell whether a value is a stored run from a reader."""
     name = type_name(value)
     return name.startswith(f"{_STORED}.") and name.endswith(".Run")
 
 
 def parts_of_run(run: Any) -> dict[str, Any]:
-    """Return the parts of a stored run that are whole: inputs, outputs, and the truths by name.
+    """Return the complete parts of a stored run: inputs, outputs, and ground truth by name.
 
-    A run that failed has no output, and one whose inputs or output were cut, hidden or left out
-    has no such part.
+    The outputs of failed runs are left out, and so are inputs or outputs that were cut, hidden or
+    not recorded.
     """
     capture = run.capture
     parts: dict[str, Any] = {}
@@ -114,9 +114,10 @@ def _truth_of(evaluation: Any) -> Any:
 
 
 def row_of_run(run: Any) -> dict[str, Any]:
-    """Return a stored run as a row: its inputs by name, ``outputs`` or its parts, its truths.
+    """Return a stored run as a row: inputs by name, outputs, ground truth by name.
 
-    Parts of an output that is a mapping are ``outputs.label`` and so on.
+    If the output is a mapping, each part is a column such as ``outputs.label``. Otherwise there is
+    one column ``outputs``.
     """
     parts = parts_of_run(run)
     inputs, outputs = parts.get("inputs"), parts.get("outputs")
@@ -129,7 +130,10 @@ def row_of_run(run: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value with NaN, NaT and the like as None, and scalars of numpy as Python's own."""
+    """Return a Python value.
+
+    NaN, NaT and similar become None, NumPy scalars become Python values.
+    """
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -145,7 +149,7 @@ def plain(value: Any) -> Any:
 
 
 def key_of(value: Any) -> Hashable:
-    """Return the key of a value among others: itself, or the JSON of a list, a dict or an array."""
+    """Return a hashable key for a value: the value itself, or its JSON if it is not hashable."""
     if type(value) in _PLAIN or type(value) in _NUMBERS:
         return value  # type: ignore[no-any-return]  # just checked
     try:
@@ -156,12 +160,12 @@ def key_of(value: Any) -> Hashable:
 
 
 def count_values(values: Sequence[Any]) -> Counter[Hashable]:
-    """Count the values that are there."""
+    """Count the values that are not missing."""
     return Counter(key_of(value) for value in values if value is not None)
 
 
 def is_measure(values: Sequence[Any]) -> bool:
-    """Tell a column of numbers from one of categories, codes among them."""
+    """Tell whether a column is numeric, as opposed to categories or codes."""
     present = [value for value in values if value is not None]
     items = [value for value in present if type(value) in _NUMBERS and math.isfinite(value)]
     return len(items) >= _NUMBER_SHARE * len(present) and len(set(items)) > CODES

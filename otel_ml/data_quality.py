@@ -1,7 +1,7 @@
-"""Computes data metrics of a table: what is missing, doubled, out of balance, unfair, drifted.
+"""Computes the data metrics of a table: missing and duplicate values, balance, leaks, bias, drift.
 
-Every number has a name of its own, so that it can be logged as any other metric; what they mean is
-in docs/how-to/data-metrics.md.
+Each metric has its own name, so that it can be logged like any other metric.
+docs/how-to/data-metrics.md explains them.
 """
 
 import math
@@ -16,7 +16,7 @@ from otel_ml.statistics.intervals import CONFIDENCE, Estimate, difference, rate_
 from otel_ml.statistics.leaks import cut, explained_classes, explained_numbers
 from otel_ml.statistics.sketches import Kind, Sketch, sketch_values
 
-# Smaller groups are not judged, and a label of fewer rows gives nothing away.
+# smaller groups are skipped; a label with fewer rows shows no leaks
 FEWEST: Final = 30
 _FEWEST_LABELLED: Final = 100
 _MOST_COLUMNS: Final = 200
@@ -24,7 +24,7 @@ _MOST_GROUPS: Final = 20
 _MOST_CLASSES: Final = 200
 _PAIR: Final = 2
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-# Of a label with two values the one that is wished for, where nobody says.
+# defaults for the favourable value of a label with two values
 _POSITIVE: Final = frozenset({"yes", "true", "y", "1", "positive", "approved"})
 _NEGATIVE: Final = frozenset({"no", "false", "n", "0", "negative", "denied"})
 
@@ -41,7 +41,7 @@ def measure_data(
     """Compute the data metrics of a table, see `otel_ml.data_metrics`.
 
     Raises:
-        ValueError: An argument is none of what it takes; the message says which.
+        ValueError: An argument is invalid. The message names it.
     """
     columns = read_columns(frame)
     named = [label, prediction, *_names_of(sensitive)]
@@ -82,7 +82,7 @@ def _check_column(argument: str, name: object, columns: Columns) -> None:
 
 
 def _choose(columns: Columns, named: Sequence[str | None]) -> list[str]:
-    """Choose the columns that get metrics of their own: those that are named, then the first."""
+    """Return the columns that get metrics of their own: the named ones, then the first ones."""
     wanted = [name for name in named if name is not None]
     chosen = {*[*dict.fromkeys([*wanted, *columns])][:_MOST_COLUMNS]}
     return [name for name in columns if name in chosen]
@@ -104,7 +104,7 @@ def _measure_columns(columns: Columns, rows: int) -> dict[str, float]:
 
 
 def _measure_balance(label: str, values: Sequence[Any]) -> dict[str, float]:
-    """Measure how evenly a label's classes are spread; a label that is a measure has none."""
+    """Measure how evenly a label's classes are distributed. Numeric labels get no metric."""
     counts = count_values(values)
     total = sum(counts.values())
     if is_measure(values) or len(counts) > _MOST_CLASSES or not total:
@@ -118,7 +118,7 @@ def _measure_balance(label: str, values: Sequence[Any]) -> dict[str, float]:
 
 
 def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> dict[str, float]:
-    """Measure how much of a label one column gives away alone."""
+    """Measure how much one column alone reveals about the label."""
     known = [
         (value, label) for value, label in zip(values, labels, strict=True) if label is not None
     ]
@@ -142,13 +142,14 @@ def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> di
     return {f"leak.{name}": found}
 
 
-# Drift: how far the columns are from those of a reference.
+# Drift: how far the columns differ from those of a reference.
 
 
 def _read_reference(reference: Any) -> dict[str, Sketch]:
-    """Read what columns are held against: a profile's sketches, or those of a table.
+    """Return the sketches to compare with: those of a profile, or of a table's columns.
 
-    An input of a profile is the column of its name, a part of its output ``outputs.label``.
+    A profile's input is compared with the column of the same name, and a part of its output with
+    the column ``outputs.label``.
     """
     sketches = getattr(type(reference), "sketches", None)
     if isinstance(sketches, property):
@@ -159,7 +160,7 @@ def _read_reference(reference: Any) -> dict[str, Sketch]:
 
 
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
-    """Sketch the values of a column; lists, mappings and the like count by their JSON."""
+    """Sketch the values of a column. Lists and mappings are compared by their JSON."""
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
     return sketch_values(items, kind=kind)
 
@@ -174,9 +175,9 @@ def _text_of(value: Any) -> str | None:
 def _measure_drift(
     columns: Columns, reference: Mapping[str, Sketch], named: Sequence[str | None]
 ) -> dict[str, float]:
-    """Measure how far each column is from that of the reference: its values, or what is missing.
+    """Measure the drift of each column: the larger of the drift in values and in missing values.
 
-    A value of another kind than the reference's counts as missing.
+    A value of a different type than in the reference counts as missing.
     """
     shared = [name for name in _choose(columns, named) if name in reference]
     pairs = [
@@ -207,14 +208,16 @@ def _measure_bias(
     prediction: str | None,
     positive: object,
 ) -> dict[str, float]:
-    """Measure rates by group: of the prediction where there is one, else of the label.
+    """Measure the rate of the favourable value by group.
+
+    Rates are those of the prediction if it is given, otherwise those of the label.
 
     Raises:
-        ValueError: Neither is named, or it is not known which value of it is wished for.
+        ValueError: Neither is given, or the favourable value cannot be determined.
     """
     outcome = prediction or label
     if outcome is None:
-        raise ValueError(f"Invalid sensitive {name!r}: expected a label or a prediction beside it")
+        raise ValueError(f"Invalid sensitive {name!r}: expected a label or a prediction as well")
     wished = key_of(_choose_positive(outcome, columns, label, positive))
     judged: defaultdict[Hashable, Counter[bool]] = defaultdict(Counter)
     deserving: defaultdict[Hashable, Counter[bool]] = defaultdict(Counter)
@@ -252,12 +255,12 @@ def _choose_positive(outcome: str, columns: Columns, label: str | None, positive
     if len(wished) == 1 and len(wished) + len(others) == len(values) <= _PAIR:
         return wished[0]
     raise invalid(
-        "positive", None, f"the value of {outcome!r} that is wished for, {show([*values])}"
+        "positive", None, f"the favourable value of {outcome!r}, one of {show([*values])}"
     )
 
 
 def _write_groups(start: str, groups: Mapping[Hashable, Counter[bool]]) -> dict[str, float]:
-    """Write how many rows each group has and its rate, and how many groups are too small."""
+    """Return size and rate of each group, and the number of groups that are too small."""
     by_size = sorted(groups.items(), key=lambda pair: (-pair[1].total(), str(pair[0])))
     sizes = [counts.total() for counts in groups.values()]
     metrics = {
@@ -274,9 +277,10 @@ def _write_groups(start: str, groups: Mapping[Hashable, Counter[bool]]) -> dict[
 def _compare(
     start: str, groups: Mapping[Hashable, Counter[bool]], figures: Mapping[str, str]
 ) -> dict[str, float]:
-    """Compare the group of the highest rate with that of the lowest, as fairlearn does.
+    """Compare the groups with the highest and the lowest rate, as fairlearn does.
 
-    Of several groups the two are chosen by their rates: the intervals hold for all pairs together.
+    Confidence intervals are corrected for the number of pairs, because the two groups are chosen by
+    their rates.
     """
     judged = [counts for counts in groups.values() if counts.total() >= FEWEST]
     if len(judged) < _PAIR:

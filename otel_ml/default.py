@@ -1,4 +1,7 @@
-"""The decorators of a client that the environment sets up, made at the first use."""
+"""The default client behind ``otel_ml.trace`` and the other module-level functions.
+
+The client is configured by environment variables and created on first use.
+"""
 
 from typing import Final
 

@@ -1,14 +1,14 @@
-"""Errors of the SDK, and the only place where telemetry trouble ends.
+"""Errors of the SDK, and the code that keeps telemetry errors away from the user's program.
 
-The host's call returns or raises exactly as without us: trouble of ours, and of the host's values
-while we look at them, is counted and logged once, never raised. Errors for the host itself go on
-to it, see `is_of_host`.
+A traced call returns or raises exactly what it would without otel-ml. Errors inside otel-ml, and
+errors of the user's objects while otel-ml inspects them, are counted and logged once, but never
+raised. Errors that are meant for the user's program pass through, see `is_of_host`.
 
-`quiet` stands around what we do for a call, `untrusted` around each piece of the host's code that
-we ask about a value. Where a function of its own would be felt, at each call and each value, an
-``except BaseException`` stands with `report` or `hand_on` in it: in `calls`, `runs`, `redaction`,
-`export.encoder` and `capture.values`. Elsewhere broad excepts stand only where the error is an
-answer (in the user's judges and exporters, in the stream that goes on with it) or is raised again.
+Use `quiet` around our own work for a call, and `untrusted` around each call into the user's
+objects. Where an extra function call would be too slow, an ``except BaseException`` with `report`
+or `hand_on` does the same: in `calls`, `runs`, `redaction`, `export.encoder` and `capture.values`.
+Other broad excepts are allowed only if the error is the result (judges, exporters, streams) or is
+raised again.
 """
 
 import functools
@@ -32,19 +32,19 @@ _MOST_TOLD: Final = 1_000
 
 _OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
 _RAISE: Final = bytes([opmap["RAISE_VARARGS"]])
-# The module of what PyO3 makes of a panic, which is no `Exception`.
+# PyO3 raises this for a Rust panic; it is not an Exception
 _RUST_PANIC: Final = "pyo3_runtime"
 
 
 class InvalidMetricError(ValueError):
-    """A metric value is no number: the call is refused, nothing is recorded."""
+    """A metric value is not a number. Nothing is recorded."""
 
 
 class Tally:
-    """Counts by name that any thread may add to, also one that is adding already.
+    """Counters by name that any thread can increment without waiting.
 
-    A finalizer runs in the middle of whatever its thread does. Where two locks are taken so, in
-    opposite orders by two threads, both wait for ever: so nobody waits here.
+    A finalizer can run in the middle of any code, also while its thread increments a counter. A
+    plain lock could deadlock two threads there, so `add` never waits for a lock.
     """
 
     def __init__(self) -> None:
@@ -53,13 +53,13 @@ class Tally:
         self._folding = threading.Lock()
 
     def add(self, name: str, count: int = 1) -> None:
-        """Count."""
+        """Increment a counter."""
         self._new.append((name, count))
         if len(self._new) > _UNFOLDED and self._folding.acquire(blocking=False):
             self._fold()
 
     def sums(self) -> dict[str, int]:
-        """Return all counts; those that are being added at the moment may be missing."""
+        """Return all counters. Increments that happen at the same time may be missing."""
         if self._folding.acquire(timeout=1.0):
             self._fold()
         return dict(self._sums)
@@ -78,25 +78,25 @@ _told: dict[tuple[str, ...], object] = {}
 
 
 def report(where: str, error: BaseException) -> None:
-    """Count trouble of ours and log its first occurrence at each place.
+    """Count an error inside otel-ml, and log the first one at each place.
 
     Args:
-        where: A fixed name of the place, never built from data.
-        error: What happened; its type is logged, its message only at debug level, because it
-            may hold inputs of a model.
+        where: Fixed name of the place in the code. Never build it from data.
+        error: The error. Its type is logged as a warning. Its message is logged only at debug
+            level, because it may contain model inputs.
 
     Raises:
-        BaseException: The error itself, when it is the host's.
+        BaseException: The error itself, if it is meant for the user's program.
     """
     hand_on(error)
     _count(where, error)
 
 
 def report_named(where: str, error: BaseException) -> None:
-    """Count trouble of ours as `report` does, where `warn_once` names its place.
+    """Count an error like `report`, for callers that log it themselves with `warn_once`.
 
     Raises:
-        BaseException: The error itself, when it is the host's.
+        BaseException: The error itself, if it is meant for the user's program.
     """
     hand_on(error)
     _tally.add(where)
@@ -104,7 +104,7 @@ def report_named(where: str, error: BaseException) -> None:
 
 
 def warn_once(message: str, *values: str) -> None:
-    """Log a warning; the same warning, with the same values, only once, and at most 1,000."""
+    """Log a warning unless the same message was logged before; at most 1,000 different ones."""
     mark = object()
     if len(_told) < _MOST_TOLD and _told.setdefault((message, *values), mark) is mark:
         _logger.warning(message, *values)
@@ -115,14 +115,14 @@ def _count(where: str, error: BaseException) -> None:
     mark = object()
     if _told.setdefault((where,), mark) is mark:
         _logger.warning(
-            "Telemetry trouble in %s (%s): the call went on, counted from now on",
+            "Telemetry error in %s (%s): your call is not affected, later ones are only counted",
             where,
             type(error).__name__,
         )
         _logger.debug("First trouble in %s", where, exc_info=error)
 
 
-# Read past a `__getattribute__` of an error's own, which may raise.
+# read from BaseException, because a subclass may define a __getattribute__ that raises
 traceback_of: Final[Callable[[BaseException], TracebackType | None]] = BaseException.__dict__[
     "__traceback__"
 ].__get__
@@ -132,12 +132,13 @@ _context_of: Final[Callable[[BaseException], BaseException | None]] = BaseExcept
 
 
 class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("run.tag")`
-    """Telemetry never raises: trouble within is reported, errors of the host go on.
+    """Log and count errors inside otel-ml instead of raising them.
 
-    A context manager, and a decorator of functions that return nothing.
+    Use it as a context manager, or as a decorator of functions that return None. Errors that are
+    meant for the user's program pass through.
 
     Args:
-        where: As for `report`.
+        where: Fixed name of the place in the code, as for `report`.
     """
 
     __slots__ = ("_where",)
@@ -146,7 +147,7 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
         self._where = where
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Enter the block."""
 
     def __exit__(
         self,
@@ -154,7 +155,7 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> bool:
-        """Count an error, unless it is the host's."""
+        """Count and suppress an error, unless it is meant for the user's program."""
         if error is None or is_of_host(error):
             return False
         hand_on(error)
@@ -169,19 +170,19 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
                 function(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - this is the place
+            except BaseException as error:  # noqa: BLE001 - telemetry errors end here
                 report(where, error)
 
         return wrapper
 
 
 class _Untrusted:
-    """A block around code of the host's values: an error there means that there is no answer."""
+    """A block around code of the user's objects. An error there means that there is no answer."""
 
     __slots__ = ()
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Enter the block."""
 
     def __exit__(
         self,
@@ -189,7 +190,7 @@ class _Untrusted:
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> bool:
-        """Swallow an error, unless it is the host's."""
+        """Suppress an error, unless it is meant for the user's program."""
         if error is None or is_of_host(error):
             return False
         hand_on(error)
@@ -200,21 +201,22 @@ untrusted: Final = _Untrusted()
 
 
 def hand_on(error: BaseException) -> None:
-    """Raise an error again that is the host's, see `is_of_host`."""
+    """Raise an error again if it is meant for the user's program, see `is_of_host`."""
     cause = host_error(error)
     if cause is not None:
         try:
             raise cause
         finally:
-            # This frame is in its traceback: it would hold the host's until the next gc.
+            # this frame is part of its traceback and would keep the user's objects alive until the
+            # next gc
             del error, cause
 
 
 def host_error(error: BaseException) -> BaseException | None:
-    """Find an error that is meant for the host: the error, or an error that it replaced.
+    """Return the error that is meant for the user's program: `error`, or an error that it replaced.
 
-    The error that a signal's handler raised may be replaced on its way: a thread's start that it
-    breaks off ends with a KeyError, the making of a class with a RuntimeError.
+    Python may replace an error that a signal handler raised. For example, interrupting the start of
+    a thread ends in a KeyError, and interrupting the creation of a class in a RuntimeError.
     """
     if is_of_host(error):
         return error
@@ -223,11 +225,11 @@ def host_error(error: BaseException) -> BaseException | None:
         passed.add(at.tb_frame)
         at = at.tb_next
     before = _context_of(error)
-    # An error that we replaced while we handled it was caught in a frame that this one passed.
-    # Behind those stand errors that the host was handling when it called us: they are its own.
+    # An error that otel-ml replaced was caught in one of these frames. Errors further back were
+    # being handled by the user's program when it called otel-ml, so they stay there.
     while before is not None and (trace := traceback_of(before)) is not None:
         frame = trace.tb_frame
-        if not passed.intersection((frame, frame.f_back)):  # that below was called by C
+        if not passed.intersection((frame, frame.f_back)):  # the frame below was called by C code
             return None
         if is_of_signal(before):
             return before
@@ -236,25 +238,27 @@ def host_error(error: BaseException) -> BaseException | None:
 
 
 def is_of_host(error: BaseException) -> bool:
-    """Tell whether an error that was raised while our code ran was meant for the host.
+    """Tell whether an error raised inside otel-ml is meant for the user's program.
 
-    That is what a handler of a signal raised, such as a time limit: Python calls it between any
-    two steps of the main thread. And it is what ends a thread from outside, no `Exception`: a
-    KeyboardInterrupt, a time limit of gevent's. What code of a value raised itself is the
-    value's, whatever it is: a ``raise`` statement, an exit, a panic of a library in Rust.
+    This is the case for errors of signal handlers, such as a time limit, because Python can run a
+    handler between any two steps of the main thread. It is also the case for errors that stop a
+    thread from outside and are not an `Exception`: KeyboardInterrupt, or a gevent timeout. Errors
+    that the code of a recorded object raises itself are not meant for the program: a ``raise``
+    statement, SystemExit, a panic in a Rust library.
     """
     if is_of_signal(error):
         return True
     at = _origin(error)
     if at is None or isinstance(error, Exception) or type(error).__module__ == _RUST_PANIC:
         return False
-    if at.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):  # where nothing raises such
+    # otel-ml's own code never raises such errors
+    if at.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
         return True
     return not (_is_stated(at) or isinstance(error, SystemExit))
 
 
 def is_of_signal(error: BaseException) -> bool:
-    """Tell whether a handler of a signal raised an error; that of Control-C has no frame."""
+    """Tell whether a signal handler raised an error. Ctrl-C's own handler leaves no frame."""
     above = traceback_of(error)
     while above is not None:
         at = above.tb_next
@@ -268,7 +272,7 @@ def is_of_signal(error: BaseException) -> bool:
 
 
 def _origin(error: BaseException) -> TracebackType | None:
-    """Find where an error came up first."""
+    """Return the traceback entry where an error was raised first."""
     at = traceback_of(error)
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -281,7 +285,7 @@ def _is_stated(at: TracebackType) -> bool:
 
 
 def _is_handler(frame: FrameType, below: FrameType) -> bool:
-    """Tell whether a frame is that of a signal's handler, which gets the interrupted frame."""
+    """Tell whether a frame runs a signal handler, which receives the interrupted frame."""
     code = frame.f_code
     has_more = code.co_flags & inspect.CO_VARARGS
     if not (has_more or code.co_argcount > 1) or code.co_filename.startswith(_OWN_FOLDER):
@@ -295,7 +299,10 @@ def _is_handler(frame: FrameType, below: FrameType) -> bool:
 
 
 def _handlers() -> set[CodeType | None]:
-    """Collect the code of the signal handlers in force, as a handler may drop its arguments."""
+    """Return the code objects of all installed signal handlers.
+
+    A handler may ignore its arguments.
+    """
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     return {
         getattr(inspect.unwrap(handler), "__code__", None)
@@ -305,5 +312,5 @@ def _handlers() -> set[CodeType | None]:
 
 
 def trouble() -> dict[str, int]:
-    """Return how often trouble was reported, by place, since the process began."""
+    """Return how many errors occurred inside otel-ml since the process started, by place."""
     return _tally.sums()

@@ -1,4 +1,4 @@
-"""A decorated function, as its calls need it: options, arguments, tags, judges and versions."""
+"""The configuration of a traced function: options, argument binding, tags, judges and versions."""
 
 import functools
 import inspect
@@ -53,11 +53,11 @@ class CaptureMode:
 
 
 def capture_mode(given: str | None) -> CaptureMode:
-    """Read the mode that was given to a decorator, else ``OTEL_ML_CAPTURE``, else all.
+    """Return the capture mode: the given value, else ``OTEL_ML_CAPTURE``, else ``all``.
 
     Raises:
-        ValueError: A mode was given and is none. A wrong variable records nothing of either,
-            as it was set to record less.
+        ValueError: The given mode is unknown. A wrong environment variable does not raise: it turns
+            capture off, because it was meant to record less.
     """
     if given is not None:
         check_one_of("capture", given, _MODES)
@@ -82,40 +82,40 @@ _SHAPES: Final = 256
 
 
 class Options(TypedDict, total=False):
-    """The options by name of `Client.trace` and `Client.assess`."""
+    """Keyword options of `Client.trace` and `Client.assess`."""
 
     name: str | None
-    """The model's name; the function's qualified name when not given, of a bound method that of its
-    object's class and its own."""
+    """Name of the model. Default: the function's qualified name; for a bound method, the class of
+    its object and the method's name."""
     kind: str
-    """One of model, chain, tool, retriever, embedding, agent, training; or a GenAI operation, such
-    as chat, embeddings, execute_tool, invoke_agent, retrieval; model when not given."""
+    """Kind of run: model, chain, tool, retriever, embedding, agent or training, or a GenAI
+    operation such as chat, embeddings, execute_tool, invoke_agent or retrieval. Default: model."""
     tags: Mapping[str, object] | None
-    """Set on every run."""
+    """Tags to set on every run."""
     params: Params | None
-    """Declared parameters, part of the model version; or a function that returns them, called
-    once, when the first call has returned."""
+    """Parameters that are part of the model version. Pass a mapping, or a function that returns
+    one. The function is called once, after the first call has returned."""
     version_on: Collection[Part]
-    """The parts that a version counts, out of source, signature, params, helpers, constants and
-    output; all of them when not given."""
+    """Which parts open a new version when they change: source, signature, params, helpers,
+    constants, output. Default: all of them."""
     capture: Capture | None
-    """Which payloads are recorded: all, inputs, outputs or off; the variable ``OTEL_ML_CAPTURE``
-    when not given."""
+    """What to record: ``all``, ``inputs``, ``outputs`` or ``off``. Default: the environment
+    variable ``OTEL_ML_CAPTURE``."""
     provider: str | None
-    """Of a GenAI operation: who serves the model, such as ``openai``."""
+    """For GenAI operations: who serves the model, such as ``openai``."""
     model: str | None
-    """Of a GenAI operation: the provider's model, when it is always the same."""
+    """For GenAI operations: the provider's model name, if it is always the same."""
 
 
 DEFAULTS: Final[Mapping[str, Any]] = {"kind": "model", "version_on": PARTS}
 
 
 def check_options(options: Options) -> None:
-    """Check the options of a decorator where it is written.
+    """Check the options of a decorator.
 
     Raises:
-        ValueError: One of them is wrong; the message says what would be right.
-        TypeError: One is unknown.
+        ValueError: An option is invalid. The message says which values are valid.
+        TypeError: An option is unknown.
     """
     given: dict[str, Any] = {**dict.fromkeys(Options.__annotations__), **DEFAULTS, **options}
     for key in given.keys() - Options.__annotations__.keys():
@@ -154,10 +154,10 @@ def _check_kind(kind: Any, *, is_served: bool) -> None:
 
 @dataclass(frozen=True)
 class Judging:
-    """The judges of a function's calls, and their timing; see `Client.assess`.
+    """The judges of a traced function, and when they run; see `Client.assess`.
 
     Raises:
-        ValueError: An option is wrong; the message has the expected form.
+        ValueError: An option is invalid. The message says which values are valid.
     """
 
     judges: "tuple[Judge, ...]" = ()
@@ -169,7 +169,7 @@ class Judging:
         check_number("sample", self.sample, 0, 1)
         called = [judge.name for judge in self.judges]
         if len(set(called)) < len(called):
-            raise ValueError(f"Invalid judges {called!r}: expected another name for each")
+            raise ValueError(f"Invalid judges {called!r}: expected a different name for each")
         for judge in self.judges:
             if judge.pairwise:
                 raise ValueError(
@@ -182,12 +182,12 @@ UNJUDGED: Final = Judging()
 
 
 class TracedFunction:
-    """The configuration of a decorated function: name, tags, judges, versions.
+    """The configuration of a traced function: name, tags, judges and versions.
 
     Args:
-        recorder: Records its calls.
-        function: The function, as the user wrote it.
-        options: As checked by `check_options`.
+        recorder: Recorder for its calls.
+        function: The user's function.
+        options: Options that `check_options` accepted.
         judging: The judges of its calls.
     """
 
@@ -201,7 +201,7 @@ class TracedFunction:
         self.recorder = recorder
         self.function = function
         self.name = options.get("name") or _model_name(function)
-        # For a copy of the function, whatever it is called.
+        # keep the name, so that copies of the function have it too
         self.options: Options = {**options, "name": self.name}
         self.judging = judging
         self.judges = judging.judges
@@ -215,7 +215,7 @@ class TracedFunction:
             names.KIND: names.OPERATIONS.get(kind, kind),
             names.MODEL_NAME: self.name,
         }
-        # Whether its calls say no more than their payloads and version by themselves.
+        # True if calls carry nothing but payloads and version (fast path)
         self.is_plain = not (self.judges or self.tags) and self.capture == _ALL
         self.span_name = self.name
         self.generative: generative.Generative | None = None
@@ -238,7 +238,7 @@ class TracedFunction:
             provider=options.get("provider"),
             model=options.get("model"),
         )
-        if self.generative.is_talk:  # what a language model says has no structure
+        if self.generative.is_talk:  # the output of a language model has no fixed structure
             self.version_on -= {"output"}
         self.span_name = self.generative.span_name
         self.start_attributes.update(self.generative.attributes)
@@ -247,13 +247,17 @@ class TracedFunction:
 
     @property
     def definition(self) -> "definitions.Definition":
-        """The version's definition: computed at the first call, in a console at each change."""
+        """The definition of the version.
+
+        It is computed at the first call. In an interactive session it is computed again after each
+        change.
+        """
         known = self._definition
         if known is not None and known.is_current():
             return known
         if self._params is None:
             params = definitions.declared_params(self.options.get("params") or {})
-            if self._params is None:  # no other thread was first
+            if self._params is None:  # skip if another thread was first
                 self._params = params
         self._definition = definition = definitions.define(
             self.function, self._params, self.version_on, waits=False
@@ -264,7 +268,10 @@ class TracedFunction:
         return definition
 
     def structure(self, output: object) -> tuple[str | None, str | None]:
-        """Return text and digest of an output's structure; from the 9th on it is dynamic."""
+        """Return text and digest of an output's structure.
+
+        After 8 different structures, the structure counts as dynamic.
+        """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:
             return None, None
@@ -276,7 +283,7 @@ class TracedFunction:
         return text, digest
 
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
-        """Return the attributes of an output's version; None where `describe_version` is due."""
+        """Return the cached attributes of an output's version, or None if they must be computed."""
         if self._marks is not None:
             self._look_at(self._marks, now_ns)
         versions = self._versions
@@ -288,11 +295,12 @@ class TracedFunction:
     def describe_version(
         self, facts: dict[str, Value], output: object, now_ns: int, recorder: Recorder
     ) -> Mapping[str, Value] | None:
-        """Find the version that an output belongs to; its definition joins `facts` when due.
+        """Return the attributes of an output's version, and add its definition to `facts` when due.
 
         Returns:
-            What all runs of that version say, or all of the function where it cannot be known;
-            None while weights are being read: `waits_for` holds the jobs that read them.
+            Attributes that all runs of the version share. If the version cannot be determined, the
+            attributes that all runs of the function share. None while model weights are being
+            hashed: `waits_for` then holds the jobs that hash them.
         """
         if self._marks is not None:
             self._look_at(self._marks, now_ns)
@@ -300,7 +308,8 @@ class TracedFunction:
         if version is None:
             if not all(job.done.is_set() for job in self.waits_for):
                 return None
-            with quiet("version"):  # what it costs is neither the run's output nor its scores
+            # an error here must cost neither the run's output nor its scores
+            with quiet("version"):
                 try:
                     version = self._version(output)
                 except weights.WeightsPending as pending:
@@ -318,7 +327,7 @@ class TracedFunction:
         return version.constants
 
     def _look_at(self, marks: "weights.WeightMarks", now_ns: int) -> None:
-        """Forget all versions where an object that they name was replaced or fitted again."""
+        """Forget all versions if a model object they depend on was replaced or fitted again."""
         if marks.are_other(now_ns):
             self._versions, self._definition, self._marks = {}, None, None
 
@@ -329,7 +338,7 @@ class TracedFunction:
             return version
         definition = self.definition
         text, structure = self.structure(output)
-        # Known from now on: a run that lasts says it at its start.
+        # include the version in the start record of later runs
         self.start_attributes = {
             **self.start_attributes,
             names.MODEL_VERSION: definition.digest,
@@ -348,15 +357,15 @@ class TracedFunction:
 
 @dataclass(slots=True)
 class _Version:
-    """The version that outputs of the same shape belong to.
+    """The model version that outputs of one shape belong to.
 
     Attributes:
-        digest: Of the definition.
+        digest: Digest of the definition.
         structure: Digest of the output structure.
-        text: The structure itself.
-        constants: Attributes of all its runs; a single object, so that it is encoded once.
-        identity: The recorder's, when `constants` was written.
-        due_ns: When the definition is to be sent again.
+        text: The output structure.
+        constants: Attributes that all its runs share; one object, so that it is encoded only once.
+        identity: The recorder's identity when `constants` was written.
+        due_ns: When the definition must be sent again.
     """
 
     digest: str
@@ -369,7 +378,7 @@ class _Version:
     def write(
         self, first: Mapping[str, Value], params: str | None, identity: Mapping[str, Value]
     ) -> None:
-        """Write the constants for the process that `identity` names."""
+        """Set the constants for the process that `identity` names."""
         constants = {**first, **identity, names.MODEL_VERSION: self.digest}
         if self.structure is not None:
             constants[names.MODEL_OUTPUT_SCHEMA] = self.structure
@@ -380,9 +389,9 @@ class _Version:
 
 
 def _model_name(function: Callable[..., Any]) -> str:
-    """Name a model by its qualified name, without the functions that it was written in.
+    """Return a model name: the function's qualified name without enclosing functions.
 
-    A bound method is named after its object, wherever its class has it from.
+    For a bound method, use the class of its object, even if the method is inherited.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -405,16 +414,16 @@ _SIMPLE: Final = frozenset(
 
 
 def make_binder(function: Callable[..., Any]) -> Binder:
-    """Compile, once a function, how its arguments become inputs.
+    """Return a function that turns call arguments into inputs. Call this once per function.
 
     Returns:
-        A function of ``(args, kwargs)`` that returns inputs by parameter name, defaults
-        included and ``self`` or ``cls`` of a method left out, as are the marks by which a
-        client library tells that an argument was not given. It never raises for a call that
-        the function itself would refuse: what has no name is then kept under ``args``.
+        A function of ``(args, kwargs)`` that returns inputs by parameter name. It includes
+        defaults, and leaves out ``self``, ``cls`` and a client library's "not given" placeholders.
+        It never raises: arguments that the function itself would reject are returned under
+        ``args``.
     """
     parameters = None
-    with untrusted:  # a builtin has no signature
+    with untrusted:  # a builtin may have no signature
         parameters = inspect.signature(function).parameters
         skip = 1 if _is_method(function, parameters) else 0
     if parameters is None:
@@ -425,7 +434,7 @@ def make_binder(function: Callable[..., Any]) -> Binder:
 
 
 def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Binder:
-    """Bind a signature without ``*`` and ``**``: a zip and an update."""
+    """Return a binder for a signature without ``*`` and ``**``."""
     names = tuple(parameters)[skip:]
     defaults = {
         name: parameters[name].default
@@ -437,7 +446,7 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
     }
 
     count = len(names)
-    first, second = (*names, "", "")[:_PAIR]  # a zip takes four times as long
+    first, second = (*names, "", "")[:_PAIR]  # zip() takes four times as long for two arguments
     is_pair = count == _PAIR and not skip
     left_out = tuple(parameters)[:skip]
 
@@ -452,7 +461,7 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
         given = dict(zip(names, positional, strict=False))
         if kwargs:
             given.update(kwargs)
-            for name in left_out:  # of a method that is called by its class
+            for name in left_out:  # a method that is called on its class
                 given.pop(name, None)
         if len(given) < len(names):
             for name, default in defaults.items():
@@ -492,7 +501,7 @@ def _unnamed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_method(function: Callable[..., Any], parameters: Mapping[str, object]) -> bool:
-    """Tell whether a function is written in a class body, not just has a parameter `self`."""
+    """Tell whether a function is defined in a class body, not just has a parameter `self`."""
     owner = getattr(function, "__qualname__", "").rpartition(".")[0]
     return (
         bool(owner)

@@ -1,8 +1,8 @@
-"""OpenTelemetry's instrumentations of other libraries: given a client's provider, or found idle.
+"""OpenTelemetry instrumentations of other libraries: connects them to a client, finds unused ones.
 
-An instrumentation without a provider writes into the global provider, which no client of ours
-takes: where there is none, its spans are silently lost. Instrumentations that follow the rules of
-OpenTelemetry are known by their entry points and their base class, never by a list of names here.
+An instrumentation without a tracer provider writes to the global provider, which a client never
+replaces. If there is no global provider, its spans are silently lost. Instrumentations are
+recognised by their OpenTelemetry entry point and base class, not by a list of names.
 """
 
 import gc
@@ -30,22 +30,22 @@ from otel_ml.spans import ChosenProcessors, MarkedCalls, all_processors_of, reso
 _GROUP: Final = "opentelemetry_instrumentor"
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
 _OWN_PACKAGE: Final = "otel-ml"
-_GROWS: Final = 8  # at most, what is hidden in a text: nothing of it is cut for that
+_GROWS: Final = 8  # hidden text may grow to 8 times its length before it would be cut
 
 _logger = logging.getLogger(__name__)
 
 
-# Who is there.
+# Finding and activating instrumentations.
 
 
 def instrument(library: str, provider: trace.TracerProvider) -> Any:
     """Instrument a library with the package that is installed for it.
 
     Returns:
-        The instrumentor; None where another has instrumented it already, which stays.
+        The instrumentor; None if the library is already instrumented by someone else.
 
     Raises:
-        ValueError: No installed package instruments it, or not its installed version.
+        ValueError: No installed package instruments the library or its installed version.
     """
     found = _find(library)
     if not found:
@@ -59,7 +59,9 @@ def instrument(library: str, provider: trace.TracerProvider) -> Any:
     instrumentor = entry.load()()
     if instrumentor.is_instrumented_by_opentelemetry:
         if type(instrumentor) not in _find_lost():
-            _logger.warning("%s is instrumented already: its spans go where it was told", library)
+            _logger.warning(
+                "%s is already instrumented: its spans go to another tracer provider", library
+            )
             return None
         instrumentor.uninstrument()
     instrumentor.instrument(tracer_provider=provider)
@@ -73,12 +75,12 @@ def instrument(library: str, provider: trace.TracerProvider) -> Any:
 
 
 def installed() -> list[tuple[str, str]]:
-    """List the libraries that something installed instruments, with the name of its package."""
+    """Return each library that an installed package instruments, with the package's name."""
     return sorted((entry.name, _package(entry)) for entry in _entries())
 
 
 def _find(library: str) -> list[EntryPoint]:
-    """Find the instrumentations of a library: by their own names, else by its name in them."""
+    """Return the instrumentations of a library, by their own names or by the library's."""
     wanted = _plain(library)
     entries = list(_entries())
     named = [entry for entry in entries if wanted in {_plain(entry.name), _plain(_package(entry))}]
@@ -97,7 +99,7 @@ def _package(entry: EntryPoint) -> str:
 
 
 def _instrumented(entry: EntryPoint) -> set[str]:
-    """Read which packages an instrumentation is for: those of its extra of that name."""
+    """Return the packages that an instrumentation targets, from its "instruments" extra."""
     wanted = (entry.dist.requires if entry.dist is not None else None) or []
     return {
         _plain(re.split(r"[\s\[(<>=!~;]", line, maxsplit=1)[0])
@@ -114,17 +116,17 @@ def _advice(library: str) -> str:
     name = _plain(library)
     there = ", ".join(dict.fromkeys(name for name, _ in installed()))
     return (
-        f"Invalid library {show(library)}: expected one that something installed instruments "
-        f"({there or 'there is none'}); pip install openinference-instrumentation-{name} "
-        f"or opentelemetry-instrumentation-{name}, or hand it client.tracer_provider"
+        f"Invalid library {show(library)}: expected one with an installed instrumentation "
+        f"({there or 'none installed'}); pip install openinference-instrumentation-{name} "
+        f"or opentelemetry-instrumentation-{name}, or pass client.tracer_provider to it"
     )
 
 
-# Who writes into nothing.
+# Instrumentations whose spans go nowhere.
 
 
 def tell_lost() -> None:
-    """Log once which instrumentations write into nothing."""
+    """Warn once about each instrumentation that loses its spans."""
     with quiet("instrumentations"):
         for kind in _find_lost():
             if kind not in _told:
@@ -133,12 +135,12 @@ def tell_lost() -> None:
 
 
 def lost() -> list[tuple[str, str]]:
-    """Describe each instrumentation that writes into nothing, with the remedy."""
+    """Describe each instrumentation that loses its spans, and how to fix it."""
     return [describe_lost(kind) for kind in _find_lost()]
 
 
 def describe_lost(kind: type) -> tuple[str, str]:
-    """Describe an instrumentation that writes into nothing, with the remedy."""
+    """Describe an instrumentation that loses its spans, and how to fix it."""
     called = [
         entry.name for entry in _entries() if entry.value == f"{kind.__module__}:{kind.__name__}"
     ]
@@ -150,7 +152,7 @@ def describe_lost(kind: type) -> tuple[str, str]:
 
 
 def unsampled() -> list[tuple[str, str]]:
-    """Describe each source of traces here that samples none, with the remedy."""
+    """Describe each source of traces that samples nothing, and how to fix it."""
     with quiet("instrumentations"):
         return [
             (f"{who} samples no trace: no traced call below its spans is recorded", f"set {what}")
@@ -167,7 +169,7 @@ def _global_is_silent() -> bool:
     sampler = getattr(trace.get_tracer_provider(), "sampler", None)
     if not isinstance(sampler, Sampler):
         return False
-    # A rate above 0 keeps the least of all ids, or the greatest.
+    # a rate above 0 keeps the smallest ID or the largest
     return all(
         sampler.should_sample(Context(), trace_id, "request", trace.SpanKind.SERVER).decision
         is Decision.DROP
@@ -176,7 +178,7 @@ def _global_is_silent() -> bool:
 
 
 def _bentoml_is_silent() -> bool:
-    """Tell whether the services of BentoML that are imported sample nothing, as they do unasked."""
+    """Tell whether all imported BentoML services sample nothing, which is BentoML's default."""
     kind = getattr(sys.modules.get("_bentoml_sdk.service.factory"), "Service", None)
     settings = sys.modules.get("bentoml._internal.configuration.containers")
     if kind is None or settings is None or settings.BentoMLContainer.tracing.sample_rate.get():
@@ -196,24 +198,24 @@ def _is_active(entry: EntryPoint) -> bool:
 
 
 def _active() -> list[type]:
-    """List the classes of the instrumentors that have instrumented something."""
+    """Return the classes of all active instrumentors."""
     base = getattr(sys.modules.get(_BASE), "BaseInstrumentor", None)
     items: list[type] = []
     kinds = [] if base is None else [base]
-    for kind in kinds:  # which grows while it is read
+    for kind in kinds:  # the list grows during the loop
         kinds += kind.__subclasses__()
-        made = vars(kind).get("_instance")  # there is one of each at most
+        made = vars(kind).get("_instance")  # each class has at most one instance
         if made is not None and getattr(made, "_is_instrumented_by_opentelemetry", False):
             items.append(kind)
     return items
 
 
 def _find_lost() -> list[type]:
-    """List the active instrumentations whose tracer waits for a missing global provider."""
+    """Return the active instrumentations that lose their spans for lack of a global provider."""
     active = _active()
     if not active or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return []
-    # Nothing leads from an instrumentor to its tracer, and a provider may have been given to it.
+    # an instrumentor has no reference to its tracer, and it may have been given a provider
     waiting = {
         str(getattr(referrer, "_instrumenting_module_name", ""))
         for referrer in gc.get_referrers(trace.ProxyTracer)
@@ -226,28 +228,28 @@ def _is_of(name: str, module: str) -> bool:
     return bool(name) and (name == module or name.startswith(f"{module}."))
 
 
-# What they write into.
+# The tracer provider for instrumentations.
 
 
 def lend(
     project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
 ) -> trace.TracerProvider:
-    """Make a provider whose spans go where the runs of a client go.
+    """Create a tracer provider that sends spans to the destination of the client's runs.
 
-    Where those go through a provider of the service's and nowhere else, it is that provider.
+    If those go only through the service's tracer provider, return that provider.
 
     Args:
-        project: The client's.
-        outlet: The destination of its runs.
-        redaction: Its redaction.
-        is_recording: Tells whether spans that begin now, in this task or thread, are recorded.
+        project: Project of the client.
+        outlet: Destination of its runs.
+        redaction: Hides secrets.
+        is_recording: Tells whether spans that start now, in this task or thread, are recorded.
     """
     joined: Any = outlet.joined
     every = all_processors_of(joined)
     if outlet.pipeline is None or (joined is not None and every is None):
         given: trace.TracerProvider = joined
         return given
-    # Where there is none yet, it settles the sampler as the environment says.
+    # a new one reads its sampler from the environment
     inner = joined or TracerProvider(resource=resource_of(project), shutdown_on_exit=False)
     lent = TracerProvider(
         sampler=_Unpaused(inner.sampler, is_recording),
@@ -262,7 +264,7 @@ def lend(
 
 
 class _Unpaused(Sampler):
-    """Drops spans that begin while the client records nothing, or records into a test's memory."""
+    """Drops spans that start while the client does not record, or records into memory."""
 
     def __init__(self, inner: Sampler, is_recording: Callable[[], bool]) -> None:
         self._inner = inner
@@ -271,18 +273,18 @@ class _Unpaused(Sampler):
     def should_sample(
         self, parent_context: Context | None, trace_id: int, name: str, *others: Any, **told: Any
     ) -> SamplingResult:
-        """Ask the sampler that the environment names, unless nothing is recorded here."""
+        """Ask the inner sampler, or drop the span if nothing is recorded now."""
         if not self._is_recording():
             return SamplingResult(Decision.DROP)
         return self._inner.should_sample(parent_context, trace_id, name, *others, **told)
 
     def get_description(self) -> str:
-        """Describe the sampler within."""
+        """Describe the inner sampler."""
         return self._inner.get_description()
 
 
 class _Redacted(MarkedCalls):
-    """Queues the ended spans of others, with the client's secrets hidden."""
+    """Queues ended spans of other instrumentations, with the client's secrets hidden."""
 
     def __init__(self, pipeline: Pipeline[Any], redaction: Redaction) -> None:
         self._pipeline = pipeline
@@ -292,7 +294,7 @@ class _Redacted(MarkedCalls):
         """Queue the span."""
         if span.context is None or not span.context.trace_flags.sampled:
             return
-        with quiet("instrumentations"):  # what cannot be redacted is not sent
+        with quiet("instrumentations"):  # a span that cannot be redacted is not sent
             self._pipeline.put(_redact(span, self._redaction))
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -339,7 +341,7 @@ def _hide_value(value: Any, redaction: Redaction) -> Any:
 
 
 def _hide_text(text: str, redaction: Redaction) -> str:
-    """Hide within a text, key by key where it is JSON."""
+    """Hide secrets in a text; if it is JSON, key by key."""
     if text.startswith(("{", "[")):
         try:
             value = orjson.loads(text)

@@ -1,6 +1,7 @@
-"""Items of data sets: their digests and ids, and the manifest of a version.
+"""Items of data sets: digests, IDs, and the manifest of a version.
 
-A data set version is known by its content: the same items are the same version on any machine.
+A data set version is identified by its content. The same items give the same version on any
+machine.
 """
 
 from collections import defaultdict
@@ -12,7 +13,7 @@ import orjson
 
 from otel_ml import attributes as wire
 
-# A manifest travels as artifacts of this name with a number, each of at most so many bytes.
+# a manifest is sent as numbered artifacts with this prefix, each at most PART_BYTES long
 MANIFEST: Final = "items."
 PART_BYTES: Final = 65_536
 _PARTS_A_RECORD: Final = 8
@@ -23,22 +24,22 @@ _OWN_ID_CHARS: Final = 16
 
 
 def canonical_json(value: object) -> bytes:
-    """Write a value of JSON so that the same content is the same bytes."""
+    """Return a JSON value as bytes that depend only on its content."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def digest_of(value: object) -> str:
-    """Return the SHA-256 of a value of JSON, as 64 hex digits."""
+    """Return the SHA-256 of a JSON value, as 64 hex digits."""
     return sha256(canonical_json(value)).hexdigest()
 
 
 def digest_item(inputs: object, expected: object, tags: Mapping[str, Any]) -> str:
-    """Return the digest of an item; where it came from is no part of it."""
+    """Return the digest of an item. Its origin, such as the source run, does not count."""
     return digest_of({"inputs": inputs, "expected": expected, "tags": dict(tags)})
 
 
 def is_item_id(text: object) -> bool:
-    """Tell whether a text can be the id of an item."""
+    """Tell whether a value can be the ID of an item."""
     return (
         isinstance(text, str)
         and len(text) <= ID_CHARS
@@ -48,13 +49,13 @@ def is_item_id(text: object) -> bool:
 
 
 def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
-    """Give an id to each item that has none: the start of the digest of its inputs.
+    """Return an ID for each item. Items without one get the start of the digest of their inputs.
 
-    Several items of the same inputs are numbered (``~2``, ``~3``) in the order of their digests,
-    so that the order in which they are given changes nothing.
+    Items with equal inputs are numbered (``~2``, ``~3``) in the order of their digests, so that the
+    order of the items does not matter.
 
     Args:
-        items: Of each its own id (empty where it has none), its inputs and its digest.
+        items: For each item: its own ID (empty if it has none), its inputs and its digest.
     """
     named = [own for own, _, _ in items]
     alike: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -73,7 +74,7 @@ def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
 
 
 def write_manifest(digests: Mapping[str, str]) -> str:
-    """Write the manifest of a version: a line for each item, ``id digest``, sorted by id."""
+    """Return the manifest of a version: a line ``id digest`` for each item, sorted by ID."""
     return "".join(f"{item_id} {digests[item_id]}\n" for item_id in sorted(digests))
 
 
@@ -85,23 +86,23 @@ def digest_version(digests: Mapping[str, str]) -> str:
 def write_version(
     name: str, digests: Mapping[str, str], description: str, reason: str
 ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-    """Write a version of a data set for the wire: its manifest, and its definition.
+    """Return the records for a version of a data set: its manifest and its definition.
 
     Args:
-        name: Of the data set.
-        digests: Of each item, by its id.
-        description: Of the data set.
-        reason: Why the version was made; empty where nobody said.
+        name: Name of the data set.
+        digests: Digest of each item, by ID.
+        description: Description of the data set.
+        reason: Why the version was made; may be empty.
 
     Returns:
-        The attributes of all its records, and of each record those of its events: artifacts, the
-        parts of the manifest.
+        The attributes that all records share, and for each record the attributes of its events.
+        Each event is an artifact with a part of the manifest.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)
     fields = {"items": len(digests), "parts": len(parts), "description": description}
-    # The greatest text of one version holds: with the reason first, one that is sent again without
-    # a reason takes none away.
+    # The store keeps the greatest text of a version. With the reason first, sending it again
+    # without a reason does not remove it.
     definition = orjson.dumps({"reason": reason, **fields} if reason else fields).decode()
     facts = {
         wire.TARGET_MODEL: name,
@@ -125,7 +126,7 @@ def _artifact(ref: str, text: str) -> dict[str, Any]:
 
 
 def split_manifest(manifest: str) -> list[str]:
-    """Cut a manifest between lines into parts that an artifact holds; at least one part."""
+    """Split a manifest between lines into parts that fit into an artifact; at least one part."""
     parts: list[str] = []
     lines: list[str] = []
     size = 2  # the quotes of a JSON text, in which a line break takes two bytes
@@ -140,18 +141,18 @@ def split_manifest(manifest: str) -> list[str]:
 
 
 def read_manifest(manifest: str) -> dict[str, str]:
-    """Read the digests of the items of a version, by id, in the order of the manifest."""
+    """Return the digests of a version's items by ID, in the order of the manifest."""
     entries = (line.rpartition(" ") for line in manifest.split("\n") if line)
     return {item_id: digest for item_id, _, digest in entries}
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:
-    """Write the stand-in of a typed value in an item: its document is an artifact of that hash."""
+    """Return the placeholder for a typed value in an item: type and hash of the document."""
     return {wire.ARTIFACT_TYPE: kind, wire.ARTIFACT_SHA256: digest}
 
 
 def find_documents(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Find the typed values in a value of JSON: where each stands, and the hash of its document."""
+    """Return path and document hash of each typed value inside a JSON value."""
     if isinstance(value, Mapping):
         if value.keys() == {wire.ARTIFACT_TYPE, wire.ARTIFACT_SHA256}:
             yield path, str(value[wire.ARTIFACT_SHA256])

@@ -1,6 +1,6 @@
-"""The table of modules that are loaded at their first use, so that a program starts quickly.
+"""Lazy imports: the table of modules that are loaded on first use, so that programs start fast.
 
-A module that needs any of these names it twice, once for type checkers and once as it is loaded::
+A module that needs one of them names it twice, for type checkers and for run time::
 
     if TYPE_CHECKING:
         from otel_ml.judges import pool
@@ -16,45 +16,45 @@ from typing import Final
 from otel_ml.loading import LOADING
 
 WHY: Final[Mapping[str, str]] = {
-    "artifact": "the first value that is logged pays for typed data: 20 ms",
-    "experiments.backfill": "a program that judges no stored runs needs none of it",
-    "experiments.experiment": "a program that evaluates nothing needs none of it",
-    "experiments.replay": "a program that replays nothing needs none of it",
-    "experiments.stored_results": "a program that reads no results back needs none of it",
-    "experiments.dataset": "a program that evaluates nothing needs none of it",
-    "data_quality": "a program that measures no table needs none of it",
-    "default": "a program that names its client makes no other one",
-    "export.destination": "what sends is loaded on the thread that sends: 70 ms",
+    "artifact": "typed data takes 20 ms to load, needed for the first logged value",
+    "experiments.backfill": "needed only to judge stored runs",
+    "experiments.experiment": "needed only to evaluate",
+    "experiments.replay": "needed only to replay",
+    "experiments.stored_results": "needed only to read results back",
+    "experiments.dataset": "needed only to evaluate",
+    "data_quality": "needed only for data metrics",
+    "default": "a program with a client of its own needs no default client",
+    "export.destination": "takes 70 ms to load, in the thread that sends",
     "export.documents": "loaded with the first provider",
-    "export.encoder": "as what sends; where spans are spooled, with the first one",
-    "export.spool.spool": "few spans are spooled",
-    "genai.messages": "most streams are none of a model's",
-    "genai.streams": "most functions return no stream of a model's",
-    "genai.generative": "a function that calls no model needs none of it",
-    "instrumentations": "few programs instrument other libraries",
-    "judges.host_loop": "a client without inline judges needs none of it",
-    "judges.judge": "a client without judges needs none of it",
-    "judges.judged_call": "a client without judges needs none of it",
-    "judges.loop": "loads asyncio, for async rubrics alone",
-    "judges.pool": "a client without judges needs none of it",
-    "profiles.profile": "a program without profiles needs none of it",
-    "profiles.watch": "a program without profiles needs none of it",
-    "provider": "the first span pays for what sends it",
-    "reader.api": "a program that records reads nothing back",
-    "records": "what says the truth pays for the declarations: 30 ms",
-    "reader.errors": "a program that records reads nothing back",
-    "reader.targets": "a program that records reads nothing back",
-    "reader.reader": "a program that records reads nothing back",
-    "targets": "a client that names nothing elsewhere needs none of it",
-    "types": "values of JSON need no typed data",
-    "types.walker": "values of JSON need no typed data",
-    "versions.definition": "the first call pays for reading source: no part of start-up",
+    "export.encoder": "loaded in the thread that sends, or with the first spooled span",
+    "export.spool.spool": "needed only with a spool",
+    "genai.messages": "needed only for streams of a model",
+    "genai.streams": "needed only for functions that return a model's stream",
+    "genai.generative": "needed only for generative calls",
+    "instrumentations": "needed only to instrument other libraries",
+    "judges.host_loop": "needed only for inline judges",
+    "judges.judge": "needed only with judges",
+    "judges.judged_call": "needed only with judges",
+    "judges.loop": "loads asyncio, needed only for async rubrics",
+    "judges.pool": "needed only with judges",
+    "profiles.profile": "needed only with profiles",
+    "profiles.watch": "needed only with profiles",
+    "provider": "loaded with the first span",
+    "reader.api": "needed only to read stored runs",
+    "records": "takes 30 ms to load, needed only for ground truth",
+    "reader.errors": "needed only to read stored runs",
+    "reader.targets": "needed only to read stored runs",
+    "reader.reader": "needed only to read stored runs",
+    "targets": "needed only for runs or models outside the current run",
+    "types": "JSON values need no typed data",
+    "types.walker": "JSON values need no typed data",
+    "versions.definition": "loaded with the first call, which reads source code",
     "versions.weights": "loaded with the definition, which names model objects",
 }
 
 
 class _LateModule:
-    """A stand-in for a module; the first look at a name in it loads the module."""
+    """A proxy for a module. Accessing an attribute imports the module."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -67,10 +67,13 @@ class _LateModule:
 
 
 def late(name: str) -> object:
-    """Return the stand-in for a module of ours that is in the table.
+    """Return the proxy for a module in the table `WHY`.
 
     Args:
-        name: Without the ``otel_ml.`` before it.
+        name: Module name without the ``otel_ml.`` prefix.
+
+    Raises:
+        KeyError: The module is not in the table.
     """
     if name not in WHY:
         raise KeyError(f"Unknown module {name!r}: expected one of the table in otel_ml/late.py")

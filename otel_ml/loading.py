@@ -1,12 +1,13 @@
-"""Imports that a fork waits for, because CPython frees no module's lock in a child.
+"""Makes forks wait for imports in other threads, so that a forked child cannot deadlock.
 
-A child that is forked while another thread imports a module waits for ever when it imports it, too.
-What is loaded late goes through `LOADING`, on whatever thread: a load that has begun holds a fork
-back, and a fork that has begun holds a load back. On threads of this package other imports hold a
-fork back, too: those of judges, exporters and libraries that we did not write.
+CPython does not release a module's import lock in a forked child. A child that is forked while
+another thread imports a module hangs when it imports the same module. So modules that are loaded
+late go through `LOADING`: a fork waits for a load in progress, and a load waits for a fork in
+progress. In threads of this package, a fork waits for all imports, including those of judges,
+exporters and third-party libraries.
 
-A load may wait for a lock of the forking thread, so a fork goes on when the load has not moved
-for 5 s; on a busy machine a moving load may take 30 s. See docs/design/024-interruptions.md.
+A load may itself wait for a lock of the forking thread. So a fork continues if the load has made no
+progress for 5 s, or after 30 s in any case. See docs/design/024-interruptions.md.
 """
 
 import contextvars
@@ -21,7 +22,7 @@ from importlib import _bootstrap
 from types import CodeType, FrameType
 from typing import Final, TypeVar
 
-# It loads `logging`, whose lock an import may need: a fork takes that after it has waited here.
+# imports logging, whose lock an import may need: logging's fork hook must run after ours
 from otel_ml.errors import report
 
 T = TypeVar("T")
@@ -35,44 +36,47 @@ _POLL_S: Final = 0.002
 class _Loading:
     """The loads and forks of this process that wait for each other.
 
-    Without a lock, which a signal's handler may leave held: which thread loads is read from the
-    frames of all threads, and only while a thread forks.
+    It uses no lock, because a signal handler could leave it held. Which thread is loading is read
+    from the stack frames of all threads, and only during a fork.
 
     Attributes:
-        once: Held within a load that makes objects shared by threads; replaced in a child.
+        once: Lock for loads that create shared objects. A forked child gets a new one.
     """
 
     def __init__(self) -> None:
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._begin()
-        if hasattr(os, "register_at_fork"):  # not on Windows
+        if hasattr(os, "register_at_fork"):  # not available on Windows
             os.register_at_fork(
                 before=self._hold_back, after_in_parent=self._go_on, after_in_child=self._begin
             )
 
     def _begin(self) -> None:
         self.once = threading.RLock()
-        self._forking: list[int] = []  # threads
+        self._forking: list[int] = []  # thread IDs
         self._is_overdue = False
 
     def watch(self, thread: threading.Thread) -> None:
-        """Let a fork wait for every import of a thread of ours."""
+        """Make forks wait for all imports of this thread."""
         self._threads.add(thread)
 
     def load(self, make: Callable[[], T]) -> T:
-        """Call a function that imports; a fork of another thread waits for its end.
+        """Call a function that imports modules. Forks in other threads wait until it ends.
 
         Args:
-            make: What it returns or raises is returned or raised.
+            make: The function. Its result is returned, its error raised.
         """
         until_s = time.monotonic() + _WAIT_S
-        # The fork looks for this very frame: between this question and the import is no gap.
+        # no gap between this check and the import: the fork looks for this very frame
         while self._is_held_back(sys._getframe(1)) and time.monotonic() < until_s:
             _rest()
         return make()
 
     def _is_held_back(self, caller: FrameType | None) -> bool:
-        """Tell whether a load has to wait; none does within a load that the fork waits for."""
+        """Tell whether a load must wait for a fork.
+
+        A load inside a load that the fork awaits need not.
+        """
         this = threading.get_ident()
         if not self._forking or this in self._forking:
             return False
@@ -93,7 +97,10 @@ class _Loading:
             time.sleep(_POLL_S)
 
     def _find_loads(self, this: int) -> _Positions:
-        """Find the positions of other threads that load; a moving thread changes between calls."""
+        """Return the positions of loads in other threads.
+
+        A position that changes shows progress.
+        """
         return [
             (thread, frame.f_code.co_filename, frame.f_lasti)
             for thread, frame in sys._current_frames().items()
@@ -103,25 +110,25 @@ class _Loading:
         ]
 
     def _find_awaited(self, ident: int) -> frozenset[CodeType]:
-        """Find the functions in which a thread holds a fork back."""
+        """Return the functions in which a thread makes a fork wait."""
         is_own = any(thread.ident == ident for thread in list(self._threads))
         return _LOADS | _IMPORTS if is_own else _LOADS
 
     def _go_on(self) -> None:
-        with suppress(ValueError):  # interrupted before it was noted
+        with suppress(ValueError):  # interrupted before it was added
             self._forking.remove(threading.get_ident())
         if self._is_overdue:
             self._is_overdue = False
-            report("fork", TimeoutError("forked while an import went on: the child may hang in it"))
+            report("fork", TimeoutError("forked during an import: the child may hang in it"))
 
 
 def _rest() -> None:
-    """Sleep on the thread of a load that waits for a fork, which knows it by this frame."""
+    """Sleep in a load that waits for a fork. The fork recognises this frame."""
     time.sleep(_POLL_S)
 
 
 def _is_within(frame: FrameType | None, codes: frozenset[CodeType]) -> bool:
-    """Tell whether a frame, or a caller of it, runs any of these functions."""
+    """Tell whether a frame, or one of its callers, runs one of these functions."""
     while frame is not None:
         if frame.f_code in codes:
             return True
@@ -135,6 +142,6 @@ LOADING: Final = _Loading()
 
 
 def start_apart(thread: threading.Thread) -> None:
-    """Start a thread outside every run, also where threads inherit the context of their starter."""
+    """Start a thread outside every run, even if threads inherit the context of their creator."""
     LOADING.watch(thread)
     contextvars.Context().run(thread.start)

@@ -1,4 +1,4 @@
-"""Metrics: points as they are logged, and the numbers and series that they come to."""
+"""Metrics: logged points, and the values and series they add up to."""
 
 import numbers
 import time
@@ -13,7 +13,7 @@ from otel_ml.wire import Attributes
 
 Metric = float | list[float]
 
-# What a process keeps of its own metrics; a store keeps all of them.
+# how much a process keeps of its own metrics; the collector stores all
 MOST_POINTS: Final = 10_000
 MOST_NAMES: Final = 1_000
 
@@ -21,12 +21,12 @@ _INT64_MAX: Final = 2**63 - 1
 _SERIES: Final = frozenset({"append", "restart"})
 _CUTTING: Final = frozenset({"replace", "restart"})
 _NUMBER_TYPES: Final = frozenset({int, float, bool, type(None)})
-# What an array or tensor raises that is no number, such as one that jax is tracing.
+# errors that arrays and tensors raise if they are not numbers, for example while JAX traces them
 NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
 
 
 class LoggedPoint(NamedTuple):
-    """One metric point; step -1 means that it has none."""
+    """One point of a metric; step -1 means no step."""
 
     name: str
     value: float
@@ -37,9 +37,9 @@ class LoggedPoint(NamedTuple):
 
 
 class MetricValues:
-    """The values of metric points: of a series the last 10,000, of at most 1,000 names.
+    """The current values of metrics: the last 10,000 points of each series, at most 1,000 names.
 
-    A point costs the same however many came before it.
+    Adding a point takes constant time.
     """
 
     __slots__ = ("_found",)
@@ -48,7 +48,7 @@ class MetricValues:
         self._found: dict[str, float | array[float]] = {}
 
     def add(self, points: Iterable[LoggedPoint]) -> None:
-        """Take points in the order in which they were logged."""
+        """Add points in the order in which they were logged."""
         values = self._found
         for name, value, _, _, mode, _ in points:
             before = values.get(name)
@@ -64,11 +64,12 @@ class MetricValues:
                 if isinstance(before, float):
                     values[name] = before = array("d", (before,))
                 before.append(value)
-                if len(before) >= 2 * MOST_POINTS:  # half of it at once: no cost for each point
+                # delete half at once, so that most points cost nothing
+                if len(before) >= 2 * MOST_POINTS:
                     del before[:-MOST_POINTS]
 
     def values(self) -> dict[str, Metric]:
-        """Return each metric: a number while it is single, else the list of its points."""
+        """Return each metric: a number for a single value, or a list of points for a series."""
         return {
             name: value if isinstance(value, float) else value[-MOST_POINTS:].tolist()
             for name, value in self._found.items()
@@ -76,7 +77,7 @@ class MetricValues:
 
 
 def resolve(points: Iterable[LoggedPoint]) -> dict[str, Metric]:
-    """Resolve points, given in order, as a store does when it is read; see ``docs/wire.md``."""
+    """Return the values for points given in order, by the store's rules; see ``docs/wire.md``."""
     metrics = MetricValues()
     metrics.add(points)
     return metrics.values()
@@ -85,16 +86,16 @@ def resolve(points: Iterable[LoggedPoint]) -> dict[str, Metric]:
 def make_points(
     values: Mapping[str, object], step: int | None, mode: str, *, overwrite: bool = False
 ) -> list[LoggedPoint]:
-    """Check metric values and turn them into points of this moment.
+    """Check metric values and convert them to points with the current time.
 
     Args:
-        values: Numbers, or lists of them, by name.
-        step: Of all of them.
-        mode: Of the numbers; lists are series.
-        overwrite: The first point of a name cuts what came before it; an empty list leaves none.
+        values: Numbers or lists of numbers, by name.
+        step: Step of all points.
+        mode: Mode of single numbers. Lists are always series.
+        overwrite: Replace earlier points of each name. An empty list removes all points.
 
     Raises:
-        InvalidMetricError: A value is no number; it names key and value.
+        InvalidMetricError: A value is not a number. The message names metric and value.
     """
     now_ns = time.time_ns()
     at = -1 if step is None else _step(step)
@@ -106,7 +107,7 @@ def make_points(
         if series is None:
             logged_points = [LoggedPoint(name, number(name, value), at, now_ns, mode)]
         else:
-            # A list may take several records, which are ordered by the times of their points.
+            # a list may span several records, which are ordered by the times of their points
             logged_points = [
                 LoggedPoint(name, number(name, item), at, now_ns + place, "append")
                 for place, item in enumerate(series)
@@ -121,12 +122,15 @@ def make_points(
 
 
 def make_data_points(values: Mapping[str, float]) -> list[LoggedPoint]:
-    """Turn data metrics into points of this moment; those of a later moment make them series."""
+    """Convert data metrics to points with the current time.
+
+    Logging them again makes them series.
+    """
     return [point._replace(source="data") for point in make_points(values, None, "auto")]
 
 
 def point_attributes(points: Sequence[LoggedPoint]) -> Attributes:
-    """Write points as the parallel lists of an `update` record."""
+    """Return points as the parallel lists of an `update` record."""
     attributes: Attributes = {
         names.METRIC_NAMES: tuple(point.name for point in points),
         names.METRIC_VALUES: tuple(point.value for point in points),
@@ -147,20 +151,20 @@ def _step(step: Any) -> int:
     else:
         raise InvalidMetricError(f"Invalid step {show(step)}: expected a whole number")
     if not -_INT64_MAX - 1 <= whole <= _INT64_MAX:
-        raise InvalidMetricError(f"Invalid step {step!r}: expected a number of 64 bits")
+        raise InvalidMetricError(f"Invalid step {step!r}: expected a 64-bit number")
     return whole
 
 
 def number(name: str, value: object, text: str = "value {} of metric {}") -> float:
-    """Return a value as a number; one-element arrays and tensors count as numbers.
+    """Return a value as a float. Arrays and tensors with one element count as numbers.
 
     Args:
-        name: Of the metric.
-        value: Anything.
-        text: How the error names value and key.
+        name: Name of the metric.
+        value: The value.
+        text: Template for the error: value and name.
 
     Raises:
-        InvalidMetricError: It is no number; the message names key and value.
+        InvalidMetricError: The value is not a number. The message names metric and value.
     """
     plain = value
     try:
@@ -177,7 +181,7 @@ def number(name: str, value: object, text: str = "value {} of metric {}") -> flo
 
 
 def _series(value: object) -> list[object] | None:
-    """Return the elements of an array or tensor with one dimension; None for anything else."""
+    """Return the elements of a one-dimensional array or tensor; None for anything else."""
     if type(value) in _NUMBER_TYPES or issubclass(type(value), str):
         return None
     try:
@@ -189,10 +193,9 @@ def _series(value: object) -> list[object] | None:
 
 
 def listed(value: Any) -> object:
-    """Return the elements of any array or tensor, as Python's own; else the value itself.
+    """Return the elements of an array or tensor as Python values, or other values unchanged.
 
-    numpy, torch and jax have ``tolist``; what has none may be an array to numpy, as those of
-    TensorFlow are.
+    NumPy, PyTorch and JAX have ``tolist``. Others, such as TensorFlow, are converted through NumPy.
     """
     kind = type(value)
     shape = getattr(value, "shape", ())

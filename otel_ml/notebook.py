@@ -1,4 +1,7 @@
-"""Clients, runs and lists as a notebook shows them: lines, links and tables, every text escaped."""
+"""How clients, runs and lists look in a notebook: one line, a link or a table.
+
+All text is escaped.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,13 +19,13 @@ _ESCAPES: Final = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A thing in a line, with a link to its page.
+    """An object in one line, with a link to its page.
 
     Attributes:
-        kind: Its kind, such as ``Run``.
-        name: Anybody's text, as the next.
-        facts: Further facts; empty facts are left out.
-        page: The address of its page; shown only when it is of http or https.
+        kind: Type of the object, such as ``Run``.
+        name: Name of the object. It may come from anyone, so it is escaped.
+        facts: Further details, escaped like `name`. Empty ones are left out.
+        page: URL of its page. It is shown only if it starts with http or https.
     """
 
     kind: str
@@ -45,12 +48,12 @@ class Card:
 
 
 class HasCard:
-    """A base for values shown in a line: as text, and as HTML in a notebook."""
+    """Base class for objects that show as one line, as text and in a notebook as HTML."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Describe it in a line, with the address of its page."""
+        """Return the object as one line, with the URL of its page."""
         return self._card.text
 
     def _repr_html_(self) -> str:
@@ -62,7 +65,7 @@ class HasCard:
 
 
 def link(text: str, page: str) -> str:
-    """Write a link to a page, or the text alone where the address is none of http or https."""
+    """Return an HTML link, or only the text if the URL does not start with http or https."""
     if not page.startswith(_SCHEMES):
         return _escaped(text)
     return (
@@ -71,16 +74,16 @@ def link(text: str, page: str) -> str:
 
 
 def note(text: str) -> str:
-    """Write a line of plain text."""
+    """Return a line of plain text as HTML."""
     return f"<div>{escape(show_unseen(text[:_NOTE_CHARS]))}</div>"
 
 
 def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """Write a table.
+    """Return an HTML table.
 
     Args:
-        columns: Their names.
-        rows: The page of each row, which its first cell leads to, and its cells.
+        columns: Names of the columns.
+        rows: For each row, the URL that its first cell links to, and the texts of its cells.
     """
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
@@ -92,16 +95,19 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> 
 
 
 def page_address(base: str, *parts: str, **asked: str | None) -> str:
-    """Write the address of a page of a collector below ``/projects``.
+    """Return the URL of a collector's page below ``/projects``.
 
     Args:
-        base: The collector's base address; the page has none where this is none of http or https.
-        parts: Of the path, not quoted.
-        asked: Parameters of the query; those that are empty are left out.
+        base: Base URL of the collector.
+        parts: Path segments, not yet percent-encoded.
+        asked: Query parameters. Empty ones are left out.
+
+    Returns:
+        The URL; an empty string if `base` does not start with http or https.
     """
     if not base.startswith(_SCHEMES):
         return ""
-    from urllib.parse import quote, urlencode  # who records only never comes here
+    from urllib.parse import quote, urlencode  # slow to import, and not needed to record
 
     path = "/".join(quote(part, safe="", errors="replace") for part in parts)
     query = urlencode({name: text for name, text in asked.items() if text}, errors="replace")
@@ -109,13 +115,13 @@ def page_address(base: str, *parts: str, **asked: str | None) -> str:
 
 
 def shorten(text: str) -> str:
-    """Write the beginning of any text in a line, its control characters escaped."""
+    """Return the first 80 characters of a text, with control characters escaped."""
     more = "…" if len(text) > _TEXT_CHARS else ""
     return show_unseen(text[:_TEXT_CHARS]) + more
 
 
 def show_unseen(text: str) -> str:
-    """Write a text of anybody's so that a terminal does nothing with it but show it."""
+    """Escape the control characters in a text, so that a terminal only displays it."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -124,7 +130,7 @@ def show_unseen(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape a text for HTML; `html.escape` without the table of names that it loads."""
+    """Escape a text for HTML. Unlike `html.escape`, this loads no table of names."""
     return text.translate(_ESCAPES)
 
 
@@ -133,6 +139,6 @@ def _escaped(text: str) -> str:
 
 
 def _is_unseen(char: str) -> bool:
-    import unicodedata  # as above
+    import unicodedata  # slow to import, and not needed to record
 
     return unicodedata.category(char) in _UNSEEN and char not in _JOINERS

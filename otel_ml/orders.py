@@ -1,4 +1,4 @@
-"""Orders of a list of runs, declared once: for the reader, the API, the command line and pages."""
+"""Sort orders of a list of runs, shared by the reader, the API, the command line and the pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ListOrder:
-    """An order that a list of runs can have.
+    """A sort order for a list of runs.
 
     Attributes:
-        name: As it is asked for; ``JUDGE`` in it stands for the name of a judge.
-        about: What comes first.
-        column: The column of a list that is in order.
-        is_ascending: Whether the values of that column grow.
-        former: What it was called before it had this name.
+        name: Name of the order. ``JUDGE`` in it stands for the name of a judge.
+        about: Which runs come first.
+        column: Column that the list is sorted by.
+        is_ascending: Whether the values of that column increase.
+        former: Earlier name of the order, still accepted.
     """
 
     name: str
@@ -40,22 +40,22 @@ WORST: Final = "worst"
 BEST: Final = "best"
 LOWEST: Final = "lowest"
 HIGHEST: Final = "highest"
-# Orders that are the lowest or the highest one, by whether less is better by their judge.
+# orders that become lowest or highest, depending on whether lower is better for the judge
 BY_WORTH: Final = frozenset({WORST, BEST})
 NEWEST: Final = "newest"
 OLDEST: Final = "oldest"
-# By time a list has all runs; by anything else those that have ended and have a value.
+# sorted by time, a list contains all runs; otherwise only ended runs that have a value
 BY_TIME: Final = frozenset({NEWEST, OLDEST})
 ORDER_NAMES: Final = ", ".join(order.name for order in ORDERS)
 ORDER_CHARS: Final = 300
 
 
 def settle_order(order: str, *, lower_is_better: bool) -> str:
-    """Return the order by numbers that the worst or best of a judge comes to; others as they are.
+    """Return ``lowest`` or ``highest`` for a judge's ``worst`` or ``best`` order.
 
     Args:
-        order: The name of an order.
-        lower_is_better: Whether less is better by its judge.
+        order: Name of an order. Other orders are returned unchanged.
+        lower_is_better: Whether lower scores are better for the judge.
     """
     way, _, judge = order.partition(":")
     if not judge or way not in BY_WORTH:
@@ -64,7 +64,7 @@ def settle_order(order: str, *, lower_is_better: bool) -> str:
 
 
 def read_order(text: str) -> str:
-    """Return the name of an order, also by its former name.
+    """Return the name of an order, given its current or earlier name.
 
     Raises:
         ValueError: There is no such order.

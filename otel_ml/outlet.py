@@ -1,4 +1,4 @@
-"""Where a client wants its spans to go, and where they go once that is chosen."""
+"""Where the spans of a client go: the requested destination and the chosen one."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ _STALLED_UPLOADS_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a client wants its spans to go, see `otel_ml.client.Client`."""
+    """The requested destination of a client's spans. See `otel_ml.client.Client` for the fields."""
 
     project: str
     api_key: str | None = None
@@ -37,14 +37,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """The destination of a client's spans.
+    """The chosen destination of a client's spans.
 
     Attributes:
         start: Starts a span.
-        pipeline: Our own; None when only the joined provider sends.
-        joined: The provider, when it is not ours.
-        configuration: The configuration in force, for `Client.stats`.
-        uploads: Send documents too long for an event; None where spans go to no OTLP/HTTP address.
+        pipeline: Our own export pipeline; None if only the service's tracer provider sends.
+        joined: The service's tracer provider, if it is used.
+        configuration: Settings in effect, for `Client.stats`.
+        uploads: Uploads documents that are too large for an event; None unless spans go to an
+            OTLP/HTTP endpoint.
     """
 
     start: Start
@@ -55,10 +56,11 @@ class Outlet:
 
     @property
     def wants_previews(self) -> bool:
-        """Whether previews are to stand beside payloads that are whole in their span.
+        """Whether to send previews in addition to complete payloads.
 
-        Not where a single collector gets them that makes its own. Spans on disk may get to another
-        collector, and processors of a joined provider send anywhere.
+        False if the only receiver is a collector that creates previews itself. True with a spool,
+        because another collector may receive the spans later, and with a service's tracer provider,
+        which may send them anywhere.
         """
         pipeline = self.pipeline
         if pipeline is None or self.joined is not None or pipeline.is_durable:
@@ -66,7 +68,7 @@ class Outlet:
         return pipeline.wants_previews
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Deliver the queue; see `Pipeline.flush`."""
+        """Deliver the queue, see `Pipeline.flush`."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
             delivery = self.pipeline.flush(timeout_s, is_hasty=is_hasty)
@@ -77,21 +79,21 @@ class Outlet:
         flush: Callable[[int], bool] | None = getattr(self.joined, "force_flush", None)
         if flush is None or flush(int(timeout_s * 1e3)):
             return Delivery()
-        return Delivery(reason="the joined provider did not flush in time")
+        return Delivery(reason="the service's tracer provider did not flush in time")
 
     def settle(self, timeout_s: float) -> None:
-        """Wait until the queue is delivered or lost; the next `flush` returns the outcome."""
+        """Wait until the queue is delivered or lost. The next `flush` returns the result."""
         if self.pipeline is not None:
             self.pipeline.settle(timeout_s)
 
     def hasten(self) -> None:
-        """Deliver without a pause from now on: the process ends."""
+        """Send without batching delay from now on, because the process is ending."""
         for part in (self.pipeline, self.uploads):
             if part is not None:
                 part.hasten()
 
     def close(self, timeout_s: float) -> None:
-        """Deliver the queue and stop; a joined provider goes on."""
+        """Deliver the queue and stop. The service's tracer provider keeps running."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
             self.pipeline.close(timeout_s)
@@ -99,7 +101,7 @@ class Outlet:
                 self.uploads.close(self._time_left(deadline))
 
     def count(self) -> dict[str, Any]:
-        """Read the counters, by their names in `Stats`."""
+        """Return the counters under their names in `Stats`."""
         senders = [part for part in (self.pipeline, self.uploads) if part is not None]
         counters = [sender.counters for sender in senders]
         lost = {} if self.pipeline is None else self.pipeline.counters.lost
@@ -113,7 +115,7 @@ class Outlet:
         }
 
     def _time_left(self, deadline: float) -> float:
-        """Count the seconds for uploads: few where spans, too, get nowhere."""
+        """Return the seconds left for uploads; at most 1 s if spans do not get through either."""
         left_s = max(deadline - time.monotonic(), 0.0)
         is_stalled = self.pipeline is not None and self.pipeline.is_stalled
         return min(left_s, _STALLED_UPLOADS_S) if is_stalled else left_s
@@ -125,5 +127,5 @@ def _start_nowhere(
     raise RuntimeError("Called before a provider was chosen")
 
 
-# Before the first span of a client.
+# the state before the first span of a client
 NOWHERE: Final = Outlet(_start_nowhere)

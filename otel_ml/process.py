@@ -1,8 +1,9 @@
-"""This process: its name on the wire, its forked children, and the delivery at its end.
+"""This process: its ID in records, its forked children, and delivery when it ends.
 
-A process ends by `atexit`, as a child of `multiprocessing` or Celery by their own ways, or by
-SIGTERM. The signal is handled where a client asked for it (``flush_on_sigterm``) and in children of
-`multiprocessing`, whose pools end them by it; never where the program handles it itself.
+Delivery happens through `atexit`, through the exit hooks of `multiprocessing` and Celery children,
+or on SIGTERM. SIGTERM is handled only if a client asked for it (``flush_on_sigterm``) and in
+children of `multiprocessing`, whose pools end them with this signal. A handler of the program is
+never replaced.
 """
 
 import _thread
@@ -23,8 +24,8 @@ from typing import Any, Final, Protocol, TypeVar
 from otel_ml.errors import quiet
 from otel_ml.loading import start_apart
 
-# What each call that is traced in a context says beside its own: within a judge of the judge and of
-# what it judges, within a run over an item of the experiment.
+# Attributes added to each call traced in a context: inside a judge, the judge and the judged run;
+# inside an experiment, the experiment and the item.
 MARKS: Final[contextvars.ContextVar[Mapping[str, str] | None]] = contextvars.ContextVar(
     "otel_ml_marks", default=None
 )
@@ -33,16 +34,16 @@ T = TypeVar("T")
 
 
 SIGTERM_S: Final = 2.0
-# The main thread is stopped in the signal's handler and may hold a lock that the delivery needs:
-# then it goes on while the delivery does its work.
+# The handler runs in the main thread, which may hold a lock that the delivery needs. After this
+# time the main thread continues while the delivery works.
 _HOLD_MAIN_S: Final = 0.5
-# From a slow disk, right after the start of a process.
+# long enough for a slow disk right after the process has started
 _LOADED_S: Final = 3.0
 
 
 @contextmanager
 def marking(mark: Mapping[str, str]) -> Iterator[None]:
-    """Mark the calls traced in this block, in this context, beside their marks until now."""
+    """Add attributes to the calls traced in this block and context."""
     token = MARKS.set({**(MARKS.get() or {}), **mark})
     try:
         yield
@@ -51,13 +52,13 @@ def marking(mark: Mapping[str, str]) -> Iterator[None]:
 
 
 def renew_in_child(renew: Callable[[], None]) -> None:
-    """Call a function in every forked child, in the order of these calls."""
-    if hasattr(os, "register_at_fork"):  # not on Windows
+    """Call a function in every forked child. Functions run in the order of registration."""
+    if hasattr(os, "register_at_fork"):  # not available on Windows
         os.register_at_fork(after_in_child=renew)
 
 
 def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
-    """Return a set of objects, kept alive by others, that `renew` lets begin anew in a child."""
+    """Return a weak set; `renew` is called for each of its objects in a forked child."""
     living: weakref.WeakSet[T] = weakref.WeakSet()
 
     def renew_all() -> None:
@@ -69,40 +70,40 @@ def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
 
 
 class Process:
-    """One process as the wire names it; a forked child gets a new id and counts from 1."""
+    """Identity of this process in records. A forked child gets a new ID and counts from 1."""
 
     def __init__(self) -> None:
         self.renew()
         renew_in_child(self.renew)
 
     def renew(self) -> None:
-        """Take a new id and begin at 1."""
+        """Take a new ID and start counting at 1."""
         self.id = os.urandom(4).hex()
         self._counts: dict[str, itertools.count[int]] = {}
 
     def count_of(self, project: str) -> "itertools.count[int]":
-        """Return the numbers of a project; ``next`` takes a number."""
+        """Return the sequence numbers of a project; ``next`` takes one."""
         return self._counts.setdefault(project, itertools.count(1))
 
 
 class Ending(Protocol):
-    """Something to deliver when the process ends; neither call raises."""
+    """Something to deliver when the process ends. None of its methods raises."""
 
     def hasten(self) -> None:
-        """Deliver without a pause from now on: the process ends."""
+        """Send without batching delay from now on, because the process is ending."""
 
     def wait_until_loaded(self, limit_s: float) -> None:
-        """Wait until the modules for delivery are loaded, which began with the first call."""
+        """Wait until the modules for delivery are imported, which starts with the first call."""
 
     def close(self) -> None:
-        """Deliver, and stop."""
+        """Deliver and stop."""
 
     def close_within(self, limit_s: float) -> None:
-        """Deliver as much as possible in so many seconds, and stop."""
+        """Deliver as much as possible within `limit_s` seconds, and stop."""
 
 
 class _End:
-    """The end of this process; a forked child has an end of its own."""
+    """Handles the end of this process. A forked child handles its own end."""
 
     def __init__(self) -> None:
         self._endings: list[Ending] = []
@@ -112,7 +113,7 @@ class _End:
         self._pipe: tuple[int, int] | None = None
         self._kept = threading.local()
         self._renew()
-        if hasattr(os, "register_at_fork"):  # not on Windows
+        if hasattr(os, "register_at_fork"):  # not available on Windows
             os.register_at_fork(
                 before=self._keep_signal,
                 after_in_parent=self._let_signal,
@@ -120,12 +121,12 @@ class _End:
             )
 
     def add(self, ending: Ending) -> None:
-        """Close it when the process ends, or a child of it."""
+        """Close `ending` when the process, or a child of it, ends."""
         self._endings.append(ending)
-        # Now, not earlier: what is registered last ends first, and a joined provider must not end
-        # before us.
+        # Register now and not earlier: atexit runs the last registration first, and the service's
+        # tracer provider must not shut down before this.
         atexit.register(self.close, ending)
-        # Celery's children end by `os._exit`, without `atexit`; this is all that they send.
+        # Celery's children end with os._exit, without atexit; this signal is all they send
         ended = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
         if ended is not None:
             ended.connect(lambda **_told: self.close(ending), weak=False)
@@ -134,14 +135,14 @@ class _End:
             self._begin_child(is_new=False)
 
     def close(self, *endings: Ending) -> None:
-        """Close these, else all; while any has to wait, the others deliver."""
+        """Close these endings, or all. While one waits, the others deliver."""
         for ending in self._endings:
             ending.hasten()
         for ending in endings or self._endings:
             ending.close()
         _stay_interrupted()
 
-    # Children.
+    # From here on: children.
 
     def _renew(self) -> None:
         self._begun = itertools.count()
@@ -150,7 +151,7 @@ class _End:
         self._done = threading.Event()
 
     def _keep_signal(self) -> None:
-        """Block the signal in a child until its handler is the child's own."""
+        """Block SIGTERM in a child until the child has its own handler."""
         if self._pipe is not None:
             self._kept.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -160,10 +161,10 @@ class _End:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _begin_forked(self) -> None:
-        """Begin as a forked child, of which it is not known yet whether it is `multiprocessing`'s.
+        """Reset the state in a forked child, which `multiprocessing` may or may not have started.
 
-        The parent's thread that waits for SIGTERM is not here; the pipe that wakes it is still
-        shared, so it is let go: a signal of this child must not reach it.
+        The parent's thread that waits for SIGTERM does not exist here. The pipe that wakes it is
+        still shared, so close it: a signal to this child must not reach the parent's thread.
         """
         self._renew()
         if self._pipe is not None:
@@ -180,10 +181,10 @@ class _End:
             self._ask_for_children()
 
     def _ask_for_children(self) -> Any:
-        """Ask `multiprocessing`, if it is loaded, to tell us in each child of its own.
+        """Register for a callback in each child of `multiprocessing`, if that module is loaded.
 
-        Also from a child that has just been forked, before `multiprocessing` begins it: the parent
-        may have loaded it after its first span.
+        This also runs in a child that was just forked, because the parent may have loaded
+        `multiprocessing` after its first span.
         """
         util = sys.modules.get("multiprocessing.util")
         if util is not None and not self._tells_of_children:
@@ -192,10 +193,10 @@ class _End:
         return util
 
     def _begin_child(self, *, is_new: bool = True) -> None:
-        """Deliver at the end of this child of `multiprocessing`: it ends without `atexit`.
+        """Deliver at the end of this child of `multiprocessing`, which ends without `atexit`.
 
         Args:
-            is_new: Whether nothing of the program has run in it yet.
+            is_new: Whether no code of the program has run in the child yet.
         """
         util: Any = sys.modules["multiprocessing.util"]
         if self._finalizer is None or not self._finalizer.still_active():
@@ -204,14 +205,14 @@ class _End:
         if is_main and os.name == "posix" and self._take_sigterm() and self._pipe is None:
             self._watch(is_new=is_new)
 
-    # SIGTERM.
+    # From here on: SIGTERM.
 
     def ask_for_sigterm(self) -> str:
-        """Deliver at SIGTERM; returns why not, empty where it will be."""
+        """Deliver on SIGTERM. Returns the reason if that is not possible, else an empty string."""
         if threading.current_thread() is not threading.main_thread():
-            return "the client was not made on the main thread"
+            return "the client was not created in the main thread"
         if not self._take_sigterm():
-            return "the program handles SIGTERM itself"
+            return "the program has its own SIGTERM handler"
         self._is_asked = True
         return ""
 
@@ -222,43 +223,43 @@ class _End:
         return handler is signal.SIG_DFL or handler is _handle
 
     def _watch(self, *, is_new: bool) -> None:
-        """Watch for the signal on a thread, too: the main thread misses it while in a C call.
+        """Watch for SIGTERM in a thread as well, because a C call blocks the main thread's handler.
 
-        Without it a pool would wait for the end of a call that it wants to break off.
+        Without it, a pool that wants to stop a long call would have to wait for its end.
         """
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
-            return  # gevent's threads are none: one that reads a pipe stops them all
+            return  # gevent replaces threads: a thread that reads a pipe would block them all
         reading, writing = self._pipe = os.pipe()
         os.set_blocking(writing, False)
         with suppress(RuntimeError):  # no thread can be started
             start_apart(_make_thread(self._read, reading))
             before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-            if before != -1 and not is_new:  # a new child's is its parent's
+            if before != -1 and not is_new:  # in a new child it is the parent's
                 signal.set_wakeup_fd(before)
 
     def _read(self, reading: int) -> None:
-        while numbers := os.read(reading, 64):  # a number for each signal, of any kind
+        while numbers := os.read(reading, 64):  # one number per signal, of any kind
             is_ours = self._is_told or signal.getsignal(signal.SIGTERM) is _handle
             if signal.SIGTERM in numbers and is_ours:
                 self.end_by(signal.SIGTERM)
 
     def begin_to_end(self, number: int) -> None:
-        """Deliver and end by a signal; returns soon, the process ends a moment later."""
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        """Deliver, then end the process by a signal. Returns soon; the process ends later."""
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
         self._is_told = True
         thread = _make_thread(self.end_by, number)
         try:
             start_apart(thread)
-        except RuntimeError:  # the interpreter ends already
+        except RuntimeError:  # the interpreter is already shutting down
             os.kill(os.getpid(), number)
             return
-        atexit.register(thread.join)  # a main thread that comes to its end waits for the signal's
+        atexit.register(thread.join)  # a main thread that finishes first waits for this thread
         self._done.wait(_HOLD_MAIN_S)
 
     def end_by(self, number: int) -> None:
-        """Deliver for at most 2 s once the modules for it are loaded, then end by a signal."""
+        """Deliver for at most 2 s once the modules are loaded, then end the process by a signal."""
         try:
-            if next(self._begun) == 0:  # else another thread has begun
+            if next(self._begun) == 0:  # otherwise another thread has already started
                 start_apart(_make_thread(self._close_in_time))
             self._is_loaded.wait(_LOADED_S)
             self._done.wait(SIGTERM_S)
@@ -293,19 +294,19 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _stay_interrupted() -> None:
-    """Let a process that ends by Ctrl-C end so, though an import made the interpreter forget it.
+    """Make a process that was stopped by Ctrl-C still exit that way after an import.
 
-    Whatever the interpreter runs from text notes whether that was interrupted, and imports run such
-    text: each named tuple does, also on our thread.
+    Python records whether the last code it ran from text was interrupted. Imports run such code,
+    for example to create a named tuple, and reset this record.
     """
     if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1"):
         with suppress(KeyboardInterrupt):
-            exec("raise KeyboardInterrupt")  # noqa: S102 - nothing else makes it note that
+            exec("raise KeyboardInterrupt")  # noqa: S102 - the only way to make Python record it
 
 
 def _restore_default(number: int) -> None:
-    """Let a signal end the process, from a thread for which `signal.signal` does not work."""
-    import ctypes  # for a process whose main thread is in a C call when it ends
+    """Restore a signal's default action from a thread in which `signal.signal` does not work."""
+    import ctypes  # needed only if the main thread is in a C call when the process ends
 
     restore = ctypes.pythonapi.PyOS_setsig
     restore.argtypes, restore.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p

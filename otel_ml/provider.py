@@ -1,4 +1,4 @@
-"""The choice of the tracer provider; a global provider is joined at most, never taken."""
+"""Chooses the tracer provider of a client. A global provider may be used, but is never replaced."""
 
 import functools
 import logging
@@ -39,21 +39,21 @@ else:
     destinations = late("export.destination")
     encoder = late("export.encoder")
 
-# An exporter of the user's gets batches of the size that the SDK's processor makes.
+# batch size of the OpenTelemetry SDK's own processor
 _EXPORTER_BATCH: Final = 512
 _PACE: Final = Pace()
-# These take the global provider for their own backend: our spans would end up there.
+# these products use the global provider for their own backend: our spans would go there
 _TAKERS: Final = frozenset({"langfuse", "logfire", "sentry_sdk"})
 
 _logger = logging.getLogger(__name__)
 
 
 def choose(route: Route) -> Outlet:
-    """Choose the provider for a client, at its first call.
+    """Choose the tracer provider of a client, at its first call.
 
-    A given provider is used as it is; else a global provider that is exactly the SDK's is joined;
-    else our own is made. Under a provider of others, our spans also go directly to the endpoint
-    when it is named.
+    In this order: the provider given to the client, a global provider of the OpenTelemetry SDK's
+    own class, a new provider. With the first two, spans also go directly to the endpoint if one is
+    set.
     """
     provider = route.tracer_provider
     if provider is None and route.join == "auto":
@@ -62,7 +62,7 @@ def choose(route: Route) -> Outlet:
 
 
 def expected_page(route: Route) -> str:
-    """Find the page of the collector that `choose` would send to, without a connection."""
+    """Return the base URL of the collector that `choose` would send to, without connecting."""
     others = route.tracer_provider
     if others is None and route.join:
         others = trace.get_tracer_provider()
@@ -78,7 +78,7 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
     uploads: DocumentUploads | None = None
     sending: dict[str, object] = {}
     named = route.exporter is not None or is_endpoint_named(route.endpoint)
-    # Not only the SDK's own class: that of logfire has it, too.
+    # not only the SDK's class: logfire's provider has it too
     add: Callable[[SpanProcessor], None] | None = getattr(provider, "add_span_processor", None)
     if named and add is not None:
         origin = provider if hasattr(provider, "resource") else TracerProvider()
@@ -88,27 +88,28 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
         if add is not None:
             add(MarkedCalls())
         if route.spool is not None:
-            _logger.warning("No spool: spans go where the provider sends them, name an endpoint")
+            _logger.warning("No spool: the tracer provider sends the spans, set an endpoint")
     try:
         tracer = provider.get_tracer(
             names.SCOPE_NAME, own_version(), attributes={names.PROJECT: route.project}
         )
     except TypeError:  # scopes have attributes since SDK 1.26
         tracer = provider.get_tracer(names.SCOPE_NAME, own_version())
-    taken = route.tracer_provider is None  # who gives a provider wants all of it
+    # a provider passed explicitly sends to all of its processors
+    taken = route.tracer_provider is None
     start = start_of(provider, tracer, _is_no_taker if taken else None)
     name = type(provider).__name__
-    _logger.info("Spans of project %r go through %s", route.project, name)
+    _logger.info("Spans of project %r use the tracer provider %s", route.project, name)
     return Outlet(start, pipeline, provider, {"provider": name, **sending}, uploads)
 
 
 def _own(route: Route) -> Outlet:
     resource = resource_of(route.project)
-    # It settles sampler, ids and resource as the environment says; no span passes through it.
+    # it only reads sampler, IDs and resource from the environment; no span passes through it
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     pipeline, uploads, sending = _pipeline(route, provider)
     start = start_of_own(provider, partial(_scope, route.project), pipeline.put)
-    text = "Spans of project %r go through a provider of their own"
+    text = "Spans of project %r use a tracer provider of their own"
     pipeline.say = partial(_logger.info, text, route.project)
     configuration = {
         "provider": "own",
@@ -118,9 +119,9 @@ def _own(route: Route) -> Outlet:
     return Outlet(start, pipeline, None, configuration, uploads)
 
 
-@functools.cache  # one object, so that it is encoded once
+@functools.cache  # one object, so that it is encoded only once
 def _scope(project: str) -> InstrumentationScope:
-    """Make the scope of our own spans; takes 20 ms, as it reads the installed version."""
+    """Create the scope of our spans. Takes 20 ms, because it reads the installed version."""
     try:
         return InstrumentationScope(names.SCOPE_NAME, own_version(), None, {names.PROJECT: project})
     except TypeError:  # scopes have attributes since SDK 1.26
@@ -151,7 +152,7 @@ def _pipeline(
     sending["batch_spans"] = pace.batch_spans
     source: Any = SpanQueue(max_spans)
     if route.spool is not None and not is_http:
-        _logger.warning("No spool, spans wait in memory: it sends OTLP over HTTP alone")
+        _logger.warning("No spool, spans are queued in memory: it needs OTLP over HTTP")
     elif route.spool is not None:
         source = _spooled(Path(route.spool), origin, route.project) or source
     spool = str(route.spool) if isinstance(source, SpooledSpans) else None
@@ -168,7 +169,7 @@ def _pipeline(
 
 
 def _load(route: Route, settings: ExportSettings) -> AnyDestination[Any]:
-    """Make the destination, on the thread that sends."""
+    """Create the destination, in the thread that sends."""
     _scope(route.project)
     if route.exporter is not None:
         return destinations.ExporterDestination(route.exporter, type(route.exporter).__name__)
@@ -184,14 +185,14 @@ def _spooled(directory: Path, origin: HasResource, project: str) -> SpooledSpans
     try:
         return SpooledSpans(directory, lambda: encoder.encode_envelope(origin.resource, scope))
     except OSError as error:
-        _logger.warning("No spool, spans wait in memory: %s", error)
+        _logger.warning("No spool, spans are queued in memory: %s", error)
         return None
 
 
 def _grpc(settings: ExportSettings) -> AnyDestination[Any]:
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-    except ImportError:  # the extra brings 20 MB, which few need
+    except ImportError:  # the extra has 20 MB and few users need it
         return destinations.NoDestination(
             "gRPC needs pip install opentelemetry-exporter-otlp", settings.page
         )
@@ -223,26 +224,27 @@ def _is_no_taker(processor: object) -> bool:
 
 
 class _OwnSpansOnly(MarkedCalls):
-    """Passes on a client's own spans, and none of the service or of another project."""
+    """Passes on the spans of one client, but not those of the service or of other projects."""
 
     def __init__(self, pipeline: Pipeline[Any], project: str) -> None:
         self._pipeline = pipeline
         self._project = project
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue the span when it is of this client."""
+        """Queue the span if it belongs to this client."""
         scope = span.instrumentation_scope
         if scope is None or scope.name != names.SCOPE_NAME:
             return
         if span.context is None or not span.context.trace_flags.sampled:
             return
-        # A limit may cut the text of a span's attribute; scopes have none before SDK 1.26.
+        # a length limit may cut the span's attribute, so read the scope's, which exists since SDK
+        # 1.26
         attributes = getattr(scope, "attributes", None) or span.attributes or {}
         if attributes.get(names.PROJECT) == self._project:
             self._pipeline.put(span)
 
     def shutdown(self) -> None:
-        """Deliver the queue; the pipeline itself ends with its client."""
+        """Deliver the queue. The pipeline itself stops with its client."""
         self._pipeline.flush(_SHUTDOWN_S)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

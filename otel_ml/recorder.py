@@ -1,6 +1,6 @@
-"""Records the runs of a client: starts their spans, numbers them, watches those that are open.
+"""The recorder of a client: starts spans, numbers them and watches open runs.
 
-The provider is chosen at the first span, so that making a client costs nothing.
+The tracer provider is chosen when the first span starts, so that creating a client costs nothing.
 """
 
 import atexit
@@ -62,19 +62,20 @@ class Stats:
     """Counters of a client in this process.
 
     Attributes:
-        configuration: The configuration in force, by name: provider, endpoint, bounds of the queue.
-        sequence: The highest number that a run or record of the project got.
-        delivered: Spans that the receiver took, and data that was uploaded apart from them.
-        lost: Spans that are gone for good, by reason; data under ``artifact: ...``.
-        retries: Requests that had to be sent again.
-        blocked_ms: How long calls waited for room in the queue, all together.
-        queued: Spans that wait for delivery, in memory or on disk.
-        held: Calls whose judges have not spoken.
+        configuration: Settings in effect, by name: tracer provider, endpoint, queue limits.
+        sequence: Highest sequence number that a run or record of the project received.
+        delivered: Spans accepted by the collector or exporter, plus separately uploaded data.
+        lost: Spans that are lost for good, by reason. Lost data uploads are listed as ``artifact:
+            ...``.
+        retries: Requests that were sent again.
+        blocked_ms: Total time in ms that calls waited for space in the queue.
+        queued: Spans waiting for delivery, in memory or on disk.
+        held: Calls whose judges have not finished.
         open_runs: Runs that have not ended.
-        trouble: Trouble of ours that the host never saw, by place.
-        cost_p50_us: The SDK's own cost per call, median of the last 1,024, in microseconds;
+        trouble: Errors inside otel-ml that your program did not see, by place.
+        cost_p50_us: Median cost of the SDK per call in microseconds, over the last 1,024 calls;
             None before the first call.
-        cost_p99_us: The same, exceeded by one call in a hundred.
+        cost_p99_us: 99th percentile of the cost, over the same calls.
     """
 
     configuration: Mapping[str, object] = field(default_factory=dict)
@@ -92,60 +93,58 @@ class Stats:
 
 
 class Cost:
-    """The SDK's own cost per call, of the last 1,024 that were measured.
-
-    Any thread may add.
-    """
+    """The SDK's own cost of the last 1,024 measured calls. Thread-safe."""
 
     def __init__(self) -> None:
         self._kept: deque[int] = deque(maxlen=_COSTS)
-        self.add = self._kept.append  # keeps a duration in ns, in one step
+        self.add = self._kept.append  # adds a duration in ns; atomic
 
     def quantile_us(self, share: float) -> float | None:
-        """Return a quantile in microseconds; None before the first call."""
+        """Return a quantile of the cost in microseconds, or None before the first call."""
         kept = sorted(self._kept.copy())
         return kept[min(int(len(kept) * share), len(kept) - 1)] / 1e3 if kept else None
 
 
 class OpenRun(Protocol):
-    """A run that has perhaps not ended."""
+    """A run that may still be open."""
 
     @property
     def start_ns(self) -> int:
-        """When it began."""
+        """Start time in ns since the epoch."""
 
     def announce(self) -> None:
-        """Say that it is open."""
+        """Send a record that the run has started."""
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it, if it was opened by hand."""
+        """End the run, if `Client.run` opened it."""
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send the waiting updates of a run, when it is time, or at once."""
+        """Send the queued updates of the run if they are due, or immediately."""
 
 
 class RunWatch(Protocol):
-    """Looks at ended runs, on a thread of its own."""
+    """Processes ended runs in a background thread."""
 
     def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
-        """Queue an ended run by its model, its id and its attributes."""
+        """Queue an ended run with its model, ID and attributes."""
 
     def drain(self, timeout_s: float) -> int:
-        """Wait for the runs that wait; returns how many still do."""
+        """Wait for the queued runs and return how many are left."""
 
     def close(self, timeout_s: float) -> None:
-        """Wait a little, then stop."""
+        """Wait up to `timeout_s` seconds for the queued runs, then stop."""
 
 
 class OpenRuns:
-    """Watches the open runs of a client on a thread of its own, which sleeps while there are none.
+    """Watches the open runs of a client in a background thread, which sleeps while there are none.
 
-    Spans travel when they end. So records are sent when a run that lasts has started and while its
-    process lives; else a run that hangs, or whose process is killed, would never be seen.
+    A span is sent only when it ends. Without this class, a run that hangs or whose process is
+    killed would never appear. So it sends a record when a long run has started, and heartbeats
+    while the process lives.
 
     Args:
-        beat: Sends that this process lives (``heartbeat``) or ends (``goodbye``).
-        heartbeat_s: How often it sends that it lives, while an announced run is open.
+        beat: Sends a ``heartbeat`` (the process lives) or a ``goodbye`` (it ends).
+        heartbeat_s: Seconds between heartbeats while an announced run is open.
     """
 
     def __init__(self, beat: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -155,26 +154,26 @@ class OpenRuns:
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
-        """Begin without a run: those of the parent are the parent's."""
+        """Start without runs in a forked child. Open runs belong to the parent."""
         self._open: dict[OpenRun, None] = {}
         self._by_hand: dict[int, weakref.ref[OpenRun]] = {}
         self._announced: set[OpenRun] = set()
         self._closed = False
-        self._beat_at_s: float | None = None  # None: there was never a start to tell
+        self._beat_at_s: float | None = None  # None until the first start record is sent
 
     def add(self, run: OpenRun) -> None:
-        """Watch a call from its start."""
+        """Watch a traced call from its start."""
         self._open[run] = None
         if self._watch.is_asleep:
             self._wake()
 
     def remove(self, run: OpenRun) -> None:
-        """Forget a run that ended; an unknown run is no error."""
+        """Forget a run that ended. Unknown runs are ignored."""
         if self._open.pop(run, run) is run:
             self._by_hand.pop(id(run), None)
 
     def announce(self, run: OpenRun) -> None:
-        """Watch a run that was opened by hand, and say so at once; it may vanish unended."""
+        """Watch a run that `Client.run` opened, and send its start immediately."""
         self._by_hand[id(run)] = weakref.ref(run)
         self._tell(run)
         if self._watch.is_asleep:
@@ -187,24 +186,24 @@ class OpenRuns:
 
     @property
     def count(self) -> int:
-        """How many runs are open."""
+        """Number of open runs."""
         return len(self._open) + len(self._by_hand)
 
     def opened_by_hand(self) -> list[OpenRun]:
-        """List the runs that were opened by hand and are open."""
+        """Return the open runs that `Client.run` opened."""
         items = [made() for made in list(self._by_hand.values())]
         return [run for run in items if run is not None]
 
     def send_waiting(self) -> None:
-        """Send the waiting updates of the open runs."""
+        """Send the queued updates of all open runs."""
         for run in [*self._open, *self.opened_by_hand()]:
             run.send_waiting(at_once=True)
 
     def close(self) -> None:
-        """End the runs that were opened by hand, say goodbye if a start was ever announced.
+        """End the runs that `Client.run` opened, and send a goodbye if a start was ever sent.
 
-        Where the process ends by an exception that nobody caught, that is what they failed with.
-        Calls that are still open stay so.
+        If the process ends with an uncaught exception, the runs fail with that exception. Traced
+        calls that are still open stay open.
         """
         if self._closed:
             return
@@ -219,7 +218,7 @@ class OpenRuns:
     def _wake(self) -> None:
         self._watch.wake()
 
-    # On its own thread.
+    # From here on: methods of the background thread.
 
     def _run(self) -> None:
         idle_since = time.monotonic()
@@ -237,7 +236,7 @@ class OpenRuns:
         before_ns = time.time_ns() - _ANNOUNCE_AFTER_NS
         runs_told = list(self._announced)
         for run in [*self._open, *self.opened_by_hand()]:
-            with quiet("open runs"):  # one run hides no other
+            with quiet("open runs"):  # an error in one run must not affect the others
                 if run in self._open and run not in self._announced and run.start_ns <= before_ns:
                     self._announced.add(run)
                     self._tell(run)
@@ -252,22 +251,22 @@ class OpenRuns:
 
 
 class Recorder:
-    """Opens its provider at the first span, so that making a client costs nothing.
+    """Records the runs of a client. Chooses its tracer provider when the first span starts.
 
     Attributes:
-        enabled: False when nothing is ever recorded.
-        pauses: How many blocks there are in which nothing is recorded, see `disabled`.
-        diverted: Records runs in its place that begin now, see `otel_ml.testing`; or None.
+        enabled: False if nothing is ever recorded.
+        pauses: Number of active `disabled` blocks.
+        diverted: Recorder that records new runs instead, see `otel_ml.testing`; or None.
         start: Starts spans, see `otel_ml.spans.Start`; None before the first span.
-        watch: Looks at runs when they have ended; or None.
+        watch: Processes ended runs; or None.
         lock: Guards data that several threads add to a run.
-        identity: The attributes that name project and process; another object in each process,
-            so that a forked child knows the definitions it has not sent.
-        route: The wanted destination of its spans.
+        identity: Attributes that name project and process. A forked child gets a new object, so it
+            knows which definitions it has not sent.
+        route: The requested destination of the spans.
 
     Args:
-        route: Where its spans are wanted.
-        redaction: Its redaction.
+        route: The requested destination of the spans.
+        redaction: Hides secrets.
     """
 
     def __init__(self, route: Route, redaction: Redaction | None = None) -> None:
@@ -286,7 +285,8 @@ class Recorder:
         self._closing = False
         self._closed = threading.Event()
         self._opening = False
-        # A finalizer that the garbage collector runs may record while this thread holds it.
+        # reentrant: the garbage collector may run a finalizer that records while this thread holds
+        # it
         self.lock = threading.RLock()
         self._lent: trace.TracerProvider | None = None
         self._begin()
@@ -295,7 +295,7 @@ class Recorder:
             _tell_lost_at_end()
 
     def restart_in_child(self) -> None:
-        """Begin anew in a forked child: its locks may be held by threads that it does not have."""
+        """Reset the recorder in a forked child, where copied locks may be held forever."""
         self.lock = threading.RLock()
         self._opening = False
         self._closing = self._closed.is_set()
@@ -306,7 +306,7 @@ class Recorder:
         self._begin()
 
     def _begin(self) -> None:
-        """Begin as a process of its own."""
+        """Set up the state that each process has of its own."""
         self.identity = {names.PROJECT: self.project, names.PROCESS: PROCESS.id}
         self._numbers = PROCESS.count_of(self.project)
         self._sequence = 0
@@ -314,12 +314,15 @@ class Recorder:
 
     @property
     def in_force(self) -> "Recorder":
-        """The recorder of a run that begins now: this, or another in its place."""
+        """The recorder for runs that start now: this one, or the one in `diverted`."""
         return self.diverted or self
 
     @property
     def page(self) -> str:
-        """Base address of the collector's pages, or where it will be; empty where there is none."""
+        """Base URL of the collector's pages.
+
+        It is known before the first span. Empty if there is no collector.
+        """
         outlet = self._outlet
         if outlet is NOWHERE:
             return provider.expected_page(self.route)
@@ -327,7 +330,7 @@ class Recorder:
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:
-        """The provider for other instrumentations; chosen now when nothing was recorded yet."""
+        """The tracer provider for other instrumentations. First access fixes the destination."""
         if not self.enabled:
             return trace.NoOpTracerProvider()
         if self.start is None:
@@ -341,7 +344,7 @@ class Recorder:
 
     @property
     def judges(self) -> "pool.JudgePool":
-        """The threads on which judges run; there are none before the first judged call."""
+        """The thread pool that runs judges, created on first use."""
         if self._judges is None:
             with self.lock:
                 if self._judges is None:
@@ -350,7 +353,7 @@ class Recorder:
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Record nothing that begins in this block, in the calling task or thread."""
+        """Record no runs that start inside the block, in the current task or thread."""
         with self.lock:
             self.pauses += 1
         token = context_api.attach(context_api.set_value(_PAUSED_KEY, self))
@@ -363,11 +366,11 @@ class Recorder:
 
     @property
     def wants_previews(self) -> bool:
-        """Whether previews are to stand beside whole payloads, see `Outlet.wants_previews`."""
+        """Whether to send previews as well as complete payloads, see `Outlet.wants_previews`."""
         return self._outlet.wants_previews
 
     def active(self) -> "Recorder | None":
-        """Return the recorder of a run that begins now, see `in_force`; None without any."""
+        """Return the recorder for a run that starts now, or None if nothing is recorded."""
         recorder = self.diverted or self
         if not recorder.enabled or (self.pauses and context_api.get_value(_PAUSED_KEY) is self):
             return None
@@ -386,12 +389,12 @@ class Recorder:
         """Send a zero-length span about a run, or about this process.
 
         Args:
-            record: What it says: start, update, evaluation, heartbeat, goodbye.
-            about: The run's span; None for a record in a trace of its own.
-            attributes: Of the record.
-            events: Of the record: name, attributes, time in ns.
-            at_ns: When it is, else now.
-            link: A span that the record points to without being its child.
+            record: Kind of record: start, update, evaluation, heartbeat or goodbye.
+            about: Span of the run, or None for a record in a trace of its own.
+            attributes: Attributes of the record.
+            events: Events of the record: name, attributes, time in ns.
+            at_ns: Time of the record in ns. Default: now.
+            link: A span to link to without becoming its child.
         """
         start = self.start or self.open()
         at_ns = time.time_ns() if at_ns is None else at_ns
@@ -408,10 +411,14 @@ class Recorder:
         span.end(end_time=at_ns)
 
     def upload(self, sha256: str, document: bytes) -> str | None:
-        """Send a document that is too long for an event.
+        """Upload a document that is too large for a span event.
+
+        Args:
+            sha256: SHA-256 of the document, in hex.
+            document: The document.
 
         Returns:
-            Its address; None where there is nobody who would store it, or no room for it.
+            Address of the document, or None if no collector stores documents or the queue is full.
         """
         if self.start is None:
             self.open()
@@ -419,13 +426,13 @@ class Recorder:
         return None if uploads is None else uploads.put(documents.HashedText(sha256, document))
 
     def tell(self, key: Hashable, now_ns: int) -> int | None:
-        """Tell whether the definition of a version is to be sent now.
+        """Tell whether a definition must be sent now, and note that it is.
 
-        It is due at the first run of a version in the process and every 5 minutes after, so
-        that a collector which missed the first learns it.
+        A definition is due at its first use in the process and every 5 minutes after that, in case
+        the collector missed an earlier one.
 
         Returns:
-            None when it is due, which is noted; else the time at which it will be.
+            None if it is due; otherwise the time in ns when it will be due.
         """
         told_ns = self._told.get(key)
         if told_ns is not None and now_ns - told_ns < TELL_EVERY_NS:
@@ -436,7 +443,7 @@ class Recorder:
         return None
 
     def forget(self, key: Hashable) -> None:
-        """Take back a note of `tell`: the definition could not be sent."""
+        """Undo `tell`, because the definition could not be sent."""
         self._told.pop(key, None)
 
     def count(self) -> int:
@@ -445,11 +452,14 @@ class Recorder:
         return number
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> "Delivery":
-        """Wait for judges, then deliver the queue; returns the outcome.
+        """Wait for judges, then deliver the queue.
 
         Args:
-            timeout_s: How long at most.
-            is_hasty: Return as soon as nobody listens at the address.
+            timeout_s: Longest time to wait, in seconds.
+            is_hasty: Return as soon as the connection to the collector is refused.
+
+        Returns:
+            How many spans were delivered, are pending or were lost.
         """
         deadline = time.monotonic() + timeout_s
         waiting = 0
@@ -466,7 +476,7 @@ class Recorder:
 
     @quiet("settle")
     def settle(self, timeout_s: float) -> None:
-        """Send the waiting updates, before they are read back; `flush` returns their outcome."""
+        """Send queued updates before they are read back. The next `flush` returns the result."""
         if self._outlet is not NOWHERE:
             self._send_waiting()
             self._outlet.settle(timeout_s)
@@ -476,18 +486,18 @@ class Recorder:
         self.open_runs.send_waiting()
 
     def make_room(self) -> None:
-        """Wait until the queue is delivered, as long as spans get through."""
+        """Wait until the queue is delivered, as long as the collector accepts spans."""
         pipeline = self._outlet.pipeline
         if pipeline is not None and not pipeline.is_stalled:
             self.settle(_ROOM_S)
 
     def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
-        """Let every held run go, deliver, and stop. Never raises.
+        """Release pending runs, deliver the queue and stop. Never raises.
 
-        A second call waits for the first, which may be at work on another thread.
+        A second call waits for the first one, which may run in another thread.
         """
         with self.lock:
-            if self._outlet is NOWHERE:  # nothing was recorded, something may yet be
+            if self._outlet is NOWHERE:  # nothing was recorded yet, so there is nothing to stop
                 return
             first, self._closing = not self._closing, True
         if not first:
@@ -507,25 +517,25 @@ class Recorder:
 
     @property
     def spooled(self) -> "Pipeline[Any] | None":
-        """The pipeline, when it keeps spans on disk that a kill would lose."""
+        """The pipeline if it keeps spans on disk, else None."""
         pipeline = self._outlet.pipeline
         return pipeline if pipeline is not None and pipeline.is_durable else None
 
     def hasten(self) -> None:
-        """Deliver without a pause from now on: the process ends."""
+        """Send without batching delay from now on, because the process is ending."""
         self._outlet.hasten()
 
     def wait_until_loaded(self, limit_s: float) -> None:
-        """Wait until the modules for delivery are loaded, which began with the first call."""
+        """Wait until the modules for delivery are imported, which starts with the first call."""
         if self._outlet.pipeline is not None:
             self._outlet.pipeline.wait_until_prepared(limit_s)
 
     def close_within(self, limit_s: float) -> None:
-        """Close as `close` does, in `limit_s` in all."""
+        """Close like `close`, in at most `limit_s` seconds in total."""
         self.close(limit_s * 0.75, limit_s * 0.25)
 
     def open(self) -> "Start":
-        """Choose the provider, once; a run's clock starts after it."""
+        """Choose the tracer provider, once. This happens before the run's clock starts."""
         with self.lock:
             if self._opening:
                 raise RuntimeError("Called while the client's provider is being chosen")
@@ -534,7 +544,7 @@ class Recorder:
                 try:
                     self._outlet = provider.choose(self.route)
                 except Exception as error:
-                    # What cannot be set up is not tried at each call; what was interrupted is.
+                    # do not retry a failed setup at each call, but do retry an interrupted one
                     self.enabled = host_error(error) is not None
                     raise
                 finally:
@@ -545,7 +555,7 @@ class Recorder:
             return self.start
 
     def stats(self) -> "Stats":
-        """Read the counters."""
+        """Return the counters."""
         return Stats(
             **self._outlet.count(),
             sequence=self._sequence,
@@ -563,19 +573,24 @@ class Recorder:
 
 
 def _tell_lost() -> None:
-    """Log which instrumentations write into nothing; where there are none, at no cost."""
+    """Warn about instrumentations that lose their spans. Free if none is loaded."""
     if _INSTRUMENTOR in sys.modules:
         instrumentations.tell_lost()
 
 
 @functools.cache
 def _tell_lost_at_end() -> None:
-    """Look at the end, too: beside instrumentations a client may never open its provider."""
+    """Run the same check at exit, because the client may never start a span."""
     atexit.register(_tell_lost)
 
 
 def find_recorder(project: str, mark: int) -> Recorder | None:
-    """Find the recorder of a living client by its project and `id`, else any of the project."""
+    """Return a live recorder of a project, or None.
+
+    Args:
+        project: Name of the project.
+        mark: The `id` of the preferred recorder.
+    """
     recorders = [recorder for recorder in list(_RECORDERS) if recorder.project == project]
     recorders.sort(key=lambda recorder: id(recorder) != mark)
     return recorders[0] if recorders else None

@@ -1,7 +1,7 @@
-"""Every record, declared once: its fields, their types and units, and how the store keeps them.
+"""The stored records: their fields with types and units, and how the store keeps each field.
 
-From here the collector derives its tables, the rows that it reads back, its answers, exports and
-messages, and the reader its classes. Names are the same in all of them; units stand in the name.
+The collector derives its tables, rows, API responses, exports and messages from these classes, and
+the reader derives its own classes. Field names are the same everywhere, and contain the unit.
 """
 
 import math
@@ -20,23 +20,24 @@ TagValue = str | bool | int | float
 Actual = TagValue | Sequence[TagValue]
 Hash = bytes  # 32, of SHA-256
 
-# Of what a truth is unless told.
+# default name of ground truth: the run's output
 ACTUAL_NAME: Final = "output"
-# How much it may take, as JSON text.
+# largest size of ground truth as JSON text
 ACTUAL_BYTES: Final = 16_384
 ACTUAL_WANTED: Final = (
     "a text, a finite number of at most 64 bits, True or False, or a list of these, "
     f"of at most {ACTUAL_BYTES:,} bytes as JSON"
 )
 
-# What a field's metadata holds: what it says, how it is kept, and the attribute that carries it.
+# keys of a field's metadata: description, column in the store, attribute on the wire, names on
+# pages
 ABOUT: Final = "description"
 COLUMN: Final = "column"
 ATTRIBUTE: Final = "attribute"
 FACE: Final = "face"
 _KEPT: Final = "kept"
 
-# Types of the engine. A name is one of few values, or of values that repeat.
+# column types of the engine; _NAME is for few or repeating values
 _NAME: Final = "LowCardinality(String)"
 _TEXT: Final = "String"
 _LONG: Final = "String CODEC(ZSTD(1))"
@@ -48,14 +49,14 @@ _SPAN_ID_TYPE: Final = "FixedString(8)"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The store's column of a field.
+    """How the store keeps a field.
 
     Attributes:
-        sql: The engine's type, with its codec.
-        comment: The column's comment in the engine.
-        after: The field that stands before it in a table; empty for the field declared before it.
-        at_end: Whether a run has it only once it has ended.
-        is_payload: Whether it is kept beside the light row of a run.
+        sql: Column type in the engine, with its codec.
+        comment: Comment of the column in the engine.
+        after: Field that precedes it in the table; empty for the field declared before it.
+        at_end: Whether the value is known only after the run has ended.
+        is_payload: Whether it is stored separately from the run's main row.
     """
 
     sql: str
@@ -67,14 +68,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """The names of a text field of a run for people and senders.
+    """How a text field of a run appears on pages and in the attributes of senders.
 
-    A field with a label is a column of lists, a line of the run's page, a word of filters and their
-    completion, and a group of statistics, for assistants too.
+    A field with a label appears as a list column, on the run's page, in filters and their
+    completion, and in statistics by group.
 
     Attributes:
-        label: Its name on pages; empty for a field that is shown in a way of its own.
-        resource: The attributes of the sender that carry it, the preferred one first.
+        label: Name on pages; empty for a field that is displayed in another way.
+        resource: Resource attributes that carry the field, preferred ones first.
     """
 
     label: str = ""
@@ -90,15 +91,15 @@ def kept(
     resource: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
-    """Describe a field that is a column.
+    """Return the metadata of a field that is a column.
 
     Args:
-        about: What it says; the API's schema tells it.
-        sql: Its type in the engine.
-        attribute: The attribute of a span that carries it.
-        label: See `Face`.
-        resource: See `Face`.
-        more: The other facts of its `Column`.
+        about: Description of the field; it appears in the API's schema.
+        sql: Column type in the engine.
+        attribute: Span attribute that carries the field.
+        label: Name on pages, see `Face`.
+        resource: Resource attributes that carry the field, see `Face`.
+        more: Further arguments of `Column`.
     """
     return {
         ABOUT: about,
@@ -109,26 +110,26 @@ def kept(
 
 
 def about(text: str) -> dict[str, Any]:
-    """Describe a field that is no column."""
+    """Return the metadata of a field that is not a column."""
     return {ABOUT: text}
 
 
 def kept_field(default: T, about: str, sql: str, **more: Any) -> T:
-    """Declare a field that is a column and has a default; see `kept`."""
+    """Declare a field that is a column and has a default, see `kept`."""
     return field(default=default, metadata=kept(about, sql, **more))
 
 
 def about_field(default: T, text: str) -> T:
-    """Declare a field that is no column and has a default."""
+    """Declare a field that is not a column and has a default."""
     return field(default=default, metadata=about(text))
 
 
 def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
-    """List the columns of a record, in the order of its table.
+    """Return the columns of a record in the order of its table.
 
     Returns:
-        By the column's name: where its value stands in the record, and how it is kept. The fields
-        of a record inside it, such as a tag, are columns like its own.
+        The path of the value in the record, and how it is stored, by column name. Fields of a
+        nested record, such as a tag, are columns too.
     """
     columns: dict[str, tuple[str, Column]] = {}
     last = ""
@@ -148,7 +149,7 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
 
 
 def attributes_of(record: type) -> dict[str, str]:
-    """Return the attributes that carry fields of a record, by field."""
+    """Return the span attribute that carries each field of a record."""
     return {
         field_.name: field_.metadata[ATTRIBUTE]
         for field_ in fields(record)
@@ -158,7 +159,7 @@ def attributes_of(record: type) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token counts of the model's provider; `input` includes cached tokens."""
+    """Token counts of an LLM call. `input` includes cached tokens."""
 
     input: int | None = None
     output: int | None = None
@@ -167,74 +168,74 @@ class Tokens:
     cache_creation: int | None = None
 
 
-# The columns of a run's token counts.
+# columns with the token counts of a run
 TOKENS: Final = tuple(f"{field_.name}_tokens" for field_ in fields(Tokens))
 
 
 def tokens_of(row: Mapping[str, Any]) -> Tokens:
-    """Return the token counts of a run's row, or their sums over several."""
+    """Return the token counts in a run's row, or in a row of sums."""
     return Tokens(*[row[name] for name in TOKENS])
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A name and a value to filter by; type and group are the user's own words."""
+    """A name and a value to filter by, with a type and a group that the user may choose."""
 
-    name: str = field(metadata=kept("The tag's name", _TEXT))
-    value: TagValue = field(metadata=kept("What it is", _TEXT, comment="JSON text"))
-    type: str = kept_field("", "The user's own word", _NAME)
-    group: str = kept_field("", "What belongs together", _NAME)
+    name: str = field(metadata=kept("Name of the tag", _TEXT))
+    value: TagValue = field(metadata=kept("Value of the tag", _TEXT, comment="JSON text"))
+    type: str = kept_field("", "Type of the tag, chosen by the user", _NAME)
+    group: str = kept_field("", "Group of the tag, chosen by the user", _NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class LineRecord:
-    """A line of text of a run."""
+    """A log line of a run."""
 
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch", _TIME))
-    severity: str = field(metadata=kept("debug, info, warning or error", _NAME))
-    message: str = field(metadata=kept("The line", _LONG))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch", _TIME))
+    severity: str = field(metadata=kept("Severity: debug, info, warning or error", _NAME))
+    message: str = field(metadata=kept("Text of the line", _LONG))
 
 
 @dataclass(slots=True, kw_only=True)
 class RunFields:
-    """Fields of a run with the same name in the store, in the API's answers and in the reader."""
+    """Fields of a run that have the same name in the store, the API and the reader."""
 
-    project: str = field(metadata=kept("Where it is filed", _NAME, attribute=wire.PROJECT))
-    start_ns: int = kept_field(0, "When it began, nanoseconds since the epoch (UTC)", _TIME)
+    project: str = field(metadata=kept("Project of the record", _NAME, attribute=wire.PROJECT))
+    start_ns: int = kept_field(0, "Start time, nanoseconds since the epoch (UTC)", _TIME)
     kind: str = kept_field(
         "",
         "model, chain, tool, retriever, embedding, agent, training, experiment; or span",
         _NAME,
         attribute=wire.KIND,
     )
-    name: str = kept_field("", "The span's name", _NAME)
-    span_kind: str = kept_field("", "OpenTelemetry's: server, client, internal, ...", _NAME)
+    name: str = kept_field("", "Name of the span", _NAME)
+    span_kind: str = kept_field("", "OpenTelemetry span kind: server, client, internal, ...", _NAME)
     model: str = kept_field(
         "",
-        "The name under which versions gather; empty for kind span",
+        "Name of the model; empty for kind span",
         _NAME,
         attribute=wire.MODEL_NAME,
     )
-    digest: str = kept_field("", "Of the model's definition; empty without a version", _NAME)
+    digest: str = kept_field("", "Digest of the model version; empty without a version", _NAME)
     outcome: str = kept_field(
         "",
-        "ok, error, cancelled or abandoned; of a run without an end running, or crashed when "
-        "its process ended or was silent for 5 minutes",
+        "ok, error, cancelled or abandoned; running while it is open; crashed if its process "
+        "ended or sent nothing for 5 minutes",
         _NAME,
         attribute=wire.OUTCOME,
         at_end=True,
     )
     error_type: str = kept_field(
-        "", "What was raised", _NAME, attribute=wire.ERROR_TYPE, at_end=True
+        "", "Type of the error", _NAME, attribute=wire.ERROR_TYPE, at_end=True
     )
-    error_message: str = kept_field("", "Its message", _TEXT, at_end=True)
+    error_message: str = kept_field("", "Message of the error", _TEXT, at_end=True)
     session: str = kept_field(
-        "", "Whose conversation it belongs to", _TEXT, attribute=wire.SESSION_ID
+        "", "Session (conversation) that it belongs to", _TEXT, attribute=wire.SESSION_ID
     )
-    user: str = kept_field("", "For whom it ran", _TEXT, attribute=wire.USER_ID)
+    user: str = kept_field("", "User that it ran for", _TEXT, attribute=wire.USER_ID)
     environment: str = kept_field(
         "",
-        "Where it was deployed",
+        "Deployment environment",
         _NAME,
         attribute=wire.ENVIRONMENT,
         label="Environment",
@@ -242,87 +243,95 @@ class RunFields:
     )
     release: str = kept_field(
         "",
-        "The version of the service",
+        "Version of the service",
         _NAME,
         label="Release",
         resource=(wire.SERVICE_VERSION, "langfuse.release"),
     )
     provider: str = kept_field(
         "",
-        "Who answered, such as openai",
+        "Provider of the LLM, such as openai",
         _NAME,
         attribute=wire.GEN_AI_PROVIDER,
         label="Provider",
     )
     provider_model: str = kept_field(
         "",
-        "The provider's name of the model that answered",
+        "Name of the LLM at its provider",
         _NAME,
         attribute=wire.GEN_AI_REQUEST_MODEL,
         label="Provider's model",
     )
     cost: float | None = kept_field(
-        None, "In the currency of the provider's prices", "Nullable(Float64)", at_end=True
+        None, "Cost, in the currency of the price list", "Nullable(Float64)", at_end=True
     )
     first_token_ms: float | None = kept_field(
         None,
-        "Of an answer that came in pieces: milliseconds from its call to the first one",
+        "Milliseconds to the first chunk of a streamed answer",
         "Nullable(Float64)",
         at_end=True,
     )
     stream_chunks: int | None = kept_field(
-        None, "How many pieces an answer came in", _COUNT, at_end=True
+        None, "Number of chunks of a streamed answer", _COUNT, at_end=True
     )
     experiment: str = kept_field(
         "",
-        "Of a run over an item of a data set: the run id of the experiment; or empty",
+        "Run id of the experiment, for a run over a data set's item; else empty",
         _NAME,
         attribute=wire.EXPERIMENT,
     )
     dataset: str = kept_field(
         "",
-        "Of an experiment and its runs: the name of the data set",
+        "Name of the data set, for an experiment and its runs",
         _NAME,
         attribute=wire.EXPERIMENT_DATASET,
     )
     item: str = kept_field(
-        "", "Of a run over an item: the item's id", _TEXT, attribute=wire.ITEM_ID
+        "", "Id of the item, for a run over an item", _TEXT, attribute=wire.ITEM_ID
     )
     item_digest: str = kept_field(
-        "", "Of a run over an item: the digest of what is in it", _TEXT, attribute=wire.ITEM_DIGEST
+        "",
+        "Digest of the item's content, for a run over an item",
+        _TEXT,
+        attribute=wire.ITEM_DIGEST,
     )
     repeat: int = kept_field(
-        0, "Of a run over an item: which repeat of it, from 0", "UInt32", attribute=wire.ITEM_REPEAT
+        0,
+        "Number of the repeat, from 0, for a run over an item",
+        "UInt32",
+        attribute=wire.ITEM_REPEAT,
     )
 
 
 _FACES: Final[Mapping[str, Face]] = {
     field_.name: field_.metadata[FACE] for field_ in fields(RunFields) if FACE in field_.metadata
 }
-# Fields of a run that pages show by a label, in the order in which they show them.
+# fields of a run that pages show with a label, in display order
 LABELS: Final = {name: face.label for name, face in _FACES.items() if face.label}
-# The attributes of a sender's resource that carry a field of its runs.
+# resource attributes of a sender that carry a field of its runs
 RESOURCE_ATTRIBUTES: Final = {name: face.resource for name, face in _FACES.items() if face.resource}
 
 
 def describe_field(name: str) -> str:
-    """Return the description of a run's field, as a part of a sentence."""
+    """Return the description of a run's field, in lower case for use inside a sentence."""
     text: str = RunFields.__dataclass_fields__[name].metadata[ABOUT]
     return text[:1].lower() + text[1:]
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields is a quarter of mapping
 class Run(RunFields):
-    """One span, as it is stored; its kind says whether it is a model call.
+    """A stored span. Its kind tells whether it is a model call.
 
-    Texts that hold JSON are empty when there is none. `outcome` is running for a run that is open.
+    JSON texts are empty if there is no value. `outcome` is ``running`` while the run is open.
     """
 
-    trace_id: bytes = field(metadata=kept("16 bytes", _TRACE_ID_TYPE, after="start_ns"))
-    span_id: bytes = field(metadata=kept("8 bytes", _SPAN_ID_TYPE))
-    parent_span_id: bytes = kept_field(b"", "Empty for a root", _SPAN_ID_TYPE)
+    trace_id: bytes = field(metadata=kept("Trace id, 16 bytes", _TRACE_ID_TYPE, after="start_ns"))
+    span_id: bytes = field(metadata=kept("Span id, 8 bytes", _SPAN_ID_TYPE))
+    parent_span_id: bytes = kept_field(
+        b"", "Span id of the parent; empty for a root", _SPAN_ID_TYPE
+    )
     structure: str = kept_field(
-        "", "Digest of the output's structure, dynamic, or empty", _NAME, after="digest"
+        "", "Digest of the output's structure; dynamic, or empty", _NAME, after="digest"
     )
     inputs_preview: str = kept_field(
         "",
@@ -335,11 +344,14 @@ class Run(RunFields):
         "", "Short plain text, for lists", _TEXT, attribute=wire.OUTPUTS_PREVIEW, at_end=True
     )
     tags: Sequence[Tag] = kept_field(
-        (), "For filtering", "Map(LowCardinality(String), String)", comment="JSON text by name"
+        (),
+        "Tags, for filtering",
+        "Map(LowCardinality(String), String)",
+        comment="JSON text by name",
     )
     input_tokens: int | None = kept_field(
         None,
-        "Tokens that went in, cached ones included",
+        "Input tokens, including cached ones",
         _COUNT,
         attribute=wire.GEN_AI_INPUT_TOKENS,
         after="provider_model",
@@ -347,121 +359,127 @@ class Run(RunFields):
     )
     output_tokens: int | None = kept_field(
         None,
-        "Tokens that came out, reasoning included",
+        "Output tokens, including reasoning",
         _COUNT,
         attribute=wire.GEN_AI_OUTPUT_TOKENS,
         at_end=True,
     )
     cached_tokens: int | None = kept_field(
         None,
-        "Tokens of the input that were read from a cache",
+        "Input tokens that were read from a cache",
         _COUNT,
         attribute=wire.GEN_AI_CACHE_READ_TOKENS,
         at_end=True,
     )
     reasoning_tokens: int | None = kept_field(
         None,
-        "Tokens of the output that were spent on reasoning",
+        "Output tokens that were used for reasoning",
         _COUNT,
         attribute=wire.GEN_AI_REASONING_TOKENS,
         at_end=True,
     )
     cache_creation_tokens: int | None = kept_field(
         None,
-        "Tokens of the input that were written to a cache",
+        "Input tokens that were written to a cache",
         _COUNT,
         attribute=wire.GEN_AI_CACHE_WRITE_TOKENS,
         at_end=True,
     )
-    dialect: str = kept_field("", "Which dialect named its fields first", _NAME, after="cost")
-    process: str = kept_field("", "The sender, 8 hex digits; empty for foreign spans", _NAME)
+    dialect: str = kept_field("", "Dialect of the span's attributes", _NAME, after="cost")
+    process: str = kept_field(
+        "", "Process that sent it, 8 hex digits; empty for spans of other tools", _NAME
+    )
     seq: int = kept_field(
         0,
-        "Number of the span within process and project, from 1; 0 when there is none",
+        "Sequence number within process and project, from 1; 0 for none",
         _TIME,
         at_end=True,
     )
-    inputs: str = kept_field("", "JSON text", _LONG, is_payload=True)
-    outputs: str = kept_field("", "JSON text", _LONG, is_payload=True, at_end=True)
-    params: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    inputs: str = kept_field("", "Inputs as JSON text", _LONG, is_payload=True)
+    outputs: str = kept_field("", "Output as JSON text", _LONG, is_payload=True, at_end=True)
+    params: str = kept_field("", "Params as JSON text", _LONG, is_payload=True)
     logs: Sequence[LineRecord] = kept_field(
         (), "Lines of text", _LONG, comment="JSON: lines of text", is_payload=True
     )
     events: str = kept_field(
-        "", "JSON text", _LONG, comment="JSON: other span events", is_payload=True
+        "",
+        "Other span events as JSON text",
+        _LONG,
+        comment="JSON: other span events",
+        is_payload=True,
     )
-    links: str = kept_field("", "JSON text", _LONG, is_payload=True)
+    links: str = kept_field("", "Span links as JSON text", _LONG, is_payload=True)
     attributes: str = kept_field(
         "",
-        "What no dialect has a field for, JSON text",
+        "Attributes without a field of their own, JSON text",
         _LONG,
         comment="JSON: what no field holds",
         is_payload=True,
     )
-    resource: str = kept_field("", "JSON text", _LONG, is_payload=True)
-    scope: str = kept_field("", "JSON text", _LONG, is_payload=True)
-    arrived_ns: int = kept_field(0, "When it was stored; 0 before that", _TIME)
+    resource: str = kept_field("", "Resource as JSON text", _LONG, is_payload=True)
+    scope: str = kept_field("", "Instrumentation scope as JSON text", _LONG, is_payload=True)
+    arrived_ns: int = kept_field(0, "Time when it was stored; 0 before that", _TIME)
     rank: int = kept_field(
-        0, "Says which of several deliveries wins, in whatever order they come", "UInt64"
+        0, "If the record arrives several times, the highest rank is kept", "UInt64"
     )
-    end_ns: int = field(metadata=about("When it ended; kept as its latency"))
-    response_id: str = about_field(
-        "", "The provider's id of its answer, by which it is found; kept with the tags"
-    )
+    end_ns: int = field(metadata=about("End time; stored as latency"))
+    response_id: str = about_field("", "The LLM provider's id of the response; stored as a tag")
 
     @property
     def run_id(self) -> str:
-        """``<32 hex>-<16 hex>``."""
+        """The run ID, ``<32 hex>-<16 hex>``."""
         return run_id(self.trace_id, self.span_id)
 
 
 def run_id(trace_id: bytes, span_id: bytes) -> str:
-    """Write the id of a run as the API does: ``<32 hex>-<16 hex>``."""
+    """Return the ID of a run as in the HTTP API: ``<32 hex>-<16 hex>``."""
     return f"{trace_id.hex()}-{span_id.hex()}"
 
 
 @dataclass(slots=True, kw_only=True)
 class ListedRun(RunFields):
-    """A run in lists: its own fields, with late tags, scores and truths."""
+    """A run in a list: its own fields, plus later tags, scores and ground truth."""
 
-    run_id: str = field(metadata=about("<32 hex>-<16 hex>"))
-    trace_id: str = field(metadata=about("32 hex digits"))
+    run_id: str = field(metadata=about("Run id, <32 hex>-<16 hex>"))
+    trace_id: str = field(metadata=about("Trace id, 32 hex digits"))
     parent_run_id: str | None = None
-    trace_key: str = about_field("", "The user's own key of the trace, the first of several")
-    version: int | None = about_field(None, "The model version's small number")
-    latency_ms: float | None = about_field(None, "Null while the run has no end")
+    trace_key: str = about_field(
+        "", "The user's own key of the trace; the first one if there are several"
+    )
+    version: int | None = about_field(None, "Number of the model version")
+    latency_ms: float | None = about_field(None, "Null while the run is open")
     tags: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     passed: Mapping[str, bool] = field(default_factory=dict)
-    failed_judges: Sequence[str] = about_field((), "Judges that raised instead of scoring")
+    failed_judges: Sequence[str] = about_field((), "Judges that failed to score the run")
     truth: Mapping[str, Any] = field(
-        default_factory=dict, metadata=about("What turned out to be true, by name: the newest word")
+        default_factory=dict, metadata=about("Ground truth by name; the newest value of each")
     )
     label: Mapping[str, Any] = field(
-        default_factory=dict, metadata=about("What people said of it, by name: the newest word")
+        default_factory=dict, metadata=about("Reviewers' labels by name; the newest of each")
     )
     agent: Mapping[str, Any] = field(
-        default_factory=dict, metadata=about("What agents said of it, by name: the newest word")
+        default_factory=dict, metadata=about("Feedback of agents by name; the newest of each")
     )
     tokens: Tokens = Tokens()
     tokens_per_second: float | None = about_field(
-        None, "Tokens that came out, by the time from the first piece of them to the end"
+        None, "Output tokens per second, from the first chunk to the end"
     )
     record_of: str | None = about_field(
         None,
-        "The run that counts for the call that this one records as well; null for one that "
-        "counts itself",
+        "If several instrumentations recorded the same call: the run that is counted instead of "
+        "this one; null if this one is counted",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class WorstScore:
-    """The worst of the last scores of a judge: the lowest, or the highest where less is better.
+    """The worst of a judge's newest scores: the lowest, or the highest if lower is better.
 
     Attributes:
-        run_id: The run that has it.
-        score: None where the judge only passes and fails.
-        passed: None without a pass or fail.
+        run_id: ID of the run with this score.
+        score: The score; None if the judge only passes or fails.
+        passed: Whether the run passed; None if the judge does not say.
     """
 
     run_id: str
@@ -471,15 +489,15 @@ class WorstScore:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """The sums of a root and the calls inside it.
+    """Totals of a request and the calls inside it.
 
     Attributes:
-        calls: How many are inside.
-        is_least: Whether a model's call has no tokens, so that there are more.
-        asked, answered: Where the root itself has none, the first question and the last answer
-            below it, in short; empty where it has any, or no run has.
-        asked_run_id, answered_run_id: The runs of these.
-        scores: Of each judge the worst among its last scores of the root and of the runs inside it.
+        calls: Number of calls inside.
+        is_least: Whether some model call has no token counts, so that the real total is higher.
+        asked, answered: Preview of the first question and the last answer below the request, if the
+            request itself has none; else empty.
+        asked_run_id, answered_run_id: Runs of these two.
+        scores: For each judge, the worst of the newest scores of the request and the runs inside.
     """
 
     calls: int
@@ -495,23 +513,23 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation of a run by a judge, a person or the truth.
+    """An evaluation of a run: by a judge, by a reviewer, or ground truth.
 
     Attributes:
-        judge: The judge's name.
-        version: The judge's small version number.
-        score: None when there is none.
-        passed: None without a pass or fail.
-        error: Why the judge itself failed, which is no fail of the run.
-        source: judge, human, actual or agent.
-        digest: Of the judge's definition.
-        actual: The truth: a text, number, bool or list; None when it has no value.
+        judge: Name of the judge.
+        version: Number of the judge's version.
+        score: The score, or None.
+        passed: Whether the run passed, or None.
+        error: Error of the judge itself; this does not mean that the run failed.
+        source: ``judge``, ``human``, ``actual`` or ``agent``.
+        digest: Digest of the judge's definition.
+        actual: Ground truth: a string, number, bool or list; None if there is no value.
         time: Time of the evaluation, RFC 3339, UTC.
-        annotator: The annotator; empty when that is not known.
+        annotator: Name of the evaluator; empty if unknown.
     """
 
     judge: str
-    version: int | None = about_field(None, "The judge's small version number")
+    version: int | None = about_field(None, "Number of the judge's version")
     score: float | None = None
     passed: bool | None = None
     label: str = ""
@@ -519,25 +537,23 @@ class Evaluation:
     error: str = ""
     source: str = ""
     digest: str = ""
-    actual: Any = field(
-        default=None, metadata=about("What turned out to be true; null when it has no value")
-    )
-    time: str = about_field("", "When it was said, RFC 3339, UTC")
-    annotator: str = about_field("", "Who said it; empty when not known")
+    actual: Any = field(default=None, metadata=about("Ground truth; null if it has no value"))
+    time: str = about_field("", "Time of the evaluation, RFC 3339, UTC")
+    annotator: str = about_field("", "Who evaluated it; empty if unknown")
 
 
 def write_actual(value: object) -> str:
-    """Write a truth's value as JSON text.
+    """Return ground truth as JSON text.
 
     Raises:
-        ValueError: It is not `ACTUAL_WANTED`.
+        ValueError: The value has another type or is too long, see `ACTUAL_WANTED`.
     """
     kind = type(value)
     is_list = issubclass(kind, list | tuple)
     items: Any = value if is_list else [value]
     if len(items) <= ACTUAL_BYTES:
         plain = [_plain(item) for item in items]
-        with suppress(TypeError):  # half of a character is no text
+        with suppress(TypeError):  # a lone surrogate cannot be encoded
             text = orjson.dumps(plain if is_list else plain[0])
             if len(text) <= ACTUAL_BYTES:
                 return text.decode()
@@ -545,7 +561,7 @@ def write_actual(value: object) -> str:
 
 
 def _plain(value: Any) -> TagValue:
-    """Return a text, number or bool as a plain value of Python."""
+    """Return a string, number or bool as a plain Python value."""
     kind = type(value)
     if kind is bool:
         return bool(value)
@@ -560,20 +576,23 @@ def _plain(value: Any) -> TagValue:
 
 @dataclass(frozen=True, slots=True)
 class ProjectCounts:
-    """A project and its recorded runs; other spans, such as HTTP requests, are counted apart."""
+    """A project and the number of its runs.
+
+    Other spans, such as HTTP requests, count separately.
+    """
 
     project: str
     runs: int
     other_spans: int
     errors: int
-    artifacts: int = field(metadata=about("Different documents that are stored"))
+    artifacts: int = field(metadata=about("Number of different stored documents"))
     artifact_bytes: int
     last_start_time: str
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCounts:
-    """A model and its recorded runs."""
+    """A model and the number of its runs."""
 
     model: str
     kind: str
@@ -583,13 +602,13 @@ class ModelCounts:
     latest_version: int | None
     last_start_time: str
     experiment_runs: int = field(
-        default=0, metadata=about("Those in experiments, which are not among `runs`")
+        default=0, metadata=about("Runs in experiments; not included in `runs`")
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ListedVersion:
-    """A version of a model in lists, and the figures of its recorded runs."""
+    """A model version in a list, with figures of its runs."""
 
     model: str
     version: int
@@ -600,29 +619,29 @@ class ListedVersion:
     p50_ms: float | None
     p95_ms: float | None
     experiment_runs: int = field(
-        default=0, metadata=about("Those in experiments, which are not among `runs`")
+        default=0, metadata=about("Runs in experiments; not included in `runs`")
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ListedArtifact:
-    """An artifact in lists, logged under a reference.
+    """An artifact in a list.
 
     Attributes:
-        ref: The reference.
-        type: Such as ``otel_ml.types.Numpy``.
+        ref: Name that it was logged under.
+        type: Type, such as ``otel_ml.types.Numpy``.
         bytes: Size of the document.
-        sha256: Of the document; None when it has none.
-        preview: The value in short.
-        time: RFC 3339, UTC.
+        sha256: SHA-256 of the document; None if there is no document.
+        preview: Preview of the value.
+        time: Time of logging, RFC 3339, UTC.
     """
 
     ref: str
-    type: str = field(metadata=about("Such as otel_ml.types.Numpy"))
+    type: str = field(metadata=about("Type, such as otel_ml.types.Numpy"))
     bytes: int = field(metadata=about("Size of the document"))
-    sha256: str | None = field(metadata=about("Of the document; null when it has none"))
-    preview: Any = field(metadata=about("The value in short"))
-    time: str = field(metadata=about("RFC 3339, UTC"))
+    sha256: str | None = field(metadata=about("SHA-256 of the document; null if there is none"))
+    preview: Any = field(metadata=about("Preview of the value"))
+    time: str = field(metadata=about("Time, RFC 3339, UTC"))
 
 
 Infinite = Literal["Infinity", "-Infinity"]  # JSON has no numbers for them
@@ -630,9 +649,9 @@ Infinite = Literal["Infinity", "-Infinity"]  # JSON has no numbers for them
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One point: `step` is null when it has none, `value` when it is NaN.
+    """One point of a metric. `step` is null for no step, `value` is null for NaN.
 
-    An infinite value is the text ``Infinity`` or ``-Infinity``.
+    Infinite values are the strings ``Infinity`` and ``-Infinity``.
     """
 
     value: float | Infinite | None
@@ -642,21 +661,22 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One state of a model or judge.
+    """One version of a model or judge.
 
     Attributes:
-        first_seen_ns: Start of the first run that named it: orders versions that come together.
-        first_arrived_ns: When it was stored first; 0 before that.
+        first_seen_ns: Start of the first run with this version; orders versions that arrive
+            together.
+        first_arrived_ns: Time when it was first stored; 0 before that.
     """
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
+    project: str = field(metadata=kept("Project of the record", _NAME))
     kind: str = field(metadata=kept("model, judge or dataset", _NAME))
     name: str = field(metadata=kept("The model's name", _TEXT))
-    digest: str = field(metadata=kept("Of its definition", _TEXT))
+    digest: str = field(metadata=kept("Digest of the definition", _TEXT))
     structure: str = field(metadata=kept("Digest of the output's structure", _TEXT))
     definition: str = field(
         metadata=kept(
-            "JSON text, or empty when this delivery did not carry it",
+            "JSON text; empty if this record does not carry it",
             "SimpleAggregateFunction(max, String) CODEC(ZSTD(3))",
         )
     )
@@ -667,7 +687,7 @@ class ModelVersion:
         )
     )
     first_arrived_ns: int = kept_field(
-        0, "When it was stored first", "SimpleAggregateFunction(min, Int64)", after="structure"
+        0, "Time when it was first stored", "SimpleAggregateFunction(min, Int64)", after="structure"
     )
 
 
@@ -676,81 +696,81 @@ class Metric:
     """A point of a metric, or a score.
 
     Attributes:
-        owner: A run id, or what else it is about.
-        record_id: The span that brought it; empty for a judge, whose score of a run is the
-            same however it travels.
+        owner: A run ID, or another subject.
+        record_id: Span that carried it. Empty for a judge, whose score of a run is the same however
+            often it is sent.
     """
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
-    owner: str = field(metadata=kept("What it is about", _TEXT))
-    owner_start_ns: int = field(metadata=kept("The run's start, 0 when unknown", "Int64"))
-    name: str = field(metadata=kept("The metric's name, or the judge's", _NAME))
+    project: str = field(metadata=kept("Project of the record", _NAME))
+    owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
+    owner_start_ns: int = field(metadata=kept("Start of the run; 0 if unknown", "Int64"))
+    name: str = field(metadata=kept("Name of the metric or judge", _NAME))
     source: str = field(metadata=kept("logged, judge, human, actual or agent", _NAME))
     judge_version: str = kept_field("", "Digest of the judge", _NAME)
-    record_id: str = kept_field("", "The span that brought it", _TEXT)
-    position: int = kept_field(0, "The place among the points of that span", "UInt32")
-    value: float | None = field(metadata=kept("None for a judge that failed", "Nullable(Float64)"))
-    step: int = field(metadata=kept("-1 when it has none", "Int64"))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
+    record_id: str = kept_field("", "Span that carried it", _TEXT)
+    position: int = kept_field(0, "Position among the points of that span", "UInt32")
+    value: float | None = field(metadata=kept("None if the judge failed", "Nullable(Float64)"))
+    step: int = field(metadata=kept("Step; -1 for none", "Int64"))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
     mode: str = field(
         metadata=kept(
             "How points of one name combine: append, auto, single, replace, restart, clear", _NAME
         )
     )
     passed: bool | None = kept_field(None, "Whether the run passed", "Nullable(Bool)")
-    label: str = kept_field("", "A word for the score", _NAME)
-    explanation: str = kept_field("", "Why, in a sentence", _LONG)
-    error: str = kept_field("", "Why the judge failed", _LONG)
-    actual: str = kept_field("", "What turned out to be true, JSON text, or empty", _TEXT)
-    annotator: str = kept_field("", "Who said it, or empty", _NAME)
-    latency_ms: float | None = kept_field(None, "How long the judge took", "Nullable(Float64)")
-    cost: float | None = kept_field(None, "What the judge's answer cost", "Nullable(Float64)")
+    label: str = kept_field("", "The result as a word", _NAME)
+    explanation: str = kept_field("", "Reason for the score", _LONG)
+    error: str = kept_field("", "Error of the judge", _LONG)
+    actual: str = kept_field("", "Ground truth as JSON text, or empty", _TEXT)
+    annotator: str = kept_field("", "Who evaluated it, or empty", _NAME)
+    latency_ms: float | None = kept_field(None, "Duration of the judge's call", "Nullable(Float64)")
+    cost: float | None = kept_field(None, "Cost of the judge's call", "Nullable(Float64)")
 
 
 @dataclass(frozen=True, slots=True)
 class LateTag:
-    """A tag that came apart from its run."""
+    """A tag that arrived separately from its run."""
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
-    owner: str = field(metadata=kept("What it is about", _TEXT))
+    project: str = field(metadata=kept("Project of the record", _NAME))
+    owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
     tag: Tag = field(metadata={_KEPT: Tag})
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
-    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
+    record_id: str = field(metadata=kept("Span that carried it", _TEXT))
 
 
 @dataclass(frozen=True, slots=True)
 class LateLog:
-    """A line of text that came apart from its run."""
+    """A log line that arrived separately from its run."""
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
-    owner: str = field(metadata=kept("What it is about", _TEXT))
+    project: str = field(metadata=kept("Project of the record", _NAME))
+    owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
     line: LineRecord = field(metadata={_KEPT: LineRecord})
     record_id: str = field(
         metadata=kept(
-            "The span that brought it; for a log record the digest of its content",
+            "Span that carried it; for a log record, the digest of its content",
             _TEXT,
             after="owner",
         )
     )
-    position: int = field(metadata=kept("The place among the lines of that span", "UInt32"))
+    position: int = field(metadata=kept("Position among the lines of that span", "UInt32"))
     event: str = kept_field(
-        "", "What kind of event it is", _NAME, comment="empty for an ordinary line", after="message"
+        "", "Kind of event", _NAME, comment="empty for an ordinary line", after="message"
     )
     attributes: str = kept_field(
-        "", "JSON text", _LONG, comment="JSON text, empty when there are none"
+        "", "Attributes as JSON text", _LONG, comment="JSON text, empty when there are none"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRecord:
-    """An artifact logged under a reference, on the span of a run or apart from it."""
+    """An artifact, sent with the span of its run or separately."""
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
-    owner: str = field(metadata=kept("What it is about", _TEXT))
-    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
-    position: int = field(metadata=kept("The place among those of that span", "UInt32"))
-    ref: str = field(metadata=kept("The user's own name of it", _TEXT))
-    type: str = field(metadata=kept("Such as otel_ml.types.Numpy", _NAME))
+    project: str = field(metadata=kept("Project of the record", _NAME))
+    owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
+    record_id: str = field(metadata=kept("Span that carried it", _TEXT))
+    position: int = field(metadata=kept("Position among the records of that span", "UInt32"))
+    ref: str = field(metadata=kept("Name of the artifact", _TEXT))
+    type: str = field(metadata=kept("Type, such as otel_ml.types.Numpy", _NAME))
     bytes: int = field(metadata=kept("The size of the document", "Int64"))
     sha256: Hash = field(
         metadata=kept(
@@ -766,9 +786,11 @@ class ArtifactRecord:
             comment="the document, empty when it did not come along",
         )
     )
-    preview: str = field(metadata=kept("JSON text", _LONG, comment="JSON"))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
-    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+    preview: str = field(metadata=kept("Preview as JSON text", _LONG, comment="JSON"))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
+    rank: int = field(
+        metadata=kept("If the record arrives several times, the highest rank is kept", "UInt64")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -776,10 +798,10 @@ class Linked:
     """A model, artifact or data set that a run used or produced.
 
     Attributes:
-        kind: model, artifact or dataset.
-        version: The small number of a model's version; None where none is meant, or it is not here.
-        told: The version as it was sent: a digest, ``v3``, an alias behind an ``@``, or empty.
-        run_id: The run that logged an artifact; None for others.
+        kind: ``model``, ``artifact`` or ``dataset``.
+        version: Number of the model version; None if no version is meant or it is not stored.
+        told: The version as it was sent: a digest, ``v3``, an alias after an ``@``, or empty.
+        run_id: Run that logged the artifact; None for other kinds.
         time: Time of the link, RFC 3339, UTC.
     """
 
@@ -793,11 +815,11 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class LinkedRun:
-    """A run that used something, or produced it.
+    """A run that used or produced something.
 
     Attributes:
-        name: Of the used or produced thing: a model, or an artifact's reference.
-        version: The small number of a model's version; None where none was meant.
+        name: Name of the used or produced model or artifact.
+        version: Number of the model version; None if no version is meant.
         time: Time of the link, RFC 3339, UTC.
     """
 
@@ -809,140 +831,150 @@ class LinkedRun:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A name of a version of a model, or a move of it."""
+    """An alias of a model version, or a change of it."""
 
-    alias: str = field(metadata=about("Such as champion"))
+    alias: str = field(metadata=about("The alias, such as champion"))
     version: int | None = field(
-        metadata=about("The small number; null where that version is not here any more")
+        metadata=about("Version number; null if that version is no longer stored")
     )
-    digest: str = field(metadata=about("Of the version's definition"))
+    digest: str = field(metadata=about("Digest of the version's definition"))
     by: str = field(
-        metadata=about("Who moved it: what was said, else the name of the key; or empty")
+        metadata=about("Who moved it: the given name, else the name of the API key; or empty")
     )
-    source: str = field(metadata=about("By what it was moved: sdk, api, cli, or empty"))
-    time: str = field(metadata=about("When, RFC 3339, UTC"))
-    is_removed: bool = field(metadata=about("Whether the move took it from the version"))
+    source: str = field(metadata=about("Tool that moved it: sdk, api, cli, or empty"))
+    time: str = field(metadata=about("Time of the move, RFC 3339, UTC"))
+    is_removed: bool = field(metadata=about("Whether the alias was removed"))
 
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """The names that versions of a model have."""
+    """The aliases of a model's versions."""
 
-    aliases: Sequence[Alias] = field(metadata=about("Those of now, in their order"))
-    history: Sequence[Alias] = field(metadata=about("The last 1,000 moves, newest first"))
+    aliases: Sequence[Alias] = field(metadata=about("Current aliases, sorted by name"))
+    history: Sequence[Alias] = field(metadata=about("The last 1,000 changes, newest first"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """A name that moved to a version of a model, or was taken from it."""
+    """A change of an alias: set to a version, or removed."""
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
+    project: str = field(metadata=kept("Project of the record", _NAME))
     model: str = field(metadata=kept("The model's name", _TEXT))
-    alias: str = field(metadata=kept("The name, such as champion", _NAME))
-    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
-    owner: str = field(metadata=kept("What it is about", _TEXT))
-    digest: str = field(metadata=kept("Of the version's definition", _TEXT))
-    is_removed: bool = field(metadata=kept("Whether it was taken from the version", "Bool"))
+    alias: str = field(metadata=kept("The alias, such as champion", _NAME))
+    record_id: str = field(metadata=kept("Span that carried it", _TEXT))
+    owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
+    digest: str = field(metadata=kept("Digest of the version's definition", _TEXT))
+    is_removed: bool = field(metadata=kept("Whether the alias was removed", "Bool"))
     by: str = field(
-        metadata=kept("Who moved it: what the record says, else the name of its key", _NAME)
+        metadata=kept("Who moved it: the given name, else the name of the API key", _NAME)
     )
-    source: str = field(metadata=kept("By what it was moved: sdk, api, cli, ...", _NAME))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
-    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+    source: str = field(metadata=kept("Tool that moved it: sdk, api, cli, ...", _NAME))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
+    rank: int = field(
+        metadata=kept("If the record arrives several times, the highest rank is kept", "UInt64")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageLink:
     """A link from a run to a model, artifact or data set that it used or produced."""
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
-    owner: str = field(metadata=kept("The run", _TEXT))
-    record_id: str = field(metadata=kept("The span that brought it", _TEXT))
-    position: int = field(metadata=kept("The place among those of that span", "UInt32"))
+    project: str = field(metadata=kept("Project of the record", _NAME))
+    owner: str = field(metadata=kept("Run id", _TEXT))
+    record_id: str = field(metadata=kept("Span that carried it", _TEXT))
+    position: int = field(metadata=kept("Position among the records of that span", "UInt32"))
     role: str = field(metadata=kept("used or produced", _NAME))
     kind: str = field(metadata=kept("model, artifact or dataset", _NAME))
-    name: str = field(metadata=kept("Of the model or data set, or the artifact's reference", _TEXT))
+    name: str = field(metadata=kept("Name of the model, data set or artifact", _TEXT))
     version: str = field(
-        metadata=kept("A digest, v3, an alias behind an @, or empty for any", _TEXT)
+        metadata=kept("A digest, v3, an alias after an @, or empty for any version", _TEXT)
     )
-    run_id: str = field(metadata=kept("The run that logged an artifact, or empty", _TEXT))
-    time_ns: int = field(metadata=kept("Nanoseconds since the epoch (UTC)", _TIME))
-    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+    run_id: str = field(metadata=kept("Run that logged the artifact, or empty", _TEXT))
+    time_ns: int = field(metadata=kept("Time, nanoseconds since the epoch (UTC)", _TIME))
+    rank: int = field(
+        metadata=kept("If the record arrives several times, the highest rank is kept", "UInt64")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemContent:
-    """The content of a data set's item; JSON texts are empty when there is no value."""
+    """The content of a data set's item. JSON texts are empty if there is no value."""
 
-    project: str = field(metadata=kept("Where it is filed", _NAME))
-    digest: str = field(metadata=kept("Of inputs, expected and tags, 64 hex digits", _TEXT))
-    inputs: str = field(metadata=kept("JSON text", _LONG))
-    expected: str = field(metadata=kept("JSON text", _LONG))
-    tags: str = field(metadata=kept("JSON text: values by name", _LONG))
-    source_run: str = field(metadata=kept("The run that it was made of, or empty", _TEXT))
-    source_session: str = field(metadata=kept("The session of that run, or empty", _TEXT))
-    capture: str = field(metadata=kept("JSON text: what was left out, by part", _TEXT))
-    is_whole: bool = field(metadata=kept("Whether the digest is that of what is kept", "Bool"))
-    time_ns: int = field(metadata=kept("When it was told, nanoseconds since the epoch", _TIME))
-    rank: int = field(metadata=kept("Says which of several deliveries wins", "UInt64"))
+    project: str = field(metadata=kept("Project of the record", _NAME))
+    digest: str = field(
+        metadata=kept("Digest of inputs, expected value and tags, 64 hex digits", _TEXT)
+    )
+    inputs: str = field(metadata=kept("Inputs as JSON text", _LONG))
+    expected: str = field(metadata=kept("Expected output as JSON text", _LONG))
+    tags: str = field(metadata=kept("Tags as JSON text: values by name", _LONG))
+    source_run: str = field(metadata=kept("Run that the item was made from, or empty", _TEXT))
+    source_session: str = field(metadata=kept("Session of that run, or empty", _TEXT))
+    capture: str = field(metadata=kept("JSON text: reasons for left-out content, by part", _TEXT))
+    is_whole: bool = field(metadata=kept("Whether the stored content is complete", "Bool"))
+    time_ns: int = field(metadata=kept("Time of the record, nanoseconds since the epoch", _TIME))
+    rank: int = field(
+        metadata=kept("If the record arrives several times, the highest rank is kept", "UInt64")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersion:
-    """A version of a data set: which items it has, known by its content."""
+    """A version of a data set: a set of items, identified by its content."""
 
-    name: str = field(metadata=about("Of the data set"))
-    version: int = field(metadata=about("The small number"))
-    digest: str = field(metadata=about("Of the ids and digests of its items, 64 hex digits"))
+    name: str = field(metadata=about("Name of the data set"))
+    version: int = field(metadata=about("Version number"))
+    digest: str = field(metadata=about("Digest of the ids and digests of its items, 64 hex digits"))
     description: str
-    items: int = field(metadata=about("How many it has"))
-    stored: int = field(metadata=about("How many of them are here"))
-    is_complete: bool = field(metadata=about("Whether its manifest and all of its items are here"))
+    items: int = field(metadata=about("Number of items"))
+    stored: int = field(metadata=about("Number of items whose content is stored"))
+    is_complete: bool = field(metadata=about("Whether the manifest and all items are stored"))
     added: int | None = about_field(
-        None, "Ids that the version before has not; null when not asked for"
+        None, "Items that the previous version does not have; null if not requested"
     )
-    removed: int | None = about_field(None, "Ids that only the version before has")
-    changed: int | None = about_field(None, "Ids whose content the version before has otherwise")
-    reason: str = about_field("", "Why it was made; empty where nobody said")
+    removed: int | None = about_field(None, "Items that only the previous version has")
+    changed: int | None = about_field(None, "Items whose content differs from the previous version")
+    reason: str = about_field("", "Why the version was made; may be empty")
     metrics: Mapping[str, Any] = field(
         default_factory=dict,
-        metadata=about("What was computed of its items: the last number of each metric, by name"),
+        metadata=about("Data metrics of its items: the last value of each, by name"),
     )
-    time: str = field(metadata=about("When it came first, RFC 3339, UTC"))
+    time: str = field(metadata=about("Time when it was first stored, RFC 3339, UTC"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetItem:
-    """An item of a version of a data set."""
+    """An item in a version of a data set."""
 
     id: str
-    digest: str = field(metadata=about("Of inputs, expected and tags, 64 hex digits"))
-    inputs: Any = field(default=None, metadata=about("What goes in, by name, or as a whole"))
-    expected: Any = field(default=None, metadata=about("What is right; null for nothing told"))
+    digest: str = field(metadata=about("Digest of inputs, expected value and tags, 64 hex digits"))
+    inputs: Any = field(default=None, metadata=about("Inputs by name, or one value"))
+    expected: Any = field(default=None, metadata=about("Expected output; null if none is given"))
     tags: Mapping[str, Any] = field(default_factory=dict)
-    source_run: str | None = about_field(None, "The id of the run that it was made of")
-    source_session: str | None = about_field(
-        None, "The session of that run, as it was when the item was made"
-    )
-    is_here: bool = field(metadata=about("Whether its content is here yet"))
-    is_whole: bool = field(metadata=about("Whether it can be run: nothing of it was left out"))
+    source_run: str | None = about_field(None, "Id of the run that it was made from")
+    source_session: str | None = about_field(None, "Session of that run when the item was made")
+    is_here: bool = field(metadata=about("Whether its content is stored"))
+    is_whole: bool = field(metadata=about("Whether it can be run, because nothing was left out"))
     left_out: Mapping[str, Sequence[str]] = field(
-        default_factory=dict, metadata=about("Why something was left out, by part")
+        default_factory=dict, metadata=about("Reasons for left-out content, by part")
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedItem:
-    """An id that two versions of a data set have otherwise."""
+    """An item that differs between two versions of a data set."""
 
     id: str
-    digest: str | None = field(metadata=about("In the newer version; null where it is not in it"))
-    before: str | None = field(metadata=about("In the older one, likewise"))
+    digest: str | None = field(
+        metadata=about("Digest in the newer version; null if it is not there")
+    )
+    before: str | None = field(
+        metadata=about("Digest in the older version; null if it is not there")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetDiff:
-    """The changes between two versions of a data set."""
+    """The differences between two versions of a data set."""
 
     name: str
     version: int
@@ -950,92 +982,91 @@ class DatasetDiff:
     added: int
     removed: int
     changed: int
-    items: Sequence[ChangedItem] = field(metadata=about("The first 1,000, by id"))
+    items: Sequence[ChangedItem] = field(metadata=about("The first 1,000 items, by id"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoveredSlice:
-    """Production's runs with a value of a tag, beside the items that have the same."""
+    """One value of a tag: how many production runs and how many items of a data set have it."""
 
     tag: str
     value: str
-    where: str = field(metadata=about("The filter of its runs"))
+    where: str = field(metadata=about("Filter that selects its runs"))
     runs: int
-    run_share: float = field(metadata=about("Of production's runs"))
+    run_share: float = field(metadata=about("Share of the production runs"))
     items: int
-    item_share: float = field(metadata=about("Of the version's items"))
-    enough: str = field(
-        metadata=about("no item, few, or enough for a verdict to be told of the slice")
-    )
+    item_share: float = field(metadata=about("Share of the version's items"))
+    enough: str = field(metadata=about("no item, few, or enough for a verdict on the slice"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCoverage:
-    """The share of production that a version of a data set stands for.
+    """How well a version of a data set represents production.
 
-    Production are the runs of the last 28 days of the models that its last six experiments tried;
-    without any, of those whose runs became items. Slices are by the five tags that most items
-    have; those of under 1 % of the runs are left out, and so are all but the ten largest of a tag.
+    Production means the runs of the last 28 days for the models in its last six experiments.
+    Without experiments, it means the models whose runs became items. Slices use the five tags that
+    most items have. Only the ten largest slices of a tag are listed, and none below 1 % of the
+    runs.
     """
 
     name: str
     version: int
     models: Sequence[str]
-    start_time: str = field(metadata=about("RFC 3339, UTC"))
+    start_time: str = field(metadata=about("Start time, RFC 3339, UTC"))
     end_time: str
     runs: int
     items: int
-    slices: Sequence[CoveredSlice] = field(metadata=about("By tag, the largest first"))
+    slices: Sequence[CoveredSlice] = field(metadata=about("Slices by tag, largest first"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedExperiment:
-    """An experiment: a function that was run over a version of a data set."""
+    """An experiment: a function that was run on a version of a data set."""
 
-    run_id: str = field(metadata=about("Of the experiment's own run"))
-    name: str = field(metadata=about("Under which experiments gather"))
+    run_id: str = field(metadata=about("Run id of the experiment"))
+    name: str = field(metadata=about("Name of the experiment"))
     outcome: str = field(metadata=about("running, ok, error, cancelled or crashed"))
-    start_ns: int = field(metadata=about("Nanoseconds since the epoch (UTC)"))
-    start_time: str = field(metadata=about("RFC 3339, UTC"))
-    latency_ms: float | None = field(metadata=about("Null while it has no end"))
-    function: str = field(metadata=about("The name of the model that was run"))
-    version: int | None = field(metadata=about("The small number of its version"))
-    digest: str = field(metadata=about("Of the version's definition; empty where not known"))
+    start_ns: int = field(metadata=about("Start time, nanoseconds since the epoch (UTC)"))
+    start_time: str = field(metadata=about("Start time, RFC 3339, UTC"))
+    latency_ms: float | None = field(metadata=about("Null while it is running"))
+    function: str = field(metadata=about("Name of the model that was run"))
+    version: int | None = field(metadata=about("Version number of the model"))
+    digest: str = field(metadata=about("Digest of the version's definition; empty if unknown"))
     dataset: str
-    dataset_version: int | None = field(metadata=about("The small number of its version"))
-    dataset_digest: str = field(metadata=about("Of the ids and digests of its items"))
-    items: int = field(metadata=about("How many were to be run"))
-    repeats: int = field(metadata=about("How often each"))
-    done: int = field(metadata=about("How many runs over items are here"))
-    errors: int = field(metadata=about("How many of these failed"))
-    doubled: int = field(metadata=about("Runs of an item and repeat that another one counts for"))
-    cost: float | None = field(metadata=about("Of the runs over items, as far as known"))
+    dataset_version: int | None = field(metadata=about("Version number of the data set"))
+    dataset_digest: str = field(metadata=about("Digest of the data set's version"))
+    items: int = field(metadata=about("Number of items to run"))
+    repeats: int = field(metadata=about("Number of runs per item"))
+    done: int = field(metadata=about("Number of stored runs over items"))
+    errors: int = field(metadata=about("Number of failed runs over items"))
+    doubled: int = field(metadata=about("Duplicate runs, which are not counted"))
+    cost: float | None = field(metadata=about("Known cost of the runs over items"))
     judges: Mapping[str, str] = field(metadata=about("The digest of each judge's version"))
-    params: Mapping[str, Any] = field(metadata=about("What else was told of it"))
+    params: Mapping[str, Any] = field(metadata=about("Params of the experiment"))
     baseline: str = field(
-        metadata=about("What it was compared with: the run id of an experiment, or words")
+        metadata=about("What it was compared with: run id of an experiment, or a description")
     )
     comparison: Mapping[str, Any] = field(
-        metadata=about("margin, lower_is_better, cluster and partial, where they are not usual")
+        metadata=about("margin, lower_is_better, cluster and partial, if not the default")
     )
     source: str = field(metadata=about("Digest of the source files of the function's package"))
     tags: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = about_field(
         "",
-        "In a list with verdicts: better, worse, no different or inconclusive beside what it was "
-        "run beside; empty without that",
+        "better, worse, no different or inconclusive, compared with its baseline; empty without "
+        "one. Only in a list with verdicts",
     )
     values: Mapping[str, float] = field(
         default_factory=dict,
-        metadata=about("In a list with verdicts: the pass rate or mean score by each judge"),
+        metadata=about("Pass rate or mean score of each judge, in a list with verdicts"),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemScore:
-    """A judge version's score of a run over an item."""
+    """The score of one judge version for a run over an item."""
 
-    digest: str = field(metadata=about("Of the judge's version"))
+    digest: str = field(metadata=about("Digest of the judge's version"))
     score: float | None
     passed: bool | None
     failed: bool = field(metadata=about("Whether the judge itself failed"))
@@ -1046,7 +1077,7 @@ class ListedItemRun:
     """One run over an item."""
 
     run_id: str
-    repeat: int = field(metadata=about("From 0"))
+    repeat: int = field(metadata=about("Number of the repeat, from 0"))
     outcome: str
     error_type: str
     error_message: str
@@ -1055,26 +1086,28 @@ class ListedItemRun:
     cost: float | None
     inputs: str = field(metadata=about("A preview in plain text"))
     outputs: str = field(metadata=about("A preview in plain text"))
-    scores: Mapping[str, ItemScore] = field(metadata=about("By judge"))
+    scores: Mapping[str, ItemScore] = field(metadata=about("Scores by judge"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedChange:
-    """The change of an experiment's item by a judge."""
+    """How an item of an experiment changed according to one judge."""
 
     judge: str
     is_rate: bool = field(
-        metadata=about("Whether the values are shares of repeats that passed, or mean scores")
+        metadata=about("Whether the values are pass rates over repeats; otherwise mean scores")
     )
-    before: float = field(metadata=about("In the baseline"))
+    before: float = field(metadata=about("Value in the baseline"))
     after: float
     change: float = field(
         metadata=about(
-            "Below 0 for worse; a score's in standard deviations of the baseline, and 0 where it "
-            "is below the margin"
+            "Below 0 for worse. For scores in standard deviations of the baseline, and 0 if it is "
+            "below the margin"
         )
     )
-    score_before: float | None = field(metadata=about("The mean score, also of what passes"))
+    score_before: float | None = field(
+        metadata=about("Mean score in the baseline, also if the values are pass rates")
+    )
     score_after: float | None
     text: str = field(metadata=about("Such as pass → fail"))
 
@@ -1084,25 +1117,23 @@ class ExperimentRow:
     """An item of an experiment: its runs, and those of the baseline."""
 
     item: str = field(metadata=about("The item's id"))
-    digest: str = field(metadata=about("Of what is in it"))
-    tags: Mapping[str, Any] = field(metadata=about("Of the item"))
-    source_run: str = field(metadata=about("The run that the item was made of, or empty"))
-    source_session: str = about_field(
-        "", "The session of that run, or empty: the cluster unless told"
-    )
+    digest: str = field(metadata=about("Digest of the item's content"))
+    tags: Mapping[str, Any] = field(metadata=about("Tags of the item"))
+    source_run: str = field(metadata=about("Run that the item was made from, or empty"))
+    source_session: str = about_field("", "Session of that run, or empty; the default cluster")
     state: str = field(
         metadata=about(
-            "regression, fixed or same; new or changed where the baseline has not this item; empty "
-            "without a baseline"
+            "regression, fixed or same; new or changed if the baseline does not have this item; "
+            "empty without a baseline"
         )
     )
-    is_flaky: bool = field(metadata=about("Whether its repeats differ in failing or passing"))
+    is_flaky: bool = field(metadata=about("Whether some repeats pass and others fail"))
     runs: Sequence[ListedItemRun]
     baseline: Sequence[ListedItemRun]
-    expected: str = about_field("", "What is right for it: a preview in plain text")
+    expected: str = about_field("", "Expected output: a preview in plain text")
     change: str = about_field(
-        "", "By which judges it got worse or better, such as brief pass → fail"
+        "", "Judges by which it got worse or better, such as brief pass → fail"
     )
     changes: Sequence[JudgedChange] = about_field(
-        (), "What each judge says of it and of the baseline, those named in change first"
+        (), "Results of each judge for the item and the baseline; changed ones first"
     )

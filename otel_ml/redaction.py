@@ -1,7 +1,7 @@
-"""Hides secrets before they leave the process: by keys, and by a user's function.
+"""Hides secrets before they leave the process: by key, and with a function of the user.
 
-It covers all sent data: inputs, outputs, parameters, tags, lines of text, explanations,
-exception messages and captured source.
+This covers everything that is sent: inputs, outputs, parameters, tags, log lines, explanations,
+exception messages and source code.
 """
 
 import re
@@ -18,7 +18,7 @@ REDACTED: Final = "[redacted]"
 NOTE: Final = "redacted"
 _WHOLE: Final[frozenset[str]] = frozenset()
 
-# The value of a key with one of these words is hidden; ``_`` is any separator or none.
+# values under keys with these words are hidden; ``_`` matches any separator or none
 SECRET_KEYS: Final = (
     "password",
     "passwd",
@@ -34,18 +34,18 @@ Redact = Callable[[str], str]
 
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 _PLAIN: Final = _LEAVES | {list, tuple}
-_MARGIN_BYTES: Final = 4_096  # a secret that the limit would cut in two is still seen whole
-_CONTAINERS: Final = 64  # looked at one by one; beyond it the text is searched
+_MARGIN_BYTES: Final = 4_096  # so that a secret at the size limit is seen as a whole
+_CONTAINERS: Final = 64  # checked one by one; larger values are searched as text
 _KNOWN_KEYS: Final = 10_000
 _KNOWN_CHARS: Final = 64
 _SEARCHED_DEPTH: Final = 100
-# Only as a key's last word: max_tokens counts them, a tokenizer splits.
+# only as the last word of a key: max_tokens is a count, a tokenizer splits text
 _LAST_WORDS: Final = frozenset({"token"})
 _QUOTED: Final = r"(?:\"[^\"\n]*\"|'[^'\n]*')"
 _BARE: Final = r"(?:(?:bearer|basic)\s+)?[^\s,;&)}\]\"']+"
 _ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"
 
-# Of the description of a table: its first rows, in which columns stand side by side.
+# parts of a table's description that hold its first rows, where the columns are mixed
 _FIRST_ROWS: Final = ("head", "values")
 _WITH_NAMES: Final = (list, dict)
 
@@ -54,14 +54,15 @@ class Redaction:
     """Hides the secrets that a client is configured to hide.
 
     Args:
-        redact: Called with every text that would leave: each string within inputs and outputs,
-            each key, each line; returns what is to be sent in its place. Where it raises, or
-            returns no text, the whole text is hidden.
-        keys: Words; the value of a key that contains one is hidden, whatever it is. ``token``
-            has to be the last word of the key: ``max_tokens`` is a number of them.
+        redact: Function that receives each string before it is sent: strings and keys within inputs
+            and outputs, log lines, messages. It returns the string to send. If it raises or returns
+            something else, the whole string is hidden.
+        keys: Words that mark a key as secret. The value of a key that contains one is hidden,
+            whatever it is. ``token`` must be the last word of the key, because ``max_tokens`` is a
+            count.
 
     Raises:
-        ValueError: The function cannot be called, or the words are no texts.
+        ValueError: `redact` is not callable, or `keys` is not a collection of strings.
     """
 
     def __init__(self, redact: Redact | None = None, keys: Iterable[str] = SECRET_KEYS) -> None:
@@ -75,17 +76,17 @@ class Redaction:
         self._secret = re.compile("|".join(map(_in_key, words)), re.IGNORECASE) if words else None
         self._in_text = _assigned(words, "", f"(?:{_QUOTED}|{_BARE})")
         self._in_source = _assigned(words, _ANNOTATED, _QUOTED)
-        # What the text of a value has in lower case wherever a key matches.
+        # parts that the lower-case text of a value contains if one of its keys matches
         self._needles = [re.split("[_-]", word)[0] for word in words]
         self._harmless: set[object] = set()
 
     @property
     def sees_texts(self) -> bool:
-        """Whether a function of the user's is asked about each text."""
+        """Whether a function of the user checks each string."""
         return self._redact is not None
 
     def is_secret(self, key: object) -> bool:
-        """Tell whether the value under a key is to be hidden."""
+        """Tell whether the value under a key must be hidden."""
         if self._secret is None or key in self._harmless:
             return False
         if self._secret.search(key if type(key) is str else str(key)) is not None:
@@ -97,12 +98,12 @@ class Redaction:
         return False
 
     def concerns(self, value: object, text: str, *, is_flat: bool = False) -> bool:
-        """Tell whether a value may hold something to hide.
+        """Tell whether a value may contain something to hide.
 
         Args:
-            value: Of the host's.
-            text: Its JSON.
-            is_flat: That it is a dict of texts, numbers and the like alone.
+            value: The value.
+            text: The value as JSON.
+            is_flat: True if the value is known to be a dict of strings, numbers and other scalars.
         """
         if self._redact is not None:
             return True
@@ -120,18 +121,18 @@ class Redaction:
             return self._secret is not None and not self._is_harmless(value)
         except _Unsure:
             return self._mentions(text)
-        except BaseException as error:  # noqa: BLE001 - keys of the host's, see errors.py
+        except BaseException as error:  # noqa: BLE001 - the user's keys, see errors.py
             hand_on(error)
-            return True  # what cannot be read is looked into
+            return True  # if it cannot be read, check it
 
     def write(self, value: object) -> tuple[str, frozenset[str]]:
-        """Encode a payload as `encode` does; short flat payloads of known keys at once."""
+        """Encode a payload like `encode`, with a fast path for flat payloads with known keys."""
         seen = glance(value)
         if seen and self._redact is None:
             try:
                 if self._secret is None or self._harmless.issuperset(value):  # type: ignore[arg-type]  # a dict
                     return orjson.dumps(value).decode(), _WHOLE
-            except BaseException as error:  # noqa: BLE001 - keys of the host's, see errors.py
+            except BaseException as error:  # noqa: BLE001 - the user's keys, see errors.py
                 hand_on(error)
         text = encode_whole(value, seen)
         if not text:
@@ -143,10 +144,10 @@ class Redaction:
     def encode(
         self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False
     ) -> Encoded:
-        """Encode a value as `otel_ml.values.encode` does, with secrets hidden.
+        """Encode a value like `otel_ml.capture.values.encode`, with secrets hidden.
 
         Returns:
-            The text and its notes, `NOTE` among them when something was hidden.
+            The text and its notes; `NOTE` is one of them if something was hidden.
         """
         if self._redact is None:
             text, notes = encode(value, limit_bytes, is_too_long=is_too_long)
@@ -159,21 +160,21 @@ class Redaction:
     def hide(
         self, text: str, notes: frozenset[str] = frozenset(), limit_bytes: int = LIMIT_BYTES
     ) -> Encoded:
-        """Hide secrets in JSON that was made of a value; see `encode`."""
+        """Hide secrets in JSON text, see `encode`."""
         whole = orjson.loads(text)
         shown = self._apply(whole, 0)
         text, more = encode(shown, limit_bytes)
         return Encoded(text, notes | more if shown == whole else notes | more | {NOTE})
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return tags or other named values, lists among them, with secrets hidden."""
+        """Return tags or other named values, including lists, with secrets hidden."""
         return {
             key: REDACTED if self.is_secret(key) else self._apply(item, 0)
             for key, item in given.items()
         }
 
     def shown(self, text: str) -> str:
-        """Return the result of the user's function for a text."""
+        """Return the result of the user's function for a string."""
         if self._redact is None:
             return text
         with quiet("redact"):
@@ -182,19 +183,19 @@ class Redaction:
         return REDACTED
 
     def text(self, text: str) -> str:
-        """Return a line or message with the values of secret keys in it hidden."""
+        """Return a log line or message with the values of secret keys in it hidden."""
         if self._in_text is not None and self._mentions(text):
             text = self._in_text.sub(rf"\1{REDACTED}", text)
         return self.shown(text)
 
     def source(self, text: str) -> str:
-        """Return source with the literals that it assigns to secret names hidden."""
+        """Return source code with hidden literals where it assigns them to secret names."""
         if self._in_source is not None and self._mentions(text):
             text = self._in_source.sub(rf'\1"{REDACTED}"', text)
         return self.shown(text)
 
     def _mentions(self, text: str) -> bool:
-        """Tell, at little cost, whether a text could hold a secret key."""
+        """Tell quickly whether a text could contain a secret key."""
         lowered = text.lower()
         return any(needle in lowered for needle in self._needles)
 
@@ -214,17 +215,17 @@ class Redaction:
         return self.shown(value) if isinstance(value, str) else value
 
     def _has_secret_column(self, value: Mapping[str, Any]) -> bool:
-        """Tell whether the description of a table names a column that is to be hidden."""
+        """Tell whether the description of a table names a secret column."""
         if "type" not in value or "shape" not in value:
             return False
         names = [*_names_in(value.get("columns")), *_names_in(value.get("cells"))]
         return any(map(self.is_secret, names))
 
     def _is_harmless(self, value: Any) -> bool:
-        """Look at the keys of plain containers; most runs have few of them, and the same keys."""
+        """Check the keys of plain containers. Most runs have few keys, and the same ones."""
         harmless, left = self._harmless, _CONTAINERS
         containers = [value]
-        for container in containers:  # which grows while it is read
+        for container in containers:  # the list grows during the loop
             kind = type(container)
             if kind is not dict and kind is not list and kind is not tuple:
                 raise _Unsure
@@ -248,7 +249,7 @@ def _names_in(value: object) -> list[str]:
 
 
 class _Unsure(Exception):
-    """The value is large, or of classes with code of their own for their parts."""
+    """The value is too large, or some of its parts are computed by code of their own."""
 
 
 def _in_key(word: str) -> str:
@@ -261,7 +262,7 @@ def _spaced(word: str) -> str:
 
 
 def _assigned(words: list[str], annotation: str, value: str) -> re.Pattern[str] | None:
-    """Match ``key = value``, ``key: value`` and ``"key": value`` in text."""
+    """Return a pattern for ``key = value``, ``key: value`` and ``"key": value`` in text."""
     if not words:
         return None
     keys = "|".join(_spaced(word) + (r"\b" if word in _LAST_WORDS else r"[\w-]*") for word in words)

@@ -1,4 +1,4 @@
-"""Runs: the calls that add to a run while it is open, and the ways in which it ends."""
+"""Runs: the methods that add data to a run, and everything that opens and ends one."""
 
 import math
 import time
@@ -71,7 +71,7 @@ else:
     judged_call = late("judges.judged_call")
     records = late("records")
 
-# What of baggage says whose run it is.
+# entries of W3C baggage that become run attributes
 _NAMES_OF_BAGGAGE: Final = (names.SESSION_ID, names.USER_ID)
 RUN_KEY: Final = context_api.create_key("otel_ml-run")
 _LINE_CHARS: Final = 16_384
@@ -84,58 +84,62 @@ UNSET: Final = object()
 
 
 class Handle:
-    """The methods that add to a run.
+    """The methods that add data to a run or a model version.
 
-    None of them raises into the host but for an argument that is none of what it takes.
+    They raise only for invalid arguments. All other errors are logged, so they never break your
+    program.
     """
 
     __slots__ = ()
 
     def tag(self, *tags: Tags, **more: object) -> None:
-        """Set tags; the last value of a name stays.
+        """Set tags. Setting a tag again replaces its value.
 
         Args:
             tags: Mappings of names to values, `Tag` objects, or lists of both.
-            more: Tags whose names are identifiers. Values are texts, numbers and bools; of
-                anything else its text is kept.
+            more: Tags as keyword arguments. Values are strings, numbers or bools. Other values are
+                converted to text.
 
         Raises:
-            ValueError: Something is given that is none of these; nothing is set.
+            ValueError: An argument is not a tag. No tag is set.
         """
         checked = check_tags((*tags, more))
         with quiet("run.tag"):
             self._set_tags(*checked)
 
     def debug(self, text: str) -> None:
-        """Add a line of text to the run."""
+        """Add a log line with severity ``debug`` to the run."""
         self._log("debug", text)
 
     def info(self, text: str) -> None:
-        """Add a line of text to the run."""
+        """Add a log line with severity ``info`` to the run."""
         self._log("info", text)
 
     def warning(self, text: str) -> None:
-        """Add a line of text to the run."""
+        """Add a log line with severity ``warning`` to the run."""
         self._log("warning", text)
 
     def error(self, text: str) -> None:
-        """Add a line of text to the run. It does not change the run's outcome."""
+        """Add a log line with severity ``error`` to the run.
+
+        The outcome of the run does not change.
+        """
         self._log("error", text)
 
     def log(self, ref: str, value: object) -> None:
-        """Log a value, as it is now, under a reference: an array, a table, an image, anything.
+        """Store a value with the run under a name: an array, a table, an image or any other object.
 
-        It is written at once, so that what happens to it later does not matter, and read back
-        as the same type, see `otel_ml.types`. Of a value that takes more than 64 MiB only type,
-        shape and the like are kept.
+        The value is written immediately, so later changes to it have no effect. The reader returns
+        it as the same type, see `otel_ml.types`. For values above 64 MiB only a description is
+        stored, such as type and shape.
 
         Args:
-            ref: Its reference, 1 to 256 characters. Logged under again, both values are
-                kept, and the newest is read.
-            value: The value, or one of the wrappers of `otel_ml.types` around it.
+            ref: Name of the value, 1 to 256 characters. If you log a name twice, both values are
+                stored and the newest one is returned when you read it.
+            value: The value, or a wrapper from `otel_ml.types` around it.
 
         Raises:
-            ValueError: The reference is no such text; nothing is logged.
+            ValueError: `ref` is not a string of 1 to 256 characters. Nothing is logged.
         """
         name = check_text("ref", ref, _REF_CHARS)
         with quiet("run.log"):
@@ -150,18 +154,18 @@ class Handle:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Append a point, or a list of points, to the series `name`.
+        """Append one point, or a list of points, to a metric series.
 
         Args:
-            name: The metric.
-            value: A number, or a list of numbers; see `log_metrics`.
-            step: What the point belongs to, such as an epoch.
-            overwrite: Replace the points logged under the name before.
-            single_value: A plain number instead of a series; it is kept as it was when the
-                name is known and `overwrite` is False.
+            name: Name of the metric.
+            value: A number or a list of numbers, as in `log_metrics`.
+            step: Step of the point, such as an epoch.
+            overwrite: Replace all earlier points of this metric.
+            single_value: Store a single number instead of a series. If the metric already exists,
+                its value changes only with `overwrite`.
 
         Raises:
-            InvalidMetricError: The value is no number; nothing is logged.
+            InvalidMetricError: `value` is not a number. Nothing is logged.
             ValueError: Another argument is invalid.
         """
         check_text("name", name)
@@ -173,19 +177,19 @@ class Handle:
     def log_metrics(
         self, values: Mapping[str, object], *, step: int | None = None, overwrite: bool = False
     ) -> None:
-        """Log several metrics of the same moment.
+        """Log several metrics at once.
 
         Args:
-            values: Numbers by name, or lists of numbers. A number stays a single value while
-                it is alone and becomes a series with the second; a list is a series.
-                Arrays and tensors of numpy, torch, jax and their like are taken as numbers
-                when they have one element, as lists when they have one dimension.
-            step: What the points belong to, such as an epoch.
-            overwrite: Replace the points logged under these names before.
+            values: Numbers or lists of numbers, by metric name. A list is a series. A number is a
+                single value, and turns into a series when you log the metric a second time. Arrays
+                and tensors (NumPy, PyTorch, JAX and similar) count as a number if they have one
+                element, and as a list if they have one dimension.
+            step: Step of the points, such as an epoch.
+            overwrite: Replace all earlier points of these metrics.
 
         Raises:
-            InvalidMetricError: A value is no number; then none of `values` is logged. It is a
-                ValueError that names key and value.
+            InvalidMetricError: A value is not a number. The error is a `ValueError` that names
+                metric and value. None of the metrics is logged.
             ValueError: Another argument is invalid.
         """
         check_flag("overwrite", overwrite)
@@ -202,21 +206,21 @@ class Handle:
         positive: object = None,
         reference: Any = None,
     ) -> dict[str, float]:
-        """Compute the data metrics of a table, and log them here with the source ``data``.
+        """Compute the data metrics of a table and log them to this run with the source ``data``.
 
         Args:
-            frame: The table, see `otel_ml.data_metrics`.
-            label: The column that holds what is right.
-            sensitive: A column, or several, whose groups are to be treated alike.
-            prediction: The column that holds what a model said.
-            positive: The value of the label or prediction that is wished for.
-            reference: The table or the profile that its columns are held against.
+            frame: The table, in any form that `otel_ml.data_metrics` accepts.
+            label: Column with the ground truth.
+            sensitive: One or more columns whose groups should be treated equally.
+            prediction: Column with the model's predictions.
+            positive: The favourable value of the label or prediction.
+            reference: Table or `ModelProfile` to compare with for drift.
 
         Returns:
-            The numbers by their names.
+            The metrics by name.
 
         Raises:
-            ValueError: An argument is none of what it takes; nothing is logged.
+            ValueError: An argument is invalid. Nothing is logged.
         """
         data_metrics = data_quality.measure_data(
             frame,
@@ -230,7 +234,7 @@ class Handle:
         return data_metrics
 
     def log_data_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log the metrics that `data_metrics` computed."""
+        """Log metrics that `data_metrics` returned, with the source ``data``."""
         self._put_points(make_data_points(metrics))
 
     def feedback(
@@ -243,20 +247,23 @@ class Handle:
         explanation: str | None = None,
         source: str = "human",
     ) -> None:
-        """Record a person's evaluation of the run. For a truth with a value see `actual`.
+        """Record a reviewer's evaluation of the run. To record ground truth, use `actual`.
+
+        Pass at least one of `score`, `passed`, `label` and `explanation`.
 
         Args:
-            name: The criterion, such as ``helpful`` or ``churned``.
+            name: Criterion, such as ``helpful`` or ``churned``.
             score: A number.
-            passed: Whether it is good enough.
-            label: A word for it.
-            explanation: Why.
-            source: ``human``, ``actual`` for the truth that came later, or ``agent`` for the word
-                of a program on nobody's behalf: no score, and no person's word.
+            passed: Whether the run is good enough.
+            label: The result as a word.
+            explanation: The reason for the result.
+            source: ``human`` for a reviewer, ``actual`` for ground truth, or ``agent`` for a
+                program that acts for nobody. Feedback of an agent counts neither as a score nor as
+                a reviewer's label.
 
         Raises:
-            InvalidMetricError: The score is no number.
-            ValueError: The source is unknown, nothing is given, or an argument is invalid.
+            InvalidMetricError: `score` is not a number.
+            ValueError: `source` is unknown, no result is given, or an argument is invalid.
         """
         check_text("name", name)
         check_one_of("source", source, ("human", "actual", "agent"))
@@ -287,20 +294,21 @@ class Handle:
         explanation: str | None = None,
         annotator: str | None = None,
     ) -> None:
-        """Record a truth that became known later, so that it stands beside the run's output.
+        """Record ground truth for the run. It is shown next to the run's output.
 
-        It may come at any time and from any process, also before the run. Of a name the newest
-        value holds; several names are several truths.
+        You can send it at any time and from any process, even before the run. If you send the same
+        name again, the newest value is used. Different names are separate ground truths.
 
         Args:
-            value: A text, a finite number, a bool, or a list of these, up to 16 KiB as JSON.
-                Scalars and arrays with one dimension of numpy, torch and their like are taken.
-            name: The name of the truth, such as ``churned``; by default the output.
-            explanation: Why, or how it is known.
-            annotator: The annotator; by default the service's name.
+            value: A string, a finite number, a bool, or a list of these, at most 16 KiB as JSON.
+                NumPy or PyTorch scalars and one-dimensional arrays are accepted too.
+            name: Name of the ground truth, such as ``churned``. Default: ``output``, the ground
+                truth for the run's output.
+            explanation: Why the value is right, or where it comes from.
+            annotator: Source of the value. Default: the name of the service.
 
         Raises:
-            ValueError: An argument is invalid; nothing is recorded.
+            ValueError: An argument is invalid. Nothing is recorded.
         """
         truth = check_actual(value)
         label = check_text("name", name)
@@ -349,11 +357,11 @@ class Handle:
         self._say(Updates.add_points, points)
 
     def _records_to(self) -> Recorder | None:
-        """Return the recorder of records made now; None where nothing is recorded."""
+        """Return the recorder that records now, or None if nothing is recorded."""
         raise NotImplementedError
 
     def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
-        """Let `add` put text, data or points where they wait, or send them."""
+        """Queue text, data or points with `add`, or send them immediately."""
         raise NotImplementedError
 
     def _set_tags(self, tags: dict[str, Value], details: Details) -> None:
@@ -363,14 +371,14 @@ class Handle:
         raise NotImplementedError
 
     def _note(self, part: str, *notes: str) -> None:
-        """Say that something was left out, and why; the event of a value says so itself."""
+        """Note that a part was left out, and why. Logged values carry this note themselves."""
 
 
 def check_actual(value: object) -> Any:
-    """Return a truth as a text, number, bool or list of Python's own.
+    """Convert ground truth to a plain Python string, number, bool or list.
 
     Raises:
-        ValueError: It is none of these, or too long.
+        ValueError: The value has another type or is too long.
     """
     try:
         actual = _unwrapped(value)
@@ -387,12 +395,12 @@ def check_actual(value: object) -> Any:
 
 
 def _unwrapped(value: object) -> Any:
-    """Return the elements of a scalar or array of any library, else the value itself."""
+    """Return the elements of a scalar or array of any library, or other values unchanged."""
     return value if issubclass(type(value), str | int | float | list | tuple) else listed(value)
 
 
 def _subject_of(thing: Any, kind: str) -> Subject:
-    """Name a used or produced thing: by itself, or from a text."""
+    """Return the subject for a used or produced thing, which may be an object or a string."""
     if issubclass(type(thing), HasSubject):
         subject: Subject = thing._subject
         return subject
@@ -406,10 +414,10 @@ def _subject_of(thing: Any, kind: str) -> Subject:
 
 
 def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
-    """Read tags; those that the host's own code does not give are left out.
+    """Read tags. If the user's own code raises while tags are read, return no tags.
 
     Raises:
-        ValueError: Something is given that is no tag.
+        ValueError: An argument is not a tag.
     """
     wrong: InvalidArgumentError | None = None
     with quiet("run.tag"):
@@ -423,11 +431,11 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
 
 
 class Run(Handle, HasCard):
-    """A run while it is recorded.
+    """A run that is being recorded.
 
-    Nothing here raises into the host but for values that are wrong themselves. Tags and text
-    travel with the run when it is short. While a longer run goes on they are sent ahead of it,
-    as metric points always are, about twice a second.
+    Its methods raise only for invalid arguments. Tags and text of a short run are sent together
+    with the run. For longer runs they are sent about twice a second, before the run ends. Metric
+    points are always sent this way.
     """
 
     __slots__ = (
@@ -457,13 +465,13 @@ class Run(Handle, HasCard):
         self._recorder = recorder  # None for a run that is not recorded
         self._identity = None if recorder is None else recorder.identity
         self._span = span
-        self._start_ns = start_ns  # 0 where the span is none of ours
+        self._start_ns = start_ns  # 0 if the span was not created by this SDK
         self._ended = False
-        self._unasked = False  # True of a call of which only its span knows its facts
+        self._unasked = False  # True while only the span knows the call's attributes (fast path)
         self._describe(constants, facts_around(None))
 
     def _describe(self, constants: Mapping[str, Value], facts: dict[str, Value]) -> None:
-        """Take what is known, and from now on what is added."""
+        """Set the known attributes, and start collecting added ones."""
         self._constants = constants
         self._facts = facts
         self._tags: dict[str, Value] | None = None
@@ -472,19 +480,19 @@ class Run(Handle, HasCard):
         self._output: object = UNSET
 
     def _ask(self) -> "Run":
-        """Return the run to code that may add to it: from now on it is described as it goes."""
+        """Return the run to code that may add data, and leave the fast path."""
         recorder, span = self._recorder, self._span
         if self._unasked and recorder is not None and type(span) is RunSpan:
             with recorder.lock:
-                if self._unasked:  # else another thread was first
-                    # A mapping of its own: the span's may be on its way.
+                if self._unasked:  # otherwise another thread was first
+                    # copy the mapping: the exporter may be reading the span's own
                     self._describe(span.constants, span.describe(previews=recorder.wants_previews))
                     self._unasked = False
         return self
 
     @property
     def _card(self) -> Card:
-        """Which run it is and how it stands: open, its outcome, or that it is not recorded."""
+        """The run in one line: ID and state, which is open, its outcome, or not recorded."""
         recorder = self._recorder
         if recorder is None:
             return Card(type(self).__name__, self.id, ("not recorded",))
@@ -495,25 +503,26 @@ class Run(Handle, HasCard):
 
     @property
     def id(self) -> str:
-        """The run id, ``<32 hex>-<16 hex>``, as the API names it."""
+        """The run ID, ``<32 hex>-<16 hex>``, as used in the HTTP API."""
         span = self._span
         return run_id_of(span if type(span) is RunSpan else span.get_span_context())
 
     @property
     def trace_id(self) -> str:
-        """The OpenTelemetry trace id, 32 hex digits."""
+        """The OpenTelemetry trace ID, 32 hex digits."""
         return f"{self._span.get_span_context().trace_id:032x}"
 
     @property
     def is_recorded(self) -> bool:
-        """False for a run that the sampler left out, and outside any run."""
+        """Whether the run is recorded. False if sampling dropped it, or outside any run."""
         return self._recorder is not None
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The metrics that this process logged: a number, or a list for a series, by name.
+        """The metrics that this process logged to the run, by name. A series is a list.
 
-        Of a series the last 10,000 points, and at most 1,000 names; a collector has them all.
+        It keeps the last 10,000 points of each series and at most 1,000 names. The collector stores
+        all points.
         """
         recorder, waiting = self._recorder, self._waiting
         if recorder is None or waiting is None:
@@ -523,13 +532,19 @@ class Run(Handle, HasCard):
 
     @quiet("run.set_input")
     def set_input(self, value: object) -> None:
-        """Record `value`, as it is now, as the run's input, in place of the call's own input."""
+        """Record `value` as the run's input. For a traced call it replaces the recorded arguments.
+
+        The value is written immediately, so later changes to it have no effect.
+        """
         if self._recorder is not None and not self._ended:
             self._put(names.INPUTS, "inputs", value)
 
     @quiet("run.set_output")
     def set_output(self, value: object) -> None:
-        """Record `value`, as it is now, as the run's output, in place of the call's own result."""
+        """Record `value` as the run's output. For a traced call it replaces the recorded result.
+
+        The value is written immediately, so later changes to it have no effect.
+        """
         if self._recorder is None or self._ended:
             return
         self._put(names.OUTPUTS, "outputs", value)
@@ -537,11 +552,14 @@ class Run(Handle, HasCard):
             self._output = value
 
     def identify(self, *, session: str | None = None, user: str | None = None) -> None:
-        """Set session and user of the run; they hold for the runs of its trace that set none.
+        """Set session and user of the run.
+
+        Other runs of the same trace inherit them, unless they set their own.
 
         Args:
-            session: The conversation that it belongs to; anything but a text counts by its text.
-            user: The user that it serves, likewise.
+            session: ID of the conversation. Values that are not strings are converted to text.
+            user: ID of the user that the run serves. Values that are not strings are converted to
+                text.
         """
         facts = {names.SESSION_ID: session, names.USER_ID: user}
         if self._recorder is not None:
@@ -550,28 +568,30 @@ class Run(Handle, HasCard):
             )
 
     def uses(self, *things: object, kind: str = "model") -> None:
-        """Record the things that the run used, so that its page and theirs link to each other.
+        """Record things that the run used, so that the pages of both link to each other.
 
         Args:
-            things: Models of `otel_ml.Client.model`, versions and artifacts that
-                `otel_ml.reader` gave; or texts: ``churn:v3``, ``churn@champion`` (as it is now),
-                ``churn``, or the reference of an artifact.
-            kind: The kind of texts: model, artifact or dataset.
+            things: Models from `otel_ml.Client.model`, versions or artifacts from `otel_ml.reader`,
+                or strings: ``churn:v3``, ``churn@champion`` (the version with that alias now),
+                ``churn``, or the name of an artifact.
+            kind: Type of the things that are named by strings: ``model``, ``artifact`` or
+                ``dataset``.
 
         Raises:
-            ValueError: A thing is none of these; nothing is recorded.
+            ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
         """
         self._link("used", things, kind)
 
     def produced(self, *things: object, kind: str = "model") -> None:
-        """Record the things that the run made, so that its page and theirs link to each other.
+        """Record things that the run produced, so that the pages of both link to each other.
 
         Args:
-            things: As `uses` takes them.
-            kind: The kind of texts: model, artifact or dataset.
+            things: Models, versions, artifacts or strings, as in `uses`.
+            kind: Type of the things that are named by strings: ``model``, ``artifact`` or
+                ``dataset``.
 
         Raises:
-            ValueError: A thing is none of these; nothing is recorded.
+            ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
         """
         self._link("produced", things, kind)
 
@@ -588,12 +608,13 @@ class Run(Handle, HasCard):
                     self._say(Updates.add_event, lineage_event(role, subject, at_ns))
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the run now, failed when an error is given. A second call does nothing.
+        """End the run now. If you pass an error, the run has failed.
 
-        The run of a traced call ends with that call.
+        A second call does nothing. The run of a traced function ends when its call ends, so this
+        method has no effect there.
 
         Raises:
-            ValueError: The error is no exception.
+            ValueError: `error` is not an exception.
         """
         if error is not None and not issubclass(type(error), BaseException):
             raise invalid("error", error, "an exception, or None")
@@ -605,17 +626,17 @@ class Run(Handle, HasCard):
 
     @property
     def start_ns(self) -> int:
-        """When the run began."""
+        """Start time of the run, in nanoseconds since the epoch."""
         return self._start_ns
 
     def _close(self, end_ns: int, error: BaseException | None = None) -> None:
-        """Fix outcome and latency: a judge that speaks later does not lengthen the run."""
+        """Set outcome and latency. Judges that run later do not change the latency."""
         self._ended = True
         recorder = self._recorder
         if recorder is None:
             return
         if recorder.identity is not self._identity:
-            # A child that was forked within the run leaves it: its parent ends it.
+            # a forked child does not own the run: its parent ends it
             self._recorder, self._start_ns = None, 0
             return
         recorder.open_runs.remove(self)
@@ -632,7 +653,7 @@ class Run(Handle, HasCard):
         facts[names.SEQ] = recorder.count()
 
     def _hand_over(self, end_ns: int, evaluations: "Sequence[Judgement]" = ()) -> None:
-        """Give the closed run to the span processors, with the scores that are known now."""
+        """Pass the closed run to the span processors, with the scores known so far."""
         try:
             if self._recorder is not None:
                 if self._waiting is not None:
@@ -650,14 +671,18 @@ class Run(Handle, HasCard):
             if self._recorder is not None and self._recorder.watch is not None:
                 model = self._constants.get(names.MODEL_NAME)
                 self._recorder.watch.see(model, self.id, self._facts)
-        except BaseException as problem:  # noqa: BLE001 - also of any processor of the host's
+        except BaseException as problem:  # noqa: BLE001 - also of the user's processors
             report("run.end", problem)
-            if self._start_ns and self._span.is_recording():  # what is missing costs no more
+            # end the span even if some attributes are missing
+            if self._start_ns and self._span.is_recording():
                 with quiet("run.end"):
                     self._span.end(end_time=end_ns)
 
     def _attributes(self, evaluations: "Sequence[Judgement]") -> dict[str, Value]:
-        """Join all that is known; tags and scores first, which a full span drops first."""
+        """Collect all attributes.
+
+        Tags and scores come first, because a full span drops the first ones.
+        """
         attributes: dict[str, Value] = {}
         if self._tags:
             details = None if self._waiting is None else self._waiting.details
@@ -672,31 +697,31 @@ class Run(Handle, HasCard):
         return attributes
 
     def _weigh(self, size: int) -> None:
-        """Say that the run carries a payload of that many characters."""
+        """Add the number of characters of a payload to the span's estimated size."""
         if type(self._span) is RunSpan:
             self._span.weight += size
 
     def _send_evaluation(self, evaluation: "Judgement") -> None:
-        """Send a score that came after the run was handed over."""
+        """Send a score that was computed after the run was handed over."""
         if self._recorder is not None:
             shown = hide_values(evaluation, self._recorder.redaction)
             attributes = evaluation_attributes(shown, self._start_ns)
             self._recorder.send_record("evaluation", self._span, attributes)
 
     def _hold(self, judges: "Sequence[Judge]", end_ns: int) -> None:
-        """Keep the run on disk, when there is a spool, for the case of a kill.
+        """Keep the run in the spool while its judges run, so that a kill does not lose it.
 
-        It says of each judge that it is lost; what it says of itself later takes its place.
+        The spooled copy marks each judge as lost. A real score replaces that mark later.
         """
         pipeline = None if self._recorder is None else self._recorder.spooled
         if pipeline is None or type(self._span) is not RunSpan:
             return
-        unspoken = judged_call.lost(judges, "lost: the process ended before it spoke")
+        unspoken = judged_call.lost(judges, "lost: the process ended before the judge finished")
         attributes = {**self._attributes(unspoken), **self._constants}
         pipeline.hold(self._span.copy(attributes, end_ns))
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send the waiting updates of the open run; those of a short call wait for its end."""
+        """Send the queued updates of the open run. Updates of a short call wait for its end."""
         if self._unasked:
             return
         now_ns = time.time_ns()
@@ -711,7 +736,7 @@ class Run(Handle, HasCard):
             self._send(waiting, {} if is_short else self._tags or {})
 
     def announce(self) -> None:
-        """Send a record that the run is open, unless it was sent."""
+        """Send a record that the run has started, unless that was already sent."""
         recorder = self._recorder
         if recorder is None or self._ended:
             return
@@ -758,10 +783,10 @@ class Run(Handle, HasCard):
             self._recorder.send_record("evaluation", self._span, attributes)
 
     def _is_now(self, recorder: Recorder, waiting: Updates | None) -> bool:
-        """Tell whether an update must not wait for the next round.
+        """Tell whether an update must be sent immediately.
 
-        The thread that sends updates of open runs looks at none that ended, nor at one that a
-        parent process opened. With a spool an update of a run that lasts shall outlive a kill.
+        The background thread handles neither ended runs nor runs that a parent process opened. With
+        a spool, an update of a long run must survive a kill.
         """
         if self._ended or recorder.identity is not self._identity:
             return True
@@ -772,7 +797,7 @@ class Run(Handle, HasCard):
         return waiting is None or waiting.is_due(time.time_ns(), self._start_ns)
 
     def _settle_events(self, waiting: Updates) -> None:
-        """Turn text and data of a run without sent updates into events of its span."""
+        """Move text and data to events of the span, if the run has sent no updates yet."""
         if not waiting.updates and len(waiting.events) < EVENTS:
             events = waiting.take_events()
             self._weigh(weigh({}, events))
@@ -790,7 +815,7 @@ class Run(Handle, HasCard):
             about = {**attributes, names.TARGET_START_NS: self._start_ns}
             if count < _IN_TRACE:
                 recorder.send_record("update", self._span, about, events)
-            else:  # in a trace of its own, so that this one can still be looked at
+            else:  # in a separate trace, so that the run's own trace stays readable
                 about[names.TARGET_RUN] = self.id
                 recorder.send_record("update", None, about, events, link=self._span)
 
@@ -804,7 +829,7 @@ class Run(Handle, HasCard):
         return self._waiting
 
     def _put(self, key: str, part: str, value: object) -> None:
-        """Write inputs or outputs, their preview, and notes on the parts left out of them."""
+        """Record inputs or outputs, their preview, and notes on parts that were left out."""
         recorder = self._recorder
         if recorder is None:
             return
@@ -817,7 +842,8 @@ class Run(Handle, HasCard):
         if notes:
             self._note(part, *notes)
             if NOTE in notes:
-                value = orjson.loads(text)  # what is hidden stays out of the preview as well
+                # so that hidden values do not appear in the preview either
+                value = orjson.loads(text)
         facts = self._facts
         facts[key] = text
         if len(text) > _SURELY_SHORT:
@@ -828,7 +854,7 @@ class Run(Handle, HasCard):
                     facts[key + ".preview"] = short
 
     def _note(self, part: str, *notes: str) -> None:
-        """Say that something was left out, and why."""
+        """Note that a part was left out, and why."""
         if notes:
             self._notes = {**self._notes, part: sorted({*self._notes.get(part, ()), *notes})}
             self._facts[names.CAPTURE] = orjson.dumps(self._notes).decode()
@@ -845,7 +871,7 @@ class Run(Handle, HasCard):
 
 
 def hide_values(judgement: "Judgement", redaction: Redaction) -> "Judgement":
-    """Hide secrets in a judgement's texts."""
+    """Hide secrets in the texts of a judgement."""
     texts = [judgement.label, judgement.explanation, judgement.error]
     if not any(texts):
         return judgement
@@ -854,10 +880,10 @@ def hide_values(judgement: "Judgement", redaction: Redaction) -> "Judgement":
 
 
 class OpenedRun(Run):
-    """A run that lasts until it is ended, or until nobody holds it.
+    """A run that you opened with `Client.run`.
 
-    It ends with its ``with`` block, by `end`, when it is garbage, or with the process, whichever
-    comes first. Within the block it is the current run.
+    It ends when its ``with`` block ends, when you call `end`, when the object is garbage-collected,
+    or when the process exits. Inside the ``with`` block it is the current run.
     """
 
     __slots__ = ("__weakref__", "_attached")
@@ -873,11 +899,11 @@ class OpenedRun(Run):
         self._attached: Token[Context] | None = None
 
     def __enter__(self) -> "OpenedRun":
-        """Make this the current run and its span the current span."""
+        """Make this the current run, and its span the current span."""
         before = context_api.get_current()
         try:
             self._attached = attach(Context({**before, SPAN_KEY: self._span, RUN_KEY: self}))
-        except BaseException as error:  # a handler of a signal raised; no `__exit__` follows
+        except BaseException as error:  # a signal handler raised: __exit__ will not be called
             attach(before)
             self.end(error)
             raise
@@ -889,15 +915,15 @@ class OpenedRun(Run):
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> None:
-        """End the run; an exception of the block becomes its outcome and goes on."""
+        """End the run. An exception in the block sets the outcome and is raised again."""
         token, self._attached = self._attached, None
         if token is not None:
             detach(token)
         self.end(error)
 
-    @quiet("run.end")  # the interpreter may be half gone
+    @quiet("run.end")  # the interpreter may be shutting down
     def __del__(self) -> None:
-        """End a run that nobody holds any more."""
+        """End a run that is no longer referenced."""
         self.end()
 
 
@@ -912,21 +938,25 @@ def open_run(
     ids: tuple[int, int] | None = None,
     start_ns: int = 0,
 ) -> OpenedRun:
-    """Open a run under the current run and announce it at once, because it may last.
+    """Open a run under the current run, and report its start immediately because it may last long.
 
     Args:
-        recorder: Records it, unless nothing is recorded now.
-        name: The model's name.
-        kind: Of the run.
-        given: Its params, and attributes that are texts or counts, by the name of the attribute.
-        tags: Set on the run.
-        inputs: Its input; None for nothing.
-        ids: Trace id and span id of a root that several processes know; None for new ids. A
-            provider of another make gives its own, which nobody knows: then nothing is recorded.
-        start_ns: When it began, where another process began it; 0 for now.
+        recorder: The recorder to use.
+        name: Name of the model.
+        kind: Kind of the run.
+        given: The run's params, and further attributes (strings or counts) by attribute name.
+        tags: Tags to set on the run.
+        inputs: Input of the run, or None.
+        ids: Trace ID and span ID of a root that several processes share, or None for new IDs.
+            Tracer providers other than the SDK's create their own IDs; the run is then not
+            recorded.
+        start_ns: Start time if another process started the run, in ns; 0 for now.
+
+    Returns:
+        The run. It is not recorded if recording is off.
 
     Raises:
-        ValueError: The tags are invalid; there is no run then.
+        ValueError: The tags are invalid. No run is opened.
     """
     own_tags = check_tags(tags)
     run = None
@@ -976,11 +1006,13 @@ def _start_run(
 
 
 def facts_around(context: Context | None) -> dict[str, Value]:
-    """Return the marks of judges and experiments that hold here, as a dict of its own.
+    """Return the attributes that apply to all runs in the current context, as a new dict.
+
+    These are the marks of judges and experiments.
 
     Args:
-        context: Session and user of its baggage join them, as ``session.id`` and ``user.id``;
-            runs inside another have them from that.
+        context: If given, ``session.id`` and ``user.id`` from its baggage are added. Runs inside
+            another run inherit them from that run instead.
     """
     facts: dict[str, Value] = dict(MARKS.get() or ())
     if context and RUN_KEY not in context:
@@ -991,14 +1023,14 @@ def facts_around(context: Context | None) -> dict[str, Value]:
     return facts
 
 
-# Stands where no run is recorded: takes everything, keeps nothing.
+# the run outside any run: it accepts every call and keeps nothing
 NO_RUN: Final = Run(None, trace.INVALID_SPAN, 0, {})
 
 
 def current_run() -> Run:
-    """Return the innermost run of the calling task or thread.
+    """Return the innermost open run of the current task or thread.
 
-    Outside any run it is a run that is not recorded, so that the call may stand anywhere.
+    Outside any run it returns a run that is not recorded, so you can call its methods anywhere.
     """
     run = context_api.get_value(RUN_KEY)
     return run._ask() if isinstance(run, Run) else NO_RUN

@@ -1,11 +1,11 @@
-"""The spans of runs: ordinary spans of the SDK's to everyone, at a tenth of their price.
+"""The spans of runs. They look like spans of the OpenTelemetry SDK and cost a tenth.
 
-A span of the SDK's guards every attribute with two locks and copies itself when it ends. Ours takes
-the attributes of a run at once, as they are, and makes the rest only for those who ask. It starts
-as the provider's tracer would start it: sampler, ids, resource, processors.
+An SDK span protects each attribute with two locks and copies itself when it ends. A `RunSpan` takes
+all attributes of a run at once and creates everything else only on demand. It starts like a span of
+the provider's tracer: with its sampler, IDs, resource and processors.
 
-This is the only file that touches private names of OpenTelemetry. Each is read with a way out:
-where an SDK keeps something elsewhere, spans are started by its own tracer.
+Only this file uses private names of OpenTelemetry. Each use has a fallback: if a version of the SDK
+differs, its own tracer starts the spans.
 """
 
 import functools
@@ -67,11 +67,11 @@ _logger = logging.getLogger(__name__)
 
 Attributes = Mapping[str, Any]
 
-# What a run without long payloads takes, for the bound of a queue.
+# size of a run without long payloads, for the limit of a queue
 BARE_BYTES: Final = 1_024
 UNSET: Final = Status(StatusCode.UNSET)
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
-_MOST_OF_CALL: Final = 32  # attributes of a call that nobody adds to are fewer
+_MOST_OF_CALL: Final = 32  # more than a call has by itself
 _STARTED_WITH: Final = 3  # project, kind and name, which are written again
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # since SDK 1.42
@@ -80,24 +80,23 @@ _KNOWN_FLAGS: Final = _SAMPLED | _RANDOM
 
 # The current context.
 
-# The key under which OpenTelemetry keeps the current span, found by setting one.
+# the key of the current span in OpenTelemetry's context, found by setting one
 [SPAN_KEY] = trace.set_span_in_context(trace.INVALID_SPAN, Context())
-# Under this key it keeps whether instrumentations are to look away; they know the plain name, too.
+# the key that turns instrumentations off; they also know the plain name
 SUPPRESS_KEY: Final = getattr(
     context_api, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"
 )
-# What `reset` raises where the host went on in another context: the token is gone there.
+# errors of `reset` if the user's code continued in another context, where the token is invalid
 ELSEWHERE: Final = (ValueError, RuntimeError)
 
 
 def _context_functions() -> tuple[
     Callable[[Context], Token[Context]], Callable[[Token[Context]], None], Callable[[], Context]
 ]:
-    """Return functions that make a context current, restore its predecessor, and read it.
+    """Return functions that set the current context, restore the previous one, and read it.
 
-    OpenTelemetry's own functions do this through four calls. Where its context lives in a variable
-    of `contextvars`, as it does unless somebody replaced it, the variable is set directly: a stream
-    pays for it at each chunk.
+    OpenTelemetry's own functions take four calls for this. If its context is stored in a context
+    variable, which is the default, use the variable directly. A stream does this for each chunk.
     """
     runtime: Any = getattr(context_api, "_RUNTIME_CONTEXT", None)
     variable: Any = getattr(runtime, "_current_context", None)
@@ -110,7 +109,7 @@ attach, reset, current_context = _context_functions()
 
 
 def detach(token: Token[Context]) -> None:
-    """Reset the context as `reset` does; quietly also where the token is gone."""
+    """Reset the context like `reset`, and ignore invalid tokens."""
     try:
         reset(token)
     except ELSEWHERE as error:
@@ -121,14 +120,17 @@ def detach(token: Token[Context]) -> None:
 
 
 class _Making:
-    """Guards the making of a span's late parts; anew in a forked child."""
+    """A lock for creating a span's optional parts, replaced in a forked child."""
 
     def __init__(self) -> None:
         self.renew()
         renew_in_child(self.renew)
 
     def renew(self) -> None:
-        """Take a lock that nobody holds; a finalizer may come back while this thread holds it."""
+        """Create a new lock.
+
+        It is reentrant, because a finalizer may run while this thread holds it.
+        """
         self.lock = threading.RLock()
 
 
@@ -138,9 +140,9 @@ _MADE_UP: Final = "unknown_service"
 
 
 def resource_of(project: str) -> Resource:
-    """Make the resource of a provider of ours: as the environment says, the project its service.
+    """Return the resource for our own provider. It uses the project as service name if none is set.
 
-    A named service stays; the name that the SDK makes up does not count.
+    The SDK's made-up default name does not count as set.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):
@@ -149,24 +151,24 @@ def resource_of(project: str) -> Resource:
 
 
 class HasResource(Protocol):
-    """A provider or tracer of the SDK's; after a fork it has another resource."""
+    """A provider or tracer of the SDK. Its resource changes after a fork."""
 
     @property
     def resource(self) -> Resource:
-        """The resource that spans are made with."""
+        """The resource of its spans."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The parts that all spans of a tracer share.
+    """Data shared by all spans of one tracer.
 
     Attributes:
-        origin: The provider that their resource is read from.
-        make_scope: Makes `scope`, the same object each time.
-        limits: The provider's, for attributes that the host adds to a span of ours.
-        processor: Gets every span at its start and end; None when `take` does.
-        take: Gets every span at its end, instead of processors.
-        defers: Whether attributes of a call fit all limits, however they are described.
+        origin: Provider whose resource the spans use.
+        make_scope: Returns the scope, always the same object.
+        limits: Limits for attributes that the user adds.
+        processor: Receives each span at its start and end; None if `take` is set.
+        take: Receives each span at its end, instead of a processor.
+        defers: Whether the attributes of a call fit all limits, so that they can be created later.
     """
 
     origin: HasResource
@@ -178,7 +180,7 @@ class Home:
 
     @property
     def scope(self) -> InstrumentationScope:
-        """Ours, with the project."""
+        """The instrumentation scope, which contains the project."""
         return self.make_scope()
 
 
@@ -186,17 +188,17 @@ class RunSpan(ReadableSpan, trace.Span):
     """The span of a run.
 
     Attributes:
-        variables: What this run says, but for what the next fields say.
-        constants: What other runs say as well.
-        defers: Whether a call may leave its description to whoever reads it: it is sampled, and
-            nobody added to it.
-        inputs: The whole JSON of the input of a call that nobody asked for; else None.
-        outputs: Likewise of its output, once it has ended.
-        number: Its sequence number then.
-        weight: About what it takes in a queue, in bytes.
+        variables: Attributes of this run, except those in the fields below.
+        constants: Attributes shared with other runs.
+        defers: Whether attributes can be created when the span is read (fast path): the span is
+            sampled and nobody has added to it.
+        inputs: In the fast path: the complete inputs as JSON; else None.
+        outputs: In the fast path: the complete output as JSON, once the call has ended.
+        number: In the fast path: the sequence number.
+        weight: Approximate size in a queue, in bytes.
     """
 
-    # Slots under the names that ReadableSpan reads: its own properties serve them as well.
+    # slots have the names that ReadableSpan's properties read
     __slots__ = (
         "_added_events",
         "_added_links",
@@ -248,22 +250,22 @@ class RunSpan(ReadableSpan, trace.Span):
         self.variables: Attributes = _NO_ATTRIBUTES
         self._end_time: int | None = None
         self._made_context: SpanContext | None = None
-        self._given: Any = None  # BoundedAttributes of the host's
+        self._given: Any = None  # BoundedAttributes that the user added
         self._added_events: Any = None  # BoundedList
-        self._added_links: Any = None  # BoundedList; with those it was made with
+        self._added_links: Any = None  # BoundedList; includes the links it was created with
         self.linked: tuple[Link, ...] = ()
         self._status = UNSET
         self.inputs: str | None = None
         self.outputs: str | None = None
         self.number = 0
         self.weight = BARE_BYTES
-        self.is_queued = False  # set by the queue that holds it
+        self.is_queued = False  # set by the queue that holds the span
 
-    # As a readable span.
+    # The interface of a readable span.
 
     @property
     def context(self) -> SpanContext:
-        """Ids, flags and state; made when somebody asks."""
+        """The span context, created on first access."""
         made = self._made_context
         if made is None:
             made = SpanContext(self.trace_id, self.span_id, False, self.flags, self.trace_state)
@@ -271,32 +273,32 @@ class RunSpan(ReadableSpan, trace.Span):
         return made
 
     def get_span_context(self) -> SpanContext:
-        """Return ids, flags and state."""
+        """Return the span context."""
         return self.context
 
     @property
     def kind(self) -> SpanKind:
-        """Internal, always: calls within the run have client spans of their own."""
+        """Always internal. Calls inside the run have client spans of their own."""
         return SpanKind.INTERNAL
 
     @property
     def resource(self) -> Resource:
-        """The provider's."""
+        """The provider's resource."""
         return self._home.origin.resource
 
     @property
     def instrumentation_scope(self) -> InstrumentationScope:
-        """Ours, with the project."""
+        """The instrumentation scope, which contains the project."""
         return self._home.scope
 
     @property
     def instrumentation_info(self) -> Any:
-        """The scope under its former name; nothing of this package reads it."""
+        """Deprecated name of the scope; always None."""
         return None
 
     @property
     def attributes(self) -> types.Attributes:
-        """All attributes: the host's, then our own."""
+        """All attributes: those added by the user, then those of the run."""
         return MappingProxyType(
             {**(self._given or _NO_ATTRIBUTES), **self.describe(), **self.constants}
         )
@@ -313,20 +315,20 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def dropped_attributes(self) -> int:
-        """How many of the host's attributes the provider's limits cost."""
+        """Number of attributes of the user that exceeded the limits."""
         return getattr(self._given, "dropped", 0)
 
     @property
     def dropped_events(self) -> int:
-        """How many events the limits cost."""
+        """Number of events that exceeded the limits."""
         return 0 if self._added_events is None else self._added_events.dropped
 
     @property
     def dropped_links(self) -> int:
-        """How many links the limits cost."""
+        """Number of links that exceeded the limits."""
         return 0 if self._added_links is None else self._added_links.dropped
 
-    # Processors of others read what every span of the SDK's has under these names.
+    # other span processors read these private names of SDK spans
     _attributes = attributes
     _context = context
     _events = events
@@ -337,11 +339,16 @@ class RunSpan(ReadableSpan, trace.Span):
     _resource = resource
 
     def to_json(self, indent: int | None = 4) -> str:
-        """Write the span as the SDK's console exporter does."""
+        """Return the span as JSON, in the format of the SDK's console exporter."""
         return str(self.copy().to_json(indent))
 
     def copy(self, attributes: Attributes | None = None, end_ns: int | None = None) -> ReadableSpan:
-        """Return an independent span; with `attributes` and `end_ns` as if it had ended so."""
+        """Return an independent copy.
+
+        Args:
+            attributes: Attributes of the copy. Default: those of this span.
+            end_ns: End time of the copy in ns. Default: that of this span.
+        """
         return ReadableSpan(
             name=self._name,
             context=self.context,
@@ -356,18 +363,18 @@ class RunSpan(ReadableSpan, trace.Span):
             instrumentation_scope=self.instrumentation_scope,
         )
 
-    # As a span that the host may add to while it is the current one.
+    # The interface of a span that the user can add to.
 
     def is_recording(self) -> bool:
-        """Tell whether the span has not ended."""
+        """Return True until the span has ended."""
         return self._end_time is None
 
     def set_attribute(self, key: str, value: types.AttributeValue) -> None:
-        """Keep an attribute of the host's, within the provider's limits."""
+        """Add an attribute, within the provider's limits."""
         self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, types.AttributeValue]) -> None:
-        """Keep attributes of the host's, within the provider's limits."""
+        """Add attributes, within the provider's limits."""
         if self._is_ended("set_attributes"):
             return
         self.defers = False
@@ -385,7 +392,7 @@ class RunSpan(ReadableSpan, trace.Span):
     def add_event(
         self, name: str, attributes: types.Attributes = None, timestamp: int | None = None
     ) -> None:
-        """Add an event, at `timestamp` in ns or now."""
+        """Add an event. `timestamp` is in ns; default: now."""
         if self._is_ended("add_event"):
             return
         limits = self._home.limits
@@ -398,7 +405,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_events.append(Event(name, kept, timestamp))
 
     def add_link(self, context: SpanContext, attributes: types.Attributes = None) -> None:
-        """Add a link to another span; an invalid link is left out."""
+        """Add a link to another span. Invalid links are ignored."""
         if context is None or self._is_ended("add_link"):
             return
         if not (context.is_valid or attributes or context.trace_state):
@@ -413,7 +420,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_links.append(Link(context, kept))
 
     def link(self, links: tuple[Link, ...]) -> None:
-        """Give a new span the links that others have as well; the same object is encoded once."""
+        """Set links that several spans share, so that they are encoded only once."""
         most = self._home.limits.max_links
         if most is None or len(links) <= most:
             self.linked = links
@@ -422,21 +429,21 @@ class RunSpan(ReadableSpan, trace.Span):
                 self.add_link(item.context, item.attributes)
 
     def take_ids(self, trace_id: int, span_id: int) -> None:
-        """Become the root that other processes know by these ids; a new span only."""
+        """Turn a new span into the root that other processes know by these IDs."""
         self.trace_id, self.span_id = trace_id, span_id
         self._parent = self._made_context = None
 
     def update_name(self, name: str) -> None:
-        """Rename the span; the model's name stays."""
+        """Rename the span. The model's name does not change."""
         if not self._is_ended("update_name"):
             self._name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """Set the status; OK is final, UNSET is ignored, as the standard says."""
+        """Set the status. As OpenTelemetry requires, OK is final and UNSET is ignored."""
         if isinstance(status, StatusCode):
             status = Status(status, description)
         elif not isinstance(status, Status):
-            return  # type: ignore[unreachable]  # the host's may be anything
+            return  # type: ignore[unreachable]
         if self._is_ended("set_status") or status.status_code is StatusCode.UNSET:
             return
         if self._status.status_code is not StatusCode.OK:
@@ -451,7 +458,7 @@ class RunSpan(ReadableSpan, trace.Span):
     ) -> None:
         """Add an exception as an event."""
         kind = type(exception)
-        module: str | None = kind.__module__  # None for a class that is made by hand
+        module: str | None = kind.__module__  # None for a class that was created by hand
         module = "" if module in {None, "", "builtins"} else f"{module}."
         attribute_values: dict[str, types.AttributeValue] = {
             "exception.type": f"{module}{kind.__qualname__}",
@@ -465,7 +472,7 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has only ids, times, a parent, shared links, and the attributes of a run."""
+        """Whether the span has only IDs, times, a parent, shared links and attributes of a run."""
         return (
             self._given is None
             and self._added_events is None
@@ -475,14 +482,14 @@ class RunSpan(ReadableSpan, trace.Span):
         )
 
     def write(self, variables: Attributes, constants: Attributes) -> None:
-        """Take the attributes of a run, which are clean.
+        """Set the attributes of a run.
 
         Args:
-            variables: What this run says. The mapping is kept.
-            constants: What other runs say as well, such as a version: the same object each time,
-                so that it is encoded once for all of them. The mapping is kept.
+            variables: Attributes of this run. The mapping is kept, not copied.
+            constants: Attributes shared with other runs, such as the version. Always pass the same
+                object, so that it is encoded only once. It is kept, not copied.
         """
-        if self._end_time is not None:  # the host ended it
+        if self._end_time is not None:  # the user has ended the span
             return
         longest = self._home.limits.max_span_attribute_length
         if longest is not None:
@@ -491,7 +498,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self.constants = constants
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return the attributes of this run alone, in a dict of its own."""
+        """Return the attributes of this run, without the shared ones, as a new dict."""
         if self.inputs is None:
             return dict(self.variables)
         took_ns = (self._end_time or 0) - (self._start_time or 0)
@@ -501,11 +508,16 @@ class RunSpan(ReadableSpan, trace.Span):
         )
 
     def end(self, end_time: int | None = None) -> None:
-        """End the span, at `end_time` in ns or now, and hand it on. A second call does nothing."""
+        """End the span and hand it on. A second call does nothing.
+
+        Args:
+            end_time: End time in ns. Default: now.
+        """
         if self._end_time is not None:
             self._is_ended("end")
             return
-        self.inputs = None  # what was written has them; who ends it before that leaves them out
+        # written attributes contain the inputs; if the user ends the span earlier, they are dropped
+        self.inputs = None
         home = self._home
         limit = home.limits.max_span_attributes
         if limit is not None:
@@ -515,14 +527,14 @@ class RunSpan(ReadableSpan, trace.Span):
         self.hand_on(time_ns() if end_time is None else end_time)
 
     def hand_on(self, end_ns: int) -> None:
-        """End the span and hand it on, as it is."""
+        """End the span and hand it on unchanged."""
         self._end_time = end_ns
         home = self._home
         if home.take is not None:
             try:
                 home.take(self)
             except BaseException:
-                if not self.is_queued:  # a handler of a signal raised before it was
+                if not self.is_queued:  # a signal handler raised before it was queued
                     home.take(self)
                 raise
         elif home.processor is not None:
@@ -530,7 +542,7 @@ class RunSpan(ReadableSpan, trace.Span):
             home.processor.on_end(self)
 
     def _shorten(self, limit: int) -> None:
-        """Hold to a limit on the number: our own move together, then the host's oldest go."""
+        """Limit the number of attributes: combine our own, then drop the user's oldest."""
         given = self._given or _NO_ATTRIBUTES
         variables = {**self.variables, **self.constants}
         longest = self._home.limits.max_span_attribute_length
@@ -545,28 +557,28 @@ class RunSpan(ReadableSpan, trace.Span):
     def _is_ended(self, what: str) -> bool:
         if self._end_time is None:
             return False
-        _logger.warning("%s of a span that has ended", what)
+        _logger.warning("%s was ignored: the span has ended", what)
         return True
 
 
 def is_sampled(span: trace.Span) -> bool:
-    """Tell whether a span is to be exported; of our own without making its context."""
+    """Tell whether a span will be exported."""
     if type(span) is RunSpan:
         return bool(span.flags & _SAMPLED)
     return span.is_recording() and span.get_span_context().trace_flags.sampled
 
 
 def run_id_of(context: SpanContext | RunSpan) -> str:
-    """Write the id of a run as the API has it: ``<32 hex>-<16 hex>``.
+    """Return the ID of a run, ``<32 hex>-<16 hex>``, as used in the HTTP API.
 
     Args:
-        context: That of its span; of a `RunSpan` the span itself, without making its context.
+        context: The span context, or a `RunSpan`, whose context is then not created.
     """
     return f"{context.trace_id:032x}-{context.span_id:016x}"
 
 
 def link(span: trace.Span, links: tuple[Link, ...]) -> None:
-    """Give a new span links that others have as well, of whichever kind it is."""
+    """Add shared links to a new span of any type."""
     if type(span) is RunSpan:
         span.link(links)
         return
@@ -575,15 +587,15 @@ def link(span: trace.Span, links: tuple[Link, ...]) -> None:
 
 
 def write(span: trace.Span, variables: Attributes, constants: Attributes) -> None:
-    """Write the attributes of a run on its span, of whichever kind that is."""
+    """Set the attributes of a run on a span of any type."""
     if type(span) is RunSpan:
         span.write(variables, constants)
         return
     attributes = {**variables, **constants}
-    limits: SpanLimits | None = getattr(span, "_limits", None)  # as spans of the SDK's have them
+    limits: SpanLimits | None = getattr(span, "_limits", None)  # private field of SDK spans
     if limits is not None:
         attributes = _hold_to(limits, span, attributes)
-    # Core ones last: a full span of the SDK's drops its first ones.
+    # core attributes last, because a full SDK span drops its first ones
     span.set_attributes(attributes)
 
 
@@ -597,18 +609,18 @@ def _hold_to(limits: SpanLimits, span: trace.Span, attributes: Attributes) -> di
     return shorten(attributes, limits.max_span_attributes - max(given, 0), longest)
 
 
-# Processors of a joined provider.
+# Processors of the service's provider.
 
 
 def processors_of(provider: object) -> Sequence[SpanProcessor]:
-    """Return the processors of a provider of the SDK's, or of a processor that calls several."""
+    """Return the processors of an SDK provider, or of a processor that calls several."""
     active = getattr(provider, "_active_span_processor", provider)
     span_processors: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
     return span_processors
 
 
 def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
-    """Return the multi-processor of a provider of the SDK's; None of another provider."""
+    """Return the multi-processor of an SDK provider, or None for other providers."""
     all_processors: SynchronousMultiSpanProcessor | None = getattr(
         provider, "_active_span_processor", None
     )
@@ -616,11 +628,11 @@ def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
 
 
 class ChosenProcessors(SpanProcessor):
-    """Those processors of a provider that get our spans, also those that are added later.
+    """The processors of a provider that receive our spans, including those added later.
 
     Args:
-        every: Holds all of the provider's.
-        is_wanted: Tells which of them.
+        every: Multi-processor of the provider.
+        is_wanted: Tells whether a processor should receive our spans.
     """
 
     def __init__(
@@ -632,7 +644,7 @@ class ChosenProcessors(SpanProcessor):
         self._chosen: Sequence[SpanProcessor] = ()
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        """Tell each that the span has started."""
+        """Notify each processor that the span has started."""
         for processor in self._processors():
             processor.on_start(span, parent_context)
 
@@ -641,34 +653,37 @@ class ChosenProcessors(SpanProcessor):
             _tell_ending(processor, span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Give each the ended span."""
+        """Pass the ended span to each processor."""
         for processor in self._processors():
             processor.on_end(span)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Let each processor deliver its queue."""
+        """Ask each processor to deliver its queue."""
         return bool(self._every.force_flush(timeout_millis))
 
     def _processors(self) -> Sequence[SpanProcessor]:
         every = processors_of(self._every)
-        if every is not self._seen:  # it is another tuple when one was added
+        if every is not self._seen:  # the SDK creates a new tuple when a processor is added
             self._chosen = [item for item in every if self._is_wanted(item)]
             self._seen = every
         return self._chosen
 
 
 class MarkedCalls(SpanProcessor):
-    """Marks the calls of instrumented clients within judges and experiments; our spans say it."""
+    """Marks calls of other instrumentations inside judges and experiments.
+
+    Our own spans are marked already.
+    """
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        """Mark the span of a call that begins within a judge or a run over an item."""
+        """Mark the span if it starts inside a judge or inside a run over an item."""
         mark = MARKS.get()
         scope = None if mark is None else span.instrumentation_scope
         if mark is not None and scope is not None and scope.name != names.SCOPE_NAME:
             span.set_attributes(mark)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Say that nothing waits here; without it older SDKs take it for a failure."""
+        """Return True, because nothing is queued. Older SDKs treat None as a failure."""
         return True
 
 
@@ -678,31 +693,31 @@ def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
         on_ending(span)
 
 
-# Ids.
+# IDs.
 
 
 class OwnRandomIds(RandomIdGenerator):
-    """Makes ids as the SDK's generator does, from random numbers of our own.
+    """Generates IDs like the SDK, but from a random number generator of its own.
 
-    The SDK draws ids from the generator of Python's `random` module. A program that seeds it, as
-    nearly every training does, gets the same ids in every process, and runs that take each other's
-    place; and each id moves the numbers that the host draws afterwards.
+    The SDK uses Python's global `random` generator. A program that seeds it, as most training
+    scripts do, would get the same IDs in every process, so runs would overwrite each other. Also,
+    each ID would change the random numbers that the program draws.
     """
 
     def __init__(self) -> None:
-        self._random = Random()  # noqa: S311 - seeded by the system; ids are no secrets
+        self._random = Random()  # noqa: S311 - seeded by the operating system; IDs are not secrets
         self.draw = self._random.getrandbits
         renew_in_child(self._random.seed)
 
     def generate_span_id(self) -> int:
-        """Make the id of a span."""
+        """Return a random span ID."""
         made = self._random.getrandbits(64)
         while made == trace.INVALID_SPAN_ID:
             made = self._random.getrandbits(64)
         return made
 
     def generate_trace_id(self) -> int:
-        """Make the id of a trace."""
+        """Return a random trace ID."""
         made = self._random.getrandbits(128)
         while made == trace.INVALID_TRACE_ID:
             made = self._random.getrandbits(128)
@@ -710,18 +725,19 @@ class OwnRandomIds(RandomIdGenerator):
 
 
 _OWN_IDS: Final = OwnRandomIds()
-_ID_BITS: Final = 192  # of a trace and a span
+_ID_BITS: Final = 192  # bits of a trace ID and a span ID
 _SPAN_ID: Final = 2**64 - 1
 
 
-# Sampling. To ask a sampler costs 2 µs a call, more than all else that starts a run. Those of the
-# standard answer by the parent's flag, by a constant or by the trace id alone.
+# Sampling. Calling a sampler takes 2 µs, more than everything else at the start of a run. The
+# standard samplers depend only on the parent's flag, a constant or the trace ID, so their rules are
+# read once.
 
 Rule = Callable[[int], bool]
 
 
 class Rules(NamedTuple):
-    """The answers of a known sampler to a trace id, by the state of the parent."""
+    """The decision of a known sampler for a trace ID, by the state of the parent."""
 
     root: Rule
     local_sampled: Rule
@@ -730,7 +746,7 @@ class Rules(NamedTuple):
     remote_dropped: Rule
 
     def choose(self, parent: SpanContext | None) -> Rule:
-        """Choose the rule for a span under `parent`, None for a root."""
+        """Return the rule for a span with this parent; None means a root."""
         if parent is None:
             return self.root
         if parent.is_remote:
@@ -739,7 +755,7 @@ class Rules(NamedTuple):
 
 
 def known_rules(sampler: Sampler) -> Rules | None:
-    """Read the rules of a sampler of the SDK's own; None for any other, which is to be asked."""
+    """Return the rules of a standard sampler; None for any other, which must be called."""
     samplers = [sampler] * len(Rules._fields)
     try:
         if isinstance(sampler, ParentBased):
@@ -753,7 +769,7 @@ def known_rules(sampler: Sampler) -> Rules | None:
                 sampler._remote_parent_not_sampled,
             ]
         rules = [_rule(sampler) for sampler in samplers]
-    except AttributeError:  # an SDK that keeps them elsewhere
+    except AttributeError:  # an SDK version with different private fields
         return None
     items = [rule for rule in rules if rule is not None]
     return Rules(*items) if len(items) == len(rules) else None
@@ -780,11 +796,14 @@ _CONSTANT: Final[Mapping[Decision, Rule]] = {
 }
 
 
-# The start of a span.
+# Starting spans.
 
 
 class Start(Protocol):
-    """Starts a span under the current span of `context`; the sampler may not drop `kept` spans."""
+    """Starts a span under the current span of `context`.
+
+    `kept` bypasses the sampler of the client's own provider. A service's provider ignores it.
+    """
 
     def __call__(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
@@ -797,14 +816,14 @@ def start_of_own(
     make_scope: Callable[[], InstrumentationScope],
     take: Callable[[RunSpan], None],
 ) -> Start:
-    """Start spans under a provider of this client alone: they go only to `take`."""
+    """Return a function that starts spans of the client's own provider. They go only to `take`."""
     limits = SpanLimits()
     home = Home(provider, make_scope, limits, take=take, defers=_fit_calls(limits))
     return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
 
 
 def _fit_calls(limits: SpanLimits) -> bool:
-    """Tell whether the attributes of a call that nobody adds to are always within limits."""
+    """Tell whether the attributes that a call has by itself are always within the limits."""
     most = limits.max_span_attributes
     return limits.max_span_attribute_length is None and (most is None or most >= _MOST_OF_CALL)
 
@@ -814,19 +833,19 @@ def start_of(
     tracer: Any,
     is_wanted: Callable[[SpanProcessor], bool] | None = None,
 ) -> Start:
-    """Start spans with a provider's own tracer.
+    """Return a function that starts spans of the service's provider.
 
-    They are `RunSpan` where provider and tracer are exactly the SDK's and have its fields, else
-    the tracer's own spans.
+    The spans are `RunSpan` objects if provider and tracer are the SDK's own classes, otherwise
+    spans of the tracer.
 
     Args:
         provider: The provider.
-        tracer: A tracer of it, made for this package.
-        is_wanted: Chooses the processors of the provider that get our spans; None for all.
+        tracer: Tracer of that provider, created for this package.
+        is_wanted: Selects the processors that receive our spans; None for all.
     """
     if type(provider) is not TracerProvider or type(tracer) is not Tracer:
         return _start_stock(tracer)
-    # The SDK counts its own live spans when it is told to: only its own spans can be counted.
+    # If the SDK is asked to count live spans, it counts only its own.
     counted = os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").lower() == "true"
     is_enabled = getattr(tracer, "_is_enabled", None)  # since SDK 1.40
     if counted or (is_enabled is not None and not is_enabled()):
@@ -836,7 +855,7 @@ def start_of(
         scope = tracer._instrumentation_scope
         limits = tracer._span_limits
         home = Home(tracer, lambda: scope, limits, processor, defers=_fit_calls(limits))
-    except AttributeError:  # an SDK that keeps them elsewhere
+    except AttributeError:  # an SDK version with different private fields
         return _start_stock(tracer)
     if is_wanted is not None and type(processor) is SynchronousMultiSpanProcessor:
         home = replace(home, processor=ChosenProcessors(processor, is_wanted))
@@ -863,16 +882,16 @@ _EXPERIMENT_NAMES: Final = frozenset({names.EXPERIMENT, names.EXPERIMENT_NAME})
 
 
 def _is_of_experiment(mark: Mapping[str, str] | None) -> bool:
-    """Tell whether spans traced here belong to an experiment, of which no run is left out."""
+    """Tell whether spans with this mark belong to an experiment. Its runs are always recorded."""
     return mark is not None and not _EXPERIMENT_NAMES.isdisjoint(mark)
 
 
 class _LeftOut(NonRecordingSpan):
-    """A span that a sampler left out here; nothing more is logged below it."""
+    """A span that was sampled out. Nothing more is logged for its children."""
 
 
 def _leave_out(above: Any, context: SpanContext) -> trace.Span:
-    """Make a span that is not recorded; log once that the begin of its trace decided so."""
+    """Return a span that is not recorded. Warn once if the start of the trace caused this."""
     if above is not None and not isinstance(above, _LeftOut):
         parent = above.get_span_context()
         if parent.is_valid and not parent.trace_flags & _SAMPLED:
@@ -882,19 +901,18 @@ def _leave_out(above: Any, context: SpanContext) -> trace.Span:
 
 @functools.cache
 def _tell_left_out() -> None:
-    """Log once that unsampled traces of others keep runs from being recorded."""
+    """Warn once that runs in unsampled traces of other tracers are not recorded."""
     _logger.warning(
-        "A run below a span that its own tracer does not sample is not recorded, nor is any other "
-        "such run: raise the sample rate of what began the trace, or call client.run(), which is "
-        "always recorded"
+        "A run is not recorded, because its trace is not sampled (logged only once): raise the "
+        "sample rate where the trace starts, or use client.run(), which is always recorded"
     )
 
 
 class _RunTracer:
-    """Starts `RunSpan`s.
+    """Starts `RunSpan` objects.
 
     Args:
-        keeps: Whether kept spans pass the sampler, which a joined provider's do not.
+        keeps: Whether kept spans bypass the sampler. False with the service's provider.
     """
 
     def __init__(self, home: Home, sampler: Sampler, ids: IdGenerator, *, keeps: bool) -> None:
@@ -902,13 +920,13 @@ class _RunTracer:
         self._sampler = sampler
         self._rules = known_rules(sampler)
         self._keeps = keeps
-        if type(ids) is RandomIdGenerator:  # one of another make stays
+        if type(ids) is RandomIdGenerator:  # a custom ID generator is kept
             ids = _OWN_IDS
         self._trace_id = ids.generate_trace_id
         self._span_id = ids.generate_span_id
         is_random: Callable[[], bool] | None = getattr(ids, "is_trace_id_random", None)
         random = _RANDOM if is_random is not None and is_random() else 0
-        # The usual rules: a root and a child of a sampled parent are sampled.
+        # the usual rules: roots and children of sampled parents are sampled
         usual = self._rules[:2] + self._rules[3:4] if self._rules is not None else ()
         self._follows = usual == (_always,) * 3
         self._root_flags = TraceFlags(random | (_SAMPLED if self._follows else 0))
@@ -918,7 +936,7 @@ class _RunTracer:
     def start(
         self, name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
     ) -> trace.Span:
-        """Start a span; a span that is not recorded costs no more than its ids."""
+        """Start a span. A span that is not recorded costs only its IDs."""
         ids = self._draw(_ID_BITS) if self._is_usual and SPAN_KEY not in context else 0
         trace_id, span_id = ids >> 64, ids & _SPAN_ID
         if not (trace_id and span_id):

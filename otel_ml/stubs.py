@@ -1,7 +1,7 @@
-"""Traced functions that are not called: recorded runs answer in their place.
+"""Stubs for replays: recorded runs answer in place of traced functions.
 
-While calls are replayed, functions of given names answer as they did in the recorded call. Where no
-answer was recorded for an input, nothing is called: that raises within the call.
+During a replay, the stubbed functions return the results from the recorded call. If the record
+has no answer for an input, the stub raises an error inside the replayed call.
 """
 
 import threading
@@ -26,12 +26,12 @@ from otel_ml import attributes as names
 from otel_ml.functions import TracedFunction
 from otel_ml.process import MARKS
 
-# Of each name whether a call of which nothing was recorded is made for real. Empty but for replays:
-# who looks at it at each call pays for one look.
+# by function name: whether unknown calls are made for real. Empty outside replays, so a normal call
+# pays only for this check.
 STUBBED: Final[dict[str, bool]] = {}
 
 
-# Errors of Python that are made of a message; any other is a `RecordedError`.
+# built-in errors that can be created from a message; all others become RecordedError
 _RAISED: Final[Mapping[str, type[Exception]]] = {
     kind.__name__: kind
     for kind in (
@@ -45,30 +45,30 @@ _RAISED: Final[Mapping[str, type[Exception]]] = {
 
 
 class StubMissError(LookupError):
-    """A stubbed function got an input that it did not get in the recorded call."""
+    """A stubbed function received an input that the recorded call does not contain."""
 
 
 class RecordedError(Exception):
-    """The recorded call failed, with an error of which only type and message are known."""
+    """The recorded call failed with an error of which only type and message were recorded."""
 
 
 class HasFacts(Protocol):
-    """The run of a call: the stand-in of the function notes its source there."""
+    """The run of a stubbed call, on which the stub records where its answer came from."""
 
     def say_stubbed(self, run_id: str) -> None:
-        """Say that a recorded run answered."""
+        """Record the ID of the run that answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """The answer of a recorded run of a function.
+    """The recorded answer of one run of a function.
 
     Attributes:
-        run_id: Of that run.
-        output: Its output; of a failed run None.
-        chunks: Of a stream, piece by piece.
-        error_type: Of a failed run; else empty.
-        error_message: Its message.
+        run_id: ID of that run.
+        output: Its output; None if the run failed.
+        chunks: The chunks, if the output was a stream.
+        error_type: Type of the error if the run failed, else empty.
+        error_message: Message of the error.
     """
 
     run_id: str
@@ -87,17 +87,19 @@ class RecordedAnswer:
 
 
 def key_of(name: str, inputs: Any) -> tuple[str, bytes]:
-    """Return the identity of a call: the function, and its inputs as a record keeps them."""
+    """Return the key of a call: the function's name and its inputs as JSON."""
     return name, orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
 
 
 class Answers:
-    """The recorded answers of the functions that a call called, each once and in their order.
+    """The recorded answers for the functions called inside one recorded call.
+
+    Each answer is used once, in order.
 
     Args:
-        recorded: The answers by `key_of`, the oldest first.
-        rebuild: Makes the function's declared return type of a recorded output; raises a
-            ValueError where too little was kept for that.
+        recorded: Answers by `key_of`, oldest first.
+        rebuild: Converts a recorded output to the function's annotated return type. Raises
+            ValueError if the record is incomplete.
     """
 
     def __init__(
@@ -111,10 +113,10 @@ class Answers:
         self._lock = threading.Lock()
 
     def take(self, traced: TracedFunction, inputs: Mapping[str, Any]) -> RecordedAnswer:
-        """Take the next answer of a function to some inputs.
+        """Return the next unused answer of a function for these inputs.
 
         Raises:
-            StubMissError: There is no answer.
+            StubMissError: There is no unused answer.
         """
         key = key_of(traced.name, orjson.loads(traced.recorder.redaction.encode(inputs).text))
         with self._lock:
@@ -136,7 +138,7 @@ class Answers:
             return replace(answer, output=self._rebuild(traced.function, answer.output))
         except ValueError as error:
             raise StubMissError(
-                f"{traced.name}() is stubbed, and its recorded output was not kept as {error}"
+                f"{traced.name}() is stubbed, but its recorded output was not kept as {error}"
             ) from error
 
 
@@ -144,16 +146,16 @@ _ANSWERS: Final[ContextVar[Answers | None]] = ContextVar("otel_ml_answers", defa
 
 
 def answer_from(answers: Answers) -> None:
-    """Let recorded answers hold from here on in this context."""
+    """Use these recorded answers in the current context from now on."""
     _ANSWERS.set(answers)
 
 
 @contextmanager
 def stubbing(stubbed: Collection[str], *, calls_misses: bool) -> Iterator[None]:
-    """Stub the traced functions of given names in this block, on all threads.
+    """Stub the traced functions with these names inside the block, in all threads.
 
     Raises:
-        RuntimeError: Others are stubbed in this process already.
+        RuntimeError: Another replay already stubs functions in this process.
     """
     if STUBBED and stubbed:
         raise RuntimeError("Another replay stubs functions in this process: expected one at a time")
@@ -169,19 +171,20 @@ def _recorded_answers(traced: TracedFunction) -> Answers:
     answers = _ANSWERS.get()
     if answers is None:
         raise StubMissError(
-            f"{traced.name}() is stubbed, and was called outside of a replayed call, such as on a "
-            "thread that follows none"
+            f"{traced.name}() is stubbed, but was called outside a replayed call, for example in a "
+            "thread without the run's context"
         )
     return answers
 
 
 def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> RecordedAnswer | None:
-    """Find the answer to a call; None where the function is to be called.
+    """Return the recorded answer for a call, or None if the function should be called.
 
     Raises:
-        StubMissError: There is no answer, and it must not be called.
+        StubMissError: There is no answer, and the function must not be called.
     """
-    if names.JUDGING in (MARKS.get() or {}):  # a judge's own calls are none of the replayed one's
+    # calls made by a judge are not part of the replayed call
+    if names.JUDGING in (MARKS.get() or {}):
         return None
     try:
         answer = _recorded_answers(traced).take(traced, traced.bind(*given))
@@ -196,7 +199,7 @@ def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> RecordedAnswer
 def plain(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., Any]:
-    """Return the stand-in of a function."""
+    """Return a stub for a sync function, or the function itself if it is not stubbed."""
     if traced.name not in STUBBED:
         return function
 
@@ -210,7 +213,7 @@ def plain(
 def awaited(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., Awaitable[Any]]:
-    """Return the stand-in of a coroutine function."""
+    """Return a stub for a coroutine function, or the function itself if it is not stubbed."""
     if traced.name not in STUBBED:
         return function
 
@@ -224,7 +227,7 @@ def awaited(
 def stream(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., Generator[Any, Any, Any]]:
-    """Return the stand-in of a generator function."""
+    """Return a stub for a generator function, or the function itself if it is not stubbed."""
     if traced.name not in STUBBED:
         return function
 
@@ -243,7 +246,7 @@ def stream(
 def async_stream(
     traced: TracedFunction, function: Callable[..., Any], call: HasFacts
 ) -> Callable[..., AsyncGenerator[Any, Any]]:
-    """Return the stand-in of an async generator function."""
+    """Return a stub for an async generator function, or the function if it is not stubbed."""
     if traced.name not in STUBBED:
         return function
 

@@ -1,4 +1,4 @@
-"""Tags: named values of a run for filtering, optionally with a type and a group."""
+"""Tags: named values on a run that you can filter by, with an optional type and group."""
 
 import math
 import numbers
@@ -15,7 +15,8 @@ from otel_ml.errors import untrusted
 Value = str | bool | int | float
 Details = dict[str, dict[str, str]]
 
-_OWN_ATTRIBUTES: Final = 80  # beyond it tags go into one JSON attribute: a span holds 128
+# further tags share one JSON attribute, because a span holds 128 attributes
+_OWN_ATTRIBUTES: Final = 80
 _INT64_MAX: Final = 2**63 - 1
 
 
@@ -24,13 +25,13 @@ class Tag:
     """A tag with a type and a group.
 
     Attributes:
-        name: The name to filter by.
-        value: A text, number or bool; anything else becomes its text.
-        type: Its type, such as ``label``, ``metric`` or ``error``.
-        group: Its group.
+        name: Name to filter by.
+        value: A string, number or bool. Other values are converted to text.
+        type: Type of the tag, such as ``label``, ``metric`` or ``error``.
+        group: Group that the tag is shown in.
 
     Raises:
-        ValueError: Name, type or group is no text.
+        ValueError: `name`, `type` or `group` is not a string.
     """
 
     name: str
@@ -51,20 +52,20 @@ Tags = Mapping[str, object] | Tag | Iterable[Mapping[str, object] | Tag] | None
 
 
 def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
-    """Read tags as users give them: mappings, `Tag` objects, lists of both.
+    """Read tags in any form that users pass: mappings, `Tag` objects, or lists of both.
 
     Returns:
-        Values by name, and type and group of the tags that have any.
+        The tag values by name, and the type and group of each tag that has them.
 
     Raises:
-        ValueError: A part is no tag.
+        ValueError: An element is not a tag.
     """
     values: dict[str, Value] = {}
     details: Details = {}
     for part in given:
         if part is None:
             continue
-        kind = type(part)  # not isinstance(): it asks the object, whose answer may raise
+        kind = type(part)  # not isinstance(), which asks the object's class and may raise
         if issubclass(kind, Mapping):
             values.update(tags_of(part))
         elif issubclass(kind, Tag):
@@ -85,12 +86,12 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
 
 
 def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
-    """Coerce tags: names become text, values as `primitive` says."""
+    """Convert a mapping to tags: names become strings, values are converted by `primitive`."""
     return {str(key): primitive(item) for key, item in given.items()}
 
 
 def primitive(value: object) -> Value:
-    """Coerce a tag's value to a primitive of OTLP: anything else becomes text."""
+    """Convert a tag's value to an OTLP primitive. Values that are not primitives become text."""
     with untrusted:
         if isinstance(value, str):
             return clean(value)
@@ -107,9 +108,11 @@ def primitive(value: object) -> Value:
 
 
 def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:
-    """Write tags, an attribute each; those beyond the budget, and types, together as JSON.
+    """Return tags as span attributes.
 
-    Tags beyond JSON's room are noted in ``otel_ml.capture`` by the caller, see `fits`.
+    The first 80 tags get an attribute each. All other tags, and all types and groups, share one
+    JSON attribute. If that attribute is too long, tags are cut; callers check this with `fits` and
+    note it in ``otel_ml.capture``.
     """
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}
@@ -125,7 +128,7 @@ def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) ->
 
 
 def fits(tags: Mapping[str, Value]) -> bool:
-    """Tell whether `tag_attributes` writes all of them."""
+    """Tell whether `tag_attributes` can write all of these tags."""
     if len(tags) <= _OWN_ATTRIBUTES:
         return True
     rest = dict(list(tags.items())[_OWN_ATTRIBUTES:])
@@ -134,5 +137,5 @@ def fits(tags: Mapping[str, Value]) -> bool:
 
 
 def finite(value: object) -> object:
-    """Return a value that JSON can hold: of NaN and the infinities their text."""
+    """Return a value that JSON can hold: NaN and infinities become text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,8 @@
-"""Annotates runs by id, key or tag, and models by name, in records of their own.
+"""Handles for runs and models outside the current run: by run ID, trace key, tag or model name.
 
-A run may be over, in another process, or yet to come; a model may be no function, such as a file of
-weights, and has a version by its params and its content.
+Each call sends a separate record. The run may have ended, may be in another process, or may not
+exist yet. A model need not be a function: for a file of weights, the version is computed from
+params and content.
 """
 
 import hashlib
@@ -55,7 +56,7 @@ _ALIAS: Final = re.compile(r"(?!v[0-9]+\Z)[^\W\d][\w.-]*")
 _ALIAS_CHARS: Final = 128
 _BY_CHARS: Final = 256
 _MOST_VERSIONS: Final = 2**31 - 1
-# How long reading back waits: for what this process has said, and for the collector.
+# how long reading waits: to deliver this process's own records, and for the collector
 _SETTLE_S: Final = 5.0
 _READ_S: Final = 30.0
 _CHOOSE_S: Final = 3.0
@@ -64,12 +65,12 @@ _MOST_POINTS: Final = 100_000
 
 
 class Elsewhere(Handle):
-    """Whatever a run id, a trace key or a tag names; each call sends a record of its own.
+    """The runs that a run ID, a trace key or a tag refers to. Each method call sends one record.
 
     Args:
-        recorder: Sends them.
-        target: The attributes that name it.
-        span: The run's span, when its id is known: the records join its trace.
+        recorder: Recorder that sends the records.
+        target: Attributes that identify the runs.
+        span: The run's span if its ID is known, so that the records join its trace.
     """
 
     __slots__ = ("_recorder", "_span", "_target")
@@ -113,10 +114,11 @@ def about(
     trace_key: str | None = None,
     tag: tuple[str, object] | None = None,
 ) -> Elsewhere:
-    """Name a run, or runs, by exactly one of run id, trace key and tag.
+    """Return a handle for one run, or for several runs, by run ID, trace key or tag.
 
     Raises:
-        ValueError: None or several are given, the run id is invalid, or the tag no pair.
+        ValueError: Not exactly one argument is given, the run ID is malformed, or the tag is not a
+            pair.
     """
     if sum(item is not None for item in (run_id, trace_key, tag)) != 1:
         raise ValueError("Invalid target: expected exactly one of run_id, trace_key, tag")
@@ -135,26 +137,26 @@ def about(
 
 
 def send_judgement(recorder: Recorder, run_id: str, judgement: "Judgement", start_ns: int) -> None:
-    """Send a judge's result on a run elsewhere that began at `start_ns`."""
+    """Send a judge's result for a stored run. `start_ns` is the start time of that run."""
     about(recorder, run_id)._send("evaluation", evaluation_attributes(judgement, start_ns))
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsContent:
-    """The hash of the weights' content in hex, and its size in bytes."""
+    """SHA-256 of a model's weights as hex, and their size in bytes."""
 
     sha256: str
     size: int
 
 
 def read_content(weights: Any) -> WeightsContent:
-    """Hash bytes, a file, or all files below a directory with their paths.
+    """Hash bytes, a file, or all files below a directory.
 
-    Names and contents count; times, owners and the order of files do not. Links
-    to directories are not followed. A file is read in parts, so that it may be larger than memory.
+    For a directory, relative paths and contents count. Times, owners and file order do not. Links
+    to directories are not followed. Files are read in chunks of 1 MiB.
 
     Raises:
-        ValueError: It is neither, or cannot be read.
+        ValueError: The argument is neither bytes nor a path, or the path cannot be read.
     """
     kind = type(weights)
     if issubclass(kind, bytes):
@@ -184,7 +186,7 @@ def _read_directory(directory: Path) -> WeightsContent:
     paths = [Path(folder, name) for folder, _, files in os.walk(directory) for name in files]
     found, size = hashlib.sha256(), 0
     for name, path in sorted((path.relative_to(directory).as_posix(), path) for path in paths):
-        if path.is_file():  # no socket, no pipe that nobody writes to
+        if path.is_file():  # skip sockets and pipes, which could block
             content = _read_file(path)
             found.update(f"{len(os.fsencode(name))}:".encode() + os.fsencode(name))
             found.update(bytes.fromhex(content.sha256))
@@ -193,13 +195,14 @@ def _read_directory(directory: Path) -> WeightsContent:
 
 
 class TargetModel(Elsewhere, HasSubject):
-    """A version of a model: metrics, tags, text, data and feedback belong to it.
+    """A model version that is not a traced function, for example a file of weights.
 
-    Each call sends a record of its own, or of a list of points a few. What was recorded of the
-    model, here and elsewhere, is read back from the collector.
+    Use it to log metrics, tags, text, data and feedback to the version. Each call sends one record;
+    a long list of points takes several. Properties such as `metrics` and `latest` read from the
+    collector what any process recorded for the model.
 
     Attributes:
-        name: Under which versions gather.
+        name: Name of the model.
     """
 
     __slots__ = ("_definition", "_metrics", "_told", "_version", "name")
@@ -211,18 +214,18 @@ class TargetModel(Elsewhere, HasSubject):
         self.name = name
         self._definition = definition
         self._metrics = MetricValues()
-        self._told = version  # the one that is defined here
+        self._told = version  # the version that is defined here
         self._version: str | None = None
         if not is_bare:
             self._choose(version)
 
     @property
     def version(self) -> str:
-        """Its digest, 16 hex digits: the same for the same params and the same content.
+        """Digest of the version, 16 hex digits. Equal params and content give the same digest.
 
-        Named without either it is the newest version of the model. The collector is asked for it
-        once, when it is first needed, for at most 3 s. Where none answers, and while the model
-        has no version, it is the version without params and content.
+        If you created the handle without params and artifact, this is the newest version of the
+        model. The collector is asked once, on first use, for at most 3 s. If it does not answer or
+        the model has no version yet, this is the digest of a version without params and content.
         """
         if self._version is None:
             chosen = self._told
@@ -233,7 +236,7 @@ class TargetModel(Elsewhere, HasSubject):
                 except unread.NotFound:
                     pass
                 except unread.ReaderError as error:
-                    _logger.warning("The newest version of %s is not known: %s", self.name, error)
+                    _logger.warning("Cannot read the newest version of %s: %s", self.name, error)
             self._choose(chosen)
         return self._version or self._told
 
@@ -243,12 +246,12 @@ class TargetModel(Elsewhere, HasSubject):
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The metrics that all processes logged of this version: a number, or a list for a series.
+        """All metrics of this version, by name: a number, or a list for a series.
 
-        It is read back from the collector, when this process has delivered its own. Of a
-        series it has at most 100,000 points, which keep the shape of a longer one. Where the
-        collector does not answer, or the client sends to none, it has only metrics logged through
-        this object: the last 10,000 points of a series, and at most 1,000 names.
+        They are read from the collector, after this process has delivered its own. Series of more
+        than 100,000 points are thinned out, keeping their shape. If the collector does not answer,
+        or the client does not send to one, you get only what was logged through this object: the
+        last 10,000 points of each series, at most 1,000 names.
 
         Raises:
             ReaderError: The collector does not answer, and nothing was logged through this object.
@@ -262,67 +265,69 @@ class TargetModel(Elsewhere, HasSubject):
         except unread.ReaderError as error:
             if not here:
                 raise
-            _logger.warning("What others logged of model %s is not read: %s", self.name, error)
+            _logger.warning(
+                "Metrics of model %s include only this process's own: %s", self.name, error
+            )
             return here
 
     def versions(self) -> "list[Version]":
-        """Read the versions of the model, the newest first.
+        """Return all versions of the model from the collector, newest first.
 
         Raises:
-            NotFound: The model has none.
-            ReaderError: The collector does not answer, or this client sends to none.
+            NotFound: The model has no version.
+            ReaderError: The collector does not answer, or this client does not send to one.
         """
         with self._open_reader() as reader:
             return reader.versions(self.name)
 
     @property
     def latest(self) -> "Version":
-        """The newest version of the model as the collector knows it, read anew each time.
+        """The newest version of the model. Each access asks the collector.
 
         Raises:
-            NotFound: The model has none.
-            ReaderError: The collector does not answer, or this client sends to none.
+            NotFound: The model has no version.
+            ReaderError: The collector does not answer, or this client does not send to one.
         """
         return self.versions()[0]
 
     def set_alias(self, alias: str, version: int | None = None, *, by: str = "") -> None:
-        """Move a name such as ``champion`` to a version; the collector records mover and time.
+        """Point an alias such as ``champion`` to a version.
 
-        The move travels as all records do. Of two moves the later holds, in whatever order
-        they arrive.
+        The collector records author and time of the change. The change is sent in the background
+        like other records. If changes arrive out of order, the latest one by time counts.
 
         Args:
-            alias: Letters, digits and ``_.-``, at most 128; a letter or ``_`` first, no ``v3``.
-            version: The small number of a version, for which the collector is asked; by
-                default this version.
-            by: Who moves it; by default the name of the key.
+            alias: The alias, at most 128 characters: letters, digits, ``_``, ``.`` and ``-``. It
+                starts with a letter or ``_`` and must not look like a version, such as ``v3``.
+            version: Version number, which is looked up in the collector. Default: this version.
+            by: Name of the author of the change. Default: the name of the API key.
 
         Raises:
-            ValueError: An argument is invalid; nothing moves.
+            ValueError: An argument is invalid. The alias does not change.
             NotFound: There is no version with this number.
-            ReaderError: A number is given, and the collector does not answer.
+            ReaderError: `version` is given, and the collector does not answer.
         """
         self._move(alias, version, by, {})
 
     def remove_alias(self, alias: str, *, by: str = "") -> None:
-        """Take a name away; no version has it until it is set again.
+        """Remove an alias from the model.
 
         Args:
-            alias: The name.
-            by: As in `set_alias`.
+            alias: The alias to remove.
+            by: Name of the author of the change. Default: the name of the API key.
 
         Raises:
-            ValueError: An argument is none of what it takes; nothing moves.
+            ValueError: An argument is invalid. The alias does not change.
         """
         self._move(alias, None, by, {names.ALIAS_REMOVED: True})
 
     @property
     def aliases(self) -> "Mapping[str, int | None]":
-        """The names that versions of the model have now, each with the version's small number.
+        """The current aliases of the model, each with the number of its version.
 
         Raises:
             NotFound: The model has no version.
-            ReaderError: The collector does not answer, or this client sends to none.
+            ReaderError: The collector does not answer, or this client does not send to one.
         """
         with self._open_reader() as reader:
             return {alias.alias: alias.version for alias in reader.aliases(self.name).aliases}
@@ -345,7 +350,11 @@ class TargetModel(Elsewhere, HasSubject):
 
     @quiet("model")
     def tell(self) -> None:
-        """Say that the version exists, unless that is known or the collector may know a newer."""
+        """Announce the version to the collector, unless this was done recently.
+
+        Does nothing for a handle without params and artifact, because the collector may know a
+        newer version.
+        """
         if self._records_to() is None:
             return
         if self._version is None and self._recorder.page:
@@ -360,7 +369,7 @@ class TargetModel(Elsewhere, HasSubject):
             items = [version for version in versions if version.digest == digest]
             if not items:
                 raise unread.NotFound(f"Model {self.name!r} has no version {digest}")
-            first = items[-1]  # what is told of a definition stands at its first structure
+            first = items[-1]  # definitions are stored with the version's first output structure
             metrics = dict(first.metrics)
             if any(isinstance(value, list) and len(value) >= _SHORT for value in metrics.values()):
                 series = reader.metrics(model=self.name, version=first.version, points=_MOST_POINTS)
@@ -372,15 +381,15 @@ class TargetModel(Elsewhere, HasSubject):
         return {name: _as_logged(value) for name, value in metrics.items()}
 
     def _open_reader(self, timeout_s: float = _READ_S) -> "reading.Reader":
-        """Deliver the waiting updates, and open a reader.
+        """Deliver queued updates and open a reader.
 
         Raises:
-            ReaderError: There is no collector that could be asked.
+            ReaderError: This client does not send to a collector that can be queried.
         """
         recorder = self._recorder
         if not recorder.page:
             raise unread.Unreachable(
-                "This client sends to no collector that it could ask: expected one with an endpoint"
+                "This client does not send to a collector: expected a client with an endpoint"
             )
         began = time.monotonic()
         recorder.settle(min(_SETTLE_S, timeout_s / 2))
@@ -401,7 +410,7 @@ class TargetModel(Elsewhere, HasSubject):
     def _send(self, record: str, attributes: Attributes, events: Sequence[Event] = ()) -> None:
         if self._records_to() is None:
             return
-        # What another version is, its maker told.
+        # another version was announced by the process that made it
         is_defined_here = (
             self.version == attributes.get(names.TARGET_VERSION, self._told) == self._told
         )
@@ -410,13 +419,13 @@ class TargetModel(Elsewhere, HasSubject):
         super()._send(record, attributes, events)
 
     def _is_due(self) -> bool:
-        """Tell whether this process has to send the version's definition, which is noted."""
+        """Tell whether this process must send the version's definition now, and note it."""
         key = ("model", self.name, self.version)
         return self._recorder.tell(key, time.time_ns()) is None
 
 
 def _as_logged(value: Any) -> Metric:
-    """Return numbers as they were logged: a NaN is null in the API."""
+    """Convert metric values from the API to floats. The API returns NaN as null."""
     if isinstance(value, list):
         return [math.nan if item is None else float(item) for item in value]
     return math.nan if value is None else float(value)
@@ -428,11 +437,11 @@ def name_model(
     params: Mapping[str, object] | None = None,
     artifact: Weights | None = None,
 ) -> TargetModel:
-    """Name a version of a model by its params and the content of its artifact.
+    """Return a handle for a version of a model, given by its params and its artifact's content.
 
     Raises:
-        ValueError: The name is empty or too long, the params are no mapping, or the artifact
-            cannot be read.
+        ValueError: The name is empty or too long, `params` is not a mapping, or the artifact cannot
+            be read.
     """
     check_text("name", name)
     if params is not None:
@@ -451,7 +460,7 @@ def name_model(
 def _definition(
     recorder: Recorder, version: str, params: dict[str, object], content: WeightsContent | None
 ) -> str:
-    """Write a definition in the form of that of a function, which has no artifact."""
+    """Write a definition in the format that traced functions use, plus the artifact."""
     document = orjson.loads(
         Definition(version, None, "", params, {}, {}).to_json(recorder.redaction)
     )

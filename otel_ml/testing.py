@@ -1,4 +1,4 @@
-"""Runs in memory, for tests of your own: the runs of a client within a block, as plain values."""
+"""Test helper: record a client's runs in memory and check them as plain values."""
 
 import itertools
 import json
@@ -34,13 +34,13 @@ _JUDGES_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvaluation:
-    """An evaluation of a run by a judge, a person or the truth.
+    """An evaluation of a run: by a judge, by a reviewer, or ground truth.
 
     Attributes:
-        run_id: Of the run; None when it was named by a tag or a trace key.
-        judge: The name of the judge or criterion.
+        run_id: ID of the run; None if the evaluation refers to a tag or a trace key.
+        judge: Name of the judge or criterion.
         source: ``judge``, ``human``, ``actual`` or ``agent``.
-        actual: The truth; None when it has no value.
+        actual: The ground truth; None if there is none.
     """
 
     run_id: str | None
@@ -59,15 +59,15 @@ class RecordedRun:
     """A run that has ended, as it would have been sent.
 
     Attributes:
-        id: ``<32 hex>-<16 hex>``, as `Run.id`.
-        parent_id: The same of the span above it; None for a root.
-        inputs: By parameter name, as JSON has them; None when they were left out.
-        outputs: As JSON has them; None when they were left out.
-        scores: By judge, those that are numbers.
-        passed: By judge, where it is known.
-        metrics: A number, or a list of them for a series.
-        logs: Severity and text of each line.
-        attributes: All attributes of the span, as they are on the wire.
+        id: Run ID, ``<32 hex>-<16 hex>``, as in `Run.id`.
+        parent_id: ID of the parent span in the same format; None for a root.
+        inputs: Inputs by parameter name, as JSON values; None if they were not recorded.
+        outputs: Output as JSON values; None if it was not recorded.
+        scores: Numeric scores by judge.
+        passed: Whether the run passed, by judge; only judges that report it.
+        metrics: Metrics by name: a number, or a list for a series.
+        logs: Severity and text of each log line.
+        attributes: All attributes of the span, as they would be sent.
     """
 
     id: str
@@ -93,7 +93,10 @@ class RecordedRun:
 
 
 class RecordedCalls:
-    """The calls recorded in a block, until now. Reading waits for the judges of finished calls."""
+    """The calls that were recorded in a `record` block so far.
+
+    Reading any property waits up to 60 s for the judges of finished calls.
+    """
 
     def __init__(self, recorder: Recorder, spans: list[RunSpan]) -> None:
         self._recorder = recorder
@@ -101,15 +104,15 @@ class RecordedCalls:
 
     @property
     def runs(self) -> list[RecordedRun]:
-        """All runs that have ended, in the order in which they began."""
+        """All runs that have ended, in the order in which they started."""
         return read_runs(self._settled())
 
     @property
     def run(self) -> RecordedRun:
-        """The only run.
+        """The only run in the block.
 
         Raises:
-            AssertionError: There is none, or there are several.
+            AssertionError: There is no run, or more than one.
         """
         runs = self.runs
         if len(runs) == 1:
@@ -120,38 +123,39 @@ class RecordedCalls:
         )
 
     def named(self, name: str) -> list[RecordedRun]:
-        """Return the runs of a model; the last part of its name is enough.
+        """Return the runs of one model. The last part of its dotted name is enough.
 
         Raises:
-            ValueError: The name is no text.
+            ValueError: `name` is not a string of 1 to 1,024 characters.
         """
         check_text("name", name)
         return [run for run in self.runs if run.name == name or run.name.endswith(f".{name}")]
 
     @property
     def evaluations(self) -> list[RecordedEvaluation]:
-        """The evaluations by judges and people, run by run."""
+        """All evaluations by judges and reviewers, first those sent with runs, then later ones."""
         return read_evaluations(self._settled())
 
     def _settled(self) -> list[RunSpan]:
         if not self._recorder.judges.drain(_JUDGES_S):
-            raise TimeoutError(f"Judges have not spoken within {_JUDGES_S:g} s")
+            raise TimeoutError(f"Judges did not finish within {_JUDGES_S:g} s")
         return list(self._spans)
 
 
 @contextmanager
 def record(client: Client | None = None) -> Iterator[RecordedCalls]:
-    """Keep the runs that begin in this block, on any thread, and send none of them anywhere.
+    """Keep the runs that start in this block in memory, and send none of them.
 
-    Within the block the client chooses no provider, starts no thread but for judges, and leaves
-    out no run by sampling or ``OTEL_SDK_DISABLED``. Runs that began before go where they went.
+    It covers all threads. Inside the block, the client uses no tracer provider and starts no
+    threads except for judges. Sampling and ``OTEL_SDK_DISABLED`` are ignored. Runs that started
+    before the block are sent as usual.
 
     Args:
-        client: Whose runs; the client of ``otel_ml.trace`` when not given.
+        client: The client whose runs to record. Default: the client behind ``otel_ml.trace``.
 
     Raises:
-        ValueError: It is no client.
-        RuntimeError: The client is being recorded already.
+        ValueError: `client` is not a `Client`.
+        RuntimeError: The client is already being recorded.
     """
     if client is None:
         client = default._CLIENT
@@ -174,15 +178,16 @@ def record(client: Client | None = None) -> Iterator[RecordedCalls]:
 
 
 class _InMemory(Recorder):
-    """Records in place of another recorder, with numbers and sent definitions of its own.
+    """Records into memory in place of a client's recorder.
 
-    Nothing of it may count for the other: a definition that is noted here is sent nowhere.
+    It has its own sequence numbers and definitions, because a definition that is noted here is not
+    sent to the collector.
     """
 
     def __init__(self, own: Recorder, spans: list[RunSpan]) -> None:
         super().__init__(Route(own.project), own.redaction)
         self.enabled = True
-        # No detectors, no environment: both may look outside this process.
+        # no resource detectors and no environment: both may contact other machines
         resource = Resource({names.PROJECT: own.project})
         provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         scope = InstrumentationScope(names.SCOPE_NAME)
@@ -192,7 +197,7 @@ class _InMemory(Recorder):
 
     @property
     def page(self) -> str:
-        """Nowhere."""
+        """Always empty: there is no collector."""
         return ""
 
     def _begin(self) -> None:
@@ -201,14 +206,14 @@ class _InMemory(Recorder):
 
 
 class _Unwatched(OpenRuns):
-    """Open runs that nobody announces, so that no thread has to."""
+    """Open runs without start records, so that no background thread is needed."""
 
     def _wake(self) -> None:
-        """Let the thread be."""
+        """Do not start a thread."""
 
 
 def read_runs(spans: Iterable[ReadableSpan]) -> list[RecordedRun]:
-    """Read the runs among spans, in the order in which they began, with all records about them."""
+    """Return the runs among spans in start order, with all records that belong to them."""
     runs, records = _sorted(spans)
     about: dict[str | None, list[ReadableSpan]] = {}
     for record in records:
@@ -217,7 +222,7 @@ def read_runs(spans: Iterable[ReadableSpan]) -> list[RecordedRun]:
 
 
 def read_evaluations(spans: Iterable[ReadableSpan]) -> list[RecordedEvaluation]:
-    """Read all evaluations: those that runs carry, then those that came later."""
+    """Return all evaluations: first those sent with runs, then those sent later."""
     runs, records = _sorted(spans)
     evaluations = [evaluation for span in runs for evaluation in _carried(span)]
     return evaluations + [_evaluation(record) for record in records if _is(record, "evaluation")]
@@ -273,7 +278,7 @@ def _run(span: ReadableSpan, records: Sequence[ReadableSpan]) -> RecordedRun:
 
 
 def _carried(span: ReadableSpan) -> list[RecordedEvaluation]:
-    """Read the scores that were known when the run was handed over."""
+    """Read the scores that were sent together with the run."""
     attributes = _attributes(span)
     details = _loads(attributes.get(names.JUDGES)) or {}
     return [

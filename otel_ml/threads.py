@@ -1,6 +1,6 @@
-"""Takes the current run along to other threads, where a call would otherwise begin a new trace.
+"""Carries the current run to other threads, where a call would otherwise start a new trace.
 
-Tasks of asyncio and `asyncio.to_thread` take it along by themselves; threads, pools of them and
+asyncio tasks and `asyncio.to_thread` do this by themselves. Threads, thread pools and
 `loop.run_in_executor` do not.
 """
 
@@ -18,26 +18,30 @@ R = TypeVar("R")
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
-    """Bind the current run to a function: wherever it is called, its runs are children of it.
+    """Bind a function to the current run, so that it can run in another thread.
 
-    The result may be called many times and on many threads at once.
+    Runs that start inside the wrapped function become children of the run that is current now. You
+    can call the wrapper many times, also from several threads at once.
 
     Args:
-        function: A function, or a coroutine function, which stays a coroutine function.
+        function: A sync function or a coroutine function. A coroutine function stays one.
+
+    Returns:
+        The wrapped function.
 
     Raises:
-        TypeError: It is a generator function, whose body runs where it is read: wrap the
-            function that reads it.
+        TypeError: The argument is not callable, or it is a generator function. The body of a
+            generator runs in the code that iterates it, so wrap that code instead.
     """
     if not callable(function):
         raise TypeError(
             f"Invalid function of type {type(function).__name__}: expected something that can be "
-            "called; a pool is given wrapped functions"
+            "called; for a pool, wrap the functions that you pass to it"
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
-            f"Invalid function {function!r}: expected none of a generator, whose body runs where "
-            "it is read; wrap the function that reads it"
+            f"Invalid function {function!r}: expected no generator function, because its body "
+            "runs in the code that reads it; wrap that code instead"
         )
     context = context_api.get_current()
 
@@ -64,14 +68,14 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def follow_threads() -> None:
-    """Let every thread and thread pool of the process take the run along that started its work.
+    """Make all threads and thread pools of this process inherit the current run.
 
-    From now on `threading.Thread`, `threading.Timer`, `ThreadPoolExecutor` and what is built on
-    them do so by themselves: `opentelemetry-instrumentation-threading` sees to it. A second call
-    does nothing.
+    It affects `threading.Thread`, `threading.Timer`, `ThreadPoolExecutor` and everything built on
+    them, through the package ``opentelemetry-instrumentation-threading``. Calling it again does
+    nothing.
 
     Raises:
-        ImportError: That package is not installed.
+        ImportError: The package ``opentelemetry-instrumentation-threading`` is not installed.
     """
     try:
         from opentelemetry.instrumentation.threading import ThreadingInstrumentor

@@ -1,4 +1,4 @@
-"""Tags, points and lines of an open run that wait to be sent in `update` records."""
+"""Queued updates of an open run: tags, points and log lines, to be sent in `update` records."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -10,7 +10,7 @@ from otel_ml.wire import Attributes, Event, weigh
 _EVERY_NS: Final = 400_000_000
 _LONG_NS: Final = 600 * 1_000_000_000
 _EVERY_OF_LONG_NS: Final = 10 * 1_000_000_000
-# As many as one record takes; who adds that many at once sends them.
+# limits of one record; reaching one sends the updates
 POINTS: Final = 1_000
 EVENTS: Final = 64
 EVENT_BYTES: Final = 1024 * 1024
@@ -19,15 +19,15 @@ Update = tuple[Attributes, list[Event]]
 
 
 class Updates:
-    """The waiting updates of an open run; most runs have none.
+    """The queued updates of an open run. Most runs have none.
 
     Attributes:
-        details: Type and group of the tags that have any.
-        events: Text and data, in order; `add_event` adds one.
+        details: Type and group of the tags that have them.
+        events: Text and data, in order.
         points: Metric points, in order.
-        metrics: The values of all points, also those that were sent.
-        said: The tags that were sent in a record.
-        updates: How many records were made.
+        metrics: Values of all points, including sent ones.
+        said: Tags that were already sent in a record.
+        updates: Number of records so far.
     """
 
     __slots__ = (
@@ -52,23 +52,23 @@ class Updates:
         self._event_bytes = 0
 
     def add_event(self, event: Event) -> None:
-        """Let an event wait."""
+        """Queue an event."""
         self.events.append(event)
         self._event_bytes += weigh(event[1])
 
     def add_points(self, points: Sequence[LoggedPoint]) -> None:
-        """Let points wait."""
+        """Queue points."""
         self.points.extend(points)
         self.metrics.add(points)
 
     def take_events(self) -> list[Event]:
-        """Take the events alone."""
+        """Remove and return the queued events."""
         events, self.events, self._event_bytes = self.events, [], 0
         return events
 
     @property
     def is_full(self) -> bool:
-        """Whether there is enough for a record of its own."""
+        """Whether there is enough for a record."""
         return (
             len(self.points) >= POINTS
             or len(self.events) >= EVENTS
@@ -76,19 +76,19 @@ class Updates:
         )
 
     def is_due(self, now_ns: int, start_ns: int) -> bool:
-        """Tell whether the last record was sent long enough ago for another."""
+        """Tell whether enough time has passed since the last record."""
         is_long = now_ns - start_ns >= _LONG_NS
         return now_ns - self._sent_ns >= (_EVERY_OF_LONG_NS if is_long else _EVERY_NS)
 
     def take(self, tags: Mapping[str, Value], now_ns: int) -> list[Update]:
-        """Take all updates that are to be sent now.
+        """Remove and return all updates to send now.
 
         Args:
-            tags: Of the run; those that were sent already are left out.
-            now_ns: When it is sent.
+            tags: Tags of the run. Tags that were already sent are left out.
+            now_ns: Current time in ns.
 
         Returns:
-            Records, bounded each; none when there is nothing new.
+            Records of limited size; empty if there is nothing new.
         """
         points, self.points = self.points, []
         events = self.take_events()
@@ -114,7 +114,7 @@ class Updates:
 
 
 def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Split events into parts of a record each, by their number and by their size."""
+    """Split events into parts that fit into one record each, by number and size."""
     part: list[Event] = []
     size = 0
     for event in events:
@@ -129,7 +129,7 @@ def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:
 
 
 def _joined(updates: list[Update]) -> list[Update]:
-    """Let tags, the first points and the first events travel in a single record."""
+    """Combine tags, the first points and the first events into one record."""
     joined: list[Update] = []
     for attributes, events in updates:
         if joined and not (joined[-1][1] and events) and not joined[-1][0].keys() & attributes:

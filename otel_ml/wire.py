@@ -1,4 +1,4 @@
-"""Writes runs as attributes of the wire contract: pure functions, no span in sight."""
+"""Converts runs to the attributes of the wire format. Pure functions, without spans."""
 
 import os
 import sys
@@ -71,13 +71,13 @@ Event = tuple[str, Attributes, int]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The name of a model, artifact or data set that a run used or produced.
+    """The model, artifact or data set that a run used or produced.
 
     Attributes:
-        kind: model, artifact or dataset.
-        name: Of the model or data set, or the artifact's reference.
-        version: A digest, ``v3``, an alias behind an ``@``; empty where none is meant.
-        run_id: The run that logged an artifact; empty for others.
+        kind: ``model``, ``artifact`` or ``dataset``.
+        name: Name of the model, data set or artifact.
+        version: A digest, ``v3``, an alias after an ``@``, or empty for no version.
+        run_id: ID of the run that logged an artifact, else empty.
     """
 
     kind: str
@@ -89,14 +89,13 @@ class Subject:
 def call_attributes(
     known: Attributes, inputs: str, ended: tuple[int, int, str] | None, *, previews: bool
 ) -> dict[str, Any]:
-    """Describe a call.
+    """Return the attributes of a call.
 
     Args:
-        known: Other attributes of it.
-        inputs: Its whole JSON.
-        ended: How long it took, in ns, its number, and the whole JSON of its output; None for a
-            call that is open.
-        previews: Whether previews are wanted beside whole payloads.
+        known: Other attributes of the call.
+        inputs: The complete inputs as JSON.
+        ended: Duration in ns, sequence number and complete output as JSON; None for an open call.
+        previews: Whether to add previews to complete payloads.
     """
     facts: dict[str, Any] = {**known, names.INPUTS: inputs}
     short = preview_of(inputs) if previews else None
@@ -116,18 +115,18 @@ def call_attributes(
 
 
 class HasSubject:
-    """A thing that a run can use or produce: a model, an artifact, later a data set."""
+    """Something that a run can use or produce, such as a model or an artifact."""
 
     __slots__ = ()
 
     @property
     def _subject(self) -> Subject:
-        """Its name in records."""
+        """The subject for records."""
         raise NotImplementedError
 
 
 def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
-    """Write a thing that a run used or produced as an event."""
+    """Return the event for something that a run used or produced."""
     facts: dict[str, Any] = {
         names.LINEAGE_ROLE: role,
         names.LINEAGE_KIND: subject.kind,
@@ -141,15 +140,15 @@ def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
 
 
 def line_event(severity: str, text: str, time_ns: int) -> Event:
-    """Write a line of text as a span event."""
+    """Return the span event for a log line."""
     return names.LOG_EVENT, {names.LOG_SEVERITY: severity, names.LOG_MESSAGE: text}, time_ns
 
 
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
-    """Estimate the size of attributes and events on the wire, in bytes.
+    """Estimate the size of attributes and events in a request, in bytes.
 
-    An item of a list counts more than it takes: a metric point is a row of its own in a store,
-    and requests are bounded by this number.
+    List items count more than their size, because each metric point becomes a row in the store.
+    Requests are limited by this number.
     """
     total = 0
     for part in (attributes, *(event[1] for event in events)):
@@ -162,15 +161,15 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
-    """Make the attributes of a run fit a limit on their number, without loss.
+    """Make the attributes of a run fit a limit on their number, without losing data.
 
-    Tags move together into an attribute, scores into that of the judges. The rest are core
-    attributes , which stay even beyond the limit.
+    Tags move into one attribute, and scores into the attribute of the judges. All other attributes
+    stay, even beyond the limit.
 
     Args:
-        attributes: Of the run.
-        limit: How many there may be.
-        chars: How long each may be, when that is limited.
+        attributes: Attributes of the run.
+        limit: Largest number of attributes.
+        chars: Largest length of an attribute, or None.
     """
     longest = LIMIT_BYTES if chars is None else chars
     if len(attributes) <= limit:
@@ -195,9 +194,10 @@ def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dic
 
 
 def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
-    """Hold texts to a limit in characters; JSON is cut between its elements and stays JSON.
+    """Limit the length of text attributes. JSON is cut between elements and stays valid.
 
-    The project is what finds a record, and stays whole. What is short enough is the same mapping.
+    The project stays complete, because it identifies the record. If nothing is too long, the same
+    mapping is returned.
     """
     if not any(isinstance(value, str) and len(value) > limit for value in attributes.values()):
         return attributes
@@ -219,7 +219,7 @@ def _loads(text: object) -> dict[str, Any]:
 
 
 def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
-    """Write the scores known when the run was handed over, an attribute for each judge."""
+    """Return the attributes for the scores known when the run was handed over."""
     attributes: dict[str, Value] = {}
     details: dict[str, dict[str, object]] = {}
     for evaluation in evaluations:
@@ -243,7 +243,10 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Write a score as a record of its own, about a run that began at `start_ns`."""
+    """Return the attributes of an `evaluation` record.
+
+    `start_ns` is when the judged run started.
+    """
     facts: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,
         names.JUDGE_VERSION: evaluation.version,
@@ -262,7 +265,7 @@ def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, V
 
 
 def judge_attributes(name: str, version: str, definition: str) -> dict[str, Value]:
-    """Write the definition of a judge's version, as an `update` of its own."""
+    """Return the attributes of an `update` record with the definition of a judge's version."""
     return {
         names.TARGET_MODEL: clean(name),
         names.TARGET_VERSION: version,
@@ -280,7 +283,7 @@ def feedback_attributes(
     label: str | None,
     explanation: str | None,
 ) -> dict[str, Value]:
-    """Write a person's evaluation of a run, or a truth."""
+    """Return the attributes for feedback of a reviewer, or ground truth without a value."""
     return _said(
         {
             names.JUDGE_NAME: str(name),
@@ -296,7 +299,7 @@ def feedback_attributes(
 def actual_attributes(
     name: str, value: Any, explanation: str | None, annotator: str | None
 ) -> dict[str, Value]:
-    """Write the truth of a run; a list travels as JSON text."""
+    """Return the attributes for ground truth. A list is sent as JSON text."""
     is_list = isinstance(value, list)
     return _said(
         {
@@ -312,7 +315,7 @@ def actual_attributes(
 
 
 def _said(facts: Mapping[str, Value | None]) -> dict[str, Value]:
-    """Leave out absent values, and characters that no wire can carry."""
+    """Drop missing values, and characters that cannot be sent."""
     return {
         key: clean(item) if isinstance(item, str) else item
         for key, item in facts.items()
@@ -321,7 +324,7 @@ def _said(facts: Mapping[str, Value | None]) -> dict[str, Value]:
 
 
 def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None) -> Attributes:
-    """Write the attributes of a run that is still open: no output, and inputs in short."""
+    """Return the attributes of a run that is still open: no output, and inputs as a preview."""
     attributes: dict[str, Value] = {
         key: item
         for key, item in known.items()
@@ -334,19 +337,20 @@ def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None
 
 
 def outcome_of(error: BaseException) -> str:
-    """Tell a failure from a call that was stopped from outside."""
-    kind = type(error)  # not isinstance(): it asks the exception, whose answer may raise
+    """Return the outcome for an error: ``error``, ``cancelled`` or ``abandoned``."""
+    kind = type(error)  # not isinstance(), which asks the exception's class and may raise
     if issubclass(kind, GeneratorExit):
         return "abandoned"
     stopped: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit)
-    asyncio = sys.modules.get("asyncio")  # not loaded: then nothing of it was raised
+    # if asyncio is not loaded, nothing can have raised its errors
+    asyncio = sys.modules.get("asyncio")
     if asyncio is not None:
         stopped += (asyncio.CancelledError,)
     return "cancelled" if issubclass(kind, stopped) else "error"
 
 
 def error_name(error: BaseException) -> str:
-    """Name an exception as ``error.type`` wants it: qualified, builtins without a module."""
+    """Return the name for ``error.type``: qualified, and without a module for builtins."""
     kind = type(error)
     if kind.__module__ in {None, "", "builtins"}:
         return kind.__qualname__
@@ -354,19 +358,19 @@ def error_name(error: BaseException) -> str:
 
 
 def error_message(error: BaseException, redaction: Redaction) -> str:
-    """Return the exception's text, cut, even when its ``__str__`` raises."""
+    """Return the first 1,024 characters of an exception's message, even if ``__str__`` raises."""
     with untrusted:
         return redaction.text(clean(str(error)[:_MESSAGE_CHARS]))
     return ""
 
 
 def exception_attributes(error: BaseException, redaction: Redaction) -> dict[str, Value]:
-    """Write an exception as the standard's `exception` event."""
+    """Return the attributes of the standard `exception` event."""
     stack = ""
     with untrusted:
         trace = traceback_of(error)
         while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
-            trace = trace.tb_next  # the stack begins with the host's frame, not with ours
+            trace = trace.tb_next  # start the stack trace at the user's frame
         lines = traceback.format_exception(type(error), error, trace)
         stack = "".join(lines)[-_STACKTRACE_CHARS:]
     return {

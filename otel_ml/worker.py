@@ -1,7 +1,7 @@
-"""The thread that works for others: it starts at the first job, sleeps, wakes, ends in time.
+"""A background thread that starts at the first job, sleeps when idle and stops on time.
 
-A finaliser and a signal's handler may wake it in the middle of anything, so no lock is taken: what
-may happen meanwhile stands in docs/design/024-interruptions.md.
+Finalizers and signal handlers may wake it in the middle of any code, so it takes no lock.
+docs/design/024-interruptions.md lists the possible interruptions.
 """
 
 import threading
@@ -17,15 +17,17 @@ from otel_ml.process import renew_each_in_child
 
 
 class Worker:
-    """A daemon thread of the package, outside every run; a forked child begins without it.
+    """A daemon thread of the package, outside every run. A forked child starts without it.
 
     Attributes:
-        is_asleep: Whether it has to be woken for a new job: asked at each job, it spares `wake`.
-        is_stopping: Whether its work is to return.
+        is_asleep: Whether the thread must be woken for a new job. Checking this first is faster
+            than `wake`.
+        is_stopping: Whether `work` should return.
 
     Args:
-        name: Of the thread.
-        work: Returns once `is_stopping`. Where it ends otherwise the next `wake` starts it again.
+        name: Name of the thread.
+        work: Function to run. It returns once `is_stopping` is True. If it ends earlier, the next
+            `wake` starts it again.
     """
 
     def __init__(self, name: str, work: Callable[[], object]) -> None:
@@ -35,31 +37,32 @@ class Worker:
         _WORKERS.add(self)
 
     def renew(self) -> None:
-        """Begin without a thread, as in a forked child."""
+        """Reset to the state without a thread, as in a forked child."""
         self.is_asleep = True
         self.is_stopping = False
         self._tokens: SimpleQueue[None] = SimpleQueue()
-        self._starts: dict[None, list[None]] = {}  # the start that is under way, or was made
+        # the start in progress, or the one that succeeded
+        self._starts: dict[None, list[None]] = {}
         self._thread: threading.Thread | None = None
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs, or is being started."""
+        """Whether the thread runs or is being started."""
         return bool(self._starts)
 
     @property
     def is_this_thread(self) -> bool:
-        """Whether the caller runs on it: it must never wait for itself."""
+        """Whether the caller runs in this thread; it must never wait for itself."""
         return threading.current_thread() is self._thread
 
-    # On the thread of a caller.
+    # From here on: called from other threads.
 
     def wake(self) -> bool:
-        """Let it look for jobs, also for those that come until then.
+        """Wake the thread, starting it if necessary.
 
         Returns:
-            False where no thread is to be had: too many run, the interpreter ends, or it was
-            stopped.
+            False if no thread can run, because too many exist, the interpreter is shutting down, or
+            the worker was stopped.
         """
         is_woken = False
         try:
@@ -73,12 +76,12 @@ class Worker:
         return is_woken
 
     def stop(self) -> None:
-        """Let its work return."""
+        """Ask the work to return."""
         self.is_stopping = True
         self._tokens.put(None)
 
     def close(self, timeout_s: float) -> None:
-        """Let its work return, and wait for that, unless this is its own thread."""
+        """Ask the work to return and wait for it, unless this is its own thread."""
         self.stop()
         if self._thread is not None and not self.is_this_thread:
             self._thread.join(timeout_s)
@@ -86,7 +89,8 @@ class Worker:
     def _start(self) -> bool:
         if self.is_stopping:
             return False
-        right: list[None] = [None]  # to begin: the thread takes it, or who could not start it does
+        # permission to start: taken by the new thread, or by the caller if the start failed
+        right: list[None] = [None]
         arguments = (self._starts, right)
         thread = threading.Thread(target=self._run, args=arguments, name=self._name, daemon=True)
         is_begun = False
@@ -103,24 +107,27 @@ class Worker:
                     del self._starts[None]
         return is_begun
 
-    # On its thread.
+    # From here on: called in the thread itself.
 
     def rest(self, has_jobs: Callable[[], object], timeout_s: float | None = None) -> None:
-        """Sleep until it is woken, or for some time; not at all while there are jobs."""
+        """Sleep until woken or until the timeout, unless there are jobs."""
         self.is_asleep = True
-        if not has_jobs():  # a job that came before it slept woke nobody
+        if not has_jobs():  # a job that arrived before the thread slept did not wake it
             self.pause(timeout_s)
         self.is_asleep = False
 
     def pause(self, timeout_s: float | None) -> None:
-        """Sleep until somebody calls `wake` or `stop`, though not for a job that comes alone."""
+        """Sleep until `wake` or `stop` is called, or until the timeout.
+
+        New jobs alone do not wake it.
+        """
         with suppress(Empty):
             self._tokens.get(timeout=timeout_s)
 
     def _run(self, starts: dict[None, list[None]], right: list[None]) -> None:
         try:
             right.pop()
-        except IndexError:  # who started it was interrupted, and does not know of it
+        except IndexError:  # the caller that started it was interrupted and does not know about it
             return
         self._thread = threading.current_thread()
         try:

@@ -1,1 +1,1 @@
-"""Records values of a run: chooses them, writes them as text, hides secrets in them."""
+"""Captures the values of a run as JSON text of limited size."""

@@ -1,4 +1,4 @@
-"""Stand-ins for values that JSON has no form for: short, and never the whole of a big value."""
+"""Short descriptions for values that JSON cannot represent, such as arrays and tables."""
 
 import dataclasses
 import datetime
@@ -16,20 +16,20 @@ from typing import Any, Final
 from otel_ml.errors import untrusted
 from otel_ml.statistics.projections import MOST_NUMBERS, is_embedding, project
 
-HEAD: Final = 8  # elements of a larger array, or rows of a table, that stand for the rest
+HEAD: Final = 8  # elements of a large array, or rows of a table, that are shown
 
-_SMALL: Final = 64  # elements of an array that is shown whole
+_SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _REPR_CHARS: Final = 200
-MOST_COLUMNS: Final = 50  # of a table that are described by themselves
-_SHOWN_CELLS: Final = 400  # of all columns together, from rows that are evenly spread
+MOST_COLUMNS: Final = 50  # columns of a table that are described one by one
+_SHOWN_CELLS: Final = 400  # cells of all columns together, from evenly spaced rows
 _LONGEST_CELL: Final = 64
 _PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
 _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
-_THUMBNAIL: Final = 64  # pixels of a side
+_THUMBNAIL: Final = 64  # pixels per side
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
 _NOT_GIVEN: Final = frozenset({"NotGiven", "Omit"})
 
-# A `repr` that takes longer is slow, and is not asked for again for a minute.
+# a `repr` that takes longer is slow and is not called again for a minute
 _SLOW_S: Final = 0.02
 _SLOW_FOR_S: Final = 60.0
 _SLOW_TYPES: Final = 1_000
@@ -38,7 +38,7 @@ _SLOW: Final[dict[type, float]] = {}
 
 @functools.singledispatch
 def describe(value: Any) -> object:
-    """Stand in for a value that JSON has no form for. May raise: the callers expect it."""
+    """Return a JSON-compatible description of a value. It may raise; callers handle that."""
     for base in type(value).__mro__:
         describer = _DESCRIBERS.get(base.__module__.partition(".")[0])
         described = None if describer is None else describer(value)
@@ -52,7 +52,7 @@ def describe(value: Any) -> object:
         }
     if hasattr(type(value), "model_dump"):
         return value.model_dump()
-    if hasattr(type(value), "__await__"):  # nothing of it is known before it is awaited
+    if hasattr(type(value), "__await__"):  # nothing is known before it is awaited
         return {"type": type_name(value), "awaitable": True}
     if choices := _describe_choices(value):
         return {"type": type_name(value), "choices": choices}
@@ -61,7 +61,7 @@ def describe(value: Any) -> object:
 
 
 def _describe_choices(value: Any) -> list[dict[str, object]]:
-    """Describe the choices of any object that has the form of a chat response; else nothing."""
+    """Describe the choices of an object that looks like a chat response, else return nothing."""
     listed = getattr(value, "__dict__", {}).get("choices")
     choices = listed[:HEAD] if isinstance(listed, list | tuple) else ()
     described: list[dict[str, object]] = []
@@ -76,9 +76,9 @@ def _describe_choices(value: Any) -> list[dict[str, object]]:
 
 
 def field_names(kind: type) -> Sequence[str] | None:
-    """Return the names of the fields that a class declares; None for a class that declares none.
+    """Return the names of the fields that a class declares, or None if it declares none.
 
-    It may be a dataclass, a named tuple, or a class of attrs, msgspec or pydantic. May raise.
+    It supports dataclasses, named tuples, and classes of attrs, msgspec and pydantic. It may raise.
     """
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
@@ -96,10 +96,10 @@ def field_names(kind: type) -> Sequence[str] | None:
 
 
 def words_of(value: Any) -> str | None:
-    """Return a value's ``repr``; None where a ``repr`` of its type was slow a moment ago.
+    """Return a value's ``repr``, or None if this type's ``repr`` was slow in the last minute.
 
-    Nothing can interrupt a running ``repr``, so a slow one is paid for once, not for each value.
-    May raise: the callers expect it.
+    A running ``repr`` cannot be interrupted, so a slow one is called only once per minute. It may
+    raise; callers handle that.
     """
     kind = type(value)
     began = time.monotonic()
@@ -146,7 +146,7 @@ def _describe_numpy(value: Any) -> object:
 def _cells_of_array(array: Any) -> dict[str, object]:
     """Return cells of an array that is a table: two-dimensional with few columns, or structured.
 
-    One that is shown whole has them in its `values`.
+    Small arrays already show all elements in `values`, so they return nothing.
     """
     if array.dtype.names:
         rows = array.ravel()[:: _step(array.size, len(array.dtype.names))]
@@ -159,12 +159,12 @@ def _cells_of_array(array: Any) -> dict[str, object]:
 
 
 def _step(rows: int, columns: int) -> int:
-    """Return every how many-th row is looked at."""
+    """Return the step between the rows that are shown."""
     return max(-(-rows // max(_SHOWN_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
 
 
 def _write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
-    """Write cells by column, of which the first columns are kept; None is a missing value."""
+    """Return the cells by column, for the first columns. None is a missing value."""
     cells = {
         str(name): [*map(_write_cell, values)] for name, values in islice(columns, MOST_COLUMNS)
     }
@@ -187,9 +187,9 @@ def _write_cell(cell: Any) -> object:
 
 
 def _elements(array: Any) -> dict[str, object]:
-    """Return the elements of a small array of numpy, the first ones of another.
+    """Return the elements of a small NumPy array, or the first ones of a larger array.
 
-    Of a vector, such as an embedding, also what fields are compared by.
+    For a vector such as an embedding, also return norm and projections, which drift detection uses.
     """
     if array.size <= _SMALL:
         return {"values": array.tolist()}
@@ -204,16 +204,16 @@ def _elements(array: Any) -> dict[str, object]:
 
 
 def first_elements(array: Any, count: int) -> list[Any]:
-    """Return the first elements of an array of numpy as Python's own values, in C order.
+    """Return the first elements of a NumPy array as Python values, in C order.
 
-    Element by element: numpy cannot read texts of any length out of a slice of `flat`.
+    Elements are read one by one, because NumPy cannot slice `flat` for variable-length strings.
     """
     head = islice(array.flat, count)
     return [item.tolist() if hasattr(item, "tolist") else item for item in head]
 
 
 def _describe_tensor(value: Any) -> object:
-    """Describe a tensor of torch; a tensor on another device is not waited for."""
+    """Describe a PyTorch tensor. Data on another device is not copied."""
     if not hasattr(value, "layout"):
         return None
     described = {
@@ -311,12 +311,13 @@ def _describe_image(value: Any) -> object:
 
 
 def _measure_image(image: Any) -> dict[str, float]:
-    """Measure how an image looks, from 64 by 64 of its pixels; nothing of one that is not read yet.
+    """Return brightness, contrast and sharpness of an image, or nothing if it is not loaded yet.
 
-    Brightness is the mean of its grey values from 0 to 255, contrast their standard deviation,
-    sharpness the mean square of the steps between neighbouring pixels in its middle.
+    They are measured on 64 by 64 pixels. Brightness is the mean grey value (0 to 255), contrast its
+    standard deviation. Sharpness is the mean squared difference of neighbouring pixels in the
+    middle of the image.
     """
-    owned = vars(image)  # to ask for its pixels would read the file
+    owned = vars(image)  # accessing the pixels would read the file
     if owned.get("_im", owned.get("im")) is None or min(image.size) < 1:
         return {}
     thumbnail = image.resize((_THUMBNAIL, _THUMBNAIL), 0).convert("L").tobytes()
@@ -333,7 +334,7 @@ def _measure_image(image: Any) -> dict[str, float]:
     }
 
 
-# By package, so that none is loaded for it: who has such a value has loaded it.
+# by package name, so that no package is imported: a value exists only if its package is loaded
 _DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
     "decimal": str,
     "pathlib": str,
@@ -349,12 +350,12 @@ _DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
 
 
 def is_stream(value: object) -> bool:
-    """Tell a value that gives its parts later, one at a time: it is never read here. Never raises.
+    """Tell whether a value yields its parts later, one at a time. Never raises or reads the value.
 
-    A client of a model provider may return an object that makes the stream when it is entered.
+    Clients of OpenAI and Anthropic may return a context manager that creates the stream.
     """
     kind = type(value)
-    with untrusted:  # a metaclass
+    with untrusted:  # a metaclass may raise
         if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
             return not issubclass(kind, io.IOBase)
         return kind.__module__.partition(".")[0] in _CLIENTS and "Stream" in kind.__name__
@@ -362,12 +363,12 @@ def is_stream(value: object) -> bool:
 
 
 def is_unsaid(value: object) -> bool:
-    """Tell whether a value is a library's mark for an argument not given. Never raises.
+    """Tell whether a value is a library's "argument not given" marker. Never raises.
 
-    Those of OpenAI, Anthropic and others that are generated alike are found by their names.
+    The markers of OpenAI, Anthropic and similar generated clients are recognised by name.
     """
     kind = type(value)
-    with untrusted:  # a metaclass
+    with untrusted:  # a metaclass may raise
         return kind.__name__ in _NOT_GIVEN and (
             kind.__module__.partition(".")[0] in _CLIENTS or kind.__module__.endswith("._types")
         )
@@ -377,13 +378,13 @@ def is_unsaid(value: object) -> bool:
 def type_name(value: object) -> str:
     """Return the qualified name of a value's type. Never raises."""
     kind = type(value)
-    with untrusted:  # a metaclass
+    with untrusted:  # a metaclass may raise
         return f"{kind.__module__}.{kind.__qualname__}"
     return "unknown"
 
 
 def text_of(value: object) -> str:
-    """Return a value's text, or the name of its type. Never raises."""
+    """Return ``str(value)``, or the name of its type if that fails. Never raises."""
     with untrusted:
         return str(value)
     return type_name(value)

@@ -1,7 +1,7 @@
-"""Any Python value as bounded JSON text; a value of the host's never makes these functions raise.
+"""Converts any Python value to JSON text of limited size. No value makes these functions raise.
 
-Big opaque values (arrays, tables, images, bytes) leave their type, shape and first elements,
-not their content.
+Large opaque values such as arrays, tables, images and bytes are replaced by type, shape and first
+elements.
 """
 
 import datetime
@@ -21,29 +21,30 @@ PREVIEW_BYTES: Final = 1024
 
 TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
-NOT_FOLLOWED: Final = "not_followed"  # a stream that was returned, and whose chunks nobody sees
+NOT_FOLLOWED: Final = "not_followed"  # a returned stream whose chunks are not recorded
 
 _MAX_DEPTH: Final = 64
-_ELLIPSIS: Final = "..."  # in ASCII: one other character doubles what a text costs to copy
+_ELLIPSIS: Final = "..."  # ASCII: one non-ASCII character doubles the time to copy a text
 _NUMBER_TYPES: Final = frozenset({int, float, bool, type(None)})
-_SEARCHED: Final = 2_048  # bytes: to look at the types of what is longer costs less
-_NULL: Final = b"null"  # looked for from the end: that takes less than half as long
+# bytes; above that, checking the types of a value is faster than searching its text
+_SEARCHED: Final = 2_048
+_NULL: Final = b"null"  # searched from the end, which takes less than half the time
 _FINITE: Final = frozenset({str, int, bool, type(None)})
-_SKETCH_ITEMS: Final = 16  # of an object in a preview
-# Of an array, see `describe`.
+_SKETCH_ITEMS: Final = 16  # entries of an object in a preview
+# keys of a described array, see `describe`
 _ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head", "cells"})
-_SKETCH_MARGIN: Final = 24  # for a key, quotes and what a text's escapes add
+_SKETCH_MARGIN: Final = 24  # for a key, quotes and escapes
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _FEW: Final = 1_024
 _SAMPLED: Final = 3
 _SMALL_BYTES: Final = 16 * 1024
 _WALKED: Final = (str, int, float, dict, list, tuple, type(None))
-_LEAST_BYTES: Final = 16  # below it nothing of an element can be said
-_FLOAT_BYTES: Final = 16  # of most floats; the exact number would cost their text
+_LEAST_BYTES: Final = 16  # minimum for a useful part of an element
+_FLOAT_BYTES: Final = 16  # size of most floats; the exact size would require converting them
 
 
-# A date may have a time zone of the host's, a dataclass attributes that are not set or computed.
+# dates may have a user-defined time zone, dataclasses unset or computed attributes
 ALONE: Final = (
     orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
@@ -51,19 +52,19 @@ ALONE: Final = (
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 
 _MOST_LEVELS: Final = 64
-_HOST_OBJECT: Final = 7  # elements that an object of the host's counts for, by the time it takes
+_HOST_OBJECT: Final = 7  # an object of the user counts as this many elements, according to its cost
 _MAX_COPY_DEPTH: Final = 100
-_FAILED_READS: Final = 4  # that fail: each reads up to the whole of the value
-# What orjson reads without calling any code of the host's.
+_FAILED_READS: Final = 4  # each failed attempt may read the whole value
+# types that orjson reads without calling user code
 _SAFE_TYPES: Final = frozenset({str, int, float, bool, type(None), datetime.date})
-# What stands for them: JSON has no numbers for them, and null for NaN.
+# JSON has no infinities, and null stands for NaN
 _AS_THEY_ARE: Final = _SAFE_TYPES - {float}
 _INFINITE: Final = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 _ZONES: Final = frozenset({type(None), datetime.timezone})
 
 
 class Encoded(NamedTuple):
-    """JSON text, with notes on the parts left out of it (`TRUNCATED`, `UNSERIALISABLE`)."""
+    """JSON text, and notes on parts that were left out (`TRUNCATED`, `UNSERIALISABLE`)."""
 
     text: str
     notes: frozenset[str]
@@ -71,21 +72,21 @@ class Encoded(NamedTuple):
 
 _TOO_LONG: Final = b""
 _WHOLE: Final[frozenset[str]] = frozenset()
-_COPIED: Final = LIMIT_BYTES // 2  # elements: more of them do not fit, each takes two bytes
+_COPIED: Final = LIMIT_BYTES // 2  # more elements cannot fit, because each takes at least two bytes
 
 
 def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False) -> Encoded:
     """Encode a value as JSON text of at most `limit_bytes` UTF-8 bytes.
 
     Args:
-        value: Anything. It is read, never changed, and never kept.
-        limit_bytes: Beyond it the value is cut between elements or inside a string, so that
-            the text stays valid JSON.
-        is_too_long: That it is cut is known.
+        value: Any value. It is not changed, and no reference is kept.
+        limit_bytes: Longer values are cut between elements or inside a string, so that the text
+            stays valid JSON.
+        is_too_long: True if the value is known to be too long.
 
     Returns:
-        The text and its notes. NaN becomes ``null``; infinities, integers of more than 64 bits
-        and keys that are no strings become strings.
+        The text and its notes. NaN becomes ``null``. Infinities, integers above 64 bits and keys
+        that are not strings become strings.
     """
     seen = None if is_too_long else glance(value)
     if is_too_long or (seen is None and not _may_fit(value, limit_bytes)):
@@ -99,14 +100,14 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
 
 
 def encode_whole(value: object, seen: bool | None = None) -> str | None:
-    """Encode a value whose text is whole within the limit, see `encode`.
+    """Encode a value that fits into the limit completely, see `encode`.
 
     Args:
-        value: Anything.
-        seen: The answer of `glance`.
+        value: Any value.
+        seen: Result of `glance` for the value.
 
     Returns:
-        The text; an empty text for a value that is too long, None for any other.
+        The text; an empty string if the value is too long, None if it needs the slow path.
     """
     if seen is None and not _may_fit(value, LIMIT_BYTES):
         return ""
@@ -117,11 +118,11 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
 
 
 def glance(value: object) -> bool | None:
-    """Tell at little cost whether a value is short, as most values are.
+    """Tell quickly whether a value is short, as most values are.
 
     Returns:
-        True for a short dict of texts, finite numbers and the like alone, False for another
-        short value, None for a value that needs a longer look.
+        True for a short dict of strings, finite numbers and other scalars; False for another short
+        value; None if the value needs a closer look.
     """
     kind: type = type(value)
     left = _SMALL_BYTES
@@ -144,7 +145,7 @@ def glance(value: object) -> bool | None:
 
 
 def _are_short(parts: list[Any]) -> bool:
-    """Tell whether values are short; the list grows with their parts while it is read."""
+    """Tell whether values are short. The list is extended with their parts."""
     left = _SMALL_BYTES
     for part in parts:
         kind = type(part)
@@ -156,7 +157,7 @@ def _are_short(parts: list[Any]) -> bool:
                 return False
             if kind is dict:
                 parts += part.values()
-            # Of a longer list the first, the middle and the last element tell what is in it.
+            # the first, middle and last element of a longer list are checked as a sample
             elif size <= _SAMPLED or not (
                 type(part[0]) in _NUMBER_TYPES
                 and type(part[size // 2]) in _NUMBER_TYPES
@@ -169,10 +170,12 @@ def _are_short(parts: list[Any]) -> bool:
 
 
 def _may_fit(value: object, limit_bytes: int) -> bool:
-    """Tell whether a value's text may be within a limit, at a cost that does not grow beyond it.
+    """Tell whether the text of a value may fit into a limit.
 
-    Each level of plain containers is counted with the least that it can take; what is in an
-    object of the host's counts as nothing.
+    The cost does not grow beyond the limit.
+
+    Each level of plain containers counts with its minimum size. The content of other objects counts
+    as 0.
     """
     left = limit_bytes
     level: Sequence[Any] = (value,)
@@ -200,17 +203,17 @@ def _may_fit(value: object, limit_bytes: int) -> bool:
 
 
 def _dump(value: object, seen: bool | None = None) -> bytes | None:
-    """Encode a value; None for a value that only the bounded walk can encode.
+    """Encode a value with orjson. None means that only the bounded walk can encode it.
 
-    The text is empty for a value that holds too much of the host's own to be copied.
+    The result is empty if the value contains too many objects of the user to copy.
 
-    While orjson reads the host's own lists nothing else may run: code of the host's, or another
-    thread during ours, could change them under it. So it gets no function for unknown types, and
-    leaves alone values that need the host's code: those are copied.
+    While orjson reads the user's lists, no other code may run, because user code or another thread
+    could change them. So orjson gets no function for unknown types. Values that need user code are
+    copied first.
     """
     try:
         raw = orjson.dumps(value, option=ALONE)
-    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
         hand_on(error)
         return _dump_copy(value)
     if seen or type(value) in _FINITE or (len(raw) < _SEARCHED and raw.rfind(_NULL) < 0):
@@ -221,13 +224,13 @@ def _dump(value: object, seen: bool | None = None) -> bytes | None:
 
 
 def _dump_alone(value: object) -> bytes | None:
-    """Encode values that need no code of the host's; any other value raises."""
+    """Encode a value that needs no user code. Any other value raises."""
     raw = orjson.dumps(value, option=ALONE)
     return _dump_copy(value) if raw.rfind(_NULL) >= 0 and _is_infinite_within(value) else raw
 
 
 def _is_infinite_within(value: object) -> bool:
-    """Tell whether an infinite number is in a value of plain containers."""
+    """Tell whether plain containers contain an infinite number."""
     level: list[Any] = [value]
     for _ in range(_MOST_LEVELS):
         if not level:
@@ -256,13 +259,13 @@ def _dump_copy(value: object) -> bytes | None:
 
 
 class _Copier:
-    """Copies a value into containers of our own; values that JSON has no form for are described.
+    """Copies a value into new containers. Values that JSON cannot represent are described.
 
-    Parts that orjson encodes alone are encoded, which takes a tenth of the time of their copy.
-    A value that is too large or too deep, or raises itself, raises.
+    Parts that orjson can encode directly are encoded, which takes a tenth of the time. It raises if
+    the value is too large, too deep, or raises itself.
 
     Args:
-        most: How many elements it may have in all.
+        most: Largest total number of elements.
     """
 
     def __init__(self, most: int) -> None:
@@ -282,12 +285,12 @@ class _Copier:
                     raw = orjson.dumps(value, option=ALONE)
                     if not (raw.rfind(_NULL) >= 0 and _is_infinite_within(value)):
                         return orjson.Fragment(raw)
-                except TypeError as error:  # what orjson raises, and nothing of the host's values
+                except TypeError as error:  # raised by orjson, not by the user's values
                     hand_on(error)
                     self._tries -= 1
         elif not issubclass(kind, dict | list | tuple):
             return self._leaf(value, depth)
-        # By the methods of the base: those of a subclass are the host's.
+        # methods of the base class, because a subclass may override them
         if issubclass(kind, dict):
             return self._items(dict(dict.items(value)), depth + 1)  # type: ignore[arg-type]
         if issubclass(kind, list):
@@ -330,18 +333,18 @@ class _Copier:
 
 
 def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str | None:
-    """Return short valid JSON that stands for `text`, or None when `text` is short itself."""
+    """Return short valid JSON that represents `text`, or None if `text` is short enough itself."""
     if _is_short(text, limit_bytes):
         return None
     for dump in (_dump_alone, _dump):
         try:
             raw = dump(_sketch(value, limit_bytes - _SKETCH_MARGIN))
-        except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
             hand_on(error)
             raw = None
         if raw is not None:
             break
-        # Objects of the host's are asked once: what they said is in the text.
+        # do not call the user's objects again: the text has their result
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(text)
     if not raw or len(raw) > limit_bytes:
@@ -350,7 +353,7 @@ def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str |
 
 
 def preview_of(text: str) -> str | None:
-    """Return the preview of a value of which only the whole text is left, see `preview`."""
+    """Return the preview for a value's complete JSON text, see `preview`."""
     return None if _is_short(text, PREVIEW_BYTES) else preview(orjson.loads(text), text)
 
 
@@ -359,7 +362,7 @@ def _is_short(text: str, limit_bytes: int) -> bool:
 
 
 def _sketch(value: object, room: int) -> object:
-    """Take the beginning of each part, all parts alike: a fifth of the cost of a walk."""
+    """Return the beginning of each part, with equal space for all. Takes a fifth of a full walk."""
     kind = type(value)
     if kind is str:
         text: str = value  # type: ignore[assignment]  # just checked
@@ -383,7 +386,7 @@ def _sketch(value: object, room: int) -> object:
 
 
 def _sketch_array(described: dict[object, object], room: int) -> object:
-    """Describe an array, and show as many of its first elements as there is room for."""
+    """Return a description of an array with as many first elements as fit."""
     head = described.get("head", described.get("values"))
     while type(head) is list and head and type(head[0]) is list:
         head = head[0]
@@ -403,24 +406,24 @@ def _sketch_array(described: dict[object, object], room: int) -> object:
 
 
 def _cut(value: object, limit_bytes: int) -> Encoded:
-    """Write the beginning of a value that is too long, as much of it at once as fits."""
+    """Encode the beginning of a value that is too long."""
     cutter = _Cutter()
     try:
         raw = cutter.cut(value, limit_bytes, 0)
-    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
         hand_on(error)
-        return _encode_bounded(value, limit_bytes)  # another thread changes it
+        return _encode_bounded(value, limit_bytes)  # another thread is changing it
     return Encoded(raw.decode(), frozenset(cutter.notes))
 
 
 class _Cutter:
-    """Cuts plain containers between elements and texts within; all else is walked."""
+    """Cuts plain containers between elements, and strings inside. Other values are walked."""
 
     def __init__(self) -> None:
         self.notes: set[str] = set()
 
     def cut(self, value: Any, limit_bytes: int, depth: int) -> bytes:
-        """Return valid JSON of at most `limit_bytes`, for at least two."""
+        """Return valid JSON of at most `limit_bytes` bytes, which must be 2 or more."""
         kind = type(value)
         if kind is str:
             self.notes.add(TRUNCATED)
@@ -439,7 +442,7 @@ class _Cutter:
     def _joined(
         self, items: Collection[Any], are_pairs: bool, limit_bytes: int, depth: int
     ) -> bytes:
-        """Write as many elements as fit, and the beginning of the next."""
+        """Encode as many elements as fit, and the beginning of the next one."""
         parts: list[bytes] = []
         coming, waiting = iter(items), list[Any]()
         left, count = limit_bytes - 2, 16
@@ -448,7 +451,7 @@ class _Cutter:
             some = waiting[:count]
             if not some:
                 return b",".join(parts)
-            # What is cut does not fit: all of it need not be tried.
+            # not all elements can fit, so do not try to encode all of them
             raw = None
             if len(some) < len(items):
                 raw = _whole(dict(some) if are_pairs else some, left)
@@ -493,12 +496,12 @@ def _cut_text(value: str, limit_bytes: int) -> bytes:
         raw = orjson.dumps(text + (_ELLIPSIS if text.isascii() else "…"))
         if len(raw) <= limit_bytes:
             break
-        room = min(room * limit_bytes // len(raw), room - 1)  # escapes take more
+        room = min(room * limit_bytes // len(raw), room - 1)  # escapes take more space
     return raw if len(raw) <= limit_bytes else b'""'
 
 
 def _encode_bounded(value: object, limit_bytes: int) -> Encoded:
-    """Walk the value in Python, with a budget. Escapes may double a text: then less is taken."""
+    """Walk the value in Python with a size budget. Escapes may need a second try with less."""
     budget = limit_bytes
     while budget > 0:
         walker = _Walker(budget)
@@ -510,7 +513,7 @@ def _encode_bounded(value: object, limit_bytes: int) -> Encoded:
 
 
 class _Walker:
-    """Turns a value into types that orjson encodes without help, within a budget of bytes."""
+    """Converts a value to types that orjson can encode, within a budget of bytes."""
 
     def __init__(self, budget: int) -> None:
         self.left = budget
@@ -518,7 +521,7 @@ class _Walker:
         self._path: set[int] = set()
 
     def walk(self, value: object, depth: int) -> object:
-        """Return a JSON-able stand-in for `value`; parts that do not fit are left out and noted."""
+        """Return a JSON-compatible value. Parts that do not fit are left out and noted."""
         try:
             return self._walk(value, depth)
         except BaseException as error:  # noqa: BLE001 - as above
@@ -532,7 +535,7 @@ class _Walker:
             return value
         if isinstance(value, float):
             self.left -= _FLOAT_BYTES
-            number = float(value)  # a numpy float is one that orjson refuses
+            number = float(value)  # orjson rejects subclasses such as NumPy floats
             return _INFINITE.get(number, number)
         if isinstance(value, int):
             self.left -= value.bit_length() // 3
@@ -578,5 +581,5 @@ class _Walker:
 
 
 def clean(text: str) -> str:
-    """Replace lone surrogates, which no wire can carry, as file names and models make them."""
+    """Replace lone surrogates, which cannot be encoded. File names and models can contain them."""
     return text.encode("utf-8", "replace").decode()

@@ -1,1 +1,1 @@
-"""How spans leave the process."""
+"""Sends spans to the collector."""

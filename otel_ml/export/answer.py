@@ -1,4 +1,4 @@
-"""The answer of a receiver to a request.
+"""The collector's response to an export request.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
 """
@@ -16,7 +16,7 @@ from otel_ml import attributes as names
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-REFUSED: Final = "connection refused"  # nobody listens at the address, which is known at once
+REFUSED: Final = "connection refused"  # nothing listens at the address; this is known immediately
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _REDIRECTS: Final = range(300, 400)
 _MAX_RETRY_AFTER_S: Final = 300.0
@@ -24,7 +24,7 @@ _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 _MAX_MESSAGE_CHARS: Final = 500
 _MIN_SECRET_CHARS: Final = 8
 
-# ExportTraceServiceResponse, and what its fields are encoded as.
+# field numbers of ExportTraceServiceResponse, and protobuf wire types
 _PARTIAL_SUCCESS: Final = 1
 _REJECTED_SPANS: Final = 1
 _ERROR_MESSAGE: Final = 2
@@ -39,13 +39,13 @@ class Answer:
     """The outcome of a request.
 
     Attributes:
-        delivered: The receiver took it; its `rejected` part is gone for good.
-        retry: Not taken, but sending it again may help.
-        retry_after_s: How long the receiver wants to be left alone, when it said so.
-        rejected: Spans that were refused though the request was taken.
-        message: Why not, or why some not; never holds a secret.
-        too_large: The receiver takes smaller requests only.
-        wants_previews: Previews are to stand beside payloads that are whole in their span.
+        delivered: The receiver accepted the request; `rejected` spans of it are lost.
+        retry: Not accepted, but sending again may help.
+        retry_after_s: Seconds to wait before the next request, if the receiver asked for it.
+        rejected: Spans that were rejected although the request was accepted.
+        message: Why the request or some spans failed; never contains a secret.
+        too_large: The receiver accepts only smaller requests.
+        wants_previews: Send previews in addition to complete payloads.
     """
 
     delivered: bool
@@ -58,7 +58,7 @@ class Answer:
 
 
 def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Answer:
-    """Read an answer; its body must be read for the connection to be kept."""
+    """Read a response, including its body, so that the connection can be reused."""
     body, status = _read(response), response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         rejected, message = read_partial_success(body if _is_protobuf(response) else b"")
@@ -85,7 +85,7 @@ def _is_protobuf(response: "BaseHTTPResponse") -> bool:
 
 
 def _read(response: "BaseHTTPResponse") -> bytes:
-    """Read the body of an answer, empty when it breaks off or is too long: its status counts."""
+    """Return the body of a response; empty if it is cut or too long, since the status is enough."""
     from urllib3.exceptions import HTTPError
 
     try:
@@ -93,17 +93,17 @@ def _read(response: "BaseHTTPResponse") -> bytes:
     except (OSError, HTTPError):
         return b""
     finally:
-        response.close()  # drops the connection, unless all was read and it was put back
+        response.close()  # drops the connection, unless the body was read completely
     return body if len(body) <= _MAX_ANSWER_BYTES else b""
 
 
 def read_partial_success(body: bytes) -> tuple[int, str]:
-    """Read how many spans were rejected, and why, from an ``ExportTraceServiceResponse``.
+    """Return how many spans were rejected, and why, from an ``ExportTraceServiceResponse``.
 
-    Reads the few bytes by hand: protobuf need not be installed, nor of the right version.
+    It parses the few bytes itself, so that protobuf need not be installed.
 
     Returns:
-        The number and the reason, `(0, "")` for anything that is no such message.
+        Number and reason; ``(0, "")`` if the body is not such a message.
 
     Spec: https://protobuf.dev/programming-guides/encoding/
     """
@@ -123,7 +123,7 @@ def read_partial_success(body: bytes) -> tuple[int, str]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Walk over the fields of a message; raises when it is cut, or none."""
+    """Yield the fields of a protobuf message. Raises if the message is cut or invalid."""
     at = 0
     value: int | bytes
     while at < len(message):
@@ -152,7 +152,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def _retry_after_s(text: str | None) -> float | None:
-    """Read ``Retry-After``: seconds or a date.
+    """Return the value of ``Retry-After`` in seconds, given as seconds or as a date.
 
     Spec: https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
     """
@@ -163,7 +163,7 @@ def _retry_after_s(text: str | None) -> float | None:
         if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
             seconds = float(text)
         else:
-            date = parsedate_to_datetime(text)  # without a zone when that is "-0000": unknown
+            date = parsedate_to_datetime(text)  # no time zone means "-0000": unknown
             zone = date.tzinfo or timezone.utc
             seconds = date.replace(tzinfo=zone).timestamp() - time.time()
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -177,14 +177,14 @@ def _status_words(status: int, location: str) -> str:
     except ValueError:
         words = str(status)
     if status in _REDIRECTS:
-        # The origin alone: what follows may hold a key.
+        # only the origin, because the rest may contain a key
         origin = re.match(r"https?://[A-Za-z0-9.:\[\]_-]{1,255}(?=[/?#]|$)", location)
         words += f": redirects are not followed{f' (to {origin[0]})' if origin else ''}"
     return words
 
 
 def _printable(text: str, headers: Mapping[str, str]) -> str:
-    """Cut a receiver's text, and mask our headers where it repeats them."""
+    """Shorten a receiver's text, and mask our headers in it."""
     for name, value in headers.items():
         for word in value.split() if name != names.PROJECT_HEADER else ():
             if len(word) >= _MIN_SECRET_CHARS:

@@ -1,4 +1,4 @@
-"""Counts of spans delivered, refused and lost: taken while they travel, returned by `flush`."""
+"""Counts of delivered, rejected and lost spans, as returned by `flush`."""
 
 import threading
 from collections import Counter
@@ -10,15 +10,15 @@ from otel_ml.errors import Tally
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The outcome of spans since the last flush; true when all of them were delivered.
+    """The outcome for spans since the last flush. It is truthy if all were delivered.
 
-    Data that is uploaded apart from its span counts like a span.
+    Data that is uploaded separately counts like a span.
 
     Attributes:
-        delivered: Accepted by the receiver, which answers when they are safe.
+        delivered: Accepted by the receiver.
         pending: Still waiting: in the queue, on disk, or for a judge.
-        lost: Gone for good, by reason: rejected by the receiver, no room in the queue.
-        reason: Why spans are pending, when the receiver could not be reached.
+        lost: Lost for good, by reason, such as rejected by the receiver or no space in the queue.
+        reason: Why spans are pending, if the receiver could not be reached.
     """
 
     delivered: int = 0
@@ -31,7 +31,7 @@ class Delivery:
 
 
 def join(first: Delivery, second: Delivery) -> Delivery:
-    """Join two deliveries."""
+    """Add up two deliveries."""
     return Delivery(
         delivered=first.delivered + second.delivered,
         pending=first.pending + second.pending,
@@ -41,7 +41,10 @@ def join(first: Delivery, second: Delivery) -> Delivery:
 
 
 class Counters:
-    """Numbers of a process; the sender's thread counts, any thread may lose or ask."""
+    """Counters of a process.
+
+    The sender thread counts deliveries; any thread may count losses or read.
+    """
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -49,7 +52,7 @@ class Counters:
         self.retries = 0
         self.blocked_s = 0.0
         self._lost = Tally()
-        self._lock = threading.RLock()  # a finalizer may lose a span meanwhile
+        self._lock = threading.RLock()  # reentrant: a finalizer may count a loss meanwhile
         self._told_delivered = 0
         self._told_lost: Counter[str] = Counter()
 
@@ -60,14 +63,14 @@ class Counters:
 
     @property
     def lost(self) -> dict[str, int]:
-        """Spans that are lost for good, by reason; those that a receiver rejected included."""
+        """Spans that are lost for good, by reason, including those that the receiver rejected."""
         lost = self._lost.sums()
         if self.rejected:
             lost["rejected"] = self.rejected
         return lost
 
     def deliver_news(self, pending: int, reason: str) -> Delivery:
-        """Return the changes since the last call; each span is counted once."""
+        """Return the changes since the last call, so that each span is counted once."""
         with self._lock:
             lost, delivered = Counter(self.lost), self.delivered
             news = Delivery(

@@ -1,4 +1,4 @@
-"""Where spans go: over HTTP by our own encoder, or to any exporter of OpenTelemetry's."""
+"""Destinations for spans: OTLP over HTTP with our own encoder, or any OpenTelemetry exporter."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,10 +17,10 @@ from otel_ml.export.settings import TRACES_PATH, ExportSettings
 class OtlpDestination(HttpSender):
     """Sends batches as OTLP over HTTP."""
 
-    _previews = True  # the receiver's last wish
+    _previews = True  # what the receiver asked for last
 
     def send(self, batch: SpanBatch | SpooledBatch, timeout_s: float) -> Answer:
-        """Send a batch, once."""
+        """Send a batch once."""
         encoded = batch.encode(previews=self._previews)
         if encoded.failed == batch.count:
             return Answer(delivered=False, message="not encodable")
@@ -34,12 +34,12 @@ class OtlpDestination(HttpSender):
 
 
 class ArtifactDestination(HttpSender):
-    """Stores documents at the artifact endpoint of a collector.
+    """Uploads documents to the artifact endpoint of a collector.
 
     Args:
-        settings: Of the endpoint that spans go to.
-        below: The path of the artifacts below the collector's address, to which a hash is added.
-        note: Called with the hash of each document that was taken.
+        settings: Settings of the endpoint for spans.
+        below: Path of the artifacts below the collector's base URL; a hash is appended to it.
+        note: Called with the hash of each accepted document.
     """
 
     def __init__(self, settings: ExportSettings, below: str, note: Callable[[str], None]) -> None:
@@ -51,7 +51,7 @@ class ArtifactDestination(HttpSender):
         self._note = note
 
     def send(self, document: HashedText, timeout_s: float) -> Answer:
-        """Upload a document, once."""
+        """Upload a document once."""
         url = self._url + document.sha256 + self._query
         answer = self.put(url, document.body, timeout_s)
         if answer.delivered:
@@ -60,7 +60,7 @@ class ArtifactDestination(HttpSender):
 
 
 class NoDestination:
-    """Refuses every batch, because the exporter's package is not installed."""
+    """Rejects every batch, because the exporter's package is not installed."""
 
     is_out_of_reach = False
 
@@ -69,18 +69,18 @@ class NoDestination:
         self._message = message
 
     def send(self, batch: object, timeout_s: float) -> Answer:
-        """Refuse the batch."""
+        """Reject the batch."""
         return Answer(delivered=False, message=self._message)
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def after_fork(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class ExporterDestination:
-    """Hands batches to an exporter, which has retries of its own."""
+    """Passes batches to an OpenTelemetry exporter, which does its own retries."""
 
     is_out_of_reach = False
 
@@ -89,10 +89,10 @@ class ExporterDestination:
         self._exporter = exporter
 
     def send(self, batch: SpanBatch, timeout_s: float) -> Answer:
-        """Hand over a batch; the exporter keeps to its own timeout."""
+        """Pass a batch to the exporter, which applies its own timeout."""
         try:
             result = self._exporter.export(batch.spans)
-        except Exception as error:  # noqa: BLE001 - any exporter of the user's
+        except Exception as error:  # noqa: BLE001 - any exporter of the user
             report("export", error)
             return Answer(delivered=False, message=type(error).__name__)
         if result is SpanExportResult.SUCCESS:
@@ -104,4 +104,4 @@ class ExporterDestination:
         self._exporter.shutdown()
 
     def after_fork(self) -> None:
-        """Nothing to do: exporters see to their own forks."""
+        """Do nothing. Exporters handle forks themselves."""

@@ -1,7 +1,6 @@
-"""Documents that are too long for an event: they wait, and are uploaded each once by their hash.
+"""Uploads documents that are too large for a span event, each once, identified by hash.
 
-They have a pipeline of their own beside that of spans: a document may be 64 MiB long, and no span
-waits for such an upload.
+Documents have their own pipeline. One can have 64 MiB, and spans must not wait for such an upload.
 """
 
 import os
@@ -27,49 +26,52 @@ _NEW: Final = ".new"
 _ABANDONED_S: Final = 3_600.0
 _SHA256_CHARS: Final = 64
 _KNOWN_DOCUMENTS: Final = 4_096
-_KNOWN_DOCUMENT_S: Final = 3_600.0  # a store may have deleted it since
+_KNOWN_DOCUMENT_S: Final = 3_600.0  # the store may have deleted it since
 
 
 @dataclass(frozen=True, slots=True)
 class HashedText:
-    """JSON text and its hash, in hex. It is a batch of its own."""
+    """JSON text and its SHA-256 in hex. It is also a batch of one document."""
 
     sha256: str
     body: bytes
     count: ClassVar[int] = 1
 
     def halves(self) -> "list[HashedText]":
-        """Return itself: a document has no halves."""
+        """Return itself, because a document cannot be split."""
         return [self]
 
 
 class DocumentQueue:
-    """Documents that wait, bounded in bytes; a taken document keeps its room until it is settled.
+    """Queued documents, limited in total size.
 
-    In memory, or each in a file of its own, written before `put` returns. Processes of the
-    same destination may share a directory: each uploads the documents there, and to upload twice is
-    harmless.
+    A taken document keeps its space until it is settled.
+
+    The queue is in memory, or on disk with one file per document, written before `put` returns.
+    Processes with the same destination may share a directory. Each uploads the documents it finds;
+    uploading one twice is harmless.
 
     Args:
-        directory: Is made with the first document; None for memory.
+        directory: Directory of the queue, created with the first document; None for memory.
+        max_bytes: Largest total size in bytes.
     """
 
     def __init__(self, directory: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        # Other processes leave documents behind, but in memory.
+        # on disk, other processes may leave documents behind
         self.look_every_s = None if directory is None else LOOK_EVERY_S
         self._directory = directory
         self._max_bytes = max_bytes
         self._sizes: dict[str, int] = {}
-        self._bodies: dict[str, bytes] = {}  # of those in memory
+        self._bodies: dict[str, bytes] = {}  # those in memory
         self.clear()
         if directory is not None:
             _remove_abandoned(directory)
             self._look(directory)
 
     def clear(self) -> None:
-        """Begin empty in a forked child, where a lock of the parent's may be held.
+        """Reset in a forked child, where a copied lock may be held forever.
 
-        What is on disk is anybody's.
+        Documents on disk belong to all processes.
         """
         self._lock = threading.RLock()
         if self._directory is None:
@@ -77,15 +79,15 @@ class DocumentQueue:
 
     @property
     def pending(self) -> int:
-        """How many documents are neither uploaded nor given up, as far as was seen."""
+        """Number of known documents that are neither uploaded nor given up."""
         return len(self._sizes)
 
     def holds(self, sha256: str) -> bool:
-        """Tell whether a document is on its way."""
+        """Tell whether a document is queued."""
         return sha256 in self._sizes
 
     def put(self, document: HashedText, /) -> bool:
-        """Keep a document; returns False when there is no room for it, or the disk refuses."""
+        """Queue a document. Returns False if there is no space or writing to disk fails."""
         sha256, size = document.sha256, len(document.body)
         with self._lock:
             if sha256 in self._sizes:
@@ -105,10 +107,10 @@ class DocumentQueue:
         return True
 
     def hold(self, document: HashedText, /) -> None:
-        """Nothing to do: a document is sent whatever becomes of its run."""
+        """Do nothing: a document is sent whatever happens to its run."""
 
     def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
-        """Take the oldest document, also of a process that ended; None when there is none."""
+        """Return the oldest document, including those of ended processes; None if there is none."""
         if self._directory is not None:
             self._look(self._directory)
         with self._lock:
@@ -117,7 +119,7 @@ class DocumentQueue:
                     body = self._bodies.get(sha256)
                     if self._directory is not None:
                         body = (self._directory / sha256).read_bytes()
-                except OSError:  # another process uploaded it
+                except OSError:  # another process has uploaded it
                     body = None
                 if body is not None:
                     return HashedText(sha256, body)
@@ -125,7 +127,7 @@ class DocumentQueue:
         return None
 
     def settle(self, document: HashedText) -> None:
-        """Forget a document that is uploaded, or given up."""
+        """Remove a document that was uploaded or given up."""
         with self._lock:
             self._bodies.pop(document.sha256, None)
             if self._directory is not None:
@@ -134,14 +136,14 @@ class DocumentQueue:
             self._sizes.pop(document.sha256, None)
 
     def leave(self, document: HashedText) -> int:
-        """Stop trying; returns how many documents are lost by that: none that is on disk."""
+        """Stop trying to upload a document. Returns how many are lost: 1 in memory, 0 on disk."""
         if self._directory is not None:
             return 0
         self.settle(document)
         return 1
 
     def close(self) -> int:
-        """Leave the queue to the next process; returns how many are lost: those in memory."""
+        """Close the queue. Returns how many documents are lost: all in memory, none on disk."""
         if self._directory is not None:
             return 0
         with self._lock:
@@ -162,7 +164,7 @@ class DocumentQueue:
 
 
 def _write(directory: Path, document: HashedText) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file atomically."""
     unfinished = directory / f"{document.sha256}.{os.getpid()}{_NEW}"
     directory.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -181,32 +183,32 @@ def _remove_abandoned(directory: Path) -> None:
 
 
 class _Uploaded:
-    """The documents that this process uploaded not long ago."""
+    """The documents that this process uploaded in the last hour."""
 
     def __init__(self) -> None:
         self._at_s: OrderedDict[str, float] = OrderedDict()
 
     def note(self, sha256: str) -> None:
-        """Note a document that was uploaded now."""
+        """Record an upload."""
         self._at_s[sha256] = time.monotonic()
         while len(self._at_s) > _KNOWN_DOCUMENTS:
             self._at_s.popitem(last=False)
 
     def has(self, sha256: str) -> bool:
-        """Tell whether a document was uploaded."""
+        """Tell whether a document was uploaded recently."""
         at_s = self._at_s.get(sha256)
         return at_s is not None and time.monotonic() - at_s < _KNOWN_DOCUMENT_S
 
 
 class DocumentUploads:
-    """Sends documents on a thread of its own, which starts with the first document.
+    """Uploads documents in a thread, which starts with the first document.
 
     Args:
-        settings: Of the endpoint that spans go to.
-        project: Where the documents gather.
-        make: Makes the destination that uploads to the path of the artifacts below the collector's
-            address, and calls with the hash of each document that was taken.
-        spool: A directory; each document is written below it before `put` returns.
+        settings: Settings of the endpoint for spans.
+        project: Project of the documents.
+        make: Creates the destination, given the path of the artifacts below the collector's base
+            URL and a function to call with the hash of each accepted document.
+        spool: Directory below which each document is written before `put` returns; None for memory.
     """
 
     def __init__(
@@ -221,24 +223,24 @@ class DocumentUploads:
         self._uploaded = uploaded = _Uploaded()
         destination = LateDestination(settings.page, lambda: make(below, uploaded.note))
         if spool is not None:
-            import hashlib  # few have a spool, and it takes 7 ms
+            import hashlib  # imported here because it takes 7 ms and few clients have a spool
 
-            # The hash, because a project may be called anything, and files may not.
+            # hashed, because a project name may not be a valid file name
             name = hashlib.sha256(project.encode("utf-8", "replace")).hexdigest()[:16]
             spool /= f"artifacts-{name}"
         self._queue = DocumentQueue(spool)
-        # One a request, at once: there is nothing to wait for.
+        # one document per request, without delay
         pace = Pace(batch_spans=1, delay_s=0.0)
         self._pipeline = Pipeline(self._queue, destination, pace, what="artifacts")
         self._is_used = self._queue.pending > 0
-        if self._is_used:  # an earlier process left them behind
+        if self._is_used:  # left behind by an earlier process
             self._pipeline.wake()
 
     def put(self, document: HashedText) -> str | None:
-        """Take a document; returns its address, None when it was not taken, or refused at once.
+        """Queue a document and return its address, or None if it was not accepted.
 
-        One that is on its way, or was uploaded by this process in the last hour, is not sent
-        again. Waits for room as `Pipeline.put` does.
+        A document that is queued, or that this process uploaded in the last hour, is not sent
+        again. It waits for space like `Pipeline.put`.
         """
         sha256 = document.sha256
         if not self._uploaded.has(sha256):
@@ -250,33 +252,33 @@ class DocumentUploads:
 
     @property
     def pending(self) -> int:
-        """How many documents are neither uploaded nor lost."""
+        """Number of documents that are neither uploaded nor lost."""
         return self._pipeline.pending
 
     @property
     def counters(self) -> Counters:
-        """The counts of documents; reasons of losses are in the receiver's words."""
+        """Counters of documents. Reasons for losses use the receiver's text."""
         return self._pipeline.counters
 
     @property
     def lost(self) -> dict[str, int]:
-        """Documents that are gone for good, by reason."""
+        """Documents that are lost for good, by reason."""
         return _of_artifacts(self.counters.lost)
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Wait until the documents put before are settled; see `Pipeline.flush`."""
+        """Wait until the documents queued so far are settled, see `Pipeline.flush`."""
         if not self._is_used:
             return Delivery()
         delivery = self._pipeline.flush(timeout_s, is_hasty=is_hasty)
         return replace(delivery, lost=_of_artifacts(delivery.lost))
 
     def hasten(self) -> None:
-        """Upload without a pause from now on: the process ends."""
+        """Upload without delay from now on, because the process is ending."""
         if self._is_used:
             self._pipeline.hasten()
 
     def close(self, timeout_s: float) -> None:
-        """Upload the queue, then stop."""
+        """Upload all queued documents, then stop."""
         if self._is_used:
             self._pipeline.close(timeout_s)
 

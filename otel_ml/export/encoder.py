@@ -1,11 +1,11 @@
-"""Spans as an OTLP export request, written by hand: protobuf's objects cost most of an export.
+"""Encodes spans as an OTLP export request without protobuf objects, which would be the main cost.
 
-Field by field the bytes equal those of the official encoder. Where that fails, this encoder goes on
-: an integer outside 64 bits becomes its decimal text, a lone surrogate a question mark; an
-attribute of a type that OTLP has not, or nested more than 30 deep, is left out of its span; an
-invalid span is left out of its request. Omissions are counted as trouble.
+The bytes equal those of the official encoder, field by field. Where the official encoder fails,
+this one continues. An integer above 64 bits becomes decimal text, a lone surrogate a question mark.
+An attribute with a type that OTLP lacks, or nested more than 30 levels deep, is left out of its
+span. An invalid span is left out of its request. All omissions are counted as errors.
 
-The file goes from the inside out: values, attributes, spans, resource and scope, the request.
+The file is ordered from the inside out: values, attributes, spans, resource and scope, request.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#binary-protobuf-encoding
 """
@@ -36,7 +36,7 @@ from otel_ml.spans import RunSpan
 
 # Protobuf's wire format: https://protobuf.dev/programming-guides/encoding/
 
-SHORT_CHARS: Final = 64  # text that is worth to be kept as it was written
+SHORT_CHARS: Final = 64  # texts up to this length are cached in encoded form
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -48,7 +48,7 @@ _UINT64: Final = 2**64 - 1
 
 
 def write_varint(number: int) -> bytes:
-    """Write an integer, 7 bits a byte; a negative integer as its two's complement of 64 bits."""
+    """Encode an integer as varint. Negative integers use 64-bit two's complement."""
     if 0 <= number < _TWO_BYTES:
         return bytes((number,)) if number < _MORE else bytes((number & 0x7F | _MORE, number >> 7))
     number &= _UINT64
@@ -61,7 +61,7 @@ def write_varint(number: int) -> bytes:
 
 
 def keep(kept: dict[K, V], key: K, value: V, most: int = 4_096) -> V:
-    """Remember a value and return it; beyond `most` values the memory begins anew."""
+    """Cache a value and return it. A cache with more than `most` values is cleared."""
     if len(kept) >= most:
         kept.clear()
     kept[key] = value
@@ -69,7 +69,10 @@ def keep(kept: dict[K, V], key: K, value: V, most: int = 4_096) -> V:
 
 
 class Kept(dict[int, bytes]):
-    """The bytes that `make` writes for a number; below 8,192 they are made once."""
+    """A cache of the bytes that `make` returns for a number.
+
+    Only numbers below 8,192 are cached.
+    """
 
     __slots__ = ("_make",)
 
@@ -85,13 +88,16 @@ class Kept(dict[int, bytes]):
 
 
 def make_heads(tag: bytes) -> Kept:
-    """Return the bytes before a field's content, by the content's length in bytes."""
+    """Return a cache of a field's tag and length bytes, by the length of its content."""
     return Kept(lambda length: tag + write_varint(length))
 
 
 def write_text(text: str) -> bytes:
-    """Write text as UTF-8; lone surrogates, which no wire can carry, become question marks."""
-    # Not text.encode(): a subclass may have its own.
+    """Encode text as UTF-8.
+
+    Lone surrogates, which UTF-8 cannot represent, become question marks.
+    """
+    # not text.encode(), which a subclass may override
     try:
         return str.encode(text)
     except UnicodeEncodeError:
@@ -99,7 +105,7 @@ def write_text(text: str) -> bytes:
 
 
 def write_text_field(tag: bytes, text: str | None) -> bytes:
-    """Write a field of text; empty when the text is empty or absent, as protobuf wants it."""
+    """Encode a text field; empty if the text is empty or None, as protobuf requires."""
     if not text:
         return b""
     written = write_text(text)
@@ -107,26 +113,26 @@ def write_text_field(tag: bytes, text: str | None) -> bytes:
 
 
 def write_count_field(tag: bytes, count: int) -> bytes:
-    """Write a field with a number that is not negative; empty for 0."""
+    """Encode a field with a non-negative number; empty for 0."""
     return tag + write_varint(count) if count else b""
 
 
 def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
-    """Put the head of a field before its parts."""
+    """Return the parts of a field with its tag and length in front."""
     return [heads[sum(map(len, parts))], *parts]
 
 
 # Values: https://opentelemetry.io/docs/specs/otel/common/#anyvalue
-# Each comes with its length before it: so it stands in a pair, in an array and in a map.
+# Each value starts with its length, as pairs, arrays and maps need it.
 
-# A map is three messages within each other; readers refuse a request of more than 100.
+# a map needs three nested messages per level, and readers reject more than 100 levels
 _DEEPEST: Final = 30
 _INT64_MAX: Final = 2**63 - 1
 
 _EMPTY_BYTE: Final = b"\x00"
 _FALSE: Final = b"\x02\x10\x00"
 _TRUE: Final = b"\x02\x10\x01"
-# The abstract classes answer slowly: before them stands what every list and map is of.
+# concrete types first, because checking abstract classes is slow
 _SEQUENCES: Final = (list, tuple, Sequence)
 _MAPPINGS: Final = (dict, Mapping)
 
@@ -137,17 +143,17 @@ _MAP_PAIRS: Final = make_heads(b"\x0a")
 
 
 def _write_value(value: object, depth: int = 0) -> bytes:
-    """Write a value of any type that OTLP has.
+    """Encode a value of any type that OTLP supports.
 
-    Integers outside 64 bits become their decimal text, lone surrogates question marks.
+    Integers above 64 bits become decimal text, lone surrogates question marks.
 
     Args:
-        value: Text, a boolean, a number, bytes, None, or a sequence or mapping of such.
-        depth: How many sequences and mappings it is in.
+        value: A string, bool, number, bytes or None, or a sequence or mapping of these.
+        depth: Number of enclosing sequences and mappings.
 
     Raises:
-        TypeError: The value is of another type.
-        ValueError: It is nested more than 30 deep, as a value that contains itself is.
+        TypeError: The value has another type.
+        ValueError: The value is nested more than 30 levels deep, or contains itself.
     """
     if value is None:
         return _EMPTY_BYTE
@@ -167,7 +173,7 @@ def _write_composite(value: object, depth: int) -> bytes:
         body = value
         head = b"\x3a" + write_varint(len(body))
     elif depth == _DEEPEST:
-        raise ValueError(f"Invalid value: expected no more than {_DEEPEST} levels in each other")
+        raise ValueError(f"Invalid value: expected at most {_DEEPEST} nested levels")
     elif isinstance(value, _SEQUENCES):
         body = b"".join([b"\x0a" + _write_value(item, depth + 1) for item in value])
         head = _ARRAYS[len(body)]
@@ -179,16 +185,16 @@ def _write_composite(value: object, depth: int) -> bytes:
         body = b"".join(pairs)
         head = _MAPS[len(body)]
     else:
-        raise TypeError(f"Invalid type {type(value).__name__}: expected one that OTLP has")
+        raise TypeError(f"Invalid type {type(value).__name__}: expected one that OTLP supports")
     return _LENGTHS[len(head) + len(body)] + head + body
 
 
-# Writes a float, also one that is infinite or not a number.
+# encodes a float, including infinities and NaN
 _write_double: Final[Callable[[float], bytes]] = partial(Struct("<BBd").pack, 9, 0x21)
 
 
 def _write_int(number: int) -> bytes:
-    """Write an integer, as decimal text when it does not fit into 64 bits."""
+    """Encode an integer; as decimal text if it does not fit into 64 bits."""
     if not -_INT64_MAX - 1 <= number <= _INT64_MAX:
         return _write_string(str(number))
     written = write_varint(number)
@@ -200,7 +206,7 @@ def _write_string_head(length: int) -> bytes:
     return write_varint(len(head) + length) + head
 
 
-# What stands before text, by its length in UTF-8.
+# bytes in front of a text, by its length in UTF-8
 _STRING_HEADS: Final = Kept(_write_string_head)
 
 
@@ -210,10 +216,10 @@ def _write_string(text: str) -> bytes:
 
 
 def _write_key(key: str) -> bytes:
-    """Write the part of a pair before its value: the key, and the tag of the value.
+    """Encode the part of a pair in front of its value: the key and the value's tag.
 
     Raises:
-        TypeError: The key is no text.
+        TypeError: The key is not a string.
     """
     written = write_text(key)
     return b"\x0a" + write_varint(len(written)) + written + b"\x12"
@@ -228,33 +234,36 @@ _NO_TEXT: Final = object()
 
 
 class _AttributeField:
-    """Writes attributes, and remembers pairs of a key and short text, which most spans repeat.
+    """Encodes attributes.
 
-    Any thread may write. Of keys and of pairs 4,096 are kept, then it begins again.
+    Pairs of a key and a short text are cached, because most spans repeat them.
+
+    It is thread-safe. At most 4,096 keys and 4,096 pairs are cached; then the cache is cleared.
 
     Args:
-        tag: The field's tag in its message.
+        tag: Tag of the field in its message.
     """
 
     __slots__ = ("_heads", "_keys", "_pairs")
 
     def __init__(self, tag: bytes) -> None:
         self._heads = make_heads(tag)
-        # By key: its last short text, the field of both, and what stands before any value.
+        # by key: its last short text, the encoded pair, and the bytes in front of any value
         self._keys: dict[str, tuple[object, bytes, bytes]] = {}
-        # Of text alone: 1, 1.0 and True are one key of a dict, and three values on the wire.
+        # only text, because 1, 1.0 and True are the same dict key but different values
         self._pairs: dict[tuple[str, str], bytes] = {}
 
     def write(self, parts: list[bytes], attributes: Mapping[str, Any] | None) -> None:
-        """Append the fields to `parts`; an attribute that cannot be written is left out.
+        """Append the encoded attributes to `parts`. Attributes that cannot be encoded are left out.
 
-        Text that is the same object as the key's last value takes the shortest way, then other
-        short text, then long text and numbers; the first of a key and all that fails, the longest.
+        The order of the checks follows the cost: text identical to the key's last value is fastest,
+        then other short text, then long text and numbers. New keys and failures are slowest.
         """
         keys = self._keys
         heads = self._heads
-        try:  # the SDK's attributes take a call each to read, a copy of them takes one
-            items = attributes.copy().items()  # type: ignore[union-attr]  # what if it has none
+        # reading the SDK's attributes takes one call per item, copying them takes one in total
+        try:
+            items = attributes.copy().items()  # type: ignore[union-attr]  # None has no copy()
         except AttributeError:
             items = () if attributes is None else attributes.items()
         for key, value in items:
@@ -280,7 +289,7 @@ class _AttributeField:
                 else:
                     written = _write_value(value)
                 parts += (heads[len(before) + len(written)], before, written)
-            except BaseException as error:  # noqa: BLE001 - a new key, or a value of the host's
+            except BaseException as error:  # noqa: BLE001 - a new key, or a value of the user
                 hand_on(error)
                 parts.append(self._write_slowly(key, value))
 
@@ -293,7 +302,7 @@ class _AttributeField:
         return field
 
     def _write_slowly(self, key: str, value: object) -> bytes:
-        """Write any field, empty when that is not possible, and learn its key."""
+        """Encode any attribute and cache its key. Returns an empty field if that fails."""
         field = b""
         with quiet("encode"):
             before = _write_key(key)
@@ -319,11 +328,11 @@ _KIND_FIELDS: Final = {
     SpanKind.PRODUCER: b"\x30\x04",
     SpanKind.CONSUMER: b"\x30\x05",
 }
-# An enum of the SDK's is slow to hash: the status of most spans is told by identity.
+# hashing an SDK enum is slow, so the status is compared by identity
 _UNSET: Final = StatusCode.UNSET
 _UNSET_FIELD: Final = b"\x7a\x00"
 
-# 0x100 says that it is known whether the parent is remote, 0x200 that it is.
+# flags: 0x100 means it is known whether the parent is remote, 0x200 means it is remote
 _LOCAL: Final = b"\x00\x01\x00\x00"
 _REMOTE: Final = b"\x00\x03\x00\x00"
 _LOCAL_PARENT: Final = b"\x85\x01" + _LOCAL
@@ -340,14 +349,15 @@ _STATUSES: Final = make_heads(b"\x7a")
 
 _names: Final[dict[str, bytes]] = {}
 
-# What all runs of a version say. By identity, and so with what keeps it from being another's.
+# attributes that all runs of a version share, by id(); the object is kept so that its id() stays
+# unique
 _MOST_CONSTANTS: Final = 1_024
 _constants: Final[dict[int, tuple[Mapping[str, Any], bytes]]] = {}
-# The link that all runs of an experiment have to it, likewise.
+# links that all runs of an experiment share, in the same way
 _shared_links: Final[dict[int, tuple[tuple[Link, ...], bytes]]] = {}
 
 
-# What each call says, see `otel_ml.wire.call_attributes`.
+# attributes of every call, see `otel_ml.wire.call_attributes`
 _INPUTS: Final = _write_key(names.INPUTS)
 _INPUTS_PREVIEW: Final = _write_key(names.INPUTS_PREVIEW)
 _OUTPUTS: Final = _write_key(names.OUTPUTS)
@@ -360,7 +370,7 @@ _LATENCY_HEAD: Final = _ATTRIBUTE_HEADS[len(_LATENCY_MS + _write_double(0.0))] +
 
 
 def _write_call(parts: list[bytes], span: RunSpan, took_ns: int, previews: bool) -> None:
-    """Append the fields of a call that nobody asked for, see `RunSpan.describe`."""
+    """Append the attributes of a call in the fast path, see `RunSpan.describe`."""
     heads, number = _ATTRIBUTE_HEADS, _INTS[span.number]
     _write_payload(parts, span.inputs or "", _INPUTS, _INPUTS_PREVIEW if previews else None)
     parts += (_LATENCY_HEAD, _write_double(took_ns / 1e6), _OK)
@@ -377,19 +387,20 @@ def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes
 
 
 def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
-    """Write a span as a Span message, without a tag and a length around it.
+    """Encode a span as a Span message, without surrounding tag and length.
 
-    Of a span of another make only public properties are read. An attribute that cannot be
-    written is left out, a kind outside the standard stays unspecified.
+    For spans of other libraries only public properties are read. Attributes that cannot be encoded
+    are left out. A span kind outside the standard stays unspecified.
 
     Args:
-        span: A span that has ended; an open span is written without its end.
-        previews: Whether previews stand beside the payloads of calls that are described here.
+        span: A span. If it has not ended, it is encoded without end time.
+        previews: Whether to add previews to the payloads of calls that are described here.
 
     Raises:
-        Exception: The span is invalid: no context, ids that do not fit, a time that is no integer.
+        Exception: The span is invalid: it has no context, its IDs are too long, or a time is not an
+            integer.
     """
-    # One long function: on the way of every span a call of our own would be felt.
+    # one long function, because an extra call per span would be measurable
     name, parent = span.name, span.parent
     start_ns, end_ns = span.start_time or 0, span.end_time or 0
     run = span if type(span) is RunSpan else None
@@ -474,7 +485,7 @@ def _encode_event(event: Event) -> list[bytes]:
 
 
 def _encode_link(link: Link) -> list[bytes]:
-    # The trace state of a link is not written: no official encoder in Python does.
+    # the trace state of a link is left out, as in the official Python encoder
     context = link.context
     parts = [
         b"\x0a\x10",
@@ -490,7 +501,7 @@ def _encode_link(link: Link) -> list[bytes]:
 
 
 def _dropped(item: Event | Link) -> int:
-    """Count the attributes that the SDK's limits cost an event or a link."""
+    """Return how many attributes of an event or link exceeded the SDK's limits."""
     count: int | None = getattr(item, "dropped_attributes", None)  # not in SDK 1.25
     return getattr(item.attributes, "dropped", 0) if count is None else count
 
@@ -514,7 +525,7 @@ _Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The envelope of spans: their resource and their scope, written once for many requests."""
+    """The resource and scope of spans, encoded once for many requests."""
 
     resource: bytes
     resource_schema_url: str
@@ -524,17 +535,17 @@ class Envelope:
 
 _Group: TypeAlias = tuple[Envelope, list[bytes]]
 
-# By identity, and so with what keeps the identity from being another's.
+# by id(); the objects are kept so that their id() stays unique
 _envelopes: Final[dict[tuple[int, int], tuple[_Origin, Envelope]]] = {}
 
 
 class EncodedRequest(NamedTuple):
-    """An export request.
+    """An encoded export request.
 
     Attributes:
-        body: An ExportTraceServiceRequest, empty when there is no span in it.
-        spans: How many spans it holds.
-        failed: How many were left out because they could not be written.
+        body: An ExportTraceServiceRequest; empty without spans.
+        spans: Number of spans in it.
+        failed: Number of spans that could not be encoded.
     """
 
     body: bytes
@@ -543,17 +554,17 @@ class EncodedRequest(NamedTuple):
 
 
 def encode_spans(spans: Sequence[ReadableSpan], *, previews: bool = True) -> EncodedRequest:
-    """Write spans of any make as an export request, see `encode_span`. Never raises.
+    """Encode spans of any library as an export request, see `encode_span`. Never raises.
 
-    Spans of equal resources and, within them, of equal scopes stand together, in their order:
-    equal as the SDK has it, or the same on the wire.
+    Spans are grouped by resource and scope, in their original order. Resources and scopes count as
+    equal if the SDK says so, or if their bytes are equal.
     """
     groups = _Groups()
     group: list[bytes] = []
     origin: _Origin | None = None
     count = 0
     for span in spans:
-        with quiet("encode"):  # spans of any make
+        with quiet("encode"):  # spans of any library
             written = encode_span(span, previews=previews)
             resource = span.resource
             scope = span.instrumentation_scope
@@ -566,9 +577,9 @@ def encode_spans(spans: Sequence[ReadableSpan], *, previews: bool = True) -> Enc
 
 
 class _Groups:
-    """The spans of a request by their resources and scopes; equal scopes share a group.
+    """The spans of a request, grouped by resource and scope.
 
-    A resource writes itself as JSON to be hashed, so each is looked up by its identity first.
+    Hashing a resource converts it to JSON, so each one is looked up by id() first.
     """
 
     def __init__(self) -> None:
@@ -577,7 +588,7 @@ class _Groups:
         self._resources: dict[Resource, Resource] = {}
 
     def find(self, resource: Resource, scope: InstrumentationScope | None) -> list[bytes]:
-        """Return the spans of a resource and a scope, to be added to."""
+        """Return the list of spans for a resource and scope, to append to."""
         key = (id(resource), id(scope))
         known = self._known.get(key)
         if known is None:
@@ -590,7 +601,7 @@ class _Groups:
 
 
 def _envelope_of(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
-    """Write an envelope, once for the same two objects: they never change."""
+    """Encode an envelope, once per pair of resource and scope, because these never change."""
     key = (id(resource), id(scope))
     known = _envelopes.get(key)
     if known is None:
@@ -600,7 +611,7 @@ def _envelope_of(resource: Resource, scope: InstrumentationScope | None) -> Enve
 
 
 def encode_envelope(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
-    """Write resource and scope; without a scope its message is empty: the scope is unknown."""
+    """Encode a resource and a scope. Without a scope, its message is empty."""
     of_resource: list[bytes] = []
     _RESOURCE_ATTRIBUTES.write(of_resource, resource.attributes)
     of_scope: list[bytes] = []
@@ -619,15 +630,15 @@ def encode_envelope(resource: Resource, scope: InstrumentationScope | None) -> E
 
 
 def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes:
-    """Write an export request.
+    """Encode an export request.
 
     Args:
-        batches: Envelopes, and spans that `encode_span` wrote. Batches of equal resources share
-            a ResourceSpans, those of equal scopes in it a ScopeSpans, in the order of the
-            first; a batch without spans is left out.
+        batches: Envelopes, each with spans that `encode_span` encoded. Batches with equal resources
+            share a ResourceSpans, and with equal scopes a ScopeSpans, in the order of the first
+            one. Batches without spans are left out.
 
     Returns:
-        An ExportTraceServiceRequest, empty when there are no spans.
+        An ExportTraceServiceRequest; empty without spans.
     """
     resources: dict[tuple[bytes, str], dict[tuple[bytes, str], list[bytes]]] = {}
     for envelope, spans in batches:

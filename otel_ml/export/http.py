@@ -1,9 +1,9 @@
-"""One OTLP request over HTTP, within its time, over kept connections, proxies and TLS.
+"""Sends OTLP requests over HTTP: with time limits, connection reuse, proxies and TLS.
 
-urllib3 does the work. Three promises it does not keep, which `_TimedSocket`, `_connect` and
-`_KeptConnections` add: a request ends when its time is over, also with a receiver that sends a
-byte now and then; whether a request is still connecting is known at the end of a process; a
-forked child closes its copies of the connections without waiting for a lock.
+It uses urllib3 and adds three guarantees in `_TimedSocket`, `_connect` and `_KeptConnections`. A
+request ends when its time is over, even if the receiver sends single bytes now and then. At the end
+of a process it is known whether a request is still connecting. A forked child closes its copies of
+the connections without waiting for a lock.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp
 """
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool, PoolManager
     from urllib3.connection import HTTPConnection
 
-# Level 6, the usual, takes several times as long and leaves somewhat less. The processor is the
-# host's, so the network pays.
+# the default level 6 takes several times as long and saves little; CPU time of the user's process
+# matters more than bandwidth
 _GZIP_LEVEL: Final = 1
 
-# A document is sent as it is: its hash is that of the body.
+# documents are sent uncompressed, because their hash is that of the body
 _JSON_HEADERS: Final = {"content-type": "application/json", "content-encoding": "identity"}
 
 _KEPT_CONNECTIONS: Final = 2
 
-# Describe the body, which is ours, or the answer that we can read.
+# headers that describe our body, or the response we can read; users cannot set them
 _OUR_HEADERS: Final = frozenset(
     {"accept-encoding", "content-encoding", "content-length", "content-type", "transfer-encoding"}
 )
 
 
 class HttpSender:
-    """Sends request bodies to an address over kept-alive connections; never tries again later.
+    """Sends request bodies to an address over persistent connections. It does not retry later.
 
-    Safe to use from several threads.
+    It is thread-safe.
 
     Attributes:
-        page: The base address, as people know it.
+        page: Base URL for display.
     """
 
     def __init__(self, settings: ExportSettings) -> None:
@@ -67,7 +67,7 @@ class HttpSender:
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether the latest request is still connecting, or ended without an answer."""
+        """Whether the latest request is still connecting, or ended without a response."""
         return self._latest is not None and self._latest.is_out_of_reach
 
     def post(self, body: bytes, timeout_s: float) -> Answer:
@@ -75,39 +75,39 @@ class HttpSender:
 
         Args:
             body: An encoded ``ExportTraceServiceRequest``.
-            timeout_s: How long all of it may take, but for the look-up of the host's name, which
-                the operating system bounds.
+            timeout_s: Longest time for the whole request in seconds. DNS lookup is not included;
+                the operating system limits it.
 
         Returns:
-            The outcome. Sending again is worth it (``retry``) when no answer came, which
-            includes a certificate that was not accepted, and on 429, 502, 503 and 504.
+            The outcome. ``retry`` is set without a response, including a rejected certificate, and
+            for status 429, 502, 503 and 504.
         """
         if self._settings.compression == "gzip":
             body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
         return self._exchange("POST", self._settings.url, body, {}, timeout_s)
 
     def put(self, url: str, document: bytes, timeout_s: float) -> Answer:
-        """Store a JSON document at another address of the same receiver; otherwise as `post`."""
+        """Store a JSON document at another address of the same receiver. Works like `post`."""
         return self._exchange("PUT", url, document, _JSON_HEADERS, timeout_s)
 
     def open(self) -> None:
-        """Load the modules that sending needs, while the host still runs; opens no connection.
+        """Import the modules that sending needs. Opens no connection.
 
-        At the end of a process an import may run code that makes the interpreter forget that it
-        ends by KeyboardInterrupt, and its exit status with it.
+        Importing them while the process ends could make Python lose the exit status of a
+        KeyboardInterrupt.
         """
-        with suppress(Unusable):  # each send says so
+        with suppress(Unusable):  # each request reports it
             self._open()
 
     def close(self) -> None:
-        """Close the connections; a later send opens them again, a second call does nothing."""
+        """Close the connections. The next request opens them again. A second call does nothing."""
         connections, self._connections = self._connections, None
         if connections is not None:
             connections.pool.close()
 
     def after_fork(self) -> None:
-        """Forget, in a forked child, the connections of the parent, which stay open for it."""
-        self.close()  # closes the child's copies alone, and takes no lock: see `_KeptConnections`
+        """Drop the parent's connections in a forked child. They stay open in the parent."""
+        self.close()  # closes only the child's copies, without a lock: see `_KeptConnections`
 
     def _exchange(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
@@ -122,8 +122,8 @@ class HttpSender:
 
             from urllib3.exceptions import HTTPError
 
-            # A receiver may close a kept connection just when we use it: that is no failure, and
-            # the second try opens a new one, which is put on top where the closed one was.
+            # The receiver may close a persistent connection just as we use it. That is not a
+            # failure: the second attempt opens a new connection, which replaces the closed one.
             for _ in range(2):
                 try:
                     response = connections.pools.urlopen(
@@ -157,18 +157,18 @@ class HttpSender:
             return self._connections
 
 
-# The request under way: its deadline, and sockets that keep to it.
+# The current request: its deadline, and sockets that respect it.
 
 
 @dataclass(slots=True)
 class Attempt:
-    """The request under way on this thread.
+    """The current request of this thread.
 
     Attributes:
-        deadline: When it has to be over, by the monotonic clock.
-        connected: It opened a connection, as opposed to reusing a kept connection.
-        is_out_of_reach: It is connecting, or over without an answer.
-        used: The socket that it used last.
+        deadline: Time when it must end, on the monotonic clock.
+        connected: It opened a new connection instead of reusing one.
+        is_out_of_reach: It is still connecting, or ended without a response.
+        used: Socket that it used last.
     """
 
     deadline: float
@@ -177,14 +177,14 @@ class Attempt:
     used: "_TimedSocket | None" = None
 
     def time_left(self) -> float:
-        """Count the seconds that are left; raises `TimeoutError` when there are none."""
+        """Return the remaining seconds; raise `TimeoutError` if there are none."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
     def abandon(self) -> None:
-        """Close the socket, of which a proxy that broke off leaves a file open in older Pythons."""
+        """Close the socket. Older Pythons leave its file open when a proxy fails."""
         descriptor = -1 if self.used is None else self.used.detach()
         if descriptor >= 0:
             socket.close(descriptor)
@@ -195,7 +195,7 @@ _ATTEMPT: Final[ContextVar[Attempt]] = ContextVar("otel_ml_attempt")
 
 @contextmanager
 def attempt_until(deadline: float) -> Iterator[Attempt]:
-    """Set the deadline of this thread's sockets, and keep instrumentations off the request."""
+    """Set the deadline for this thread's sockets, and hide the request from instrumentations."""
     attempt = Attempt(deadline)
     entries = _ATTEMPT.set(attempt)
     token = context.attach(context.set_value(SUPPRESS_KEY, True))
@@ -207,11 +207,11 @@ def attempt_until(deadline: float) -> Iterator[Attempt]:
 
 
 class _TimedSocket(socket.socket):
-    """A socket whose calls share the time of the request under way.
+    """A socket that limits each call to the remaining time of the current request.
 
-    The timeout of a socket counts anew for each call, and so would wait for ever for a receiver
-    that sends a byte now and then. Under gevent and eventlet the base class is theirs, which calls
-    these methods with options of its own.
+    A normal socket timeout applies to each call, so a receiver that sends single bytes could block
+    forever. With gevent and eventlet, the base class is theirs and calls these methods with extra
+    options.
     """
 
     def _limit(self) -> None:
@@ -237,13 +237,16 @@ class _TimedSocket(socket.socket):
 
 
 def _connect(connection: "HTTPConnection") -> socket.socket:
-    """Connect to the first address that answers; each gets its share of the time that is left."""
+    """Connect to the first address that responds.
+
+    Each address gets an equal share of the remaining time.
+    """
     attempt = _ATTEMPT.get()
     attempt.connected = attempt.is_out_of_reach = True
     host = connection.host.strip("[]")
     try:
         addresses = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # no name has so long a part, or an empty one
+    except UnicodeError:  # a label of the host name is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "Name not known") from None
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         endpoint = None
@@ -265,7 +268,10 @@ def _connect(connection: "HTTPConnection") -> socket.socket:
 
 
 def _create_tls(ca_file: str | None) -> "SSLContext":
-    """Trust a file of authorities, or the system's, on sockets that keep to the deadline."""
+    """Return a TLS context with sockets that respect the deadline.
+
+    It trusts the certificates in `ca_file`, or those of the system.
+    """
     import ssl
 
     class TimedTlsSocket(_TimedSocket, ssl.SSLSocket):
@@ -278,16 +284,16 @@ def _create_tls(ca_file: str | None) -> "SSLContext":
     return tls
 
 
-# Kept connections.
+# Persistent connections.
 
 
 class Unusable(Exception):
-    """The settings cannot work: sending again cannot help."""
+    """The settings cannot work. Retrying does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpConnections:
-    """Kept connections to the address, through a proxy or not, and the headers of each request."""
+    """Persistent connections, direct or through a proxy, and the headers of each request."""
 
     pools: "PoolManager"
     pool: "HTTPConnectionPool"
@@ -295,10 +301,10 @@ class HttpConnections:
 
 
 class _KeptConnections(queue.LifoQueue[Any]):
-    """A queue without a lock, which the methods of a list do not need.
+    """A queue without a lock, because list methods do not need one.
 
-    A child that is forked while another thread holds the lock hangs when it closes its copies of
-    the connections: 2 of 400 did under `test_child_of_a_thread_that_sends`.
+    A child that is forked while another thread holds the lock would hang when it closes its copies
+    of the connections. This happened in 2 of 400 runs of `test_child_of_a_thread_that_sends`.
     """
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -314,21 +320,21 @@ class _KeptConnections(queue.LifoQueue[Any]):
 
 
 def open_connections(settings: ExportSettings) -> HttpConnections:
-    """Prepare the pools of connections; opens none, each request does when needed.
+    """Create the connection pools. Connections are opened on demand.
 
     Raises:
-        Unusable: The address, the proxy's or a certificate file cannot be used.
+        Unusable: The address, the proxy address or a certificate file is invalid.
     """
-    # Inside, with all that it brings: takes 40 ms, which a process that sends nothing, and the
-    # host's first call, need not pay (python -X importtime -c "import urllib3").
-    import_module("encodings.idna")  # the look-up of a host's name would import it
+    # imported here because it takes 40 ms, which the user's first call need not wait for (python -X
+    # importtime -c "import urllib3")
+    import_module("encodings.idna")  # otherwise DNS lookup would import it
     from urllib3.exceptions import LocationValueError
 
     tls = _client_tls(settings) if settings.url.startswith("https:") else None
     pools = _open_pools(settings.url, tls)
     try:
         pool = pools.connection_from_url(settings.url)
-    except LocationValueError:  # its text holds the address, which may hold a key
+    except LocationValueError:  # not shown, because the address may contain a key
         raise Unusable(
             "Invalid endpoint: expected an address such as http://localhost:4318"
         ) from None
@@ -369,7 +375,7 @@ def _open_pools(url: str, tls: "SSLContext | None") -> "PoolManager":
             proxy,
             proxy_headers=proxy_headers,
             proxy_ssl_context=proxy_tls,
-            ssl_context=tls or proxy_tls,  # urllib3 before 2.8 takes this one to such a proxy
+            ssl_context=tls or proxy_tls,  # urllib3 before 2.8 uses this one for the proxy
             maxsize=_KEPT_CONNECTIONS,
         )
     else:
@@ -379,7 +385,7 @@ def _open_pools(url: str, tls: "SSLContext | None") -> "PoolManager":
 
 
 def _proxy(url: str) -> tuple[str, dict[str, str]]:
-    """Find the proxy's address, empty for none, and the headers that it wants."""
+    """Return the proxy's address, empty for none, and the headers it needs."""
     from urllib.request import getproxies, proxy_bypass
 
     from urllib3.util import make_headers
@@ -394,7 +400,7 @@ def _proxy(url: str) -> tuple[str, dict[str, str]]:
             login, _, host = parts.netloc.rpartition("@")
             headers = make_headers(proxy_basic_auth=unquote(login)) if login else {}
             return urlunsplit((parts.scheme, host, "", "", "")), headers
-    except ValueError:  # its text holds what is wrong, which may be a password
+    except ValueError:  # not shown, because it may contain a password
         pass
     raise Unusable("Unsupported proxy: expected an address such as http://proxy:3128")
 
@@ -404,7 +410,7 @@ def _client_tls(settings: ExportSettings) -> "SSLContext":
     try:
         tls = _create_tls(settings.ca_file)
         if settings.client_cert_file is not None:
-            # An encrypted key is an error: without a password OpenSSL would ask at the terminal.
+            # an encrypted key is an error: without a password OpenSSL would ask at the terminal
             tls.load_cert_chain(settings.client_cert_file, settings.client_key_file, password="")
     except (OSError, ValueError) as error:
         named = ", ".join(file for file in files if file)
@@ -412,27 +418,27 @@ def _client_tls(settings: ExportSettings) -> "SSLContext":
     return tls
 
 
-# Failures in words.
+# Messages for failures.
 
 
 def _find_root(error: BaseException) -> BaseException:
-    """Find the cause in an error of urllib3, which carries it as an argument.
+    """Return the root cause of a urllib3 error, which is one of its arguments.
 
-    Not its context: that goes on to whatever the caller was handling.
+    ``__context__`` is not used, because it includes errors that the caller was handling.
     """
     inner = next((item for item in error.args if isinstance(item, BaseException)), None)
     return error if inner is None else _find_root(inner)
 
 
 def _is_hang_up(error: BaseException) -> bool:
-    """Tell whether the other end closed the connection."""
+    """Tell whether the other side closed the connection."""
     import ssl
 
     return isinstance(error, (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
 def describe(error: BaseException) -> str:
-    """Say why a request got no answer, in words that hold no secret and are the same each time."""
+    """Return why a request got no response. The text is stable and contains no secret."""
     import ssl
     from http.client import HTTPException
 

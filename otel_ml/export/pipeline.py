@@ -1,7 +1,7 @@
-"""From the end of a span to its delivery: a source that holds, a thread that sends, a destination.
+"""Delivers spans: a source that holds them, a thread that sends them, and a destination.
 
-A call never waits for the network. It waits for room in a full queue, and only while the sender
-makes progress: see `Pipeline.put`.
+A call never waits for the network. It may wait for space in a full queue, but only while the sender
+makes progress; see `Pipeline.put`.
 """
 
 import logging
@@ -22,10 +22,10 @@ from otel_ml.loading import LOADING
 from otel_ml.process import renew_each_in_child
 from otel_ml.worker import Worker
 
-# What a busy receiver stores in the seconds it has: of metric points, a byte is much work.
+# what a busy receiver can store in time: a byte of metric points is much work
 _BATCH_BYTES: Final = 2 * 1024 * 1024
 _POLL_S: Final = 0.02
-_FIRST_WAITS: Final = 0.1  # of the delay
+_FIRST_WAITS: Final = 0.1  # share of the delay
 _FIRST_PAUSE_S: Final = 0.5
 _MAX_PAUSE_S: Final = 30.0
 _HURRIED_PAUSE_S: Final = 1.0
@@ -42,7 +42,8 @@ _WAIT_A_CALL_S: Final = 0.1
 _WAIT_A_MINUTE_S: Final = 5.0
 _ROOM_POLL_S: Final = 0.001
 
-# Without a state: forked processes must not spread alike, nor the host's own draws be moved.
+# a generator without state: forked processes must not use the same delays, and the user's random
+# numbers must not change
 _RANDOM: Final = random.SystemRandom()
 
 _logger = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The number of spans per request, and the wait of the next request after an answer.
+    """Number of spans per request, and the delay between requests in seconds.
 
-    A span that comes when nothing was sent for `delay_s` waits for others a tenth of it only.
+    A span that arrives after an idle time of `delay_s` waits only a tenth of the delay.
     """
 
     batch_spans: int = 2_048
@@ -60,14 +61,14 @@ class Pace:
 
 
 class Batch(Protocol):
-    """Spans on their way."""
+    """Spans that are being sent."""
 
     @property
     def count(self) -> int:
-        """How many."""
+        """Number of spans."""
 
     def halves(self) -> "Sequence[Any]":
-        """Split it, for a receiver that finds it too large."""
+        """Split the batch, for a receiver that finds it too large."""
 
 
 B = TypeVar("B", bound=Batch)
@@ -75,71 +76,74 @@ B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 
 
 class SpanSource(Protocol[B]):
-    """Holds spans until they are settled: in memory, or on disk. One thread takes and settles."""
+    """Holds spans in memory or on disk until they are settled.
+
+    Only one thread takes and settles.
+    """
 
     @property
     def pending(self) -> int:
-        """How many spans are neither delivered nor given up."""
+        """Number of spans that are neither delivered nor given up."""
 
     @property
     def look_every_s(self) -> float | None:
-        """How often to take though none is pending; None where others cannot bring any.
+        """Seconds between checks for spans of other processes; None for a source in memory.
 
-        Such a source outlives its process: what is not delivered is not lost.
+        A source with this interval outlives its process, so undelivered spans are not lost.
         """
 
     def put(self, item: Any, /) -> bool:
-        """Take a span in, or whatever else it holds; False when there is no room."""
+        """Add a span or another item. Returns False if there is no space."""
 
     def hold(self, item: Any, /) -> None:
-        """Keep a span for the case that this process ends before it is put."""
+        """Keep a span in case the process ends before the span is put."""
 
     def take(self, max_spans: int, max_bytes: int) -> B | None:
-        """Take the next spans."""
+        """Return the next spans, or None."""
 
     def settle(self, batch: B) -> None:
-        """Forget spans that were taken: they are delivered, or refused for good."""
+        """Remove taken spans that were delivered or rejected for good."""
 
     def leave(self, batch: B) -> int:
-        """Stop trying; returns how many spans are lost by that."""
+        """Stop trying to deliver taken spans, and return how many are lost."""
 
     def close(self) -> int:
-        """Stop holding; returns how many spans are lost by that."""
+        """Close the source, and return how many spans are lost."""
 
     def clear(self) -> None:
-        """Begin empty in a forked child."""
+        """Reset in a forked child."""
 
 
 class AnyDestination(Protocol[B_contra]):
-    """Where spans go."""
+    """Where spans are sent."""
 
     @property
     def page(self) -> str:
-        """Its name for people."""
+        """Name for display."""
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether it is not there: it is being connected to, or the last request got no answer.
+        """Whether the destination is still being connected, or the last request got no response.
 
-        False where that is not known.
+        False if unknown.
         """
 
     def send(self, batch: B_contra, timeout_s: float) -> Answer:
-        """Send once."""
+        """Send a batch once."""
 
     def close(self) -> None:
-        """Let connections go."""
+        """Close the connections."""
 
     def after_fork(self) -> None:
-        """Forget the parent's connections in a forked child."""
+        """Drop the parent's connections in a forked child."""
 
 
 class LateDestination(Generic[B_contra]):
-    """A destination that is made on the sender's thread: no call pays for its loading.
+    """A destination that is created in the sender thread, so that no call waits for its imports.
 
     Args:
-        page: Its name for people.
-        make: Makes it, which loads the modules that sending needs.
+        page: Name for display.
+        make: Creates the destination, importing the modules that it needs.
     """
 
     def __init__(self, page: str, make: Callable[[], AnyDestination[B_contra]]) -> None:
@@ -149,24 +153,24 @@ class LateDestination(Generic[B_contra]):
 
     @property
     def is_out_of_reach(self) -> bool:
-        """The destination's own state; False before it is made."""
+        """State of the destination; False before it is created."""
         return self._made is not None and self._made.is_out_of_reach
 
     def load(self) -> AnyDestination[B_contra]:
-        """Make the destination, once; a fork of another thread waits for it."""
+        """Create the destination once. A fork in another thread waits for it."""
         return self._made or LOADING.load(self._make_once)
 
     def send(self, batch: B_contra, timeout_s: float) -> Answer:
-        """Send once."""
+        """Send a batch once."""
         return self.load().send(batch, timeout_s)
 
     def close(self) -> None:
-        """Let connections go."""
+        """Close the connections."""
         if self._made is not None:
             self._made.close()
 
     def after_fork(self) -> None:
-        """Forget the parent's connections in a forked child."""
+        """Drop the parent's connections in a forked child."""
         if self._made is not None:
             self._made.after_fork()
 
@@ -178,21 +182,24 @@ class LateDestination(Generic[B_contra]):
 
 
 class Pipeline(Generic[B]):
-    """Takes ended spans from any thread and delivers them on a thread of its own, until settled.
+    """Takes ended spans from any thread and delivers them in a background thread.
 
-    The thread starts with the first span and sleeps while there is none. A forked child begins
-    empty: the waiting spans belong to the parent.
+    The thread starts with the first span and sleeps while there is none. A forked child starts
+    empty, because queued spans belong to the parent.
 
     Attributes:
-        counters: The outcomes of the spans of this process.
-        is_durable: Whether waiting spans outlive this process.
-        wants_previews: The destination's last wish, see `Answer`.
-        say: Logs a line when the thread starts: on that of a call logging swallows a time limit
-            that strikes while the line is written.
+        counters: Counts of the spans of this process.
+        is_durable: Whether queued spans outlive this process.
+        wants_previews: The destination's last request, see `Answer`.
+        say: Logs a line when the thread starts. Logging in the user's thread could swallow a time
+            limit.
 
     Args:
-        what: The noun for the content of its source: spans, documents.
-        prepare: Called on the thread that sends, when it starts.
+        source: Holds the spans.
+        destination: Receives them.
+        pace: Batch size and delay.
+        what: Plural noun for the items, for messages: spans, artifacts.
+        prepare: Called in the sender thread when it starts.
     """
 
     def __init__(
@@ -217,11 +224,11 @@ class Pipeline(Generic[B]):
         _PIPELINES.add(self)
 
     def _begin(self) -> None:
-        """Begin anew, also in a forked child, which has no thread and may inherit a held lock."""
+        """Set the initial state, also in a forked child, where copied locks may be held forever."""
         self.counters = Counters()
         self.wants_previews = True
-        self._stalled = ""  # why nothing gets through at the moment
-        self._left = 0  # spans that were given up because the process ended
+        self._stalled = ""  # why nothing is delivered at the moment
+        self._left = 0  # spans given up because the process ended
         self._told: set[str] = set()
         self._lock = threading.RLock()
         self._settled_some = threading.Condition(self._lock)
@@ -230,8 +237,8 @@ class Pipeline(Generic[B]):
         self._found_nothing = 0
         self._is_prepared = threading.Event()
         self._hurry = 0
-        self._refusals = 0  # requests for which nobody listened
-        self._is_asked = False  # to try now, whatever pause was to be made
+        self._refusals = 0  # requests with "connection refused"
+        self._is_asked = False  # try now, whatever the current pause
         self._pressed = False
         self._ends_since: float | None = None
         self._give_up_at: float | None = None
@@ -239,67 +246,67 @@ class Pipeline(Generic[B]):
         self._sent_at = -math.inf
 
     def restart_in_child(self) -> None:
-        """Begin empty in a forked child, with a thread and connections of its own."""
+        """Reset in a forked child, with its own thread and connections."""
         self._source.clear()
         self._destination.after_fork()
         self._begin()
 
     @property
     def pending(self) -> int:
-        """How many spans are neither delivered nor lost."""
+        """Number of spans that are neither delivered nor lost."""
         return 0 if self._closed else self._source.pending
 
     @property
     def is_stalled(self) -> bool:
-        """Whether nothing gets through at the moment."""
+        """Whether nothing is delivered at the moment."""
         return bool(self._stalled)
 
-    # On the thread of a caller.
+    # From here on: called from other threads.
 
     def put(self, span: Any) -> None:
-        """Hand over an ended span.
+        """Queue an ended span.
 
-        When the source is full the call waits for room, at most 100 ms and all calls of the
-        process together 5 s a minute, while the sender makes progress, and never on a thread
-        with a running event loop. After that the span is dropped and counted.
+        If the queue is full, the call waits for space while the sender makes progress: at most 100
+        ms per call, and 5 s per minute for all calls of the process. In a thread with a running
+        event loop it never waits. After that, the span is dropped and counted.
         """
         if self._closed:
             self.counters.lose("closed", 1)
         elif not self._source.put(span) and not self._wait_for_room(span):
             self.counters.lose("queue full", 1)
-            text = f"The queue is full: {self._what} are dropped, counted from now on"
+            text = f"The queue is full: {self._what} are dropped, later ones are only counted"
             self._tell_once("full", text)
         elif self._sender.is_asleep:
             self.wake()
 
     def hold(self, span: Any) -> None:
-        """Keep a span that is to come for the case that the process is killed before."""
+        """Keep a span in case the process is killed before the span is put."""
         if not self._closed:
             self._source.hold(span)
 
     def wake(self) -> None:
-        """See that the thread runs and looks; it starts with the first span, or when it died."""
+        """Start the thread if necessary, and make it check for spans."""
         if self._sender.is_asleep:
-            self._progress_at = time.monotonic()  # whoever sleeps has nothing that hangs
+            self._progress_at = time.monotonic()  # a sleeping thread has nothing that hangs
         self._sender.wake()
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Wait until the spans put before are settled.
+        """Wait until the spans queued so far are settled.
 
-        Returns early when nothing got through for 5 s.
+        It gives up early if nothing was delivered for 5 s.
 
         Args:
-            timeout_s: How long at most.
-            is_hasty: Try at once, and return as soon as nobody listens at the address.
+            timeout_s: Longest time to wait, in seconds.
+            is_hasty: Try immediately, and return as soon as the connection is refused.
 
         Returns:
-            The outcome of the spans since the last flush.
+            The outcome for the spans since the last flush.
         """
         settled = not self._closed and self.settle(timeout_s, is_hasty=is_hasty)
         return self._news(0 if settled else self.pending)
 
     def hasten(self) -> None:
-        """Deliver without a pause from now on: the process ends."""
+        """Send without delay from now on, because the process is ending."""
         if self._closed or self._ends_since is not None:
             return
         self._ends_since = time.monotonic()
@@ -309,7 +316,7 @@ class Pipeline(Generic[B]):
             self.wake()
 
     def wait_until_prepared(self, limit_s: float) -> None:
-        """Wait until the thread, if any, has loaded the modules that sending needs."""
+        """Wait until the thread, if it runs, has imported the modules that sending needs."""
         if self._sender.is_alive:
             self._is_prepared.wait(limit_s)
 
@@ -331,7 +338,7 @@ class Pipeline(Generic[B]):
         return self._news(self.pending)
 
     def _stop(self, timeout_s: float) -> None:
-        """Deliver the held spans, then end the thread."""
+        """Deliver the queued spans, then stop the thread."""
         self.hasten()
         self._give_up_at = time.monotonic() + timeout_s
         settled = self.settle(timeout_s)
@@ -360,23 +367,23 @@ class Pipeline(Generic[B]):
         return not self._stalled and time.monotonic() - self._progress_at < _PROGRESS_S
 
     def settle(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
-        """Wait until all that is held now is settled, or nothing gets through for 5 s.
+        """Wait until all queued spans are settled, or nothing was delivered for 5 s.
 
-        When the process ends, 1.5 s are enough for a receiver that cannot be reached at all.
+        When the process ends, it waits only 1.5 s for a receiver that cannot be reached.
 
         Args:
-            timeout_s: How long at most.
-            is_hasty: As in `flush`.
+            timeout_s: Longest time to wait, in seconds.
+            is_hasty: Try immediately, and return as soon as the connection is refused.
 
         Returns:
-            Whether it is; what came meanwhile does not count.
+            Whether all spans queued before the call are settled.
         """
         if not self._source.pending and not self.is_durable:
             return True
         deadline = time.monotonic() + timeout_s
         with self._lock:
             self._hurry += 1
-            # Of a source that others fill, too, it is not known how much it holds.
+            # if other processes fill the source too, its size is unknown
             target = None if self.is_durable else self._settled + self._source.pending
             refusals = self._refusals if is_hasty else math.inf
             self._is_asked = self._is_asked or is_hasty
@@ -384,7 +391,7 @@ class Pipeline(Generic[B]):
             self.wake()
             if self._sender.is_alive:
                 return self._wait_for(target, deadline, refusals) and not self._stalled
-            self._send_all(deadline)  # the interpreter ends and starts no thread any more
+            self._send_all(deadline)  # the interpreter is shutting down and cannot start a thread
             return not self._source.pending
         finally:
             with self._lock:
@@ -393,7 +400,7 @@ class Pipeline(Generic[B]):
     def _wait_for(self, target: int | None, deadline: float, refusals: float) -> bool:
         began = self._ends_since or time.monotonic()
         with self._lock:
-            look = self._looks  # a later one that finds nothing has seen all that is held now
+            look = self._looks  # a later check that finds nothing has seen all spans queued so far
             while (left_s := deadline - time.monotonic()) > 0:
                 if self._found_nothing > look or (target is not None and self._settled >= target):
                     return True
@@ -405,14 +412,14 @@ class Pipeline(Generic[B]):
                 ):
                     break
                 if self._stalled and self._give_up_at and self.is_durable:
-                    break  # the process ends, the spans stay on disk
+                    break  # the process ends; the spans stay on disk
         return False
 
     def _is_in_vain(self, began: float) -> bool:
-        """Tell whether nothing gets through, sooner when the process ends and nobody is there.
+        """Tell whether waiting is pointless. At the end of a process this is decided sooner.
 
-        One that has our first request then and owes the answer may be slow, or stopped for a while;
-        so may be the disk from which what sends is loaded.
+        A receiver that has our first request may be slow or paused, so it gets more time. So does a
+        slow disk from which modules are imported.
         """
         if self._sender.is_alive and not self._is_prepared.is_set():
             return False
@@ -425,12 +432,12 @@ class Pipeline(Generic[B]):
         return quiet_s >= limit_s
 
     def _tell_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
-        """Log the first message of a kind; later messages are only counted."""
+        """Log the first message of a kind. Later ones are only counted."""
         if what not in self._told:
             self._told.add(what)
             _logger.log(level, text)
 
-    # On the thread that sends, or on that which stops it when there is none.
+    # From here on: in the sender thread, or in the thread that stops the pipeline without one.
 
     def _run(self) -> None:
         say, self.say = self.say, None
@@ -452,7 +459,7 @@ class Pipeline(Generic[B]):
                 self._sender.pause(_FIRST_PAUSE_S)
 
     def _rest(self) -> None:
-        """Sleep until there are spans, then as the pace says, or until they are many."""
+        """Wait for spans, then for the batch delay or a full batch."""
         while not self._source.pending and not self._sender.is_stopping:
             self._sender.rest(lambda: self._source.pending, self._source.look_every_s)
             if self._source.look_every_s is not None:
@@ -479,15 +486,16 @@ class Pipeline(Generic[B]):
             self._deliver(batch)
 
     def _deliver(self, batch: B) -> None:
-        """Send a batch until it is settled; an error costs this batch alone."""
+        """Send a batch until it is settled. An error affects only this batch."""
         try:
             self._send(batch)
-        except BaseException as error:  # noqa: BLE001 - of any exporter's code, also an exit
+        except BaseException as error:  # noqa: BLE001 - of any exporter, even SystemExit
             self._settle(batch, Answer(delivered=False, message=type(error).__name__))
-            report("sender", error)  # what ends this thread from outside does so: another starts
+            # if an error ends this thread from outside, another thread starts later
+            report("sender", error)
 
     def _send(self, batch: B) -> None:
-        """Send a batch until it is delivered, refused, or no longer worth a try."""
+        """Send a batch until it is delivered, rejected, or not worth another attempt."""
         began, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             self._is_asked = False
@@ -504,7 +512,7 @@ class Pipeline(Generic[B]):
             page = self._destination.page
             if self._ends_since is None or self.is_durable:
                 text = f"No {self._what} get through to {page}: {answer.message}"
-                self._tell_once("stalled", text)  # else its end says what is lost
+                self._tell_once("stalled", text)  # otherwise `close` reports what is lost
             if self._is_worth_waiting(began):
                 self._wait_to_retry(answer.retry_after_s, pause_s)
             if self._sender.is_stopping or not self._is_worth_waiting(began):
@@ -520,9 +528,10 @@ class Pipeline(Generic[B]):
                 self._settled_some.notify_all()
 
     def _wait_to_retry(self, asked_s: float | None, pause_s: float) -> None:
-        """Leave the receiver alone: as long as it asked for, else less when there is a hurry."""
+        """Wait before a retry: as long as the receiver asked for, or less if there is a hurry."""
         began = time.monotonic()
-        spread_s = pause_s * _RANDOM.uniform(0.5, 1.0)  # so that not all clients come at once
+        # random, so that clients do not retry at the same time
+        spread_s = pause_s * _RANDOM.uniform(0.5, 1.0)
         while not self._sender.is_stopping:
             wait_s = min(spread_s, _HURRIED_PAUSE_S) if self._hurry else spread_s
             left_s = began + (wait_s if asked_s is None else asked_s) - time.monotonic()
@@ -544,7 +553,7 @@ class Pipeline(Generic[B]):
     def _settle(self, batch: B, answer: Answer) -> None:
         page = self._destination.page
         if answer.delivered:
-            rejected = min(answer.rejected, batch.count)  # whatever the receiver says
+            rejected = min(answer.rejected, batch.count)  # limited, whatever the receiver reports
             self.counters.delivered += batch.count - rejected
             self.counters.rejected += rejected
             self._stalled = ""
@@ -556,11 +565,11 @@ class Pipeline(Generic[B]):
                 self._tell_once("rejected", text)
         else:
             self.counters.lose(answer.message, batch.count)
-            self._tell_once("refused", f"{page} refuses {self._what}: {answer.message}")
-        # In this order: who waits counts what is settled and what is pending, and must not take a
-        # batch that is neither any more for spans that are still to come.
+            self._tell_once("refused", f"{page} rejects {self._what}: {answer.message}")
+        # in this order: a waiting thread adds settled and pending spans, and must not count a batch
+        # as missing
         self._note_settled(batch)
-        self._source.settle(batch)  # who sees nothing pending reads the counts
+        self._source.settle(batch)  # last: whoever sees nothing pending reads the counters
 
     def _leave(self, batch: B, answer: Answer) -> None:
         lost = self._source.leave(batch)
@@ -575,21 +584,21 @@ class Pipeline(Generic[B]):
 
 
 class _Budget:
-    """How long calls of this process may wait for room, in all, in a minute."""
+    """The total time per minute that calls of this process may wait for space."""
 
     def __init__(self) -> None:
         self._minute = 0
         self._spent_s = 0.0
 
     def is_left(self, now_s: float) -> bool:
-        """Tell whether there is any left in this minute."""
+        """Tell whether time is left in this minute."""
         minute = int(now_s // 60)
         if minute != self._minute:
             self._minute, self._spent_s = minute, 0.0
         return self._spent_s < _WAIT_A_MINUTE_S
 
     def spend(self, wait_s: float) -> None:
-        """Take `wait_s` of it; threads that wait at once overdraw it by little."""
+        """Subtract `wait_s`. Threads that wait at the same time may overdraw slightly."""
         self._spent_s += wait_s
 
 

@@ -1,4 +1,4 @@
-"""Spans that wait for their delivery, in memory or on disk; both are bounded."""
+"""Queues of spans that wait for delivery, in memory or on disk, both limited in size."""
 
 import threading
 from collections import deque
@@ -27,13 +27,13 @@ else:
 MAX_SPANS: Final = 50_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 
-_FOREIGN_BYTES: Final = 2_048  # a guess for a span that does not say what it weighs
+_FOREIGN_BYTES: Final = 2_048  # estimate for spans of other libraries
 
 
 class SpanQueue:
-    """First in, first out. A taken span counts as waiting until it is settled.
+    """A first-in, first-out queue in memory. A taken span counts as pending until it is settled.
 
-    Any thread may `put`; one thread takes.
+    Any thread may call `put`, but only one thread takes.
     """
 
     def __init__(self, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES) -> None:
@@ -42,8 +42,8 @@ class SpanQueue:
         self.clear()
 
     def clear(self) -> None:
-        """Begin empty, also in a forked child, where a lock of the parent's may be held."""
-        # A finalizer that the garbage collector runs here may put a span of its own.
+        """Reset the queue, also in a forked child, where a copied lock may be held forever."""
+        # reentrant: a finalizer that runs here may put a span
         self._lock = threading.RLock()
         self._spans: deque[ReadableSpan] = deque()
         self._bytes = 0
@@ -51,33 +51,34 @@ class SpanQueue:
 
     @property
     def look_every_s(self) -> float | None:
-        """Never: nobody else puts spans here."""
+        """Always None: no other process adds spans."""
         return None
 
     @property
     def pending(self) -> int:
-        """How many spans are neither delivered nor given up."""
+        """Number of spans that are neither delivered nor given up."""
         with self._lock:
             return len(self._spans) + self._taken
 
     def hold(self, span: ReadableSpan) -> None:
-        """Nothing to do: memory ends with its process."""
+        """Do nothing: memory ends with its process."""
 
     def put(self, span: ReadableSpan) -> bool:
-        """Append a span; returns False when there is no room."""
+        """Append a span. Returns False if there is no space."""
         size = span.weight if type(span) is RunSpan else _FOREIGN_BYTES
-        # No lock: a finalizer may put while its thread holds one that another thread waits for.
-        # Threads that race pass the bounds by little; an emptied queue counts its bytes anew.
+        # No lock, because a finalizer may run this while its thread holds a lock that others wait
+        # for. Concurrent threads may exceed the limits slightly; the size is reset when the queue
+        # is empty.
         if len(self._spans) >= self._max_spans or self._bytes >= self._max_bytes:
             return False
         self._bytes += size
         if type(span) is RunSpan:
-            span.is_queued = True  # Python calls no handler of a signal from here to the next call
+            span.is_queued = True  # no signal handler runs between this line and the next call
         self._spans.append(span)
         return True
 
     def take(self, max_spans: int, max_bytes: int) -> "SpanBatch | None":
-        """Take the oldest spans, or None when there are none."""
+        """Return the oldest spans, or None if there are none."""
         taken: list[ReadableSpan] = []
         size = 0
         spans = self._spans
@@ -91,26 +92,26 @@ class SpanQueue:
         return SpanBatch(taken) if taken else None
 
     def settle(self, batch: "SpanBatch") -> None:
-        """Forget spans that were taken: they are delivered or given up."""
+        """Remove taken spans that were delivered or given up."""
         with self._lock:
             self._taken -= batch.count
 
     def leave(self, batch: "SpanBatch") -> int:
-        """Give up spans that were taken; returns how many are lost with them: all."""
+        """Give up taken spans, and return how many are lost: all."""
         self.settle(batch)
         return batch.count
 
     def close(self) -> int:
-        """Give up the waiting spans; returns how many spans are lost: all."""
+        """Give up the queued spans, and return how many are lost: all."""
         with self._lock:
-            left = len(self._spans) + self._taken  # a request may still be on its way
+            left = len(self._spans) + self._taken  # a request may still be in flight
             self._spans.clear()
             self._bytes = 0
         return left
 
 
 class SpanBatch:
-    """Spans on their way; they are encoded once, however often they are sent."""
+    """Spans that are being sent. They are encoded once, however often they are sent."""
 
     def __init__(self, spans: Sequence[ReadableSpan]) -> None:
         self.spans = spans
@@ -118,10 +119,10 @@ class SpanBatch:
         self._encoded: EncodedRequest | None = None
 
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
-        """Return the request's body, and how many spans could not be written into it.
+        """Return the request body, and how many spans could not be encoded.
 
         Args:
-            previews: Whether previews are wanted of calls that are described now.
+            previews: Whether to add previews to calls that are described now.
         """
         if self._encoded is None:
             self._encoded = encoder.encode_spans(self.spans, previews=previews)
@@ -133,7 +134,7 @@ class SpanBatch:
         return [SpanBatch(self.spans[:middle]), SpanBatch(self.spans[middle:])]
 
 
-# On disk, so that neither kill -9 nor an outage loses them.
+# On disk, so that neither kill -9 nor an outage loses spans.
 
 LOOK_EVERY_S: Final = 2.0
 
@@ -142,7 +143,7 @@ _sizes: Final = Struct("<4I")
 
 @dataclass(slots=True)
 class _WholeBatch:
-    """A batch of the spool; it may be delivered in parts."""
+    """A batch of the spool, which may be delivered in parts."""
 
     batch: "FrameBatch"
     left: int
@@ -150,7 +151,7 @@ class _WholeBatch:
 
 
 class SpooledBatch:
-    """Encoded spans on their way."""
+    """Encoded spans that are being sent."""
 
     def __init__(self, payloads: Sequence[bytes], whole: _WholeBatch) -> None:
         self.count = len(payloads)
@@ -158,7 +159,7 @@ class SpooledBatch:
         self._payloads = payloads
 
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
-        """Return the request's body."""
+        """Return the request body."""
         envelope = _unpack(self.whole.batch.envelope)
         return encoder.EncodedRequest(
             encoder.encode_request([(envelope, self._payloads)]), self.count, 0
@@ -174,11 +175,14 @@ class SpooledBatch:
 
 
 class SpooledSpans:
-    """Writes each span to the spool before `put` returns; refused spans stay in memory.
+    """Writes each span to the spool before `put` returns.
+
+    If that fails, the span is queued in memory.
 
     Args:
-        directory: Of the spool, which processes and clients of the same destination may share.
-        envelope: Writes the envelope of all spans of this process; after a fork another.
+        directory: Directory of the spool. Processes and clients with the same destination may share
+            it.
+        envelope: Returns the envelope for all spans of this process; called again after a fork.
 
     Raises:
         OSError: The directory cannot be used.
@@ -186,65 +190,65 @@ class SpooledSpans:
 
     def __init__(self, directory: Path, envelope: "Callable[[], Envelope]") -> None:
         self._envelope = envelope
-        self._encode = encoder.encode_span  # each call would look it up
+        self._encode = encoder.encode_span  # avoids an attribute lookup per call
         self._is_new = False
         self._spool = spool.Spool(directory, _pack(envelope()), look_every_s=LOOK_EVERY_S)
         self._refused = SpanQueue()
 
     @property
     def look_every_s(self) -> float | None:
-        """How often to take though nothing is pending: other processes leave spans behind."""
+        """Seconds between checks for spans that other processes left behind."""
         return LOOK_EVERY_S
 
     @property
     def pending(self) -> int:
-        """How many spans are ready and neither delivered nor given up."""
+        """Number of spans that are ready, but neither delivered nor given up."""
         return self._spool.pending() + self._refused.pending
 
     def put(self, span: ReadableSpan) -> bool:
-        """Write a span; returns False when neither disk nor memory takes it.
+        """Write a span. Returns False if neither disk nor memory has space.
 
-        A span of another instrumentation waits in memory: the envelope on disk is ours.
+        Spans of other instrumentations are queued in memory, because the envelope on disk is ours.
         """
         if type(span) is not RunSpan and _is_foreign(span):
             return self._refused.put(span)
         return self._append(span, held=False) or self._refused.put(span)
 
     def hold(self, span: ReadableSpan) -> None:
-        """Write a span that is sent only if its process ends before it is put."""
+        """Write a span that is sent only if the process ends before the span is put."""
         self._append(span, held=True)
 
     def take(self, max_spans: int, max_bytes: int) -> SpooledBatch | SpanBatch | None:
-        """Take the next spans, also those of processes that ended."""
+        """Return the next spans, including those of ended processes."""
         batch = self._spool.take(max_spans, max_bytes)
         if batch is None:
             return self._refused.take(max_spans, max_bytes)
         return SpooledBatch(batch.payloads, _WholeBatch(batch, len(batch.payloads)))
 
     def settle(self, batch: SpooledBatch | SpanBatch) -> None:
-        """Remove spans that were taken from the disk."""
+        """Remove taken spans from the disk."""
         if isinstance(batch, SpanBatch):
             self._refused.settle(batch)
         else:
             self._end(batch, given_up=False)
 
     def leave(self, batch: SpooledBatch | SpanBatch) -> int:
-        """Leave spans on disk; returns how many are lost, which were in memory alone."""
+        """Keep taken spans on disk, and return how many are lost: only those in memory."""
         if isinstance(batch, SpanBatch):
             return self._refused.leave(batch)
         self._end(batch, given_up=True)
         return 0
 
     def close(self) -> int:
-        """Leave the waiting spans to the next process; returns how many are lost."""
+        """Leave queued spans to the next process, and return how many are lost."""
         self._spool.close()
         return self._refused.close()
 
     def clear(self) -> None:
-        """Begin files of its own in a forked child."""
+        """Start new files in a forked child."""
         self._spool.after_fork_in_child()
         self._refused.clear()
-        self._is_new = True  # the SDK makes the child's resource after this
+        self._is_new = True  # the SDK creates the child's resource after this
 
     def _append(self, span: ReadableSpan, *, held: bool) -> bool:
         with quiet("spool"):

@@ -1,4 +1,4 @@
-"""Where and how spans are sent, resolved once from arguments and environment.
+"""Export settings: resolved once from arguments and environment variables.
 
 Spec: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 """
@@ -27,12 +27,12 @@ _TRACES_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _GENERAL_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_PATH: Final = "/v1/traces"
 
-# The name of a header: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+# the name of a header: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# A value in the environment is percent-encoded, or, as the Python SDK grants, holds blanks.
+# a value in the environment is percent-encoded, or contains blanks, which the Python SDK allows
 _ENCODED: Final = re.compile(r"[!#-+\--:<-\[\]-~]*")
 _LIBERAL: Final = re.compile(r"[ !#-+\--:<-\[\]-~]*")
-# What a header can carry: https://www.rfc-editor.org/rfc/rfc9110#name-field-values
+# allowed header values: https://www.rfc-editor.org/rfc/rfc9110#name-field-values
 _SENDABLE: Final = re.compile(r"[\t -~\xa0-\xff]*")
 
 _logger = logging.getLogger(__name__)
@@ -44,16 +44,17 @@ class ExportSettings:
     """Where and how spans are sent.
 
     Attributes:
-        url: The address that requests go to, without user and password; empty when the given
-            text is no address. Not shown, its query may hold a key.
-        page: The base address, for people: it holds no secret.
-        headers: Sent with each request, names in lower case. Not shown, they hold keys.
-        timeout_s: How long a request may take.
-        compression: What request bodies are compressed with.
-        ca_file: Certificates to trust instead of the system's.
-        client_cert_file: Our certificate, for servers that want it.
-        client_key_file: Its key, when it is not in the same file.
-        protocol: How requests travel.
+        url: Request URL without user and password; empty if the given address is invalid. Not shown
+            in `repr`, because the query may contain a key.
+        page: Base URL for display, without secrets.
+        headers: Headers of each request, names in lower case. Not shown in `repr`, because they
+            contain keys.
+        timeout_s: Longest time for a request, in seconds.
+        compression: Compression of request bodies.
+        ca_file: CA certificates to trust instead of the system's.
+        client_cert_file: Client certificate, for servers that require one.
+        client_key_file: Key of the client certificate, if it is in a separate file.
+        protocol: OTLP protocol.
     """
 
     url: str = field(repr=False)
@@ -68,7 +69,7 @@ class ExportSettings:
 
 
 def own_version() -> str:
-    """Read the installed version of ours; ``0`` when it is run from a source tree."""
+    """Return the installed version of otel-ml; ``0`` when run from a source tree."""
     from importlib.metadata import PackageNotFoundError, version  # takes 15 ms
 
     try:
@@ -78,7 +79,7 @@ def own_version() -> str:
 
 
 def is_endpoint_named(endpoint: str | None) -> bool:
-    """Tell whether an endpoint was named anywhere, as opposed to the default."""
+    """Tell whether an endpoint is set anywhere, so that the default is not used."""
     return bool(
         (endpoint or "").strip()
         or any(map(_variable, (_OWN_ENDPOINT, _TRACES_ENDPOINT, _GENERAL_ENDPOINT)))
@@ -88,17 +89,17 @@ def is_endpoint_named(endpoint: str | None) -> bool:
 def resolve(
     endpoint: str | None, project: str, api_key: str | None, protocol: Protocol | None = None
 ) -> ExportSettings:
-    """Settle where and how spans are sent; never raises, odd settings are logged once.
+    """Resolve the export settings. Never raises; invalid settings are logged once.
 
     Args:
-        endpoint: Base address such as ``http://localhost:4318``; None reads
-            ``OTEL_ML_ENDPOINT``, then the standard variables, then the default.
-        project: Goes into the header ``x-otel-ml-project`` when a header can carry it.
-        api_key: Goes into ``authorization`` as a bearer token and displaces any other.
-        protocol: Whatever the environment says of it; None asks the environment.
+        endpoint: Base URL such as ``http://localhost:4318``. None reads ``OTEL_ML_ENDPOINT``, then
+            the standard variables, then uses the default.
+        project: Sent in the header ``x-otel-ml-project``, if a header can contain it.
+        api_key: Sent as a bearer token in ``authorization``, replacing any other value.
+        protocol: OTLP protocol; None reads it from the environment.
 
     Returns:
-        The settings; the other standard variables count whoever named the endpoint.
+        The settings. The other standard variables apply wherever the endpoint comes from.
     """
     protocol = protocol or _protocol()
     parts = _address(endpoint, protocol)
@@ -127,23 +128,23 @@ def _address(endpoint: str | None, protocol: Protocol) -> SplitResult | None:
 
 
 def _parse(address: str, protocol: Protocol) -> SplitResult | None:
-    """Split an address; None, after one warning, when requests cannot go there."""
+    """Parse an address. Returns None, after one warning, if requests cannot be sent there."""
     if "://" not in address and protocol != "grpc":
         address = f"http://{address.lstrip('/')}"
     try:
         parts = urlsplit(address)
-        if protocol == "grpc":  # its names, such as unix:///socket, are gRPC's own
+        if protocol == "grpc":  # gRPC has address formats of its own, such as unix:///socket
             return parts
         if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
             return parts
-    except ValueError:  # the port or an IPv6 host; the text may hold a password, so is not shown
+    except ValueError:  # invalid port or IPv6 host; not shown, because it may contain a password
         pass
     _tell_once("Invalid endpoint: expected an address such as http://localhost:4318")
     return None
 
 
 def _below_base(parts: SplitResult) -> SplitResult:
-    """Add ``/v1/traces`` to a base address, unless it is there."""
+    """Append ``/v1/traces`` to a base URL, unless it is there already."""
     return parts._replace(path=parts.path.rstrip("/").removesuffix(TRACES_PATH) + TRACES_PATH)
 
 
@@ -157,14 +158,14 @@ def _page(parts: SplitResult) -> str:
 
 
 def _headers(project: str, api_key: str | None, parts: SplitResult | None) -> dict[str, str]:
-    """Join the environment's headers with our own, which replace them."""
+    """Merge the headers of the environment with our own, which take precedence."""
     headers = _environment_headers(_standard("HEADERS"))
     if project and project.isascii() and project.isprintable():
         headers[names.PROJECT_HEADER] = project
     if parts is not None and "@" in parts.netloc:
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         headers["authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
-    key = (api_key or "").strip()  # a key out of a file ends with a line feed
+    key = (api_key or "").strip()  # a key read from a file ends with a line feed
     if key and key.isascii() and key.isprintable():
         headers["authorization"] = f"Bearer {key}"
     elif key:
@@ -173,9 +174,9 @@ def _headers(project: str, api_key: str | None, parts: SplitResult | None) -> di
 
 
 def _environment_headers(text: str) -> dict[str, str]:
-    """Read ``name=value,name=value`` as the Python SDK does, without its log of bad ones.
+    """Parse ``name=value,name=value`` like the Python SDK, but without logging invalid headers.
 
-    That log shows the whole header, which may be a key.
+    The SDK logs the whole header, which may be a key.
     """
     headers: dict[str, str] = {}
     for number, item in enumerate(text.split(","), start=1):
@@ -208,7 +209,7 @@ def _timeout_s() -> float:
         return timeout_s
     _tell_once(
         f"Invalid OTEL_EXPORTER_OTLP_TIMEOUT {text!r}: expected seconds above 0, "
-        f"taking {_DEFAULT_TIMEOUT_S:g}"
+        f"using {_DEFAULT_TIMEOUT_S:g}"
     )
     return _DEFAULT_TIMEOUT_S
 
@@ -221,18 +222,18 @@ def _protocol() -> Protocol:
 
 
 def _choice(name: str, known: Sequence[W], default: W) -> W:
-    """Read a standard variable whose value is a word of a closed set."""
+    """Read a standard variable with a fixed set of values."""
     text = _standard(name).lower() or default
     for word in known:
         if word == text:
             return word
     variable = f"OTEL_EXPORTER_OTLP_{name}"
-    _tell_once(f"Unknown {variable} {text!r}: expected {' or '.join(known)}, taking {default}")
+    _tell_once(f"Unknown {variable} {text!r}: expected {' or '.join(known)}, using {default}")
     return default
 
 
 def _standard(name: str) -> str:
-    """Read a standard variable, that for traces before the general variable; empty when unset."""
+    """Read a standard variable; the one for traces takes precedence. Empty if unset."""
     return _variable(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or _variable(f"OTEL_EXPORTER_OTLP_{name}")
 
 
@@ -241,7 +242,7 @@ def _variable(name: str) -> str:
 
 
 def _tell_once(text: str) -> None:
-    """Warn, once in this process for each text: every client resolves the same environment."""
+    """Log a warning once per process. All clients read the same environment."""
     if text not in _told:
         _told.add(text)
         _logger.warning("%s", text)

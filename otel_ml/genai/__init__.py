@@ -1,1 +1,1 @@
-"""Calls of generative models, in the words of the GenAI conventions."""
+"""Calls of generative models, recorded by the OpenTelemetry GenAI conventions."""

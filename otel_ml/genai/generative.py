@@ -1,6 +1,6 @@
-"""Describes the run of a generative call by OpenTelemetry's GenAI conventions.
+"""Adds the attributes of the OpenTelemetry GenAI conventions to the run of a generative call.
 
-Only decorators with a GenAI operation as their kind load this.
+It is loaded only for functions whose kind is a GenAI operation.
 
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -38,7 +38,7 @@ _TALKS: Final = frozenset(
     {"chat", "generate_content", "text_completion", "invoke_agent", "invoke_workflow", "plan"}
 )
 _MODEL: Final = ("model", "model_name")
-# Inputs in which functions are given what they hand on.
+# parameters that contain further parameters to pass on
 _NESTED: Final = ("params", "options", "request")
 _STOPS: Final = 16
 _STOP_CHARS: Final = 256
@@ -46,30 +46,30 @@ _GREATEST_NUMBER: Final = 1e9
 
 
 def message_content_mode() -> bool:
-    """Tell whether the environment wants inputs and outputs of models on spans.
+    """Tell whether to record the messages of models, as set in the environment.
 
-    The convention's switch is off by default, ours is on: only turning it off by name removes the
-    content . ``EVENT_ONLY`` means on as well, because a run and its content are a single record
-    here.
+    In the GenAI conventions the default is off, here it is on. Only the values ``false`` and
+    ``NO_CONTENT`` turn it off. ``EVENT_ONLY`` counts as on, because a run and its messages are one
+    record here.
     """
     return os.environ.get(CONTENT_VARIABLE, "").strip().lower() not in _NO_CONTENT
 
 
 class Generative:
-    """The configuration of a decorated function that calls a model, a tool or an agent.
+    """The configuration of a traced function that calls a model, a tool or an agent.
 
     Args:
-        operation: An entry of `otel_ml.attributes.OPERATIONS`.
-        function: The decorated function.
-        name: Its name among models.
-        provider: The provider of the model, as ``gen_ai.provider.name`` has it.
-        model: The model that is asked for, when it is always the same.
+        operation: A GenAI operation, a key of `otel_ml.attributes.OPERATIONS`.
+        function: The traced function.
+        name: Name of the model, tool or agent.
+        provider: Provider of the model, as in ``gen_ai.provider.name``.
+        model: Name of the requested model, if it is always the same.
 
     Attributes:
-        attributes: Attributes of all its runs.
-        span_name: The name of their spans, as far as it is known before a call.
-        keeps_content: See `message_content_mode`.
-        is_talk: Whether a language model answers, so that its words are the output.
+        attributes: Attributes that all its runs share.
+        span_name: Name of the spans, as far as it is known before a call.
+        keeps_content: Whether messages are recorded, see `message_content_mode`.
+        is_talk: Whether a language model answers, so that the output is its text.
     """
 
     def __init__(
@@ -94,17 +94,17 @@ class Generative:
             self.attributes[actor] = name
         self._has_actor = actor is not None
         self._rest = _rest_of(function)
-        # Without a model the operation alone would say less than the function's name.
+        # without a model name, the function's name says more than the operation
         self.span_name = f"{operation} {name if actor else model}" if actor or model else name
 
     def describe_inputs(
         self, inputs: Mapping[str, object], hide: Redaction | None
     ) -> dict[str, Any]:
-        """Return the attributes of the request that the inputs of a call give. Never raises.
+        """Return the request attributes found in the inputs of a call. Never raises.
 
         Args:
-            inputs: By parameter name.
-            hide: Hides secrets in their content; None leaves content out.
+            inputs: Inputs by parameter name.
+            hide: Hides secrets in messages; None leaves messages out.
         """
         entries: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -125,13 +125,13 @@ class Generative:
         known: Mapping[str, object],
         hide: Redaction | None,
     ) -> dict[str, Any]:
-        """Return the attributes of the response that the output of a call gives. Never raises.
+        """Return the response attributes found in the output of a call. Never raises.
 
         Args:
-            items: The function's result, then the run's output where another was set; each with
-                its whole form, a single message for the chunks of a stream.
-            known: The attributes that the run has already.
-            hide: Hides secrets in its content; None leaves content out.
+            items: The function's result, followed by the run's output if `set_output` was used.
+                Each comes with its complete form: for the chunks of a stream, the joined message.
+            known: Attributes that the run already has.
+            hide: Hides secrets in messages; None leaves messages out.
         """
         output: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -149,7 +149,7 @@ class Generative:
         return output
 
     def name_span(self, facts: Mapping[str, object]) -> str | None:
-        """Return the span's name by the model that a call has just named, or None."""
+        """Return a span name with the model name that a call has just revealed, or None."""
         model = facts.get(names.GEN_AI_REQUEST_MODEL)
         return None if model is None or self._has_actor else f"{self.operation} {model}"
 
@@ -178,7 +178,7 @@ class Generative:
 
 
 def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
-    """Write content as JSON with secrets hidden; empty values are left out."""
+    """Return messages as JSON with secrets hidden. Empty values are left out."""
     written: dict[str, str] = {}
     for name, value in content.items():
         if value is None or value == []:
@@ -191,7 +191,7 @@ def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
 
 
 def _rest_of(function: Callable[..., Any]) -> str | None:
-    """Return the name of a function's ``**`` parameter."""
+    """Return the name of a function's ``**`` parameter, or None."""
     with untrusted:
         parameters = inspect.signature(function).parameters.values()
         rest = [
@@ -204,7 +204,7 @@ def _rest_of(function: Callable[..., Any]) -> str | None:
 
 
 def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:
-    """Merge the contents of nested inputs into the inputs; outer names win."""
+    """Merge nested inputs into the top level. Top-level names win."""
     more = inputs.get(rest) if rest is not None else None
     if isinstance(more, dict):
         inputs = {**more, **{name: value for name, value in inputs.items() if name != rest}}
@@ -218,7 +218,7 @@ def _flat(inputs: Mapping[str, Any], rest: str | None) -> Mapping[str, Any]:
 
 
 def _read_response(output: object) -> dict[str, Any]:
-    about = read(output, "response_metadata")  # of LangChain's messages
+    about = read(output, "response_metadata")  # LangChain messages have it
     facts: dict[str, Any] = {
         names.GEN_AI_RESPONSE_MODEL: read_name(about, "model_name", "model")
         or read_name(output, "model"),
@@ -233,7 +233,7 @@ def _read_response(output: object) -> dict[str, Any]:
 
 
 def _finish_reasons(output: object) -> Sequence[str]:
-    """Return why it ended, in the provider's words: a reason for each choice."""
+    """Return the provider's reasons why the response ended, one for each choice."""
     choices = [read_name(choice, "finish_reason") for choice in read_items(output, "choices")]
     if choices:
         return [reason for reason in choices if reason is not None]
@@ -264,7 +264,7 @@ def _whole_number(value: object) -> int | None:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < _GREATEST_NUMBER else None  # NaN and infinities neither
+    return float(value) if abs(value) < _GREATEST_NUMBER else None  # excludes NaN and infinities
 
 
 def _texts(value: object) -> tuple[str, ...] | None:
@@ -291,15 +291,15 @@ _REQUEST: Final[Mapping[str, _Reader]] = {
     "stream": (("stream",), _flag),
     "encoding_formats": (("encoding_format", "encoding_formats"), _texts),
 }
-# Free text, which travels as content does.
+# free text, which is treated like messages
 _FREE_TEXTS: Final[Mapping[str, _Reader]] = {
     "stop_sequences": (("stop", "stop_sequences"), _texts),
 }
 
 
-# The tokens that a call used.
+# Token usage of a call.
 
-# What providers call a number, beside the response's `usage` or in one of its details.
+# providers' names for each count, in the response's `usage`
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt": ("prompt_tokens",),
     "input": ("input_tokens",),
@@ -321,19 +321,20 @@ _DETAILS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ("reasoning_tokens", "thinking_tokens", "reasoning"),
     ),
 }
-# Where a streamed event keeps what it is about.
+# where streamed events keep the object they are about
 _WITHIN: Final = ("message", "response")
 
 
 def find_usage(output: object) -> dict[str, int]:
-    """Return the token counts of a response, of the chunks of a response, or of several.
+    """Return the token counts in a response, in the chunks of one, or in several responses.
 
     Args:
-        output: Anything. Within a response a repeated number replaces the former: chunks have it
-            once, at their end, or as sums. Several responses are added up.
+        output: Any value. Within one response, a repeated count replaces the earlier one, because
+            chunks carry the count once, at the end, or as a running total. The counts of several
+            responses are added.
 
     Returns:
-        Attributes by name, those that were present.
+        The counts that are present, by attribute name.
     """
     total: dict[str, int] = {}
     for response in [*_responses(output), *_pieces(output)]:
@@ -343,7 +344,7 @@ def find_usage(output: object) -> dict[str, int]:
 
 
 def _responses(output: object) -> list[dict[str, int]]:
-    """Gather the usage of each response; a chunk without an id belongs to the response before."""
+    """Return the usage of each response. A chunk without an ID belongs to the previous response."""
     responses: list[dict[str, int]] = []
     last: str | None = None
     for holder, usage in _usages(output):
@@ -356,12 +357,12 @@ def _responses(output: object) -> list[dict[str, int]]:
 
 
 def _pieces(output: object) -> Iterator[dict[str, int]]:
-    """Read the counts of LangChain's messages, each a part of the whole, as are its chunks'."""
+    """Return the counts of LangChain messages. Each message or chunk has only its own part."""
     for part in output if isinstance(output, list | tuple) else (output,):
         usage = None if isinstance(part, str | bytes) else read(part, "usage_metadata")
         if usage is not None:
             counts = _read_usage(usage)
-            # What came from a cache is among them.
+            # cached tokens are included
             yield {"prompt" if name == "input" else name: count for name, count in counts.items()}
 
 

@@ -1,7 +1,7 @@
-"""Chat messages of the host's, as the GenAI conventions write them: a role and its parts.
+"""Converts chat messages to the form of the GenAI conventions: a role and a list of parts.
 
-Values may be dicts, models or plain objects, as OpenAI (chat completions and responses), Anthropic
-and litellm have them. What does not look like a message is none.
+Messages may be dicts, pydantic models or plain objects, in the formats of OpenAI (chat completions
+and responses), Anthropic, litellm and others. Values that do not look like a message are ignored.
 
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -18,7 +18,7 @@ _NAME_CHARS: Final = 256
 
 
 def read(value: object, name: str) -> Any:
-    """Return a key of a mapping or an attribute of an object; None when there is none."""
+    """Return a key of a mapping or an attribute of an object, or None. Never raises."""
     with untrusted:
         if isinstance(value, Mapping):
             return value.get(name)
@@ -27,7 +27,7 @@ def read(value: object, name: str) -> Any:
 
 
 def read_text(value: object, *names: str) -> str | None:
-    """Return the first non-empty text among some fields."""
+    """Return the first non-empty string among these fields, or None."""
     for name in names:
         text = read(value, name)
         if isinstance(text, str) and text:
@@ -36,13 +36,13 @@ def read_text(value: object, *names: str) -> str | None:
 
 
 def read_name(value: object, *names: str) -> str | None:
-    """Return a short text, such as an id; a longer text is no name."""
+    """Return the first non-empty string among these fields if it has at most 256 characters."""
     text = read_text(value, *names)
     return text if text is not None and len(text) <= _NAME_CHARS else None
 
 
 def read_items(value: object, *names: str) -> Sequence[Any]:
-    """Return the first of some fields that is a list or tuple, else an empty list."""
+    """Return the first of these fields that is a list or tuple, else an empty tuple."""
     for name in names:
         items = read(value, name)
         if isinstance(items, list | tuple):
@@ -51,7 +51,7 @@ def read_items(value: object, *names: str) -> Sequence[Any]:
 
 
 def read_count(value: object, *names: str) -> int | None:
-    """Return the first of some fields that is a count: a whole number, no bool."""
+    """Return the first of these fields that is a count (a non-negative integer), else None."""
     for name in names:
         count = read(value, name)
         if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_COUNT:
@@ -64,7 +64,7 @@ Part = dict[str, Any]
 
 _HISTORY: Final = ("messages", "input", "history", "contents")
 PROMPTS: Final = ("prompt", "input", "question", "query", "message", "text")
-# Who speaks in a message of LangChain's, whose type says it.
+# roles for the types of LangChain messages
 SPEAKERS: Final = {
     "human": "user",
     "ai": "assistant",
@@ -85,7 +85,7 @@ _MEDIA: Final = {
 
 
 def find_input(inputs: Mapping[str, Any]) -> list[Message]:
-    """Return the messages of a request, in order; a lone prompt is a message of the user."""
+    """Return the messages of a request, in order. A single prompt becomes a user message."""
     named = [inputs[name] for name in _HISTORY if name in inputs]
     for value in [*named, *inputs.values()]:
         messages = read_messages(value)
@@ -98,7 +98,7 @@ def find_input(inputs: Mapping[str, Any]) -> list[Message]:
 
 
 def find_system(inputs: Mapping[str, Any]) -> list[Part]:
-    """Return the instructions that a request has apart from its messages."""
+    """Return the system instructions that a request has in addition to its messages."""
     for name in _SYSTEM:
         parts = read_parts(inputs.get(name))
         if parts:
@@ -107,7 +107,7 @@ def find_system(inputs: Mapping[str, Any]) -> list[Part]:
 
 
 def find_output(output: object) -> list[Message]:
-    """Return the messages of a response, one for each choice; of an agent, all that it returned."""
+    """Return the messages of a response, one per choice. For an agent, return all messages."""
     if isinstance(output, str):
         return [_message("assistant", [_text(output)])] if output else []
     if isinstance(output, list | tuple):
@@ -123,7 +123,7 @@ def find_output(output: object) -> list[Message]:
 
 
 def read_messages(value: object) -> list[Message]:
-    """Return the messages of a list that consists of messages alone, else none."""
+    """Return the messages of a list if all its elements are messages, else an empty list."""
     if not isinstance(value, list | tuple):
         return []
     messages: list[Message] = []
@@ -136,7 +136,7 @@ def read_messages(value: object) -> list[Message]:
 
 
 def read_message(value: object) -> Message | None:
-    """Return a message, or None when the value does not look like a message."""
+    """Return a message, or None if the value does not look like one."""
     role = read_name(value, "role")
     former = read(value, "function_call")
     if role is None and isinstance(value, dict) and (former or read_items(value, "tool_calls")):
@@ -149,7 +149,7 @@ def read_message(value: object) -> Message | None:
             if inner is not value:
                 return read_message(inner)
             return None if reader is None else reader(value)
-    written = read(value, "parts")  # as the conventions and Gemini have them
+    written = read(value, "parts")  # the format of the conventions and of Gemini
     has_parts = isinstance(written, list | str)
     if has_parts and not read_items(value, "tool_calls"):
         return {"role": role, "parts": read_parts(written)}
@@ -165,14 +165,18 @@ def read_message(value: object) -> Message | None:
         parts.append(_text(refusal))
     known = [part["id"] for part in parts if part.get("type") == "tool_call" and part.get("id")]
     calls = map(_call, read_items(value, "tool_calls"))
-    parts += [call for call in calls if call.get("id") not in known]  # some say them twice
+    # some libraries list calls twice
+    parts += [call for call in calls if call.get("id") not in known]
     if former is not None and not parts:
         parts.append(_call(former))
     return _message(role, parts, read_name(value, "name"), read_name(value, "stop_reason"))
 
 
 def unwrap(value: object) -> object:
-    """Return the message that LangChain wrote as class and arguments, or as type and data."""
+    """Return the message inside LangChain's serialised form.
+
+    That form is class and arguments, or type and data.
+    """
     if not isinstance(value, dict):
         return value
     held = value.get("kwargs") if value.get("lc") == 1 else None
@@ -182,7 +186,7 @@ def unwrap(value: object) -> object:
 
 
 def read_parts(content: object) -> list[Part]:
-    """Return the parts of a message's content: text, or a list of parts."""
+    """Return the parts of a message's content, which is a string or a list of parts."""
     if isinstance(content, str):
         return [_text(content)] if content else []
     if isinstance(content, int | float):
@@ -199,7 +203,7 @@ def read_parts(content: object) -> list[Part]:
 
 
 def _is_nested(item: object) -> TypeGuard[dict[str, Any]]:
-    """Tell a text that is a provider's list of blocks, handed on as it came."""
+    """Tell whether a text part contains a provider's list of blocks."""
     return (
         isinstance(item, dict)
         and item.get("type") == "text"
@@ -237,7 +241,7 @@ def _thought_part(item: object) -> Part:
 
 
 def _server_call(item: object) -> Part:
-    """Read a call that the provider ran: its arguments, or all of its fields."""
+    """Return a tool call that the provider ran: its arguments, or all of its fields."""
     call = read(item, "server_tool_call")
     given = read(call, "arguments")
     if given is None and isinstance(call, Mapping):
@@ -246,14 +250,14 @@ def _server_call(item: object) -> Part:
 
 
 def _server_response(call: str | None, value: object) -> Part:
-    """Read the response of a tool of the provider, whole: each has fields of its own."""
+    """Return the complete response of a provider's tool. Each tool has different fields."""
     is_plain = isinstance(value, str | Mapping)
     return _known(
         type="tool_call_response", id=call, response=value if is_plain else {"content": value}
     )
 
 
-# Tools that Anthropic runs itself, each of which has a type of its own for what it gave.
+# tools that Anthropic runs; the type of a result contains the tool's name
 _SERVER_TOOLS: Final = (
     *("web_search", "web_fetch", "code_execution", "bash_code_execution"),
     *("text_editor_code_execution", "tool_search", "mcp"),
@@ -282,7 +286,7 @@ _PART_READERS: Final[dict[str, Callable[[object], Part]]] = {
 
 
 def _tool_output(item: object) -> object:
-    """Return the output of a tool, also as the AI SDK of Vercel has it: a value by its type."""
+    """Return the output of a tool. Vercel's AI SDK wraps it as type and value."""
     output = read(item, "output")
     if output is None:
         output = read(item, "result")
@@ -298,7 +302,7 @@ def _listed(value: object) -> Sequence[Any]:
 
 
 def _media(kind: str, item: object) -> Part:
-    """Describe a medium by kind, address and size; its bytes stay where they are."""
+    """Describe an image, audio or document by type, address and size, without its bytes."""
     modality = _MEDIA[kind]
     source = read(item, "source") or read(item, kind) or item
     uri = source if isinstance(source, str) else read_text(source, "url", "image_url", "file_url")
@@ -331,7 +335,7 @@ def _choice(choice: object) -> Message | None:
 
 
 def _answer(items: Sequence[object], reason: str | None) -> list[Message]:
-    """Join the items of an answer of OpenAI's responses: reasoning, text, calls."""
+    """Join the items of an OpenAI response: reasoning, text and calls."""
     messages = [message for item in items if (message := read_message(item)) is not None]
     parts = [part for message in messages for part in message["parts"]]
     return [_message("assistant", parts, reason=reason)] if parts else []
@@ -339,7 +343,7 @@ def _answer(items: Sequence[object], reason: str | None) -> list[Message]:
 
 def _call(call: object, *inputs: str) -> Part:
     function = read(call, "function")
-    if function is None:  # as Anthropic, LangChain and Vercel's AI SDK have it
+    if function is None:  # the format of Anthropic, LangChain and Vercel's AI SDK
         named = (read(call, name) for name in (*inputs, "args", "arguments"))
         given = next((item for item in named if item is not None), None)
         return _tool_call(call, given, read_name(call, "toolName"))
@@ -356,7 +360,7 @@ def _tool_call(call: object, arguments: object, name: str | None = None) -> Part
 
 
 def _decoded(arguments: object) -> object:
-    """Read arguments that came as JSON text; broken JSON stays text."""
+    """Decode arguments that are JSON text. Invalid JSON is returned as text."""
     if isinstance(arguments, dict | list | None):
         return arguments
     if not isinstance(arguments, str):
@@ -376,8 +380,7 @@ def _result(item: object) -> Part:
     return _response(read_name(read(item, "origin"), "id"), read(item, "result"))
 
 
-# Parts whose kind is the name of their only member: Gemini's, Bedrock's, Haystack's, Genkit's,
-# OpenAI's former calls.
+# parts whose only key is their type: Gemini, Bedrock, Haystack, Genkit, OpenAI's old function calls
 _NAMED_PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "functionCall": _call,
     "toolRequest": lambda item: _call(item, "input"),
@@ -399,7 +402,7 @@ def _summary(item: object) -> Message:
     return _message("assistant", [_reasoning(text) for text in texts])
 
 
-# What stands among messages in OpenAI's responses, and has no role.
+# items of OpenAI responses that have no role
 _ITEMS: Final[dict[str, Callable[[object], Message]]] = {
     "function_call": lambda item: _message(
         "assistant", [_tool_call(item, read(item, "arguments"))]
@@ -426,27 +429,26 @@ def _message(
 
 
 def _known(**fields: object) -> dict[str, Any]:
-    """Return the fields that there are."""
+    """Return the fields that are not None."""
     return {name: item for name, item in fields.items() if item is not None}
 
 
-# What the chunks of a stream amount to: the response that the same call gives in one piece.
-#
-# Chunks may be text, chunks of OpenAI's chat completions (litellm makes the same), events of its
-# responses, events of Anthropic's messages, or LangChain's chunks of a message.
+# Joining the chunks of a stream into the response that an unstreamed call would return. Chunks may
+# be strings, OpenAI chat completion chunks (litellm uses the same format), OpenAI response events,
+# Anthropic message events, or LangChain message chunks.
 
-# What a delta adds to a block of Anthropic's: the field of both.
+# fields of Anthropic blocks that deltas extend
 _BLOCK_FIELDS: Final = ("text", "thinking")
 _LANGCHAIN: Final = "AIMessageChunk"
 
 
 def is_chunk(value: object) -> bool:
-    """Tell whether a value may be a chunk of a model's stream; others are not read."""
+    """Tell whether a value may be a chunk of a model's stream. Other streams are not joined."""
     return isinstance(value, dict) or read(type(value), "model_dump") is not None
 
 
 def join_chunks(chunks: Sequence[object]) -> object:
-    """Return the whole response; of chunks that are none of these, the chunks as they are."""
+    """Return the complete response, or the chunks themselves if their format is unknown."""
     if all(isinstance(chunk, str) for chunk in chunks):
         return "".join(map(str, chunks))
     events = [(read_name(chunk, "type") or "", chunk) for chunk in chunks]
@@ -462,7 +464,7 @@ def join_chunks(chunks: Sequence[object]) -> object:
 
 
 def _is_choice(choice: object) -> bool:
-    """Tell a part of a completion from anything else that is called a choice."""
+    """Tell whether a value is a part of a completion."""
     return read(choice, "delta") is not None or isinstance(read(choice, "text"), str)
 
 
@@ -479,7 +481,7 @@ def _join_choices(chunks: Sequence[object]) -> dict[str, Any]:
 
 
 class _Choice:
-    """One choice of a chat completion, as its deltas come."""
+    """One choice of a chat completion, built from its deltas."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
@@ -490,7 +492,7 @@ class _Choice:
         """Add the content of a chunk."""
         self._reason = read_name(choice, "finish_reason") or self._reason
         delta = read(choice, "delta")
-        # Chunks of plain completions have their text beside no delta.
+        # chunks of text completions have a text and no delta
         for name, value in (
             ("content", read_text(delta, "content") or read_text(choice, "text")),
             ("reasoning_content", read_text(delta, "reasoning_content")),
@@ -503,7 +505,7 @@ class _Choice:
             _add_call(self._calls, call, function, read_text(function, "arguments"))
 
     def whole(self) -> dict[str, Any]:
-        """Return the choice in the form of an unstreamed answer."""
+        """Return the choice as in an unstreamed response."""
         message: dict[str, Any] = {name: "".join(value) for name, value in self._texts.items()}
         calls = [
             {
@@ -519,7 +521,7 @@ class _Choice:
 def _add_call(
     calls: dict[int, dict[str, Any]], call: object, function: object, arguments: str | None
 ) -> None:
-    """Add a chunk's part of the call that its index names."""
+    """Add a chunk's part to the tool call with its index."""
     whole = calls.setdefault(read_count(call, "index") or 0, {"arguments": []})
     whole["id"] = read_name(call, "id") or whole.get("id")
     whole["name"] = read_name(function, "name") or whole.get("name")
@@ -527,7 +529,7 @@ def _add_call(
 
 
 def _join_blocks(events: Sequence[tuple[str, object]]) -> dict[str, Any]:
-    """Join the events of a message of Anthropic's."""
+    """Join the events of an Anthropic message."""
     message: dict[str, Any] = {"role": "assistant"}
     blocks: dict[int, dict[str, Any]] = {}
     for kind, event in events:
@@ -559,7 +561,7 @@ def _add_delta(block: dict[str, Any], delta: object) -> None:
 
 
 def _join_events(events: Sequence[tuple[str, object]]) -> object:
-    """Take the response that the last event holds, or join the parts until then."""
+    """Return the response in the last OpenAI event, or join the parts received so far."""
     for _, event in reversed(events):
         response = read(event, "response")
         if read_items(response, "output"):
@@ -582,7 +584,7 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
     return {"output": [*output, *({"type": "function_call", **call} for call in calls.values())]}
 
 
-# What the deltas of OpenAI's responses add to.
+# what the deltas of OpenAI response events extend
 _DELTAS: Final = {
     "response.output_text.delta": "output_text",
     "response.reasoning_text.delta": "reasoning",
@@ -591,7 +593,7 @@ _DELTAS: Final = {
 
 
 def _join_pieces(chunks: Sequence[object]) -> dict[str, Any]:
-    """Join LangChain's chunks of a message: texts, blocks by their place, calls of tools."""
+    """Join LangChain message chunks: texts, blocks by position, and tool calls."""
     message: dict[str, Any] = {"role": "assistant"}
     blocks: dict[object, dict[str, Any]] = {}
     calls: dict[int, dict[str, Any]] = {}

@@ -1,8 +1,8 @@
-"""The stream of a model that a function returns: recorded while its reader reads it.
+"""Records the stream of a model that a function returns, while the caller reads it.
 
-The reader gets the very object that the function returned, of a generated class that stands in for
-its own: the same chunks, the same errors, ``with``, `close` and all else that the library's class
-has. Only a generator, whose class cannot be changed, comes within a generator.
+The caller receives the same object. Its class is replaced by a generated subclass, so that chunks,
+errors, ``with``, `close` and everything else of the library work unchanged. Only a generator, whose
+class cannot be replaced, is wrapped in another generator.
 """
 
 import inspect
@@ -27,7 +27,7 @@ class Chunks(Protocol):
         """Keep a chunk."""
 
     def finish(self, left: bool) -> object:
-        """End the run: the stream is over, or its reader left it."""
+        """End the run. `left` tells that the reader stopped before the end of the stream."""
 
     def fail(self, error: BaseException) -> None:
         """End the run of a stream that raised."""
@@ -37,12 +37,12 @@ def follow(output: Any, chunks: Chunks, context: Context) -> Any:
     """Record a stream while it is read.
 
     Args:
-        output: What a function returned.
-        chunks: Get what it gives.
-        context: What is current while the code of a generator runs.
+        output: The value that a function returned.
+        chunks: Receives the chunks.
+        context: Context to use while the code of a generator runs.
 
     Returns:
-        What the reader is to be given; None for what cannot be followed.
+        The stream to give to the caller; None if it cannot be followed.
     """
     following = _StreamReading(chunks)
     kind = type(output)
@@ -51,16 +51,17 @@ def follow(output: Any, chunks: Chunks, context: Context) -> Any:
             return _watched(_generate(output, following, context), following)
         if kind is AsyncGeneratorType:
             return _watched(_generate_later(output, following, context), following)
-        weakref.ref(output)  # what nobody can watch is not followed
+        # objects without weak references are not followed, because their end would be missed
+        weakref.ref(output)
         return _watched(_stand_in(output, following), following)
     return None
 
 
 class _StreamReading:
-    """A stream that is being read; it ends once.
+    """A stream that is being read. It ends only once.
 
     Attributes:
-        depth: How many steps of the stream's own are at work: a step may call another.
+        depth: Number of active steps; one step of the stream may call another.
     """
 
     def __init__(self, chunks: Chunks) -> None:
@@ -69,30 +70,30 @@ class _StreamReading:
         self.depth = 0
 
     def take(self, chunk: object) -> None:
-        """Keep a chunk, unless it is a part of a step that keeps it."""
+        """Keep a chunk, unless an outer step keeps it."""
         if not (self.depth or self._is_over):
             self._chunks.take(chunk)
 
     def end(self) -> None:
-        """End the run: the stream is over."""
+        """End the run because the stream is exhausted."""
         if not (self.depth or self._is_over):
             self._is_over = True
             self._chunks.finish(False)
 
     def leave(self) -> None:
-        """End the run: the reader closed the stream, or nobody holds it any more."""
+        """End the run because the reader closed the stream or dropped it."""
         if not self._is_over:
             self._is_over = True
             self._chunks.finish(True)
 
     def fail(self, error: BaseException) -> None:
-        """End the run: the stream raised."""
+        """End the run because the stream raised."""
         if not (self.depth or self._is_over):
             self._is_over = True
             self._chunks.fail(error)
 
     def _stop(self, error: BaseException, end: type[Exception]) -> None:
-        """End the run by the error of a step; a stream that was closed meanwhile ends itself."""
+        """End the run after an error in a step. A closed stream ends by itself."""
         if issubclass(type(error), end):
             self.end()
         elif not issubclass(type(error), GeneratorExit):
@@ -126,7 +127,7 @@ class _StreamReading:
 
 
 def _watched(followed: Any, following: _StreamReading) -> Any:
-    """End the run when nobody holds the stream any more."""
+    """End the run when the stream is no longer referenced."""
     weakref.finalize(followed, following.leave)
     return followed
 
@@ -157,7 +158,7 @@ def _generate(
         try:
             value = yield chunk
             resume = generator.send
-        except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+        except BaseException as thrown:  # noqa: BLE001 - thrown into the generator
             resume, value = generator.throw, thrown
 
 
@@ -185,15 +186,15 @@ async def _generate_later(
         try:
             value = yield chunk
             resume = generator.asend
-        except BaseException as thrown:  # noqa: BLE001 - it goes on into the generator
+        except BaseException as thrown:  # noqa: BLE001 - thrown into the generator
             resume, value = generator.athrow, thrown
 
 
-# Objects of the classes of libraries.
+# Objects of library classes.
 
 
 def _stand_in(output: Any, following: _StreamReading) -> Any:
-    """Give a stream, or the manager that makes it, the class that stands in for its own."""
+    """Replace the class of a stream, or of a context manager that creates one."""
     kind = type(output)
     followed = _CHOSEN.get(kind)
     if followed is None:
@@ -206,7 +207,7 @@ def _stand_in(output: Any, following: _StreamReading) -> Any:
 
 
 def _follow_class(kind: Any) -> type:
-    """Make the class that stands in for a library's: it answers to the same name."""
+    """Create the subclass that replaces a library's class, under the same name."""
     body: dict[str, Any] = {
         "__slots__": (),
         "__module__": kind.__module__,
@@ -278,7 +279,10 @@ def _aenter(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _entered(manager: Any, stream: Any) -> Any:
-    """Follow the stream made when a manager was entered; it keeps the manager, which is watched."""
+    """Follow the stream that a context manager created.
+
+    The stream keeps a reference to the manager.
+    """
     following: _StreamReading = vars(manager)[_ATTRIBUTE]
     with untrusted:
         vars(stream)["_otel_ml_manager"] = manager

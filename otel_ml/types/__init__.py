@@ -1,4 +1,4 @@
-"""Typed data: values as JSON that is read back as the same type, dtype and shape."""
+"""Typed values: stored as JSON and read back with the same type, dtype and shape."""
 
 from otel_ml.types.data import Data, dump, load, register
 from otel_ml.types.scalars import TextOnly

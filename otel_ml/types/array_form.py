@@ -1,4 +1,4 @@
-"""Arrays of numpy as JSON: dtype, shape and bytes; of objects, each as a value of its own."""
+"""NumPy arrays as JSON: dtype, shape and bytes. Objects are stored one by one."""
 
 import math
 from typing import Any, Final
@@ -20,13 +20,13 @@ _EXTRA_DTYPES: Final = frozenset(
 
 
 def why_not(value: object) -> str:
-    """Explain why a value cannot be written as an array; empty where it can."""
+    """Explain why a value is not a NumPy array; return "" if it is."""
     is_ours = issubclass(type(value), np.ndarray | np.generic)
     return "" if is_ours else "expected an array or scalar of numpy"
 
 
 def write(array: "np.ndarray[Any, Any]", writer: ValueWriter) -> Form:
-    """Write an array of any layout, in C order; a masked array with its mask."""
+    """Serialise an array in C order, including the mask of a masked array."""
     plain = np.asarray(array)
     form = {"dtype": write_dtype(plain.dtype), "shape": list(plain.shape)}
     if _is_text(plain.dtype):
@@ -54,10 +54,10 @@ def write(array: "np.ndarray[Any, Any]", writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> "np.ndarray[Any, Any]":
-    """Read an array: of its own memory, writable, in C order.
+    """Read an array. It owns its memory, is writable and in C order.
 
     Raises:
-        ValueError: Dtype, shape and content do not fit together.
+        ValueError: Dtype, shape and content do not match.
     """
     dtype, shape = read_dtype(params["dtype"], params, decode), tuple(params["shape"])
     array = _content(params, decode, dtype, shape)
@@ -78,7 +78,7 @@ def _content(
             raise ValueError(f"Invalid array: expected {math.prod(shape)} elements")
         flat = np.empty(len(values), dtype)
         for place, item in enumerate(values):
-            flat[place] = decode(item)  # one by one: an element may be a list
+            flat[place] = decode(item)  # one by one, because an element may be a list
         return flat.reshape(shape)
     if "fields" in params:
         fields = [read(field, decode) for field in params["fields"]]
@@ -92,7 +92,10 @@ def _content(
 def read_bytes(
     raw: bytes, dtype: "np.dtype[Any]", shape: tuple[int, ...]
 ) -> "np.ndarray[Any, Any]":
-    """Read an array from its bytes in C order; never one of objects: these would be pointers."""
+    """Read an array from bytes in C order.
+
+    Object arrays are rejected: the bytes would be pointers.
+    """
     if dtype.hasobject:
         raise ValueError("Invalid array: its bytes are addresses of objects in another process")
     if len(raw) != math.prod(shape) * dtype.itemsize:
@@ -101,7 +104,7 @@ def read_bytes(
 
 
 def write_value(value: Any, writer: ValueWriter) -> Form:
-    """Write an array, or a scalar of numpy: as an array without dimensions, with a mark."""
+    """Serialise an array or a scalar. A scalar is stored as an array without dimensions."""
     if not isinstance(value, np.generic):
         return write(value, writer)
     form = write(np.asarray(value), writer)
@@ -112,7 +115,7 @@ def write_value(value: Any, writer: ValueWriter) -> Form:
 
 
 def read_value(params: Params, decode: Decode) -> Any:
-    """Read an array, or a scalar of the type that it had."""
+    """Read an array, or a scalar with its original type."""
     if not params.get("scalar"):
         return read(params, decode)
     if "text" in params:
@@ -121,7 +124,7 @@ def read_value(params: Params, decode: Decode) -> Any:
 
 
 def write_dtype(dtype: "np.dtype[Any]") -> Any:
-    """Write a dtype: as text, or of parts as an object."""
+    """Return a dtype as text, or as an object if it has several parts."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return {"base": write_dtype(base), "shape": list(shape)}
@@ -161,10 +164,10 @@ def read_dtype(form: Any, params: Params, decode: Decode) -> "np.dtype[Any]":
 
 
 def _extra_dtype(name: Any) -> "np.dtype[Any]":
-    """Return a dtype of small floats or integers that ml_dtypes adds to numpy."""
+    """Return a dtype of small floats or integers from ml_dtypes."""
     if name not in _EXTRA_DTYPES:
         raise ValueError(f"Unknown dtype {str(name)[:40]!r}: expected one of ml_dtypes")
-    import ml_dtypes  # who has such an array has it
+    import ml_dtypes  # such an array exists only if ml_dtypes is installed
 
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype
@@ -176,6 +179,6 @@ def _is_text(dtype: "np.dtype[Any]") -> bool:
 
 def _text_dtype(**options: Any) -> "np.dtype[Any]":
     if not hasattr(np.dtypes, "StringDType"):
-        raise ValueError("Invalid dtype 'T': expected numpy 2, which has texts of any length")
+        raise ValueError("Invalid dtype 'T': expected numpy 2 or newer, which has StringDType")
     dtype: np.dtype[Any] = np.dtypes.StringDType(**options)
     return dtype

@@ -1,4 +1,4 @@
-"""Tables, batches and arrays of pyarrow as JSON: the bytes of an Arrow stream.
+"""Pyarrow tables, batches and arrays as JSON: the bytes of an Arrow stream.
 
 Spec: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
@@ -11,13 +11,13 @@ import pyarrow as pa
 from otel_ml.types.data import Decode, Form, HideColumn, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
-_ALONE: Final = "value"  # the column that an array alone stands in
-# Columns of this type are unpickled by old releases of pyarrow (CVE-2023-47248).
+_ALONE: Final = "value"  # column name for an array without a table
+# old pyarrow versions unpickle columns of this type (CVE-2023-47248)
 _PICKLED: Final = b"arrow.py_extension_type"
 
 
 def write(value: Any, _writer: ValueWriter) -> Form:
-    """Write a table, a batch, a schema, or an array, chunked or not."""
+    """Serialise a table, batch, schema or array."""
     sink = pa.BufferOutputStream()
     kind, table = _as_table(value)
     with pa.ipc.new_stream(sink, table.schema) as stream:
@@ -39,9 +39,9 @@ def _as_table(value: Any) -> tuple[str, Any]:
 
 
 def hide(value: Any, hide_column: HideColumn) -> Any:
-    """Return a value without its secret columns, and with secrets in the other columns hidden.
+    """Remove secret columns, and hide secrets in the other columns.
 
-    Without secrets it is the value itself.
+    Without secrets, the same object is returned.
     """
     kind, table = _as_table(value)
     if kind == "schema":
@@ -65,7 +65,7 @@ def hide(value: Any, hide_column: HideColumn) -> Any:
 
 
 def read(params: Params, _decode: Decode) -> Any:
-    """Read a written value; its types are those that this process knows."""
+    """Read a value. Extension types must be known in this process."""
     raw, kind = from_base64(params["ipc"]), params["kind"]
     if _PICKLED in raw:
         raise ValueError("Invalid Arrow data: a type in it would be unpickled")

@@ -1,6 +1,7 @@
-"""The contract of wrappers, and the table that looks them up for a value or a written form.
+"""The base class of wrappers, and the tables that find a wrapper for a value or a type name.
 
-Data names a type, it never chooses code: only registered wrappers read.
+Stored data contains only a type name, so it can never choose which code runs: only registered
+wrappers read it.
 """
 
 import json
@@ -14,36 +15,37 @@ from otel_ml.arguments import NAME_CHARS, invalid
 
 Form = dict[str, Any]
 Params = Mapping[str, Any]
-Encode = Callable[[Any], Any]  # any value to what JSON has a form for
-Decode = Callable[[Any], Any]  # and back
+Encode = Callable[[Any], Any]  # converts any value to a JSON-compatible one
+Decode = Callable[[Any], Any]  # the inverse
 
 Self = TypeVar("Self", bound="Data")
 
 
 class ValueWriter(Protocol):
-    """Writes the values that a value holds."""
+    """Serialises the values inside a value."""
 
     def encode(self, value: Any) -> Any:
         """Return the JSON form of `value`. Never raises."""
 
     def items(self, items: list[Any]) -> list[Any]:
-        """Return the JSON forms of items; the list may be the given list."""
+        """Return the JSON forms of items. The result may be the same list."""
 
 
-# Hides what is secret in a column of a table, see `otel_ml.artifact`: of the column, its name, its
-# dtype in words, what returns its elements as Python's own values, and what makes one of such.
+# Hides secrets in a table column, see `otel_ml.artifact`. Arguments: the column, its name, its
+# dtype as text, a function that returns its elements as Python values, and one that creates a
+# column from such elements.
 HideColumn = Callable[[Any, str, str, Callable[[], list[Any]], Callable[[list[Any]], Any]], Any]
 
 
 class Data(ABC):
-    """A value that can be written as JSON and read back as it was.
+    """A wrapper around a value that can be stored as JSON and read back unchanged.
 
-    Subclass it for a type of your own and `register` the subclass, so that `load` finds it.
+    To support your own type, write a subclass and `register` it, so that `load` finds it.
 
     Attributes:
-        type_name: What its written form is known by: the qualified name of the class, or the
-            name that it was registered under.
-        data: The value itself, never copied.
+        type_name: Name of the type in the stored form: the qualified name of the class, or the name
+            it was registered under.
+        data: The value itself, not a copy.
     """
 
     type_name: ClassVar[str]
@@ -59,50 +61,50 @@ class Data(ABC):
 
     @abstractmethod
     def to_jcr(self) -> Form:
-        """Write the value as it is now.
+        """Serialise the value as it is now.
 
         Returns:
-            A dict with the keys ``type``, which is `type_name`, and ``params``, made of what
-            JSON knows, which is dicts with text keys, lists, texts, finite numbers, bools, None.
+            A dict with ``type`` (the `type_name`) and ``params``. It contains only values that JSON
+            supports: dicts with string keys, lists, strings, finite numbers, bools and None.
         """
 
     @classmethod
     @abstractmethod
     def from_jcr(cls: type[Self], params: Params) -> Self:
-        """Read the params that `to_jcr` wrote."""
+        """Create a wrapper from the params that `to_jcr` wrote."""
 
-    def validate(self, data: Any) -> None:  # noqa: B027 - a wrapper may take anything
-        """Raise a ValueError when `data` is nothing for this wrapper."""
+    def validate(self, data: Any) -> None:  # noqa: B027 - a wrapper may accept anything
+        """Raise ValueError if `data` is not valid for this wrapper."""
 
     def to_json(self) -> str:
-        """Write the value as it is now as JSON text."""
+        """Return the value as it is now as JSON text."""
         return dump(self).decode()
 
 
 def dump(data: Data) -> bytes:
-    """Write a wrapper and its value as they are now.
+    """Serialise a wrapper and its value as they are now.
 
     Returns:
-        The JSON text of ``data.to_jcr()``. Nothing of it changes with the value later on.
+        The JSON text of ``data.to_jcr()``. Later changes to the value do not affect it.
 
     Raises:
-        ValueError: It is no wrapper, or a wrapper of the user writes a value that JSON has no form
-            for.
+        ValueError: `data` is not a wrapper, or a wrapper of yours returns something that JSON does
+            not support.
     """
     if not issubclass(type(data), Data):
-        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
+        raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
     form = data.to_jcr()
     try:
         return orjson.dumps(form)
     except TypeError as error:
         raise ValueError(
-            f"Invalid form of type {data.type_name!r}: expected to_jcr() to return what JSON knows"
+            f"Invalid form of type {data.type_name!r}: expected to_jcr() to return JSON values"
         ) from error
 
 
 Wrapper = TypeVar("Wrapper", bound=type[Data])
 
-# Values of other packages, recognised by their types' names: no package is loaded.
+# Wrappers for values of other libraries, found by type name, so that no library is imported.
 
 _PACKAGES: Final = frozenset(
     {"PIL", "jaxlib", "matplotlib", "numpy", "pandas", "plotly", "polars", "pyarrow"}
@@ -113,7 +115,7 @@ _wrappers: dict[tuple[str, str], type[Data]] = {}
 
 
 def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
-    """Make the decorated wrapper that of these types of a package and their subclasses."""
+    """Return a decorator that registers a wrapper for types of a library and their subclasses."""
 
     def decorate(cls: Wrapper) -> Wrapper:
         _wrappers.update(dict.fromkeys(((package, name) for name in names), cls))
@@ -123,7 +125,7 @@ def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
 
 
 def find_wrapper(kind: type) -> type[Data] | None:
-    """Return the wrapper for values of a type of another package's, or None."""
+    """Return the wrapper for values of another library's type, or None."""
     for package, base in _foreign_bases(kind):
         wrapper = _wrappers.get((package, base.__name__))
         if wrapper is not None:
@@ -132,12 +134,12 @@ def find_wrapper(kind: type) -> type[Data] | None:
 
 
 def is_from(package: str, kind: type) -> bool:
-    """Tell whether a type, or a base of it, is a package's."""
+    """Tell whether a type or one of its bases belongs to a package."""
     return any(package == name for name, _base in _foreign_bases(kind))
 
 
 def bases(kind: type) -> tuple[type, ...]:
-    """Return a type and its bases; its metaclass, which may be the host's, is not asked."""
+    """Return a type and its base classes, without calling its metaclass."""
     order: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
     return order
 
@@ -150,34 +152,33 @@ def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:
             yield package, base
 
 
-# Which type string is read by which wrapper.
+# Readers by type name.
 
 Reader = Callable[[Params], Data]
 
 _RESERVED: Final = ("otel_ml.", "raymon.")
-_SHOWN_CHARS: Final = 100  # of a name that is shown in an error
+_SHOWN_CHARS: Final = 100  # of a name shown in an error
 
 _readers: dict[str, Reader] = {}
 _owners: dict[str, str] = {}
 
 
 def register(cls: Wrapper, name: str | None = None) -> Wrapper:
-    """Let `load` read a wrapper of yours; a decorator, too.
+    """Let `load` read your own wrapper. You can use it as a decorator.
 
     Args:
-        cls: A subclass of `Data`. Defined and registered again, as in a notebook, it replaces
-            its former self.
-        name: The type string of its written form; the qualified name of the class otherwise.
+        cls: A subclass of `Data`. Registering the same class again, as in a notebook, replaces it.
+        name: Type name in the stored form. Default: the qualified name of the class.
 
     Raises:
-        ValueError: It is no subclass of `Data`, or its name is taken or reserved.
+        ValueError: `cls` is not a subclass of `Data`, or the name is already used or reserved.
     """
     if not issubclass(type(cls), type) or not issubclass(cls, Data):
         raise invalid("cls", cls, "a subclass of otel_ml.types.Data")
     chosen = cls.type_name if name is None else name
     is_text = issubclass(type(chosen), str) and 0 < len(chosen) <= NAME_CHARS
     if not is_text or chosen.startswith(_RESERVED):
-        raise invalid("name", chosen, "a text that no package of ours has")
+        raise invalid("name", chosen, "a name that starts with neither otel_ml. nor raymon.")
     owner = f"{cls.__module__}.{cls.__qualname__}"
     if _owners.setdefault(chosen, owner) != owner:
         raise ValueError(
@@ -194,17 +195,18 @@ def read_by(name: str, reader: Reader) -> None:
 
 
 def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read a form written by `dump` or ``to_jcr``, or by raymon 0.0.39.
+    """Read a value stored by `dump` or ``to_jcr``, or by raymon 0.0.39.
 
     Args:
-        jcr: The form, as JSON or read from it.
+        jcr: The stored form, as JSON text or as the dict read from it.
 
     Returns:
-        A wrapper whose ``data`` has the type, dtype, shape and values that were written.
+        A wrapper. Its ``data`` has the stored type, dtype, shape and values.
 
     Raises:
-        ValueError: It is no such form, its type is not registered, or its params are broken.
-        ImportError: It needs a package that is not installed.
+        ValueError: `jcr` is not a stored form, its type is not registered, or its params are
+            invalid.
+        ImportError: The value needs a library that is not installed.
     """
     form: Any = jcr
     if issubclass(type(jcr), str | bytes):
@@ -228,7 +230,7 @@ def _read(reader: Reader, name: str, params: Params) -> Data:
         return reader(params)
     except (ImportError, ValueError):
         raise
-    except Exception as error:  # the border to data of any make and to wrappers of the user's
+    except Exception as error:  # data from anywhere, and the user's wrappers
         raise ValueError(f"Invalid params of type {name!r}: expected what it writes") from error
 
 
@@ -237,6 +239,6 @@ def _parsed(text: str | bytes) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         try:
-            return json.loads(text)  # raymon wrote NaN, which JSON does not have
+            return json.loads(text)  # raymon wrote NaN, which is not valid JSON
         except (ValueError, RecursionError) as error:
             raise invalid("jcr", text, "JSON") from error

@@ -1,4 +1,4 @@
-"""Images of Pillow as JSON: PNG or JPEG, which a page can show, or the pixels as they are."""
+"""Pillow images as JSON: PNG or JPEG, which a page can show, or raw pixels."""
 
 import io
 from typing import Any, Final
@@ -15,7 +15,7 @@ _JPEG_QUALITY: Final = 95
 _ORIENTATION: Final = 274
 _LAST_ORIENTATION: Final = 8
 _Turn: Final = Image.Transpose
-# What makes an image upright by its orientation, and what undoes that.
+# transposition that makes an image upright for each EXIF orientation, and its inverse
 _TURNS: Final = {
     2: (_Turn.FLIP_LEFT_RIGHT, _Turn.FLIP_LEFT_RIGHT),
     3: (_Turn.ROTATE_180, _Turn.ROTATE_180),
@@ -26,24 +26,24 @@ _TURNS: Final = {
     8: (_Turn.ROTATE_90, _Turn.ROTATE_270),
 }
 _SIDEWAYS: Final = frozenset({_Turn.TRANSPOSE, _Turn.ROTATE_90, _Turn.ROTATE_270, _Turn.TRANSVERSE})
-_PNG_LEVEL: Final = 1  # of compression: the standard one takes three times as long for a tenth less
+_PNG_LEVEL: Final = 1  # compression level; the default takes three times as long and saves a tenth
 
 
 def why_not(value: object) -> str:
-    """Explain why a value cannot be written as an image; empty where it can."""
+    """Explain why a value is not a Pillow image; return "" if it is."""
     return "" if issubclass(type(value), Image.Image) else "expected an image of Pillow"
 
 
 def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
-    """Write an image, of several frames the current frame.
+    """Serialise an image. Of an animation, only the current frame is kept.
 
-    Where its EXIF data say which side is up, the picture that a page can show stands upright, and
-    is turned back when it is read.
+    If the EXIF data contain an orientation, the stored picture is upright, so that a page can show
+    it. It is turned back when it is read.
 
     Args:
-        image: It is loaded if it is not yet.
-        lossless: False lets grey and RGB images be JPEGs; images of other modes never are.
-        writer: Writes the transparency of a palette.
+        image: The image. It is loaded if necessary.
+        lossless: If False, grey and RGB images may be stored as JPEG.
+        writer: Serialises the transparency of a palette.
     """
     image.load()
     form = {"mode": image.mode, "size": list(image.size), "lossless": lossless}
@@ -68,7 +68,7 @@ def read(params: Params, decode: Decode) -> Image.Image:
     """Read an image.
 
     Raises:
-        ValueError: Its pixels do not fit its mode and size, or it is another format.
+        ValueError: The pixels do not match mode and size, or the format is unknown.
     """
     orientation = params.get("orientation")
     turns = _TURNS.get(orientation or 1)
@@ -89,19 +89,19 @@ def read(params: Params, decode: Decode) -> Image.Image:
 
 
 def orientation_of(image: Image.Image) -> int | None:
-    """Return the orientation in the EXIF data of an image, 1 to 8; None where there is none.
+    """Return the EXIF orientation of an image, 1 to 8, or None.
 
     Spec: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, section 4.6.4, tag 274
     """
     value = None
-    with untrusted:  # data of any make
+    with untrusted:  # data from anywhere
         value = image.getexif().get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= _LAST_ORIENTATION else None
 
 
 def _read_pixels(params: Params, decode: Decode, width: int, height: int) -> Image.Image:
     raw = from_base64(params["data"])
-    if width * height > 8 * len(raw):  # the smallest pixel has a bit
+    if width * height > 8 * len(raw):  # the smallest pixel has one bit
         raise ValueError(f"Invalid image: {len(raw)} bytes for {width} x {height} pixels")
     image = Image.frombytes(params["mode"], (width, height), raw)
     if "palette" in params:
@@ -112,10 +112,10 @@ def _read_pixels(params: Params, decode: Decode, width: int, height: int) -> Ima
 
 
 def open_image(raw: bytes) -> Image.Image:
-    """Read a PNG or JPEG; other formats, with their many readers, are refused.
+    """Read a PNG or JPEG. Other formats are rejected, because of their many parsers.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The data is neither.
     """
     try:
         with Image.open(io.BytesIO(raw), formats=("PNG", "JPEG")) as image:
@@ -125,7 +125,7 @@ def open_image(raw: bytes) -> Image.Image:
 
 
 def _saved(image: Image.Image, form: str, **options: Any) -> bytes | None:
-    """Return a file of the image; None when the format cannot hold it, as an image of no pixels."""
+    """Return the image as a file, or None if the format cannot store it, such as an empty image."""
     file = io.BytesIO()
     with untrusted:
         image.save(file, form, **options)
@@ -134,7 +134,7 @@ def _saved(image: Image.Image, form: str, **options: Any) -> bytes | None:
 
 
 def _is_whole(image: Image.Image, raw: bytes) -> bool:
-    """Tell whether a PNG holds all: it may trim a palette and change transparency."""
+    """Tell whether a PNG is exact. PNG may trim a palette and change transparency."""
     if image.mode != "P" and "transparency" not in image.info:
         return True
     again = open_image(raw)

@@ -1,4 +1,4 @@
-"""Arrays of jax as JSON: as arrays of numpy, which hold all that they do but where they are."""
+"""JAX arrays as JSON: stored like NumPy arrays, plus their devices."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from otel_ml.types.data import Decode, Form, Params, ValueWriter
 
 
 def write(value: Any, writer: ValueWriter) -> Form:
-    """Write an array, and on which devices it was."""
+    """Serialise an array and the names of its devices."""
     devices = sorted(str(device) for device in value.devices())
     return {**array_form.write(np.asarray(value), writer), "devices": devices}
 
 
 def read(params: Params, decode: Decode) -> Any:
-    """Read an array, onto the default device; of 64 bits also where jax is set to 32."""
+    """Read an array to the default device. 64-bit arrays stay 64-bit, whatever JAX's setting."""
     array = array_form.read(params, decode)
     with _all_bits():
         return jax.numpy.asarray(array)
@@ -25,6 +25,6 @@ def read(params: Params, decode: Decode) -> Any:
 def _all_bits() -> Any:
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
-    from jax.experimental import enable_x64  # of earlier releases
+    from jax.experimental import enable_x64  # for older versions
 
     return enable_x64(True)

@@ -1,4 +1,4 @@
-"""Values of pandas as JSON: tables and series, their indexes and columns, and single values."""
+"""Pandas values as JSON: DataFrames, Series, their indexes and columns, and single values."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,11 +15,11 @@ from otel_ml.types.scalars import read_zone, tagged, write_zone
 _ZONED: Final = "timestamp"
 
 
-# Tables, series and indexes.
+# DataFrames, Series and indexes.
 
 
 def write_frame(frame: Any, writer: ValueWriter) -> Form:
-    """Write a table: its two indexes, and its columns in their order, by place."""
+    """Serialise a DataFrame: both indexes, and the columns in order."""
     columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
     return {
         "index": _write_index(frame.index, writer),
@@ -30,7 +30,7 @@ def write_frame(frame: Any, writer: ValueWriter) -> Form:
 
 
 def read_frame(params: Params, decode: Decode) -> Any:
-    """Read a table."""
+    """Read a DataFrame."""
     index = _read_index(params["index"], decode)
     rows = pd.RangeIndex(len(index))
     columns = {
@@ -43,7 +43,7 @@ def read_frame(params: Params, decode: Decode) -> Any:
 
 
 def write_series(series: Any, writer: ValueWriter) -> Form:
-    """Write a series: its index, its values and its name."""
+    """Serialise a Series: index, values and name."""
     return {
         "index": _write_index(series.index, writer),
         "name": writer.encode(series.name),
@@ -53,7 +53,7 @@ def write_series(series: Any, writer: ValueWriter) -> Form:
 
 
 def read_series(params: Params, decode: Decode) -> Any:
-    """Read a series."""
+    """Read a Series."""
     values = _read_column(params["data"], decode)
     series = _series(values, _read_index(params["index"], decode), decode(params["name"]))
     return _with_attrs(series, params, decode)
@@ -70,12 +70,12 @@ def _with_attrs(table: Any, params: Params, decode: Decode) -> Any:
 
 
 def _series(values: Any, index: Any, name: Any = None) -> Any:
-    """Make a series of values as they are; it refuses those that the index is too long for."""
+    """Create a Series without converting the values. It rejects an index of a different length."""
     return pd.Series(values, index=index, dtype=values.dtype, name=name)
 
 
 def _write_index(index: Any, writer: ValueWriter) -> Form:
-    """Write an index of any kind."""
+    """Serialise an index of any type."""
     if isinstance(index, pd.MultiIndex):
         return {
             "levels": [_write_index(level, writer) for level in index.levels],
@@ -101,13 +101,13 @@ def _read_index(params: Params, decode: Decode) -> Any:
         return pd.RangeIndex(*params["range"], name=name)
     index = _plain_index(_read_column(params["data"], decode), name)
     if params["freq"] is not None:
-        with suppress(ValueError):  # another version of pandas may know other frequencies
+        with suppress(ValueError):  # another pandas version may know other frequencies
             index.freq = params["freq"]
     return index
 
 
 def _write_freq(index: Any) -> str | None:
-    """Return the frequency of an index of times; None where its text does not hold all of it."""
+    """Return the frequency of a time index, or None if its text is incomplete."""
     if not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) or index.freq is None:
         return None
     text = str(index.freqstr)
@@ -118,13 +118,14 @@ def _write_freq(index: Any) -> str | None:
     return text if known else None
 
 
-# Columns: values with the dtype that they have.
+# Columns: values and their dtype.
 
 
 def _write_column(column: Any, writer: ValueWriter) -> Form:
-    """Write the values of a series or an index.
+    """Serialise the values of a Series or an index.
 
-    Values of a dtype that is neither pandas' nor numpy's are written singly and lose it.
+    Values of a dtype that belongs neither to pandas nor to NumPy are stored one by one, without the
+    dtype.
     """
     dtype = column.dtype
     if isinstance(dtype, np.dtype):
@@ -140,7 +141,7 @@ def _write_column(column: Any, writer: ValueWriter) -> Form:
 
 
 def _read_column(params: Params, decode: Decode) -> Any:
-    """Read values: an array of numpy, or of pandas."""
+    """Read values as a NumPy or pandas array."""
     if "of" in params:
         return _ARRAY_READERS[params["of"]](params, decode)
     return array_form.read(params, decode)
@@ -158,7 +159,7 @@ def _write_nullable(values: Any, writer: ValueWriter) -> Form:
 
 
 def _missing(values: Any) -> Any:
-    """Return which values are NA, where a NaN may be a value of its own."""
+    """Return which values are NA. NaN may be a normal value."""
     return getattr(values, "_mask", values.isna())
 
 
@@ -196,12 +197,12 @@ def _read_categorical(params: Params, decode: Decode) -> Any:
 
 
 def _plain_index(values: Any, name: Any = None) -> Any:
-    """Make an index of values as they are: no text, tuple or date is guessed from them."""
+    """Create an index without converting the values to other types."""
     return pd.Index(values, dtype=values.dtype, name=name, tupleize_cols=False)
 
 
 def _write_zoned(values: Any, writer: ValueWriter) -> Form:
-    """Write times with a time zone; of a zone without a name only the instants stay, in UTC."""
+    """Serialise times with a time zone. If the zone has no name, only the times in UTC are kept."""
     zone: Form = {"offset_us": 0}
     with untrusted:
         zone = write_zone(values.dtype.tz)
@@ -230,7 +231,7 @@ def _read_text(params: Params, decode: Decode) -> Any:
 
 
 def _text_dtype(params: Params, decode: Decode) -> Any:
-    """Return the dtype, with the storage that is installed and the NA that this pandas knows."""
+    """Return the dtype with an installed storage and an NA value that this pandas supports."""
     missing = decode(params["missing"])
     for storage in (params["storage"], "python"):
         for options in ({"na_value": missing}, {}):
@@ -278,11 +279,11 @@ def _read_sparse(params: Params, decode: Decode) -> Any:
     return pd.arrays.SparseArray(dense, dtype=pd.SparseDtype(dense.dtype, fill))
 
 
-# Columns that Arrow holds: the Arrow type in words, the values one by one.
+# Arrow-backed columns: the Arrow type as text, and the values one by one.
 
 
 def _write_arrow(values: Any, writer: ValueWriter) -> Form | None:
-    """Write an Arrow column; None where its type has no written form here."""
+    """Serialise an Arrow-backed column, or return None if its type is not supported."""
     kind = _write_arrow_type(values.dtype.pyarrow_dtype)
     if kind is None:
         return None
@@ -291,10 +292,10 @@ def _write_arrow(values: Any, writer: ValueWriter) -> Form | None:
 
 
 def _read_arrow(params: Params, decode: Decode) -> Any:
-    """Read an Arrow column; without pyarrow its values are objects."""
+    """Read an Arrow-backed column. Without pyarrow, the values become objects."""
     values = decode(params["values"])
     try:
-        import pyarrow as pa  # optional: who has such a column has it
+        import pyarrow as pa  # optional; such a column exists only if it is installed
     except ImportError:
         objects = np.empty(len(values), object)
         objects[:] = values
@@ -304,7 +305,7 @@ def _read_arrow(params: Params, decode: Decode) -> Any:
 
 
 def _write_arrow_type(kind: Any) -> Any:
-    import pyarrow as pa  # as above
+    import pyarrow as pa  # see above
 
     try:
         if pa.type_for_alias(str(kind)) == kind:
@@ -329,7 +330,7 @@ def _write_arrow_type(kind: Any) -> Any:
 
 
 def _read_arrow_type(form: Any) -> Any:
-    import pyarrow as pa  # as above
+    import pyarrow as pa  # see above
 
     if isinstance(form, str):
         return pa.type_for_alias(form)
@@ -372,7 +373,7 @@ _ARRAY_READERS: Final[dict[str, Callable[[Params, Decode], Any]]] = {
 
 
 def write_scalar(value: Any, writer: ValueWriter) -> Any:
-    """Write a value under the tag ``pandas``; None for an unknown value."""
+    """Serialise a value with the tag ``pandas``, or return None if its type is unknown."""
     form = _write_single(value, writer)
     return None if form is None else tagged("pandas", form)
 
@@ -397,7 +398,7 @@ def _write_single(value: Any, writer: ValueWriter) -> Any:
 
 
 def read_scalar(form: Any, decode: Decode) -> Any:
-    """Read a value."""
+    """Read a single value."""
     kind, *parts = form
     if kind == "NA":
         return pd.NA

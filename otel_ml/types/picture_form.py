@@ -1,4 +1,4 @@
-"""Figures of matplotlib and plotly as JSON: the pictures that they draw, as PNG."""
+"""Matplotlib and plotly figures as JSON: the pictures that they draw, as PNG."""
 
 import io
 import math
@@ -9,13 +9,13 @@ from otel_ml.capture.description import type_name
 from otel_ml.types.data import Form, ValueWriter
 from otel_ml.types.scalars import to_base64
 
-_PIXELS: Final = 16_777_216  # of more a page shows no picture
-_SIZE: Final = slice(16, 24)  # of a PNG: two numbers of four bytes, after its signature
+_PIXELS: Final = 16_777_216  # pages do not show larger pictures
+_SIZE: Final = slice(16, 24)  # width and height in a PNG header, four bytes each
 _LEAST_DPI: Final = 1
 
 
 def why_not(figure: Any) -> str:
-    """Explain why a figure cannot be drawn, in the expected form; empty where it can."""
+    """Explain why a figure cannot be drawn; return "" if it can."""
     is_plotly = hasattr(type(figure), "to_plotly_json")
     if is_plotly and find_spec("kaleido") is None:
         return "expected kaleido to be installed, which draws figures of plotly"
@@ -23,7 +23,7 @@ def why_not(figure: Any) -> str:
 
 
 def write(figure: Any, _writer: ValueWriter) -> Form:
-    """Draw a figure as it is now; in the form of an image."""
+    """Draw a figure as it is now, and serialise it like an image."""
     is_plotly = hasattr(type(figure), "to_plotly_json")
     raw = figure.to_image(format="png") if is_plotly else _draw(figure)
     width, height = (int.from_bytes(raw[_SIZE][at : at + 4], "big") for at in (0, 4))
@@ -38,9 +38,9 @@ def write(figure: Any, _writer: ValueWriter) -> Form:
 
 
 def _draw(figure: Any) -> bytes:
-    """Draw a figure of matplotlib, or that of its axes; the same bytes for the same figure."""
+    """Draw a matplotlib figure or axes. The same figure always gives the same bytes."""
     figure = figure.get_figure() or figure
-    while hasattr(figure, "parent"):  # a figure within another
+    while hasattr(figure, "parent"):  # a subfigure
         figure = figure.figure
     width, height = figure.get_size_inches()
     dpi = min(figure.get_dpi(), max(math.sqrt(_PIXELS / (width * height)) - 1, _LEAST_DPI))

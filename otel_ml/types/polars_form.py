@@ -1,4 +1,4 @@
-"""Frames and series of polars as JSON: the bytes of an Arrow file that polars writes and reads."""
+"""Polars DataFrames and Series as JSON: the bytes of an Arrow file."""
 
 import io
 from functools import partial
@@ -11,7 +11,7 @@ from otel_ml.types.scalars import from_base64, to_base64
 
 
 def write(value: "pl.DataFrame | pl.Series", _writer: ValueWriter) -> Form:
-    """Write a frame, or a series as the only column of a frame."""
+    """Serialise a DataFrame, or a Series as the only column of a DataFrame."""
     is_series = isinstance(value, pl.Series)
     frame = value.to_frame() if isinstance(value, pl.Series) else value
     file = io.BytesIO()
@@ -25,9 +25,9 @@ def write(value: "pl.DataFrame | pl.Series", _writer: ValueWriter) -> Form:
 
 
 def hide(value: "pl.DataFrame | pl.Series", hide_column: HideColumn) -> "pl.DataFrame | pl.Series":
-    """Return a value without its secret columns, and with secrets in the other columns hidden.
+    """Remove secret columns, and hide secrets in the other columns.
 
-    Without secrets it is the value itself.
+    Without secrets, the same object is returned.
     """
     columns = [value] if isinstance(value, pl.Series) else value.get_columns()
     hidden = [
@@ -49,6 +49,6 @@ def hide(value: "pl.DataFrame | pl.Series", hide_column: HideColumn) -> "pl.Data
 
 
 def read(params: Params, _decode: Decode) -> Any:
-    """Read a frame or a series."""
+    """Read a DataFrame or Series."""
     frame = pl.read_ipc(io.BytesIO(from_base64(params["ipc"])))
     return frame.to_series() if params["kind"] == "series" else frame

@@ -1,7 +1,7 @@
-"""Single values of the standard library and time zones as JSON, those that it lacks under a tag.
+"""Single values of the standard library as JSON. Types that JSON lacks are stored with a tag.
 
-A tagged value is ``{"$": tag, "v": its parts}``; of a value that is read as less than it was ``of``
-names its type.
+A tagged value is ``{"$": tag, "v": parts}``. If less than the value is stored, ``of`` names its
+type.
 """
 
 import array
@@ -33,10 +33,10 @@ _OF_CHARS: Final = 200
 
 
 class TextOnly(str):
-    """The text of an object that could not be kept itself; it compares as any other text.
+    """The text of an object that could not be stored itself. It behaves like any other string.
 
     Attributes:
-        of: The qualified name of the object's type; empty where nobody said.
+        of: Qualified name of the object's type; empty if unknown.
     """
 
     __slots__ = ("of",)
@@ -44,25 +44,28 @@ class TextOnly(str):
     of: str
 
     def __new__(cls, text: str, of: str = "") -> "TextOnly":
-        """Make a text of an object, with the name of its type."""
+        """Create a text for an object, with the name of its type."""
         made = super().__new__(cls, text)
         made.of = of
         return made
 
 
 def tagged(tag: str, value: Any) -> dict[str, Any]:
-    """Return a value under a tag."""
+    """Return a value with a tag."""
     return {TAG: tag, VALUE: value}
 
 
 def reduced(tag: str, value: Any, of: str) -> dict[str, Any]:
-    """Return the kept part of a value under a tag, with the name of its type."""
+    """Return the stored part of a value with a tag and the name of its type."""
     return {TAG: tag, VALUE: value, OF: clean(of[:_OF_CHARS])}
 
 
 def write_text(value: str) -> Any:
-    """Write text; with lone surrogates, which no JSON can carry, as bytes."""
-    text = str.__str__(value)  # of a subclass its text, not what its methods say
+    """Serialise a string.
+
+    If it contains lone surrogates, which JSON cannot represent, store bytes.
+    """
+    text = str.__str__(value)  # the text of a subclass, not what its methods return
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError:
@@ -71,24 +74,24 @@ def write_text(value: str) -> Any:
 
 
 def write_int(value: int) -> Any:
-    """Write a number; more than 64 bits in hexadecimal."""
-    number = int.__add__(value, 0)  # of a subclass its number, not what its methods say
+    """Serialise an integer. More than 64 bits are stored in hexadecimal."""
+    number = int.__add__(value, 0)  # the number of a subclass, not what its methods return
     return number if _INT64_MIN <= number <= _UINT64_MAX else tagged("int", hex(number))
 
 
 def write_float(value: float) -> Any:
-    """Write a number; NaN and the infinities by name."""
+    """Serialise a float. NaN and infinities are stored by name."""
     number = float.__pos__(value)
     return number if math.isfinite(number) else tagged("float", repr(number))
 
 
 def to_base64(raw: Any) -> str:
-    """Return bytes, or a buffer of bytes, as base64 text."""
+    """Return bytes, or a buffer, as base64 text."""
     return base64.b64encode(raw).decode()
 
 
 def from_base64(text: str) -> bytes:
-    """Return the bytes of such a text; line breaks in it do not count."""
+    """Return the bytes of base64 text. Line breaks are ignored."""
     return base64.b64decode(text)
 
 
@@ -96,14 +99,14 @@ _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 
 def write_zone(zone: Any, at: datetime.datetime | None = None) -> dict[str, Any]:
-    """Write a time zone.
+    """Serialise a time zone.
 
     Args:
-        zone: One of zoneinfo, pytz, the standard library or of any other make.
-        at: The time whose offset is kept of a zone that has no name that can be looked up.
+        zone: A time zone of zoneinfo, pytz, the standard library or any other library.
+        at: Time whose offset is stored if the zone has no name to look up.
 
     Raises:
-        ValueError: It has neither a name nor an offset.
+        ValueError: The zone has neither a name nor an offset.
     """
     package = type(zone).__module__.partition(".")[0]
     if package == "zoneinfo" and isinstance(zone.key, str):
@@ -122,7 +125,7 @@ def write_zone(zone: Any, at: datetime.datetime | None = None) -> dict[str, Any]
 
 
 def read_zone(form: Any) -> datetime.tzinfo:
-    """Read a time zone; a zone of pytz becomes a zoneinfo where pytz is not installed."""
+    """Read a time zone. A pytz zone becomes a zoneinfo if pytz is not installed."""
     if "zone" in form:
         return _named(form["zone"], form.get("by"))
     offset = form["offset_us"] * _MICROSECOND
@@ -134,7 +137,7 @@ def read_zone(form: Any) -> datetime.tzinfo:
 def _named(name: str, by: str | None) -> datetime.tzinfo:
     if by == "pytz":
         try:
-            import pytz  # type: ignore[import-untyped]  # optional, and only for zones of its own
+            import pytz  # type: ignore[import-untyped]  # optional, and only for pytz zones
         except ImportError:
             pass
         else:
@@ -144,7 +147,7 @@ def _named(name: str, by: str | None) -> datetime.tzinfo:
 
 
 def _write_clock(tag: str, value: Any, at: datetime.datetime | None) -> Any:
-    """Write a time, or a date and time, with its zone, see `write_zone`."""
+    """Serialise a time or datetime with its zone, see `write_zone`."""
     zone = None if value.tzinfo is None else write_zone(value.tzinfo, at)
     return tagged(tag, [value.replace(tzinfo=None, fold=0).isoformat(), zone, value.fold])
 
@@ -162,7 +165,7 @@ def _write_path(value: pathlib.PurePath, encode: Encode) -> Any:
 
 
 def _read_path(form: Any, decode: Decode) -> pathlib.PurePath:
-    """Read a path; a path of another operating system can be looked at, not opened."""
+    """Read a path. A path of another operating system becomes a pure path."""
     text, flavour, concrete = form
     pure = pathlib.PureWindowsPath if flavour == "windows" else pathlib.PurePosixPath
     kind = pathlib.Path if concrete and issubclass(type(pathlib.Path()), pure) else pure
@@ -170,7 +173,7 @@ def _read_path(form: Any, decode: Decode) -> pathlib.PurePath:
 
 
 def write_member(value: enum.Enum, encode: Encode) -> Any:
-    """Write a member of an enumeration: its value, and which member that is."""
+    """Serialise a member of an enumeration: its value and its name."""
     return reduced("member", encode(value.value), f"{type_name(value)}.{value.name}")
 
 

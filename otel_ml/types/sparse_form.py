@@ -1,4 +1,4 @@
-"""Sparse matrices and arrays of scipy as JSON: their format, and the arrays that it is made of."""
+"""SciPy sparse matrices and arrays as JSON: their format and its arrays."""
 
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from otel_ml.types import array_form
 from otel_ml.types.data import Decode, Form, Params, ValueWriter
 
 _COMPRESSED: Final = frozenset({"csr", "csc", "bsr"})
-_BY_PLACE: Final = frozenset({"coo", "lil", "dok"})  # the last two have no arrays of their own
+_BY_PLACE: Final = frozenset({"coo", "lil", "dok"})  # lil and dok have no arrays of their own
 _MAKERS: Final = {
     (form, kind): getattr(sparse, f"{form}_{kind}")
     for form in (*_COMPRESSED, *_BY_PLACE, "dia")
@@ -18,7 +18,7 @@ _MAKERS: Final = {
 
 
 def write(value: Any, writer: ValueWriter) -> Form:
-    """Write a sparse matrix or array."""
+    """Serialise a sparse matrix or array."""
     form: Form = {
         "format": value.format,
         "kind": "matrix" if isinstance(value, sparse.spmatrix) else "array",
@@ -41,7 +41,7 @@ def read(params: Params, decode: Decode) -> Any:
     """Read a sparse matrix or array.
 
     Raises:
-        ValueError: Its parts do not fit together, or scipy knows no such format.
+        ValueError: The parts do not match, or the format is unknown.
     """
     form, shape = params["format"], tuple(params["shape"])
     make = _MAKERS.get((form, params["kind"]))

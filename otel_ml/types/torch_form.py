@@ -1,4 +1,4 @@
-"""Tensors of torch as JSON: dtype, shape, device and bytes; those of a state_dict as safetensors.
+"""PyTorch tensors as JSON: dtype, shape, device and bytes. A state_dict uses safetensors.
 
 Spec: https://github.com/huggingface/safetensors#format
 """
@@ -16,7 +16,7 @@ import torch
 from otel_ml.types.data import Decode, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
-# By their names in the data: which dtypes there are is said here, not there.
+# allowed dtypes by name, so that stored data cannot choose others
 _DTYPES: Final = {
     name: found
     for name in (
@@ -53,14 +53,14 @@ _COMPRESSED: Final = {
     torch.sparse_bsc: ("ccol_indices", "row_indices", torch.sparse_bsc_tensor),
 }
 _LAYOUTS: Final = {str(layout).removeprefix("torch."): layout for layout in _COMPRESSED}
-_HEADER_BYTES: Final = 8  # of its length, which is also what a header is filled up to
+_HEADER_BYTES: Final = 8  # bytes of the header's length; the header is padded to a multiple of it
 
 
-# A tensor, sparse or not.
+# Tensors, dense or sparse.
 
 
 def why_not(value: object) -> str:
-    """Explain why a value cannot be written as a tensor; empty where it can."""
+    """Explain why a value cannot be stored as a tensor; return "" if it can."""
     if not issubclass(type(value), torch.Tensor):
         return "expected a tensor of torch"
     tensor: torch.Tensor = value
@@ -74,7 +74,7 @@ def why_not(value: object) -> str:
 
 
 def write(tensor: torch.Tensor, _writer: ValueWriter) -> Form:
-    """Write a tensor as it is now, in C order, and on which device it was."""
+    """Serialise a tensor as it is now, in C order, with its device."""
     form: Form = {"device": str(tensor.device), "requires_grad": tensor.requires_grad}
     if isinstance(tensor, torch.nn.Parameter):
         form["parameter"] = True
@@ -82,10 +82,10 @@ def write(tensor: torch.Tensor, _writer: ValueWriter) -> Form:
 
 
 def read(params: Params, _decode: Decode) -> torch.Tensor:
-    """Read a tensor, onto the processor.
+    """Read a tensor to the CPU.
 
     Raises:
-        ValueError: Dtype, shape and content do not fit together.
+        ValueError: Dtype, shape and content do not match.
     """
     tensor = _read_values(params)
     if params.get("parameter"):
@@ -107,7 +107,7 @@ def _write_values(tensor: torch.Tensor) -> Form:
         parts = {
             "indices": tensor._indices(),
             "values": tensor._values(),
-        }  # also of one that is not coalesced
+        }  # also for tensors that are not coalesced
     else:
         outer, inner, _ = _COMPRESSED[tensor.layout]
         parts = {
@@ -138,7 +138,7 @@ def _read_values(params: Params) -> torch.Tensor:
 
 
 def _bytes_of(tensor: torch.Tensor) -> bytes:
-    """Copy the elements of a tensor: numpy, which knows no bfloat16, is not asked."""
+    """Copy the elements of a tensor without NumPy, which does not support bfloat16."""
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     size = plain.numel() * plain.element_size()
     return ctypes.string_at(plain.data_ptr(), size) if size else b""
@@ -159,7 +159,7 @@ def _from_bytes(raw: bytes, name: Any, shape: Any) -> torch.Tensor:
 
 
 def is_state(value: object) -> bool:
-    """Tell whether a value is a state_dict: tensors by name, all of which safetensors can hold."""
+    """Tell whether a value is a state_dict that safetensors can store."""
     if not isinstance(value, dict) or not value:
         return False
     return all(
@@ -172,7 +172,7 @@ def is_state(value: object) -> bool:
 
 
 def write_state(state: Mapping[str, torch.Tensor], _writer: ValueWriter) -> Form:
-    """Write a state_dict: the same bytes for the same tensors, wherever they are."""
+    """Serialise a state_dict. Equal tensors give equal bytes, on any device."""
     tensors: dict[str, torch.Tensor] = {**state}
     return {
         "data": to_base64(_write_safetensors(tensors)),
@@ -191,7 +191,7 @@ def write_state(state: Mapping[str, torch.Tensor], _writer: ValueWriter) -> Form
 
 
 def read_state(params: Params, _decode: Decode) -> dict[str, torch.Tensor]:
-    """Read a state_dict, onto the processor."""
+    """Read a state_dict to the CPU."""
     safetensors = _read_safetensors(from_base64(params["data"]))
     grads, parameters = set(params["requires_grad"]), set(params["parameters"])
     kind = OrderedDict if params["ordered"] else dict
@@ -206,7 +206,7 @@ def read_state(params: Params, _decode: Decode) -> dict[str, torch.Tensor]:
 
 
 def _write_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Write a file of safetensors, the widest elements first, as its own library does."""
+    """Return a safetensors file, widest elements first, as the safetensors library does."""
     header: Form = {}
     parts: list[bytes] = []
     end = 0

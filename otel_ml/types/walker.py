@@ -1,9 +1,8 @@
-"""Any value as JSON, and back: values that JSON has no form for stand under a tag.
+"""Converts any value to JSON and back. Values that JSON cannot represent are stored with a tag.
 
-An object of the host's leaves the fields that its class declares, and is read as a dict of them.
-An object of a class that declares none leaves its ``repr``, and is read as that text. Values that
-hold themselves, are nested too deep, or come after the first 256 MiB or so become text, too: an
-ellipsis.
+An object whose class declares fields is stored as these fields, and read back as a dict. Any other
+object is stored as its ``repr``, and read back as that text. Values that contain themselves, are
+nested too deeply, or exceed about 256 MiB are cut with an ellipsis.
 """
 
 import enum
@@ -35,11 +34,11 @@ from otel_ml.types.scalars import (
 
 _BUDGET: Final = (
     256 * 1024 * 1024
-)  # bytes, estimated: a small graph of lists can be an endless tree
+)  # bytes, estimated: a small graph of shared lists can be an endless tree
 LEAF_BYTES: Final = 16
 _CONTAINER: Final = 64
-_MAX_LEVELS: Final = 128  # of JSON: orjson writes 254, and Python calls some 5 functions for each
-_DATA_LEVELS: Final = 8  # what a table may need around its elements
+_MAX_LEVELS: Final = 128  # levels of JSON: orjson writes 254, and each takes about 5 Python calls
+_DATA_LEVELS: Final = 8  # levels that a table may need around its elements
 _REPR_CHARS: Final = 64 * 1024
 
 _CUT: Final = "…"
@@ -50,12 +49,12 @@ _UNCHANGED: Final = frozenset({bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """The functions that look at values of a wrapper before they are written.
+    """Functions that inspect a wrapper's value before it is serialised.
 
     Attributes:
         describes: Describes a value for the preview.
-        size_of: Estimates the size of a value, in bytes.
-        is_binary: Tells whether it is written as bytes, in which no text is looked for.
+        size_of: Estimates the size of a value in bytes.
+        is_binary: Tells whether a value is written as bytes, so that no secrets are searched in it.
     """
 
     describes: Callable[[Any], Form]
@@ -64,32 +63,32 @@ class Looks:
 
 
 class BuiltIn(Data):
-    """A wrapper of this package: it can write its value as a part of another value.
+    """A wrapper of this package. Its value can be serialised as part of another value.
 
     Attributes:
-        looks: What is seen of its values before they are written.
+        looks: Functions that inspect the value before it is serialised.
     """
 
     looks: ClassVar[Looks]
 
     def to_jcr(self) -> Form:
-        """Write the value as it is now."""
+        """Serialise the value as it is now."""
         return self.form(Walker())
 
     def form(self, walker: "Walker") -> Form:
-        """Write the value as a part of the output of `walker`."""
+        """Serialise the value as part of the output of `walker`."""
         return {"type": self.type_name, "params": self.write(walker)}
 
     def write(self, walker: "Walker") -> Form:
-        """Write the params."""
+        """Return the params of the serialised form."""
         raise NotImplementedError
 
 
 class Walker:
-    """Writes a value with all that it holds.
+    """Serialises a value and everything inside it.
 
     Attributes:
-        texts: How many objects within it could only be written as their text.
+        texts: Number of objects inside it that could only be stored as text.
     """
 
     def __init__(self) -> None:
@@ -99,19 +98,19 @@ class Walker:
         self._path: set[int] = set()
 
     def encode(self, value: Any) -> Any:
-        """Return the JSON form of `value`. Never raises, whatever the value does."""
+        """Return the JSON form of `value`. Never raises."""
         kind = type(value)
         self._left -= LEAF_BYTES
         if kind in _UNCHANGED:
             return value
         try:
             return self._encode(value, kind)
-        except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+        except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
             hand_on(error)
             return self.words(value)
 
     def _encode(self, value: Any, kind: type) -> Any:
-        """Write a value in as few frames as possible: they bound how deep it goes."""
+        """Serialise a value with few stack frames, because they limit the depth."""
         if self._left < 0:
             return tagged("repr", _CUT)
         levels, write = _way(kind)
@@ -131,13 +130,13 @@ class Walker:
             self._path.discard(id(value))
 
     def data(self, value: Data) -> Any:
-        """Write a wrapper."""
+        """Serialise a wrapper."""
         if isinstance(value, BuiltIn):
             return tagged("data", value.form(self))
         return tagged("data", orjson.loads(orjson.dumps(value.to_jcr())))
 
     def foreign(self, value: Any) -> Any:
-        """Write a value that has a wrapper, but is in none."""
+        """Serialise a value that is not wrapped, but has a wrapper for its type."""
         wrapper = find_wrapper(type(value))
         with untrusted:
             if wrapper is not None and issubclass(wrapper, BuiltIn):
@@ -148,14 +147,14 @@ class Walker:
         return self.words(value)
 
     def pandas(self, value: Any) -> Any:
-        """Write a single value of pandas, or an index or array of its."""
-        from otel_ml.types import pandas_form  # only for who has pandas
+        """Serialise a single pandas value, index or array."""
+        from otel_ml.types import pandas_form  # only if pandas is installed
 
         form = pandas_form.write_scalar(value, self)
         return self.words(value) if form is None else form
 
     def words(self, value: Any) -> Any:
-        """Write the text of an object."""
+        """Serialise an object as its text."""
         self.texts += 1
         text = object.__repr__(value)
         with untrusted:
@@ -163,16 +162,19 @@ class Walker:
         return reduced("repr", clean(text[:_REPR_CHARS]), type_name(value))
 
     def fields(self, pairs: list[tuple[str, Any]], value: Any) -> Any:
-        """Write an object as its fields, as far as they are set."""
+        """Serialise an object as its fields, without unset ones."""
         form = [[write_text(name), self.encode(item)] for name, item in pairs]
         return reduced("fields", form, type_name(value))
 
     def listed_pairs(self, pairs: list[tuple[Any, Any]]) -> list[list[Any]]:
-        """Write the keys and values of a dict as pairs."""
+        """Serialise keys and values of a dict as a list of pairs."""
         return [[self.encode(key), self.encode(item)] for key, item in pairs]
 
     def items(self, items: list[Any]) -> list[Any]:
-        """Write elements; a list of single values that JSON knows, as most are, at once."""
+        """Serialise elements.
+
+        A list of plain JSON values, the usual case, is returned unchanged.
+        """
         if self._are_plain(items):
             return items
         return [self.encode(item) for item in items]
@@ -187,14 +189,14 @@ class Walker:
         if float in kinds and not all(math.isfinite(n) for n in items if type(n) is float):
             return False
         try:
-            orjson.dumps(items)  # it refuses what `write_int` and `write_text` tag
+            orjson.dumps(items)  # it rejects values that `write_int` and `write_text` tag
         except TypeError:
             return False
         self._left -= texts + LEAF_BYTES * len(items)
         return True
 
     def pairs(self, pairs: list[tuple[Any, Any]]) -> Any:
-        """Write a dict; keys other than plain text make it a list of pairs."""
+        """Serialise a dict. If a key is not plain text, it becomes a list of pairs."""
         if all(type(key) is str and key != TAG and write_text(key) is key for key, _ in pairs):
             self._left -= sum(len(key) for key, _ in pairs)
             return {key: self.encode(item) for key, item in pairs}
@@ -205,7 +207,7 @@ Write = Callable[[Walker, Any], Any]
 
 
 def _way(kind: type) -> tuple[int, Write]:
-    """Return how many levels of JSON a value of a type takes at most, none of a leaf, and how."""
+    """Return the number of JSON levels that a type needs at most (0 for a leaf), and its writer."""
     if kind in _WAYS:
         return _WAYS[kind]
     if issubclass(kind, Data):
@@ -224,7 +226,7 @@ def _way(kind: type) -> tuple[int, Write]:
 
 
 def fields_of(value: Any) -> list[tuple[str, Any]]:
-    """Return the fields that a value's class declares, those that are not set left out."""
+    """Return the fields that a value's class declares, without unset ones."""
     if hasattr(type(value), "to_plotly_json"):
         return [*value.to_plotly_json().items()]
     names = field_names(type(value)) or ()
@@ -233,12 +235,12 @@ def fields_of(value: Any) -> list[tuple[str, Any]]:
     return [(name, getattr(value, name)) for name in names if hasattr(value, name)]
 
 
-# What is said of what is less than it was.
+# descriptions of incomplete values
 KEPT: Final = {"repr": "its text only", "fields": "its fields", "member": "its value"}
 
 
 def kept_of(form: Any) -> str:
-    """Describe the kept part of a value written so; empty where that is all of it."""
+    """Describe which part of a value was stored; empty if it is complete."""
     return KEPT.get(str(form.get(TAG)), "") if isinstance(form, dict) else ""
 
 
@@ -246,7 +248,7 @@ def _leaf(write: Callable[[Any, Encode], Any]) -> tuple[int, Write]:
     return 0, lambda walker, value: write(value, walker.encode)
 
 
-# By the methods of the base: those of a subclass are the host's.
+# methods of the base class, because a subclass may override them
 _WAYS: Final[dict[type, tuple[int, Write]]] = {
     **{kind: _leaf(write) for kind, write in WRITERS.items()},
     list: (1, lambda walker, value: walker.items(list.copy(value))),
@@ -274,15 +276,15 @@ _WAYS: Final[dict[type, tuple[int, Write]]] = {
     ),
     SimpleNamespace: (3, lambda walker, value: walker.fields([*vars(value).items()], value)),
 }
-# Of these bases a subclass may say more than the base holds: what its fields are called.
+# subclasses of these may declare fields
 _FIELDED: Final = frozenset({None, tuple})
 
 
 def decode(form: Any) -> Any:
-    """Return the value that stands in JSON as `form`.
+    """Return the value for its JSON form.
 
     Raises:
-        ValueError: It carries an unknown tag, or a tag with an invalid value.
+        ValueError: The form contains an unknown tag, or a tag with an invalid value.
     """
     if isinstance(form, list):
         return [decode(item) for item in form]
@@ -303,7 +305,7 @@ def _read_pairs(form: Any) -> list[tuple[Any, Any]]:
 
 
 def _read_pandas(form: Any, _decode: Callable[[Any], Any]) -> Any:
-    from otel_ml.types import pandas_form  # only for who has pandas
+    from otel_ml.types import pandas_form  # only if pandas is installed
 
     return pandas_form.read_scalar(form, decode)
 

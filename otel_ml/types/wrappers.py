@@ -1,7 +1,7 @@
-"""The wrappers of this package, and short descriptions for previews of 1,024 bytes of JSON.
+"""The built-in wrappers for typed values, and their previews of at most 1,024 bytes of JSON.
 
-Values of other packages are written by the forms. These are imported where they are used:
-they load the packages, which are optional.
+Values of other libraries are written by the ``*_form`` modules, which are imported on demand
+because they load optional libraries.
 """
 
 import ast
@@ -36,20 +36,20 @@ from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Looks, Walker, decode
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
-_NATIVE_BYTES: Final = 640  # of a value of which little else is said
-_LOOKED_AT_BYTES: Final = 4_096  # of a value of which the beginning is shown
+_NATIVE_BYTES: Final = 640  # for values with few other details
+_LOOKED_AT_BYTES: Final = 4_096  # how much of a value is encoded to show its beginning
 _FORM_CHARS: Final = 200
 _NAME_CHARS: Final = 100  # a character takes at most six bytes
-_COUNTED: Final = 4 * 1024 * 1024  # elements: the statistics of more take tens of milliseconds
+_COUNTED: Final = 4 * 1024 * 1024  # elements; statistics of larger arrays take tens of milliseconds
 _SHOWN_COLUMNS: Final = 32
-# How raymon 0.0.39 wrote shapes and labels.
+# how raymon 0.0.39 writes shapes and labels
 _SHAPE: Final = re.compile(r"\([\d, ]*\)")
 _WHOLE_NUMBER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
 _DTYPE_CHARS: Final = 16 * 1024
 
 
 def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
-    """Return a short stand-in for any value."""
+    """Return a short JSON-compatible version of a value."""
     text = encode(value, _LOOKED_AT_BYTES).text
     return orjson.loads(preview(value, text, limit_bytes) or text)
 
@@ -102,7 +102,7 @@ def _of_frame(value: Any) -> Form:
 
 
 def _of_image(value: Any) -> Form:
-    from otel_ml.types import image_form  # who has an image has loaded Pillow
+    from otel_ml.types import image_form  # an image exists only if Pillow is loaded
 
     orientation = image_form.orientation_of(value)
     turned = {} if orientation is None else {"orientation": orientation}
@@ -139,7 +139,7 @@ def _of_state(value: dict[str, Any]) -> Form:
 
 
 def _of_jax(value: Any) -> Form:
-    import numpy as np  # jax needs it
+    import numpy as np  # JAX depends on it
 
     devices = sorted(str(device) for device in value.devices())
     return {**_of_array(np.asarray(value)), "devices": devices}
@@ -186,7 +186,7 @@ def _of_row(row: Any) -> Any:
 
 
 def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str]]:
-    """Return the first columns, each with its dtype, in half a preview at most."""
+    """Return the first columns with their dtypes, in at most half of a preview."""
     pairs = zip(islice(named, _SHOWN_COLUMNS), dtypes, strict=False)
     columns = [[str(name)[:_FORM_CHARS], str(dtype)[:_FORM_CHARS]] for name, dtype in pairs]
     while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:
@@ -195,13 +195,13 @@ def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str
 
 
 def _shown(item: Any) -> Any:
-    """Return an element as it is shown: numbers and text as they are, others as text."""
+    """Return an element for display: numbers and strings unchanged, other values as text."""
     return item if isinstance(item, str | bool | int | float) else str(item)
 
 
 def _statistics(array: Any) -> Form:
-    """Return min, max, mean and how many are missing, of an array that has them."""
-    import numpy as np  # who has an array has loaded it
+    """Return minimum, maximum, mean and number of missing elements, if the array has them."""
+    import numpy as np  # an array exists only if NumPy is loaded
 
     kind = array.dtype.kind
     if kind not in "iufbmM" or not 0 < array.size <= _COUNTED:
@@ -219,7 +219,7 @@ def _statistics(array: Any) -> Form:
 
 
 def _number(value: Any) -> Any:
-    """Return a number, or text where JSON has no number for it."""
+    """Return a number, or text if JSON has no number for it."""
     if value.dtype.kind in "mM":
         return str(value)
     number = value.item()
@@ -250,73 +250,73 @@ def _size_of_tensor(tensor: Any) -> int:
 
 
 class Native(BuiltIn):
-    """Any value of Python's own types; any other object leaves its ``repr``."""
+    """A Python value of any type. Objects that cannot be stored are kept as their ``repr``."""
 
     type_name = "otel_ml.types.Native"
     looks = Looks(_of_native)
 
     def write(self, walker: Walker) -> Form:
-        """Write the value with all that it holds."""
+        """Serialise the value and everything inside it."""
         return {"data": walker.encode(self.data)}
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Native":
-        """Read the value."""
+        """Restore the value from serialised params."""
         return cls(decode(params["data"]))
 
 
 class Text(BuiltIn):
-    """A text."""
+    """A string."""
 
     type_name = "otel_ml.types.Text"
     looks = Looks(_of_text)
 
     def validate(self, data: Any) -> None:
-        """Refuse a value that is no text."""
+        """Raise ValueError if the value is not a string."""
         if not issubclass(type(data), str):
             raise _refused(data, "expected str")
 
     def write(self, walker: Walker) -> Form:
-        """Write the text."""
+        """Serialise the string."""
         return {"data": write_text(self.data)}
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Text":
-        """Read the text."""
+        """Restore the string from serialised params."""
         return cls(decode(params["data"]))
 
 
 class Bytes(BuiltIn):
-    """Bytes, a bytearray or a memoryview, which is read as bytes."""
+    """Bytes, a bytearray or a memoryview. A memoryview is read back as bytes."""
 
     type_name = "otel_ml.types.Bytes"
     looks = Looks(_of_bytes, is_binary=_always)
 
     def validate(self, data: Any) -> None:
-        """Refuse a value that is no bytes."""
+        """Raise ValueError if the value is not bytes, a bytearray or a memoryview."""
         if not issubclass(type(data), bytes | bytearray | memoryview):
             raise _refused(data, "expected bytes, bytearray or memoryview")
 
     def write(self, walker: Walker) -> Form:
-        """Write the bytes."""
+        """Serialise the bytes."""
         raw = self.data.tobytes() if isinstance(self.data, memoryview) else self.data
         return {"data": to_base64(raw), "mutable": isinstance(raw, bytearray)}
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Bytes":
-        """Read the bytes."""
+        """Restore the bytes from serialised params."""
         raw = from_base64(params["data"])
         return cls(bytearray(raw) if params.get("mutable") else raw)
 
 
 class _Formed(BuiltIn):
-    """A wrapper whose reading, writing and checking stand in a module of this package.
+    """A wrapper with a separate module for reading, writing and checking.
 
     Attributes:
-        form_name: The module, which loads the package that the values are of. Its function
-            ``why_not``, if it has one, says why a value is refused.
-        part: How its functions to write and read end.
-        expected: The types that it is for.
+        form_name: Name of that module. It imports the values' library. Its optional function
+            ``why_not`` explains why a value is rejected.
+        part: Suffix of its functions for writing and reading.
+        expected: Description of the accepted types, for messages.
     """
 
     form_name: ClassVar[str]
@@ -324,7 +324,7 @@ class _Formed(BuiltIn):
     expected: ClassVar[str]
 
     def validate(self, data: Any) -> None:
-        """Refuse a value of another wrapper's type."""
+        """Raise ValueError if the value has a type of another wrapper."""
         wrapper = find_wrapper(type(data))
         if wrapper is None or not issubclass(type(self), wrapper):
             raise _refused(data, f"expected {self.expected}")
@@ -333,25 +333,25 @@ class _Formed(BuiltIn):
             raise _refused(data, why)
 
     def write(self, walker: Walker) -> Form:
-        """Write the value as it is now."""
+        """Serialise the value as it is now."""
         form: Form = getattr(self.forms(), f"write{self.part}")(self.data, walker)
         return form
 
     @classmethod
     def from_jcr(cls: type[Self], params: Params) -> Self:
-        """Read the value."""
+        """Restore the value from serialised params."""
         forms = cls.forms()  # type: ignore[attr-defined]  # of `_Formed`
         return cls(getattr(forms, f"read{cls.part}")(params, decode))  # type: ignore[attr-defined]
 
     @classmethod
     def forms(cls) -> Any:
-        """Load the module that writes and reads its values."""
+        """Import the module that writes and reads the values."""
         return import_module(f"otel_ml.types.{cls.form_name}")
 
 
 @wraps("numpy", "ndarray", "generic")
 class Numpy(_Formed):
-    """An array or a scalar of numpy."""
+    """A NumPy array or scalar."""
 
     type_name = "otel_ml.types.Numpy"
     form_name = "array_form"
@@ -366,7 +366,7 @@ class Numpy(_Formed):
 
 @wraps("pandas", "DataFrame")
 class DataFrame(_Formed):
-    """A table of pandas."""
+    """A pandas DataFrame."""
 
     type_name = "otel_ml.types.DataFrame"
     form_name = "pandas_form"
@@ -377,7 +377,7 @@ class DataFrame(_Formed):
 
 @wraps("pandas", "Series")
 class Series(_Formed):
-    """A series of pandas."""
+    """A pandas Series."""
 
     type_name = "otel_ml.types.Series"
     form_name = "pandas_form"
@@ -388,7 +388,7 @@ class Series(_Formed):
 
 @wraps("torch", "Tensor")
 class Torch(_Formed):
-    """A tensor or parameter of torch, sparse or not; it is read onto the processor."""
+    """A PyTorch tensor or parameter, dense or sparse. It is read back to the CPU."""
 
     type_name = "otel_ml.types.Torch"
     form_name = "torch_form"
@@ -397,7 +397,7 @@ class Torch(_Formed):
 
 
 class TorchState(_Formed):
-    """The tensors of torch under their names, as ``state_dict()`` returns them."""
+    """A dict of PyTorch tensors by name, as returned by ``state_dict()``."""
 
     type_name = "otel_ml.types.TorchState"
     form_name = "torch_form"
@@ -405,21 +405,21 @@ class TorchState(_Formed):
     looks = Looks(_of_state, is_binary=_always)
 
     def validate(self, data: Any) -> None:
-        """Refuse a value that is no dict of tensors alone."""
+        """Raise ValueError if the value is not a dict of dense tensors by name."""
         if not self._is_state(data):
             raise _refused(data, "expected a dict of tensors by name, none of them sparse")
 
     def _is_state(self, data: Any) -> bool:
         tensors = [*data.values()] if issubclass(type(data), dict) else []
         if not any(is_from("torch", type(item)) for item in tensors):
-            return False  # before torch is loaded
+            return False  # check this before importing PyTorch
         is_state: bool = self.forms().is_state(data)
         return is_state
 
 
 @wraps("jaxlib", "ArrayImpl")
 class Jax(_Formed):
-    """An array of jax."""
+    """A JAX array."""
 
     type_name = "otel_ml.types.Jax"
     form_name = "jax_form"
@@ -429,7 +429,7 @@ class Jax(_Formed):
 
 @wraps("scipy", "sparray", "spmatrix")
 class Sparse(_Formed):
-    """A sparse matrix or array of scipy."""
+    """A SciPy sparse matrix or array."""
 
     type_name = "otel_ml.types.Sparse"
     form_name = "sparse_form"
@@ -443,7 +443,7 @@ class Sparse(_Formed):
 
 @wraps("pyarrow", "Table", "RecordBatch", "Array", "ChunkedArray", "Schema")
 class Arrow(_Formed):
-    """A table, batch, array or schema of pyarrow."""
+    """A pyarrow table, record batch, array or schema."""
 
     type_name = "otel_ml.types.Arrow"
     form_name = "arrow_form"
@@ -453,7 +453,7 @@ class Arrow(_Formed):
 
 @wraps("polars", "DataFrame", "Series")
 class Polars(_Formed):
-    """A frame or series of polars."""
+    """A polars DataFrame or Series."""
 
     type_name = "otel_ml.types.Polars"
     form_name = "polars_form"
@@ -463,11 +463,11 @@ class Polars(_Formed):
 
 @wraps("PIL", "Image")
 class Image(_Formed):
-    """An image of Pillow.
+    """A Pillow image.
 
     Attributes:
-        lossless: False lets it be written as a JPEG, smaller and not exact; grey and RGB images
-            only, any other stays exact.
+        lossless: If False, a grey or RGB image may be stored as JPEG, which is smaller but not
+            exact. Images of other modes are always exact.
     """
 
     type_name = "otel_ml.types.Image"
@@ -484,20 +484,23 @@ class Image(_Formed):
         self.lossless = check_flag("lossless", lossless)
 
     def write(self, walker: Walker) -> Form:
-        """Write mode, size and pixels."""
+        """Serialise mode, size and pixels."""
         form: Form = self.forms().write(self.data, self.lossless, walker)
         return form
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Image":
-        """Read an image."""
+        """Restore an image from serialised params."""
         return cls(cls.forms().read(params, decode), params["lossless"])
 
 
 @wraps("matplotlib", "Figure", "Axes")
 @wraps("plotly", "BaseFigure")
 class Picture(_Formed):
-    """A figure of matplotlib or plotly, kept as the picture that it draws, an `Image`."""
+    """A matplotlib or plotly figure, stored as the picture that it draws.
+
+    It is read as an `Image`.
+    """
 
     type_name = Image.type_name
     form_name = "picture_form"
@@ -506,16 +509,16 @@ class Picture(_Formed):
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Picture":
-        """Raise: a picture is read as an `Image`."""
+        """Always raise ValueError, because a picture is read as an `Image`."""
         raise ValueError("Invalid picture: expected otel_ml.types.Image to read it")
 
 
 def wrap(value: Any) -> Data:
-    """Wrap a value; a wrapper stays itself. Never raises, whatever the value is.
+    """Wrap a value in the wrapper for its type. A wrapper is returned unchanged. Never raises.
 
-    Text becomes `Text`, bytes and what is like them `Bytes`, a value of numpy, pandas, Pillow,
-    torch, jax, scipy, pyarrow or polars the wrapper for it, a figure of matplotlib or plotly
-    `Picture`, all else `Native`. None of these packages is loaded for it.
+    Strings become `Text`, bytes-like values `Bytes`. Values of NumPy, pandas, Pillow, PyTorch, JAX,
+    SciPy, pyarrow and polars get the wrapper of that library. Figures of matplotlib and plotly
+    become `Picture`. All other values become `Native`. None of these libraries is imported.
     """
     kind = type(value)
     if issubclass(kind, Data):
@@ -530,17 +533,17 @@ def wrap(value: Any) -> Data:
 
 
 def describe(data: Data) -> Form:
-    """Describe a wrapper's value: type, dtype, shape, columns, size, beginning and statistics.
+    """Describe a wrapped value: type, dtype, shape, columns, size, first elements and statistics.
 
     Returns:
-        Plain JSON values, at most 1,024 bytes; always ``type``, the rest as far as it fits.
-        A value that cannot be looked at has only its type.
+        JSON values of at most 1,024 bytes. ``type`` is always present, other entries as far as they
+        fit. If the value cannot be inspected, only ``type`` is returned.
 
     Raises:
-        ValueError: It is no wrapper.
+        ValueError: `data` is not a wrapper.
     """
     if not issubclass(type(data), Data):
-        raise invalid("data", data, "a wrapper, as otel_ml.types.wrap makes one")
+        raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     with untrusted:
         facts = data.looks.describes(data.data) if isinstance(data, BuiltIn) else {}
@@ -565,7 +568,7 @@ def _wrapper(kind: type) -> type[Data]:
 
 
 def _holds_tensors(value: dict[Any, Any]) -> bool:
-    """Tell at little cost a dict that may be a state_dict; `TorchState` looks at all of it."""
+    """Tell quickly whether a dict may be a state_dict. `TorchState` then checks all of it."""
     first = next(iter(dict.values(value)), None)
     return find_wrapper(type(first)) is Torch
 
@@ -577,15 +580,15 @@ _BUILT_IN: Final = (
 
 
 def read_built_in() -> None:
-    """Let `load` read the type strings of these wrappers."""
+    """Register the built-in wrappers with `load`."""
     for wrapper in _BUILT_IN:
         read_by(wrapper.type_name, wrapper.from_jcr)
 
 
 def read_raymon() -> None:
-    """Let `load` read forms of raymon 0.0.39, without its packages and code.
+    """Let `load` read values written by raymon 0.0.39, without raymon being installed.
 
-    `otel_ml.compat.raymon` has wrappers of their names.
+    `otel_ml.compat.raymon` has wrappers with raymon's names.
     """
     for name, theirs, load, mark in (
         ("Numpy", _numpy_of_raymon, Numpy.from_jcr, "shape"),
@@ -600,12 +603,15 @@ def read_raymon() -> None:
 def _native_of_raymon(params: Params) -> Native:
     try:
         return Native.from_jcr(params)
-    except (ValueError, KeyError, TypeError):  # raymon's own, which has no tags
+    except (ValueError, KeyError, TypeError):  # written by raymon itself, which has no tags
         return Native(params["data"])
 
 
 def _numpy_of_raymon(params: Params) -> Numpy:
-    """Read an array; an array of objects is refused, as raymon wrote their addresses."""
+    """Read an array.
+
+    Arrays of objects are rejected, because raymon wrote memory addresses for them.
+    """
     import numpy as np  # optional
 
     from otel_ml.types import array_form
@@ -635,17 +641,17 @@ def _series_of_raymon(params: Params) -> Series:
 
 
 def _labels_of_raymon(index: Any) -> Any:
-    """Return numbers again where all labels are: JSON has texts only. Dates stay numbers."""
+    """Convert labels back to integers if all are. Raymon's JSON has only text labels."""
     are_numbers = len(index) and all(_WHOLE_NUMBER.fullmatch(label) for label in index)
     return index.astype("int64") if are_numbers else index
 
 
 def _image_of_raymon(params: Params) -> Image:
-    from otel_ml.types import image_form  # loads Pillow, which is optional
+    from otel_ml.types import image_form  # imports Pillow, which is optional
 
     return Image(image_form.open_image(from_base64(params["data"])), params["lossless"])
 
 
 def _either(theirs: Reader, reader: Reader, mark: str) -> Reader:
-    """Read the params of raymon's wrapper, or of our own under its name, which have `mark`."""
+    """Read params that raymon wrote, or, if they have `mark`, params of our own wrapper."""
     return lambda params: (reader if isinstance(params.get(mark), list | dict) else theirs)(params)

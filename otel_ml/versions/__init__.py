@@ -1,1 +1,1 @@
-"""Finds the version of a model: from code, values, weights and the structure of outputs."""
+"""Determines the version of a model from its code, values, weights and output structure."""

@@ -1,17 +1,17 @@
-"""Syntax and values as canonical text: the meaning of a function, apart from its layout.
+"""Converts syntax and values to canonical text, which does not depend on code layout.
 
-The walk over the syntax tree is our own, because `ast.dump` and `ast.unparse` change between
-Python versions and a model version must not.
+It walks the syntax tree itself, because the output of `ast.dump` and `ast.unparse` differs between
+Python versions, but a model version must not.
 """
 
 import ast
 from typing import Any, Final
 
-# What a function has beside its body.
+# parts of a function besides its body
 HEAD: Final = frozenset({"args", "returns", "type_params"})
 BODY: Final = frozenset({"body"})
 
-# How it is written, not what it does.
+# how code is written, not what it does
 _SKIPPED_FIELDS: Final = frozenset({"type_comment", "kind", "ctx"})
 _OWN_SKIPPED: Final = frozenset({"name", "decorator_list"})
 _LONG_BITS: Final = 64
@@ -22,13 +22,13 @@ def canonical(
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
     without: frozenset[str] = frozenset(),
 ) -> str:
-    """Write the function as text that is the same on every Python that can run it.
+    """Return a function as text that is the same on every Python version that can run it.
 
-    Comments, layout, docstrings, decorators and the function's own name do not count.
+    Comments, layout, docstrings, decorators and the function's name are ignored.
 
     Args:
         node: The function.
-        without: `HEAD` or `BODY`, to leave it out.
+        without: `HEAD` or `BODY` to leave that part out.
     """
     pieces: list[str] = []
     waiting = _parts(node, _OWN_SKIPPED | without)[::-1]
@@ -42,12 +42,13 @@ def canonical(
 
 
 def canonical_value(value: object) -> str:
-    """Write a constant with its type, so that ``1``, ``True`` and ``"1"`` differ."""
+    """Return a constant with its type, so that ``1``, ``True`` and ``"1"`` differ."""
     if isinstance(value, tuple):
         return f"({','.join(map(canonical_value, value))})"
     if isinstance(value, frozenset):
         return f"{{{','.join(sorted(map(canonical_value, value)))}}}"
-    if type(value) is int and value.bit_length() > _LONG_BITS:  # Python refuses to write them
+    # Python refuses to print very long integers in decimal
+    if type(value) is int and value.bit_length() > _LONG_BITS:
         return f"int:{value:#x}"
     return f"{type(value).__name__}:{value!a}"
 
@@ -87,7 +88,7 @@ def _field(node: ast.AST, name: str, value: object) -> list[object]:
 
 
 def _significant(node: ast.AST, name: str, children: list[Any]) -> list[Any]:
-    """Leave out docstrings, and the empty pieces that some Pythons put into f-strings."""
+    """Remove docstrings, and the empty parts that some Python versions add to f-strings."""
     if isinstance(node, ast.JoinedStr):
         return [child for child in children if _text_of(child) != ""]
     if name == "body" and isinstance(node, _HAS_DOCSTRING) and children:

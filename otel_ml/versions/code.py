@@ -1,4 +1,4 @@
-"""Code objects: as text, compared with each other, and their reads from outside."""
+"""Code objects: convert them to text, compare them, and find the outside names they read."""
 
 import dis
 import inspect
@@ -10,20 +10,23 @@ from typing import Final
 from otel_ml.versions.canonical import canonical_value
 
 Read = tuple[str, ...]
-"""A name that a function reads from outside, and the attributes that it reads of it."""
+"""A name that a function reads from outside, followed by the attributes it reads from it."""
 
 _GLOBAL_READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _READS: Final = _GLOBAL_READS | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 _ATTRIBUTE_READS: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _JUMPS: Final = frozenset({*dis.hasjrel, *dis.hasjabs})
-# How a function is called that is read of an object: it is not the same where the compiler saw
-# that the object was imported, and what stands in front of the code decides whether it saw that.
+# Instructions around a call. They depend on whether the compiler saw that the called object was
+# imported, and that depends on code outside the function.
 _LINKAGE: Final = frozenset({"PUSH_NULL", "PRECALL", "EXTENDED_ARG", "CACHE", "NOP"})
 _SAME: Final = {"LOAD_METHOD": "LOAD_ATTR"}
 
 
 def canonical_code(code: CodeType) -> str:
-    """Write a code object as text, for a function that has no source. It is this Python's own."""
+    """Return a code object as text, for functions without source.
+
+    It depends on the Python version.
+    """
     constants = [
         canonical_code(constant) if isinstance(constant, CodeType) else canonical_value(constant)
         for constant in code.co_consts
@@ -33,7 +36,7 @@ def canonical_code(code: CodeType) -> str:
 
 
 def canonical_parameters(code: CodeType) -> str:
-    """Write the parameters of a code object as text, for a function that has no source."""
+    """Return the parameters of a code object as text, for functions without source."""
     count = code.co_argcount + code.co_kwonlyargcount
     stars = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
     return f"parameters({code.co_varnames[:count]},{_counts(code)},{stars})"
@@ -45,7 +48,7 @@ def is_same_code(code_type: CodeType, other: CodeType) -> bool:
 
 
 def inner_codes(code: CodeType) -> list[CodeType]:
-    """List a code object and all that stand in it, the outer ones first."""
+    """Return a code object and all code objects inside it, outer ones first."""
     code_types = [code]
     for item in code_types:
         code_types += [constant for constant in item.co_consts if isinstance(constant, CodeType)]
@@ -53,7 +56,7 @@ def inner_codes(code: CodeType) -> list[CodeType]:
 
 
 def outside_names(code: CodeType) -> set[str]:
-    """Name a function's reads from its module and its closure, inner code included."""
+    """Return the names that a function and its inner code read from its module and closure."""
     return set(code.co_freevars) | {
         str(step.argval)
         for inner in inner_codes(code)
@@ -63,7 +66,7 @@ def outside_names(code: CodeType) -> set[str]:
 
 
 def code_reads(code: CodeType) -> list[Read]:
-    """List the names that a code object reads from outside, one attribute deep."""
+    """Return the names that a code object reads from outside, with at most one attribute each."""
     outside = outside_names(code)
     reads: set[Read] = {(name,) for name in outside}
     for inner in inner_codes(code):
@@ -84,7 +87,7 @@ def _counts(code: CodeType) -> tuple[int, ...]:
 
 
 def _steps(code: CodeType) -> list[object]:
-    """List the instructions of code, step by step, without the linkage of its calls."""
+    """Return the instructions of a code object without those that depend on call linkage."""
     listing = dis.Bytecode(code)
     steps = [step for step in listing if step.opname not in _LINKAGE]
     offsets = [step.offset for step in steps]
@@ -94,7 +97,7 @@ def _steps(code: CodeType) -> list[object]:
         items.append(([bisect_left(offsets, end) for end in ends], entry.depth, entry.lasti))
     for step in steps:
         value: object = step.argval
-        if value == "__firstlineno__":  # since Python 3.13 a class knows its line
+        if value == "__firstlineno__":  # since Python 3.13, a class stores its line number
             items.pop()
         if step.opcode in _JUMPS:
             value = bisect_left(offsets, step.argval)

@@ -1,6 +1,6 @@
-"""The definition of a model version: digest of source, signature, params, helpers, constants.
+"""The definition of a model version: a digest of source, signature, params, helpers and constants.
 
-It is computed locally, at a function's first call, and never touches the network.
+It is computed locally at a function's first call, without network access.
 """
 
 import functools
@@ -26,19 +26,20 @@ _ALL: Final = PARTS - {"output"}
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The definition of a version of a model (or judge).
+    """The definition of a version of a model or judge.
 
     Attributes:
-        digest: 16 hex digits over everything below; the same on every supported Python when
-            there is source.
-        source: The function without its decorators, or None (REPL, frozen code, builtins).
-        signature: The parameters with their annotations and the return annotation.
-        params: Declared parameters, as the user gave them.
+        digest: 16 hex digits over all fields below. If there is source, it is the same on every
+            supported Python version.
+        source: Source of the function without decorators; None if unavailable (REPL, frozen code,
+            builtins).
+        signature: Parameters with annotations, and the return annotation.
+        params: Declared parameters, as the user passed them.
         helpers: Source of the functions of the same package that it calls, by name.
-        constants: Values that it names: of its module, its class, its closure.
-        unseen: Parts that no version sees, in words.
-        read_by: By helper and constant, the function that reads it.
-        marks: Of the model objects that it names; None where it names none.
+        constants: Values that it uses from its module, class and closure, by name.
+        unseen: Descriptions of parts that the version does not include.
+        read_by: For each helper and constant, the function that uses it.
+        marks: Marks of the model objects that it uses; None if there are none.
     """
 
     digest: str
@@ -53,7 +54,7 @@ class Definition:
     marks: WeightMarks | None = field(default=None, compare=False, repr=False)
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
-        """Write the definition for the wire."""
+        """Return the definition as JSON for the collector."""
         source = {} if is_source_left_out() else self._told(redaction)
         content: dict[str, object] = {
             "source": None,
@@ -77,12 +78,15 @@ class Definition:
         }
 
     def is_current(self) -> bool:
-        """Tell whether all that counts is as it was: in a console it may be defined again."""
+        """Tell whether the definition still applies.
+
+        In an interactive session, code can be redefined.
+        """
         return all(watched.is_current() for watched in self.watched)
 
 
 def _with_hashes(value: object, shown: Any) -> Any:
-    """Put the hashes of secrets where they were hidden: a page shows that they changed."""
+    """Put hashes in place of hidden secrets, so that a page can show that they changed."""
     if isinstance(value, Hashed):
         return str(value)
     if isinstance(value, dict) and isinstance(shown, dict) and len(value) == len(shown):
@@ -94,7 +98,7 @@ def _with_hashes(value: object, shown: Any) -> Any:
 
 
 def is_source_left_out() -> bool:
-    """Tell whether no source may leave the process."""
+    """Tell whether ``OTEL_ML_CAPTURE_SOURCE=off`` forbids sending source code."""
     return os.environ.get("OTEL_ML_CAPTURE_SOURCE", "").strip().lower() == "off"
 
 
@@ -105,17 +109,16 @@ def define(
     *,
     waits: bool = True,
 ) -> Definition:
-    """Compute the definition of a callable. Never raises for a callable without source.
+    """Compute the definition of a callable. It never raises for a callable without source.
 
     Args:
         target: The callable.
         params: Declared parameters.
-        version_on: The parts that count. Helpers and constants that do not count are not
-            gathered either.
-        waits: Wait until the weights that it names are read.
+        version_on: Parts that count. Helpers and constants that do not count are not collected.
+        waits: Wait until the model weights that it uses are hashed.
 
     Raises:
-        WeightsPending: They are not read, and nobody waits.
+        WeightsPending: The weights are not hashed yet, and `waits` is False.
     """
     params = dict(params or {})
     counts = version_on - {"output"}
@@ -125,7 +128,7 @@ def define(
     if function is None:
         parts = Parts("", counts)
         lines += [_name(target), *_bound_arguments(target, parts), *declared]
-        parts.note(f"the code of `{_name(target)}`, which is compiled or a library's")
+        parts.note(f"the code of `{_name(target)}`, which is compiled or belongs to a library")
         return Definition(digest(lines), None, "", params, {}, {}, tuple(parts.unseen))
     while True:
         parts = Parts(function.__module__ or "", counts)
@@ -152,7 +155,7 @@ def define(
 
 
 def declared_params(params: Params) -> dict[str, object]:
-    """Return declared parameters, asked for where they are to be; none when that raises."""
+    """Return declared parameters, calling the function that provides them. Empty if it raises."""
     with quiet("params"):
         return dict(params if isinstance(params, Mapping) else params())
     return {}
@@ -173,7 +176,7 @@ def _bound_arguments(target: object, parts: Parts) -> list[str]:
 
 
 def join(definition: Definition, name: str, other: Definition) -> Definition:
-    """Join two definitions: the result changes with either, and shows the other as a helper."""
+    """Combine two definitions. The digest changes with either; the second is shown as a helper."""
     shown = {} if other.source is None else {name: other.source}
     return replace(
         definition,
@@ -188,6 +191,6 @@ def join(definition: Definition, name: str, other: Definition) -> Definition:
 
 
 def params_text(params: Mapping[str, object], limit_bytes: int = LIMIT_BYTES) -> str:
-    """Write parameters as text that does not depend on their order."""
+    """Return parameters as text that does not depend on their order."""
     whole = orjson.loads(encode(params, limit_bytes).text)
     return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()

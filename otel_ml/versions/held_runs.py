@@ -1,4 +1,4 @@
-"""Finished runs that wait until their version is known, because weights are still being read."""
+"""Finished runs that wait for their version, because model weights are still being hashed."""
 
 import threading
 import time
@@ -13,23 +13,26 @@ _EXIT_S: Final = 2.0
 
 
 class Job:
-    """Something that is being read: a run may wait for it."""
+    """A task that runs can wait for."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
 
 
 class HeldRuns:
-    """The runs of this process that wait, at most 1,000 of them."""
+    """The waiting runs of this process, at most 1,000."""
 
     def __init__(self) -> None:
-        # A finalizer may end a run while this thread holds it.
+        # reentrant: a finalizer may end a run while this thread holds it
         self._changed = threading.Condition(threading.RLock())
         self._held: list[tuple[Sequence[Job], Callable[[], None]]] = []
         self._giving = 0
 
     def hold(self, jobs: Sequence[Job], give: Callable[[], None]) -> bool:
-        """Call `give` once all jobs are done; returns False where that is to be done at once."""
+        """Call `give` when all jobs are done.
+
+        Returns False if the caller must call it immediately.
+        """
         with self._changed:
             if len(self._held) >= _MOST_HELD or _are_done(jobs):
                 return False
@@ -37,7 +40,7 @@ class HeldRuns:
             return True
 
     def look(self, *, all_of_them: bool = False) -> None:
-        """Give the held runs whose jobs are done, or all of them."""
+        """Release the runs with finished jobs, or all runs."""
         ready: list[Callable[[], None]] = []
         with self._changed:
             held, self._held = self._held, []
@@ -55,7 +58,7 @@ class HeldRuns:
                 self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> int:
-        """Wait until nothing waits; returns how many runs still do."""
+        """Wait until no run waits, and return how many still do."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while self._held or self._giving:
@@ -66,13 +69,16 @@ class HeldRuns:
             return len(self._held) + self._giving
 
     def close(self, timeout_s: float = _EXIT_S) -> None:
-        """Wait a little, then give all as they are: their runs name no version."""
+        """Wait up to `timeout_s` seconds, then release all runs.
+
+        Those still waiting have no version.
+        """
         self.drain(timeout_s)
         self.look(all_of_them=True)
 
     def restart_in_child(self) -> None:
-        """Begin anew in a forked child: the held runs are its parent's."""
-        self.__init__()  # type: ignore[misc]  # nothing else holds it
+        """Reset in a forked child. The waiting runs belong to the parent."""
+        self.__init__()  # type: ignore[misc]  # nothing else refers to it
 
 
 def _are_done(jobs: Sequence[Job]) -> bool:

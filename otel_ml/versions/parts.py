@@ -1,7 +1,7 @@
-"""The parts of a function, found by following the names that it reads.
+"""Collects the parts of a function by following the names that it reads.
 
-Helpers, classes and values of its package count; parts that cannot be seen are noted, so that they
-can be shown.
+Helpers, classes and values of the same package count. Parts that cannot be read are noted, so that
+pages can show them.
 """
 
 import ast
@@ -71,27 +71,25 @@ _FUNCTIONS: Final = (
     functools.partialmethod,
 )
 _FITS: Final = ("fit", "partial_fit", "fit_transform", "fit_predict", "load_state_dict")
-_UNREADABLE: Final = (
-    "No version sees %s: what changes there opens no version, declare it with params="
-)
+_UNREADABLE: Final = "No new version opens when this part changes: %s. Declare it with params="
 _COMPUTED: Final = (functools.cached_property,)
 
 
 class Watched(NamedTuple):
-    """A name that was read in a console, where it may be given another value."""
+    """A name that was read in an interactive session, where it may be redefined."""
 
     reader: ReadingFunction
     read: Read
     value: object
 
     def is_current(self) -> bool:
-        """Tell whether the name still has the value that was counted."""
+        """Tell whether the name still has the value that was used."""
         value = _counted(self.reader, self.read)
         return value is self.value or (type(value) is _Said and value == self.value)
 
 
 class _Said(NamedTuple):
-    """The text of a mutable object, and the function that calls it."""
+    """The text of a mutable object, and the function behind it if it is callable."""
 
     helper: FunctionType | None
     text: str
@@ -99,20 +97,20 @@ class _Said(NamedTuple):
 
 @dataclass(slots=True)
 class Parts:
-    """The parts of a function that count for its version.
+    """The parts of a function that determine its version.
 
     Attributes:
-        module: Where the function is written; only its package is followed.
-        counts: The parts that count.
-        source: The function itself.
-        signature: Its parameters with annotations, and the return annotation.
+        module: Module of the function. Only its package is followed.
+        counts: Parts that count.
+        source: Source of the function.
+        signature: Parameters with annotations, and the return annotation.
         helpers: Source of the helpers, by name.
         constants: Values of the constants, by name.
-        unseen: Parts that the version does not see, and why.
-        read_by: By helper and constant, the function that reads it.
-        watched: Values to compare again before each call; empty outside consoles.
-        jobs: The readings of weights that are not done.
-        models: Each lists the model objects that a name leads to.
+        unseen: Parts that the version does not include, and why.
+        read_by: For each helper and constant, the function that reads it.
+        watched: Values to compare again before each call; empty outside interactive sessions.
+        jobs: Unfinished jobs that hash weights.
+        models: Functions that each return the model objects behind a name.
     """
 
     module: str
@@ -133,7 +131,7 @@ class Parts:
     _reader: str = ""
 
     def read(self, function: FunctionType) -> list[str]:
-        """Read a function and its helpers, the near ones first; a canonical line for each."""
+        """Read a function and its helpers, nearest first. Returns a canonical line for each."""
         self._number(function, 0)
         lines = []
         while self._waiting:
@@ -192,7 +190,11 @@ class Parts:
             self.helpers[self.name(function, function.__qualname__)] = source.text
 
     def helper(self, helper: FunctionType, depth: int) -> str | None:
-        """Follow a function that is read at a depth; None where it is not followed."""
+        """Follow a helper function that is called `depth` calls deep.
+
+        Returns:
+            A reference to the helper, such as ``#3``; None if it is not followed.
+        """
         if "helpers" not in self.counts:
             return None
         if helper in self._numbers:
@@ -212,7 +214,10 @@ class Parts:
         return f"#{self._number(helper, depth + 1)}"
 
     def methods(self, kind: type, depth: int, also: Iterable[str] = ()) -> list[str]:
-        """Follow the methods of a class that may be called: those named, and those Python calls."""
+        """Follow the methods of a class that may be called.
+
+        These are the special methods and the methods named in the code read so far, or in `also`.
+        """
         special = {
             name
             for base in kind.__mro__
@@ -224,7 +229,7 @@ class Parts:
         for name in sorted(special | self._used | {*also}):
             member = class_attribute(kind, name, self.module)
             helper = None if is_a(member, type) else plain_function(member)
-            # What a dataclass or an enum was given has no source, and says nothing of its own.
+            # methods generated for dataclasses and enums have no source and add nothing
             if helper is None or not _is_written(helper):
                 continue
             number = self.helper(helper, depth)
@@ -233,7 +238,7 @@ class Parts:
         return methods
 
     def constant(self, name: str, value: Value) -> str:
-        """Keep a value; returns the text that counts: of a secret, or of a long value, its hash."""
+        """Record a value and return its text. Secrets and long values count by their hash."""
         self._constant_bytes += len(value.text)
         if SECRETS.is_secret(name) or self._constant_bytes > _MAX_CONSTANT_BYTES:
             self._constant_bytes -= len(value.text)
@@ -243,7 +248,10 @@ class Parts:
         return value.text
 
     def bound(self, partial: "functools.partial[Any]", name: str) -> list[tuple[object, str]]:
-        """List the constants that a `functools.partial` binds; other bound values are not seen."""
+        """Return the constants that a `functools.partial` binds.
+
+        Other bound values are noted as unseen.
+        """
         constants = []
         for key, value in [*enumerate(partial.args), *sorted(partial.keywords.items())]:
             if is_constant(value):
@@ -253,7 +261,7 @@ class Parts:
         return constants
 
     def uses(self, *names: str) -> bool:
-        """Tell whether the code read until now reads any of some attributes."""
+        """Tell whether the code read so far uses any of these attributes."""
         return not self._used.isdisjoint(names)
 
     def note(self, unseen: str) -> None:
@@ -262,18 +270,21 @@ class Parts:
             self.unseen.append(unseen)
 
     def name(self, function: FunctionType, name: str) -> str:
-        """Name a helper of a function, with its module where that is another."""
+        """Return the name of a helper, with its module if that is a different one."""
         return name if function.__module__ == self.module else f"{function.__module__}.{name}"
 
 
 class _Reference(str):
-    """The shown form of a function or class in a value."""
+    """The displayed form of a function or class inside a value."""
 
     __slots__ = ()
 
 
 class _Following:
-    """Follows the reads of a function: each read is a fact of it, or is not seen."""
+    """Follows the names that a function reads.
+
+    Each one becomes part of the version or is noted as unseen.
+    """
 
     def __init__(
         self, parts: Parts, reader: ReadingFunction, source: Source | None, depth: int
@@ -289,7 +300,7 @@ class _Following:
         self._set: frozenset[str] = frozenset()
 
     def fact(self, read: Read) -> str | None:
-        """Return the text by which a read counts; None where nothing of it does."""
+        """Return the text for a name that the function reads, or None if it does not count."""
         value: Any = self._reader.find(read)
         if value is MISSING or value is os.environ or is_a(value, ModuleType):
             if read == ("open",) and value is MISSING:
@@ -300,12 +311,12 @@ class _Following:
                 self._parts.note(f"`{'.'.join(read[:2])}`, which only the object has")
             return None
         if is_a(value, type):
-            is_own = read == (self._reader.receiver,)  # what is read of it is read by name
+            is_own = read == (self._reader.receiver,)  # what is read from the class is read by name
             return None if is_own else self._class(value)
         if is_a(value, _FUNCTIONS):
             return self._function(value)
         if "constants" not in self._parts.counts:
-            # Without values, an object is the function that calls it, if it can be called.
+            # if values do not count, a callable object counts as the function that it calls
             return None if is_constant(value) else self._function(value)
         name = self._parts.name(self._reader.function, self._reader.label(read))
         if is_constant(value):
@@ -332,7 +343,7 @@ class _Following:
         if issubclass(type(value), (*CONTAINERS,)) and not writes.isdisjoint(self._names(read)):
             self._parts.note(f"`{name}`, which functions change")
             return None
-        # Of an object only what is set is state: what its methods are called says nothing.
+        # for an object, only assigned attributes are state, not called methods
         self._set = frozenset(write[1] for write in writes if write[:1] == read and write[1:])
         try:
             value_read = ValueReader(self._follow, self._is_own, self._is_state_of).read(
@@ -341,7 +352,7 @@ class _Following:
         except TooManyParts:
             self._parts.note(f"`{name}`, which is too large")
             return None
-        except RuntimeError:  # of a container that another thread changes, of a hostile class
+        except RuntimeError:  # another thread changes the container, or the class is hostile
             self._parts.note(f"`{name}`, which cannot be read")
             return None
         if any(True for _ in models_in(value, self._is_own)):
@@ -359,13 +370,13 @@ class _Following:
         return self._changed_here | written_in_module(self._reader.function)
 
     def _names(self, read: Read) -> set[Read]:
-        """List the names under which functions of the module know a read."""
+        """Return the names under which functions of the module change this value."""
         if self._reader.owner is not None and read[0] == self._reader.receiver:
             return {(kind.__qualname__, read[1]) for kind in self._reader.owner.__mro__}
         return {read, read[:1]}
 
     def _is_state_of(self, kind: type, name: str) -> bool:
-        """Tell whether an attribute of an object is state: changed by methods, or computed."""
+        """Tell whether an attribute is state: changed by methods, or computed."""
         if kind not in self._state:
             self._state[kind] = frozenset(_state_of(kind))
         if name not in self._state[kind] | self._set:
@@ -374,7 +385,7 @@ class _Following:
         return True
 
     def _follow(self, value: Any, name: str) -> Value | None:
-        """Read a value that is no plain data: functions, classes and objects."""
+        """Read a value that is not plain data: a function, a class or an object."""
         kind = type(value)
         weights = kind_of(value)
         if weights is not None:
@@ -393,7 +404,7 @@ class _Following:
                 text += f"{{{','.join(methods)}}}" if methods else ""
         elif number is None and not is_record(kind):
             if is_a(value, PurePath):
-                self._parts.note(f"`{name}`, a place on this machine")
+                self._parts.note(f"`{name}`, a path on this machine")
             elif not is_a(value, _FUNCTIONS) and not is_quiet(kind):
                 closed = f"`{name}`, {_indefinite(kind)}, which cannot be read"
                 has_attributes = getattr(kind, "__dictoffset__", 0)
@@ -402,7 +413,7 @@ class _Following:
         return Value(text, _Reference(f"<{named.__qualname__}>")) if text else None
 
     def _weigh(self, value: Any, weights: WeightKind, name: str) -> Value:
-        """Tell a model object by its weights, and by the methods of its own class."""
+        """Identify a model object by its weights and the methods of its own class."""
         fits = {(*name.split("."), fit) for fit in _FITS}
         if not fits.isdisjoint(self._reader.reads(self._node)):
             self._parts.note(f"weights of `{name}`, which the function fits")
@@ -424,7 +435,7 @@ class _Following:
         return Value(f"weights:{read_weights.digest}{{{','.join(sorted(methods))}}}", shown)
 
     def _methods_of(self, model: object, weights: Weights) -> set[str]:
-        """Follow the functions of the package that a model object calls, or is."""
+        """Follow the functions of the same package that a model object calls or contains."""
         methods: set[str] = set()
         kinds: dict[type, Sequence[str]] = dict.fromkeys(weights.kinds, ASKED)
         kinds |= {type(part): ("forward",) for part in (model, *modules_of(model))}
@@ -439,7 +450,7 @@ class _Following:
 
 
 def _state_of(kind: type) -> Iterator[str]:
-    """Name the attributes of objects of a class that its own module changes, or computes."""
+    """Yield the attributes of a class's objects that its own module changes or computes."""
     for base in kind.__mro__:
         members = vars(base)
         yield from (name for name, member in members.items() if is_a(member, _COMPUTED))
@@ -456,7 +467,7 @@ def _state_of(kind: type) -> Iterator[str]:
 
 
 def _is_written(function: FunctionType) -> bool:
-    """Tell a function that stands in source from a generated function, as for dataclasses."""
+    """Tell whether a function has source, unlike those generated for dataclasses."""
     return not function.__code__.co_filename.startswith(("<string>", "<attrs generated"))
 
 
@@ -470,7 +481,7 @@ def _attributes_used(function: FunctionType, source: Source | None) -> Iterator[
 
 
 def _fields(kind: type) -> list[tuple[str, str]]:
-    """List the fields of a class that is a record or an enum, with their plain defaults."""
+    """Return the fields of a record or enum class, with their plain defaults."""
     names: dict[str, object] = {}
     for mark in ("__dataclass_fields__", "__pydantic_fields__", "_member_map_"):
         value = getattr(kind, mark, None)
@@ -488,19 +499,19 @@ def _default_of(item: Any) -> str:
 
 
 def is_constant(value: object) -> bool:
-    """Tell whether a value counts by itself: a text, number or bool, or a tuple of these."""
+    """Tell whether a value is a string, number, bool, or a tuple of these."""
     if type(value) is tuple:
         return all(is_constant(item) for item in value)
     return type(value) in _CONSTANTS
 
 
 def digest(lines: list[str]) -> str:
-    """Return the 16 hex digits that stand for some lines."""
+    """Return a digest of lines, as 16 hex digits."""
     return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _counted(reader: ReadingFunction, read: Read) -> object:
-    """Return the value to compare by; a value that does not count is not held on to."""
+    """Return a value to compare with later. Other values are not kept alive."""
     value = reader.find(read)
     if is_constant(value) or is_a(value, (type, *_FUNCTIONS)):
         return value
@@ -523,7 +534,7 @@ def _counted(reader: ReadingFunction, read: Read) -> object:
 
 
 def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
-    """Find the expression of a parameter's default."""
+    """Return the expression of a parameter's default, or None."""
     given = node.args
     positional = [*given.posonlyargs, *given.args]
     pairs = [*zip(positional[len(positional) - len(given.defaults) :], given.defaults, strict=True)]
@@ -536,7 +547,7 @@ def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
 
 
 def _is_told(value: object, node: ast.AST | None) -> bool:
-    """Tell whether the source of a default says all of it: a literal, or a library's name."""
+    """Tell whether the source of a default says everything: a literal, or a name from a library."""
     if value is None or is_quiet(type(value)):
         return True
     function = plain_function(value)
@@ -556,5 +567,5 @@ def _signature(node: FunctionNode) -> str:
         if isinstance(node, ast.Lambda) or node.returns is None:
             return text
         return f"{text} -> {ast.unparse(node.returns)}"
-    except RecursionError:  # a default of hundreds of terms
+    except RecursionError:  # a default with hundreds of terms
         return ""

@@ -1,8 +1,8 @@
-"""Names that a function reads from outside itself, and those its module's functions change.
+"""Finds the outside names that a function reads, and those that functions of its module change.
 
-Values that change while they run are state, no part of a definition. The whole module is read once,
-not only the function that is asked about: a cache that a function reads is mostly filled by another
-. No code of the host's is run.
+Values that change while the program runs are state and not part of a definition. The whole module
+is analysed, because a cache that one function reads is mostly filled by another. No user code is
+run.
 """
 
 import ast
@@ -33,8 +33,8 @@ class ReadingFunction:
 
     Attributes:
         function: The function.
-        owner: The class that it is a method of, where that is known.
-        receiver: The name under which it knows its owner, or an object of it: mostly ``self``.
+        owner: Class of which it is a method, if known.
+        receiver: Name of its first parameter if it is a method, usually ``self``.
     """
 
     function: FunctionType
@@ -43,7 +43,7 @@ class ReadingFunction:
 
     @classmethod
     def of(cls, function: FunctionType) -> "ReadingFunction":
-        """Find the owner and the receiver of a function."""
+        """Create it for a function by finding owner and receiver."""
         owner, is_static = _owner(function)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         if owner is None or is_static or not names:
@@ -51,7 +51,10 @@ class ReadingFunction:
         return cls(function, owner, names[0])
 
     def reads(self, node: FunctionNode | None) -> list[Read]:
-        """List the reads of the function from outside; without its syntax those of its code."""
+        """Return the outside names that the function reads.
+
+        Without syntax, its code object is used.
+        """
         if node is None:
             return code_reads(self.function.__code__)
         outside = outside_names(self.function.__code__)
@@ -61,9 +64,9 @@ class ReadingFunction:
         return sorted({chain for chain in chains if chain and chain[0] in outside})
 
     def find(self, read: Read) -> object:
-        """Look a name and its attributes up where the function would; `MISSING` if not there.
+        """Look up a name and its attributes as the function would; return `MISSING` if not found.
 
-        Attributes are looked up in modules and classes of the function's own package alone.
+        Attributes are looked up only in modules and classes of the function's own package.
         """
         name, *attributes = read
         value = self._named(name)
@@ -72,7 +75,7 @@ class ReadingFunction:
         return value
 
     def label(self, read: Read) -> str:
-        """Name a read for people: with its class, where the function says ``self``."""
+        """Return a readable name, with the class in place of ``self``."""
         if self.owner is not None and read[0] == self.receiver:
             read = (self.owner.__qualname__, *read[1:])
         return ".".join(read)
@@ -87,25 +90,25 @@ class ReadingFunction:
             if cell_name == name:
                 try:
                     return cell.cell_contents
-                except ValueError:  # a cell that is not filled yet
+                except ValueError:  # a cell that is still empty
                     break
         return self.function.__globals__.get(name, MISSING)
 
 
 def is_same_package(module: object, other: object) -> bool:
-    """Tell whether two modules lie in the same package, by their names if they have any."""
+    """Tell whether two module names belong to the same package."""
     if not isinstance(module, str) or not isinstance(other, str):
         return False
     return _package(module) == _package(other)
 
 
 def is_in_console(function: FunctionType) -> bool:
-    """Tell whether names that a function reads may be defined again while the process goes on.
+    """Tell whether names that a function reads may be redefined while the process runs.
 
-    So it is in a console, in a notebook, and wherever code belongs to no file.
+    This is the case in an interactive session, in a notebook, and for code without a file.
     """
     namespace = function.__globals__
-    if "__file__" not in namespace or "In" in namespace:  # the inputs of IPython
+    if "__file__" not in namespace or "In" in namespace:  # IPython's list of inputs
         return True
     return namespace.get("__name__") == "__main__" and (
         bool(sys.flags.interactive) or hasattr(sys, "ps1")
@@ -113,13 +116,13 @@ def is_in_console(function: FunctionType) -> bool:
 
 
 def _package(module: str) -> str:
-    if module == "__main__":  # run as ``python -m package.module``
+    if module == "__main__":  # started with ``python -m package.module``
         module = getattr(sys.modules.get(module), "__package__", None) or module
     return module.partition(".")[0]
 
 
 def _owner(function: FunctionType) -> tuple[type | None, bool]:
-    """Find the class that a function is a method of, and whether it is a static method."""
+    """Return the class that a function is a method of, and whether it is a static method."""
     first, *path = function.__qualname__.split(".")
     value = function.__globals__.get(first)
     for name in path[:-1]:
@@ -141,25 +144,25 @@ def _attribute(holder: Any, name: str, module: str) -> object:
         return class_attribute(holder, name, module)
     attribute = class_attribute(type(holder), name, module)
     if attribute is MISSING and is_same_package(type(holder).__module__, module):
-        # What an object itself has is a part of its value; here only the way to its methods.
+        # An object's own attributes are part of its value. Here they matter only to find methods.
         inner = dict(attributes_of(holder)).get(name, MISSING)
         return inner if is_same_package(type(inner).__module__, module) else MISSING
     return attribute
 
 
 def class_attribute(holder: type, name: str, module: str) -> object:
-    """Look a name up in a class and its bases, in those of the package of `module` alone."""
+    """Look up a name in a class and its bases, but only in classes of the package of `module`."""
     if is_same_package(holder.__module__, module):
         for kind in holder.__mro__:
             if name in vars(kind) and is_same_package(kind.__module__, module):
                 attribute: object = vars(kind)[name]
-                # Members of an enum stand in its class on some Pythons only.
+                # on some Python versions only, enum members are attributes of the class
                 return MISSING if holder in type(attribute).__mro__ else attribute
     return MISSING
 
 
 def _chain(node: ast.AST) -> Read:
-    """Return the name and the attributes that an expression reads, empty for any other."""
+    """Return the name and the attributes that an expression reads, or () for other expressions."""
     attributes: list[str] = []
     while isinstance(node, ast.Attribute):
         attributes.append(node.attr)
@@ -175,7 +178,7 @@ _MUTATORS: Final = frozenset(
         *("symmetric_difference_update", "update"),
     }
 )
-# Where an object is made: what they set is what it is.
+# methods that create an object: what they set is part of its value
 MAKING_METHODS: Final = frozenset(
     {"__init__", "__post_init__", "__new__", "__attrs_post_init__", "__setstate__"}
 )
@@ -187,9 +190,9 @@ _known: Final[dict[str, tuple[int, frozenset[Read]]]] = {}
 
 
 def written_in_module(function: FunctionType) -> frozenset[Read]:
-    """Name the names and attributes that the functions of a function's module change.
+    """Return the names and attributes that functions in a function's module change.
 
-    Of ``self.count += 1`` it is ``("Class", "count")``, unless the object is made there.
+    ``self.count += 1`` gives ``("Class", "count")``, except in methods that create the object.
     """
     file = function.__code__.co_filename
     text = "".join(linecache.getlines(file, function.__globals__))
@@ -209,7 +212,7 @@ def written_in_module(function: FunctionType) -> frozenset[Read]:
 
 
 def written(tree: ast.AST) -> frozenset[Read]:
-    """Name the names that the functions in a piece of syntax change outside themselves."""
+    """Return the outside names that the functions in a syntax tree change."""
     reads: set[Read] = set()
     waiting: list[tuple[ast.AST, str, _Scope | None]] = [(tree, "", None)]
     while waiting:
@@ -226,7 +229,10 @@ def written(tree: ast.AST) -> frozenset[Read]:
 
 
 def written_in_code(code: CodeType) -> frozenset[Read]:
-    """Name the names that a function without source may change: those in a line with a change."""
+    """Return the names that a function without source may change.
+
+    These are all names in a line that contains a change.
+    """
     reads: set[Read] = set()
     for inner in inner_codes(code):
         steps = list(dis.get_instructions(inner))
@@ -243,7 +249,7 @@ def written_in_code(code: CodeType) -> frozenset[Read]:
 
 
 def assigned_outside(code: CodeType) -> frozenset[str]:
-    """Name the outside names that a function assigns: after ``global`` or ``nonlocal``."""
+    """Return the outside names that a function assigns, declared ``global`` or ``nonlocal``."""
     free = set(code.co_freevars)
     return frozenset(
         str(step.argval)
@@ -260,7 +266,7 @@ def _changes(step: dis.Instruction) -> bool:
 
 
 class _Scope:
-    """A function's scope: its own names, and the name of its receiver."""
+    """The scope of a function: its local names and the name of its receiver."""
 
     def __init__(self, node: _Function, owner: str) -> None:
         self._globals: set[str] = set()
@@ -279,7 +285,7 @@ class _Scope:
                 self._own.add(inner.id)
 
     def writes(self, node: ast.AST) -> list[Read]:
-        """Name the reads that a node changes."""
+        """Return the outside names that a node changes."""
         changed: ast.AST | None = None
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             return [(node.id,)] if node.id in self._globals else []
@@ -293,13 +299,13 @@ class _Scope:
         return [read] if read else []
 
     def _path(self, node: ast.AST) -> Read:
-        """Return the name and the first attribute of a changed target, unless the name is local."""
+        """Return the name and first attribute of a changed target, or () if the name is local."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute | ast.Subscript):
             if isinstance(node, ast.Attribute):
                 attributes.append(node.attr)
             else:
-                attributes.clear()  # a part of the container: the whole is changed
+                attributes.clear()  # an element of a container: the container itself changes
             node = node.value
         if not isinstance(node, ast.Name):
             return ()
@@ -314,10 +320,10 @@ class _Scope:
 
 
 def _inside(node: _Function) -> list[ast.AST]:
-    """List the nodes of a function without those of functions and classes in it."""
+    """Return the nodes of a function, without those of inner functions and classes."""
     body = [node.body] if isinstance(node, ast.Lambda) else [*node.body]
     items: list[ast.AST] = [*body]
-    for item in items:  # which grows while it is read
+    for item in items:  # the list grows during the loop
         if not isinstance(item, _Function | ast.ClassDef):
             items += ast.iter_child_nodes(item)
     return items

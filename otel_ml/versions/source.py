@@ -1,7 +1,7 @@
-"""The source of a function: located, proved to be the code that runs, and cut out.
+"""Finds the source of a function and verifies that it is the code that runs.
 
-A file may have changed since it was imported, so that a text is only believed when it compiles to
-the very code of the function.
+A file may have changed after it was imported. So source is accepted only if it compiles to exactly
+the code of the function.
 """
 
 import __future__
@@ -45,7 +45,7 @@ _FUTURES: Final = functools.reduce(
 _quiet_lock: Final = threading.Lock()
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _NEVER_OF_USER: Final = frozenset({*sys.stdlib_module_names, "otel_ml", "opentelemetry"})
-# How a program runs, logs and is typed: nothing of it is in an answer.
+# libraries for running, logging and typing: they do not affect results
 _QUIET: Final = frozenset(
     {
         *("otel_ml", "opentelemetry", "logging", "warnings", "threading", "_thread", "asyncio"),
@@ -60,10 +60,10 @@ _QUIET_BUILTINS: Final = (
 
 
 class Source(NamedTuple):
-    """A function as it is written.
+    """The source of a function.
 
     Attributes:
-        text: The function itself: without its decorators, a lambda without what is around it.
+        text: The function without decorators; a lambda without the code around it.
         node: Its syntax.
     """
 
@@ -72,12 +72,12 @@ class Source(NamedTuple):
 
 
 def find_source(function: FunctionType) -> Source | None:
-    """Read the source of a function.
+    """Return the source of a function.
 
     Returns:
-        None where there is none (console, frozen code), where it is no longer the code that runs
-        (the file has changed, an import hook rewrote the function), and where two lambdas of a line
-        cannot be told apart.
+        The source. None if there is none (interactive session, frozen code), if it is not the code
+        that runs (file changed, import hook), or if two lambdas in one line cannot be
+        distinguished.
     """
     try:
         text = _text(function)
@@ -92,29 +92,29 @@ def find_source(function: FunctionType) -> Source | None:
 
 
 def is_of_library(function: FunctionType) -> bool:
-    """Tell a function of an installed package or of Python's own from a function of the user."""
+    """Tell whether a function belongs to an installed package or to Python."""
     installed = not _INSTALLED.isdisjoint(PurePath(function.__code__.co_filename).parts)
     return installed or root_module(function) in _NEVER_OF_USER
 
 
 def is_quiet(kind: type) -> bool:
-    """Tell whether objects of a class, such as locks and loggers, have no effect on answers."""
+    """Tell whether objects of a class cannot affect results, such as locks and loggers."""
     return root_module(kind) in _QUIET or kind in _QUIET_BUILTINS
 
 
 def root_module(named: object) -> str:
-    """Return the first part of the name of the module of a function or class."""
+    """Return the top-level module name of a function or class."""
     module = getattr(named, "__module__", None)
     return module.partition(".")[0] if isinstance(module, str) else ""
 
 
 def is_a(value: object, kinds: type | UnionType | tuple[type, ...]) -> bool:
-    """Tell whether a value is of a class, without asking the value, as its answer may raise."""
+    """Tell whether a value has one of these types, without calling its code, which may raise."""
     return issubclass(type(value), kinds)
 
 
 def attributes_of(value: object) -> list[tuple[str, object]]:
-    """List the own attributes of an object, without running its code."""
+    """Return an object's own attributes without running its code."""
     kind = type(value)
     attributes: dict[str, object] = {}
     with_dict = getattr(kind, "__dictoffset__", 0)
@@ -126,7 +126,7 @@ def attributes_of(value: object) -> list[tuple[str, object]]:
                 try:
                     attributes.setdefault(name, member.__get__(value))
                 except AttributeError:
-                    continue  # a slot that is empty
+                    continue  # an empty slot
     return sorted((name, item) for name, item in attributes.items() if type(name) is str)
 
 
@@ -158,7 +158,7 @@ def _inner(target: Any) -> object:
 
 
 def _wrapped(target: Any) -> object:
-    """Read the function that a wrapper wraps; attributes made up on request do not count."""
+    """Return the function inside a wrapper. Dynamically created attributes do not count."""
     if inspect.getattr_static(target, "__wrapped__", None) is None:
         return None
     with untrusted:
@@ -168,19 +168,19 @@ def _wrapped(target: Any) -> object:
 
 
 def _text(function: FunctionType) -> str:
-    """Return the text in which the function stands; of a lambda's line only its file says all."""
+    """Return the text that contains the function. For a lambda, this is the whole file."""
     if function.__code__.co_name == "<lambda>":
         return "".join(inspect.findsource(function)[0])
     source = inspect.getsource(function)
-    # A margin, without changing the texts in it as dedenting would.
+    # an indented function; dedenting would change the strings in it
     return f"if 1:\n{source}" if source[:1].isspace() else source
 
 
 def parse(text: str) -> ast.Module:
-    """Parse a text, again when another thread that parses has disturbed it.
+    """Parse source text. Retry if another thread that is parsing interfered.
 
-    Some versions of Python count the depth of both threads' trees together, and raise
-    `SystemError` for it: https://github.com/python/cpython/issues/106905
+    Some Python versions add up the tree depths of both threads and raise `SystemError`:
+    https://github.com/python/cpython/issues/106905
     """
     for _ in range(_PARSES):
         with suppress(SystemError):
@@ -206,7 +206,7 @@ def _cut(text: str, node: FunctionNode) -> str:
 
 
 def _is_code_of(node: FunctionNode, function: FunctionType) -> bool:
-    """Compile a function where its name says that it stands, and compare."""
+    """Compile a function in its original context and compare the code."""
     code = function.__code__
     flags = code.co_flags & _FUTURES
     module = ast.Module([_in_place(node, function)], [])
@@ -218,7 +218,7 @@ def _is_code_of(node: FunctionNode, function: FunctionType) -> bool:
 
 
 def _in_place(node: FunctionNode, function: FunctionType) -> ast.stmt:
-    """Put a function into the classes and functions around it: they give names their meaning."""
+    """Put a function inside its enclosing classes and functions, which give names their meaning."""
     own = _bare(node)
     inside: ast.stmt = ast.copy_location(ast.Expr(own), own) if isinstance(own, ast.expr) else own
     code = function.__code__
@@ -228,7 +228,7 @@ def _in_place(node: FunctionNode, function: FunctionType) -> ast.stmt:
     for name in reversed(path.split(".")[:-1]):
         if name == "<locals>":
             in_function = True
-        elif in_function or not name.isidentifier():  # a lambda, a comprehension
+        elif in_function or not name.isidentifier():  # a lambda or comprehension
             inside = _around(f"def function({', '.join(free)}): pass", name, inside)
             in_function = False
         else:
@@ -245,7 +245,7 @@ def _around(text: str, name: str, inside: ast.stmt) -> ast.stmt:
 
 
 def _bare(node: FunctionNode) -> FunctionNode:
-    """Copy a function without its decorators and defaults."""
+    """Copy a function without decorators and defaults."""
     bare, arguments = copy.copy(node), copy.copy(node.args)
     arguments.defaults = [_nothing(default) for default in arguments.defaults]
     arguments.kw_defaults = [item and _nothing(item) for item in arguments.kw_defaults]
@@ -261,10 +261,10 @@ def _nothing(where: ast.expr) -> ast.expr:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Show no warnings for code that Python has compiled, and warned of, before.
+    """Suppress compiler warnings for code that Python has compiled, and warned about, before.
 
-    The filters belong to the process: who finds another thread here goes on without them, because
-    nobody may wait for a lock where a finalizer may run.
+    Warning filters are global. If another thread is here, continue without them: a finalizer may
+    run in this code, so it must not wait for a lock.
     """
     if not _quiet_lock.acquire(blocking=False):
         yield

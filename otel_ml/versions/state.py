@@ -1,11 +1,13 @@
-"""The state of a model object: all that its fit left in it, given to a hash.
+"""The state of a model object: everything that fitting left in it, as input for a hash.
 
-An estimator is its parameters and what `fit` set, private attributes too. Left out are how it is
-run (`_HOW_IT_RUNS`) and what is kept beside the fit: by libraries addresses, times, counters of
-calls and caches (`_BESIDE_THE_FIT`, `_FIT_TIMES`, `_TREE_COUNTERS`), by classes of the host's all
-that using them changes (`uses`). Objects in it count by what their library would pickle; of the
-host's own classes no code is run, they count by their attributes. Parts that cannot be read are
-noted by name.
+An estimator consists of its parameters and everything that `fit` sets, including private
+attributes. Left out are settings for how it runs (`_HOW_IT_RUNS`) and values unrelated to the fit.
+Libraries keep addresses, times, call counters and caches (`_BESIDE_THE_FIT`, `_FIT_TIMES`,
+`_TREE_COUNTERS`). For the user's own classes, everything that using them changes is left out
+(`uses`).
+
+Objects inside it count by what their library would pickle. For the user's own classes no code is
+run; they count by their attributes. Parts that cannot be read are noted by name.
 """
 
 import copyreg
@@ -25,7 +27,7 @@ LEAVES: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _STATE_DEPTH: Final = 64
 _MAX_PARTS: Final = 10_000_000
 _MAX_GAPS: Final = 32
-_MAX_NAMED: Final = 64  # characters of a key in a name
+_MAX_NAMED: Final = 64  # characters of a key in a path
 _HOW_IT_RUNS: Final = frozenset({"n_jobs", "verbose", "memory", "random_state", "_repr_html_"})
 _BESIDE_THE_FIT: Final[Mapping[str, str]] = {
     "_stop_words_id": "of vectorizers: the address of the stop words that were looked at last",
@@ -35,11 +37,11 @@ _BESIDE_THE_FIT: Final[Mapping[str, str]] = {
     "_has_sorted_indices": "of sparse matrices: what was asked of them before",
 }
 _UNFIT: Final = _HOW_IT_RUNS | _BESIDE_THE_FIT.keys()
-# Seconds in the `cv_results_` of searches.
+# durations in the `cv_results_` of searches
 _FIT_TIMES: Final = frozenset(
     {"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
 )
-# In the state of a KDTree or BallTree, `n_trims`, `n_leaves`, `n_splits` and `n_calls` of queries.
+# `n_trims`, `n_leaves`, `n_splits` and `n_calls` in the state of a KDTree or BallTree
 _TREE_COUNTERS: Final = slice(7, 11)
 _PICKLING: Final = (
     *("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs__", "__getnewargs_ex__"),
@@ -51,11 +53,11 @@ _PLAIN: Final = (tuple, str, bytes, int, float, complex)
 
 
 class Gap(NamedTuple):
-    """A part of a model object that no version sees.
+    """A part of a model object that the version does not include.
 
     Attributes:
-        path: Where it stands in the object, such as ``.steps[0][1].tokenizer``.
-        reason: Why it is not seen, in words that follow its name.
+        path: Path inside the object, such as ``.steps[0][1].tokenizer``.
+        reason: Why it is not included, as text that follows its name.
     """
 
     path: str
@@ -63,12 +65,12 @@ class Gap(NamedTuple):
 
 
 class Reading:
-    """A model object while it is read: the hash of its state, and the parts met in it.
+    """A model object while it is read: the hash of its state, and the parts found in it.
 
     Attributes:
         gaps: Parts that cannot be read, at most 32.
-        functions: Functions of the host's own in it, by where they stand.
-        kinds: The classes of the objects in it.
+        functions: Functions of the user in it, by path.
+        kinds: Classes of the objects in it.
     """
 
     def __init__(self) -> None:
@@ -78,11 +80,11 @@ class Reading:
         self.kinds: set[type] = set()
 
     def update(self, data: Any, /) -> None:
-        """Take bytes of the state."""
+        """Add bytes of the state to the hash."""
         self._hash.update(data)
 
     def digest(self) -> str:
-        """Return the 16 hex digits that stand for the state."""
+        """Return the digest of the state, 16 hex digits."""
         return self._hash.hexdigest()[:16]
 
     def miss(self, path: str, reason: str) -> None:
@@ -93,11 +95,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class WeightKind:
-    """A kind of model object.
+    """How to read one kind of model object.
 
     Attributes:
-        mark: Returns what changes when it is fitted or loaded anew; cheap.
-        feed: Gives its weights to a reading; takes as long as there are bytes. None where its
+        mark: Returns something that changes when the object is fitted or loaded again. Must be
+            fast.
+        feed: Adds its weights to a reading; takes time in proportion to their size. None if its
             attributes are its weights.
     """
 
@@ -110,38 +113,39 @@ class _TooManyParts(Exception):
 
 
 def fitted_attributes(model: object) -> list[tuple[str, Any]]:
-    """List the attributes of an estimator that its fit has set, by name."""
+    """Return the attributes of an estimator that fitting has set, sorted by name."""
     attributes = object.__getattribute__(model, "__dict__")
     kept = [pair for pair in sorted(attributes.items()) if pair[0] not in _UNFIT]
     return drop_uses(type(model), kept)
 
 
 class StateWalk:
-    """Feeds a tree of objects to a reading, each once.
+    """Adds a tree of objects to a reading, each object once.
 
     Args:
-        reading: Takes what they say.
-        kind_of: Tells how a model object is read; None for any other.
+        reading: Receives the state.
+        kind_of: Returns how a model object is read; None for other objects.
     """
 
     def __init__(self, reading: Reading, kind_of: Callable[[object], WeightKind | None]) -> None:
         self._reading = reading
         self._kind_of = kind_of
-        self._seen: dict[int, object] = {}  # the objects too: another one may take its place
-        self._steps: list[object] = []  # names of attributes, and keys, each in a tuple
+        # keep the objects alive: a freed one's id() can be reused
+        self._seen: dict[int, object] = {}
+        self._steps: list[object] = []  # attribute names, and keys in a tuple
         self._deep: deque[tuple[Any, list[object]]] = deque()
         self._left = _MAX_PARTS
         self._runs_host_code: dict[type, bool] = {}
 
     def feed(self, value: Any) -> None:
-        """Feed an object and its parts to the hash."""
+        """Add an object and its parts to the hash."""
         self._deep.append((value, []))
         try:
             while self._deep:
                 value, self._steps = self._deep.popleft()
                 self._feed(value, 0)
         except _TooManyParts:
-            self._miss(f"which with what follows it lies beyond {_MAX_PARTS:,} parts")
+            self._miss(f"which, like all after it, is beyond the limit of {_MAX_PARTS:,} parts")
 
     def _feed(self, value: Any, depth: int) -> None:
         kind = type(value)
@@ -154,7 +158,8 @@ class StateWalk:
             return
         if self._left < 0:
             raise _TooManyParts
-        if depth > _STATE_DEPTH:  # it is read after all above it: no recursion without an end
+        # read it later, after everything above it, to avoid unlimited recursion
+        if depth > _STATE_DEPTH:
             self._say("again")
             self._deep.append((value, [*self._steps]))
             return
@@ -165,14 +170,14 @@ class StateWalk:
                 self._feed_whole(value, kind, depth)
         except _TooManyParts:
             raise
-        except BaseException as error:  # noqa: BLE001 - code of the host's libraries, see errors.py
+        except BaseException as error:  # noqa: BLE001 - code of libraries, see errors.py
             hand_on(error)
             del self._steps[steps:]
             if not is_quiet(kind):
                 self._miss(f"a `{_title(kind)}`, which cannot be read")
 
     def _part(self, step: object, value: Any, depth: int) -> None:
-        """Feed a part of the object that is being fed."""
+        """Add a part of the current object."""
         self._steps.append(step)
         self._feed(value, depth + 1)
         self._steps.pop()
@@ -233,7 +238,7 @@ class StateWalk:
             self._part("default_factory", value.default_factory, depth)
 
     def _rank(self, item: Any, text_of: Callable[[Any], str]) -> str:
-        """Return the sort key: the same in every process, without running code of the host's."""
+        """Return a sort key that is the same in every process, without running user code."""
         kind = type(item)
         if kind in LEAVES or kind.__module__ == "numpy":
             return text_of(item)
@@ -255,7 +260,10 @@ class StateWalk:
             self._part("__self__", owner, depth)
 
     def _feed_array(self, value: Any, array: Any, depth: int) -> None:
-        """Feed an array: a memory-mapped array as one in memory, of a masked array the rest."""
+        """Add an array.
+
+        Memory-mapped arrays count like arrays in memory; masked elements are left out.
+        """
         plain = value if type(value) is array else array.view(value, array)
         mask = dict(attributes_of(value)).get("_mask") if type(value) is not array else None
         if mask is not None:
@@ -266,13 +274,13 @@ class StateWalk:
         self._feed_elements(plain, depth)
         del self._seen[
             id(value)
-        ]  # two attributes that are one array are two when joblib loads them
+        ]  # joblib loads two attributes that are the same array as two arrays
 
     def _feed_elements(self, array: Any, depth: int) -> None:
         self._say(f"{array.dtype.descr}{array.shape}")
         if array.dtype.hasobject:
             self._feed(array.tolist(), depth + 1)
-        elif array.dtype.names is not None:  # what lies between the fields is no part of them
+        elif array.dtype.names is not None:  # padding between the fields does not count
             for name in array.dtype.names:
                 self._feed_elements(array[name], depth)
         elif array.size:
@@ -298,9 +306,9 @@ class StateWalk:
             self._part(name, item, depth)
 
     def _feed_pickled(self, value: Any, kind: type, depth: int) -> None:
-        """Feed the pickled form; compiled classes, such as trees, offer nothing else."""
+        """Add the pickled form, which is all that compiled classes such as trees offer."""
         pickled = _by_attributes(value, kind) if self._is_of_host(kind) else _pickled(value, kind)
-        if isinstance(pickled, str):  # the name under which its module knows it
+        if isinstance(pickled, str):  # the name under which its module has it
             self._say(f"{getattr(value, '__module__', '')}.{pickled}")
             return
         made_of, *states = pickled[1:3]
@@ -319,7 +327,7 @@ class StateWalk:
             self._reading.miss(f"{self._path()}.{name}", reason)
 
     def _is_of_host(self, kind: type) -> bool:
-        """Tell whether pickling an object of a class would run code that is no library's."""
+        """Tell whether pickling an object of this class would run the user's code."""
         if kind not in self._runs_host_code:
             members = [copyreg.dispatch_table.get(kind)]
             members += [
@@ -334,7 +342,7 @@ class StateWalk:
 
 
 def _pickled(value: Any, kind: Any) -> Any:
-    """Return the form in which an object would be pickled: its class, arguments and state."""
+    """Return the pickled form of an object: class, arguments and state."""
     reducer: Any = copyreg.dispatch_table.get(kind)
     return kind.__reduce_ex__(value, 2) if reducer is None else reducer(value)
 
@@ -351,7 +359,7 @@ def _by_attributes(value: Any, kind: type) -> tuple[object, ...]:
 
 
 def _without_counters(state: Any, kind: type) -> Any:
-    """Return the state of a tree of neighbours as it was before the first query."""
+    """Return the state of a neighbours tree as it was before the first query."""
     if not any(base.__name__.startswith("BinaryTree") for base in kind.__mro__):
         return state
     numbers = [*state]
@@ -360,7 +368,7 @@ def _without_counters(state: Any, kind: type) -> Any:
 
 
 def _array_class(kind: type) -> type | None:
-    """Return the class of NumPy's arrays if a class is it, or is derived from it."""
+    """Return NumPy's array class if `kind` is that class or a subclass, else None."""
     for base in kind.__mro__:
         if base.__name__ == "ndarray" and base.__module__ == "numpy":
             return base

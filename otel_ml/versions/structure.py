@@ -1,4 +1,4 @@
-"""The normalised structure of an output: the part of its shape that belongs to a model version."""
+"""The normalised structure of an output, which is part of the model version."""
 
 import heapq
 import numbers
@@ -10,8 +10,8 @@ from otel_ml.errors import hand_on, untrusted
 
 DYNAMIC: Final = "dynamic"
 
-# Of a list as many elements count: half of them from its beginning, half from its end, so that
-# neither a longer answer nor what closes it opens a version.
+# Elements of a list that count, half from its start and half from its end, so that neither a longer
+# list nor a different last element changes the version.
 _ELEMENTS: Final = 16
 _END: Final = _ELEMENTS // 2
 _LEAVES_A_STEP: Final = 4
@@ -28,21 +28,21 @@ _TABLE_TYPES: Final = frozenset(
 
 _TABLE_NAMES: Final = frozenset(name for _, name in _TABLE_TYPES)
 
-# Keys of objects that were seen to be names: outputs of one function mostly have the same.
+# key tuples already checked to be identifiers; outputs of one function mostly have the same keys
 _MOST_NAMES: Final = 1_000
 _names: Final[set[tuple[object, ...]]] = set()
 
 
 def output_structure(value: object) -> str | None:
-    """Describe the structure of an output as text, such as ``{answer: str, sources: [str]}``.
+    """Return the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
-    Numbers are a single type; a list is the union of its first and last elements; an object with
-    more than 64 keys, or with keys that are no identifiers, is a map; a table counts by its
+    All numbers are one type. A list is the union of its first and last elements. An object with
+    more than 64 keys, or with keys that are not identifiers, is a map. A table counts by its
     columns.
 
     Returns:
-        The text, or None when a null or an empty list stands anywhere in the part that was
-        looked at: such an output says nothing sure about its structure.
+        The text. None if the inspected part contains a null or an empty list, because the structure
+        is then uncertain.
     """
     with untrusted:
         return _Reader().read(value, 0)
@@ -50,10 +50,10 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return the part of a stream that its structure is taken from: the first chunk.
+    """Return the part of a stream that determines its structure: the first chunk.
 
     Returns:
-        Of text all of it; of a message that was put together None: it is a model's words.
+        For text, the whole text. For a joined message None, because it is a model's text.
     """
     if type(chunks) is not list:
         return chunks if type(chunks) is str else None
@@ -62,32 +62,32 @@ def stream_part(chunks: object) -> object:
 
 
 def structure_digest(text: str) -> str:
-    """Return the 16 hex digits that stand for a structure on the wire."""
-    import hashlib  # loads OpenSSL, which is no part of start-up
+    """Return the digest of a structure, 16 hex digits."""
+    import hashlib  # loads OpenSSL, which should not slow down start-up
 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def flat_shape(value: object) -> object:
-    """Return the key of `shape` for a leaf or an object of leaves; another key for the rest."""
+    """Return the key of `shape` for a scalar or a flat dict, and a different key otherwise."""
     if type(value) is dict and len(value) <= _MAX_KEYS:
         return (*value, *map(type, value.values()))
     return type(value)
 
 
 def shape(value: object) -> object:
-    """Return a cheap key: two outputs of the same key have the same structure.
+    """Return a key that is fast to compute. Outputs with the same key have the same structure.
 
     Returns:
-        The key, or None for an output that is to be read each time: a tangled one, or an output
-        whose containers are of classes of their own.
+        The key. None if the output must be read each time, because it is too complex or its
+        containers have classes of their own.
     """
     kind = type(value)
     if kind in _LEAVES:
         return kind
     try:
         return _shape(value, [_SHAPE_STEPS])
-    except BaseException as error:  # noqa: BLE001 - the border to the host's values, see errors.py
+    except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
         hand_on(error)
         return None
 
@@ -122,7 +122,7 @@ def _shape(value: object, left: list[int]) -> object:
 
 
 def _ends(items: Sequence[Any]) -> Sequence[Any]:
-    """Cut a list to its first and last elements."""
+    """Return the first and last elements of a list."""
     if len(items) <= _ELEMENTS:
         return items
     first, last = items[:_END], items[-_END:]
@@ -136,8 +136,8 @@ def _is_table(kind: type) -> bool:
 
 
 def _columns(table: Any) -> tuple[str, ...] | None:
-    """Name the columns of a table; None if its columns have no names, or are very many."""
-    names = getattr(table, "column_names", None)  # of pyarrow; others have no such attribute
+    """Return the column names of a table; None if they are not strings or too many."""
+    names = getattr(table, "column_names", None)  # only pyarrow has this attribute
     columns = list(table.columns) if names is None else names
     if len(columns) > _MAX_KEYS or not all(type(name) is str for name in columns):
         return None
@@ -155,14 +155,17 @@ def _are_names(keys: tuple[object, ...]) -> bool:
 
 
 def _step(left: list[int], steps: int) -> None:
-    """Take a step within the budget of `output_structure`: beyond it the order would count."""
+    """Count steps.
+
+    The limit must be below that of `output_structure`, or key order would matter.
+    """
     left[0] -= steps + 1
     if left[0] < 0:
         raise RecursionError
 
 
 def _name(value: object) -> str:
-    """Name the class of an object, of a table its columns."""
+    """Return the class name of an object, or the columns of a table."""
     kind = type(value)
     if not _is_table(kind):
         return f"{kind.__module__}.{kind.__qualname__}"
@@ -171,7 +174,7 @@ def _name(value: object) -> str:
 
 
 class _Reader:
-    """Reads an output within a budget of steps: a tangled value would take for ever."""
+    """Reads an output with a limited number of steps, because self-referring values have no end."""
 
     def __init__(self) -> None:
         self._left = _MAX_STEPS
@@ -212,7 +215,7 @@ class _Reader:
         names = [key for key in islice(value, _MAX_KEYS + 1) if isinstance(key, str)]
         whole = len(names) == len(value) <= _MAX_KEYS
         if not whole or not all(name.isidentifier() for name in names):
-            # The smallest keys, not the first ones: the order of a dict does not count.
+            # the smallest keys, not the first ones, because the order of a dict does not count
             keys = heapq.nsmallest(
                 _ELEMENTS,
                 islice(value, _KEYS_COMPARED),

@@ -1,8 +1,8 @@
-"""Attributes changed by using an estimator of the host's, read from the source of its class.
+"""Finds the attributes that using an estimator changes, from the source of its class.
 
-An estimator is what its fit left in it. What `predict`, `transform` and their like change is none
-of that, whether a fit has set it before or not: a cache, a counter, the last question. No code of
-the host's is run.
+An estimator is defined by what fitting left in it. Attributes that `predict`, `transform` and
+similar methods change do not count, even if `fit` sets them first: caches, counters, the last
+input. No user code is run.
 """
 
 import ast
@@ -19,13 +19,13 @@ from weakref import WeakKeyDictionary
 from otel_ml.versions.scopes import MAKING_METHODS, written, written_in_code
 from otel_ml.versions.source import find_source, is_a, is_of_library, plain_function
 
-# How libraries, and their users, ask an estimator.
+# methods with which libraries and users call an estimator
 ASKED: Final = (
     *("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"),
     *("inverse_transform", "score", "score_samples", "get_feature_names_out", "forward"),
 )
 _ASKED: Final = frozenset({*ASKED, "__call__"})
-# Methods with such a word in their name make an estimator what it is.
+# methods with one of these words in their name define the estimator
 _MAKES: Final = frozenset(
     {
         *("fit", "refit", "train", "retrain", "learn", "calibrate", "compile", "build", "init"),
@@ -43,11 +43,11 @@ Attribute = tuple[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """A method as it is written in a class.
+    """A method as written in a class.
 
     Attributes:
-        changes: The attributes of its object that it changes.
-        reads: The attributes of its object that it reads: methods among them.
+        changes: Attributes of its object that it changes.
+        reads: Attributes of its object that it reads, including methods.
     """
 
     changes: frozenset[str]
@@ -56,11 +56,11 @@ class _Method:
 
 @dataclass(frozen=True, slots=True)
 class _Uses:
-    """The effects on an object of using it.
+    """How using an object changes it.
 
     Attributes:
-        is_of_host: Whether a method of it is the host's.
-        changes: The attributes that it changes, each with a method that does.
+        is_of_host: Whether the user wrote at least one of its methods.
+        changes: Changed attributes, each with a method that changes it.
     """
 
     is_of_host: bool
@@ -68,9 +68,10 @@ class _Uses:
 
 
 def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
-    """Leave out of an object's attributes those that using it changes.
+    """Return an object's attributes without those that change when you use it.
 
-    Methods of libraries are not looked at: what these keep beside a fit is known by name.
+    These are call counters and caches, so `predict` does not open a new version. Methods of
+    libraries are not analysed; their known attributes are listed by name in `state`.
     """
     uses = _uses_of(kind)
     if not uses.is_of_host:
@@ -83,11 +84,11 @@ def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
 
 
 def name_uses(kind: type, attributes: Iterable[Attribute]) -> Iterator[tuple[str, str]]:
-    """Name the attributes that `drop_uses` leaves out, or would leave out, each with the reason."""
+    """Yield each attribute that `drop_uses` removes, or would remove, with the reason."""
     uses = _uses_of(kind)
     if uses.is_of_host:
         for name, use in sorted(uses.changes.items()):
-            if use != _COMPUTED:  # it follows from the rest
+            if use != _COMPUTED:  # it is computed from the others
                 yield name, f"which `{use}` changes"
         for name, item in attributes:
             if name not in uses.changes and _is_cache(name, item):
@@ -107,7 +108,7 @@ def _uses_of(kind: type) -> _Uses:
 
 
 def _computed(kind: type) -> dict[str, str]:
-    """Name the attributes that a `functools.cached_property` keeps."""
+    """Return the attributes that `functools.cached_property` stores."""
     members = [pair for base in kind.__mro__ for pair in vars(base).items()]
     return {name: _COMPUTED for name, value in members if is_a(value, functools.cached_property)}
 
@@ -130,7 +131,7 @@ def _makes(name: str) -> bool:
 def _reach(
     methods: Mapping[str, Sequence[_Method]], names: Iterable[str], without: Iterable[str]
 ) -> set[str]:
-    """Name the methods that some methods of an object call on it, themselves too."""
+    """Return these methods and all methods that they call on the same object."""
     waiting, reached = [*names], set[str]()
     while waiting:
         name = waiting.pop()
@@ -141,7 +142,7 @@ def _reach(
 
 
 def _methods_of(kind: type) -> dict[str, list[_Method]]:
-    """Read the methods of a class that are the host's, those of its bases too."""
+    """Return the methods of a class and its bases that the user wrote."""
     methods: dict[str, list[_Method]] = {}
     for base in kind.__mro__:
         for name, member in vars(base).items():
@@ -170,7 +171,7 @@ def _read_method(function: FunctionType) -> _Method:
 
 
 def _read_of(node: ast.AST, receiver: str) -> Iterator[str]:
-    """Name the attributes that are read of an object, or of its class above."""
+    """Yield the attributes that are read from an object or through ``super()``."""
     for part in ast.walk(node):
         if isinstance(part, ast.Attribute):
             holder = part.value
@@ -180,7 +181,7 @@ def _read_of(node: ast.AST, receiver: str) -> Iterator[str]:
 
 
 def _changed_in_code(function: FunctionType) -> Iterator[str]:
-    """Name the attributes that a method without source may change."""
+    """Yield the attributes that a method without source may change."""
     names = {read[0] for read in written_in_code(function.__code__)}
     yield from names.difference(function.__code__.co_varnames)
     for step in dis.get_instructions(function.__code__):

@@ -1,6 +1,6 @@
-"""Values that a function names, as canonical text: their content, bounded, with secrets hashed.
+"""Converts values that a function uses to canonical text of limited size, with secrets hashed.
 
-Only values that are data count: they are read without running code of the host's.
+Only data counts. It is read without running user code.
 """
 
 import enum
@@ -24,7 +24,7 @@ _MAPPINGS: Final = (dict, OrderedDict, defaultdict, Counter, MappingProxyType)
 _SEQUENCES: Final = (list, deque)
 _SETS: Final = (set, frozenset)
 CONTAINERS: Final = frozenset({*_MAPPINGS, *_SEQUENCES, *_SETS, tuple})
-# Told by their names: a module that nobody has loaded made none of them.
+# compared by name: if the module is not loaded, no such value exists
 _NUMBER_NAMES: Final = frozenset({"decimal.Decimal", "fractions.Fraction", "datetime.timedelta"})
 _BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
 _RECORD_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
@@ -32,26 +32,26 @@ _MAX_STEPS: Final = 10_000
 _TEXT_DEPTH: Final = 16
 _NEAR: Final = 4
 _MAX_ARRAY_BYTES: Final = 1024 * 1024
-_MAX_SHOWN: Final = 64  # characters of a key in a name
+_MAX_SHOWN: Final = 64  # characters of a key in a path
 SECRETS: Final = Redaction()
 
 
 class Hashed(str):
-    """The hash of a value, shown in its place."""
+    """The hash of a value, shown instead of the value."""
 
     __slots__ = ()
 
 
 class Weighed(dict[str, object]):
-    """The shown form of an object that counts by its weights."""
+    """The displayed form of an object that is identified by its weights."""
 
 
 class Value(NamedTuple):
-    """A value that counts.
+    """A value that counts for a version.
 
     Attributes:
-        text: What it is, the same on every Python.
-        shown: What a page shows, with the hashes of secrets.
+        text: Canonical text, the same on every Python version.
+        shown: Displayed value, with secrets hashed.
     """
 
     text: str
@@ -69,11 +69,9 @@ class ValueReader:
     """Reads a value and its parts.
 
     Args:
-        follow: Reads a value that is no plain data, by its name: a function, an object; None
-            where it cannot.
-        own: Tells whether the attributes of an object of a class are to be read.
-        is_state: Tells whether an attribute of an object of a class is changed while the program
-            runs.
+        follow: Reads a value that is not plain data, given its name. Returns None if it cannot.
+        own: Tells whether to read the attributes of a class's objects.
+        is_state: Tells whether an attribute of a class changes while the program runs.
     """
 
     def __init__(
@@ -89,10 +87,10 @@ class ValueReader:
         self._path: list[int] = []
 
     def read(self, value: Any, name: str) -> Value | None:
-        """Return a value as text and as it is shown; None for a value that does not count.
+        """Return a value as canonical text and for display; None if it does not count.
 
         Raises:
-            TooManyParts: It has too many parts.
+            TooManyParts: The value has too many parts.
         """
         self._left -= 1
         if self._left < 0:
@@ -111,7 +109,7 @@ class ValueReader:
             self._path.pop()
 
     def _data(self, value: Any, kind: type, name: str) -> Value | None:
-        # A dict's or list's own items: what a class of the host's answers may raise.
+        # use the base class's items, because methods of a subclass may raise
         if issubclass(kind, dict | MappingProxyType):
             items = dict.items(value) if issubclass(kind, dict) else value.items()
             return self._mapping("dict", list(items), name, self._default(value, kind, name))
@@ -162,7 +160,7 @@ class ValueReader:
         return _joined(title, parts)
 
     def _default(self, value: Any, kind: type, name: str) -> dict[str, Value]:
-        """Read the factory that gives a dict its missing values."""
+        """Read the factory that creates missing values of a dict."""
         if issubclass(kind, defaultdict):
             factory = value.default_factory
             label = f"{name}.default_factory"
@@ -170,7 +168,7 @@ class ValueReader:
         if kind in CONTAINERS or not hasattr(kind, "__missing__"):
             return {}
         if not self._own(kind):
-            self._follow(value, name)  # which says that it is not seen
+            self._follow(value, name)  # notes that it is not seen
             return {}
         missing = self._part(inspect.getattr_static(kind, "__missing__"), f"{name}.__missing__")
         return {"default": missing, "attributes": self._record(kind, attributes_of(value), name)}
@@ -200,7 +198,7 @@ class ValueReader:
 
 
 def _joined(title: str, parts: list[tuple[str, str, Value]]) -> Value:
-    """Join named values into a single value; their order does not count."""
+    """Combine named values into one value. Their order does not matter."""
     texts, shown = [], {}
     for key, word, given in parts:
         part = hashed(given) if SECRETS.is_secret(word) else given
@@ -210,20 +208,20 @@ def _joined(title: str, parts: list[tuple[str, str, Value]]) -> Value:
 
 
 def hashed(value: Value) -> Value:
-    """Put the hash of a value in its place."""
+    """Replace a value by its hash."""
     mark = Hashed(f"sha256:{sha256(value.text.encode('utf-8', 'replace')).hexdigest()[:16]}")
     return Value(mark, mark)
 
 
 def is_record(kind: type) -> bool:
-    """Tell whether objects of a class are their fields: a dataclass, of attrs, of pydantic."""
+    """Tell whether objects of a class consist of fields, as with dataclasses and pydantic."""
     if issubclass(kind, SimpleNamespace):
         return True
     return any(mark in vars(base) for base in kind.__mro__ for mark in _RECORD_MARKS)
 
 
 def _scalar(value: Any, kind: type) -> Value | None:
-    """Read a single value of a class that is no plain class."""
+    """Read a single value of a class derived from a plain type, or similar."""
     if issubclass(kind, enum.Enum):
         scalar = canonical_value(value._value_) if type(value._value_) in _LEAVES else ""
         return Value(f"{kind.__qualname__}.{value._name_}={scalar}", f"{value._name_}")
@@ -241,7 +239,7 @@ def _scalar(value: Any, kind: type) -> Value | None:
 
 
 def models_in(value: Any, own: Callable[[type], bool], depth: int = 0) -> Iterator[object]:
-    """Find the model objects that a value is, or holds near its surface."""
+    """Yield the model objects that a value is or contains, up to a few levels deep."""
     kind = type(value)
     if kind in _LEAVES or depth > _NEAR:
         return
@@ -258,7 +256,7 @@ def models_in(value: Any, own: Callable[[type], bool], depth: int = 0) -> Iterat
 
 
 def _array(value: Any) -> Value | None:
-    """Read a number or a small array of NumPy, where that is loaded."""
+    """Read a NumPy number or small array, if NumPy is loaded."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is None:
         return None
@@ -275,7 +273,7 @@ def _array(value: Any) -> Value | None:
 
 
 def _rank(item: object) -> str:
-    """Return the sort key: helpers are numbered in the order in which they are met."""
+    """Return a sort key. The order matters, because helpers are numbered as they are found."""
     kind = type(item)
     if kind in _LEAVES:
         return canonical_value(item)

@@ -1,4 +1,4 @@
-"""The options of a decorator that concern versions: parts that count, declared parameters."""
+"""Decorator options for versions: which parts count, and declared parameters."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, get_args
@@ -13,10 +13,10 @@ PARTS: Final[frozenset[Part]] = frozenset(get_args(Part))
 
 
 def check_version_on(parts: Collection[Part]) -> frozenset[Part]:
-    """Return the parts of a definition that a version counts.
+    """Return the parts that determine a version.
 
     Raises:
-        ValueError: There is none, or a part is unknown.
+        ValueError: The collection is empty or contains an unknown part.
     """
     is_one = issubclass(type(parts), Collection) and not issubclass(type(parts), str)
     texts = sorted(map(text_of, parts)) if is_one else parts

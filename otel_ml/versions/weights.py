@@ -1,8 +1,8 @@
-"""The weights of model objects as digests, read on a thread of the package.
+"""Computes digests of model weights in a background thread.
 
-Which libraries are known stands in `WEIGHT_KINDS`; a class is recognised by the names of its bases,
-and nothing is imported for it. An object is read once, and again when its mark has changed: the
-identities of what `fit` sets, the counters of tensors, the number of trees.
+`WEIGHT_KINDS` lists the supported libraries. Classes are recognised by the names of their bases, so
+nothing is imported. An object is read once, and again when its mark changes: the identities of
+fitted attributes, the version counters of tensors, the number of trees.
 """
 
 import time
@@ -32,20 +32,20 @@ _MOST_KNOWN: Final = 256
 _NESTED: Final = 16
 _CHUNK_BYTES: Final = 1 << 20
 _UNREADABLE: Final = "unreadable"
-# Looking at a mark costs at most this share of the time.
+# checking marks may take at most 1/100 of the time
 _SHARE: Final = 100
-_GLANCE: Final = 16  # so many elements of an array
+_GLANCE: Final = 16  # elements of an array that are compared
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The weights of a model object, as far as they could be read.
+    """The weights of a model object, as far as they can be read.
 
     Attributes:
-        digest: 16 hex digits that stand for the state.
-        gaps: Parts that no version sees.
-        functions: Functions of the host's own in it, by where they stand.
-        kinds: The classes of the objects in it.
+        digest: Digest of the state, 16 hex digits.
+        gaps: Parts that the version does not include.
+        functions: Functions of the user in it, by path.
+        kinds: Classes of the objects in it.
     """
 
     digest: str
@@ -57,12 +57,12 @@ class Weights:
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether nothing of it could be read."""
+        """Whether no part could be read."""
         return self.digest == _UNREADABLE
 
 
 class WeightsJob(Job):
-    """The reading of an object's weights."""
+    """The job that hashes an object's weights."""
 
     def __init__(self, value: object, kind: WeightKind) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class WeightsJob(Job):
 
 
 class WeightsPending(Exception):
-    """Weights that a definition names are still being read."""
+    """Weights that a definition needs are still being hashed."""
 
     def __init__(self, jobs: list[WeightsJob]) -> None:
         super().__init__("weights are being read")
@@ -79,7 +79,7 @@ class WeightsPending(Exception):
 
 
 def kind_of(value: object) -> WeightKind | None:
-    """Return how a model object is read; None for an object of no library that is known."""
+    """Return how to read a model object; None if its library is not supported."""
     for base in type(value).__mro__:
         weight_kind = WEIGHT_KINDS.get((base.__module__.partition(".")[0], base.__name__))
         if weight_kind is not None:
@@ -88,13 +88,13 @@ def kind_of(value: object) -> WeightKind | None:
 
 
 def modules_of(value: Any) -> Iterable[object]:
-    """List the modules of a model of torch; nothing of any other."""
+    """Return the modules of a PyTorch model; empty for other objects."""
     kind = kind_of(value)
     return value.modules() if kind is not None and kind.mark is _mark_torch else ()
 
 
 def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
-    """Return the weights of an object, or the job that reads them now."""
+    """Return the weights of an object, or the job that is hashing them."""
     known = _known.get(id(value))
     if known is not None and known.holds(value):
         if not isinstance(known.found, WeightsJob) and known.mark == _mark_of(value, kind):
@@ -104,18 +104,19 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
     if len(_known) >= _MOST_KNOWN:
         _known.clear()
     job = WeightsJob(value, kind)
-    _known[id(value)] = _Known(_reference(value), None, job)  # two at once: it is read twice
+    # if two threads get here at once, it is read twice
+    _known[id(value)] = _Known(_reference(value), None, job)
     _jobs.append(job)
     if _reader.is_asleep and not _reader.wake():
-        raise RuntimeError("no thread is to be had that reads weights")
+        raise RuntimeError("cannot start the thread that reads weights")
     return job
 
 
 class WeightMarks:
-    """The marks of the objects that a definition names, to see when they are others.
+    """The marks of the model objects in a definition, to detect changes.
 
     Args:
-        finds: Each lists the objects that a name leads to now.
+        finds: Functions that each return the objects behind a name now.
     """
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:
@@ -124,7 +125,10 @@ class WeightMarks:
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
-        """Tell whether an object was replaced or fitted again; looks seldom when that is slow."""
+        """Tell whether an object was replaced or fitted again.
+
+        If checking is slow, it is done rarely.
+        """
         if now_ns < self._next_ns:
             return False
         begun_ns = time.perf_counter_ns()
@@ -143,19 +147,19 @@ class WeightMarks:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The known state of an object that was asked about."""
+    """The known state of an object."""
 
     reference: Callable[[], object]
     mark: object
     found: Weights | WeightsJob
 
     def holds(self, value: object) -> bool:
-        """Tell whether it is that object, and not another in its place."""
+        """Tell whether this is still the same object, not another one with the same id()."""
         return self.reference() is value
 
 
 def _mark_of(value: object, kind: WeightKind) -> object:
-    """Look at an object's mark; None where it cannot be looked at."""
+    """Return an object's mark; None if it raises."""
     with untrusted:
         return kind.mark(value)
     return None
@@ -169,7 +173,7 @@ def _reference(value: object) -> Callable[[], object]:
 
 
 def _read_all() -> None:
-    """Read objects, on a thread; there is none before the first object."""
+    """Process the jobs, in a thread that starts with the first one."""
     while not _reader.is_stopping:
         _reader.rest(lambda: _jobs)
         while _jobs:
@@ -183,7 +187,7 @@ def _read_all() -> None:
 
 
 def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
-    """Read the weights of an object, with its mark; never raises."""
+    """Return mark and weights of an object. Never raises."""
     mark: object = None
     try:
         for _ in range(_READ_TRIES):
@@ -192,12 +196,12 @@ def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
                 StateWalk(reading, kind_of).feed(value)
             else:
                 kind.feed(value, reading)
-            if kind.mark(value) == mark:  # nobody has fitted it meanwhile
+            if kind.mark(value) == mark:  # not fitted in the meantime
                 break
         functions = {path: weakref.ref(function) for path, function in reading.functions.items()}
         kinds = frozenset(reading.kinds)
         return mark, Weights(reading.digest(), tuple(reading.gaps), functions, kinds)
-    except BaseException as error:  # noqa: BLE001 - code of the host's libraries, see errors.py
+    except BaseException as error:  # noqa: BLE001 - code of third-party libraries, see errors.py
         report_named("weights", error)
         name = f"{type(value).__module__}.{type(value).__qualname__}"
         gap = Gap("", f"a `{name}`, which cannot be read ({type(error).__name__})")
@@ -209,7 +213,7 @@ def _restart_in_child() -> None:
     _known.clear()
 
 
-# --- Objects in general: estimators of scikit-learn, and what stands in them.
+# Objects in general: scikit-learn estimators and everything inside them.
 
 
 def _mark_estimator(value: Any, depth: int = 0) -> object:
@@ -229,12 +233,15 @@ def _mark_estimator(value: Any, depth: int = 0) -> object:
 
 
 def _mark_array(array: Any) -> object:
-    """Look at where an array is and at a few elements: a new array may take the place of an old."""
+    """Return address and a few elements of an array.
+
+    A new array may reuse the address of an old one.
+    """
     few = array.flat[:: max(1, array.size // _GLANCE)]
     return array.__array_interface__["data"], None if array.dtype.hasobject else few.tobytes()
 
 
-# --- Tensors.
+# Tensors.
 
 
 def _mark_torch(module: Any) -> object:
@@ -246,7 +253,7 @@ def _feed_torch(module: Any, reading: Reading) -> None:
     for name, part in module.named_modules():
         walk.feed([name, type(part).__qualname__, dict(_settings(part))])
     config: Any = getattr(module, "config", None)
-    if hasattr(config, "to_json_string"):  # of Hugging Face
+    if hasattr(config, "to_json_string"):  # Hugging Face models
         reading.update(config.to_json_string().encode())
     for name, tensor in sorted(module.state_dict().items()):
         reading.update(f"{name}:".encode())
@@ -273,7 +280,7 @@ def _feed_tensor(tensor: Any, reading: Reading) -> None:
     whole = tensor.detach().cpu().contiguous()
     count = whole.numel() * whole.element_size()
     if count:
-        import ctypes  # only tensors need it
+        import ctypes  # needed only for tensors
 
         memory = (ctypes.c_char * count).from_address(whole.data_ptr())
         view = memoryview(memory)
@@ -281,7 +288,7 @@ def _feed_tensor(tensor: Any, reading: Reading) -> None:
             reading.update(view[start : start + _CHUNK_BYTES])
 
 
-# --- Boosters, sessions, pipelines.
+# Boosters, sessions, pipelines.
 
 
 def _feed_onnx(session: Any, reading: Reading) -> None:

@@ -1,5 +1,5 @@
-"""A bounded queue of encoded spans on disk, for calls that must survive their process.
+"""A disk queue of encoded spans, limited in size, for calls that must survive their process.
 
-A span is in the file before `Spool.append` returns, so kill -9 of the process loses none: the
-kernel holds what was written. A power cut may lose the last seconds: nothing is fsynced.
+A span is written to the file before `Spool.append` returns, so ``kill -9`` loses no span: the
+kernel keeps written data. A power failure may lose the last seconds, because nothing is fsynced.
 """

@@ -1,12 +1,12 @@
-"""The layout of an encoded span in a segment, and the search for frames after damage.
+"""The binary layout of an encoded span in a segment, and how frames are found after damage.
 
-A frame, little endian, without padding::
+A frame is little endian, without padding::
 
     marker 4 | crc 4 | flags 1 | length 4 | key 24 | payload (length bytes)
 
-The key is trace id and span id. The crc covers flags to payload. Marker and start value of the
-crc are random, a pair for each process, and stand in the header of its segments as the salt: text
-of a user that looks like a frame can hold neither, so it is never taken for a frame.
+The key is trace ID and span ID. The crc covers flags to payload. The marker and the crc's start
+value are random for each process and stored in the header of its segments as the salt. So no text
+of a user can be mistaken for a frame.
 """
 
 import struct
@@ -25,7 +25,7 @@ _HEAD: Final = struct.Struct("<4xIBI24s")
 
 
 class Frame(NamedTuple):
-    """A frame with a right crc, and its place in the bytes that were scanned."""
+    """A frame with a correct crc, and its position in the scanned bytes."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
 
 
 class Seal:
-    """Packs the frames of a process and recognises them.
+    """Packs and recognises the frames of one process.
 
     Args:
         salt: 8 random bytes: the marker, then the start value of the crc.
@@ -49,10 +49,10 @@ class Seal:
         self._seed = int.from_bytes(salt[4:], "little")
 
     def pack(self, key: bytes, payload: bytes, flags: int) -> bytes:
-        """Return the frame of a payload.
+        """Return the frame for a payload.
 
         Args:
-            key: Trace id and span id, 24 bytes in all.
+            key: Trace ID and span ID, 24 bytes in total.
             payload: The encoded span, shorter than 4 GiB.
             flags: `FINAL` or `HELD`.
         """
@@ -60,16 +60,16 @@ class Seal:
         return _LEAD.pack(self._marker, zlib.crc32(body, self._seed)) + body
 
     def scan(self, data: bytes, *, whole: bool) -> Iterator[Frame]:
-        """Find the frames in some bytes of a segment; bytes between them are damage.
+        """Yield the frames in bytes of a segment. Bytes between frames are damage.
 
         Args:
-            data: Begins where a frame is expected.
-            whole: Whether the segment ends with these bytes. If not, the search stops at the
-                first frame that goes on behind them, because it may be whole on disk.
+            data: Bytes that start where a frame is expected.
+            whole: Whether the segment ends with these bytes. If not, the scan stops at the first
+                frame that continues after them, because it may be complete on disk.
 
         Returns:
-            The frames in order. A wrong frame passes with a chance of 2**-64 for random bytes,
-            2**-32 for a frame that was damaged behind its marker.
+            The frames in order. A wrong frame is accepted with probability 2**-64 for random bytes,
+            and 2**-32 for a frame damaged after its marker.
         """
         view = memoryview(data)
         start = data.find(self._marker)

@@ -1,19 +1,20 @@
-"""The files of a spool: their names and locks, their headers, and reading the frames in them.
+"""Segment files of a spool: names, locks, headers, and reading the frames in them.
 
-A segment is ``<owner>-<number>.spool``: 16 hexadecimal digits drawn by its process, then a number
-that rises by 1. The newest segment of a process is locked by its writer for as long as it
-lives; the lock of the newest is the lock of all. ``.new`` ends a segment that is being created,
-``.damaged`` a segment that was set aside.
+A segment is named ``<owner>-<number>.spool``: 16 random hex digits of its process, then a number
+that increases by 1. A process keeps its newest segment locked while it lives; that lock protects
+all of its segments. The suffix ``.new`` marks a segment that is being created, ``.damaged`` one
+that was set aside.
 
-A segment begins with a header, little endian, without padding, then come frames::
+A segment starts with a header, little endian, without padding, followed by frames::
 
     magic 8 | version 1 | salt 8 | length 4 | envelope (length bytes) | crc 4
 
-The envelope is the caller's own: what goes around the spans of this process when they are sent.
-A segment gets its name only when its header is complete and its lock is held, so a header that
+The envelope is set by the caller: it surrounds the spans of this process when they are sent. A
+segment gets its name only after its header is complete and its lock is held. So a header that
 cannot be read was damaged later.
 
-Paths are text here, not `pathlib.Path`: a directory may hold many thousand files.
+Paths are strings here instead of `pathlib.Path`, because a directory may contain many thousands of
+files.
 """
 
 import errno
@@ -55,9 +56,9 @@ class SegmentFile(NamedTuple):
     """A file of a spool.
 
     Attributes:
-        changed_s: When it was written last, seconds since the epoch.
-        size: What it takes of the disk, at least a block.
-        number: Its place among the segments of its owner.
+        changed_s: Time of the last write, seconds since the epoch.
+        size: Size on disk, at least one block.
+        number: Position among the segments of its owner.
         suffix: Empty for a segment, else ``.new`` or ``.damaged``.
     """
 
@@ -70,7 +71,7 @@ class SegmentFile(NamedTuple):
 
 
 def prepare_directory(directory: Path) -> None:
-    """Make the directory, for its owner alone, unless it is there.
+    """Create the directory, accessible only to its owner, unless it exists.
 
     Raises:
         OSError: It cannot be used as a spool.
@@ -99,10 +100,10 @@ def prepare_directory(directory: Path) -> None:
 
 
 def list_files(directory: str) -> list[SegmentFile]:
-    """List the files of a spool, oldest first; empty when the directory is gone."""
+    """Return the files of a spool, oldest first; empty if the directory does not exist."""
     files: list[SegmentFile] = []
     for entry, (owner, number, suffix) in _entries(directory):
-        with suppress(OSError):  # removed meanwhile
+        with suppress(OSError):  # removed in the meantime
             status = entry.stat(follow_symlinks=False)
             size = max(status.st_size, _BLOCK)
             files.append(SegmentFile(status.st_mtime, entry.path, size, owner, int(number), suffix))
@@ -110,7 +111,7 @@ def list_files(directory: str) -> list[SegmentFile]:
 
 
 def list_segments(directory: str, owner: str) -> list[str]:
-    """List the paths of an owner's segments, oldest first."""
+    """Return the paths of an owner's segments, oldest first."""
     numbers = {
         int(number): entry.path
         for entry, (whose, number, suffix) in _entries(directory)
@@ -133,11 +134,11 @@ def segment_path(directory: str, owner: str, number: int) -> str:
 
 
 def lock_file(path: str) -> int | None:
-    """Lock a file that is left by a writer that has ended.
+    """Lock a file of a writer that has ended.
 
     Returns:
-        The descriptor that holds the lock, for as long as a copy of it is open; None when the
-        writer lives, another process was faster, or the file is gone or not ours.
+        A file descriptor that holds the lock while any copy of it is open. None if the writer
+        lives, another process was faster, or the file is gone or belongs to another user.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
@@ -160,13 +161,13 @@ def is_at(fd: int, path: str) -> bool:
 
 
 def remove(path: str) -> None:
-    """Remove a file. One that cannot be removed is delivered again by a later process."""
+    """Remove a file. If that fails, a later process delivers it again."""
     with suppress(OSError):
         Path(path).unlink()
 
 
 def set_aside(path: str) -> int:
-    """Rename a file that cannot be read, so that nobody tries it again; returns its size."""
+    """Rename a file that cannot be read, so that it is not tried again. Returns its size."""
     try:
         return Path(path).rename(f"{path}.damaged").stat().st_size
     except OSError:
@@ -177,26 +178,27 @@ def set_aside(path: str) -> int:
 
 
 class DamagedHeaderError(Exception):
-    """A file does not begin as a segment of this version does."""
+    """A file does not start with a segment header of this version."""
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """The state of a segment file, of this process or of one whose files it adopted.
+    """The state of a segment file, of this process or adopted from an ended one.
 
     Attributes:
-        seal: Knows its frames.
-        envelope: From its header.
-        start: Where its first frame begins.
-        size: Where its last whole frame ends.
-        cursor: All before is delivered, dropped or not to be sent.
-        fd: Descriptor that holds its writer's lock, or -1.
-        check_at: Size at which its writer looks whether to go on with it.
-        ready: Frames to send from the cursor on.
-        held: Held frames whose final frame is not written yet.
-        loose: Offsets of held frames that are sent, because no later frame of their key follows.
-        is_unlinked: Somebody removed the file while it was written; `fd` still reads it.
-        is_dropped: We removed the file to keep the limits.
+        seal: Recognises its frames.
+        envelope: Envelope from its header.
+        start: Offset of its first frame.
+        size: Offset where its last complete frame ends.
+        cursor: Offset up to which everything is delivered, dropped or not to be sent.
+        fd: File descriptor with its writer's lock, or -1.
+        check_at: Size at which its writer checks whether to start a new one.
+        ready: Number of frames to send after the cursor.
+        held: Number of held frames whose final frame is not written yet.
+        loose: Offsets of held frames that are sent, because no later frame with their key follows.
+        is_unlinked: Whether someone removed the file while it was being written; `fd` can still
+            read it.
+        is_dropped: Whether this process removed the file to stay within the limits.
     """
 
     path: str
@@ -214,14 +216,14 @@ class Segment:
     is_dropped: bool = False
 
     def close(self) -> None:
-        """Close its descriptor, and unlock it, unless a forked process has a copy."""
+        """Close its descriptor. This releases the lock unless a forked process has a copy."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """Open for reading alone: a forked child that inherits it inherits no lock."""
+        """Open the file for reading only, so that a forked child does not inherit a lock."""
         if self.is_unlinked:
             yield self.fd
             return
@@ -232,10 +234,10 @@ class Segment:
             os.close(fd)
 
     def scan(self) -> Iterator[Frame]:
-        """Find all frames in it.
+        """Return all frames in the segment.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: The file cannot be opened.
         """
         with self.opened() as fd:
             data = _read(fd, self.start, self.size)
@@ -243,10 +245,10 @@ class Segment:
 
 
 def create_segment(path: str, seal: Seal, envelope: bytes) -> Segment:
-    """Create a segment under the lock of this process.
+    """Create a segment that this process holds locked.
 
     Raises:
-        OSError: The disk refuses; nothing is left behind.
+        OSError: Writing fails. No file is left behind.
     """
     header = _HEADER.pack(_MAGIC, _VERSION, seal.salt, len(envelope)) + envelope
     header += _CRC.pack(zlib.crc32(header))
@@ -295,20 +297,20 @@ def open_segment(path: str) -> Segment:
 
 
 def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
-    """Open the segments of a process that ended, and count in each the frames to send.
+    """Open the segments of an ended process, and count the frames to send in each.
 
-    These are its final frames, and the held frames that no later frame of their key follows. It
-    takes memory for the held frames that are open at the same time, as the process that wrote them
-    did.
+    Frames to send are final frames, and held frames without a later frame of the same key. Memory
+    use grows with the number of held frames that are open at the same time, as in the process that
+    wrote them.
 
     Args:
-        paths: All of them, oldest first.
+        paths: All its segments, oldest first.
 
     Returns:
-        The segments, and for those that cannot be read their path and why.
+        The segments. For segments that cannot be read, path and error instead.
 
     Raises:
-        OSError: Files cannot be opened now.
+        OSError: Files cannot be opened at the moment.
     """
     segments: list[Segment | tuple[str, Exception]] = []
     held: dict[bytes, tuple[Segment, int]] = {}
@@ -335,7 +337,7 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
 
 
 def _read(fd: int, start: int, end: int) -> bytes:
-    """Read a stretch of a file as far as possible: a bad sector loses the bytes behind it."""
+    """Read a range of a file as far as possible. A bad sector loses the bytes after it."""
     pieces: list[bytes] = []
     try:
         while start < end and (piece := os.pread(fd, end - start, start)):
@@ -351,15 +353,15 @@ def _read(fd: int, start: int, end: int) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class FrameBatch:
-    """Frames to send together, from a single stretch of a segment.
+    """Frames to send together, from one range of a segment.
 
     Attributes:
-        segment: Where they were read.
-        end: Where the next stretch begins.
-        keys: Trace id and span id of each frame, in the order they were written.
-        payloads: The encoded spans, beside their keys.
-        gaps: Damaged places in the stretch.
-        gap_bytes: Bytes in these places.
+        segment: Segment that they were read from.
+        end: Offset where the next range starts.
+        keys: Trace ID and span ID of each frame, in the order of writing.
+        payloads: The encoded spans, in the order of `keys`.
+        gaps: Number of damaged places in the range.
+        gap_bytes: Number of bytes in these places.
     """
 
     segment: Segment
@@ -371,11 +373,11 @@ class FrameBatch:
 
     @property
     def envelope(self) -> bytes:
-        """The envelope that their process gave for all of them."""
+        """The envelope that their process set for all of them."""
         return self.segment.envelope
 
     def skip_to(self, start: int) -> None:
-        """Count bytes before `start` as damage, if there are any."""
+        """Count the bytes before `start` as damage, if there are any."""
         if start > self.end:
             self.gaps += 1
             self.gap_bytes += start - self.end
@@ -383,16 +385,16 @@ class FrameBatch:
 
 
 def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch:
-    """Read the next frames to send, past damaged places, from the cursor on; the cursor stays.
+    """Read the next frames to send after the cursor, skipping damage. The cursor does not move.
 
     Args:
-        segment: Its bytes up to `size` were written.
-        max_frames: At most as many.
-        max_bytes: At most as many bytes of payload, except for a longer first payload.
+        segment: The segment; its bytes up to `size` have been written.
+        max_frames: Largest number of frames.
+        max_bytes: Largest number of payload bytes. A single larger payload is still returned.
 
     Raises:
-        FileNotFoundError: Somebody removed the file.
-        OSError: The file cannot be opened now.
+        FileNotFoundError: The file was removed.
+        OSError: The file cannot be opened at the moment.
     """
     size = segment.size
     window = min(max_bytes, size) + _WINDOW
@@ -400,7 +402,7 @@ def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch
         while True:
             end = min(size, segment.cursor + window)
             data = _read(fd, segment.cursor, end)
-            # A file that is shorter than it was has lost its end.
+            # a file that is shorter than before has lost its end
             is_whole = end == size or len(data) < end - segment.cursor
             frames = _gather(segment, data, max_frames, max_bytes, size if is_whole else None)
             if is_whole or frames.end > segment.cursor:
@@ -411,7 +413,10 @@ def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch
 def _gather(
     segment: Segment, data: bytes, max_frames: int, max_bytes: int, size: int | None
 ) -> FrameBatch:
-    """Collect from the bytes behind the cursor; `size` is given when none follow them."""
+    """Collect frames from the bytes after the cursor.
+
+    `size` is given if these are the last bytes.
+    """
     base = segment.cursor
     frame_batch = FrameBatch(segment, base)
     for frame in segment.seal.scan(data, whole=size is not None):
@@ -438,23 +443,24 @@ _ATTEMPTS: Final = 2
 
 
 class Chain:
-    """Opens, hands out and removes the segments of this process.
+    """Creates, hands out and removes the segments of this process.
 
-    They leave from the old end only: a held frame thus stays for as long as its final frame, and
-    the files left after a kill end, for each key, with its last frame.
+    Segments are removed only from the old end. So a held frame stays as long as its final frame.
+    After a kill, the files contain the last frame of each key.
 
-    Methods are called inside the gate. An inner append may run between any two lines: so whoever
-    shortens a segment takes it out of `current` first, iterates over copies, and only `choose`
-    with a current segment, which no inner append calls, closes a segment that is not done.
+    Methods are called while the spool's lock is held. A nested append (from a finalizer or signal
+    handler) may run between any two lines. So code that shortens a segment first removes it from
+    `current` and iterates over copies. Only `choose` with a current segment closes an unfinished
+    segment, and nested appends never call it.
 
     Args:
         rotated: Called with the size of a segment that is full.
-        vanished: Called with the number of frames to send whose file somebody removed.
+        vanished: Called with the number of unsent frames in a file that someone removed.
 
     Attributes:
-        owner: Names the segments.
+        owner: ID in the names of the segments.
         seal: Packs the frames.
-        current: Where the next frame goes, or None: `choose` knows.
+        current: Segment for the next frame, or None; see `choose`.
     """
 
     def __init__(
@@ -478,10 +484,10 @@ class Chain:
         self._is_closed = False
 
     def choose(self) -> Segment:
-        """Make `current` a segment that is in the directory and has room, and return it.
+        """Set `current` to a segment that exists and has space, and return it.
 
         Raises:
-            OSError: The disk refuses a file.
+            OSError: A file cannot be created.
         """
         if self._is_closed:
             raise OSError("the spool is closed")
@@ -497,7 +503,7 @@ class Chain:
             return old
         try:
             new = self._add()
-        except OSError:  # no descriptor left, for one: the old file grows
+        except OSError:  # for example no free descriptor: the old file grows
             old.check_at = old.size + _LOOK_BYTES
             return old
         old.close()
@@ -505,7 +511,7 @@ class Chain:
         return new
 
     def is_current_here(self) -> bool:
-        """Tell whether the file being written, if any, has kept its name and its bytes."""
+        """Tell whether the current file, if any, still has its name and its bytes."""
         segment = self.current
         if segment is None:
             return True
@@ -521,13 +527,13 @@ class Chain:
         new = self._create()
         new.check_at = min(new.start + _LOOK_BYTES, self._segment_bytes)
         self._segments.append(new)
-        if self.current is before:  # else an inner append was faster, and this one stays empty
+        if self.current is before:  # otherwise a nested append was faster, and this one stays empty
             self.current = new
         return self.current or new
 
     def _create(self) -> Segment:
         for _ in range(_ATTEMPTS):
-            # The directory was removed, or another process took the file for one left behind.
+            # the directory was removed, or another process adopted the file
             with suppress(FileNotFoundError, BlockingIOError):
                 return self._create_next()
             Path(self._directory).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -539,16 +545,16 @@ class Chain:
         return create_segment(path, self.seal, self.envelope)
 
     def take_back(self, segment: Segment, size: int, written: int, inside: bool) -> None:
-        """Cut off a frame that the disk took only in part.
+        """Remove a frame that was written only in part.
 
-        It stays, and counts as damage when it is read, where another append is under way: the
-        frame of that append may lie before or behind it.
+        If another append is in progress, the partial frame stays and counts as damage later,
+        because the other frame may be before or after it.
 
         Args:
-            segment: Where it was written.
-            size: That of the segment before.
-            written: How many bytes the disk took.
-            inside: Whether the append is an inner one.
+            segment: Segment that it was written to.
+            size: Size of the segment before.
+            written: Number of bytes written.
+            inside: Whether the append is nested.
         """
         self.current = None
         try:
@@ -561,7 +567,7 @@ class Chain:
         self.current = self.current or segment
 
     def measure(self, inside: bool) -> None:
-        """Find the end of the current file, after an append that was broken off."""
+        """Determine the end of the current file after an interrupted append."""
         segment = self.current
         if segment is None:
             return
@@ -572,21 +578,21 @@ class Chain:
             segment.ready += 1
 
     def is_last(self, segment: Segment, end: int) -> bool:
-        """Tell whether no frame of this process lies behind a place in a segment."""
+        """Tell whether no frame of this process follows an offset in a segment."""
         return bool(self._segments) and self._segments[-1] is segment and end >= segment.size
 
     def ready(self) -> int:
-        """Return how many frames are to be sent."""
+        """Return the number of frames to send."""
         return sum(segment.ready for segment in list(self._segments))
 
     def next_segment(self) -> Segment | None:
-        """Return the first segment with frames behind its cursor."""
+        """Return the first segment with frames after its cursor."""
         return next(
             (segment for segment in list(self._segments) if segment.cursor < segment.size), None
         )
 
     def sweep(self) -> None:
-        """Remove segments that are wholly done; the current segment is emptied instead."""
+        """Remove finished segments. The current segment is emptied instead."""
         while self._segments:
             head = self._segments[0]
             if head.cursor < head.size or head.held > 0:
@@ -609,7 +615,7 @@ class Chain:
         self.current = self.current or segment
 
     def lose(self, segment: Segment) -> None:
-        """Go on without a file that the reader does not find."""
+        """Continue without a file that no longer exists."""
         if segment is self.current:
             with suppress(OSError):
                 self.choose()
@@ -619,10 +625,10 @@ class Chain:
             segment.close()
 
     def drop(self, path: str) -> int | None:
-        """Remove a segment other than the current.
+        """Remove a segment other than the current one.
 
         Returns:
-            How many frames to send it held, or None: it is not ours, or current.
+            The number of unsent frames in it; None if it belongs to another process or is current.
         """
         for segment in list(self._segments):
             if segment.path == path and segment is not self.current:
@@ -634,7 +640,7 @@ class Chain:
         return None
 
     def close(self) -> None:
-        """Remove segments that are wholly done, leave the rest to the next process, unlock."""
+        """Remove finished segments, leave the others to the next process, and release the lock."""
         self._is_closed = True
         self.current = None
         self.sweep()
@@ -643,6 +649,6 @@ class Chain:
         self._segments.clear()
 
     def abandon(self) -> None:
-        """Close the descriptors that a forked child inherited; the parent keeps its lock."""
+        """Close the descriptors that a forked child inherited. The parent keeps its lock."""
         for segment in list(self._segments):
             segment.close()

@@ -1,4 +1,4 @@
-"""A bounded on-disk queue of encoded spans, shared by the processes of a user."""
+"""A disk queue of encoded spans, limited in size and shared by the processes of a user."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ MAX_AGE_S: Final = 7 * 86_400.0
 SEGMENT_BYTES: Final = 4 << 20
 LOOK_EVERY_S: Final = 2.0
 
-# With very many files a look takes long: it may cost a fiftieth of the time.
+# with very many files a check is slow: it may take at most 1/50 of the time
 _SHARE: Final = 50
 
 _logger = logging.getLogger(__name__)
@@ -41,17 +41,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SpoolCounts:
-    """Counts of frames since the spool was made, or since the fork in a child.
+    """Counters of frames since the spool was created, or since the fork in a child.
 
     Attributes:
-        written: Frames on disk, held ones included.
-        write_failed: Frames that the disk refused.
-        damaged: Places where bytes were no frames: torn tails, flipped bits, headers.
+        written: Frames on disk, including held ones.
+        write_failed: Frames that could not be written.
+        damaged: Damaged places: cut ends, flipped bits, invalid headers.
         damaged_bytes: Bytes in these places.
-        dropped_by_limit: Frames to send that were removed, oldest first, to keep the limits.
-        vanished: Frames to send whose file somebody removed; those of the file that was being
-            written are still delivered while the process lives.
-        adopted: Frames to send that were taken over from processes that ended.
+        dropped_by_limit: Unsent frames that were removed, oldest first, to stay within the limits.
+        vanished: Unsent frames whose file someone removed. Frames of the file being written are
+            still delivered while the process lives.
+        adopted: Unsent frames taken over from ended processes.
     """
 
     written: int = 0
@@ -66,32 +66,34 @@ class SpoolCounts:
 class Spool:
     """Keeps encoded spans on disk until they are delivered.
 
-    A frame is in its file when `append` returns, so kill -9 of the process loses none that was
-    acknowledged; a power cut may, because nothing is fsynced. Delivery is at least once: frames
-    in the file of a killed process are sent again by whoever adopts it, also those that were
-    delivered just before. A frame is delivered byte for byte or not at all: damaged frames are
-    counted and passed over.
+    When `append` returns, the frame is in its file. So ``kill -9`` loses none of these frames, but
+    a power failure may, because nothing is fsynced. Delivery is at least once: the files of a
+    killed process are adopted and sent again, including frames that were delivered just before. A
+    frame is delivered exactly as written or not at all; damaged frames are counted and skipped.
 
-    A held frame is written before a call's judges spoke, the final frame of the same key after.
-    The process that wrote it sends only the final frame; who adopts sends the last of the key.
+    A held frame is written before a call's judges run, and the final frame with the same key
+    afterwards. Its own process sends only the final frame. A process that adopts the file sends the
+    last frame of each key.
 
-    Processes and clients share a directory freely: each writes files of its own, and a lock
-    gives those of a process that ended to a single other.
+    Processes and clients can share a directory. Each writes its own files. A lock ensures that only
+    one process adopts the files of an ended one.
 
-    `append` may be called from any thread, finaliser and signal handler; `take`, `done` and
-    `give_back` from a single thread. After a fork the child must call `after_fork_in_child` first.
+    `append` may be called from any thread, finalizer or signal handler. Only one thread may call
+    `take`, `done` and `give_back`. After a fork, the child must call `after_fork_in_child` first.
 
     Args:
-        directory: Made for this user alone when it is missing.
-        envelope: The envelope of the spans of this process; given back with each batch.
-        limit_bytes: The size that all files of the directory may take, about: the oldest make room.
-        max_age_s: Files that were written last longer ago are dropped.
-        segment_bytes: Size at which a new file is begun, at most a quarter of `limit_bytes`.
-        look_every_s: `take` looks for limits and for ended processes at most as often; 0 means
-            each time.
+        directory: Directory; created for this user only if it does not exist.
+        envelope: Envelope for the spans of this process; returned with each batch.
+        limit_bytes: Approximate limit for the total size of the directory. The oldest files are
+            removed first.
+        max_age_s: Files not written for longer than this many seconds are dropped.
+        segment_bytes: Size at which a new file is started, at most a quarter of `limit_bytes`.
+        look_every_s: Shortest time in seconds between checks of limits and ended processes; 0
+            checks at each `take`.
 
     Raises:
-        OSError: The directory is not ours, cannot be written, or the system has no flock.
+        OSError: The directory belongs to another user or is not writable, or the system has no
+            flock.
     """
 
     def __init__(
@@ -116,9 +118,9 @@ class Spool:
 
     def _begin(self) -> None:
         self._counts = SpoolCounts()
-        # A finaliser or a signal handler may append a frame while its own thread is anywhere in
-        # the spool. It finds `_is_inside` set: then it may write, but not close what its thread
-        # works on.
+        # A finalizer or signal handler may append a frame while its own thread is anywhere in the
+        # spool. Then `_is_inside` is set: it may write, but must not close what its thread is
+        # using.
         self._lock = threading.RLock()
         self._is_inside = False
         self._chain = Chain(
@@ -126,8 +128,8 @@ class Spool:
         )
         self._held: dict[bytes, Segment] = {}
         self._taken: FrameBatch | None = None
-        # Of processes that ended: whom to try, and the segments of the one that we adopted, whose
-        # lock we hold. Changed inside alone, read by the one reader.
+        # ended processes: owners to try, and the segments of the adopted one, whose lock we hold.
+        # Changed only under the lock, read by the single reader
         self._owners: deque[str] = deque()
         self._adopted: deque[Segment] = deque()
         self._adopted_fd = -1
@@ -139,7 +141,7 @@ class Spool:
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
-        """Let a single thread in, and that thread as often as it likes."""
+        """Let one thread in at a time. That thread may enter again."""
         with self._lock:
             inside, self._is_inside = self._is_inside, True
             try:
@@ -148,20 +150,20 @@ class Spool:
                 self._is_inside = inside
 
     def append(self, key: bytes, payload: bytes, *, held: bool = False) -> bool:
-        """Write a frame; it is on disk when this returns.
+        """Write a frame. It is on disk when this method returns.
 
         Args:
-            key: Trace id (16 bytes) and span id (8 bytes).
+            key: Trace ID (16 bytes) and span ID (8 bytes).
             payload: The encoded span.
-            held: Whether a final frame of the same key will follow. Until then this file and
-                those after it stay on disk.
+            held: Whether a final frame with the same key will follow. Until then, this file and
+                later ones stay on disk.
 
         Returns:
-            False when the disk refused: counted, and nothing is left of the frame. Refusal of a
-            final frame ends the wait for it.
+            False if writing failed. This is counted, and no part of the frame remains. After a
+            failed final frame, the held frame is no longer kept.
 
         Raises:
-            ValueError: The key has another length.
+            ValueError: The key has the wrong length.
         """
         if len(key) != KEY_BYTES:
             raise ValueError(f"Invalid key {key!r}: expected {KEY_BYTES} bytes")
@@ -194,16 +196,16 @@ class Spool:
             finally:
                 self._is_inside = inside
             self._counts.write_failed += 1
-            if not held:  # the caller keeps the final frame, so the held one waits for nothing
+            if not held:  # the caller keeps the final frame, so the held frame need not wait
                 self._pin(key, None)
-        # Outside the lock: a log handler may take locks of its own and call traced functions.
+        # outside the lock, because a log handler may take locks and call traced functions
         if not inside and not self._is_refusal_told:
             self._is_refusal_told = True
-            _logger.warning("Spans are not on disk (%s), counted from now on", reason)
+            _logger.warning("Spans are not on disk (%s), later ones are only counted", reason)
         return False
 
     def _pin(self, key: bytes, segment: Segment | None) -> None:
-        """Keep the segment of a held frame until the next frame of its key."""
+        """Keep the segment of a held frame until the next frame with its key."""
         before = self._held.pop(key, None)
         if before is not None:
             before.held -= 1
@@ -212,31 +214,31 @@ class Spool:
             self._held[key] = segment
 
     def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
-        """Read the next frames to send: our own, then those of processes that ended.
+        """Read the next frames to send: our own first, then those of ended processes.
 
-        Reading goes on outside the lock, so that appends do not wait for it.
+        Reading happens outside the lock, so appends do not wait for it.
 
         Args:
-            max_frames: At most as many, at least 1.
-            max_bytes: At most as many bytes of payload, except for a single longer payload.
+            max_frames: Largest number of frames, at least 1.
+            max_bytes: Largest number of payload bytes. A single larger payload is still returned.
 
         Returns:
-            The batch, which `done` or `give_back` must end before the next is taken, or None.
+            A batch, or None. Call `done` or `give_back` before you take the next one.
 
         Raises:
-            RuntimeError: The batch before was neither done nor given back.
+            RuntimeError: `done` or `give_back` was not called for the previous batch.
         """
         if self._is_closed:
             return None
         if self._taken is not None:
-            raise RuntimeError("Invalid take: expected done or give_back of the batch before")
+            raise RuntimeError("Invalid take: expected done or give_back for the previous batch")
         self._look()
-        # A steady trickle of our own must not keep the others waiting for ever.
+        # alternate, so that our own spans cannot block the adopted ones forever
         turns = (True, False) if self._is_adopted_turn else (False, True)
         for adopted in turns:
             try:
                 batch = self._take_from(adopted, max_frames, max_bytes)
-            except OSError as error:  # no descriptor left, for one: later
+            except OSError as error:  # for example no free descriptor: try later
                 report("spool read", error)
                 continue
             if batch is not None:
@@ -263,7 +265,7 @@ class Spool:
         return None
 
     def _next(self, adopted: bool) -> Segment | None:
-        """Return the next segment with frames behind its cursor."""
+        """Return the next segment with frames after its cursor."""
         if not adopted:
             return self._chain.next_segment()
         while self._adopted_fd >= 0 or self._adopt():
@@ -275,14 +277,17 @@ class Spool:
         return None
 
     def done(self, batch: FrameBatch) -> None:
-        """End a batch that was delivered, or refused for good; a second call does nothing."""
+        """Finish a batch that was delivered or rejected for good. A second call does nothing."""
         with self._entered():
             if batch is self._taken:
                 self._taken = None
                 self._advance(batch)
 
     def give_back(self, batch: FrameBatch) -> None:
-        """End a batch that was not delivered: it is taken again. A second call does nothing."""
+        """Return a batch that was not delivered, so that it is taken again.
+
+        A second call does nothing.
+        """
         with self._entered():
             if batch is not self._taken:
                 return
@@ -293,18 +298,18 @@ class Spool:
                 batch.segment.ready += len(batch.payloads)
 
     def _advance(self, batch: FrameBatch) -> None:
-        """Go on behind a batch, and remove segments that are wholly done."""
+        """Move the cursor behind a batch, and remove finished segments."""
         segment = batch.segment
         segment.cursor = batch.end
         if segment.cursor >= segment.size:
-            segment.ready = 0  # also frames that damage took
+            segment.ready = 0  # includes frames lost to damage
         self._counts.damaged += batch.gaps
         self._counts.damaged_bytes += batch.gap_bytes
         self._chain.sweep()
         self._sweep_adopted()
 
     def pending(self) -> int:
-        """Count the frames to send: our own, and those of the process that was adopted."""
+        """Return the number of unsent frames: our own and those of the adopted process."""
         with self._entered():
             taken = 0 if self._taken is None else len(self._taken.payloads)
             adopted = sum(segment.ready for segment in list(self._adopted))
@@ -312,14 +317,14 @@ class Spool:
 
     @property
     def counts(self) -> SpoolCounts:
-        """The counts so far, as a copy."""
+        """A copy of the counters."""
         return replace(self._counts)
 
     def close(self) -> None:
-        """Remove our files if all is delivered, else leave them to the next process, and unlock.
+        """Close the spool. Delivered files are removed, others are left to the next process.
 
-        Call it when nobody takes any more. From then on every append is refused. A second call
-        does nothing.
+        Call it when nothing is taken any more. Afterwards every append fails. A second call does
+        nothing.
         """
         with self._entered():
             self._is_closed = True
@@ -327,13 +332,13 @@ class Spool:
             self._release()
 
     def surround(self, envelope: bytes) -> None:
-        """Take another envelope for the files that are begun from now on."""
+        """Use another envelope for files that are started from now on."""
         self._envelope = self._chain.envelope = envelope
 
     def after_fork_in_child(self) -> None:
-        """Begin anew in a forked child: the files and the locks of the parent stay its own.
+        """Reset in a forked child. Files and locks of the parent stay with the parent.
 
-        The counts begin at zero, and the first append makes a file.
+        The counters start at zero, and the first append creates a file.
         """
         self._chain.abandon()
         self._release()
@@ -341,13 +346,13 @@ class Spool:
         if self._is_closed:
             self._chain.close()
 
-    # What processes that ended left, taken over one process at a time under its lock.
+    # Files of ended processes, adopted one process at a time under its lock.
 
     def _adopt(self) -> bool:
-        """Adopt the files of a process that ended; those of live processes are passed over.
+        """Adopt the files of an ended process. Live processes are skipped.
 
         Raises:
-            OSError: Files cannot be opened now.
+            OSError: Files cannot be opened at the moment.
         """
         while self._owners:
             with self._entered():
@@ -358,7 +363,7 @@ class Spool:
                 continue
             with ExitStack() as undo:
                 undo.callback(os.close, fd)
-                # A process that lives locks a newer segment before it leaves an older one.
+                # a live process locks its newer segment before it releases an older one
                 newest = paths[-1]
                 paths = list_segments(self._directory, owner)
                 left = open_left(paths) if paths and paths[-1] == newest else []
@@ -378,21 +383,24 @@ class Spool:
         return False
 
     def _sweep_adopted(self) -> None:
-        """Remove adopted segments that are done, and unlock when there are none left."""
+        """Remove finished adopted segments, and release the lock after the last one."""
         while self._adopted and self._adopted[0].cursor >= self._adopted[0].size:
             remove(self._adopted.popleft().path)
         if not self._adopted:
             self._release()
 
     def _release(self) -> None:
-        """Leave the rest to another process. In a forked child the parent keeps its lock."""
+        """Leave the remaining files to another process.
+
+        In a forked child, the parent keeps its lock.
+        """
         self._adopted.clear()
         fd, self._adopted_fd = self._adopted_fd, -1
         if fd >= 0:
             os.close(fd)
 
     def _lose(self, segment: Segment) -> None:
-        """Go on without a file that the reader does not find."""
+        """Continue without a file that no longer exists."""
         if segment in self._adopted:
             self._adopted.remove(segment)
             self._vanished(segment.ready)
@@ -402,12 +410,12 @@ class Spool:
     def _vanished(self, count: int) -> None:
         self._counts.vanished += count
 
-    # The limits of the directory: the oldest segments leave, whoever wrote them. Only the newest
-    # segment of a process that lives is spared. A removed one of another process that lives is
-    # counted there, as vanished.
+    # Limits of the directory: the oldest segments are removed first, whoever wrote them, except the
+    # newest segment of each live process. A removed segment of another live process counts there as
+    # vanished.
 
     def _look(self) -> None:
-        """Look at the directory when it is time. Called by the reader, outside the lock."""
+        """Check the directory if it is time. Called by the reader, outside the lock."""
         self._tell_drop()
         began = time.monotonic()
         if began < self._due_at:
@@ -423,7 +431,7 @@ class Spool:
         self._tell_drop()
         for file in others:
             fd = lock_file(file.path) if file.suffix == ".new" else None
-            if fd is not None:  # its process was killed while it created the file
+            if fd is not None:  # its process was killed while creating the file
                 remove(file.path)
                 os.close(fd)
         if self._look_every_s:
@@ -431,7 +439,7 @@ class Spool:
             self._due_at = now + max(self._look_every_s, (now - began) * _SHARE)
 
     def _rotated(self, size: int) -> None:
-        """Keep the limits after a segment of so many bytes was filled. Called inside."""
+        """Check the limits after a segment was filled. Called under the lock."""
         self._bytes += size
         if self._bytes > self._limit_bytes or time.monotonic() >= self._due_at:
             self._keep_limits(list_files(self._directory))
@@ -451,7 +459,7 @@ class Spool:
         self._bytes = total
 
     def _drop(self, file: SegmentFile, newest: str | None) -> int | None:
-        """Remove a file; returns how many frames to send it held, None when it must stay."""
+        """Remove a file, and return its number of unsent frames; None if it must stay."""
         if file.owner == self._chain.owner:
             return self._chain.drop(file.path)
         for segment in list(self._adopted):
@@ -463,18 +471,21 @@ class Spool:
         return _drop_foreign(file, newest)
 
     def _tell_drop(self) -> None:
-        """Say once that spans were dropped, outside the lock: a log handler may hold locks."""
+        """Log once that spans were dropped.
+
+        Outside the lock, because a log handler may hold locks.
+        """
         if self._counts.dropped_by_limit and not self._is_drop_told:
             self._is_drop_told = True
             _logger.warning(
-                "Spool %s is over its limits: %d spans were dropped, counted from now on",
+                "Spool %s is over its limits: %d spans were dropped, later ones are only counted",
                 self._directory,
                 self._counts.dropped_by_limit,
             )
 
 
 def _drop_foreign(file: SegmentFile, newest: str | None) -> int | None:
-    """Remove a file of another process; returns as `Spool._drop` does."""
+    """Remove a file of another process. Returns the same as `Spool._drop`."""
     is_leftover = file.suffix or newest is None
     fd = None if is_leftover or newest is None else lock_file(newest)
     if fd is not None:
@@ -487,6 +498,6 @@ def _drop_foreign(file: SegmentFile, newest: str | None) -> int | None:
             os.close(fd)
         return sum(segment.ready for segment in left if isinstance(segment, Segment))
     if not is_leftover and file.path == newest:
-        return None  # its process lives, or another one has adopted it
+        return None  # its process lives, or another process adopted it
     remove(file.path)
     return 0

@@ -199,7 +199,7 @@ def test_client_without_a_collector(tmp_path: Path) -> None:
         try:
             model.versions()
         except ConnectionError as error:
-            assert "expected one with an endpoint" in str(error)
+            assert "expected a client with an endpoint" in str(error)
         else:
             raise AssertionError
         """,

@@ -533,7 +533,7 @@ def test_stub_on_an_unknown_thread_is_not_called(client: Client) -> None:
     CALLED.clear()
     result = client.replay(app, 'model == "app"', stub=["search"], repeats=2)
     errors = {run.inputs["question"]: run.error for run in result.runs}
-    assert "on a thread that follows none" in errors["threads"]
+    assert "in a thread without the run's context" in errors["threads"]
     assert "a" not in CALLED
 
 

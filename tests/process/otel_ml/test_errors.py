@@ -202,8 +202,8 @@ def test_trouble_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) ->
     [record] = [item for item in caplog.records if item.levelno >= logging.INFO]
     assert (record.name, record.levelname) == ("otel_ml", "WARNING")
     assert record.getMessage() == (
-        "Telemetry trouble in a place of this test (ValueError): "
-        "the call went on, counted from now on"
+        "Telemetry error in a place of this test (ValueError): "
+        "your call is not affected, later ones are only counted"
     )
 
 

@@ -143,9 +143,9 @@ except ValueError as error:
     print(json.dumps(str(error)))
 """,
     ) == (
-        f"Invalid library {library!r}: expected one that something installed instruments "
+        f"Invalid library {library!r}: expected one with an installed instrumentation "
         f"(acme); pip install openinference-instrumentation-{library} "
-        f"or opentelemetry-instrumentation-{library}, or hand it client.tracer_provider"
+        f"or opentelemetry-instrumentation-{library}, or pass client.tracer_provider to it"
     )
 
 
@@ -233,7 +233,7 @@ print(names(service))
     )
     assert (done.stdout, done.stderr) == (
         "[] ['ask']\n['ask', 'ask']\n",
-        "acme is instrumented already: its spans go where it was told\n",
+        "acme is already instrumented: its spans go to another tracer provider\n",
     )
 
 

@@ -7,9 +7,8 @@ import pytest
 from tests.support.otel_ml.scripts import run_script
 
 LEFT_OUT = (
-    "A run below a span that its own tracer does not sample is not recorded, nor is any other such "
-    "run: raise the sample rate of what began the trace, or call client.run(), which is always "
-    "recorded\n"
+    "A run is not recorded, because its trace is not sampled (logged only once): raise the sample "
+    "rate where the trace starts, or use client.run(), which is always recorded\n"
 )
 
 

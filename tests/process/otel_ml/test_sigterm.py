@@ -199,7 +199,7 @@ def test_handler_of_the_program_stays(tmp_path: Path, sink: Sink, handler: str) 
     script = f"import signal\nsignal.signal(signal.SIGTERM, {handler})\n{CALLS}{TERMINATE}"
     result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
     assert result.stdout == ("mine\n" if "mine" in handler else "")
-    assert result.stderr == "flush_on_sigterm is off: the program handles SIGTERM itself\n"
+    assert result.stderr == "flush_on_sigterm is off: the program has its own SIGTERM handler\n"
     assert outputs(sink) == list(range(1_000))
 
 
@@ -223,7 +223,7 @@ def test_other_threads_install_nothing(tmp_path: Path) -> None:
     """
     path = run_script(tmp_path, script)
     assert path.stdout == "true\n"
-    assert path.stderr == "flush_on_sigterm is off: the client was not made on the main thread\n"
+    assert path.stderr == "flush_on_sigterm is off: the client was not created in the main thread\n"
 
 
 def test_clients_without_it_install_nothing(tmp_path: Path) -> None:

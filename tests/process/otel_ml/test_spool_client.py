@@ -337,7 +337,7 @@ def test_unusable_directory_is_said(
 
 def test_spool_takes_no_exporter(spool: Path) -> None:
     """A client with an exporter of the user's and a spool is refused."""
-    with pytest.raises(ValueError, match=r"^Invalid spool: expected no exporter beside it"):
+    with pytest.raises(ValueError, match=r"^Invalid spool: expected no exporter, because"):
         Client("shop", exporter=InMemorySpanExporter(), spool=spool)
 
 

@@ -149,7 +149,7 @@ def test_choice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         record(client, "model")
     client.close()
     assert [item.getMessage() for item in caplog.records if item.name == "otel_ml.provider"] == [
-        "Spans of project 'shop' go through a provider of their own"
+        "Spans of project 'shop' use a tracer provider of their own"
     ]
 
 

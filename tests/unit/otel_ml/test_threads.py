@@ -182,7 +182,7 @@ async def a_later_generator() -> AsyncIterator[int]:
 @pytest.mark.parametrize("function", [a_generator, a_later_generator])
 def test_generator_function_is_refused(function: Callable[[], object]) -> None:
     """A generator function is refused: its body runs where it is read."""
-    with pytest.raises(TypeError, match=r"expected none of a generator, whose body runs where"):
+    with pytest.raises(TypeError, match=r"expected no generator function, because its body runs"):
         otel_ml.wrap(function)
 
 
@@ -191,8 +191,8 @@ def test_pool_is_refused() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError) as caught:
         otel_ml.wrap(pool)  # type: ignore[arg-type]  # that is the point
     assert str(caught.value) == (
-        "Invalid function of type ThreadPoolExecutor: expected something that can be called; a "
-        "pool is given wrapped functions"
+        "Invalid function of type ThreadPoolExecutor: expected something that can be called; "
+        "for a pool, wrap the functions that you pass to it"
     )
 
 

@@ -344,8 +344,8 @@ def test_class_is_refused(client: Client, kind: type) -> None:
     with pytest.raises(TypeError) as caught:
         client.trace(kind)
     assert str(caught.value) == (
-        f"Invalid function {kind!r}: expected no class; decorate a method of it, its __call__, "
-        "or a function that makes one"
+        f"Invalid function {kind!r}: expected a function; decorate a method of the class, its "
+        "__call__, or a function that creates it"
     )
 
 
@@ -356,7 +356,7 @@ def test_what_cannot_be_called_is_refused(client: Client, target: Any) -> None:
         client.trace(target)
     assert str(caught.value) == (
         f"Invalid function of type {type(target).__name__}: expected something that can be "
-        "called; @property and the like stand above this decorator"
+        "called; put @property and the like above this decorator"
     )
 
 

@@ -49,7 +49,7 @@ def test_unknown_protocol_is_http(tmp_path: Path) -> None:
     assert (result.stdout, result.stderr) == (
         "http/protobuf\n",
         "Unknown OTEL_EXPORTER_OTLP_PROTOCOL 'carrier/pigeon': "
-        "expected http/protobuf or grpc, taking http/protobuf\n",
+        "expected http/protobuf or grpc, using http/protobuf\n",
     )
 
 

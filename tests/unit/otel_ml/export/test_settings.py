@@ -304,7 +304,7 @@ def test_bad_timeout_is_the_default(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", text)
     assert [resolve(None, "shop", None).timeout_s for _ in range(2)] == [10.0, 10.0]
     assert caplog.messages == [
-        f"Invalid OTEL_EXPORTER_OTLP_TIMEOUT {text!r}: expected seconds above 0, taking 10"
+        f"Invalid OTEL_EXPORTER_OTLP_TIMEOUT {text!r}: expected seconds above 0, using 10"
     ]
 
 
@@ -316,7 +316,7 @@ def test_unknown_compression_is_none(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", text)
     assert [resolve(None, "shop", None).compression for _ in range(2)] == ["none", "none"]
     assert caplog.messages == [
-        f"Unknown OTEL_EXPORTER_OTLP_COMPRESSION {text!r}: expected gzip or none, taking none"
+        f"Unknown OTEL_EXPORTER_OTLP_COMPRESSION {text!r}: expected gzip or none, using none"
     ]
 
 

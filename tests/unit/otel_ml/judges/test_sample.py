@@ -118,6 +118,6 @@ def test_two_judges_of_one_name_are_refused(client: Client) -> None:
     """Two judges whose scores would stand under one name are refused, with their names."""
     other = Judge("one", "", lambda: 2)
     with pytest.raises(
-        ValueError, match=r"^Invalid judges \['one', 'one'\]: expected another name for each$"
+        ValueError, match=r"^Invalid judges \['one', 'one'\]: expected a different name for each$"
     ):
         client.assess(ONE, other)

@@ -144,7 +144,7 @@ def test_users_redaction_covers_values(tmp_path: Path) -> None:
         ("import os", "os.environ['A']", "environment variables"),
         ("import os", "os.getenv('A')", "environment variables"),
         ("", "open('a')", "contents of files that are opened"),
-        ("import pathlib\nP = pathlib.Path('/a')", "P", "`P`, a place on this machine"),
+        ("import pathlib\nP = pathlib.Path('/a')", "P", "`P`, a path on this machine"),
         (
             "def d(): return 1\ndef c(): return d()\ndef b(): return c()\ndef a(): return b()",
             "a()",
@@ -199,7 +199,9 @@ def test_metaclasses_are_not_asked(tmp_path: Path, before: str) -> None:
 
 def test_builtin_says_that_it_is_not_seen() -> None:
     """Of a function that is compiled nothing is seen, and that is said."""
-    assert define(len).unseen == ("the code of `builtins.len`, which is compiled or a library's",)
+    assert define(len).unseen == (
+        "the code of `builtins.len`, which is compiled or belongs to a library",
+    )
 
 
 def test_attribute_of_the_object_is_said(tmp_path: Path) -> None:
