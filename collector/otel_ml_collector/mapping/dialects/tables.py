@@ -1,8 +1,8 @@
 """The tables of the dialects, in order of precedence.
 
-Of a field that several name the first value stands: our own, then these in their order, then the
-general conventions. The order is that from the framework to the backend: what a framework says of
-its own call is nearer to it than what a backend's SDK adds.
+If several dialects provide a field, the first value is used: our own attributes, then these
+dialects in this order, then the general conventions. Frameworks come before backends, because a
+framework knows more about its own call than the SDK of a backend.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ def _listed(told: tuple[str, ...]) -> str:
 
 
 _STEPS: Final = frozenset({"agent", "chain", "tool"})
-# The words of gateways for what they call: LiteLLM's, the synchronous and the asynchronous ones.
+# Operations of gateways, such as LiteLLM. Asynchronous ones start with an a.
 _CALLED: Final = {
     "completion": "model",
     "responses": "model",
@@ -46,7 +46,7 @@ _CALL_WORDS: Final = {
     **{f"a{word}": kind for word, kind in _OPERATIONS.items() if kind in CALLS},
 }
 
-# Operations on what agents remember: a search finds records, the others write them.
+# Operations on the memory of agents: a search finds records, the others write them.
 _MEMORY: Final = {
     "search_memory": "retriever",
     **dict.fromkeys(
@@ -58,7 +58,7 @@ _MEMORY: Final = {
     ),
 }
 
-# OpenInference: Arize's conventions, as Phoenix and its instrumentations write them.
+# OpenInference: Arize's conventions, used by Phoenix and its instrumentations.
 # https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 _OPENINFERENCE: Final = Dialect(
     name="openinference",
@@ -111,7 +111,8 @@ _OPENINFERENCE: Final = Dialect(
             ),
         ),
         Row("provider", ("llm.provider", "llm.system")),
-        # Of the messages of what is around calls, the flat names often hold the first one's role.
+        # For spans around calls, the flattened messages often hold only the role of the first
+        # message.
         Row("inputs", ("input.value",), _STEPS),
         Row("outputs", ("output.value",), _STEPS),
         Row(
@@ -153,7 +154,7 @@ _OPENINFERENCE: Final = Dialect(
         Row("user", ("user.id", "metadata{user_id}", "metadata{userId}")),
         Row("tags", ("tag.tags", "metadata")),
     ),
-    # Of what streams some write a span a token, of the kind of the call.
+    # Some libraries write one span per token of a stream, with the kind of a call.
     needs=(
         *("llm.model_name", "llm.request.model_name", "llm.response.model_name"),
         *("llm.token_count.", "llm.input_messages.N", "llm.output_messages.N"),
@@ -167,28 +168,28 @@ _OPENINFERENCE: Final = Dialect(
     ),
     texts={"input.value": "input.mime_type", "output.value": "output.mime_type"},
     notes=(
-        "An evaluation or annotation of `annotator_kind` `HUMAN` is a score of source `human`, any "
-        "other of source `judge`; the `identifier` of a person's is who said it.",
-        "Evaluations and annotations of a span of the kind `EVALUATOR` with a single link are of "
-        "the run that it links to: that is how feedback travels which came after the run.",
-        "What is said of a trace (`trace.evaluations`, `trace.annotations`) is a score of the "
-        "roots of the span's trace, or of the trace that such a span links to.",
-        "What is said of a session (`session.evaluations`, `session.annotations`) is a score of "
-        "the session that the span names in `session.id`, and of no run.",
-        "A span of the kind `LLM` or `RERANKER` that names no model, tokens, messages or "
-        "`output.value`, and did not fail, is no call: some libraries write one for each token of "
-        "a stream.",
+        "An evaluation or annotation with `annotator_kind` `HUMAN` is a score with source "
+        "`human`; its `identifier` is the reviewer. Any other is a score with source `judge`.",
+        "Feedback that arrives after the run is sent on a span of kind `EVALUATOR` with a single "
+        "link. Its evaluations and annotations belong to the run that it links to.",
+        "Feedback on a trace (`trace.evaluations`, `trace.annotations`) is a score of the trace's "
+        "root runs. The trace is that of the span, or the one that an `EVALUATOR` span links to.",
+        "Feedback on a session (`session.evaluations`, `session.annotations`) is a score of the "
+        "session that `session.id` of the span names, not of a run.",
+        "Some libraries write one span per token of a stream. So a span of kind `LLM` or "
+        "`RERANKER` without a model, tokens, messages or `output.value` is not a call, unless it "
+        "failed.",
         "`graph.node.*`, templates, prompts, tools and details of costs stay attributes.",
-        "CrewAI writes no span of an agent that is handed a task: the run of the tool "
-        "`Delegate work to coworker` names it among its arguments (`coworker`), and what the agent "
-        "calls stands inside that run.",
-        "A value whose `input.mime_type` or `output.mime_type` is `text/plain` is text, even if it "
-        "could be read as JSON.",
+        "CrewAI writes no span for an agent that receives a delegated task. The run of the tool "
+        "`Delegate work to coworker` names the agent in its argument `coworker`. The calls of "
+        "that agent are inside that run.",
+        "A value whose `input.mime_type` or `output.mime_type` is `text/plain` stays text, even "
+        "if it is valid JSON.",
     ),
 )
 
 _PROPERTIES: Final = "traceloop.association.properties."
-# OpenLLMetry: Traceloop's conventions, beside or instead of ``gen_ai.*``.
+# OpenLLMetry: Traceloop's conventions, in addition to or instead of ``gen_ai.*``.
 # https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions
 _OPENLLMETRY: Final = Dialect(
     name="openllmetry",
@@ -233,13 +234,13 @@ _OPENLLMETRY: Final = Dialect(
         Row("tags", (f"{_PROPERTIES}*",)),
     ),
     notes=(
-        "What is written in `gen_ai.*` is read from there.",
-        "Prompts (`traceloop.prompt.*`), paths, `traceloop.entity.version` and totals of tokens "
-        "stay attributes.",
+        "Attributes in `gen_ai.*` are read as in the `gen_ai` dialect.",
+        "Prompts (`traceloop.prompt.*`), paths, `traceloop.entity.version` and token totals stay "
+        "attributes.",
     ),
 )
 
-# MLflow's traces: every value is JSON, plain texts too.
+# MLflow's traces: every value is JSON, even plain text.
 # https://mlflow.org/docs/latest/genai/tracing/
 _MLFLOW: Final = Dialect(
     name="mlflow",
@@ -282,17 +283,18 @@ _MLFLOW: Final = Dialect(
     form="quoted",
     notes=(
         "Totals of a trace (`mlflow.trace.tokenUsage`, `mlflow.trace.cost`), experiments, logged "
-        "models, prompts and log levels stay attributes. Assessments do not travel on spans.",
+        "models, prompts and log levels stay attributes. MLflow does not send assessments on "
+        "spans.",
     ),
 )
 
 PROVIDER_WORDS: Final = "ai.response.providerMetadata"
-# What the AI SDK says where its input tokens are all that were given.
+# Attributes of the AI SDK that show that its input tokens include cached ones.
 COUNTED_INPUT: Final = frozenset(
     f"ai.usage.inputTokenDetails.{name}"
     for name in ("noCacheTokens", "cacheReadTokens", "cacheWriteTokens")
 )
-# Where providers say in an answer what came from a cache, as the AI SDK hands it on.
+# Members of the provider's metadata with the number of cached tokens, as the AI SDK passes them on.
 _CACHED_BY_PROVIDER: Final = (
     *("openai.cachedPromptTokens", "azure.cachedPromptTokens"),
     *("anthropic.usage.cache_read_input_tokens", "anthropic.cacheReadInputTokens"),
@@ -304,7 +306,7 @@ _WRITTEN_BY_PROVIDER: Final = (
     *("anthropic.usage.cache_creation_input_tokens", "anthropic.cacheCreationInputTokens"),
     "bedrock.usage.cacheWriteInputTokens",
 )
-# The AI SDK of Vercel: each call is a span of the function, with one of the model inside.
+# Vercel's AI SDK: each call is a span of the function with a span of the model inside.
 # https://ai-sdk.dev/docs/ai-sdk-core/telemetry
 VERCEL: Final = Dialect(
     name="vercel",
@@ -327,7 +329,8 @@ VERCEL: Final = Dialect(
         "ai.rerank.dorerank": "model",
         "ai.toolcall": "tool",
     },
-    # The function's span repeats model and usage of the call inside it: only a word makes a call.
+    # The span of the function repeats model and usage of the call inside. So only a known operation
+    # makes a call.
     other_kind="chain",
     rows=(
         Row("model", ("ai.toolCall.name", "ai.telemetry.functionId", "ai.operationId"), AROUND),
@@ -392,17 +395,17 @@ VERCEL: Final = Dialect(
         Row("tags", ("ai.telemetry.metadata.*",)),
     ),
     notes=(
-        "The span of the function is a chain and that of the model inside it, whose operation ends "
-        "in `.doGenerate`, `.doStream` or `.doEmbed`, is the call that has the tokens.",
-        "Tools, headers, reasons to finish and times of the first chunk stay attributes.",
-        "Before version 6 of the AI SDK input tokens of Anthropic and Bedrock are those beside the "
-        "cached ones: these, which stand in the provider's metadata, are added.",
+        "The span of the function is a chain. The span of the model inside it is the call and has "
+        "the tokens; its operation ends in `.doGenerate`, `.doStream` or `.doEmbed`.",
+        "Tools, headers, finish reasons and times of the first chunk stay attributes.",
+        "Before version 6 of the AI SDK, input tokens of Anthropic and Bedrock do not include "
+        "cached tokens. The collector adds the cached tokens from the provider's metadata.",
     ),
 )
 
 _GENKIT_KIND: Final = "genkit:metadata:subtype"
 _GENKIT_RAW: Final = "genkit:output{raw."
-# Genkit: actions, each with what went in and came out, models and tools among them.
+# Genkit: actions with their inputs and outputs, including models and tools.
 # https://genkit.dev/docs/observability/overview/
 _GENKIT: Final = Dialect(
     name="genkit",
@@ -452,13 +455,13 @@ _GENKIT: Final = Dialect(
         Row("response_id", (f"{_GENKIT_RAW}id}}", f"{_GENKIT_RAW}responseId}}"), CALLS),
     ),
     notes=(
-        "The provider is what stands before the slash in the name of a model.",
-        "Whatever else an action is (a flow, a prompt, `generate` itself) is a chain: it repeats "
+        "The provider is the part of the model name before the slash.",
+        "Every other action (a flow, a prompt, `generate` itself) is a chain, because it repeats "
         "the usage of the calls inside it.",
     ),
 )
 
-# Logfire and Pydantic AI: functions with their arguments, calls of models, words of people.
+# Logfire and Pydantic AI: functions with their arguments, model calls, annotations.
 # https://logfire.pydantic.dev/docs/reference/advanced/
 _ACTING_NAMES: Final = {
     "agent": (*("agent_name", "final_result", "all_messages_events", "pydantic_ai.all_messages"),),
@@ -468,7 +471,7 @@ _LOGFIRE: Final = Dialect(
     name="logfire",
     marks=("logfire.",),
     rows=(
-        # A tool's run names the agent, too, and is named after the tool.
+        # The run of a tool also names the agent, but is named after the tool.
         Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
         Row("model", ("agent_name",), AROUND),
         Row(
@@ -498,29 +501,28 @@ _LOGFIRE: Final = Dialect(
     },
     failure=Failure("logfire.level_num", 17, "logfire.msg", is_spare=True),
     notes=(
-        "A span that names no `gen_ai.operation.name` is an agent's when it has one of "
-        f"{_listed(_ACTING_NAMES['agent'])}, and a tool's when it has one of "
+        "A span without `gen_ai.operation.name` is an agent if it has one of "
+        f"{_listed(_ACTING_NAMES['agent'])}, and a tool if it has one of "
         f"{_listed(_ACTING_NAMES['tool'])}.",
-        "Arguments of a function, which `logfire.json_schema` lists, are the inputs when nothing "
-        "else is and the span has no `gen_ai.*`.",
-        "`request_data` and `response_data` count where `gen_ai.input.messages` and "
-        "`gen_ai.output.messages` are absent.",
-        "`logfire.level_num` of 17 and more is the outcome `error`; its message is `logfire.msg` "
-        "when the span has no other.",
-        "A stream is two spans, of the request and of all that came: one with `request_data` and "
-        "without `response_data`, output messages, usage, the id of a response and a reason to "
-        "finish is a chain unless it failed, and the other one is the call.",
-        "A span of `logfire.span_type` `annotation` is a run of kind `span`, and what it says in "
-        "the attribute that `logfire.feedback.name` names is a score of its parent, source "
-        "`human`: a number, a bool (passed) or a text (label), explained by "
-        "`logfire.feedback.comment`.",
-        "A span of `logfire.span_type` `pending_span` opens its parent, which is running until it "
-        "ends.",
+        "Arguments of a function, which `logfire.json_schema` lists, are the inputs if there are "
+        "no others and the span has no `gen_ai.*`.",
+        "`request_data` and `response_data` are used if `gen_ai.input.messages` and "
+        "`gen_ai.output.messages` are missing.",
+        "A span with `logfire.level_num` 17 or more has the outcome `error`; its message is "
+        "`logfire.msg` if the span has no other.",
+        "A stream consists of two spans: one for the request and one for everything received. The "
+        "request has `request_data`, but no `response_data`, output messages, usage, response id "
+        "or finish reason. It is a chain unless it failed; the other span is the call.",
+        "A span with `logfire.span_type` `annotation` is a run of kind `span`. The attribute that "
+        "`logfire.feedback.name` names holds a score of its parent with source `human`: a number, "
+        "a bool (passed) or a text (label). `logfire.feedback.comment` is the explanation.",
+        "A span with `logfire.span_type` `pending_span` announces its parent, which is shown as "
+        "running until it ends.",
     ),
 )
 
 _USAGE: Final = "langfuse.observation.usage_details"
-# Langfuse: its observations, and what it writes of their trace on each of them.
+# Langfuse: observations, each with attributes of their trace.
 # https://langfuse.com/integrations/native/opentelemetry
 _LANGFUSE: Final = Dialect(
     name="langfuse",
@@ -589,9 +591,9 @@ _LANGFUSE: Final = Dialect(
     ),
     failure=Failure("langfuse.observation.level", "ERROR", "langfuse.observation.status_message"),
     notes=(
-        "`langfuse.observation.level` `ERROR` is the outcome `error`, and "
-        "`langfuse.observation.status_message` its message.",
-        "Prompts and experiments stay attributes. Scores do not travel on spans.",
+        "A span whose `langfuse.observation.level` is `ERROR` has the outcome `error`; its "
+        "message is `langfuse.observation.status_message`.",
+        "Prompts and experiments stay attributes. Langfuse does not send scores on spans.",
     ),
 )
 
@@ -599,7 +601,7 @@ _REPLY: Final = (
     "haystack.component.output{replies.0.meta",
     "haystack.agent.step.llm.output{replies.0.meta",
 )
-# Those of embedders and of generators of plain text have it beside what they give.
+# Embedders and generators of plain text have their metadata next to the output.
 _META: Final = (*_REPLY, "haystack.component.output{meta", "haystack.component.output{meta.0")
 
 
@@ -607,7 +609,7 @@ def _of_reply(member: str) -> tuple[str, ...]:
     return tuple(f"{source}.{member}}}" for source in _META)
 
 
-# Haystack's own tracing: pipelines, their components, agents and their steps.
+# Haystack's tracing: pipelines, components, agents and their steps.
 # https://docs.haystack.deepset.ai/docs/tracing
 _HAYSTACK_NAMES: Final = {
     "agent": ("haystack.agent.max_steps", "haystack.agent.input"),
@@ -659,14 +661,14 @@ _HAYSTACK: Final = Dialect(
         "haystack.tool.error", at=True, message="haystack.agent.step.tool.output{error}"
     ),
     notes=(
-        "Contents, models and tokens are on its spans only where `HAYSTACK_CONTENT_TRACING_ENABLED`"
-        " is `true`.",
-        "A component is a call when the name of its class ends in `Generator` or `Embedder`.",
-        "`haystack.tool.error` is the outcome `error`.",
+        "Spans have contents, models and tokens only if `HAYSTACK_CONTENT_TRACING_ENABLED` is "
+        "`true`.",
+        "A component is a call if the name of its class ends in `Generator` or `Embedder`.",
+        "A span with `haystack.tool.error` has the outcome `error`.",
     ),
 )
 
-# OpenLIT: the GenAI conventions with names of its own beside them.
+# OpenLIT: the GenAI conventions plus its own names.
 # https://docs.openlit.io/latest/sdk/destinations/overview
 _OPENLIT: Final = Dialect(
     name="openlit",
@@ -680,27 +682,27 @@ _OPENLIT: Final = Dialect(
     sdk="openlit",
     scores=("gen_ai.eval.*",),
     notes=(
-        "Recognised by `telemetry.sdk.name` of the resource, which is `openlit`; `gen_ai.*` is "
-        "read as it is from anyone.",
-        "Each number below `gen_ai.eval.` is the score of a judge of that name.",
+        "Recognised if `telemetry.sdk.name` of the resource is `openlit`. Attributes in "
+        "`gen_ai.*` are read as in the `gen_ai` dialect.",
+        "Each number below `gen_ai.eval.` is a score of the judge with that name.",
         "The total of tokens stays an attribute.",
     ),
 )
 
-# Programs whose calls are in their log records (mapping/logs.py): of their spans none is a call.
+# Programs that report calls in log records (mapping/logs.py). None of their spans is a call.
 _GEMINI_CLI: Final = Dialect(
     name="gemini-cli",
     marks=("gen_ai.",),
     scope="gemini-cli",
     kind_sources=(names.GEN_AI_OPERATION,),
-    kinds=names.OPERATIONS,  # of its log records; its spans have words of their own
+    kinds=names.OPERATIONS,  # used by its log records; its spans have other values
     other_kind="chain",
     rows=(
         Row("model", (names.GEN_AI_WORKFLOW_NAME, names.GEN_AI_OPERATION), frozenset({"chain"})),
     ),
     notes=(
         "Recognised by the scope `gemini-cli`. Its calls, tools and questions are in its [log "
-        "records](wire.md#log-records), its spans are chains.",
+        "records](wire.md#log-records); its spans are chains.",
     ),
 )
 _CODEX: Final = Dialect(
@@ -710,12 +712,12 @@ _CODEX: Final = Dialect(
     named_kinds={"chain": ("codex.turn.token_usage.input_tokens",)},
     rows=(Row("session", ("thread.id",), frozenset({"chain"})),),
     notes=(
-        "Recognised by a scope that begins with `codex`. Its calls, tools and questions are in its "
-        "[log records](wire.md#log-records); the span of a turn is a chain.",
+        "Recognised by a scope that begins with `codex`. Its calls, tools and questions are in "
+        "its [log records](wire.md#log-records); the span of a turn is a chain.",
     ),
 )
 
-# The GenAI semantic conventions, their current names and the former ones.
+# The GenAI semantic conventions, with current and former names.
 # https://github.com/open-telemetry/semantic-conventions-genai
 _ACTORS: Final = (names.GEN_AI_AGENT_NAME, names.GEN_AI_TOOL_NAME, names.GEN_AI_WORKFLOW_NAME)
 GEN_AI: Final = Dialect(
@@ -740,7 +742,7 @@ GEN_AI: Final = Dialect(
     rows=(
         Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
         Row("model", _ACTORS, frozenset({"agent", "tool", "chain"})),
-        # Versions gather under the model that was asked for: answers name dated snapshots.
+        # Group by the requested model: answers name dated snapshots.
         Row("model", (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL), CALLS),
         Row("model", _ACTORS),
         Row("provider_model", (names.GEN_AI_RESPONSE_MODEL, names.GEN_AI_REQUEST_MODEL)),
@@ -777,7 +779,7 @@ GEN_AI: Final = Dialect(
             (
                 names.GEN_AI_CACHE_READ_TOKENS,
                 "gen_ai.usage.cache_read_input_tokens",
-                # Google's agents, of whichever model they have.
+                # Google's agents, with any model.
                 "gcp.vertex.agent.llm_response{usage_metadata.cached_content_token_count}",
             ),
         ),
