@@ -69,7 +69,7 @@ class NotPermitted(Rejected):
 
 
 class Unavailable(CollectorError):
-    """The request may not be stored; send it again later (503, UNAVAILABLE).
+    """It is not certain that the request was stored; send it again later (503, UNAVAILABLE).
 
     Args:
         message: What is wrong.

@@ -120,7 +120,7 @@ class Keyring:
         Revoking a key twice is harmless.
 
         Raises:
-            Missing: There is no such key, or `find_keys` would not return it.
+            Missing: There is no such key, or not all of its projects are covered by `within`.
             Unavailable: The store failed.
         """
         with self._changing:

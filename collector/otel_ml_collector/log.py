@@ -37,7 +37,7 @@ class OnceAMinute:
         self._until_s: dict[str, float] = {}
 
     def is_due(self, topic: str) -> bool:
-        """Return whether to log a topic now. After True, it is silent for `WINDOW_S` seconds."""
+        """Return whether to log a topic now. If so, the topic is silent for `WINDOW_S` seconds."""
         with self._lock:
             now_s = self._now_s()
             if now_s < self._until_s.get(topic, now_s):

@@ -65,7 +65,7 @@ def text_of(value: TagValue) -> str:
 
 @dataclass(slots=True)
 class TraceKey:
-    """A trace id or a user's own key by which a trace is found.
+    """An index entry that finds a trace by its id or by the user's own key.
 
     A trace id of zeros means: late-arriving records about the key itself.
     """
@@ -81,7 +81,7 @@ class TraceKey:
     )
 
     def join(self, other: "TraceKey") -> "TraceKey":
-        """Merge two entries of the same key and trace. The result covers the times of both."""
+        """Merge two index entries of the same key and trace, to cover the times of both."""
         start_ns, end_ns = min(self.start_ns, other.start_ns), max(self.end_ns, other.end_ns)
         return TraceKey(self.key, self.project, self.trace_id, start_ns, end_ns)
 
@@ -130,12 +130,15 @@ class ProcessSign:
 
 @dataclass(slots=True)
 class Arrivals:
-    """Numbers of received spans from one process, in one request, that ended in one hour.
+    """Numbers of received spans from one process that ended in one hour.
+
+    otel-ml's SDK numbers the spans of a process, so that the collector can detect missing ones.
+    Each entry covers one request.
 
     Attributes:
         hour: Hour in which the spans ended, in hours since 1970 (UTC).
         minute: Minute of arrival, in minutes since 1970 (UTC).
-        timely: Numbers that arrived soon after their span ended.
+        timely: Numbers that arrived within 5 minutes after their span ended.
         late: Numbers that arrived later.
         dropped: Number of spans that the process had dropped by then; 0 if not reported.
         settled: Number up to which nothing can arrive any more; 0 if not reported.

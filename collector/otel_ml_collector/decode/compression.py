@@ -1,6 +1,7 @@
-"""Decompresses request bodies without ever producing more bytes than allowed.
+"""Decompresses request bodies, never to more bytes than allowed.
 
-The names are those that the exporters of the OpenTelemetry Collector send as ``Content-Encoding``.
+The names of encodings are those that exporters of the OpenTelemetry Collector send as
+``Content-Encoding``.
 Spec: https://github.com/open-telemetry/opentelemetry-collector/tree/main/config/confighttp
 """
 

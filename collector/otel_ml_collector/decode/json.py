@@ -187,7 +187,7 @@ def _wrong(expected: str, value: object) -> BadField:
 
 
 def _list_of(read: Reader[Item]) -> Reader[list[Item]]:
-    """Return a reader of lists whose items `read` reads. A missing list is empty."""
+    """Return a function that reads a list, item by item with `read`. A missing list is empty."""
 
     def read_all(value: object) -> list[Item]:
         if value is None:
@@ -206,7 +206,11 @@ def _list_of(read: Reader[Item]) -> Reader[list[Item]]:
 
 
 def _fields(**fields: tuple[str, Reader[Any]]) -> Reader[dict[str, Any]]:
-    """Return a reader of objects, given (JSON key, reader) per field. A missing object is empty."""
+    """Return a function that reads an object by a table of its fields.
+
+    Args:
+        fields: JSON key and reader of each field. All fields are missing if the object is missing.
+    """
     table = [(name, key, read) for name, (key, read) in fields.items()]
 
     def read_fields(value: object) -> dict[str, Any]:
@@ -232,7 +236,7 @@ def _text(value: object, _depth: int = 0) -> str:
 
 
 def _whole(low: int, high: int) -> Callable[..., int]:
-    """Return a reader of integers: a number or a text. 1.0 counts as an integer, as in protobuf."""
+    """Return a function that reads an integer from a number or a text. It accepts 1.0, too."""
 
     def read(value: object, _depth: int = 0) -> int:
         number: int | None = None
@@ -258,7 +262,7 @@ _int32: Final = _whole(-(2**31), 2**31 - 1)
 
 
 def _enum(names: Mapping[str, int]) -> Reader[int]:
-    """Return a reader of enums: a number, or the name, although OTLP does not allow names."""
+    """Return a function that reads an enum: a number, or a name, although OTLP forbids names."""
 
     def read(value: object) -> int:
         return names[value] if isinstance(value, str) and value in names else _int32(value)
@@ -452,7 +456,7 @@ def _read_log(json_object: JsonObject, scope: Scope) -> Log:
 
 
 def _sum_of(key: str, count: Reader[int]) -> Reader[int]:
-    """Return a reader that sums a count over the list at `key`; 0 for a missing object."""
+    """Return a function that sums a count over the list at `key`; 0 if the object is missing."""
     read = _list_of(lambda item: count(_object(item)))
     return lambda entry: 0 if entry is None else sum(_at(_object(entry), key, read))
 

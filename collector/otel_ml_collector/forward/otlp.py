@@ -387,7 +387,12 @@ class OtlpQueue:
             self._changed.notify_all()
 
     def give_up(self, item: QueuedRequest, delay_s: float | None) -> None:
-        """Remove a failed request and pause sending as in `put_back`."""
+        """Remove a failed request and pause sending.
+
+        Args:
+            item: The request.
+            delay_s: Pause in seconds, if the destination asks for one; else None.
+        """
         with self._changed:
             self._forget(item)
             self._note_failure(delay_s)

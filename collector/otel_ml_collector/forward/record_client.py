@@ -101,7 +101,7 @@ def requests_of(
 
 
 def make_request(items: Iterable[OutgoingRecord]) -> pb.PutRecordsRequest:
-    """Return a request that contains the records."""
+    """Build one request that contains all the given records."""
     rows: dict[str, list[Message]] = {}
     for item in items:
         rows.setdefault(item.kind, []).append(item.message)

@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 class RecordForward:
     """Sends records to one destination, on its own thread.
 
-    It continues where the last collector with the same destination name stopped.
+    It continues where the previous sender to a destination of this name stopped.
 
     Args:
         target: The destination.

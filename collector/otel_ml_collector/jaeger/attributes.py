@@ -178,7 +178,7 @@ def _of_payload(payload: Mapping[str, Any], warnings: list[str]) -> dict[str, An
 
 
 def _of_run(row: Row, trace_facts: TraceFacts) -> dict[str, Any]:
-    """Return the attributes that only runs have: tags, latency, scores, keys."""
+    """Return the tags of a span, and for runs also latency, scores and keys."""
     facts = {f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()}
     if row["kind"] == "span":
         return facts
@@ -255,7 +255,7 @@ def _to_json(value: object) -> str:
 
 
 def readings(text: str) -> list[Any]:
-    """Return the values other than texts that Jaeger would write as this text."""
+    """Return the numbers, lists and other values that Jaeger would write as this text."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -417,7 +417,7 @@ def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: in
 
 
 def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
-    """Return the records about the runs of traces. Payloads are included while there is room."""
+    """Read the records about the runs of traces; inputs and outputs while there is room."""
     payloads: dict[tuple[str, tuple[str, int]], Row] = {}
     scores: dict[str, list[Row]] = {}
     keys: dict[tuple[str, str], str] = {}
@@ -441,10 +441,13 @@ def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
 def _read_payloads(
     reader: Reader, project: str, rows: Sequence[Row], room: int
 ) -> tuple[dict[tuple[str, int], Row], int]:
-    """Return the payloads of spans, by `span_of`, and the bytes that are left in the answer.
+    """Read inputs, outputs and the other large columns of spans.
 
     Inputs, outputs and parameters are cut at 65,536 characters each. They are left out if there is
     no room.
+
+    Returns:
+        The columns by `span_of`, and the bytes that are left in the answer.
     """
     columns = Sql("""{ids}, logs, events, links, attributes, resource, scope, inputs, params, rank,
       start_ns""").fill(ids=IDS)

@@ -30,7 +30,13 @@ def is_artifact(event: Event) -> bool:
 
 
 def read_artifacts(span: Span, project: str, owner: str) -> list[ArtifactRecord]:
-    """Return the artifacts that the events of a span log for an owner. Skip other events."""
+    """Return the artifacts that a span logs in its events. Skip other events.
+
+    Args:
+        span: The span.
+        project: Project of the span.
+        owner: Run, or other subject, that the artifacts belong to.
+    """
     events = [event for event in span.events if event.name == names.ARTIFACT_EVENT]
     return [
         _read(event, project, owner, span.span_id.hex(), position)

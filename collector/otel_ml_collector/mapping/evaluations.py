@@ -230,7 +230,7 @@ def _add_own(
 
 
 def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
-    """Yield the scores of another dialect: a list, numbers by judge name, or an annotation."""
+    """Yield scores written by other instrumentations: a list, numbers by judge, or annotations."""
     values = AttributeColumns([span.attributes], RunColumns(1))
     place = 0
     for source in present.scores:

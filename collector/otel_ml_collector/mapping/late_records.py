@@ -76,7 +76,7 @@ class RequestBatch:
     Attributes:
         window: Start times that are accepted now.
         records: Records collected so far.
-        keys: Trace keys, by key, project and trace id.
+        keys: Index entries that find traces, by key, project and trace id.
         sender: Name of the API key that sent the request; empty without a key.
     """
 
@@ -86,7 +86,7 @@ class RequestBatch:
     sender: str = ""
 
     def add_key(self, key: TraceKey) -> None:
-        """Add a trace key. If it is known already, extend its time range."""
+        """Add an index entry of a trace. If it exists already, extend its time range."""
         place = (key.key, key.project, key.trace_id)
         known = self.keys.get(place)
         self.keys[place] = key if known is None else known.join(key)
@@ -216,7 +216,7 @@ def _target_text(value: Value) -> str:
 
 
 def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> None:
-    """Add the trace keys by which a record about a run, or about a key, is found."""
+    """Add the index entries by which a late-arriving record about a run or a trace key is found."""
     at_ns = span.start_ns
     if owner.startswith(KEY):
         batch.add_key(key_of_words(owner, project, at_ns))
@@ -229,7 +229,9 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 
 def key_of_words(owner: str, project: str, at_ns: int) -> TraceKey:
-    """Return the trace key by which records about a key are found, for any trace with that key.
+    """Return the index entry that finds late-arriving records about a trace key.
+
+    It finds the records for any trace that has the key.
 
     Args:
         owner: The key in its form as owner of a record.

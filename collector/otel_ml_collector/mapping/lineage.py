@@ -88,7 +88,10 @@ def has_bad_lineage(span: Span, owner: str) -> bool:
 
 
 def read_lineage(span: Span, project: str, owner: str) -> list[LineageLink]:
-    """Return the lineage links in the events of a span. Skip other events."""
+    """Return the lineage links in the events of a span: inputs and outputs of a run.
+
+    Other events are skipped.
+    """
     events = [event for event in span.events if event.name == names.LINEAGE_EVENT]
     return [
         _link(event, project, owner, span.span_id.hex(), position)

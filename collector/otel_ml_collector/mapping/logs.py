@@ -209,7 +209,7 @@ def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
 def _note_trace(
     trace_id: bytes, owner: str, project: str, time_ns: int, batch: RequestBatch
 ) -> None:
-    """Add the trace key of a late-arriving record, so that it is found before its spans arrive."""
+    """Add the index entry of the trace of a log record, so that it is found before its spans."""
     key = trace_id.hex()
     about = [trace_id, NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:

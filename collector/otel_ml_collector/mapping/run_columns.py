@@ -5,12 +5,12 @@ from typing import Any
 
 
 class RunColumns:
-    """Fields of the runs of several spans with the same attribute names.
+    """Fields of the runs of several spans with the same attribute names, one column per field.
 
-    Each field has a column with one value per span. A value is None until a dialect fills it; the
-    first dialect wins. Columns can be any field of `Run`, plus `definition` of a model version.
-    Inputs and outputs are pairs of the value and its JSON text. Params are JSON text. `tags` are
-    dictionaries by name. `logs` and `trace_keys` are lists.
+    Each column has one value per span. A value is None until it is filled, and the first value
+    wins. Columns can be any field of `Run`, plus `definition` of a model version. Inputs and
+    outputs are pairs of the value and its JSON text. Params are JSON text. `tags` are dictionaries
+    by name. `logs` and `trace_keys` are lists.
 
     Args:
         size: Number of spans.

@@ -50,8 +50,7 @@ _SHRINK: Final = 0.7
 _SHORTEST_S: Final = 1.0
 _LONGEST_S: Final = 10.0
 _JITTER: Final = 0.25
-# Load is high if requests are in progress for 80 % of the recent past and the process uses 80 % of
-# a core.
+# Time constant of the averages of load. Load is high above both `_ALL_TIME` and `_ONE_CORE`.
 _PRESSURE_S: Final = 0.15
 # How long other threads may reuse the last measurement.
 _PRESSURE_KNOWN_S: Final = 1.0
@@ -285,7 +284,11 @@ class Budget:
         self._large = 0
 
     def claim(self, size: int) -> bool:
-        """Reserve the bytes of an announced large request. Return False if there is no room."""
+        """Reserve bytes for a large request whose body has not arrived.
+
+        Returns:
+            False if there is no room.
+        """
         with self._lock:
             fits = self._bytes + size <= _IN_FLIGHT_BYTES
             if not fits or (self._large and self._large + size > _LARGE_BYTES):
@@ -341,7 +344,7 @@ class Held:
         return time.monotonic() - self._since_s
 
     def announce(self, sender: str, size: int) -> None:
-        """Reserve room before the body is read. A sender that is slow to send the body loses it.
+        """Reserve room before the body is read; it is lost if the body is not sent in time.
 
         Raises:
             Unavailable: There is no room. The error contains the retry delay.
@@ -418,7 +421,12 @@ class Held:
                 self._bytes += number
 
     def leave(self, *, is_measured: bool = False) -> None:
-        """Leave the queue. For `is_measured`, see `Admission.leave`."""
+        """Leave the queue.
+
+        Args:
+            is_measured: Whether the waiting time shows how fast the collector is. True if the
+                request was stored or timed out.
+        """
         place, self._place = self._place, None
         if place is not None:
             self._admission.leave(place, is_measured=is_measured)

@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Recent:
-    """Remembers the ranks of at least the last 100,000 stored runs. Use it from one thread.
+    """Remembers which runs were stored recently: at least the last 100,000. Use it from one thread.
 
     This class is only an optimization. A run that it has forgotten is stored twice, and queries
     still return it once.
@@ -42,7 +42,10 @@ class Recent:
         self._older: dict[bytes, int] = {}
 
     def leave_news(self, records: Records, ranks: dict[bytes, int]) -> Records:
-        """Return the records without runs that are already stored with the same or a higher rank.
+        """Return the records without runs that are already stored.
+
+        A run counts as stored if the same version, or one with a higher rank, was stored before. Of
+        several versions of a run, the store keeps the one with the highest rank.
 
         Args:
             records: Records of a request; not changed.
@@ -58,7 +61,11 @@ class Recent:
         return news if len(news) else Records()
 
     def remember(self, ranks: dict[bytes, int]) -> None:
-        """Remember the ranks of a group that was stored."""
+        """Remember the runs of a group that was stored.
+
+        Args:
+            ranks: Rank of each run.
+        """
         if len(self._ranks) + len(ranks) > self._limit:
             self._older, self._ranks = self._ranks, {}
         self._ranks.update(ranks)

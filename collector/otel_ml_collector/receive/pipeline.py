@@ -218,8 +218,8 @@ class Intake:
         Raises:
             Rejected: The request is invalid; sending it again cannot help.
             OverQuota: The key is over its quota.
-            Unavailable: The request may not be stored, and the sender should retry. Raised within 4
-                s.
+            Unavailable: It is not certain that the request was stored, so the sender should retry.
+                Raised within 4 s.
         """
         self._quotas.check(export.access)
         self._quotas.take(export.access, size=len(export.body))

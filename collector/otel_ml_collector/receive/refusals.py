@@ -145,7 +145,15 @@ def _host(peer: str) -> str:
 def note_http(
     request: Request, answer: str, reason: object, rejected: int = 0, service: str = ""
 ) -> None:
-    """Log that an HTTP request was refused, fully or in part. See `note_request` for arguments."""
+    """Log that an HTTP request was refused fully or in part, unless its sender was logged lately.
+
+    Args:
+        request: The request.
+        answer: Outcome label of the request in the metrics.
+        reason: The error, or a text.
+        rejected: Number of refused records if the others were stored; else 0.
+        service: ``service.name`` of the sender; empty if unknown.
+    """
     client = request.client
     note_request(
         "http",

@@ -76,7 +76,8 @@ class UploadIntake:
         Raises:
             Rejected: The hash of the body differs from `sha256`.
             TooLarge: The document is larger than `limit_bytes`.
-            Unavailable: The document may not be stored; the sender should send it again.
+            Unavailable: It is not certain that the document was stored; the sender should send it
+                again.
         """
         with self._slot(), _open_spool() as file:
             size, digest = await self._spool(body, file, limit_bytes)

@@ -56,7 +56,7 @@ _HELD: Final = 20_000
 _SETS: Final = 2_000
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
-# Limit of projects that have an own label set for everything beyond the limit.
+# Limit of projects with a label set of their own for runs beyond `_SETS`.
 _OTHER_PROJECTS: Final = 100
 _ASK_AGAIN_S: Final = 10.0
 _LABEL_CHARS: Final = 200

@@ -40,23 +40,25 @@ from otel_ml_collector.span import Scope, Span, Value
 _MAX_TAGS: Final = 128
 _TAG_CHARS: Final = 256
 _PAYLOADS: Final = frozenset({"inputs", "outputs"})
-# An empty text as payload, and its JSON text.
+# An empty input or output, and its JSON text.
 _EMPTY: Final = ("", '""')
 _NO_PAYLOAD: Final = (None, _EMPTY)
 
 
 def is_spoken(dialect: Dialect, scope: Scope) -> bool:
-    """Return whether spans come from the SDK and scope that a dialect requires."""
+    """Return whether spans come from the SDK and the instrumentation that a dialect requires."""
     is_sdk = not dialect.sdk or scope.resource.get("telemetry.sdk.name") == dialect.sdk
     return is_sdk and scope.name.startswith(dialect.scope)
 
 
 def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColumns) -> None:
-    """Fill the fields that a dialect provides and that are not filled yet.
+    """Fill fields of runs from the attributes of one dialect, if they are not filled yet.
+
+    A dialect is the set of attribute names of one instrumentation, such as OpenInference.
 
     Args:
         spans: Spans with the same attribute names and scope.
-        present: Sources of the dialect among these names.
+        present: Attributes of the dialect that the spans have.
         values: Attributes of the spans, and the fields filled so far.
     """
     dialect, run_columns = present.dialect, values.run_columns
@@ -96,13 +98,16 @@ def read_rows(
 def read_words(
     present: Present, values: AttributeColumns, places: Sequence[int], unknown: set[int]
 ) -> list[str | None]:
-    """Return our kinds for the values with which a dialect states the kind.
+    """Return the kinds of runs that a dialect states, such as ``model`` for ``LLM``.
 
     Args:
-        present: Sources of the dialect.
+        present: Attributes of the dialect that the spans have.
         values: Attributes of the spans.
         places: Indexes of the spans to read.
-        unknown: Receives the indexes of spans with an unknown value.
+        unknown: Receives the indexes of spans that state an unknown kind.
+
+    Returns:
+        Our kind for each index; None if the span states none or an unknown one.
     """
     dialect = present.dialect
     words = [values.column(name) for name in present.kind_sources]
@@ -131,7 +136,7 @@ def _read_field(
 ) -> None:
     """Fill a field from the first readable source. An empty text is used only if all are empty."""
     read, is_payload = _READERS[row.field], row.field in _PAYLOADS
-    spare: dict[int, FieldSource] = {}  # spans whose payload is empty so far
+    spare: dict[int, FieldSource] = {}  # spans with only empty texts so far
     for source in sources:
         values_read = values.read(source, places)
         if source.text_if and source.text_if in values.names:
@@ -166,7 +171,7 @@ def _take_payloads(
     *,
     spare: dict[int, FieldSource],
 ) -> Sequence[int]:
-    """Fill the payloads that a source has. Return the indexes of spans without one."""
+    """Fill inputs or outputs from one source. Return the indexes of spans where it has none."""
     there, left = places, list[int]()
     if None in got or _EMPTY in got:
         pairs = list(zip(places, got, strict=True))
@@ -188,7 +193,7 @@ def _note_payload(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Mark the attributes of a payload as used, and put system instructions before its messages."""
+    """Mark attributes as used by inputs or outputs; put system instructions before messages."""
     run_columns = values.run_columns
     column = run_columns.columns[row.field]
     if source.member:  # keep the attribute: its other members are stored nowhere else

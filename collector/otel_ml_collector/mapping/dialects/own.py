@@ -35,7 +35,7 @@ _NOT_FOLLOWED: Final = '"not_followed"'  # part of the list of what was not capt
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """Which of our attributes with user-defined names a span has.
+    """Attributes of a span that contain a name chosen by the user: tags and judges.
 
     Attributes:
         tags: Attributes that hold a tag, each with the name of the tag.
@@ -49,7 +49,7 @@ class OwnNames:
 
 
 def find_names(keys: Iterable[str]) -> OwnNames | None:
-    """Return our own attributes among attribute names; None if there are none."""
+    """Find otel-ml's own attributes (``otel_ml.*``) among attribute names; None without any."""
     items = [key for key in keys if key.startswith(_PREFIX)]
     if not items:
         return None
@@ -63,12 +63,12 @@ def find_names(keys: Iterable[str]) -> OwnNames | None:
 
 
 def held_names(keys: Iterable[str]) -> set[str]:
-    """Return the names that always fill a field of a run."""
+    """Return the ``otel_ml.*`` attributes whose values always fill a field of a run."""
     return {key for key in keys if key.startswith(_PREFIX)} - _KEPT
 
 
 def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns) -> None:
-    """Fill the fields from our own attributes. They take precedence over all dialects."""
+    """Fill fields of runs from ``otel_ml.*`` attributes, which take precedence over all others."""
     there, run_columns = values.names, values.run_columns
     if names.MODEL_NAME in there or names.KIND in there:
         run_columns.fill("dialect", ["otel_ml"] * len(spans))
@@ -188,7 +188,7 @@ def read_score(
 ) -> tuple[float | None, bool | None]:
     """Return score and pass mark of a judge.
 
-    Spans with a limit on attributes have no attribute per judge. Then both are in `facts`.
+    If a span may have only few attributes, the SDK writes both into `facts` instead of attributes.
     """
     passed = attributes.get(names.PASSED_PREFIX + judge, facts.get("passed"))
     score = to_float(attributes.get(names.SCORE_PREFIX + judge, facts.get("score")))

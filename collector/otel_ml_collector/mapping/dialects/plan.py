@@ -76,9 +76,9 @@ class Plan:
     """How to read spans with the same attribute names.
 
     Attributes:
-        own: Our own attributes; None if there are none.
-        dialects: Present sources of all other dialects, in order of precedence.
-        evidence: Attributes that show the kind if no value states it.
+        own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
+        dialects: Present attributes of other instrumentations, in order of precedence.
+        evidence: Attributes that show the kind of run if none states it.
         rest: Names, sorted, that are stored as attributes unless their value is stored in a field.
     """
 
@@ -123,12 +123,17 @@ class Plans:
 
 
 def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> RunColumns:
-    """Read the fields of runs: our own attributes first, then each dialect, then standard ones.
+    """Read the fields of runs from the attributes of their spans.
+
+    otel-ml's own attributes come first, then those of other instrumentations, then standard ones.
 
     Args:
         spans: At least one span. All have the attribute names of the plan and the same scope.
         plan: How to read them.
         is_open: Whether they have only started.
+
+    Returns:
+        The fields, one column each.
     """
     run_columns = RunColumns(len(spans))
     if is_open:
@@ -204,13 +209,13 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
 
 
 def has_needed(span: Span, needed: Sequence[str]) -> bool:
-    """Return whether a span has an attribute that a call needs, or failed."""
+    """Return whether a span has a value in an attribute that a model call needs, or failed."""
     says = any(span.attributes[name] not in _SAYS_NOTHING for name in needed)
     return says or span.status_code == _STATUS_ERROR
 
 
 def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Sequence[int]) -> None:
-    """Change the kind of successful requests without an answer to ``chain``."""
+    """Set the kind to ``chain`` for spans that record only the request of a call, no answer."""
     kinds, outcomes = run_columns.column("kind"), run_columns.column("outcome")
     asked = [
         at
@@ -221,7 +226,14 @@ def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Seque
 
 
 def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
-    """Return the kind of a span from evidence; ``chain`` if the span has an unknown kind."""
+    """Return the kind that the attributes of a span show; None if they show none.
+
+    Args:
+        span: A span that does not state a known kind.
+        evidence: Attributes that show a tool, an agent or a model call.
+        is_step: Whether the span states an unknown kind. It is a ``chain`` if nothing else is
+            shown.
+    """
     attributes = span.attributes
 
     def says(those: Sequence[str]) -> bool:
@@ -253,7 +265,7 @@ def _name_models(run_columns: RunColumns) -> None:
 
 
 def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
-    """Give model calls made by judges a kind of their own, separate from calls of the product.
+    """Mark model calls made by judges, to separate them from the calls of the product.
 
     Their tokens and cost belong to the judge. Tags name the judge and the judged model.
     """

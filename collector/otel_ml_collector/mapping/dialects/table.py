@@ -170,7 +170,7 @@ Shape = Leaf | Sequence["Shape"] | Mapping[str, "Shape"]
 
 @dataclass(frozen=True, slots=True)
 class FieldSource:
-    """A source that is present on a span.
+    """Where the value of a run's field comes from, for spans with certain attribute names.
 
     Attributes:
         names: Attributes it consists of; empty for a JSON schema.
@@ -201,7 +201,8 @@ class Present:
         kind_sources: Present attributes that state the kind.
         rows: Rows with present sources, these sources, and how their values are written.
         scores: Present sources of scores.
-        needed: Present names of `Dialect.needs`; None if the dialect has no such condition.
+        needed: Present attributes of which a model call must have at least one with a value; None
+            if the dialect has no such condition.
         is_request: Whether the span is a request whose answer has its own span.
     """
 
@@ -215,7 +216,17 @@ class Present:
 
 
 def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
-    """Return the sources of a dialect among attribute names; None if it is not recognised."""
+    """Find out which attributes of a dialect a span has.
+
+    A dialect is the set of attribute names of one instrumentation, such as OpenInference.
+
+    Args:
+        dialect: The dialect, as a table.
+        keys: Attribute names of the span.
+
+    Returns:
+        The attributes that are present, by field; None if the dialect is not recognised.
+    """
     there = frozenset(keys)
     if not any(_has(there, mark) for mark in dialect.marks):
         return None
@@ -288,7 +299,10 @@ def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
 def _find(
     source: str, keys: Set[str], single: Collection[str], texts: Mapping[str, str]
 ) -> FieldSource | None:
-    """Return a source if it is present. A name that is a source by itself belongs to no group."""
+    """Find a field's source among attribute names; None if it is not there.
+
+    A group (all attributes below a name) leaves out names that are sources by themselves.
+    """
     what, name, more = _parse(source)
     if what == "below":
         below = tuple(sorted(key for key in keys if key.startswith(name) and key not in single))
@@ -318,7 +332,8 @@ def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | No
 
     Returns:
         The items in the order of their numbers; gaps are skipped. None if there is no such list.
-        Names that are nested too deeply, or beyond the first 1,024, are left out.
+        Left out are names nested too deeply, names beyond the first 1,024, and names that other
+        names extend.
     """
     tree: _Tree = {}
     fitting = (name for name in names if name.startswith(prefix))
@@ -424,7 +439,7 @@ class AttributeColumns:
         return self._columns[name]
 
     def read(self, source: FieldSource, places: Sequence[int]) -> Sequence[Value]:
-        """Return the values of a source for some spans; None where it has no value."""
+        """Return the values of a field's source for some spans; None where it has no value."""
         if source.name:
             column = self.column(source.name)
             return column if len(places) == len(column) else [column[at] for at in places]
