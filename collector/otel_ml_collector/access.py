@@ -1,7 +1,7 @@
-"""The access of a key: its scopes, over its projects, with its rates.
+"""The access of a key: its scopes, its projects and its rates.
 
-Every request has an `Access`: that of its key, or `OPEN` while there are no keys. It travels in
-the ASGI scope, so that whoever answers asks the same one.
+Every request has an `Access`: that of its key, or `OPEN` while there are no keys. It is stored in
+the ASGI scope, so that all parts of the collector use the same one.
 """
 
 import ipaddress
@@ -27,15 +27,15 @@ _WRITTEN: Final = ("name", "scopes", "projects", "spans_per_second", "bytes_per_
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The access of the sender of a request.
+    """What the sender of a request may do.
 
     Attributes:
-        key_id: The public part of its key; empty for nobody.
-        name: The name of its key.
+        key_id: Public part of its key; empty without a key.
+        name: Name of its key.
         scopes: Some of `SCOPES`.
-        projects: In the order in which the key names them; None for all.
-        spans_per_second: How many spans it may send; 0 for any number.
-        bytes_per_second: How many bytes it may send; 0 for any number.
+        projects: Projects in the order in which the key names them; None for all.
+        spans_per_second: Limit of spans; 0 for no limit.
+        bytes_per_second: Limit of bytes; 0 for no limit.
     """
 
     key_id: str
@@ -47,7 +47,7 @@ class Access:
 
     @classmethod
     def read(cls, key_id: str, written: Mapping[str, Any]) -> "Access":
-        """Read the access of a key from its written form, each project once."""
+        """Build an access from its stored form. Duplicate projects are removed."""
         facts = {**written, "scopes": frozenset(written["scopes"])}
         named = list(dict.fromkeys(written["projects"]))
         facts["projects"] = None if named == [ALL_PROJECTS] else tuple(named)
@@ -55,50 +55,53 @@ class Access:
 
     @property
     def written(self) -> dict[str, Any]:
-        """All but its id, as the store and the API have it: `ALL_PROJECTS` alone for all."""
+        """All fields except the id, in the form of the store and the API.
+
+        `ALL_PROJECTS` alone means all projects.
+        """
         facts = {name: getattr(self, name) for name in _WRITTEN}
         projects = [ALL_PROJECTS] if self.projects is None else list(self.projects)
         return {**facts, "scopes": sorted(self.scopes), "projects": projects}
 
     def has(self, scope: str) -> bool:
-        """Tell whether it has a scope, over whatever projects."""
+        """Return whether it has a scope in any project."""
         return scope in self.scopes
 
     def demand(self, scope: str) -> "Access":
-        """Return itself when it has a scope.
+        """Return itself if it has a scope.
 
         Raises:
-            NotPermitted: It has not.
+            NotPermitted: It does not have the scope.
         """
         if scope not in self.scopes:
             raise NotPermitted(f"The key has not the scope {scope}")
         return self
 
     def reaches(self, project: str) -> bool:
-        """Tell whether a project is among its own, whatever it may do there."""
+        """Return whether a project is one of its projects, with any scope."""
         return self.projects is None or project in self.projects
 
     def may(self, scope: str, project: str) -> bool:
-        """Tell whether it has a scope over a project."""
+        """Return whether it has a scope for a project."""
         return scope in self.scopes and self.reaches(project)
 
     def covers(self, projects: Sequence[str] | None) -> bool:
-        """Tell whether all of some projects are among its own; None stands for all projects."""
+        """Return whether all given projects are its projects. None means all projects."""
         if self.projects is None:
             return True
         return projects is not None and set(projects) <= set(self.projects)
 
 
-# Finds what the sender of some headers or metadata may do, names in lower case.
+# Returns the access for headers or metadata with lower-case names.
 FindAccess: TypeAlias = Callable[[Mapping[str, str]], Access | None]
 
 OPEN: Final = Access("", "", frozenset(SCOPES), None)
-# Of senders beyond this machine while there are no keys: they cannot make the first one.
+# For senders on other machines while there are no keys: they cannot create the first key.
 OPEN_BEYOND: Final = Access("", "", frozenset(SCOPES) - {ADMIN}, None)
 
 
 def put_access(scope: MutableMapping[str, Any], access: Access | None) -> None:
-    """Store the access of the sender in a request; None without a valid key."""
+    """Store the access of the sender in the ASGI scope; None without a valid key."""
     scope[_STATE] = access
 
 
@@ -112,15 +115,15 @@ def access_of(scope: MutableMapping[str, Any]) -> Access:
     """Return the access of the sender of a request.
 
     Raises:
-        Unauthenticated: It has no key, or a wrong one, or nobody has looked at it.
+        Unauthenticated: The request has no key or a wrong one, or `put_access` was not called.
     """
     return known(scope.get(_STATE))
 
 
 def is_local(scope: Mapping[str, Any]) -> bool:
-    """Tell whether the sender of a request is on this machine."""
+    """Return whether the sender of a request is on this machine."""
     client = scope.get("client")
-    if not client:  # such as a socket in the file system
+    if not client:  # for example a Unix socket
         return False
     try:
         return ipaddress.ip_address(client[0]).is_loopback
@@ -129,7 +132,7 @@ def is_local(scope: Mapping[str, Any]) -> bool:
 
 
 def known(access: Access | None) -> Access:
-    """Return the access, or refuse a sender without any.
+    """Return the access, or raise if there is none.
 
     Raises:
         Unauthenticated: There is no access.

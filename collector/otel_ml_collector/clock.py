@@ -1,8 +1,9 @@
-"""Compares this machine's clock with those of senders, so that a wrong clock here loses nothing.
+"""Detects a wrong clock of this machine, by comparing it with the clocks of senders.
 
-A span that starts more than an hour ahead of our clock was sent by a machine whose clock is wrong,
-or our own clock is behind. Other senders tell which: a right sender's newest spans end about now.
-Only where enough of them do is such a span rejected for good; else its request is not taken now.
+If a span starts more than an hour in the future, either its sender's clock is wrong or ours is
+behind. Other senders show which: the newest spans of a sender with a correct clock end about now.
+The span is only rejected for good if enough senders agree with our clock. Otherwise the request is
+refused for now, so that its sender retries and no data is lost.
 """
 
 import logging
@@ -17,19 +18,20 @@ from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Value
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS
 
-# How long ago the newest span of a sender ended that tells the time.
+# Largest age of a sender's newest span for its clock to count as correct.
 _RECENT_NS: Final = 600 * SECOND_NS
-# A clock that was never set begins in 1970; what is further ahead is no time at all.
+# A clock that was never set starts in 1970. Spans that are further ahead have no valid time.
 _MOST_AHEAD_NS: Final = 100 * 365 * DAY_NS
 _KEPT_NS: Final = HOUR_NS
 _MOST_SENDERS: Final = 1_000
-# Machines ahead of us for each one that is not: the few can hardly be all of those that are right.
+# Our clock is suspected if more than this many machines are ahead per machine that agrees. A small
+# minority can hardly be the only ones with correct clocks.
 _OUTNUMBERED: Final = 4
-# Fewer may be in the wrong themselves.
+# Fewer senders may themselves have wrong clocks.
 _SURE: Final = 3
 _LOG_EVERY_NS: Final = 300 * SECOND_NS
 _RETRY_S: Final = 30
-# What names a machine, the most exact first; a clock is a machine's.
+# Attributes that identify a machine, most exact first. Each machine has one clock.
 _MACHINE_KEYS: Final = (
     "host.id",
     "host.name",
@@ -40,17 +42,17 @@ _MACHINE_KEYS: Final = (
 
 _logger = logging.getLogger(__name__)
 
-# The resource of a span or log record, when it began, when it ended.
+# Resource, start and end of a span or log record.
 Seen = tuple[Mapping[str, Value], int, int]
 Item = TypeVar("Item")
 
 
 class ClockWatch:
-    """Knows by how much senders are ahead; safe to use from several threads.
+    """Tracks how far the clocks of senders are ahead. Safe to use from several threads.
 
     Args:
-        clock: Tells the time, in nanoseconds since the epoch.
-        steady: Tells nanoseconds that no setting of the clock changes.
+        clock: Returns the time in nanoseconds since the epoch.
+        steady: Returns a time in nanoseconds that does not change when the clock is set.
     """
 
     def __init__(
@@ -61,20 +63,21 @@ class ClockWatch:
         self._clock = clock
         self._steady = steady
         self._lock = threading.Lock()
-        # By sender: its time minus steady time, which stays when our clock is set; and when.
+        # By sender: its time minus steady time, which does not change when our clock is set; and
+        # when we measured it.
         self._senders: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._logged_ns: int | None = None
 
     def follow(self, items: Iterable[Item], read: Callable[[Item], Seen]) -> Iterator[Item]:
-        """Pass on the spans or log records of a request, and note when they began and ended.
+        """Yield the spans or log records of a request, and note their start and end times.
 
         Args:
-            items: Each is passed on as it comes.
-            read: Reads the resource of an item, when it began and when it ended.
+            items: Spans or log records; yielded unchanged.
+            read: Returns resource, start and end of an item.
 
         Raises:
-            Unavailable: After the last one: some begin too far ahead, and this clock may be the
-                wrong clock.
+            Unavailable: Raised after the last item if some start too far ahead and our clock may be
+                wrong.
         """
         now_ns, steady_ns = self._clock(), self._steady()
         heard: dict[str, int] = {}
@@ -87,9 +90,10 @@ class ClockWatch:
             is_ahead = AHEAD_NS < start_ns - now_ns < _MOST_AHEAD_NS
             begins_ahead |= is_ahead
             if is_ahead or -_RECENT_NS <= lead_ns <= AHEAD_NS:
-                if resource is not named:  # the spans of a resource come together
+                if resource is not named:  # spans of a resource are adjacent
                     named, sender = resource, _name(resource)
-                # One span that is on time speaks for its sender: the others have odd times.
+                # One span with a plausible time is enough to trust its sender: its other spans have
+                # odd times.
                 heard[sender] = min(heard.get(sender, lead_ns), lead_ns)
             yield item
         self._note(heard, now_ns, steady_ns)
@@ -107,7 +111,7 @@ class ClockWatch:
 
     @property
     def trouble(self) -> str:
-        """The trouble with this clock, as far as senders show; empty when it seems right."""
+        """What seems to be wrong with our clock; empty if it seems right."""
         ahead = self._leads()
         if not ahead:
             return ""
@@ -119,17 +123,17 @@ class ClockWatch:
 
     @property
     def is_sure(self) -> bool:
-        """Whether so many senders say so that it can hardly be theirs."""
+        """Whether at least 3 senders are ahead, so that it can hardly be their fault."""
         return len(self._leads()) >= _SURE
 
     @property
     def behind_s(self) -> float:
-        """By how much this clock seems to be behind, 0 when it seems right."""
+        """Seconds by which our clock seems to be behind; 0 if it seems right."""
         ahead = self._leads()
         return median(ahead) / SECOND_NS if ahead else 0.0
 
     def _leads(self) -> list[int]:
-        """Return by how much senders are ahead; none of them, when too many others are not."""
+        """Return how far senders are ahead; empty if too many others agree with our clock."""
         now_ns, steady_ns = self._clock(), self._steady()
         with self._lock:
             leads = [
@@ -142,7 +146,7 @@ class ClockWatch:
         return ahead if len(ahead) > _OUTNUMBERED * on_time else []
 
     def _log(self, trouble: str, steady_ns: int) -> None:
-        """Say it in the log, every five minutes."""
+        """Log the problem at most every five minutes."""
         with self._lock:
             if self._logged_ns is not None and steady_ns - self._logged_ns < _LOG_EVERY_NS:
                 return
@@ -151,7 +155,7 @@ class ClockWatch:
 
 
 def _name(resource: Mapping[str, Value]) -> str:
-    """Name the machine that a resource is of."""
+    """Return a name of the machine of a resource; empty if unknown."""
     return next((f"{name}={resource[name]!r}" for name in _MACHINE_KEYS if resource.get(name)), "")
 
 

@@ -1,20 +1,21 @@
-"""Every error of the collector: the sender either must not send again, or should.
+"""All errors of the collector. Each tells the sender whether or not to send again.
 
-``except Exception``, or `log.going_on`, stands only at these borders, where it counts, logs once
-and answers `Unavailable`, never "unknown", on which an OTLP client drops its data:
+``except Exception`` and `log.going_on` are only used at these places. Each of them counts the
+error, logs it once and answers `Unavailable`. It never answers "unknown", because OTLP clients drop
+their data on that.
 
-* `receive`: the edge of a request, also of an upload;
-* `api.problems`: unforeseen errors of a question, as an answer;
-* `serve.app`: the loop of recurring duties, which tries it again later;
-* `store.sketches`: a day whose sketches fail, which keeps no other day waiting;
-* `forward.otlp`: the loop that sends, which keeps the request;
-* `cli.doctor`: a check, which then is the doctor's finding;
-* `receive.health`: the probe of the store, which answers that the collector is not ready;
-* `receive.commit`: the loop of the writer thread, and its listeners for stored records;
-* `forward.records`: the loop that sends records on, which goes on later;
-* `alerts.delivery`: the loop that sends notifications, which goes on later;
-* `assistants.protocol`: the call of a tool, which then is refused;
-* `exporter`: an export, which fails, and the mapping of a span; the host is never disturbed.
+* `receive`: the edge of a request, including uploads
+* `api.problems`: unexpected errors in an API request
+* `serve.app`: the loop of background jobs, which tries again later
+* `store.sketches`: a day whose sketches fail, so that other days can continue
+* `forward.otlp`: the send loop, which keeps the request
+* `cli.doctor`: a check; its error is reported as a finding
+* `receive.health`: the probe of the store, which then reports the collector as not ready
+* `receive.commit`: the loop of the writer thread, and its listeners for stored records
+* `forward.records`: the send loop, which continues later
+* `alerts.delivery`: the loop that sends notifications, which continues later
+* `assistants.protocol`: the call of a tool, which is then refused
+* `exporter`: an export, which fails, and the mapping of a span; the host program is not affected
 """
 
 from collections.abc import Iterable
@@ -22,35 +23,35 @@ from difflib import get_close_matches
 from typing import Final
 
 RETRY_AFTER_S: Final = 2
-_SUGGESTED: Final = 30  # names
+_SUGGESTED: Final = 30  # largest number of names in a suggestion
 
 
 class CollectorError(Exception):
-    """Anything that the collector answers a request with, other than success."""
+    """Base class of all errors with which the collector answers a request."""
 
 
 class Rejected(CollectorError):
-    """The request is wrong for good: sending it again cannot help (400, INVALID_ARGUMENT)."""
+    """The request is invalid; sending it again cannot help (400, INVALID_ARGUMENT)."""
 
 
 class TooLarge(Rejected):
-    """The request is over the size limit (413, RESOURCE_EXHAUSTED without a delay)."""
+    """The request is over the size limit (413, RESOURCE_EXHAUSTED without a retry delay)."""
 
 
 class UnknownMediaType(Rejected):
-    """The request is in a form that is not read here (415)."""
+    """The request has an unsupported content type or encoding (415)."""
 
 
 class WrongMethod(Rejected):
-    """The request is of a method that means nothing here (405)."""
+    """The HTTP method is not supported here (405)."""
 
 
 class BadField(Rejected):
-    """The request has a value that is wrong, at a known place.
+    """The request has an invalid value at a known place.
 
     Args:
-        field: The place, as a path.
-        description: What is wrong there, and what would be right.
+        field: Path of the value.
+        description: What is wrong, and what would be right.
     """
 
     def __init__(self, field: str, description: str) -> None:
@@ -60,19 +61,19 @@ class BadField(Rejected):
 
 
 class Unauthenticated(Rejected):
-    """The request has no key, or an invalid key (401, UNAUTHENTICATED)."""
+    """The request has no key or an invalid key (401, UNAUTHENTICATED)."""
 
 
 class NotPermitted(Rejected):
-    """The request's key has not the scope that is needed (403, PERMISSION_DENIED)."""
+    """The key of the request lacks the required scope (403, PERMISSION_DENIED)."""
 
 
 class Unavailable(CollectorError):
-    """Not known to be stored: send again after a while (503, UNAVAILABLE).
+    """It is not certain that the request was stored; send it again later (503, UNAVAILABLE).
 
     Args:
         message: What is wrong.
-        retry_after_s: When to send again.
+        retry_after_s: Seconds after which to send again.
     """
 
     def __init__(self, message: str, retry_after_s: float = RETRY_AFTER_S) -> None:
@@ -81,20 +82,20 @@ class Unavailable(CollectorError):
 
 
 class OverQuota(Unavailable):
-    """The key has sent more than it may (429, RESOURCE_EXHAUSTED with a delay)."""
+    """The key is over its quota (429, RESOURCE_EXHAUSTED with a retry delay)."""
 
 
 class StoreTimeout(Unavailable):
-    """The store took longer than a question may take; a narrower question may be answered."""
+    """A query took longer than allowed. A narrower query may succeed."""
 
 
 class BadInput(CollectorError):
-    """A question to the store that makes no sense (400), with the field that is wrong.
+    """A query has an invalid parameter (400).
 
     Args:
         message: What is wrong, with the value, and what would be right.
-        field: The parameter's name.
-        column: Where in the parameter's text, counted from 0, when that is known.
+        field: Name of the parameter.
+        column: Position in the text of the parameter, from 0; None if unknown.
     """
 
     def __init__(self, message: str, field: str, column: int | None = None) -> None:
@@ -104,15 +105,15 @@ class BadInput(CollectorError):
 
 
 class Outdated(CollectorError):
-    """The state that the request starts from is not the newest any more (412)."""
+    """A precondition failed: the state that the request is based on has changed (412)."""
 
 
 class Conflict(CollectorError):
-    """The state that the request would replace is not the newest any more (409)."""
+    """The state that the request would replace has changed (409)."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Name the known name nearest to an unknown name; without any, list known names."""
+    """Return a hint for an unknown name: the nearest known name, or the list of known names."""
     names = sorted({*known})
     near = get_close_matches(name, names, n=1)
     if near:
@@ -126,15 +127,15 @@ class Missing(CollectorError):
 
 
 class BadSetting(CollectorError):
-    """The program cannot start with its settings; the message is a line for its user."""
+    """The program cannot start with its settings. The message is one line for the user."""
 
 
 class InUse(BadSetting):
-    """Another process holds the data directory.
+    """Another process uses the data directory.
 
     Args:
         message: Names the directory and the process.
-        address: Where it answers; empty when it does not say.
+        address: Address of that process; empty if unknown.
     """
 
     def __init__(self, message: str, address: str = "") -> None:

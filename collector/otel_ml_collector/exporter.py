@@ -1,6 +1,6 @@
-"""Sends records from inside an application, made of its spans as the collector makes them.
+"""Sends the spans of an application to a RecordService, converted as the collector does it.
 
-Loads neither the store nor the web server: the extra ``records`` is all that it needs.
+Needs only the extra ``records``; loads neither the store nor the web server.
 """
 
 import logging
@@ -27,7 +27,7 @@ from otel_ml_collector.span import Event, Link, Scope, Span, Value
 __all__ = ["RecordExporter"]
 
 _NO_FIELDS: Final[Mapping[str, Value]] = {}
-# Bits of OTLP's flags: that it is known whether a context is remote, and that it is.
+# Bits of OTLP's flags: whether it is known that a context is remote, and whether it is.
 _KNOWN_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
 
@@ -35,22 +35,22 @@ _logger = logging.getLogger(__name__)
 
 
 class RecordExporter(SpanExporter):
-    """Maps spans to records and sends them to a RecordService, before `export` returns.
+    """A span exporter that converts spans to records and sends them to a RecordService.
 
-    It takes the spans of any instrumentation, and is for a `BatchSpanProcessor`: an export lasts
-    until the service has acknowledged the records, or the time is over. It never raises into the
+    Use it with a `BatchSpanProcessor`; it accepts spans of any instrumentation. `export` returns
+    when the service has acknowledged the records or the time is over. It never raises into your
     application.
 
     Args:
-        target: ``grpc://host:port``, or ``grpcs`` for TLS.
-        api_key: Sent as a bearer token.
-        project: Where spans are filed that name no project.
-        timeout_s: How long an export may take, retries included.
-        ca: Certificates to trust instead of the system's (PEM).
-        prices: What calls of models cost; None where a cost is only that of its span.
+        target: Address of the service: ``grpc://host:port``, or ``grpcs://host:port`` for TLS.
+        api_key: Key to send as a bearer token.
+        project: Project for spans that name none.
+        timeout_s: Seconds that an export may take, including retries.
+        ca: PEM file with certificates to trust instead of the system's.
+        prices: Prices of model calls. None: only costs that spans state are recorded.
 
     Raises:
-        ValueError: The target is invalid, or its certificates cannot be read.
+        ValueError: The address is invalid, or the certificates cannot be read.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class RecordExporter(SpanExporter):
         """Send the records of some spans.
 
         Returns:
-            SUCCESS when the service has acknowledged all of it; FAILURE also when a part of it
-            can never be sent.
+            SUCCESS if the service has acknowledged all records. FAILURE otherwise, also if some can
+            never be sent.
         """
         if self._stopped.is_set():
             return SpanExportResult.FAILURE
@@ -87,7 +87,7 @@ class RecordExporter(SpanExporter):
         except Unavailable as error:
             self._warn(f"{len(spans)} spans were not sent: {error}")
             return SpanExportResult.FAILURE
-        except Exception as error:  # noqa: BLE001 - the border to the host: it is never disturbed
+        except Exception as error:  # noqa: BLE001 - never disturb the host program
             self._warn(f"{len(spans)} spans were not sent: {type(error).__name__}: {error}")
             return SpanExportResult.FAILURE
         if lost:
@@ -95,16 +95,16 @@ class RecordExporter(SpanExporter):
         return SpanExportResult.FAILURE if lost else SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Return at once: nothing waits here."""
+        """Return immediately, because nothing is buffered here."""
         return not self._stopped.is_set()
 
     def shutdown(self) -> None:
-        """End a retry under way and let the connection go; a second call is harmless."""
+        """Stop retries and close the connection. A second call is harmless."""
         self._stopped.set()
         self._client.close()
 
     def _send(self, spans: Sequence[ReadableSpan], deadline: float) -> int:
-        """Return how many spans or records can never be sent."""
+        """Send the records of spans. Return how many spans or records can never be sent."""
         records = self._map(spans)
         messages = Messages()
         lost = records.rejected.total()
@@ -113,12 +113,12 @@ class RecordExporter(SpanExporter):
         return lost + messages.unfit
 
     def _map(self, spans: Sequence[ReadableSpan]) -> Records:
-        """Map spans; a span that cannot be mapped takes no other with it."""
+        """Convert spans to records. A span that cannot be converted does not affect the others."""
         filing = Filing(self._project, time.time_ns(), prices=self._prices)
         scopes = _Scopes()
         try:
             return map_spans([_span(span, scopes) for span in spans], filing)
-        except Exception:  # noqa: BLE001 - what an application puts on a span may be anything
+        except Exception:  # noqa: BLE001 - spans can contain any value
             if len(spans) == 1:
                 return _reject()
         records = Records()
@@ -132,7 +132,7 @@ class RecordExporter(SpanExporter):
 
 
 class _Scopes:
-    """One scope for all spans of a library: the mapping writes its text once."""
+    """Creates one scope per library, so that its text is only written once."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, int], Scope] = {}
@@ -159,7 +159,7 @@ def _reject() -> Records:
 
 
 def _span(span: ReadableSpan, scopes: _Scopes) -> Span:
-    """Read a span as the collector reads it from the wire."""
+    """Convert a span of the SDK to the form in which the collector decodes spans."""
     context = span.get_span_context()
     trace_id, span_id = _ids(context) if context else (b"", b"")
     return Span(
@@ -203,7 +203,7 @@ def _otlp(span: ReadableSpan, context: SpanContext | None) -> dict[str, Value]:
 
 
 def _flags(context: SpanContext | None) -> int:
-    """Return the flags of a reference to a context: whether it is remote, as OTLP has it."""
+    """Return OTLP's flags of a context: whether it is remote."""
     return _KNOWN_REMOTE | (_IS_REMOTE if context is not None and context.is_remote else 0)
 
 
@@ -223,7 +223,7 @@ def _attributes(attributes: Mapping[str, Any] | None) -> Mapping[str, Value]:
 
 
 def _value(value: Any) -> Value:
-    """Read a value as it comes from the wire: texts are Unicode, sequences are lists."""
+    """Convert a value as if it had been sent: texts to valid Unicode, sequences to lists."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, list | tuple):

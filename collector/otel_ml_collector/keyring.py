@@ -1,9 +1,9 @@
-"""The keys of a collector: made, listed, revoked, and looked up for every request.
+"""The keys of a collector: create, list, revoke, and look up the key of each request.
 
-A secret is 256 random bits, so its SHA-256 is as hard to turn round as the secret is to guess: the
-slow hashes that passwords need would cost each request their time and protect nothing more. A
-session is signed with that hash, so it outlives a restart, holds at every collector before the
-same store, and ends with its key; it needs no secret of its own and no memory.
+A secret has 256 random bits, so its SHA-256 hash is as hard to reverse as the secret is to guess.
+Slow password hashes would cost time on each request without adding protection. Sessions are signed
+with that hash. So they survive a restart, work in every collector with the same store, and end when
+the key is revoked. They need no secret of their own and no memory.
 """
 
 import hashlib
@@ -40,28 +40,28 @@ _PROJECTS_OF_KEY: Final = 100
 _MAX_RATE: Final = 2**40
 _BEARER: Final = "bearer "
 _NOBODY: Final = "0" * 64
-# A page reads and annotates: it never sends spans, and never makes keys.
+# Pages only read and annotate. They never send spans or create keys.
 _SESSION_SCOPES: Final = frozenset({READ, ANNOTATE})
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made; its text is not kept and cannot be shown again."""
+    """A key that was just created. `text` is not stored and cannot be shown again."""
 
     key: StoredKey
     text: str
 
 
 class Keyring:
-    """Looks keys up in memory, which follows the store; any thread may call it.
+    """Looks up keys in memory; the store is the source. Safe to call from any thread.
 
     Args:
-        store: Keeps the keys.
-        required: Whether a key is needed although there is none yet.
-        clock: Tells the time, in nanoseconds since the epoch.
+        store: Stores the keys.
+        required: Whether requests need a key even if there is none yet.
+        clock: Returns the time in nanoseconds since the epoch.
 
     Raises:
-        Unavailable: The store has trouble.
+        Unavailable: The store failed.
     """
 
     def __init__(
@@ -71,38 +71,38 @@ class Keyring:
         self._required = required
         self._clock = clock
         self._keys: Mapping[str, StoredKey] = {}
-        # What was read of the store before a change must not stand in the place of the change.
+        # Prevents a refresh that read the store before a change from overwriting the change.
         self._changing = threading.Lock()
         self.refresh()
 
     @property
     def is_on(self) -> bool:
-        """Whether requests need a key: once there was one, also when all are revoked."""
+        """Whether requests need a key. True once a key was created, even if all are revoked."""
         return self._required or bool(self._keys)
 
     def refresh(self) -> None:
-        """Read the keys again, for changes by other collectors before the same store.
+        """Read the keys again, to see changes made by other collectors with the same store.
 
         Raises:
-            Unavailable: The store has trouble; the known keys stay.
+            Unavailable: The store failed; the known keys stay valid.
         """
         with self._changing:
             keys = {key.access.key_id: key for key in self._store.read()}
-            self._keys = keys or self._keys  # a store that is emptied does not open a collector
+            self._keys = keys or self._keys  # an emptied store must not allow access without a key
 
     def find_keys(self, within: Access = OPEN) -> list[StoredKey]:
-        """Find the keys whose projects are all within an access, oldest first."""
+        """Return the keys whose projects are all covered by an access, oldest first."""
         return [key for key in self._keys.values() if within.covers(key.access.projects)]
 
     def add(self, wanted: Access) -> NewKey:
-        """Make a key; when this returns, it is on disk and valid.
+        """Create a key. When this method returns, the key is on disk and valid.
 
         Args:
-            wanted: What it allows; its `key_id` is not looked at.
+            wanted: Access of the key; its `key_id` is ignored.
 
         Raises:
-            BadInput: A part of it cannot be.
-            Unavailable: The store has trouble.
+            BadInput: The name, a scope, a project or a rate is invalid, or there are too many keys.
+            Unavailable: The store failed.
         """
         _check(wanted)
         if len(self._keys) >= MOST:
@@ -115,11 +115,13 @@ class Keyring:
         return NewKey(key, f"omk_{key_id}_{secret}")
 
     def revoke(self, key_id: str, within: Access = OPEN) -> StoredKey:
-        """Revoke a key, here at once and elsewhere at the next refresh; twice is harmless.
+        """Revoke a key: here immediately, in other collectors at their next refresh.
+
+        Revoking a key twice is harmless.
 
         Raises:
-            Missing: There is no such key among those that `find_keys` finds.
-            Unavailable: The store has trouble.
+            Missing: There is no such key, or not all of its projects are covered by `within`.
+            Unavailable: The store failed.
         """
         with self._changing:
             key = self._keys.get(key_id)
@@ -131,12 +133,12 @@ class Keyring:
         return key
 
     def find(self, headers: Mapping[str, str], *, is_local: bool = False) -> Access | None:
-        """Find the access of the sender of a request; None when its key is missing or wrong.
+        """Return the access of the sender of a request; None if its key is missing or wrong.
 
         Args:
-            headers: Headers or metadata, names in lower case: ``authorization: Bearer KEY`` or
+            headers: Headers or metadata with lower-case names: ``authorization: Bearer KEY`` or
                 ``x-api-key: KEY``.
-            is_local: Whether the sender is on this machine; counts while there are no keys.
+            is_local: Whether the sender is on this machine. Only matters while there are no keys.
         """
         if not self.is_on:
             return OPEN if is_local else OPEN_BEYOND
@@ -146,22 +148,22 @@ class Keyring:
         return self.find_key(headers.get("x-api-key", ""))
 
     def find_key(self, text: str) -> Access | None:
-        """Find the access of a key; None when there is no such key, or it is revoked."""
+        """Return the access of a key; None if it does not exist or is revoked."""
         match = _KEY.fullmatch(text.strip())
         key_id, secret = match.groups() if match else ("", "")
         key = self._keys.get(key_id)
-        # Compared also when there is nothing to compare with: the time tells nothing of ids.
+        # Compare even if there is no such key, so that timing does not reveal which ids exist.
         is_right = hmac.compare_digest(_hash(secret), key.secret_hash if key else _NOBODY)
         return key.access if key and is_right and not key.revoked_ns else None
 
     def open_session(self, access: Access) -> str:
-        """Write a session of a key as text for a cookie; it holds for 12 hours."""
+        """Return a signed session for a cookie; valid for 12 hours."""
         until_s = self._clock() // 10**9 + SESSION_S
         key = self._keys[access.key_id]
         return f"{access.key_id}.{until_s}.{_sign(key, until_s)}"
 
     def find_session(self, text: str) -> Access | None:
-        """Find the access of a session: that of its key, as far as reading and annotating."""
+        """Return the access of a session: that of its key, limited to reading and annotating."""
         match = _SESSION.fullmatch(text)
         key = self._keys.get(match[1]) if match else None
         if match is None or key is None or key.revoked_ns:
@@ -183,7 +185,7 @@ def _sign(key: StoredKey, until_s: int) -> str:
 
 
 def _check(wanted: Access) -> None:
-    """Refuse a name, scope or project that no key can have."""
+    """Raise `BadInput` if a key cannot have this name, scope, project or rate."""
     if len(wanted.name) > _KEY_NAME_CHARS or not wanted.name.isprintable():
         raise BadInput(
             f"Invalid name: expected at most {_KEY_NAME_CHARS} visible characters", "name"

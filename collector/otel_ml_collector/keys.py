@@ -1,4 +1,4 @@
-"""Keys over HTTP: made, listed and revoked by the JSON API, and taken to sign in to the pages."""
+"""Keys over HTTP: routes of the JSON API to manage keys, and sign-in to the pages with a key."""
 
 import re
 import time
@@ -24,7 +24,7 @@ from otel_ml_collector.web.render import show_page
 SIGN_IN: Final = "/sign-in"
 _FORM_BYTES: Final = 8_192
 _FIELDS: Final = 4
-# A path of this server: a browser takes // and /\ for another one.
+# A path on this server. Browsers treat // and /\ as the start of another server's address.
 _LOCAL: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 _FAILURES: Final = 10
 _PER_FAILURE_S: Final = 6.0
@@ -37,7 +37,7 @@ FromKeyring = Annotated[Keyring, Depends(service_of(Keyring))]
 
 
 class WantedKey(BaseModel):
-    """The access that a new key is to have."""
+    """The access that a new key should have."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,7 +51,7 @@ class WantedKey(BaseModel):
 
 
 class KeyAnswer(WantedKey):
-    """A key, without its text."""
+    """A key without its secret."""
 
     id: str = Field(description="The public part of its text: `omk_<id>_...`")
     created_time: str = Field(description="RFC 3339, UTC")
@@ -59,19 +59,19 @@ class KeyAnswer(WantedKey):
 
 
 class MadeKey(KeyAnswer):
-    """A new key with its text, which is shown only now."""
+    """A new key with its secret, which is shown only once."""
 
     key: str
 
 
 class Keys(BaseModel):
-    """Keys, the oldest first, the revoked ones too."""
+    """Keys in order of creation, including revoked ones."""
 
     keys: list[KeyAnswer]
 
 
 def describe(key: StoredKey) -> dict[str, Any]:
-    """Return the public part of a key: nothing of its secret."""
+    """Return the public part of a key, without its secret."""
     return {
         "id": key.access.key_id,
         **key.access.written,
@@ -82,13 +82,13 @@ def describe(key: StoredKey) -> dict[str, Any]:
 
 @api.get("/keys")
 def get_keys(keyring: FromKeyring, admin: Admin) -> Keys:
-    """List the keys whose projects are all among those of the requesting key."""
+    """List the keys whose projects are all among the projects of your key."""
     return Keys(keys=[KeyAnswer(**describe(key)) for key in keyring.find_keys(admin)])
 
 
 @api.post("/keys", status_code=201)
 def post_key(wanted: WantedKey, keyring: FromKeyring, admin: Admin) -> MadeKey:
-    """Make a key, over no more projects than the requesting key has; its text is shown only now."""
+    """Create a key for projects of your own key. The secret is shown only in this response."""
     access = Access.read("", wanted.model_dump())
     if not admin.covers(access.projects):
         raise NotPermitted("The key may make keys for its own projects only")
@@ -98,32 +98,35 @@ def post_key(wanted: WantedKey, keyring: FromKeyring, admin: Admin) -> MadeKey:
 
 @api.delete("/keys/{key_id}")
 def delete_key(key_id: str, keyring: FromKeyring, admin: Admin) -> KeyAnswer:
-    """Revoke a key for ever, here at once, at other collectors before the store within 3 s."""
+    """Revoke a key permanently.
+
+    It stops working here immediately, and within 3 s in other collectors that use the same store.
+    """
     return KeyAnswer(**describe(keyring.revoke(key_id, admin)))
 
 
 class Attempts:
-    """Bounds wrong keys: ten at once from an address, then one in six seconds.
+    """Limits attempts with wrong keys: ten at once per address, then one every 6 s.
 
-    A right key is taken at any time: many people may be behind one address, and no number of
-    attempts finds a key of 256 random bits.
+    A correct key is always accepted. Many people may share an address, and no number of attempts
+    can guess a key of 256 random bits.
 
     Args:
-        clock: Tells the time in seconds; it never goes back.
+        clock: Returns a monotonic time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # When an address will have no failure left that counts.
+        # When all failures of an address will have expired.
         self._clean_s: OrderedDict[str, float] = OrderedDict()
 
     def wait_s(self, sender: str) -> float:
-        """Return how long a sender has to wait for its next attempt; 0 for not at all."""
+        """Return how many seconds a sender must wait before its next attempt; 0 for none."""
         left_s = self._clean_s.get(sender, 0.0) - self._clock()
         return max(left_s - (_FAILURES - 1) * _PER_FAILURE_S, 0.0)
 
     def fail(self, sender: str) -> None:
-        """Note a wrong key."""
+        """Record an attempt with a wrong key."""
         now_s = self._clock()
         clean_s = max(self._clean_s.pop(sender, now_s), now_s)
         self._clean_s[sender] = clean_s + _PER_FAILURE_S
@@ -133,13 +136,13 @@ class Attempts:
 
 @pages.get(SIGN_IN)
 async def show_form(request: Request) -> Response:
-    """Ask for a key."""
+    """Show the sign-in form."""
     return _form(request, local_path(request.query_params.get("next", "/")))
 
 
 @pages.post(SIGN_IN)
 async def sign_in(request: Request) -> Response:
-    """Take a key and give a session."""
+    """Check the key and start a session."""
     keyring = find_service(request, Keyring)
     attempts = find_service(request, Attempts)
     form = await _read_form(request)
@@ -167,19 +170,19 @@ async def sign_in(request: Request) -> Response:
 
 @pages.post("/sign-out")
 async def sign_out(request: Request) -> Response:
-    """Take the session away from the browser."""
+    """Delete the session cookie."""
     answer = RedirectResponse(SIGN_IN, 303)
     answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
     return answer
 
 
 def local_path(text: str) -> str:
-    """Return a path of this server, with its query; any other address becomes the first page."""
+    """Return a path on this server with its query. Any other address becomes ``/``."""
     return text if _LOCAL.fullmatch(text) else "/"
 
 
 async def _read_form(request: Request) -> dict[str, str]:
-    """Read the few short fields of a form; a form that is too long or odd has none."""
+    """Return the fields of a form; empty if the form is too long or invalid."""
     body = b""
     async for part in request.stream():
         body += part

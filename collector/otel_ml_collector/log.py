@@ -1,4 +1,4 @@
-"""The collector's own log: text or JSON lines, as many as somebody can read."""
+"""The collector's own log: text or JSON lines, with a limit on repeated lines."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 @contextmanager
 def going_on(report: Callable[[Exception], object]) -> Iterator[None]:
-    """Report an error in this block, and go on behind it: for the loops of workers."""
+    """Pass an exception in this block to `report` and continue after it; for worker loops."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the only place: `errors` lists who uses it
@@ -26,9 +26,9 @@ def going_on(report: Callable[[Exception], object]) -> Iterator[None]:
 
 
 class OnceAMinute:
-    """Lets each thing that goes wrong be logged once in `WINDOW_S`; counters have it all.
+    """Allows each problem to be logged once per `WINDOW_S`. Metrics still count every occurrence.
 
-    Topics are words of this program, so they are few. Any thread may ask.
+    Topics are constants of this program, so there are few. Safe to call from any thread.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class OnceAMinute:
         self._until_s: dict[str, float] = {}
 
     def is_due(self, topic: str) -> bool:
-        """Tell whether a topic is logged now; once it was, it is not for a while."""
+        """Return whether to log a topic now. If so, the topic is silent for `WINDOW_S` seconds."""
         with self._lock:
             now_s = self._now_s()
             if now_s < self._until_s.get(topic, now_s):
@@ -54,17 +54,17 @@ class _Line:
 
 
 class LogRate(logging.Filter):
-    """Lets each place in the code log `LINES` lines in a minute; the next counts the rest."""
+    """Allows each log statement `LINES` lines a minute; the next line counts those left out."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now_s = now_s
         self._lock = threading.Lock()
-        # As many as there are lines in the code that log.
+        # At most one entry per log statement.
         self._places: dict[tuple[str, int], _Line] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is written."""
+        """Return whether to write a record."""
         with self._lock:
             now_s = self._now_s()
             name = (record.pathname, record.lineno)
@@ -82,10 +82,10 @@ class LogRate(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes time, level, logger and message, then the fields given as ``extra``."""
+    """Formats time, level, logger and message as JSON, followed by the fields in ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a line; a value that JSON has not is written as text."""
+        """Return a line. Values that JSON cannot represent become text."""
         time = datetime.fromtimestamp(record.created, timezone.utc)
         line: dict[str, object] = {
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -100,15 +100,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def start_logging(level: str, form: str) -> None:
-    """Let the process log to its standard error.
+    """Log to standard error.
 
     Args:
-        level: debug, info, warning or error.
-        form: text or json.
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        form: ``text`` or ``json``.
     """
     handler = logging.StreamHandler()
     handler.addFilter(LogRate())
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_LINE_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # Its warnings are one line for each bad request, as many as somebody likes to send.
+    # It logs a warning per invalid request, so any client could fill the log.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Spans that were sent but are not here: the JSON API, and the watch that looks once a minute."""
+"""Missing spans (sent but not stored): the JSON API, and a background check every minute."""
 
 import logging
 import time
@@ -19,19 +19,20 @@ from otel_ml_collector.telemetry.runs import Remembered
 from otel_ml_collector.telemetry.service import LossNumbers, Missed
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 
-# Numbers by the minute in which they came: in that of now minus 2 all came a minute ago or more.
+# Span numbers are stored by minute of arrival. Everything up to now minus 2 minutes arrived at
+# least a minute ago.
 _SETTLED_MINUTES: Final = 2
-# In it stands up to which number nothing was kept; that is always of what came before.
+# Pseudo hour with the number up to which no arrivals were kept. It always counts as earlier.
 _BASE_HOUR: Final = 0
 _PROCESSES: Final = 1_000
 _ONE: Final = Sql("project = {project:String}")
 _SETTLED: Final = Sql("""arrayMax(arrayPushFront(arrayMap(
   (minute, number) -> if(minute <= {settled:UInt32}, number, 0),
   mapKeys(highest), mapValues(highest)), 0))""")
-# Hours of a process stand in the order of their numbers. Beside those that are asked for there is
-# one on each side: numbers are given in the order of time, but for what several threads finish at
-# the turn of an hour, so an hour and its neighbours hold all that is in its stretch of numbers. Of
-# what came before only the highest number is read.
+# Hours of a process are ordered by their span numbers. Numbers are given in order of time, except
+# when several threads end spans at the turn of an hour. So an hour and its neighbours contain all
+# numbers of its range, and one more hour is read on each side. Of earlier hours, only the highest
+# number is read.
 _HOURS: Final = Sql("""
 WITH by_hour AS (
   SELECT project, process, hour,
@@ -79,7 +80,7 @@ GROUP BY project, process ORDER BY max(hour) DESC, process LIMIT {most}
 """)
 MAX_LIMIT: Final = 1_000
 _MOST_NS: Final = 31 * DAY_NS
-# What the watch writes to the log at most, at once and of one hour, and shows on a page.
+# Limits: log lines per check, rows read per check, hours remembered, projects on a page.
 _LINES: Final = 10
 _LOSS_ROWS: Final = 1_000
 _REMEMBERED: Final = 20_000
@@ -91,11 +92,13 @@ router = APIRouter(prefix="/api/v1")
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Hours since 1970, UTC: from `first` to before `last`.
+    """A range of hours since 1970 (UTC): from `first` up to, but not including, `last`.
 
     Attributes:
-        now_ns: Says what is still under way.
-        project: Whose; None for all that may be read.
+        first: First hour.
+        last: Hour after the last one.
+        now_ns: Current time; decides which spans may still arrive.
+        project: Project; None for all that may be read.
     """
 
     first: int
@@ -105,11 +108,17 @@ class Hours:
 
 
 def read_loss(reader: Reader, hours: Hours, *, limit: int, only_missing: bool = False) -> list[Row]:
-    """Read the received and missing spans of the 1,000 processes that sent last.
+    """Return received and missing spans of the 1,000 processes that sent spans most recently.
+
+    Args:
+        reader: The store.
+        hours: Hours and project.
+        limit: Largest number of rows.
+        only_missing: Whether to leave out rows without missing spans.
 
     Returns:
-        Rows of a project, process and hour in which a span of it ended, the latest hour first:
-        `project process hour received missing late dropped`.
+        A row per project, process and hour in which its spans ended, latest hour first: `project
+        process hour received missing late dropped`.
     """
     condition = Sql("missing > 0") if only_missing else Sql("1")
     sql = Sql("""
@@ -120,7 +129,7 @@ def read_loss(reader: Reader, hours: Hours, *, limit: int, only_missing: bool = 
 
 
 def read_totals(reader: Reader, hours: Hours) -> list[Row]:
-    """Add up the rows of `read_loss` by project, and count them."""
+    """Return the sums of the rows of `read_loss` per project, and the number of rows."""
     sql = Sql("""
         SELECT project, count() AS rows, sum(received) AS received, sum(missing) AS missing,
           sum(late) AS late, sum(dropped) AS dropped
@@ -143,9 +152,9 @@ def _parameters(hours: Hours) -> dict[str, Any]:
 
 
 class LossCounts(BaseModel):
-    """How many spans came of those that processes numbered.
+    """How many of the numbered spans of a process were received.
 
-    Only spans of our SDK are numbered, also updates, evaluations and heartbeats.
+    Only otel-ml's own SDK numbers its spans. Updates, evaluations and heartbeats are numbered, too.
     """
 
     received: int = Field(description="Spans that are here, each counted once")
@@ -164,9 +173,9 @@ class LossCounts(BaseModel):
 
 
 class LossHour(LossCounts):
-    """The received and missing spans of a process, of those that ended in an hour.
+    """Received and missing spans of a process that ended in one hour.
 
-    Missing spans count in the hour in which the next span that is here ended.
+    A missing span counts in the hour in which the next received span ended.
     """
 
     hour: str = Field(description="When it began: RFC 3339, UTC")
@@ -174,7 +183,7 @@ class LossHour(LossCounts):
 
 
 class Loss(BaseModel):
-    """Received and missing spans, the latest hour first; `totals` are of the whole time."""
+    """Received and missing spans, latest hour first. `totals` covers the whole time range."""
 
     start_time: str
     end_time: str
@@ -185,7 +194,7 @@ class Loss(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LossQuery:
-    """The hours of a project in which any moment from start to before end lies."""
+    """A project and a time range. Every hour that overlaps the range is included."""
 
     project: str
     start_ns: int
@@ -194,16 +203,16 @@ class LossQuery:
 
 
 def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool = False) -> Loss:
-    """Find the received and missing spans of a project, by process and hour.
+    """Return the received and missing spans of a project, by process and hour.
 
     Args:
         reader: The store.
-        query: The hours and the project.
-        now_ns: Decides which spans are still under way.
-        is_sampled: Whether missing spans were dropped on purpose.
+        query: Project and time range.
+        now_ns: Current time; decides which spans may still arrive.
+        is_sampled: Whether a sampler drops spans of the project on purpose.
 
     Raises:
-        BadInput: The time is empty, or longer than 31 days.
+        BadInput: The time range is empty or longer than 31 days.
     """
     if not 0 < query.end_ns - query.start_ns <= _MOST_NS:
         raise BadInput("Invalid start: expected one before end, by at most 31 days", "start")
@@ -223,13 +232,13 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool
 
 
 def _called(row: Row, is_sampled: bool) -> Row:
-    """Name missing spans as missing, or as sampled."""
+    """Return a row with its missing spans counted as sampled if a sampler drops spans."""
     gaps = row["missing"]
     return {**row, "missing": 0 if is_sampled else gaps, "sampled": gaps if is_sampled else 0}
 
 
 def last_day(now_ns: int) -> Hours:
-    """Name the last 24 hours of all projects, with the hour that goes on."""
+    """Return the last 24 hours, including the current one, for all projects."""
     last = now_ns // HOUR_NS + 1
     return Hours(max(last - 24, 0), last, now_ns)
 
@@ -244,9 +253,9 @@ def get_loss(
     end_ns: End = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
 ) -> Loss:
-    """Read how many spans came and how many were sent but are not here, by process and hour.
+    """Read how many spans were received and how many are missing, by process and hour.
 
-    Whole hours, by default the last 24, at most 31 days.
+    Covers whole hours: by default the last 24 hours, at most 31 days.
     """
     if end_ns is None:
         end_ns = time.time_ns()
@@ -259,7 +268,7 @@ def get_loss(
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """How many spans of a project are not here, and whether that is meant."""
+    """The number of missing spans of a project, and whether a sampler dropped them on purpose."""
 
     project: str
     spans: int
@@ -267,12 +276,12 @@ class Gaps:
 
 
 class LossWatch:
-    """Asks the store for missing spans of the last 24 hours, and keeps and counts the answer.
+    """Checks the store for missing spans of the last 24 hours. Keeps the result and its metrics.
 
     Args:
         reader: The store.
-        numbers: Shows how much it is.
-        sampled: Projects of which spans are dropped on purpose on the way; ``*`` for all.
+        numbers: Metrics of missing spans.
+        sampled: Projects whose spans are dropped by a sampler on purpose; ``*`` for all.
     """
 
     def __init__(self, reader: Reader, numbers: LossNumbers, sampled: Collection[str] = ()) -> None:
@@ -283,7 +292,7 @@ class LossWatch:
         self._told: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
 
     def look(self, now_ns: int) -> None:
-        """Look once; log missing spans, once for each process and hour, at most ten lines."""
+        """Check once. Log missing spans once per process and hour, at most ten lines."""
         hours = last_day(now_ns)
         totals = [
             _called(row, self.is_sampled(row["project"]))
@@ -303,11 +312,14 @@ class LossWatch:
             self._log([row for row in rows if self._is_news(row)])
 
     def is_sampled(self, project: str) -> bool:
-        """Tell whether spans of a project are dropped on purpose on the way."""
+        """Return whether a sampler drops spans of a project on purpose."""
         return not self._sampled.isdisjoint({project, "*"})
 
     def gaps_of(self, access: Access, project: str | None = None) -> list[Gaps]:
-        """Name projects with missing spans: ten that may be read, or the requested project."""
+        """Return up to ten projects with missing spans that `access` may read.
+
+        If `project` is given, return only that project.
+        """
         return [
             gap
             for gap in self._gaps
@@ -339,5 +351,5 @@ class LossWatch:
 
 
 def find_gaps(request: Request, reader: Reader, project: str | None = None) -> list[Gaps]:
-    """Name projects of which spans are not here, as the watch saw them last."""
+    """Return projects with missing spans, as of the last check."""
     return find_service(request, LossWatch).gaps_of(reader.access, project)

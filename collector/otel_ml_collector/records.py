@@ -1,6 +1,6 @@
-"""The records of a request: those that `otel_ml.records` declares, and the collector's own.
+"""The records that are made from a request: those of `otel_ml.records`, and the collector's own.
 
-The collector takes all of them from here.
+The whole collector imports records from this module.
 """
 
 from collections import Counter
@@ -50,24 +50,24 @@ __all__ = [
     "text_of",
 ]
 
-# Of several signs of a process the highest number of each sort holds.
+# If a process has several signs, the highest value of each kind is kept.
 _HIGHEST = "SimpleAggregateFunction(max, Int64)"
 
 
-# Kinds of runs that are no calls: lists and counts leave them out.
+# Kinds of runs that are not calls. Lists and counts leave them out.
 UNCOUNTED: Final = ("span", JUDGE_KIND, "experiment")
 
 
 def text_of(value: TagValue) -> str:
-    """Write a tag's value as the text that a filter compares: numbers and bools as JSON does."""
+    """Return the value of a tag as text for filters. Numbers and bools are written as in JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 @dataclass(slots=True)
 class TraceKey:
-    """A trace id, or a key of the user's own, by which a trace is found.
+    """An index entry that finds a trace by its id or by the user's own key.
 
-    A trace id of zeros stands for late records of the key itself.
+    A trace id of zeros means: late-arriving records about the key itself.
     """
 
     key: str = field(metadata=kept("The id in hex, or the user's own key", "String"))
@@ -81,22 +81,25 @@ class TraceKey:
     )
 
     def join(self, other: "TraceKey") -> "TraceKey":
-        """Join two entries of the same key and trace, over the times of both."""
+        """Merge two index entries of the same key and trace, to cover the times of both."""
         start_ns, end_ns = min(self.start_ns, other.start_ns), max(self.end_ns, other.end_ns)
         return TraceKey(self.key, self.project, self.trace_id, start_ns, end_ns)
 
     @property
     def is_own(self) -> bool:
-        """Whether it is the user's own key of a trace."""
+        """Whether it is a user's own key of a trace."""
         return any(self.trace_id) and self.key != self.trace_id.hex()
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSign:
-    """A sign that a sending process lives, or its own counts; times are by its own clock.
+    """A sign of life of a sending process, or its own counts. Times come from its own clock.
 
     Attributes:
-        heartbeat_ns: When it said that it lives; 0 when it did not, and so are the others.
+        heartbeat_ns: Time of its last heartbeat; 0 if there was none.
+        goodbye_ns: Time when it announced its end; 0 if it did not.
+        seq: Highest number that it gave to a span of the project; 0 if unknown.
+        dropped: Number of spans of the project that it dropped; 0 if unknown.
     """
 
     project: str = field(metadata=kept("Where its spans are filed", "LowCardinality(String)"))
@@ -114,7 +117,7 @@ class ProcessSign:
     )
 
     def join(self, other: "ProcessSign") -> "ProcessSign":
-        """Join two signs of the same process, whatever their order."""
+        """Merge two signs of the same process, in any order."""
         return ProcessSign(
             self.project,
             self.process,
@@ -127,15 +130,18 @@ class ProcessSign:
 
 @dataclass(slots=True)
 class Arrivals:
-    """Numbers of a process that came in a request, of spans that ended in an hour.
+    """Numbers of received spans from one process that ended in one hour.
+
+    otel-ml's SDK numbers the spans of a process, so that the collector can detect missing ones.
+    Each entry covers one request.
 
     Attributes:
-        hour: In which they ended, in hours since 1970, UTC.
-        minute: In which they came, in minutes since 1970, UTC.
-        timely: Numbers that came soon after their span ended.
-        late: Those that came later than that.
-        dropped: How many spans the process had dropped by then, if it told.
-        settled: Up to which number nothing is on its way any more, if it told.
+        hour: Hour in which the spans ended, in hours since 1970 (UTC).
+        minute: Minute of arrival, in minutes since 1970 (UTC).
+        timely: Numbers that arrived within 5 minutes after their span ended.
+        late: Numbers that arrived later.
+        dropped: Number of spans that the process had dropped by then; 0 if not reported.
+        settled: Number up to which nothing can arrive any more; 0 if not reported.
     """
 
     project: str
@@ -148,7 +154,7 @@ class Arrivals:
     settled: int = 0
 
     def join(self, other: "Arrivals") -> "Arrivals":
-        """Join two of the same process and hour, whatever their order."""
+        """Merge two entries of the same process and hour, in any order."""
         return Arrivals(
             self.project,
             self.process,
@@ -163,13 +169,13 @@ class Arrivals:
 
 @dataclass(slots=True)
 class Records:
-    """The records of some spans, ready to be stored.
+    """The records made from spans or log records, ready to be stored.
 
     Attributes:
-        runs: Ended ones.
-        open_runs: Those that said that they began, whether or not they have ended since.
+        runs: Runs that have ended.
+        open_runs: Runs that were announced at their start, even if they have ended since.
         rejected: Number of spans that can never be stored, by reason.
-        received: How many spans, or log records, they were made of.
+        received: Number of spans or log records that the records were made from.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -196,7 +202,7 @@ class Records:
             setattr(self, field_.name, joined)
 
     def __len__(self) -> int:
-        """Count the rows, for the size of a group; keys of traces come with others."""
+        """Return the number of rows, for the size of a group. Trace keys are not counted."""
         rows = (
             getattr(self, field_.name) for field_ in fields(self) if field_.name != "trace_keys"
         )

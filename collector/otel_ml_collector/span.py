@@ -1,4 +1,4 @@
-"""Spans and log records free of the wire format: made by decode and read by mapping."""
+"""Spans and log records, independent of the wire format: created by `decode`, read by `mapping`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from typing import Final
 # Attribute values: OTLP's AnyValue as Python values. Bytes stay bytes.
 Value = None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
 
-# A status where it has to be an attribute. Spec:
+# Attributes that hold a status. Spec:
 # https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp/#span-status
 STATUS_CODE: Final = "otel.status_code"
 STATUS_DESCRIPTION: Final = "otel.status_description"
-# Which attributes of a span are bytes: as JSON they are text in base64.
+# Lists which attributes of a span are bytes. In JSON they are base64 text.
 BINARY: Final = "otel_ml.binary"
-# Under which name the store keeps `Span.otlp` among the attributes of a span.
+# Name of `Span.otlp` among the attributes of a stored span.
 OTLP: Final = "otel_ml.otlp"
 
 _TRACE_ID_BYTES: Final = 16
@@ -21,22 +21,28 @@ _SPAN_ID_BYTES: Final = 8
 
 
 def is_trace_id(trace_id: bytes) -> bool:
-    """Tell a valid trace id: 16 bytes, not all of them zero."""
+    """Return whether a trace id is valid: 16 bytes that are not all zero."""
     return len(trace_id) == _TRACE_ID_BYTES and any(trace_id)
 
 
 def is_span_id(span_id: bytes) -> bool:
-    """Tell a valid span id: eight bytes, not all of them zero."""
+    """Return whether a span id is valid: 8 bytes that are not all zero."""
     return len(span_id) == _SPAN_ID_BYTES and any(span_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Resource and instrumentation scope, shared by the spans that came under them.
+    """Resource and instrumentation scope, shared by the spans or log records under them.
 
     Attributes:
-        dropped_attributes: How many attributes of the scope its sender left out.
-        resource_dropped_attributes: How many of the resource.
+        resource: Attributes of the resource.
+        name: Name of the scope, usually the library.
+        version: Version of the scope.
+        attributes: Attributes of the scope.
+        schema_url: Schema of the scope.
+        dropped_attributes: Number of scope attributes that the sender left out.
+        resource_schema_url: Schema of the resource.
+        resource_dropped_attributes: Number of resource attributes that the sender left out.
     """
 
     resource: Mapping[str, Value]
@@ -51,7 +57,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened during a span, at a time in nanoseconds since the epoch."""
+    """An event of a span. `time_ns` is in nanoseconds since the epoch."""
 
     name: str
     time_ns: int
@@ -71,14 +77,17 @@ class Link:
     dropped_attributes: int = 0
 
 
-@dataclass(slots=True)  # not frozen: that triples the time it takes to make one
+@dataclass(slots=True)  # frozen would take three times as long to create
 class Span:
     """One span.
 
     Attributes:
-        trace_id: 16 bytes. span_id: 8 bytes. parent_span_id: 8 bytes, or empty for a root.
+        trace_id: 16 bytes.
+        span_id: 8 bytes.
+        parent_span_id: 8 bytes; empty for a root span.
         kind: OTLP's span kind, 0 to 5.
-        start_ns: Nanoseconds since the epoch (UTC), and so is `end_ns`.
+        start_ns: Start in nanoseconds since the epoch (UTC).
+        end_ns: End in nanoseconds since the epoch (UTC).
         status_code: 0 unset, 1 ok, 2 error.
         otlp: Those of `trace_state`, `flags`, `dropped_attributes_count`, `dropped_events_count`
             and `dropped_links_count` that are not empty.
@@ -101,7 +110,7 @@ class Span:
 
 
 def service_of(resource: Mapping[str, Value]) -> str:
-    """Name the service of a resource; empty when it names none."""
+    """Return ``service.name`` of a resource; empty if it has none."""
     name = resource.get("service.name")
     return name if isinstance(name, str) else ""
 
@@ -111,11 +120,12 @@ class Log:
     """One log record.
 
     Attributes:
-        trace_id: 16 bytes, or empty when it belongs to no trace. span_id: 8 bytes, or empty.
-        time_ns: When it happened, in nanoseconds since the epoch; 0 when that is not known.
-        observed_ns: When it was seen by who collected it.
-        severity_number: OpenTelemetry's, 1 to 24; 0 when it has none.
-        event: What kind of event it is; empty for an ordinary log record.
+        trace_id: 16 bytes; empty if it belongs to no trace.
+        span_id: 8 bytes; empty if it belongs to no span.
+        time_ns: Time of the record in nanoseconds since the epoch; 0 if unknown.
+        observed_ns: When it was collected, in nanoseconds since the epoch.
+        severity_number: OpenTelemetry's severity number, 1 to 24; 0 if it has none.
+        event: Name of the event; empty for an ordinary log record.
     """
 
     trace_id: bytes

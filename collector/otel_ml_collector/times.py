@@ -1,4 +1,4 @@
-"""Times at the edge: nanoseconds since the epoch inside, RFC 3339 in UTC outside."""
+"""Converts times: nanoseconds since the epoch inside, RFC 3339 in UTC outside."""
 
 import re
 import time
@@ -11,7 +11,7 @@ SECOND_NS: Final = 10**9
 MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
-# As people write how long something is.
+# Units in durations such as 90s.
 UNITS_NS: Final = {
     "ns": 1,
     "us": 10**3,
@@ -22,9 +22,9 @@ UNITS_NS: Final = {
     "d": DAY_NS,
     "w": 7 * DAY_NS,
 }
-# How far ahead of our clock a span may start: so much later than it arrives, by its sender's clock.
+# How far in the future a span may start, because of clock differences.
 AHEAD_NS: Final = HOUR_NS
-# What the store's signed nanoseconds hold.
+# Latest time that the store can hold.
 LATEST_NS: Final = 2**63 - 1
 _STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
 _LENGTH: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(ns|us|ms|[smhdw])", re.ASCII)
@@ -32,22 +32,22 @@ _FRACTION: Final = re.compile(r"(?<=\d)[.,](\d+)", re.ASCII)
 
 
 def read_length(text: str) -> int | None:
-    """Read a length of time such as ``90s`` or ``1.5h``; None where the text is none."""
+    """Return a duration such as ``90s`` or ``1.5h`` in nanoseconds; None if the text is invalid."""
     match = _LENGTH.fullmatch(text)
     return round(float(match[1]) * UNITS_NS[match[2]]) if match else None
 
 
 def to_rfc3339(time_ns: int) -> str:
-    """Write a time with all its nanoseconds."""
+    """Return a time as RFC 3339 with nanoseconds."""
     seconds, rest = divmod(time_ns, SECOND_NS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def from_rfc3339(text: str, field: str) -> int:
-    """Read a time; without an offset it is UTC.
+    """Return an RFC 3339 time as nanoseconds since the epoch. Without an offset it is UTC.
 
     Raises:
-        BadInput: The text is no time; `field` names the parameter.
+        BadInput: The text is not a time. The error names the parameter `field`.
     """
     try:
         match = _FRACTION.search(text)
@@ -66,7 +66,7 @@ def from_rfc3339(text: str, field: str) -> int:
 
 
 def ago(start_ns: int, now_ns: int | None = None) -> str:
-    """Write how long ago something was, in its largest whole unit."""
+    """Return how long ago a time was, in the largest whole unit, such as ``5 min``."""
     seconds = max(((now_ns or time.time_ns()) - start_ns) // SECOND_NS, 0)
     for below, unit, name in _STEPS:
         if seconds < below:

@@ -1,4 +1,4 @@
-"""Artifacts, images and objects in the JSON API, and their upload."""
+"""The JSON API for artifacts, images and objects, including uploads."""
 
 import logging
 import re
@@ -42,7 +42,7 @@ _IMAGES: Final[dict[int | str, dict[str, Any]]] = {
 }
 _OBJECT: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ObjectData}}
 _OBJECTS: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ObjectData | ObjectsPage}}
-# Under its hash a document never changes.
+# A document under its hash never changes.
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
@@ -57,7 +57,10 @@ WhichObjects = Annotated[ObjectsQuery, Depends()]
 
 @router.get("/projects/{project:path}/objects", response_model=None, responses=_OBJECTS)
 def get_objects(project: str, which: WhichObjects, reader: FromReader) -> Response | ObjectsPage:
-    """Read the newest artifact of a ref of a trace or run; without both, list artifacts."""
+    """Read the newest artifact of a `ref` in a trace or run, or list artifacts.
+
+    To read one artifact, pass `ref` and `trace_id` or `run_id`. Otherwise you get a list.
+    """
     if which.is_one:
         return _stream(open_object(reader, project, which))
     return find_objects(reader, project, which)
@@ -65,7 +68,10 @@ def get_objects(project: str, which: WhichObjects, reader: FromReader) -> Respon
 
 @router.get("/objects", response_model=None, responses=_OBJECTS)
 def get_objects_anywhere(which: WhichObjects, reader: FromReader) -> Response | ObjectsPage:
-    """Do the same by trace or run alone, when exactly one project has it."""
+    """Read or list artifacts by trace or run, without naming the project.
+
+    Exactly one project must have the trace or run.
+    """
     return get_objects(find_project_of(reader, which.trace_id, which.run_id), which, reader)
 
 
@@ -102,7 +108,7 @@ router.add_api_route(
 
 @router.get("/projects/{project:path}/artifacts/{sha256}/image", responses=_IMAGES)
 def get_image(project: str, sha256: str, reader: FromReader, request: Request) -> Response:
-    """Read the PNG or JPEG in an image's document."""
+    """Read the PNG or JPEG image in a document."""
     media_type, content = read_image(reader, project, sha256)
     headers = {"Cache-Control": _FOR_EVER, "ETag": f'"{sha256}-image"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
@@ -118,7 +124,7 @@ def _stream(document: StoredDocument, headers: dict[str, str] | None = None) -> 
 
 
 class ArtifactEndpoint:
-    """Answers uploads of so many bytes at most, and counts them by their answers."""
+    """Answers uploads of up to `limit_bytes`, and counts them by outcome."""
 
     def __init__(
         self, uploads: UploadIntake, telemetry: Telemetry, quotas: Quotas, limit_bytes: int
@@ -129,7 +135,7 @@ class ArtifactEndpoint:
         self._limit_bytes = limit_bytes
 
     async def answer(self, project: str, sha256: str, request: Request) -> Response:
-        """Store a document and say so once it is durable."""
+        """Store a document. The response is sent once it is durable."""
         body = request.stream()
         try:
             return await self._take(project, sha256, request, body)
@@ -154,7 +160,7 @@ class ArtifactEndpoint:
         self._quotas.check(access)
         url = address_of(project, sha256)
         size = await self._uploads.find(project, sha256)
-        if size is not None:  # what comes of the body is read by nobody
+        if size is not None:  # the body is not read
             self._telemetry.count_upload("known")
             return _answer(200, StoredArtifact(sha256=sha256, bytes=size, url=url))
         size = await self._uploads.accept(project, sha256, body, self._limit_bytes)
@@ -163,7 +169,7 @@ class ArtifactEndpoint:
         return _answer(201, StoredArtifact(sha256=sha256, bytes=size, url=url))
 
     def _check(self, project: str, sha256: str, request: Request) -> None:
-        """Refuse a wrong request before its body is read."""
+        """Refuse an invalid request before its body is read."""
         if not _SHA256.fullmatch(sha256):
             raise Rejected(f"Invalid sha256 {sha256[:80]!r}: expected 64 digits of lower-case hex")
         if not project or not is_project(project):
@@ -184,7 +190,7 @@ async def put_artifact(
     request: Request,
     endpoint: Annotated[ArtifactEndpoint, Depends(service_of(ArtifactEndpoint))],
 ) -> Response:
-    """Store a JSON document under its hash; 200 when it was there already."""
+    """Store a JSON document under its hash. Returns 200 if it was stored already, else 201."""
     return await endpoint.answer(project, sha256, request)
 
 

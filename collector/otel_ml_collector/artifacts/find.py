@@ -1,4 +1,4 @@
-"""Finds logged artifacts by trace, key, run and reference, with their documents and images."""
+"""Finds logged artifacts by trace, key, run or reference, with their documents and images."""
 
 import base64
 import binascii
@@ -49,7 +49,7 @@ _TRACE_ID: Final = re.compile("[0-9a-fA-F]{32}")
 _HEAD: Final = ("obj_id", "ref", "type", "trace_id", "run_id", "time")
 
 IMAGE_TYPES: Final = ("otel_ml.types.Image", "raymon.types.Image")
-# A document is held whole to be decoded, so neither large ones are, nor many at once.
+# Decoding needs the whole document in memory, so limit its size and the number at a time.
 LARGEST_BYTES: Final = 16 * 1024 * 1024
 _DECODERS: Final = threading.BoundedSemaphore(2)
 _WAIT_S: Final = 10.0
@@ -57,13 +57,13 @@ _SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg"})
 _BEGINNING: Final = 512 * 1024
 _DATA: Final = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/]{4,%d})' % _BEGINNING)
 
-# What names an artifact of a project: what it is about, the record, and its place there.
+# Identifies an artifact in a project: its owner, its record, and its position in the record.
 _Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkedArtifact(ListedArtifact):
-    """A value logged under a reference; its document is read by `url`."""
+    """A value logged under a reference; `url` is the address of its document."""
 
     preview: JsonValue = field(metadata=about("The value in short"))
     url: str | None = field(metadata=about("Null while the document is not here"))
@@ -71,7 +71,7 @@ class LinkedArtifact(ListedArtifact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedObject(LinkedArtifact):
-    """An artifact with the trace and run that it belongs to; null where a run has no such id."""
+    """An artifact with its trace and run. Ids are null if it does not belong to a trace or run."""
 
     obj_id: str
     trace_id: str | None = field(
@@ -81,7 +81,7 @@ class LoggedObject(LinkedArtifact):
 
 
 class ObjectsPage(BaseModel):
-    """A page of a list, newest first; `next_cursor` is null on the last page."""
+    """One page of a list, newest first; `next_cursor` is null on the last page."""
 
     objects: list[LoggedObject]
     next_cursor: str | None
@@ -100,7 +100,7 @@ class ObjectData(BaseModel):
 
 
 class StoredArtifact(BaseModel):
-    """A document that is stored."""
+    """A stored document."""
 
     sha256: str
     bytes: int
@@ -109,7 +109,7 @@ class StoredArtifact(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document that is here: how many bytes it has, and these, part after part."""
+    """A stored document: its size in bytes, and its content in parts."""
 
     size: int
     parts: Iterator[bytes]
@@ -117,7 +117,7 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class ObjectsQuery:
-    """Which logged artifacts of a project are wanted; the API takes it as parameters."""
+    """Filters for logged artifacts of a project; the query parameters of the API."""
 
     trace_id: Annotated[
         str, Query(max_length=256, description="A trace's id in hex, or its key")
@@ -131,16 +131,19 @@ class ObjectsQuery:
 
     @property
     def is_one(self) -> bool:
-        """Whether the query is for the newest artifact of a single reference of a trace or run."""
+        """Whether the query asks for the newest artifact of one reference in a trace or run."""
         return bool(self.ref and (self.trace_id or self.run_id))
 
 
 def find_artifacts(
     reader: Reader, project: str, owners: Mapping[str, Sequence[str]]
 ) -> dict[str, list[LinkedArtifact]]:
-    """Find the artifacts of several keys, each with owners of its own, newest first.
+    """Return the artifacts for several keys, newest first, at most 1,000 per key.
 
-    Of each key at most 1,000.
+    Args:
+        reader: The store.
+        project: Project of the artifacts.
+        owners: Owners of the artifacts of each key.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST_OBJECTS, each=Sql("BY owner"))
@@ -161,10 +164,10 @@ def find_artifacts(
 
 
 def find_objects(reader: Reader, project: str, query: ObjectsQuery) -> ObjectsPage:
-    """List logged artifacts, newest first.
+    """Return a page of logged artifacts, newest first.
 
     Raises:
-        BadInput: The cursor is wrong.
+        BadInput: The cursor is invalid.
     """
     owners = _find_owners(reader, project, query)
     rows = _list_rows(reader, project, query, owners, query.limit + 1)
@@ -180,10 +183,10 @@ def find_objects(reader: Reader, project: str, query: ObjectsQuery) -> ObjectsPa
 
 
 def open_object(reader: Reader, project: str, query: ObjectsQuery) -> StoredDocument:
-    """Read the newest artifact of a reference, with its document.
+    """Return the newest artifact of a reference as JSON, with its document.
 
     Raises:
-        Missing: Nothing was logged under the reference, or its document is not here.
+        Missing: Nothing was logged under the reference, or its document is not stored.
     """
     rows = _list_rows(reader, project, query, _find_owners(reader, project, query), 1)
     if not rows:
@@ -193,10 +196,10 @@ def open_object(reader: Reader, project: str, query: ObjectsQuery) -> StoredDocu
 
 
 def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocument:
-    """Read an artifact by its id, with its document.
+    """Return the artifact with an id as JSON, with its document.
 
     Raises:
-        Missing: There is no such artifact, or its document is not here.
+        Missing: There is no such artifact, or its document is not stored.
     """
     rows: list[Row] = []
     try:
@@ -217,7 +220,7 @@ def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocume
 
 
 def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
-    """Find a document by its hash in hex: uploaded, or come along with a record.
+    """Return the document with a hash (hex), whether it was uploaded or sent in a record.
 
     Raises:
         Missing: The project has no such document.
@@ -238,11 +241,11 @@ def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
 
 
 def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
-    """Find the only project that knows a trace or a run.
+    """Return the only project that has a trace or a run.
 
     Raises:
-        Missing: None does.
-        BadInput: Several do, or neither trace nor run is named.
+        Missing: No project has it.
+        BadInput: Several projects have it, or neither a trace nor a run is given.
     """
     if not trace_id and not run_id:
         raise BadInput("Without a project expected a trace_id or a run_id", "trace_id")
@@ -258,7 +261,7 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
 
 
 def address_of(project: str, sha256: str) -> str:
-    """Write where a document is read."""
+    """Return the path under which a document can be read."""
     return f"/api/v1/projects/{quote(project, safe='')}/artifacts/{sha256}"
 
 
@@ -271,7 +274,7 @@ def _list_rows(
     *,
     each: Sql = EMPTY,
 ) -> list[Row]:
-    """List artifacts of some owners, newest first; of any owner where `owners` is None."""
+    """Return artifacts of some owners, newest first. If `owners` is None, of all owners."""
     parameters: dict[str, Any] = {
         "project": project,
         "owners": list(owners or []),
@@ -287,7 +290,7 @@ def _list_rows(
           < ({at:Int64}, {owner:String}, {record:String}, {position:UInt32})""")
         parameters |= {"at": time_ns, **_key_parameters(key)}
     of_owners = Sql("owner IN {owners:Array(String)}")
-    if owners is None:  # all but what data sets are made of
+    if owners is None:  # except the contents of data sets
         of_owners = Sql("NOT startsWith(owner, '{set}')").fill(set=Sql(SET))
     sql = Sql("""
         SELECT {light} FROM objects FINAL
@@ -300,7 +303,7 @@ def _list_rows(
 
 
 def _describe(reader: Reader, project: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Make the fields of artifacts out of their rows."""
+    """Return the fields of artifacts for the API."""
     uploaded = [row["sha256"] for row in rows if not row["is_inline"]]
     sizes = find_sizes(reader, project, [sha256 for sha256 in uploaded if sha256 != _NO_HASH])
     return [
@@ -330,7 +333,7 @@ def _ids(row: Row) -> dict[str, Any]:
 
 
 def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
-    """Put the facts of an artifact around its document."""
+    """Return an artifact as JSON, with its document inside."""
     (facts,) = _describe(reader, project, [row])
     if facts["sha256"] is None or facts["url"] is None:
         raise Missing(f"The document of {facts['ref'][:80]!r} is not here: only its preview is")
@@ -347,13 +350,13 @@ def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
 
 
 def _find_owners(reader: Reader, project: str, query: ObjectsQuery) -> list[str] | None:
-    """Name the owners of the artifacts of a trace or run; None when neither is given."""
+    """Return the owners of artifacts of a trace or run; None if neither is given."""
     of_trace: set[str] | None = None
     if query.trace_id:
         key = query.trace_id[:TRACE_KEY_CHARS]
         places = find_places(reader, key)
         traces = {place.trace_id for place in places if place.project == project}
-        if _TRACE_ID.fullmatch(key):  # perhaps one of which no span is here
+        if _TRACE_ID.fullmatch(key):  # its spans may not be stored
             traces.add(key.lower())
         keys = read_trace_keys(reader, project, sorted(traces)) if traces else []
         of_trace = {own_key(row["key"]) for row in keys} | {own_key(key)}
@@ -367,7 +370,7 @@ def _find_owners(reader: Reader, project: str, query: ObjectsQuery) -> list[str]
 def _find_logged(
     reader: Reader, project: str, trace_ids: Sequence[str], run_id: str = ""
 ) -> list[str]:
-    """Find the owners of artifacts of some traces, or of one run: runs, keys and tags."""
+    """Return the owners (runs, keys and tags) of artifacts of some traces, or of one run."""
     parameters = {"project": project, "traces": list(trace_ids), "run": run_id}
     direct = Sql("""
         SELECT DISTINCT owner FROM objects
@@ -417,15 +420,15 @@ def _read_cursor(text: str) -> tuple[int, _Key]:
 
 
 def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
-    """Read the image in a document: PNG or JPEG by its first bytes, nothing else.
+    """Return the PNG or JPEG image in a document. The first bytes decide the format.
 
     Returns:
-        Its media type and its bytes.
+        Media type and bytes of the image.
 
     Raises:
-        Missing: There is no such document, or no PNG or JPEG in it, or it is over 16 MiB, or the
-            image says that it has more pixels than should be drawn.
-        Unavailable: Too many are read at once.
+        Missing: There is no such document, it contains no PNG or JPEG, it is larger than 16 MiB, or
+            the image has too many pixels.
+        Unavailable: Too many images are being read.
     """
     if not _DECODERS.acquire(timeout=_WAIT_S):
         raise Unavailable("Too many images are read at once")
@@ -444,9 +447,9 @@ def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
 
 
 def why_no_image(reader: Reader, project: str, sha256: str) -> str:
-    """Say, as the end of a sentence, why an image's document is not drawn; empty where it is.
+    """Return why an image is not shown, as the end of a sentence; empty if it is shown.
 
-    Only the beginning of the document is read.
+    Reads only the beginning of the document.
 
     Raises:
         Missing: There is no such document.
@@ -463,7 +466,7 @@ def why_no_image(reader: Reader, project: str, sha256: str) -> str:
 
 
 def _pixels(document: bytes) -> bytes:
-    """Return the bytes of an image's document; empty when it is no image."""
+    """Return the bytes of the image in a document; empty if it is not an image."""
     try:
         form = orjson.loads(document)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Logged artifacts on the page of a run: preview, image, and the command to read them."""
+"""Logged artifacts on the page of a run: preview, image, and Python code to read them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,12 +47,13 @@ class ShownArtifact:
     """One artifact of a run.
 
     Attributes:
+        artifact: The artifact.
         kind: Its type without the module.
-        is_newest: Whether nothing was logged under its reference since.
-        facts: What its preview says, as pairs of name and text.
-        image: Where it is read as an image; None when it is none.
-        no_image: Why an image is not drawn, as the end of a sentence.
-        code: Python that reads it back; None while its document is not here.
+        is_newest: Whether it is the newest one under its reference.
+        facts: Content of its preview, as pairs of name and text.
+        image: Address of the image; None if it is not an image or is not shown.
+        no_image: Why an image is not shown, as the end of a sentence.
+        code: Python code that reads the value; None if the document is not stored.
     """
 
     artifact: LinkedArtifact
@@ -67,7 +68,7 @@ class ShownArtifact:
 def lay_out(
     request: Request, reader: Reader, project: str, artifacts: Sequence[LinkedArtifact]
 ) -> Slice[ShownArtifact]:
-    """Lay out a page's artifacts for the sender of the request, the newest first."""
+    """Return the artifacts for the page of a run, newest first, as one slice of the list."""
     server = str(request.base_url).rstrip("/")
     needs_key = SESSION_COOKIE in request.cookies
     shown = lay_out_for(artifacts, server, needs_key=needs_key)
@@ -78,12 +79,12 @@ def lay_out(
 def lay_out_for(
     artifacts: Sequence[LinkedArtifact], server: str, *, needs_key: bool = False
 ) -> list[ShownArtifact]:
-    """Lay out artifacts, the newest first.
+    """Return artifacts prepared for display, newest first.
 
     Args:
-        artifacts: In that order.
-        server: The address by which the reader knows this server, without a slash at its end.
-        needs_key: Whether it answers to a key only.
+        artifacts: Artifacts, newest first.
+        server: Address of this server as the reader sees it, without a slash at the end.
+        needs_key: Whether the server requires a key.
     """
     seen: set[str] = set()
     shown = []
@@ -104,13 +105,13 @@ def lay_out_for(
 
 
 def _look(reader: Reader, project: str, shown: ShownArtifact) -> ShownArtifact:
-    """Read the beginning of an image; an image too large to draw is left out with the reason."""
+    """Check the beginning of an image. An image that cannot be shown is replaced by the reason."""
     sha256 = shown.artifact.sha256
     if shown.image is None or sha256 is None:
         return shown
     try:
         why = why_no_image(reader, project, sha256)
-    except Missing as error:  # it was deleted meanwhile
+    except Missing as error:  # deleted in the meantime
         why = str(error)
     return replace(shown, image=None, no_image=why) if why else shown
 

@@ -1,1 +1,1 @@
-"""OTLP bytes to spans and log records: the only package that knows the wire."""
+"""Decodes OTLP bytes into spans and log records. No other package knows the wire format."""

@@ -1,7 +1,8 @@
-"""How much a request may hold: bodies of nothing but empty messages would fill any memory.
+"""Limits how many values a request may hold, so that tiny messages cannot fill the memory.
 
-A byte of protobuf can become eighty in memory, a byte of JSON thirty. This module counts from above
-and at the speed of memory, and only in bodies that are large enough to matter.
+A byte of protobuf can become 80 bytes in memory, a byte of JSON 30. This module therefore estimates
+an upper bound of the number of values before decoding. It only looks at bodies of at least 1 MB,
+and is about as fast as copying memory.
 """
 
 from typing import Final
@@ -9,17 +10,17 @@ from typing import Final
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import TooLarge
 
-# As many as are stored in the time that a sender waits: of more, each try would be in vain.
+# As many records as can be stored while the sender waits. Larger requests would time out each time.
 MOST_RECORDS: Final = 25_000
-# A body of 64 MiB has fewer when its attributes are of thirty bytes or more. An empty link takes
-# 500 bytes of memory, and there may be two such bodies at a time.
+# A body of 64 MiB stays below this if its attributes have 30 bytes or more. An empty link takes 500
+# bytes of memory, and two such bodies may be processed at a time.
 _MOST_VALUES: Final = {Form.PROTOBUF: 1_500_000, Form.JSON: 3_000_000}
 _COUNTED_BYTES: Final = 1_000_000
-# What is counted at a time: the interpreter's lock is held meanwhile.
+# Bytes counted at once. The interpreter lock is held meanwhile.
 _WINDOW: Final = 1024 * 1024
 _JSON_MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
-# The tags of fields with a length, and the lengths, of which a body can have very many; but for
-# tabs and line ends, which follow each other in texts.
+# Bytes that can be the tag of a length-delimited field, and bytes that can be its length. Tabs and
+# line ends are not lengths here: they often follow each other in texts.
 _LEN: Final = 2  # protobuf's wire type
 _LENGTH_TAGS: Final = bytes(byte & 7 == _LEN for byte in range(256))
 _LENGTH_BYTES: Final = bytes(byte for byte in range(16) if byte not in b"\t\n\r")
@@ -27,10 +28,10 @@ _LENGTHS: Final = bytes(byte in _LENGTH_BYTES for byte in range(256))
 
 
 def check_values(body: bytes, form: Form) -> None:
-    """Refuse a body of too many values, before anything is made of it.
+    """Refuse a body with too many values, before it is decoded.
 
     Raises:
-        TooLarge: It has more than can be meant.
+        TooLarge: The body may hold more than 1.5 million values (protobuf) or 3 million (JSON).
     """
     most = _MOST_VALUES[form]
     if len(body) < _COUNTED_BYTES or _has_few(body, form, most):
@@ -41,10 +42,10 @@ def check_values(body: bytes, form: Form) -> None:
 
 
 def check_records(number: int) -> None:
-    """Refuse a request of too many spans, log records or envelopes.
+    """Refuse a request with too many spans, log records, resources or scopes.
 
     Raises:
-        TooLarge: It has more than can be stored at once.
+        TooLarge: There are more than `MOST_RECORDS`.
     """
     if number > MOST_RECORDS:
         raise TooLarge(
@@ -53,9 +54,9 @@ def check_records(number: int) -> None:
 
 
 def _has_few(body: bytes, form: Form, most: int) -> bool:
-    """Tell at a glance that a body has no more values than bytes that may begin a value.
+    """Fast path: return True if the body has too few bytes that could be a value.
 
-    It is a seventh of the time that counting them takes, and most bodies need no more.
+    Takes a seventh of the time of counting, and is enough for most bodies.
     """
     if form is Form.JSON:
         return False
@@ -63,12 +64,12 @@ def _has_few(body: bytes, form: Form, most: int) -> bool:
 
 
 def _count_json(body: bytes) -> int:
-    """Count the marks that may begin a JSON value; marks within texts are counted, too."""
+    """Count the characters that may begin a JSON value, including those inside texts."""
     return sum(map(body.count, _JSON_MARKS))
 
 
 def _count_protobuf(body: bytes) -> int:
-    """Count, wherever they stand, bytes that may be a tag before bytes that may be its length."""
+    """Count, at any position, a byte that may be a tag followed by one that may be its length."""
     tags = int.from_bytes(body[:-1].translate(_LENGTH_TAGS))
     lengths = int.from_bytes(body[1:].translate(_LENGTHS))
     return (tags & lengths).bit_count()

@@ -1,6 +1,7 @@
-"""Request bodies as they came to the bytes that were sent, never more of them than allowed.
+"""Decompresses request bodies, never to more bytes than allowed.
 
-The names are those that the exporters of OpenTelemetry's collector send as ``Content-Encoding``.
+The names of encodings are those that exporters of the OpenTelemetry Collector send as
+``Content-Encoding``.
 Spec: https://github.com/open-telemetry/opentelemetry-collector/tree/main/config/confighttp
 """
 
@@ -13,41 +14,43 @@ import pyarrow as pa
 
 from otel_ml_collector.errors import Rejected, TooLarge
 
-# zlib's window argument: 32 more reads gzip and zlib alike.
+# zlib's window argument: adding 32 makes it detect gzip and zlib headers.
 _ZLIB_WINDOW: Final = zlib.MAX_WBITS | 32
-# Each member costs a copy of what is behind it.
+# Each member costs a copy of all data behind it.
 _MEMBERS: Final = 64
 _READ_BYTES: Final = 1 << 20
-# A stream of snappy begins so; no block of it does that holds OTLP: it would begin with NUL.
+# First bytes of a Snappy stream. A Snappy block of OTLP data cannot begin like this, because its
+# data would begin with NUL.
 # Spec: https://github.com/google/snappy/blob/main/framing_format.txt
 _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
 _SNAPPY_CHUNK_BYTES: Final = 1 << 16
-# Each costs a step of Python; those that encoders write are as large as they may be.
+# Each chunk costs a step in Python. Encoders write chunks of the maximum size, so few are needed.
 _SNAPPY_CHUNKS: Final = 100_000
 _SNAPPY_HEAD: Final = 4
 _SNAPPY_SKIPPED: Final = 0x80
 _CHECKSUM: Final = 4
-_MORE: Final = 128  # the bit of a varint's byte that says that more follow
+_MORE: Final = 128  # the bit of a varint's byte that says that more bytes follow
 
 
 def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    """Decompress a body, and stop as soon as it is larger than the limit.
+    """Decompress a body. Stop as soon as it is larger than the limit.
 
     Args:
-        body: The request as received.
+        body: The body as received.
         encoding: One of `ENCODINGS`.
-        limit_bytes: What the result may hold.
+        limit_bytes: Largest size of the uncompressed body.
 
     Raises:
-        TooLarge: The result is larger; no more than the limit was ever made.
-        Rejected: The body is not compressed as it says.
+        TooLarge: The uncompressed body is larger than the limit. No more than that was
+            decompressed.
+        Rejected: The body is not valid data of this encoding.
     """
     if encoding == "identity":
         return body
     parts: list[bytes] = []
     left = limit_bytes
 
-    def room() -> int:  # no reader makes a part that is much larger
+    def room() -> int:  # no decompressor yields a part much larger than this
         return left
 
     try:
@@ -65,7 +68,7 @@ _Room = Callable[[], int]
 
 
 def _inflate(body: bytes, room: _Room) -> Iterator[bytes]:
-    """Read gzip or zlib data; it may be several members after each other."""
+    """Decompress gzip or zlib data, which may consist of several members."""
     members = 0
     while body:
         members += 1
@@ -79,14 +82,14 @@ def _inflate(body: bytes, room: _Room) -> Iterator[bytes]:
 
 
 def _read_frames(body: bytes, room: _Room, codec: str) -> Iterator[bytes]:
-    """Read the frames of zstd or lz4 data in their order."""
+    """Decompress the frames of zstd or lz4 data in order."""
     with pa.CompressedInputStream(pa.BufferReader(body), codec) as stream:
         while part := stream.read(min(room() + 1, _READ_BYTES)):
             yield part
 
 
 def _read_snappy(body: bytes, room: _Room) -> Iterator[bytes]:
-    """Read a Snappy stream or block: older collectors send a stream under the name of a block."""
+    """Decompress a Snappy block or stream. Older collectors label a stream as a block."""
     if not body.startswith(_SNAPPY_STREAM):
         if _size_of(body) > room():
             raise TooLarge(f"The body has {_size_of(body)} bytes uncompressed, which is too many")
@@ -101,7 +104,7 @@ def _read_snappy(body: bytes, room: _Room) -> Iterator[bytes]:
         kind, size = head[0], int.from_bytes(head[1:], "little")
         if len(head) < _SNAPPY_HEAD or len(body) - at < size:
             raise ValueError("it ends in the middle")
-        # The checksums are not looked at: those of TCP and TLS were.
+        # Checksums are not verified: TCP and TLS have their own.
         chunk, at = body[at + _CHECKSUM : at + size], at + size
         if kind == 0 and _size_of(chunk) <= _SNAPPY_CHUNK_BYTES:
             yield _SNAPPY.decompress(chunk, _size_of(chunk), asbytes=True)
@@ -112,7 +115,7 @@ def _read_snappy(body: bytes, room: _Room) -> Iterator[bytes]:
 
 
 def _size_of(block: bytes) -> int:
-    """Read the size of a block uncompressed, with which it begins: seven bits a byte."""
+    """Return the uncompressed size of a Snappy block: the varint at its start."""
     size = 0
     for place, byte in enumerate(block[:5]):
         size |= byte % _MORE << 7 * place

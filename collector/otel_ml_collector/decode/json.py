@@ -1,8 +1,9 @@
-"""OTLP requests in JSON to spans and log records, as `protobuf` reads them of protobuf.
+"""Decodes OTLP requests in JSON into spans and log records, like `protobuf` does for protobuf.
 
-protobuf's own reader of JSON is none for OTLP: ids are hex there, unknown fields are to be ignored.
-What a message looks like is a table: each field's key in JSON, and how its value is read. An absent
-value is read as None, and a reader that raises gets the place added by the readers around it.
+The JSON parser of the protobuf library does not fit OTLP: in OTLP, ids are hex and unknown fields
+are ignored. A table describes each message: the JSON key of each field and the function that reads
+its value. Missing values are read as None. If a reader raises, the readers around it add the path
+to the error.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 """
@@ -27,7 +28,7 @@ JsonObject = dict[str, object]
 Item = TypeVar("Item")
 Reader = Callable[[object], Item]
 
-# As deep as protobuf's reader goes with lists.
+# The nesting limit of protobuf's parser for lists.
 _DEPTH: Final = 46
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}")
 _DOUBLE: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
@@ -42,7 +43,7 @@ _TYPES: Final = {
     dict: "an object",
     type(None): "null",
 }
-# Each escape; group 1 is half a surrogate pair, which JavaScript writes where a text is cut.
+# Matches each escape. Group 1 is half a surrogate pair; JavaScript writes one where it cuts a text.
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
@@ -50,30 +51,36 @@ _ESCAPE: Final = re.compile(
 
 
 def decode_json_traces(body: bytes) -> list[Span]:
-    """Read the spans of one OTLP export request in JSON.
+    """Read the spans of an OTLP export request in JSON.
 
     Raises:
-        Rejected: The body is not an export request; where a field is wrong, a `BadField`.
+        Rejected: The body is not an export request. If one field is wrong, the error is a
+            `BadField`.
     """
     levels = ("resourceSpans", "scopeSpans", "spans")
     return _read_records(body, "ExportTraceServiceRequest", levels, _read_span)
 
 
 def decode_json_logs(body: bytes) -> list[Log]:
-    """Read the records of one OTLP export request in JSON.
+    """Read the log records of an OTLP export request in JSON.
 
     Raises:
-        Rejected: The body is no export request; where a field is wrong, a `BadField`.
+        Rejected: The body is not an export request. If one field is wrong, the error is a
+            `BadField`.
     """
     levels = ("resourceLogs", "scopeLogs", "logRecords")
     return _read_records(body, "ExportLogsServiceRequest", levels, _read_log)
 
 
 def read_json_metrics(body: bytes) -> tuple[int, str]:
-    """Count the data points of an OTLP export request in JSON, and name their first service.
+    """Count the data points of an OTLP metrics request in JSON.
+
+    Returns:
+        The number of data points, and ``service.name`` of the first resource (empty if missing).
 
     Raises:
-        Rejected: The body is no export request; where a field is wrong, a `BadField`.
+        Rejected: The body is not an export request. If one field is wrong, the error is a
+            `BadField`.
     """
     request = parse(body, "ExportMetricsServiceRequest")
     points = _count_resources(request)
@@ -84,14 +91,14 @@ def read_json_metrics(body: bytes) -> tuple[int, str]:
 
 
 def parse(body: bytes, message: str) -> JsonObject:
-    """Read a request; numbers that are no JSON, such as NaN, are not read.
+    """Parse a request body as a JSON object. NaN and Infinity as bare numbers are rejected.
 
     Args:
         body: The request.
-        message: What it should be, for the error.
+        message: Name of the expected message, for the error text.
 
     Raises:
-        Rejected: It is no JSON object.
+        Rejected: The body is not a JSON object.
     """
     try:
         try:
@@ -120,13 +127,13 @@ def _read_records(
     levels: tuple[str, str, str],
     read: Callable[[JsonObject, Scope], Item],
 ) -> list[Item]:
-    """Read the records of a request, each within its resource and scope.
+    """Read the records of a request, each with its resource and scope.
 
     Args:
         body: The request.
-        message: What it should be, for the error.
-        levels: The names of the lists: of resources, scopes and records.
-        read: Reads one record of a scope.
+        message: Name of the expected message, for the error text.
+        levels: JSON keys of the lists of resources, scopes and records.
+        read: Reads one record; receives its JSON object and its scope.
     """
     resources, scopes, records = levels
     request = parse(body, message)
@@ -147,7 +154,7 @@ def _read_records(
 
 
 def _check_size(request: JsonObject, levels: tuple[str, str, str]) -> None:
-    """Refuse a request of too many records or envelopes; wrong types are left to the reader."""
+    """Refuse a request with too many records, resources or scopes. Ignores wrong types."""
     level: list[object] = [request]
     for key in levels:
         lists = [item.get(key) for item in level if isinstance(item, dict)]
@@ -156,7 +163,7 @@ def _check_size(request: JsonObject, levels: tuple[str, str, str]) -> None:
 
 
 def _at(parent: JsonObject, key: str, read: Reader[Item]) -> Item:
-    """Read a member, and say of an error that it is there."""
+    """Read a member of an object. If that raises, add the key to the path in the error."""
     try:
         return read(parent.get(key))
     except BadField as error:
@@ -175,12 +182,12 @@ def _object(value: object) -> JsonObject:
 
 
 def _wrong(expected: str, value: object) -> BadField:
-    """Return the error for a value of the wrong type; the sender's value is not named."""
+    """Return the error for a value of the wrong type. It does not contain the value itself."""
     return BadField("", f"expected {expected}, got {_TYPES[type(value)]}")
 
 
 def _list_of(read: Reader[Item]) -> Reader[list[Item]]:
-    """Read the items of a list; an absent one is empty."""
+    """Return a function that reads a list, item by item with `read`. A missing list is empty."""
 
     def read_all(value: object) -> list[Item]:
         if value is None:
@@ -199,7 +206,11 @@ def _list_of(read: Reader[Item]) -> Reader[list[Item]]:
 
 
 def _fields(**fields: tuple[str, Reader[Any]]) -> Reader[dict[str, Any]]:
-    """Read the members of an object by a table; an absent one is one without members."""
+    """Return a function that reads an object by a table of its fields.
+
+    Args:
+        fields: JSON key and reader of each field. All fields are missing if the object is missing.
+    """
     table = [(name, key, read) for name, (key, read) in fields.items()]
 
     def read_fields(value: object) -> dict[str, Any]:
@@ -225,7 +236,7 @@ def _text(value: object, _depth: int = 0) -> str:
 
 
 def _whole(low: int, high: int) -> Callable[..., int]:
-    """Read an integer as a number or a text; 1.0 is an integer, too, as protobuf's JSON has it."""
+    """Return a function that reads an integer from a number or a text. It accepts 1.0, too."""
 
     def read(value: object, _depth: int = 0) -> int:
         number: int | None = None
@@ -251,7 +262,7 @@ _int32: Final = _whole(-(2**31), 2**31 - 1)
 
 
 def _enum(names: Mapping[str, int]) -> Reader[int]:
-    """Read an enum: a number, or against OTLP's rule its name."""
+    """Return a function that reads an enum: a number, or a name, although OTLP forbids names."""
 
     def read(value: object) -> int:
         return names[value] if isinstance(value, str) and value in names else _int32(value)
@@ -260,7 +271,7 @@ def _enum(names: Mapping[str, int]) -> Reader[int]:
 
 
 def _id(value: object) -> bytes:
-    """Read an id: hex of either case, of any length."""
+    """Read an id in hex, upper or lower case, of any length."""
     if value is None:
         return b""
     if isinstance(value, str):
@@ -275,7 +286,7 @@ def _id(value: object) -> bytes:
 
 
 def _attributes(value: object, depth: int = _DEPTH) -> dict[str, Value]:
-    """Read attributes; of a key that stands twice the last value stays."""
+    """Read attributes. If a key occurs twice, the last value is used."""
     if value is None:
         return {}
     if not isinstance(value, list):
@@ -297,7 +308,7 @@ def _attributes(value: object, depth: int = _DEPTH) -> dict[str, Value]:
 
 
 def _any_value(value: object, depth: int = _DEPTH) -> Value:
-    """Read an AnyValue; of several kinds in its object the last counts."""
+    """Read an AnyValue. If its object holds several kinds, the last one is used."""
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -445,7 +456,7 @@ def _read_log(json_object: JsonObject, scope: Scope) -> Log:
 
 
 def _sum_of(key: str, count: Reader[int]) -> Reader[int]:
-    """Return a reader that sums a count over an object's list; 0 for an absent object."""
+    """Return a function that sums a count over the list at `key`; 0 if the object is missing."""
     read = _list_of(lambda item: count(_object(item)))
     return lambda entry: 0 if entry is None else sum(_at(_object(entry), key, read))
 

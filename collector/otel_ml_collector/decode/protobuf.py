@@ -1,4 +1,4 @@
-"""OTLP requests in protobuf to spans and log records.
+"""Decodes OTLP requests in protobuf into spans and log records.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/
 """
@@ -21,9 +21,9 @@ from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.errors import Rejected
 from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
 
-# What event a record is before there was a field for it (OpenTelemetry 1.40 and older).
+# Attribute with the event name in OpenTelemetry 1.40 and older, which had no field for it.
 _EVENT_NAME: Final = "event.name"
-# The fields of `Span.otlp`.
+# Fields that are kept in `Span.otlp`.
 OTLP_FIELDS: Final = (
     *("trace_state", "flags"),
     *("dropped_attributes_count", "dropped_events_count", "dropped_links_count"),
@@ -33,16 +33,16 @@ Request = TypeVar("Request", bound=Message)
 
 
 class Spans:
-    """The spans of a request, each made when it is asked for.
+    """The spans of a request, created one by one while you iterate.
 
-    Mapping a span while it is new takes a tenth less time than making all of them first.
+    Mapping each span right after its creation takes 10 % less time than creating all of them first.
     """
 
     def __init__(self, request: ExportTraceServiceRequest) -> None:
         self._request = request
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return the number of spans."""
         return sum(
             len(scope.spans)
             for resource_span in self._request.resource_spans
@@ -50,7 +50,7 @@ class Spans:
         )
 
     def __iter__(self) -> Iterator[Span]:
-        """Make them, in the order of the request."""
+        """Yield the spans in the order of the request."""
         for resource_spans in self._request.resource_spans:
             resource = _attributes_of(resource_spans.resource.attributes)
             for scope_spans in resource_spans.scope_spans:
@@ -60,17 +60,17 @@ class Spans:
 
 
 def decode_traces(body: bytes) -> Spans:
-    """Read the spans of one OTLP export request in protobuf.
+    """Read the spans of an OTLP export request in protobuf.
 
     Args:
-        body: The request, uncompressed, already held to the size limit.
+        body: The uncompressed request, already checked against the size limit.
 
     Returns:
-        Spans in the order of the request, empty for an empty request. Ids are as they came:
-        whether they are valid is for the mapping to say, span by span.
+        Spans in the order of the request; empty for an empty request. Ids are not validated here:
+        `mapping` rejects single spans with invalid ids.
 
     Raises:
-        Rejected: The body is no export request. Sending it again cannot help.
+        Rejected: The body is not an export request. Sending it again cannot help.
 
     Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
     """
@@ -86,16 +86,16 @@ def decode_traces(body: bytes) -> Spans:
 
 
 def decode_logs(body: bytes) -> list[Log]:
-    """Read the records of one OTLP export request in protobuf.
+    """Read the log records of an OTLP export request in protobuf.
 
     Args:
-        body: The request, uncompressed, already held to the size limit.
+        body: The uncompressed request, already checked against the size limit.
 
     Returns:
-        Records in the order of the request, empty for an empty request. Ids are as they came.
+        Records in the order of the request; empty for an empty request. Ids are not validated.
 
     Raises:
-        Rejected: The body is no export request. Sending it again cannot help.
+        Rejected: The body is not an export request. Sending it again cannot help.
     """
     request = _parse(body, ExportLogsServiceRequest)
     check_records(len(request.resource_logs))
@@ -106,7 +106,7 @@ def decode_logs(body: bytes) -> list[Log]:
 
 
 def event_of(name: str, attributes: Mapping[str, Value]) -> str:
-    """Return the event name of a record: its own field, else the attribute of older senders."""
+    """Return the event name of a log record, from its field or from the older attribute."""
     if name:
         return name
     older = attributes.get(_EVENT_NAME)
@@ -114,10 +114,13 @@ def event_of(name: str, attributes: Mapping[str, Value]) -> str:
 
 
 def read_metrics(body: bytes) -> tuple[int, str]:
-    """Count the data points of an OTLP export request in protobuf, and name their first service.
+    """Count the data points of an OTLP metrics request in protobuf.
+
+    Returns:
+        The number of data points, and ``service.name`` of the first resource (empty if missing).
 
     Raises:
-        Rejected: The body is no export request.
+        Rejected: The body is not an export request.
     """
     request = _parse(body, ExportMetricsServiceRequest)
     points = sum(
@@ -131,10 +134,10 @@ def read_metrics(body: bytes) -> tuple[int, str]:
 
 
 def _parse(body: bytes, message: type[Request]) -> Request:
-    """Read a request.
+    """Parse a protobuf message.
 
     Raises:
-        Rejected: It is no such message.
+        Rejected: The body is not such a message.
     """
     try:
         return message.FromString(body)
@@ -214,7 +217,7 @@ def _logs(request: ExportLogsServiceRequest) -> Iterator[Log]:
 
 def _log(record: logs_pb2.LogRecord, scope: Scope) -> Log:
     attributes = _attributes_of(record.attributes)
-    # The field came with opentelemetry-proto 1.28; older ones are allowed here.
+    # The field was added in opentelemetry-proto 1.28; older versions are supported too.
     name = getattr(record, "event_name", "")
     return Log(
         trace_id=record.trace_id,
@@ -236,23 +239,23 @@ def _points(metric: metrics_pb2.Metric) -> int:
 
 
 def _attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Value]:
-    """Read attributes; of a key that stands twice the last value stays."""
+    """Read attributes. If a key occurs twice, the last value is used."""
     attributes: dict[str, Value] = {}
     for pair in pairs:
         value = pair.value
-        # Most are texts or counts: asking for one is faster than asking which kind it is.
+        # Most values are texts or counts. Trying these is faster than asking for the kind first.
         attributes[pair.key] = value.string_value or value.int_value or _value_of(value)
     return attributes
 
 
 def _value_of(value: AnyValue) -> Value:
-    """Read a value of any kind; None when it has none."""
+    """Read a value of any kind; None if it is empty."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [_value_of(item) for item in value.array_value.values]
     if kind == "kvlist_value":
         return _attributes_of(value.kvlist_value.values)
-    if kind is None or kind == "string_value_strindex":  # profiles only: to be read as absent
+    if kind is None or kind == "string_value_strindex":  # only in profiles: treat as absent
         return None
     content: Value = getattr(value, kind)
     return content

@@ -1,8 +1,8 @@
-"""OTLP requests of either form: read whole, or cut into small requests that are read in turn.
+"""Reads OTLP requests, either whole or cut into small requests that are read one by one.
 
-A long call into a parser would hold the interpreter's lock, and what it makes of 64 MiB would
-fill the memory. So of a large request only the places of the records are looked for, record by
-record; the resource and the scope of a record come with each portion.
+Parsing 64 MiB in one call would hold the interpreter lock for long, and the result would fill the
+memory. For a large request, this module only finds where each record begins and ends. It then
+writes small requests, each with the resources and scopes of its records.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/
 """
@@ -29,7 +29,7 @@ _PORTION_RECORDS: Final = 2_000
 _LEN: Final = 2
 _SIZES: Final = {1: 8, 5: 4}
 _VARINT_BYTES: Final = 10
-_MORE: Final = 128  # the bit of a varint's byte that says that more follow
+_MORE: Final = 128  # the bit of a varint's byte that says that more bytes follow
 _RECORD: Final = 2
 _SIGNAL_LEVELS: Final = {
     Signal.TRACES: ("resourceSpans", "scopeSpans", "spans"),
@@ -45,7 +45,7 @@ def read_spans(body: bytes, form: Form) -> Spans | list[Span]:
     """Read the spans of a request.
 
     Raises:
-        Rejected: The body is no such request. Sending it again cannot help.
+        Rejected: The body is not a valid trace request. Sending it again cannot help.
     """
     check_values(body, form)
     return decode_json_traces(body) if form is Form.JSON else decode_traces(body)
@@ -55,17 +55,20 @@ def read_logs(body: bytes, form: Form) -> list[Log]:
     """Read the log records of a request.
 
     Raises:
-        Rejected: The body is no such request. Sending it again cannot help.
+        Rejected: The body is not a valid log request. Sending it again cannot help.
     """
     check_values(body, form)
     return decode_json_logs(body) if form is Form.JSON else decode_logs(body)
 
 
 def read_points(body: bytes, form: Form) -> tuple[int, str]:
-    """Count the data points of a request of metrics, and name their first service.
+    """Count the data points of a metrics request.
+
+    Returns:
+        The number of data points, and ``service.name`` of the first resource (empty if missing).
 
     Raises:
-        Rejected: The body is no such request. Sending it again cannot help.
+        Rejected: The body is not a valid metrics request. Sending it again cannot help.
     """
     check_values(body, form)
     return read_json_metrics(body) if form is Form.JSON else read_metrics(body)
@@ -73,10 +76,13 @@ def read_points(body: bytes, form: Form) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Envelope:
-    """A resource or a scope: its own fields in their bytes, and the scopes or records below it.
+    """A resource or a scope: the bytes of its own fields, and what is nested in it.
 
     Attributes:
-        schema: In JSON the member beside it that says which schema it follows.
+        head: Bytes of its own fields.
+        schema: ``schemaUrl`` next to it, as JSON bytes. Only used for JSON.
+        scopes: Scopes of a resource.
+        records: Byte ranges of the records of a scope.
     """
 
     head: bytes = b""
@@ -87,18 +93,18 @@ class _Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """A part of a request that is a valid request itself.
+    """A part of a request that is itself a valid request.
 
     Attributes:
-        body: It.
-        first: Where in the whole its first resource, scope and record stand.
+        body: The bytes of the part.
+        first: Indexes of its first resource, scope and record in the whole request.
     """
 
     body: bytes
     first: tuple[int, int, int] = (0, 0, 0)
 
     def place(self, error: BadField) -> BadField:
-        """Say where in the whole request a field is wrong."""
+        """Return the error with indexes of the whole request instead of those of the portion."""
         match = _PLACE.match(error.field)
         if match is None:
             return error
@@ -116,13 +122,14 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
     """Cut a request into portions of about `PORTION_BYTES`.
 
     Raises:
-        Rejected: It is no such request, or has more than can be meant; nothing is given before.
+        Rejected: The request is invalid or holds too many values or records. Raised before the
+            first portion.
     """
     check_values(body, form)
     levels = _SIGNAL_LEVELS[signal]
     try:
         resources = _read_json(body, levels) if form is Form.JSON else _read_protobuf(body)
-    except _Odd:  # whoever decodes it says what is wrong
+    except _Odd:  # decoding the whole body then reports what is wrong
         return iter((Portion(body),))
     for level in (
         resources,
@@ -135,7 +142,7 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
 
 
 class _Odd(Exception):
-    """The bytes at some place of the request are not of the expected form."""
+    """The bytes of a request do not have the expected form."""
 
 
 _Chosen = list[tuple[_Envelope, list[tuple[_Envelope, Sequence[_Range]]]]]
@@ -144,7 +151,7 @@ _Chosen = list[tuple[_Envelope, list[tuple[_Envelope, Sequence[_Range]]]]]
 def _portions(
     body: bytes, resources: Sequence[_Envelope], write: Callable[[bytes, _Chosen], bytes]
 ) -> Iterator[Portion]:
-    """Gather records until they are enough, and write them below their resources and scopes."""
+    """Collect records until a portion is full, and write them with their resources and scopes."""
     chosen: _Chosen = []
     first, size, number = (0, 0, 0), 0, 0
     for at_resource, resource in enumerate(resources):
@@ -174,7 +181,7 @@ def _choose(
 
 
 def _read_protobuf(body: bytes) -> list[_Envelope]:
-    """Find the records of a request: each level holds the next in a field of its own."""
+    """Find the records of a protobuf request."""
     resources = []
     for number, wire, _, start, end in _fields(body, 0, len(body)):
         if number == 1 and wire == _LEN:
@@ -189,7 +196,7 @@ def _read_protobuf(body: bytes) -> list[_Envelope]:
 
 
 def _divide(body: bytes, start: int, end: int) -> tuple[_Envelope, list[tuple[int, int, int]]]:
-    """Split an envelope into its own fields and the ranges of the messages below it."""
+    """Split a resource or scope into its own fields and the ranges of the nested messages."""
     head, below = [], []
     for number, wire, tag, content, after in _fields(body, start, end):
         if number == _RECORD and wire == _LEN:
@@ -201,7 +208,7 @@ def _divide(body: bytes, start: int, end: int) -> tuple[_Envelope, list[tuple[in
 
 
 def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Walk over the fields of a message: number, wire type, its begin, its content's, its end.
+    """Yield the fields of a message: number, wire type, start, start of its content, and end.
 
     Spec: https://protobuf.dev/programming-guides/encoding/
     """
@@ -253,9 +260,10 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 class _Json:
-    """Walks over JSON without building values, except for those that are asked for.
+    """Walks over JSON bytes without building values, except where a reader asks for them.
 
-    The walk is over bytes as if each were a character: whatever is no ASCII stands in texts.
+    Each byte is treated as one character. That is safe because non-ASCII characters only occur in
+    texts.
     """
 
     _SPACE: Final = re.compile(rb"[ \t\n\r]*")
@@ -268,7 +276,7 @@ class _Json:
         self._text, self._from = "", 0
 
     def skip(self, at: int) -> int:
-        """Return where the value that begins here ends."""
+        """Return the position after the value that begins at `at`."""
         size = self._WINDOW
         if not self._from <= at < self._from + len(self._text) - size // 2:
             self._load(at, size)
@@ -278,7 +286,7 @@ class _Json:
             except (RecursionError, ValueError):
                 end = len(self._body)
             is_whole = self._from + len(self._text) >= len(self._body)
-            if end < self._from + len(self._text):  # a number at the very end may go on
+            if end < self._from + len(self._text):  # a number at the end of the window may continue
                 return end
             if is_whole:
                 raise _Odd
@@ -286,17 +294,17 @@ class _Json:
             self._load(at, size)
 
     def members(self, at: int, read: Mapping[bytes, Callable[[int], int]]) -> int:
-        """Walk over an object: some of its members are read, the others skipped."""
+        """Walk over an object. Call a reader for the members in `read` and skip all others."""
         return self._walk(at, b"{", b"}", lambda here: self._member(here, read))
 
     def items(self, at: int, read: Callable[[int], int]) -> int:
-        """Walk over a list; null counts as an empty list."""
+        """Walk over a list and call `read` for each item. Null counts as an empty list."""
         if self._body.startswith(b"null", at):
             return at + 4
         return self._walk(at, b"[", b"]", read)
 
     def space(self, at: int) -> int:
-        """Return where the next sign is."""
+        """Return the position of the next character that is not white space."""
         match = self._SPACE.match(self._body, at)
         return match.end() if match else at
 
@@ -326,7 +334,7 @@ class _Json:
 
 
 def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
-    """Find the records; of a key that stands twice the last counts, as in an object."""
+    """Find the records of a JSON request. If a key occurs twice, the last value is used."""
     walk = _Json(body)
     resource_key, scope_key, record_key = (level.encode() for level in levels)
     envelopes: list[_Envelope] = []

@@ -1,18 +1,18 @@
-"""Names of OTLP's signals, and the forms in which a request may be written."""
+"""OTLP's signals (traces, logs, metrics), and the content types of OTLP requests."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class Signal(StrEnum):
-    """Which of OTLP's requests it is, by the end of its path ``/v1/traces``."""
+    """The kind of data in an OTLP request; also the end of its path, as in ``/v1/traces``."""
 
     TRACES = "traces"
     LOGS = "logs"
     METRICS = "metrics"
 
 
-# What takes each over gRPC, by its method ``Export``.
+# The gRPC service of each signal. Each has a method ``Export``.
 SERVICES: Final = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
     Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
@@ -21,12 +21,12 @@ SERVICES: Final = {
 
 
 class Form(StrEnum):
-    """How a request is written, and so its answer, by its content type."""
+    """The content type of an OTLP request and of its answer."""
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
 
 
 def media_type_of(content_type: str) -> str:
-    """Read a content type: in lower case, without parameters such as its charset."""
+    """Return a content type in lower case, without parameters such as the charset."""
     return content_type.partition(";")[0].strip().lower()

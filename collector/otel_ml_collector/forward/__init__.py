@@ -1,1 +1,1 @@
-"""The collector's forwarding of stored data: records, and OTLP as it came."""
+"""Forwards stored data to other services: records, and OTLP requests unchanged."""

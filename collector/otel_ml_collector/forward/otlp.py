@@ -1,7 +1,7 @@
-"""Forwards OTLP to other collectors as it came, once it is stored here.
+"""Forwards stored OTLP requests unchanged to other collectors.
 
-Each target has threads and a queue of its own, which is bounded by bytes and by number, and rests
-while the target is away.
+Each destination has its own threads and its own queue. The queue is limited in bytes and requests.
+Sending pauses while the destination is unreachable.
 """
 
 import asyncio
@@ -47,12 +47,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class QueuedRequest:
-    """A request that waits.
+    """A request that waits to be sent.
 
     Attributes:
-        request: What is sent.
-        until_s: `time.monotonic` after which it is given up.
-        answer: Ends with None when the target has acknowledged it, else with what is wrong.
+        request: The request.
+        until_s: Value of `time.monotonic` after which to give up.
+        answer: Future of the result: None if the destination acknowledged the request, else the
+            error.
     """
 
     request: OtlpRequest
@@ -61,7 +62,7 @@ class QueuedRequest:
 
 
 class OtlpForward:
-    """Forwards requests to targets, each by itself."""
+    """Forwards requests to several destinations independently."""
 
     def __init__(self, targets: Sequence[OtlpTarget], numbers: OtlpForwardNumbers) -> None:
         self._id = secrets.token_hex(8)
@@ -71,17 +72,21 @@ class OtlpForward:
         self._lines = lines
 
     def has_targets(self, signal: str) -> bool:
-        """Tell whether anything goes on of a signal."""
+        """Return whether any destination receives a signal."""
         return any(signal in line.target.signals for line in self._lines)
 
     def add_self(self, passed: str) -> str:
-        """Add this collector to those where a request has been.
+        """Add this collector to the list of collectors that have forwarded a request.
 
         Args:
-            passed: Their ids as they came in the header, with commas between.
+            passed: Ids from the header, separated by commas.
+
+        Returns:
+            The new value of the header.
 
         Raises:
-            Rejected: It has been here already, or in too many places.
+            Rejected: The request was forwarded by this collector before, or by 16 collectors, or
+                the header is invalid.
         """
         if not _PASSED.fullmatch(passed):
             raise Rejected(f"Invalid header {PASSED_HEADER}: expected ids with commas between")
@@ -96,18 +101,18 @@ class OtlpForward:
         return ",".join([*before, self._id])
 
     async def pass_on(self, request: OtlpRequest, deadline: float) -> None:
-        """Forward a request that is stored; returns when each required target has it.
+        """Forward a stored request, and wait until each required destination has acknowledged it.
 
-        The others get it then, so that a sender who has to come again does not send it to them
-        each time.
+        Optional destinations get the request only after that. So they do not receive it again each
+        time the sender retries.
 
         Args:
-            request: What is forwarded.
-            deadline: `time.monotonic` until which the sender waits.
+            request: The request.
+            deadline: Value of `time.monotonic` until which the sender waits.
 
         Raises:
-            Rejected: A required target has refused it for good.
-            Unavailable: A required target has not acknowledged it in time.
+            Rejected: A required destination refused the request for good.
+            Unavailable: A required destination did not acknowledge the request in time.
         """
         await self._demand(request, deadline - _MARGIN_S)
         for line in self._others:
@@ -115,13 +120,13 @@ class OtlpForward:
                 line.offer(request)
 
     def hold_back(self, request: OtlpRequest) -> None:
-        """Count a request that must not go on, because a part of it is not its key's to send."""
+        """Count a request as not forwarded, because its key may not send parts of it."""
         for line in self._lines:
             if request.signal in line.target.signals:
                 line.drop_not_allowed(request)
 
     def close(self, timeout_s: float) -> None:
-        """Send the queue, for a bounded time in all."""
+        """Send what is queued, for at most `timeout_s` seconds in total, then stop."""
         deadline = time.monotonic() + timeout_s
         for line in self._lines:
             line.end(deadline)
@@ -133,7 +138,7 @@ class OtlpForward:
         if not lines:
             return
         answers = [asyncio.wrap_future(line.demand(request)) for line in lines]
-        # A future that is late is not cancelled: its request stays queued, for who sends it again.
+        # Do not cancel late futures: the request stays queued, and its sender asks for it again.
         _, late = await asyncio.wait(answers, timeout=max(deadline - time.monotonic(), 0.0))
         for line, answer in zip(lines, answers, strict=True):
             if answer in late:
@@ -143,7 +148,7 @@ class OtlpForward:
 
 
 class OtlpLine:
-    """Sends to a single target."""
+    """Sends requests to one destination."""
 
     def __init__(self, target: OtlpTarget, numbers: OtlpForwardNumbers) -> None:
         self.target = target
@@ -152,7 +157,7 @@ class OtlpLine:
             OtlpGrpcSender(target) if target.is_grpc else OtlpHttpSender(target, _THREADS)
         )
         self._queue = OtlpQueue(target.queue_bytes, target.queue_requests)
-        self._lock = threading.RLock()  # a future that has ended calls back at once
+        self._lock = threading.RLock()  # an ended future calls back immediately
         self._pending: dict[bytes, Future[CollectorError | None]] = {}
         self._acknowledged: OrderedDict[bytes, None] = OrderedDict()
         self._is_away = False
@@ -167,16 +172,16 @@ class OtlpLine:
             thread.start()
 
     def offer(self, request: OtlpRequest) -> None:
-        """Queue a request, or drop it at once when there is no room: it never waits."""
+        """Queue a request without waiting; drop it if the queue is full."""
         if not self._queue.put(self._item(request)):
             self._drop(request, "queue_full", "its queue is full")
 
     def demand(self, request: OtlpRequest) -> "Future[CollectorError | None]":
-        """Queue a request whose sender waits; a request that comes again is not sent twice.
+        """Queue a request whose sender waits. A request that is sent again is not queued twice.
 
         Returns:
-            A future that ends with None once the target has acknowledged, else with the error
-            for the sender.
+            A future: None once the destination has acknowledged the request, else the error for the
+            sender.
         """
         digest = request.digest()
         with self._lock:
@@ -193,11 +198,14 @@ class OtlpLine:
             return item.answer
 
     def end(self, deadline_s: float) -> None:
-        """Take no more requests, and send the queue until a time of `time.monotonic`."""
+        """Accept no more requests, and send the queue until `deadline_s` of `time.monotonic`."""
         self._queue.end(deadline_s - time.monotonic())
 
     def close(self, deadline_s: float) -> None:
-        """Wait until all is sent or the time is over, then drop the rest; after `end`."""
+        """Wait until the queue is sent or the time is over, then drop the rest.
+
+        Call `end` first. `deadline_s` is a value of `time.monotonic`.
+        """
         for thread in self._threads:
             thread.join(max(deadline_s - time.monotonic(), 0.0))
         for item in self._queue.drain():
@@ -207,7 +215,7 @@ class OtlpLine:
         self._sender.close()
 
     def drop_not_allowed(self, request: OtlpRequest) -> None:
-        """Count a request that must not go on."""
+        """Count a request that must not be forwarded."""
         self._numbers.count_dropped(self.target.name, request.signal, "not_allowed")
 
     @property
@@ -216,11 +224,11 @@ class OtlpLine:
 
     def _item(self, request: OtlpRequest) -> QueuedRequest:
         item = QueuedRequest(request, time.monotonic() + self.target.retry_s)
-        item.answer.set_running_or_notify_cancel()  # who waits for it cannot cancel it
+        item.answer.set_running_or_notify_cancel()  # cannot be cancelled by the sender
         return item
 
     def _note(self, digest: bytes, answer: "Future[CollectorError | None]") -> None:
-        """Remember an acknowledged request, so that its sender may send it again."""
+        """Remember an acknowledged request, so that it is not forwarded again on a retry."""
         with self._lock:
             self._pending.pop(digest, None)
             if answer.result() is None:
@@ -260,7 +268,7 @@ class OtlpLine:
             _logger.info("%s is back", self._name)
 
     def _keep(self, item: QueuedRequest, error: Exception) -> None:
-        """Put a request back, unless its time is over."""
+        """Put a request back into the queue, unless its time is over."""
         if isinstance(error, Later):
             why, delay_s = str(error), error.delay_s
         else:
@@ -280,7 +288,7 @@ class OtlpLine:
         self._queue.put_back(item, delay_s)
 
     def _end_without(self, item: QueuedRequest, why: str) -> None:
-        """Count a request that is lost at the end of this collector."""
+        """Count a request that is lost because this collector shuts down."""
         with self._lock:
             self._unsent += 1
         self._numbers.count_dropped(self.target.name, item.request.signal, "shutdown")
@@ -296,14 +304,15 @@ class OtlpLine:
 
 
 class OtlpQueue:
-    """Hands requests to the threads of a target.
+    """Distributes queued requests to the threads of a destination.
 
-    While the target is away a single thread tries, the pauses between grow, and the others wait.
-    What failed goes to the end, so that a request which fails for ever holds up no other.
+    While the destination is unreachable, only one thread tries, with growing pauses, and the others
+    wait. A failed request moves to the end of the queue. So a request that always fails does not
+    block the others.
 
     Args:
-        most_bytes: How many bytes it holds; one request is taken whatever its size.
-        most_requests: How many requests it holds.
+        most_bytes: Limit in bytes. One request is always accepted, whatever its size.
+        most_requests: Limit in requests.
     """
 
     def __init__(self, most_bytes: int, most_requests: int) -> None:
@@ -320,17 +329,17 @@ class OtlpQueue:
 
     @property
     def waiting(self) -> Waiting:
-        """The requests in the queue, with those that its threads have taken and not ended."""
+        """Number and bytes of requests that are queued or being sent."""
         with self._changed:
             return Waiting(self._requests, self._bytes)
 
     @property
     def is_ending(self) -> bool:
-        """Whether nothing is put back any more."""
+        """Whether requests are no longer put back."""
         return self._ends_at_s is not None
 
     def put(self, item: QueuedRequest) -> bool:
-        """Add a request; tells whether there was room."""
+        """Add a request. Return False if the queue is full or ending."""
         size = len(item.request.body)
         with self._changed:
             is_full = self._requests >= self._most_requests or (
@@ -345,7 +354,7 @@ class OtlpQueue:
         return True
 
     def take(self) -> QueuedRequest | None:
-        """Wait for a request; None when it has ended."""
+        """Wait for a request. Return None when the queue has ended."""
         with self._changed:
             while not self._may_take():
                 if self._has_ended():
@@ -355,18 +364,21 @@ class OtlpQueue:
             return self._items.popleft()
 
     def put_back(self, item: QueuedRequest, delay_s: float | None) -> None:
-        """Keep a request that failed, and let the target rest.
+        """Put a failed request back and pause sending.
 
         Args:
             item: The request.
-            delay_s: For how long, when the target says it.
+            delay_s: Pause in seconds, if the destination asks for one; else None.
         """
         with self._changed:
             self._items.append(item)
             self._note_failure(delay_s)
 
     def forget(self, item: QueuedRequest, *, is_answered: bool) -> None:
-        """Forget a request that was not sent, or that the target has answered: it is there."""
+        """Remove a request that was answered, or that cannot be sent.
+
+        If `is_answered`, the destination is reachable again and pauses end.
+        """
         with self._changed:
             self._forget(item)
             if is_answered:
@@ -375,19 +387,24 @@ class OtlpQueue:
             self._changed.notify_all()
 
     def give_up(self, item: QueuedRequest, delay_s: float | None) -> None:
-        """Forget a request that failed, and let the target rest as `put_back` does."""
+        """Remove a failed request and pause sending.
+
+        Args:
+            item: The request.
+            delay_s: Pause in seconds, if the destination asks for one; else None.
+        """
         with self._changed:
             self._forget(item)
             self._note_failure(delay_s)
 
     def end(self, timeout_s: float) -> None:
-        """Take no more requests; the queue is still handed out once, for a bounded time."""
+        """Accept no more requests. Queued ones can be taken once more, for `timeout_s` seconds."""
         with self._changed:
             self._ends_at_s = time.monotonic() + timeout_s
             self._changed.notify_all()
 
     def drain(self) -> list[QueuedRequest]:
-        """Return the requests that will not be sent any more, and empty the queue."""
+        """Empty the queue and return the requests that were not sent."""
         with self._changed:
             left = list(self._items)
             self._items.clear()
@@ -413,14 +430,14 @@ class OtlpQueue:
         return not self._items or time.monotonic() >= self._ends_at_s
 
     def _pause_s(self) -> float | None:
-        """How long to wait when nothing changes; for ever when only a change helps."""
+        """Return how many seconds to wait at most; None to wait until something changes."""
         if not self._items or self._is_trying:
             return None
         return max(self._rests_until_s - time.monotonic(), 0.0)
 
     def _note_failure(self, delay_s: float | None) -> None:
         now_s = time.monotonic()
-        if now_s >= self._rests_until_s or delay_s is not None:  # else it is known to be away
+        if now_s >= self._rests_until_s or delay_s is not None:  # else already pausing
             grown_s = _FIRST_PAUSE_S * 2 ** min(self._failures, _DOUBLINGS)
             pause_s = min(grown_s, _LONGEST_PAUSE_S) if delay_s is None else delay_s
             spread = _SPREAD.uniform(1.0, 1.0 + _JITTER)

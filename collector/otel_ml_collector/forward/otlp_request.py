@@ -1,7 +1,7 @@
-"""One export request on its way on: the bytes as they came, and how they are sent to a target.
+"""An OTLP request that is forwarded unchanged, and how it is sent to a destination.
 
-It is sent over HTTP or gRPC. An answer says that it is taken, taken in part, to come again, or
-never to. Spec: https://opentelemetry.io/docs/specs/otlp/#failures
+Requests are sent over HTTP or gRPC. The destination accepts a request fully or in part, or refuses
+it temporarily or for good. Spec: https://opentelemetry.io/docs/specs/otlp/#failures
 """
 
 import base64
@@ -40,9 +40,9 @@ from otel_ml_collector.decode.signals import SERVICES, Form, Signal, media_type_
 from otel_ml_collector.errors import BadSetting, Rejected
 from otel_ml_collector.settings.targets import OtlpTarget
 
-# Where a request has been: the ids of collectors, with commas between.
+# Ids of the collectors that have forwarded the request, separated by commas.
 PASSED_HEADER: Final = "x-otel-ml-passed"
-# The way in has held it to a limit of its own.
+# No limit: the size was checked when the request was received.
 _ANY_SIZE: Final = 2**31
 _MESSAGES: Final[dict[Signal, type[Message]]] = {
     Signal.TRACES: ExportTraceServiceRequest,
@@ -55,7 +55,7 @@ _LISTS: Final = (
     *("resourceLogs", "scopeLogs", "logRecords"),
     *("resourceMetrics", "scopeMetrics", "metrics", "dataPoints", "exemplars"),
 )
-# What holds the data points of a metric.
+# Fields of a metric that hold data points.
 _POINT_FIELDS: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 _ANSWER_CHARS: Final = 300
 _MOST_DELAY_S: Final = 300.0
@@ -74,7 +74,7 @@ _DATA_GRPC: Final = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
 )
 _DETAILS: Final = "grpc-status-details-bin"
-# Sending again is ours, and so is the pause between two attempts to connect.
+# This module does its own retries and its own pauses between connection attempts.
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
@@ -89,20 +89,20 @@ _ANSWER_BYTES: Final = 64 * 1024
 
 
 class Unreadable(Exception):
-    """A request cannot be written in the form that a target takes."""
+    """A request cannot be converted to the form that a destination accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtlpRequest:
-    """A request as it came.
+    """An export request as it was received.
 
     Attributes:
-        body: OTLP, perhaps compressed.
-        encoding: How; an entry of `decode.compression.ENCODINGS`.
+        body: OTLP bytes, possibly compressed.
+        encoding: Compression; an entry of `decode.compression.ENCODINGS`.
         signal: Traces, logs or metrics.
-        form: How the body is written.
-        project: The project for records that name none; None when the request does not say it.
-        passed: The collectors where it has been, this one included.
+        form: Protobuf or JSON.
+        project: Project for records that name none; None if the request names none.
+        passed: Ids of the collectors that forwarded it, including this one, separated by commas.
     """
 
     body: bytes
@@ -114,29 +114,29 @@ class OtlpRequest:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that go with the body."""
+        """HTTP headers or gRPC metadata to send with the body."""
         project = self.project or ""
         may_travel = project and project.isascii() and project.isprintable()
         headers = {names.PROJECT_HEADER: project} if may_travel else {}
         return {PASSED_HEADER: self.passed, **headers}
 
     def digest(self) -> bytes:
-        """Return a digest of the request: the same request, sent again, has the same digest."""
+        """Return a digest that is equal for the same request sent again."""
         about = f"{self.signal}|{self.form}|{self.encoding}|{self.project}|"
         named = hashlib.blake2b(about.encode(), digest_size=16)
-        named.update(self.body)  # which may be large: it is not copied
+        named.update(self.body)  # may be large: avoid a copy
         return named.digest()
 
     def plain(self) -> "OtlpRequest":
-        """Decompress the body."""
+        """Return the request with its body decompressed."""
         body = decompress(self.body, self.encoding, _ANY_SIZE)
         return replace(self, body=body, encoding="identity")
 
     def as_protobuf(self) -> "OtlpRequest":
-        """Write a request that came in JSON as protobuf; any other stays as it is.
+        """Return the request converted from JSON to protobuf; unchanged if it is protobuf.
 
         Raises:
-            Unreadable: It has no such form.
+            Unreadable: The body cannot be converted.
         """
         if self.form is Form.PROTOBUF:
             return self
@@ -152,7 +152,7 @@ class OtlpRequest:
 
 
 def _spell_ids(json_object: JsonObject) -> None:
-    """Write ids as protobuf's own JSON has them: OTLP has hex there."""
+    """Convert ids from hex (OTLP) to base64, which protobuf's JSON parser expects."""
     for key in _ID_FIELDS & json_object.keys():
         text = json_object[key]
         if isinstance(text, str):
@@ -169,11 +169,11 @@ def _spell_ids(json_object: JsonObject) -> None:
 
 
 class Later(Exception):
-    """The target is away or busy: the request is sent again.
+    """The destination is unreachable or busy; send the request again later.
 
     Args:
         message: What is wrong.
-        delay_s: After which time, when the target says it.
+        delay_s: Seconds to wait, if the destination says so; else None.
     """
 
     def __init__(self, message: str, delay_s: float | None = None) -> None:
@@ -182,11 +182,11 @@ class Later(Exception):
 
 
 class Never(Exception):
-    """The target has refused the request: it is not sent there again.
+    """The destination refused the request; do not send it again.
 
     Args:
         message: What is wrong.
-        blames_data: Whether it is the request that is wrong, and not the key or the address.
+        blames_data: Whether the request itself is invalid, rather than the key or the address.
     """
 
     def __init__(self, message: str, *, blames_data: bool) -> None:
@@ -195,10 +195,10 @@ class Never(Exception):
 
 
 class OtlpHttpSender:
-    """Sends to a single target; from several threads at once.
+    """Sends requests to one destination over HTTP. Safe to use from several threads.
 
     Raises:
-        BadSetting: The environment names a proxy for it that cannot be one.
+        BadSetting: The environment names an invalid proxy for the destination.
     """
 
     def __init__(self, target: OtlpTarget, connections: int) -> None:
@@ -207,16 +207,20 @@ class OtlpHttpSender:
         self._headers = {"user-agent": f"otel-ml/{version('otel-ml')}"}
 
     def send(self, request: OtlpRequest) -> str:
-        """Send a request; returns the target's message on the part that it has not taken.
+        """Send a request.
+
+        Returns:
+            The destination's message about the part that it rejected; empty if it accepted
+            everything.
 
         Raises:
-            Later: It is not known to be there.
-            Never: The target has refused it.
-            Unreadable: It cannot be written as the target takes it.
+            Later: The request may not have arrived.
+            Never: The destination refused the request.
+            Unreadable: The request cannot be converted to the form that the destination accepts.
         """
         if not self._target.takes_json:
             request = request.as_protobuf()
-        if request.encoding != "gzip":  # of compressions a server need only know that one
+        if request.encoding != "gzip":  # servers only have to support gzip
             request = request.plain()
         headers = {**self._headers, **request.headers, **dict(self._target.headers)}
         headers["content-type"] = request.form
@@ -234,7 +238,7 @@ class OtlpHttpSender:
                 preload_content=False,
             )
             body = answer.read(_ANSWER_BYTES, decode_content=False)
-            if len(body) == _ANSWER_BYTES:  # the rest is not read
+            if len(body) == _ANSWER_BYTES:  # drop the connection: its rest is unread
                 answer.close()
             answer.release_conn()
         except HTTPError as error:
@@ -242,12 +246,12 @@ class OtlpHttpSender:
         return _read_answer(answer, body)
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close idle connections."""
         self._pools.clear()
 
 
 class OtlpGrpcSender:
-    """Sends to a single target; from several threads at once."""
+    """Sends requests to one destination over gRPC. Safe to use from several threads."""
 
     def __init__(self, target: OtlpTarget) -> None:
         self._target = target
@@ -258,14 +262,19 @@ class OtlpGrpcSender:
         }
 
     def send(self, request: OtlpRequest) -> str:
-        """Send a request; returns the target's message on the part that it has not taken.
+        """Send a request.
 
-        What came compressed is compressed again: gRPC frames what it compresses itself.
+        A request that was received compressed is compressed again, because gRPC has its own framing
+        for compressed messages.
+
+        Returns:
+            The destination's message about the part that it rejected; empty if it accepted
+            everything.
 
         Raises:
-            Later: It is not known to be there.
-            Never: The target has refused it.
-            Unreadable: It cannot be written as the target takes it.
+            Later: The request may not have arrived.
+            Never: The destination refused the request.
+            Unreadable: The request cannot be converted to the form that the destination accepts.
         """
         packed = grpc.Compression.Gzip if request.encoding != "identity" else None
         message = request.as_protobuf().plain()
@@ -282,7 +291,7 @@ class OtlpGrpcSender:
         return read_partial(answer, Form.PROTOBUF)
 
     def close(self) -> None:
-        """End the calls under way."""
+        """End the calls in progress."""
         self._channel.close()
 
 
@@ -307,7 +316,7 @@ def _message(text: bytes, form: Form) -> str:
 
 
 def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
-    """Open the pool of connections, through the proxy that the environment names for it."""
+    """Return a connection pool for a destination, through the proxy of the environment if any."""
     tls = _tls(target)
     proxy, headers = _proxy_of(target.endpoint)
     if proxy:
@@ -318,7 +327,7 @@ def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
 
 
 def _proxy_of(endpoint: str) -> tuple[str, dict[str, str]]:
-    """Find the address of a proxy, empty for none, and the headers that it wants."""
+    """Return the address of the proxy for an endpoint (empty for none) and its headers."""
     there, proxies = urlsplit(endpoint), getproxies()
     proxy = proxies.get(there.scheme) or proxies.get("all") or ""
     if not proxy or proxy_bypass(there.netloc):
@@ -328,7 +337,7 @@ def _proxy_of(endpoint: str) -> tuple[str, dict[str, str]]:
         is_proxy = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         is_proxy = False
-    if not is_proxy:  # its text is not told: it may hold a password
+    if not is_proxy:  # do not print it: it may contain a password
         raise BadSetting(f"Invalid proxy for {endpoint}: expected one such as http://proxy:3128")
     login, _, host = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{host}", make_headers(proxy_basic_auth=unquote(login) or None)
@@ -344,8 +353,8 @@ def _tls(target: OtlpTarget) -> ssl.SSLContext | None:
 
 
 def _read_error(error: grpc.RpcError) -> Later | Never:
-    """Tell whether an error of a call is to be retried."""
-    call: Any = error  # what grpc raises is a call that has ended
+    """Return whether a failed gRPC call should be retried, as an error."""
+    call: Any = error  # grpc raises the ended call itself
     code = call.code()
     text = f"{code.name} {_shorten(call.details() or '')}"
     delay_s = None
@@ -369,11 +378,11 @@ def _open_channel(target: OtlpTarget) -> grpc.Channel:
 
 
 def read_partial(body: bytes, form: Form) -> str:
-    """Read the target's message on the part it has rejected; empty when it has taken all."""
+    """Return the destination's message about the part that it rejected; empty if there is none."""
     try:
         if form is Form.JSON:
             return _json_partial(orjson.loads(body)) if body else ""
-        # A response of logs or metrics has the same fields under other names.
+        # Responses for logs and metrics have the same field numbers with other names.
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except (DecodeError, orjson.JSONDecodeError):
         return ""
@@ -391,7 +400,10 @@ def _json_partial(answer: object) -> str:
 
 
 def read_retry_after(text: str | None) -> float | None:
-    """Read the header ``Retry-After``: seconds, or a date; None when it says nothing."""
+    """Return the delay of a ``Retry-After`` header in seconds; None if unusable.
+
+    The header may hold seconds or a date.
+    """
     if not text:
         return None
     if text.strip().isdecimal():
@@ -404,7 +416,7 @@ def read_retry_after(text: str | None) -> float | None:
 
 
 def read_retry_info(details: bytes) -> float | None:
-    """Read the delay in a ``google.rpc.Status``; None when it has none."""
+    """Return the retry delay in seconds of a ``google.rpc.Status``; None if it has none."""
     try:
         status = Status.FromString(details)
         for detail in status.details:
@@ -418,5 +430,5 @@ def read_retry_info(details: bytes) -> float | None:
 
 
 def _shorten(text: str) -> str:
-    """Cut a target's message to a line of the log."""
+    """Shorten a destination's message to one line of 300 characters."""
     return " ".join(text.split())[:_ANSWER_CHARS]

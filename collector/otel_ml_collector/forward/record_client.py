@@ -1,4 +1,4 @@
-"""Records as messages of ``records.proto``, sent to a RecordService in requests of bounded size."""
+"""Sends records to a RecordService as ``records.proto`` messages, in requests of limited size."""
 
 import secrets
 import threading
@@ -29,17 +29,17 @@ from otel_ml_collector.records import (
 )
 from otel_ml_collector.settings.targets import RecordTarget
 
-# A gRPC server takes 4 MiB when it is told nothing else.
+# The default limit of a gRPC server is 4 MiB.
 _REQUEST_BYTES: Final = 3 * 1024 * 1024
 _REQUEST_RECORDS: Final = 2_000
-# Around a record in a request: its field, and its length.
+# Overhead of a record in a request: its tag and its length.
 _FRAME_BYTES: Final = 6
 _CALL_S: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 30.0
 _SPREAD: Final = secrets.SystemRandom()
 _DEFAULT_LIMIT_BYTES: Final = 4 * 1024 * 1024
-# A service that comes back is found within seconds, also after hours.
+# Reconnect to a service within seconds, even after hours.
 _OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -50,10 +50,11 @@ _OPTIONS: Final = (
 
 
 class OutgoingRecord(NamedTuple):
-    """One record, ready to be put in a request.
+    """One record, ready to be sent.
 
     Attributes:
-        kind: The request's field that takes it.
+        kind: Field of the request that holds such records.
+        message: The record as a protobuf message.
     """
 
     kind: str
@@ -61,31 +62,31 @@ class OutgoingRecord(NamedTuple):
 
 
 class Messages:
-    """Makes messages of records, and leaves out records that no message can hold.
+    """Converts records to messages. Records that no message can hold are left out.
 
     Attributes:
-        unfit: How many records were left out: a number beyond 64 bits, an invalid text.
+        unfit: Number of records left out, because of a number beyond 64 bits or an invalid text.
     """
 
     def __init__(self) -> None:
         self.unfit = 0
 
     def of(self, records: Records) -> Iterator[OutgoingRecord]:
-        """Make a message of each record: versions first, runs last."""
+        """Yield a message for each record: versions first, runs last."""
         for kind, (name, make) in _RECORD_KINDS.items():
             for row in getattr(records, name):
                 if kind == "trace_keys" and not row.is_own:
                     continue
                 try:
                     yield OutgoingRecord(kind, make(row))
-                except (ValueError, TypeError):  # what the type of a field does not take
+                except (ValueError, TypeError):  # a value does not fit the type of its field
                     self.unfit += 1
 
 
 def requests_of(
     items: Iterable[OutgoingRecord], most_bytes: int = _REQUEST_BYTES
 ) -> Iterator[list[OutgoingRecord]]:
-    """Cut records into requests within the size limit, except for a single larger record."""
+    """Split records into requests within the size limit. A larger record gets its own request."""
     request: list[OutgoingRecord] = []
     size = 0
     for item in items:
@@ -100,7 +101,7 @@ def requests_of(
 
 
 def make_request(items: Iterable[OutgoingRecord]) -> pb.PutRecordsRequest:
-    """Put records into a request."""
+    """Build one request that contains all the given records."""
     rows: dict[str, list[Message]] = {}
     for item in items:
         rows.setdefault(item.kind, []).append(item.message)
@@ -113,7 +114,11 @@ def _maker(
     more: Callable[[Any], dict[str, Any]] = lambda row: {},
     left_out: Collection[str] = (),
 ) -> Callable[[Any], Message]:
-    """Make the function that turns a record into a message: common fields by name, and more."""
+    """Return a function that converts a record to a message.
+
+    Fields with the same name are copied; `more` returns the other fields. Fields in `left_out` are
+    not copied.
+    """
     known = set(message.DESCRIPTOR.fields_by_name).difference(left_out)
     names = tuple(field.name for field in fields(record) if field.name in known)
     read = attrgetter(*names)
@@ -150,12 +155,12 @@ def _line(line: LineRecord) -> pb.LogLine:
 
 
 _LISTS: Final = ("tags", "logs")
-# What is known of a run only once it has ended.
+# Fields of a run that are only known when it has ended.
 _AT_END: Final = {
     name for name, (_, column) in columns_of(Run).items() if column.at_end and name != "outcome"
 }
-# By the request's field: the list of `Records`, and what makes a message of one of them. Before a
-# run comes what belongs to it.
+# By field of the request: the list in `Records`, and the function that converts a record. Records
+# that belong to runs come before the runs.
 _RECORD_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
     "model_versions": ("versions", _maker(ModelVersion, pb.ModelVersion)),
     "artifacts": ("artifacts", _maker(ArtifactRecord, pb.Artifact, _document, ["sha256"])),
@@ -172,10 +177,10 @@ _RECORD_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
 
 
 class RecordClient:
-    """A connection to a RecordService; safe to use from several threads.
+    """A connection to a RecordService. Safe to use from several threads.
 
     Raises:
-        ValueError: Its certificates cannot be read.
+        ValueError: The certificates cannot be read.
     """
 
     def __init__(self, target: RecordTarget) -> None:
@@ -195,13 +200,18 @@ class RecordClient:
         self._stub = RecordServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     def put(self, items: Sequence[OutgoingRecord], timeout_s: float = _CALL_S) -> int:
-        """Send records; when this returns, the service has acknowledged them.
+        """Send records and wait until the service has acknowledged them.
+
+        Args:
+            items: Records to send.
+            timeout_s: Seconds to wait for the acknowledgement.
 
         Returns:
-            How many the service refused for good: the wrong records were searched by halves.
+            The number of records that the service refused for good. They are found by splitting the
+            request in halves.
 
         Raises:
-            Unavailable: Not all of them are known to be stored: send all of them again.
+            Unavailable: Not all records are known to be stored; send all of them again.
         """
         deadline = time.monotonic() + timeout_s
         try:
@@ -217,7 +227,7 @@ class RecordClient:
         return 0
 
     def close(self) -> None:
-        """Let the connection go; a call under way fails."""
+        """Close the connection. A call in progress fails."""
         self._channel.close()
 
     def _call(self, items: Sequence[OutgoingRecord], deadline: float) -> None:
@@ -237,17 +247,17 @@ class RecordClient:
 
 
 class Pauses:
-    """How long to wait after each failure: longer each time, and never the same for two senders."""
+    """Pauses between retries: each is longer than the last, and random to spread out senders."""
 
     def __init__(self) -> None:
         self._next_s = _FIRST_PAUSE_S
 
     def reset(self) -> None:
-        """Begin again after a success."""
+        """Start with the shortest pause again, after a success."""
         self._next_s = _FIRST_PAUSE_S
 
     def take(self) -> float:
-        """Return the next pause, in seconds."""
+        """Return the next pause in seconds."""
         pause_s = self._next_s * _SPREAD.uniform(0.5, 1.0)
         self._next_s = min(self._next_s * 2, _LONGEST_PAUSE_S)
         return pause_s
@@ -261,20 +271,20 @@ def put_until(
     stopped: threading.Event,
     on_failure: Callable[[Unavailable], None] = lambda error: None,
 ) -> int:
-    """Send records again and again until they are acknowledged.
+    """Send records and retry until they are acknowledged.
 
     Args:
-        client: The service.
-        items: The records of a request.
-        deadline: `time.monotonic` after which it ends, infinite for never.
-        stopped: When it is set, it ends too.
-        on_failure: Called for each failure.
+        client: Connection to the service.
+        items: Records of one request.
+        deadline: Value of `time.monotonic` after which to give up; infinite for never.
+        stopped: Give up when this event is set.
+        on_failure: Called after each failure.
 
     Returns:
-        How many the service refused for good.
+        The number of records that the service refused for good.
 
     Raises:
-        Unavailable: It ended before they were acknowledged.
+        Unavailable: The records were not acknowledged before the deadline or `stopped`.
     """
     pauses = Pauses()
     while True:
@@ -289,7 +299,7 @@ def put_until(
 
 
 def _is_refusal(code: grpc.StatusCode, items: Sequence[OutgoingRecord], size: int) -> bool:
-    """Tell whether sending again cannot help: also a request too large for the service's gRPC."""
+    """Return whether retrying cannot help. That includes requests over the service's size limit."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return len(items) > 1 or size > _DEFAULT_LIMIT_BYTES
     return code is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,7 +1,7 @@
-"""Sends stored records to a RecordService: each record at least once, also after any kill.
+"""Forwards stored records to a RecordService, each at least once, even after a crash.
 
-What is to be sent is read from the store, where a cursor moves only after the target has
-acknowledged; so nothing waits in memory, and a target may be away for as long as it likes.
+Records are read from the store. A cursor moves forward only after the destination has acknowledged
+them. So nothing waits in memory, and a destination may be unreachable for any time.
 """
 
 import logging
@@ -28,7 +28,7 @@ from otel_ml_collector.telemetry.service import RecordNumbers
 _LOOK_EVERY_S: Final = 0.5
 _FIRST_ROWS: Final = 100
 _MOST_ROWS: Final = 2_000
-# What is read at once is more when records are small, and less when they are large.
+# Read more records at once if they are small, fewer if they are large.
 _SMALL_BYTES: Final = 2 * 1024 * 1024
 _LARGE_BYTES: Final = 8 * 1024 * 1024
 _END_S: Final = 10.0
@@ -37,16 +37,19 @@ _logger = logging.getLogger(__name__)
 
 
 class RecordForward:
-    """Sends to a target, on a thread of its own, from where the last collector of its name ended.
+    """Sends records to one destination, on its own thread.
+
+    It continues where the previous sender to a destination of this name stopped.
 
     Args:
-        target: The service.
-        outbox: What is to be sent.
-        stamped_ns: Tells when this collector stored something last; None before the first time.
-        numbers: Count what becomes of it.
+        target: The destination.
+        outbox: Reads the records to send and stores the cursor.
+        stamped_ns: Returns when this collector last stored something, in nanoseconds since the
+            epoch; None if it has stored nothing yet.
+        numbers: Metrics of forwarding.
 
     Raises:
-        ValueError: The target's certificates cannot be read.
+        ValueError: The certificates of the destination cannot be read.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class RecordForward:
         self._thread.start()
 
     def close(self) -> None:
-        """End; unacknowledged records are sent by the next collector of this name."""
+        """Stop. The next collector with this destination name sends unacknowledged records."""
         self._stopped.set()
         self._client.close()
         self._thread.join(_END_S)
@@ -96,7 +99,7 @@ class RecordForward:
                 pauses.reset()
 
     def _send_until(self, stamped_ns: int | None) -> None:
-        """Send all that was stored until a time, a version before the first run that names it."""
+        """Send everything stored until a time. A model version is sent before its first run."""
         until_ns = self._outbox.last_arrival() if stamped_ns is None else stamped_ns
         if not self._cursors:
             self._cursors = self._outbox.cursors()
@@ -111,7 +114,7 @@ class RecordForward:
     def _read(self, kind: str, after_ns: int, until_ns: int) -> OutboxBatch | None:
         try:
             return self._outbox.read(kind, after_ns, until_ns, self._rows)
-        except Unavailable:  # perhaps it was too much at once
+        except Unavailable:  # maybe too many rows at once
             self._rows = max(self._rows // 2, 1)
             raise
 
@@ -138,7 +141,7 @@ class RecordForward:
         self._warn("away", f"does not take records, they are sent again: {error}")
 
     def _rest(self, pauses: Pauses, error: Exception) -> None:
-        """Go on later: nothing is lost."""
+        """Log an error and wait before the next attempt. No record is lost."""
         self._warn("trouble", f"waits: {type(error).__name__}: {error}")
         self._stopped.wait(pauses.take())
 

@@ -1,1 +1,1 @@
-"""Jaeger's query API, in both of its versions, over the spans that are here."""
+"""Jaeger's query API, versions 1 and 3, over the stored spans."""

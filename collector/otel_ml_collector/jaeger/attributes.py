@@ -1,8 +1,8 @@
-"""Spans as they were sent, put together from the store, and the search for a tag of them.
+"""Rebuilds spans as they were sent, from the store, and searches spans by tag.
 
-Both APIs show a span so, and the search matches all that is shown. A value stands in the store as
-JSON text that a single encoder wrote, so it is looked for as the pieces ``"name":value,`` and
-``"name":value}``. Each subquery is held to the time of the question.
+Both versions of the API show spans in this form, and the search matches everything that is shown.
+The store holds values as JSON text written by a single encoder. So the search looks for the texts
+``"name":value,`` and ``"name":value}``. Every subquery is limited to the time range of the request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,33 +22,34 @@ from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql, pa
 from otel_ml_collector.store.tables import PAYLOADS as PAYLOAD_TABLE
 from otel_ml_collector.store.tables import RUNS
 
-# Columns of a run as the attributes by which they came. Those of a version carry no name of theirs
-# where they are declared: other dialects have none of them.
+# Columns of a run and the attributes from which they are filled. The columns of a version declare
+# no attribute, because other dialects have none for them.
 FIELDS: Final = {
     **attributes_of(Run),
     "digest": names.MODEL_VERSION,
     "structure": names.MODEL_OUTPUT_SCHEMA,
 }
-# Columns beside a run's light row, the same way.
+# Columns of the payloads table and their attributes.
 PAYLOADS: Final = {"inputs": names.INPUTS, "outputs": names.OUTPUTS, "params": names.PARAMS}
-# How much of one of them is shown, and of all in one answer.
+# Limits: characters per value, and bytes of all values in one answer.
 VALUE_CHARS: Final = 65_536
 ANSWER_BYTES: Final = 16 * 2**20
 MS_NS: Final = 1_000_000
-# Beyond it a number has an exponent, as Go writes it; the same below a millionth.
+# Numbers from this size on, or below a millionth, are written with an exponent, as in Go.
 _LARGE: Final = 1e21
 _SMALL: Final = 1e-6
-# Said of runs over items of data sets alone.
+# Only shown for runs of experiments.
 _OF_ITEMS: Final = frozenset({"repeat"})
-# Names a span in each table; and the time of a question.
+# The key of a span in each table, and the time range of a request.
 SPAN_KEY: Final = Sql("project, start_ns, trace_id, span_id")
 WITHIN: Final = Sql("{readable} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}").fill(
     readable=READABLE
 )
-# What Go takes for a bool.
+# Texts that Go parses as a bool.
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-# Where attributes of a span, its resource, scope, events and links stand as JSON text.
+# Conditions that find an attribute in the JSON text of a span, its resource, scope, events or
+# links.
 _ATTRIBUTE_TESTS: Final = (
     Sql("(multiSearchAny(attributes, {pieces}) AND JSONHas(attributes, {name}))"),
     Sql("(multiSearchAny(resource, {pieces}) AND JSONHas(resource, {name}))"),
@@ -63,7 +64,7 @@ _ATTRIBUTE_TESTS: Final = (
       JSONExtractArrayRaw(links)))"""),
 )
 _OF_SCOPE: Final = {"otel.scope.name": Sql("'name'"), "otel.scope.version": Sql("'version'")}
-# Jaeger's name of a tag for the trace state.
+# Jaeger's tag for the trace state.
 TRACE_STATE: Final = "w3c.tracestate"
 _LINES: Final = {names.LOG_SEVERITY: "severity", names.LOG_MESSAGE: "message"}
 _SIZES: Final = 2**62
@@ -71,12 +72,12 @@ _SIZES: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class TraceFacts:
-    """Records about the runs of traces, beside their rows.
+    """Records about the runs of traces, in addition to their rows.
 
     Attributes:
         payloads: Rows by project and `span_of`.
-        scores: Scores of judges and people, by run id, oldest first.
-        keys: The user's own key of a trace, by project and trace id.
+        scores: Scores of judges and reviewers, by run id, oldest first.
+        keys: The user's own trace key, by project and trace id.
     """
 
     payloads: Mapping[tuple[str, tuple[str, int]], Row] = field(default_factory=dict)
@@ -89,15 +90,16 @@ class SpanFacts:
     """A span with all of its fields and attributes.
 
     Attributes:
-        row: Its light row.
-        attributes: In the order of their names.
-        binary: Names of those that are bytes; their values are text in base64.
-        resource: Of its sender. `scope`: name, version and attributes.
-        events: In the order of time, each with name, time_ns and attributes.
-        links: Each with trace_id, span_id and attributes.
-        otlp: Trace state, flags and dropped counts, as `Span.otlp` has them.
-        status: ``OK``, ``ERROR`` or empty, with what it says.
-        warnings: Notes on parts that are not as they were sent.
+        row: Its row without payloads.
+        attributes: Attributes, sorted by name.
+        binary: Names of attributes that are bytes. Their values are base64 text.
+        resource: Attributes of the resource, as JSON text.
+        scope: Name, version and attributes of the scope.
+        events: Events in order of time, each with name, time_ns and attributes.
+        links: Links, each with trace_id, span_id and attributes.
+        otlp: Trace state, flags and dropped counts, as in `Span.otlp`.
+        status: ``OK``, ``ERROR`` or empty, and the status message.
+        warnings: Notes about parts that differ from what was sent.
     """
 
     row: Row
@@ -113,7 +115,7 @@ class SpanFacts:
 
 
 def read_facts(row: Row, trace_facts: TraceFacts) -> SpanFacts:
-    """Put together the fields and attributes of a span as they were sent."""
+    """Return a span with its fields and attributes as they were sent."""
     payload = trace_facts.payloads.get((row["project"], span_of(row)), {})
     document = load_object(payload.get("attributes", ""))
     binary = frozenset(map(str, document.pop(BINARY, ())))
@@ -143,7 +145,7 @@ def read_facts(row: Row, trace_facts: TraceFacts) -> SpanFacts:
 
 
 def load_object(text: str) -> dict[str, Any]:
-    """Read a column of attributes; empty where it was nested too deep to be kept."""
+    """Return a column of attributes as a dictionary; empty if it was too deeply nested to store."""
     document = load_json(text, {})
     return document if isinstance(document, dict) else {}
 
@@ -154,7 +156,7 @@ def _load_list(text: str) -> list[Any]:
 
 
 def _of_fields(row: Row) -> dict[str, Any]:
-    """Return the fields of its row that say something."""
+    """Return the columns of a row that have a value, by attribute name."""
     return {
         name: row[field]
         for field, name in FIELDS.items()
@@ -163,7 +165,7 @@ def _of_fields(row: Row) -> dict[str, Any]:
 
 
 def _of_payload(payload: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-    """Return inputs, outputs and parameters; warn of each that is not whole."""
+    """Return inputs, outputs and parameters. Add a warning for each that is cut."""
     entries = {}
     for column, name in PAYLOADS.items():
         chars = payload.get(f"{column}_chars", 0)
@@ -176,13 +178,13 @@ def _of_payload(payload: Mapping[str, Any], warnings: list[str]) -> dict[str, An
 
 
 def _of_run(row: Row, trace_facts: TraceFacts) -> dict[str, Any]:
-    """Return the attributes that only a run has: tags, latency, scores, keys."""
+    """Return the tags of a span, and for runs also latency, scores and keys."""
     facts = {f"{names.TAG_PREFIX}{name}": load_json(text) for name, text in row["tags"].items()}
     if row["kind"] == "span":
         return facts
     if not is_open(row):
         facts[names.LATENCY_MS] = row["latency_ns"] / MS_NS
-    if row.get("process"):  # that of a run without an end is no part of its row
+    if row.get("process"):  # runs without an end have none in their row
         facts |= {names.PROCESS: row["process"], names.SEQ: row["seq"]}
     if key := trace_facts.keys.get((row["project"], row["trace_id"])):
         facts[names.TRACE_KEY] = key
@@ -190,7 +192,7 @@ def _of_run(row: Row, trace_facts: TraceFacts) -> dict[str, Any]:
 
 
 def _of_judges(scores: Sequence[Row]) -> dict[str, Any]:
-    """Return scores, passes and details: the last of each judge."""
+    """Return score, pass mark and details from the last score of each judge."""
     entries: dict[str, Any] = {}
     details: dict[str, dict[str, str]] = {}
     for score in scores:
@@ -207,7 +209,7 @@ def _of_judges(scores: Sequence[Row]) -> dict[str, Any]:
 
 
 def _events(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return events and lines of text in the order of time."""
+    """Return events and log lines in order of time."""
     lines = [
         {
             "name": names.LOG_EVENT,
@@ -224,7 +226,9 @@ def _events(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def to_text(value: object) -> str:
-    """Write a value as Jaeger does, which is as Go does: ``2`` for 2.0, ``2.5e+21``, lists as JSON.
+    """Return a value as text in the format of Jaeger and Go.
+
+    For example ``2`` for 2.0, ``2.5e+21``, and JSON for lists.
 
     Spec: https://pkg.go.dev/go.opentelemetry.io/collector/pdata/pcommon#Value.AsString
     """
@@ -251,7 +255,7 @@ def _to_json(value: object) -> str:
 
 
 def readings(text: str) -> list[Any]:
-    """Return the values other than text that Jaeger would write as the given text."""
+    """Return the numbers, lists and other values that Jaeger would write as this text."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -263,7 +267,7 @@ def readings(text: str) -> list[Any]:
 
 
 def _with_floats(value: Any) -> Any:
-    """Make floats of the integers in a value: both are written alike."""
+    """Return a value with all integers as floats, because Jaeger writes both in the same way."""
     match value:
         case bool():
             return value
@@ -278,7 +282,7 @@ def _with_floats(value: Any) -> Any:
 
 
 class _Tag:
-    """One tag that is asked for: it writes conditions, and collects the values of parameters."""
+    """One tag of a search. Builds conditions and collects their query parameters."""
 
     def __init__(self, number: int, name: str, text: str) -> None:
         self._number = number
@@ -288,7 +292,7 @@ class _Tag:
         self.parameters: dict[str, Any] = {}
 
     def put(self, name: str, value: Any) -> Sql:
-        """Add a text, a list of texts or a number, and write its place."""
+        """Add a query parameter and return its placeholder."""
         name = f"{name}_{self._number}"
         self.parameters[name] = value
         if isinstance(value, list):
@@ -298,14 +302,14 @@ class _Tag:
         return parameter(name, "Int64" if isinstance(value, int) else "Float64")
 
     def pieces(self, name: str) -> list[str]:
-        """Write the pieces of JSON text that an attribute of this value consists of."""
+        """Return the JSON texts that show that an attribute has this value."""
         key = orjson.dumps(name).decode()
         written = [orjson.dumps(value).decode() for value in (self.text, *self.values)]
         return [f"{key}:{value}{end}" for value in written for end in (",", "}")]
 
     @property
     def numbers(self) -> list[float]:
-        """Return the numbers that are written as the text."""
+        """The numbers that Jaeger would write as this text."""
         return [
             float(value)
             for value in self.values[:1]
@@ -316,15 +320,15 @@ class _Tag:
 
 
 def is_tagged(number: int, name: str, text: str) -> Condition:
-    """Write the condition on `runs` for spans that have a tag.
+    """Return the condition on `runs` for spans that have a tag.
 
-    It needs ``start`` and ``end`` of the question.
+    The query needs the parameters ``start`` and ``end``.
 
     Args:
-        number: Of the tag, for the names of its parameters.
-        name: Of an attribute of a span, its resource, scope, events or links, or of a tag of the
-            user's own; or `error`, `span.kind` and what else the span shows.
-        text: The value as Jaeger writes it.
+        number: Number of the tag, used in the names of its parameters.
+        name: Name of an attribute of a span, its resource, scope, events or links, or of a user's
+            tag. Also `error`, `span.kind` and everything else that a span shows.
+        text: Value as Jaeger writes it.
     """
     if name == "error":
         return Condition(_is_failed(text))
@@ -341,7 +345,7 @@ def _is_failed(text: str) -> Sql:
 
 
 def _in_row(tag: _Tag) -> list[Sql]:
-    """Write the conditions on a light row for a tag."""
+    """Return the conditions on a row without payloads for a tag."""
     own = tag.name.removeprefix(names.TAG_PREFIX)
     texts = [tag.text, *map(text_of, tag.values)]
     tokens = tag.put("tokens", [f"{own}={text}" for text in texts])
@@ -360,7 +364,7 @@ def _in_row(tag: _Tag) -> list[Sql]:
 
 
 def _in_columns(tag: _Tag) -> list[Sql]:
-    """Write the conditions on the columns that are filled by an attribute of the tag's name."""
+    """Return the conditions on columns that are filled from an attribute with the tag's name."""
     text = tag.put("text", tag.text)
     in_columns = []
     for column in (column for column, name in FIELDS.items() if name == tag.name):
@@ -390,7 +394,7 @@ def _in_columns(tag: _Tag) -> list[Sql]:
 
 
 def _in_payload(tag: _Tag) -> list[Sql]:
-    """Write the conditions on the payload, beside a light row, for a tag."""
+    """Return the conditions on the payloads table for a tag."""
     pieces, name = tag.put("pieces", tag.pieces(tag.name)), tag.put("name", tag.name)
     items = [place.fill(pieces=pieces, name=name) for place in _ATTRIBUTE_TESTS]
     if key := _OF_SCOPE.get(tag.name):
@@ -414,7 +418,7 @@ def _in_payload(tag: _Tag) -> list[Sql]:
 
 
 def _in_scores(tag: _Tag) -> list[Sql]:
-    """Write the conditions on scores for a tag with a judge's score or pass."""
+    """Return the conditions on scores for a tag with a judge's score or pass mark."""
     items = []
     if tag.name.startswith(names.SCORE_PREFIX):
         judge = tag.put("judge", tag.name.removeprefix(names.SCORE_PREFIX))

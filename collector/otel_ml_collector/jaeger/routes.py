@@ -1,8 +1,8 @@
-"""Jaeger's query API, for Grafana's Jaeger data source: over the spans that are here.
+"""Jaeger's query API over the stored spans, for Grafana's Jaeger data source.
 
-Questions: services, operations, dependencies, traces by attributes of their spans. It is under
-``/jaeger/api`` and under ``/api``: some releases of Grafana drop the path of the data source's
-address when they search.
+Lists services, operations and dependencies, and finds traces by attributes of their spans. The API
+is available under ``/jaeger/api`` and under ``/api``, because some releases of Grafana drop the
+path of the data source's address in searches.
 """
 
 # ruff: noqa: N803, N815 - the names are Jaeger's
@@ -78,10 +78,10 @@ _LIMIT: Final = 100
 _MOST_IDS: Final = 100
 _ANSWERED_SPANS: Final = 10_000
 _NO_ROOM: Final = f"an answer holds {_ANSWERED_SPANS} spans"
-# Of how many spans with a parent it is counted who called them: the newest.
+# Dependencies are counted over this many spans with a parent, newest first.
 _CALLS: Final = 100_000
 _KNOWN_NS: Final = 30 * DAY_NS
-_LOOKBACK_NS: Final = 2 * DAY_NS  # Jaeger's own, when no start is named
+_LOOKBACK_NS: Final = 2 * DAY_NS  # Jaeger's default
 _MOST_TAGS: Final = 20
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{1,32}")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
@@ -91,7 +91,7 @@ Texts = Annotated[list[Annotated[str, Query(max_length=4_000)]], Query(max_lengt
 
 
 class TraceSearch(BaseModel):
-    """The parameters of a search: times are microseconds, durations as Go writes them."""
+    """Parameters of a search in version 1. Times are in microseconds, durations in Go's format."""
 
     service: Text = ""
     operation: Text = ""
@@ -106,7 +106,7 @@ class TraceSearch(BaseModel):
 
 
 class NewSearch(BaseModel):
-    """The parameters of a search in the third version: times are RFC 3339."""
+    """Parameters of a search in version 3. Times are RFC 3339."""
 
     service: Text = Field(default="", alias="query.service_name")
     operation: Text = Field(default="", alias="query.operation_name")
@@ -122,7 +122,7 @@ class NewSearch(BaseModel):
 
 
 class SearchQuery(BaseModel):
-    """A search of either version; times and durations are nanoseconds, both ends included."""
+    """A search of either version. Times and durations are nanoseconds; both ends are included."""
 
     service: str
     operation: str
@@ -135,7 +135,7 @@ class SearchQuery(BaseModel):
 
 
 def find_services(reader: Reader, now_ns: int) -> list[str]:
-    """Find the services that sent spans in the last 30 days, at most 1,000."""
+    """Return the services that sent spans in the last 30 days, at most 1,000."""
     sql = Sql("""
         SELECT DISTINCT {service} AS service FROM payloads
         WHERE {within} ORDER BY service LIMIT {names}
@@ -144,7 +144,7 @@ def find_services(reader: Reader, now_ns: int) -> list[str]:
 
 
 def find_operations(reader: Reader, service: str, now_ns: int) -> list[Operation]:
-    """Find names and kinds of a service's spans of the last 30 days, at most 1,000."""
+    """Return names and kinds of a service's spans of the last 30 days, at most 1,000."""
     sql = Sql("""
         SELECT DISTINCT name, span_kind FROM {deliveries}
         WHERE {within} AND {of_service} ORDER BY name, span_kind LIMIT {names}
@@ -156,20 +156,20 @@ def find_operations(reader: Reader, service: str, now_ns: int) -> list[Operation
 
 
 def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> list[Dependency]:
-    """Count spans by their service and that of their parent, at most 1,000 pairs.
+    """Count spans by their service and the service of their parent, at most 1,000 pairs.
 
     Args:
         reader: The store.
-        end: Up to when, milliseconds since the epoch; empty for now.
-        lookback: How long before that, in milliseconds; empty for a day.
-        now_ns: The time.
+        end: End of the time range, in milliseconds since the epoch; empty for now.
+        lookback: Length of the time range in milliseconds; empty for a day.
+        now_ns: Current time.
 
     Returns:
-        What the newest 100,000 spans with a parent in that time say, servers that share the id
-        of their client among them.
+        Counts over the newest 100,000 spans with a parent in that range. Server spans that share
+        the id of their client count, too.
 
     Raises:
-        BadInput: One of them is no number.
+        BadInput: `end` or `lookback` is not a number.
     """
     told_ns = _read_time(end, "endTs", "milliseconds")
     end_ns = now_ns if told_ns is None else told_ns
@@ -225,10 +225,10 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
 
 
 def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]:
-    """Find traces by one of their spans, latest start first; of 10,000 spans in all.
+    """Return the traces with a matching span, latest start first, up to 10,000 spans in total.
 
     Raises:
-        BadInput: A parameter is missing or cannot be read.
+        BadInput: A parameter is missing or invalid.
     """
     if not asked.service:
         raise BadInput("parameter 'service' is required", "service")
@@ -252,11 +252,11 @@ def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]
 
 
 def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]:
-    """Find the spans of traces as the third version asks: also of all services.
+    """Return the spans of matching traces for version 3, where the service is optional.
 
     Raises:
-        BadInput: A parameter is missing or cannot be read.
-        Missing: There is no such trace.
+        BadInput: A parameter is missing or invalid.
+        Missing: No trace matches.
     """
     if not (asked.start and asked.end):
         raise BadInput(
@@ -283,7 +283,7 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
 
 
 def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
-    """Find the ids of traces, latest start first."""
+    """Return the ids of matching traces, latest start first."""
     parameters: dict[str, Any] = {
         "start": wanted.start_ns,
         "end": min(wanted.end_ns, LATEST_NS - 1) + 1,
@@ -311,7 +311,7 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
 
 
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
-    """Read the stored traces among some, until there are 10,000 spans."""
+    """Return those of the given traces that are stored, up to 10,000 spans in total."""
     return [
         make_trace(trace.trace_id, trace.spans, trace.warnings)
         for trace in _read_traces(reader, trace_ids, now_ns)
@@ -319,7 +319,7 @@ def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[J
 
 
 def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace:
-    """Find a trace with the spans of all projects that may be read.
+    """Return a trace with its spans from all projects that you may read.
 
     Raises:
         BadInput: The id is invalid.
@@ -331,7 +331,7 @@ def find_jaeger_trace(reader: Reader, trace_id: str, now_ns: int) -> JaegerTrace
 
 
 def find_spans(reader: Reader, trace_id: str, now_ns: int) -> Sequence[SpanFacts]:
-    """Find the spans of a trace; the first span warns where there are more than are shown.
+    """Return the spans of a trace. If some are left out, the first span has a warning.
 
     Raises:
         BadInput: The id is invalid.
@@ -343,10 +343,10 @@ def find_spans(reader: Reader, trace_id: str, now_ns: int) -> Sequence[SpanFacts
 
 
 def read_trace_id(text: str) -> str:
-    """Read a trace id: hex, without the zeros before it if need be.
+    """Return a trace id with 32 hex digits. Leading zeros may be missing in the text.
 
     Raises:
-        BadInput: It is none.
+        BadInput: The text is not a trace id.
     """
     if not _TRACE_ID.fullmatch(text.lower()):
         raise BadInput(f"Invalid traceID {text[:80]!r}: expected up to 32 hex digits", "traceID")
@@ -355,7 +355,7 @@ def read_trace_id(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """The spans of a trace, oldest first, with warnings where the answer is not whole."""
+    """The spans of a trace, oldest first, with warnings if spans or traces are left out."""
 
     trace_id: str
     spans: Sequence[SpanFacts]
@@ -363,15 +363,16 @@ class _Trace:
 
     @property
     def warned(self) -> Sequence[SpanFacts]:
-        """The spans; the first has the warnings of the trace, too."""
+        """The spans. The first one also has the warnings of the trace."""
         first, *others = self.spans
         return [replace(first, warnings=[*self.warnings, *first.warnings]), *others]
 
 
 def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[_Trace]:
-    """Read the stored traces among some, in their order, until there are 10,000 spans.
+    """Return those of the given traces that are stored, in order, up to 10,000 spans in total.
 
-    A trace that is not whole warns of that, and the last trace of those that are left out.
+    A trace with missing spans has a warning. The last trace has a warning if further traces are
+    left out.
     """
     places = find_all_places(reader, trace_ids)
     within: dict[str, list[Place]] = {}
@@ -395,7 +396,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
             more = f"There are more spans than the {left} shown"
             shown.append((trace_id, every[:left], [more] if len(every) > left else []))
             left -= len(every)
-        elif left <= 0 and trace_id in places:  # what is behind the limit was not read
+        elif left <= 0 and trace_id in places:  # beyond the limit: not read
             left_out += 1
     if left_out:
         shown[-1][2].append(f"Traces that are not shown: {left_out}, {_NO_ROOM}")
@@ -407,7 +408,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
 
 
 def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: int) -> list[Row]:
-    """Read light rows of a project's traces, those of runs without an end behind the others."""
+    """Return the rows of a project's traces without payloads; runs without an end come last."""
     ended = read_whole_traces(reader, project, places, _ANSWERED_SPANS + 1)
     known = {run_id_of(row) for row in ended}
     open_keys = find_all_open_keys(reader, project, [place.trace_id for place in places])
@@ -416,7 +417,7 @@ def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: in
 
 
 def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
-    """Read the records about the runs of traces beside their rows; payloads while there is room."""
+    """Read the records about the runs of traces; inputs and outputs while there is room."""
     payloads: dict[tuple[str, tuple[str, int]], Row] = {}
     scores: dict[str, list[Row]] = {}
     keys: dict[tuple[str, str], str] = {}
@@ -440,10 +441,13 @@ def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
 def _read_payloads(
     reader: Reader, project: str, rows: Sequence[Row], room: int
 ) -> tuple[dict[tuple[str, int], Row], int]:
-    """Read the payloads of spans, by `span_of`, and return them with the room that is left.
+    """Read inputs, outputs and the other large columns of spans.
 
-    Inputs, outputs and parameters are cut at 65,536 characters each, and left out where there is
-    no room for them.
+    Inputs, outputs and parameters are cut at 65,536 characters each. They are left out if there is
+    no room.
+
+    Returns:
+        The columns by `span_of`, and the bytes that are left in the answer.
     """
     columns = Sql("""{ids}, logs, events, links, attributes, resource, scope, inputs, params, rank,
       start_ns""").fill(ids=IDS)
@@ -475,7 +479,7 @@ def _read_payloads(
     traces = [*dict.fromkeys(row["trace_id"] for row in rows)]
     asked = {**key_parameters(project, keys), "traces": traces, "room": max(room, 0)}
     payloads = {}
-    for row in reader.rows(sql, asked):  # the delivery that counts is last
+    for row in reader.rows(sql, asked):  # the version that counts is last
         told_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
         room -= sum(len(text.encode()) for text in told_of.values())
         payloads[span_of(row)] = {**row, **told_of}
@@ -485,7 +489,7 @@ def _read_payloads(
 def _read_keys(
     reader: Reader, project: str, trace_ids: Sequence[str]
 ) -> dict[tuple[str, str], str]:
-    """Read the user's own keys of some traces; of several keys of a trace the first."""
+    """Return the user's own keys of some traces; the first one if a trace has several."""
     sql = Sql("""
         SELECT lower(hex(trace_id)) AS trace, min(key) AS first FROM trace_keys
         WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
@@ -521,7 +525,7 @@ def _read_map(text: str, field: str) -> Mapping[str, str]:
 
 
 def _read_time(text: str, field: str, unit: Literal["milliseconds", "microseconds"]) -> int | None:
-    """Read a number of milliseconds or microseconds, in nanoseconds; None when it is missing."""
+    """Return a time in milliseconds or microseconds as nanoseconds; None if it is missing."""
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > len(str(LATEST_NS)):
@@ -530,7 +534,7 @@ def _read_time(text: str, field: str, unit: Literal["milliseconds", "microsecond
 
 
 def _read_duration(text: str, field: str) -> int:
-    """Read a duration as Go writes it, such as ``1.5s`` or ``1m30s``, in nanoseconds."""
+    """Return a duration in Go's format, such as ``1.5s`` or ``1m30s``, in nanoseconds."""
     if not text:
         return 0
     if len(text) > len("2562047h47m16.854775807s") or _DURATION.sub("", text):
@@ -546,10 +550,10 @@ def _lately(now_ns: int) -> dict[str, Any]:
 
 
 class JaegerRoute(APIRoute):
-    """A route whose errors are in Jaeger's shape, which differs in the third version of its API."""
+    """A route that reports errors in the format of its version of Jaeger's API."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the handler."""
+        """Return the handler with errors converted."""
         handle = super().get_route_handler()
         is_new = _NEW in self.path
 
@@ -588,7 +592,7 @@ def get_services(reader: FromReader) -> Structured:
 
 @router.get("/services/{service:path}/operations")
 def get_service_operations(service: str, reader: FromReader) -> Structured:
-    """List the names of a service's spans; null for a service that nobody knows."""
+    """List the names of a service's spans; null for an unknown service."""
     operations = find_operations(reader, service, time.time_ns())
     names = list(dict.fromkeys(operation.name for operation in operations))
     return Structured(data=names or None, total=len(names))
@@ -604,7 +608,7 @@ def get_operations(reader: FromReader, service: Text, spanKind: Text = "") -> St
 
 @router.get("/traces")
 def get_traces(reader: FromReader, asked: Annotated[TraceSearch, Query()]) -> Structured:
-    """Search traces, or read those with some ids."""
+    """Search traces, or read those with the given ids."""
     now_ns = time.time_ns()
     if not asked.traceID:
         return Structured(data=search(reader, asked, now_ns))
@@ -624,13 +628,13 @@ def get_traces(reader: FromReader, asked: Annotated[TraceSearch, Query()]) -> St
 
 @router.get("/traces/{trace_id}")
 def get_trace(trace_id: str, reader: FromReader) -> Structured:
-    """Read one trace; a span of time beside its id changes nothing."""
+    """Read one trace. A time range in the request is ignored."""
     return Structured(data=[find_jaeger_trace(reader, trace_id, time.time_ns())])
 
 
 @router.get("/dependencies")
 def get_dependencies(reader: FromReader, endTs: Text = "", lookback: Text = "") -> Structured:
-    """Count how often spans of a service began below spans of another, by parent service."""
+    """Count calls from one service to another."""
     return Structured(data=find_dependencies(reader, endTs, lookback, time.time_ns()))
 
 
@@ -652,7 +656,7 @@ def get_new_operations(reader: FromReader, service: Text = "", span_kind: Text =
 
 @router.get("/v3/traces")
 def get_new_traces(reader: FromReader, asked: Annotated[NewSearch, Query()]) -> Response:
-    """Search traces; their spans are in a single result."""
+    """Search traces. The spans of all matches are in one result."""
     return JSONResponse(make_result(find_newly(reader, asked, time.time_ns())))
 
 

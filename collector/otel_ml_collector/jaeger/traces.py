@@ -1,8 +1,8 @@
-"""Traces as Jaeger's query APIs write them, and the shapes of its answers.
+"""Traces in the formats of Jaeger's query APIs, and the models of the answers.
 
-The first API has tags with types, logs, references and processes: field by field as Jaeger's
-`model/json` and what Jaeger 2 makes of spans of OpenTelemetry. The third has OTLP as JSON.
-Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+Version 1 has typed tags, logs, references and processes. Its fields follow Jaeger's `model/json`
+and the way Jaeger 2 converts OpenTelemetry spans. Version 3 has OTLP as JSON. Spec:
+https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 """
 
 # ruff: noqa: N815 - the names are Jaeger's
@@ -19,11 +19,11 @@ from otel_ml_collector.jaeger.attributes import TRACE_STATE, SpanFacts, load_obj
 TagType = Literal["string", "bool", "int64", "float64", "binary"]
 UNKNOWN_SERVICE: Final = "unknown_service"
 _US: Final = 1_000
-# Beyond it a number is not exact in a browser, and is text, as Jaeger writes it.
+# Larger integers are not exact in a browser and become text, as in Jaeger.
 _SAFE: Final = 2**53 - 1
 _KINDS: Final = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 _CODES: Final = {"OK": 1, "ERROR": 2}
-# What `Span.otlp` has, as OTLP's JSON names it.
+# JSON names of the fields in `Span.otlp`.
 _IN_JSON: Final = {
     "trace_state": "traceState",
     "flags": "flags",
@@ -31,7 +31,7 @@ _IN_JSON: Final = {
     "dropped_events_count": "droppedEventsCount",
     "dropped_links_count": "droppedLinksCount",
 }
-# Jaeger's own name of an attribute that holds what is wrong with a span.
+# Jaeger's attribute for warnings about a span.
 _WARNINGS: Final = "@jaeger@warnings"
 
 
@@ -44,7 +44,7 @@ class KeyValue(BaseModel):
 
 
 class SpanReference(BaseModel):
-    """One span's tie to another."""
+    """A reference from one span to another."""
 
     refType: Literal["CHILD_OF", "FOLLOWS_FROM"]
     traceID: str
@@ -59,14 +59,14 @@ class JaegerLog(BaseModel):
 
 
 class JaegerProcess(BaseModel):
-    """The resource of spans: service and tags."""
+    """The resource of spans: service name and tags."""
 
     serviceName: str
     tags: list[KeyValue]
 
 
 class JaegerSpan(BaseModel):
-    """A span; times are microseconds."""
+    """A span. Times are in microseconds."""
 
     traceID: str
     spanID: str
@@ -97,7 +97,7 @@ class Operation(BaseModel):
 
 
 class Dependency(BaseModel):
-    """How often spans of a service began below spans of another."""
+    """Number of calls from one service to another."""
 
     parent: str
     child: str
@@ -105,21 +105,21 @@ class Dependency(BaseModel):
 
 
 class JaegerError(BaseModel):
-    """An error in Jaeger's shape."""
+    """An error in Jaeger's format."""
 
     code: int
     msg: str
 
 
 class MissingTrace(BaseModel):
-    """One of several traces that is not here, or has no room in the answer."""
+    """A requested trace that does not exist or does not fit into the answer."""
 
     msg: str = "trace not found"
     traceID: str
 
 
 class Structured(BaseModel):
-    """Every answer, also that of an error."""
+    """The envelope of every answer, including errors."""
 
     data: list[JaegerTrace] | list[Operation] | list[Dependency] | list[str] | None
     total: int = 0
@@ -129,10 +129,10 @@ class Structured(BaseModel):
 
 
 def part_servers(spans: Sequence[SpanFacts]) -> Sequence[SpanFacts]:
-    """Give servers that share the id of their client ids of their own, as Jaeger does.
+    """Give a server span its own id if it shares the id of its client, as Jaeger does.
 
-    Such a server stands below its client then, and what was below the id below the server. An id
-    is the lowest that no span of the trace has.
+    The server span becomes a child of its client span, and children of the shared id become
+    children of the server span. The new id is the lowest one that is unused in the trace.
     """
     clients = {span.row["span_id"] for span in spans if span.row["span_kind"] == "client"}
     shared = [
@@ -159,7 +159,7 @@ def part_servers(spans: Sequence[SpanFacts]) -> Sequence[SpanFacts]:
 def make_trace(
     trace_id: str, spans: Sequence[SpanFacts], warnings: Sequence[str] = ()
 ) -> JaegerTrace:
-    """Make a trace from its spans, with warnings about it."""
+    """Build a trace from its spans, with warnings about it."""
     processes: dict[str, JaegerProcess] = {}
     known: dict[str, str] = {}
     made: list[JaegerSpan] = []
@@ -247,7 +247,7 @@ def _tag(name: str, value: Any) -> KeyValue:
 
 
 def make_result(spans: Sequence[SpanFacts]) -> dict[str, Any]:
-    """Write spans below their resources and scopes, as ``{"result": {"resourceSpans": …}}``."""
+    """Return spans grouped by resource and scope, as ``{"result": {"resourceSpans": …}}``."""
     resources: dict[tuple[str, str], dict[str, Any]] = {}
     scopes: dict[tuple[str, str], dict[str, Any]] = {}
     for span in spans:
@@ -256,7 +256,7 @@ def make_result(spans: Sequence[SpanFacts]) -> dict[str, Any]:
             (span.resource, to_text(value)),
             {"resource": _resource(span.resource, value), "scopeSpans": [], **_schema(value)},
         )
-        key = span.resource, to_text(span.scope)  # which tells of the resource, too
+        key = span.resource, to_text(span.scope)  # includes the resource
         if key not in scopes:
             scopes[key] = {"scope": _scope(span.scope), "spans": [], **_schema(span.scope)}
             resource["scopeSpans"].append(scopes[key])
@@ -269,7 +269,7 @@ def _schema(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _otlp(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write trace state, flags and dropped counts by their names in JSON."""
+    """Return trace state, flags and dropped counts by their JSON names."""
     return {written: facts[name] for name, written in _IN_JSON.items() if facts.get(name)}
 
 

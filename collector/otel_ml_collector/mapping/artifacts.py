@@ -1,4 +1,4 @@
-"""Artifacts: documents logged under a reference, as span events of a run or of an `update`."""
+"""Reads artifacts: documents logged under a reference, as events of a run or an `update`."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ _NO_DOCUMENT: Final = bytes(32)
 
 
 def is_artifact(event: Event) -> bool:
-    """Tell an event that logs something: it has a reference of 1 to 1,024 characters."""
+    """Return whether an event logs an artifact: its reference has 1 to 1,024 characters."""
     ref = event.attributes.get(names.ARTIFACT_REF)
     return (
         event.name == names.ARTIFACT_EVENT and isinstance(ref, str) and 0 < len(ref) <= _REF_CHARS
@@ -30,7 +30,13 @@ def is_artifact(event: Event) -> bool:
 
 
 def read_artifacts(span: Span, project: str, owner: str) -> list[ArtifactRecord]:
-    """Read the artifacts that the events of a span log for an owner; other events are left out."""
+    """Return the artifacts that a span logs in its events. Skip other events.
+
+    Args:
+        span: The span.
+        project: Project of the span.
+        owner: Run, or other subject, that the artifacts belong to.
+    """
     events = [event for event in span.events if event.name == names.ARTIFACT_EVENT]
     return [
         _read(event, project, owner, span.span_id.hex(), position)
@@ -40,7 +46,7 @@ def read_artifacts(span: Span, project: str, owner: str) -> list[ArtifactRecord]
 
 
 def has_bad_artifact(span: Span) -> bool:
-    """Tell whether an event of a span is named as one that logs, and logs nothing."""
+    """Return whether a span has an artifact event without a valid reference."""
     return any(
         event.name == names.ARTIFACT_EVENT and not is_artifact(event) for event in span.events
     )
@@ -79,9 +85,9 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
 
 
 def _read_document(value: Value, digest: bytes) -> str:
-    """Read a document sent inline; empty when it is no JSON, or does not match its hash.
+    """Return a document that was sent inline; empty if it is not JSON or its hash differs.
 
-    A limit on the length of values cuts it, and leaves the hash.
+    The hash differs if a limit on the length of attribute values cut the document.
     """
     if not isinstance(value, str) or not value:
         return ""
@@ -96,7 +102,7 @@ def _read_document(value: Value, digest: bytes) -> str:
 
 
 def _read_preview(value: Value) -> str:
-    """Read a preview as JSON text: one that is no JSON, or long, is a text."""
+    """Return a preview as JSON text. A preview that is not JSON, or is long, becomes a string."""
     text = to_text(value)
     if not text:
         return ""

@@ -1,7 +1,7 @@
-"""Messages in a payload of any provider or dialect, and the line of text that stands for it.
+"""Finds messages in the inputs and outputs of runs, and writes previews of one line.
 
-Lists, pages and filters read a payload here and nowhere else, whichever provider or dialect it is
-from. The line is the last question, or the text of the answer.
+Lists, pages and filters use only this module to read payloads of any provider or dialect. The
+preview is the last question or the text of the answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,32 +11,32 @@ from otel_ml.genai.messages import PROMPTS, SPEAKERS, Message, find_output, read
 from otel_ml_collector.mapping.values import parse, to_json
 from otel_ml_collector.span import Value
 
-# What stands for a stream that was returned and not followed.
+# Text shown for a stream that the function returned and otel-ml did not follow.
 NOT_FOLLOWED: Final = "a stream, not followed"
 
 _LINE_CHARS: Final = 200
-# With room for the spaces around it.
+# Leaves room for spaces around the text.
 _HEAD_CHARS: Final = _LINE_CHARS + 2
 _ROLE_CHARS: Final = 256
-# How many fields a message has that is one text, and its only part.
+# Fields of a message with a single text, and of its only part.
 _FIELDS_OF_TEXT: Final = 2
 _TIMES_SIGN: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents", "replies")
 _CALLED: Final = ("tool_calls", "function_call")
 _MESSAGE_KEYS: Final = frozenset({"content", "parts", *_CALLED, "call_id", "summary"})
-# What stands around the value where a callback of LangChain's, or any call, is told whole.
+# Keys that wrap the value when a LangChain callback, or any call, is recorded as a whole.
 _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
 _QUESTIONS: Final = (*PROMPTS, "query_str")
-# Members of an answer that are no part of it.
+# Members next to an answer that are not part of it.
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "rationale", "thinking"})
 _EMBEDDED: Final = ("input", "inputs", "texts", "text", "values", "value", "documents", "content")
 _VECTORS: Final = ("data", "embeddings", "embedding", "vectors", "vector")
 _DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
-# Members of a message that say nothing yet.
+# Members of a message without content.
 _WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
 _CALLS: Final = ("tool_call", "tool-call", "tool_use", "function")
-# What a framework's answer is beside its own account of it, and what that has.
+# Key of a framework's final answer, and keys of its own records that identify the framework.
 _FINAL: Final = {
     "final_output": frozenset[str](),
     "raw": frozenset({"pydantic", "json_dict", "tasks_output"}),
@@ -47,10 +47,11 @@ _MESSAGE_KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_ou
 
 
 def find_messages(value: object) -> Sequence[object]:
-    """Find the messages in a payload: a list, a single message, a request's or a response's.
+    """Find the messages in a payload: a list, a single message, or those of a request or response.
 
     Returns:
-        In order, each as `otel_ml.genai.messages.read_message` takes it; empty where there is none.
+        Messages in order, in a form that `otel_ml.genai.messages.read_message` accepts. Empty if
+        there are none.
     """
     value = _open(value)
     if isinstance(value, dict):
@@ -68,20 +69,20 @@ def find_messages(value: object) -> Sequence[object]:
 
 
 def line_in(value: object, kind: str = "") -> str:
-    """Return one short line of plain text for the input of a run of some kind."""
+    """Return the preview of a run's input: one line of plain text of at most 200 characters."""
     return _line(_embedded(value) if kind == "embedding" else _asked(value))
 
 
 def line_out(value: object, kind: str = "") -> str:
-    """Return one short line of plain text for the output of a run of some kind."""
+    """Return the preview of a run's output: one line of plain text of at most 200 characters."""
     vectors = _vectors(value) if kind == "embedding" else ""
     return vectors or _line(_answered(value))
 
 
 def line_of_error(error_type: str, message: str) -> str:
-    """Return one short line for a failure: its message, without the name of its type before it.
+    """Return the preview of a failed run: the error message without the type name before it.
 
-    Where it says nothing, it is the last name of the type.
+    If the message is empty, the preview is the last part of the type name.
     """
     path = error_type.removeprefix("<class '").removesuffix("'>")
     name = path.rpartition(".")[2]
@@ -91,14 +92,17 @@ def line_of_error(error_type: str, message: str) -> str:
 
 
 def text_of(message: Message) -> str:
-    """Return the text of a message, else its tool calls as text; reasoning is left out."""
+    """Return the text of a message, or its tool calls as text. Reasoning is left out."""
     parts = [part for part in message["parts"] if part.get("type") != "reasoning"]
     texts = [text_of_part(part) for part in parts if part.get("type") == "text"]
     return " ".join(filter(None, texts)) or ", ".join(filter(None, map(text_of_part, parts)))
 
 
 def text_of_part(part: Mapping[str, Any]) -> str:
-    """Write a part of a message as text: text, reasoning, a tool call, a response, a file."""
+    """Return a part of a message as text.
+
+    Parts are text, reasoning, tool calls, tool responses and files.
+    """
     kind = part.get("type")
     if kind == "tool_call":
         given = part.get("arguments")
@@ -115,7 +119,7 @@ def text_of_part(part: Mapping[str, Any]) -> str:
             (response,) = response.values()
         return response if isinstance(response, str) else to_json(response)
     content = part.get("content") or part.get("text")
-    if kind == "text" and not content:  # beside a call of a tool
+    if kind == "text" and not content:  # next to a tool call
         return ""
     return content if isinstance(content, str) else f"[{part.get('modality') or kind}]"
 
@@ -123,16 +127,16 @@ def text_of_part(part: Mapping[str, Any]) -> str:
 def _find_response(value: dict[str, Any]) -> Sequence[object]:
     if isinstance(value.get("choices"), list) or isinstance(value.get("output"), list):
         return find_output(value)
-    if isinstance(value.get("message"), dict):  # as Logfire has it, beside the usage
+    if isinstance(value.get("message"), dict):  # Logfire: next to the usage
         return [value["message"]]
-    streamed = value.get("combined_chunk_content")  # of a stream, as Logfire has it
+    streamed = value.get("combined_chunk_content")  # Logfire: the joined chunks of a stream
     if isinstance(streamed, str):
         return [{"role": "assistant", "content": streamed}]
     return []
 
 
 def _open(value: object) -> object:
-    """Unwrap a framework's wrapper: call arguments, LangChain's objects, LangGraph's commands."""
+    """Unwrap wrappers of frameworks: call arguments, LangChain objects, LangGraph commands."""
     while isinstance(value, dict):
         if "kwargs" in value and value.keys() <= _WRAPPING:
             value = _take_wrapped(value)
@@ -166,13 +170,13 @@ def _has_speaker(item: object) -> bool:
     kind = item.get("type")
     if isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _MESSAGE_KINDS):
         return True
-    if "role" not in item and any(item.get(name) for name in _CALLED):  # the model's, as it says
+    if "role" not in item and any(item.get(name) for name in _CALLED):  # a message of the model
         return True
     return item.get("lc") == 1 and (inner := unwrap(item)) is not item and _has_speaker(inner)
 
 
 def _is_message(item: object) -> bool:
-    """Tell a message from an object that has a role, or a type, for another reason."""
+    """Return whether an object is a message. Other objects can have a role or a type as well."""
     if not _has_speaker(item):
         return False
     message = cast("dict[str, Any]", item)
@@ -182,7 +186,7 @@ def _is_message(item: object) -> bool:
 
 
 def _asked(value: object) -> str:
-    """Find the last question: of several inputs that of their messages, or the prompt."""
+    """Return the last question in an input: from its messages, or the prompt."""
     value = _open(value) if isinstance(value, dict) else value
     if isinstance(value, list) and value:
         if (text := _plain_text(value[-1])) and value[-1]["role"] == "user":
@@ -206,7 +210,7 @@ def _asked(value: object) -> str:
 
 
 def _answered(value: object) -> str:
-    """Find the answer's text; an object of several fields reads as the object."""
+    """Return the text of an answer. An object with several fields is shown as an object."""
     value = _open(value) if isinstance(value, dict) else value
     if isinstance(value, list) and value:
         if (text := _plain_text(value[-1])) is not None:
@@ -229,7 +233,7 @@ def _answered(value: object) -> str:
 
 
 def _final(value: dict[str, Any]) -> str:
-    """Return the answer that a framework put beside its own account of it; empty for none."""
+    """Return the final answer that a framework stored next to its own records; empty if none."""
     for name, beside in _FINAL.items():
         answer = value.get(name)
         if isinstance(answer, str) and (not beside or not beside.isdisjoint(value)):
@@ -238,7 +242,7 @@ def _final(value: dict[str, Any]) -> str:
 
 
 def _question(item: object) -> str:
-    """Return the text of a user's message; tool results have none."""
+    """Return the text of a user's message; empty for tool results and other roles."""
     text = _plain_text(item)
     if text is not None:
         return text if cast("dict[str, Any]", item)["role"] == "user" else ""
@@ -257,9 +261,9 @@ def _last(messages: Sequence[object]) -> str:
 
 
 def _plain_text(item: Any) -> str | None:
-    """Read the text of a message that is one text, as most are; None of any other message.
+    """Return the text of a message that is a single text; None for any other message.
 
-    `read_message` gives the same text and takes twenty times as long: it trusts no type.
+    `read_message` gives the same result but takes 20 times as long, because it validates all types.
     """
     if not isinstance(item, dict) or len(item) != _FIELDS_OF_TEXT:
         return None
@@ -272,7 +276,7 @@ def _plain_text(item: Any) -> str | None:
 
 
 def _embedded(value: object) -> str:
-    """Write the input of an embedding: a single text, or the number of texts."""
+    """Return the input of an embedding: a single text, or the number of texts."""
     value = _open(value)
     if isinstance(value, dict) and not _is_message(value):
         match = next((value[name] for name in _EMBEDDED if name in value), None)
@@ -287,7 +291,7 @@ def _embedded(value: object) -> str:
 
 
 def _vectors(value: object) -> str:
-    """Write embeddings as how many there are and how long they are."""
+    """Return the number and the length of embeddings as text."""
     if isinstance(value, dict):
         if isinstance(length := value.get("dimensions"), int):
             return f"{value.get('count', 1):,} {_TIMES_SIGN} {length:,}"
@@ -315,7 +319,7 @@ def _headline(value: object) -> str:
 
 
 def _call(item: object) -> str:
-    """Write the call of a tool that stands by itself; empty for anything else."""
+    """Return a tool call that is not inside a message as text; empty for anything else."""
     if not isinstance(item, dict):
         return ""
     given = item.get("function", item)
@@ -327,7 +331,7 @@ def _call(item: object) -> str:
 
 
 def _document(value: dict[str, Any]) -> str:
-    """Write the first of several objects: a document's text, or the object."""
+    """Return the first of several objects as text: the text of a document, or the object."""
     match = next((value[name] for name in _DOCUMENT if isinstance(value.get(name), str)), None)
     if match is not None:
         return cast("str", match)
@@ -335,7 +339,7 @@ def _document(value: dict[str, Any]) -> str:
 
 
 def _object(value: dict[str, Any]) -> str:
-    """Write an object's first fields, as many as go into a line."""
+    """Return the first fields of an object as text, as many as fit into a line."""
     fields: list[str] = []
     room = _LINE_CHARS
     for name, item in value.items():
@@ -356,7 +360,7 @@ def _text(value: object) -> str:
 
 
 def _line(text: str) -> str:
-    """Cut a text to one line: single spaces between words, at most 200 characters."""
+    """Shorten a text to one line: single spaces between words, at most 200 characters."""
     head = text[:_HEAD_CHARS].strip()
     is_cut_short = len(head) <= _LINE_CHARS and len(text) > _HEAD_CHARS
     if is_cut_short or "  " in head or not head.isprintable():

@@ -1,4 +1,4 @@
-"""Scores: on the span of the judged run, as events, as log records, as records of our own.
+"""Reads scores from spans of judged runs, events, log records and our own `evaluation` records.
 
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -21,9 +21,10 @@ from otel_ml_collector.span import Span, Value, is_span_id
 from otel_ml_collector.times import LATEST_NS
 
 EVALUATION: Final = "gen_ai.evaluation.result"
-# Why an evaluation is rejected that names no judge, ours too.
+# Reason to reject an evaluation that names no judge.
 BAD_EVALUATION: Final = "invalid_evaluation"
-# Why one is that tells a truth whose value is none, or too long, or that says it is no truth.
+# Reason to reject ground truth whose value is missing or too long, or whose source is not
+# ``actual``.
 BAD_ACTUAL: Final = "invalid_actual"
 _PREFIX: Final = "gen_ai.evaluation."
 _VERDICTS: Final = {"pass": True, "passed": True, "fail": False, "failed": False}
@@ -36,7 +37,7 @@ def add_scores(
     dialects: Iterable[Present],
     records: Records,
 ) -> None:
-    """Add the scores on a run's own span, and the versions of their judges."""
+    """Add the scores on a run's own span and the versions of their judges to `records`."""
     if own_names is not None and own_names.is_judged:
         _add_own(span.attributes, run, own_names.judges, records)
     for event in span.events:
@@ -55,7 +56,7 @@ def add_scores(
 
 
 def judge_of(attributes: Mapping[str, Value]) -> str:
-    """Name the judge; empty when the event names none, and so is no score."""
+    """Return the judge that an evaluation event names; empty if none (then it is not a score)."""
     return to_text(attributes.get(f"{_PREFIX}name"))
 
 
@@ -68,15 +69,15 @@ def add_evaluation(
     *,
     owner_start_ns: int = 0,
 ) -> None:
-    """Add the score of a ``gen_ai.evaluation.result`` that names a judge, and the judge's version.
+    """Add the score of a ``gen_ai.evaluation.result`` event and the version of its judge.
 
     Args:
-        attributes: The event's attributes.
-        project: Where it is filed.
+        attributes: Attributes of the event. They must name a judge.
+        project: Project to file the score under.
         owner: The judged run, trace or response.
-        time_ns: When.
-        records: Where it is added.
-        owner_start_ns: The start of the run that was judged, 0 when it is not known.
+        time_ns: Time of the score, in nanoseconds since the epoch.
+        records: Records to add to.
+        owner_start_ns: Start of the judged run; 0 if unknown.
     """
     label = to_text(attributes.get(f"{_PREFIX}score.label"))
     passed = attributes.get(names.PASSED, _VERDICTS.get(label.strip().lower()))
@@ -98,7 +99,7 @@ def add_evaluation(
             judge_version=to_text(attributes.get(names.JUDGE_VERSION)),
         )
     )
-    if score.value is None and not label and not score.error:  # words alone are a verdict too
+    if score.value is None and not label and not score.error:  # a label alone is a verdict too
         score = replace(score, error="the evaluation has no score")
     records.metrics.append(score)
     _add_version(score, owner_start_ns or score.time_ns, "", records)
@@ -107,7 +108,7 @@ def add_evaluation(
 def map_evaluation(
     span: Span, project: str, owner: str, owner_start_ns: int, records: Records
 ) -> str | None:
-    """Add the score of an `evaluation` record; return why it is rejected, if it is."""
+    """Add the score of an `evaluation` record. Return why it is rejected; None if it is valid."""
     attributes = span.attributes
     judge = to_text(attributes.get(names.JUDGE_NAME))
     has_actual = names.ACTUAL in attributes or names.ACTUAL_LIST in attributes
@@ -150,7 +151,7 @@ def map_evaluation(
 
 
 def _read_actual(attributes: Mapping[str, Value]) -> str | None:
-    """Read the value of a truth as JSON text; None when it is none."""
+    """Return a ground truth value as JSON text; None if it is invalid."""
     value = attributes.get(names.ACTUAL)
     if names.ACTUAL_LIST in attributes:
         value = parse(attributes[names.ACTUAL_LIST])  # type: ignore[assignment]  # looked at below
@@ -163,19 +164,19 @@ def _read_actual(attributes: Mapping[str, Value]) -> str | None:
 
 
 def _score(metric: Metric) -> Metric:
-    """Tell a score from NaN, which is none."""
+    """Replace a value of NaN by None, with an error text."""
     score, problem = real_score(metric.value)
     return replace(metric, value=score, error=metric.error or problem) if problem else metric
 
 
 def _finite(value: Value) -> float | None:
-    """Read a finite number; None for any other value."""
+    """Return a value as a finite number; None for anything else."""
     number = to_float(value)
     return number if number is not None and math.isfinite(number) else None
 
 
 def _add_version(score: Metric, at_ns: int, definition: str, records: Records) -> None:
-    """Add the version of the judge of a score, when it is named."""
+    """Add the version of the judge of a score, if the score names it."""
     if score.judge_version:
         records.versions.append(
             ModelVersion(
@@ -192,7 +193,7 @@ def _add_version(score: Metric, at_ns: int, definition: str, records: Records) -
 
 
 def _of_run(run: Run, judge: str, value: float | None) -> Metric:
-    """Make a judge's score of a run as it ended."""
+    """Return a judge's score of a run, timed at the end of the run."""
     return _score(
         Metric(
             project=run.project,
@@ -229,7 +230,7 @@ def _add_own(
 
 
 def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
-    """Read the scores of another dialect: a list of them, numbers by judge, or an annotation."""
+    """Yield scores written by other instrumentations: a list, numbers by judge, or annotations."""
     values = AttributeColumns([span.attributes], RunColumns(1))
     place = 0
     for source in present.scores:
@@ -249,12 +250,15 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
 
 
 def _judged_owner(span: Span, sources: Sequence[str], run: Run) -> str | None:
-    """Name the run, trace or session that feedback on a span is about.
+    """Return the run, trace or session that feedback on a span is about.
 
-    Empty for the span's own run; None where it is about the session of a span that names none.
+    Feedback that arrives after a span ended is sent on the span of an evaluator. That span has a
+    single link to what the feedback is about. All other feedback is about the span that carries it,
+    or about the trace of that span.
 
-    Feedback that comes after a span has ended travels on an evaluator's span, with a single link to
-    what it is about. Any other is about the span that carries it, or about that span's trace.
+    Returns:
+        The owner of the score; empty for the span's own run. None if the feedback is about a
+        session, but the span has no session.
 
     Spec: https://github.com/Arize-ai/openinference/blob/main/spec/annotations.md
     """
@@ -281,7 +285,7 @@ def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Met
 
 
 def _annotation(span: Span, judge: str, run: Run) -> Iterator[Metric]:
-    """Read a person's score from a Logfire annotation, for the annotated parent span."""
+    """Yield a reviewer's score from a Logfire annotation. The score belongs to the parent span."""
     attributes = span.attributes
     if attributes.get("logfire.span_type") != "annotation" or not is_span_id(span.parent_span_id):
         return
@@ -298,7 +302,7 @@ def _annotation(span: Span, judge: str, run: Run) -> Iterator[Metric]:
 def _told_score(
     run: Run, judge: str, value: Value, *, label: str = "", explanation: str = ""
 ) -> Iterator[Metric]:
-    """Read a number, a bool, which is a pass, or a verdict in words; nothing of nobody."""
+    """Yield a score from a number, bool (passed or failed) or label; nothing without a judge."""
     passed = value if isinstance(value, bool) else None
     score = _of_run(run, judge, to_float(value))
     if judge and not (score.value is passed is None and not label and not score.error):
@@ -306,6 +310,6 @@ def _told_score(
 
 
 def _by_person(score: Metric, run: Run, place: int) -> Metric:
-    """Make it a person's statement: of several on one span each has a record of its own."""
+    """Return the score as a reviewer's score. Each one on a span has its own record id."""
     record_id = f"{run.span_id.hex()}-{place}" if place else run.span_id.hex()
     return replace(score, source="human", record_id=record_id, position=place)

@@ -1,4 +1,4 @@
-"""Where spans and log records are filed, and which of them can be stored at all."""
+"""Finds the project of spans and log records, and checks whether they can be stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from otel_ml_collector.mapping.values import service_name, to_text
 from otel_ml_collector.span import Scope, Span, Value, is_span_id, is_trace_id
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, LATEST_NS
 
-# Why a span or log record is rejected whose project is none of its key's.
+# Reason to reject a record whose project the key of the sender may not write to.
 NOT_ALLOWED: Final = "project_not_allowed"
 # Spec: https://url.spec.whatwg.org/#double-dot-path-segment, also when it is percent-encoded.
 _ADDRESSED: Final = {".": "_.", "..": "_.."}
@@ -23,34 +23,35 @@ _MAX_PROJECT_CHARS: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class StartWindow:
-    """The starts that are taken: 400 days back, one hour ahead of the collector's clock.
+    """The start times that are accepted: from 400 days ago to one hour in the future.
 
     Attributes:
-        now_ns: That clock.
-        reaches_back: Whether history is taken: all since 1970.
+        now_ns: Time of the collector's clock, in nanoseconds since the epoch.
+        reaches_back: Whether imported history is accepted: everything since 1970.
     """
 
     now_ns: int
     reaches_back: bool = False
 
     def __contains__(self, start_ns: int) -> bool:
-        """Whether a span may start then."""
+        """Return whether a start time is accepted."""
         oldest_ns = 1 if self.reaches_back else self.now_ns - _OLDEST_NS
         return oldest_ns <= start_ns <= self.now_ns + AHEAD_NS
 
 
 @dataclass(frozen=True, slots=True)
 class Filing:
-    """Facts of a request that hold for all of its spans or log records.
+    """Properties of a request that apply to all of its spans or log records.
 
     Attributes:
-        header_project: The project of those that name none; None when the request has no say.
-        now_ns: Those that are from long before or after this are rejected.
-        access: What the request's key allows.
-        prices: What calls of models cost; None where no cost is worked out.
-        by_service: Whether the resource's ``service.name`` names the project where nothing else
-            does.
-        owners: Senders of recent spans, of this request and those before it.
+        header_project: Project from the request header, for records that name no project. None if
+            there is no header.
+        now_ns: Current time, in nanoseconds since the epoch. Records too far from it are rejected.
+        access: Access of the sender's key.
+        prices: Prices of model calls; None if no cost is computed.
+        by_service: Whether ``service.name`` of the resource is the project if nothing else names
+            one.
+        owners: Kinds and services of recent spans, across requests.
     """
 
     header_project: str | None
@@ -61,20 +62,22 @@ class Filing:
     owners: SpanOwners = field(default_factory=SpanOwners)
 
     def window_of(self, scope: Scope) -> StartWindow:
-        """Return the window of starts that are accepted: an import key may reach back to 1970."""
+        """Return the accepted start times. With an import key they reach back to 1970."""
         is_import = bool(scope.resource.get(names.IMPORT)) and self.access.has(IMPORT)
         return StartWindow(self.now_ns, is_import)
 
 
 def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) -> str | None:
-    """Name the project: of the span or log record, its scope, its resource, its request.
+    """Return the project of a span or log record.
 
-    A key of one project has the first word, and a key of several the last: its first one. Before
-    that, where the settings say so, comes the service; a service beyond the key is ignored. ``.``
-    and ``..``, which no browser can ask for, are filed as ``_.`` and ``_..``.
+    The project is named by the span or log record, its scope, its resource or the request header,
+    in this order. A key of exactly one project overrides all of them. If none is named, the service
+    name is used if the settings say so and the key may write to it. Otherwise the first project of
+    the key is used. ``.`` and ``..`` are stored as ``_.`` and ``_..``, because browsers cannot
+    request them.
 
     Returns:
-        The project; None when the key does not reach the named project.
+        The project; None if the key may not write to the named project.
     """
     own = filing.access.projects
     if own is not None and len(own) == 1:
@@ -90,12 +93,12 @@ def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) ->
 
 
 def is_project(name: str) -> bool:
-    """Tell a name that a project may have: at most 128 characters, all of them visible."""
+    """Return whether a project name is valid: at most 128 characters, all printable."""
     return len(name) <= _MAX_PROJECT_CHARS and name.isprintable()
 
 
 def reason_to_reject(span: Span, project: str, window: StartWindow) -> str | None:
-    """Say why a span can never be stored; None when it can."""
+    """Return why a span can never be stored; None if it can."""
     if not is_trace_id(span.trace_id):
         return "invalid_trace_id"
     if not is_span_id(span.span_id):

@@ -1,8 +1,8 @@
-"""Late records: records about a run that arrive apart from it, as spans of their own.
+"""Maps late-arriving records: records about a run that arrive as spans of their own.
 
-An `update` or `evaluation` tells of a target: a run, a trace key, a tag or a model's version; an
-`evaluation` of a session, too. A `start` announces the run that it is about, as a placeholder of
-Logfire's announces its parent.
+An `update` or `evaluation` is about a subject: a run, a trace key, a tag or a model version. An
+`evaluation` can also be about a session. A `start` record announces the run it is about. A Logfire
+placeholder announces its parent span.
 """
 
 import re
@@ -59,24 +59,25 @@ _TRACE_CHARS: Final = 32
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _TARGET_CHARS: Final = 1_024
-# About a `start` record itself, or what no run has before its end.
+# Attributes of the `start` record itself, or that a run only has at its end.
 _NOT_AT_START: Final = frozenset(
     {names.RECORD, names.TARGET_RUN, names.PARENT_SPAN_ID, names.OUTCOME, names.OUTPUTS}
 )
 _SPAN_TYPE: Final = "logfire.span_type"
 PENDING_PARENT: Final = "logfire.pending_parent_id"
-# Stands for a key of which something is told, whatever traces have it.
+# Trace id of records about a key itself, regardless of which traces have that key.
 NO_TRACE_ID: Final = bytes(16)
 
 
 @dataclass(slots=True)
 class RequestBatch:
-    """Records gathered over the spans or log records of one request.
+    """Records collected from the spans or log records of one request.
 
     Attributes:
-        window: The starts that are accepted now.
-        keys: By key, project and trace id: where the traces are.
-        sender: The name of the key that brought the request; empty without one.
+        window: Start times that are accepted now.
+        records: Records collected so far.
+        keys: Index entries that find traces, by key, project and trace id.
+        sender: Name of the API key that sent the request; empty without a key.
     """
 
     window: StartWindow
@@ -85,17 +86,17 @@ class RequestBatch:
     sender: str = ""
 
     def add_key(self, key: TraceKey) -> None:
-        """Add a key, or widen the times of the same key that is there."""
+        """Add an index entry of a trace. If it exists already, extend its time range."""
         place = (key.key, key.project, key.trace_id)
         known = self.keys.get(place)
         self.keys[place] = key if known is None else known.join(key)
 
 
 def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None:
-    """Add the records of an `update` or `evaluation` about its target, and the keys that find it.
+    """Add the records of an `update` or `evaluation`, and the keys by which to find them.
 
     Returns:
-        Why it is rejected; None when it is not.
+        Why the record is rejected; None if it is valid.
     """
     if span.attributes.get(names.TARGET_KIND, "model") != "model":
         return _map_version(span, project, batch.records)
@@ -105,7 +106,7 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
     told_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
     start_ns = told_ns if told_ns in batch.window else 0
     is_update = span.attributes[names.RECORD] == "update"
-    if is_update and owner.startswith(SESSION_OWNER):  # it has no tags, lines, metrics or data
+    if is_update and owner.startswith(SESSION_OWNER):  # they have only evaluations
         return NO_TARGET
     map_one = _map_update if is_update else map_evaluation
     reason = map_one(span, project, owner, start_ns, batch.records)
@@ -117,13 +118,13 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
 
 
 def is_pending(span: Span) -> bool:
-    """Tell Logfire's placeholder of a span that has only begun."""
+    """Return whether a span is Logfire's placeholder for a span that has started."""
     attributes = span.attributes
     return PENDING_PARENT in attributes and attributes.get(_SPAN_TYPE) == "pending_span"
 
 
 def read_pending(span: Span) -> Span | None:
-    """Make the span that a placeholder announces; None when it names none."""
+    """Return the span that a placeholder announces; None if it names no parent."""
     if not is_span_id(span.parent_span_id):
         return None
     left_out = {_SPAN_TYPE, PENDING_PARENT}
@@ -139,9 +140,10 @@ def read_pending(span: Span) -> Span | None:
 
 
 def read_start(span: Span) -> Span | None:
-    """Make the span of the run that a `start` record announces; None when it names no run.
+    """Return the span of the run that a `start` record announces; None if it names no run.
 
-    It begins when the record does and has no length; the preview of the inputs stands for them.
+    The span starts with the record and has length 0. Its inputs are the preview of the inputs if
+    the record has one.
     """
     owner = _run_of(span)
     if owner is None:
@@ -174,7 +176,7 @@ def _read_span_id(value: Value) -> bytes:
 
 
 def _run_of(span: Span) -> str | None:
-    """Name the run that a record is about; None when it names none that could be."""
+    """Return the id of the run that a record is about; None if it is missing or invalid."""
     target = span.attributes.get(names.TARGET_RUN)
     if target is not None:
         return target if isinstance(target, str) and names.RUN_ID.fullmatch(target) else None
@@ -184,10 +186,10 @@ def _run_of(span: Span) -> str | None:
 
 
 def _target_of(span: Span) -> str | None:
-    """Name the target of a record: a run, a trace key, a tag, a session or a model's version.
+    """Return the subject of a record: a run, trace key, tag, session or model version.
 
     Returns:
-        The owner of its records; None when the target is missing or invalid.
+        The owner of its records; None if the subject is missing or invalid.
     """
     attributes = span.attributes
     if names.TARGET_RUN in attributes:
@@ -209,12 +211,12 @@ def _target_of(span: Span) -> str | None:
 
 
 def _target_text(value: Value) -> str:
-    """Read the text of a target; empty when it is no text, or too long."""
+    """Return the text of a subject; empty if it is not a text or is too long."""
     return value if isinstance(value, str) and len(value) <= _TARGET_CHARS else ""
 
 
 def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> None:
-    """Note the keys by which a record about a run, or about a key itself, is looked up."""
+    """Add the index entries by which a late-arriving record about a run or a trace key is found."""
     at_ns = span.start_ns
     if owner.startswith(KEY):
         batch.add_key(key_of_words(owner, project, at_ns))
@@ -227,18 +229,20 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 
 def key_of_words(owner: str, project: str, at_ns: int) -> TraceKey:
-    """Make the key by which what was said of the traces that have it is found, whatever they are.
+    """Return the index entry that finds late-arriving records about a trace key.
+
+    It finds the records for any trace that has the key.
 
     Args:
-        owner: The key as owner of the statement.
-        project: Where it is filed.
-        at_ns: When it was said.
+        owner: The key in its form as owner of a record.
+        project: Project of the record.
+        at_ns: Time of the record, in nanoseconds since the epoch.
     """
     return TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)
 
 
 def _map_version(span: Span, project: str, records: Records) -> str | None:
-    """Add a version of a judge, with its definition, or of a data set."""
+    """Add a version of a judge (with its definition) or of a data set."""
     attributes = span.attributes
     kind = to_text(attributes[names.TARGET_KIND])
     name = _target_text(attributes.get(names.TARGET_MODEL))
@@ -247,7 +251,7 @@ def _map_version(span: Span, project: str, records: Records) -> str | None:
         return NO_TARGET
     if has_bad_artifact(span):
         return BAD_ARTIFACT
-    if kind == "dataset":  # its manifest, and what was computed of its items
+    if kind == "dataset":  # its manifest, and metrics computed from its items
         owner = own_dataset(name, digest)
         points = _points(span, project, owner, 0)
         if points is None:
@@ -260,10 +264,10 @@ def _map_version(span: Span, project: str, records: Records) -> str | None:
 
 
 def map_item(span: Span, project: str, records: Records) -> str | None:
-    """Add an item of data sets, which is known by its digest alone.
+    """Add a data set item. Its digest is its only identity.
 
     Returns:
-        Why it is rejected; None when it is not.
+        Why the record is rejected; None if it is valid.
     """
     attributes = span.attributes
     digest = to_text(attributes.get(names.ITEM_DIGEST))
@@ -285,7 +289,7 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
     capture = to_text(attributes.get(names.CAPTURE))
     is_whole = not capture and digest_item(parts[0], parts[1], tags) == digest
     tag_text = canonical_json(tags).decode() if tags else ""
-    # Who tells the session as well says more: it stands beside what was stored without it.
+    # A record with a session has more information, so it is stored next to one without.
     sentence = "\x1f".join((inputs, expected, tag_text, source_run, capture, source_session))
     checksum = zlib.crc32(sentence.encode("utf-8", "surrogatepass"))
     records.items.append(
@@ -310,7 +314,7 @@ def map_item(span: Span, project: str, records: Records) -> str | None:
 def _map_update(
     span: Span, project: str, owner: str, owner_start_ns: int, records: Records
 ) -> str | None:
-    """Add the records of an `update`: metrics, tags, lines, artifacts and a version."""
+    """Add the records of an `update`: metrics, tags, log lines, artifacts and a version."""
     if has_bad_artifact(span):
         return BAD_ARTIFACT
     if has_bad_alias(span, owner):
@@ -345,7 +349,7 @@ def _map_update(
 
 
 def _points(span: Span, project: str, owner: str, owner_start_ns: int) -> list[Metric] | None:
-    """Read the parallel lists of points; None when they do not fit together."""
+    """Read metrics from parallel lists; None if the lists are invalid."""
     attributes = span.attributes
     keys = _list(attributes.get(names.METRIC_NAMES))
     values = [to_float(value) for value in _list(attributes.get(names.METRIC_VALUES))]

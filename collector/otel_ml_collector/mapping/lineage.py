@@ -1,4 +1,4 @@
-"""Links between records: aliases of model versions, inputs and outputs of runs."""
+"""Reads links between records: aliases of model versions, and inputs and outputs of runs."""
 
 import re
 import zlib
@@ -19,12 +19,12 @@ _NAME_CHARS: Final = 1_024
 
 
 def is_alias(text: str) -> bool:
-    """Tell a name that a version may have: a word of at most 128 characters, no ``v3``."""
+    """Return whether an alias is valid: a word of at most 128 characters, not like ``v3``."""
     return _ALIAS.fullmatch(text) is not None
 
 
 def has_bad_alias(span: Span, owner: str) -> bool:
-    """Tell whether a record moves a name that none can be, or is about no version of a model."""
+    """Return whether a record sets an invalid alias, or is not about a model version."""
     if names.ALIAS not in span.attributes:
         return False
     alias = span.attributes[names.ALIAS]
@@ -35,13 +35,13 @@ def has_bad_alias(span: Span, owner: str) -> bool:
 
 
 def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasMove]:
-    """Read the name that a record moves, if it does.
+    """Return the alias that a record moves, as a list of one; empty if it moves none.
 
     Args:
         span: The record.
-        project: Where it is filed.
-        owner: The version that it is about.
-        sender: The name of the key that brought it.
+        project: Project of the record.
+        owner: Model version that the record is about.
+        sender: Name of the API key that sent it.
     """
     attributes = span.attributes
     if names.ALIAS not in attributes:
@@ -69,7 +69,7 @@ def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasM
 
 
 def is_link(event: Event) -> bool:
-    """Tell whether an event is a valid lineage link: its role, kind and name are known."""
+    """Return whether an event is a valid lineage link, with known role and kind and a name."""
     attributes = event.attributes
     name = attributes.get(names.LINEAGE_NAME)
     return (
@@ -82,13 +82,16 @@ def is_link(event: Event) -> bool:
 
 
 def has_bad_lineage(span: Span, owner: str) -> bool:
-    """Tell whether an event is named as lineage and says none, or is of no run."""
+    """Return whether a lineage event of a span is invalid or not about a run."""
     events = [event for event in span.events if event.name == names.LINEAGE_EVENT]
     return bool(events) and not (is_run(owner) and all(map(is_link, events)))
 
 
 def read_lineage(span: Span, project: str, owner: str) -> list[LineageLink]:
-    """Read the lineage links in the events of a span; other events are left out."""
+    """Return the lineage links in the events of a span: inputs and outputs of a run.
+
+    Other events are skipped.
+    """
     events = [event for event in span.events if event.name == names.LINEAGE_EVENT]
     return [
         _link(event, project, owner, span.span_id.hex(), position)
@@ -121,6 +124,6 @@ def _link(event: Event, project: str, owner: str, record_id: str, position: int)
 
 
 def _rank(*value: object) -> int:
-    """Rank a delivery by its content, so that of several the same wins in any order."""
+    """Return a rank computed from the content, so that the same duplicate always wins."""
     raw = repr(value).encode("utf-8", "surrogatepass")
     return min(len(raw), 2**31 - 1) << 32 | zlib.crc32(raw)

@@ -1,8 +1,8 @@
-"""Log records to records: pure, and the same whatever order, split or repetition they come in.
+"""Maps log records to records. The result does not depend on order, batching or duplicates.
 
-Which run a line belongs to is decided when it is read: spans may come later. Rules:
-docs/design/010-log-records.md. Some programs tell of their calls in log records only: by a small
-table such a record is read as the span that it stands for, and becomes the run of that.
+Log lines are joined with runs when they are read, because spans may arrive later. Rules:
+docs/design/010-log-records.md. Some programs report calls only in log records. A small table says
+how to read such a record as a span, which then becomes a run.
 """
 
 import hashlib
@@ -36,13 +36,13 @@ from otel_ml_collector.times import SECOND_NS
 
 NO_TRACE: Final = "no_trace"
 NO_TRACE_MEANS: Final = "they name neither a trace nor a session"
-# Why a log record is left out of which its sender is not told, as there is nothing to mend: a line
-# for each piece of a streamed answer, and what a known program says of no session.
+# Reasons to skip a log record without telling its sender, who cannot fix it: one record per chunk
+# of a streamed answer, and records of known programs without a session.
 _DELTA: Final = "stream_delta"
 _NO_SESSION: Final = "no_session"
 LEFT_OUT: Final = frozenset({_DELTA, _NO_SESSION})
 _FORMER_EVENT: Final = "event.name"
-# What Rust's appender writes for the name of an event.
+# Event name written by Rust's appender: a place in the source code.
 _PLACE: Final = re.compile(r"event \S+:\d+")
 _EMPTY_VALUES: Final = (None, "")
 _SESSION_NAMES: Final = (names.SESSION_ID, "gen_ai.conversation.id", "conversation.id")
@@ -58,7 +58,7 @@ _SEVERITIES: Final = {
     "error": "error",
 }
 _OTHER_WORDS: Final = {"trace": "debug", "fatal": "error", "critical": "error"}
-# The number from which a severity is this word, the highest first.
+# Lowest OpenTelemetry severity number of each word, highest first.
 _RANGES: Final = ((17, "error"), (13, "warning"), (9, "info"), (1, "debug"))
 
 
@@ -66,12 +66,12 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
     """Map log records to records.
 
     Args:
-        logs: In any order, also twice. Their spans need not come with them, or at all.
-        filing: What the request says about them.
+        logs: Log records in any order. Duplicates are allowed. Their spans may be missing.
+        filing: Project, access, time and prices of the request.
 
     Returns:
-        The records, and how many log records are rejected for good, by reason. The same log
-        record gives the same records whatever comes with it.
+        The records, and the number of log records that can never be stored, by reason. The same log
+        record always gives the same records.
     """
     batch = RequestBatch(StartWindow(filing.now_ns))
     calls: list[Span] = []
@@ -92,10 +92,9 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
 
 
 def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> str | None:
-    """Add the records of a log record to its batch; return the reason if it is rejected.
+    """Add the records of a log record to its batch. Return the reason if it is rejected.
 
-    A record of a call, of a tool or of a question is added to the calls, as the span that it stands
-    for.
+    A record of a model call, a tool call or a question is added to `calls` as a span.
     """
     time_ns = log.time_ns or log.observed_ns
     reason = _reason_to_reject(log, time_ns, project, batch.window)
@@ -123,13 +122,13 @@ def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> 
 
 
 def _event_of(log: Log) -> str:
-    """Name the event of a log record; a place in a source file is no event name."""
+    """Return the event name of a log record; a place in a source file is not an event name."""
     former = to_text(log.attributes.get(_FORMER_EVENT))
     return former if former and _PLACE.fullmatch(log.event) else log.event or former
 
 
 def _reason_to_reject(log: Log, time_ns: int, project: str, window: StartWindow) -> str | None:
-    """Say why a log record can never be stored; ids of zeros are ids that it does not have."""
+    """Return why a log record can never be stored, or None. Ids of zeros count as missing."""
     if any(log.trace_id) and not is_trace_id(log.trace_id):
         return "invalid_trace_id"
     if any(log.span_id) and not is_span_id(log.span_id):
@@ -140,7 +139,7 @@ def _reason_to_reject(log: Log, time_ns: int, project: str, window: StartWindow)
 
 
 def _owner_of(log: Log, *, is_evaluation: bool) -> str | None:
-    """Name the owner of a log record: its span, the judged response, or its trace."""
+    """Return the owner of a log record: its span, the judged response, or its trace."""
     if any(log.trace_id) and any(log.span_id):
         return run_id(log.trace_id, log.span_id)
     response = to_text(log.attributes.get(names.GEN_AI_RESPONSE_ID))
@@ -151,7 +150,7 @@ def _owner_of(log: Log, *, is_evaluation: bool) -> str | None:
 
 
 def _trace_of_session(log: Log) -> bytes:
-    """Return a trace id made from the session of a log record; empty without a session."""
+    """Return a trace id derived from the session of a log record; empty without a session."""
     session = _first(log.attributes, _SESSION_NAMES)
     if session in _EMPTY_VALUES:
         return b""
@@ -160,7 +159,7 @@ def _trace_of_session(log: Log) -> bytes:
 
 
 def _first(attributes: Mapping[str, Value], those: Sequence[str]) -> Value:
-    """Return the first of some attributes that has a value."""
+    """Return the first attribute in `those` that has a value."""
     return next(
         (attributes[name] for name in those if attributes.get(name) not in _EMPTY_VALUES), None
     )
@@ -175,7 +174,7 @@ def _line(log: Log, project: str, owner: str, event: str, time_ns: int) -> LateL
     if attributes.get(_FORMER_EVENT) == event:
         del attributes[_FORMER_EVENT]
     text = log.severity_text.strip().lower()
-    if log.severity_text and text not in _SEVERITIES:  # FATAL says more than the word for it here
+    if log.severity_text and text not in _SEVERITIES:  # keep words such as FATAL
         attributes.setdefault(_SEVERITY, log.severity_text)
     if log.scope.name:
         attributes.setdefault(_SCOPE, log.scope.name)
@@ -200,7 +199,7 @@ def _message(log: Log) -> str:
 
 
 def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
-    """Name a line by its content: it has no id of its own, and may be delivered again."""
+    """Return an id of a line, computed from its content because log records have no id."""
     ids = f"{log.trace_id.hex()}-{log.span_id.hex()}"
     parts = (ids, str(line.time_ns), line.severity, event, attributes, line.message)
     content = "\x1f".join(parts).encode("utf-8", "surrogatepass")
@@ -210,28 +209,29 @@ def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
 def _note_trace(
     trace_id: bytes, owner: str, project: str, time_ns: int, batch: RequestBatch
 ) -> None:
-    """Note the trace of a late record, so that it is found before its spans come."""
+    """Add the index entry of the trace of a log record, so that it is found before its spans."""
     key = trace_id.hex()
     about = [trace_id, NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:
         batch.add_key(TraceKey(key, project, place, time_ns, time_ns))
 
 
-# What a record says of a call, in the words of the GenAI conventions, by its own words.
+# Converts attributes of a record to attributes of the GenAI conventions.
 _Read = Callable[[Mapping[str, Value]], Mapping[str, Value]]
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """A kind of log record that stands for a span.
+    """How to read one kind of log record as a span.
 
     Attributes:
-        operation: What the span does, as ``gen_ai.operation.name`` has it.
-        fields: The span's attributes, by those of the record; of several sources the first counts.
-        constants: Attributes of the span that the record does not say.
-        needed: Sources of which the record must have one each.
+        operation: Value of ``gen_ai.operation.name`` of the span.
+        fields: Attributes of the span, each with the record's attributes that fill it. The first
+            one with a value is used.
+        constants: Attributes of the span with fixed values.
+        needed: Groups of attributes. The record must have at least one of each group.
         where: Attributes that must have these values.
-        read: What else is made of the record.
+        read: Computes further attributes from those of the record; None if there are none.
     """
 
     operation: str
@@ -243,7 +243,7 @@ class CallRecord:
 
 
 def _read_gemini(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
-    """Add the thoughts to the output, where Gemini does not count them; join a stream's answer."""
+    """Add thought tokens to the output tokens, which Gemini counts separately; join chunks."""
     gemini: dict[str, Value] = {}
     output = to_int(attributes.get("output_token_count"))
     thoughts = to_int(attributes.get("thoughts_token_count"))
@@ -263,7 +263,7 @@ def _read_gemini(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
 
 
 def _parts_of(chunk: object) -> list[dict[str, Any]]:
-    """Read the parts of the first candidate of a Gemini response; any value may come."""
+    """Return the parts of the first candidate of a Gemini response, for any input."""
     found: Any = chunk
     for step in ("candidates", 0, "content", "parts"):
         if isinstance(step, str):
@@ -291,7 +291,7 @@ _QUESTION: Final = CallRecord(
     "invoke_workflow", {}, {names.GEN_AI_WORKFLOW_NAME: "user_prompt"}, read=_read_prompt
 )
 _GEMINI_API: Final = {names.GEN_AI_PROVIDER: "gcp.gen_ai"}
-# By the beginning of a logger's name: of these programs only the records here are calls.
+# By start of the scope name. For these programs, only the records listed here are calls.
 EMITTERS: Final[Mapping[str, Mapping[str, Sequence[CallRecord]]]] = {
     "gemini-cli": {
         "gemini_cli.api_response": (
@@ -343,7 +343,8 @@ _ANY_OUTPUT: Final = (
     *(names.GEN_AI_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens", "output_token_count"),
     *("output_tokens", "completion_tokens"),
 )
-# A record of anybody else: without a trace id it is a call when it has all three.
+# For all other programs: a record without a trace id is a call if it has a model and both token
+# counts.
 ANYBODY: Final = CallRecord(
     "chat",
     {
@@ -357,19 +358,19 @@ ANYBODY: Final = CallRecord(
 _ERROR_TYPES: Final = (names.ERROR_TYPE, "error_type")
 _ERRORS: Final = ("error.message", "error", "error_message")
 _STATUS_ERROR: Final = 2
-# Events that the conventions give to a span, which is the call even where they lost its id.
+# Events that the conventions attach to a span. The span is the call, even if the event lost its id.
 _OF_SPANS: Final = CONTENT_EVENTS | {EVALUATION}
 _FALSE: Final = (False, "false", "False")
 
 
 def _is_delta(log: Log, event: str) -> bool:
-    """Tell whether a log record is for a single piece of a streamed answer."""
+    """Return whether a log record is about a single chunk of a streamed answer."""
     kind = log.attributes.get("event.kind")
     return event.startswith("codex.") and isinstance(kind, str) and kind.endswith(".delta")
 
 
 def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
-    """Make the span that a log record stands for; None when it stands for none."""
+    """Return the span that a log record describes; None if it describes none."""
     known = _records_of(log)
     if known is not None:
         anybody = next((item for item in known.get(event, ()) if _fits(item, log.attributes)), None)
@@ -381,7 +382,7 @@ def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
 
 
 def _records_of(log: Log) -> Mapping[str, Sequence[CallRecord]] | None:
-    """Find the kinds of call records of a known program, by its scope; else None."""
+    """Return the kinds of call records of a known program; None for unknown programs."""
     scope = log.scope.name
     return next((emitter for name, emitter in EMITTERS.items() if scope.startswith(name)), None)
 
@@ -392,7 +393,7 @@ def _fits(record: CallRecord, attributes: Mapping[str, Value]) -> bool:
 
 
 def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
-    """Write a record as the span that it stands for, with all that it says."""
+    """Build the span that a log record describes, with all attributes of the record."""
     told = log.attributes
     facts = {
         name: value
@@ -437,5 +438,5 @@ def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
     )
 
 
-# A day: what lasts longer is no call.
+# A day: no call takes longer.
 _LONGEST_MS: Final = 86_400_000

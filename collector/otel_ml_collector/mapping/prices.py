@@ -1,11 +1,11 @@
-"""Costs of model calls: tokens by a table of prices.
+"""Computes the cost of model calls from tokens and prices.
 
-The user's own prices stand before those of the kept table.
+Prices set by the user take precedence over the built-in table. That table is the installed version
+of ``genai-prices``; nothing is downloaded.
 
-Never a guess: a model that is in no table has no price, a count that is missing or makes no sense
-has no cost. Who serves a model is what its call names; where that is nobody whom a table knows (a
-framework, a gateway, nothing), it is the only provider that the model's name belongs to. The kept
-table is that of ``genai-prices``, as it was installed: nothing is fetched.
+A cost is never guessed. It is None if a model is in no table, or if a token count is missing or
+invalid. The provider is the one that the call names. If no table knows that name (a framework, a
+gateway or none), the provider is the only one that offers a model of this name.
 """
 
 import time
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 _CACHED_MODELS: Final = 4_096
 _NAME_CHARS: Final = 256
-# One takes about a millisecond, and a sender may name a new model in each span.
+# A lookup takes about 1 ms, and a sender may name a new model in each span.
 _LOOK_UPS_A_SECOND: Final = 200
 _MILLION: Final = 1_000_000
-# Our names of providers whose own names the table has not.
+# Providers that have another name in the table.
 _IN_TABLE: Final = {
     "aws.bedrock": "aws",
     "azure.ai.inference": "azure",
@@ -47,13 +47,19 @@ _IN_TABLE: Final = {
 
 
 class Steps(NamedTuple):
-    """Prices of a million tokens by input size: above a step its price holds for all tokens."""
+    """Prices per million tokens, by number of input tokens.
+
+    Attributes:
+        base: Price below the first step.
+        above: Pairs of input tokens and price, in ascending order. Above a step, its price applies
+            to all tokens of the call.
+    """
 
     base: float
     above: Sequence[tuple[int, float]] = ()
 
     def at(self, input_tokens: int) -> float:
-        """Return the price of a call with so many tokens of input."""
+        """Return the price per million tokens for a call with this many input tokens."""
         base = self.base
         for start, price in self.above:
             if input_tokens > start:
@@ -62,7 +68,16 @@ class Steps(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """All prices of a model at a point in time; None where it has no price."""
+    """All prices of a model at a point in time, in US dollars; None where there is no price.
+
+    Attributes:
+        input: Per million input tokens.
+        output: Per million output tokens.
+        cached: Per million input tokens read from a cache.
+        reasoning: Per million reasoning tokens.
+        cache_creation: Per million input tokens written to a cache.
+        call: Per call.
+    """
 
     input: Steps | None
     output: Steps | None
@@ -73,13 +88,18 @@ class Rates(NamedTuple):
 
 
 class Tariff(NamedTuple):
-    """The prices of a model: the last price that holds at the time of a call, else the first."""
+    """The prices of a model over time.
+
+    Attributes:
+        first: Prices if none of `later` applies.
+        later: Pairs of a condition on the time of the call and prices. The last match is used.
+    """
 
     first: Rates
     later: Sequence[tuple[Callable[[datetime], bool], Rates]] = ()
 
     def at(self, time_ns: int) -> Rates:
-        """Return the prices at a time."""
+        """Return the prices at a time in nanoseconds since the epoch."""
         if self.later:
             moment = datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
             for holds, rates in reversed(self.later):
@@ -89,12 +109,14 @@ class Tariff(NamedTuple):
 
 
 class ListedPrice(NamedTuple):
-    """The prices of a model, and where they stand.
+    """The prices of a model and their source.
 
     Attributes:
-        provider: Whose prices they are.
+        tariff: The prices.
+        provider: Provider that charges them.
         is_own: Whether the user set them.
-        is_named: Whether the call names the provider; else the model belongs to it alone.
+        is_named: Whether the call names the provider. Otherwise it is the only provider of the
+            model.
     """
 
     tariff: Tariff
@@ -104,11 +126,11 @@ class ListedPrice(NamedTuple):
 
 
 class _Busy(Exception):
-    """More new models are named than are looked up."""
+    """Too many new models were looked up in this second."""
 
 
 class Prices:
-    """Knows the prices of models; from several threads at once."""
+    """Finds the prices of models. Safe to use from several threads."""
 
     def __init__(self, own: Sequence[Price] = ()) -> None:
         self._own = {
@@ -120,19 +142,19 @@ class Prices:
         self._look_ups = 0
 
     def cost(self, provider: str, model: str, usage: Tokens, time_ns: int) -> float | None:
-        """Return the cost of a call in US dollars; None when that is not known.
+        """Return the cost of a call in US dollars; None if it is unknown.
 
         Args:
-            provider: Who serves the model, as runs name it; empty where nobody is named.
-            model: The provider's name of it.
-            usage: The tokens.
-            time_ns: When the call began.
+            provider: Provider of the model as runs name it; empty if none is named.
+            model: The provider's name of the model.
+            usage: Token counts.
+            time_ns: Start of the call, in nanoseconds since the epoch.
         """
         listed = self.find(provider, model)
         return None if listed is None else _cost(listed.tariff.at(time_ns), usage)
 
     def find(self, provider: str, model: str) -> ListedPrice | None:
-        """Find the prices of a model by the names that its call has; None where there are none."""
+        """Return the prices of a model by the names in its call; None if there are none."""
         own = self._own.get((provider, model))
         if own is not None:
             return ListedPrice(own, provider, is_own=True, is_named=True)
@@ -149,12 +171,12 @@ class Prices:
         if second != self._second:
             self._second, self._look_ups = second, 0
         self._look_ups += 1
-        if self._look_ups > _LOOK_UPS_A_SECOND:  # raised, so that it is not kept
+        if self._look_ups > _LOOK_UPS_A_SECOND:  # raising keeps it out of the cache
             raise _Busy
         return self._own_by_model(provider, model) or _read_table(provider, model)
 
     def _own_by_model(self, provider: str, model: str) -> ListedPrice | None:
-        """Find the user's price of a model whose provider is in no table."""
+        """Return the user's price of a model whose provider is in no table."""
         if is_provider(provider) or provider in self._own_providers:
             named = self._own.get((provider, bare_model(provider, model)))
             return ListedPrice(named, provider, is_own=True, is_named=True) if named else None
@@ -168,12 +190,12 @@ class Prices:
 
 
 def add_costs(run_columns: RunColumns, prices: Prices, starts_ns: Sequence[int]) -> None:
-    """Work out the costs of calls whose spans do not state them.
+    """Compute the costs of calls whose spans do not state them.
 
     Args:
-        run_columns: The fields of their runs.
-        prices: What a token costs.
-        starts_ns: When each of them began.
+        run_columns: Fields of the runs; costs are added.
+        prices: Prices of models.
+        starts_ns: Start of each run, in nanoseconds since the epoch.
     """
     models = run_columns.columns.get("provider_model")
     if not models:
@@ -196,7 +218,7 @@ def add_costs(run_columns: RunColumns, prices: Prices, starts_ns: Sequence[int])
 
 
 def _cost(rates: Rates, usage: Tokens) -> float | None:
-    """Add up; a part that has no price of its own has that of the whole."""
+    """Return the cost of a call. Special tokens without a price cost as much as ordinary ones."""
     given, answered = usage.input, usage.output
     of_cache = [
         (rates.cached, usage.cached or 0),
@@ -213,13 +235,13 @@ def _part(
     count: int | None,
     input_tokens: int,
 ) -> float | None:
-    """Price a direction (input or output); None when a count is missing or out of range.
+    """Return the cost of the input or output tokens; None if a count is missing or invalid.
 
     Args:
-        whole: What its tokens cost.
-        parts: How many of them have another price, and that; None for that of the whole.
-        count: How many there are.
-        input_tokens: The count that chooses the step of a price.
+        whole: Price of ordinary tokens.
+        parts: Price and number of special tokens. None as price means the ordinary price.
+        count: Number of all tokens.
+        input_tokens: Number of input tokens, which selects the step of the price.
     """
     apart = sum(number for _, number in parts)
     if whole is None:
@@ -244,8 +266,8 @@ def _own_rates(price: Price) -> Rates:
 
 
 def _read_table(provider: str, model: str) -> ListedPrice | None:
-    """Find the prices of a model in the kept table; None when they are not there."""
-    # Inside: it takes 0.2 s and 30 MB, and not every collector sees a model that has a price.
+    """Return the prices of a model in the built-in table; None if it is not there."""
+    # Imported here because it takes 0.2 s and 30 MB, and not every collector needs it.
     from genai_prices.data_snapshot import get_snapshot
 
     providers = get_snapshot().providers
@@ -262,10 +284,10 @@ def _read_table(provider: str, model: str) -> ListedPrice | None:
 
 
 def _only_provider(providers: "list[Provider]", model: str) -> "tuple[Provider | None, str]":
-    """Find the only provider that a model's name belongs to, and its name of the model.
+    """Return the only provider to which a model name belongs, and its name of the model.
 
-    That is the provider that the name begins with, that claims such names, or else the only
-    provider that has a model of it.
+    That is the provider named at the start of the model name. Otherwise it is the only one whose
+    pattern matches the name, or the only one that lists the model.
     """
     head, _, bare = model.partition("/")
     owner = _IN_TABLE.get(provider_of(head), provider_of(head))
@@ -301,7 +323,7 @@ def _always(_time: datetime) -> bool:
 
 
 def _rates(prices: "ModelPrice") -> Rates:
-    facts = prices.__dict__  # its attributes are made of what it has, and are anything to a checker
+    facts = prices.__dict__  # its attributes are dynamic, so a type checker does not know them
     return Rates(
         _steps(facts.get("input_mtok")),
         _steps(facts.get("output_mtok")),

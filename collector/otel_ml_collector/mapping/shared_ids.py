@@ -1,8 +1,8 @@
-"""Different spans that have the same project, trace, id and start.
+"""Detects different spans with the same project, trace id, span id and start time.
 
-A client and a server that share a span id, as Zipkin's do, are kept both: they began at different
-times. Of those that did not, a single span is kept, and the others are reported to their senders.
-Why: docs/design/023-shared-ids.md.
+A client span and a server span that share a span id, as in Zipkin, are both stored because they
+start at different times. If the start times are equal, only one span is stored. The others are
+reported to their senders as rejected. Why: docs/design/023-shared-ids.md.
 """
 
 from collections.abc import Iterable
@@ -12,23 +12,24 @@ from otel_ml_collector.records import Run
 
 SHARED_ID: Final = "shared_span_id"
 SHARED_ID_MEANS: Final = "another span of the trace has their id and start, and one is kept"
-# 6 MB: so many of the newest spans are known across requests.
+# Number of recent spans remembered across requests. Uses 6 MB.
 _KNOWN_SPANS: Final = 65_536
 
 
 class SpanOwners:
-    """Kind and service of recent spans, by project, trace, id and start.
+    """Remembers the kind and service of recent spans, by project, trace id, span id and start.
 
-    Of any thread: what two requests learn at once, each of them knows soon after.
+    Any thread may use it. Two concurrent requests may each miss what the other has just added.
     """
 
     def __init__(self) -> None:
         self._owners: dict[int, int] = {}
 
     def count_shared(self, runs: Iterable[Run], service: str) -> int:
-        """Count the runs of a service whose span another service or kind has already sent.
+        """Count the runs whose span was already sent by another service or with another kind.
 
-        A delivery that comes again is not counted; of two spans the later one is, each time.
+        A span that is sent again is not counted. Of two conflicting spans, the later one is counted
+        each time.
         """
         owners, shared = self._owners, 0
         for run in runs:

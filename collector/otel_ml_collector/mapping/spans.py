@@ -1,4 +1,4 @@
-"""Spans to records: each span is filed under its project, then read by every dialect."""
+"""Maps spans to records: finds the project of each span, then lets every dialect read it."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,21 +74,21 @@ _STATUS_CODES: Final = {1: "OK", 2: "ERROR"}
 _SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
 _UTF8: Final = ("utf-8", "surrogatepass")
 _EMPTY_VALUES: Final = (None, "")
-# What is alike is read together, but no more of a request than stays in the processor's cache.
+# Similar spans are read together. A chunk is small enough to stay in the processor's cache.
 _SPANS_AT_ONCE: Final = 512
-# Names of attributes of spans that tell of more than a run of their own.
+# Attributes of spans that need more than a run of their own.
 _TELLING: Final = frozenset({names.RECORD, names.PROCESS, PENDING_PARENT})
-# What a record says, for its rank: its texts but for those that stand apart, and the rest.
+# The texts and numbers that decide the rank of a run, except those that are handled separately.
 _APART: Final = {
     *("inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"),
-    *("experiment", "dataset", "item", "item_digest"),  # ranks are older than these
+    *("experiment", "dataset", "item", "item_digest"),  # newer than the formula of the rank
 }
 _TEXT_COLUMNS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _APART]
 _NUMBER_COLUMNS: Final = (
     *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
-    *(name for name in TOKENS if name != "cache_creation_tokens"),  # as above
+    *(name for name in TOKENS if name != "cache_creation_tokens"),  # newer than the formula, too
 )
-# What goes to the run as it was found.
+# Fields that are copied to the run unchanged.
 _AS_FOUND: Final = frozenset(field_.name for field_ in fields(Run)) - {
     *("model", "inputs", "outputs", "error_message", "tags", "logs", "cost"),
 }
@@ -99,13 +99,14 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
     """Map spans to records.
 
     Args:
-        spans: In any order, also twice. Children need not come with their parents.
-        filing: What the request says about them.
+        spans: Spans in any order. Duplicates are allowed, and parents may arrive in another
+            request.
+        filing: Project, access, time and prices of the request.
 
     Returns:
-        The records, and how many spans are rejected for good, by reason. The same span gives
-        the same records whatever comes with it: of spans that share id and start, which the
-        store cannot tell apart, it keeps a single span, and the others are counted as rejected.
+        The records, and the number of spans that can never be stored, by reason. The same span
+        always gives the same records. Spans of different senders that share trace id, span id and
+        start time count as rejected, because the store keeps only one of them.
     """
     batch = _SpanBatch(
         StartWindow(filing.now_ns),
@@ -126,9 +127,11 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
 class Processes:
     """Signs of life and span numbers of the processes that sent the spans of one request.
 
+    otel-ml's SDK numbers the spans of a process, so that the collector can detect missing ones.
+
     Attributes:
-        signs: That they live, by project and process.
-        arrivals: The numbers of their spans, by project, process and hour.
+        signs: Sign of life, by project and process.
+        arrivals: Numbers of the received spans, by project, process and hour.
     """
 
     def __init__(self, now_ns: int) -> None:
@@ -137,7 +140,7 @@ class Processes:
         self.arrivals: dict[tuple[str, str, int], Arrivals] = {}
 
     def note(self, span: Span, project: str) -> None:
-        """Add a sign that the process of a span lives, and the number of the span."""
+        """Add a sign of life of the process that sent a span, and the number of the span."""
         process = _process_of(span)
         if not process:
             return
@@ -158,11 +161,11 @@ class Processes:
         self.signs[key] = self.signs[key].join(sign) if key in self.signs else sign
         if arrivals is not None:
             arrivals.dropped = max(arrivals.dropped, sign.dropped)
-            if record == "goodbye":  # the last that it sends: nothing is on its way after it
+            if record == "goodbye":  # the last record of a process: nothing can arrive after it
                 arrivals.settled = max(arrivals.settled, sign.seq)
 
     def _note_number(self, span: Span, project: str, process: str) -> Arrivals | None:
-        """Add the number of a span, if it has one, to those of its process and hour."""
+        """Add the number of a span, if it has one, to the numbers of its process and hour."""
         number = span.attributes.get(names.SEQ)
         if type(number) is not int or not 0 < number <= _HIGHEST:
             return None
@@ -183,17 +186,17 @@ class _SpanBatch(RequestBatch):
 
 
 class _Alike:
-    """Spans of one scope whose attributes have the same names, and their runs.
+    """Spans of one scope with the same attribute names, and their runs.
 
     Attributes:
-        is_plain: Whether all of them are runs of their own, without a process.
+        is_plain: Whether all of them are ordinary runs without process information.
         may_be_judged: Whether their attributes may hold scores.
-        spans: Those that are runs.
-        projects: Where each of them is filed.
-        places: Which of the spans that are mapped together each of them is.
-        runs: The run of each, once they are made.
-        definitions: Those of their models' versions.
-        trace_keys: The user's own keys of their traces.
+        spans: The spans that are runs.
+        projects: Project of each span.
+        places: Index of each span in the chunk that is being mapped.
+        runs: Run of each span; empty until they are created.
+        definitions: Definition of the model version of each span.
+        trace_keys: The user's own trace keys of each span.
     """
 
     __slots__ = (
@@ -224,13 +227,13 @@ class _Alike:
 
 
 class _AlikeSpans:
-    """The spans that are mapped together, by scope and names; they keep their scopes alive."""
+    """Groups the spans of a chunk by scope and attribute names. Keeps their scopes alive."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, bool, tuple[str, ...]], _Alike] = {}
 
     def find(self, span: Span, *, is_open: bool = False) -> _Alike:
-        """Find those that are like a span."""
+        """Return the group of a span; create it if needed."""
         key = (id(span.scope), is_open, tuple(span.attributes))
         alike = self._found.get(key)
         if alike is None:
@@ -238,16 +241,16 @@ class _AlikeSpans:
         return alike
 
     def all(self) -> Iterable[_Alike]:
-        """Return those that are runs."""
+        """Return the groups that contain runs."""
         return (alike for alike in self._found.values() if alike.spans)
 
 
 def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
-    """Map spans into their batch; runs with the same attribute names are made together."""
+    """Map a chunk of spans. Runs with the same attribute names are created together."""
     groups, filing, scope = _AlikeSpans(), batch.filing, None
     rejected = batch.records.rejected
     for place, span in enumerate(spans):
-        if span.scope is not scope:  # shared by the spans of a library
+        if span.scope is not scope:  # consecutive spans of a library share it
             scope = span.scope
             batch.window = filing.window_of(scope)
         project = project_of(span.attributes, span.scope, filing)
@@ -277,13 +280,13 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
 def _map_record(
     span: Span, project: str, place: int, groups: _AlikeSpans, batch: _SpanBatch
 ) -> str | None:
-    """Add the records of a span, or group the run that it describes; return why it is rejected."""
+    """Add the records of a span, or group its run. Return why it is rejected, or None."""
     record = to_text(span.attributes.get(names.RECORD, "run"))
     if record in {"update", "evaluation"}:
         return map_late_record(span, project, batch)
     if record == "item":
         return map_item(span, project, batch.records)
-    if record in _SIGNS:  # noted as every span is
+    if record in _SIGNS:  # recorded by `Processes.note`, like every span
         return None if _process_of(span) else _NO_PROCESS
     if record == "start":
         announced = read_start(span)
@@ -301,8 +304,8 @@ def _map_record(
 
 
 def _count_shared(alike: _Alike, batch: _SpanBatch) -> None:
-    """Count as rejected the spans that share id and start with a span of another sender."""
-    if alike.is_open:  # a record that announces a run is of another kind than its span
+    """Count spans as rejected that share id and start time with a span of another sender."""
+    if alike.is_open:  # a start record does not conflict with the span it announces
         return
     service = service_of(alike.spans[0].scope.resource)
     if shared := batch.filing.owners.count_shared(alike.runs, service):
@@ -310,7 +313,7 @@ def _count_shared(alike: _Alike, batch: _SpanBatch) -> None:
 
 
 def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
-    """Add a run to its batch, and the records that its span holds besides."""
+    """Add a run and the other records on its span: version, artifacts, scores and keys."""
     records, run, span = batch.records, alike.runs[at], alike.spans[at]
     (records.open_runs if alike.is_open else records.runs).append(run)
     if run.digest:
@@ -342,7 +345,7 @@ def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
 
 
 def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
-    """Make the runs of spans that are alike, a field of all of them after the other."""
+    """Create the runs of similar spans, column by column."""
     spans = alike.spans
     run_columns = read_fields(spans, alike.plan, is_open=alike.is_open)
     if batch.filing.prices is not None:
@@ -361,12 +364,12 @@ def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
 def _columns(
     alike: _Alike, run_columns: RunColumns, scope_texts: tuple[str, str]
 ) -> dict[str, list[Any]]:
-    """Make the fields of runs, a column each; a field that no span has is left out.
+    """Return the fields of runs, one column each. Fields that no span has are left out.
 
     Args:
-        alike: Their spans, and where these are filed.
-        run_columns: The fields of the dialects, with outcome, kind and dialect.
-        scope_texts: Their resource and their scope as JSON text.
+        alike: The spans and their projects.
+        run_columns: Fields read by the dialects, with outcome, kind and dialect.
+        scope_texts: Resource and scope as JSON text.
     """
     spans, size = alike.spans, len(alike.spans)
     columns = {
@@ -406,7 +409,7 @@ def _columns(
 
 
 def _show_errors(columns: dict[str, list[Any]], size: int) -> None:
-    """Let the line of an output be the error where a run failed with one."""
+    """Use the error as preview of the output for runs that failed."""
     blank = [""] * size
     show_errors = (
         columns.get(name, blank) for name in ("error_type", "error_message", "outputs_preview")
@@ -418,7 +421,7 @@ def _show_errors(columns: dict[str, list[Any]], size: int) -> None:
 
 
 def name_without_id(name: str) -> str:
-    """Take a UUID out of a name: ``Crew_…uuid….kickoff`` is ``Crew.kickoff``, each time."""
+    """Remove a UUID from a name, so that ``Crew_…uuid….kickoff`` is always ``Crew.kickoff``."""
     return (_UUID.sub("", name) if len(name) > _UUID_CHARS else name) or name
 
 
@@ -442,7 +445,7 @@ _OF_SPAN: Final[Mapping[str, Callable[[Span], object]]] = {
     "events": lambda span: _events(span) if span.events else "",
     "links": lambda span: _links(span) if span.links else "",
 }
-# What makes the line of a payload.
+# Functions that create the previews.
 _LINE_MAKERS: Final = {"inputs": line_in, "outputs": line_out}
 
 
@@ -451,7 +454,7 @@ def _sorted(tags: Mapping[str, Tag]) -> list[Tag]:
 
 
 def _rest(alike: _Alike, run_columns: RunColumns, columns: Mapping[str, list[Any]]) -> list[str]:
-    """Write the attributes that fill no field, and the rest of the status, as JSON text."""
+    """Return what is stored in no field as JSON text: other attributes, and the status."""
     texts = []
     messages = columns.get("error_message") or [""] * len(alike.spans)
     for span, left, outcome, message in zip(
@@ -471,14 +474,14 @@ def _rest(alike: _Alike, run_columns: RunColumns, columns: Mapping[str, list[Any
                 kept[STATUS_CODE] = code
             if code == "ERROR" and span.status_message[:_MESSAGE_CHARS] != message:
                 kept[STATUS_DESCRIPTION] = span.status_message[:_MESSAGE_CHARS]
-        if span.otlp and not alike.is_open:  # a record that announces a run has its own
+        if span.otlp and not alike.is_open:  # a start record has fields of its own
             kept[OTLP] = span.otlp
         texts.append(to_sorted_json(kept) if kept else "")
     return texts
 
 
 def _events(span: Span) -> str:
-    """Write the events that are neither text lines, artifacts nor our lineage."""
+    """Return the events of a span as JSON, without log lines, artifacts and lineage."""
     events = [
         {
             "name": event.name,
@@ -510,15 +513,16 @@ def _links(span: Span) -> str:
 
 
 def _non_empty(**fields: Value) -> dict[str, Value]:
-    """Return the fields that say something."""
+    """Return the fields that have a value."""
     return {name: value for name, value in fields.items() if value}
 
 
 def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
-    """Rank runs: the longer one wins, and among equally long runs a checksum decides.
+    """Return the rank of each run. The store keeps the version of a run with the highest rank.
 
-    Stores have ranks that were made like this: another formula would turn a delivery that comes
-    again into a newer word.
+    The longer version wins. A checksum decides between versions of the same length. Do not change
+    the formula: stored runs have ranks made with it, and a span that is sent again would look
+    newer.
     """
     size = len(columns["kind"])
     blank, zero, none = [""] * size, [0] * size, [None] * size
@@ -548,9 +552,9 @@ def _tag_text(tag: Tag) -> str:
 
 
 def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) -> tuple[str, str]:
-    """Write resource and scope as JSON, once for all spans that share them.
+    """Return resource and scope as JSON, computed once for all spans that share them.
 
-    The scope is kept with its texts: else another scope could get its identity.
+    The scope is kept with its texts, because the `id()` of a freed object can be reused.
     """
     key = id(scope)
     if key not in texts:
@@ -570,7 +574,7 @@ def _scope_texts(scope: Scope, texts: dict[int, tuple[Scope, tuple[str, str]]]) 
 
 
 def _process_of(span: Span) -> str:
-    """Name the process that sent a span of our own; empty when it is missing."""
+    """Return the process that sent a span of our own library; empty if it is missing."""
     process = span.attributes.get(names.PROCESS)
     return process if isinstance(process, str) and len(process) <= _PROCESS_CHARS else ""
 

@@ -1,4 +1,4 @@
-"""Streamed answers: time of the first piece, and the joining of pieces into messages."""
+"""Streamed answers: finds the time to the first token and joins chunks into messages."""
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
@@ -10,7 +10,7 @@ from otel_ml_collector.mapping.values import parse, to_float, to_int
 from otel_ml_collector.span import Value
 from otel_ml_collector.times import from_rfc3339
 
-# Names of the time from a call to its first token, and how many milliseconds their unit is.
+# Attributes with the time to the first token, and the unit of each in milliseconds.
 FIRST_TOKENS: Final[Mapping[str, int]] = {
     names.STREAM_FIRST_CHUNK_MS: 1,
     names.GEN_AI_FIRST_CHUNK_S: 1_000,
@@ -18,22 +18,22 @@ FIRST_TOKENS: Final[Mapping[str, int]] = {
     "ai.response.msToFirstChunk": 1,
     "ttft_ms": 1,
 }
-# And of the moment of it.
+# Attribute with the point in time of the first token.
 FIRST_MOMENT: Final = "langfuse.observation.completion_start_time"
-# Events at it, and events of each piece.
+# Name of the event at the first token, and end of the name of the event at each chunk.
 FIRST_PIECE: Final = "First Token Stream Event"
 PIECE: Final = "content.completion.chunk"
-# Of one piece there is nothing to join; of a part of these kinds the pieces are its text.
+# A single chunk needs no joining. Texts of parts of these types are joined.
 _LEAST_PIECES: Final = 2
 _JOINED: Final = ("text", "reasoning")
-# A day: what takes longer is no call.
+# A day: no call takes longer.
 _LONGEST_MS: Final = 86_400_000
 TELLING: Final = frozenset({*FIRST_TOKENS, FIRST_MOMENT, names.STREAM_CHUNKS})
 
 
-# A unit is mistaken for one that is so many times as long: seconds were milliseconds, or less.
+# Emitters confuse units, such as milliseconds labelled as seconds. Factors to try.
 _FINER: Final = (1, 1e-3, 1e-6, 1e-9)
-# The clock of a span is not the one that the time to its first token was measured by.
+# Tolerance: span times and the time to the first token come from different clocks.
 _SLACK_MS: Final = 1.0
 
 
@@ -43,17 +43,17 @@ def find_first_token_ms(
     start_ns: int,
     end_ns: int = 0,
 ) -> float | None:
-    """Find a call's time to its first token, in any of the ways in which emitters record it.
+    """Return a call's time to the first token, from any known attribute or event.
 
     Args:
-        attributes: Of its span.
-        events: Of its span: the name of each, and its time in nanoseconds.
-        start_ns: When the call began.
-        end_ns: When it ended; 0 where it has not.
+        attributes: Attributes of the span.
+        events: Name and time (nanoseconds since the epoch) of each event of the span.
+        start_ns: Start of the call.
+        end_ns: End of the call; 0 if it has not ended.
 
     Returns:
-        Milliseconds, None where nothing says it: a number below zero or above a day says nothing.
-        A time later than the end is taken to be in a finer unit, whatever its name says.
+        Milliseconds; None if nothing is recorded. Values below 0 or above a day are ignored. If a
+        value is longer than the call, its unit is assumed to be finer than its name says.
     """
     has_ended = end_ns > start_ns
     longest_ms = (end_ns - start_ns) / 1e6 + _SLACK_MS if has_ended else _LONGEST_MS
@@ -76,7 +76,7 @@ def find_first_token_ms(
 def find_stream_chunks(
     attributes: Mapping[str, Value], events: Iterable[tuple[str, int]]
 ) -> int | None:
-    """Find how many pieces an answer came in; None where nothing says it."""
+    """Return in how many chunks an answer arrived; None if nothing is recorded."""
     stream_chunks = to_int(attributes.get(names.STREAM_CHUNKS))
     if stream_chunks is not None and stream_chunks >= 0:
         return stream_chunks
@@ -84,10 +84,11 @@ def find_stream_chunks(
 
 
 def join_pieces(messages: object, *, is_cut: bool = False) -> object:
-    """Join the messages of a stream with a message for each piece; return others unchanged.
+    """Join the messages of a stream with one message per chunk. Return others unchanged.
 
-    Only the last piece of an answer says why it ended; where `is_cut`, none may: a stream that was
-    broken off has no last piece.
+    Args:
+        messages: Recorded messages. They are joined if only the last one has a finish reason.
+        is_cut: Whether the stream was interrupted. Then no message may have a finish reason.
     """
     if not isinstance(messages, list) or len(messages) < _LEAST_PIECES:
         return messages
@@ -117,7 +118,7 @@ def _is_piece(message: Any) -> bool:
 
 
 def _read_moment(text: str) -> list[int]:
-    """Read a time that is text, perhaps JSON, as a list of one; empty when it is no time."""
+    """Return a time in a text (or JSON text) as a list of one; empty if it is not a time."""
     document = parse(text)
     try:
         return [from_rfc3339(document if isinstance(document, str) else text, FIRST_MOMENT)]

@@ -1,4 +1,4 @@
-"""Attribute values as JSON text and numbers; nothing here raises for data."""
+"""Converts attribute values to JSON text, texts and numbers. No function raises for any input."""
 
 import base64
 import math
@@ -15,19 +15,19 @@ _UNKNOWN_SERVICE: Final = "unknown_service"
 
 
 def parse(value: Value) -> object:
-    """Read a structured value: JSON text is parsed, broken JSON stays the text that it is."""
+    """Return a value parsed as JSON. A text that is not valid JSON is returned unchanged."""
     if not isinstance(value, str):
         return value
     try:
         document: object = orjson.loads(value)
-        orjson.dumps(document)  # deeper than the encoder goes: it stays text
+        orjson.dumps(document)  # too deeply nested to encode: keep the text
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return value
     return document
 
 
 def find_member(value: object, path: Sequence[str]) -> object:
-    """Find a member of JSON, of a list by its number; None where there is none."""
+    """Return the member of a JSON value at a path; None if missing. Digits index lists."""
     for member in path:
         if isinstance(value, Mapping):
             value = value.get(member)
@@ -39,9 +39,9 @@ def find_member(value: object, path: Sequence[str]) -> object:
 
 
 def read_structured(value: Value) -> object:
-    """Read JSON text of a list or a mapping, also when it was written as JSON twice.
+    """Parse JSON text of a list or an object, even if it was encoded as JSON twice.
 
-    Any other value stays what it is: a text that happens to be a number is a text.
+    Other values are returned unchanged. So a text that looks like a number stays a text.
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{", '"'}:
         return value
@@ -53,14 +53,14 @@ def read_structured(value: Value) -> object:
 
 
 def structured(value: Value) -> Value:
-    """Read JSON text that is a list or a mapping; return any other value unchanged."""
+    """Parse JSON text of a list or an object. Return any other value unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
         return value
     return cast("Value", parse(value))
 
 
 def read_payload(value: Value) -> tuple[object, str]:
-    """Read a structured value as `parse` does, together with its JSON text."""
+    """Return a value, parsed as `parse` does, and its JSON text."""
     if not isinstance(value, str):
         return value, to_json(value)
     try:
@@ -71,37 +71,37 @@ def read_payload(value: Value) -> tuple[object, str]:
 
 
 def to_json(value: object) -> str:
-    """Write a value as JSON text: bytes as base64, unknown types as text."""
+    """Return a value as JSON text. Bytes become base64, unknown types become text."""
     return _dump(value, orjson.OPT_NON_STR_KEYS)
 
 
 def to_sorted_json(value: Mapping[str, object]) -> str:
-    """Write attributes as JSON text, the same whatever order they came in."""
+    """Return attributes as JSON text with sorted keys."""
     return _dump(value, orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS)
 
 
 def _dump(value: object, options: int) -> str:
     try:
         return orjson.dumps(value, default=_encode, option=options).decode()
-    except orjson.JSONEncodeError:  # nested deeper than the encoder goes
+    except orjson.JSONEncodeError:  # too deeply nested
         return orjson.dumps(repr(value)).decode()
 
 
 def to_text(value: Value) -> str:
-    """Write a value that is wanted as plain text."""
+    """Return a value as text: texts unchanged, None as empty, anything else as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else to_json(value)
 
 
 def service_name(resource: Mapping[str, Value]) -> str:
-    """Read the service's name; the name that an SDK makes up by default is left out."""
+    """Return ``service.name`` of a resource; empty for the default that SDKs make up."""
     name = to_text(resource.get("service.name"))
     return "" if name.startswith(_UNKNOWN_SERVICE) else name
 
 
 def to_type_name(value: Value) -> str:
-    """Write the type of an error; of Python's ``<class 'x.y.Z'>`` the name alone."""
+    """Return the name of an error type. Python's ``<class 'x.y.Z'>`` becomes ``Z``."""
     text = to_text(value)
     if not text.startswith(_CLASS):
         return text
@@ -109,7 +109,7 @@ def to_type_name(value: Value) -> str:
 
 
 def to_int(value: Value) -> int | None:
-    """Read a count that may come as int, float or numeric text; None when it is none of these."""
+    """Return a count given as int, float or numeric text; None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if -(2**63) <= value < 2**63 else None
     number = to_float(value)
@@ -119,7 +119,7 @@ def to_int(value: Value) -> int | None:
 
 
 def to_float(value: Value) -> float | None:
-    """Read a number that may come as numeric text; None when it is none."""
+    """Return a number given as number or numeric text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -129,7 +129,7 @@ def to_float(value: Value) -> float | None:
 
 
 def real_score(score: float | None) -> tuple[float | None, str]:
-    """Tell a score from NaN, which is no score: the second value is the error for it."""
+    """Return a score and an empty text, or None and an error text if the score is NaN."""
     if score is None or not math.isnan(score):
         return score, ""
     return None, "the score is not a number"

@@ -1,1 +1,1 @@
-"""How requests come in: OTLP over HTTP and gRPC, each a thin edge of the pipeline."""
+"""Receives OTLP requests over HTTP and gRPC; both transports share one pipeline."""

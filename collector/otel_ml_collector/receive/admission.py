@@ -1,14 +1,14 @@
-"""Admission of requests: the share that is taken now, and when the others are to come again.
+"""Admission control: decides which requests are accepted now and when refused senders retry.
 
-What waits for an answer is bounded by what is answered in time, as measured: a request that would
-wait too long is refused before its body is read, and costs next to nothing. The bound follows the
-machine: each stored request tells how long all that was before it took. Senders that had less than
-the others lately get in when the rest is full.
+The queue is bounded by what the collector can answer in time. A request that would wait too long is
+refused before its body is read, which costs almost nothing. The bound adapts to the machine: each
+stored request tells how long the queue in front of it took. When the queue is full, senders that
+sent little in the last seconds can still get in.
 
-How much a key may send is a bucket of spans and one of bytes, each filled at the key's rate. A
-request is let in while they are not empty, and then taken out of them whole, also below zero: so a
-request that is larger than the rate is slow, not impossible, and no answer waits for the count of
-its spans.
+Each key with a quota has two token buckets, one for spans and one for bytes. Both fill at the key's
+rate. A request is accepted while neither bucket is empty. Its whole size is then taken out, even if
+a bucket becomes negative. So a request larger than the rate slows its sender down, but is never
+impossible to send. Answers do not have to wait until the spans are counted.
 """
 
 import asyncio
@@ -26,22 +26,22 @@ from otel_ml_collector.errors import OverQuota, Unavailable
 from otel_ml_collector.telemetry.service import Telemetry
 
 _MIB: Final = 2**20
-# A larger body is worked off in portions; the SDK and most exporters stay below it.
+# Larger bodies are stored in portions. The SDK and most exporters stay below this size.
 WHOLE_BYTES: Final = 2 * _MIB
 _IN_FLIGHT_BYTES: Final = 96 * _MIB
 _LARGE_BYTES: Final = 64 * _MIB
-# How long a place is kept for a body that is on its way.
+# How long a queue place is reserved while the body is being sent.
 _ARRIVAL_S: Final = 1.0
 _LARGE_ARRIVAL_S: Final = 10.0
-# How long a request should wait at most; above `_LATE_S` less is taken. Both leave room below the
-# time in which each sender is answered.
+# Target for the longest wait. Above `_LATE_S` the window shrinks. Both leave room below the answer
+# deadline of a sender.
 _IN_TIME_S: Final = 1.75
 _LATE_S: Final = 2.5
 _FIRST_BYTES: Final = 8 * _MIB
 _MOST_BYTES: Final = 48 * _MIB
-# What a request costs beside its bytes.
+# Fixed cost of a request in addition to its bytes.
 _REQUEST_BYTES: Final = 4 * 1024
-# How far a sender that had nothing lately gets beyond what is there for all.
+# Extra share of the window for a sender that sent nothing recently.
 _SPARE: Final = 0.25
 _LATELY_S: Final = 10.0
 _MOST_SENDERS: Final = 4_096
@@ -50,13 +50,13 @@ _SHRINK: Final = 0.7
 _SHORTEST_S: Final = 1.0
 _LONGEST_S: Final = 10.0
 _JITTER: Final = 0.25
-# Requests take all that there is from these shares of the last moments on.
+# Time constant of the averages of load. Load is high above both `_ALL_TIME` and `_ONE_CORE`.
 _PRESSURE_S: Final = 0.15
-# How long another thread takes that for granted.
+# How long other threads may reuse the last measurement.
 _PRESSURE_KNOWN_S: Final = 1.0
 _ALL_TIME: Final = 0.8
 _ONE_CORE: Final = 0.8
-# A silent key saves up this much of its rate.
+# Seconds of its rate that an idle key can save up.
 _BURST_S: Final = 2.0
 _LONGEST_QUOTA_S: Final = 300
 _QUOTA_KEYS: Final = 10_000
@@ -64,7 +64,12 @@ _QUOTA_KEYS: Final = 10_000
 
 @dataclass(slots=True)
 class _Sender:
-    """Bytes that a sender recently had in the line, decaying, as of a time in seconds."""
+    """How many bytes a sender queued recently.
+
+    Attributes:
+        had: Bytes, decaying over time.
+        at_s: Time of that value, in seconds of a monotonic clock.
+    """
 
     had: float
     at_s: float
@@ -72,12 +77,12 @@ class _Sender:
 
 @dataclass(slots=True, eq=False)
 class PlaceInLine:
-    """The place of an admitted request among those that wait.
+    """The place of an admitted request in the queue.
 
     Attributes:
-        cost: What it counts, in bytes.
-        since_s: When it began to wait.
-        before: What waited then, with itself.
+        cost: Size of the request in bytes, plus a fixed cost.
+        since_s: When it started to wait, in seconds of a monotonic clock.
+        before: Bytes in the queue at that time, including its own.
     """
 
     cost: float
@@ -86,17 +91,17 @@ class PlaceInLine:
 
 
 class Admission:
-    """Decides which requests are taken; any thread may call.
+    """Decides which requests are accepted. Safe to call from any thread.
 
     Args:
-        clock: Tells the time in seconds; it never goes back.
-        spread: Draws a number between two, for the delays.
+        clock: Returns a monotonic time in seconds.
+        spread: Returns a random number between two numbers; used to spread retry delays.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        spread: Callable[[float, float], float] = random.uniform,  # guards nothing
+        spread: Callable[[float, float], float] = random.uniform,  # not used for security
     ) -> None:
         self._clock = clock
         self._spread = spread
@@ -109,14 +114,14 @@ class Admission:
         self._all = _Sender(0.0, clock())
 
     def admit(self, sender: str, size: int) -> PlaceInLine:
-        """Take a request.
+        """Give a request a place in the queue.
 
         Args:
-            sender: Who sends it: senders share what there is.
-            size: Its bytes as they come, or about as many.
+            sender: Identifies the sender. All senders share the queue.
+            size: Bytes of the request on the wire, or an estimate.
 
         Raises:
-            Unavailable: It would wait too long; it says when it would not.
+            Unavailable: The request would wait too long. The error contains the retry delay.
         """
         cost = float(size + _REQUEST_BYTES)
         with self._lock:
@@ -127,19 +132,19 @@ class Admission:
             return self._enter(known, cost, now_s)
 
     def enter(self, sender: str, size: int) -> PlaceInLine:
-        """Count a part of a request that was taken long ago."""
+        """Add a portion of a large request to the queue. The request itself was accepted before."""
         with self._lock:
             now_s = self._clock()
             return self._enter(self._fade(sender, now_s), float(size), now_s)
 
     def begin(self, place: PlaceInLine, size: int) -> None:
-        """Begin to wait, now that the body is there and its size known."""
+        """Start the waiting time of a request, once its body and size are known."""
         self.resize(place, size)
         with self._lock:
             place.since_s, place.before = self._clock(), self._waiting
 
     def resize(self, place: PlaceInLine, size: int) -> None:
-        """Update the size of a place in the line to that of the uncompressed body."""
+        """Replace the size of a queued request with that of its uncompressed body."""
         with self._lock:
             more = float(size + _REQUEST_BYTES) - place.cost
             self._waiting += more
@@ -147,11 +152,12 @@ class Admission:
             place.before += more
 
     def leave(self, place: PlaceInLine, *, is_measured: bool = False) -> None:
-        """End waiting.
+        """Remove a request from the queue.
 
         Args:
-            place: Where it waited.
-            is_measured: It was stored, or its time was over: its wait tells how fast we are.
+            place: Its place in the queue.
+            is_measured: Whether its waiting time shows how fast the collector is. True if the
+                request was stored or timed out.
         """
         with self._lock:
             self._waiting = max(self._waiting - place.cost, 0.0)
@@ -160,7 +166,7 @@ class Admission:
                 self._learn(place.before, max(now_s - place.since_s, 1e-3), now_s)
 
     def delay(self, size: int) -> float:
-        """Tell in seconds when to come again where so many bytes are to be stored before."""
+        """Return the Retry-After delay in seconds for a backlog of this many bytes."""
         with self._lock:
             waits_s = size * _IN_TIME_S / max(self._window, 1.0) * self._spread(1, 1 + 2 * _JITTER)
             return min(max(waits_s, _SHORTEST_S), _LONGEST_S)
@@ -182,12 +188,12 @@ class Admission:
         return known
 
     def _share(self, known: _Sender) -> float:
-        """Tell how much of the window a sender may fill: the more, the less it had."""
+        """Return which fraction of the window a sender may fill; more if it sent little."""
         mean = self._all.had / len(self._senders)
         return 1 + _SPARE * max(1 - known.had / mean, 0.0) if mean else 1.0
 
     def _learn(self, before: float, waited_s: float, now_s: float) -> None:
-        """Adapt the window to the bytes that would have been in time at the measured rate."""
+        """Adapt the window to the bytes that can be stored in time at the measured rate."""
         fits = min(before * _IN_TIME_S / waited_s, _MOST_BYTES)
         if fits > self._window and waited_s <= _IN_TIME_S:
             self._window += (fits - self._window) * _LEARN
@@ -196,7 +202,7 @@ class Admission:
             self._shrunk_s = now_s
 
     def _delay(self, cost: float, now_s: float) -> float:
-        """Return a delay for a refused sender; delays are as far apart as requests are served."""
+        """Return the retry delay of a refused sender. Delays are spaced at the rate of service."""
         rate = max(self._window / _IN_TIME_S, 1.0)
         free_s = max(self._free_s, now_s + _SHORTEST_S) + cost / rate
         self._free_s = min(free_s, now_s + _LONGEST_S)
@@ -205,13 +211,14 @@ class Admission:
 
 
 class Pressure:
-    """Tells whether requests take all that this process can do, by the last moments.
+    """Measures whether requests use all the capacity of this process.
 
-    That is when they are worked on without a pause and the process uses the core that Python has.
+    The load is high while requests are in progress most of the time and the process uses most of
+    the one core that Python can use.
 
     Args:
-        clock: Tells the time in seconds; it never goes back.
-        cpu: Tells the seconds of CPU that the process has had, on all its threads.
+        clock: Returns a monotonic time in seconds.
+        cpu: Returns the CPU seconds used by all threads of the process.
     """
 
     def __init__(
@@ -228,7 +235,7 @@ class Pressure:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Work on a request."""
+        """Count a request as in progress while the block runs."""
         self._note()
         self._under_way += 1
         try:
@@ -239,13 +246,16 @@ class Pressure:
 
     @property
     def is_high(self) -> bool:
-        """Whether whatever else is done here is taken from requests."""
+        """Whether the load is high now, so that other work would slow requests down."""
         self._note()
         return self._is_all_taken
 
     @property
     def was_high(self) -> bool:
-        """The same when a request began or ended last, if that is not long ago; of any thread."""
+        """Whether the load was high when a request last started or ended; False after 1 s.
+
+        Unlike `is_high`, any thread may read this property.
+        """
         return self._clock() - self._noted_s < _PRESSURE_KNOWN_S and self._is_all_taken
 
     @property
@@ -265,7 +275,7 @@ class Pressure:
 
 
 class Budget:
-    """Bounds the bytes of all requests that wait for an answer, and those of the large ones."""
+    """Limits the bytes of all requests in progress, and those of large requests separately."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -274,7 +284,11 @@ class Budget:
         self._large = 0
 
     def claim(self, size: int) -> bool:
-        """Count the bytes of a large request that is to come, where it may."""
+        """Reserve bytes for a large request whose body has not arrived.
+
+        Returns:
+            False if there is no room.
+        """
         with self._lock:
             fits = self._bytes + size <= _IN_FLIGHT_BYTES
             if not fits or (self._large and self._large + size > _LARGE_BYTES):
@@ -284,15 +298,20 @@ class Budget:
         return True
 
     def is_crowded(self, own: int) -> bool:
-        """Tell whether there are too many bytes of large requests beside the caller's own."""
+        """Return whether large requests other than the caller's use too many bytes."""
         with self._lock:
             return self._large > max(own, _LARGE_BYTES)
 
     def move(self, number: int, *, large: int = 0, is_needed: bool = False) -> None:
-        """Count bytes that come or, below 0, go, and how many of them are of large requests.
+        """Add bytes to the budget, or remove them if the number is negative.
+
+        Args:
+            number: Bytes to add.
+            large: How many of them belong to large requests.
+            is_needed: Add the bytes even above the limit, because work in progress needs them.
 
         Raises:
-            Unavailable: There are too many, and they are not needed to end what has begun.
+            Unavailable: The limit is reached and `is_needed` is False.
         """
         with self._lock:
             if number > 0 and not is_needed and self._bytes + number > _IN_FLIGHT_BYTES:
@@ -303,7 +322,7 @@ class Budget:
 
 
 class Held:
-    """The hold of one request until its answer: a place in the line, and part of the budget."""
+    """What one request reserves until its answer: a place in the queue and part of the budget."""
 
     def __init__(self, admission: Admission, budget: Budget) -> None:
         self._admission = admission
@@ -317,18 +336,18 @@ class Held:
         self._lapse: asyncio.TimerHandle | None = None
         self._since_s = time.monotonic()
         self.sender = ""
-        self.service = ""  # of its first record, once that is read
+        self.service = ""  # of its first record; empty until that is decoded
 
     @property
     def age_s(self) -> float:
-        """Tell for how long its sender has waited."""
+        """Seconds since the request arrived."""
         return time.monotonic() - self._since_s
 
     def announce(self, sender: str, size: int) -> None:
-        """Ask for a place before the body is read; a sender that is slow with the body loses it.
+        """Reserve room before the body is read; it is lost if the body is not sent in time.
 
         Raises:
-            Unavailable: There is no room; it says when there may be.
+            Unavailable: There is no room. The error contains the retry delay.
         """
         self.sender = sender
         loop = asyncio.get_running_loop()
@@ -343,10 +362,10 @@ class Held:
             raise self._no_room(size)
 
     def begin(self, size: int) -> None:
-        """Begin to wait for an answer: the body is there.
+        """Start waiting for the answer, once the body has been received.
 
         Raises:
-            Unavailable: There is no room, and none was kept.
+            Unavailable: There is no room and none was reserved.
         """
         if self._lapse is not None:
             self._lapse.cancel()
@@ -364,26 +383,26 @@ class Held:
         return Unavailable("Too many bytes wait for the store", delay_s)
 
     def _unclaim(self) -> None:
-        """Give back a claim whose body did not come; the body is counted when it comes."""
+        """Release the reservation of a body that is late; it is counted when it arrives."""
         with self._lock:
             claimed, self._claimed = self._claimed, 0
             self._bytes -= claimed
             self._budget.move(-claimed, large=-claimed)
 
     def resize(self, size: int) -> None:
-        """Update the place in the line to the uncompressed size of the body."""
+        """Replace the size in the queue with that of the uncompressed body."""
         place = self._place
         if place is not None:
             self._admission.resize(place, size)
 
     def grow(self, number: int) -> None:
-        """Count more bytes, before anything is made of them.
+        """Count more bytes of the body, before they are processed.
 
         Raises:
-            Unavailable: Too many bytes wait already, or the sender has its answer.
+            Unavailable: The budget is used up, or the sender has been answered already.
         """
         with self._lock:
-            if self._released:  # the sender has its answer: nobody waits for this body
+            if self._released:  # the sender was answered: nobody waits for this body
                 raise Unavailable("The collector is busy")
             claimed = min(self._claimed, number)
             self._claimed -= claimed
@@ -394,7 +413,7 @@ class Held:
             self._is_large = is_large
 
     def count(self, number: int) -> None:
-        """Count bytes of decoded data against the budget: it is not thrown away again."""
+        """Count bytes of decoded data, even above the limit, because decoding is done."""
         with self._lock:
             if not self._released:
                 large = self._large_of(self._is_large, number)
@@ -402,13 +421,18 @@ class Held:
                 self._bytes += number
 
     def leave(self, *, is_measured: bool = False) -> None:
-        """Give the place in the line back, as `Admission.leave`."""
+        """Leave the queue.
+
+        Args:
+            is_measured: Whether the waiting time shows how fast the collector is. True if the
+                request was stored or timed out.
+        """
         place, self._place = self._place, None
         if place is not None:
             self._admission.leave(place, is_measured=is_measured)
 
     def hand_over(self) -> "Held":
-        """Move the held bytes to another holder, which outlives the answer."""
+        """Return a new `Held` that takes over the bytes and stays valid after the answer."""
         other = Held(self._admission, self._budget)
         with self._lock:
             other._bytes, self._bytes = self._bytes, 0
@@ -417,7 +441,7 @@ class Held:
         return other
 
     def release(self) -> None:
-        """Give everything back."""
+        """Release the place in the queue and all bytes."""
         if self._lapse is not None:
             self._lapse.cancel()
         self.leave()
@@ -427,7 +451,7 @@ class Held:
             self._bytes = 0
 
     def _large_of(self, is_large: bool, number: int) -> int:
-        """Tell how many more bytes are of a large request, when so many more come."""
+        """Return by how much the bytes of large requests grow if this request grows by `number`."""
         if not is_large:
             return 0
         return number if self._is_large else self._bytes + number
@@ -444,11 +468,11 @@ class _Bucket:
 
 
 class Quotas:
-    """The buckets of all keys that have a quota, of this collector alone; any thread may call.
+    """Token buckets of all keys with a quota, for this collector process only. Thread-safe.
 
     Args:
-        clock: Tells the time in seconds; it never goes back.
-        on_refused: Called for each request that is not let in, with the unit it is over.
+        clock: Returns a monotonic time in seconds.
+        on_refused: Called for each refused request with the exceeded unit, ``spans`` or ``bytes``.
     """
 
     def __init__(
@@ -462,10 +486,10 @@ class Quotas:
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
     def check(self, access: Access) -> None:
-        """Let a request in.
+        """Check that the key of a request is within its quota.
 
         Raises:
-            OverQuota: A bucket of its key is empty; it says when it will not be.
+            OverQuota: One of its buckets is empty. The error contains the retry delay.
         """
         for unit, rate in _rates(access):
             with self._lock:
@@ -478,12 +502,12 @@ class Quotas:
                 )
 
     def take(self, access: Access, *, spans: int = 0, size: int = 0) -> None:
-        """Take the spans and bytes of a request out of its key's buckets.
+        """Take the spans and bytes of a request out of the buckets of its key.
 
         Args:
-            access: Whose request.
-            spans: How many spans it has.
-            size: How many bytes it has, as they came.
+            access: Access of the key that sent it.
+            spans: Number of spans.
+            size: Bytes on the wire.
         """
         taken = {"spans": spans, "bytes": size}
         for unit, rate in _rates(access):

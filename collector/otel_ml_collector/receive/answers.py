@@ -1,4 +1,4 @@
-"""Answers to OTLP requests in the form of the request, and the status of each error on the wire.
+"""Writes answers to OTLP requests in the form of the request, and maps errors to status codes.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-response and #failures
 """
@@ -45,9 +45,9 @@ RESOURCE_EXHAUSTED: Final = 8
 UNIMPLEMENTED: Final = 12
 UNAVAILABLE: Final = 14
 UNAUTHENTICATED: Final = 16
-# gRPC clients take 8 KiB of trailers, where a text may stand twice and take three times its size.
+# gRPC clients accept 8 KiB of trailers. The text can occur twice there, at three times its size.
 _MESSAGE_BYTES: Final = 1_000
-# By signal: the answer, what it says of a part, and the name of how much was rejected there.
+# By signal: response message, partial-success message, and its field with the number rejected.
 _RESPONSES: Final[Mapping[Signal, tuple[type[Message], type[Message], str]]] = {
     Signal.TRACES: (ExportTraceServiceResponse, ExportTracePartialSuccess, "rejected_spans"),
     Signal.LOGS: (ExportLogsServiceResponse, ExportLogsPartialSuccess, "rejected_log_records"),
@@ -62,12 +62,13 @@ _EMPTY: Final = {Form.PROTOBUF: b"", Form.JSON: b"{}"}
 
 @dataclass(frozen=True, slots=True)
 class ExportAnswer:
-    """The outcome of a request: everything but the rejected spans is durable.
+    """The answer to an export request. Everything except the rejected records is durable.
 
     Attributes:
         rejected: Number of spans, log records or data points that can never be stored.
-        message: Why, in English; empty when none was rejected.
-        service: The ``service.name`` of who sent what was rejected, as far as it is known.
+        message: Why they were rejected; empty if none was.
+        service: ``service.name`` of the sender if records were rejected and the name is known; else
+            empty.
     """
 
     rejected: int
@@ -76,12 +77,13 @@ class ExportAnswer:
 
 
 class OnWire(NamedTuple):
-    """The form of an error on the wire.
+    """How an error is reported to the sender.
 
     Attributes:
-        http: The status of the answer over HTTP.
-        code: The code of ``google.rpc.Status``, which is gRPC's: it tells whether to send again.
-        outcome: The word under which it is counted.
+        http: HTTP status.
+        code: gRPC status code, also used in ``google.rpc.Status``. It tells clients whether to
+            retry.
+        outcome: Label under which the request is counted in the collector's metrics.
     """
 
     http: int
@@ -89,7 +91,7 @@ class OnWire(NamedTuple):
     outcome: str
 
 
-# The first row that fits counts: the narrower errors stand before the wider ones.
+# The first matching row is used, so subclasses come before their base classes.
 _TABLE: Final = (
     (TooLarge, OnWire(413, RESOURCE_EXHAUSTED, "refused")),
     (UnknownMediaType, OnWire(415, INVALID_ARGUMENT, "refused")),
@@ -103,19 +105,22 @@ _TABLE: Final = (
 
 
 def on_wire(error: CollectorError) -> OnWire:
-    """Look an error up in the table."""
+    """Return the status codes and the outcome label of an error."""
     return next(row for kind, row in _TABLE if isinstance(error, kind))
 
 
 def retry_info(error: Unavailable) -> RetryInfo:
-    """Return the delay after which to send again."""
+    """Return the retry delay of an error as a protobuf message."""
     delay = Duration()
     delay.FromMilliseconds(round(error.retry_after_s * 1000))
     return RetryInfo(retry_delay=delay)
 
 
 def status_of(error: CollectorError) -> Status:
-    """Return the answer's body: code, message, and the delay or the field that is wrong."""
+    """Return an error as ``google.rpc.Status``: code, message and details.
+
+    The details hold the retry delay, or the field that is wrong.
+    """
     status = Status(code=on_wire(error).code, message=shorten(str(error)))
     if isinstance(error, Unavailable):
         _add_detail(status, retry_info(error))
@@ -128,7 +133,7 @@ def status_of(error: CollectorError) -> Status:
 
 
 def shorten(text: str) -> str:
-    """Cut a text to the size that fits into an answer."""
+    """Cut a text to 1,000 bytes of UTF-8, so that it fits into an answer."""
     return text.encode("utf-8", "replace")[:_MESSAGE_BYTES].decode("utf-8", "ignore")
 
 
@@ -139,7 +144,7 @@ def _add_detail(status: Status, detail: Message) -> None:
 
 
 def write_answer(answer: ExportAnswer, signal: Signal, form: Form) -> bytes:
-    """Write the answer to a request; a full success is the empty message."""
+    """Return the body of an answer. A full success is the empty message."""
     if not answer.message:
         return _EMPTY[form]
     response, partial, rejected = _RESPONSES[signal]
@@ -148,7 +153,7 @@ def write_answer(answer: ExportAnswer, signal: Signal, form: Form) -> bytes:
 
 
 def write(message: Message, form: Form) -> bytes:
-    """Write a message in either form."""
+    """Serialize a message as protobuf or JSON."""
     if form is Form.JSON:
         return MessageToJson(message, indent=None).encode()
     return message.SerializeToString()

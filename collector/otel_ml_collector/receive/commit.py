@@ -1,8 +1,8 @@
-"""Group commit: a single thread stores the waiting requests, then every sender gets its answer.
+"""Group commit: one thread stores all waiting requests at once, then answers their senders.
 
-A group is whatever is there when the writer is free, up to what it stores in a second. A group
-that fails on its data is split in halves until the culprit is alone, so that one bad request harms
-no other.
+A group consists of the requests that wait when the writer becomes free, up to what it stores in a
+second. If the store rejects a group, the writer splits it in halves until only the bad request
+fails. So one bad request cannot harm the others.
 """
 
 import logging
@@ -23,16 +23,17 @@ from otel_ml_collector.telemetry.service import Telemetry
 _IDS: Final = 100_000
 _GROUP_ROWS: Final = 10_000
 _LEAST_ROWS: Final = 1_000
-# A group that takes longer keeps the senders behind it waiting beyond their deadline.
+# A slower group would keep the senders behind it waiting beyond their deadline.
 _GROUP_S: Final = 1.0
 
 _logger = logging.getLogger(__name__)
 
 
 class Recent:
-    """Keeps the ranks of at least the last 100,000 stored runs; used by one thread.
+    """Remembers which runs were stored recently: at least the last 100,000. Use it from one thread.
 
-    An optimisation only: a run that it has forgotten is stored again, and read as a single run.
+    This class is only an optimization. A run that it has forgotten is stored twice, and queries
+    still return it once.
     """
 
     def __init__(self, ids: int = _IDS) -> None:
@@ -41,14 +42,17 @@ class Recent:
         self._older: dict[bytes, int] = {}
 
     def leave_news(self, records: Records, ranks: dict[bytes, int]) -> Records:
-        """Leave out the runs that are stored already, with the same rank or a higher one.
+        """Return the records without runs that are already stored.
+
+        A run counts as stored if the same version, or one with a higher rank, was stored before. Of
+        several versions of a run, the store keeps the one with the highest rank.
 
         Args:
-            records: The records of a request; they are not changed.
-            ranks: The runs of the group so far; those of the request are added.
+            records: Records of a request; not changed.
+            ranks: Ranks of the runs of this group. The new runs of the request are added.
 
         Returns:
-            What is new, without anything when nothing is.
+            The new records; empty if there are none.
         """
         runs = [run for run in records.runs if self._is_news(run, ranks)]
         if len(runs) == len(records.runs):
@@ -57,7 +61,11 @@ class Recent:
         return news if len(news) else Records()
 
     def remember(self, ranks: dict[bytes, int]) -> None:
-        """Note the runs of a group that is stored."""
+        """Remember the runs of a group that was stored.
+
+        Args:
+            ranks: Rank of each run.
+        """
         if len(self._ranks) + len(ranks) > self._limit:
             self._older, self._ranks = self._ranks, {}
         self._ranks.update(ranks)
@@ -73,7 +81,7 @@ class Recent:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """The records of a request, and the answer that its sender waits for."""
+    """The records of a request and the future that its sender waits for."""
 
     records: Records
     deadline: float
@@ -81,14 +89,14 @@ class _Waiting:
 
 
 class Commit:
-    """Stores records in groups on a thread of its own.
+    """Stores records in groups on its own thread.
 
     Args:
-        write: Stores a group durably or raises `Rejected` or `Unavailable`.
-        telemetry: Takes duration and size of the groups.
-        prepare: Run on the thread before its first group.
-        on_stored: Is given the records of each stored group that were not stored before, on the
-            thread, after the senders have their answers.
+        write: Stores a group durably, or raises `Rejected` or `Unavailable`.
+        telemetry: Receives the duration and size of each group.
+        prepare: Called on the thread before its first group.
+        on_stored: Called on the thread with the new records of each stored group, after the senders
+            were answered.
     """
 
     def __init__(
@@ -116,13 +124,16 @@ class Commit:
         """Queue the records of a request.
 
         Args:
-            records: What to store.
-            deadline: `time.monotonic` after which nobody waits for the answer any more; what
-                is still queued then is not stored.
+            records: Records to store.
+            deadline: Value of `time.monotonic` after which nobody waits for the answer. Records
+                that are still queued then are not stored.
 
         Returns:
-            A future that ends when the records are durable and can be queried, or fails with
+            A future that completes when the records are durable and can be queried. It fails with
             `Rejected` or `Unavailable`.
+
+        Raises:
+            Unavailable: The collector is shutting down.
         """
         waiting = _Waiting(records, deadline)
         with self._changed:
@@ -133,7 +144,7 @@ class Commit:
         return waiting.answer
 
     def close(self, timeout_s: float) -> None:
-        """Store the queue, then stop."""
+        """Store what is queued, then stop the thread. Wait for it at most `timeout_s` seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -149,19 +160,19 @@ class Commit:
             self._tell()
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
-        """Fail a group after an unexpected error in such a way that its senders send again."""
+        """Answer a group after an unexpected error so that its senders retry."""
         self._report(error)
         _fail(group, Unavailable(f"The store has trouble: {type(error).__name__}"))
 
     def _tell(self) -> None:
-        """Report the stored records, once nobody waits for an answer any more."""
+        """Pass the stored records to `on_stored`, after all senders were answered."""
         stored, self._untold = self._untold, []
         for records in stored:
             with going_on(partial(self._log, "What is stored could not be told: %s")):
                 self._on_stored(records)
 
     def _report(self, error: Exception) -> None:
-        """Count a failed group."""
+        """Count and log a failed group."""
         self._telemetry.count_failed_commit()
         self._log("A group could not be stored: %s", error)
 
@@ -219,7 +230,7 @@ class Commit:
 
     def _note(self, group: Sequence[_Waiting], records: Records, took_s: float) -> None:
         self._telemetry.observe_commit(took_s, len(records))
-        if len(records) >= _LEAST_ROWS:  # of a small group most of the time is the engine's start
+        if len(records) >= _LEAST_ROWS:  # most of their time is a fixed cost
             in_time = int(len(records) * _GROUP_S / max(took_s, 1e-6))
             self._group_rows = min(max(in_time, _LEAST_ROWS), _GROUP_ROWS)
         received = sum(len(waiting.records.runs) for waiting in group)

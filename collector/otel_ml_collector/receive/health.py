@@ -1,6 +1,6 @@
-"""Whether the collector lives and can store: ``/healthz`` and ``/readyz``.
+"""Health checks of the collector: ``/healthz`` (is it alive) and ``/readyz`` (can it store).
 
-Readiness is what became of the last write, and how much disk is free.
+The collector is ready if the last write succeeded and enough disk space is free.
 """
 
 import shutil
@@ -24,21 +24,21 @@ R = TypeVar("R")
 
 PROBE_EVERY_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.5
-# One may wait for the store; the other tells meanwhile what is known. Threads of their own:
-# those of the API may all wait for answers.
+# One thread may be waiting for the store while the other answers with the last known outcome. They
+# are not threads of the API, because those may all be busy.
 _THREADS: Final = 2
 
 
 class Health:
-    """Knows the outcome of the last write, probes after a quiet time, and watches the disk.
+    """Knows the outcome of the last write, sends a probe after a quiet time, and checks disk space.
 
     Safe to use from several threads.
 
     Args:
         probe: Writes something small to the store, or raises.
-        folder: Where the store is; None for a server, whose disk cannot be seen from here.
-        min_free_bytes: How much must be free there, 0 for no bound.
-        now_s: Tells the time, in seconds that never go back.
+        folder: Folder of the store. None for a database server, whose disk is not visible.
+        min_free_bytes: Free bytes required there; 0 means no requirement.
+        now_s: Returns a monotonic time in seconds.
     """
 
     def __init__(
@@ -61,7 +61,11 @@ class Health:
         self._shortage = ""
 
     def watch(self, write: Callable[P, R]) -> Callable[P, R]:
-        """Wrap a write of the store so that its outcome is noted; refused data is no failure."""
+        """Wrap a function that writes to the store, so that its outcome counts for readiness.
+
+        The wrapped function raises `Unavailable` if the disk is nearly full. Rejected data does not
+        count as a failure.
+        """
 
         def watched(*args: P.args, **kwargs: P.kwargs) -> R:
             self.check_room()
@@ -78,10 +82,10 @@ class Health:
         return watched
 
     def check_room(self) -> None:
-        """Take nothing more while the disk is nearly full; looks at it twice a second at most.
+        """Raise if the disk is nearly full. Free space is measured at most twice a second.
 
         Raises:
-            Unavailable: Less is free than must be.
+            Unavailable: Less space is free than required.
         """
         if self._folder is None or not self._min_free_bytes:
             return
@@ -93,13 +97,14 @@ class Health:
             raise Unavailable(self._shortage)
 
     def check_ready(self) -> None:
-        """Make sure that something can be stored now.
+        """Raise if nothing can be stored now.
 
-        After a write that went wrong, or none for `PROBE_EVERY_S`, a probe is written; of several
-        callers meanwhile the first writes it, and the others get the last outcome.
+        After a failed write, or after `PROBE_EVERY_S` without a write, a probe is written. If
+        several callers ask at the same time, only the first writes a probe and the others get the
+        last outcome.
 
         Raises:
-            Unavailable: It cannot, with the reason.
+            Unavailable: Nothing can be stored. The error says why.
         """
         if self._draining:
             raise Unavailable("The collector is shutting down")
@@ -119,7 +124,7 @@ class Health:
             raise Unavailable(self._trouble)
 
     def drain(self) -> None:
-        """Be ready no more: the collector ends."""
+        """Report not ready from now on, because the collector shuts down."""
         self._draining = True
 
     def _note(self, trouble: str) -> None:
@@ -138,7 +143,7 @@ def _find_shortage(folder: Path, min_free_bytes: int) -> str:
 
 
 def make_health_routes(health: Health, clocks: ClockWatch) -> list[Route]:
-    """Make both routes; the first asks nothing and nobody."""
+    """Return the routes ``/healthz`` and ``/readyz``; ``/healthz`` checks nothing."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "alive", "program": "otel-ml"})
@@ -149,7 +154,7 @@ def make_health_routes(health: Health, clocks: ClockWatch) -> list[Route]:
             return JSONResponse({"status": "ready"})
         if clocks.is_sure:
             raise Unavailable(trouble)
-        # One sender that is wrong itself must not keep all others from being sent here.
+        # A single sender with a wrong clock must not make the collector unready for all others.
         return JSONResponse({"status": "ready", "warning": trouble})
 
     limiter = CapacityLimiter(_THREADS)

@@ -1,4 +1,4 @@
-"""OTLP over HTTP, in protobuf and JSON, and over gRPC: traces, logs and metrics.
+"""OTLP over HTTP (protobuf and JSON) and over gRPC, for traces, logs and metrics.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp and #otlpgrpc
 """
@@ -49,12 +49,12 @@ from otel_ml_collector.receive.pipeline import (
 from otel_ml_collector.receive.refusals import note_http, note_request
 from otel_ml_collector.telemetry.service import Telemetry
 
-# What is read and thrown away of a body that is too large: a connection that is closed on unread
-# data is reset, and a client would send the body again instead of reading the answer.
+# Bytes of an oversized body that are read and discarded. Closing a connection with unread data
+# resets it, and the client would resend the body instead of reading the answer.
 _DRAIN_BYTES: Final = 4 * BODY_LIMIT_BYTES
 _COMPRESSIONS: Final = ", ".join(sorted(ENCODINGS - {"identity"}))
 
-# What a body becomes about when it is uncompressed, and how large one is that does not say.
+# Estimates: how much larger an uncompressed body is, and the size of a body without a length.
 _EXPANSION: Final = 4
 _UNKNOWN_BYTES: Final = 64 * 1024
 _MOST_SIZES: Final = 4_096
@@ -64,7 +64,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _Exports:
-    """Takes the requests of one signal over one transport, and counts their outcomes."""
+    """Receives the requests of one signal over one transport and counts their outcomes."""
 
     def __init__(
         self, transport: str, pipeline: Intake, telemetry: Telemetry, signal: Signal
@@ -77,7 +77,7 @@ class _Exports:
     async def _take(
         self, read: Callable[[Held], Awaitable[Export]]
     ) -> ExportAnswer | CollectorError:
-        """Store the content of a request; return once it is durable, or the error."""
+        """Store the content of a request. Return its answer once it is durable, or the error."""
         try:
             with self._pipeline.hold() as held:
                 return await self._pipeline.accept(await read(held), held)
@@ -96,19 +96,20 @@ class _Exports:
 class OtlpEndpoint(_Exports):
     """Answers the requests of one signal over HTTP, in the form of the request.
 
-    Errors are ``google.rpc.Status``, in protobuf where a request is in no form that is read.
+    Errors are ``google.rpc.Status`` messages. They are in protobuf if the form of the request is
+    unknown.
     """
 
     def __init__(self, pipeline: Intake, telemetry: Telemetry, signal: Signal) -> None:
         super().__init__("http", pipeline, telemetry, signal)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request of any method."""
+        """Answer a request with any HTTP method."""
         response = await self.answer(Request(scope, receive))
         await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
-        """Store the content of a request and answer once it is durable."""
+        """Store the content of a request and return the answer once it is durable."""
         form = _form_of(request) or Form.PROTOBUF
         try:
             answer = await self._take(self._read_of(request))
@@ -144,7 +145,7 @@ class OtlpEndpoint(_Exports):
 def make_routes(
     pipeline: Intake, telemetry: Telemetry, cors_origins: Collection[str] = ()
 ) -> list[Route]:
-    """Make the route of each signal; pages of the origins may send to them from a browser."""
+    """Return the routes of all signals. Browser pages from `cors_origins` may send to them."""
     return [
         Route(
             f"/v1/{signal}",
@@ -163,13 +164,13 @@ def make_routes(
 
 
 class RootEndpoint:
-    """Points senders of OTLP to the right address when they post to that of the pages."""
+    """Answers OTLP requests that were sent to ``/`` with the correct paths."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a POST: with 404 if it is of OTLP, with 405 if not."""
+        """Answer a POST to ``/``: 404 with the correct paths if it is OTLP, else 405."""
         request = Request(scope, receive)
         form = _form_of(request)
         if form is None:
@@ -182,7 +183,7 @@ class RootEndpoint:
 
 
 async def _read_export(request: Request, signal: Signal, held: Held, pipeline: Intake) -> Export:
-    """Make an export from a request's headers and body: the only place that does over HTTP."""
+    """Build an `Export` from the headers and the body of an HTTP request."""
     access = access_of(request.scope).demand(INGEST)
     if request.method != "POST":
         raise WrongMethod(f"Invalid method {request.method[:20]!r}: expected POST")
@@ -215,7 +216,7 @@ async def _read_export(request: Request, signal: Signal, held: Held, pipeline: I
 
 
 async def _digest_body(request: Request, export: Export) -> bytes:
-    """Digest a body without keeping it, to tell whether it is held already."""
+    """Return the digest of a body without keeping it, to find out whether it is in progress."""
     digest, size = begin_digest(export), 0
     async for part in request.stream():
         digest.update(part)
@@ -226,7 +227,7 @@ async def _digest_body(request: Request, export: Export) -> bytes:
 
 
 async def _read_body(request: Request, held: Held) -> bytes:
-    """Read a body, also a chunked one, and never keep more than the limit."""
+    """Read a body, chunked or not, without keeping more than the limit in memory."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
@@ -251,20 +252,20 @@ def _media_type(request: Request) -> str:
 
 
 class OtlpService(_Exports):
-    """Answers ``Export`` of one signal over gRPC; a thread decodes its bytes."""
+    """Answers ``Export`` calls of one signal over gRPC. Messages are decoded on another thread."""
 
     def __init__(
         self, pipeline: Intake, telemetry: Telemetry, signal: Signal, find_access: FindAccess
     ) -> None:
         super().__init__("grpc", pipeline, telemetry, signal)
         self._find_access = find_access
-        # A call does not say how long its message is: as long as the one before.
+        # A gRPC call does not announce the size of its message: assume that of the previous one.
         self._sizes: dict[str, int] = {}
 
     async def export(
         self, _messages: object, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> bytes:
-        """Store the content of a request and answer once it is durable."""
+        """Store the content of a request and return the answer once it is durable."""
         answer = await self._take(lambda held: self._read_export(context, held))
         if isinstance(answer, CollectorError):
             await self._abort(answer, context)
@@ -274,8 +275,9 @@ class OtlpService(_Exports):
         return write_answer(answer, self._signal, Form.PROTOBUF)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Make the handler by which a server finds the service."""
-        # As a stream of one message, which is the same on the wire: it is read when it is taken.
+        """Return the handler to register at a gRPC server."""
+        # Registered as a stream of one message (the same on the wire), so that the message is only
+        # read after the request is admitted.
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(
             self.export
         )
@@ -284,7 +286,7 @@ class OtlpService(_Exports):
     async def _read_export(
         self, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
     ) -> Export:
-        """Make an export from a call's metadata and message: the only place that does over gRPC."""
+        """Build an `Export` from the metadata and the message of a gRPC call."""
         metadata = _metadata(context)
         access = known(self._find_access(metadata)).demand(INGEST)
         sender = f"{access.key_id}@{context.peer()}"
@@ -303,7 +305,7 @@ class OtlpService(_Exports):
     async def _abort(
         self, error: CollectorError, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> NoReturn:
-        """End a call; the delay travels in both places where clients look for it."""
+        """End a call with an error; the retry delay is sent in both places where clients look."""
         row = on_wire(error)
         self._note(context, row.outcome, error)
         self._count(row.outcome)
@@ -342,26 +344,26 @@ def make_server(
     *,
     limits: Sequence[tuple[str, int]] = (),
 ) -> tuple[grpc.aio.Server, int]:
-    """Make a server of every signal that listens at ``host:port``; it is not started.
+    """Return a gRPC server for all signals, bound to ``host:port`` but not started.
 
     Args:
-        pipeline: Takes the requests.
-        telemetry: Counts them.
-        address: Where to listen.
-        find_access: Finds the access of the sender of some metadata.
-        credentials: Certificate and key, for TLS.
-        limits: Options that bound the share of each client.
+        pipeline: Stores the requests.
+        telemetry: Counts the requests.
+        address: Address to listen on, as ``host:port``.
+        find_access: Returns the access that belongs to the metadata of a call.
+        credentials: Certificate and key for TLS; None for no TLS.
+        limits: gRPC options that limit what each client can use.
 
     Returns:
-        The server and the port, chosen by the system when the address says 0.
+        The server and its port. The system chooses the port if `address` contains port 0.
 
     Raises:
-        BadSetting: The address cannot be listened at.
+        BadSetting: The collector cannot listen on the address.
     """
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", BODY_LIMIT_BYTES),
-            ("grpc.so_reuseport", 0),  # else two collectors share a port without a word
+            ("grpc.so_reuseport", 0),  # otherwise two collectors could silently share a port
             *limits,
         ]
     )
@@ -381,7 +383,7 @@ def make_server(
 
 
 def _metadata(context: "grpc.aio.ServicerContext[bytes, bytes]") -> dict[str, str]:
-    """Read the metadata; of a key that stands twice the first value stays."""
+    """Return the metadata of a call. If a key occurs twice, the first value is used."""
     entries: dict[str, str] = {}
     for key, value in context.invocation_metadata() or ():
         text = value if isinstance(value, str) else value.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The way of an export request: decode, map, commit, answer. The same for every transport."""
+"""The ingest pipeline of an export request: decode, map, commit, answer. Used by all transports."""
 
 import asyncio
 import hashlib
@@ -48,26 +48,26 @@ from otel_ml_collector.span import Log, Span, service_of
 from otel_ml_collector.telemetry.service import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
-# What a record takes beside its text, which takes what it took in the body; bounded, so that the
-# largest request is taken when it is alone.
+# Memory of a record in addition to its text. Bounded, so that the largest allowed request can be
+# accepted if it is the only one.
 _RECORD_BYTES: Final = 1024
 _RECORDS_BYTES: Final = 12 * 1024 * 1024
-# The stock OpenTelemetry collector gives up on a request after 5 s; an answer takes its time on a
-# busy loop, and what is told here is within 4 s at the sender.
+# The OpenTelemetry Collector gives up on a request after 5 s. Sending the answer takes time on a
+# busy event loop; with 3.5 s here, senders get the answer within 4 s.
 _ANSWER_S: Final = 3.5
-# What is left of it at least once the body is there; of a large one, whose work goes on beyond the
-# answer, less: its sender may have ended long before it was read.
+# Least time left for storing after the body was received. It is shorter for a large request,
+# because its work goes on after the answer and its sender may have given up long ago.
 _LEAST_S: Final = 1.0
 _LEAST_LARGE_S: Final = 0.25
 _MAPPERS: Final = 2
-# What a portion of a large request waits for the store: its sender comes again meanwhile.
+# How long a portion of a large request may wait for the store. Its sender retries meanwhile.
 _PORTION_S: Final = 60.0
 _LARGE_KNOWN: Final = 256
 _DAY_S: Final = 86_400
-# Why some are rejected whose reason is no plain word.
+# Explanations of reasons that are not clear from their name.
 _MEANINGS: Final = {NO_TRACE: NO_TRACE_MEANS, SHARED_ID: SHARED_ID_MEANS}
 _NO_METRICS: Final = "Metrics are not kept here: send them to a Prometheus-compatible backend"
-_SERVICES: Final = 100  # that are told apart in the log
+_SERVICES: Final = 100  # services with log lines of their own
 _OTHERS: Final = "(others)"
 _logger = logging.getLogger(__name__)
 
@@ -80,15 +80,15 @@ class Export:
     """An export request as a transport received it.
 
     Attributes:
-        body: OTLP, perhaps compressed.
-        encoding: How; an entry of `decode.compression.ENCODINGS`.
-        header_project: The project of the request's header, for spans that name no project.
-        signal: What the body holds.
-        form: How the body is written.
-        access: What its key allows.
-        passed: Ids of the collectors that forwarded it, with commas between.
-        key: Of a large request for which there is no room: what stands for its bytes, which are
-            not kept, as those of the same request are held already.
+        body: OTLP bytes, possibly compressed.
+        encoding: Compression; an entry of `decode.compression.ENCODINGS`.
+        header_project: Project from the request header, for spans that name no project.
+        signal: Traces, logs or metrics.
+        form: Protobuf or JSON.
+        access: What the key of the sender allows.
+        passed: Ids of the collectors that forwarded the request, separated by commas.
+        key: Digest of a large request that has no room in memory. Set instead of `body` if the same
+            request is already in progress; else empty.
     """
 
     body: bytes
@@ -103,16 +103,16 @@ class Export:
 
 @dataclass(slots=True)
 class _Large:
-    """How far a large request is, whether or not its sender is there.
+    """Progress of a large request. Storing goes on even if its sender disconnects.
 
     Attributes:
-        size: Its bytes.
-        stored: Number of its portions that are durable.
-        received: Number of the records in them.
-        rejected: Those that can never be stored, by reason.
-        outcome: How it ended for good.
-        trouble: Why it went no further; when it comes again it goes on from there.
-        work: What goes on.
+        size: Bytes of the body.
+        stored: Number of portions that are durable.
+        received: Number of records in these portions.
+        rejected: Number of records that can never be stored, by reason.
+        outcome: Final answer or error; None before that.
+        trouble: Why storing stopped. It continues from there when the request is sent again.
+        work: Task that stores the portions.
     """
 
     size: int
@@ -125,20 +125,21 @@ class _Large:
 
 
 class Intake:
-    """Takes requests on the event loop; decodes and maps them on threads.
+    """Stores export requests. Runs on the event loop; decodes and maps on threads.
 
     Args:
         commit: Stores the records.
         telemetry: Counts spans.
-        quotas: Bound what each key sends.
-        forward: Takes what is stored; None when nothing is forwarded.
-        prices: What calls of models cost; None where no cost is worked out.
-        by_service: Whether the service names the project of what names none.
-        refuses_metrics: Whether metrics that go nowhere are refused; else they are left out.
-        clocks: Knows whether this machine's clock may be wrong.
+        quotas: Limits what each key may send.
+        forward: Forwards stored requests; None if nothing is forwarded.
+        prices: Prices of model calls; None if no cost is computed.
+        by_service: Whether data without a project is filed under the name of its service.
+        refuses_metrics: Whether to reject metrics that are not forwarded. Otherwise they are
+            accepted and discarded.
+        clocks: Detects a wrong clock of this machine.
 
     Attributes:
-        pressure: Tells whether requests take all that there is; asked on the event loop.
+        pressure: Measures whether requests use all capacity. Read it on the event loop.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class Intake:
     ) -> None:
         self._by_service = by_service
         self._refuses_metrics = refuses_metrics
-        self._left_out: dict[str, int] = {}  # day in which it was logged, by service
+        self._left_out: dict[str, int] = {}  # day of the last log line, by service
         self._commit = commit
         self._telemetry = telemetry
         self._quotas = quotas or Quotas()
@@ -174,15 +175,15 @@ class Intake:
         self._idle = asyncio.Event()
 
     def passes_on(self, signal: str) -> bool:
-        """Tell whether stored data of a signal is forwarded anywhere."""
+        """Return whether stored data of a signal is forwarded to any destination."""
         return self._forward is not None and self._forward.has_targets(signal)
 
     @contextmanager
     def hold(self) -> Iterator[Held]:
-        """Take part in the line and the budget of bytes until the request is answered.
+        """Reserve room for one request until the block ends.
 
         Raises:
-            Unavailable: No more requests are taken.
+            Unavailable: The collector is shutting down.
         """
         if self._is_ending:
             raise Unavailable("The collector is shutting down")
@@ -196,29 +197,29 @@ class Intake:
             self._note_idle()
 
     def send_away(self) -> None:
-        """Take no more requests."""
+        """Refuse new requests from now on."""
         self._is_ending = True
         self._note_idle()
 
     async def until_idle(self) -> None:
-        """Wait, after `send_away`, until each request has its answer."""
+        """Wait until every request in progress is answered. Call `send_away` first."""
         await self._idle.wait()
 
     async def accept(self, export: Export, held: Held) -> ExportAnswer:
-        """Store the spans of a request.
+        """Store the records of a request and return the answer.
 
-        A large request is worked off in portions, also beyond the time of an answer: who sends it
-        again waits for the same work, and is answered when all of it is stored.
+        A large request is stored in portions, even after the answer deadline. If its sender sends
+        it again, that call waits for the same work and returns when everything is stored.
 
         Args:
             export: The request.
-            held: Its part of the budget, in which its body is counted already.
+            held: Its reservation. The body must already be counted in it.
 
         Raises:
-            Rejected: The request is wrong for good.
-            OverQuota: Its key has sent more than it may.
-            Unavailable: It is not known to be stored; the sender should send it again. Raised
-                within 4 s.
+            Rejected: The request is invalid; sending it again cannot help.
+            OverQuota: The key is over its quota.
+            Unavailable: It is not certain that the request was stored, so the sender should retry.
+                Raised within 4 s.
         """
         self._quotas.check(export.access)
         self._quotas.take(export.access, size=len(export.body))
@@ -234,10 +235,10 @@ class Intake:
                     return await self._end_large(self._find_large(export.key))
                 with self.pressure.work():
                     onward = _onward(export, self._forward) if self._forward else None
-                    body: Records | bytes = export.body  # of a large one nothing is made yet
+                    body: Records | bytes = export.body  # decoded later if large
                     if not WHOLE_BYTES < len(body) <= BODY_LIMIT_BYTES or is_compressed:
                         body = await self._on_thread(self._read, export, held, deadline)
-                    export = replace(export, body=b"")  # its bytes are records by now
+                    export = replace(export, body=b"")  # decoded: free the memory of the body
                     answer = await self._store(export, body, onward, held, deadline)
         except TimeoutError as error:
             held.leave(is_measured=True)
@@ -246,17 +247,17 @@ class Intake:
         return replace(answer, service=held.service) if answer.rejected else answer
 
     def has_large(self, size: int) -> bool:
-        """Tell whether a large request of a size is worked on, or was stored lately."""
+        """Return whether a large request of this size is in progress or was stored recently."""
         return any(
             item.size == size and (item.outcome is not None or (item.work and not item.work.done()))
             for item in self._large.values()
         )
 
     def _find_large(self, key: bytes) -> _Large:
-        """Find the large request that has the same bytes and is held already.
+        """Return the large request with this digest, which must be in progress or stored.
 
         Raises:
-            Unavailable: There is none, and no room for it.
+            Unavailable: There is no such request.
         """
         large = self._large.get(key)
         if large is None or (large.outcome is None and (not large.work or large.work.done())):
@@ -264,7 +265,7 @@ class Intake:
         return large
 
     def close(self) -> None:
-        """Let requests under way finish decoding."""
+        """Wait until requests in progress are decoded and mapped."""
         self._mappers.shutdown(wait=True)
 
     def _note_idle(self) -> None:
@@ -279,7 +280,7 @@ class Intake:
         held: Held,
         deadline: float,
     ) -> ExportAnswer:
-        """Store the content of a request: its records, or the body of a large request."""
+        """Store the records of a request, or start storing the body of a large request."""
         if isinstance(records, bytes):
             held.begin(len(records))
             beginning = self._begin_large(export, records, onward, held.hand_over())
@@ -293,7 +294,7 @@ class Intake:
     async def _leave_metrics(
         self, points: int, onward: OtlpRequest | None, service: str, deadline: float
     ) -> ExportAnswer:
-        """Pass metrics on, where they go anywhere; none is kept here."""
+        """Forward metrics if there is a destination. The collector does not store metrics."""
         if self._forward and onward:
             if points:
                 await self._forward.pass_on(onward, deadline)
@@ -325,7 +326,7 @@ class Intake:
             return await self._leave_metrics(received, onward, "", deadline)
         accepted = received - rejected.total()
         if self._forward and onward and accepted:
-            if NOT_ALLOWED in rejected:  # bytes with data that the sender may not write
+            if NOT_ALLOWED in rejected:  # the body contains data that the sender may not write
                 self._forward.hold_back(onward)
             else:
                 await self._forward.pass_on(onward, deadline)
@@ -353,7 +354,7 @@ class Intake:
         return large
 
     async def _end_large(self, large: _Large) -> ExportAnswer:
-        """Wait for the end of the work on a large request."""
+        """Wait until a large request is stored, and return its answer."""
         if large.outcome is None and large.work is not None:
             await asyncio.shield(large.work)
         self._forget_large()
@@ -369,7 +370,7 @@ class Intake:
     async def _work_off(
         self, large: _Large, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
     ) -> None:
-        """Store the portions that are not stored yet, by large request in their order."""
+        """Store the portions that are not stored yet. One large request runs at a time."""
         try:
             async with self._one_large:
                 portions = await self._on_thread(cut, body, export.signal, export.form)
@@ -390,7 +391,7 @@ class Intake:
     async def _store_portions(
         self, large: _Large, export: Export, portions: Iterator[Portion], held: Held
     ) -> None:
-        """Store portions in their order; while a portion is stored, the next is mapped."""
+        """Store portions in order. The next one is mapped while one is being stored."""
         storing: asyncio.Task[None] | None = None
         while True:
             place = self._admission.enter(held.sender, PORTION_BYTES)
@@ -422,7 +423,7 @@ class Intake:
         return asyncio.get_running_loop().run_in_executor(self._mappers, call, *arguments)
 
     def _read(self, export: Export, held: Held, deadline: float) -> Records | bytes:
-        """Decode and map, on a thread; return the body of a large request."""
+        """Decode and map a request, on a thread. Return the body instead if it is large."""
         body = _body(export, held, deadline)
         if len(body) > WHOLE_BYTES:
             return body
@@ -431,7 +432,7 @@ class Intake:
         return records
 
     def _read_portion(self, export: Export, portions: Iterator[Portion]) -> Records | None:
-        """Decode and map the next portion, on a thread."""
+        """Decode and map the next portion, on a thread. Return None after the last one."""
         portion = next(portions, None)
         if portion is None:
             return None
@@ -483,7 +484,7 @@ def _times_of_log(log: Log) -> Seen:
 
 
 def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
-    """Make the forwarded form of a request, with the project under which it is filed here."""
+    """Return the request in the form that is forwarded, with the project it is filed under."""
     passed = forward.add_self(export.passed)
     if not forward.has_targets(export.signal):
         return None
@@ -495,7 +496,7 @@ def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
 
 
 def begin_digest(export: Export) -> "hashlib.blake2b":
-    """Begin the digest that identifies a large request and the project it is filed under."""
+    """Start the digest that identifies a large request together with its key and project."""
     parts = (export.signal, export.form, export.header_project, export.access.key_id)
     person = hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
     return hashlib.blake2b(digest_size=24, person=person)
@@ -508,7 +509,12 @@ def _digest(export: Export, body: bytes) -> bytes:
 
 
 def _body(export: Export, held: Held, deadline: float) -> bytes:
-    """Decompress a body; a request that nobody waits for any more is left alone."""
+    """Decompress a body.
+
+    Raises:
+        Unavailable: The deadline has passed, so nobody waits for the answer.
+        TooLarge: The uncompressed body is over the size limit.
+    """
     if time.monotonic() >= deadline:
         raise Unavailable("The collector is busy")
     body = decompress(export.body, export.encoding, BODY_LIMIT_BYTES)

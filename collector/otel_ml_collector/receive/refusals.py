@@ -1,4 +1,4 @@
-"""Logs refused requests, at most a line a minute for each sender, for a bounded number of them."""
+"""Logs refused requests: at most one line a minute per sender, for a bounded number of senders."""
 
 import logging
 import threading
@@ -18,23 +18,24 @@ QUIET_S: Final = 60.0
 _OTHERS: Final = "(others)"
 _SHOWN_CHARS: Final = 300
 
-# The name under which the documentation tells operators to look for refusals.
+# The documentation tells operators to look for this logger name.
 _logger = logging.getLogger("otel_ml_collector.refusals")
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refused request, or the refused part of it, and its sender.
+    """A request that was refused, fully or in part, and its sender.
 
     Attributes:
-        transport: http or grpc.
-        peer: The address that it came from, with or without a port.
-        reason: Why, in English.
-        answer: The word under which it is counted: refused, unavailable or partial.
-        key_id: The public part of the sender's key; empty for none.
-        project: What the request says; empty when it says none.
-        rejected: How many records of it were refused, when the others were taken.
-        service: Its ``service.name``, as far as it is known.
+        transport: ``http`` or ``grpc``.
+        peer: Address of the sender, with or without a port.
+        reason: Why it was refused, in English.
+        answer: Outcome label of the request in the metrics, such as ``refused``, ``unavailable`` or
+            ``partial``.
+        key_id: Public part of the sender's key; empty if there is no key.
+        project: Project from the request header; empty if there is none.
+        rejected: Number of refused records if the others were stored; else 0.
+        service: ``service.name`` of the sender; empty if unknown.
     """
 
     transport: str
@@ -54,19 +55,19 @@ class _Muted:
 
 
 class Refusals:
-    """Logs the first refusal of a sender, then none for a minute but their number.
+    """Logs the first refusal of a sender, then only counts for a minute and logs the number.
 
-    A sender is an address and a key. Those beyond `SENDERS` in a minute count as a single sender.
+    A sender is an address and a key. Senders beyond the first `SENDERS` in a minute count as one.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._lock = threading.Lock()
-        # In the order in which their minutes end.
+        # Ordered by the end of their minute.
         self._senders: OrderedDict[tuple[str, str], _Muted] = OrderedDict()
 
     def note(self, refusal: Refusal) -> None:
-        """Log a refusal, or count it; from any thread."""
+        """Log a refusal, or count it. Safe to call from any thread."""
         with self._lock:
             now_s = self._now_s()
             self._end_minutes(now_s)
@@ -81,7 +82,7 @@ class Refusals:
         _log(refusal)
 
     def close(self) -> None:
-        """Log the numbers that are not logged yet."""
+        """Log the counts that are not logged yet."""
         with self._lock:
             self._end_minutes(float("inf"))
 
@@ -96,7 +97,7 @@ class Refusals:
 
 
 REFUSALS: Final = Refusals()
-"""Those of this process: one, as its log is."""
+"""The log of refusals of this process."""
 
 
 def _log(refusal: Refusal) -> None:
@@ -125,13 +126,13 @@ def _log_number(peer: str, key_id: str, suppressed: int) -> None:
 
 
 def _shown(value: object) -> str:
-    """Write a value so that it stays on its line, with quotes when it has blanks."""
+    """Format a value for a log line; quoted if it contains spaces, quotes or control characters."""
     text = str(value)
     return text if text.isprintable() and " " not in text and '"' not in text else repr(text)
 
 
 def _host(peer: str) -> str:
-    """Return the host of a gRPC peer, without the scheme before and the port behind it.
+    """Return the host of a peer address, without scheme and port.
 
     Spec: https://github.com/grpc/grpc/blob/master/doc/naming.md
     """
@@ -144,7 +145,15 @@ def _host(peer: str) -> str:
 def note_http(
     request: Request, answer: str, reason: object, rejected: int = 0, service: str = ""
 ) -> None:
-    """Log that a request over HTTP was not taken whole, as `note_request` does."""
+    """Log that an HTTP request was refused fully or in part, unless its sender was logged lately.
+
+    Args:
+        request: The request.
+        answer: Outcome label of the request in the metrics.
+        reason: The error, or a text.
+        rejected: Number of refused records if the others were stored; else 0.
+        service: ``service.name`` of the sender; empty if unknown.
+    """
     client = request.client
     note_request(
         "http",
@@ -167,16 +176,16 @@ def note_request(
     rejected: int = 0,
     service: str = "",
 ) -> None:
-    """Log that a request was not taken whole, unless its sender is in the log already.
+    """Log that a request was refused, fully or in part, unless its sender was logged recently.
 
     Args:
-        transport: http or grpc.
-        peer: The address that it came from.
-        sender: What its sender may do, and the headers or metadata.
-        answer: The word under which it is counted.
-        reason: Why, an error or a text.
-        rejected: How many records of it were refused, when the others were taken.
-        service: Its ``service.name``, as far as it is known.
+        transport: ``http`` or ``grpc``.
+        peer: Address of the sender.
+        sender: Access of the sender (None without a valid key), and the headers or metadata.
+        answer: Outcome label of the request in the metrics.
+        reason: The error, or a text.
+        rejected: Number of refused records if the others were stored; else 0.
+        service: ``service.name`` of the sender; empty if unknown.
     """
     access, headers = sender
     key_id, project = access.key_id if access else "", headers.get(names.PROJECT_HEADER, "")

@@ -1,7 +1,7 @@
-"""The way of an upload: onto disk, held against its hash, into the store, then the answer.
+"""Receives uploads: writes them to disk, checks their hash, stores them, then answers.
 
-A document that the store knows is checked against its hash, so that whoever writes it once more
-writes the same. Until then it stands in a file without a name, which is gone with the process.
+A document that is already stored is still checked against its hash. Until it is stored, an upload
+is in a temporary file without a name, which disappears with the process.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ Result = TypeVar("Result")
 
 
 class UploadIntake:
-    """Takes uploads on the event loop, eight at once; stores them on a thread of its own.
+    """Receives uploads on the event loop, at most eight at once, and stores them on its own thread.
 
     Args:
-        writer: Stores documents; nobody else uses it.
-        telemetry: Counts them.
-        silent_s: How long a sender may say nothing in the middle of its upload.
-        check_room: Raises `Unavailable` while the disk is nearly full.
+        writer: Stores documents. Nothing else may use it.
+        telemetry: Counts uploads.
+        silent_s: How many seconds a sender may pause during an upload.
+        check_room: Raises `Unavailable` if the disk is nearly full.
     """
 
     def __init__(
@@ -49,31 +49,35 @@ class UploadIntake:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otel-ml-artifacts")
 
     async def find(self, project: str, sha256: str) -> int | None:
-        """Find the size of a document that is there, and let it stay half a day at least.
+        """Return the size of a stored document in bytes; None if it is not stored.
+
+        A document that is found is kept for at least another 12 hours, even if no record refers to
+        it.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store failed.
         """
         return await self._run(lambda: self._writer.find(project, sha256))
 
     async def accept(
         self, project: str, sha256: str, body: AsyncIterator[bytes], limit_bytes: int
     ) -> int:
-        """Store a document; when this returns, it is on disk and can be read.
+        """Store a document. When this method returns, the document is on disk and can be read.
 
         Args:
-            project: Whose it is.
-            sha256: Its expected hash, in hex.
-            body: Its bytes, as they come.
-            limit_bytes: How many it may have.
+            project: Project of the document.
+            sha256: Expected SHA-256 in hex.
+            body: Bytes as they arrive.
+            limit_bytes: Largest size allowed.
 
         Returns:
-            How many it has.
+            Size of the document in bytes.
 
         Raises:
-            Rejected: Its hash is another.
-            TooLarge: It has more bytes.
-            Unavailable: It is not known to be stored; the sender should send it again.
+            Rejected: The hash of the body differs from `sha256`.
+            TooLarge: The document is larger than `limit_bytes`.
+            Unavailable: It is not certain that the document was stored; the sender should send it
+                again.
         """
         with self._slot(), _open_spool() as file:
             size, digest = await self._spool(body, file, limit_bytes)
@@ -85,19 +89,19 @@ class UploadIntake:
         return size
 
     def sweep(self) -> None:
-        """Delete uploads that no record names a day later."""
+        """Delete uploads that no record refers to after a day."""
         number = self._thread.submit(self._writer.sweep).result()
         if number:
             _logger.info("%d artifacts that no record names were deleted", number)
 
     def close(self) -> None:
-        """Let the upload that is being stored come to its end."""
+        """Wait until the upload that is being stored is finished."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def _spool(
         self, body: AsyncIterator[bytes], file: BinaryIO, limit_bytes: int
     ) -> tuple[int, str]:
-        """Write a body to a file; return its size and hash."""
+        """Write a body to a file. Return its size in bytes and its hash."""
         size = 0
         digest = hashlib.sha256()
         waiting = bytearray()
@@ -113,7 +117,7 @@ class UploadIntake:
         return size, digest.hexdigest()
 
     async def _parts(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass the parts of a body on, as long as its sender goes on sending."""
+        """Yield the parts of a body. Raise `Unavailable` if the sender pauses too long."""
         while True:
             try:
                 async with asyncio.timeout(self._silent_s):

@@ -1,1 +1,1 @@
-"""Prometheus metrics at ``/metrics``: the collector's own numbers and those of its users."""
+"""Prometheus metrics at ``/metrics``: those of the collector and those of the recorded runs."""

@@ -1,7 +1,7 @@
-"""The users' numbers: recorded runs by project, model, version and tags, and their scores.
+"""Metrics of recorded runs by project, model, version and tags, and of their scores.
 
-Counted in plain numbers as runs are stored; labels, and the small numbers of versions among them,
-are made when Prometheus asks.
+Runs are counted as plain numbers when they are stored. Labels, with their version numbers, are only
+computed at a scrape.
 """
 
 import math
@@ -32,7 +32,7 @@ from otel_ml_collector.settings.values import label_of
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-# Those of gen_ai.client.operation.duration, and three below for models that answer sooner.
+# The bounds of gen_ai.client.operation.duration, plus three lower ones for faster models.
 # Spec: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
 BOUNDS_S: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
@@ -40,23 +40,23 @@ BOUNDS_S: Final = (
 )
 Labels = tuple[str, ...]
 VersionKind = Literal["model", "judge"]
-# The small numbers of versions, by (name, digest, structure).
+# Version numbers, by (name, digest, structure).
 Versions = Mapping[tuple[str, str, str], int]
-# Where a run is: its project, start, trace id and span id.
+# Identifies a run: project, start, trace id and span id.
 RunKey = tuple[str, int, bytes, bytes]
-# What is counted apart: project, model, digest, structure, and the values of the tags.
+# A label set: project, model, digest, structure, and the values of the tags.
 Place = tuple[str, ...]
-# A version: its kind; project, name, digest and structure.
+# A version: kind; project, name, digest and structure.
 _Version = tuple[VersionKind, Place]
-# What a run says that it used: tokens of input, tokens of output, US dollars.
+# Recorded usage of a run: input tokens, output tokens, US dollars.
 _Used = tuple[int | None, int | None, float | None]
 
-# So many runs wait at most until it is known whether another one records their call.
+# Limit of runs that wait until it is known whether another run records the same call.
 _HELD: Final = 20_000
 _SETS: Final = 2_000
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
-# Of so many projects it is told apart what is beyond the label sets.
+# Limit of projects with a label set of their own for runs beyond `_SETS`.
 _OTHER_PROJECTS: Final = 100
 _ASK_AGAIN_S: Final = 10.0
 _LABEL_CHARS: Final = 200
@@ -66,7 +66,7 @@ _BOUNDS_NS: Final = tuple(int(bound * 1e9) for bound in BOUNDS_S)
 
 
 def _name_version(number: int | None, digest: str) -> str:
-    """Write a small number; while that is not known the first digits of the digest."""
+    """Return the version as ``v3``, or the first digits of the digest if its number is unknown."""
     return digest[:_DIGEST_CHARS] if number is None else f"v{number}"
 
 
@@ -77,7 +77,7 @@ def _run_of(score: Score) -> RunKey:
 
 
 class Remembered(Generic[Key, Value]):
-    """Keeps at least the last `number` values that were put, and at most twice as many."""
+    """A cache that keeps at least the last `number` values, and at most twice as many."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -85,12 +85,12 @@ class Remembered(Generic[Key, Value]):
         self._older: dict[Key, Value] = {}
 
     def find(self, key: Key) -> Value | None:
-        """Return the value under a key; None when it is not kept any more."""
+        """Return the value of a key; None if it is not in the cache."""
         value = self._newer.get(key)
         return self._older.get(key) if value is None else value
 
     def put(self, key: Key, value: Value) -> bool:
-        """Remember a value under a key that is not known; tells whether it was not."""
+        """Store a value if the key is new. Return whether it was new."""
         if key in self._newer or key in self._older:
             return False
         if len(self._newer) >= self._number:
@@ -101,7 +101,7 @@ class Remembered(Generic[Key, Value]):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A run that waits to be counted until the store has settled its share of a call."""
+    """A run that is not counted yet because it may record the same call as another run."""
 
     key: RunKey
     place: Place
@@ -112,12 +112,12 @@ class _Held:
 
 @dataclass(slots=True)
 class RunCounts:
-    """Counts of some runs.
+    """Counts of runs with the same labels.
 
     Attributes:
-        is_other: Whether it takes all beyond the bound of label sets.
-        cost: US dollars of the runs with a known cost; None without such runs.
-        buckets: A count for each upper bound, and one for all above.
+        is_other: Whether it collects everything beyond the limit of label sets.
+        cost: US dollars of the runs with a known cost; None if there are none.
+        buckets: Number of runs per bucket of `BOUNDS_S`, and one bucket for all above.
     """
 
     is_other: bool = False
@@ -130,7 +130,7 @@ class RunCounts:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
 
     def add(self, other: "RunCounts") -> None:
-        """Add those of other runs."""
+        """Add the counts of other runs."""
         self.runs += other.runs
         self.errors += other.errors
         self.input_tokens += other.input_tokens
@@ -142,14 +142,14 @@ class RunCounts:
         ]
 
     def add_cost(self, cost: float | None) -> None:
-        """Add a cost of runs; None is left out."""
+        """Add a cost in US dollars; None is ignored."""
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
 
 
 @dataclass(slots=True)
 class ScoreCounts:
-    """A judge's scores of some runs."""
+    """Counts of a judge's scores."""
 
     scores: int = 0
     total: float = 0.0
@@ -158,7 +158,7 @@ class ScoreCounts:
     errors: int = 0
 
     def add(self, other: "ScoreCounts") -> None:
-        """Add its scores of other runs."""
+        """Add the counts of other scores."""
         self.scores += other.scores
         self.total += other.total
         self.passed += other.passed
@@ -167,7 +167,12 @@ class ScoreCounts:
 
 
 def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -> Iterable[Metric]:
-    """Make the metrics of recorded runs."""
+    """Return the metrics of recorded runs.
+
+    Args:
+        names: Names of the labels.
+        counts: Counts by the values of the labels.
+    """
     runs = CounterMetricFamily("otel_ml_runs", "Recorded runs", labels=names)
     errors = CounterMetricFamily(
         "otel_ml_run_errors", "Recorded runs that ended with an error", labels=names
@@ -199,7 +204,12 @@ def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -
 def make_score_metrics(
     names: Sequence[str], counts: Mapping[Labels, ScoreCounts]
 ) -> Iterable[Metric]:
-    """Make the metrics of scores of recorded runs; arguments as above."""
+    """Return the metrics of scores of recorded runs.
+
+    Args:
+        names: Names of the labels.
+        counts: Counts by the values of the labels.
+    """
     scores = SummaryMetricFamily(
         "otel_ml_judge_score", "Scores of recorded runs: their sum and how many", labels=names
     )
@@ -220,25 +230,27 @@ def make_score_metrics(
 
 
 class RunNumbers(Collector):
-    """Counts recorded runs as they are stored, and their scores by judge.
+    """Metrics of recorded runs and their scores, counted when they are stored.
 
-    A run is counted once while it is among the last 20,000, and so is a judge's score of a run. A
-    score whose run is not among them has no model, and waits until the store says whether the run
-    is of an experiment. What judges say of runs over items of data sets,
-    and of other records of a call, is not counted. What is beyond the label sets is counted under
-    the model ``other``. Of the runs that record one call, the one that counts is counted, or the
-    one that came first where that came alone: counters never fall.
+    * A run is counted once while it is among the last 20,000. The same holds for a score.
+    * If several runs record the same call, only one is counted. Usually it is the run whose data
+      count. It is the first one if that arrived earlier than the others, because counters never
+      decrease.
+    * Scores of experiment runs and of duplicate records of a call are not counted.
+    * A score whose run is not among the last 20,000 has no model. It waits until the store says
+      whether its run belongs to an experiment.
+    * Everything beyond `sets` label sets is counted under the model ``other``.
 
     Args:
-        tags: Names of the tags that are labels.
-        read_versions: Asks the store for the numbers of versions: of a project, of models or of
-            judges, by their names.
-        find_shares: Looks at what was stored, and tells what counts of some runs, by run id, where
-            that is not what they say.
-        find_experiment_traces: Asks the store which of some traces of a project are of runs over
-            items of data sets.
-        sets: How many label sets are kept.
-        recent: How many runs are remembered.
+        tags: Names of the tags that become labels.
+        read_versions: Reads version numbers from the store, for a project, models or judges, and
+            their names.
+        find_shares: Reads from the store what counts for some runs, by run id. Runs whose own data
+            count are left out.
+        find_experiment_traces: Reads from the store which of the given traces of a project belong
+            to experiments.
+        sets: Limit of label sets.
+        recent: Number of runs to remember.
     """
 
     def __init__(
@@ -271,7 +283,7 @@ class RunNumbers(Collector):
         self._settling = threading.Lock()
         self._held: list[_Held] = []
         self._held_scores: list[Score] = []
-        # Of those that were held, which were, and which were counted.
+        # Of the runs that had to wait: all of them, and those that were counted.
         self._waited: Remembered[str, bool] = Remembered(recent)
         self._counted: Remembered[str, bool] = Remembered(recent)
         self._asking = threading.Lock()
@@ -280,11 +292,12 @@ class RunNumbers(Collector):
         self._numbers: dict[_Version, int] = {}
 
     def count(self, records: Records, held: Collection[str] = ()) -> None:
-        """Count stored records; about 1 µs a run.
+        """Count stored records. Takes about 1 µs per run.
 
         Args:
-            records: What was stored.
-            held: Projects in which several runs may record one call: these wait for `settle`.
+            records: Records that were stored.
+            held: Projects in which several runs may record the same call. Their runs wait for
+                `settle`.
         """
         with self._lock:
             for run in (*records.open_runs, *records.runs):
@@ -298,10 +311,10 @@ class RunNumbers(Collector):
                     self._take_score(score, score.project in held)
 
     def settle(self) -> None:
-        """Look up the shares of the runs that wait, and count them.
+        """Find out which of the waiting runs count, and count them.
 
         Raises:
-            Unavailable: The store has trouble; they wait on.
+            Unavailable: The store failed; the runs keep waiting.
         """
         with self._settling:
             with self._lock:
@@ -320,7 +333,7 @@ class RunNumbers(Collector):
                         self._count_score(score)
 
     def _note_experiments(self, scores: Sequence[Score]) -> None:
-        """Note which of the traces that are not known are of experiments, as the store says."""
+        """Ask the store which unknown traces belong to experiments, and remember them."""
         unknown: defaultdict[str, set[bytes]] = defaultdict(set)
         with self._lock:
             for score in scores:
@@ -334,12 +347,12 @@ class RunNumbers(Collector):
                     self._experiments.put((project, trace_id), True)
 
     def describe(self) -> Iterable[Metric]:
-        """Name no metric ahead, so that the store is not asked at the start."""
+        """Return no metrics, so that the store is not queried at the start."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Make the metrics."""
-        with suppress(Unavailable):  # then some are counted later
+        """Return the metrics."""
+        with suppress(Unavailable):  # the rest is counted later
             self.settle()
         self._number_versions()
         runs: defaultdict[Labels, RunCounts] = defaultdict(RunCounts)
@@ -364,7 +377,7 @@ class RunNumbers(Collector):
         )
 
     def _is_of_item(self, run: Run) -> bool:
-        """Tell whether a run is inside an experiment's item, as far as is known."""
+        """Return whether a run is known to belong to an experiment."""
         is_part = self._experiments.find((run.project, run.trace_id))
         return bool(run.experiment) or is_part is not None
 
@@ -403,7 +416,7 @@ class RunNumbers(Collector):
             self._folded += 1
 
     def _count_held(self, run: _Held, shares: Mapping[str, CallShare]) -> None:
-        """Count a run that waited, unless another run counts for its call."""
+        """Count a run that waited, unless another run of the same call was counted."""
         project, _, trace_id, span_id = run.key
         name = run_id(trace_id, span_id)
         share = shares.get(name)
@@ -424,7 +437,10 @@ class RunNumbers(Collector):
         return is_known and not (self._waited.find(name) and not self._counted.find(name))
 
     def _take_score(self, score: Score, is_held: bool) -> None:
-        """Count a score of production, or let it wait until it is known whether its run counts."""
+        """Count a score, or let it wait until it is known whether its run counts.
+
+        Scores of experiments are ignored.
+        """
         project, _, trace_id, span_id = _run_of(score)
         key = (score.project, score.owner, score.name, score.judge_version)
         if self._is_of_experiment(score) or not self._scored.put(key, True):
@@ -457,7 +473,7 @@ class RunNumbers(Collector):
             counts.failed += not score.passed
 
     def _open(self, place: Place) -> tuple[Place, RunCounts]:
-        """Begin a label set, or return the place of all that is beyond the bound."""
+        """Create a label set, or return the one that collects everything beyond the limit."""
         if self._opened >= self._sets:
             place = self._other(place[0])
         else:
@@ -480,7 +496,7 @@ class RunNumbers(Collector):
         return (project, model, _name_version(number, digest), *tags)
 
     def _number_versions(self) -> None:
-        """Ask for the numbers of versions that are not known yet, again after 10 s."""
+        """Ask the store for unknown version numbers, at most every 10 s for the same version."""
         with self._asking:
             now_s = time.monotonic()
             if now_s >= self._ask_again_s:
@@ -504,5 +520,5 @@ class RunNumbers(Collector):
                     for version, number in stored_versions.items():
                         if (kind, (project, *version)) in unknown:
                             self._numbers[kind, (project, *version)] = number
-            except Unavailable:  # the digest stands in their place until the store answers
+            except Unavailable:  # show the digest until the store answers
                 return

@@ -1,6 +1,6 @@
-"""Series that are computed beside the scrape: alerts, drift, slices, truth, experiments.
+"""Metrics computed between scrapes: alerts, drift, slices, quality and experiments.
 
-Whoever computes them puts them here; a scrape reads what is here, and asks nobody.
+Background jobs put their results here. A scrape only returns what is here and runs no queries.
 """
 
 import threading
@@ -27,13 +27,13 @@ _SERIES_LABEL_CHARS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class SeriesKind:
-    """A sort of series: what it says, and its labels after the project."""
+    """A kind of metric: its description, and its labels after the project."""
 
     about: str
     labels: tuple[str, ...]
 
 
-# What is kept first where a project has too many.
+# In order of priority, if a project has too many series.
 SERIES: Final[Mapping[SeriesName, SeriesKind]] = {
     "alert": SeriesKind(
         "Whether a slice of an alert rule is in a state: pending, firing or failed",
@@ -58,12 +58,12 @@ SERIES: Final[Mapping[SeriesName, SeriesKind]] = {
         "How far a field was on the last whole day from the 28 days before", ("model", "field")
     ),
 }
-# The values of the labels, and the number.
+# The values of the labels, and the value of the metric.
 SeriesRow = tuple[tuple[str, ...], float]
 
 
 class ComputedSeries(Collector):
-    """Keeps the newest of each sort and project, at most 500 series a project.
+    """Holds the newest series of each kind and project, at most 500 per project.
 
     Attributes:
         read_s: `time.monotonic` of the last scrape; minus infinity before the first.
@@ -75,12 +75,12 @@ class ComputedSeries(Collector):
         self._rows: dict[str, dict[SeriesName, Sequence[SeriesRow]]] = {}
 
     def put(self, name: SeriesName, project: str, rows: Sequence[SeriesRow]) -> None:
-        """Take what was computed, the most telling first, in the place of what was before."""
+        """Replace the series of a kind and project. Put the most important ones first."""
         with self._lock:
             self._rows.setdefault(project, {})[name] = rows
 
     def keep(self, name: SeriesName, projects: Collection[str]) -> None:
-        """Forget the series of a sort of all projects but these."""
+        """Delete the series of a kind for all projects except the given ones."""
         with self._lock:
             for project, of_project in list(self._rows.items()):
                 if project not in projects:
@@ -89,11 +89,11 @@ class ComputedSeries(Collector):
                     del self._rows[project]
 
     def describe(self) -> Iterable[Metric]:
-        """Name no metric ahead."""
+        """Return no metrics in advance."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Make the metrics of what is here."""
+        """Return the metrics."""
         self.read_s = time.monotonic()
         families = {
             name: GaugeMetricFamily(f"otel_ml_{name}", kind.about, labels=["project", *kind.labels])
@@ -125,10 +125,10 @@ def _add(
     project: str,
     of_project: Mapping[SeriesName, Sequence[SeriesRow]],
 ) -> int:
-    """Add the series of a project; return how many were left out."""
+    """Add the series of a project. Return how many were left out."""
     room, left_out = MOST_SERIES, 0
     for name in SERIES:
-        # Texts that are cut may become the same: the first of them holds.
+        # Shortened labels may become equal: keep the first.
         rows: dict[tuple[str, ...], float] = {}
         for labels, value in of_project.get(name, ()):
             rows.setdefault(tuple(map(_cut, labels)), value)

@@ -1,4 +1,4 @@
-"""The collector's own numbers: received, answered, missing, stored and forwarded."""
+"""Metrics of the collector itself: received, answered, missing, stored and forwarded data."""
 
 import sys
 import threading
@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from otel_ml_collector.errors import Unavailable
 
-# Of what `Telemetry.render` writes.
+# Media type of `Telemetry.render`.
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 ANSWERS: Final = (
     *("success", "partial", "refused", "unavailable"),
@@ -45,10 +45,10 @@ DROPPED: Final = ("queue_full", "refused", "given_up", "unreadable", "not_allowe
 
 
 class Telemetry:
-    """Counts requests and their outcomes; a registry of its own, so tests stay apart.
+    """Metrics of requests and their outcomes. Each instance has its own registry.
 
     Attributes:
-        left_points: How many data points of OTLP metrics went nowhere since the start.
+        left_points: Number of OTLP data points since the start that were not forwarded.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Telemetry:
         ).labels(version("otel-ml"), ".".join(map(str, sys.version_info[:3]))).set(1)
 
     def register(self, collector: Collector) -> None:
-        """Let a collector make metrics when Prometheus asks."""
+        """Add a collector that creates metrics at each scrape."""
         self._registry.register(collector)
 
     def count_request(self, transport: str, answer: str, signal: str = "traces") -> None:
@@ -73,7 +73,7 @@ class Telemetry:
         self._requests.labels(transport, signal, answer).inc()
 
     def count_quota_refusal(self, quota: str) -> None:
-        """Count a request that is over a quota of its key."""
+        """Count a request that was over a quota of its key."""
         self._quota_refusals.labels(quota).inc()
 
     def count_spans(self, accepted: int, rejected: Mapping[str, int]) -> None:
@@ -87,20 +87,20 @@ class Telemetry:
         _count_by_reason(self._rejected_logs, rejected)
 
     def count_left_points(self, number: int) -> None:
-        """Count the data points of a request of OTLP metrics that goes nowhere."""
+        """Count the data points of a metrics request that is not forwarded."""
         self._left_points.inc(number)
         self.left_points += number
 
     def count_received(self, signal: str, number: int) -> None:
-        """Count the spans or log records of a request that could be read, stored or not."""
+        """Count the decoded spans or log records of a request, whether or not they are stored."""
         self._received[signal].inc(number)
 
     def count_duplicates(self, number: int) -> None:
-        """Count spans that were stored already."""
+        """Count spans that were already stored."""
         self._duplicates.inc(number)
 
     def count_upload(self, answer: str) -> None:
-        """Count an answered upload of an artifact."""
+        """Count an answered artifact upload."""
         self._uploads.labels(answer).inc()
 
     def count_artifact(self, size: int) -> None:
@@ -108,33 +108,33 @@ class Telemetry:
         self._artifact_bytes.inc(size)
 
     def count_failed_commit(self) -> None:
-        """Count a group that could not be stored."""
+        """Count a group of records that could not be stored."""
         self._failed_commits.inc()
 
     def observe_commit(self, duration_s: float, rows: int) -> None:
-        """Note a stored group."""
+        """Record the duration and the size of a stored group."""
         self._commit_s.observe(duration_s)
         self._commit_rows.observe(rows)
         self._last_commit.set(time.time())
 
     def set_queue_bytes(self, number: int) -> None:
-        """Note how much waits for an answer now."""
+        """Record the bytes of all requests that wait for an answer."""
         self._queue_bytes.set(number)
 
     def watch_clock(self, behind_s: Callable[[], float]) -> None:
-        """Let something say by how much this machine's clock seems to be behind."""
+        """Add a metric of how many seconds this machine's clock seems to be behind."""
         self._gauge(
             "otel_ml_clock_behind_seconds",
             "By how much this machine's clock seems to be behind, 0 when it is not",
         ).set_function(behind_s)
 
     def count_tool(self, tool: str, outcome: str, characters: int) -> None:
-        """Count a call of an assistant's tool, and the characters of its answer."""
+        """Count a call of an assistant's tool and the characters of its answer."""
         self._tool_calls.labels(tool, outcome).inc()
         self._tool_characters.labels(tool).inc(characters)
 
     def render(self) -> bytes:
-        """Write everything in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
     def _count_requests(self) -> None:
@@ -143,7 +143,7 @@ class Telemetry:
             "Export requests by transport, signal and answer",
             *("transport", "signal", "answer"),
         )
-        for transport in ("http", "grpc"):  # at 0 from the start: rate() sees the first event
+        for transport in ("http", "grpc"):  # start at 0, so that rate() sees the first event
             for signal in _SIGNALS:
                 for answer in ANSWERS:
                     self._requests.labels(transport, signal, answer)
@@ -234,7 +234,7 @@ class Telemetry:
         return Gauge(name, text, labels, registry=self._registry)
 
 
-# Reasons are words of this program, so they are few: no sender can make another one.
+# Reasons come from this program, so there are few. Senders cannot add new ones.
 def _count_by_reason(counter: Counter, rejected: Mapping[str, int]) -> None:
     for reason, number in rejected.items():
         counter.labels(reason).inc(number)
@@ -242,7 +242,7 @@ def _count_by_reason(counter: Counter, rejected: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """How many spans of a project are missing, were late, and are not here on purpose."""
+    """Number of spans of a project that are missing, late, or dropped by a sampler."""
 
     missing: int
     late: int
@@ -250,13 +250,13 @@ class Missed:
 
 
 class LossNumbers(Collector):
-    """Shows the latest losses: the 100 projects that miss most, the others as a sum."""
+    """Metrics of missing spans: the 100 projects that miss most, and the sum of all others."""
 
     def __init__(self) -> None:
         self._shown: Mapping[str, Missed] = {}
 
     def tell(self, missed: Mapping[str, Missed]) -> None:
-        """Take the numbers by project."""
+        """Replace the numbers of all projects."""
         ordered = sorted(
             missed.items(), key=lambda entry: (-entry[1].missing, -entry[1].late, entry[0])
         )
@@ -272,7 +272,7 @@ class LossNumbers(Collector):
         self._shown = shown
 
     def collect(self) -> Iterable[Metric]:
-        """Make the metrics."""
+        """Yield the metrics."""
         missing = GaugeMetricFamily(
             "otel_ml_spans_missing",
             "Spans of the last 24 hours that were sent but are not here (lost, or dropped by "
@@ -300,7 +300,7 @@ class LossNumbers(Collector):
 
 @dataclass(frozen=True, slots=True)
 class TableSize:
-    """The size of a table on disk, deleted rows included until they are merged away."""
+    """Size of a table on disk. Deleted rows count until the database merges them away."""
 
     table: str
     rows: int
@@ -308,7 +308,7 @@ class TableSize:
 
 
 class StoreNumbers(Collector):
-    """Bytes and rows by table; while the store has trouble, the last known numbers."""
+    """Metrics of bytes and rows per table. If the store fails, the last known numbers are used."""
 
     def __init__(self, read: Callable[[], Sequence[TableSize]]) -> None:
         self._read = read
@@ -317,11 +317,11 @@ class StoreNumbers(Collector):
         self._fresh_until_s = 0.0
 
     def describe(self) -> Iterable[Metric]:
-        """Name no metric ahead, so that the store is not asked at the start."""
+        """Return no metrics, so that the store is not queried at the start."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Make the metrics."""
+        """Return the metrics."""
         size = GaugeMetricFamily(
             "otel_ml_store_bytes", "Bytes of a table on disk", labels=["table"]
         )
@@ -346,7 +346,7 @@ class StoreNumbers(Collector):
 
 
 class RecordNumbers(Collector):
-    """Counts, for each target, acknowledged and failed records, and how far it is behind."""
+    """Metrics of forwarded records per destination: acknowledged, failed, and the delay."""
 
     def __init__(self) -> None:
         self._sent = _counter(_FORWARD, "Records that a target acknowledged", "target", "kind")
@@ -368,12 +368,12 @@ class RecordNumbers(Collector):
         )
 
     def collect(self) -> Iterable[Metric]:
-        """Say all of it."""
+        """Yield the metrics."""
         for metric in (self._sent, self._refused, self._failures, self._lag):
             yield from metric.collect()
 
     def add_target(self, target: str, lag_s: Callable[[], float], kinds: Iterable[str]) -> None:
-        """Show a target from the start, at 0."""
+        """Show a destination from the start, with counters at 0."""
         for kind in kinds:
             self._sent.labels(target, kind)
         self._refused.labels(target)
@@ -381,25 +381,25 @@ class RecordNumbers(Collector):
         self._lag.labels(target).set_function(lag_s)
 
     def count_sent(self, target: str, kind: str, sent: int, refused: int) -> None:
-        """Count the records of an acknowledged request."""
+        """Count the acknowledged and the refused records of a request."""
         self._sent.labels(target, kind).inc(sent)
         self._refused.labels(target).inc(refused)
 
     def count_failure(self, target: str) -> None:
-        """Count a request that failed."""
+        """Count a failed request."""
         self._failures.labels(target).inc()
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The requests that wait for a target, with those on their way there."""
+    """Number and bytes of requests that wait for a destination or are being sent to it."""
 
     requests: int
     bytes: int
 
 
 class OtlpForwardNumbers(Collector):
-    """Counts requests by target and signal; registered where they are to be seen."""
+    """Metrics of forwarded OTLP requests, per destination and signal."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Callable[[], Waiting]] = {}
@@ -426,7 +426,7 @@ class OtlpForwardNumbers(Collector):
     def add_target(
         self, target: str, signals: Iterable[str], waiting: Callable[[], Waiting]
     ) -> None:
-        """Show a target, at 0 from the start: rate() sees the first event."""
+        """Show a destination with counters at 0, so that rate() sees the first event."""
         self._queues[target] = waiting
         self._bytes.labels(target)
         self._retries.labels(target)
@@ -437,22 +437,22 @@ class OtlpForwardNumbers(Collector):
                 self._dropped.labels(target, signal, reason)
 
     def count_forwarded(self, target: str, signal: str, size: int, *, partial: bool) -> None:
-        """Count a request that a target has acknowledged."""
+        """Count a request that a destination acknowledged. `size` is in bytes."""
         self._forwarded.labels(target, signal).inc()
         self._bytes.labels(target).inc(size)
         if partial:
             self._partial.labels(target, signal).inc()
 
     def count_retry(self, target: str) -> None:
-        """Count a request that is put back."""
+        """Count a request that was put back into the queue."""
         self._retries.labels(target).inc()
 
     def count_dropped(self, target: str, signal: str, reason: str) -> None:
-        """Count a request that will not reach a target, for a reason of `DROPPED`."""
+        """Count a request that will not reach a destination. `reason` is one of `DROPPED`."""
         self._dropped.labels(target, signal, reason).inc()
 
     def collect(self) -> Iterable[Metric]:
-        """Make the metrics; none while nothing is forwarded."""
+        """Return the metrics; none if nothing is forwarded."""
         if not self._queues:
             return ()
         requests = GaugeMetricFamily(
@@ -473,14 +473,14 @@ class OtlpForwardNumbers(Collector):
 
 @dataclass(frozen=True, slots=True)
 class AlertLook:
-    """The last look at all rules of alerts.
+    """Result of the last evaluation of all alert rules.
 
     Attributes:
-        rules: How many there are.
-        windows: How many windows of rules were judged since the start.
-        failed: How many rules could not be asked.
-        seconds: How long it took.
-        has_others: Whether another process evaluates the same store.
+        rules: Number of rules.
+        windows: Number of windows evaluated since the start.
+        failed: Number of rules that could not be evaluated.
+        seconds: Duration of the evaluation.
+        has_others: Whether another process evaluates rules of the same store.
     """
 
     rules: int = 0
@@ -491,17 +491,17 @@ class AlertLook:
 
 
 class AlertLookNumbers(Collector):
-    """Tells of the last look at the rules of alerts."""
+    """Metrics of the last evaluation of alert rules."""
 
     def __init__(self, read: Callable[[], AlertLook]) -> None:
         self._read = read
 
     def describe(self) -> Iterable[Metric]:
-        """Name no metric ahead: none is there before the first look."""
+        """Return no metrics: there are none before the first evaluation."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Make the metrics."""
+        """Yield the metrics."""
         look = self._read()
         for name, text, value in (
             ("rules", "Rules of alerts", look.rules),
@@ -524,7 +524,7 @@ class AlertLookNumbers(Collector):
 
 
 class AlertSendNumbers(Collector):
-    """Counts notifications of alerts by target, and the tries that failed."""
+    """Metrics of alert notifications per receiver, and of failed attempts."""
 
     def __init__(self) -> None:
         self._ended = _counter(
@@ -550,31 +550,31 @@ class AlertSendNumbers(Collector):
         )
 
     def collect(self) -> Iterable[Metric]:
-        """Make the metrics."""
+        """Yield the metrics."""
         for metric in (self._ended, self._failures, self._unknown, self._waiting):
             yield from metric.collect()
 
     def add_target(self, target: str) -> None:
-        """Show a target from the start, at 0."""
+        """Show a receiver from the start, with counters at 0."""
         for state in ENDED_NOTIFICATIONS:
             self._ended.labels(target, state)
         self._failures.labels(target)
         self._waiting.labels(target)
 
     def count_ended(self, target: str, state: str) -> None:
-        """Count a notification that will not be sent again, by `ENDED_NOTIFICATIONS`."""
+        """Count a notification that is not sent again. `state` is one of `ENDED_NOTIFICATIONS`."""
         self._ended.labels(target, state).inc()
 
     def count_failure(self, target: str) -> None:
-        """Count a try that failed."""
+        """Count a failed attempt."""
         self._failures.labels(target).inc()
 
     def count_unknown(self) -> None:
-        """Count a notification whose target nobody knows."""
+        """Count a notification for a receiver that is not in the settings."""
         self._unknown.inc()
 
     def set_waiting(self, target: str, number: int) -> None:
-        """Note how many notifications wait for a target."""
+        """Record how many notifications wait for a receiver."""
         self._waiting.labels(target).set(number)
 
 

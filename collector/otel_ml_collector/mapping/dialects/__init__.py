@@ -1,1 +1,1 @@
-"""The dialects: for each, the attributes of a span that fill the fields of a run."""
+"""Dialects: which span attributes of each instrumentation fill which fields of a run."""

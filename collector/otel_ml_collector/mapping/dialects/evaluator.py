@@ -1,8 +1,8 @@
-"""Reads the fields of runs by the tables of dialects; any value may come, and none raises.
+"""Reads fields of runs from attributes, using the tables of dialects. Never raises for any value.
 
-All spans with the same attribute names and the same scope are read together, a field of all of them
-after the other: what the names decide is decided once. What a field is never depends on which other
-spans there are.
+Spans with the same attribute names and scope are read together, one field at a time. So everything
+that depends only on the names is computed once. The result for a span does not depend on the other
+spans.
 """
 
 import math
@@ -40,24 +40,26 @@ from otel_ml_collector.span import Scope, Span, Value
 _MAX_TAGS: Final = 128
 _TAG_CHARS: Final = 256
 _PAYLOADS: Final = frozenset({"inputs", "outputs"})
-# A payload that is an empty text, and its JSON text.
+# An empty input or output, and its JSON text.
 _EMPTY: Final = ("", '""')
 _NO_PAYLOAD: Final = (None, _EMPTY)
 
 
 def is_spoken(dialect: Dialect, scope: Scope) -> bool:
-    """Tell whether the scope of spans is of the SDK that a dialect demands, beside the names."""
+    """Return whether spans come from the SDK and the instrumentation that a dialect requires."""
     is_sdk = not dialect.sdk or scope.resource.get("telemetry.sdk.name") == dialect.sdk
     return is_sdk and scope.name.startswith(dialect.scope)
 
 
 def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColumns) -> None:
-    """Fill the fields that a dialect names and nobody named before.
+    """Fill fields of runs from the attributes of one dialect, if they are not filled yet.
+
+    A dialect is the set of attribute names of one instrumentation, such as OpenInference.
 
     Args:
-        spans: They have the same names and the same scope.
-        present: What of the dialect is among the names.
-        values: Their attributes, with what was named before.
+        spans: Spans with the same attribute names and scope.
+        present: Attributes of the dialect that the spans have.
+        values: Attributes of the spans, and the fields filled so far.
     """
     dialect, run_columns = present.dialect, values.run_columns
     if not is_spoken(dialect, spans[0].scope):
@@ -71,7 +73,7 @@ def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColum
 def read_rows(
     present: Present, values: AttributeColumns, fields: Collection[str] | None = None
 ) -> None:
-    """Fill those fields of a table's rows that are not filled yet."""
+    """Fill the fields of a table that are not filled yet; if `fields` is given, only those."""
     run_columns = values.run_columns
     kinds = run_columns.column("kind")
     kinds_there = set(kinds)
@@ -96,13 +98,16 @@ def read_rows(
 def read_words(
     present: Present, values: AttributeColumns, places: Sequence[int], unknown: set[int]
 ) -> list[str | None]:
-    """Read our kinds from a dialect's words for them.
+    """Return the kinds of runs that a dialect states, such as ``model`` for ``LLM``.
 
     Args:
-        present: What of the dialect is among the names.
-        values: The attributes of the spans.
-        places: The spans that are asked about.
-        unknown: Takes the places of spans with a word that the dialect does not know.
+        present: Attributes of the dialect that the spans have.
+        values: Attributes of the spans.
+        places: Indexes of the spans to read.
+        unknown: Receives the indexes of spans that state an unknown kind.
+
+    Returns:
+        Our kind for each index; None if the span states none or an unknown one.
     """
     dialect = present.dialect
     words = [values.column(name) for name in present.kind_sources]
@@ -129,9 +134,9 @@ def _read_field(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Fill a field from the first source that can be read; an empty source counts when all are."""
+    """Fill a field from the first readable source. An empty text is used only if all are empty."""
     read, is_payload = _READERS[row.field], row.field in _PAYLOADS
-    spare: dict[int, FieldSource] = {}  # where a payload is empty so far
+    spare: dict[int, FieldSource] = {}  # spans with only empty texts so far
     for source in sources:
         values_read = values.read(source, places)
         if source.text_if and source.text_if in values.names:
@@ -166,7 +171,7 @@ def _take_payloads(
     *,
     spare: dict[int, FieldSource],
 ) -> Sequence[int]:
-    """Fill in the payloads that a source has; return the places of those that it has not."""
+    """Fill inputs or outputs from one source. Return the indexes of spans where it has none."""
     there, left = places, list[int]()
     if None in got or _EMPTY in got:
         pairs = list(zip(places, got, strict=True))
@@ -188,10 +193,10 @@ def _note_payload(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Mark the attributes of a payload as used, and put instructions before its messages."""
+    """Mark attributes as used by inputs or outputs; put system instructions before messages."""
     run_columns = values.run_columns
     column = run_columns.columns[row.field]
-    if source.member:  # what else stands beside it is told nowhere else
+    if source.member:  # keep the attribute: its other members are stored nowhere else
         pass
     elif source.names:
         run_columns.use(source.names, places)
@@ -206,7 +211,7 @@ def _note_payload(
 def _with_system(
     name: str, inputs: tuple[object, str], values: AttributeColumns, place: int
 ) -> tuple[object, str]:
-    """Put system instructions before messages, unless the messages have some."""
+    """Put system instructions before messages, unless the messages contain some."""
     messages, system = inputs[0], parse(values.column(name)[place])
     if system is None or not isinstance(messages, list) or any(map(_is_system, messages)):
         return inputs
@@ -224,7 +229,7 @@ def _read_params(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Join the parameters of all sources; of two values of a parameter the first counts."""
+    """Merge the parameters of all sources. If two have the same parameter, the first wins."""
     all_params: list[dict[str, object]] = [{} for _ in places]
     for source in sources:
         alone = "" if source.prefix or len(source.names) != 1 else source.names[0]
@@ -246,7 +251,7 @@ def _add_tags(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Add the tags that nobody named before."""
+    """Add the tags that are not set yet."""
     run_columns = values.run_columns
     missing = run_columns.missing("tags")
     run_columns.fill("tags", [{} for _ in missing], missing)
@@ -257,9 +262,9 @@ def _add_tags(
 
 
 def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
-    """Add a mapping's members as tags, or names alone, which are true.
+    """Add the members of an object as tags. A list of names becomes tags with the value true.
 
-    What is nested is no tag, and stays among the attributes.
+    Nested values do not become tags and stay in the attributes.
     """
     document = read_structured(value)
     if isinstance(document, Mapping):
@@ -277,7 +282,7 @@ def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
 
 
 def _read_failures(spans: Sequence[Span], failure: Failure, run_columns: RunColumns) -> None:
-    """Mark runs as failed, with their message, where no outcome contradicts it."""
+    """Mark runs as failed and set their message, unless their outcome contradicts it."""
     outcomes, messages = run_columns.column("outcome"), run_columns.column("error_message")
     for at, span in enumerate(spans):
         attribute = span.attributes.get(failure.level)
@@ -297,7 +302,7 @@ def _read_failures(spans: Sequence[Span], failure: Failure, run_columns: RunColu
 
 
 def read_message(span: Span, failure: Failure) -> str:
-    """Read the message of a failure, which may be a member of JSON."""
+    """Return the message of a failure, which may be a member of JSON."""
     name, _, member = failure.message.rstrip("}").partition("{")
     value = span.attributes.get(name)
     if not member:
@@ -306,7 +311,7 @@ def read_message(span: Span, failure: Failure) -> str:
 
 
 def _read_quoted(value: Value) -> object:
-    """Read a value that is JSON, plain texts and the items of a list too."""
+    """Parse a value written as JSON, including plain texts and the items of a list."""
     if isinstance(value, list | tuple):
         return [_read_quoted(item) if isinstance(item, str) else item for item in value]
     document = parse(value)
@@ -314,7 +319,7 @@ def _read_quoted(value: Value) -> object:
 
 
 def _unquote(value: Value) -> Value:
-    """Take the quotes off a text that was written as JSON."""
+    """Remove the quotes from a text that was written as JSON."""
     if isinstance(value, str) and value[:1] == '"':
         document = parse(value)
         return document if isinstance(document, str) else value

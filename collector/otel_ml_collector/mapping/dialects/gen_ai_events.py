@@ -1,7 +1,8 @@
-"""GenAI events: inputs and outputs of a generative call that came outside its attributes.
+"""Reads inputs and outputs of a generative call from GenAI events instead of attributes.
 
-They are log records about the call's span, formerly events of it. Rules:
-docs/design/010-log-records.md. Spec: https://github.com/open-telemetry/semantic-conventions-genai
+These events are log records about the span of the call; in older versions they are events of the
+span. Rules: docs/design/010-log-records.md. Spec:
+https://github.com/open-telemetry/semantic-conventions-genai
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from otel_ml_collector.span import Span, Value
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 EXCEPTION: Final = "gen_ai.client.operation.exception"
 _CHOICE: Final = "gen_ai.choice"
-# Who speaks in a message, in the order in which messages of the same moment stand.
+# Roles by event name. Messages of the same time are sorted in this order.
 _ROLES: Final = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -27,16 +28,16 @@ _ROLES: Final = {
     "gen_ai.tool.message": "tool",
 }
 _ROLE_PLACES: Final = {name: place for place, name in enumerate(_ROLES)}
-# Former events whose attribute holds all messages, or a text: the field that each fills.
+# Older events with all messages in one attribute: the field and that attribute.
 _WHOLE_MESSAGES: Final = {
     "gen_ai.content.prompt": ("inputs", "gen_ai.prompt"),
     "gen_ai.content.completion": ("outputs", "gen_ai.completion"),
 }
 CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES, *_WHOLE_MESSAGES})
-# The body of an event that can have none, as JSON text.
+# Attribute that holds the body as JSON text, for events that cannot have a body.
 _BODY: Final = "gen_ai.event.content"
 
-# What the details of a call tell of its run.
+# Fields that are read from the details event.
 _TOLD: Final = frozenset({"inputs", "outputs", "cost", *TOKENS})
 
 _Content = dict[str, object]
@@ -44,7 +45,7 @@ _Content = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class CallEvent:
-    """One event of a call, wherever it stood; an event of a span has no body."""
+    """One event of a call, from a log record or a span. Events of a span have no body."""
 
     name: str
     time_ns: int
@@ -53,7 +54,7 @@ class CallEvent:
 
 
 def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
-    """Fill the fields that events of calls' own spans name and nobody named before."""
+    """Fill inputs, outputs, tokens and cost from the events of spans, where still empty."""
     for place, span in enumerate(spans):
         events = [
             CallEvent(event.name, event.time_ns, None, event.attributes)
@@ -69,7 +70,7 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
 
 
 def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
-    """Fill the fields of a call that its events name and that are not filled yet."""
+    """Fill inputs, outputs, tokens and cost of one call from its events, where still empty."""
     if not events:
         return
     details = _join_details(events)
@@ -88,7 +89,7 @@ def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
 
 
 def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
-    """Join the attributes and bodies of a call's details events; the newest value counts."""
+    """Merge the attributes and bodies of a call's details events. The newest value wins."""
     details = [
         (event.time_ns, {**event.attributes, **_mapping(event.body)})
         for event in events
@@ -99,7 +100,7 @@ def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:
 
 
 def _read_inputs(events: Iterable[CallEvent]) -> list[_Content]:
-    """Read the messages of a call's input, in the order of their times."""
+    """Return the messages of a call's input in order of time."""
     asked = [(event, _content(event)) for event in events if event.name in _ROLES]
     asked.sort(
         key=lambda entry: (entry[0].time_ns, _ROLE_PLACES[entry[0].name], to_sorted_json(entry[1]))
@@ -108,14 +109,14 @@ def _read_inputs(events: Iterable[CallEvent]) -> list[_Content]:
 
 
 def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
-    """Read the choices of a call's output, in the order of their numbers."""
+    """Return the choices of a call's output in order of their index."""
     outputs = [(event, _content(event)) for event in events if event.name == _CHOICE]
     outputs.sort(key=lambda entry: (_number(entry[1]), entry[0].time_ns, to_sorted_json(entry[1])))
     return [_answer(content) for _, content in outputs]
 
 
 def _read_whole(events: Iterable[CallEvent], event: str, name: str) -> object:
-    """Read the content of an event type, in the order of times; None without such an event."""
+    """Return the content of all events of one type in order of time; None if there are none."""
     ordered = sorted(
         (item for item in events if item.name == event), key=lambda event: event.time_ns
     )
@@ -131,13 +132,14 @@ def _items(content: Value) -> Sequence[object]:
 
 
 def _content(event: CallEvent) -> _Content:
-    """Read the fields of an event: its body, or the attributes that replace a body."""
+    """Return the fields of an event: its body, or the attributes that replace a body."""
     for body in (event.body, parse(event.attributes.get(_BODY))):
         if isinstance(body, Mapping):
             return dict(body)
         if body is not None:
             return {"content": body}
-    # Names with a dot are of the conventions, about the call; those without are the message's.
+    # Names with a dot come from the conventions and describe the call. The others belong to the
+    # message.
     return {key: structured(value) for key, value in event.attributes.items() if "." not in key}
 
 

@@ -1,4 +1,4 @@
-"""Our own dialect: the ``otel_ml.*`` attributes of a run. Spec: docs/wire.md."""
+"""Our own dialect: reads the ``otel_ml.*`` attributes of a run. Spec: docs/wire.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.times import LATEST_NS
 
 _PREFIX: Final = "otel_ml."
-# No column holds these: they stay among the attributes, and so do tags that cannot be read.
+# These are in no column and are stored as attributes, like tags that cannot be parsed.
 _KEPT: Final = {
     *(names.CAPTURE, names.OUTPUTS_CHUNKS, names.STREAM_CHUNKS, names.STREAM_FIRST_CHUNK_MS),
     *(names.TAGS, names.REUSED_FROM, names.STUBBED_FROM),
@@ -30,17 +30,17 @@ _OF_ITEMS: Final = {
 }
 _ITEM_CHARS: Final = 1_024
 _MOST_REPEATS: Final = 2**32 - 1
-_NOT_FOLLOWED: Final = '"not_followed"'  # among what was left out
+_NOT_FOLLOWED: Final = '"not_followed"'  # part of the list of what was not captured
 
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """The names of our own attributes that a user has named.
+    """Attributes of a span that contain a name chosen by the user: tags and judges.
 
     Attributes:
-        tags: Attributes that hold a tag, each with the tag's name.
-        judges: Names of the judges that have an attribute.
-        is_judged: Whether any attribute names a judge.
+        tags: Attributes that hold a tag, each with the name of the tag.
+        judges: Names of judges with an attribute of their own.
+        is_judged: Whether any attribute may hold a score.
     """
 
     tags: Sequence[tuple[str, str]]
@@ -49,7 +49,7 @@ class OwnNames:
 
 
 def find_names(keys: Iterable[str]) -> OwnNames | None:
-    """Find our own attributes among names; None when there is none."""
+    """Find otel-ml's own attributes (``otel_ml.*``) among attribute names; None without any."""
     items = [key for key in keys if key.startswith(_PREFIX)]
     if not items:
         return None
@@ -63,12 +63,12 @@ def find_names(keys: Iterable[str]) -> OwnNames | None:
 
 
 def held_names(keys: Iterable[str]) -> set[str]:
-    """Find the names that fill a field of a run, whatever their values."""
+    """Return the ``otel_ml.*`` attributes whose values always fill a field of a run."""
     return {key for key in keys if key.startswith(_PREFIX)} - _KEPT
 
 
 def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns) -> None:
-    """Fill the fields that our own attributes name; the word of a dialect comes after them."""
+    """Fill fields of runs from ``otel_ml.*`` attributes, which take precedence over all others."""
     there, run_columns = values.names, values.run_columns
     if names.MODEL_NAME in there or names.KIND in there:
         run_columns.fill("dialect", ["otel_ml"] * len(spans))
@@ -99,7 +99,7 @@ def read_runs(spans: Sequence[Span], present: OwnNames, values: AttributeColumns
 
 
 def _texts(values: AttributeColumns, name: str) -> list[str]:
-    """Read a column of texts, empty ones where there is none."""
+    """Return a column of texts; empty texts if the attribute is missing."""
     if name not in values.names:
         return [""] * len(values.spans)
     return [to_text(value) for value in values.column(name)]
@@ -122,7 +122,7 @@ def _read_payloads(values: AttributeColumns) -> None:
 
 
 def _read_items(values: AttributeColumns) -> None:
-    """Fill in of which experiment, data set, item and repeat runs are."""
+    """Fill experiment, data set, item and repeat of runs."""
     for field, name in _OF_ITEMS.items():
         if name in values.names:
             texts = [text[:_ITEM_CHARS] for text in _texts(values, name)]
@@ -152,14 +152,14 @@ def _lines(span: Span) -> list[LineRecord]:
 
 
 def read_tags(attributes: Mapping[str, Value]) -> dict[str, Tag]:
-    """Read tags, one per attribute, with the types, groups and more that ``otel_ml.tags`` adds."""
+    """Return tags by name, with types, groups and further tags from ``otel_ml.tags``."""
     tags = {name: Tag(name, _tag(attributes[key])) for key, name in _tag_names(attributes)}
     _add_details(attributes.get(names.TAGS), tags)
     return tags
 
 
 def read_line(event: Event) -> LineRecord | None:
-    """Read a line of text from an event, None when the event is of another kind."""
+    """Return the log line of an event; None if the event is not a log line."""
     if event.name != names.LOG_EVENT:
         return None
     severity = event.attributes.get(names.LOG_SEVERITY)
@@ -173,7 +173,7 @@ def read_line(event: Event) -> LineRecord | None:
 def read_judges(
     attributes: Mapping[str, Value], judged: Iterable[str]
 ) -> dict[str, Mapping[str, Value]]:
-    """Read the attributes of each judge: version, label, explanation, error, definition."""
+    """Return what each judge reported: version, label, explanation, error, definition."""
     document = parse(attributes.get(names.JUDGES))
     judges: dict[str, Mapping[str, Value]] = {}
     if isinstance(document, Mapping):
@@ -186,7 +186,10 @@ def read_judges(
 def read_score(
     attributes: Mapping[str, Value], judge: str, facts: Mapping[str, Value]
 ) -> tuple[float | None, bool | None]:
-    """Read score and pass of a judge; where a span has few attributes they stand in `told`."""
+    """Return score and pass mark of a judge.
+
+    If a span may have only few attributes, the SDK writes both into `facts` instead of attributes.
+    """
     passed = attributes.get(names.PASSED_PREFIX + judge, facts.get("passed"))
     score = to_float(attributes.get(names.SCORE_PREFIX + judge, facts.get("score")))
     return score, passed if isinstance(passed, bool) else None
@@ -201,7 +204,7 @@ def _tag_names(keys: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _add_details(value: Value, tags: dict[str, Tag]) -> bool:
-    """Add type, group and further tags as ``otel_ml.tags`` tells them; False when it is broken."""
+    """Add types, groups and further tags from ``otel_ml.tags``; return False if it is invalid."""
     details = parse(value)
     if not isinstance(details, Mapping):
         return False

@@ -1,7 +1,7 @@
-"""How a span is read: the names of its attributes choose the sources of its run's fields.
+"""Decides how a span is read: the names of its attributes select the sources of each field.
 
-A sender names the attributes of its spans alike: looking for every name of every dialect on each
-span cost more than reading what is there, so it is done once for each set of names.
+A sender uses the same attribute names on many spans. Looking for every name of every dialect on
+each span would cost more than reading the values. So this is done once per set of names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,36 +50,36 @@ from otel_ml_collector.span import Event, Span, Value
 
 _PLANS: Final = 1_000
 _OF_INPUT: Final = ("input_tokens", "cached_tokens", "cache_creation_tokens")
-# Instrumentations that tell a streamed answer a message a piece.
+# Instrumentations that record each chunk of a streamed answer as a message.
 _A_MESSAGE_A_PIECE: Final = frozenset({"opentelemetry.instrumentation.google_genai"})
 _CHOICES: Final = "gen_ai.request.choice.count"
-# Providers whose input tokens are those beside the cached ones, by the names of the AI SDK.
+# Providers that do not include cached tokens in input tokens, by their names in the AI SDK.
 _LEAVE_OUT_CACHED: Final = frozenset({"anthropic", "bedrock"})
 _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
 _STATUS_ERROR: Final = 2
-# Fields that the span names itself, today's name first.
+# Fields with standard attributes, current name first.
 _OF_SPAN: Final = {
     "session": (names.SESSION_ID,),
     "user": (names.USER_ID, "enduser.id"),
     "environment": (names.ENVIRONMENT, "deployment.environment"),
 }
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
-# Names of the general conventions that fill a field of a run, whatever their values.
+# Standard attributes that always fill a field of a run.
 _HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
-# Values that are evidence of nothing.
+# Empty values do not count as evidence.
 _SAYS_NOTHING: Final[tuple[Value, ...]] = (None, "", "[]", "{}", [], {})
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How spans with the same attribute names are read.
+    """How to read spans with the same attribute names.
 
     Attributes:
-        own: Names of our own, None when there are none.
-        dialects: What is there of the others, by precedence.
-        evidence: What tells the kind where no word does.
-        rest: Names that stay attributes unless their value fills a field, sorted.
+        own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
+        dialects: Present attributes of other instrumentations, in order of precedence.
+        evidence: Attributes that show the kind of run if none states it.
+        rest: Names, sorted, that are stored as attributes unless their value is stored in a field.
     """
 
     own: own.OwnNames | None
@@ -89,17 +89,20 @@ class Plan:
 
 
 class Plans:
-    """The plans of the last sets of names; any thread may ask."""
+    """A cache of plans by attribute names. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, ...], Plan] = {}
 
     def __len__(self) -> int:
-        """Count the plans that are kept."""
+        """Return the number of cached plans."""
         return len(self._plans)
 
     def find(self, attributes: Mapping[str, Value]) -> Plan:
-        """Find the plan of a span, or make it; of names that are many or long none is kept."""
+        """Return the plan of a span; create it if needed.
+
+        Plans with more than 128 names, or very long ones, are not cached.
+        """
         keys = tuple(attributes)
         plan = self._plans.get(keys)
         if plan is None:
@@ -120,12 +123,17 @@ class Plans:
 
 
 def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> RunColumns:
-    """Read the fields of runs: our own first, then each dialect, then the general conventions.
+    """Read the fields of runs from the attributes of their spans.
+
+    otel-ml's own attributes come first, then those of other instrumentations, then standard ones.
 
     Args:
-        spans: At least one; all of them have the names of the plan and the same scope.
-        plan: How they are read.
-        is_open: Whether they have only begun.
+        spans: At least one span. All have the attribute names of the plan and the same scope.
+        plan: How to read them.
+        is_open: Whether they have only started.
+
+    Returns:
+        The fields, one column each.
     """
     run_columns = RunColumns(len(spans))
     if is_open:
@@ -155,7 +163,7 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
 
 
 def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
-    """Fill in when the first piece of an answer came, and how many there were."""
+    """Fill the time to the first token and the number of chunks of streamed answers."""
     if TELLING.isdisjoint(values.names) and not any(span.events for span in spans):
         return
     events = [[(event.name, event.time_ns) for event in span.events] for span in spans]
@@ -170,14 +178,14 @@ def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
 
 
 def _join_cut_answers(run_columns: RunColumns) -> None:
-    """Join the pieces of each stream that was broken off into its answer."""
+    """Join the chunks of interrupted streams into their answers."""
     for at, answer in enumerate(run_columns.column("outputs")):
         if answer is not None and (joined := join_pieces(answer[0], is_cut=True)) is not answer[0]:
             run_columns.fill("outputs", [(joined, to_json(joined))], [at])
 
 
 def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
-    """Tell the kinds of runs: by a known word, else by evidence (docs/dialects.md, Kinds)."""
+    """Find the kinds of runs by known values, otherwise by evidence (docs/dialects.md, Kinds)."""
     run_columns, unknown = values.run_columns, set[int]()
     for present in plan.dialects:
         if not (present.kind or present.kind_sources) or not is_spoken(
@@ -201,13 +209,13 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
 
 
 def has_needed(span: Span, needed: Sequence[str]) -> bool:
-    """Tell whether a span has anything that a call needs, or failed before it could have."""
+    """Return whether a span has a value in an attribute that a model call needs, or failed."""
     says = any(span.attributes[name] not in _SAYS_NOTHING for name in needed)
     return says or span.status_code == _STATUS_ERROR
 
 
 def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Sequence[int]) -> None:
-    """Make chains of the requests that ended well without an answer."""
+    """Set the kind to ``chain`` for spans that record only the request of a call, no answer."""
     kinds, outcomes = run_columns.column("kind"), run_columns.column("outcome")
     asked = [
         at
@@ -218,7 +226,14 @@ def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Seque
 
 
 def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
-    """Fill the kind of spans without a known word for it; a span with an unknown word is a step."""
+    """Return the kind that the attributes of a span show; None if they show none.
+
+    Args:
+        span: A span that does not state a known kind.
+        evidence: Attributes that show a tool, an agent or a model call.
+        is_step: Whether the span states an unknown kind. It is a ``chain`` if nothing else is
+            shown.
+    """
     attributes = span.attributes
 
     def says(those: Sequence[str]) -> bool:
@@ -236,7 +251,7 @@ def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
 
 
 def _name_models(run_columns: RunColumns) -> None:
-    """Cut the provider's name off the names of its models, except for models of our own SDK."""
+    """Remove the provider from model names, except for models of our own SDK."""
     if "provider" not in run_columns.columns:
         return
     providers, named = run_columns.columns["provider"], run_columns.column("model")
@@ -250,10 +265,9 @@ def _name_models(run_columns: RunColumns) -> None:
 
 
 def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
-    """Give model calls made by judges a kind of their own, apart from the product's calls.
+    """Mark model calls made by judges, to separate them from the calls of the product.
 
-    They keep their tokens and cost, which are the judge's. Their tags name the judge and the judged
-    model.
+    Their tokens and cost belong to the judge. Tags name the judge and the judged model.
     """
     kinds = run_columns.columns["kind"]
     places = [at for at, kind in enumerate(kinds) if kind != "span"]
@@ -268,7 +282,7 @@ def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
 
 
 def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
-    """Fill the fields that every OpenTelemetry span names: status, exception, session, user."""
+    """Fill the fields that every OpenTelemetry span has: status, exception, session, user."""
     run_columns = values.run_columns
     run_columns.fill_missing("dialect", "opentelemetry")
     run_columns.fill_missing("kind", "span")
@@ -320,10 +334,10 @@ def _last_exception(span: Span) -> Event | None:
 
 
 def _count_cached_input(values: AttributeColumns) -> None:
-    """Add cached tokens to the input tokens, for providers that leave them out.
+    """Add cached tokens to the input tokens, for providers that do not include them.
 
-    Providers that leave it out say so in words of their own; the AI SDK counts it from its
-    version 6 on, which tells what was not cached, too.
+    Such providers write metadata of their own. From version 6 on, the AI SDK includes cached
+    tokens; its spans then also state the uncached ones.
     """
     if PROVIDER_WORDS not in values.names or not COUNTED_INPUT.isdisjoint(values.names):
         return
@@ -343,11 +357,11 @@ def _count_cached_input(values: AttributeColumns) -> None:
 
 
 def _keep_own_usage(run_columns: RunColumns) -> None:
-    """Take tokens and cost off runs that are no model calls; their attributes keep them.
+    """Remove tokens and cost from runs that are not model calls; their attributes keep them.
 
-    Spans around a call repeat the sum of what is inside them, and it is counted once. Which one is
-    the call is decided by the span alone, so that it does not depend on what else arrived, or when.
-    Spans of our own SDK are counted already.
+    Spans around a call repeat the sum of the calls inside them, so tokens would be counted twice.
+    The decision uses only the span itself, so it does not depend on what else arrived or when.
+    Spans of our own SDK do not repeat such sums.
     """
     kinds, dialects = run_columns.columns["kind"], run_columns.columns["dialect"]
     if CALLS.issuperset(kinds):

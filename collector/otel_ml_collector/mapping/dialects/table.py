@@ -1,12 +1,15 @@
 """A dialect as a table: which of its attributes fill which field of a run.
 
-A source is the name of an attribute. ``a{b.c}`` is the member ``c`` of the member ``b`` of JSON in
-``a``, ``a.N.b`` a list that was flattened into names, ``a.*`` all that is below ``a``, by the rest
-of its name, and ``a{}`` the attributes that the JSON schema in ``a`` lists.
+A source is an attribute name, or one of these forms:
 
-A table and the names of a span's attributes decide together what is read, whatever the values are:
-`find_present` works it out once for each set of names, `AttributeColumns` reads a source by it, and
-`evaluator` the fields.
+* ``a{b.c}``: member ``c`` of member ``b`` of the JSON in attribute ``a``
+* ``a.N.b``: a list that was flattened into numbered attributes
+* ``a.*``: all attributes that start with ``a.``, by the rest of their name
+* ``a{}``: the attributes that the JSON schema in ``a`` lists
+
+The names of a span's attributes alone decide which sources are read. `find_present` computes that
+once per set of names, `AttributeColumns` reads the sources, and `evaluator` converts them to
+fields.
 """
 
 import re
@@ -20,7 +23,7 @@ from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import find_member, read_structured
 from otel_ml_collector.span import Value
 
-# Kinds that call a model themselves, and those around them.
+# Kinds of runs that call a model themselves, and kinds that surround such calls.
 CALLS: Final = frozenset({"model", "embedding"})
 AROUND: Final = frozenset({"agent", "chain", "retriever", "tool"})
 _SOURCE: Final = re.compile(r"(?P<name>[^{]*?)(?:\{(?P<member>.*)\})?")
@@ -29,28 +32,27 @@ _LISTED: Final = re.compile(r"(?P<prefix>.*\.)N(?:\.(?P<suffix>.*))?")
 MAX_NAMES: Final = 1_024
 MAX_DEPTH: Final = 12
 _MAX_DIGITS: Final = 6
-# What stands around each item of a list, and says nothing.
+# Names that wrap each item of a list without adding information.
 _WRAPPERS: Final = frozenset({"message", "message_content", "tool_call", "document", "image"})
-# A message with several parts has them where a message with one has its text.
+# Messages with several parts use the first name, messages with one text the second.
 _PART_FIELDS: Final = ("contents", "content")
 
-# How the values of a dialect are written: as they are, lists and mappings as JSON; whatever it is
-# as JSON, so that a text has quotes; or as anything, of which all that can be read as JSON is, and
-# of messages the pieces of a streamed answer are joined; or as a text whose head, before a slash,
-# is the value.
+# How a dialect writes values. plain: lists and objects as JSON, texts as they are. quoted:
+# everything as JSON, so texts have quotes. json: parse everything that is valid JSON. messages:
+# like json, and join the chunks of a streamed answer. head: the part of a text before a slash.
 Form = Literal["plain", "quoted", "json", "messages", "head"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A field and its sources.
+    """A field of a run and the sources that fill it.
 
     Attributes:
-        field: Its name in `Found`.
-        sources: The preferred source first; of `tags` and `params` all count.
-        on: The kinds of runs that it is read for; empty for all.
-        form: How its values are written; None for as those of the table are.
-        system: What holds the instructions that stand before the messages in the inputs.
+        field: Name of the field in `RunColumns`.
+        sources: Sources, preferred one first. For `tags` and `params` all sources are used.
+        on: Kinds of runs for which the row applies; empty for all.
+        form: How its values are written; None for the form of the dialect.
+        system: Attribute with system instructions to put before the messages; empty for none.
     """
 
     field: str
@@ -62,13 +64,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a dialect says that a run failed.
+    """How a dialect marks a failed run.
 
     Attributes:
-        level: The name that says it.
-        at: Its word for it, true, or the lowest of its numbers for it.
-        message: The name of the message, or a member of JSON.
-        is_spare: Whether the message counts only where the span has no other.
+        level: Attribute that marks the failure.
+        at: Its value for a failure. If it is a number, any value from this number on.
+        message: Attribute with the error message, or a member of JSON.
+        is_spare: Whether the message is used only if the span has no other message.
     """
 
     level: str
@@ -79,13 +81,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Attribute names that tell the kind of a span without a word for it; beginnings as in marks.
+    """Attribute names that show the kind of a span which does not state its kind.
+
+    A name that ends with a dot matches all attributes that start with it.
 
     Attributes:
-        tools: What names a tool.
-        agents: What names an agent.
-        models: What names a provider's model.
-        answers: Names that only a model's answer has: usage, messages, an id, a reason to finish.
+        tools: Attributes with the name of a tool.
+        agents: Attributes with the name of an agent.
+        models: Attributes with the name of a provider's model.
+        answers: Attributes that only a model's answer has, such as usage, messages, an id or a
+            finish reason.
     """
 
     tools: Sequence[str] = ()
@@ -99,35 +104,37 @@ NO_EVIDENCE: Final = Evidence()
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A naming of attributes, as a table of all that is read of it.
+    """The attribute names of one instrumentation, as a table of everything that is read from them.
 
     Attributes:
-        name: What `dialect` of a run says.
-        marks: Names by which it is recognised; a name that ends in a dot is a beginning, a name
-            that ends in ``.N`` the beginning of a list.
-        rows: What fills the fields but the kind.
-        kind_sources: The names whose value is a word for the kind.
-        kinds: Such words in lower case, and our kinds.
-        endings: Ends of such words, and our kinds; the first that fits counts.
-        other_kind: The kind of a word that is not there; empty where evidence decides.
-        named_kinds: Kinds of spans without a word and without ``gen_ai.operation.name``, by names
-            of which they have one.
-        evidence: What else tells the kind, where no word does.
+        name: Value of `dialect` of its runs.
+        marks: Names by which the dialect is recognised. A name that ends with a dot is a prefix, a
+            name that ends with ``.N`` the prefix of a list.
+        rows: Sources of all fields except the kind.
+        kind_sources: Attributes that state the kind.
+        kinds: Values of these attributes in lower case, mapped to our kinds.
+        endings: Ends of such values, mapped to our kinds. The first match is used.
+        other_kind: Kind for unknown values; empty if evidence decides.
+        named_kinds: Kinds of spans without such a value and without ``gen_ai.operation.name``. A
+            kind applies if the span has one of its attributes.
+        evidence: Attributes that show the kind if no value states it.
         form: How values are written.
-        sdk: What ``telemetry.sdk.name`` of the resource says; empty for anything.
-        scope: How the name of the scope begins; empty for anything.
-        scores: What holds scores: a list of them, numbers below the names of judges, or the judge
-            of a person's word on the parent, whose value has the judge's name.
-        texts: Sources that are texts, whatever they could be read as, where the value of another
-            name is ``text/plain``.
-        instead: Names of other conventions, by the sources that do not count beside them; one that
-            ends in a dot is a beginning.
-        needs: Names of which a call by its word has one, as in marks; a span without any of them
-            that did not fail is no call, and of no kind.
-        request: What a call is sent with, and names of an answer as in marks: a span with the first
-            and none of the others, that did not fail, is no call; its answer has a span of its own.
-        failure: How it says that a run failed.
-        notes: What else is done, a sentence each.
+        sdk: Required ``telemetry.sdk.name`` of the resource; empty for any.
+        scope: Required start of the scope name; empty for any.
+        scores: Sources of scores: a list of scores, numbers by judge name, or the name of a
+            reviewer's score of the parent span. In the last case, the attribute of that name holds
+            the value.
+        texts: Sources that are plain text if another attribute (the value of the mapping) is
+            ``text/plain``.
+        instead: Sources to ignore if the span has the attribute of another convention that they map
+            to. A name that ends with a dot is a prefix.
+        needs: Names in the form of `marks`. A span whose stated kind is a model call is one only if
+            it has one of them or failed. Empty for no condition.
+        request: First the attribute of a request, then names of an answer in the form of `marks`. A
+            span with a request, without an answer and without a failure is not a call: the answer
+            has its own span.
+        failure: How a failed run is marked; None for no mark of its own.
+        notes: Further rules for docs/dialects.md, one sentence each.
     """
 
     name: str
@@ -153,7 +160,7 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The place of an attribute in a list that was flattened."""
+    """The attribute that holds one value of a flattened list."""
 
     name: str
 
@@ -163,16 +170,16 @@ Shape = Leaf | Sequence["Shape"] | Mapping[str, "Shape"]
 
 @dataclass(frozen=True, slots=True)
 class FieldSource:
-    """A source that is present on a span.
+    """Where the value of a run's field comes from, for spans with certain attribute names.
 
     Attributes:
-        names: Those that it is made of; none for what a schema lists.
-        name: The only one, where its value is taken as it is; empty else.
-        member: The path of a member of JSON.
-        shape: What a flattened list looks like.
-        prefix: What the names of all that is below one begin with.
-        schema: The name of a JSON schema.
-        text_if: The name that may say ``text/plain``.
+        names: Attributes it consists of; empty for a JSON schema.
+        name: The attribute, if its value is used as it is; else empty.
+        member: Path of a member of JSON; else empty.
+        shape: Structure of a flattened list; else None.
+        prefix: Prefix of the names, for all attributes below a name; else empty.
+        schema: Attribute with a JSON schema; else empty.
+        text_if: Attribute that may be ``text/plain``; else empty.
     """
 
     names: tuple[str, ...] = ()
@@ -189,13 +196,14 @@ class Present:
     """The sources of a dialect that are present on a span.
 
     Attributes:
-        dialect: Which one it is.
-        kind: The kind that the names alone say.
-        kind_sources: The names that may say another one.
-        rows: Each row of which something is there, its sources, and how their values are written.
-        scores: What holds scores.
-        needed: What a call by its word needs, as far as it is there; None where it needs nothing.
-        is_request: Whether the answer to what it asks has a span of its own.
+        dialect: The dialect.
+        kind: Kind that follows from the names alone; empty if none does.
+        kind_sources: Present attributes that state the kind.
+        rows: Rows with present sources, these sources, and how their values are written.
+        scores: Present sources of scores.
+        needed: Present attributes of which a model call must have at least one with a value; None
+            if the dialect has no such condition.
+        is_request: Whether the span is a request whose answer has its own span.
     """
 
     dialect: Dialect
@@ -208,7 +216,17 @@ class Present:
 
 
 def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
-    """Find the sources of a dialect among the names of a span; None when it is not recognised."""
+    """Find out which attributes of a dialect a span has.
+
+    A dialect is the set of attribute names of one instrumentation, such as OpenInference.
+
+    Args:
+        dialect: The dialect, as a table.
+        keys: Attribute names of the span.
+
+    Returns:
+        The attributes that are present, by field; None if the dialect is not recognised.
+    """
     there = frozenset(keys)
     if not any(_has(there, mark) for mark in dialect.marks):
         return None
@@ -242,7 +260,7 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
 
 
 def find_evidence(dialects: Iterable[Dialect], keys: Collection[str]) -> Evidence:
-    """Find the names of a span that any of the dialects takes as evidence of a kind."""
+    """Return the attribute names that any of the dialects accepts as evidence of a kind."""
 
     def find(marks: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key for mark in marks for key in keys if _is_marked(key, mark)))
@@ -267,9 +285,9 @@ def _is_marked(key: str, mark: str) -> bool:
     return key.startswith(mark) if mark.endswith(".") else key == mark
 
 
-@cache  # of the sources of the tables, which are few
+@cache  # the tables have few sources
 def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
-    """Parse a source: its form, its name or beginning, and the rest after that."""
+    """Split a source into its form, its name or prefix, and the rest."""
     if source.endswith(".*"):
         return "below", source[:-1], ""
     if listed := _LISTED.fullmatch(source):
@@ -281,7 +299,10 @@ def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
 def _find(
     source: str, keys: Set[str], single: Collection[str], texts: Mapping[str, str]
 ) -> FieldSource | None:
-    """Find a source among names; a name that is a source by itself is left out of groups."""
+    """Find a field's source among attribute names; None if it is not there.
+
+    A group (all attributes below a name) leaves out names that are sources by themselves.
+    """
     what, name, more = _parse(source)
     if what == "below":
         below = tuple(sorted(key for key in keys if key.startswith(name) and key not in single))
@@ -302,17 +323,17 @@ _Tree = dict[str, "_Tree | Leaf"]
 
 
 def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | None:
-    """Find the list whose items stand below a number in each name, as ``gen_ai.prompt.0.content``.
+    """Return the structure of a flattened list, such as ``gen_ai.prompt.0.content``.
 
     Args:
-        names: Those of a span, in any order.
-        prefix: What stands before the number, with its dot.
-        suffix: What stands right after it, without a dot.
+        names: Attribute names of a span, in any order.
+        prefix: Part of the name before the number, with the dot.
+        suffix: Part of the name right after the number, without a dot.
 
     Returns:
-        Its items in the order of their numbers, whatever is missing between them; None when there
-        is none. Names that do not fit (too deep, too many, beside others below the same name) are
-        left out.
+        The items in the order of their numbers; gaps are skipped. None if there is no such list.
+        Left out are names nested too deeply, names beyond the first 1,024, and names that other
+        names extend.
     """
     tree: _Tree = {}
     fitting = (name for name in names if name.startswith(prefix))
@@ -325,7 +346,7 @@ def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | No
 
 
 def _places(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key of names by their numbers, so that a cut list loses its end."""
+    """Return the sort key of a name by its numbers, so that a limit cuts off the end of a list."""
     return [(_is_number(part), *_place(part)) for part in name.split(".")]
 
 
@@ -338,7 +359,7 @@ def _is_number(part: str) -> bool:
 
 
 def _inner(path: Sequence[str], suffix: str) -> list[str] | None:
-    """Return a path without the suffix after each number; None when it does not fit."""
+    """Return a path without the suffix after its number; None if it does not match."""
     if not path or not _is_number(path[0]):
         return None
     skipped = suffix.split(".") if suffix else []
@@ -348,7 +369,7 @@ def _inner(path: Sequence[str], suffix: str) -> list[str] | None:
 
 
 def _put(tree: _Tree, path: Sequence[str], name: str) -> None:
-    """Put a name at its place; a place with names below it holds no value itself."""
+    """Put a name into the tree. A node with names below it has no value itself."""
     *above, last = path
     for part in above:
         below = tree.get(part)
@@ -372,7 +393,7 @@ def _shape(tree: _Tree | Leaf) -> Shape:
 
 
 def _item(tree: _Tree | Leaf) -> Shape:
-    """Make an item of the content of its wrappers, unless two of them hold the same name."""
+    """Return an item without its wrappers, unless two wrappers contain the same name."""
     if not isinstance(tree, dict) or not tree.keys() <= _WRAPPERS:
         return _shape(tree)
     held = list(tree.values())
@@ -395,11 +416,11 @@ def _names(shape: Shape) -> Iterable[str]:
 
 
 class AttributeColumns:
-    """The attributes of spans that have the same names in the same order, a column for each name.
+    """The attributes of spans with the same names in the same order, one column per name.
 
     Args:
-        spans: The attributes of each span.
-        run_columns: The fields read so far, and the attributes that fill them.
+        spans: Attributes of each span.
+        run_columns: Fields read so far.
     """
 
     __slots__ = ("_columns", "_opened", "names", "run_columns", "spans")
@@ -410,15 +431,15 @@ class AttributeColumns:
         self.run_columns = run_columns
         columns = zip(*(attributes.values() for attributes in spans), strict=True)
         self._columns: dict[str, tuple[Value, ...]] = dict(zip(self.names, columns, strict=True))
-        # What was read of JSON so far: several sources are members of one.
+        # Parsed JSON, because several sources can be members of the same attribute.
         self._opened: dict[str, dict[int, object]] = {}
 
     def column(self, name: str) -> Sequence[Value]:
-        """Return the values of an attribute that the spans have."""
+        """Return the values of an attribute, one per span."""
         return self._columns[name]
 
     def read(self, source: FieldSource, places: Sequence[int]) -> Sequence[Value]:
-        """Read the values of a source at some places; None where it has no value."""
+        """Return the values of a field's source for some spans; None where it has no value."""
         if source.name:
             column = self.column(source.name)
             return column if len(places) == len(column) else [column[at] for at in places]
@@ -442,7 +463,7 @@ class AttributeColumns:
         return opened[place]
 
     def _read_listed(self, schema: str, place: int) -> Value:
-        """Read the attributes that a JSON schema lists and that fill no field yet."""
+        """Return the attributes that a JSON schema lists and that are in no field yet."""
         told, span = self._open(schema, place), self.spans[place]
         properties = told.get("properties") if isinstance(told, Mapping) else None
         listed = properties if isinstance(properties, Mapping) else ()
@@ -453,7 +474,7 @@ class AttributeColumns:
 
 
 def fill(shape: Shape, attributes: Mapping[str, Value]) -> Value:
-    """Put a span's values into a list whose shape was found in its names."""
+    """Build a list from the attributes of a span, using the structure found in its names."""
     if isinstance(shape, Leaf):
         return attributes[shape.name]
     if isinstance(shape, Mapping):

@@ -1,8 +1,8 @@
 """The tables of the dialects, in order of precedence.
 
-Of a field that several name the first value stands: our own, then these in their order, then the
-general conventions. The order is that from the framework to the backend: what a framework says of
-its own call is nearer to it than what a backend's SDK adds.
+If several dialects provide a field, the first value is used: our own attributes, then these
+dialects in this order, then the general conventions. Frameworks come before backends, because a
+framework knows more about its own call than the SDK of a backend.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ def _listed(told: tuple[str, ...]) -> str:
 
 
 _STEPS: Final = frozenset({"agent", "chain", "tool"})
-# The words of gateways for what they call: LiteLLM's, the synchronous and the asynchronous ones.
+# Operations of gateways, such as LiteLLM. Asynchronous ones start with an a.
 _CALLED: Final = {
     "completion": "model",
     "responses": "model",
@@ -46,7 +46,7 @@ _CALL_WORDS: Final = {
     **{f"a{word}": kind for word, kind in _OPERATIONS.items() if kind in CALLS},
 }
 
-# Operations on what agents remember: a search finds records, the others write them.
+# Operations on the memory of agents: a search finds records, the others write them.
 _MEMORY: Final = {
     "search_memory": "retriever",
     **dict.fromkeys(
@@ -58,7 +58,7 @@ _MEMORY: Final = {
     ),
 }
 
-# OpenInference: Arize's conventions, as Phoenix and its instrumentations write them.
+# OpenInference: Arize's conventions, used by Phoenix and its instrumentations.
 # https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
 _OPENINFERENCE: Final = Dialect(
     name="openinference",
@@ -111,7 +111,8 @@ _OPENINFERENCE: Final = Dialect(
             ),
         ),
         Row("provider", ("llm.provider", "llm.system")),
-        # Of the messages of what is around calls, the flat names often hold the first one's role.
+        # For spans around calls, the flattened messages often hold only the role of the first
+        # message.
         Row("inputs", ("input.value",), _STEPS),
         Row("outputs", ("output.value",), _STEPS),
         Row(
@@ -153,7 +154,7 @@ _OPENINFERENCE: Final = Dialect(
         Row("user", ("user.id", "metadata{user_id}", "metadata{userId}")),
         Row("tags", ("tag.tags", "metadata")),
     ),
-    # Of what streams some write a span a token, of the kind of the call.
+    # Some libraries write one span per token of a stream, with the kind of a call.
     needs=(
         *("llm.model_name", "llm.request.model_name", "llm.response.model_name"),
         *("llm.token_count.", "llm.input_messages.N", "llm.output_messages.N"),
@@ -187,7 +188,7 @@ _OPENINFERENCE: Final = Dialect(
 )
 
 _PROPERTIES: Final = "traceloop.association.properties."
-# OpenLLMetry: Traceloop's conventions, beside or instead of ``gen_ai.*``.
+# OpenLLMetry: Traceloop's conventions, in addition to or instead of ``gen_ai.*``.
 # https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions
 _OPENLLMETRY: Final = Dialect(
     name="openllmetry",
@@ -238,7 +239,7 @@ _OPENLLMETRY: Final = Dialect(
     ),
 )
 
-# MLflow's traces: every value is JSON, plain texts too.
+# MLflow's traces: every value is JSON, even plain text.
 # https://mlflow.org/docs/latest/genai/tracing/
 _MLFLOW: Final = Dialect(
     name="mlflow",
@@ -286,12 +287,12 @@ _MLFLOW: Final = Dialect(
 )
 
 PROVIDER_WORDS: Final = "ai.response.providerMetadata"
-# What the AI SDK says where its input tokens are all that were given.
+# Attributes of the AI SDK that show that its input tokens include cached ones.
 COUNTED_INPUT: Final = frozenset(
     f"ai.usage.inputTokenDetails.{name}"
     for name in ("noCacheTokens", "cacheReadTokens", "cacheWriteTokens")
 )
-# Where providers say in an answer what came from a cache, as the AI SDK hands it on.
+# Members of the provider's metadata with the number of cached tokens, as the AI SDK passes them on.
 _CACHED_BY_PROVIDER: Final = (
     *("openai.cachedPromptTokens", "azure.cachedPromptTokens"),
     *("anthropic.usage.cache_read_input_tokens", "anthropic.cacheReadInputTokens"),
@@ -303,7 +304,7 @@ _WRITTEN_BY_PROVIDER: Final = (
     *("anthropic.usage.cache_creation_input_tokens", "anthropic.cacheCreationInputTokens"),
     "bedrock.usage.cacheWriteInputTokens",
 )
-# The AI SDK of Vercel: each call is a span of the function, with one of the model inside.
+# Vercel's AI SDK: each call is a span of the function with a span of the model inside.
 # https://ai-sdk.dev/docs/ai-sdk-core/telemetry
 VERCEL: Final = Dialect(
     name="vercel",
@@ -326,7 +327,8 @@ VERCEL: Final = Dialect(
         "ai.rerank.dorerank": "model",
         "ai.toolcall": "tool",
     },
-    # The function's span repeats model and usage of the call inside it: only a word makes a call.
+    # The span of the function repeats model and usage of the call inside. So only a known operation
+    # makes a call.
     other_kind="chain",
     rows=(
         Row("model", ("ai.toolCall.name", "ai.telemetry.functionId", "ai.operationId"), AROUND),
@@ -401,7 +403,7 @@ VERCEL: Final = Dialect(
 
 _GENKIT_KIND: Final = "genkit:metadata:subtype"
 _GENKIT_RAW: Final = "genkit:output{raw."
-# Genkit: actions, each with what went in and came out, models and tools among them.
+# Genkit: actions with their inputs and outputs, including models and tools.
 # https://genkit.dev/docs/observability/overview/
 _GENKIT: Final = Dialect(
     name="genkit",
@@ -457,7 +459,7 @@ _GENKIT: Final = Dialect(
     ),
 )
 
-# Logfire and Pydantic AI: functions with their arguments, calls of models, words of people.
+# Logfire and Pydantic AI: functions with their arguments, model calls, annotations.
 # https://logfire.pydantic.dev/docs/reference/advanced/
 _ACTING_NAMES: Final = {
     "agent": (*("agent_name", "final_result", "all_messages_events", "pydantic_ai.all_messages"),),
@@ -467,7 +469,7 @@ _LOGFIRE: Final = Dialect(
     name="logfire",
     marks=("logfire.",),
     rows=(
-        # A tool's run names the agent, too, and is named after the tool.
+        # The run of a tool also names the agent, but is named after the tool.
         Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
         Row("model", ("agent_name",), AROUND),
         Row(
@@ -519,7 +521,7 @@ _LOGFIRE: Final = Dialect(
 )
 
 _USAGE: Final = "langfuse.observation.usage_details"
-# Langfuse: its observations, and what it writes of their trace on each of them.
+# Langfuse: observations, each with attributes of their trace.
 # https://langfuse.com/integrations/native/opentelemetry
 _LANGFUSE: Final = Dialect(
     name="langfuse",
@@ -598,7 +600,7 @@ _REPLY: Final = (
     "haystack.component.output{replies.0.meta",
     "haystack.agent.step.llm.output{replies.0.meta",
 )
-# Those of embedders and of generators of plain text have it beside what they give.
+# Embedders and generators of plain text have their metadata next to the output.
 _META: Final = (*_REPLY, "haystack.component.output{meta", "haystack.component.output{meta.0")
 
 
@@ -606,7 +608,7 @@ def _of_reply(member: str) -> tuple[str, ...]:
     return tuple(f"{source}.{member}}}" for source in _META)
 
 
-# Haystack's own tracing: pipelines, their components, agents and their steps.
+# Haystack's tracing: pipelines, components, agents and their steps.
 # https://docs.haystack.deepset.ai/docs/tracing
 _HAYSTACK_NAMES: Final = {
     "agent": ("haystack.agent.max_steps", "haystack.agent.input"),
@@ -665,7 +667,7 @@ _HAYSTACK: Final = Dialect(
     ),
 )
 
-# OpenLIT: the GenAI conventions with names of its own beside them.
+# OpenLIT: the GenAI conventions plus its own names.
 # https://docs.openlit.io/latest/sdk/destinations/overview
 _OPENLIT: Final = Dialect(
     name="openlit",
@@ -686,13 +688,13 @@ _OPENLIT: Final = Dialect(
     ),
 )
 
-# Programs whose calls are in their log records (mapping/logs.py): of their spans none is a call.
+# Programs that report calls in log records (mapping/logs.py). None of their spans is a call.
 _GEMINI_CLI: Final = Dialect(
     name="gemini-cli",
     marks=("gen_ai.",),
     scope="gemini-cli",
     kind_sources=(names.GEN_AI_OPERATION,),
-    kinds=names.OPERATIONS,  # of its log records; its spans have words of their own
+    kinds=names.OPERATIONS,  # used by its log records; its spans have other values
     other_kind="chain",
     rows=(
         Row("model", (names.GEN_AI_WORKFLOW_NAME, names.GEN_AI_OPERATION), frozenset({"chain"})),
@@ -714,7 +716,7 @@ _CODEX: Final = Dialect(
     ),
 )
 
-# The GenAI semantic conventions, their current names and the former ones.
+# The GenAI semantic conventions, with current and former names.
 # https://github.com/open-telemetry/semantic-conventions-genai
 _ACTORS: Final = (names.GEN_AI_AGENT_NAME, names.GEN_AI_TOOL_NAME, names.GEN_AI_WORKFLOW_NAME)
 GEN_AI: Final = Dialect(
@@ -739,7 +741,7 @@ GEN_AI: Final = Dialect(
     rows=(
         Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
         Row("model", _ACTORS, frozenset({"agent", "tool", "chain"})),
-        # Versions gather under the model that was asked for: answers name dated snapshots.
+        # Group by the requested model: answers name dated snapshots.
         Row("model", (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL), CALLS),
         Row("model", _ACTORS),
         Row("provider_model", (names.GEN_AI_RESPONSE_MODEL, names.GEN_AI_REQUEST_MODEL)),
@@ -776,7 +778,7 @@ GEN_AI: Final = Dialect(
             (
                 names.GEN_AI_CACHE_READ_TOKENS,
                 "gen_ai.usage.cache_read_input_tokens",
-                # Google's agents, of whichever model they have.
+                # Google's agents, with any model.
                 "gcp.vertex.agent.llm_response{usage_metadata.cached_content_token_count}",
             ),
         ),
