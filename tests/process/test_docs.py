@@ -207,14 +207,14 @@ def test_shell_leaves_a_run(collector: CollectorProcess) -> None:
 
 
 def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who runs the blocks of the README finds their runs in one project."""
+    """The first program of the README leaves one run, with version, input and output."""
     run_blocks(README, collector, tmp_path)
-    training, answer = collector.runs("my-project")
-    assert training["model"] == "training"
-    assert (answer["version"], answer["scores"], answer["tags"]) == (
+    [answer] = collector.runs("my-project")
+    assert (answer["model"], answer["version"], answer["inputs"], answer["outputs"]) == (
+        "answer",
         1,
-        {"short": 6.0},
-        {"client": "acme"},
+        "What is a span?",
+        "You asked: What is a span?",
     )
 
 
