@@ -39,6 +39,12 @@ COUNTER: Final = itertools.count()
 FULL: Final = {"otel_ml.outputs": '"the whole answer"'}
 
 
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """Its tests stop the merges of a table."""
+    return own_store
+
+
 def make_calls(number: int, **fields: Any) -> list[Span]:
     """Make calls, some of which start at the same time; from the newest to the oldest."""
     return [

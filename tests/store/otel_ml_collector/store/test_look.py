@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
@@ -18,6 +20,12 @@ from tests.support.otel_ml_collector.stores import Store, open_store
 SETTLED: Final = Sql("""
     SELECT start_ns, hex(trace_id), hex(span_id), hex(record_of), others, input_tokens, cost
     FROM settled FINAL ORDER BY ALL""")
+
+
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """Its tests empty tables."""
+    return own_store
 
 
 def read_by_the_engine(store: Store) -> tuple[int, int]:
