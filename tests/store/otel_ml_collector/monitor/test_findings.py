@@ -70,14 +70,21 @@ def test_kept_answer_follows_what_arrives(store: Store) -> None:
 # More than are looked at anew with each delivery.
 MANY: Final = Sql("""
     INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, rank)
-    SELECT 'large', {start:Int64} - number, leftPad(toString(number), 16, '0'),
+    SELECT {project:String}, {start:Int64} - number, leftPad(toString(number), 16, '0'),
       leftPad(toString(number), 8, '0'), 'model', 'buy', 'buy', 1
     FROM numbers(50001)""")
 
 
+def store_many(store: Store, project: str, start_ns: int) -> None:
+    """Store more runs than a page of Monitor reads anew each time; the newest starts then."""
+    store.connections.open().command(MANY, parameters={"project": project, "start": start_ns})
+
+
 def test_older_answer_of_many_runs(store: Store) -> None:
     """Of many runs the answer of minutes ago is there at once, until half an hour went by."""
-    store.connections.open().command(MANY, parameters={"start": NOW_NS - MINUTE_NS})
+    store.connections.open().command(
+        MANY, parameters={"project": "large", "start": NOW_NS - MINUTE_NS}
+    )
     assert find_kept_monitor(store.reader, "large", "24h", NOW_NS) is None
     first = find_monitor(store.reader, "large", "24h", NOW_NS)
     later_ns = NOW_NS + 6 * MINUTE_NS

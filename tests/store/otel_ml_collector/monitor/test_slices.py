@@ -13,7 +13,7 @@ import pytest
 from otel_ml_collector.monitor.find import find_monitor
 from otel_ml_collector.span import Span
 from otel_ml_collector.times import MINUTE_NS, to_rfc3339
-from tests.store.otel_ml_collector.monitor.test_findings import MANY
+from tests.store.otel_ml_collector.monitor.test_findings import store_many
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, make_call, make_record
@@ -218,7 +218,9 @@ def test_page_of_many_runs(service: Service) -> None:
     """A page of an older answer says since when, and asks for what came since."""
     now_ns = time.time_ns()
     made_ns = now_ns - 6 * MINUTE_NS
-    service.store.connections.open().command(MANY, parameters={"start": made_ns})
+    service.store.connections.open().command(
+        store_many, parameters={"project": "large-slices", "start": made_ns}
+    )
     find_monitor(service.store.reader, "large-slices", "24h", made_ns)
     older = ask(service.app, "/projects/large-slices/monitor/findings").text
     assert f'As of <time datetime="{to_rfc3339(made_ns)}">' in older

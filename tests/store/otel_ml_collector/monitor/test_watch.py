@@ -16,7 +16,7 @@ from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
-from tests.store.otel_ml_collector.monitor.test_findings import MANY, count_statements
+from tests.store.otel_ml_collector.monitor.test_findings import count_statements, store_many
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
@@ -34,7 +34,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def large(service: Service) -> Store:
     """The store of that."""
-    service.store.connections.open().command(MANY, parameters={"start": NOW_NS - MINUTE_NS})
+    service.store.connections.open().command(
+        store_many, parameters={"project": "large", "start": NOW_NS - MINUTE_NS}
+    )
     return service.store
 
 
@@ -164,7 +166,9 @@ def test_page_that_was_opened(service: Service, large: Store) -> None:
     """Whoever opens the page has its answer made again."""
     watch = service.app.state.services.find(MonitorWatch)
     now_ns = time.time_ns()
-    large.connections.open().command(MANY, parameters={"start": now_ns - MINUTE_NS})
+    large.connections.open().command(
+        store_many, parameters={"project": "large", "start": now_ns - MINUTE_NS}
+    )
     later_ns = now_ns + 40 * MINUTE_NS
     page = ask(service.app, "/projects/large/monitor/findings?last=7d").text
     assert "Nothing stands out." in page
