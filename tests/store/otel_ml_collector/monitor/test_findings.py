@@ -82,9 +82,7 @@ def store_many(store: Store, project: str, start_ns: int) -> None:
 
 def test_older_answer_of_many_runs(store: Store) -> None:
     """Of many runs the answer of minutes ago is there at once, until half an hour went by."""
-    store.connections.open().command(
-        MANY, parameters={"project": "large", "start": NOW_NS - MINUTE_NS}
-    )
+    store_many(store, "large", NOW_NS - MINUTE_NS)
     assert find_kept_monitor(store.reader, "large", "24h", NOW_NS) is None
     first = find_monitor(store.reader, "large", "24h", NOW_NS)
     later_ns = NOW_NS + 6 * MINUTE_NS

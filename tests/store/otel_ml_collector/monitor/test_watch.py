@@ -34,9 +34,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def large(service: Service) -> Store:
     """The store of that."""
-    service.store.connections.open().command(
-        store_many, parameters={"project": "large", "start": NOW_NS - MINUTE_NS}
-    )
+    store_many(service.store, "large", NOW_NS - MINUTE_NS)
     return service.store
 
 
@@ -166,9 +164,7 @@ def test_page_that_was_opened(service: Service, large: Store) -> None:
     """Whoever opens the page has its answer made again."""
     watch = service.app.state.services.find(MonitorWatch)
     now_ns = time.time_ns()
-    large.connections.open().command(
-        store_many, parameters={"project": "large", "start": now_ns - MINUTE_NS}
-    )
+    store_many(large, "large", now_ns - MINUTE_NS)
     later_ns = now_ns + 40 * MINUTE_NS
     page = ask(service.app, "/projects/large/monitor/findings?last=7d").text
     assert "Nothing stands out." in page
