@@ -1,1 +1,1 @@
-"""Assistants: tools for coding agents and shells, with answers of bounded size."""
+"""Tools that let coding agents and shells query the collector, with answers of bounded size."""

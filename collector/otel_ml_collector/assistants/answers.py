@@ -1,8 +1,9 @@
-"""The form of answers to assistants: bounded, nothing left out silently, foreign text marked.
+"""Writes the answers of tools: limits their size, and marks text from untrusted sources.
 
-An answer is built of plain values. A text is foreign, as runs are written by strangers, unless it
-is `Own`: `write` lists where foreign text stands, shows what people cannot see, cuts long texts,
-and drops rows from the end of tables until the answer is as short as it must be.
+Runs can contain text that an attacker wrote to instruct an agent. So each text counts as foreign
+unless it is `Own`. `write` lists the fields with foreign text, makes invisible characters visible,
+cuts long texts, and removes rows from the end of tables until the answer is short enough. Cut text
+and removed rows are counted in the answer.
 """
 
 import math
@@ -14,26 +15,27 @@ from typing import Any, Final
 
 import orjson
 
-# Characters of an answer as JSON: unasked, where more is asked for, and of what `read` opens.
+# Most characters of an answer as JSON: by default, if the caller gives a limit, and for a part that
+# `read` opens.
 USUAL_CHARS: Final = 4_000
 ASKED_CHARS: Final = 8_000
 READ_CHARS: Final = 26_000
-# Characters of a text in a row, and in a leaf of a payload.
+# Most characters of a text in a table row, and of a single value of a payload.
 ROW_CHARS: Final = 160
 LEAF_CHARS: Final = 300
-# Of a payload: how many elements of an array, and how many levels.
+# Most elements of each array, and most nested levels, that are shown of a payload.
 ELEMENTS: Final = 5
 LEVELS: Final = 4
 _DIGITS: Final = 3
-# The largest number up to which JSON's readers agree on whole ones.
+# JSON parsers that read numbers as doubles are exact for integers up to this one.
 _EXACT_WHOLE: Final = 2**53
 _LEAST_CHARS: Final = 10
 _NARROW: Final = "what is left out needs a narrower question: where, since, until or group"
-# Texts that are ours and long: the way to a page, a call with its filter.
+# Most characters of an `Own` text, such as the address of a page with a long filter.
 _OWN_CHARS: Final = 6_000
 
-# What people do not see and models read, and halves of characters, which JSON cannot hold. Tab and
-# newline stay, as do U+200C and U+200D, which scripts and emoji need.
+# Characters that people cannot see but language models read, and surrogates, which JSON cannot
+# encode. Tab, newline, U+200C and U+200D are not included: scripts and emoji need the last two.
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
@@ -42,35 +44,39 @@ _VISIBLE: Final = re.compile(r"\\u\{([0-9a-f]{1,6})\}")
 
 
 class Own(str):
-    """A text of this program or of the asker, which no stranger wrote: an id, a time, a word."""
+    """A trusted text, written by otel-ml or by the caller, such as an ID, a time or a verdict."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A piece of a foreign text, cut to the length that the caller asked for.
+    """A part of a foreign text with the length that the caller asked for.
 
     Attributes:
-        left: How many characters of the text come behind it.
+        text: The part.
+        left: Number of characters of the text after the part.
     """
 
     text: str
     left: int
 
 
-# The call that goes on behind so many shown rows; None where nothing does.
+# Takes the number of rows shown, and returns the follow-up call for more rows; None if there is no
+# such call.
 GoOn = Callable[[int], Mapping[str, Any] | None]
 
 
 @dataclass(slots=True)
 class DigestTable:
-    """A list: its columns once, and its rows.
+    """A table in an answer.
 
     Attributes:
-        total: How many there are, shown or not; None for those that are here.
-        go_on: Makes the call that shows more, of how many rows are shown.
-        chars: Of a text in a row at most.
+        columns: Names of the columns.
+        rows: The rows, each with a value for each column.
+        total: Number of rows that exist, including rows that are not in `rows`; None if all are.
+        go_on: Makes the follow-up call that shows more rows; None if there is none.
+        chars: Most characters of a text in a cell.
     """
 
     columns: Sequence[str]
@@ -82,15 +88,16 @@ class DigestTable:
 
 @dataclass(slots=True)
 class Digest:
-    """The answer of a tool, before it is written.
+    """A tool's answer, before `write` turns it into JSON values.
 
     Attributes:
-        fields: Its sections in their order; a `DigestTable` is written as columns and rows.
-        table: The list that the answer is about, if any: it is written at the top level.
-        url: The page that shows the same.
-        hint: Why it is empty, or what to ask instead.
-        go_on: The call that shows more, where that is not of a table.
-        chars: As much as the answer may have.
+        fields: The answer's fields in their order. A `DigestTable` becomes ``columns`` and
+            ``rows``; a field that is None is left out.
+        table: The main table, whose ``columns`` and ``rows`` are at the top level; None for none.
+        url: Address of the page that shows the same data; empty for none.
+        hint: Why the answer is empty, or what to ask instead; empty for none.
+        go_on: The follow-up call that shows more, if the call is not about a table.
+        chars: Most characters of the answer as JSON.
     """
 
     fields: Mapping[str, object] = field(default_factory=dict)
@@ -102,12 +109,12 @@ class Digest:
 
 
 def write(answer: Digest) -> dict[str, Any]:
-    """Write an answer as JSON values, not longer than it may be.
+    """Return an answer as JSON values, within its size limit.
 
-    Rows go first, from the end of the longest table; where a single row is too long, its texts
-    are cut shorter.
+    To shorten an answer, rows are removed from the end of the longest table. If a single row is
+    still too long, its texts are cut.
     """
-    # That at the top level has no name.
+    # The table at the top level has an empty name.
     tables = [
         (name, table)
         for name, table in (("", answer.table), *answer.fields.items())
@@ -134,16 +141,20 @@ def write(answer: Digest) -> dict[str, Any]:
 
 
 def to_text(written: Mapping[str, Any]) -> str:
-    """Write an answer as compact JSON text."""
+    """Return an answer as compact JSON text."""
     return orjson.dumps(written).decode()
 
 
 def cut(text: str, most: int) -> tuple[str, int]:
-    """Cut a text to so many visible characters, and say how many of it are left out.
+    """Cut a text to a number of visible characters.
+
+    Args:
+        text: The text.
+        most: Most characters, after invisible ones are escaped.
 
     Returns:
-        What is shown, ending in ``…(+212)`` where 212 characters are left out; and how many
-        characters were made visible.
+        The shown text, with ``…(+212)`` at the end if 212 characters are left out; and the number
+        of invisible characters that were escaped.
     """
     shown, used, unseen = take(text, most)
     left = len(text) - used
@@ -151,10 +162,15 @@ def cut(text: str, most: int) -> tuple[str, int]:
 
 
 def take(text: str, most: int) -> tuple[str, int, int]:
-    """Take the beginning of a text, as far as it has so many visible characters.
+    """Return the beginning of a text, up to a number of visible characters.
+
+    Args:
+        text: The text.
+        most: Most characters, after invisible ones are escaped.
 
     Returns:
-        What is shown; how many characters of the text that are; how many were made visible.
+        The shown text; the number of characters of `text` that it covers; and the number of
+        invisible characters that were escaped.
     """
     head = text[:most]
     if _UNSEEN.search(head) is None:
@@ -172,12 +188,12 @@ def take(text: str, most: int) -> tuple[str, int, int]:
 
 
 def show(text: str) -> str:
-    r"""Escape characters that people do not see and models read: ``\u{e0041}``."""
+    r"""Escape the invisible characters of a text, such as ``\u{e0041}``."""
     return _UNSEEN.sub(lambda match: f"\\u{{{ord(match[0]):x}}}", text)
 
 
 def unshow(text: str) -> str:
-    """Return the text that `show` made visible."""
+    """Undo the escapes of `show`."""
     return _VISIBLE.sub(
         lambda match: chr(code) if (code := int(match[1], 16)) <= sys.maxunicode else match[0],
         text,
@@ -185,7 +201,10 @@ def unshow(text: str) -> str:
 
 
 def number(value: float) -> float | int | Own | None:
-    """Round a number to three digits; whole ones up to 2**53 stay as they are."""
+    """Round a number to three significant digits; integers up to 2**53 are unchanged.
+
+    Infinite values and NaN are returned as text, because JSON has no such numbers.
+    """
     if isinstance(value, int) and abs(value) <= _EXACT_WHOLE:
         return value
     if not math.isfinite(value):
@@ -195,21 +214,26 @@ def number(value: float) -> float | int | Own | None:
 
 
 def moment(rfc3339: str) -> Own:
-    """Write a time to the second."""
+    """Return an RFC 3339 time (UTC) without its fraction; empty text stays empty."""
     return Own(f"{rfc3339[:19]}Z" if rfc3339 else "")
 
 
 def brief(value: object) -> str:
-    """Write a value of a payload in a word: of an object or array its number of members."""
+    """Return a value of a payload as short text: an object or array as its number of members."""
     if isinstance(value, dict | list):
         return f"({len(value)} inside)" if value else "(empty)"
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def leaves(value: object, path: str = "") -> list[tuple[str, object]]:
-    """List the leaves of a payload with the way to each: 5 of an array, 4 levels, bounded.
+    """List the single values of a payload, each with its path.
 
-    What is deeper, or further back in an array, is a single leaf that says how much there is.
+    At most 4 levels, 5 elements of each array and 60 values are listed. Deeper levels, and further
+    elements of an array, are replaced by one text with their number.
+
+    Args:
+        value: The payload.
+        path: Path of the payload, such as ``inputs``; all paths start with it.
     """
     items: list[tuple[str, object]] = []
     _add_leaves(value, path, LEVELS, items)
@@ -237,7 +261,15 @@ def _add_leaves(value: object, path: str, levels: int, items: list[tuple[str, ob
 
 
 def step_into(value: object, steps: Sequence[str | int]) -> object:
-    """Go into a payload; raises LookupError where there is nothing."""
+    """Return the value at a path in a payload.
+
+    Args:
+        value: The payload.
+        steps: Keys of objects and indexes of arrays, in order.
+
+    Raises:
+        LookupError: The payload has no value there.
+    """
     for step in steps:
         if isinstance(value, dict) and str(step) in value:
             value = value[str(step)]
@@ -249,7 +281,7 @@ def step_into(value: object, steps: Sequence[str | int]) -> object:
 
 
 class _Writer:
-    """Writes an answer with a number of rows of each table."""
+    """Writes an answer with a given number of rows of each table, and collects foreign fields."""
 
     def __init__(self, shown: Mapping[int, int], scale: float) -> None:
         self._shown = shown

@@ -1,4 +1,4 @@
-"""A call of a tool: its arguments, project and time, and the wording of refusals."""
+"""A tool call with its arguments, project and time range, and the messages of refused calls."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ _AGO: Final = re.compile("([0-9]{1,6})([smhdw])", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 _QUOTED: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
 _MENDS: Final = 5
-# What other languages write, and what a filter has for it.
+# Syntax of other languages, and the filter language's syntax for the same thing.
 _MEANT: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"\s*&&\s*"), " and "),
     (re.compile(r"\s*\|\|\s*"), " or "),
@@ -54,16 +54,17 @@ SHORT_CHARS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool whose arguments have been read.
+    """A tool call with checked arguments.
 
     Attributes:
-        reader: The store, held to whoever asks.
-        given: All arguments of the tool.
-        asked: Those of them that were given.
-        base: The address of the collector, as it was asked.
-        now_ns: The time.
-        project: Its name; empty where none is meant.
-        writer: Stores what the tool writes; None where nothing may be written.
+        tool: The tool's name.
+        reader: The store's reader, limited to the projects of the caller's key.
+        given: All arguments of the tool, with defaults for missing ones.
+        asked: The arguments that the caller gave.
+        base: Base address of the collector, as the caller used it.
+        now_ns: The current time.
+        project: The project's name; empty if the call is about no single project.
+        writer: Stores the records of the tool; None if the caller may not write.
     """
 
     tool: str
@@ -77,25 +78,25 @@ class ToolCall:
 
     @property
     def where(self) -> str:
-        """The filter."""
+        """The filter; empty for all runs."""
         return self.given.get("where") or ""
 
     @property
     def limit(self) -> int:
-        """How many rows."""
+        """The argument ``limit``: most rows of the answer."""
         return int(self.given["limit"])
 
     @property
     def chars(self) -> int:
-        """As much as the answer may have: more where more rows are asked for."""
+        """Most characters of the answer: more if the caller gave ``limit`` or ``show``."""
         return ASKED_CHARS if "limit" in self.asked or "show" in self.asked else USUAL_CHARS
 
     @property
     def window(self) -> Window:
-        """The time that is asked about.
+        """The time range from ``since`` and ``until``; without ``until``, it ends now.
 
         Raises:
-            BadInput: A time cannot be read, or the end is not after the start.
+            BadInput: A time is invalid, or the end is not after the start.
         """
         start_ns = read_time(self.given.get("since"), "since", self.now_ns) or 0
         end_ns = read_time(self.given.get("until"), "until", self.now_ns)
@@ -106,17 +107,22 @@ class ToolCall:
         return Window(start_ns, end_ns)
 
     def query(self, limit: int = 0, **more: Any) -> RunsQuery:
-        """Make the question for the runs that are asked about."""
+        """Return the query for the runs that match the call's filter and time range.
+
+        Args:
+            limit: Most runs; 0 for one.
+            more: Other fields of `RunsQuery`.
+        """
         window = self.window
         bounds = {"start_ns": window.start_ns, "end_ns": window.end_ns}
         return RunsQuery(self.project, self.where, **{"limit": limit or 1, **bounds, **more})
 
     def page(self, *parts: str, **parameters: object) -> str:
-        """Write the address of a page of the project."""
+        """Return the address of a page of the project."""
         return f"{self.base}{view.address(self.project, *parts, **parameters)}"
 
     def runs_page(self, **more: object) -> str:
-        """Write the address of the list of the runs that are asked about."""
+        """Return the address of the page that lists the matching runs."""
         window = self.window
         end = write_time(window.end_ns) if self.given.get("until") else None
         return self.page(
@@ -124,7 +130,12 @@ class ToolCall:
         )
 
     def go_on(self, tool: str = "", **changes: object) -> dict[str, Any]:
-        """Write a call that goes on from this one: the same project, filter and time."""
+        """Return a follow-up call with the same project, filter and time range.
+
+        Args:
+            tool: The tool to call; empty for the same tool with the same arguments.
+            changes: Arguments to change.
+        """
         window = self.window if "since" in self.given else None
         arguments: dict[str, object] = {**self.asked, "project": self.project}
         is_other = bool(tool) and tool != self.tool
@@ -132,7 +143,7 @@ class ToolCall:
             arguments = {"project": self.project, "where": self.where}
         if tool == "find_experiments":
             return {"tool": tool, "arguments": {"project": self.project}}
-        if window is not None:  # the same runs, whenever it is asked
+        if window is not None:  # absolute times, so that the follow-up call finds the same runs
             arguments["since"] = write_time(window.start_ns)
             if self.given.get("until"):
                 arguments["until"] = write_time(window.end_ns)
@@ -141,7 +152,14 @@ class ToolCall:
         return {"tool": tool or self.tool, "arguments": known}
 
     def more_rows(self, high: int) -> Callable[[int], Mapping[str, Any] | None]:
-        """Make the call for more rows of a list that has no pages: a larger limit, if any."""
+        """Return a function that makes the follow-up call for a list without pages.
+
+        The follow-up call has a larger limit. The function takes the number of rows shown, and
+        returns None if the limit cannot grow.
+
+        Args:
+            high: The largest limit.
+        """
 
         def more(shown: int) -> Mapping[str, Any] | None:
             wanted = min(max(2 * shown, self.limit + 1), high)
@@ -150,13 +168,13 @@ class ToolCall:
         return more
 
     def explain_nothing(self) -> str:
-        """Explain why no run matches: name the newest run that would match without the time."""
+        """Return a sentence on why no run matches, with the newest run before the time range."""
         window = self.window
         before = RunsQuery(self.project, self.where, limit=1, end_ns=window.end_ns)
         since = _to_minute(to_rfc3339(window.start_ns))
         try:
             runs = find_runs(self.reader, before, self.now_ns).runs
-        except BadInput:  # what may be asked of a window alone
+        except BadInput:  # the filter needs a start time
             return f"no run since {since} matches"
         if runs:
             newest = _to_minute(runs[0].start_time)
@@ -174,10 +192,18 @@ class ToolCall:
 
 
 def read_time(text: str | None, name: str, now_ns: int) -> int | None:
-    """Read ``24h`` or a time; None for nothing.
+    """Parse an age such as ``24h``, or a time in RFC 3339.
+
+    Args:
+        text: The age or time; None or empty for no time.
+        name: The argument's name, for the error.
+        now_ns: The current time.
+
+    Returns:
+        Nanoseconds since the epoch (UTC); None without a text.
 
     Raises:
-        BadInput: It is neither.
+        BadInput: The text is neither an age nor a time.
     """
     if not text:
         return None
@@ -196,17 +222,25 @@ def read_time(text: str | None, name: str, now_ns: int) -> int | None:
 
 
 def write_time(time_ns: int) -> str:
-    """Write a time with no more digits than it needs."""
+    """Return a time in RFC 3339, without a fraction if it is a whole second."""
     text = to_rfc3339(time_ns)
     return text.replace(".000000000", "")
 
 
 def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str:
-    """Choose the project of a call: the named project, else the only project of the key.
+    """Choose the project of a call: the given one, else the only project of the key.
+
+    Args:
+        reader: The store's reader, limited to the projects of the caller's key.
+        given: The argument ``project``.
+        is_needed: Whether the tool needs a project.
+
+    Returns:
+        The project's name; empty if there is none.
 
     Raises:
-        Missing: It is not there, or not for this key.
-        BadInput: A name is needed.
+        Missing: The project does not exist, or the key has no access to it.
+        BadInput: The tool needs a project, and none is given.
     """
     own = reader.access.projects
     name = given or (own[0] if own is not None and len(own) == 1 else "")
@@ -221,7 +255,15 @@ def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str
 
 
 def explain(error: CollectorError, where: str) -> str:
-    """Word a refusal for whoever asked; of a wrong filter in three lines or four."""
+    """Return the message for a refused call.
+
+    For an invalid filter, the message also has the line of the filter, a mark below the error, and
+    a corrected filter if there is one.
+
+    Args:
+        error: Why the call is refused.
+        where: The filter of the call.
+    """
     if (
         isinstance(error, BadInput)
         and error.field == "where"
@@ -246,12 +288,16 @@ def explain(error: CollectorError, where: str) -> str:
 
 
 def explain_timeout(limit_s: float) -> str:
-    """Word the refusal of an answer that took too long, with the arguments that narrow it."""
+    """Return the message for an answer that took too long."""
     return f"The answer took longer than {limit_s:g} s: ask for less with since, until or where"
 
 
 def mend(where: str) -> str:
-    """Correct a filter's common mistakes; empty where the result does not parse."""
+    """Correct a filter's common mistakes, such as ``&&`` or a misspelt field.
+
+    Returns:
+        The corrected filter; empty if it still does not parse, or is unchanged.
+    """
     texts = _QUOTED.findall(where)
     between = _QUOTED.split(where)
     for pattern, meant in _MEANT:
@@ -279,12 +325,12 @@ def _to_minute(rfc3339: str) -> str:
 
 
 def short_id(run_id: str) -> Own:
-    """Write a run by the 16 hex digits of its span."""
+    """Return a run's short ID: the 16 hex digits of its span ID."""
     return Own(run_id[-SHORT_CHARS:])
 
 
 def tell_scores(run: RunSummary) -> list[str]:
-    """Write the last score of each judge of a run as text: ``exact 0.5 fail``."""
+    """Return the newest score of each judge of a run as text, such as ``exact 0.5 fail``."""
     items = []
     for judge in dict.fromkeys((*run.scores, *run.passed, *run.failed_judges)):
         words = [judge]

@@ -1,7 +1,6 @@
-"""The tools that assistants have: their names, texts and arguments, each declared once.
+"""Declares the tools for assistants: names, descriptions and arguments.
 
-The collector serves them, and the program shows them without a collector: nothing heavy is
-imported here.
+`otel-ml mcp` also shows the tools without a collector, so this module imports nothing slow.
 """
 
 import math
@@ -20,18 +19,18 @@ NAME: Final = "otel-ml"
 PATH: Final = "/mcp"
 BODY_BYTES: Final = 64 * 1024
 WHERE_CHARS: Final = 4_000
-# An answer takes as long at most, in seconds.
+# Time limit of an answer in seconds.
 LIMIT_S: Final = 10.0
 _ARGUMENT_CHARS: Final = 1_000
 _TIME_CHARS: Final = 64
 _WRONG_CHARS: Final = 80
-# JSON can write what no text may hold.
+# JSON text can escape surrogates, which are not characters and cannot be stored.
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
-# What a host asks its user about, and what it does not. What is stored twice is stored once, and
-# nothing that was there goes.
+# MCP annotations: a host decides by them whether to ask its user before a call. Tools that write
+# are idempotent, and delete nothing.
 _READS: Final = {"readOnlyHint": True, "openWorldHint": False}
 _WRITES: Final = {
     "readOnlyHint": False,
@@ -62,11 +61,14 @@ class Argument:
     """One argument of a tool.
 
     Attributes:
-        kind: ``string``, ``integer``, ``number``, ``boolean`` or ``strings``.
-        about: What it means; empty where its name says it.
-        low, high: Bounds of a number, or how many texts.
-        choices: All that it may be; empty for any text.
-        chars: Of a text at most.
+        name: The argument's name.
+        kind: ``string``, ``integer``, ``number``, ``boolean`` or ``strings`` (a list).
+        about: Description of the argument; empty if the name is clear.
+        default: Value if the argument is not given.
+        low, high: Smallest and largest integer, or number of texts in a list.
+        choices: Allowed texts; empty for any text.
+        chars: Most characters of a text.
+        is_needed: Whether the argument is required.
     """
 
     name: str
@@ -98,10 +100,10 @@ class Argument:
         return facts
 
     def read(self, value: object) -> Any:
-        """Check a value.
+        """Check a value and return it with the argument's type.
 
         Raises:
-            BadInput: It is wrong; the message says what would be right.
+            BadInput: The value is invalid; the message says what is expected.
         """
         match self.kind:
             case "integer":
@@ -153,7 +155,15 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: its name, description, arguments and sections; whether it writes."""
+    """A tool.
+
+    Attributes:
+        name: The tool's name.
+        about: Description for the assistant.
+        arguments: The tool's arguments.
+        sections: Fields of answers that only this tool has.
+        writes: Whether the tool stores records.
+    """
 
     name: str
     about: str
@@ -163,7 +173,7 @@ class Tool:
 
     @property
     def input_schema(self) -> dict[str, Any]:
-        """The JSON Schema of its arguments."""
+        """The JSON Schema of the tool's arguments."""
         needed = [argument.name for argument in self.arguments if argument.is_needed]
         schema: dict[str, Any] = {
             "type": "object",
@@ -175,7 +185,7 @@ class Tool:
 
     @property
     def output_schema(self) -> dict[str, Any]:
-        """The JSON Schema of its answers."""
+        """The JSON Schema of the tool's answers."""
         return {
             "type": "object",
             "properties": {
@@ -188,7 +198,7 @@ class Tool:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The tool as the protocol lists it."""
+        """The tool's entry in the answer to the MCP request ``tools/list``."""
         return {
             "name": self.name,
             "description": self.about,
@@ -198,10 +208,10 @@ class Tool:
         }
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Check the arguments of a call, and add those that are left out.
+        """Check the arguments of a call, and add the defaults of missing ones.
 
         Raises:
-            BadInput: One is unknown, wrong or missing.
+            BadInput: An argument is unknown, invalid, or required and missing.
         """
         known = {argument.name: argument for argument in self.arguments}
         for name in given:
@@ -222,7 +232,10 @@ class Tool:
         }
 
     def read_words(self, words: Sequence[str]) -> dict[str, Any]:
-        """Read the arguments of a call as a shell gives them: ``limit=5``, ``columns=run,ms``.
+        """Parse the arguments of a call in a shell, such as ``limit=5`` or ``columns=run,ms``.
+
+        Returns:
+            The value of each argument by its name, not yet checked.
 
         Raises:
             BadInput: A word has no ``=``.
@@ -406,7 +419,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
 }
 
 
-# They exist where `otel-ml serve --mcp-writes` says so, for keys with the scope annotate.
+# Available only with `otel-ml serve --mcp-writes`, and for keys with the scope annotate.
 WRITING_TOOLS: Final[Mapping[str, Tool]] = {
     tool.name: tool
     for tool in (

@@ -1,4 +1,4 @@
-"""The tools that compare versions and experiments: compare, and find_experiments."""
+"""The tools compare and find_experiments."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ _AMOUNT_COLUMNS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says"
 
 
 def list_experiments(call: ToolCall) -> Digest:
-    """Answer find_experiments."""
+    """Answer a call of the tool find_experiments."""
     dataset, cursor = call.given["dataset"], call.given["cursor"]
     where = f"dataset == {view.quoted(dataset)}" if dataset else ""
     stored_experiments = experiments.find_experiments(
@@ -94,7 +94,7 @@ def list_experiments(call: ToolCall) -> Digest:
 def experiment_table(
     call: ToolCall, columns: Sequence[str], listed: Sequence[ListedExperiment]
 ) -> DigestTable:
-    """List experiments with some columns of `find_experiments`."""
+    """Return a table of experiments with the given columns."""
     rows = []
     for listing in listed:
         verdict = None
@@ -119,13 +119,13 @@ def experiment_table(
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """A side of a comparison.
+    """One of the two sides of a comparison: an experiment, a version or a filter.
 
     Attributes:
-        name: The caller's name of it, or its own.
-        experiment: The experiment, where the side is one.
-        version: Model and number, where it is a version.
-        where: The filter of its runs in production.
+        name: The text of the call, or the record's name.
+        experiment: The experiment; None if the side is not an experiment.
+        version: The model's name and the version's number; None if the side is not a version.
+        where: Filter for the side's recorded runs; empty if there is none.
     """
 
     name: str
@@ -135,12 +135,16 @@ class _Side:
 
     @property
     def sample(self) -> Sample:
-        """Its runs in production."""
+        """The side's recorded runs."""
         return Sample(self.where) if self.version is None else Sample.of_version(*self.version)
 
 
 def compare(call: ToolCall) -> Digest:
-    """Answer compare: pairs of experiments decide, else runs in production."""
+    """Answer a call of the tool compare.
+
+    If both sides have experiments on the same data set, their paired items decide. Otherwise the
+    recorded runs decide.
+    """
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
         raise BadInput("b: the same as a: expected another version, experiment or filter", "b")
@@ -165,11 +169,11 @@ def compare(call: ToolCall) -> Digest:
 
 
 def _find_side(call: ToolCall, text: str, field: str) -> _Side:
-    """Find the experiment, version or filter of a side of a comparison.
+    """Find the experiment, version or filter that a text of the call means.
 
     Raises:
-        BadInput: It is a filter that is wrong.
-        Missing: It is nothing of the project.
+        BadInput: The text is an invalid filter.
+        Missing: The project has no such record.
     """
     try:
         reference = find_reference(call.reader, call.project, text, field)
@@ -200,7 +204,7 @@ def _side_of(call: ToolCall, reference: Reference, text: str, field: str) -> _Si
 
 
 def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
-    """List the experiments of a side, the newest first."""
+    """Return the experiments of a side, newest first; empty for a filter."""
     if side.experiment is not None:
         return [side.experiment]
     if side.version is None:
@@ -211,7 +215,7 @@ def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
 
 
 def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> Digest:
-    """Answer with the verdict of a pair of experiments; that of production stands beside."""
+    """Answer with the verdict on a pair of experiments, and with the verdict on recorded runs."""
     compared, detail, verdict = paired.compared, paired.detail, paired.verdict
     before, after = verdict.baseline, detail.experiment
     worse = [item for item in verdict.slices if item.word == "worse"]
@@ -273,13 +277,15 @@ def _version_of(listed_experiment: ListedExperiment) -> tuple[str, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Production:
-    """The comparison of two sides by their runs in production.
+    """The comparison of two sides by their recorded runs.
 
     Attributes:
-        word: The verdict; None where there is none.
-        figures: Those of each side.
-        found: The statistical verdict; None where a side has no runs.
-        window: The time of the runs that were compared.
+        word: The verdict; None if there is none.
+        because: The reason for the verdict, in one sentence.
+        how: Which runs were compared.
+        figures: Runs, errors, latency and cost of each side.
+        found: The statistical verdict; None if a side has no runs.
+        window: The time range of the compared runs.
     """
 
     word: Own | None
@@ -291,14 +297,15 @@ class _Production:
 
 
 def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
-    """Compare the runs of two sides: of filters since then, where neither side has too few for it.
+    """Compare the recorded runs of two sides.
 
-    Of two versions those of all time count, as on their page.
+    Two versions are compared by the runs of all time, as on their page. Otherwise the runs since
+    the argument ``since`` count; if a side has too few of them, the runs of all time.
     """
     since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
     since = f"{to_rfc3339(since_ns)[:16]}Z"
     window = Window(since_ns, call.now_ns + AHEAD_NS)
-    # In whole days, of which the rollup knows those that are over.
+    # Whole days, because the rollup has the figures of finished days.
     every = Window(0, -(-window.end_ns // DAY_NS) * DAY_NS)
     if a.version is not None and b.version is not None:
         since_ns, window = 0, every
@@ -347,7 +354,7 @@ def _counts(figures: Sequence[RunFigures]) -> str:
 
 
 def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
-    """Answer with the verdict of production on two sides, which are not paired."""
+    """Answer with the verdict on the recorded runs of two sides, which are not paired."""
     for name, side in (("a", a), ("b", b)):
         if side.experiment is not None:
             raise BadInput(
@@ -396,7 +403,7 @@ def _figures(total: RunFigures) -> dict[str, object]:
 
 
 def _because(judges: Sequence[JudgeChange], reasons: Sequence[str] = ()) -> str:
-    """Explain the verdict in a sentence: by its reasons, else by the worst judge."""
+    """Return the verdict's reasons; without any, a sentence on the worst judge."""
     if reasons:
         return "; ".join(reasons)
     worst = min(judges, key=lambda judge: WORST_FIRST.index(judge.word), default=None)
@@ -429,12 +436,12 @@ def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
 
 
 def interval_cells(of: Interval | None) -> list[object]:
-    """Write a number with its interval as four cells."""
+    """Return four table cells: value, low, high and n; None for each if there is no value."""
     return [None] * 4 if of is None else [of.value, of.low, of.high, of.n]
 
 
 def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
-    """Say how much more it would take where a verdict is open."""
+    """Return how many runs or items each inconclusive judge needs; None if no number is known."""
     items = [
         f"{judge.name}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
         for judge in judges
@@ -444,7 +451,7 @@ def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
 
 
 def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> DigestTable | None:
-    """List the items that got worse, the largest change first, with both outputs."""
+    """Return a table of the items that got worse, largest change first, with both outputs."""
     wanted = int(call.given["show"])
     items = experiments.items_of(compared, "regression")[:wanted]
     if not verdict.regressions or not wanted:
@@ -478,9 +485,18 @@ def _changed(
     before: ListedExperiment | None = None,
     after: ListedExperiment | None = None,
 ) -> dict[str, object] | None:
-    """List the changes of code and parameters: parts, and at most 40 lines.
+    """Return the changes of parameters and code between two versions or experiments.
 
-    Where there are more lines the last of them says how many.
+    Args:
+        call: The tool call.
+        old: Model and number of the older version; None if unknown.
+        new: Model and number of the newer version; None if unknown.
+        before: The older experiment; None for versions.
+        after: The newer experiment; None for versions.
+
+    Returns:
+        ``params``, the changed ``parts`` of the version, and ``diff``: at most 40 changed lines,
+        then the number of other lines. None if nothing changed.
     """
     entries: dict[str, object] = {}
     if before is not None and after is not None and before.params != after.params:

@@ -1,4 +1,4 @@
-"""Questions of assistants that no page asks: runs by a short id, the number of runs of a list."""
+"""Queries that only the assistants' tools need: runs by short ID, number of runs in a list."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _MOST_SHORT: Final = 3
 
 
 def has_project(reader: Reader, project: str) -> bool:
-    """Tell whether anything of a project is here."""
+    """Tell whether the store has any record of a project."""
     sql = Sql("""
         SELECT 1 FROM {deliveries} WHERE project = {project:String} LIMIT 1
         UNION ALL SELECT 1 FROM open_runs WHERE project = {project:String} LIMIT 1
@@ -25,7 +25,7 @@ def has_project(reader: Reader, project: str) -> bool:
 
 
 def find_short(reader: Reader, project: str, span_id: str) -> list[str]:
-    """Find the runs whose spans have these 16 hex digits, ended or open; at most three."""
+    """Return the IDs of at most three runs, finished or open, with a span ID of 16 hex digits."""
     sql = Sql("""
         SELECT DISTINCT {ids} FROM (
           SELECT trace_id, span_id FROM {deliveries} WHERE project = {project:String}
@@ -39,10 +39,10 @@ def find_short(reader: Reader, project: str, span_id: str) -> list[str]:
 
 
 def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
-    """Count the runs that a list has from where its cursor says, those without an end too.
+    """Count the runs of a list from its cursor on, including runs that have not ended.
 
     Raises:
-        BadInput: Filter, order or cursor is wrong.
+        BadInput: The filter, order or cursor is invalid.
     """
     listing = make_listing(reader, query)
     window = query.window(now_ns)

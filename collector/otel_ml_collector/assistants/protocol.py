@@ -1,6 +1,7 @@
-"""Serves the Model Context Protocol at one address, by the official SDK alone.
+"""Serves the Model Context Protocol (MCP) with the official Python SDK.
 
-Imported when somebody asks first: a collector that nobody asks pays neither its time nor memory.
+`assistants.routes` imports this module at the first MCP request, because the import takes 26 MB
+and a third of a second.
 """
 
 import asyncio
@@ -68,17 +69,17 @@ _ANSWERS: Final[Mapping[str, Callable[[ToolCall], Digest]]] = {
     "add_feedback": writes.add_feedback,
     "save_as_tests": writes.save_as_tests,
 }
-# Arguments that are filters, and those that name what an answer may have printed.
+# Arguments that are filters, and arguments whose values may be copied from an answer.
 _FILTERS: Final = ("where", "text")
 _NAMED_ARGUMENTS: Final = ("order", "columns", "group", "dataset", "judge")
 
 
 class ToolRefused(Exception):
-    """A call that has no answer; the message is for whoever asked.
+    """A tool call was refused.
 
     Args:
-        message: What is wrong, and what would be right.
-        cause: What it was.
+        message: For the caller: what is wrong and what is expected.
+        cause: The collector's error behind the refusal.
     """
 
     def __init__(self, message: str, cause: CollectorError) -> None:
@@ -95,13 +96,21 @@ def answer(
     *,
     writer: ToolWriter | None = None,
 ) -> dict[str, Any]:
-    """Answer a call of a tool, at most as long as its answers may be.
+    """Run a tool and return its answer.
 
-    Tools that write need a writer. The reader is held to whoever
-    asks; `base` is the address of the collector, as it was asked.
+    Args:
+        tool: The tool's name.
+        given: The arguments of the call, not yet checked.
+        reader: The store's reader, limited to the projects of the caller's key.
+        base: Base address of the collector, as the caller used it; for links to pages.
+        now_ns: The current time.
+        writer: Stores records for tools that write; None if this caller may not write.
+
+    Returns:
+        The answer as JSON values, within the size limit of the tool's answers.
 
     Raises:
-        ToolRefused: It has no answer.
+        ToolRefused: The call is invalid, or the answer is not available.
     """
     try:
         read_arguments = ALL_TOOLS[tool].read(given)
@@ -121,7 +130,10 @@ def answer(
 
 
 def _taken_back(name: str, value: Any) -> Any:
-    """Read a name with the visible escapes that an answer wrote; a filter only where it must be."""
+    r"""Undo the ``\u{...}`` escapes in an argument that was copied from an answer.
+
+    A filter is changed only if it does not parse as it is.
+    """
     if name in _NAMED_ARGUMENTS:
         return [unshow(item) for item in value] if isinstance(value, list) else unshow(value or "")
     if name in _FILTERS and isinstance(value, str) and unshow(value) != value:
@@ -133,38 +145,38 @@ def _taken_back(name: str, value: Any) -> Any:
 
 
 _MINUTE_S: Final = 60.0
-# Calls at once and a minute: of a key, and of all together while there are no keys.
+# Most calls at the same time and per minute: for each key, and for all callers without keys.
 OF_KEY: Final = (4, 120)
 OF_ALL: Final = (8, 600)
 _THREADS: Final = 8
 _MOST_KEYS: Final = 10_000
-# While requests that store take all that there is, calls take this share of the machine.
+# Share of the machine's CPU time for tool calls while ingest is under pressure.
 _SHARE: Final = 0.03
 _LOOK_S: Final = 0.25
 
 _logger = logging.getLogger(__name__)
 
-# Tells of a call: the tool, its outcome, the characters of its answer.
+# Counts a call. Arguments: the tool's name, the outcome, the characters of the answer.
 Count = Callable[[str, str, int], None]
 
 
 class TooBusy(Exception):
-    """There are too many calls; the message says when to come again."""
+    """There are too many calls. The message says when to try again."""
 
 
 @dataclass(slots=True)
 class _Asker:
-    """The calls of one key: when those of the last minute began, and how many are under way."""
+    """The calls of one key: start times in the last minute, and the number running now."""
 
     began_s: deque[float] = field(default_factory=deque)
     running: int = 0
 
 
 class CallLimits:
-    """Holds each key to so many calls at once and a minute. Safe to use from several threads.
+    """Limits the calls of each key at the same time and per minute. Thread-safe.
 
     Args:
-        clock: Tells seconds that never fall.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -173,10 +185,13 @@ class CallLimits:
         self._askers: dict[str, _Asker] = {}
 
     def enter(self, key_id: str) -> None:
-        """Begin a call; `leave` ends it.
+        """Count the start of a call. Call `leave` when the call ends.
+
+        Args:
+            key_id: ID of the caller's key; empty if the collector has no keys.
 
         Raises:
-            TooBusy: The key has too many.
+            TooBusy: The key has too many calls at the same time or in the last minute.
         """
         at_once, a_minute = OF_KEY if key_id else OF_ALL
         now_s = self._clock()
@@ -194,12 +209,12 @@ class CallLimits:
             asker.running += 1
 
     def leave(self, key_id: str) -> None:
-        """End a call."""
+        """Count the end of a call."""
         with self._guard:
             self._askers[key_id].running -= 1
 
     def _forget(self, now_s: float) -> None:
-        """Forget keys that have not asked for a minute, once there are many."""
+        """Remove keys without calls in the last minute, once there are 10,000 keys."""
         if len(self._askers) < _MOST_KEYS:
             return
         for key_id, asker in list(self._askers.items()):
@@ -209,11 +224,13 @@ class CallLimits:
 
 
 class Yielding:
-    """Lets requests that store go first: under pressure calls come one by one, and far apart.
+    """Gives ingest priority over tool calls.
+
+    Under pressure, tool calls run one at a time, with pauses that keep them at 3 % of the CPU time.
 
     Args:
-        pressure: Tells whether those take all that there is.
-        cores: Of the machine.
+        pressure: Tells whether ingest is under pressure.
+        cores: Number of the machine's CPU cores.
     """
 
     def __init__(self, pressure: Pressure, cores: int) -> None:
@@ -224,10 +241,13 @@ class Yielding:
 
     @asynccontextmanager
     async def turn(self, limit_s: float) -> AsyncIterator[None]:
-        """Wait for the turn of a call; it ends with the block.
+        """Wait until a call may run, and run it in this block.
+
+        Args:
+            limit_s: Longest wait in seconds.
 
         Raises:
-            TooBusy: It does not come in time.
+            TooBusy: The wait would take longer.
         """
         if not self._pressure.is_high:
             yield
@@ -258,14 +278,14 @@ class Yielding:
 
 
 class Assistants:
-    """Answers requests of the protocol: each is whole in itself, and its answer one JSON.
+    """ASGI app that answers MCP requests. Requests are stateless; each answer is one JSON document.
 
     Args:
-        reader: The store.
-        count: Called for each call.
-        pressure: Tells whether what is sent takes all that there is: it goes first.
-        writing: By what tools store; None where none of them does.
-        limit_s: How long an answer takes at most.
+        reader: The store's reader.
+        count: Called after each tool call.
+        pressure: Tells whether ingest is under pressure; ingest has priority.
+        writing: Stores records for tools that write; None if there are no such tools.
+        limit_s: Time limit of an answer in seconds.
     """
 
     def __init__(
@@ -296,12 +316,12 @@ class Assistants:
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
         )
-        self._server.middleware.clear()  # spans of our own answers are none of the user's runs
-        # It has a line for each request.
+        self._server.middleware.clear()  # or the answers would be recorded as spans
+        # The SDK logs a line for each request.
         logging.getLogger("mcp").setLevel(logging.ERROR)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; its sender has been checked."""
+        """Answer an HTTP request whose API key has been checked."""
         manager = StreamableHTTPSessionManager(self._server, json_response=True, stateless=True)
         async with manager.run():
             await manager.handle_request(scope, receive, send)
@@ -313,7 +333,7 @@ class Assistants:
         return ListToolsResult(tools=[self._tools[name] for name in self._names(access)])
 
     def _names(self, access: Access) -> Collection[str]:
-        """Name the tools that there are for whoever asks."""
+        """Return the names of the tools that a caller may use."""
         may_write = self._writing is not None and access.has(ANNOTATE)
         return ALL_TOOLS if may_write else TOOLS
 
@@ -340,12 +360,12 @@ class Assistants:
     async def _ask(
         self, params: CallToolRequestParams, access: Access, base: str
     ) -> dict[str, Any]:
-        """Answer a call on a thread of its own.
+        """Run a tool call on a worker thread.
 
         Raises:
-            ToolRefused: It has no answer.
+            ToolRefused: The call is invalid, or the answer is not available.
             TooBusy: There are too many calls.
-            TimeoutError: It takes too long; its thread goes on to its end.
+            TimeoutError: The answer takes too long. The thread still runs to its end.
         """
         self._limits.enter(access.key_id)
         future: Future[dict[str, Any]] | None = None
@@ -353,7 +373,7 @@ class Assistants:
             async with asyncio.timeout(self._limit_s), self._yielding.turn(self._limit_s / 2):
                 future = self._begin(params, access, base)
                 waited = asyncio.wrap_future(future)
-                # Where nobody waits any more, the event loop would log how it ended.
+                # Read the error: after a timeout, asyncio would log that nobody retrieved it.
                 waited.add_done_callback(lambda done: done.cancelled() or done.exception())
                 return await asyncio.shield(waited)
         finally:
@@ -365,7 +385,7 @@ class Assistants:
     def _begin(
         self, params: CallToolRequestParams, access: Access, base: str
     ) -> Future[dict[str, Any]]:
-        """Begin to answer a call; its error is `ToolRefused`."""
+        """Start a tool call on a worker thread; the future fails only with `ToolRefused`."""
         reader = self._reader.narrow(access)
         writer = None
         if self._writing is not None and params.name in WRITING_TOOLS:

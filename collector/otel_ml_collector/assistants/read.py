@@ -1,4 +1,4 @@
-"""The tool read: a run, trace, version, experiment, data set or judge, and any part of it."""
+"""The tool read: shows a run, trace, version, experiment, data set or judge, or a part of one."""
 
 import re
 from collections import defaultdict
@@ -46,9 +46,9 @@ _FEW: Final = 10
 _MOST_ITEMS: Final = 100_000
 _EVER: Final = "1970-01-01"
 _WORST: Final = 5
-_OUTSIDE: Final = 1_500  # characters of an answer besides the text of its part
+_OUTSIDE: Final = 1_500  # characters of an answer in addition to the text of the part
 _STEP: Final = re.compile(r"""\.?([^.\[\]]+)|\[(\d{1,9})\]|\[(?:"([^"]*)"|'([^']*)')\]""")
-# What is no text: by its length and type alone it is told of.
+# Embedded binary data, which answers replace by its type and length.
 _DATA: Final = re.compile(
     r"data:([\w.+-]{1,40}/[\w.+-]{1,40})(?:;[\w=.-]{1,60}){0,4};base64,([A-Za-z0-9+/_=-]{40,})",
     re.ASCII,
@@ -58,7 +58,7 @@ _OF_RUNS: Final = ("inputs", "outputs", "params", "attributes", "resource", "eve
 
 
 def read(call: ToolCall) -> Digest:
-    """Answer read."""
+    """Answer a call of the tool read."""
     reference = find_reference(call.reader, call.project, call.given["ref"])
     answer = _REFERENCE_READERS[reference.kind](call, reference)
     if not call.given["part"]:
@@ -68,12 +68,15 @@ def read(call: ToolCall) -> Digest:
 
 
 def _chars(call: ToolCall) -> int:
-    """Return the bound on the characters of a part's rows, without the room for their frame."""
+    """Return the most characters of an answer that shows a part."""
     return min(int(call.given["chars"]) + _OUTSIDE, READ_CHARS)
 
 
 def _open_part(call: ToolCall, value: object, url: str, name: Own | str) -> Digest:
-    """Open a part as text, from a place on; `next` stands where it ends."""
+    """Answer with a part of a record as text, starting at the character ``start``.
+
+    If the text continues after the excerpt, ``next`` is the call that reads on.
+    """
     text = without_media(value if isinstance(value, str) else _to_json(value))
     start, wanted = int(call.given["start"]), int(call.given["chars"])
     while True:
@@ -99,7 +102,7 @@ def _open_part(call: ToolCall, value: object, url: str, name: Own | str) -> Dige
 
 
 def _from(call: ToolCall, start: int) -> Mapping[str, Any]:
-    """Write the call that continues the reading at a place."""
+    """Return the call that reads on from a position."""
     arguments = {**call.asked, "project": call.project, "start": start}
     return {"tool": call.tool, "arguments": arguments}
 
@@ -107,27 +110,27 @@ def _from(call: ToolCall, start: int) -> Mapping[str, Any]:
 def _to_json(value: object) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    except (TypeError, ValueError):  # deeper than is written, or half a character
+    except (TypeError, ValueError):  # nested too deeply, or a surrogate
         return "\n".join(f"{path}: {brief(leaf)}" for path, leaf in leaves(value))
 
 
 def without_media(text: str) -> str:
-    """Put type and size in the place of images, audio and other binary content."""
+    """Replace base64 data, such as images and audio, by its type and size."""
     if "base64," in text:
         text = _DATA.sub(lambda m: f"({m[1]}, {len(m[2]) * 3 // 4:,} bytes)", text)
     match = _BLOB.search(text)
     blob = match[0] if match else ""
-    # Base64 has capitals, small letters and digits; a long word or number has not.
+    # Long base64 has upper-case and lower-case letters and digits; long words and numbers do not.
     if all(any(map(test, blob)) for test in (str.isupper, str.islower, str.isdigit)):
         return _BLOB.sub(lambda m: f"(binary, {len(m[0]) * 3 // 4:,} bytes)", text)
     return text
 
 
 def _find_part(value: Mapping[str, object], part: str) -> object:
-    """Find a part of a record by its way: ``outputs.items[0]``.
+    """Return the part of a record at a path such as ``outputs.items[0]``.
 
     Raises:
-        BadInput: There is none.
+        BadInput: The record has no such part.
     """
     try:
         return step_into(value, read_steps(part))
@@ -139,10 +142,10 @@ def _find_part(value: Mapping[str, object], part: str) -> object:
 
 
 def read_steps(part: str) -> list[str | int]:
-    """Read the way into a payload.
+    """Split a path such as ``outputs.items[0]`` into keys and indexes.
 
     Raises:
-        LookupError: It is none.
+        LookupError: The text is not a path.
     """
     steps: list[str | int] = []
     at = 0
@@ -256,7 +259,10 @@ def _traceback(run: Run) -> str:
 
 
 def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
-    """List the runs below a run, from `start` on where they are the part that is read."""
+    """Return a table of the runs directly below a run.
+
+    If the call reads the part ``children``, the table begins at the argument ``start``.
+    """
     page = TracePage(limit=_READ_SPANS, parent=run.run_id)
     columns = ("run", "name", "kind", "outcome", "ms", "output")
     try:
@@ -319,16 +325,19 @@ def _read_trace(call: ToolCall, reference: Reference) -> Digest:
 
 
 def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
-    """Outline a trace in at most 40 lines: failed runs and the critical path come first.
+    """Outline a trace in at most 40 lines.
+
+    Failed runs and the critical path are kept; other runs fill the remaining lines.
 
     Returns:
-        Rows of depth, run, name, outcome, latency in ms, and how many siblings a line stands for.
+        One row for each line: depth, run, name, outcome, latency in ms, and the number of
+        similar runs that the line represents.
     """
     ids = {run.run_id for run in runs}
     below: defaultdict[str | None, list[RunSummary]] = defaultdict(list)
     for run in runs:
         below[run.parent_run_id if run.parent_run_id in ids else None].append(run)
-    # The critical path: of each run the child that ended last.
+    # The critical path: from each run to the child that ended last.
     kept: set[str] = set()
     level: Sequence[RunSummary] = below[None]
     while level and len(kept) < _TREE_LINES // 2:
@@ -351,7 +360,7 @@ def outline(runs: Sequence[RunSummary]) -> list[list[Any]]:
             kept.update(way)
     lines: list[tuple[bool, list[Any]]] = []
     waiting = [(item, 0) for item in reversed(_fold(below[None], kept, below))]
-    while waiting:  # not recursive: a trace may be deeper than Python's stack
+    while waiting:  # not recursive, because a trace can be deeper than Python's stack
         (run, times), depth = waiting.pop()
         row = [depth, short_id(run.run_id), run.name, Own(run.outcome), run.latency_ms, times]
         lines.append((run.run_id in kept, row))
@@ -374,7 +383,16 @@ def _fold(
     kept: set[str],
     below: Mapping[str | None, Sequence[RunSummary]],
 ) -> list[tuple[RunSummary, int]]:
-    """Fold siblings in a row that have the same name, no children, and no place of their own."""
+    """Group consecutive siblings with the same name, unless they have children or are kept.
+
+    Args:
+        runs: Siblings in their order.
+        kept: IDs of runs that get a line of their own.
+        below: The children of each run, by the run's ID.
+
+    Returns:
+        The first run and the size of each group.
+    """
 
     def key(run: RunSummary) -> tuple[str, str]:
         is_alone = run.run_id in kept or bool(below.get(run.run_id))
@@ -401,7 +419,7 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
         return _open_part(call, _find_part(parts, call.given["part"]), url, name)
     params = leaves(definition.params, "params") if definition.params else []
     params += leaves(dict(definition.constants), "constants") if definition.constants else []
-    # How alike its answers to the same inputs are; None where no input came twice.
+    # Whether the same input gets the same answer; None if no input was repeated.
     same_inputs = None
     variability = find_variability(
         call.reader, call.project, version.model, version=version.version, limit=1
@@ -452,7 +470,7 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
 
 
 def _beginning(call: ToolCall, source: str) -> object:
-    """Show the beginning of a source; its rest is read as a part."""
+    """Return the beginning of a source; ``part="source"`` reads all of it."""
     shown, used, _ = take(source, _OUTSIDE)
     del shown
     return Excerpt(source[:used], len(source) - used) if source else None
@@ -558,7 +576,7 @@ def _read_dataset(call: ToolCall, reference: Reference) -> Digest:
 
 
 def _line(value: object) -> str | None:
-    """Write a small payload in a line, its leaves with their ways."""
+    """Return a payload as one line of paths and values; None and text stay as they are."""
     if value is None or isinstance(value, str):
         return None if value is None else without_media(value)
     return ", ".join(

@@ -1,4 +1,4 @@
-"""References that assistants pass on: a run by 16 hex digits, a trace, ``answer:v4``, ``qa:v3``."""
+"""Resolves references in tool calls: a run's short ID, a trace, ``answer:v4``, ``qa:v3``."""
 
 import re
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Reference:
     """The record that a text refers to.
 
     Attributes:
-        kind: An experiment is a run, of which the kind says so.
-        name: Of a model, data set or judge; the id of a run, the id or key of a trace.
-        number: The version; 0 where there is none.
+        kind: Kind of the record. An experiment is a ``run``.
+        name: Name of a model, data set or judge; ID of a run; ID or key of a trace.
+        number: The version's number; 0 for runs and traces.
     """
 
     kind: Literal["run", "trace", "model", "dataset", "judge"]
@@ -40,11 +40,19 @@ class Reference:
 
 
 def find_reference(reader: Reader, project: str, text: str, field: str = "ref") -> Reference:
-    """Find the record that a text refers to: as it stands, else with an answer's escapes undone.
+    r"""Find the record that a text refers to.
+
+    If nothing has the text as its name, the ``\u{...}`` escapes of answers are undone.
+
+    Args:
+        reader: The store's reader, limited to the projects of the caller's key.
+        project: The project.
+        text: The reference, such as a run's ID, a trace's key or ``answer:v4``.
+        field: The argument's name, for errors.
 
     Raises:
-        BadInput: Several runs have that short id.
-        Missing: Nothing of the project is called so, or it is not for this key.
+        BadInput: Several runs have this short ID.
+        Missing: The project has no such record, or the key has no access to it.
     """
     for form in dict.fromkeys((text.strip(), unshow(text.strip()))):
         reference = _find(reader, project, form, field)
@@ -66,7 +74,7 @@ def _find(reader: Reader, project: str, text: str, field: str) -> Reference | No
             return Reference("run", ids[0])
     if not text:
         return None
-    # A version by its name: of a model, else of a data set, else of a judge.
+    # A name can belong to several kinds: models come before data sets, data sets before judges.
     match = NUMBERED.fullmatch(text)
     name, wanted = (match[1], int(match[2])) if match else (text, 0)
     names: dict[str, set[str]] = {kind: {name, text} for kind in _NAMED_KINDS}

@@ -1,4 +1,4 @@
-"""The address of assistants: access, quotas and bounds; the protocol itself is elsewhere."""
+"""The HTTP route for assistants: checks access and body size, then calls `assistants.protocol`."""
 
 from importlib import import_module
 from typing import Final
@@ -21,7 +21,7 @@ _TOO_LARGE: Final = f"The body has more than {BODY_BYTES} bytes"
 
 
 class _Endpoint:
-    """Checks a request, and hands it to the protocol, which the first request loads."""
+    """Checks a request and passes it to `assistants.protocol`, imported at the first request."""
 
     def __init__(
         self,
@@ -39,10 +39,10 @@ class _Endpoint:
         self._assistants: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request.
+        """Answer an HTTP request.
 
         Raises:
-            CollectorError: Its sender may not ask, or its body is none that is read.
+            CollectorError: The key may not read, or the body is not JSON or too large.
         """
         access_of(scope).demand(READ)
         request = Request(scope, receive)
@@ -60,7 +60,7 @@ class _Endpoint:
         await assistants(scope, receive_again, send)
 
     async def _load(self) -> ASGIApp:
-        """Load the protocol once: 26 MB and a third of a second, on a thread."""
+        """Import the protocol once, on a thread: it takes 26 MB and a third of a second."""
         if self._assistants is None:
             module = await run_sync(import_module, "otel_ml_collector.assistants.protocol")
             if self._assistants is None:
@@ -88,5 +88,13 @@ def make_route(
     *,
     limit_s: float = LIMIT_S,
 ) -> Route:
-    """Make the route of assistants, which takes POST alone; `writing` allows tools that write."""
+    """Return the route for assistants, which accepts POST only.
+
+    Args:
+        reader: The store's reader.
+        telemetry: Counts tool calls.
+        pressure: Tells whether ingest is under pressure; ingest has priority.
+        writing: Stores records for tools that write; None to offer no such tools.
+        limit_s: Time limit of an answer in seconds.
+    """
     return Route(PATH, _Endpoint(reader, telemetry, pressure, writing, limit_s), methods=["POST"])

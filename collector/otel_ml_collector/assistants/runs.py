@@ -1,4 +1,4 @@
-"""The tools about runs, singly and in numbers: overview, find_runs, statistics, errors."""
+"""The tools overview, find_runs, statistics, errors and complete_filter."""
 
 import re
 from collections import Counter
@@ -43,7 +43,7 @@ from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc
 from otel_ml_collector.web.view import numbered, tell_error
 
 _USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
-_ALONE: Final = ("scores", "tags")  # left out unasked where no run has any
+_ALONE: Final = ("scores", "tags")  # default columns that are left out if no run has a value
 _STEPS_NS: Final = {"15m": 15 * MINUTE_NS, "1h": HOUR_NS, "1d": DAY_NS}
 _BY_NAME: Final = re.compile(r"""(tags|scores)\[(?:"([^"]+)"|'([^']+)')\]""")
 _IN_OVERVIEW: Final = 5
@@ -82,7 +82,7 @@ _CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {
 
 
 def list_runs(call: ToolCall) -> Digest:
-    """Answer find_runs."""
+    """Answer a call of the tool find_runs."""
     order, names = _read_order(call.given["order"]), call.given["columns"]
     columns = [(name, _cell(name)) for name in names or _USUAL]
     if call.given["cursor"] and order not in BY_TIME:
@@ -104,7 +104,7 @@ def list_runs(call: ToolCall) -> Digest:
         ]
     rows = [[cell(run) for _, cell in columns] for run in runs]
     shown_names = [name for name, _ in columns]
-    if "run" in shown_names:  # runs whose short ids are the same have whole ids
+    if "run" in shown_names:  # if two runs have the same short ID, show their full IDs
         at = shown_names.index("run")
         short = Counter(row[at] for row in rows)
         for row, run in zip(rows, runs, strict=True):
@@ -129,7 +129,7 @@ def _cell(name: str) -> Callable[[RunSummary], object]:
     """Return the function that reads a column's value from a run.
 
     Raises:
-        BadInput: There is no such column.
+        BadInput: The column does not exist.
     """
     if name in _CELLS:
         return _CELLS[name]
@@ -147,7 +147,7 @@ def _cell(name: str) -> Callable[[RunSummary], object]:
 
 
 def count(call: ToolCall) -> Digest:
-    """Answer statistics."""
+    """Answer a call of the tool statistics."""
     bucket, group = call.given["bucket"], call.given["group"]
     stats = _find_stats(call, group, bucket, call.limit)
     columns = [*(["group"] if group else []), *(["start"] if bucket else []), *_FIGURES]
@@ -161,7 +161,7 @@ def count(call: ToolCall) -> Digest:
     total = None if bucket else stats.groups_found
 
     def go_on(shown: int) -> Mapping[str, Any] | None:
-        if bucket and not group:  # in the order of time: it goes on with the next bucket
+        if bucket and not group:  # sorted by time: the follow-up call starts at the next bucket
             return call.go_on(since=str(rows[shown][0]))
         return call.more_rows(_LISTED_RUNS)(shown)
 
@@ -180,7 +180,7 @@ def count(call: ToolCall) -> Digest:
 def _find_stats(call: ToolCall, group: str, bucket: str, groups: int) -> RunStats:
     window = call.window
     step_ns = _STEPS_NS.get(bucket, window.end_ns - window.start_ns)
-    if bucket:  # as the API and the pages: whole hours or days
+    if bucket:  # buckets of whole hours or days, as in the API and on pages
         first_ns = window.start_ns // step_ns * step_ns
         window = Window(first_ns, -(-window.end_ns // step_ns) * step_ns)
     query = StatsQuery(call.project, call.where, group, window, step_ns, groups)
@@ -207,7 +207,7 @@ def _figures(run_figures: RunFigures) -> list[object]:
 
 
 def _judge(judge_figures: JudgeFigures) -> str:
-    """Write a judge's figures over some runs as text: ``exact:v2 mean 0.61 passed 0.58 n=120``."""
+    """Return a judge's figures as text, such as ``exact:v2 mean 0.61 passed 0.58 n=120``."""
     words = [judge_figures.name]
     if judge_figures.mean_score is not None:
         words.append(f"mean {number(judge_figures.mean_score)}")
@@ -217,7 +217,7 @@ def _judge(judge_figures: JudgeFigures) -> str:
 
 
 def group_errors(call: ToolCall) -> Digest:
-    """Answer errors."""
+    """Answer a call of the tool errors."""
     error_groups = find_error_groups(call.reader, call.query(), call.now_ns, call.limit)
     table = _errors(call, error_groups)
     table.go_on = call.more_rows(_LISTED_RUNS)
@@ -254,7 +254,7 @@ def _errors(call: ToolCall, error_groups: ErrorGroups) -> DigestTable:
 
 
 def look_over(call: ToolCall) -> Digest:
-    """Answer overview."""
+    """Answer a call of the tool overview."""
     if not call.project:
         return _list_projects(call)
     failed = call.reader.ahead(find_error_groups, call.query(), call.now_ns, _IN_OVERVIEW)
@@ -292,7 +292,7 @@ def look_over(call: ToolCall) -> Digest:
     firing = find_firing(call.reader, call.project, call.now_ns)
     if firing:
         parts = {"firing": _list_firing(firing), **parts}
-    # New versions stand in a table of their own, also those that are not worse.
+    # New versions have their own table, which also lists versions that are not worse.
     others = [contributor for contributor in CONTRIBUTORS if contributor is not NEW_VERSIONS]
     gathered = find_findings(make_question(call.reader, call.project, call.now_ns), others)
     findings = gathered.findings
@@ -335,7 +335,7 @@ def look_over(call: ToolCall) -> Digest:
 
 
 def _list_firing(alerts: Sequence[AlertState]) -> DigestTable:
-    """List the rules that fire, or cannot be asked, with their worst slice."""
+    """Return a table of the alert rules that fire or have an error, with their worst slices."""
     rows = []
     for alert in alerts[:_IN_OVERVIEW]:
         worst = next((part for part in alert.slices if part.state == "firing"), None)
@@ -356,10 +356,10 @@ def _list_firing(alerts: Sequence[AlertState]) -> DigestTable:
 
 
 def _list_projects(call: ToolCall) -> Digest:
-    """List the projects that the key reaches, with their counts of runs in the window.
+    """Answer overview without a project: list the key's projects with their runs and errors.
 
     Raises:
-        BadInput: There is a filter, which means something within a project alone.
+        BadInput: There is a filter; filters need a project.
     """
     if call.where:
         raise BadInput("project: missing: a filter is about the runs of one project", "project")
@@ -395,7 +395,7 @@ def _newest_experiments(call: ToolCall) -> DigestTable:
 
 
 def complete(call: ToolCall) -> Digest:
-    """Answer complete_filter."""
+    """Answer a call of the tool complete_filter."""
     text = call.given["text"]
     problem = None
     try:

@@ -1,4 +1,4 @@
-"""Stores records that tools write, from their threads, through the usual pipeline."""
+"""Stores the records of tools that write, through the same pipeline as received records."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -17,7 +17,12 @@ _Stored = TypeVar("_Stored")
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """The means to store: the pipeline of all records, and the turns of changes of data sets."""
+    """What tools need to store records.
+
+    Attributes:
+        pipeline: The pipeline that stores all records.
+        turns: Lets one change of a data set run at a time.
+    """
 
     pipeline: Intake
     turns: Turns
@@ -25,11 +30,13 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class ToolWriter:
-    """Stores the records of a tool, from its thread; they are durable on return.
+    """Stores the records of a tool call. Called from the tool's thread, not from the event loop.
+
+    When a method returns, the records are durable.
 
     Attributes:
-        writing: The pipeline and the turns.
-        access: Whose tool it is.
+        writing: The pipeline and the turns of data sets.
+        access: The rights of the caller's key.
         loop: The event loop of the pipeline.
     """
 
@@ -38,11 +45,15 @@ class ToolWriter:
     loop: asyncio.AbstractEventLoop
 
     def store(self, project: str, body: bytes) -> None:
-        """Store records, an OTLP request in JSON, under a project.
+        """Store records in a project.
+
+        Args:
+            project: The project.
+            body: OTLP request with the records, as JSON.
 
         Raises:
-            Rejected: They cannot be stored.
-            Unavailable: They are not known to be stored.
+            Rejected: The records are invalid.
+            Unavailable: It is unknown whether the records were stored.
         """
 
         async def work() -> None:
@@ -52,16 +63,24 @@ class ToolWriter:
         self._wait(work())
 
     def change(self, project: str, name: str, make: Callable[[], tuple[Made, bytes]]) -> Made:
-        """Change a data set when it is its turn, as `Turns.change` does.
+        """Change a data set, after earlier changes of it have ended.
+
+        Args:
+            project: The project.
+            name: The data set's name.
+            make: Returns the result, and the OTLP request that stores the change (empty for none).
+
+        Returns:
+            The result of `make`.
 
         Raises:
-            CollectorError: What `make` raises, or the change is not known to be stored.
+            CollectorError: `make` raised it, or it is unknown whether the change was stored.
         """
         pipeline, turns = self.writing.pipeline, self.writing.turns
         return self._wait(turns.change(pipeline, self.access, (project, name), make))
 
     def _wait(self, work: Coroutine[Any, Any, _Stored]) -> _Stored:
-        """Wait as long as an answer may take: a later answer reaches nobody."""
+        """Run a coroutine on the event loop and wait for it, at most `LIMIT_S` seconds."""
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(LIMIT_S)

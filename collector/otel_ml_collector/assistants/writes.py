@@ -1,4 +1,4 @@
-"""The tools that write: feedback on runs, and runs added as items to data sets."""
+"""The tools that write: add_feedback scores runs, save_as_tests adds runs to data sets."""
 
 import hashlib
 import logging
@@ -35,11 +35,14 @@ _logger = logging.getLogger(__name__)
 
 
 def add_feedback(call: ToolCall) -> Digest:
-    """Store an agent's feedback on some runs; the same request, or the same words, once.
+    """Store an agent's feedback on runs. Repeating the call stores nothing new.
+
+    A call is a repetition if it has the same ``request``, or without one, the same content.
 
     Raises:
-        BadInput: Nothing is said, or the request said something else of a run before.
-        Missing: A run is not there.
+        BadInput: There is no feedback, or an earlier call with the same ``request`` had other
+            feedback on a run.
+        Missing: A run does not exist.
     """
     run_ids = _find_runs(call)
     starts = feedback.find_starts(call.reader, call.project, run_ids)
@@ -55,7 +58,8 @@ def add_feedback(call: ToolCall) -> Digest:
         raise BadInput("judge: '': expected a name such as triage", "judge")
     access = call.reader.access
     request = call.given["request"]
-    # An evaluation is named by the request of its key, else by its content.
+    # The ID comes from the key and its `request`, else from the content, so that a call that is
+    # sent twice is stored once.
     words: list[Any] = [request] if request else ["", judge, facts]
     names = {
         run_id: orjson.dumps([access.key_id, run_id, *words], option=orjson.OPT_SORT_KEYS)
@@ -105,11 +109,11 @@ def add_feedback(call: ToolCall) -> Digest:
 
 
 def save_as_tests(call: ToolCall) -> Digest:
-    """Make runs items of the next version of a data set; those that are there stay.
+    """Add runs as items to a new version of a data set. Items that it already has are kept.
 
     Raises:
-        BadInput: None of the runs can be an item.
-        Missing: A run is not there.
+        BadInput: None of the runs can become an item.
+        Missing: A run does not exist.
     """
     name = call.given["dataset"]
     if not name:
@@ -120,7 +124,7 @@ def save_as_tests(call: ToolCall) -> Digest:
     items, left_out = changes.read_runs(call.reader, call.project, wanted, call.now_ns)
 
     def make() -> tuple[tuple[str, int], bytes]:
-        """Make the change for the missing items: the version's digest, and how many are new."""
+        """Return the new version's digest, the number of new items, and the request's body."""
         known = _read_known(call, name)
         new: dict[str, changes.WantedItem] = {}
         for item in items:
@@ -151,11 +155,11 @@ def save_as_tests(call: ToolCall) -> Digest:
 
 
 def _find_runs(call: ToolCall) -> list[str]:
-    """Find the ids of the runs that are meant, each once.
+    """Return the run IDs of the argument ``runs``, without duplicates.
 
     Raises:
-        BadInput: A reference is to something else.
-        Missing: It is to nothing.
+        BadInput: A reference is not to a run.
+        Missing: A run does not exist.
     """
     runs = []
     for text in call.given["runs"]:
@@ -169,7 +173,7 @@ def _find_runs(call: ToolCall) -> list[str]:
 
 
 def _read_known(call: ToolCall, name: str) -> set[str]:
-    """Read the digests of the items that the newest version of a data set has."""
+    """Return the digests of the items in the newest version of a data set."""
     rows: Sequence[Row] = read_dataset_versions(call.reader, call.project, [name])[-1:]
     manifests = read_manifests(call.reader, call.project, rows)
     return {digest for items in manifests.values() for digest in items.values()}
@@ -179,7 +183,7 @@ def _writer(call: ToolCall) -> ToolWriter:
     """Return the writer of a call.
 
     Raises:
-        BadInput: Nothing is written here.
+        BadInput: The collector does not allow tools that write.
     """
     if call.writer is None:
         text = f"{call.tool}: nothing is written here: otel-ml serve --mcp-writes allows it"

@@ -1,4 +1,4 @@
-"""The program ``otel-ml``: its commands, and their common parts."""
+"""The command-line program ``otel-ml``."""
 
 from otel_ml_collector.cli.program import main
 

@@ -1,4 +1,4 @@
-"""The commands of whoever runs a collector: serve, check, keys, retention, storage, backup."""
+"""Commands to operate a collector: serve, check, keys, retention, storage, backup, restore."""
 
 import gc
 import logging
@@ -32,8 +32,8 @@ from otel_ml_collector.log import start_logging
 from otel_ml_collector.settings.sources import load, warnings_of
 
 _NEEDED: Final = ("chdb", "clickhouse_connect", "fastapi", "grpc", "jinja2", "pyarrow", "uvicorn")
-# Of the packages that it works without, pyarrow loads these where they are: numpy at once, and
-# pandas to see that a value is none of its. Together 50 MB and half a second.
+# pyarrow imports these if they are installed, though the collector does not need them. Together
+# they cost 50 MB and half a second.
 _ABSENT: Final = frozenset({"numpy", "pandas"})
 _KEY_COLUMNS: Final = (
     *("id", "name", "scopes", "projects", "spans_per_second", "bytes_per_second"),
@@ -41,7 +41,7 @@ _KEY_COLUMNS: Final = (
 )
 _UNAUTHORIZED: Final = 401
 _ASK_S: Final = 60.0
-_LONG_S: Final = 3_600.0  # files are written anew, or copied
+_LONG_S: Final = 3_600.0  # purging rewrites files, a backup copies them
 
 _logger = logging.getLogger(__name__)
 
@@ -54,22 +54,26 @@ class _Absent(MetaPathFinder):
 
 
 def leave_out() -> None:
-    """Hide optional packages from this process from now on, though they are installed."""
+    """Make the imports of numpy and pandas fail in this process, even if they are installed."""
     sys.meta_path.insert(0, _Absent)
 
 
 @click.command()
 @with_settings()
 def serve(flags: Flags) -> int:
-    """Receive OpenTelemetry spans, keep their records, serve API and pages."""
+    """Run the collector: receive OpenTelemetry spans, store them, and serve the API and pages.
+
+    Each option is a setting. You can also set it in the file, or in an environment variable such
+    as OTEL_ML_DATA_DIR for --data-dir.
+    """
     if any(find_spec(module) is None for module in _NEEDED):
         raise BadSetting(INSTALL_COLLECTOR)
     settings = flags.load()
     start_logging(settings.log_level, settings.log_format)
     for warning in warnings_of(os.environ):
         _logger.warning("%s", warning)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC prints what peers say, as they said it
-    gc.disable()  # until it serves: what is imported stays
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would print text of clients unescaped
+    gc.disable()  # until the collector serves: imported modules are never freed
     leave_out()
     from otel_ml_collector.serve.app import serve as serve_until_told  # heavy
 
@@ -80,13 +84,14 @@ def serve(flags: Flags) -> int:
 @with_settings()
 @click.argument("file", metavar="[FILE]", required=False)
 def check(flags: Flags, file: str | None) -> int:
-    """Check a file by itself, without variables.
+    """Check the settings in FILE, without environment variables.
 
-    Without a file it shows what `otel-ml serve` would run with here, and which source says it.
+    Without FILE, show the settings that `otel-ml serve` would use in this folder, and where each
+    one comes from.
     """
     if file:
         settings = load(flags.texts, {}, Path(file))
-        sys.stdout.write(f"{file} is right\n")
+        sys.stdout.write(f"{file} is valid\n")
     else:
         settings = flags.load()
         rows = [(name, value.shown or "-", value.told_by) for name, value in flags.choose().items()]
@@ -97,80 +102,101 @@ def check(flags: Flags, file: str | None) -> int:
             _say(warning)
     for address in () if settings.insecure else (settings.http, settings.grpc):
         if not address.is_loopback:
-            _say(f"Listening at {address} needs keys: while there are none, it is refused")
+            _say(
+                f"To listen at {address}, create a key first (otel-ml keys add): without keys, "
+                "otel-ml serve does not start"
+            )
     return DONE
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke keys.
+    """Create, list and revoke API keys.
 
-    Asks the collector, with a key of the scope admin in OTEL_ML_API_KEY once it has keys; works on
-    the data directory while no collector serves it.
+    If the collector runs and already has keys, set OTEL_ML_API_KEY to a key with the scope admin.
+    If no collector runs, the commands use the data directory.
     """
 
 
-@keys.command("add", epilog=HELP, short_help="make a key and print it, this once")
+@keys.command("add", epilog=HELP, short_help="Create a key and print it once.")
 @with_place
 @click.option(
     "--project",
     "projects",
     required=True,
     metavar="P[,P2|*]",
-    help="its projects, or * for all; the first takes what names no project",
+    help="Projects of the key, or * for all; spans that name no project go to the first one",
 )
 @click.option(
     "--scope",
     "scopes",
     default="ingest,read",
     metavar="S[,S2]",
-    help=f"some of {', '.join(SCOPES)} [ingest,read]",
+    help=f"What the key may do, some of {', '.join(SCOPES)} [ingest,read]",
 )
-@click.option("--name", default="", help="what you call it")
-@click.option("--spans-per-second", type=int, default=0, metavar="N", help="spans it may send")
-@click.option("--bytes-per-second", type=int, default=0, metavar="N", help="bytes it may send")
+@click.option("--name", default="", metavar="NAME", help="Name of the key, shown in lists")
+@click.option(
+    "--spans-per-second",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Most spans per second that the key may send [0: no limit]",
+)
+@click.option(
+    "--bytes-per-second",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Most bytes per second that the key may send [0: no limit]",
+)
 def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int:
-    """Make a key; it stands alone on its line of the output, this once."""
+    """Create an API key and print it to standard output. It is never shown again."""
     wanted = {"projects": _split(projects), "scopes": _split(scopes), **more}
     with asked.open(makes=True) as place:
         is_first = not place.api().get("keys")["keys"]
         made = _send(place, "POST", "keys", body=wanted)
         sys.stdout.write(f"{made['key']}\n")
         sys.stdout.flush()
-        _say(f"key {made['id']} is shown this once; only its hash is kept, in {place.name}")
+        _say(
+            f"key {made['id']} will not be shown again: copy it now (only its hash is stored, in "
+            f"{place.name})"
+        )
         if is_first and "admin" not in made["scopes"]:
-            _say("no key has the scope admin: stop the collector to make or revoke others")
+            _say(
+                "no key has the scope admin: you must stop the collector to create or revoke other "
+                "keys"
+            )
         if place.is_served:
             _check_closed(place, is_first=is_first)
     if not place.is_served:
-        _say("no collector serves it now: the next one answers nobody without a key")
+        _say("the next collector that uses this store will require a key for every request")
         if is_collector(asked.address):
-            _say(f"the collector at {asked.address} keeps another store: for it nothing changes")
+            _say(f"the collector at {asked.address} uses a different store: nothing changes for it")
     return DONE
 
 
 def _check_closed(place: Workplace, *, is_first: bool) -> None:
-    """Check that a request without a key is refused, and print the result.
+    """Check that the collector refuses a request without a key, and print the result.
 
     Raises:
-        CommandFailed: The collector answers.
+        CommandFailed: The collector does not refuse the request.
     """
     reply = fetch_as_stranger(place.endpoint, "/api/v1/projects")
     if reply.status != _UNAUTHORIZED:
         raise CommandFailed(
-            f"The key is made, but {place.name} does not refuse who has none: it answered "
-            f"{reply.status or reply.text}"
+            f"The key was created, but {place.name} does not refuse requests without a key: it "
+            f"answered {reply.status or reply.text} instead of 401"
         )
     if is_first:
-        _say("from now on the collector answers nobody without a key")
-    _say(f"checked: {place.endpoint.rstrip('/')} refuses who has no key (401)")
+        _say("from now on, the collector requires a key for every request")
+    _say(f"checked: {place.endpoint.rstrip('/')} refuses requests without a key (401)")
 
 
-@keys.command("list", epilog=HELP, short_help="list the keys, without what is secret")
+@keys.command("list", epilog=HELP, short_help="List the keys, without their secrets.")
 @with_place
 @with_form
 def list_keys(asked: PlaceOptions, form: Layout) -> int:
-    """List the keys, the oldest first, without their secrets."""
+    """List the API keys, oldest first, without their secrets."""
     with asked.open() as place:
         answer = place.api().get("keys")
         rows = [
@@ -184,11 +210,11 @@ def list_keys(asked: PlaceOptions, form: Layout) -> int:
     return DONE
 
 
-@keys.command("revoke", epilog=HELP, short_help="revoke a key for ever")
+@keys.command("revoke", epilog=HELP, short_help="Revoke a key permanently.")
 @with_place
 @click.argument("key_id", metavar="ID")
 def revoke_key(asked: PlaceOptions, key_id: str) -> int:
-    """Revoke a key for ever; ID is its public part, as in the list."""
+    """Revoke an API key permanently. ID is the public part of the key, as `keys list` shows it."""
     with asked.open() as place:
         revoked = _send(place, "DELETE", "keys", key_id)
         sys.stdout.write(f"{revoked['id']} is revoked in {place.name}\n")
@@ -198,15 +224,19 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
 @click.command(epilog=HELP)
 @with_place
 @click.argument("project", metavar="PROJECT")
-@click.option("--records", metavar="DAYS|configured", help="days that all of it is kept")
+@click.option(
+    "--records",
+    metavar="DAYS|configured",
+    help="Days to keep records; 0 keeps them forever, 'configured' uses the collector's setting",
+)
 @click.option(
     "--payloads",
     metavar="DAYS|configured",
-    help="days that inputs, outputs, lines and data are kept: 0 for ever, 'configured' for the "
-    "collector's setting",
+    help="Days to keep inputs, outputs, log lines and logged data; 0 keeps them as long as the "
+    "records, 'configured' uses the collector's setting",
 )
 def retention(asked: PlaceOptions, project: str, records: str | None, payloads: str | None) -> int:
-    """Say or set how long a project is kept, counted from when a record arrives."""
+    """Show or set how long the records of a project are kept, counted from their arrival."""
     with asked.open() as place:
         path = ("projects", project, "retention")
         holds = place.api().get(*path)
@@ -230,19 +260,26 @@ def _days(text: str | None, before: int | None) -> int | None:
     if text == "configured":
         return None
     if not text.isdecimal():
-        raise BadSetting(f"Invalid days {text!r}: expected a whole number or 'configured'")
+        raise BadSetting(f"Invalid number of days {text!r}: expected an integer or 'configured'")
     return int(text)
 
 
 @click.command(epilog=HELP)
 @with_place
-@click.option("--purge", is_flag=True, help="free now what was deleted; needs the scope admin")
 @click.option(
-    "--free-days", type=int, metavar="N", help="tell what deleting all older ones would free"
+    "--purge",
+    is_flag=True,
+    help="Free the space of deleted records now; needs a key with the scope admin",
+)
+@click.option(
+    "--free-days",
+    type=int,
+    metavar="N",
+    help="Also show how much space deleting everything older than N days would free",
 )
 @with_form
 def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | None) -> int:
-    """List the space on disk by project."""
+    """Show how much disk space each project uses, or free the space of deleted records."""
     with asked.open() as place:
         if purge:
             answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S)
@@ -253,7 +290,7 @@ def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | 
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, Any]:
-    """Lay a project out flat: bytes in all and by kind."""
+    """Return a project's storage as one table row: bytes in total and by kind, and retention."""
     kinds = {f"{kind}_bytes": share["bytes"] for kind, share in facts["kinds"].items()}
     freed = {
         name: facts[name] for name in ("freed_records", "freed_payloads") if facts[name] is not None
@@ -266,9 +303,10 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 @with_place
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def backup(asked: PlaceOptions, folder: Path) -> int:
-    """Write a backup into DIR, a new or empty folder on the collector's own machine.
+    """Write a backup to DIR, a new or empty folder on the collector's machine.
 
-    A collector that has keys wants one of the scope admin over all projects in OTEL_ML_API_KEY.
+    The collector may keep running. If it has keys, set OTEL_ML_API_KEY to a key with the scope
+    admin for all projects.
     """
     with asked.open() as place:
         body = {"folder": str(folder.absolute())}
@@ -281,12 +319,18 @@ def backup(asked: PlaceOptions, folder: Path) -> int:
 @with_settings("data_dir")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def restore(flags: Flags, folder: Path) -> int:
-    """Make the data directory that --data-dir names, new or empty, of the backup in DIR."""
+    """Restore the backup in DIR into a data directory.
+
+    --data-dir names the data directory. It must be new or empty.
+    """
     data_dir = flags.load().data_dir
     if data_dir is None:
-        raise BadSetting("A ClickHouse server restores its own backups: use its RESTORE command")
+        raise BadSetting(
+            "Invalid store: a ClickHouse server restores its backups itself, with its RESTORE "
+            "statement"
+        )
     if flags.choose()["data_dir"].source == "default":
-        raise BadSetting("Say which data directory is to be made with --data-dir DIR")
+        raise BadSetting("No data directory given: use --data-dir DIR, a new or empty folder")
     if find_spec("chdb") is None:
         raise BadSetting(INSTALL_COLLECTOR)
     from otel_ml_collector.store.backup import restore as restore_into  # takes 0.4 s
@@ -294,7 +338,7 @@ def restore(flags: Flags, folder: Path) -> int:
     restored = restore_into(folder, data_dir)
     sys.stdout.write(f"{data_dir}: restored, {restored.parts} parts\n")
     if not restored.is_checked:
-        sys.stdout.write("The backup has no checksums: of its files the sizes alone were checked\n")
+        sys.stdout.write("The backup has no checksums: only the sizes of its files were checked\n")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""The commands of alerts."""
+"""The commands ``otel-ml alerts ...``."""
 
 import sys
 import time
@@ -26,15 +26,15 @@ _TRIAL_SETTINGS: Final = ("alert_targets", "public_url", "http", "tls_cert", "tl
 
 @click.group()
 def alerts() -> None:
-    """Watch rules over figures of runs, and who is told when they fire."""
+    """List, check and mute alert rules, and test the receivers of alerts."""
 
 
-@alerts.command("list", epilog=HELP)
+@alerts.command("list", epilog=HELP, short_help="List the alert rules and their states.")
 @with_place
 @with_project
 @with_form
 def list_alerts(asked: PlaceOptions, project: str, *, form: Layout) -> int:
-    """List the rules of a project with their states, the worst first."""
+    """List the alert rules of a project with their states, firing rules first."""
     with asked.open() as place, place.reader(project) as reader:
         found = reader.alerts()
         with check_project(place.api(), project) as check:
@@ -42,32 +42,41 @@ def list_alerts(asked: PlaceOptions, project: str, *, form: Layout) -> int:
         return write_rows([*map(_make_row, found["alerts"])], found, form, _COLUMNS)
 
 
-@alerts.command("check", epilog=HELP, short_help="say when a rule would have fired")
+@alerts.command("check", epilog=HELP, short_help="Show when a rule would have fired.")
 @with_place
 @with_project
-@click.option("--since", default="30d", metavar="TIME", help="such as 30d, or a time [30d]")
+@click.option(
+    "--since",
+    default="30d",
+    metavar="TIME",
+    help="How far to look back: a length such as 30d, or a time [30d]",
+)
 @click.argument("name")
 @with_form
 def check_alert(asked: PlaceOptions, project: str, *, name: str, since: str, form: Layout) -> int:
-    """Say when a rule would have fired, as it is now: the way to choose a threshold."""
+    """Show when the rule NAME, as it is now, would have fired. Use it to choose a threshold."""
     with asked.open() as place, place.reader(project) as reader:
         found = reader.check_alert(name, since=since)
         if form.kind == "table":
             click.echo(
-                f"{name}: would have fired {found['fired']:,} times in {found['windows']:,} "
-                f"windows since {found['start']}, {found['brief']:,} of these for an hour at most",
+                f"{name} would have fired {found['fired']:,} times since {found['start']} "
+                f"({found['windows']:,} windows checked); {found['brief']:,} times for an hour or "
+                "less",
                 err=True,
             )
         return write_rows(found["firings"], found, form, _FIRINGS)
 
 
-@alerts.command("sent", epilog=HELP, short_help="list notifications of targets")
+@alerts.command("sent", epilog=HELP, short_help="List the notifications sent to receivers.")
 @with_place
 @with_project
 @click.argument("name", default="", metavar="[NAME]")
 @with_form
 def list_sent(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """List the newest 20 notifications of each target, of all rules of a project or of one."""
+    """List the newest 20 notifications to each receiver.
+
+    NAME is an alert rule. Without it, the notifications of all rules of the project are listed.
+    """
     with asked.open() as place, place.reader(project) as reader:
         deliveries = reader.alert_deliveries(name)
         rows = [
@@ -80,14 +89,21 @@ def list_sent(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> 
         return write_rows(rows, deliveries, form, _SENT)
 
 
-@alerts.command("mute", epilog=HELP, short_help="send nothing of a rule for a while")
+@alerts.command("mute", epilog=HELP, short_help="Send no notifications of a rule for a while.")
 @with_place
 @with_project
-@click.option("--where", default="", metavar="EXPR", help="""such as 'client == "Remax"' [all]""")
-@click.option("--last", default="1d", metavar="LENGTH", help="for how long, such as 2h [1d]")
-@click.option("--why", default="", metavar="TEXT", help="said beside it")
-@click.option("--who", default="", metavar="NAME", help="who wants it [the name of the key]")
-@click.option("--as", "label", default="", metavar="NAME", help="save the mute of this name again")
+@click.option(
+    "--where",
+    default="",
+    metavar="EXPR",
+    help="""Mute only these slices, such as 'client == "Remax"' [all slices]""",
+)
+@click.option("--last", default="1d", metavar="LENGTH", help="How long to mute, such as 2h [1d]")
+@click.option("--why", default="", metavar="TEXT", help="Reason, shown with the mute")
+@click.option("--who", default="", metavar="NAME", help="Who mutes the rule [the name of the key]")
+@click.option(
+    "--as", "label", default="", metavar="NAME", help="Name of the mute, so that you can replace it"
+)
 @click.argument("name")
 @with_form
 def mute_alert(
@@ -100,15 +116,16 @@ def mute_alert(
     form: Layout,
     **wanted: str,
 ) -> int:
-    """Send nothing of a rule, or of some of its slices, for a while; it is shown all the same.
+    """Send no notifications of the alert rule NAME, or of some of its slices, for a while.
 
-    With --as a mute has that name; saved again it takes the place of the earlier one.
+    The rule is still evaluated and shown. With --as, the mute gets a name; saving a mute of the
+    same name replaces it.
     """
     from otel_ml.reader.api import Question  # heavy
 
     length_ns = read_length(last)
     if length_ns is None:
-        raise BadSetting(f"Invalid --last {last!r}: expected a length of time such as 2h")
+        raise BadSetting(f"Invalid --last {last!r}: expected a duration such as 2h")
     body = {**wanted, "rule": name, "until": to_rfc3339(time.time_ns() + length_ns)}
     with asked.open() as place:
         path = ("projects", project, "mutes", *([label] if label else []))
@@ -127,13 +144,14 @@ def _make_row(alert: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@alerts.command("test", epilog=HELP, short_help="send a trial to a target of the settings")
-@click.argument("target", metavar="TARGET")
+@alerts.command("test", epilog=HELP, short_help="Send a test notification to a receiver.")
+@click.argument("target", metavar="RECEIVER")
 @with_settings(*_TRIAL_SETTINGS)
 def test_target(flags: Flags, target: str) -> int:
-    """Send a trial to a target of the settings, from this machine, and say what it answers.
+    """Send a test notification from this machine to a receiver, and print the result.
 
-    An Alertmanager lets the trial end after five minutes.
+    RECEIVER is a name in the setting alert_targets, which is read from the collector's file,
+    environment variables or options. An Alertmanager shows the test alert for five minutes.
     """
     from otel_ml_collector.alerts.messages import make_alert_request
     from otel_ml_collector.alerts.sender import Undelivered, post
@@ -142,7 +160,12 @@ def test_target(flags: Flags, target: str) -> int:
     settings = flags.load()
     targets = {known.name: known for known in settings.alert_targets}
     if target not in targets:
-        message = f"There is no target {target[:80]!r} in the settings: {suggest(target, targets)}"
+        near = (
+            suggest(target, targets)
+            if targets
+            else "run this in the collector's folder, or use --config FILE"
+        )
+        message = f"There is no receiver {target[:80]!r} in the settings: {near}"
         raise CommandFailed(message, NOT_FOUND)
     there = targets[target]
     now_ns = time.time_ns()
@@ -150,6 +173,8 @@ def test_target(flags: Flags, target: str) -> int:
     try:
         post(there, make_alert_request(there, trial, settings.page_url, now_ns))
     except Undelivered as error:
-        raise CommandFailed(f"{target} at {there.host} has not taken the trial: {error}") from error
-    sys.stdout.write(f"{target} at {there.host} has taken the trial {trial.id}\n")
+        raise CommandFailed(
+            f"The receiver {target} at {there.host} did not accept the test notification: {error}"
+        ) from error
+    sys.stdout.write(f"{target} at {there.host} accepted the test notification {trial.id}\n")
     return DONE

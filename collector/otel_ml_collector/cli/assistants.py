@@ -1,7 +1,7 @@
-"""``otel-ml mcp``: the bridge that a coding agent starts, and the same tools for a shell.
+"""``otel-ml mcp``: connects a coding agent to the collector, and calls the same tools in a shell.
 
-Each line of the standard input is a request to the collector, each answer a line. It needs
-none of the collector's packages, nor those of the protocol.
+The bridge reads one JSON-RPC request per line from standard input, sends it to the collector, and
+writes the answer as one line. It needs neither the collector's packages nor an MCP library.
 """
 
 import sys
@@ -24,28 +24,36 @@ from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, USAGE, CommandFai
 from otel_ml_collector.errors import BadInput
 
 _TIMEOUT_S: Final = 30.0
-# The newest revision whose requests need no more than a handshake, which is answered without a
-# collector too; of older ones that which is asked for.
+# Protocol revision in the answer to `initialize` if no collector answers: the one that the agent
+# requests, or this one if it is unknown. Newer revisions need more than that handshake.
 _REVISION: Final = "2025-11-25"
 _OLDER: Final = ("2024-11-05", "2025-03-26", "2025-06-18", _REVISION)
 _OF_REQUEST: Final = "io.modelcontextprotocol/protocolVersion"
 _ACCEPT: Final = {"accept": "application/json, text/event-stream"}
 _PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD = -32700, -32600, -32601
 
-_endpoint = click.option("--endpoint", metavar="URL", help="collector to ask [OTEL_ML_ENDPOINT]")
+_endpoint = click.option(
+    "--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]"
+)
 _project = click.option(
-    "--project", metavar="P", envvar="OTEL_ML_PROJECT", help="of calls that name none"
+    "--project",
+    metavar="P",
+    envvar="OTEL_ML_PROJECT",
+    help="Project for tool calls that name none [OTEL_ML_PROJECT]",
 )
 
 
-@click.group(invoke_without_command=True, epilog="The key is read from OTEL_ML_API_KEY.")
+@click.group(
+    invoke_without_command=True, epilog="The API key is read from the variable OTEL_ML_API_KEY."
+)
 @_endpoint
 @_project
 @click.pass_context
 def mcp(context: click.Context, endpoint: str | None, project: str | None) -> int:
-    """Speak the Model Context Protocol on standard input and output, for a coding agent.
+    """Connect a coding agent to the collector with the Model Context Protocol (MCP).
 
-    The agent starts it: `otel-ml mcp`. It ends with its input.
+    Configure your agent to start `otel-ml mcp`. It talks to the agent over standard input and
+    output, and ends when the input ends. The commands below call the same tools from a shell.
     """
     context.obj = (endpoint, project)
     if context.invoked_subcommand is None:
@@ -57,14 +65,14 @@ def mcp(context: click.Context, endpoint: str | None, project: str | None) -> in
     return DONE
 
 
-@mcp.command("tools", short_help="list the tools and their arguments")
+@mcp.command("tools", short_help="List the tools and their arguments.")
 def list_tools() -> int:
-    """List the tools, their answers, and their arguments."""
+    """List the tools with their answers and arguments."""
     for tool in ALL_TOOLS.values():
-        where = " Only where otel-ml serve --mcp-writes allows it." if tool.writes else ""
+        where = " Needs otel-ml serve --mcp-writes." if tool.writes else ""
         click.echo(f"{tool.name}\n  {tool.about}{where}")
         for argument in tool.arguments:
-            facts = [argument.about, "needed" if argument.is_needed else ""]
+            facts = [argument.about, "required" if argument.is_needed else ""]
             facts.append(
                 f"{argument.low} to {argument.high:,}" if argument.kind == "integer" else ""
             )
@@ -73,7 +81,7 @@ def list_tools() -> int:
     return DONE
 
 
-@mcp.command("call", epilog=HELP, short_help="call a tool, and print its answer")
+@mcp.command("call", epilog=HELP, short_help="Call a tool and print its answer.")
 @click.argument("tool", metavar="TOOL")
 @click.argument("words", metavar="NAME=VALUE...", nargs=-1)
 @_endpoint
@@ -86,9 +94,10 @@ def call_tool(
     endpoint: str | None,
     project: str | None,
 ) -> int:
-    """Call a tool as an agent does: `otel-ml mcp call compare a=answer:v3 b=answer:v4`.
+    """Call a tool as an agent would, such as `otel-ml mcp call compare a=answer:v3 b=answer:v4`.
 
-    The answer is one line of JSON; a refusal is printed to the standard error.
+    The answer is one line of JSON. If the tool refuses the call, the reason is printed to standard
+    error.
     """
     from otel_ml.reader.errors import ReaderError  # takes 0.1 s
 
@@ -122,11 +131,11 @@ def call_tool(
 
 
 class _Bridge:
-    """Passes requests of the protocol on to a collector, each in one POST.
+    """Sends MCP requests to a collector, each as one HTTP POST.
 
     Args:
-        endpoint: The collector's address; found as other commands find it when not given.
-        project: For calls that name none.
+        endpoint: The collector's base address; None for the SDK's default.
+        project: Project for tool calls that name none; None to add no project.
     """
 
     def __init__(self, endpoint: str | None, project: str | None) -> None:
@@ -137,21 +146,23 @@ class _Bridge:
         self._revision = ""
 
     def pass_on(self, line: bytes) -> Mapping[str, Any] | None:
-        """Answer a line; None where no answer is due."""
+        """Return the answer to one line of input; None for an empty line or a notification."""
         from otel_ml.reader.errors import ReaderError
 
         if len(line) > BODY_BYTES:
             while not line.endswith(b"\n") and (line := sys.stdin.buffer.readline(BODY_BYTES)):
                 pass
-            return _error(None, _INVALID_REQUEST, f"The line has more than {BODY_BYTES} bytes")
+            return _error(None, _INVALID_REQUEST, f"The line is longer than {BODY_BYTES} bytes")
         if not line.strip():
             return None
         try:
             request = orjson.loads(line)
         except ValueError:
-            return _error(None, _PARSE_ERROR, "The line is no JSON")
+            return _error(None, _PARSE_ERROR, "The line is not JSON")
         if not isinstance(request, dict) or not isinstance(request.get("method"), str):
-            return _error(None, _INVALID_REQUEST, "The line is no request")
+            return _error(
+                None, _INVALID_REQUEST, "The line is not a JSON-RPC request: it has no method"
+            )
         try:
             answer = self.ask(request)
         except ReaderError as error:
@@ -159,10 +170,10 @@ class _Bridge:
         return answer if "id" in request else None
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask the collector.
+        """Send one request to the collector and return its JSON-RPC answer.
 
         Raises:
-            ReaderError: There is no answer of the protocol.
+            ReaderError: The collector does not answer, or not with JSON-RPC.
         """
         from otel_ml.reader.api import Question, error_of
 
@@ -195,7 +206,7 @@ class _Bridge:
         return answer
 
     def _headers(self, method: str, params: Mapping[str, Any]) -> dict[str, str]:
-        """Return the headers that the protocol demands: revision, method and tool's name."""
+        """Return the HTTP headers that MCP requires: protocol revision, method and tool name."""
         meta = params.get("_meta")
         told = meta.get(_OF_REQUEST) if isinstance(meta, dict) else None
         if not isinstance(told, str) or not _is_plain(told):
@@ -215,7 +226,11 @@ def _is_plain(text: str) -> bool:
 
 
 def _answer_alone(request: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Answer without a collector: list the tools, and refuse a call with the way to start one."""
+    """Answer a request if no collector answers.
+
+    The handshake and the list of tools work without a collector. A tool call is refused, and the
+    reason tells how to start a collector.
+    """
     method, number = request["method"], request.get("id")
     params = request.get("params")
     asked = params.get("protocolVersion") if isinstance(params, dict) else ""

@@ -1,4 +1,4 @@
-"""The commands of data sets: they are listed, shown, compared, changed and written into a file."""
+"""The commands ``otel-ml dataset ...``: list, show, compare, change and export data sets."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,22 +53,22 @@ _with_reason: Final = click.option(
     default="",
     metavar="TEXT",
     callback=_check_reason,
-    help="why the new version is made: kept with it",
+    help="Why you make the new version; stored with it",
 )
 
 
 @click.group()
 def dataset() -> None:
-    """List, show, compare and change data sets, and write them into files."""
+    """List, show, compare, change and export data sets."""
 
 
-@dataset.command("list", epilog=HELP)
+@dataset.command("list", epilog=HELP, short_help="List data sets, or the versions of one.")
 @with_place
 @with_project
 @click.argument("name", metavar="[NAME]", required=False)
 @with_form
 def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: Layout) -> int:
-    """List data sets, each as its newest version, or the versions of one with their changes."""
+    """List data sets with their newest versions, or all versions of one with their changes."""
     with _reading(asked, project) as (_, reader, check):
         dataset_versions = reader.dataset_versions(name) if name else reader.datasets()
         check(dataset_versions)
@@ -77,14 +77,20 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
         return write_rows(rows, answer, form, _CHANGE_COLUMNS if name else _VERSION_COLUMNS)
 
 
-@dataset.command(epilog=HELP)
+@dataset.command(epilog=HELP, short_help="Show the items of a version.")
 @with_place
 @with_project
-@click.option("--limit", type=click.IntRange(1, _MOST_ITEMS), default=20, metavar="N", help="[20]")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, _MOST_ITEMS),
+    default=20,
+    metavar="N",
+    help="Most items to show [20]",
+)
 @click.argument("name", metavar="NAME[:vN]")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:
-    """Show the items of a version, by default the newest, in the order of their ids."""
+    """Show the items of the newest or the given version of a data set, sorted by ID."""
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         dataset_items = reader.dataset_items(version.name, version.version)
@@ -95,49 +101,58 @@ def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layo
         return write_rows(rows, {"version": asdict(version), "items": rows}, form, _ITEM_COLUMNS)
 
 
-@dataset.command(epilog=HELP)
+@dataset.command(epilog=HELP, short_help="List the items that differ between two versions.")
 @with_place
 @with_project
 @click.argument("before", metavar="NAME:vN")
 @click.argument("after", metavar="NAME:vM")
 @with_form
 def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: Layout) -> int:
-    """List the items that were added, removed or changed between two versions."""
+    """List the items that were added, removed or changed between two versions of a data set."""
     with _reading(asked, project) as (_, reader, _):
         older, newer = (_find_version(reader, part) for part in (before, after))
         if older.name != newer.name:
-            raise BadSetting(f"{before} and {after}: expected two versions of one data set")
+            raise BadSetting(
+                f"{before} and {after} are different data sets: expected two versions of one"
+            )
         dataset_diff = reader.dataset_diff(newer.name, newer.version, older.version)
         answer = asdict(dataset_diff)
         rows = [{"change": _change_of(item), **item} for item in answer["items"]]
         return write_rows(rows, answer, form, _DIFF_COLUMNS)
 
 
-@dataset.command(epilog=HELP)
+@dataset.command(epilog=HELP, short_help="Compare a data set with production traffic.")
 @with_place
 @with_project
 @click.argument("name", metavar="NAME[:vN]")
 @with_form
 def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """List slices of production's last 28 days beside the items that are like them."""
+    """Show how well a data set covers the runs of the last 28 days.
+
+    For each tag value in production, you see its share of runs, its share of items, and whether the
+    data set has enough items for a verdict.
+    """
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         answer = asdict(reader.dataset_coverage(version.name, version.version))
         return write_rows(answer["slices"], answer, form, _SLICE_COLUMNS)
 
 
-@dataset.command(epilog=HELP)
+@dataset.command(epilog=HELP, short_help="Add items from a file or from recorded runs.")
 @with_place
 @with_project
 @with_filter
 @click.option(
-    "--file", metavar="FILE", help=".jsonl, .csv or .parquet; an id that is there is replaced"
+    "--file",
+    metavar="FILE",
+    help=".jsonl, .csv or .parquet file with items; items with a known ID are replaced",
 )
 @click.option(
     "--expected",
     type=click.Choice(("nothing", "outputs", "actual")),
     default="nothing",
-    help="with --where: what is right, the answer or the truth that came [nothing]",
+    help="With --where, the expected value of each item: none, the recorded outputs, or the ground "
+    "truth (actual) [nothing]",
 )
 @_with_reason
 @click.argument("name", metavar="NAME")
@@ -151,12 +166,13 @@ def add(
     reason: str,
     name: str,
 ) -> int:
-    """Make a new version with items of a file, or of the newest 100 runs that match --where.
+    """Create a new version of the data set NAME with more items.
 
-    A data set that is not there is made.
+    The items come from a file, or from the newest 100 runs that match --where. If the data set does
+    not exist, it is created.
     """
     if bool(file) == bool(within):
-        raise BadSetting("Say what to add: either --file FILE, or --where EXPR")
+        raise BadSetting("Nothing to add: expected either --file FILE or --where EXPR")
     with asked.open() as place:
         if file:
             from otel_ml.client import Client  # takes 0.1 s
@@ -179,35 +195,45 @@ def add(
             reason=reason,
         )
         for why, count in answer["left_out"].items():
-            click.echo(f"left out: {count:,} {why}", err=True)
+            click.echo(f"skipped: {count:,} {why}", err=True)
         _tell(answer["version"])
     return DONE
 
 
-@dataset.command(epilog=HELP)
+@dataset.command(epilog=HELP, short_help="Remove items.")
 @with_place
 @with_project
-@click.option("--item", "items", multiple=True, required=True, metavar="ID", help="may be repeated")
+@click.option(
+    "--item",
+    "items",
+    multiple=True,
+    required=True,
+    metavar="ID",
+    help="ID of an item to remove; may be repeated",
+)
 @_with_reason
 @click.argument("name", metavar="NAME")
 def remove(
     asked: PlaceOptions, project: str, *, items: Sequence[str], reason: str, name: str
 ) -> int:
-    """Make a new version without some items; the older ones stay as they are."""
+    """Create a new version of the data set NAME without some items. Older versions stay."""
     with _reading(asked, project) as (place, reader, _):
-        _find_version(reader, name)  # or a wrong name would say that the item is not there
+        _find_version(reader, name)  # so that the error names the data set, not the item
         wanted = {"remove": list(items), "reason": reason}
         _tell(_change(place.api(), (project, name, "items"), **wanted))
     return DONE
 
 
-@dataset.command(epilog=HELP)
+@dataset.command(epilog=HELP, short_help="Write the items to a JSON Lines file.")
 @with_place
 @with_project
 @click.argument("name", metavar="NAME[:vN]")
 @click.argument("file", metavar="[FILE.jsonl]", required=False)
 def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) -> int:
-    """Write the items of a version, a line each, as --dataset and Dataset.read take them."""
+    """Write the items of a version to a JSON Lines file, or to standard output.
+
+    `otel-ml evaluate --dataset` and `Dataset.read` read this format.
+    """
     from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
 
     with _reading(asked, project) as (_, reader, _):
@@ -224,10 +250,13 @@ def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) ->
 def _reading(
     asked: PlaceOptions, project: str
 ) -> Iterator[tuple["Workplace", "Reader", Callable[[object], None]]]:
-    """Open the place of a command, the reader of a project, and its check for missing data.
+    """Find the collector or store, and open a reader of the project in this block.
+
+    Yields:
+        The collector or store, the reader, and the function that `check_project` yields.
 
     Raises:
-        CommandFailed: There is no such place, project or data set.
+        CommandFailed: The collector, project or data set does not exist.
     """
     with (
         asked.open() as place,
@@ -238,7 +267,11 @@ def _reading(
 
 
 def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
-    """Find the version that ``qa:v3`` names, or the newest version of ``qa``."""
+    """Find the version of a data set by ``qa:v3``; for ``qa``, the newest version.
+
+    Raises:
+        CommandFailed: The data set has no such version.
+    """
     numbered = NUMBERED.fullmatch(name)
     bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
     for dataset_version in reader.dataset_versions(bare):
@@ -248,7 +281,7 @@ def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
 
 
 def _shown(item: Any) -> dict[str, Any]:
-    """Return inputs and expected as JSON; a value of another type as its repr."""
+    """Return an item's inputs and expected value as JSON values; other types as their repr."""
     return {
         part: orjson.loads(orjson.dumps(getattr(item, part), default=repr))
         for part in ("inputs", "expected")
@@ -262,7 +295,11 @@ def _change_of(item: Mapping[str, Any]) -> str:
 
 
 def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
-    """Join the items of the newest version, if any, and those of a file."""
+    """Return the newest version's items, if any, with the items of a file added or replaced.
+
+    Raises:
+        CommandFailed: The file cannot be read.
+    """
     from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
     from otel_ml.reader import NotFound
 
@@ -279,7 +316,13 @@ def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
 
 
 def _change(api: Any, of: tuple[str, str, str], **wanted: object) -> Any:
-    """Ask for a new version."""
+    """Request a new version of a data set; returns the API's answer.
+
+    Args:
+        api: The client of the HTTP API.
+        of: The project, the data set's name, and the last part of the path: runs or items.
+        wanted: Fields of the request's body; None values are left out.
+    """
     from otel_ml.reader.api import Question  # heavy
 
     project, name, how = of
@@ -300,5 +343,5 @@ def _line_of(item: Any) -> bytes:
     try:
         return orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError as error:
-        text = f"Item {item.id!r} holds what no line of JSON can: read it with Dataset.load"
+        text = f"Item {item.id!r} has values that JSON cannot contain: use Dataset.load instead"
         raise CommandFailed(text) from error

@@ -1,4 +1,4 @@
-"""The command ``otel-ml doctor``: checks of this machine, and of a collector's answers."""
+"""The command ``otel-ml doctor``: check this machine and the connection to a collector."""
 
 import json
 import os
@@ -58,26 +58,26 @@ _DELETE_S: Final = 8.0
 _FAR_S: Final = 5.0
 _METHOD: Final = f"/{SERVICES[Signal.TRACES]}/Export"
 _STATUS_TEXTS: Final = {
-    "UNAUTHENTICATED": "the key is not valid, or none is sent (401)",
-    "PERMISSION_DENIED": "the key may not write there (403)",
-    "UNIMPLEMENTED": "what listens there takes no OTLP",
+    "UNAUTHENTICATED": "the key is missing or invalid (401)",
+    "PERMISSION_DENIED": "the key may not write to this project (403)",
+    "UNIMPLEMENTED": "the server there does not accept OTLP",
 }
-_KEYS: Final = "make one: otel-ml keys add --project {project} --scope ingest,read"
+_KEYS: Final = "create one: otel-ml keys add --project {project} --scope ingest,read"
 
-# Of so many projects at most it is told that nobody could read their spans.
+# Most projects reported for having only spans that are not recognized as runs.
 _UNREAD: Final = 5
-_UNREAD_TODO: Final = "docs/dialects.md lists whose spans are read, and from which attributes"
+_UNREAD_TODO: Final = "docs/dialects.md lists the supported instrumentations and attributes"
 
 
 @dataclass(frozen=True, slots=True)
 class DoctorLine:
-    """A line of the answer.
+    """The result of one check.
 
     Attributes:
-        status: ok, warn or fail.
+        status: ``ok``, ``warn`` or ``fail``.
         check: The check's name, one word.
-        what: The state that was seen.
-        todo: The remedy; empty when nothing is to be done.
+        what: What the check found.
+        todo: What the user can do about it; empty if there is nothing to do.
     """
 
     status: Status
@@ -86,27 +86,38 @@ class DoctorLine:
     todo: str = ""
 
     def __str__(self) -> str:
-        """Write the line: ``status  finding -> remedy``."""
+        """Return the line ``status  finding -> what to do``."""
         return f"{self.status:4}  {self.what}{f' -> {self.todo}' if self.todo else ''}"
 
 
 @click.command()
 @click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
-@click.option("--endpoint", metavar="URL", help="base address [as the SDK chooses it]")
-@click.option("--grpc", metavar="HOST:PORT", help="gRPC address [port 4317 for 4318]")
-@click.option("--project", metavar="P", default=PROJECT, help=f"project [{PROJECT}]")
-@click.option("--json", "is_json", is_flag=True, help="print one JSON object")
+@click.option(
+    "--endpoint",
+    metavar="URL",
+    help="Address of the collector [the address that the SDK uses, such as OTEL_ML_ENDPOINT]",
+)
+@click.option(
+    "--grpc",
+    metavar="HOST:PORT",
+    help="GRPC address of the collector [port 4317 if HTTP has port 4318]",
+)
+@click.option(
+    "--project", metavar="P", default=PROJECT, help=f"Project for the test spans [{PROJECT}]"
+)
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object")
 def doctor(
     function: str | None, endpoint: str | None, grpc: str | None, project: str, *, is_json: bool
 ) -> int:
-    """Look at everything between here and a collector.
+    """Find out why runs do not arrive, or explain the version of a function.
 
-    Sends one test span over HTTP and one over gRPC, reads them back and deletes them. Reads the
-    same variables as the SDK. Ends with status 1 when something fails.
+    Without an argument, this checks the connection from this machine to a collector, with the same
+    environment variables as the SDK. It sends a test span over HTTP and another one over gRPC,
+    reads them back and deletes them. The exit status is 1 if a check fails.
 
-    With a function, such as app.py:answer or shop.model:Model.answer, it imports the file instead
-    and prints what the function's version is made of, what it does not see, which
-    instrumentations of other libraries write into nothing, and who samples no trace.
+    With a function, such as app.py:answer or shop.model:Model.answer, it imports the file and
+    prints what makes up the function's version and what otel-ml cannot track. It also reports
+    instrumentations whose spans are lost, and tracer providers that sample no trace.
     """
     if function is not None:
         return _explain(function, is_json=is_json)
@@ -126,14 +137,14 @@ def doctor(
 
 
 def _explain(place: str, *, is_json: bool) -> int:
-    """Print the parts that a function's version is made of; the user's own file is run for it."""
+    """Print what makes up a function's version. Runs the user's file to import the function."""
     from otel_ml_collector.cli.explain import NoFunction, explain, find_target, lines_of  # heavy
 
     try:
         explanation = explain(find_target(place))
     except NoFunction as error:
         raise BadSetting(str(error)) from error
-    except Exception as error:  # the user's own file, in which anything may happen
+    except Exception as error:  # the user's file may raise any error
         sentence = f"{type(error).__name__}: {error}"
         raise BadSetting(f"{place!r} cannot be imported: {sentence}") from error
     explanation["lost"] = [f"{what} -> {todo}" for what, todo in [*lost(), *unsampled()]]
@@ -145,27 +156,36 @@ def _explain(place: str, *, is_json: bool) -> int:
 def find_within(
     name: str, look: Callable[[], Iterable[DoctorLine]], limit_s: float = _CHECK_S
 ) -> list[DoctorLine]:
-    """Run a check on a thread of its own, and leave it there when it takes too long."""
+    """Run a check on its own thread, with a time limit.
+
+    Args:
+        name: The check's name.
+        look: The check.
+        limit_s: Time limit in seconds. A check that takes longer is left running.
+
+    Returns:
+        The check's results. If the check raises or exceeds the limit, a result says so.
+    """
     doctor_lines: list[DoctorLine] = []
     errors: list[Exception] = []
 
     def work() -> None:
-        with going_on(errors.append):  # a check that breaks is a finding too
+        with going_on(errors.append):  # report an error in a check as a result
             doctor_lines.extend(look())
 
     thread = threading.Thread(target=work, name=f"otel-ml-doctor-{name}", daemon=True)
     thread.start()
     thread.join(limit_s)
     if thread.is_alive():
-        return [DoctorLine("fail", name, f"The check {name} did not end within {limit_s:g} s")]
+        return [DoctorLine("fail", name, f"The check {name} took longer than {limit_s:g} s")]
     if errors:
-        text = f"The check {name} broke: {type(errors[0]).__name__}: {errors[0]}"
-        return [*doctor_lines, DoctorLine("fail", name, text, "report it with this line")]
+        text = f"The check {name} raised an error: {type(errors[0]).__name__}: {errors[0]}"
+        return [*doctor_lines, DoctorLine("fail", name, text, "report this line as a bug")]
     return doctor_lines
 
 
 def find_versions() -> Iterator[DoctorLine]:
-    """Name the versions of the packages and of Python here."""
+    """Report the versions of otel-ml, Python and the packages that otel-ml needs most."""
     packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     python = platform.python_version()
     yield DoctorLine(
@@ -174,69 +194,70 @@ def find_versions() -> Iterator[DoctorLine]:
 
 
 def find_instrumentations() -> Iterator[DoctorLine]:
-    """Name the instrumentations of other libraries here; two of a library write each call twice."""
+    """Report the installed instrumentations, and warn about libraries that have several."""
     instrumentations: dict[str, list[str]] = {}
     for library, package in installed():
         instrumentations.setdefault(library, []).append(package)
     if instrumentations:
-        todo = "each needs client.instrument(...), or a start with opentelemetry-instrument"
+        todo = "to record them, call client.instrument(...) or start with opentelemetry-instrument"
         shown = ", ".join(
             f"{name} ({' and '.join(them)})" for name, them in instrumentations.items()
         )
         yield DoctorLine(
-            "ok", "instrumentations", f"Libraries that are instrumented: {shown}", todo
+            "ok", "instrumentations", f"Libraries with an instrumentation: {shown}", todo
         )
     for library, packages in instrumentations.items():
         if len(packages) > 1:
-            text = f"{library} is instrumented by {' and '.join(packages)}"
-            todo = "keep one of them: where both are active, each call is written twice"
+            text = f"{library} has several instrumentations: {' and '.join(packages)}"
+            todo = "keep one of them: if several are active, each call is recorded twice"
             yield DoctorLine("warn", "instrumentations", text, todo)
 
 
 def find_variables(environment: Mapping[str, str]) -> Iterator[DoctorLine]:
-    """Name the variables in force, and those that do nothing."""
+    """Report the ``OTEL_`` variables, and warn about unknown ones and ones that stop recording."""
     names = sorted(name for name in environment if name.startswith("OTEL_") and environment[name])
     shown = ", ".join(f"{name}={_hide(name, environment[name])}" for name in names)
-    yield DoctorLine("ok", "variables", f"Variables in force: {shown or 'none'}")
+    yield DoctorLine("ok", "variables", f"Environment variables: {shown or 'none'}")
     for text in warnings_of(environment):
         what, _, todo = text.partition(": ")
         yield DoctorLine("warn", "variables", what, todo)
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        todo = "unset it, unless that is what you want"
+        todo = "unset it to record"
         yield DoctorLine("warn", "variables", "OTEL_SDK_DISABLED=true: nothing is recorded", todo)
     if environment.get("OTEL_TRACES_SAMPLER", "").endswith("always_off"):
-        todo = "unset it, unless that is what you want"
-        yield DoctorLine("warn", "variables", "OTEL_TRACES_SAMPLER records nothing", todo)
+        todo = "unset it to record"
+        text = f"OTEL_TRACES_SAMPLER={environment['OTEL_TRACES_SAMPLER']}: nothing is recorded"
+        yield DoctorLine("warn", "variables", text, todo)
 
 
 def proxy_of(page: str) -> str:
-    """Find the proxy that requests to an address go through, as the SDK does; empty for none."""
+    """Return the proxy for requests to an address, chosen as in the SDK; empty for none."""
     parts, proxies = urlsplit(page), getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
     return "" if proxy_bypass(parts.netloc) else proxy
 
 
 def find_proxy(page: str) -> Iterator[DoctorLine]:
-    """Tell whether requests to an address go through a proxy."""
+    """Report whether requests to an address go through a proxy."""
     proxy, host = proxy_of(page), urlsplit(page).hostname or ""
     if not proxy:
         yield DoctorLine("ok", "proxy", f"No proxy between here and {host}")
     elif Address(host, 0).is_loopback:
-        text = f"Requests to this very machine go through the proxy {hide_password(proxy)}"
+        text = f"Requests to this machine itself go through the proxy {hide_password(proxy)}"
         yield DoctorLine("warn", "proxy", text, f"set NO_PROXY={host}")
     else:
         yield DoctorLine("ok", "proxy", f"Requests go through the proxy {hide_password(proxy)}")
 
 
 def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]:
-    """Look at the settings of a collector of this machine, and at the disk of its data."""
+    """Check the settings and the free disk space of a collector on this machine."""
     if not Address(urlsplit(page).hostname or "", 0).is_loopback:
         return
     try:
         settings = load({}, environment, None)
     except BadSetting as error:
         for line in str(error).splitlines():
-            yield DoctorLine("fail", "settings", line, "mend it, then ask `otel-ml check`")
+            yield DoctorLine("fail", "settings", line, "correct it, then run otel-ml check")
         return
     folder = settings.data_dir
     if folder is None or not folder.is_dir():
@@ -244,41 +265,47 @@ def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]
     free, least = shutil.disk_usage(folder).free, settings.min_free_disk_bytes
     text = f"{free / 2**30:.1f} GiB free for the data directory {folder}"
     if free < least:
-        yield DoctorLine("fail", "disk", text, f"make room: nothing is taken below {least} bytes")
+        todo = f"free disk space: below {least} bytes the collector accepts no data"
+        yield DoctorLine("fail", "disk", text, todo)
     elif free < _TIGHT * least or not os.access(folder, os.W_OK):
-        todo = "make room soon" if os.access(folder, os.W_OK) else "make it writable for who serves"
+        todo = (
+            "free disk space soon"
+            if os.access(folder, os.W_OK)
+            else "make it writable for the user of the collector"
+        )
         yield DoctorLine("warn", "disk", text, todo)
     else:
         yield DoctorLine("ok", "disk", text)
 
 
 def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]:
-    """Look whether the targets can be reached that a collector of this machine forwards to."""
+    """Check that the destinations to which a collector on this machine forwards are reachable."""
     if not Address(urlsplit(page).hostname or "", 0).is_loopback:
         return
     try:
         settings = load({}, environment, None)
-    except BadSetting:  # told with the disk
+    except BadSetting:  # `find_disk` reports it
         return
     for target in settings.forward_otlp:
         text = f"OTLP is forwarded to {target.name} at {target.address}"
         try:
             socket.create_connection((target.address.host, target.address.port), _REACH_S).close()
         except OSError as error:
-            todo = "start it, or mend forward_otlp; until then requests wait or are dropped"
+            todo = "start it, or correct forward_otlp; until then requests wait or are dropped"
             yield DoctorLine("warn", "forward", f"{text}, which does not answer: {error}", todo)
         else:
             yield DoctorLine("ok", "forward", text)
 
 
 def find_listener(port: int) -> str:
-    """Name the process that listens at a port: ``jaeger (process 41)``; empty when none is seen.
+    """Return the process that listens on a port of this machine, such as ``jaeger (process 41)``.
 
-    Those of other users are seen by the administrator alone.
+    Empty if no process is found. Without administrator rights, only the user's own processes are
+    found. Works on Linux only.
     """
     sockets = {f"socket:[{inode}]" for table in _TABLES for inode in _listening(table, port)}
     for process in Path("/proc").glob("[0-9]*") if sockets else ():
-        with suppress(OSError):  # it has ended, or is not ours to see
+        with suppress(OSError):  # the process ended, or belongs to another user
             if any(_target(file) in sockets for file in (process / "fd").iterdir()):
                 name = (process / "comm").read_text().strip()
                 return f"{name} (process {process.name})"
@@ -288,7 +315,7 @@ def find_listener(port: int) -> str:
 def _target(file: Path) -> str:
     try:
         return str(file.readlink())
-    except OSError:  # it was closed meanwhile
+    except OSError:  # the file was closed in the meantime
         return ""
 
 
@@ -316,14 +343,24 @@ def _hide(name: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TestSpan:
-    """A span as an export request, and the id of the run that it becomes."""
+    """A test span.
+
+    Attributes:
+        run_id: ID of the run that the collector makes of the span.
+        body: OTLP export request with the span, as protobuf.
+    """
 
     run_id: str
     body: bytes
 
 
 def make_span(project: str, transport: str) -> TestSpan:
-    """Make a span of a project that took no time and ended now."""
+    """Return a test span that starts and ends now.
+
+    Args:
+        project: The span's project.
+        transport: ``http`` or ``grpc``; recorded as an attribute.
+    """
     trace_id, span_id = secrets.randbits(128) | 1, secrets.randbits(64) | 1
     now_ns = time.time_ns()
     span = ReadableSpan(
@@ -339,12 +376,12 @@ def make_span(project: str, transport: str) -> TestSpan:
 
 
 class Visit:
-    """Asks a collector, as the SDK would: its headers, its proxy, its certificates.
+    """Checks a collector with the headers, proxy and certificates that the SDK would use.
 
     Args:
-        settings: Where it is.
-        project: Where the test spans go.
-        grpc: ``host:port`` of its gRPC; empty when nobody knows.
+        settings: The collector's address, headers and certificates.
+        project: Project for the test spans.
+        grpc: ``host:port`` of the collector's gRPC server; empty if unknown.
     """
 
     def __init__(self, settings: ExportSettings, project: str, grpc: str) -> None:
@@ -354,7 +391,7 @@ class Visit:
         self._reads = False
 
     def find_endpoint(self) -> list[DoctorLine]:
-        """Tell whether a collector answers at the endpoint."""
+        """Check that an otel-ml collector answers at the endpoint."""
         page = self._settings.page
         reply = self._get("/healthz")
         if reply.is_ours:
@@ -365,69 +402,76 @@ class Visit:
         who = find_listener(port) if is_here else ""
         if reply.status == 0:
             text = f"{page} does not answer: {reply.text}"
-            here = f"; {who} listens at port {port}" if who else ""
+            here = f"; {who} listens on port {port}" if who else ""
             todo = _way_to(reply.text, is_here)
             if proxy_of(page):
-                todo = (
-                    "it is asked through a proxy: does that one answer, or should NO_PROXY name it?"
-                )
+                todo = "requests go through a proxy: check the proxy, or add the host to NO_PROXY"
             return [DoctorLine("fail", "endpoint", text + here, todo)]
         if reply.status == HTTPStatus.FORBIDDEN and "is not called" in reply.text:
             todo = f"start it with --allowed-hosts {parts.hostname}"
-            return [DoctorLine("fail", "endpoint", f"{page} refuses this name", todo)]
-        text = f"{page} answers and is no otel-ml{f', it is {who}' if who else ''}"
-        todo = "name the collector with --endpoint, or stop what is there"
+            text = f"The collector at {page} does not accept the host name {parts.hostname}"
+            return [DoctorLine("fail", "endpoint", text, todo)]
+        text = f"The server at {page} is not an otel-ml collector{f', but {who}' if who else ''}"
+        todo = "set the collector's address with --endpoint, or stop that server"
         return [DoctorLine("fail", "endpoint", text, todo)]
 
     def find_readiness(self) -> list[DoctorLine]:
-        """Tell whether it can store."""
+        """Check that the collector can store data."""
         reply = self._get("/readyz")
         if reply.status == HTTPStatus.OK:
-            return [DoctorLine("ok", "ready", "It is ready to store")]
-        todo = "see the collector's log, disk and store"
-        return [DoctorLine("fail", "ready", f"It is not ready, {reply.reason}", todo)]
+            return [DoctorLine("ok", "ready", "The collector is ready to store data")]
+        todo = "check the collector's log, disk and store"
+        return [DoctorLine("fail", "ready", f"The collector is not ready: {reply.reason}", todo)]
 
     def find_clock(self) -> list[DoctorLine]:
-        """Compare its clock with this machine's; it tells whole seconds."""
+        """Compare the collector's clock with this machine's, to about a second.
+
+        The collector's ``Date`` header has whole seconds.
+        """
         before_s = time.time()
         reply = self._get("/healthz")
         middle_s = (before_s + time.time()) / 2
         try:
             theirs_s = parsedate_to_datetime(reply.date).timestamp() + 0.5
         except (TypeError, ValueError):
-            return [DoctorLine("warn", "clock", "It does not tell its time")]
+            return [DoctorLine("warn", "clock", "The collector does not send its time")]
         ahead_s = middle_s - theirs_s
         if abs(ahead_s) <= _FAR_S:
             return [
                 DoctorLine(
-                    "ok", "clock", f"Its clock and this one differ by less than {_FAR_S:g} s"
+                    "ok",
+                    "clock",
+                    f"The clocks of this machine and the collector differ by less than "
+                    f"{_FAR_S:g} s",
                 )
             ]
         way = "ahead of" if ahead_s > 0 else "behind"
-        text = f"This clock is {abs(ahead_s):.0f} s {way} the collector's"
-        return [DoctorLine("warn", "clock", text, "set both by NTP: runs are filed by this clock")]
+        text = f"The clock of this machine is {abs(ahead_s):.0f} s {way} the collector's"
+        todo = "synchronize both with NTP: runs get the time of this machine"
+        return [DoctorLine("warn", "clock", text, todo)]
 
     def find_key(self) -> list[DoctorLine]:
-        """Tell the rights of the key."""
-        named = "The key" if "authorization" in self._settings.headers else "No key is sent, which"
+        """Check that the key may read the project."""
+        has_key = "authorization" in self._settings.headers
         reply = self._get(f"/api/v1/projects/{quote(self._project, safe='')}/runs?limit=1")
         if reply.status == HTTPStatus.OK:
             self._reads = True
-            return [DoctorLine("ok", "key", f"{named} is enough to read project {self._project}")]
+            named = "The key may read" if has_key else "No key is needed to read"
+            return [DoctorLine("ok", "key", f"{named} project {self._project}")]
         todo = _KEYS.format(project=self._project) + ", and set OTEL_ML_API_KEY"
         if reply.status == HTTPStatus.UNAUTHORIZED:
-            text = "The key is not valid" if named == "The key" else "A key is needed, none is sent"
+            text = "The key is not valid" if has_key else "The collector requires a key"
             return [DoctorLine("fail", "key", f"{text} (401)", todo)]
-        if reply.status == HTTPStatus.NOT_FOUND:  # as if there were none: it is others'
-            text = f"The key does not reach project {self._project} (404)"
+        if reply.status == HTTPStatus.NOT_FOUND:  # also for a project that the key does not have
+            text = f"The key has no access to project {self._project} (404)"
             return [DoctorLine("fail", "key", text, todo)]
         if reply.status == HTTPStatus.FORBIDDEN:
             text = f"The key may not read project {self._project} (403)"
-            return [DoctorLine("warn", "key", text, f"to see its runs {todo}")]
-        return [DoctorLine("fail", "key", f"The API does not answer, {reply.reason}")]
+            return [DoctorLine("warn", "key", text, f"if you need a key that may, {todo}")]
+        return [DoctorLine("fail", "key", f"The API does not answer: {reply.reason}")]
 
     def find_unread(self) -> list[DoctorLine]:
-        """Tell of projects with spans none of which was read as a run."""
+        """Warn about projects that have spans, none of which is recognized as a run."""
         listed = self._get("/api/v1/projects") if self._reads else None
         projects = listed.json if listed and listed.status == HTTPStatus.OK else None
         silent = [
@@ -448,7 +492,7 @@ class Visit:
         ]
 
     def find_http(self) -> list[DoctorLine]:
-        """Send a span over HTTP, and read it back."""
+        """Send a test span over HTTP, read it back and delete it."""
         span = make_span(self._project, "http")
         answer = HttpSender(self._settings).post(span.body, _REQUEST_S)
         if answer.delivered and not answer.rejected:
@@ -456,23 +500,23 @@ class Visit:
         return [_not_taken("http", "HTTP", answer.message, self._project)]
 
     def find_grpc(self) -> list[DoctorLine]:
-        """Send a span over gRPC, and read it back."""
+        """Send a test span over gRPC, read it back and delete it."""
         if not self._grpc:
-            text = "gRPC was not tried: its address is not known"
-            return [DoctorLine("warn", "grpc", text, "name it with --grpc HOST:PORT")]
+            text = "gRPC was not checked: its address is unknown"
+            return [DoctorLine("warn", "grpc", text, "set it with --grpc HOST:PORT")]
         span = make_span(self._project, "grpc")
         try:
             problem = _send_over_grpc(self._grpc, self._settings, span.body, _REQUEST_S)
         except ImportError:
-            text = "gRPC was not tried: grpcio is not installed here"
-            return [DoctorLine("warn", "grpc", text, "pip install grpcio, if you need it")]
+            text = "gRPC was not checked: grpcio is not installed"
+            return [DoctorLine("warn", "grpc", text, "if you use gRPC, run pip install grpcio")]
         if problem:
             return [_not_taken("grpc", f"gRPC at {self._grpc}", problem, self._project)]
         return [self._read_back("grpc", f"gRPC at {self._grpc}", span.run_id)]
 
     def _read_back(self, check: str, road: str, run_id: str) -> DoctorLine:
         if not self._reads:
-            text = f"A span over {road} was taken; the key may not read it back"
+            text = f"A test span sent over {road} was accepted, but the key may not read it back"
             return DoctorLine("warn", check, text)
         started_s = time.monotonic()
         path = f"/api/v1/projects/{quote(self._project, safe='')}/runs/{run_id}"
@@ -480,16 +524,18 @@ class Visit:
             reply = self._get(path)
             waited_s = time.monotonic() - started_s
             if reply.status == HTTPStatus.OK:
-                text = f"A span over {road} was taken, and read back from {self._project}"
+                text = f"A test span sent over {road} was stored in {self._project} and read back"
                 deleted = fetch(self._settings, path, "DELETE", _DELETE_S)
                 if deleted.status != HTTPStatus.OK:
-                    text += f", where it stays: it is not deleted, {deleted.reason}"
+                    text += f"; it was not deleted ({deleted.reason})"
                 return DoctorLine("ok", check, text)
             if waited_s > _READ_BACK_S:
-                text = f"A span over {road} was taken and cannot be read, {reply.reason}"
-                return DoctorLine(
-                    "fail", check, text, "is another collector behind the other port?"
+                text = (
+                    f"A test span sent over {road} was accepted, but cannot be read back: "
+                    f"{reply.reason}"
                 )
+                todo = "check that the HTTP and gRPC ports belong to the same collector"
+                return DoctorLine("fail", check, text, todo)
             time.sleep(0.2)
 
     def _get(self, path: str) -> HttpReply:
@@ -498,31 +544,31 @@ class Visit:
 
 def _way_to(reason: str, is_here: bool) -> str:
     if "certificate" in reason:
-        return "name its certificate in OTEL_EXPORTER_OTLP_CERTIFICATE"
+        return "set OTEL_EXPORTER_OTLP_CERTIFICATE to the file of its certificate"
     if "host name" in reason:
-        return "mend the name, or name another with --endpoint"
+        return "correct the host name, or set another address with --endpoint"
     if reason == "connection refused" and is_here:
-        return "start it: otel-ml serve"
-    return "is it started, is this its HTTP port, does a firewall stand between?"
+        return "start a collector: otel-ml serve"
+    return "check that the collector runs, that this is its HTTP port, and that no firewall blocks"
 
 
 def _not_taken(check: str, road: str, reason: str, project: str) -> DoctorLine:
-    text = f"A span over {road} was not taken: {reason}"
+    text = f"A test span sent over {road} was not accepted: {reason}"
     if any(word in reason for word in ("401", "403", "not_allowed")):
         return DoctorLine("fail", check, text, _KEYS.format(project=project))
-    return DoctorLine("fail", check, text, "see the collector's log")
+    return DoctorLine("fail", check, text, "check the collector's log")
 
 
 def _send_over_grpc(address: str, settings: ExportSettings, body: bytes, timeout_s: float) -> str:
-    """Send a request with the headers and certificates of the settings.
+    """Send an export request over gRPC, with the headers and certificates of the settings.
 
     Returns:
-        What was wrong; empty when it was taken whole.
+        The error; empty if the collector accepted the request.
 
     Raises:
-        ImportError: gRPC is not installed.
+        ImportError: grpcio is not installed.
     """
-    import grpc  # heavy, and only there with an extra
+    import grpc  # slow to import, and optional
 
     if urlsplit(settings.url).scheme == "https":
         files = (settings.ca_file, settings.client_key_file, settings.client_cert_file)
@@ -541,16 +587,19 @@ def _send_over_grpc(address: str, settings: ExportSettings, body: bytes, timeout
                 code, f"{code}: {' '.join((error.details() or '').split())[:200]}"
             )
     rejected, message = read_partial_success(answer)
-    return message or "it was rejected" if rejected else ""
+    return message or "the collector rejected it" if rejected else ""
 
 
 def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[DoctorLine]:
-    """Run all checks in their order; those of a collector that is not reached are left out.
+    """Run all checks. If no collector answers, the checks that need one are skipped.
 
     Args:
-        endpoint: Its base address; None for the address that the SDK would choose.
-        grpc: ``host:port`` of its gRPC; None for the usual port beside that of HTTP.
-        project: Where the test spans go.
+        endpoint: The collector's base address; None for the address that the SDK would use.
+        grpc: ``host:port`` of the collector's gRPC server; None to derive it from the HTTP port.
+        project: Project for the test spans.
+
+    Yields:
+        The result of each check, as soon as it is known.
     """
     key = os.environ.get("OTEL_ML_API_KEY")
     settings = resolve(endpoint, project, key, "http/protobuf")
@@ -558,8 +607,8 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[D
     yield from find_within("instrumentations", find_instrumentations)
     yield from find_within("variables", lambda: find_variables(os.environ))
     if not settings.url:
-        todo = "expected an address such as http://localhost:4318"
-        yield DoctorLine("fail", "endpoint", "The endpoint is no address", todo)
+        todo = "set an address such as http://localhost:4318"
+        yield DoctorLine("fail", "endpoint", "The endpoint is not a valid address", todo)
         return
     yield from find_within("proxy", lambda: find_proxy(settings.page))
     yield from find_within("disk", lambda: find_disk(settings.page, os.environ))
@@ -578,7 +627,7 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[D
 
 
 def _grpc_address(page: str) -> str:
-    """Guess where gRPC is: a port below the usual port of HTTP."""
+    """Return the gRPC address for a usual HTTP port (4317 for 4318); empty for other ports."""
     parts = urlsplit(page)
     port = _PORTS.get(parts.port or 0)
     host = parts.hostname or ""

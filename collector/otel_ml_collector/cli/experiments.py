@@ -1,6 +1,7 @@
-"""The commands of experiments: run them (evaluate, replay), list, compare and name those stored.
+"""The commands evaluate, replay, compare and baseline.
 
-A function runs in this process. They need no packages of a collector, and evaluate needs none.
+`evaluate` and `replay` run the user's function in this process. No command needs the collector's
+packages, and `evaluate` works without a collector.
 """
 
 import functools
@@ -53,83 +54,128 @@ _FIGURES: Final = Vocabulary(
     frozenset({"worse", "maybe-worse"}),
 )
 _CONDITIONS: Final = _FIGURES.written
+_ENDS: Final = (
+    "Exit status: 0 if successful; 1 if a --fail-if condition holds; 2 if the experiment could not "
+    "run; 130 if it was interrupted."
+)
 
 
-# What each command that makes an experiment takes, in the order of its help.
+# Options that evaluate and replay share, in the order of the help.
 _OPTIONS: Final = (
     click.option(
         "--judge",
         "judges",
         multiple=True,
         metavar="FILE.py:JUDGE",
-        help=f"a judge or function of yours, or one of {', '.join(_READY)}; may be repeated",
+        help="Judge that scores the outputs: your judge or function, or one of "
+        f"{', '.join(_READY)}; may be repeated",
     ),
-    click.option("--name", metavar="NAME", help="under which experiments gather"),
-    click.option("--repeats", type=click.IntRange(1), default=1, show_default=True),
-    click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True),
-    click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="of one call"),
+    click.option("--name", metavar="NAME", help="Name of the experiment [function and data set]"),
+    click.option(
+        "--repeats",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="How often each item is run",
+    ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Items to run at the same time",
+    ),
+    click.option(
+        "--timeout", "timeout_s", type=float, metavar="SECONDS", help="Time limit of one call"
+    ),
     click.option(
         "--cluster",
         metavar="EXPR",
-        help="""such as 'tags["document"]': what belongs together [the session of source runs]""",
+        help="""Field whose equal values make related items, such as 'tags["document"]'; related """
+        "items count as one observation [the session of the source run]",
     ),
     click.option(
-        "--margin", "margins", multiple=True, metavar="JUDGE=NUMBER", help="least difference"
+        "--margin",
+        "margins",
+        multiple=True,
+        metavar="JUDGE=NUMBER",
+        help="Smallest difference that matters for a judge, such as exact=0.05; may be repeated",
     ),
-    click.option("--lower-is-better", multiple=True, metavar="JUDGE", help="turn a judge round"),
+    click.option(
+        "--lower-is-better",
+        multiple=True,
+        metavar="JUDGE",
+        help="Judge whose lower scores are better; may be repeated",
+    ),
     click.option(
         "--resume",
         metavar="auto|ID",
         default=None,
-        help="go on with an experiment that did not end",
+        help="Continue an unfinished experiment: the run ID of one, or auto to find it",
     ),
-    click.option("--partial", is_flag=True, help="compare also under 90 % of common items"),
+    click.option(
+        "--partial",
+        is_flag=True,
+        help="Compare even if fewer than 90 % of the items are shared with the baseline",
+    ),
     click.option(
         "--fail-if",
         "conditions",
         multiple=True,
         metavar="CONDITION",
-        help=f"{_CONDITIONS}; worse where there is a baseline and none is given",
+        help=f"Exit with status 1 if this holds: {_CONDITIONS} [worse, if there is a baseline]",
     ),
-    click.option("--save", type=click.Path(dir_okay=False), help="write the result, as a baseline"),
-    click.option("--markdown", type=click.Path(dir_okay=False), help="write a report"),
-    click.option("--junit", type=click.Path(dir_okay=False), help="write JUnit's XML"),
     click.option(
-        "--json", "json_", type=click.Path(dir_okay=False), help="write the verdict as JSON"
+        "--save",
+        type=click.Path(dir_okay=False),
+        help="Write the result to a file that --baseline can read",
     ),
-    click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]"),
-    click.option("--endpoint", metavar="URL", help="collector to record in [OTEL_ML_ENDPOINT]"),
+    click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report"),
+    click.option("--junit", type=click.Path(dir_okay=False), help="Write a JUnit XML report"),
+    click.option(
+        "--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON"
+    ),
+    click.option("--project", metavar="PROJECT", help="Project to record in [OTEL_ML_PROJECT]"),
+    click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]"),
 )
 
 
 def _take_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options of all that make an experiment."""
+    """Add the options that evaluate and replay share to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-@click.command(
-    epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be run; 130 when it "
-    "was interrupted."
-)
+@click.command(epilog=_ENDS)
 @click.argument("function", metavar="FILE.py:FUNCTION")
 @click.option(
     "--dataset",
     required=True,
     metavar="FILE|NAME",
-    help=".jsonl, .csv or .parquet, or one that the collector has, such as qa or qa:v3",
+    help="Data set: a .jsonl, .csv or .parquet file, or the name of a stored one, such as qa or "
+    "qa:v3",
 )
-@click.option("--limit", type=click.IntRange(1), help="run at most so many items, always the same")
-@click.option("--sample", type=click.FloatRange(0, 1), default=1.0, help="run this share of them")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help="Run at most this many items; the same items are chosen each time",
+)
+@click.option(
+    "--sample",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    help="Share of the items to run, such as 0.1 [1]",
+)
 @click.option(
     "--baseline",
     metavar="FILE|EXPERIMENT",
-    help="what --save wrote, or an experiment by its id, as answer:v3 or answer@alias, or by a tag",
+    help="What to compare with: a file that --save wrote, or an experiment by its run ID, its "
+    "function version (answer:v3, answer@alias) or a tag",
 )
 @_take_options
 def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any) -> int:
-    """Run a function over a data set, let judges score it, and compare with a baseline."""
+    """Run a function on each item of a data set, score the outputs, and compare with a baseline."""
     from otel_ml.reader.errors import ReaderError  # takes 0.1 s, as what is imported below
 
     conditions = _conditions(options, has_baseline=bool(options["baseline"]))
@@ -143,40 +189,37 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     return _conclude(client, result, conditions, reports)
 
 
-@click.command(
-    epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be run; 130 when it "
-    "was interrupted."
-)
+@click.command(epilog=_ENDS)
 @click.argument("function", metavar="FILE.py:FUNCTION")
 @click.option(
     "--where",
     required=True,
     metavar="EXPR",
-    help="""which runs, such as 'model == "answer" and last("7d")'""",
+    help="""Runs to replay: a filter such as 'model == "answer" and last("7d")'""",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="take at most so many runs, the newest",
+    help="Most runs to replay; the newest are taken",
 )
 @click.option(
     "--stub",
     multiple=True,
     metavar="NAME",
-    help="a traced function that is not called: the record answers; may be repeated",
+    help="Traced function to replace by its recorded outputs; may be repeated",
 )
 @click.option(
     "--on-miss",
     type=click.Choice(["raise", "call"]),
     default="raise",
     show_default=True,
-    help="what a stubbed function does with what was not recorded",
+    help="If a call of a --stub function was not recorded: raise an error, or call the function",
 )
 @_take_options
 def replay(function: str, where: str, judges: Sequence[str], **options: Any) -> int:
-    """Run recorded inputs on today's code, and compare with the recorded outputs."""
+    """Run a function on the inputs of recorded runs, and compare with the recorded outputs."""
     from otel_ml.experiments.replay import plan_replay  # takes 0.1 s
     from otel_ml.reader.errors import ReaderError
 
@@ -194,17 +237,31 @@ def replay(function: str, where: str, judges: Sequence[str], **options: Any) -> 
 
 
 def _conditions(options: dict[str, Any], *, has_baseline: bool) -> "list[_Condition]":
-    """Take the conditions out of the options: worse where there is a baseline and none is given."""
+    """Remove the --fail-if texts from the options and parse them.
+
+    Args:
+        options: The command's options.
+        has_baseline: Whether there is a baseline. If so, the default condition is ``worse``.
+
+    Raises:
+        CommandFailed: A condition is invalid, or needs a baseline that is missing.
+    """
     texts = options.pop("conditions") or (("worse",) if has_baseline else ())
     conditions = [_Condition(text) for text in texts]
     for condition in conditions:
         if condition.needs_baseline and not has_baseline:
-            raise CommandFailed(f"Invalid --fail-if {condition.text!r}: expected --baseline", USAGE)
+            raise CommandFailed(
+                f"Invalid --fail-if {condition.text!r}: a verdict needs --baseline", USAGE
+            )
     return conditions
 
 
 def _take_reports(options: dict[str, Any]) -> Mapping[str, str | None]:
-    """Take the reports out of the options, and make the others those of the SDK."""
+    """Remove the reports' paths from the options, and convert the others for the SDK.
+
+    Returns:
+        The path of each report by its name; None for a report that is not wanted.
+    """
     options["margin"] = dict(map(_read_margin, options.pop("margins"))) or None
     options["resume"] = options["resume"] or False
     return {name: options.pop(name) for name in ("save", "markdown", "junit", "json_")}
@@ -216,7 +273,7 @@ def _conclude(
     conditions: "Sequence[_Condition]",
     reports: Mapping[str, str | None],
 ) -> int:
-    """Write the result of an experiment; returns the exit status."""
+    """Print the result of an experiment and write its reports; returns the exit status."""
     held = [condition.text for condition in conditions if condition.holds(result)]
     _write_reports(result, reports)
     click.echo(str(result))
@@ -225,36 +282,44 @@ def _conclude(
 
 
 def _end(held: Sequence[str]) -> int:
-    """Name the conditions that hold; returns the exit status."""
+    """Print the --fail-if conditions that hold; returns the exit status."""
     for text in held:
         click.echo(f"otel-ml: --fail-if {text}", err=True)
     return NOTHING if held else DONE
 
 
 @click.command(
-    epilog="Ends with status 0; 1 when a --fail-if holds; 2 when it could not be compared."
+    epilog="Exit status: 0 if successful; 1 if a --fail-if condition holds; 2 if the comparison is "
+    "not possible."
 )
 @click.argument("baseline", metavar="BASELINE")
 @click.argument("experiments", metavar="EXPERIMENT|VERSION...", nargs=-1, required=True)
 @click.option(
-    "--fail-if", "conditions", multiple=True, metavar="CONDITION", help=f"{_CONDITIONS}; [worse]"
+    "--fail-if",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help=f"Exit with status 1 if this holds: {_CONDITIONS} [worse]",
 )
-@click.option("--markdown", type=click.Path(dir_okay=False), help="write a report")
-@click.option("--json", "json_", type=click.Path(dir_okay=False), help="write the verdict as JSON")
-@click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
-@click.option("--endpoint", metavar="URL", help="collector to ask [OTEL_ML_ENDPOINT]")
+@click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report")
+@click.option("--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON")
+@click.option("--project", metavar="PROJECT", help="Project of the experiments [OTEL_ML_PROJECT]")
+@click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
 def compare(
     baseline: str,
     experiments: Sequence[str],
     conditions: Sequence[str],
     **options: Any,
 ) -> int:
-    """Compare experiments, or versions of a model, with a baseline, as their pages do.
+    """Compare experiments or versions of a model with a baseline.
 
-    Each is an experiment, by its name (the newest finished of that name) or the id of its run,
-    as `otel-ml experiments` lists them, or a version such as answer:v3 or answer@champion:
-    experiments of both versions on one data set decide, else their recorded runs. The baseline
-    recorded is the recorded runs that an experiment replays.
+    Name an experiment by its name (the newest finished one is used) or by its run ID, as
+    `otel-ml experiments` lists them. Name a version by its number or alias, such as answer:v3 or
+    answer@champion.
+
+    Versions are compared by experiments on the same data set if both have one, else by their
+    recorded runs. For experiments of `otel-ml replay`, BASELINE can be the word recorded: the
+    recorded runs that were replayed.
     """
     from otel_ml.experiments.stored_results import find_named, load_result
     from otel_ml.reader import Reader
@@ -284,22 +349,25 @@ def compare(
 
 
 def _is_version(text: str) -> bool:
-    """Tell whether a text names a version of a model, by its number or an alias."""
+    """Tell whether a text names a model version by number or alias: ``answer:v3``, ``answer@x``."""
     return NUMBERED.fullmatch(text) is not None or _ALIASED.fullmatch(text) is not None
 
 
 @click.group()
 def baseline() -> None:
-    """Name an experiment, so that evaluate --baseline finds it."""
+    """Choose the experiment that `otel-ml evaluate --baseline` compares others with."""
 
 
-@baseline.command("set", epilog=HELP)
+@baseline.command("set", epilog=HELP, short_help="Tag an experiment as the baseline.")
 @click.argument("experiment", metavar="EXPERIMENT")
-@click.option("--name", default="baseline", show_default=True, help="the tag that it gets")
-@click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
-@click.option("--endpoint", metavar="URL", help="collector to tell [OTEL_ML_ENDPOINT]")
+@click.option("--name", default="baseline", show_default=True, help="Tag to set")
+@click.option("--project", metavar="PROJECT", help="Project of the experiment [OTEL_ML_PROJECT]")
+@click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
 def set_baseline(experiment: str, name: str, project: str | None, endpoint: str | None) -> int:
-    """Tag an experiment; of several with the same tag the newest is the baseline."""
+    """Tag an experiment as the baseline.
+
+    If several experiments have the tag, the newest of them is the baseline.
+    """
     from otel_ml.client import Client
     from otel_ml.experiments.stored_results import find_named
     from otel_ml.reader import Reader
@@ -315,13 +383,21 @@ def set_baseline(experiment: str, name: str, project: str | None, endpoint: str 
     delivery = client.flush()
     client.close()
     if not delivery:
-        raise CommandFailed(f"The tag did not arrive: {delivery.reason}", USAGE)
-    click.echo(f"{name} is {run.name} on {run.dataset}, {run.start_time[:16]} UTC")
+        raise CommandFailed(f"The tag could not be stored: {delivery.reason}", USAGE)
+    click.echo(
+        f"{name} is now the experiment {run.name} on {run.dataset} of {run.start_time[:16]} UTC"
+    )
     return DONE
 
 
 def open_client(project: str | None, endpoint: str | None) -> "Client":
-    """Open the client that records; it is disabled without a named or running collector."""
+    """Return a client that records to the collector.
+
+    If no endpoint is named and no collector answers at the default one, the client is disabled.
+
+    Raises:
+        CommandFailed: The project or the endpoint is invalid.
+    """
     from otel_ml.client import Client  # takes 0.1 s
     from otel_ml.export.settings import is_endpoint_named, resolve
     from otel_ml_collector.cli.place import is_collector
@@ -344,10 +420,10 @@ def _read_margin(text: str) -> tuple[str, float]:
 
 
 def load_judge(text: str) -> Any:
-    """Import a user's judge or function by FILE.py:NAME, or take a built-in judge by its name.
+    """Import a judge or function by ``FILE.py:NAME``, or return a built-in judge by its name.
 
     Raises:
-        CommandFailed: There is no such thing, or its module raises.
+        CommandFailed: The judge does not exist, or the import of its module raises.
     """
     if text in _READY:
         from otel_ml.judges import ready  # takes 0.1 s
@@ -358,14 +434,22 @@ def load_judge(text: str) -> Any:
         from otel_ml.arguments import suggest  # takes 0.1 s
 
         raise CommandFailed(
-            f"Invalid judge {text!r}: {suggest(text, _READY)} One of yours is FILE.py:NAME", USAGE
+            f"Invalid judge {text!r}: {suggest(text, _READY)} For your own judge, use FILE.py:NAME",
+            USAGE,
         )
     return _load(text, "judge")
 
 
 @functools.cache
 def import_named(name: str) -> Any:
-    """Import a file, or a module by its name, as if it stood in the current directory."""
+    """Import a Python file by its path, or a module by its name.
+
+    The file's folder, or for a module the current folder, is added to ``sys.path``. A file or
+    module is imported once.
+
+    Raises:
+        CommandFailed: The file does not exist.
+    """
     path = Path(name)
     folder = path.resolve().parent if path.suffix == ".py" else Path.cwd()
     if str(folder) not in sys.path:
@@ -387,10 +471,10 @@ def import_named(name: str) -> Any:
 
 
 def _load(text: str, what: str) -> Any:
-    """Import an object named as ``FILE.py:NAME`` or ``package.module:NAME``.
+    """Import an object by ``FILE.py:NAME`` or ``package.module:NAME``.
 
     Raises:
-        CommandFailed: There is no such thing, or its module raises.
+        CommandFailed: The object does not exist, or the import of its module raises.
     """
     module, colon, name = text.rpartition(":")
     if not colon or not module or not name:
@@ -416,7 +500,7 @@ def _load(text: str, what: str) -> Any:
 
 
 def _callables_of(holder: Any) -> list[str]:
-    """Name the functions and classes that a module or a class itself has, in their order."""
+    """Return the names of public callables that a module or class itself defines, in order."""
     own = getattr(holder, "__name__", None)
     return [
         name
@@ -426,7 +510,7 @@ def _callables_of(holder: Any) -> list[str]:
 
 
 def write_text(path: str | None, text: str) -> None:
-    """Write a report to the given path; do nothing without a path.
+    """Write a report to a file; do nothing without a path.
 
     Raises:
         CommandFailed: The file cannot be written.
@@ -439,7 +523,7 @@ def write_text(path: str | None, text: str) -> None:
 
 
 def unwritten(error: OSError) -> CommandFailed:
-    """Say which file cannot be written, and why."""
+    """Return the error that names the file that cannot be written, and the reason."""
     return CommandFailed(f"{error.filename} cannot be written: {error.strerror}", USAGE)
 
 
@@ -460,10 +544,10 @@ def _write_reports(result: "Result", reports: Mapping[str, str | None]) -> None:
 
 
 class _Condition:
-    """When the command fails: a condition over the result's figures.
+    """A --fail-if condition on the figures of a result, such as ``errors > 3``.
 
     Raises:
-        CommandFailed: It is none.
+        CommandFailed: The text is not a condition.
     """
 
     def __init__(self, text: str) -> None:
@@ -475,14 +559,14 @@ class _Condition:
 
     @property
     def needs_baseline(self) -> bool:
-        """Whether it compares with a baseline."""
+        """Whether the condition asks for a verdict, which needs a baseline."""
         return any(verdicts_of(self._condition))
 
     def holds(self, result: "Result | VersionResult") -> bool:
-        """Tell whether it holds.
+        """Tell whether the condition holds for a result.
 
         Raises:
-            CommandFailed: It names what the result has not.
+            CommandFailed: The condition names a figure or judge that the result does not have.
         """
         return holds(
             self._condition,
@@ -498,7 +582,9 @@ class _Condition:
         if isinstance(result, VersionResult):
             if figure.name == "runs":
                 return result.runs
-            raise self._refused(f"versions have no {figure.name}", figure.column)
+            raise self._refused(
+                f"{figure.name} exists for experiments only, not for versions", figure.column
+            )
         if figure.name == "cost":
             return result.cost
         return len(getattr(result, figure.name))
@@ -507,10 +593,12 @@ class _Condition:
         outcome = result.judges.get(figure.of)
         if outcome is None:
             near = suggest(figure.of, result.judges)
-            raise self._refused(f"expected a judge that was asked: {near}", figure.column)
+            raise self._refused(f"judge {figure.of!r} did not score: {near}", figure.column)
         if figure.name == "difference":
             if outcome.difference is None:
-                raise self._refused(f"there is no difference of {figure.of!r}", figure.column)
+                raise self._refused(
+                    f"judge {figure.of!r} has no difference from a baseline", figure.column
+                )
             return outcome.difference.value
         number = outcome.rate if figure.name == "pass_rate" else outcome.score
         return math.nan if number is None else number
@@ -529,11 +617,11 @@ def _is_verdict(word: str, result: "Result | VersionResult") -> bool:
 
 
 class VersionResult:
-    """A version of a model beside its baseline, by experiments or recorded runs of both.
+    """A version of a model compared with a baseline, by experiments or recorded runs of both.
 
     Args:
-        side: One of the `sides` of the API's comparison.
-        baseline: The reference of the baseline, such as ``answer:v1``.
+        side: One of the `sides` in the API's answer on a comparison.
+        baseline: The baseline version, such as ``answer:v1``.
     """
 
     def __init__(self, side: Mapping[str, Any], baseline: str) -> None:
@@ -544,22 +632,22 @@ class VersionResult:
 
     @property
     def runs(self) -> int:
-        """How many recorded runs it has."""
+        """Number of recorded runs of the version."""
         return int(self._version["runs"])
 
     @property
     def errors(self) -> int:
-        """How many of these failed."""
+        """Number of recorded runs of the version that failed."""
         return int(self._version["errors"])
 
     @property
     def word(self) -> str:
-        """The verdict, of the worst judge; empty where both are of different models."""
+        """The verdict of the worst judge; empty if the versions belong to different models."""
         return str(self._verdict["word"]) if self._verdict else ""
 
     @cached_property
     def judges(self) -> Mapping[str, "JudgeOutcome"]:
-        """Return the outcome of each judge."""
+        """The comparison by each judge, by the judge's name."""
         from otel_ml.statistics.verdict import JudgeOutcome  # takes 0.1 s
 
         return {
@@ -580,44 +668,44 @@ class VersionResult:
 
     @property
     def sentences(self) -> list[str]:
-        """Return the sentences of the verdict, by judge, then on latency, tokens and cost."""
+        """The sentences of the verdict: for each judge, then on latency, tokens and cost."""
         if not self._verdict:
-            return ["there is no verdict on versions of two models"]
+            return ["no verdict: the versions belong to different models"]
         judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         return [
             *self._verdict["reasons"],
-            *(judged or ["no judge has spoken of both"]),
+            *(judged or ["no judge scored both versions"]),
             *amounts,
             *self._made_of,
         ]
 
     @property
     def _made_of(self) -> list[str]:
-        """Name the experiments that decide, and the verdict of production beside them."""
+        """Where the data come from: experiments, with the verdict on production, or runs."""
         now, before = self._verdict["experiment"], self._verdict["baseline_experiment"]
         if now is None:
-            return ["of recorded runs, which are not paired"]
+            return ["data: recorded runs of both versions (not paired)"]
         production = self._verdict["production"]
-        word = production["word"] if production["judges"] else "no judge has spoken of both"
+        word = production["word"] if production["judges"] else "no judge scored both versions"
         return [
-            f"of experiments on {now['dataset']}: {now['name']} beside {before['name']}, "
-            f"{self._verdict['common']:,} items in common",
-            f"in production: {word}",
+            f"data: experiments on {now['dataset']}, {now['name']} vs {before['name']}, "
+            f"{self._verdict['common']:,} shared items",
+            f"recorded runs: {word}",
         ]
 
     def to_json(self) -> str:
-        """Return the version with its verdict as JSON text, as the API answers it."""
+        """Return the API's data on the version, with the verdict, as JSON text."""
         return orjson.dumps(self._version, option=orjson.OPT_INDENT_2).decode()
 
     def to_markdown(self) -> str:
         """Return the verdict and its sentences as a Markdown list."""
-        lines = [f"**{self.name}** beside {self.baseline}: {self.word or 'no verdict'}", ""]
+        lines = [f"**{self.name}** vs {self.baseline}: {self.word or 'no verdict'}", ""]
         return "\n".join([*lines, *(f"* {sentence}" for sentence in self.sentences)]) + "\n"
 
     def __str__(self) -> str:
         """Return the verdict, with a line for each judge."""
-        lines = [f"{self.name} beside {self.baseline}: {self.word or 'no verdict'}"]
+        lines = [f"{self.name} vs {self.baseline}: {self.word or 'no verdict'}"]
         return "\n".join([*lines, *(f"  {sentence}" for sentence in self.sentences)])
 
 

@@ -1,4 +1,4 @@
-"""The parts of a function's version, in words: for ``otel-ml doctor app.py:answer``."""
+"""Explains what makes up a function's version, for ``otel-ml doctor app.py:answer``."""
 
 import importlib
 import json
@@ -12,26 +12,25 @@ from otel_ml.redaction import Redaction
 from otel_ml.versions.definition import Definition, define
 from otel_ml.versions.version_on import PARTS
 
-_OUTPUT: Final = "the structure of what it returns: known when it is called"
-_BY_ARGUMENT: Final = "not counted, by version_on="
-_BY_KIND: Final = "not counted: what a language model says has no structure"
-_OF_JUDGE: Final = "not counted: what a judge returns is a score"
-_CONSEQUENCE: Final = "(what changes there opens no version: declare it with params=)"
+_OUTPUT: Final = "structure of the return value, known after the first call"
+_BY_ARGUMENT: Final = "not part of the version (version_on= leaves it out)"
+_BY_KIND: Final = "not part of the version (outputs of language models have no fixed structure)"
+_OF_JUDGE: Final = "not part of the version (a judge always returns a score)"
+_CONSEQUENCE: Final = "(changes there make no new version: add them with params=)"
 _CHARS: Final = 200
 
 
 class NoFunction(ValueError):
-    """There is no such file, module or function."""
+    """The file, module or function does not exist."""
 
 
 def find_target(place: str) -> object:
-    """Import the object of a place, such as ``app.py:answer`` or ``shop.model:Model.answer``.
+    """Import an object by its place, such as ``app.py:answer`` or ``shop.model:Model.answer``.
 
-    The module's own code runs, as when a program imports it. A file within packages is imported
-    as the module that it is.
+    Importing runs the module's code. A file inside a package is imported by its full module name.
 
     Raises:
-        NoFunction: There is nothing of that name.
+        NoFunction: The place is invalid, or no such file or object exists.
     """
     module, colon, path = place.rpartition(":")
     if not colon or not module or not path:
@@ -53,21 +52,28 @@ def find_target(place: str) -> object:
         try:
             target = getattr(target, name)
         except AttributeError as error:
-            raise NoFunction(f"Module {module!r} has no {path!r}") from error
+            raise NoFunction(f"Module {module!r} has no attribute {path!r}") from error
     return target
 
 
 def explain(target: Any) -> dict[str, Any]:
-    """List the parts of the version of a function, decorated or not, or of a judge.
+    """Return what makes up the version of a function or judge.
+
+    Args:
+        target: A function, with or without the decorator, or a judge.
 
     Returns:
-        By name: ``digest``; ``source``, ``signature``, ``params``, ``helpers``, ``constants``,
-        ``output`` and ``unseen`` as they are sent, with secrets hidden; ``counts``, the parts that
-        count; ``left_out``, why each of the others does not; ``read_by``, by helper and constant
-        the function that reads it.
+        A dict with these keys:
+
+        * ``digest``: the version's digest.
+        * ``source``, ``signature``, ``params``, ``helpers``, ``constants``, ``output``,
+          ``unseen``: as the SDK sends them, with secrets hidden.
+        * ``counts``: names of the parts that belong to the version.
+        * ``left_out``: for each other part, the reason why it does not.
+        * ``read_by``: for each helper and constant, the function that uses it.
 
     Raises:
-        NoFunction: The target is no function.
+        NoFunction: The target is not a function or judge.
     """
     traced = _traced(target)
     redaction = Redaction()
@@ -81,7 +87,9 @@ def explain(target: Any) -> dict[str, Any]:
     elif isinstance(target, Judge):
         definition, left_out = target.definition, {"output": _OF_JUDGE}
     elif isinstance(target, type) or not callable(target):
-        raise NoFunction(f"Invalid function of type {type(target).__name__}: expected a function")
+        raise NoFunction(
+            f"Invalid function of type {type(target).__name__}: expected a function or a judge"
+        )
     else:
         definition = define(target)
     return {
@@ -94,15 +102,15 @@ def explain(target: Any) -> dict[str, Any]:
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:
-    """Write the parts listed by `explain` as lines for people."""
+    """Return the facts of `explain`, and the key ``lost``, as lines of text."""
     read_by = facts["read_by"]
     source = facts["source"]
     rows: list[tuple[str, str]] = [("digest", facts["digest"])]
     if source is None:
-        rows.append(("source", "none to show: the version is that of the compiled code"))
+        rows.append(("source", "not available: the version uses the compiled code"))
     else:
         rows.append(("source", f"{len(source.splitlines())} lines"))
-    rows.append(("signature", facts["signature"] or "none to show"))
+    rows.append(("signature", facts["signature"] or "not available"))
     rows.append(("params", _value(facts["params"]) if facts["params"] else "none declared"))
     for part, name_of in (("helpers", "{}()"), ("constants", "{}")):
         fact = facts[part]
@@ -112,9 +120,9 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
         ] or [(part, "none")]
     rows.append(("output", _OUTPUT))
     rows = [(part, facts["left_out"].get(part, text)) for part, text in rows]
-    rows += [("not seen", text) for text in facts["unseen"]] or [("not seen", "nothing is known")]
+    rows += [("untracked", text) for text in facts["unseen"]] or [("untracked", "nothing found")]
     if facts["unseen"]:
-        rows.append(("not seen", _CONSEQUENCE))
+        rows.append(("untracked", _CONSEQUENCE))
     rows += [("lost", text) for text in facts["lost"]]
     lines, before = [], ""
     for part, text in dict.fromkeys(rows):
@@ -137,11 +145,11 @@ def _value(value: Any) -> str:
 
 
 def _why(reader: str | None) -> str:
-    return f"read by {reader}" if reader else "part of the judge"
+    return f"used by {reader}" if reader else "part of the judge"
 
 
 def _traced(target: Any) -> TracedFunction | None:
-    """Find the record that our decorator keeps of a function; None for an undecorated function."""
+    """Return the traced function behind a decorated one; None for an undecorated function."""
     known = vars(target).get("_otel_ml_traced") if hasattr(target, "__dict__") else None
     if isinstance(known, TracedFunction):
         return known

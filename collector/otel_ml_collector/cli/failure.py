@@ -1,4 +1,4 @@
-"""Ends of commands: the exit statuses that a shell can act on, and the errors behind them."""
+"""Exit statuses of the commands, and the errors that lead to them."""
 
 import io
 import sys
@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from typing import Final
 
 DONE: Final = 0
-NOTHING: Final = 1  # nothing matched, or it failed in a way that has no status of its own
+NOTHING: Final = 1  # nothing matched, or an error without a status of its own
 USAGE: Final = 2
 UNREACHABLE: Final = 3
 REFUSED: Final = 4
 NOT_FOUND: Final = 5
-INTERRUPTED: Final = 130  # as shells say of SIGINT
-BROKEN_PIPE: Final = 141  # as shells say of SIGPIPE
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
+BROKEN_PIPE: Final = 141  # 128 + SIGPIPE, as shells report it
 
 HELP: Final = (
-    "Ends with status 0; 1 when nothing matches or something else fails; 2 when the command or the "
-    "filter is wrong; 3 when the collector does not answer; 4 when it refuses the key; 5 when "
-    "there is no such project or record."
+    "Exit status: 0 if successful; 1 if nothing matches or another error occurs; 2 if the command "
+    "or the filter is invalid; 3 if the collector does not answer; 4 if the collector refuses the "
+    "key; 5 if the project or record does not exist."
 )
-# There is no release on any index: these are typed in a clone, as the README has it.
+# The package is on no index yet, so users install it from a clone, as the README explains.
 INSTALL_COLLECTOR: Final = (
     "The collector is not installed: run pip install '.[collector]' in a clone of the repository"
 )
@@ -28,10 +28,10 @@ _INSTALL_CLI: Final = "run pip install '.[cli]' in a clone of the repository"
 
 
 class CommandFailed(Exception):
-    """The command ends here.
+    """Ends the command with a message for the user.
 
     Args:
-        message: For its user: a line, and perhaps a place in a filter below it.
+        message: One line. Below it, a filter with a mark at the position of the error may follow.
         status: The exit status.
     """
 
@@ -42,22 +42,22 @@ class CommandFailed(Exception):
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Ask a collector in this block, with errors turned into ends of the command.
+    """Turn errors of requests to a collector in this block into `CommandFailed`.
 
     Raises:
-        CommandFailed: There is no answer, or nowhere to write it.
-        BrokenPipeError: Nobody reads what is written any more.
+        CommandFailed: The request failed, or the output cannot be written.
+        BrokenPipeError: The reader of the standard output closed the pipe.
     """
     from otel_ml.reader.errors import ReaderError  # takes 0.1 s
 
-    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever the data holds and the terminal knows
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the terminal's encoding may lack characters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
         sys.stdout.flush()
     except ReaderError as error:
         raise failure_of(error) from error
-    except ValueError as error:  # the reader refuses an argument before it asks
+    except ValueError as error:  # the reader refuses an argument before it sends the request
         raise CommandFailed(str(error), USAGE) from error
     except BrokenPipeError:
         raise
@@ -68,14 +68,14 @@ def asking() -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> CommandFailed:
-    """Say why a question has no answer, with the status that it ends the command with."""
+    """Return the message and exit status for an error of the reader."""
     from otel_ml.reader.errors import BadQuery, Forbidden, NotFound, Unreachable
 
     if isinstance(error, Forbidden):
-        text = f"{error}: put a key with the scope that is needed into OTEL_ML_API_KEY"
+        text = f"{error}: set OTEL_ML_API_KEY to a key with the required scope"
         return CommandFailed(text, REFUSED)
     if type(error) is Unreachable:
-        return CommandFailed(f"{error}; say where it is with --endpoint URL", UNREACHABLE)
+        return CommandFailed(f"{error}; set the address with --endpoint URL", UNREACHABLE)
     statuses = {BadQuery: USAGE, NotFound: NOT_FOUND, Unreachable: UNREACHABLE}
     failure = (status for kind, status in statuses.items() if isinstance(error, kind))
     return CommandFailed(str(error), next(failure, NOTHING))

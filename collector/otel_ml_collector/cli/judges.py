@@ -1,4 +1,4 @@
-"""The command that asks a judge about stored runs; its code runs in this process."""
+"""The command ``otel-ml judge``: score recorded runs. The judge's code runs in this process."""
 
 import math
 import re
@@ -23,38 +23,55 @@ _SHOW_EVERY_S: Final = 0.2
 
 
 @click.command(
-    epilog="Ends with status 0; 2 when it could not be run; 130 when it was interrupted: what was "
-    "written stays, and the same command goes on from there."
+    epilog="Exit status: 0 if successful; 2 if the command could not run; 130 if it was "
+    "interrupted. Stored scores are kept, and the same command continues from there."
 )
 @click.argument("judge", metavar="FILE.py:JUDGE")
 @click.option(
     "--where",
     metavar="EXPR",
     required=True,
-    help="""which runs, such as 'model == "answer" and last("7d")'""",
+    help="""Runs to score: a filter such as 'model == "answer" and last("7d")'""",
 )
-@click.option("--start", metavar="TIME", help="of runs that began then or later")
-@click.option("--end", metavar="TIME", help="of runs that began before")
-@click.option("--limit", type=click.IntRange(1), help="judge at most so many, the newest")
-@click.option("--sample", type=click.FloatRange(0, 1), default=1.0, help="judge this share of them")
+@click.option(
+    "--start",
+    metavar="TIME",
+    help="Only runs that started at this time or later, such as 2026-11-20",
+)
+@click.option("--end", metavar="TIME", help="Only runs that started before this time")
+@click.option("--limit", type=click.IntRange(1), help="Score at most this many runs, the newest")
+@click.option(
+    "--sample",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    help="Share of the runs to score, such as 0.1 [1]",
+)
 @click.option(
     "--against",
     metavar="VERSION",
     default="newest",
     show_default=True,
-    help="the version to compare with, such as v2; none for none",
+    help="Version of the judge to compare with, such as v2; 'none' compares with no version",
 )
-@click.option("--rate", metavar="N/m", help="judge at most so many a second, minute or hour")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True)
-@click.option("--write", is_flag=True, help="store each evaluation as soon as it is made")
-@click.option("--json", "json_", type=click.Path(dir_okay=False), help="write what came of it")
-@click.option("--project", metavar="PROJECT", help="[OTEL_ML_PROJECT]")
-@click.option("--endpoint", metavar="URL", help="collector to ask [OTEL_ML_ENDPOINT]")
+@click.option("--rate", metavar="N/m", help="Most runs per second, minute or hour, such as 60/m")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Runs to score at the same time",
+)
+@click.option("--write", is_flag=True, help="Store each score as soon as it is known")
+@click.option(
+    "--json", "json_", type=click.Path(dir_okay=False), help="Write the scores to a JSON file"
+)
+@click.option("--project", metavar="PROJECT", help="Project of the runs [OTEL_ML_PROJECT]")
+@click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
 def judge(judge: str, **options: Any) -> int:
-    """Ask a judge about stored runs: how would it score them, and which runs would turn?
+    """Score recorded runs with a judge, and compare the scores with an earlier version of it.
 
-    It shows agreement and pass rates beside an earlier version of the judge before anything is
-    written. Runs that this version has judged are not judged again.
+    You see the pass rates, the agreement of both versions, and the runs that would flip. Nothing is
+    stored until you confirm or pass --write. Runs that this version has already scored are skipped.
     """
     from otel_ml.experiments.stored_results import open_reader  # takes 0.1 s, as what is below
     from otel_ml.judges.ready import as_judge
@@ -74,7 +91,10 @@ def judge(judge: str, **options: Any) -> int:
             )
             progress.end()
     except LookupError as error:
-        raise CommandFailed("No collector answers: expected one, or --endpoint", USAGE) from error
+        raise CommandFailed(
+            "No collector answers: start one with otel-ml serve, or choose one with --endpoint URL",
+            USAGE,
+        ) from error
     except (ValueError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     click.echo(str(backfill))
@@ -85,30 +105,39 @@ def judge(judge: str, **options: Any) -> int:
 
 
 def _read_rate(text: str) -> float:
-    """Read how many runs a minute."""
+    """Parse a rate such as ``60/m``, ``2/s`` or ``60``; returns runs per minute."""
     match = _RATE.fullmatch(text)
     if match is None or not float(match[1]):
-        raise CommandFailed(f"Invalid --rate {text!r}: expected such as 60/m or 2/s", USAGE)
+        raise CommandFailed(
+            f"Invalid --rate {text!r}: expected a rate such as 2/s, 60/m or 100/h", USAGE
+        )
     return float(match[1]) * _A_MINUTE[match[2]]
 
 
 def _say_beforehand(
     reader: "Reader", judge: "Judge", matching: int, rate: float | None, options: Any
 ) -> int:
-    """Print the number of runs to be judged, the least time it takes, and about its cost.
+    """Print how many runs will be scored, the minimum duration, and the estimated cost.
+
+    Args:
+        reader: The project's reader.
+        judge: The judge that will score.
+        matching: Number of runs that match the filter.
+        rate: Most runs per minute; None for no limit.
+        options: The command's options.
 
     Returns:
-        How many runs are to be judged.
+        The number of runs that will be scored.
     """
     from otel_ml.reader import NotFound  # takes 0.1 s
 
     count: int = min(round(matching * options["sample"]), options["limit"] or matching)
     items = [
         f"{matching:,} runs match",
-        f"{count:,} to be judged, {options['concurrency']} at once",
+        f"{count:,} will be scored, {options['concurrency']} at a time",
     ]
     if rate is not None:
-        items.append(f"at {rate:g} a minute that takes {math.ceil(count / rate):,} minutes")
+        items.append(f"at least {math.ceil(count / rate):,} min at {rate:g} per minute")
     try:
         versions = reader.judge_versions(judge.name)
     except NotFound:
@@ -116,13 +145,13 @@ def _say_beforehand(
     priced = next((version for version in versions if version["priced"]), None)
     if priced is not None:
         each = priced["cost"] / priced["priced"]
-        items.append(f"an answer has cost {each:.4g} $: about {each * count:.2f} $ in all")
+        items.append(f"about $ {each * count:.2f} in total ($ {each:.4g} per run so far)")
     click.echo("; ".join(items), err=True)
     return count
 
 
 def _save(backfill: "Backfill", path: str | None) -> None:
-    """Write what came of it into a file, where there is a path.
+    """Write the scores to a file; do nothing without a path.
 
     Raises:
         CommandFailed: The file cannot be written.
@@ -135,27 +164,27 @@ def _save(backfill: "Backfill", path: str | None) -> None:
 
 
 def _store(backfill: "Backfill", *, is_written: bool) -> None:
-    """Store the evaluations that are not stored yet, if the user agrees.
+    """Store the scores that are not stored yet, if the user confirms or ``--write`` was given.
 
     Raises:
-        CommandFailed: It did not arrive.
+        CommandFailed: Some scores did not arrive at the collector.
     """
     new = len(backfill.runs) - backfill.stored
     if not new:
         return
     if not is_written:
         is_asked = sys.stdin.isatty() and sys.stdout.isatty()
-        if not (is_asked and click.confirm(f"Store {new:,} evaluations?", err=True)):
-            click.echo("Nothing is stored: --write stores it", err=True)
+        if not (is_asked and click.confirm(f"Store {new:,} scores?", err=True)):
+            click.echo("Nothing was stored: use --write to store the scores", err=True)
             return
     delivery = backfill.write()
     if not delivery:
-        raise CommandFailed(f"Not all evaluations arrived: {delivery.reason}", USAGE)
-    click.echo(f"{new:,} evaluations are stored: {backfill.url}", err=True)
+        raise CommandFailed(f"Not all scores arrived: {delivery.reason}", USAGE)
+    click.echo(f"{new:,} scores stored: {backfill.url}", err=True)
 
 
 class _Progress:
-    """A line on a terminal that says how many runs are judged, of how many."""
+    """A line on a terminal with the number of runs scored so far."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -164,17 +193,17 @@ class _Progress:
         self._is_shown = sys.stderr.isatty()
 
     def show(self, _: "RejudgedRun") -> None:
-        """Count a run."""
+        """Count one more run and update the line, at most every 0.2 s."""
         self._judged += 1
         if self._is_shown and time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + _SHOW_EVERY_S
             self._write()
 
     def end(self) -> None:
-        """End the line."""
+        """Write the final number and end the line."""
         if self._is_shown:
             self._write()
             click.echo("", err=True)
 
     def _write(self) -> None:
-        click.echo(f"\r{self._judged:,} of {self._count:,} judged", nl=False, err=True)
+        click.echo(f"\r{self._judged:,} of {self._count:,} runs scored", nl=False, err=True)

@@ -1,4 +1,4 @@
-"""Options of commands that are settings of the collector, and values made of several options."""
+"""Options of commands that are collector settings, and values built from several options."""
 
 import functools
 import os
@@ -17,28 +17,43 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The settings given on the command line."""
+    """The settings that the command line gives.
+
+    Attributes:
+        texts: The text of each setting, by its name; None if the option was not given.
+        file: The file named by ``--config``; None if the option was not given.
+    """
 
     texts: dict[str, str | None]
     file: Path | None
 
     def load(self) -> Settings:
-        """Read the settings: flags over variables over the file.
+        """Return the settings. Options override environment variables, and these override the file.
 
         Raises:
-            BadSetting: One of them is wrong.
+            BadSetting: A setting is invalid.
         """
         return load(self.texts, os.environ, self.file)
 
     def choose(self) -> dict[str, SettingText]:
-        """Find which source says each setting."""
+        """Return the text of each setting and the source that it comes from."""
         return choose(self.texts, os.environ, self.file)[0]
 
 
 def taking(
     options: list[Command], names: Container[str], made: str, make: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Command], Command]:
-    """Add options to a command; it gets a single value made from them."""
+    """Add options to a command and pass their values as one argument.
+
+    Args:
+        options: The options, in the order of the help.
+        names: The parameter names of the options.
+        made: The name of the argument that the command receives.
+        make: Builds the argument from the values, by parameter name.
+
+    Returns:
+        A decorator for the command's function.
+    """
 
     def add(command: Command) -> Command:
         @functools.wraps(command)
@@ -54,8 +69,8 @@ def taking(
 
 
 def setting_options(names: Container[str]) -> list[Command]:
-    """Make the options of some settings, and of the file that they may stand in."""
-    text = f"TOML file [{DEFAULT_FILE}, if there]"
+    """Return ``--config`` and an option for each named setting."""
+    text = f"TOML file with settings [{DEFAULT_FILE}, if it exists]"
     options: list[Command] = [click.option("--config", metavar="FILE", help=text)]
     for setting in TABLE:
         if setting.name not in names:
@@ -71,12 +86,12 @@ def setting_options(names: Container[str]) -> list[Command]:
 
 
 def flags_of(taken: dict[str, Any]) -> Flags:
-    """Return the settings of the command line, as `setting_options` took them."""
+    """Return the settings from the values of the options that `setting_options` returns."""
     texts = {setting.name: taken.get(setting.name) for setting in TABLE}
     return Flags(texts, Path(taken["config"]) if taken["config"] else None)
 
 
 def with_settings(*named: str) -> Callable[[Command], Command]:
-    """Give a command `Flags`, of all settings or of those that are named, as ``flags``."""
+    """Add options for the named settings (default: all) and pass them as ``flags``, a `Flags`."""
     names = named or tuple(setting.name for setting in TABLE)
     return taking(setting_options(names), {*names, "config"}, "flags", flags_of)

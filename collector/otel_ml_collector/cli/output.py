@@ -1,7 +1,7 @@
-"""Writes records as a table, JSON, CSV or Parquet, on the standard output.
+"""Writes records to standard output as a table, JSON, CSV or Parquet, and writes files.
 
-A table on a terminal is fitted to it, by rich where that is installed; anywhere else each column
-is as wide as its widest cell, and nothing is left out. A file is there when it is whole.
+If rich is installed, a table on a terminal fits the terminal's width. Otherwise each column is as
+wide as its widest cell, and all columns are written. A file gets its name only once it is complete.
 """
 
 import csv
@@ -30,7 +30,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 _FORMATS: Final = ("table", "json", "csv", "parquet")
 _FORMULA: Final = re.compile(r"[=+\-@\t\r]")
-# Control characters that JSON allows in a string as they are, and bidirectional ones.
+# Characters that JSON may contain unescaped, but that can change what a terminal shows: control
+# characters, bidirectional marks and surrogates.
 _RISKY: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CELL_CHARS: Final = 200
 _DIGITS: Final = 6
@@ -43,11 +44,11 @@ _ID_CHARS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How records are shown.
+    """The output format and the columns that the user chose.
 
     Attributes:
-        kind: table, json, csv or parquet.
-        columns: Which, in which order; empty for the usual ones.
+        kind: ``table``, ``json``, ``csv`` or ``parquet``.
+        columns: Names of columns in their order; empty for the default columns.
     """
 
     kind: str
@@ -55,11 +56,17 @@ class Layout:
 
 
 def with_form(command: Command) -> Command:
-    """Give a command how records are shown, as ``form``."""
+    """Add --format, --json and --columns to a command and pass them as ``form``, a `Layout`."""
     options: list[Command] = [
-        click.option("--format", "kind", type=click.Choice(_FORMATS), default="table"),
-        click.option("--json", "kind", flag_value="json", help="the same as --format json"),
-        click.option("--columns", metavar="A,B", default="", help="these, in this order"),
+        click.option(
+            "--format",
+            "kind",
+            type=click.Choice(_FORMATS),
+            default="table",
+            help="Output format [table]",
+        ),
+        click.option("--json", "kind", flag_value="json", help="Same as --format json"),
+        click.option("--columns", metavar="A,B", default="", help="Columns to show, in this order"),
     ]
 
     def make(taken: dict[str, Any]) -> Layout:
@@ -75,18 +82,21 @@ def write_rows(
     usual: Sequence[str] = (),
     first_to_go: Sequence[str] = (),
 ) -> int:
-    """Write records; returns the exit status.
+    """Write records to standard output.
 
     Args:
-        rows: A record for each line of a table.
-        answer: The answer of the API that they are from, which is what JSON is.
-        form: How.
-        usual: The columns, in their order, when none are named.
-        first_to_go: Usual columns that a terminal is not shown when they are empty, or
-            one after the other when they have no room.
+        rows: One record for each line of a table, CSV or Parquet file.
+        answer: The API's answer that contains the records; JSON output is this answer.
+        form: The format and columns that the user chose.
+        usual: Default columns, in their order. If empty, the keys of the first record.
+        first_to_go: Default columns that a table on a terminal hides if they are empty. If the
+            terminal is too narrow, they are hidden one by one in this order.
+
+    Returns:
+        The exit status: `DONE`, or `NOTHING` without rows.
 
     Raises:
-        CommandFailed: A column is unknown, or bytes would go to a terminal.
+        CommandFailed: A column is unknown, or Parquet would be written to a terminal.
     """
     columns = form.columns or tuple(usual) or tuple(rows[0] if rows else ())
     check_columns(rows, columns)
@@ -106,30 +116,30 @@ def write_rows(
 
 
 def check_columns(rows: Rows, columns: Sequence[str]) -> None:
-    """Refuse a column that no row has.
+    """Check that each column exists in at least one row; without rows, nothing is checked.
 
     Raises:
-        CommandFailed: There is one.
+        CommandFailed: No row has one of the columns.
     """
     known = {name for row in rows for name in row}
     for name in columns:
         if rows and name not in known:
             raise CommandFailed(
-                f"Unknown column {name!r}: expected some of {', '.join(sorted(known))}", USAGE
+                f"Unknown column {name!r}: expected one of {', '.join(sorted(known))}", USAGE
             )
 
 
 def _write_json(answer: object) -> None:
-    """Write a value as JSON; characters that could act on a terminal are escaped."""
+    """Write a value as JSON. Characters that a terminal could interpret are escaped."""
     text = json.dumps(answer, ensure_ascii=False, indent=2)
     sys.stdout.write(_RISKY.sub(lambda entry: f"\\u{ord(entry[0]):04x}", text) + "\n")
 
 
 def write_csv(rows: Rows, columns: Sequence[str]) -> None:
-    """Write a line of names, then a line for each record; values that are not plain are JSON text.
+    """Write CSV: a line with the names of the columns, then a line for each record.
 
-    A text that a spreadsheet would take for a formula has an apostrophe before it. On a terminal
-    control characters are shown, not sent.
+    Lists and dicts are written as JSON text. Text that a spreadsheet would execute as a formula
+    starts with an apostrophe. On a terminal, control characters are written as visible text.
     """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
@@ -143,10 +153,10 @@ def write_csv(rows: Rows, columns: Sequence[str]) -> None:
 
 
 def write_parquet(table: Any) -> None:
-    """Write a table of Arrow.
+    """Write an Arrow table to standard output as Parquet.
 
     Raises:
-        CommandFailed: The output is a terminal.
+        CommandFailed: Standard output is a terminal.
     """
     refuse_terminal()
     import pyarrow.parquet as pq  # heavy, and perhaps not installed
@@ -157,22 +167,28 @@ def write_parquet(table: Any) -> None:
 
 
 def refuse_terminal() -> None:
-    """Refuse to write binary data to a terminal.
+    """Check that binary data would not be written to a terminal.
 
     Raises:
-        CommandFailed: The output is one.
+        CommandFailed: Standard output is a terminal.
     """
     if sys.stdout.isatty():
-        raise CommandFailed("Parquet is no text: send it to a file with > FILE", USAGE)
+        raise CommandFailed(
+            "Parquet is binary and cannot be shown in a terminal: write it to a file with > FILE",
+            USAGE,
+        )
 
 
 def write_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], first_to_go: Sequence[str] = ()
 ) -> None:
-    """Write a head and rows of as many cells; nothing in them does anything to a terminal.
+    """Write a table with a header. Control characters in cells are written as visible text.
 
-    Columns that are `first_to_go` are not shown on a terminal when they are empty, and go first
-    where it is too narrow; when there are none the last ones go.
+    Args:
+        head: The header's cells.
+        rows: The other rows, each with as many cells as `head`.
+        first_to_go: Columns that a terminal hides if they are empty. If the terminal is too
+            narrow, they are hidden one by one in this order; without any, the last columns are.
     """
     head, rows = [*map(show_unseen, head)], [[*map(show_unseen, row)] for row in rows]
     if sys.stdout.isatty() and find_spec("rich") is not None:
@@ -190,7 +206,7 @@ def write_table(
 def _write_rich(
     head: Sequence[str], rows: Sequence[Sequence[str]], first_to_go: Sequence[str]
 ) -> None:
-    from rich.console import Console  # takes 0.1 s, which who writes to a file need not wait for
+    from rich.console import Console  # takes 0.1 s, so only terminals load it
     from rich.table import Table
     from rich.text import Text
 
@@ -208,17 +224,22 @@ def _write_rich(
         )
     for row in rows:
         cells = (_shortened(head[place], row[place], width) for place, width in widths.items())
-        table.add_row(*map(Text, cells))  # as Text: no cell is markup
+        table.add_row(*map(Text, cells))  # as Text, so that rich does not interpret markup in cells
     console.print(table)
     if hidden:
-        text = f"this terminal is too narrow for {', '.join(hidden)}: --columns chooses"
+        text = f"hidden because the terminal is too narrow: {', '.join(hidden)} (use --columns)"
         sys.stderr.write(f"otel-ml: {text}\n")
 
 
 def _fit(
     head: Sequence[str], rows: Sequence[Sequence[str]], room: int, first_to_go: Sequence[str]
 ) -> tuple[dict[int, int], list[str]]:
-    """Choose which columns fit, and how wide they are; also name those that have no room."""
+    """Choose the columns that fit a terminal.
+
+    Returns:
+        The width of each shown column, by its position, and the names of the columns that have no
+        room. Empty columns are hidden without being named.
+    """
     natural = [max(map(_width, column)) for column in zip(head, *rows, strict=True)]
     narrow = [
         min(width, _ID_CHARS if name == "run_id" else _NARROW)
@@ -243,21 +264,21 @@ def _fit(
 
 
 def _shortened(name: str, cell: str, width: int) -> str:
-    """Cut the id of a run to the part that is its own, by which `otel-ml open` finds it."""
+    """Shorten a run ID to its span ID, which `otel-ml open` also accepts."""
     return cell[-_ID_CHARS:] if name == "run_id" and width < len(cell) else cell
 
 
 def _width(text: str) -> int:
-    """Count the places that a text takes on a terminal."""
+    """Return the width of a text on a terminal, in character cells."""
     if text.isascii() or find_spec("rich") is None:
         return len(text)
-    from rich.cells import cell_len  # only texts that need it wait for it
+    from rich.cells import cell_len  # slow to import, and not needed for ASCII
 
     return cell_len(text)
 
 
 def _to_cell(value: object, name: str) -> str:
-    """Write a value as a short line for a table; on a terminal how long ago a time was."""
+    """Return a value as short text for a table. On a terminal, times are shown as ages."""
     if name.endswith("_time") and isinstance(value, str) and value and sys.stdout.isatty():
         return f"{ago(from_rfc3339(value, name))} ago"
     if name == "cost" and isinstance(value, float):
@@ -288,7 +309,7 @@ def _short(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return the value of a file's cell: a plain value, or JSON text."""
+    """Return a value for a cell of CSV or Parquet: lists and dicts as JSON text."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
@@ -300,15 +321,15 @@ def _guarded(value: object) -> object:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name when all of it is on disk.
+    """Open a file for writing that gets its name only when all data is on disk.
 
     Raises:
-        CommandFailed: It cannot be written.
+        CommandFailed: The file cannot be written.
     """
     from otel_ml.reader import ReaderError  # heavy
 
     try:
-        if path.exists() and not path.is_file():  # such as /dev/null: it is no file to replace
+        if path.exists() and not path.is_file():  # a device such as /dev/null must not be replaced
             with path.open("wb") as file:
                 yield file
             return

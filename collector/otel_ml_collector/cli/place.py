@@ -51,13 +51,13 @@ _NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """A collector, or a store that this process has opened.
+    """A running collector, or a store that this process has opened.
 
     Attributes:
-        endpoint: Where its API is.
-        key: That it is asked with; None for that of the environment.
-        name: What it is, for people.
-        is_served: Whether it is a collector that others can ask too.
+        endpoint: Base address of the HTTP API.
+        key: API key for requests; None for the key from the environment.
+        name: Description for messages, such as ``the collector at http://localhost:4318``.
+        is_served: Whether it is a running collector. False for a store that only this process uses.
     """
 
     endpoint: str
@@ -66,13 +66,13 @@ class Workplace:
     is_served: bool = True
 
     def api(self, timeout_s: float = _ASK_S) -> "Api":
-        """Make the client of its API."""
+        """Return a client for the HTTP API."""
         from otel_ml.reader.api import Api  # takes 0.1 s
 
         return Api(self.endpoint, self.key, timeout_s)
 
     def reader(self, project: str, timeout_s: float = _ASK_S) -> "Reader":
-        """Make the reader of a project."""
+        """Return a reader for a project."""
         from otel_ml.reader import Reader  # takes 0.1 s
 
         return Reader(project, self.key, self.endpoint, timeout_s=timeout_s)
@@ -80,14 +80,14 @@ class Workplace:
 
 @dataclass(frozen=True, slots=True)
 class PlaceOptions:
-    """The command line's, environment's and file's choice of the place to work at.
+    """Which collector or store a command uses, by its options, the environment and the file.
 
     Attributes:
-        settings: Of the address and the store.
-        chosen: Which source says each of them.
-        has_file: Whether the command line names the file.
-        endpoint: A collector that the command line names; None for none.
-        key_file: The file of the key that it names.
+        settings: The settings of the address and the store.
+        chosen: The source of each of these settings.
+        has_file: Whether ``--config`` was given.
+        endpoint: The collector's address in ``--endpoint``; None if not given.
+        key_file: The file in ``--api-key-file``; None if not given.
     """
 
     settings: Settings
@@ -98,22 +98,26 @@ class PlaceOptions:
 
     @property
     def address(self) -> str:
-        """The address of the collector that the settings mean, as it is asked from here."""
+        """The base address for requests from this machine to the collector of the settings."""
         scheme = "https" if self.settings.tls_cert else "http"
         return f"{scheme}://{address_here(self.settings.http)}"
 
     @property
     def names_store(self) -> bool:
-        """Whether the store is named by a setting, and not the default."""
+        """Whether a setting names the store, instead of the default."""
         return self._source("data_dir") != "default" or self._source("store") != "default"
 
     @contextmanager
     def open(self, *, makes: bool = False) -> Iterator[Workplace]:
-        """Find the collector, or open the store, and ask it in this block.
+        """Find the collector, or open the store, for this block.
+
+        Args:
+            makes: Whether to create a store if a setting names a data directory without one.
 
         Raises:
-            BadSetting: A setting is wrong, or the collector's own packages are not installed.
-            CommandFailed: There is neither, no answer, or nowhere to write it.
+            BadSetting: A setting is invalid, or the collector's packages are not installed.
+            CommandFailed: There is no collector and no store, a request in the block fails, or the
+                output cannot be written.
         """
         with ExitStack() as opened:
             place = self._find(opened, makes=makes)
@@ -131,7 +135,7 @@ class PlaceOptions:
                 raise BadSetting(f"Invalid endpoint {endpoint!r}: expected http://HOST:PORT")
             reply = fetch_as_stranger(endpoint, "/healthz")
             if reply.status == HTTPStatus.OK and not reply.is_ours:
-                raise CommandFailed(f"{endpoint} answers and is no otel-ml collector")
+                raise CommandFailed(f"The server at {endpoint} is not an otel-ml collector")
             return _collector_at(endpoint, key)
         is_alone = bool(flags and "http" not in flags)
         if not is_alone and is_collector(self.address):
@@ -143,23 +147,24 @@ class PlaceOptions:
             for address in (error.address, self.address):
                 if address and is_collector(address):
                     return _collector_at(address, key)
-            raise CommandFailed(f"{error}, which does not answer", UNREACHABLE) from error
+            raise CommandFailed(f"{error} (it does not answer requests)", UNREACHABLE) from error
 
     def _source(self, name: str) -> str:
         return self.chosen[name].source
 
     def _check_there(self, *, makes: bool, is_alone: bool) -> None:
-        """Refuse to work where there is no store, unless its path is named and may be made."""
+        """Check that the store exists, or that a setting names it and it may be created."""
         folder = self.settings.data_dir
         if folder is None or (folder / "store").is_dir() or (makes and self.names_store):
             return
         if is_alone:
             raise CommandFailed(
-                f"There is no store in {folder}: expected the --data-dir of a collector", USAGE
+                f"There is no store in {folder}: set --data-dir to the folder of a collector", USAGE
             )
         raise CommandFailed(
             f"No collector answers at {self.address}, and there is no data directory {folder}: "
-            "start one with otel-ml serve, or say which with --endpoint URL or --data-dir DIR",
+            "start a collector with otel-ml serve, or choose one with --endpoint URL or "
+            "--data-dir DIR",
             UNREACHABLE,
         )
 
@@ -170,7 +175,7 @@ class PlaceOptions:
             with Path(self.key_file).open(encoding="utf-8") as file:
                 return file.read(_MOST_KEY_CHARS).strip()
         except (OSError, ValueError) as error:
-            raise BadSetting(f"The key of --api-key-file cannot be read: {error}") from error
+            raise BadSetting(f"The file of --api-key-file cannot be read: {error}") from error
 
 
 def _collector_at(endpoint: str, key: str | None) -> Workplace:
@@ -179,7 +184,13 @@ def _collector_at(endpoint: str, key: str | None) -> Workplace:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An answer over HTTP; status 0 when none came, and then `text` says why."""
+    """An HTTP response.
+
+    Attributes:
+        status: The HTTP status; 0 if there was no response.
+        text: The body, or the reason why there was no response.
+        date: The ``Date`` header; empty if there was none.
+    """
 
     status: int
     text: str
@@ -187,7 +198,7 @@ class HttpReply:
 
     @property
     def json(self) -> Any:
-        """The body, None when it is no JSON."""
+        """The body parsed as JSON; None if it is not JSON."""
         try:
             return json.loads(self.text)
         except ValueError:
@@ -195,13 +206,13 @@ class HttpReply:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the answer is that of ``/healthz`` of an otel-ml collector."""
+        """Whether this is the response of an otel-ml collector to ``/healthz``."""
         content = self.json
         return isinstance(content, dict) and content.get("program") == "otel-ml"
 
     @property
     def reason(self) -> str:
-        """The reason of a failure, in the collector's words where there are any."""
+        """The status and the error message, which is the collector's own if it sent one."""
         content = self.json
         error = content.get("error") if isinstance(content, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
@@ -212,7 +223,7 @@ class HttpReply:
 def fetch(
     connection: "Connection", path: str, method: str = "GET", timeout_s: float = _PROBE_S
 ) -> HttpReply:
-    """Ask for any path of a collector once, as the SDK would: its proxy, its certificates."""
+    """Send one HTTP request to a collector, with the SDK's proxy and certificates."""
     from http.client import HTTPException
 
     from urllib3.exceptions import HTTPError
@@ -240,7 +251,7 @@ def fetch(
 
 
 def fetch_as_stranger(endpoint: str, path: str) -> HttpReply:
-    """Fetch a path without a key."""
+    """Send a GET request for a path without an API key."""
     from otel_ml.export.settings import resolve
 
     connection = resolve(endpoint, "", None, "http/protobuf")
@@ -259,11 +270,11 @@ def is_collector(endpoint: str) -> bool:
 
 @contextmanager
 def _open_store(settings: Settings) -> Iterator[Workplace]:
-    """Open a store, and serve its API on a loopback port to this process alone, by a secret.
+    """Open a store and serve its API on a loopback port, with a secret that only this process has.
 
     Raises:
-        BadSetting: It cannot be opened.
-        InUse: A collector holds it.
+        BadSetting: The store cannot be opened.
+        InUse: A collector has the store open.
     """
     if any(find_spec(module) is None for module in ("chdb", "fastapi", "uvicorn")):
         raise BadSetting(INSTALL_COLLECTOR)
@@ -277,7 +288,7 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
     secret = secrets.token_hex(32)
 
     class Owner(Keyring):
-        """Whoever may open the store may do all in it; nobody else is answered."""
+        """Grants everything to requests with the secret, and nothing to any other request."""
 
         def find(self, headers: Mapping[str, str], *, is_local: bool = False) -> Access | None:
             authorization = headers.get("authorization", "")
@@ -305,7 +316,7 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
         )
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # this process asks itself alone
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # requests go to this process only
         folder = collector.connections.folder
         name = f"the data directory {folder}" if folder else "the server of --store"
         try:
@@ -320,15 +331,20 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
 
 
 def with_place(command: Command) -> Command:
-    """Give a command where it works, as ``asked``; it is opened by `PlaceOptions.open`."""
+    """Add the options that choose a collector or store, and pass them as ``asked``.
+
+    The command calls `PlaceOptions.open` to use the collector or store.
+    """
     options: list[Command] = [
         click.option(
             "--endpoint",
             metavar="URL",
-            help="collector to ask, and nothing else [OTEL_ML_ENDPOINT, then --http]",
+            help="Address of the collector [OTEL_ML_ENDPOINT, else the one at --http]",
         ),
         click.option(
-            "--api-key-file", metavar="FILE", help="file that holds the key [OTEL_ML_API_KEY]"
+            "--api-key-file",
+            metavar="FILE",
+            help="File that contains the API key [OTEL_ML_API_KEY]",
         ),
         *setting_options(_PLACE_SETTINGS),
     ]
@@ -345,38 +361,57 @@ def with_place(command: Command) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Which runs are meant."""
+    """A filter and a time range that select runs.
+
+    Attributes:
+        where: A filter expression; empty for all runs.
+        start: Only runs that started at this time or later; None for no limit.
+        end: Only runs that started before this time; None for no limit.
+    """
 
     where: str
     start: str | None
     end: str | None
 
     def __bool__(self) -> bool:
-        """Whether any are left out."""
+        """Whether any of the three is set."""
         return bool(self.where or self.start or self.end)
 
 
 def with_project(command: Command) -> Command:
-    """Give a command the project that is meant, as ``project``."""
+    """Add --project to a command and pass the project's name as ``project``."""
 
     def read(context: click.Context, option: click.Parameter, text: str | None) -> str:
         project = text or os.environ.get("OTEL_ML_PROJECT")
         if not project:
-            raise BadSetting("Say which project with --project P, or OTEL_ML_PROJECT")
+            raise BadSetting("No project given: use --project P or set OTEL_ML_PROJECT")
         return project
 
-    option = click.option("--project", metavar="P", callback=read, help="[OTEL_ML_PROJECT]")
+    option = click.option(
+        "--project", metavar="P", callback=read, help="Project to use [OTEL_ML_PROJECT]"
+    )
     return option(command)
 
 
 def with_filter(command: Command) -> Command:
-    """Give a command which runs are meant, as ``within``."""
+    """Add --where, --start and --end to a command and pass them as ``within``, a `Within`."""
     options: list[Command] = [
         click.option(
-            "--where", metavar="EXPR", default="", help="such as 'latency > 1s and not cached'"
+            "--where",
+            metavar="EXPR",
+            default="",
+            help="Only runs that match this filter, such as 'latency > 1s and not cached'",
         ),
-        click.option("--start", metavar="TIME", help="started then or later, such as 2026-11-20"),
-        click.option("--end", metavar="TIME", help="started before then, UTC without an offset"),
+        click.option(
+            "--start",
+            metavar="TIME",
+            help="Only runs that started at this time or later, such as 2026-11-20 (UTC)",
+        ),
+        click.option(
+            "--end",
+            metavar="TIME",
+            help="Only runs that started before this time (UTC, unless it has an offset)",
+        ),
     ]
     return taking(options, {"where", "start", "end"}, "within", lambda taken: Within(**taken))(
         command
@@ -385,10 +420,14 @@ def with_filter(command: Command) -> Command:
 
 @contextmanager
 def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
-    """Ask about a project in this block; yields a check to call with the answer, empty or not.
+    """Report an unknown project clearly when a request in this block finds nothing.
+
+    Yields:
+        A function to call with the result. If the result is empty, it checks that the project
+        exists.
 
     Raises:
-        CommandFailed: There is no such project; the message names those that there are.
+        CommandFailed: The project does not exist; the message lists existing projects.
     """
     from otel_ml.reader.errors import NotFound
 
@@ -396,11 +435,13 @@ def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]
         if is_found:
             return
         there = [project["project"] for project in api.get("projects")["projects"]]
-        # One that holds data sets alone has no runs yet.
+        # A project that has only data sets is not in the list.
         if project not in there and not api.get("projects", project, "datasets")["datasets"]:
             more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
             named = (
-                f"expected one of {', '.join(there[:_NAMED])}{more}" if there else "none has runs"
+                f"expected one of {', '.join(there[:_NAMED])}{more}"
+                if there
+                else "no project has runs yet"
             )
             raise CommandFailed(f"There is no project {project!r}: {named}", NOT_FOUND)
 

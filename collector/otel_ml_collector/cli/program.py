@@ -1,6 +1,7 @@
-"""The program ``otel-ml``: its commands, in the order in which its help lists them.
+"""The program ``otel-ml``: its commands, grouped as ``otel-ml --help`` lists them.
 
-This file and what it imports are read by Python 3.10, too, so that it can say what it needs.
+This file and its imports must also load in Python 3.10, so that ``main`` can report that the
+program needs a newer Python.
 """
 
 import os
@@ -15,65 +16,87 @@ from otel_ml_collector.cli.failure import BROKEN_PIPE, INTERRUPTED, USAGE, Comma
 from otel_ml_collector.errors import BadSetting
 
 _MIN_PYTHON: Final = (3, 11)
-# Where each stands: a module is imported when a command of it is run. And what it is for.
-_COMMANDS: Final = {
-    "serve": ("administration:serve", "run the collector"),
-    "check": ("administration:check", "check settings without starting"),
-    "doctor": ("doctor:doctor", "find out why runs do not arrive, or what a version is"),
-    "keys": ("administration:keys", "make, list and revoke keys"),
-    "projects": ("records:projects", "list projects"),
-    "runs": ("records:runs", "list runs"),
-    "open": ("records:open_run", "show the page of a run in a browser"),
-    "sessions": ("records:sessions", "list sessions, or the turns of one"),
-    "models": ("records:models", "list models and versions"),
-    "release": ("records:release", "say whether new versions are worse than those before"),
-    "findings": ("records:findings", "say what is wrong, or other than before"),
-    "slices": ("records:slices", "say which clients, apps, ... do worse than the rest"),
-    "variability": ("records:variability", "say how alike answers to the same inputs are"),
-    "fields": ("records:fields", "say which fields of a model are other than before"),
-    "targets": ("targets:targets", "say how good predictions were once their truth came"),
-    "alerts": ("alerts:alerts", "watch rules, and send a trial to who is told of them"),
-    "alias": ("records:alias", "name versions of a model, such as champion"),
-    "metrics": ("records:metrics", "list metrics and their points"),
-    "export": ("records:export", "write runs into a file"),
-    "evaluate": ("experiments:evaluate", "run a function over a data set, and compare"),
-    "judge": ("judges:judge", "ask a judge about stored runs, and compare with its last version"),
-    "replay": ("experiments:replay", "run recorded inputs on today's code, and compare"),
-    "dataset": ("datasets:dataset", "list, show, compare and change data sets"),
-    "queue": ("queues:queue", "list, show and make queues of runs that people judge"),
-    "experiments": ("records:experiments", "list experiments"),
-    "compare": ("experiments:compare", "compare experiments, or versions, with a baseline"),
-    "baseline": ("experiments:baseline", "name the experiment that others are compared with"),
-    "mcp": ("assistants:mcp", "let a coding agent or a shell ask the collector"),
-    "storage": ("administration:storage", "show and free disk space"),
-    "retention": ("administration:retention", "say or set how long a project is kept"),
-    "backup": ("administration:backup", "write a backup of the store, also while it is served"),
-    "restore": ("administration:restore", "make a data directory of a backup"),
+# Each command's module:function and its line in `otel-ml --help`, by what people want to do.
+# A module is imported only when one of its commands is run.
+_GROUPS: Final = {
+    "Start": {
+        "serve": ("administration:serve", "Run the collector"),
+        "doctor": ("doctor:doctor", "Find out why runs do not arrive, or explain a version"),
+        "mcp": ("assistants:mcp", "Let a coding agent query the collector (MCP)"),
+    },
+    "Look at recorded runs": {
+        "projects": ("records:projects", "List projects"),
+        "runs": ("records:runs", "List runs"),
+        "open": ("records:open_run", "Open the page of a run in a browser"),
+        "sessions": ("records:sessions", "List sessions, or the turns of one session"),
+        "models": ("records:models", "List models, or the versions of one model"),
+        "metrics": ("records:metrics", "List runs with metrics, or the points of one run"),
+        "export": ("records:export", "Write runs to a file"),
+    },
+    "Compare and evaluate": {
+        "evaluate": (
+            "experiments:evaluate",
+            "Run a function over a data set and score the outputs",
+        ),
+        "replay": ("experiments:replay", "Run recorded inputs through today's code and compare"),
+        "judge": ("judges:judge", "Score recorded runs with a judge"),
+        "compare": ("experiments:compare", "Compare experiments or model versions with a baseline"),
+        "experiments": ("records:experiments", "List experiments"),
+        "baseline": ("experiments:baseline", "Choose the experiment to compare others with"),
+        "dataset": ("datasets:dataset", "List, show, compare and change data sets"),
+        "alias": ("records:alias", "Give model versions names such as champion"),
+        "variability": ("records:variability", "Show how often the same input gets other answers"),
+    },
+    "Monitor and alert": {
+        "findings": ("records:findings", "List the problems of a project, the worst first"),
+        "release": ("records:release", "Check whether new versions are worse than the old ones"),
+        "slices": ("records:slices", "List clients, apps and other groups with worse results"),
+        "fields": ("records:fields", "Show drift of a model's inputs and outputs"),
+        "targets": ("targets:targets", "Compare predictions with ground truth"),
+        "alerts": ("alerts:alerts", "List, check and mute alert rules, and test receivers"),
+    },
+    "Review": {
+        "queue": ("queues:queue", "List, show and create labelling queues"),
+    },
+    "Operate the collector": {
+        "check": ("administration:check", "Check the settings without starting the collector"),
+        "keys": ("administration:keys", "Create, list and revoke API keys"),
+        "storage": ("administration:storage", "Show and free disk space"),
+        "retention": ("administration:retention", "Show or set how long records are kept"),
+        "backup": ("administration:backup", "Back up the store, even while the collector runs"),
+        "restore": ("administration:restore", "Create a data directory from a backup"),
+    },
 }
+_COMMANDS: Final = {name: where for group in _GROUPS.values() for name, (where, _) in group.items()}
 
 
 class Program(click.Group):
-    """Says how a command ended: one line on the standard error, and the exit status."""
+    """The top-level command group of ``otel-ml``.
+
+    The help lists the commands by topic. An error of a command is printed to standard error in
+    one line, and `invoke` returns the exit status.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the commands in their order."""
+        """Return the names of all commands in the order of the help."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import a command; returns None for an unknown name."""
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(f"otel_ml_collector.cli.{module}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the purpose of each command, and import none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+        """Write a section for each group of commands, without importing any command."""
+        for title, commands in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; returns its exit status, 0 after a clean end."""
+        """Run a command; returns the exit status, 0 for success."""
         try:
             status = super().invoke(ctx)
             sys.stdout.flush()
@@ -84,7 +107,7 @@ class Program(click.Group):
         except CommandFailed as error:
             sys.stderr.write(f"otel-ml: {error}\n")
             return error.status
-        except BrokenPipeError:  # who reads has read enough, as `head` does
+        except BrokenPipeError:  # the reader closed the pipe, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
         except KeyboardInterrupt:
@@ -95,16 +118,23 @@ class Program(click.Group):
 @click.group(cls=Program)
 @click.version_option(package_name="otel-ml", message="%(version)s")
 def program() -> None:
-    """Keeps and shows the records of model calls."""
+    """Record, compare and monitor the calls of your models."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit status, 0 after a clean end."""
+    """Run the program.
+
+    Args:
+        arguments: The command line without the program's name; None for ``sys.argv``.
+
+    Returns:
+        The exit status, 0 for success.
+    """
     if sys.version_info < _MIN_PYTHON:
         here = ".".join(map(str, sys.version_info[:2]))
         sys.stderr.write(
-            f"otel-ml: This is Python {here}: the program needs Python 3.11 or newer, the SDK does "
-            "not\n"
+            f"otel-ml: Python {here} is too old: the command otel-ml needs Python 3.11 or newer "
+            "(the SDK also works with older versions)\n"
         )
         return USAGE
     try:

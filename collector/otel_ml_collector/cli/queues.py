@@ -1,4 +1,4 @@
-"""The commands of queues: what waits for people is listed, shown and made; the page works it."""
+"""The commands ``otel-ml queue ...``: list, show and create labelling queues."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -13,7 +13,7 @@ from otel_ml_collector.errors import BadSetting
 _COLUMNS: Final = ("name", "question", "judge", "people", "runs", "done", "left", "where")
 _CHOICES: Final = ("key", "answer", "passed", "note", "is_answer")
 _PASSED: Final[Mapping[str, bool | None]] = {"pass": True, "fail": False, "": None}
-# Of a label that is no answer, such as `Cannot say`: the run waits for somebody else.
+# Marks a label such as `Cannot say`: it does not count, and another reviewer must answer.
 _NO_ANSWER: Final = "none"
 _SCALE_PARTS: Final = (2, 3)
 _MOST_PEOPLE: Final = 100
@@ -22,7 +22,10 @@ _MOST_RUNS: Final = 10_000
 
 @click.group()
 def queue() -> None:
-    """List, show and make queues of runs that people judge; their page is where they are worked."""
+    """List, show and create labelling queues: runs that wait for the answers of reviewers.
+
+    Reviewers answer on the queue's page in the browser.
+    """
 
 
 @queue.command("list", epilog=HELP)
@@ -30,7 +33,7 @@ def queue() -> None:
 @with_project
 @with_form
 def list_queues(asked: PlaceOptions, project: str, *, form: Layout) -> int:
-    """List queues by name, and how far each is."""
+    """List the labelling queues of a project by name, with their progress."""
     with asked.open() as place, place.reader(project) as reader:
         queues = reader.queues()
         with check_project(place.api(), project) as check:
@@ -45,14 +48,17 @@ def list_queues(asked: PlaceOptions, project: str, *, form: Layout) -> int:
 @click.argument("name")
 @with_form
 def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """Show what may be said in a queue, by the keys of its page; --json has all of it."""
+    """Show the answers that reviewers can choose in a labelling queue, with the key of each.
+
+    --json prints the whole queue.
+    """
     with asked.open() as place, place.reader(project) as reader:
         found = reader.queue(name)
         if form.kind == "table":
             progress = found["progress"]
             click.echo(
                 f"{name}: {found['question'] or found['judge']}, {progress['done']:,} of "
-                f"{progress['runs']:,} runs done by {found['people']:,} each",
+                f"{progress['runs']:,} runs done ({found['people']:,} reviewers per run)",
                 err=True,
             )
         return write_rows(_list_choices(found), found, form, _CHOICES)
@@ -61,23 +67,53 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
 @queue.command("make", epilog=HELP)
 @with_place
 @with_project
-@click.option("--judge", required=True, metavar="NAME", help="under which people's words are kept")
-@click.option("--where", default="", metavar="EXPR", help="""such as 'last("7d")' [all runs]""")
-@click.option("--question", default="", metavar="TEXT", help="what is asked about each run")
+@click.option(
+    "--judge", required=True, metavar="NAME", help="Name under which the answers are stored"
+)
+@click.option(
+    "--where",
+    default="",
+    metavar="EXPR",
+    help="""Runs to label: a filter such as 'last("7d")' [all runs]""",
+)
+@click.option("--question", default="", metavar="TEXT", help="Question about each run")
 @click.option(
     "--label",
     "labels",
     multiple=True,
     metavar="WORD[=pass|fail|none]",
-    help="a word to choose, in the order of the keys; none is no answer",
+    help="Answer to choose, in the order of the keys; none: does not count, such as 'Cannot say'; "
+    "may be repeated",
 )
-@click.option("--scale", metavar="LOW:HIGH[:PASSES]", help="numbers to choose, such as 1:5:4")
-@click.option("--people", type=click.IntRange(1, _MOST_PEOPLE), default=1, help="a run [1]")
-@click.option("--limit", type=click.IntRange(1, _MOST_RUNS), default=200, help="runs [200]")
-@click.option("--order", type=click.Choice(("random", "disagreement")), default="random")
-@click.option("--seed", type=click.IntRange(0), default=0, help="another draws other runs [0]")
-@click.option("--open", "is_open", is_flag=True, help="show what others said before the answer")
-@click.option("--dataset", default="", metavar="NAME", help="where answered runs may be saved")
+@click.option(
+    "--scale",
+    metavar="LOW:HIGH[:PASSES]",
+    help="Numbers to choose instead of labels; 1:5:4 offers 1 to 5, and 4 or more passes",
+)
+@click.option(
+    "--people", type=click.IntRange(1, _MOST_PEOPLE), default=1, help="Reviewers per run [1]"
+)
+@click.option(
+    "--limit", type=click.IntRange(1, _MOST_RUNS), default=200, help="Most runs to label [200]"
+)
+@click.option(
+    "--order",
+    type=click.Choice(("random", "disagreement")),
+    default="random",
+    help="Which runs to label: a random sample, or first those that judges disagree on [random]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    help="Seed of the random sample; another seed selects other runs [0]",
+)
+@click.option(
+    "--open", "is_open", is_flag=True, help="Show earlier answers before the reviewer answers"
+)
+@click.option(
+    "--dataset", default="", metavar="NAME", help="Data set to which answered runs can be saved"
+)
 @click.argument("name")
 @with_form
 def make_queue(
@@ -91,9 +127,9 @@ def make_queue(
     form: Layout,
     **wanted: Any,
 ) -> int:
-    """Make a queue, or save it anew: what people said stays.
+    """Create the labelling queue NAME, or change it. Earlier answers are kept.
 
-    Without --label and --scale people choose between Yes, which passes, and No.
+    Without --label and --scale, reviewers choose between Yes (passes) and No (fails).
     """
     from otel_ml.reader.api import Question  # heavy
 
@@ -112,7 +148,7 @@ def make_queue(
 
 
 def _list_choices(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """List what may be said, by the keys 1 to 9."""
+    """Return the answers that reviewers can choose, with the keys 1 to 9."""
     if facts["scale"] is None:
         return [
             {"key": str(place), "answer": label["label"], **label}
@@ -132,22 +168,24 @@ def _list_choices(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_label(text: str) -> dict[str, Any]:
-    """Read ``Yes=pass``.
+    """Parse a label such as ``Yes=pass``.
 
     Raises:
-        BadSetting: It is no label.
+        BadSetting: The text is not a label.
     """
     label, _, means = text.partition("=")
     if not label or (means != _NO_ANSWER and means not in _PASSED):
-        raise BadSetting(f"Invalid label {text!r}: expected a word, then =pass, =fail or =none")
+        raise BadSetting(
+            f"Invalid label {text!r}: expected an answer, optionally with =pass, =fail or =none"
+        )
     return {"label": label, "passed": _PASSED.get(means), "is_answer": means != _NO_ANSWER}
 
 
 def _read_scale(text: str) -> dict[str, int]:
-    """Read ``1:5:4``.
+    """Parse a scale such as ``1:5`` or ``1:5:4``.
 
     Raises:
-        BadSetting: It is no scale.
+        BadSetting: The text is not a scale.
     """
     parts = text.split(":")
     try:

@@ -1,4 +1,4 @@
-"""The commands that read records: projects, runs, models, metrics, export, open."""
+"""Commands that read records, such as projects, runs, sessions, models, findings and export."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from otel_ml.reader.api import Api
 
 _MOST_RECORDS: Final = 10_000
-_PART_S: Final = 120.0  # a filter may leave out nearly all for a while
+_PART_S: Final = 120.0  # with a selective filter, the next part of an export can take long
 _PROJECT_COLUMNS: Final = (
     *("project", "runs", "errors", "other_spans", "artifacts", "last_start_time"),
 )
@@ -58,12 +58,12 @@ _RUN_COLUMNS: Final = (
     *("tags", "inputs", "outputs", "run_id"),
 )
 _SUM_COLUMNS: Final = ("runs", "errors", "p95_ms", "tokens", "cost")
-# What a terminal that is too narrow is not shown; what went in and out, and the id, stay.
+# Columns that a narrow terminal hides, in this order. Inputs, outputs and the ID are always shown.
 _FIRST_TO_GO: Final = (
     *("start_time", "version", "tags", "cost", "tokens", "scores", "latency_ms", "outcome"),
     "model",
 )
-# What filters say and neither lists nor exports have under that name.
+# Fields of filters that lists and exports do not have under the same name.
 _OF_FILTERS: Final = frozenset(
     {"start", "end", "latency", "input", "output", "parent", "attributes", "resource", "cached"}
 )
@@ -111,7 +111,7 @@ _OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
 _POINTS: Final = ("name", "step", "time_ns", "value")
 _MOST_SESSIONS: Final = 1_000
 _GROUPS: Final = 50
-_FEW_BYTES: Final = 65_536  # an export of no runs is smaller
+_FEW_BYTES: Final = 65_536  # an export without runs (header only) is smaller
 _OF_WHOLES: Final = frozenset({"params", "metrics", "attributes", "resource"})
 _TOKENS: Final = "_tokens"
 
@@ -120,7 +120,7 @@ _TOKENS: Final = "_tokens"
 @with_place
 @with_form
 def projects(asked: PlaceOptions, form: Layout) -> int:
-    """List the projects that the key may read, the one that ran last first."""
+    """List the projects that your key may read, most recently used first."""
     with asked.open() as place:
         answer = place.api().get("projects")
         return write_rows(answer["projects"], answer, form, _PROJECT_COLUMNS)
@@ -134,19 +134,21 @@ def _read_order(text: str) -> str:
 
 
 def _with_listing(command: Command) -> Command:
-    """Give a command of which runs a list is, and in which order, as ``listing``."""
+    """Add --limit, --order, --roots and --traces to a command and pass them as ``listing``."""
     options: list[Command] = [
-        click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]"),
+        click.option("--limit", type=int, default=50, metavar="N", help="Most runs to list [50]"),
         click.option(
             "--order",
             metavar="ORDER",
             default=NEWEST,
             callback=lambda _context, _option, text: _read_order(text),
-            help=f"what comes first: {ORDER_NAMES} [{NEWEST}]",
+            help=f"Which runs come first: {ORDER_NAMES} [{NEWEST}]",
         ),
-        click.option("--roots", is_flag=True, help="only runs that stand inside no other one"),
+        click.option("--roots", is_flag=True, help="Only requests: runs inside no other run"),
         click.option(
-            "--traces", is_flag=True, help="only what stands at the top of a trace with a call"
+            "--traces",
+            is_flag=True,
+            help="Only the top span of each trace that contains a model call",
         ),
     ]
     return taking(options, {"limit", "order", "roots", "traces"}, "listing", dict)(command)
@@ -157,12 +159,12 @@ def _with_listing(command: Command) -> Command:
 @with_project
 @with_filter
 @_with_listing
-@click.option("--sums", is_flag=True, help="what all that match amount to, each call once")
+@click.option("--sums", is_flag=True, help="Show totals of all matching runs instead of a list")
 @click.option(
     "--by",
     metavar="GROUP",
     default="",
-    help="the same by model, provider_model, user, session or a tag such as 'tags[\"client\"]'",
+    help="Show totals by model, provider_model, user, session or a tag such as 'tags[\"client\"]'",
 )
 @with_form
 def runs(
@@ -175,15 +177,16 @@ def runs(
     by: str,
     form: Layout,
 ) -> int:
-    """List runs, newest first unless told; `otel-ml export` writes all of them, with payload.
+    """List runs, newest first.
 
-    A column is one of the answer of the API, or a field of the filters such as 'tags["client"]' or
-    inputs.question.
+    --columns accepts the columns of the table and any field of the filter language, such as
+    'tags["client"]' or inputs.question. To write all runs with full inputs and outputs to a file,
+    use `otel-ml export`.
     """
     if not 1 <= listing["limit"] <= _MOST_RECORDS:
         raise BadSetting(
             f"Invalid --limit {listing['limit']}: expected 1 to {_MOST_RECORDS}; "
-            "otel-ml export writes all runs"
+            "to write all runs, use otel-ml export"
         )
     with asked.open() as place, place.reader(project) as reader:
         stored_runs = reader.runs(**listing, **asdict(within))
@@ -194,14 +197,14 @@ def runs(
 
 
 def _write_sums(form: Layout, found: "Runs", check: Callable[[object], None], by: str) -> int:
-    """Write the sums of runs: a line for all, or a line for each group and the rest."""
+    """Write totals of runs: one line for all runs, or one for each group and one for the others."""
     answer = found.ask_sums(by)
     check(answer["total"]["runs"])
     if not by:
         return write_rows([answer["total"]], answer, form, _SUM_COLUMNS)
     groups = [(group["label"], group["where"], group["total"]) for group in answer["groups"]]
     if answer["rest"]:
-        groups.append((f"{answer['left']:,} more", None, answer["rest"]))
+        groups.append((f"{answer['left']:,} others", None, answer["rest"]))
     rows = [{by: label, **total, "where": where} for label, where, total in groups]
     return write_rows(rows, answer, form, (by, *_SUM_COLUMNS, "where"))
 
@@ -235,7 +238,7 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
 
 
 def _stand_for(run: dict[str, Any], inside: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Show a root with the sums of itself and the calls inside it, and the worst scores."""
+    """Return a request's row with totals and lowest scores that include the calls inside it."""
     if inside is None:
         return run
     worst = {judge: score["score"] for judge, score in inside.get("scores", {}).items()}
@@ -255,10 +258,10 @@ def _is_of_filters(column: str) -> bool:
 
 
 def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Runs") -> None:
-    """Add to runs the columns that are named as in filters.
+    """Add columns to runs that are named like fields of the filter language.
 
     Raises:
-        CommandFailed: There is no such field.
+        CommandFailed: The filter language has no such field.
     """
     if not rows:
         return
@@ -271,25 +274,25 @@ def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Run
 
 
 def _is_of_whole(field: Field) -> bool:
-    """Tell whether a list has only a preview of it, or nothing."""
+    """Tell whether the full run is needed because a list contains the field not at all or cut."""
     return field.name in _OF_WHOLES or (bool(field.path) and field.name in {"inputs", "outputs"})
 
 
 def _field_of(column: str, rows: Sequence[Mapping[str, Any]]) -> Field:
-    """Read a column as a field of the filter language."""
+    """Return the field of the filter language that a column names."""
     try:
         return read_field(column)
     except BadInput as error:
         known = ", ".join(sorted(rows[0]))
         raise CommandFailed(
-            f"Unknown column {column!r}: expected some of {known}, or a field of the filters such "
-            'as tags["client"]',
+            f"Unknown column {column!r}: expected one of {known}, or a filter field such as "
+            'tags["client"]',
             USAGE,
         ) from error
 
 
 def _read(row: Mapping[str, Any], whole: Any, field: Field) -> object:
-    """Read a field of the filter language of a run; None where it is absent."""
+    """Return a run's value of a filter field; None if the run has none."""
     from otel_ml_collector.times import to_rfc3339
 
     name = field.name
@@ -307,7 +310,7 @@ def _read(row: Mapping[str, Any], whole: Any, field: Field) -> object:
 
 
 def _rows_of(table: Any) -> list[dict[str, Any]]:
-    """Read a table of Arrow as plain values, times as the API writes them."""
+    """Return the rows of an Arrow table as dicts, with times in RFC 3339 as in the API."""
     from otel_ml.reader.moments import write_ns  # heavy
 
     rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
@@ -318,7 +321,7 @@ def _rows_of(table: Any) -> list[dict[str, Any]]:
 
 
 def _write_evaluation(evaluation: Mapping[str, Any]) -> str:
-    """Write an evaluation in a line: its judge, its source, and each value that it has."""
+    """Return an evaluation as one line: judge, source, label, pass or fail, score, explanation."""
     passed, score = evaluation["passed"], evaluation["score"]
     values = (
         evaluation["label"],
@@ -334,7 +337,7 @@ def _write_evaluation(evaluation: Mapping[str, Any]) -> str:
 @with_place
 @with_project
 @with_filter
-@click.option("--limit", type=int, default=50, metavar="N", help="at most so many [50]")
+@click.option("--limit", type=int, default=50, metavar="N", help="Most sessions to list [50]")
 @click.argument("session", metavar="[SESSION]", required=False)
 @with_form
 def sessions(
@@ -346,15 +349,18 @@ def sessions(
     session: str | None,
     form: Layout,
 ) -> int:
-    """List sessions, the one of the latest run first, or the turns of one, oldest first.
+    """List sessions, most recently used first, or the turns of one session, oldest first.
 
-    With --where, --start or --end those of which a run matches; figures are of all of their runs.
-    What people say of the session as a whole follows its turns, on the standard error.
+    With --where, --start or --end, only sessions with a matching run are listed. Their figures
+    still cover all of their runs. Below the turns of one session, its feedback is printed to
+    standard error.
     """
     if not 1 <= limit <= _MOST_SESSIONS:
         raise BadSetting(f"Invalid --limit {limit}: expected 1 to {_MOST_SESSIONS}")
     if session and within:
-        raise BadSetting("A session has turns: expected no --where, --start or --end beside it")
+        raise BadSetting(
+            "--where, --start and --end cannot be used with a session: all its turns are listed"
+        )
     with asked.open() as place:
         api = place.api()
         if session:
@@ -378,7 +384,7 @@ def sessions(
 @click.option(
     "--model",
     metavar="NAME",
-    help="list the versions of this model, or one: churn:v3, churn@champion",
+    help="Same as NAME",
 )
 @click.argument("name", metavar="[NAME]", required=False)
 @with_form
@@ -391,14 +397,18 @@ def models(
     name: str | None,
     form: Layout,
 ) -> int:
-    """List models, the one that ran last first, or the versions of one, newest first.
+    """List models, most recently used first, or the versions of one model, newest first.
 
-    With --where, --start or --end it counts the runs that match: of the last 24 hours, or of whole
-    days from --start on, at most 190.
+    NAME is a model (churn) or one of its versions (churn:v3 or churn@champion).
+
+    With --where, --start or --end, the matching runs of each model are counted. The period is the
+    last 24 hours. With --start, it is whole days from then on, at most 190.
     """
     model = model or name
     if model and within:
-        raise BadSetting("A model lists versions: expected no --where, --start or --end beside it")
+        raise BadSetting(
+            "--where, --start and --end cannot be used with a model: all its versions are listed"
+        )
     with asked.open() as place:
         api = place.api()
         with check_project(api, project) as check:
@@ -430,7 +440,10 @@ def models(
 
 
 def _read_versions(api: "Api", project: str, model: str) -> Any:
-    """Read the versions of a model; of ``churn:v3`` or ``churn@champion`` only that version."""
+    """Return the API's answer on the versions of a model.
+
+    For ``churn:v3`` or ``churn@champion``, it contains only that version.
+    """
     from otel_ml.reader.errors import NotFound
 
     path = ("projects", project, "models")
@@ -446,7 +459,7 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
         answer = api.get(*path, named, "versions")
         versions = [version for version in answer["versions"] if alias in version["aliases"]]
         if not versions:
-            text = f"No version of {named!r} is called {alias!r}"
+            text = f"No version of model {named!r} has the alias {alias!r}"
             raise CommandFailed(text, NOT_FOUND) from None
         return {"versions": versions}
 
@@ -454,19 +467,33 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
 @click.command(epilog=HELP)
 @click.argument("model", metavar="MODEL")
 @click.argument("field", metavar="[FIELD]", required=False)
-@click.option("--last", default="24h", help="the judged window: 1h, 24h or 7d", show_default=True)
-@click.option("--than", default="28d", help="28d, version, dataset:NAME, or two days with a /")
-@click.option("--where", default="", help="a filter on the runs")
+@click.option(
+    "--last",
+    metavar="LENGTH",
+    default="24h",
+    help="Period to check for drift: 1h, 24h or 7d",
+    show_default=True,
+)
+@click.option(
+    "--than",
+    metavar="BASELINE",
+    default="28d",
+    help="Baseline: days before such as 28d, version (the one before), version:3, dataset:NAME, "
+    "profile:NAME, or dates such as 2026-11-01/2026-11-08",
+    show_default=True,
+)
+@click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
 @with_project
 @with_place
 @with_form
 def fields(
     asked: PlaceOptions, project: str, model: str, field: str | None, form: Layout, **options: str
 ) -> int:
-    """List the fields of a model and say which drifted, or report one of them.
+    """Show which inputs, outputs, scores and other fields of a model have drifted.
 
-    Judged is the newest day, or hour, that is over. Broken data stands first, then a model that
-    changed, then other traffic.
+    The newest finished day (or hour) is compared with a baseline. Broken data comes first, then
+    changes of the model, then changes of the traffic. With FIELD, such as inputs.question, the
+    parts of that field are listed.
     """
     with asked.open() as place:
         api = place.api()
@@ -488,11 +515,11 @@ def fields(
 @with_place
 @with_form
 def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) -> int:
-    """Say whether new versions of models are worse than what ran before them.
+    """Check whether new versions of models are worse than the versions before them.
 
-    Of each model, or of one, the newest version, release of the service and provider's model that
-    began in the last 14 days. Worse is said as soon as it is sure; until then it says how many runs
-    there are, and about how many it takes.
+    For each model, or the given one, this checks the newest version, service release and LLM that
+    started in the last 14 days. "Worse" is reported as soon as it is certain. Until then, you see
+    how many runs there are and about how many are needed.
     """
     with asked.open() as place:
         api = place.api()
@@ -517,14 +544,24 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
 @click.command(epilog=HELP)
 @with_project
 @with_place
-@click.option("--last", type=click.Choice(["1h", "24h", "7d", "30d"]), default="24h", help="[24h]")
-@click.option("--than", type=click.Choice(["24h", "7d", "28d"]), default="28d", help="[28d]")
+@click.option(
+    "--last",
+    type=click.Choice(["1h", "24h", "7d", "30d"]),
+    default="24h",
+    help="Period to check [24h]",
+)
+@click.option(
+    "--than",
+    type=click.Choice(["24h", "7d", "28d"]),
+    default="28d",
+    help="Baseline: this much time before the period [28d]",
+)
 @with_form
 def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: Layout) -> int:
-    """Say what is wrong in a project, or other than before, the worst first.
+    """List the problems of a project, the worst first.
 
-    Broken data, models that changed, slices that do worse than the rest, other traffic: of the runs
-    of the --last so many hours or days, held against so many before --than.
+    Problems are broken data, changed models, slices that do worse than all other runs, and changed
+    traffic. Runs of the period --last are compared with the time before, whose length is --than.
     """
     with asked.open() as place:
         api = place.api()
@@ -532,7 +569,7 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
             answer = api.get("projects", project, "findings", last=last, than=than)
             check(answer["findings"])
         if answer["missing"]:
-            click.echo(f"Not answered in time: {', '.join(answer['missing'])}", err=True)
+            click.echo(f"Not checked in time: {', '.join(answer['missing'])}", err=True)
         return write_rows(answer["findings"], answer, form, _FINDING_COLUMNS)
 
 
@@ -540,8 +577,15 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
 @with_place
 @with_project
 @with_filter
-@click.option("--figure", metavar="NAME", default="", help="errors, a judge, drift PATH [all]")
-@click.option("--pairs", is_flag=True, help="two conditions at once, where worse than each alone")
+@click.option(
+    "--figure",
+    metavar="NAME",
+    default="",
+    help="What to compare: errors, a judge's name or 'drift PATH' [all]",
+)
+@click.option(
+    "--pairs", is_flag=True, help="Also pairs of slices that do worse than each slice alone"
+)
 @with_form
 def slices(
     asked: PlaceOptions,
@@ -552,10 +596,10 @@ def slices(
     pairs: bool,
     form: Layout,
 ) -> int:
-    """Say which values of tags and labels do worse than the rest, by runs lost.
+    """List values of tags and labels that do worse than all other runs of the same model.
 
-    Of the last 24 hours, or from --start on. Each value is held against all other runs of its
-    model.
+    Values with the most extra failures come first. The period is the last 24 hours; --start
+    chooses another start.
     """
     with asked.open() as place:
         api = place.api()
@@ -569,8 +613,10 @@ def slices(
 
 @click.command(epilog=HELP)
 @click.argument("model")
-@click.option("--version", type=click.IntRange(1), metavar="N", help="whose inputs are listed")
-@click.option("--against", type=click.IntRange(1), metavar="N", help="what it is compared with")
+@click.option(
+    "--version", type=click.IntRange(1), metavar="N", help="Version whose inputs are listed"
+)
+@click.option("--against", type=click.IntRange(1), metavar="N", help="Version to compare with")
 @with_project
 @with_place
 @with_form
@@ -583,11 +629,11 @@ def variability(
     against: int | None,
     form: Layout,
 ) -> int:
-    """Say how alike the answers of a model's versions to the same inputs are.
+    """Show how often a model answers the same input differently.
 
-    Of the newest 10,000 runs of each version those with equal inputs: the share of inputs that were
-    answered differently, and how likely two runs of one input agree. A sentence compares two
-    versions; --json has the inputs too, each with the filter of its runs.
+    For each version, the newest 10,000 runs are grouped by input. You see the share of repeated
+    inputs with different answers, and the probability that two runs of one input agree. One
+    sentence compares two versions. --json also lists the inputs, each with a filter for its runs.
     """
     with asked.open() as place, place.reader(project) as reader:
         answer = reader.variability(model, version, against)
@@ -610,13 +656,17 @@ def variability(
 @click.command(epilog=HELP)
 @with_place
 @with_project
-@click.option("--where", metavar="EXPR", default="", help="""such as 'dataset == "qa"'""")
+@click.option("--where", metavar="EXPR", default="", help="""Such as 'dataset == "qa"'""")
 @click.option(
-    "--limit", type=click.IntRange(1, _MOST_RECORDS), default=20, metavar="N", help="[20]"
+    "--limit",
+    type=click.IntRange(1, _MOST_RECORDS),
+    default=20,
+    metavar="N",
+    help="Most experiments to list [20]",
 )
 @with_form
 def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, form: Layout) -> int:
-    """List experiments, the newest first; `otel-ml compare` says whether one is better."""
+    """List experiments, newest first. To see whether one is better, use `otel-ml compare`."""
     with asked.open() as place, place.reader(project) as reader:
         rows = [
             asdict(experiment)
@@ -630,8 +680,8 @@ def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, fo
 @click.command(epilog=HELP)
 @with_place
 @with_project
-@click.option("--remove", is_flag=True, help="take the alias away")
-@click.option("--by", metavar="WHO", default="", help="who moves it [the key's name]")
+@click.option("--remove", is_flag=True, help="Remove the alias from the model")
+@click.option("--by", metavar="WHO", default="", help="Who moves the alias [the name of the key]")
 @click.argument("model", metavar="MODEL")
 @click.argument("name", metavar="[ALIAS]", required=False)
 @click.argument("version", metavar="[VERSION]", required=False)
@@ -647,12 +697,13 @@ def alias(
     version: str | None,
     form: Layout,
 ) -> int:
-    """Move an alias such as champion to a version of a model, or list its moves.
+    """Give a version of a model an alias such as champion, or list earlier changes.
 
-    VERSION is a small number such as 3 or v3. Without it the moves are listed, the last one first.
+    VERSION is a number such as 3 or v3. If another version has the alias, the alias moves. Without
+    VERSION, the changes of the model's aliases are listed, newest first.
     """
     if remove and (version or not name):
-        raise BadSetting("--remove takes an alias away: expected one, and no version")
+        raise BadSetting("Invalid arguments for --remove: expected MODEL and ALIAS, no VERSION")
     with asked.open() as place:
         api = place.api()
         path = ("projects", project, "models", model, "aliases")
@@ -691,9 +742,15 @@ def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
 @with_place
 @with_project
 @with_filter
-@click.option("--run", "run_id", metavar="RUN", help="the points of this run")
-@click.option("--name", metavar="NAME", help="of this metric alone")
-@click.option("--points", type=int, default=1_000, metavar="N", help="at most, a metric [1000]")
+@click.option("--run", "run_id", metavar="RUN", help="List the points of this run")
+@click.option("--name", metavar="NAME", help="With --run: only this metric")
+@click.option(
+    "--points",
+    type=int,
+    default=1_000,
+    metavar="N",
+    help="With --run: most points per metric [1000]",
+)
 @with_form
 def metrics(
     asked: PlaceOptions,
@@ -705,9 +762,9 @@ def metrics(
     points: int,
     form: Layout,
 ) -> int:
-    """List the runs that logged metrics, or the points of one run."""
+    """List the runs that logged metrics, or the metric points of one run."""
     if run_id and within:
-        raise BadSetting("--run is one run: expected no --where, --start or --end beside it")
+        raise BadSetting("--where, --start and --end cannot be used with --run")
     path = ("projects", project, "metrics")
     with asked.open() as place:
         api = place.api()
@@ -732,16 +789,19 @@ def metrics(
 
 @click.command("open", epilog=HELP)
 @with_place
-@click.option("--project", metavar="P", envvar="OTEL_ML_PROJECT", help="[any]")
+@click.option(
+    "--project", metavar="P", envvar="OTEL_ML_PROJECT", help="Project of the run [any project]"
+)
 @click.argument("run", metavar="RUN")
 def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
-    """Print the address of a run's page, and open it in a browser when somebody looks.
+    """Print the address of a run's page and open it in your browser.
 
-    RUN is its id, or the part behind the dash that narrow tables show.
+    RUN is the run ID, or only the part after the dash, which narrow tables show. The browser opens
+    only if the output is a terminal.
     """
     with asked.open() as place:
         if not place.is_served:
-            text = f"No collector serves {place.name}, so there are no pages: start otel-ml serve"
+            text = f"No collector serves {place.name}, so runs have no pages: start otel-ml serve"
             raise CommandFailed(text, UNREACHABLE)
         api = place.api()
         named = (
@@ -758,8 +818,8 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
             ]
         ]
         if len(pages) != 1:
-            many = "no run" if not pages else "more than one run"
-            raise CommandFailed(f"There is {many} {run!r}", NOT_FOUND)
+            text = f"There is no run {run!r}" if not pages else f"Several runs match {run!r}"
+            raise CommandFailed(text, NOT_FOUND)
         sys.stdout.write(f"{pages[0]}\n")
         sys.stdout.flush()
         if sys.stdout.isatty():
@@ -775,10 +835,15 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
     "--format",
     "kind",
     type=click.Choice(("jsonl", "csv", "parquet")),
-    help="[as the file's name ends, else jsonl]",
+    help="File format [from the ending of FILE, else jsonl]",
 )
-@click.option("--columns", metavar="A,B", default="", help="these, or * for all with payload")
-@click.option("--output", metavar="FILE", help="the same as FILE")
+@click.option(
+    "--columns",
+    metavar="A,B",
+    default="",
+    help="Columns to write; * for all, including full inputs and outputs",
+)
+@click.option("--output", metavar="FILE", help="Same as FILE")
 @click.argument("file", metavar="[FILE]", required=False)
 def export(
     asked: PlaceOptions,
@@ -790,9 +855,9 @@ def export(
     output: str | None,
     file: str | None,
 ) -> int:
-    """Write the runs that have ended into FILE, oldest first, or on the output.
+    """Write finished runs to FILE, or to standard output, oldest first.
 
-    A file is there when it is whole, or not at all.
+    FILE appears only when the export is complete.
     """
     target = Path(file or output or "-")
     ending = target.suffix.removeprefix(".")
@@ -813,7 +878,13 @@ def export(
 
 
 def _write_out(parts: Iterator[bytes]) -> int:
-    """Write to the output; to a terminal as text that does nothing to it. Returns the bytes."""
+    """Write parts of an export to standard output.
+
+    On a terminal, control characters are written as visible text.
+
+    Returns:
+        The number of bytes, or of characters on a terminal.
+    """
     if not sys.stdout.isatty():
         return sum(sys.stdout.buffer.write(part) for part in parts)
     from otel_ml.reader.listing import lines_of  # heavy
@@ -823,7 +894,7 @@ def _write_out(parts: Iterator[bytes]) -> int:
 
 
 def _watched(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Tell how far it is, where somebody looks."""
+    """Yield the parts of an export, and show their progress if standard error is a terminal."""
     if not sys.stderr.isatty() or find_spec("rich") is None:
         yield from parts
         return

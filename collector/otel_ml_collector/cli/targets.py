@@ -1,4 +1,4 @@
-"""The command of targets: how good predictions were once their truth came."""
+"""The command ``otel-ml targets``: compare predictions with ground truth."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +11,8 @@ from otel_ml_collector.cli.place import PlaceOptions, check_project, with_place,
 from otel_ml_collector.errors import BadSetting
 
 _TARGETS: Final = ("name", "model", "kind", "prediction", "positive", "probability", "version")
-# The options of a target's fields; `kind` says how records are shown.
+# Options that save a field of a prediction target, and their parameters. --kind is `sort`, because
+# `kind` is the output format.
 _SAVED: Final = {
     "model": "model",
     "prediction": "prediction",
@@ -24,15 +25,33 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
 
 @click.command(epilog=HELP)
 @click.argument("name", metavar="[TARGET]", required=False)
-@click.option("--last", type=click.Choice(["24h", "7d", "30d", "60d"]), default="30d")
-@click.option("--where", metavar="EXPR", default="", help="of these runs, such as a slice")
-@click.option("--points", is_flag=True, help="by the time of the prediction")
-@click.option("--model", metavar="MODEL", help="save the target: of this model's runs")
-@click.option("--prediction", metavar="PATH", help="save it: such as outputs.label")
-@click.option("--kind", "sort", type=click.Choice(["class", "number", "ranking"]), help="save it")
-@click.option("--positive", metavar="CLASS", help="save it: the class that is looked for")
-@click.option("--probability", metavar="PATH", help="save it: such as outputs.p")
-@click.option("--delete", is_flag=True, help="delete the target; its truths stay")
+@click.option(
+    "--last",
+    type=click.Choice(["24h", "7d", "30d", "60d"]),
+    default="30d",
+    help="Only predictions of this period [30d]",
+)
+@click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
+@click.option("--points", is_flag=True, help="Show a time series, by the time of the prediction")
+@click.option("--model", metavar="MODEL", help="Save the target: model that predicts")
+@click.option(
+    "--prediction",
+    metavar="PATH",
+    help="Save the target: where the prediction is, such as outputs.label",
+)
+@click.option(
+    "--kind",
+    "sort",
+    type=click.Choice(["class", "number", "ranking"]),
+    help="Save the target: what is predicted",
+)
+@click.option("--positive", metavar="CLASS", help="Save the target: the class to find, such as yes")
+@click.option(
+    "--probability",
+    metavar="PATH",
+    help="Save the target: where the predicted probability is, such as outputs.p",
+)
+@click.option("--delete", is_flag=True, help="Delete the target; the received ground truth is kept")
 @with_project
 @with_place
 @with_form
@@ -43,18 +62,19 @@ def targets(
     form: Layout,
     **options: Any,
 ) -> int:
-    """Say how good the predictions of a target were, or list targets, or save one.
+    """List prediction targets, show how good the predictions of one were, or save one.
 
-    With --model the target is saved; with a name alone its figures are shown, each with its
-    interval of 95 %.
+    A prediction target maps part of a model's output to the ground truth that it predicts. With
+    TARGET alone, its measures such as accuracy are shown, each with a 95 % confidence interval.
+    With --model, the target is saved.
     """
     wanted = {
         field: options[option] for field, option in _SAVED.items() if options[option] is not None
     }
     if (wanted or options["delete"]) and not name:
-        raise BadSetting("Expected the name of the target")
+        raise BadSetting("No target given: expected the name of a prediction target")
     if wanted and "model" not in wanted:
-        raise BadSetting("A target is saved with --model, of whose runs it is")
+        raise BadSetting("No model given: use --model to name the model of the prediction target")
     with asked.open() as place:
         api = place.api()
         path = ("projects", project, "targets")
@@ -79,9 +99,14 @@ def targets(
 
 
 def _list_figures(answer: Mapping[str, Any], points: bool) -> list[dict[str, Any]]:
-    """List the figures of all runs, or of each bucket, behind how many truths are here.
+    """Return rows for a table: the coverage, each measure, and the expected accuracy if known.
 
-    The last is the accuracy to expect: of runs that wait for their truth, or of the bucket.
+    Coverage is the share of predictions with ground truth. The expected accuracy is an estimate
+    for runs whose ground truth is missing, or for the bucket.
+
+    Args:
+        answer: The API's answer on a prediction target.
+        points: Whether to return rows for each time bucket, instead of for the whole period.
     """
     rows = []
     for part in answer["points"] if points else [answer]:

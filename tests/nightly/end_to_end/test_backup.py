@@ -74,7 +74,7 @@ def test_without_checksums(tmp_path: Path, backup: Path) -> None:
     restored = otel_ml("restore", str(old), "--data-dir", str(tmp_path / "new"))
     assert (restored.returncode, restored.stderr) == (0, "")
     assert restored.stdout.splitlines()[1:] == [
-        "The backup has no checksums: of its files the sizes alone were checked"
+        "The backup has no checksums: only the sizes of its files were checked"
     ]
     with running(tmp_path / "new") as collector:
         assert len(collector.runs("kept", where='tags["client"] == "one"')) == 1

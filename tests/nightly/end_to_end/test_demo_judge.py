@@ -60,9 +60,9 @@ def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> No
     sentence = read_sentence(out)
     assert f"judged {TURNS} runs" in out
     assert " points stricter (" in sentence
-    assert f"{TURNS + 1} to be judged" in err  # of one the search was down
+    assert f"{TURNS + 1} will be scored" in err  # of one the search was down
     assert "1 left out: ended with error" in out
-    assert "Nothing is stored: --write stores it" in err
+    assert "Nothing was stored: use --write to store the scores" in err
     assert list_stored(own_collector) == [(1, TURNS)]
     assert 'id="strictness"' not in own_collector.get_text(page)
     with (
@@ -72,7 +72,7 @@ def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> No
         reader.judge_strictness("concise", 2, against=1)
     out, err = call(tmp_path, own_collector, *JUDGE, "--write")
     assert read_sentence(out) == sentence
-    assert f"{TURNS} evaluations are stored" in err
+    assert f"{TURNS} scores stored" in err
     assert list_stored(own_collector) == [(2, TURNS), (1, TURNS)]
     assert f"v2 beside v1: {sentence}." in own_collector.get_text(page)
     # Of what is stored nothing is asked again, and the same is said of it.

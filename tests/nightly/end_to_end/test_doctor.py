@@ -27,13 +27,13 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 def test_right_key(keyed: Keyed) -> None:
     """With a key and the certificate every check is well; what it may not delete stays."""
     found = keyed.ask(keyed.full)
-    stays = ", where it stays: it is not deleted, 403: The key has not the scope admin"
+    stays = "; it was not deleted (403: The key has not the scope admin)"
     assert (found.status, there(found)) == (
         0,
         [
             ("ok", f"{keyed.process.endpoint} is an otel-ml collector", ""),
             *OK_THERE,
-            ("ok", f"The key is enough to read project {PROJECT}", ""),
+            ("ok", f"The key may read project {PROJECT}", ""),
             *both_taken(keyed.process.grpc, stays),
         ],
     )

@@ -444,14 +444,14 @@ def test_command(
     where = ["judge", judges, "--where", 'model == "answer"']
     assert main([*where, "--rate", "100/s", "--json", str(report), *place]) == 0
     out, err = capsys.readouterr()
-    assert "60 runs match; 60 to be judged, 4 at once; at 6000 a minute" in err
+    assert "60 runs match; 60 will be scored, 4 at a time; at least 1 min at 6000 per minute" in err
     assert "17 points stricter (7 to 26), n = 60" in out
-    assert "Nothing is stored: --write stores it" in err
+    assert "Nothing was stored: use --write to store the scores" in err
     told = json.loads(report.read_text())
     assert (told["word"], told["judged"], len(told["flips"])) == ("stricter", 60, 10)
     assert {version for _, version, _ in said_of(collector, client.project)} == {1}
     assert main([*where, "--write", *place]) == 0
-    assert "60 evaluations are stored" in capsys.readouterr().err
+    assert "60 scores stored" in capsys.readouterr().err
     assert len(said_of(collector, client.project)) == 2 * RUNS
     assert main([*where, "--write", *place]) == 0
     assert "judged 60 runs, 60 of them before" in capsys.readouterr().out
@@ -477,7 +477,7 @@ def test_progress_on_a_terminal(client: Client, collector: CollectorProcess, jud
     ) as process:
         os.close(terminal)
         process.communicate(timeout=120)
-    shown = re.findall(r"([0-9]+) of 60 judged", read_all(ours))
+    shown = re.findall(r"([0-9]+) of 60 runs scored", read_all(ours))
     assert process.returncode == 0
     assert len(shown) > 2
     assert shown == sorted(shown, key=int)
@@ -515,9 +515,9 @@ def test_cost_is_said_beforehand(
     place = ["--project", client.project, "--endpoint", collector.endpoint]
     command = ["judge", f"{tmp_path / 'priced.py'}:priced", "--where", 'model == "answer"', *place]
     assert main([*command, "--limit", "4", "--write"]) == 0
-    assert "an answer has cost" not in capsys.readouterr().err
+    assert "in total" not in capsys.readouterr().err
     assert main([*command, "--sample", "0.5", "--concurrency", "2"]) == 0
-    message = "30 to be judged, 2 at once; an answer has cost 0.25 $: about 7.50 $ in all"
+    message = "30 will be scored, 2 at a time; about $ 7.50 in total ($ 0.25 per run so far)"
     assert message in capsys.readouterr().err
 
 

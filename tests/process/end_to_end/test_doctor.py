@@ -23,10 +23,10 @@ from tests.support.otel_ml.otlp_sink import closed_address
 from tests.support.program import otel_ml
 
 PROJECT = "otel-ml-doctor"
-KEYS = f"make one: otel-ml keys add --project {PROJECT} --scope ingest,read"
+KEYS = f"create one: otel-ml keys add --project {PROJECT} --scope ingest,read"
 OK_THERE = [
-    ("ok", "It is ready to store", ""),
-    ("ok", "Its clock and this one differ by less than 5 s", ""),
+    ("ok", "The collector is ready to store data", ""),
+    ("ok", "The clocks of this machine and the collector differ by less than 5 s", ""),
 ]
 
 
@@ -48,13 +48,13 @@ def ask_doctor(*arguments: str, **variables: str) -> Diagnosis:
 
 def there(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
     """Leave what is about this machine: variables and proxy."""
-    return [line for line in diagnosis.lines if not line[1].startswith(("Variables", "No proxy"))]
+    return [line for line in diagnosis.lines if not line[1].startswith(("Environment", "No proxy"))]
 
 
 def both_taken(grpc: str, stays: str = "") -> list[tuple[str, str, str]]:
     """Write what is said of spans that were taken over both transports, and why they stay."""
     return [
-        ("ok", f"A span {over} was taken, and read back from {PROJECT}{stays}", "")
+        ("ok", f"A test span sent {over} was stored in {PROJECT} and read back{stays}", "")
         for over in ("over HTTP", f"over gRPC at {grpc}")
     ]
 
@@ -71,13 +71,13 @@ def test_instrumentations(tmp_path: Path) -> None:
     assert found.lines[:2] == [
         (
             "ok",
-            "Libraries that are instrumented: acme (acme-tracing and other-tracing)",
-            "each needs client.instrument(...), or a start with opentelemetry-instrument",
+            "Libraries with an instrumentation: acme (acme-tracing and other-tracing)",
+            "to record them, call client.instrument(...) or start with opentelemetry-instrument",
         ),
         (
             "warn",
-            "acme is instrumented by acme-tracing and other-tracing",
-            "keep one of them: where both are active, each call is written twice",
+            "acme has several instrumentations: acme-tracing and other-tracing",
+            "keep one of them: if several are active, each call is recorded twice",
         ),
     ]
 
@@ -88,11 +88,11 @@ def test_all_well(collector: CollectorProcess) -> None:
     assert found == Diagnosis(
         0,
         [
-            ("ok", "Variables in force: none", ""),
+            ("ok", "Environment variables: none", ""),
             ("ok", "No proxy between here and 127.0.0.1", ""),
             ("ok", f"{collector.endpoint} is an otel-ml collector", ""),
             *OK_THERE,
-            ("ok", f"No key is sent, which is enough to read project {PROJECT}", ""),
+            ("ok", f"No key is needed to read project {PROJECT}", ""),
             *both_taken(collector.grpc),
         ],
     )
@@ -111,14 +111,14 @@ def test_lines(collector: CollectorProcess) -> None:
     done = otel_ml("doctor", "--endpoint", collector.endpoint, "--project", "a b")
     assert done.returncode == 0
     assert done.stdout.splitlines()[1:] == [
-        "ok    Variables in force: none",
+        "ok    Environment variables: none",
         "ok    No proxy between here and 127.0.0.1",
         f"ok    {collector.endpoint} is an otel-ml collector",
-        "ok    It is ready to store",
-        "ok    Its clock and this one differ by less than 5 s",
-        "ok    No key is sent, which is enough to read project a b",
-        "ok    A span over HTTP was taken, and read back from a b",
-        "warn  gRPC was not tried: its address is not known -> name it with --grpc HOST:PORT",
+        "ok    The collector is ready to store data",
+        "ok    The clocks of this machine and the collector differ by less than 5 s",
+        "ok    No key is needed to read project a b",
+        "ok    A test span sent over HTTP was stored in a b and read back",
+        "warn  gRPC was not checked: its address is unknown -> set it with --grpc HOST:PORT",
     ]
 
 
@@ -133,18 +133,18 @@ def test_variables(collector: CollectorProcess) -> None:
         OTEL_TRACES_SAMPLER="always_off",
     )
     assert found.status == 0
-    unset = "unset it, unless that is what you want"
+    unset = "unset it to record"
     assert found.lines[:4] == [
         (
             "ok",
-            "Variables in force: OTEL_EXPORTER_OTLP_HEADERS=***, OTEL_ML_API_KEY=***, "
+            "Environment variables: OTEL_EXPORTER_OTLP_HEADERS=***, OTEL_ML_API_KEY=***, "
             f"OTEL_ML_ENDPOINT={collector.endpoint}, OTEL_ML_PROJCT=p, OTEL_SDK_DISABLED=true, "
             "OTEL_TRACES_SAMPLER=always_off",
             "",
         ),
         ("warn", "Unknown variable OTEL_ML_PROJCT", "did you mean OTEL_ML_PROJECT?"),
         ("warn", "OTEL_SDK_DISABLED=true: nothing is recorded", unset),
-        ("warn", "OTEL_TRACES_SAMPLER records nothing", unset),
+        ("warn", "OTEL_TRACES_SAMPLER=always_off: nothing is recorded", unset),
     ]
 
 
@@ -154,7 +154,7 @@ def test_nobody_there() -> None:
         page = f"http://127.0.0.1:{server.getsockname()[1]}"
     found = ask_doctor("--endpoint", page)
     text = f"{page} does not answer: connection refused"
-    assert (found.status, there(found)) == (1, [("fail", text, "start it: otel-ml serve")])
+    assert (found.status, there(found)) == (1, [("fail", text, "start a collector: otel-ml serve")])
 
 
 def test_silent_server() -> None:
@@ -165,7 +165,7 @@ def test_silent_server() -> None:
     [(status, what, _)] = there(found)
     assert (found.status, status) == (1, "fail")
     who = Path("/proc/self/comm").read_text().strip() if Path("/proc").exists() else ""
-    told = f"; {who} (process {os.getpid()}) listens at port {port}" if who else ""
+    told = f"; {who} (process {os.getpid()}) listens on port {port}" if who else ""
     assert what == f"http://127.0.0.1:{port} does not answer: timed out{told}"
 
 
@@ -186,8 +186,10 @@ def test_other_server() -> None:
         server.shutdown()
     [(status, what, todo)] = there(found)
     assert (found.status, status) == (1, "fail")
-    assert what.startswith(f"http://127.0.0.1:{server.server_port} answers and is no otel-ml")
-    assert todo == "name the collector with --endpoint, or stop what is there"
+    assert what.startswith(
+        f"The server at http://127.0.0.1:{server.server_port} is not an otel-ml collector"
+    )
+    assert todo == "set the collector's address with --endpoint, or stop that server"
 
 
 def test_unknown_host() -> None:
@@ -198,7 +200,7 @@ def test_unknown_host() -> None:
         (
             "fail",
             "http://nowhere.invalid:4318 does not answer: host name not found",
-            "mend the name, or name another with --endpoint",
+            "correct the host name, or set another address with --endpoint",
         )
     ]
 
@@ -206,8 +208,11 @@ def test_unknown_host() -> None:
 def test_bad_endpoint() -> None:
     """An endpoint that is no address is told."""
     found = ask_doctor("--endpoint", "http://a:b")
-    todo = "expected an address such as http://localhost:4318"
-    assert (found.status, there(found)) == (1, [("fail", "The endpoint is no address", todo)])
+    todo = "set an address such as http://localhost:4318"
+    assert (found.status, there(found)) == (
+        1,
+        [("fail", "The endpoint is not a valid address", todo)],
+    )
 
 
 def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
@@ -217,13 +222,13 @@ def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
     assert there(found) == [
         (
             "warn",
-            "Requests to this very machine go through the proxy http://me:***@127.0.0.1:9",
+            "Requests to this machine itself go through the proxy http://me:***@127.0.0.1:9",
             "set NO_PROXY=127.0.0.1",
         ),
         (
             "fail",
             f"{collector.endpoint} does not answer: connection refused",
-            "it is asked through a proxy: does that one answer, or should NO_PROXY name it?",
+            "requests go through a proxy: check the proxy, or add the host to NO_PROXY",
         ),
     ]
 
@@ -269,19 +274,19 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 
 @pytest.mark.parametrize(
     ("key", "said"),
-    [("", "A key is needed, none is sent (401)"), ("wrong", "The key is not valid (401)")],
+    [("", "The collector requires a key (401)"), ("wrong", "The key is not valid (401)")],
     ids=["none", "wrong"],
 )
 def test_no_valid_key(keyed: Keyed, key: str, said: str) -> None:
     """Without a valid key it is told plainly, with the command that makes one."""
     found = keyed.ask(key)
-    grpc = f"A span over gRPC at {keyed.process.grpc} was not taken: "
+    grpc = f"A test span sent over gRPC at {keyed.process.grpc} was not accepted: "
     assert (found.status, there(found)[3:]) == (
         1,
         [
             ("fail", said, f"{KEYS}, and set OTEL_ML_API_KEY"),
-            ("fail", "A span over HTTP was not taken: 401 Unauthorized", KEYS),
-            ("fail", f"{grpc}the key is not valid, or none is sent (401)", KEYS),
+            ("fail", "A test span sent over HTTP was not accepted: 401 Unauthorized", KEYS),
+            ("fail", f"{grpc}the key is missing or invalid (401)", KEYS),
         ],
     )
 
@@ -289,17 +294,17 @@ def test_no_valid_key(keyed: Keyed, key: str, said: str) -> None:
 def test_key_that_may_not_read(keyed: Keyed) -> None:
     """A key that may only send is enough for a program: what it may not is a warning."""
     found = keyed.ask(keyed.ingest)
-    grpc = f"A span over gRPC at {keyed.process.grpc} was taken; the key may not read it back"
+    accepted = "was accepted, but the key may not read it back"
     assert (found.status, there(found)[3:]) == (
         0,
         [
             (
                 "warn",
                 f"The key may not read project {PROJECT} (403)",
-                f"to see its runs {KEYS}, and set OTEL_ML_API_KEY",
+                f"if you need a key that may, {KEYS}, and set OTEL_ML_API_KEY",
             ),
-            ("warn", "A span over HTTP was taken; the key may not read it back", ""),
-            ("warn", grpc, ""),
+            ("warn", f"A test span sent over HTTP {accepted}", ""),
+            ("warn", f"A test span sent over gRPC at {keyed.process.grpc} {accepted}", ""),
         ],
     )
 
@@ -319,11 +324,15 @@ def test_key_of_another_project(keyed: Keyed) -> None:
         [
             (
                 "fail",
-                "The key does not reach project other (404)",
+                "The key has no access to project other (404)",
                 f"{todo}, and set OTEL_ML_API_KEY",
             ),
-            ("fail", f"A span over HTTP was not taken: {reason}", todo),
-            ("fail", f"A span over gRPC at {keyed.process.grpc} was not taken: {reason}", todo),
+            ("fail", f"A test span sent over HTTP was not accepted: {reason}", todo),
+            (
+                "fail",
+                f"A test span sent over gRPC at {keyed.process.grpc} was not accepted: {reason}",
+                todo,
+            ),
         ],
     )
 
@@ -334,7 +343,7 @@ def test_unknown_certificate(keyed: Keyed) -> None:
     [(status, what, todo)] = there(found)
     assert (found.status, status) == (1, "fail")
     assert what.startswith(f"{keyed.process.endpoint} does not answer: certificate not accepted")
-    assert todo == "name its certificate in OTEL_EXPORTER_OTLP_CERTIFICATE"
+    assert todo == "set OTEL_EXPORTER_OTLP_CERTIFICATE to the file of its certificate"
 
 
 def test_spans_that_nobody_reads(tmp_path: Path) -> None:
@@ -352,5 +361,5 @@ def test_spans_that_nobody_reads(tmp_path: Path) -> None:
     assert (
         "warn",
         "shop: 1 span by acme-tracer, none read as a call",
-        "docs/dialects.md lists whose spans are read, and from which attributes",
+        "docs/dialects.md lists the supported instrumentations and attributes",
     ) in found

@@ -224,7 +224,7 @@ def test_first_key(own_collector: CollectorProcess, tmp_path: Path) -> None:
     assert send_http(own_collector, "", encode([call_now("open")]))[0] == 0
     made = run_keys("add", *where, "--project", "p", "--scope", "ingest")
     [text] = made.stdout.splitlines()
-    assert "from now on the collector answers nobody without a key" in made.stderr
+    assert "from now on, the collector requires a key for every request" in made.stderr
     assert "no key has the scope admin" in made.stderr
     assert send_http(own_collector, "", encode([call_now("closed")]))[0] == UNAUTHENTICATED
     assert send_http(own_collector, text, encode([call_now("mine")]))[0] == 0

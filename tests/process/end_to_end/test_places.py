@@ -63,7 +63,7 @@ def test_first_key_closes_the_collector_that_is_meant(
     assert made.returncode == DONE, made.stderr
     [key] = made.stdout.splitlines()
     assert f"in the collector at {own_collector.endpoint}" in made.stderr
-    assert f"checked: {own_collector.endpoint} refuses who has no key" in made.stderr
+    assert f"checked: {own_collector.endpoint} refuses requests without a key" in made.stderr
     assert send_http(own_collector, "", encode([call_now("stranger")]))[0] == UNAUTHENTICATED
     assert send_http(own_collector, key, encode([call_now("mine")]))[0] == 0
     assert sorted(elsewhere.iterdir()) == before
@@ -71,7 +71,7 @@ def test_first_key_closes_the_collector_that_is_meant(
     assert (refused.returncode, refused.stdout) == (REFUSED, "")
     again = otel_ml(*add_key(*flags), **variables, OTEL_ML_API_KEY=key)
     assert (again.returncode, len(again.stdout.splitlines())) == (DONE, 1)
-    assert f"checked: {own_collector.endpoint} refuses who has no key" in again.stderr
+    assert f"checked: {own_collector.endpoint} refuses requests without a key" in again.stderr
 
 
 @sampled(3)
@@ -136,7 +136,7 @@ def test_data_directory_leads_to_its_collector(
     data_dir = str(tmp_path / "data")
     made = otel_ml(*add_key("--data-dir", data_dir))
     assert made.returncode == DONE, made.stderr
-    assert f"checked: {own_collector.endpoint} refuses who has no key" in made.stderr
+    assert f"checked: {own_collector.endpoint} refuses requests without a key" in made.stderr
     assert send_http(own_collector, "", encode([call_now("stranger")]))[0] == UNAUTHENTICATED
     for variables, status in (({}, REFUSED), ({"OTEL_ML_API_KEY": made.stdout.strip()}, DONE)):
         done = otel_ml("keys", "list", "--data-dir", data_dir, **variables)

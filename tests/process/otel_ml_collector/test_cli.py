@@ -65,18 +65,29 @@ def test_bad_flags(tmp_path: Path, arguments: tuple[str, ...], wrong: str) -> No
 
 
 def test_alone(tmp_path: Path) -> None:
-    """The program alone tells what each command does, and that one is missing."""
+    """Without a command, the program lists the commands by what people want to do."""
     done = run(tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    told = re.findall(r"^  ([a-z]+)  +(\S.*)$", done.stderr, re.MULTILINE)
-    assert [name for name, _ in told] == [
-        *("serve", "check", "doctor", "keys", "projects", "runs", "open"),
-        *("sessions", "models", "release", "findings", "slices", "variability", "fields"),
-        *("targets", "alerts", "alias", "metrics", "export", "evaluate"),
-        *("judge", "replay", "dataset", "queue", "experiments", "compare", "baseline", "mcp"),
-        *("storage", "retention", "backup", "restore"),
-    ]
-    assert ("runs", "list runs") in told
+    _, *sections = re.split(r"^([A-Z][^\n]*):$", done.stderr, flags=re.MULTILINE)
+    groups = {
+        title: re.findall(r"^  ([a-z]+)  +\S", text, re.MULTILINE)
+        for title, text in zip(sections[::2], sections[1::2], strict=True)
+        if title != "Options"
+    }
+    assert groups == {
+        "Start": ["serve", "doctor", "mcp"],
+        "Look at recorded runs": [
+            *("projects", "runs", "open", "sessions", "models", "metrics", "export"),
+        ],
+        "Compare and evaluate": [
+            *("evaluate", "replay", "judge", "compare", "experiments", "baseline", "dataset"),
+            *("alias", "variability"),
+        ],
+        "Monitor and alert": ["findings", "release", "slices", "fields", "targets", "alerts"],
+        "Review": ["queue"],
+        "Operate the collector": ["check", "keys", "storage", "retention", "backup", "restore"],
+    }
+    assert "  runs      List runs\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_right_file(tmp_path: Path) -> None:
     """A file that is right is told so, whatever the variables here say."""
     (tmp_path / "a.toml").write_text('http = "127.0.0.1:0"')
     done = run(tmp_path, "check", "a.toml", OTEL_ML_HTTP="nonsense")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "a.toml is right\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a.toml is valid\n", "")
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -56,8 +56,9 @@ def test_open_address(tmp_path: Path) -> None:
     done = run(tmp_path, "check", "a.toml")
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
-        "a.toml is right\n",
-        "otel-ml: Listening at 0.0.0.0:80 needs keys: while there are none, it is refused\n",
+        "a.toml is valid\n",
+        "otel-ml: To listen at 0.0.0.0:80, create a key first (otel-ml keys add): without keys, "
+        "otel-ml serve does not start\n",
     )
     assert run(tmp_path, "check", "a.toml", "--insecure").stderr == ""
 
@@ -93,9 +94,9 @@ def test_example(tmp_path: Path) -> None:
     whole = tmp_path / "whole.toml"
     whole.write_text(re.sub("^#(?! )(?=.)", "", EXAMPLE.read_text(), flags=re.MULTILINE))
     done = run(tmp_path, "check", str(EXAMPLE))
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXAMPLE} is right\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXAMPLE} is valid\n", "")
     done = run(tmp_path, "check", "whole.toml")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "whole.toml is right\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole.toml is valid\n", "")
 
 
 def test_example_names_all() -> None:

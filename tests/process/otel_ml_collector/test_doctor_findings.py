@@ -40,7 +40,7 @@ def test_targets() -> None:
                 "forward",
                 f"OTLP is forwarded to b at {away}, which does not answer: "
                 "[Errno 111] Connection refused",
-                "start it, or mend forward_otlp; until then requests wait or are dropped",
+                "start it, or correct forward_otlp; until then requests wait or are dropped",
             ),
         ]
     assert list(find_targets("http://far.example:4318", environment)) == []

@@ -92,24 +92,27 @@ def test_parts_of_a_function_are_printed(folder: Path) -> None:
     assert secret.startswith("sha256:")
     assert lines == [
         "source     3 lines",
-        "signature  not counted, by version_on=",
+        "signature  not part of the version (version_on= leaves it out)",
         'params     {"depth": 3}',
-        "helpers    shorten() 2 lines, read by answer",
-        'constants  PROMPT = "Answer: ", read by answer',
-        f'           CFG = {{"api_key": "{secret}", "t": 1}}, read by shorten',
-        "output     not counted, by version_on=",
-        "not seen   attributes of `pool`",
-        "           (what changes there opens no version: declare it with params=)",
+        "helpers    shorten() 2 lines, used by answer",
+        'constants  PROMPT = "Answer: ", used by answer',
+        f'           CFG = {{"api_key": "{secret}", "t": 1}}, used by shorten',
+        "output     not part of the version (version_on= leaves it out)",
+        "untracked  attributes of `pool`",
+        "           (changes there make no new version: add them with params=)",
     ]
 
 
 @pytest.mark.parametrize(
     ("place", "why"),
     [
-        ("app.py:plain", "the structure of what it returns: known when it is called"),
-        ("app.py:answer", "not counted, by version_on="),
-        ("app.py:chat", "not counted: what a language model says has no structure"),
-        ("app.py:judge", "not counted: what a judge returns is a score"),
+        ("app.py:plain", "structure of the return value, known after the first call"),
+        ("app.py:answer", "not part of the version (version_on= leaves it out)"),
+        (
+            "app.py:chat",
+            "not part of the version (outputs of language models have no fixed structure)",
+        ),
+        ("app.py:judge", "not part of the version (a judge always returns a score)"),
     ],
 )
 def test_why_an_output_does_not_count(folder: Path, place: str, why: str) -> None:
@@ -160,9 +163,9 @@ def test_digest_is_that_of_the_runs(folder: Path) -> None:
     [
         ("app.py", "Invalid function 'app.py': expected FILE.py:NAME or MODULE:NAME"),
         ("none.py:answer", "There is no file 'none.py'"),
-        ("app.py:nothing", "Module 'app' has no 'nothing'"),
-        ("app.py:number", "Invalid function of type int: expected a function"),
-        ("app.py:Model", "Invalid function of type type: expected a function"),
+        ("app.py:nothing", "Module 'app' has no attribute 'nothing'"),
+        ("app.py:number", "Invalid function of type int: expected a function or a judge"),
+        ("app.py:Model", "Invalid function of type type: expected a function or a judge"),
         ("broken.py:f", "'broken.py:f' cannot be imported: ZeroDivisionError: division by zero"),
         ("nowhere:f", "'nowhere:f' cannot be imported: ModuleNotFoundError: No module named 'now"),
     ],
@@ -184,7 +187,7 @@ def test_lost_spans(folder: Path) -> None:
     )
     done = doctor(folder, "lost.py:main")
     assert done.stdout.splitlines()[-2:] == [
-        "not seen   nothing is known",
+        "untracked  nothing found",
         "lost       The spans of AcmeInstrumentor are lost, there is no global tracer provider -> "
         'call client.instrument("acme_tracing") in place of AcmeInstrumentor().instrument()',
     ]

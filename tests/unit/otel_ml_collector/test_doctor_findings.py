@@ -34,7 +34,7 @@ def test_hanging_check() -> None:
         return []
 
     assert find_within("key", hang, 0.05) == [
-        DoctorLine("fail", "key", "The check key did not end within 0.05 s")
+        DoctorLine("fail", "key", "The check key took longer than 0.05 s")
     ]
     go_on.set()
 
@@ -49,7 +49,10 @@ def test_broken_check() -> None:
     assert find_within("key", break_down) == [
         DoctorLine("ok", "key", "It works"),
         DoctorLine(
-            "fail", "key", "The check key broke: ValueError: no way", "report it with this line"
+            "fail",
+            "key",
+            "The check key raised an error: ValueError: no way",
+            "report this line as a bug",
         ),
     ]
 
@@ -58,7 +61,7 @@ def test_broken_check() -> None:
     ("least", "status", "todo"),
     [
         ("1", "ok", ""),
-        (str(2**62), "fail", f"make room: nothing is taken below {2**62} bytes"),
+        (str(2**62), "fail", f"free disk space: below {2**62} bytes the collector accepts no data"),
     ],
 )
 def test_disk(tmp_path: Path, least: str, status: str, todo: str) -> None:
@@ -74,7 +77,7 @@ def test_tight_disk(tmp_path: Path) -> None:
     least = shutil.disk_usage(tmp_path).free // 2
     environment = {"OTEL_ML_DATA_DIR": str(tmp_path), "OTEL_ML_MIN_FREE_DISK_BYTES": str(least)}
     [found] = find_disk(PAGE, environment)
-    assert (found.status, found.todo) == ("warn", "make room soon")
+    assert (found.status, found.todo) == ("warn", "free disk space soon")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_wrong_settings() -> None:
             "fail",
             "settings",
             "Invalid OTEL_ML_HTTP 'h': expected HOST:PORT with a port from 0 to 65535",
-            "mend it, then ask `otel-ml check`",
+            "correct it, then run otel-ml check",
         )
     ]
 
@@ -117,7 +120,7 @@ def test_secrets() -> None:
         DoctorLine(
             "ok",
             "variables",
-            "Variables in force: OTEL_EXPORTER_OTLP_CLIENT_KEY=/key.pem, "
+            "Environment variables: OTEL_EXPORTER_OTLP_CLIENT_KEY=/key.pem, "
             "OTEL_EXPORTER_OTLP_ENDPOINT=http://me:***@host:4318, "
             "OTEL_EXPORTER_OTLP_TRACES_HEADERS=***, OTEL_ML_API_KEY=***",
         )

@@ -41,7 +41,7 @@ def test_trial(tmp_path: Path) -> None:
         [sent] = sink.requests
     document = json.loads(sent.body)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"desk at 127.0.0.1 has taken the trial {document['id']}\n"
+    assert done.stdout == f"desk at 127.0.0.1 accepted the test notification {document['id']}\n"
     assert (document["rule"], document["status"]) == ("trial", "firing")
     assert sent.headers["webhook-signature"].startswith("v1,")
 
@@ -53,7 +53,8 @@ def test_trial_that_is_refused(tmp_path: Path) -> None:
         done = try_target(tmp_path, sink.address)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "otel-ml: desk at 127.0.0.1 has not taken the trial: 500 Internal Server Error "
+        "otel-ml: The receiver desk at 127.0.0.1 did not accept the test notification: "
+        "500 Internal Server Error "
         "/*** is broken\n"
     )
 
@@ -63,5 +64,5 @@ def test_unknown_target(tmp_path: Path) -> None:
     done = try_target(tmp_path, "127.0.0.1:9", "desc")
     assert (done.returncode, done.stderr) == (
         5,
-        "otel-ml: There is no target 'desc' in the settings: did you mean desk?\n",
+        "otel-ml: There is no receiver 'desc' in the settings: did you mean desk?\n",
     )

@@ -110,7 +110,7 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     shown = run(capsys, "check", "errors", "--since", "6h", *columns)
     assert shown == f"start,end,slice,worst\n{write_time(FIRED_NS)},,client = acme,1.0\n"
     assert main(["alerts", "check", "errors", "--since", "6h"]) == 0
-    assert "would have fired 1 times in" in capsys.readouterr().err
+    assert "would have fired 1 times since" in capsys.readouterr().err
     assert main(["alerts", "check", "nothing"]) == 5
     assert "nothing" in capsys.readouterr().err
     assert main(["alerts", "check", "errors", "--since", "soon"]) == 2

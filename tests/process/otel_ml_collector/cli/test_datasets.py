@@ -108,7 +108,7 @@ def test_runs_become_items(collector: CollectorProcess, capsys: pytest.CaptureFi
     assert main(words) == 0
     said = capsys.readouterr()
     assert said.out == "inverted:v1 has 3 items\n"
-    assert said.err == "left out: 1 without a whole output\n"
+    assert said.err == "skipped: 1 without a whole output\n"
     assert main(["dataset", "show", "inverted", "--format", "csv", "--columns", "expected"]) == 0
     assert sorted(capsys.readouterr().out.split()) == ["0.25", "0.5", "1.0", "expected"]
 
@@ -123,7 +123,7 @@ def test_typed_values_are_in_no_line(
     assert main(["dataset", "show", "arrays"]) == 0
     assert "array([0, 1, 2])" in capsys.readouterr().out
     assert main(["dataset", "export", "arrays", str(tmp_path / "a.jsonl")]) == 1
-    assert "Item 'one' holds what no line of JSON can" in capsys.readouterr().err
+    assert "Item 'one' has values that JSON cannot contain" in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
 
 

@@ -167,7 +167,7 @@ def test_baseline_is_named(
 ) -> None:
     """The experiment that is tagged is the baseline of the next one."""
     assert main(["baseline", "set", results[0].experiment.id]) == 0
-    assert capsys.readouterr().out.startswith("baseline is right on qa, ")
+    assert capsys.readouterr().out.startswith("baseline is now the experiment right on qa of ")
     client = Client("tried", endpoint=collector.endpoint, join=False)
     result = client.evaluate(wrong, QA, [exact], baseline="baseline", name="again")
     assert result.baseline is not None
@@ -256,7 +256,7 @@ def test_versions_have_the_words_of_the_page(
     [judge] = version["verdict"]["judges"]
     assert json.loads(told.read_text()) == version
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:2] == ["reply:v2 beside reply:v1: worse", f"  says_yes: {judge['sentence']}"]
+    assert printed[:2] == ["reply:v2 vs reply:v1: worse", f"  says_yes: {judge['sentence']}"]
     assert f"* says_yes: {judge['sentence']}" in report.read_text()
     path = "/projects/tried/compare?of=reply:v1&of=reply:v2"
     with urlopen(f"{collector.endpoint}{path}") as page:
@@ -310,11 +310,11 @@ def test_versions_have_one_verdict(
     ]
     assert main(["compare", "tuned:v1", "tuned:v2"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "tuned:v2 beside tuned:v1: worse",
+        "tuned:v2 vs tuned:v1: worse",
         f"  exact: {sentence}",
         *(f"  {one['name']}: {one['sentence']}" for one in own["amounts"]),
-        "  of experiments on qa: tuned wrong beside tuned right, 40 items in common",
-        "  in production: no judge has spoken of both",
+        "  data: experiments on qa, tuned wrong vs tuned right, 40 shared items",
+        "  recorded runs: no judge scored both versions",
     ]
     for path in (
         "compare?of=tuned:v1&of=tuned:v2",
@@ -355,7 +355,7 @@ def test_alias_is_a_baseline(
     assert result.baseline is not None
     assert result.baseline.experiment.id == tuned[0].experiment.id
     assert main(["compare", "tuned@champion", "tuned:v2"]) == 1
-    assert capsys.readouterr().out.startswith("tuned:v2 beside tuned@champion: worse")
+    assert capsys.readouterr().out.startswith("tuned:v2 vs tuned@champion: worse")
 
 
 def test_experiments_have_the_digits_of_the_page(

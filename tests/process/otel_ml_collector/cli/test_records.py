@@ -221,11 +221,11 @@ def test_storage(endpoint: str) -> None:
             "Project 'shop/records' has no version of a model",
         ),
         (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
-        (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected some of "),
+        (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected one of "),
         (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),
         (("runs", "--project", ""), USAGE, "Say which project"),
         (("runs", "--endpoint", "nowhere"), USAGE, "Invalid endpoint 'nowhere'"),
-        (("runs", "--api-key-file", "none"), USAGE, "The key of --api-key-file cannot be read"),
+        (("runs", "--api-key-file", "none"), USAGE, "The file of --api-key-file cannot be read"),
         (
             ("runs", "--endpoint", "http://127.0.0.1:9"),
             UNREACHABLE,

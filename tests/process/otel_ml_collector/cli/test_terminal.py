@@ -75,7 +75,8 @@ def test_export_on_a_terminal(endpoint: str) -> None:
         wanted = ("--project", PROJECT, "--format", "parquet")
         assert on_terminal(endpoint, command, *wanted) == (
             2,
-            "otel-ml: Parquet is no text: send it to a file with > FILE\n",
+            "otel-ml: Parquet is binary and cannot be shown in a terminal: write it to a "
+            "file with > FILE\n",
         )
 
 
@@ -96,9 +97,9 @@ def test_table_has_the_width_of_the_terminal(endpoint: str, width: int) -> None:
     lines = _STYLE.sub("", sent).splitlines()
     if lines[-1].startswith("otel-ml: "):
         said = lines.pop()
-        assert said.startswith("otel-ml: this terminal is too narrow for start_time")
+        assert said.startswith("otel-ml: hidden because the terminal is too narrow: start_time")
         assert not {"inputs,", "outputs,", "run_id:"} & set(said.split())
-        assert said.endswith(": --columns chooses")
+        assert said.endswith(" (use --columns)")
     assert (status, max(map(cell_len, lines)) <= width, len(lines)) == (0, True, 3)
     head = lines[0].split()
     assert head[-3:] == ["inputs", "outputs", "run_id"]
@@ -124,7 +125,8 @@ def test_table_at_80_columns(collector: CollectorProcess) -> None:
     assert (status, len(lines)) == (0, 4)
     assert head.split() == ["model", "outcome", "latency_ms", "inputs", "outputs", "run_id"]
     assert lines.pop() == (
-        "otel-ml: this terminal is too narrow for start_time, version, tags: --columns chooses"
+        "otel-ml: hidden because the terminal is too narrow: start_time, version, tags "
+        "(use --columns)"
     )
     [newest, *_] = collector.runs("usual")
     assert lines[0].split()[:2] == ["classify", "ok"]
