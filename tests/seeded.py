@@ -160,6 +160,7 @@ def check_without_defect(copy: Path, stages: Iterable[tuple[list[str], list[str]
         SeededError: One of them fails: then it detects nothing.
     """
     tests = list(dict.fromkeys(test for stage in stages for part in stage for test in part))
+    print(f"Without a defect: {' '.join(tests)}", file=sys.stderr, flush=True)
     outcome = run_tests(copy, tests)
     if outcome.failed:
         raise SeededError(f"without any defect {outcome.failed} fails")

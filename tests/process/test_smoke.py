@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -62,6 +63,28 @@ GRPC_COMPRESSIONS: Final = {
     "gzip": grpc.Compression.Gzip,
     "deflate": grpc.Compression.Deflate,
 }
+# A busy collector is asked again, as exporters do.
+GRPC_RETRIES: Final = [
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {
+                        "name": [{}],
+                        "retryPolicy": {
+                            "maxAttempts": 5,
+                            "initialBackoff": "1s",
+                            "maxBackoff": "5s",
+                            "backoffMultiplier": 2,
+                            "retryableStatusCodes": ["UNAVAILABLE"],
+                        },
+                    }
+                ]
+            }
+        ),
+    )
+]
 
 # The programs of the three origins, and two of our own.
 SHORT: Final = """
@@ -131,6 +154,20 @@ def deliver(collector: CollectorProcess, project: str, *spans: Span) -> None:
     """Send spans of a project; all of them are stored."""
     body = encode(spans)
     collector.deliver(body, {**PROTOBUF, "x-otel-ml-project": project})
+
+
+def post(
+    collector: CollectorProcess, path: str, body: bytes, headers: Mapping[str, str]
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Send bytes as exporters do, again while the collector is busy; returns the last answer."""
+    answers: list[tuple[int, Mapping[str, str], bytes]] = []
+
+    def is_answered() -> bool:
+        answers.append(collector.post(path, body, headers))
+        return answers[-1][0] != HTTPStatus.SERVICE_UNAVAILABLE
+
+    wait_until(is_answered, 60)
+    return answers[-1]
 
 
 def call(model: str, attributes: Mapping[str, Value] | None = None, **fields: Any) -> Span:
@@ -222,9 +259,9 @@ def send_over_http(
     collector: CollectorProcess, body: bytes, headers: Mapping[str, str], encoding: str
 ) -> tuple[int, bytes]:
     """Send spans in an encoding; returns status and body of the answer."""
-    packed = COMPRESSIONS[encoding](body)
     named = {} if encoding == "identity" else {"content-encoding": encoding}
-    status, _, answer = collector.post("/v1/traces", packed, {**headers, **named})
+    packed = COMPRESSIONS[encoding](body)
+    status, _, answer = post(collector, "/v1/traces", packed, {**headers, **named})
     return status, answer
 
 
@@ -296,7 +333,7 @@ def test_http_json(collector: CollectorProcess) -> None:
 
 def test_grpc(collector: CollectorProcess) -> None:
     """A span over gRPC is stored whole, plain and in each compression."""
-    with grpc.insecure_channel(collector.grpc) as channel:
+    with grpc.insecure_channel(collector.grpc, options=GRPC_RETRIES) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         for encoding, compression in GRPC_COMPRESSIONS.items():
             span = encoded_call(encoding)
@@ -311,7 +348,7 @@ def test_log_record(collector: CollectorProcess) -> None:
     deliver(collector, "logs", span)
     log = make_log("cache is cold", of=span, time_ns=span.start_ns)
     headers = {**PROTOBUF, "x-otel-ml-project": "logs"}
-    assert collector.post("/v1/logs", encode_logs([log]), headers)[::2] == (200, b"")
+    assert post(collector, "/v1/logs", encode_logs([log]), headers)[::2] == (200, b"")
     wait_until(lambda: bool(collector.get(f"/runs/{id_of(span)}")["logs"]))
     [line] = collector.get(f"/runs/{id_of(span)}")["logs"]
     assert (line["severity"], line["message"]) == ("info", "cache is cold")
@@ -319,7 +356,7 @@ def test_log_record(collector: CollectorProcess) -> None:
 
 def test_undecodable_body(collector: CollectorProcess) -> None:
     """A body that is no OTLP is refused for good."""
-    status, headers, _ = collector.post("/v1/traces", b"\x0a\x7f\x01", PROTOBUF)
+    status, headers, _ = post(collector, "/v1/traces", b"\x0a\x7f\x01", PROTOBUF)
     assert (status, headers.get("retry-after")) == (400, None)
 
 
@@ -328,7 +365,7 @@ def test_bad_span_among_good(collector: CollectorProcess) -> None:
     good, bad = call("good"), call("bad", trace_id=bytes(16))
     request = to_otlp_json(ExportTraceServiceRequest.FromString(encode([good, bad])))
     headers = {**JSON, "x-otel-ml-project": "partial"}
-    status, _, answer = collector.post("/v1/traces", json.dumps(request).encode(), headers)
+    status, _, answer = post(collector, "/v1/traces", json.dumps(request).encode(), headers)
     message = "Spans rejected for good: invalid_trace_id 1"
     partial = {"rejectedSpans": "1", "errorMessage": message}
     assert (status, json.loads(answer)) == (200, {"partialSuccess": partial})
