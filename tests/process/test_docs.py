@@ -112,7 +112,7 @@ def test_every_metric_is_documented(collector: CollectorProcess) -> None:
     page = collector.get_text("/metrics")
     named = re.findall(r"^# TYPE (otel_ml_\w+(?<!_created)) ", page, re.MULTILINE)
     assert {"otel_ml_runs_total", "otel_ml_commit_seconds"} <= set(named)
-    text = read("docs/how-to/monitor-the-collector.md")
+    text = read("docs/prometheus.md")
     assert [name for name in named if f"`{name}`" not in text] == []
 
 
