@@ -9,9 +9,6 @@ from otel_ml_collector.web.render import PARTS
 from tests.support.browser.fixtures import Tab
 from tests.support.browser.tour import DOCS, Stop
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import sampled
-
-pytestmark = sampled(without="*dark*")
 
 
 def hosts_of(page: Page) -> set[str]:

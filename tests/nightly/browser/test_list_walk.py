@@ -7,9 +7,6 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.browser.test_list_walk import ANSWERS, ROWS, RUNS, scroll_on, shown
 from tests.support.browser.fixtures import Tab
-from tests.support.sampling import sampled
-
-pytestmark = sampled(without="*dark*")
 
 
 def place_of(page: Page, run: str) -> float:
@@ -20,7 +17,6 @@ def place_of(page: Page, run: str) -> float:
     return place
 
 
-@sampled(without="*11000*")
 @pytest.mark.parametrize("late_ms", [0, 11_000])
 def test_back_finds_the_same_place(tab: Tab, late_ms: int) -> None:
     """Back from a run brings the filter, the rows that were loaded, and the row to its place."""

@@ -9,9 +9,6 @@ from tests.browser.test_run_page import Story, row_of
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import running
 from tests.support.folders import SCREENSHOTS
-from tests.support.sampling import sampled
-
-pytestmark = sampled(without="*dark*")
 
 
 @pytest.fixture(scope="module")

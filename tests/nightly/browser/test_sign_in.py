@@ -7,9 +7,6 @@ from playwright.sync_api import Browser, expect
 from otel_ml import Client
 from tests.support.collector import CollectorProcess
 from tests.support.keys import run_keys
-from tests.support.sampling import sampled
-
-pytestmark = sampled(without="*dark*")
 
 
 def test_no_page_tells_of_another_project(

@@ -11,10 +11,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from tests.process.contract.test_roads import send
 from tests.support.collector import CollectorProcess
 from tests.support.load import make_request, run_ids
-from tests.support.sampling import sampled
-
-pytestmark = sampled(without="embedded*")
-
 
 THREADS = 8
 

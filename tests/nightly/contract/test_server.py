@@ -9,10 +9,7 @@ from tests.support.clickhouse import ClickHouse
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import ask, make_key
 from tests.support.load import make_request, run_ids
-from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
-
-pytestmark = sampled(without="embedded*")
 
 
 def test_two_collectors(server: ClickHouse, tmp_path: Path) -> None:

@@ -14,11 +14,9 @@ from tests.support.collector import CollectorProcess
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.spans import id_of, make_artifact, make_call
 from tests.support.otel_ml_collector.wire import encode
-from tests.support.sampling import harder
 from tests.support.waiting import elapsed, wait_until
 
 
-@harder
 def test_kill_in_the_middle(own_collector: CollectorProcess) -> None:
     """A document whose upload a kill cut off is not there, and is taken again."""
     document = make_document(12_000_000)
@@ -31,7 +29,6 @@ def test_kill_in_the_middle(own_collector: CollectorProcess) -> None:
     assert send(own_collector, "GET", path)[2] == document
 
 
-@harder
 def test_kill_while_it_is_stored(own_collector: CollectorProcess) -> None:
     """Wherever a kill falls, a document is whole or not there; acknowledged, it is there."""
     for number in range(examples(4, on_commit=2)):

@@ -15,7 +15,6 @@ from tests.support.examples import examples
 from tests.support.otel_ml_collector.deleting import make_told
 from tests.support.otel_ml_collector.spans import id_of
 from tests.support.otel_ml_collector.wire import encode
-from tests.support.sampling import harder
 from tests.support.waiting import wait_until
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "killed"}
@@ -31,7 +30,6 @@ def delete(collector: CollectorProcess, path: str) -> Any:
     return None
 
 
-@harder
 def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
     """What a killed collector was deleting is whole or gone when it is back, and then gone."""
     for number, delay_s in enumerate(DELAYS_S[: examples(len(DELAYS_S), on_commit=2)]):

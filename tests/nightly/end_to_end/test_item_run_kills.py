@@ -13,7 +13,6 @@ from tests.support.examples import examples
 from tests.support.load import PROTOBUF
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS
 from tests.support.otel_ml_collector.wire import encode
-from tests.support.sampling import harder
 from tests.support.waiting import wait_until
 
 KILLS: Final = examples(10, on_commit=1)
@@ -35,7 +34,6 @@ def names_of(collector: CollectorProcess) -> list[str]:
     return sorted(run["name"] for run in collector.runs(PROJECT))
 
 
-@harder
 def test_no_item_run_is_production(tmp_path: Path) -> None:
     """Calls below an item run, in requests of their own, stay apart whenever the collector dies."""
     draw = random.Random(21)  # noqa: S311 - the same each time

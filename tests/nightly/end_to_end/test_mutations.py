@@ -2,13 +2,11 @@
 
 from tests.bench.mutated import measure
 from tests.support.examples import examples
-from tests.support.sampling import harder
 
 REQUESTS = examples(20_000, on_commit=500)
 MEMORY_MB = 2_000  # merges of the engine come on top of what the bench holds it to
 
 
-@harder
 def test_mutated_requests() -> None:
     """Each broken request is answered by OTLP's rules; all that was stored can be read."""
     found = measure(REQUESTS)

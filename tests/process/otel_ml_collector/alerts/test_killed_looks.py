@@ -8,7 +8,6 @@ what stores its states, or of what sends; the next process goes on at the look t
 import json
 import multiprocessing
 import os
-import random
 import shutil
 import signal
 import sys
@@ -61,9 +60,6 @@ _FILES: Final = frozenset(
 )
 _FORKING: Final = multiprocessing.get_context("forkserver")
 _PATIENCE_S: Final = 120.0
-# Kills by count: so many courses, of so many kills each.
-_COURSES: Final = 3
-_KILLS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -283,18 +279,3 @@ def test_killed_at(name: str, course: Path, undisturbed: Undisturbed, tmp_path: 
     with http_sink(takes_otlp=False) as sink:
         assert finish(folder, sink, [MOMENTS[name]]) == 1
         check(json.loads((folder / "outcome").read_text()), sink, undisturbed)
-
-
-@sampled(1)
-@pytest.mark.parametrize("seed", range(_COURSES))
-def test_killed_again(seed: int, course: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """A course whose processes are killed one after the other ends as an undisturbed one."""
-    folder = tmp_path / "data"
-    shutil.copytree(course, folder, symlinks=True)
-    draw = random.Random(seed)  # noqa: S311 - not for secrets
-    most = undisturbed.calls // len(LOOKS_NS)
-    moments = [Moment(times=draw.randint(1, most)) for _ in range(_KILLS)]
-    with http_sink(takes_otlp=False) as sink:
-        kills = finish(folder, sink, moments)
-        check(json.loads((folder / "outcome").read_text()), sink, undisturbed)
-    assert kills >= _KILLS // 2

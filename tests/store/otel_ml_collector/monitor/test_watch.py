@@ -97,31 +97,6 @@ def test_answer_is_that_of_a_person(large: Store) -> None:
     assert (ahead.findings, ahead.missing) == (findings.findings, findings.missing)
 
 
-def test_pages_in_turn(large: Store) -> None:
-    """A look works out a single page, the oldest first; then as long as a hundred are others."""
-    seconds = [0.0]
-
-    def tell_s() -> float:
-        """Pass two seconds with each page."""
-        seconds[0] += 1.0
-        return seconds[0]
-
-    watch = MonitorWatch(large.reader, lambda: False, tell_s)
-    later_ns = NOW_NS + 10 * DAY_NS
-    aged: tuple[Past, ...] = ("1h", "30d", "24h")
-    for age, last in enumerate(aged):
-        watch.note("large", last, later_ns, later_ns - (30 + age) * MINUTE_NS)
-    made: list[list[str]] = []
-    for _ in range(500):
-        watch.look(later_ns)
-        made.append([str(last) for last in PASTS if kept_at(large, later_ns, last) == later_ns])
-        if len(made[-1]) == 3:
-            break
-    assert made[0] == ["24h"]
-    assert [made.count(lasts) for lasts in (["24h"], ["24h", "30d"])] == [100, 100]
-    assert made[-1] == ["1h", "24h", "30d"]
-
-
 def test_requests_go_first(large: Store) -> None:
     """While requests take all that the process can do, the store is asked nothing."""
     is_busy = [True]

@@ -124,35 +124,6 @@ def answers(service: Service, project: str) -> dict[str, Any]:
     return asked
 
 
-def test_same_answers(service: Service) -> None:
-    """Kept or not the answer is the same: after redelivery, late truth and a second writer."""
-    store = service.store
-    runs = make_runs(1)
-    more = make_runs(2, 6)
-    for project in ("plain", "kept"):
-        take(service, project, runs[:30])
-        save_all(service, project)
-    keep(store, "kept")
-    assert list_kept(store, "kept") == [0, 1, 2]
-    take(service, "kept", runs[10:])  # twice what is there, and six more of the last day
-    take(service, "plain", runs[10:])
-    assert list_kept(store, "kept") == [], "what changed is read from the payloads"
-    keep(store, "kept")
-    truths = tell_all([*runs, *more])
-    take(service, "kept", truths)  # of runs that are to come, too
-    take(service, "plain", truths)
-    assert list_kept(store, "kept", "best") == [0, 1, 2], "a truth changes no day"
-    take(service, "kept", more)
-    take(service, "plain", more)
-    assert list_kept(store, "kept") == []
-    expected = answers(service, "plain")
-    assert expected["churned"]["runs"] > expected["churned"]["here"] > 10
-    assert answers(service, "kept") == expected
-    keep(store, "kept")
-    assert list_kept(store, "kept") == [0, 1, 2]
-    assert answers(service, "kept") == expected
-
-
 def test_deletion(service: Service) -> None:
     """A deleted run leaves the kept predictions at once, and its day is read anew."""
     store = service.store

@@ -1,0 +1,52 @@
+"""Slow cases of tests/store/otel_ml_collector/monitor/test_watch.py."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.stats import Past
+from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from tests.store.otel_ml_collector.monitor.test_findings import store_many
+from tests.store.otel_ml_collector.monitor.test_watch import PASTS, kept_at
+from tests.support.otel_ml_collector.spans import NOW_NS
+from tests.support.otel_ml_collector.stores import Service, Store, open_service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector with a project of many runs."""
+    with open_service(tmp_path_factory.mktemp("large")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def large(service: Service) -> Store:
+    """The store of that."""
+    store_many(service.store, "large", NOW_NS - MINUTE_NS)
+    return service.store
+
+
+def test_pages_in_turn(large: Store) -> None:
+    """A look works out a single page, the oldest first; then as long as a hundred are others."""
+    seconds = [0.0]
+
+    def tell_s() -> float:
+        """Pass two seconds with each page."""
+        seconds[0] += 1.0
+        return seconds[0]
+
+    watch = MonitorWatch(large.reader, lambda: False, tell_s)
+    later_ns = NOW_NS + 10 * DAY_NS
+    aged: tuple[Past, ...] = ("1h", "30d", "24h")
+    for age, last in enumerate(aged):
+        watch.note("large", last, later_ns, later_ns - (30 + age) * MINUTE_NS)
+    made: list[list[str]] = []
+    for _ in range(500):
+        watch.look(later_ns)
+        made.append([str(last) for last in PASTS if kept_at(large, later_ns, last) == later_ns])
+        if len(made[-1]) == 3:
+            break
+    assert made[0] == ["24h"]
+    assert [made.count(lasts) for lasts in (["24h"], ["24h", "30d"])] == [100, 100]
+    assert made[-1] == ["1h", "24h", "30d"]
