@@ -120,9 +120,13 @@ class Settings:
 
     data_dir: Path | None = setting("otel-ml-data", read_folder, "Folder of the embedded store")
     http: Address = setting(
-        "127.0.0.1:4318", read_address, "HOST:PORT for OTLP over HTTP, the API and the web pages"
+        "127.0.0.1:4318",
+        read_address,
+        "Address of the collector, HOST:PORT: pages, API and OTLP over HTTP",
     )
-    grpc: Address = setting("127.0.0.1:4317", read_address, "HOST:PORT for OTLP over gRPC")
+    grpc: Address = setting(
+        "127.0.0.1:4317", read_address, "Address of the collector for OTLP over gRPC, HOST:PORT"
+    )
     store: str = setting(
         "",
         read_store,
@@ -175,8 +179,8 @@ class Settings:
     keep_payloads_days: int = setting(
         "0",
         whole_number("days", 0, MOST_DAYS),
-        "Days to keep inputs, outputs, lines of text and logged data; 0 keeps them as long as "
-        "records",
+        "Days to keep inputs, outputs, log lines and logged data; 0 keeps them as long as the "
+        "run itself",
     )
     tls_cert: Path | None = setting(
         "", read_file, "Certificate file (PEM) that turns on TLS for HTTP and gRPC"

@@ -41,7 +41,7 @@ def test_help(tmp_path: Path) -> None:
     """The help of ``serve`` names every flag with its default."""
     text = " ".join(run(tmp_path, "serve", "--help").stdout.split())
     assert "--data-dir VALUE Folder of the embedded store [otel-ml-data]" in text
-    http = "--http VALUE HOST:PORT for OTLP over HTTP, the API and the web pages [127.0.0.1:4318]"
+    http = "--http VALUE Address of the collector, HOST:PORT: pages, API and OTLP over HTTP [127.0.0.1:4318]"
     assert http in text
     assert "--insecure Allow listening beyond loopback" in text
 
