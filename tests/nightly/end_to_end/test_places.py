@@ -42,7 +42,7 @@ def test_endpoint_that_is_named_is_all_that_is_meant(tmp_path: Path, elsewhere: 
     with somebody_else() as address:
         done = otel_ml(*add_key("--endpoint", f"http://{address}"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is no otel-ml collector" in done.stderr
+    assert "is not an otel-ml collector" in done.stderr
     listed = otel_ml("keys", "list", "--http", NOWHERE)
     assert (listed.returncode, len(listed.stdout.splitlines())) == (DONE, 1)  # the head alone
 
@@ -53,8 +53,8 @@ def test_data_directory_that_is_named_is_made(elsewhere: Path) -> None:
     made = otel_ml(*add_key("--data-dir", str(new)))
     assert (made.returncode, len(made.stdout.splitlines())) == (DONE, 1)
     assert f"in the data directory {new}" in made.stderr
-    assert "answers nobody" in made.stderr
-    assert "no collector serves it now" in made.stderr
+    assert "the next collector that uses this store" in made.stderr
+    assert "will require a key for every request" in made.stderr
     with running(new) as collector:
         assert send_http(collector, "", encode([call_now("stranger")]))[0] == UNAUTHENTICATED
         key = made.stdout.strip()

@@ -152,7 +152,7 @@ def test_another_store_is_told(
         OTEL_ML_HTTP=urlsplit(own_collector.endpoint).netloc,
     )
     assert made.returncode == DONE
-    assert f"the collector at {own_collector.endpoint} keeps another store" in made.stderr
+    assert f"the collector at {own_collector.endpoint} uses a different store" in made.stderr
     assert send_http(own_collector, "", encode([call_now("anybody")]))[0] == 0
 
 

@@ -134,7 +134,7 @@ def test_typed_values_are_in_no_line(
         (("show", "none"), 5, "no data set 'none'"),
         (("show", "known:v9"), 5, "'known' has no version 9"),
         (("diff", "known:v1", "other:v1"), 5, "no data set 'other'"),
-        (("add", "known"), 2, "either --file FILE, or --where EXPR"),
+        (("add", "known"), 2, "either --file FILE or --where EXPR"),
         (("add", "known", "--file", "a.jsonl", "--where", "a"), 2, "either --file FILE"),
         (("add", "known", "--file", "none.jsonl"), 2, "none.jsonl"),
         (("add", "known", "--file", "a.txt"), 2, "a .jsonl, .csv or .parquet file"),
