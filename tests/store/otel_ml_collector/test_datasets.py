@@ -39,6 +39,12 @@ from tests.support.otel_ml_collector.stores import Service
 QUESTION: Final = {"question": "2+2"}
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """Retention acts on every project of a store."""
+    return own_service
+
+
 def make_item(
     inputs: object, expected: object = None, told: Mapping[str, Value] | None = None, **tags: Value
 ) -> Span:

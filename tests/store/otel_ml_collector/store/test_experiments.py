@@ -49,6 +49,12 @@ USED: Final[dict[str, Value]] = {
 WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """Retention acts on every project of a store."""
+    return own_service
+
+
 def make_item_run(number: int, start_ns: int = NOW_NS, repeat: int = 0) -> list[Span]:
     """Make a run over an item, and a call below it that another process recorded."""
     trace = trace_id(number)
