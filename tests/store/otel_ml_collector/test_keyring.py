@@ -32,6 +32,12 @@ IMPOSSIBLE: Final = [
 ]
 
 
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """A key closes a store to everyone without one."""
+    return own_store
+
+
 class Clock:
     now_ns = NOW_NS
 

@@ -25,6 +25,12 @@ IMPOSSIBLE: Final[list[tuple[dict[str, Any], str]]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """A key closes a store to everyone without one."""
+    return own_service
+
+
 @pytest.fixture
 def open_to_all(tmp_path: Path) -> Iterator[Service]:
     """A service that never had a key."""

@@ -15,6 +15,12 @@ FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
 WRONG: Final = f"omk_{'0' * 16}_{'0' * 64}"
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """A key closes a store to everyone without one."""
+    return own_service
+
+
 @pytest.fixture
 def closed(service: Service) -> Service:
     """The service, which has a key, and to which no wrong one was sent yet."""
