@@ -1,4 +1,4 @@
-"""Measures how far judges and reviewers agree beyond chance: Cohen's kappa, Krippendorff's alpha."""
+"""Measures how far raters agree beyond chance: Cohen's kappa, Krippendorff's alpha."""
 
 import math
 from collections import Counter, defaultdict

@@ -126,7 +126,7 @@ class FieldSketch:
         return sketches.get(kind, self.embedding)
 
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
-        """Return what drift compares, by name: the value (or the parts of a text), presence and type."""
+        """Return what drift compares, by name: value (or parts of a text), presence and type."""
         own = self.of_kind(kind)
         parts = dict(own.parts) if kind == "text" else {VALUE: own}
         there = replace(own, n=self.runs - self.missing, missing=self.missing)
@@ -578,9 +578,9 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 
 
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
-    """Return a number and whether values became more frequent above it (True) or below it (False).
+    """Return a number and whether values above it (True) or below it (False) became more frequent.
 
-    None if nothing changed.
+    It is the number at which the two distributions differ most. None if they do not differ.
     """
     if not before.n or not after.n:
         return None

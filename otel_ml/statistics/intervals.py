@@ -140,10 +140,10 @@ def student_p(t: float, degrees: float) -> float:
 
 
 def beta_share(x: float, a: float, b: float) -> float:
-    """Return the regularized incomplete beta function: the probability that a beta variable is below x.
+    """Return the regularized incomplete beta function.
 
-    For integers it is the probability of at least `a` successes in ``a + b - 1`` trials with
-    success probability `x`.
+    It is the probability that a beta-distributed variable is below `x`. For integers it is the
+    probability of at least `a` successes in ``a + b - 1`` trials with success probability `x`.
 
     Args:
         x: From 0 to 1.
