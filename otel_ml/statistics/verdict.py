@@ -223,7 +223,7 @@ class JudgeVerdict:
 
     @property
     def detectable(self) -> float | None:
-        """Smallest difference that a sample of this size detects with 80 % power. None if unknown."""
+        """Smallest difference that this sample size detects with 80 % power. None if unknown."""
         if self.difference is None or not math.isfinite(self.difference.high):
             return None
         return detectable(self.difference, confidence=self.confidence)
