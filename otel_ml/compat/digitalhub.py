@@ -227,7 +227,10 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
 
 
 def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object] | object:
-    """Return a function's results as a dictionary by name. If the names do not fit, return them as is."""
+    """Return a function's results as a dictionary by name.
+
+    If the number of names does not fit, return the results unchanged.
+    """
     if len(named) == 1:
         return {named[0]: returned}
     if isinstance(returned, tuple | list) and len(returned) == len(named):

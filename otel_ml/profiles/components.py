@@ -136,9 +136,9 @@ class Component:
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """Smallest and largest valid number: `low` and `high` if given, else those seen in the data.
+        """Smallest and largest valid number: `low` and `high` if given, else those seen in data.
 
-        None where a bound is unknown.
+        None for a bound that is unknown.
         """
         low, high = self.low, self.high
         if self.sketch is not None:
@@ -162,7 +162,7 @@ class Component:
         return frozenset(sketch.values)
 
     def read(self, parts: Parts) -> object:
-        """Read the value from a run. Return `ABSENT` if the run lacks the part, such as ground truth.
+        """Read the value from a run. Return `ABSENT` if the run lacks the part it is read from.
 
         Raises:
             Exception: The extractor raised.
@@ -230,7 +230,10 @@ class Component:
         self.invalid = sum(self.check(value) is not None for value in known)
 
     def validate(self, parts: Parts, group: str) -> list[Tag]:
-        """Return the tags for a run: the component's value if there is one, and its error if there is one."""
+        """Return the tags for a run: the component's value, and its error if it is invalid.
+
+        The list is empty if the run lacks the part that the component reads.
+        """
         error: str | None = DATA
         value: object = None
         with untrusted:
@@ -248,7 +251,7 @@ class Component:
         return tags
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the component as a dictionary that can be written as JSON. `component_of` reads it."""
+        """Return the component as a dictionary for a JSON file. `component_of` reads it."""
         facts: dict[str, Any] = {"name": self.name, "side": self.side, "dtype": self.dtype}
         if self.extractor_name:
             facts["extractor"] = self.extractor_name
@@ -351,7 +354,7 @@ class EvalComponent(Component):
         return plain_value(self.extractor(output, actual))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the component as a dictionary that can be written as JSON. `component_of` reads it."""
+        """Return the component as a dictionary for a JSON file. `component_of` reads it."""
         return {**super().to_dict(), "output": self.output, "actual": self.actual}
 
 

@@ -174,7 +174,7 @@ class ModelProfile:
             score.build(values)
 
     def validate_input(self, input: object) -> list[Tag]:
-        """Return the tags for a run's inputs: the value of each component, and an error if it is invalid.
+        """Return the tags for a run's inputs: the value of each component, and its error if any.
 
         An error is a tag with the component's name and the suffix ``-error``. Its value is
         ``LowerBoundError``, ``UpperBoundError``, ``Domain Error``, ``Value None``, ``Value NaN``,
@@ -189,7 +189,7 @@ class ModelProfile:
         return self.validate({"inputs": input}, "input")
 
     def validate_output(self, output: object) -> list[Tag]:
-        """Return the tags for a run's output: values and errors, as `validate_input` does for inputs.
+        """Return the tags for a run's output: values and errors, as in `validate_input`.
 
         Args:
             output: Output of one run.
@@ -211,7 +211,7 @@ class ModelProfile:
         return self.validate({"actuals": actual}, "actual")
 
     def validate_eval(self, output: object, actual: object) -> list[Tag]:
-        """Return the tags for values computed from output and ground truth, as `validate_input` does.
+        """Return the tags for values computed from output and ground truth, as in `validate_input`.
 
         Args:
             output: Output of one run.
@@ -319,7 +319,7 @@ class ModelProfile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the profile as a dictionary that can be written as JSON, without extractor functions."""
+        """Return the profile as a dictionary for a JSON file, without extractor functions."""
         return {
             "type": DOCUMENT,
             "name": self.name,
@@ -401,7 +401,7 @@ class ModelProfile:
 
 
 def read_rows(name: str, value: Any) -> list[object]:
-    """Convert a table to a list with one value per row: a dictionary by column, or the value itself.
+    """Convert a table to a list with one value per row: a dictionary by column, or a single value.
 
     Raises:
         DataException: The value is not a table.

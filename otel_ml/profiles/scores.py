@@ -76,7 +76,7 @@ class ProfileScore:
         raise NotImplementedError
 
     def keep(self, result: float | None, n: int, deviation: float = 0.0) -> None:
-        """Store a computed score: the number, the count of its values and their standard deviation."""
+        """Store a computed score: the number, the count of values and their standard deviation."""
         self.result, self.n, self.deviation = result, n, deviation
 
     def contrast(

@@ -77,9 +77,11 @@ def kappa_of_tables(
 ) -> Estimate:
     """Return Cohen's kappa with its confidence interval, as `kappa_of_clusters` does.
 
+    Use it if many clusters (such as sessions) have equal runs.
+
     Args:
-        tables: One entry for all clusters (such as sessions) with equal runs: their confusion table
-            (number of runs by pair of labels), and the number of these clusters.
+        tables: One entry for all clusters with equal runs: their confusion table (number of runs by
+            pair of labels), and the number of these clusters.
         confidence: Between 0 and 1.
 
     Raises:

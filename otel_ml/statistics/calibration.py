@@ -73,7 +73,7 @@ class RisingCurve:
     share: Sequence[float]
 
     def read(self, place: float) -> float:
-        """Return the height of the curve at a position."""
+        """Return the height of the curve at a position: the share of right predictions."""
         behind = bisect_right(self.at, place)
         if behind == 0:
             return self.share[0]

@@ -116,7 +116,10 @@ def jensen_shannon(first: Sketch, second: Sketch) -> float:
 
 
 def population_stability(reference: Sketch, window: Sketch) -> float:
-    """Return the population stability index of a category. A missing value counts as half a run."""
+    """Return the population stability index (PSI) of a category.
+
+    A value that is missing in one sketch counts as half a run.
+    """
     index = 0.0
     for before, after in _value_shares(reference, window):
         if not before and not after:

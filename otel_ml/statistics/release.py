@@ -221,16 +221,16 @@ class _Compared:
         return 1 - share if figure.lower_is_better else share
 
     def log_stakes(self, share: float) -> list[float]:
-        """Return the logarithm of the stake against "not worse" after each window. It starts at 1.
+        """Return the evidence for "worse" after each window: the logarithm of a stake that starts at 1.
 
-        In a window each unit is weighted by its stratum's weight in the baseline divided by the
-        stratum's share of the window. Then the stake does not grow on average if the weighted mean
-        of the new version is at least that of the baseline, whatever the mix of the window. (The
-        product of the means is at most the power of their weighted mean.)
+        The stake does not grow on average if the new version is at least as good as the baseline,
+        whatever the mix of strata in a window. For this, each session is weighted by the share of
+        its stratum in the baseline divided by the share in the window.
 
         Args:
-            share: Error probability of the baseline's bound.
+            share: Error probability of the bound on the baseline's mean.
         """
+        # The weights are safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)
         for unit, count in self.baseline.items():
             means[unit.stratum][self.good(unit.first)] += count

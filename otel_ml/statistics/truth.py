@@ -202,7 +202,14 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
     """Return the square root of a mean, such as the root mean squared error, with its interval.
 
-    The bounds are the roots of the bounds of the mean. A bound below 0 becomes 0.
+    A lower bound of the mean that is below 0 counts as 0.
+
+    Args:
+        sums: Sums over clusters (such as sessions). The second sum is the number of runs.
+        confidence: Between 0 and 1.
+
+    Returns:
+        None if there is no run.
     """
     mean = mean_of(sums, confidence=confidence)
     if mean is None:

@@ -28,7 +28,7 @@ class BigHummingbird:
     published package.
 
     Args:
-        first: The project, or the key if a config follows.
+        first: The project if a key (or None) follows, else the key.
         second: The key, or the config ``{"workspace_name": ..., "project_name": ...}``.
         config: The config as a keyword argument.
 
