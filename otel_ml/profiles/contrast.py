@@ -208,7 +208,7 @@ def _refuse_unknown(names: Iterable[object], known: Collection[str], noun: str) 
 
 
 def widest_place(before: Sketch, after: Sketch) -> float | str | None:
-    """Return where two distributions differ most: a number, a category's value or a part of texts."""
+    """Return where two distributions differ most: a number, a category's value or a text's part."""
     if not before.n or not after.n:
         return None
     if before.kind == "number":

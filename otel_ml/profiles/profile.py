@@ -144,14 +144,14 @@ class ModelProfile:
     def build_from(self, runs: "Iterable[StoredRun]") -> None:
         """Build the profile from stored runs.
 
-        Parts that were not recorded completely are left out, and so is the output of a failed run.
-        Ground truth that has not arrived does not count as a missing value.
+        Inputs and outputs that were not recorded completely are left out, and so is the output of a
+        failed run. Ground truth that has not arrived does not count as a missing value.
 
         Args:
             runs: Runs from `Reader.runs`.
 
         Raises:
-            DataException: No value of a component is of its type.
+            DataException: A component finds no value of its type.
             ValueError: There is no run, or an element is not a run.
         """
         rows = [parts_of_run(run) for run in _check_each("runs", runs, is_run, _RUNS)]

@@ -1,8 +1,7 @@
 """Estimates how many predictions are right before their ground truth arrives.
 
-The estimate uses the predicted probabilities. The share of right predictions is assumed only to
-rise with the probability. The rising curve is fitted to runs with ground truth and applied to runs
-without it.
+Predictions with a higher probability are assumed to be right more often, or equally often. How
+often is learned from runs with ground truth, and applied to runs that still wait for it.
 """
 
 from bisect import bisect_right

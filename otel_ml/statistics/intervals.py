@@ -287,7 +287,7 @@ def log_ratio(
         confidence: Between 0 and 1.
 
     Raises:
-        ValueError: There is no pair, or an amount is not above 0.
+        ValueError: There is no pair, or a number is not above 0.
 
     Source: Bland and Altman, Transforming data, British Medical Journal 312 (1996); `cluster_mean`
     on the logarithms.
@@ -310,7 +310,7 @@ def log_ratio(
 def newcombe_paired(
     both: int, first: int, second: int, neither: int, *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the difference of two rates on the same items, second minus first.
+    """Return how a pass rate changed on the same items, second minus first, with its interval.
 
     Args:
         both: Number of items that passed both times.

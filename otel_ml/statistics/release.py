@@ -221,7 +221,7 @@ class _Compared:
         return 1 - share if figure.lower_is_better else share
 
     def log_stakes(self, share: float) -> list[float]:
-        """Return the evidence for "worse" after each window: the logarithm of a stake that starts at 1.
+        """Return the evidence for "worse" after each window, as logarithms of stakes that start at 1.
 
         The stake does not grow on average if the new version is at least as good as the baseline,
         whatever the mix of strata in a window. For this, each session is weighted by the share of
@@ -230,7 +230,7 @@ class _Compared:
         Args:
             share: Error probability of the bound on the baseline's mean.
         """
-        # The weights are safe: the product of the means is at most the power of their weighted mean.
+        # Safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)
         for unit, count in self.baseline.items():
             means[unit.stratum][self.good(unit.first)] += count

@@ -206,7 +206,8 @@ class RaymonAPI:
 
         Args:
             project_id: The project.
-            slicestr: A slice such as ``client==Remax``. None for all runs.
+            slicestr: Condition on tags, such as ``client==Remax`` (see `to_filter`). None for all
+                runs.
             begin: Only runs that started at or after this time.
             end: Only runs that started before this time.
             limit: Maximum number of runs.
