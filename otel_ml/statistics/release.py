@@ -221,7 +221,7 @@ class _Compared:
         return 1 - share if figure.lower_is_better else share
 
     def log_stakes(self, share: float) -> list[float]:
-        """Return the evidence for "worse" after each window, as logarithms of stakes that start at 1.
+        """Return the evidence for "worse" after each window: logarithms of stakes that start at 1.
 
         The stake does not grow on average if the new version is at least as good as the baseline,
         whatever the mix of strata in a window. For this, each session is weighted by the share of
