@@ -163,7 +163,7 @@ class PrecisionScore(ProfileScore):
     other: ClassVar[str] = "FP"
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if no run was predicted positive."""
+        """Compute the score. It is None if no run was predicted positive (for recall: is positive)."""
         items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
         right = sum(value == "TP" for value in items)
         self.keep(right / len(items) if items else None, len(items))
@@ -199,7 +199,7 @@ class ClassPrecisionScore(ProfileScore):
         self.positive = positive
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if no run was predicted as the class."""
+        """Compute the score. It is None if no run was predicted as the class (for recall: is in it)."""
         sides = [values.get(name, ()) for name in self.inputs]
         pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]
         counted = [*compress(pairs, (pair[self.chosen] == self.positive for pair in pairs))]

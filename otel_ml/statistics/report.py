@@ -78,7 +78,7 @@ class Report:
 
     @property
     def count(self) -> str:
-        """The progress in words: ``100 runs``, ``40 of 100 runs`` or ``40 of 100 runs, interrupted``."""
+        """The progress in words, such as ``40 of 100 runs`` or ``40 of 100 runs, interrupted``."""
         text = f"{self.runs:,} of {self.wanted:,} runs"
         return f"{text}, interrupted" if self.is_interrupted else text
 

@@ -210,7 +210,7 @@ def _moments(bins: Mapping[int, Bin]) -> dict[int, tuple[int, float, float]]:
 
 
 def kind_of(values: Iterable[object]) -> Kind:
-    """Return whether values form a number, category, text or embedding field.
+    """Return the kind of a field from its values: number, category or text.
 
     None is a missing value. A field without values is a category.
     """

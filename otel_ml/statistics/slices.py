@@ -122,8 +122,8 @@ class RestVerdict:
             tokens and cost as the logarithm of a ratio.
         margin: Smallest difference that matters. For latency, tokens and cost as a logarithm.
         p: p-value of the difference.
-        strength: Size of the difference: 1 to 3 (from 3 and from 6 margins on it is 2 and 3). 0 if
-            the slice is not worse or better.
+        strength: Size of the difference: 1, 2 (at least 3 margins) or 3 (at least 6 margins). 0 if
+            the slice is neither worse nor better.
     """
 
     word: SliceWord
