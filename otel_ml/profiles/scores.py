@@ -163,7 +163,10 @@ class PrecisionScore(ProfileScore):
     other: ClassVar[str] = "FP"
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if no run was predicted positive (for recall: is positive)."""
+        """Compute the score. It is None if there is no run to count.
+
+        Precision counts the runs that were predicted positive, recall those that are positive.
+        """
         items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
         right = sum(value == "TP" for value in items)
         self.keep(right / len(items) if items else None, len(items))
@@ -199,7 +202,10 @@ class ClassPrecisionScore(ProfileScore):
         self.positive = positive
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if no run was predicted as the class (for recall: is in it)."""
+        """Compute the score. It is None if there is no run to count.
+
+        Precision counts the runs predicted as the class, recall those that belong to it.
+        """
         sides = [values.get(name, ()) for name in self.inputs]
         pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]
         counted = [*compress(pairs, (pair[self.chosen] == self.positive for pair in pairs))]
