@@ -33,7 +33,8 @@ class Entity:
         handle: The run or model version from `otel_ml.Client`.
 
     Attributes:
-        handle: The run or model version. Use it for steps, tags, text and data.
+        handle: The run or model version. Use it for what DigitalHub lacks: steps, tags, text and
+            data.
     """
 
     def __init__(self, handle: Run | TargetModel) -> None:
@@ -46,13 +47,13 @@ class Entity:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Append a number or a list of numbers to a metric's series. See `otel_ml.Run.log_metric`.
+        """Append a number or a list of numbers to a metric. See `otel_ml.Run.log_metric`.
 
         Args:
             key: Name of the metric.
             value: A number or a list of numbers.
-            overwrite: Whether to replace the points logged so far.
-            single_value: Whether to store a single number instead of a series.
+            overwrite: Whether to replace the numbers logged so far.
+            single_value: Whether the metric is a single number instead of a series.
 
         Raises:
             InvalidMetricError: The value is not a number. Nothing is logged.
@@ -62,11 +63,11 @@ class Entity:
     def log_metrics(
         self, metrics: Mapping[str, Number | Sequence[Number]], overwrite: bool = False
     ) -> None:
-        """Log several metrics of the same moment. See `otel_ml.Run.log_metrics`.
+        """Log several metrics that belong to the same moment. See `otel_ml.Run.log_metrics`.
 
         Args:
             metrics: Numbers or lists of numbers by metric name.
-            overwrite: Whether to replace the points logged so far.
+            overwrite: Whether to replace the numbers logged so far.
 
         Raises:
             InvalidMetricError: A value is not a number. Nothing is logged.
@@ -75,16 +76,16 @@ class Entity:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Logged metrics by name: a number, or the numbers of a series.
+        """Logged metrics by name: a single number, or the list of numbers of a series.
 
-        For a model, these are the metrics of all processes (see
-        `otel_ml.targets.TargetModel.metrics`). For a run, those of this process.
+        For a model, these are the metrics that all processes logged. For a run, those that this
+        process logged.
         """
         return self.handle.metrics
 
 
 class Project:
-    """A project that contains models and runs.
+    """A DigitalHub project: creates models and runs whose records go to otel-ml.
 
     Args:
         name: Name of the project.
@@ -103,21 +104,21 @@ class Project:
 
         Args:
             name: Name of the model.
-            kind: Kind of the model, such as ``mlflow`` or ``sklearn``. It is one of the
-                parameters.
-            params: What the version is made of, such as everything that `from_mlflow_run` returns.
+            kind: Type of the model, such as ``mlflow`` or ``sklearn``. It counts as a parameter.
+            params: Parameters that identify the version, such as all values that `from_mlflow_run`
+                returns.
         """
         return Entity(self.client.model(name, params={"kind": kind, **params}))
 
     def get_model(self, name: str) -> Entity:
         """Return the newest version of a model, whichever process created it.
 
-        Metrics that you log continue those of the version.
+        Metrics that you log continue the series of this version.
         """
         return Entity(self.client.model(name))
 
     def run(self, name: str, **params: object) -> Entity:
-        """Open a run of kind training. See `otel_ml.Client.run` for when it ends.
+        """Open a training run. See `otel_ml.Client.run` for when it ends.
 
         Args:
             name: Name of the run.
@@ -130,19 +131,19 @@ class Project:
 
 
 def get_or_create_project(name: str) -> Project:
-    """Return a project. The collector creates it with its first record."""
+    """Return a project. A new one appears in the collector with its first record."""
     return Project(name)
 
 
 def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Record every call of a function as a run of kind training. See `otel_ml.trace`.
+    """Record every call of the decorated function as a training run. See `otel_ml.trace`.
 
-    The run belongs to the `Project` that is passed in the call, as any argument. Without one, the
-    project of the environment is used. The function's return value does not change; the names are
-    only recorded.
+    If an argument of the call is a `Project`, the run belongs to it. Else it belongs to the project
+    of the environment. The function returns the same value as without the decorator.
 
     Args:
-        outputs: Names of the results: one name for a single value, or one per item of a tuple.
+        outputs: Names under which to record the results: one name for a single value, or one per
+            item of a returned tuple.
     """
     named = tuple(outputs or ())
 
@@ -226,7 +227,10 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
 
 
 def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object] | object:
-    """Return the values by name. If the names do not fit, return the values unchanged."""
+    """Return a function's results as a dictionary by name.
+
+    If the number of names does not fit, return the results unchanged.
+    """
     if len(named) == 1:
         return {named[0]: returned}
     if isinstance(returned, tuple | list) and len(returned) == len(named):
@@ -235,16 +239,19 @@ def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object]
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
-    """Return a description of the model of an MLflow run. See `otel_ml.integrations.mlflow`."""
+    """Return parameters that describe the model of an MLflow run, for `Project.log_model`.
+
+    See `otel_ml.integrations.mlflow`.
+    """
     from otel_ml.integrations.mlflow import from_mlflow_run  # MLflow is optional
 
     return from_mlflow_run(run_id)
 
 
 def get_mlflow_model_metrics(run_id: str) -> dict[str, float]:
-    """Return the last value of each metric of an MLflow run. See `otel_ml.integrations.mlflow`.
+    """Return the last value of each metric of an MLflow run.
 
-    To import the history of the metrics, use `otel_ml.integrations.mlflow.import_mlflow_run`.
+    To import the whole history of the metrics, use `otel_ml.integrations.mlflow.import_mlflow_run`.
     """
     from otel_ml.integrations.mlflow import get_mlflow_model_metrics  # MLflow is optional
 

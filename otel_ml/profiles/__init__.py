@@ -1,4 +1,8 @@
-"""Model profiles: which values a model's runs had, which are valid, and how two profiles differ."""
+"""Model profiles: which values the inputs and outputs of a model had, and which are valid.
+
+Build a profile from known-good runs. Then validate new runs against it, or compare it with the
+profile of other runs.
+"""
 
 from otel_ml.profiles.components import (
     ActualComponent,

@@ -1,4 +1,4 @@
-"""Components of a profile: where a value is read from, which values are valid, and its sketch."""
+"""Components of a profile: which value of a run to read, which values are valid, what was seen."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,14 +41,16 @@ _MOST_DOMAIN: Final = 10_000
 
 
 class DataException(ValueError):
-    """Data that a profile or a tag cannot use."""
+    """Raised for data that a profile or a tag cannot use, such as a value of the wrong type."""
 
 
 class Component:
-    """A value that each run has: its name, where it is read from, which values are valid.
+    """One value that a profile observes in each run, such as the age among the inputs.
+
+    Use a subclass: `InputComponent`, `OutputComponent`, `ActualComponent` or `EvalComponent`.
 
     Args:
-        name: Name of the component. Its tags and its report have this name.
+        name: Name of the component. Its tags and reports have this name.
         extractor: Function that computes the value from the component's part of the run: inputs,
             output or ground truth. An `EvalComponent` passes output and ground truth. The function
             runs in your process. None reads `path` instead.
@@ -56,13 +58,13 @@ class Component:
         low: Smallest valid number. Default: the smallest number seen when the profile was built.
         high: Largest valid number. Default: the largest number seen when the profile was built.
         path: Path of the value: ``inputs.age``, ``outputs.label``, or ``outputs`` for the whole
-            output. Default: the component's name within its part, or the part itself if it is not
-            a mapping.
+            output. Default: the component's name within its part, or the part itself if it is not a
+            mapping.
         values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
 
     Attributes:
-        sketch: Distribution of the values that the component was built from. None before it is
-            built. Values that were missing or of another type count as missing.
+        sketch: Distribution of the values seen when the profile was built. None before that. Values
+            that were missing or of another type count as missing.
         invalid: Number of these values that were missing, of another type, or not allowed.
 
     Raises:
@@ -103,22 +105,22 @@ class Component:
 
     @property
     def kind(self) -> Kind:
-        """How the values are sketched."""
+        """How the values are summarized and compared: as numbers, a category or texts."""
         return DTYPES[self.dtype]
 
     @property
     def tag_type(self) -> str:
-        """Type of the component's tags."""
+        """Type of the tags that the component adds to runs, such as ``profile-input``."""
         return TAG_TYPES[self.side]
 
     @property
     def where(self) -> str:
-        """Path of the value."""
+        """Path of the value in a run, such as ``inputs.age``."""
         return f"{PART_OF[self.side]}.{self.name}" if self.path is None else self.path
 
     @property
     def part_names(self) -> list[str]:
-        """Names of the parts of a run that the component reads."""
+        """Names of the parts of a run that the component reads, such as ``inputs``."""
         if self.path is not None:
             return [self.path.partition(".")[0]]
         return ["outputs", "actuals"] if self.side == "eval" else [PART_OF[self.side]]
@@ -134,7 +136,10 @@ class Component:
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """Smallest and largest valid number: `low` and `high` if given, else from the data."""
+        """Smallest and largest valid number: `low` and `high` if given, else those seen in data.
+
+        None for a bound that is unknown.
+        """
         low, high = self.low, self.high
         if self.sketch is not None:
             low = self.sketch.low if low is None else low
@@ -143,9 +148,9 @@ class Component:
 
     @property
     def domain(self) -> frozenset[str] | None:
-        """Valid values of a ``CAT``.
+        """Valid values of a ``CAT``. None if any value is valid.
 
-        None if any value is valid, because not all values were kept.
+        If you set no `values` and the data had too many different ones to keep, any value is valid.
         """
         if self.dtype != "CAT":
             return None
@@ -157,7 +162,7 @@ class Component:
         return frozenset(sketch.values)
 
     def read(self, parts: Parts) -> object:
-        """Read the value from a run. Returns `ABSENT` if the run does not have the part.
+        """Read the value from a run. Return `ABSENT` if the run lacks the part it is read from.
 
         Raises:
             Exception: The extractor raised.
@@ -175,7 +180,7 @@ class Component:
         return read_path(self.path, parts)
 
     def check_type(self, value: object) -> str | None:
-        """Return the error of a value with the wrong type. None if the type is right."""
+        """Return the name of the error if a value has the wrong type. None if the type is right."""
         if value is None:
             return NO_VALUE
         if type(value) is float and math.isnan(value):
@@ -191,7 +196,10 @@ class Component:
         return None if fits else DATA
 
     def check(self, value: object) -> str | None:
-        """Return the error of an invalid value. None if the value is valid."""
+        """Return the name of the error if a value is not valid. None if it is valid.
+
+        The names are listed in `ModelProfile.validate_input`.
+        """
         error = self.check_type(value)
         if error is not None:
             return error
@@ -204,7 +212,7 @@ class Component:
         return DOMAIN if domain is not None and write_value(value) not in domain else None
 
     def build(self, values: Sequence[object]) -> None:
-        """Sketch the values. Values that are `ABSENT` are left out.
+        """Learn the distribution and the bounds from values. Values that are `ABSENT` are left out.
 
         Raises:
             DataException: No value is of the component's type.
@@ -222,7 +230,10 @@ class Component:
         self.invalid = sum(self.check(value) is not None for value in known)
 
     def validate(self, parts: Parts, group: str) -> list[Tag]:
-        """Return the tags of a run for this component: its value if there is one, and its error."""
+        """Return the tags for a run: the component's value, and its error if it is invalid.
+
+        The list is empty if the run lacks the part that the component reads.
+        """
         error: str | None = DATA
         value: object = None
         with untrusted:
@@ -240,7 +251,7 @@ class Component:
         return tags
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the component as plain values. `component_of` reads them."""
+        """Return the component as a dictionary for a JSON file. `component_of` reads it."""
         facts: dict[str, Any] = {"name": self.name, "side": self.side, "dtype": self.dtype}
         if self.extractor_name:
             facts["extractor"] = self.extractor_name
@@ -262,13 +273,13 @@ class Component:
 
 
 class InputComponent(Component):
-    """A value of the inputs. See `Component` for the arguments."""
+    """A value among a model's inputs, such as the age. See `Component` for the arguments."""
 
     side = "input"
 
 
 class OutputComponent(Component):
-    """A value of the output. See `Component` for the arguments."""
+    """A value of a model's output, such as the label. See `Component` for the arguments."""
 
     side = "output"
 
@@ -276,21 +287,24 @@ class OutputComponent(Component):
 class ActualComponent(Component):
     """A value of the ground truth, by default the one with the component's name.
 
-    See `Component` for the arguments.
+    Ground truth is the correct result, which usually arrives later. See `Component` for the
+    arguments.
     """
 
     side = "actual"
 
 
 class EvalComponent(Component):
-    """A value computed from output and ground truth, such as an error. See also `Component`.
+    """A value computed from output and ground truth, such as an error.
+
+    See also `Component`.
 
     Args:
         name: Name of the component.
-        extractor: Function of output and ground truth.
+        extractor: Function that gets output and ground truth, and returns the value.
         dtype: Type that the function returns: ``INT``, ``FLOAT``, ``CAT`` or ``TEXT``.
-        output: Path of the output that the function gets.
-        actual: Path of the ground truth that the function gets.
+        output: Path of the value that the function gets as output. Default: the whole output.
+        actual: Path of the value that the function gets as ground truth. Default: all of it.
         low: Smallest valid number. Default: the smallest number seen when the profile was built.
         high: Largest valid number. Default: the largest number seen when the profile was built.
         values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
@@ -323,11 +337,11 @@ class EvalComponent(Component):
 
     @property
     def part_names(self) -> list[str]:
-        """Names of the parts of a run that the component reads."""
+        """Names of the parts of a run that the component reads: output and ground truth."""
         return [path.partition(".")[0] for path in (self.output, self.actual)]
 
     def read(self, parts: Parts) -> object:
-        """Compute the value for a run. Returns `ABSENT` if output or ground truth is missing.
+        """Compute the value for a run. Return `ABSENT` if output or ground truth is missing.
 
         Raises:
             Exception: The extractor raised.
@@ -340,7 +354,7 @@ class EvalComponent(Component):
         return plain_value(self.extractor(output, actual))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the component as plain values."""
+        """Return the component as a dictionary for a JSON file. `component_of` reads it."""
         return {**super().to_dict(), "output": self.output, "actual": self.actual}
 
 
@@ -360,11 +374,12 @@ def component_of(
     """Create a component from what `Component.to_dict` returned.
 
     Args:
-        facts: The component as a document.
-        extractors: Functions of the components that have an extractor, by component name.
+        facts: The component as a dictionary.
+        extractors: Functions of the components that have an extractor, by component name. A
+            dictionary cannot hold them.
 
     Raises:
-        ValueError: The document is not a component.
+        ValueError: The dictionary is not a component.
     """
     try:
         name, made = str(facts["name"]), SIDES[facts["side"]]
@@ -394,7 +409,7 @@ def component_of(
 
 
 def read_path(path: str, parts: Parts) -> object:
-    """Read a path such as ``inputs.user.age`` from the parts of a run.
+    """Read a path such as ``inputs.user.age`` from a run's inputs, output and ground truth.
 
     None if there is no value.
     """
@@ -406,11 +421,11 @@ def read_path(path: str, parts: Parts) -> object:
 
 
 def step_into(value: object, path: str, is_default: bool) -> object:
-    """Follow a path of keys and indexes. A key that itself contains dots is tried first.
+    """Follow a path of keys and indexes in a value. A key that itself contains dots is tried first.
 
     Args:
-        value: Where the path begins.
-        path: The remaining path.
+        value: Value in which the path begins.
+        path: The remaining path, such as ``user.age``.
         is_default: Whether to return the value itself if it has no keys.
     """
     if isinstance(value, Mapping):
@@ -429,7 +444,7 @@ def step_into(value: object, path: str, is_default: bool) -> object:
 
 
 def plain_value(value: object) -> object:
-    """Return a value as a plain Python value.
+    """Convert a value, such as a NumPy scalar, to a plain Python value.
 
     NaN is kept, because it differs from a missing value.
     """

@@ -1,4 +1,4 @@
-"""Compares two profiles: drift per component, invalid values, scores."""
+"""Compares two profiles: which components drifted, have more invalid values or worse scores."""
 
 import math
 from bisect import bisect_right
@@ -32,18 +32,18 @@ _CONTRASTED: Final = ("drift", "invalids")
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The parts of a profile that are compared."""
+    """What `contrast` needs of a profile: its components and its scores."""
 
     components: Mapping[str, Component]
     scores: Mapping[str, ProfileScore]
 
 
 class Contrast(dict[str, Any]):
-    """The report of a comparison of two profiles, as plain values. `view` writes it as a page.
+    """The result of comparing two profiles, as a dictionary. `view` writes it as a page.
 
-    ``health_reports`` has ``drift`` and ``invalids`` by component, ``score_reports`` has one
-    report per score. In each, ``alert`` is True if the change matters, and ``valid`` is False if
-    there was not enough data.
+    ``health_reports`` has ``drift`` and ``invalids`` for each component. ``score_reports`` has one
+    report per score. In each report, ``alert`` is True if the change matters, and ``valid`` is
+    False if there was not enough data to decide.
     """
 
     @property
@@ -83,7 +83,8 @@ def contrast(
     Args:
         reference: The reference profile.
         other: The profile to compare with it.
-        thresholds: Limits for ``drift`` and ``invalids`` by component, and one number by score.
+        thresholds: Changes to tolerate, as in `ModelProfile.contrast`: ``drift`` and ``invalids``
+            by component, and one number by score.
 
     Returns:
         The reports by component, and the reports by score.
@@ -207,7 +208,7 @@ def _refuse_unknown(names: Iterable[object], known: Collection[str], noun: str) 
 
 
 def widest_place(before: Sketch, after: Sketch) -> float | str | None:
-    """Return where two sketches differ most: a number, a value, or a part of a text."""
+    """Return where two distributions differ most: a number, a category's value or a text's part."""
     if not before.n or not after.n:
         return None
     if before.kind == "number":
@@ -234,12 +235,12 @@ def quantiles(sketch: Sketch) -> list[float]:
 
 
 def share_of(sketch: Sketch, value: str) -> float:
-    """Return the share of one value in the sketch of a category."""
+    """Return the share of runs that have one value of a category."""
     return sketch.values.get(value, 0) / sketch.n if sketch.n else 0.0
 
 
 def describe_change(before: Sketch, after: Sketch) -> str:
-    """Return in words how the values changed: ``median 12 → 31; missing 0 % → 14 %``."""
+    """Describe how the values changed, such as ``median 12 → 31; missing 0 % → 14 %``."""
     words = []
     if before.kind == "number" and before.n and after.n:
         words.append(f"median {_number(quantile(before, 0.5))} → {_number(quantile(after, 0.5))}")

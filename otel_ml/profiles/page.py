@@ -47,12 +47,12 @@ _TITLES: Final = {
 
 
 def stem_of(document: Mapping[str, Any]) -> str:
-    """Return a file name for a profile, without suffix."""
+    """Return the name of the HTML file for a profile, without suffix."""
     return _UNFIT.sub("_", f"{document['name']}@{document['version']}")[:100]
 
 
 def write(text: str, path: str | Path | None, stem: str, *, show: bool) -> Path:
-    """Write a page to a file. See `ModelProfile.view` for the arguments."""
+    """Write a page to a file and return its path. See `ModelProfile.view` for the arguments."""
     target = None if path is None else check_path("path", path)
     check_flag("show", show)
     if target is None:
@@ -68,11 +68,11 @@ def write(text: str, path: str | Path | None, stem: str, *, show: bool) -> Path:
 
 
 def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> str:
-    """Return a profile as HTML: its components with distributions and bounds, and its scores.
+    """Return a page (HTML) that shows a profile: distributions, bounds and scores.
 
     Args:
         document: The profile, as `ModelProfile.to_dict` returns it.
-        marks: Values of one run by component, which are marked in the distributions.
+        marks: Values of one run by component. They are marked in the distributions.
     """
     parts = []
     for side, title in _TITLES.items():
@@ -110,7 +110,7 @@ def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> st
 
 
 def contrast_page(report: Mapping[str, Any]) -> str:
-    """Return a comparison as HTML.
+    """Return a page (HTML) that shows a comparison of two profiles.
 
     It has both distributions of each component, what changed, and the scores.
     """

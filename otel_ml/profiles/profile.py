@@ -36,21 +36,21 @@ _RUNS: Final = "runs from Reader.runs"
 
 
 class ProfileStateException(RuntimeError):
-    """A profile was used to validate data before it was built."""
+    """Raised if you validate data with a profile that was not built yet."""
 
 
 class ModelProfile:
-    """The values that a model's runs had: a sketch and bounds per component, and scores.
+    """The values that a model's runs had, and which of them are valid.
 
-    A profile is identified by its content: equal components, sketches and scores have the same
-    digest.
+    Call `build` with known-good data, then `validate_input` and the like for new runs, or
+    `contrast` with the profile of other runs. Profiles with the same content have the same digest.
 
     Args:
         name: Name of the profile.
         version: Your own version label.
-        components: What to profile: `InputComponent`, `OutputComponent`, `ActualComponent` and
+        components: Values to observe: `InputComponent`, `OutputComponent`, `ActualComponent` and
             `EvalComponent` objects.
-        scores: Summary numbers of components: `MeanScore`, `PrecisionScore` and `RecallScore`
+        scores: Numbers that summarize components: `MeanScore`, `PrecisionScore` and `RecallScore`
             objects.
 
     Attributes:
@@ -83,7 +83,7 @@ class ModelProfile:
 
     @property
     def tag(self) -> str:
-        """``name@version``: the group of the profile's tags."""
+        """``name@version``: the group of the tags that validation adds to runs."""
         return f"{self.name}@{self.version}"
 
     def is_built(self) -> bool:
@@ -97,7 +97,10 @@ class ModelProfile:
 
     @property
     def sketches(self) -> dict[str, Sketch]:
-        """Sketches of inputs and outputs by the path of their value. Extracted values have none."""
+        """Distributions of inputs and outputs, by the path of their value, for drift detection.
+
+        Values that a function extracts have no path and are left out.
+        """
         return {
             component.where: component.sketch
             for component in self.components.values()
@@ -111,14 +114,14 @@ class ModelProfile:
 
         Args:
             inputs: A pandas, polars or pyarrow table, a NumPy array, or a list with one value per
-                run, such as a mapping.
+                run, such as a dictionary.
             outputs: The outputs, in one of these forms.
             actuals: The ground truth, in one of these forms.
 
         Raises:
-            DataException: A part that a component reads is missing or not a table, or no value of
-                a component is of its type.
-            ValueError: The parts have different numbers of rows.
+            DataException: A component needs inputs, outputs or ground truth that you did not pass
+                or that are not a table, or none of its values has the right type.
+            ValueError: The tables have different numbers of rows.
         """
         given = {"inputs": inputs, "outputs": outputs, "actuals": actuals}
         parts = {name: read_rows(name, value) for name, value in given.items() if value is not None}
@@ -141,14 +144,14 @@ class ModelProfile:
     def build_from(self, runs: "Iterable[StoredRun]") -> None:
         """Build the profile from stored runs.
 
-        Parts that were not recorded completely are left out, and so is the output of a failed run.
-        Ground truth that has not arrived does not count as a missing value.
+        Inputs and outputs that were not recorded completely are left out, and so is the output of a
+        failed run. Ground truth that has not arrived does not count as a missing value.
 
         Args:
             runs: Runs from `Reader.runs`.
 
         Raises:
-            DataException: No value of a component is of its type.
+            DataException: A component finds no value of its type.
             ValueError: There is no run, or an element is not a run.
         """
         rows = [parts_of_run(run) for run in _check_each("runs", runs, is_run, _RUNS)]
@@ -157,7 +160,10 @@ class ModelProfile:
         self.learn(rows)
 
     def learn(self, rows: Sequence[Parts]) -> None:
-        """Build the profile from runs, each given by its parts. See `build`."""
+        """Build the profile from runs, each a dictionary with inputs, outputs and ground truth.
+
+        See `build`.
+        """
         values = {
             component.name: [component.read(row) for row in rows]
             for component in self.components.values()
@@ -168,7 +174,7 @@ class ModelProfile:
             score.build(values)
 
     def validate_input(self, input: object) -> list[Tag]:
-        """Return the tags of a run's inputs: their values and their errors.
+        """Return the tags for a run's inputs: the value of each component, and its error if any.
 
         An error is a tag with the component's name and the suffix ``-error``. Its value is
         ``LowerBoundError``, ``UpperBoundError``, ``Domain Error``, ``Value None``, ``Value NaN``,
@@ -183,7 +189,7 @@ class ModelProfile:
         return self.validate({"inputs": input}, "input")
 
     def validate_output(self, output: object) -> list[Tag]:
-        """Return the tags of a run's output: values and errors, as for `validate_input`.
+        """Return the tags for a run's output: values and errors, as in `validate_input`.
 
         Args:
             output: Output of one run.
@@ -194,7 +200,7 @@ class ModelProfile:
         return self.validate({"outputs": output}, "output")
 
     def validate_actual(self, actual: object) -> list[Tag]:
-        """Return the tags of a run's ground truth: values and errors, as for `validate_input`.
+        """Return the tags for a run's ground truth: values and errors, as `validate_input` does.
 
         Args:
             actual: Ground truth of one run.
@@ -205,7 +211,7 @@ class ModelProfile:
         return self.validate({"actuals": actual}, "actual")
 
     def validate_eval(self, output: object, actual: object) -> list[Tag]:
-        """Return the tags computed from output and ground truth, as for `validate_input`.
+        """Return the tags for values computed from output and ground truth, as in `validate_input`.
 
         Args:
             output: Output of one run.
@@ -217,7 +223,9 @@ class ModelProfile:
         return self.validate({"outputs": output, "actuals": actual}, "eval")
 
     def validate_all(self, input: object, output: object, actual: object) -> list[Tag]:
-        """Return all tags of a run: values and errors, as for `validate_input`.
+        """Return the tags for a whole run: values and errors of inputs, output and ground truth.
+
+        See `validate_input` for the errors.
 
         Args:
             input: Inputs of one run.
@@ -230,7 +238,13 @@ class ModelProfile:
         return self.validate({"inputs": input, "outputs": output, "actuals": actual})
 
     def validate(self, parts: Parts, side: str | None = None) -> list[Tag]:
-        """Return the tags of a run given by its parts, for one side or for all."""
+        """Return the tags for a run, given as a dictionary with inputs, outputs and ground truth.
+
+        Args:
+            parts: ``inputs``, ``outputs`` and ``actuals``, as far as known.
+            side: Only components of this type: ``input``, ``output``, ``actual`` or ``eval``. None
+                for all.
+        """
         if not self.is_built():
             raise ProfileStateException(
                 f"Profile {self.tag} was not built: call build or build_from first"
@@ -247,18 +261,19 @@ class ModelProfile:
     ) -> Contrast:
         """Compare another profile with this one.
 
-        A component drifts if its drift score exceeds the margin of 0.1 and chance is an unlikely
-        explanation, corrected for the number of components. Drift is not judged with fewer than
-        100 values. Invalid values and scores get an alert if they are worse by more than 0.01 and
-        by more than their confidence intervals allow.
+        Three things can raise an alert. Values drift if the drift score exceeds 0.1 and chance is
+        an unlikely explanation (corrected for the number of components; not with fewer than 100
+        values). The share of invalid values must increase by more than 0.01, and a score must
+        become worse by more than 0.01 of its range. For both, the confidence interval of the change
+        must exclude 0.
 
         Args:
             other: The profile to compare with. Components and scores that it lacks are left out.
-            thresholds: Replaces the limits above: ``{"components": {name: {"drift": 0.3,
-                "invalids": 0.05}}, "scores": {name: 0.1}}``.
+            thresholds: Replaces these limits: ``{"components": {name: {"drift": 0.3, "invalids":
+                0.05}}, "scores": {name: 0.1}}``.
 
         Returns:
-            The report.
+            The report, a dictionary with an alert for each component and score.
 
         Raises:
             ValueError: An argument is invalid.
@@ -304,7 +319,7 @@ class ModelProfile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the profile as plain values, without its functions."""
+        """Return the profile as a dictionary for a JSON file, without extractor functions."""
         return {
             "type": DOCUMENT,
             "name": self.name,
@@ -355,14 +370,15 @@ class ModelProfile:
         document: Mapping[str, Any],
         extractors: Mapping[str, Callable[..., object]] | None = None,
     ) -> "ModelProfile":
-        """Create a profile from what `to_dict` returned, or from a raymon profile document.
+        """Create a profile from what `to_dict` returned, or from the JSON of a raymon profile.
 
         Args:
-            document: The profile.
-            extractors: Functions of the components that have an extractor, by component name.
+            document: The profile as a dictionary.
+            extractors: Functions of the components that have an extractor, by component name. A
+                dictionary cannot hold them.
 
         Raises:
-            ValueError: The document is not a profile, or an argument is invalid.
+            ValueError: The dictionary is not a profile, or an argument is invalid.
         """
         check_mapping("document", document, _DOCUMENT)
         functions = _check_extractors(extractors)
@@ -385,7 +401,7 @@ class ModelProfile:
 
 
 def read_rows(name: str, value: Any) -> list[object]:
-    """Read a table as one value per row: a mapping of its columns, or the value itself.
+    """Convert a table to a list with one value per row: a dictionary by column, or a single value.
 
     Raises:
         DataException: The value is not a table.

@@ -1,9 +1,9 @@
 """Reads the JSON files of raymon profiles, up to raymon 0.0.40.
 
 Class names in a file are looked up in a fixed table, so a file cannot choose which code runs. A
-file stores percentiles of numbers; the sketch is built from values interpolated between them. For
-an element extractor, the file stores which element it read. Values of other extractors can be
-compared but not validated.
+raymon file stores only percentiles of numbers, so the distribution is interpolated between them. If
+a component's extractor read one element, the file says which. Components with other extractors can
+be compared, but cannot validate data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,17 +28,20 @@ Read = tuple[str, str, list[Component], list[ProfileScore]]
 
 
 def is_of_raymon(document: object) -> bool:
-    """Return whether a document is a raymon profile: its components are a mapping, not a list."""
+    """Return whether a dictionary is a raymon profile.
+
+    raymon stores components as a dictionary, otel-ml as a list.
+    """
     return isinstance(document, Mapping) and isinstance(document.get("components"), Mapping)
 
 
 def read_raymon(
     document: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
 ) -> Read:
-    """Return name, version, components and scores of a raymon profile.
+    """Return name, version, components and scores from the JSON of a raymon profile.
 
     Raises:
-        ValueError: The document is not a raymon profile.
+        ValueError: The dictionary is not a raymon profile.
     """
     try:
         components = [
@@ -86,9 +89,9 @@ def _read_component(
 
 
 def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
-    """Create a sketch from raymon's statistics. None if they were not built.
+    """Create a distribution (sketch) from raymon's statistics. None if they were not built.
 
-    raymon's statistics leave out invalid values. They count as missing.
+    raymon's statistics leave out invalid values. They count as missing here.
 
     Args:
         dtype: ``INT``, ``FLOAT`` or ``CAT``.

@@ -1,4 +1,4 @@
-"""Scores of a profile: one number per component, and whether it became worse."""
+"""Scores of a profile: numbers such as mean or precision, and whether one became worse."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _TWO_SIDED: Final = 0.975
 
 
 class ProfileScore:
-    """One number that summarizes the values of a component.
+    """A number that summarizes one or two components, such as their mean. Use a subclass.
 
     Args:
         name: Name of the score.
@@ -28,8 +28,8 @@ class ProfileScore:
 
     Attributes:
         result: The number. None before it is built, and if there are no values.
-        n: Number of values.
-        deviation: Standard deviation of a single value.
+        n: Number of values it was computed from.
+        deviation: Standard deviation of these values.
 
     Raises:
         ValueError: An argument is invalid.
@@ -49,12 +49,12 @@ class ProfileScore:
 
     @property
     def kind(self) -> str:
-        """Name of the class, as stored in a document."""
+        """Name of the class, such as ``MeanScore``, as files store it."""
         return type(self).__name__
 
     @property
     def is_rate(self) -> bool:
-        """Whether the score is a share of runs."""
+        """Whether the score is a share of runs, from 0 to 1."""
         return True
 
     @property
@@ -68,15 +68,15 @@ class ProfileScore:
         return Estimate(self.result, self.result - half, self.result + half, self.n, self.n)
 
     def build(self, values: Values) -> None:
-        """Compute the score.
+        """Compute the score from values.
 
         Args:
-            values: Values of the components by name.
+            values: For each component by name, one value per run.
         """
         raise NotImplementedError
 
     def keep(self, result: float | None, n: int, deviation: float = 0.0) -> None:
-        """Store the number, the count of its values and their standard deviation."""
+        """Store a computed score: the number, the count of values and their standard deviation."""
         self.result, self.n, self.deviation = result, n, deviation
 
     def contrast(
@@ -84,14 +84,14 @@ class ProfileScore:
     ) -> dict[str, Any]:
         """Report whether the score of another profile is worse than this one.
 
-        It is worse if it moved against the preference by more than the threshold, and by more than
-        both confidence intervals allow.
+        Worse (an alert) means: the score changed in the bad direction by more than `threshold`, and
+        the confidence interval of the change does not include 0.
 
         Args:
             other: The score of the other profile.
             components: Components of this profile, by name.
-            threshold: Smallest change that matters, as a share of the component's range. The range
-                of a rate is 1.
+            threshold: Smallest change that matters, as a share of the component's range (largest
+                minus smallest value). The range of a rate is 1.
         """
         if self.result is None or other.result is None:
             return {"diff": None, "alert": False, "valid": False}
@@ -114,7 +114,7 @@ class ProfileScore:
         return report
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the score as plain values. `score_of` reads them."""
+        """Return the score as a dictionary that can be written as JSON. `score_of` reads it."""
         facts: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
@@ -134,7 +134,7 @@ class MeanScore(ProfileScore):
 
     @property
     def is_rate(self) -> bool:
-        """False: a mean is not a share of runs."""
+        """Always False: a mean is not a share of runs."""
         return False
 
     def build(self, values: Values) -> None:
@@ -155,21 +155,25 @@ class PrecisionScore(ProfileScore):
 
     Args:
         name: Name of the score.
-        inputs: Name of a ``CAT`` component with the values ``TP``, ``FP``, ``TN`` and ``FN``.
+        inputs: Name of a ``CAT`` component whose values are ``TP`` (true positive), ``FP``, ``TN``
+            and ``FN``.
         preference: Whether ``high`` or ``low`` values are good. Default: ``high``.
     """
 
     other: ClassVar[str] = "FP"
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if no run counts."""
+        """Compute the score. It is None if there is no run to count.
+
+        Precision counts the runs that were predicted positive, recall those that are positive.
+        """
         items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
         right = sum(value == "TP" for value in items)
         self.keep(right / len(items) if items else None, len(items))
 
 
 class RecallScore(PrecisionScore):
-    """Recall: the share of true positives among the runs that are positive.
+    """Recall: the share of true positives among the runs that are positive in ground truth.
 
     See `PrecisionScore` for the arguments.
     """
@@ -178,11 +182,11 @@ class RecallScore(PrecisionScore):
 
 
 class ClassPrecisionScore(ProfileScore):
-    """Precision of one class: the share of correct predictions among the runs predicted as it.
+    """Precision of one class: how many of the runs predicted as this class belong to it.
 
     Args:
         name: Name of the score.
-        inputs: Names of the component of the prediction and of that of the ground truth.
+        inputs: Two component names: first the prediction, then the ground truth.
         positive: The class.
         preference: Whether ``high`` or ``low`` values are good. Default: ``high``.
     """
@@ -198,7 +202,10 @@ class ClassPrecisionScore(ProfileScore):
         self.positive = positive
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if no run counts."""
+        """Compute the score. It is None if there is no run to count.
+
+        Precision counts the runs predicted as the class, recall those that belong to it.
+        """
         sides = [values.get(name, ()) for name in self.inputs]
         pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]
         counted = [*compress(pairs, (pair[self.chosen] == self.positive for pair in pairs))]
@@ -206,12 +213,12 @@ class ClassPrecisionScore(ProfileScore):
         self.keep(right / len(counted) if counted else None, len(counted))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the score as plain values."""
+        """Return the score as a dictionary that can be written as JSON."""
         return {**super().to_dict(), "positive": self.positive}
 
 
 class ClassRecallScore(ClassPrecisionScore):
-    """Recall of one class: the share of correct predictions among the runs that belong to it.
+    """Recall of one class: how many of the runs that belong to it were predicted as this class.
 
     See `ClassPrecisionScore` for the arguments.
     """
@@ -229,7 +236,7 @@ def score_of(facts: Mapping[str, Any]) -> ProfileScore:
     """Create a score from what `ProfileScore.to_dict` returned.
 
     Raises:
-        ValueError: The document is not a score.
+        ValueError: The dictionary is not a score.
     """
     try:
         made = SCORE_KINDS[facts["kind"]]

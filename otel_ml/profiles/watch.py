@@ -1,7 +1,7 @@
-"""Validates the runs of a model against a profile, on its own thread, after each call has returned.
+"""Validates the runs of a model against its profile, on a thread of its own.
 
-It uses what was recorded of a run, as JSON. So it holds no objects of the host, and does not see
-hidden or left-out parts.
+The thread starts after a call has returned. It reads what was recorded of the run, as JSON. So it
+keeps none of your objects alive, and does not see parts that are hidden or not recorded.
 """
 
 import threading
@@ -27,13 +27,15 @@ QUEUED: Final = 10_000
 
 
 class ProfileWatch:
-    """Queues finished runs of models that have a profile, at most 10,000, and tags them.
+    """Validates finished runs of models that have a profile, and tags the runs with the results.
+
+    Runs wait in a queue of at most 10,000, so your calls are not slowed down.
+
+    Args:
+        recorder: Sends the tags to the collector.
 
     Attributes:
         lost: Number of runs that were not validated because the queue was full.
-
-    Args:
-        recorder: Sends the tags.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -45,14 +47,20 @@ class ProfileWatch:
         _WATCHES.add(self)
 
     def renew(self) -> None:
-        """Start with an empty queue. Also called in a forked child."""
+        """Start with an empty queue. Called when created, and in a forked child process."""
         self._waiting: deque[_SeenRun | threading.Event] = deque()
 
     def add(self, model: str, profile: ModelProfile) -> None:
-        """Validate the runs of a model against a profile as it is now, and send the profile.
+        """Validate a model's runs against a profile from now on, and send the profile.
+
+        Uses the profile as it is now; later changes to it have no effect.
+
+        Args:
+            model: Name of the model.
+            profile: A built profile. It replaces one with the same name and version.
 
         Raises:
-            ValueError: The profile's document is too long.
+            ValueError: The profile is larger than 1 MiB as JSON.
         """
         watched = _Watched.of(profile)
         others = [
@@ -64,7 +72,10 @@ class ProfileWatch:
     # On the thread of a caller.
 
     def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
-        """Queue a finished run and return immediately."""
+        """Queue a finished run for validation and return immediately.
+
+        Does nothing if the model has no profile.
+        """
         if model not in self._watched:
             return
         if len(self._waiting) >= QUEUED:
@@ -75,7 +86,7 @@ class ProfileWatch:
         self._put(_SeenRun(str(model), run_id, dict(zip(_FACTS, items, strict=True))))
 
     def drain(self, timeout_s: float) -> int:
-        """Wait until the queued runs are validated. Returns how many were not validated in time."""
+        """Wait until the queued runs are validated. Return how many were not validated in time."""
         if not self._waiting:
             return 0
         done = threading.Event()
@@ -83,7 +94,7 @@ class ProfileWatch:
         return 0 if done.wait(max(timeout_s, 0.0)) else len(self._waiting)
 
     def close(self, timeout_s: float) -> None:
-        """Wait briefly for the queued runs, then stop."""
+        """Wait at most `timeout_s` seconds for the queued runs, then stop."""
         self.drain(timeout_s)
         self._worker.close(timeout_s)
 
@@ -175,7 +186,10 @@ _FACTS: Final = (names.INPUTS, names.OUTPUTS, names.CAPTURE, names.OUTCOME)
 
 
 def parts_of_facts(facts: Mapping[str, Any]) -> dict[str, object]:
-    """Return the parts of a run that were recorded completely. A failed run has no output."""
+    """Return the inputs and output of a run, as far as they were recorded completely.
+
+    A failed run has no output.
+    """
     notes = facts.get(names.CAPTURE)
     capture = orjson.loads(notes) if isinstance(notes, str) else {}
     parts: dict[str, object] = {}

@@ -1,1 +1,1 @@
-"""Statistics that verdicts rest on, of the standard library alone."""
+"""Statistics behind verdicts, drift and alerts. They need only Python's standard library."""

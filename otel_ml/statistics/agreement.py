@@ -1,4 +1,4 @@
-"""Agreement of judges and reviewers beyond chance: Cohen's kappa, Krippendorff's alpha."""
+"""Measures how far raters agree beyond chance: Cohen's kappa, Krippendorff's alpha."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,13 +14,15 @@ _MEASUREMENT_LEVELS: Final = ("nominal", "ordinal", "interval")
 
 
 def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
-    """Return Cohen's kappa, the agreement of two sides beyond chance, from their confusion table.
+    """Return Cohen's kappa: how far two raters agree beyond chance.
 
     Args:
-        counts: Number of runs by the label of the first and of the second side.
+        counts: Confusion table: number of runs by pair of labels, first the label of one rater,
+            then that of the other.
 
     Returns:
-        From -1 to 1. NaN if there is no run, or if both sides gave all runs the same label.
+        1 for full agreement, 0 for agreement by chance, below 0 for less. NaN if there is no run,
+        or if both raters gave all runs the same label.
 
     Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological
     Measurement 20 (1960).
@@ -42,15 +44,18 @@ def kappa_of_clusters(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa with its interval. Uses the jackknife over clusters and Student's t.
+    """Return Cohen's kappa of two raters with its confidence interval.
+
+    Use it if runs are not independent, such as the runs of one session. Uses the jackknife over
+    these clusters and Student's t.
 
     Args:
-        counts: Number of runs by cluster, label of the first side and label of the second side.
-            Runs of the cluster None are independent.
+        counts: One entry per cluster and pair of labels: the cluster (such as a session), the
+            labels of both raters, and the number of runs. Runs of the cluster None are independent.
         confidence: Between 0 and 1.
 
     Returns:
-        From -1 to 1. NaN if both sides gave all runs the same label.
+        From -1 to 1. NaN if both raters gave all runs the same label.
 
     Raises:
         ValueError: There is no run.
@@ -70,10 +75,13 @@ def kappa_of_tables(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa with its interval, as `kappa_of_clusters`, from counted clusters.
+    """Return Cohen's kappa with its confidence interval, as `kappa_of_clusters` does.
+
+    Use it if many clusters (such as sessions) have equal runs.
 
     Args:
-        tables: Confusion tables, each with the number of clusters that have this table.
+        tables: One entry for all clusters with equal runs: their confusion table (number of runs by
+            pair of labels), and the number of these clusters.
         confidence: Between 0 and 1.
 
     Raises:
@@ -101,18 +109,19 @@ def kappa_of_tables(
 
 
 def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nominal") -> float:
-    """Return Krippendorff's alpha, the agreement of several sides beyond chance.
+    """Return Krippendorff's alpha: how far several raters agree beyond chance.
 
-    Sides may leave out runs.
+    Raters may leave out runs.
 
     Args:
-        units: The answers for each run, in any order. Runs with fewer than two answers do not
-            count.
+        units: The raters' answers for each run, in any order. Runs with fewer than two answers do
+            not count.
         level: Type of the answers: `nominal` labels, `ordinal` ranks (numbers in their order) or
             `interval` numbers.
 
     Returns:
-        At most 1. NaN if nothing can be compared, or if all answers are equal.
+        1 for full agreement, 0 for agreement by chance, below 0 for less. NaN if nothing can be
+        compared, or if all answers are equal.
 
     Raises:
         ValueError: The level is unknown.

@@ -1,13 +1,16 @@
-"""Sequential tests by betting, so that you can check every window with few false alarms.
+"""Tests that you can repeat every few minutes with few false alarms (sequential tests by betting).
 
-A figure from 0 to 1, such as a pass rate, is checked window by window. Each window bets against
-the hypothesis that the figure is within its limit. The stake grows if the runs contradict the
-hypothesis, and does not grow on average while it holds. The condition `surely` of alert rules uses
-the sum over all windows in which a change may have started. New versions are judged by the product
-from one start.
+Alert rules with the condition `surely` and verdicts on new versions use them. A number from 0 to 1,
+such as a pass rate, is compared with a limit, one time window after another. A window is one step
+of time, such as an hour.
 
-The runs of a session are not independent, so each session counts as one, with its mean. A quantile
-is checked as a share: ``p95 > 2000`` means that more than 5 % of the runs are above 2000
+An imaginary gambler starts with a stake of 1 and bets that the number is beyond its limit. While it
+is within the limit, the stake does not grow on average. A large stake is therefore evidence that
+the limit is exceeded. Alert rules use the sum of the stakes for all possible start times of a
+change.
+
+The runs of a session are not independent, so each session counts as one, with the mean of its runs.
+A quantile is checked as a share: ``p95 > 2000`` means that more than 5 % of the runs are above 2000
 (`count_above`).
 """
 
@@ -33,11 +36,11 @@ _MOST_SUM: Final = 1e300
 
 
 def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[float]:
-    """Count the sessions by the mean of their values.
+    """Return how many sessions have each mean value.
 
     Args:
         runs: Session and value (from 0 to 1) of each run. A run with the session None is
-            independent.
+            independent and counts as its own session.
     """
     counts: Counter[float] = Counter()
     sessions: dict[Hashable, list[float]] = {}
@@ -51,23 +54,28 @@ def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[floa
 
 
 def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float) -> Counter[float]:
-    """Count the sessions by the share of their runs above a threshold.
+    """Return how many sessions have each share of runs above a threshold.
 
-    This is how a quantile is checked: ``p95 > threshold`` means that the share is above 0.05.
+    Use it to check a quantile: ``p95 > threshold`` means that the share is above 0.05.
+
+    Args:
+        runs: Session and value of each run. A run with the session None counts as its own session.
+        threshold: Only values above it count, in the unit of the values.
     """
     return session_means((session, float(value > threshold)) for session, value in runs)
 
 
 def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[float]:
-    """Return the logarithm of each bet's stake after some sessions. Each stake starts at 1.
+    """Return the evidence that sessions are below a limit, one number per bet size.
 
-    No stake grows on average if the average gain is 0 or less.
+    Each number is the logarithm of a gambler's stake, which starts at 1 (logarithm 0). The stake
+    does not grow on average unless the sessions are below the limit on average.
 
     Args:
-        gains: How far each session is below its limit. Above 0 if it is below.
-        most_lost: Largest possible distance of a session above its limit, as a positive number.
-        bets: Size of each bet. A bet that could lose more than half of its stake is reduced to
-            that.
+        gains: Number of sessions by their distance below the limit. Negative above the limit.
+        most_lost: Largest possible distance above the limit, as a positive number.
+        bets: How much of the stake each gambler bets per unit of distance. A bet that could lose
+            more than half of the stake is reduced.
 
     Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting,
     Journal of the Royal Statistical Society B 86 (2024), section 4.
@@ -80,11 +88,11 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 
 
 def bets_up_to(most_lost: float) -> list[float]:
-    """Return the bets to mix: from a sixteenth, each twice the one before.
+    """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on, up to a maximum.
 
     Args:
-        most_lost: Largest possible distance above the limit, see `log_stakes`. No bet loses more
-            than half of its stake.
+        most_lost: Largest possible distance above the limit. It sets the maximum: no bet can lose
+            more than half of its stake.
     """
     most = min(_MOST_LOST / most_lost, _MOST_BET) if most_lost > 0 else _MOST_BET
     bets = [_LEAST_BET]
@@ -94,18 +102,20 @@ def bets_up_to(most_lost: float) -> list[float]:
 
 
 def mix(logs: Sequence[float]) -> float:
-    """Return the logarithm of the mean of stakes, from their logarithms."""
+    """Return the logarithm of the mean of several stakes, given the logarithm of each stake."""
     most = max(logs)
     return most + math.log(math.fsum(math.exp(log - most) for log in logs) / len(logs))
 
 
 def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the logarithm of the stake after one window. The stake starts at 1.
+    """Return the evidence of one time window that a limit is exceeded, as the logarithm of a stake.
+
+    0 means no evidence. While the number is at the limit or on its good side, the stake does not
+    grow on average.
 
     Args:
-        means: Number of sessions by mean, from 0 to 1.
-        limit: The stake does not grow on average while the figure is at the limit or on its good
-            side.
+        means: Number of sessions in the window by their mean value, from 0 to 1.
+        limit: The limit to check, from 0 to 1.
         is_above: Whether values above the limit are bad. If False, values below are bad.
 
     Raises:
@@ -122,16 +132,15 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
 
 
 def add_window(total: float, means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the sum over possible start times after one more window. It starts at 0.
+    """Return the updated evidence of an alert rule after one more time window.
 
-    An alarm is raised if the sum exceeds N. While the figure is within its limit, there are at
-    least N windows between two alarms on average, however often you check. After an alarm the sum
-    starts at 0.
+    Raise an alarm if the result exceeds N, and start again at 0 after it. While the number is
+    within its limit, at least N windows lie between two alarms on average, however often you check.
 
     Args:
-        total: The sum before.
-        means: Number of sessions of the window by mean, from 0 to 1.
-        limit: Limit of the figure: 0.9 for ``pass_rate < 0.9``.
+        total: The evidence before this window. Start with 0.
+        means: Number of sessions in the window by their mean value, from 0 to 1.
+        limit: The limit to check: 0.9 for ``pass_rate < 0.9``.
         is_above: Whether values above the limit are bad, as for ``error_share > 0.05``.
 
     Source: Shin, Ramdas, Rinaldo, E-detectors: a nonparametric framework for sequential change
@@ -149,11 +158,12 @@ def find_alarms(
     is_above: bool = False,
     windows_between: float = WINDOWS_BETWEEN,
 ) -> list[int]:
-    """Return the indexes of the windows with an alarm: the figure is certainly beyond its limit.
+    """Return the indexes of the windows in which a limit is certainly exceeded.
 
     Args:
-        windows: The windows in the order of time. A window without a session changes nothing.
-        limit: Limit of the figure.
+        windows: One entry per time window, oldest first: number of sessions by their mean value,
+            from 0 to 1. A window without a session changes nothing.
+        limit: The limit to check, from 0 to 1.
         is_above: Whether values above the limit are bad. If False, values below are bad.
         windows_between: Minimum average number of windows between two false alarms.
     """

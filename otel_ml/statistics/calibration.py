@@ -1,8 +1,7 @@
 """Estimates how many predictions are right before their ground truth arrives.
 
-The estimate uses the predicted probabilities. The share of right predictions is assumed only to
-rise with the probability. The rising curve is fitted to runs with ground truth and applied to runs
-without it.
+Predictions with a higher probability are assumed to be right more often, or equally often. How
+often is learned from runs with ground truth, and applied to runs that still wait for it.
 """
 
 from bisect import bisect_right
@@ -16,14 +15,14 @@ FEWEST_TRUTHS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBin:
-    """Runs with similar predicted probabilities.
+    """Counts of runs with similar predicted probabilities, the input of `expect_right`.
 
     Attributes:
         n: Number of runs.
         total: Sum of the predicted probabilities.
         here: Number of runs with ground truth.
         here_total: Sum of the predicted probabilities of the runs with ground truth.
-        right: Number of runs whose prediction was right.
+        right: Number of runs with ground truth whose prediction was right.
     """
 
     n: int
@@ -54,7 +53,7 @@ class ConfidenceBin:
 
     @property
     def waiting(self) -> "ConfidenceBin":
-        """The runs that have no ground truth yet."""
+        """The same bin with only the runs that have no ground truth yet."""
         return ConfidenceBin(self.n - self.here, self.total - self.here_total, 0, 0.0, 0)
 
 
@@ -62,16 +61,18 @@ class ConfidenceBin:
 class RisingCurve:
     """A curve that never falls: straight between its points, constant outside of them.
 
+    Maps a predicted probability to the share of predictions that are right.
+
     Attributes:
-        at: Positions of the points, in rising order.
-        share: Height of each point.
+        at: Probabilities of the points, in rising order.
+        share: Share of right predictions at each point.
     """
 
     at: Sequence[float]
     share: Sequence[float]
 
     def read(self, place: float) -> float:
-        """Return the height of the curve at a position."""
+        """Return the height of the curve at a position: the share of right predictions."""
         behind = bisect_right(self.at, place)
         if behind == 0:
             return self.share[0]
@@ -83,10 +84,11 @@ class RisingCurve:
 
 
 def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurve:
-    """Fit a rising curve to points by isotonic regression (least squares).
+    """Fit a curve that never falls to points, by least squares (isotonic regression).
 
     Args:
-        points: Position, height and weight (above 0) of each point, in any order. At least one.
+        points: Position, height and weight of each point, in any order. At least one. A point with
+            weight 2 counts like two equal points.
 
     Source: Ayer and others, An empirical distribution function for sampling with incomplete
     information, Annals of Mathematical Statistics 26 (1955), pool adjacent violators; Zadrozny and
@@ -111,15 +113,16 @@ def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurv
 
 
 def expect_right(known: Iterable[ConfidenceBin], asked: Iterable[ConfidenceBin]) -> float | None:
-    """Return the expected share of right predictions, from their probabilities.
+    """Estimate which share of predictions is right, before their ground truth arrives.
 
     Args:
-        known: Runs to calibrate with. Those with ground truth show how reliable the probabilities
-            are.
-        asked: The runs to estimate.
+        known: Runs to learn from. Those with ground truth show how reliable the predicted
+            probabilities are.
+        asked: Runs to estimate.
 
     Returns:
-        None if fewer than 100 runs have ground truth, or if there is no run to estimate.
+        From 0 to 1. None if fewer than 100 of the known runs have ground truth, or if there is no
+        run to estimate.
     """
     truths = [
         (part.here_total / part.here, part.right / part.here, part.here)

@@ -1,8 +1,9 @@
-"""Distances between two sketches of a field, and when a distance counts as drift.
+"""Measures how much a field's values changed, and decides whether the change is drift.
 
-A distance is drift only if it exceeds its margin, the usual distance of the reference's own
-windows, and what chance gives for this number of runs. So neither very few nor very many runs
-cause drift by themselves.
+A sketch is a small summary of a field's values. The drift score is the distance of two sketches. It
+is drift only if it exceeds all of these: the smallest distance that matters (the margin), the usual
+distance between windows of the reference, and what chance gives for this number of runs. So neither
+very few nor very many runs cause drift by themselves.
 """
 
 import math
@@ -47,8 +48,8 @@ def quantile(sketch: Sketch, p: float) -> float:
     """Return a quantile of the numbers of a sketch. NaN if there is none.
 
     Args:
-        sketch: A sketch of kind ``number``.
-        p: From 0 to 1.
+        sketch: Summary of a field of kind ``number``.
+        p: From 0 to 1; 0.5 is the median.
     """
     if not sketch.n:
         return math.nan
@@ -62,16 +63,16 @@ def quantile(sketch: Sketch, p: float) -> float:
 
 
 def scale(sketch: Sketch) -> float:
-    """Return the unit of distances between numbers: the interquartile range.
+    """Return the number by which distances are divided: the interquartile range of a sketch.
 
-    If that is 0, return the standard deviation, which is 0 if all numbers are equal.
+    If it is 0, return the standard deviation instead. That is 0 if all numbers are equal.
     """
     between = quantile(sketch, 0.75) - quantile(sketch, 0.25)
     return between if between > 0 else sketch.deviation
 
 
 def wasserstein(first: Sketch, second: Sketch) -> float:
-    """Return the Wasserstein distance of two sketches: how far numbers must move on average.
+    """Return the Wasserstein distance of two sketches: how far the numbers must move on average.
 
     Source: Vallender, Calculation of the Wasserstein distance between probability distributions on
     the line, Theory of Probability and its Applications 18 (1974).
@@ -89,10 +90,10 @@ def wasserstein(first: Sketch, second: Sketch) -> float:
 
 
 def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
-    """Return the Kolmogorov–Smirnov statistic.
+    """Return the Kolmogorov–Smirnov statistic of two sketches of numbers.
 
-    It is the largest difference of the two distribution functions, from 0 to 1. It is only as
-    accurate as the bins of 2 %.
+    It is the largest difference of their two distribution functions, from 0 (equal) to 1. The
+    result is approximate, because sketches store numbers in bins that are 2 % wide.
     """
     largest, low, gap, slope = 0.0, 0.0, 0.0, 0.0
     for at, (steeper, jump) in _differences(first, second):
@@ -103,7 +104,9 @@ def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
 
 
 def jensen_shannon(first: Sketch, second: Sketch) -> float:
-    """Return the Jensen–Shannon distance of two categories, base 2, from 0 to 1.
+    """Return the Jensen–Shannon distance of two sketches of categories.
+
+    It is 0 if all values have the same shares, and 1 if the sketches have no value in common.
 
     Source: Endres, Schindelin, A new metric for probability distributions, IEEE Transactions on
     Information Theory 49 (2003).
@@ -113,7 +116,10 @@ def jensen_shannon(first: Sketch, second: Sketch) -> float:
 
 
 def population_stability(reference: Sketch, window: Sketch) -> float:
-    """Return the population stability index of a category. A missing value counts as half a run."""
+    """Return the population stability index (PSI) of a category.
+
+    A value that is missing in one sketch counts as half a run.
+    """
     index = 0.0
     for before, after in _value_shares(reference, window):
         if not before and not after:
@@ -124,14 +130,16 @@ def population_stability(reference: Sketch, window: Sketch) -> float:
 
 
 def distance(reference: Sketch, window: Sketch) -> float:
-    """Return the drift score: the distance of the window from the reference.
+    """Return the drift score: how far a window's values are from those of the reference.
 
-    * Numbers: Wasserstein distance divided by the reference's interquartile range (see `scale`).
-      If the reference has only one number: the share of different values.
+    How it is computed depends on the kind of the field:
+
+    * Numbers: Wasserstein distance divided by the reference's interquartile range (see `scale`). If
+      the reference has only one number: the share of different values.
     * Categories: Jensen–Shannon distance.
-    * Texts: the largest distance of their parts.
+    * Texts: the largest distance of a part, such as length, script or vocabulary.
     * Vocabularies: Jensen–Shannon distance of the share of new words.
-    * Embeddings: mean distance of the projections.
+    * Embeddings: mean distance over the projections.
 
     0 if either sketch has no values.
     """
@@ -162,7 +170,7 @@ def distance(reference: Sketch, window: Sketch) -> float:
 
 
 def distances_of_projections(reference: Sketch, window: Sketch) -> dict[str, float]:
-    """Return the distance of each projection of an embedding, by name."""
+    """Return the drift score of each projection of an embedding, by name of the projection."""
     return {
         name: distance(reference.parts[name], window.parts[name])
         for name in PROJECTED
@@ -171,7 +179,10 @@ def distances_of_projections(reference: Sketch, window: Sketch) -> dict[str, flo
 
 
 def unseen(reference: Sketch, window: Sketch) -> float:
-    """Return the share of words that the reference never had. Words are hashed to 1,024 buckets."""
+    """Return the share of the window's words that the reference never had.
+
+    Approximate: words are hashed to 1,024 buckets.
+    """
     new = sum(count for key, (count, _, _) in window.bins.items() if key not in reference.bins)
     return new / window.n if window.n else 0.0
 
@@ -182,7 +193,7 @@ def _seen(share: float, n: int) -> Sketch:
 
 
 def presence(sketch: Sketch) -> Sketch:
-    """Return a field's presence as a category with the values ``there`` and ``missing``."""
+    """Return in how many runs a field is present: a category of ``there`` and ``missing``."""
     total = sketch.n + sketch.missing
     return Sketch(
         "category",
@@ -193,11 +204,11 @@ def presence(sketch: Sketch) -> Sketch:
 
 
 def chance(reference: Sketch, window: Sketch) -> float:
-    """Return the probability that chance alone gives at least this distance (a p-value).
+    """Return the p-value of a distance: how often chance alone gives at least this distance.
 
-    Both sides are resampled 200 times from their pooled values, each with its effective number of
-    values. A gamma distribution with the same mean and variance gives the tail. Equal sketches
-    always give the same number.
+    Draws 200 pairs of samples from the values of both sketches together, and fits a gamma
+    distribution to their distances. The samples are smaller if values within sessions are similar.
+    Equal sketches always give the same result.
     """
     if not reference.n or not window.n:
         return 1.0
@@ -266,12 +277,12 @@ def _draw_count(mean: float, generator: random.Random) -> float:
 
 
 def gamma_tail(value: float, mean: float, spread: float) -> float:
-    """Return the probability that a gamma variable is at least `value`.
+    """Return the probability that a gamma-distributed variable is at least `value`.
 
     Args:
         value: At least 0.
         mean: Mean of the distribution.
-        spread: Variance of the distribution. If it is 0, all probability is at the mean.
+        spread: Variance of the distribution. If it is 0, the variable always equals the mean.
 
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 6.5.29 and 6.5.31.
     """
@@ -376,17 +387,19 @@ def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], lis
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The drift of one field, or of a part of it: a window compared with its reference.
+    """Whether one field, or a part of it, drifted: a window compared with its reference.
+
+    The window is the period to check, such as the last 24 hours. The reference is an earlier period
+    or another version.
 
     Attributes:
-        distance: Drift score: the distance of the window from the reference.
-        margin: Smallest distance that matters.
-        usual: Largest distance that is normal for this reference: mean plus three standard
-            deviations of the distances of its own windows. None if there are fewer than 7 (not
-            calibrated).
+        distance: Drift score, see the function `distance`.
+        margin: Smallest drift score that matters.
+        usual: Largest drift score that is normal between windows of this reference. None if the
+            reference has fewer than 7 windows.
         chance: p-value, corrected for the number of fields. None if the distance is not above
             `margin` and `usual`, because it is not computed then.
-        word: ``drift``, ``as before``, or ``too few`` values to judge.
+        word: ``drift``, ``as before`` (no drift), or ``too few`` values to decide.
     """
 
     distance: float
@@ -402,16 +415,14 @@ class Comparison:
 
 
 def usual_distance(own: Sequence[float]) -> float | None:
-    """Return the largest distance that is normal for a reference.
-
-    None if it has fewer than 7 windows.
+    """Return the largest distance that is normal for a reference. None with fewer than 7 windows.
 
     It is the larger of two numbers. The first is the mean of the distances plus 3 standard
-    deviations. The second is the upper end of a 99 % prediction interval (Student's t) for the
-    same weekday: weekends are similar to each other and different from other days.
+    deviations. The second is the upper end of a 99 % prediction interval (Student's t) for the same
+    weekday, because weekends differ from other days.
 
     Args:
-        own: Distance of each window of the reference from the rest of it, in the order of time.
+        own: Distance of each window of the reference from all its other windows, oldest first.
     """
     if len(own) < CALIBRATED:
         return None
@@ -436,14 +447,14 @@ def compare(
     own: Callable[[], Sequence[float]] = tuple,
     margin: float = MARGIN,
 ) -> Comparison:
-    """Compare one window of a field with its reference.
+    """Decide whether one field drifted in a window, compared with a reference.
 
     Args:
-        reference: Sketch of the reference, of the same kind.
-        window: Sketch of the window.
-        own: Returns the distances of the reference's own windows from the rest of it. Called only
-            if the distance exceeds the margin.
-        margin: Smallest distance that matters.
+        reference: Summary of the reference's values, of the same kind as `window`.
+        window: Summary of the window's values.
+        own: Function that returns the distance of each window of the reference from all its other
+            windows. It is slow, so it is called only if the distance exceeds the margin.
+        margin: Smallest drift score that matters.
     """
     gap = distance(reference, window)
     if reference.n < FEWEST_VALUES or window.n < FEWEST_VALUES:
@@ -458,9 +469,9 @@ def compare(
 
 
 def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Correct the p-values of all fields together, and decide again which fields drift.
+    """Correct the p-values for the number of fields, and decide again which fields drift.
 
-    Fields without a p-value count as 1.
+    More fields make a small p-value by chance more likely. Fields without a p-value count as 1.
     """
     tails = benjamini_hochberg(
         [1.0 if comparison.chance is None else comparison.chance for comparison in comparisons]

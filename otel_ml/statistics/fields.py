@@ -1,8 +1,8 @@
-"""Sketches of a model's fields, and the drift of all fields of a window.
+"""Summarizes the fields of a model's runs as sketches, and finds the fields that drifted.
 
-The kind of a field is unknown at first: five numbers in one hour are few values, a month of them
-are many. So numbers, repeated values and texts are sketched next to each other. The kind is
-derived from the merged sketch.
+A sketch is a small summary of values. Whether a field is a number, a category or a text is unknown
+at first: five numbers in one hour look like few categories, a month of them does not. So each field
+gets a sketch of each kind, and the kind is derived from the merged sketch.
 """
 
 import math
@@ -77,16 +77,16 @@ _TAIL: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class FieldSketch:
-    """A summary of all values of a field.
+    """A summary of all values of one field, such as `inputs.age`, over many runs.
 
     Attributes:
         runs: Number of runs that can have the field. For a column of tables: number of cells.
-        types: Number of runs by type: number, text, bool, embedding, or `HIDDEN`. For a column
-            also the number of `CELLS` and `TABLES`.
-        number: Sketch of the numbers.
-        category: Sketch of all values as a category, if the most frequent ones cover nearly all.
-        text: Sketch of the texts.
-        embedding: Sketch of the embeddings.
+        types: Number of runs by type of value: number, text, bool, embedding, or `HIDDEN` (redacted
+            or cut). For a column also the number of `CELLS` and `TABLES`.
+        number: Summary of the values that are numbers.
+        category: Count of each value. Empty if values rarely repeat.
+        text: Summary of the values that are texts.
+        embedding: Summary of the values that are embeddings.
     """
 
     runs: int = 0
@@ -98,7 +98,7 @@ class FieldSketch:
 
     @property
     def n(self) -> int:
-        """Number of runs with a value that is part of the sketch."""
+        """Number of runs with a value that is included in the sketch."""
         return sum(count for name, count in self.types.items() if name not in _NO_VALUES)
 
     @property
@@ -108,7 +108,7 @@ class FieldSketch:
 
     @property
     def kind(self) -> FieldKind:
-        """Kind of the field, derived from its values. A category if there are none."""
+        """Kind of the field, derived from its values: a category if there are none."""
         numbers, texts = self.types.get("number", 0), self.types.get("text", 0)
         if self.n and self.types.get("embedding", 0) >= MOSTLY * self.n:
             return "embedding"
@@ -121,12 +121,12 @@ class FieldSketch:
         return "text" if texts >= numbers else "number"
 
     def of_kind(self, kind: FieldKind) -> Sketch:
-        """Return the sketch of a kind of value: of the numbers, categories, texts or embeddings."""
+        """Return the field's sketch of its numbers, categories, texts or embeddings."""
         sketches = {"number": self.number, "category": self.category, "text": self.text}
         return sketches.get(kind, self.embedding)
 
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
-        """Return the sketches to compare: the value (or the parts of a text), presence and type."""
+        """Return what drift compares, by name: value (or parts of a text), presence and type."""
         own = self.of_kind(kind)
         parts = dict(own.parts) if kind == "text" else {VALUE: own}
         there = replace(own, n=self.runs - self.missing, missing=self.missing)
@@ -152,11 +152,11 @@ def sketch_field(
     cells: int = 0,
     tables: int = 0,
 ) -> FieldSketch:
-    """Sketch the values of a field.
+    """Summarize the values of a field.
 
     Args:
-        values: Numbers, texts, booleans and embeddings. Numbers that are not finite are left out.
-        clusters: Session of each value.
+        values: Numbers, texts, booleans and embeddings. Infinite and NaN numbers are left out.
+        clusters: Session of each value. Values of one session are not treated as independent.
         runs: Number of runs that can have the field.
         hidden: Number of values that were redacted or cut.
         cells: For a column of tables: number of cells, including those without a value.
@@ -217,9 +217,9 @@ def _sketch_repeated(
 
 
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
-    """Create a field from a sketch of one kind, such as that of a profile.
+    """Create the summary of a field from a single sketch, such as that of a profile.
 
-    Counts of single numbers are left empty, because a sketch of numbers does not have them.
+    If the sketch is of numbers, there are no counts of single values.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
@@ -234,7 +234,7 @@ def field_of_sketch(sketch: Sketch) -> FieldSketch:
 
 
 def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
-    """Add up sketches of one field, in any order."""
+    """Return one sketch of a field from several, such as those of each hour, in any order."""
     of_all = [*fields]
     types: Counter[str] = Counter()
     for sketch in of_all:
@@ -257,9 +257,10 @@ def _keep_repeated(category: Sketch) -> Sketch:
 
 
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
-    """Subtract a part that was added before, as `subtract_sketch` does.
+    """Remove a part, such as one hour, from a field's sketch.
 
-    If sessions have runs in both parts, the similarity within sessions is only approximate.
+    If sessions have runs in the part and in what remains, the similarity within sessions is only
+    approximate.
     """
     types = {name: count - part.types.get(name, 0) for name, count in total.types.items()}
     return FieldSketch(
@@ -273,7 +274,10 @@ def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
 
 
 def subtract_sketch(total: Sketch, part: Sketch) -> Sketch:
-    """Subtract a part that was added before. Smallest and largest number stay those of the sum."""
+    """Remove a part, such as one hour, from a sketch that contains it.
+
+    The smallest and the largest number do not change.
+    """
     bins = {}
     for key, (count, places, squares) in total.bins.items():
         less, less_places, less_squares = part.bins.get(key, (0, 0, 0))
@@ -301,13 +305,13 @@ def subtract_sketch(total: Sketch, part: Sketch) -> Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What windows are compared with: an earlier period, a version, a data set, a profile.
+    """What a window is compared with: an earlier period, a version, a data set or a profile.
 
     Attributes:
         name: Name for sentences, such as "the 28 days before".
         fields: Sketches by field path.
-        windows: Windows of the reference, as long as the window to check, oldest first. Empty if
-            the reference has no time; the drift score is then not calibrated.
+        windows: The reference cut into windows as long as the one to check, oldest first. They show
+            which differences are normal. Empty if the reference has no time, such as a data set.
         starts_ns: Start times of these windows in nanoseconds since the epoch (UTC).
     """
 
@@ -319,14 +323,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class PartDrift:
-    """The drift of one part of a field: its value, a part of its texts, its presence or type.
+    """The drift of one part of a field, such as the number of words of its texts.
 
     Attributes:
         name: Name of the part, such as ``value``, ``words``, ``missing``, ``type``.
-        reference: Sketch of the reference, without the most recent windows that already had the
-            change.
-        comparison: The comparison of window and reference.
-        lately: Number of most recent windows that already had the change.
+        reference: Sketch of the reference. Its most recent windows are left out if they already had
+            the change.
+        window: Sketch of the window to check.
+        comparison: Drift score, p-value and result.
+        lately: Number of windows just before this one that already had the change.
     """
 
     name: str
@@ -342,12 +347,12 @@ class PartDrift:
 
     @property
     def sentence(self) -> str:
-        """The change in words."""
+        """The change in words, such as ``median 12 → 31``."""
         return describe_part(self)
 
     @property
     def is_broken(self) -> bool:
-        """Whether the drift means broken data: more missing values, or another type."""
+        """Whether the drift suggests broken data: more missing values, or a different type."""
         if self.name == MISSING:
             return self.is_drift and _gain(MISSING, self.reference, self.window) > 0
         return self.is_drift and self.name == TYPE
@@ -355,14 +360,13 @@ class PartDrift:
 
 @dataclass(frozen=True, slots=True)
 class FieldDrift:
-    """The drift of one field.
+    """Whether one field drifted, and how: the result of `compare_fields`.
 
     Attributes:
-        name: Path of the field.
-        kind: Kind of the reference's values. Kind of the window's values if the reference has
-            none.
-        reference, window: The sketches of both sides.
-        parts: Comparisons of the parts, the largest drift score first.
+        name: Path of the field, such as ``inputs.age``.
+        kind: How the values are compared: as number, category, text or embedding.
+        reference, window: Summaries of the values that are compared.
+        parts: Comparisons of the value, its presence and its type, the largest drift score first.
     """
 
     name: str
@@ -373,7 +377,7 @@ class FieldDrift:
 
     @property
     def word(self) -> Literal["drift", "as before", "too few"]:
-        """Verdict on the field."""
+        """``drift``, ``as before`` (no drift), or ``too few`` values to decide."""
         words = {part.comparison.word for part in self.parts}
         if "drift" in words:
             return "drift"
@@ -381,7 +385,7 @@ class FieldDrift:
 
     @property
     def is_broken(self) -> bool:
-        """Whether the field's data are broken."""
+        """Whether the drift suggests broken data: more missing values, or a different type."""
         return any(part.is_broken for part in self.parts)
 
     @property
@@ -392,12 +396,12 @@ class FieldDrift:
 
     @property
     def lately(self) -> int:
-        """Number of windows before this one that already had the change."""
+        """Number of windows just before this one that already had the change."""
         return max((part.lately for part in self.drifted), default=0)
 
     @property
     def sentence(self) -> str:
-        """The change in words. Empty if nothing changed."""
+        """The change in words. Empty if the field did not drift."""
         sentences = [part.sentence for part in self.drifted]
         return "; ".join(dict.fromkeys(words for words in sentences if words))
 
@@ -405,16 +409,20 @@ class FieldDrift:
 def compare_fields(
     window: Mapping[str, FieldSketch], reference: Reference, *, margin: float = MARGIN
 ) -> list[FieldDrift]:
-    """Compare all fields of a window with a reference.
+    """Find the fields that drifted in a window, compared with a reference.
+
+    A field drifts if its drift score exceeds the margin and the distances that are normal for the
+    reference, and chance is an unlikely explanation. The p-values are corrected for the number of
+    fields.
 
     Args:
-        window: Sketches by field path.
-        reference: The reference. A field that only one side has is compared with an empty sketch.
-        margin: Smallest distance that matters.
+        window: Sketches of the window by field path.
+        reference: What to compare with. A field that is missing here or in the window is compared
+            with an empty sketch.
+        margin: Smallest drift score that matters.
 
     Returns:
-        The fields sorted by path. A field drifts if its drift score exceeds the margin and the
-        usual distance, and is significant after correction for all fields.
+        One result per field, sorted by path.
     """
     drifts = [
         _compare_field(name, reference, window.get(name, FieldSketch()), margin)
@@ -465,7 +473,14 @@ def compare_part(
     """Compare a part of a field with its reference, without windows that already have the change.
 
     A change that continues for days would soon look normal. So the last windows of the reference
-    are left out if they differ from all earlier ones in the same way as the checked window.
+    are left out if they differ from all earlier ones in the same way as the window to check.
+
+    Args:
+        name: Name of the part, such as ``value``, ``words`` or ``missing``.
+        reference: Sketch of the whole reference.
+        window: Sketch of the window to check.
+        windows: Sketches of the reference's windows, oldest first.
+        margin: Smallest drift score that matters.
     """
     comparison = compare(
         reference, window, own=lambda: own_distances(reference, windows), margin=margin
@@ -528,7 +543,7 @@ def _compare_lately(
 
 
 def moved_share(before: Sketch, after: Sketch) -> float:
-    """Return the approximate share of values that changed."""
+    """Return the approximate share of values that changed, from 0 to 1."""
     if not before.n or not after.n:
         return 0.0
     if after.kind == "number":
@@ -563,7 +578,10 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 
 
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
-    """Return the number on one side of which the share grew most, and whether that is above it."""
+    """Return a number and whether values above it (True) or below it (False) became more frequent.
+
+    It is the number at which the two distributions differ most. None if they do not differ.
+    """
     if not before.n or not after.n:
         return None
     below = gap = 0.0
@@ -577,7 +595,7 @@ def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
 
 
 def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
-    """Return the distance of each of the reference's windows from the rest of the reference.
+    """Return how far each window of a reference is from all its other windows (its drift score).
 
     Windows with few values are left out, because their distance is large by chance.
     """
@@ -620,7 +638,7 @@ def _own_distances_of_bins(reference: Sketch, windows: Sequence[Sketch]) -> list
 
 
 def describe_part(part: PartDrift) -> str:
-    """Return in words how a part of a field changed, such as ``median 12 → 31``."""
+    """Describe the change of a part of a field, such as ``median 12 → 31``."""
     describe: Mapping[str, Callable[[Sketch, Sketch], str]] = {
         MISSING: _describe_missing,
         TYPE: lambda before, after: _describe_shares(before, after, ""),
@@ -643,14 +661,14 @@ def describe_part(part: PartDrift) -> str:
 
 
 def write_share(share: float) -> str:
-    """Return a share in percent as text."""
+    """Format a share as a percentage."""
     percent = share * 100
     digits = 0 if percent == 0 or percent >= 10 or percent == round(percent) else 1  # noqa: PLR2004
     return f"{percent:.{digits}f} %"
 
 
 def write_number(value: float) -> str:
-    """Return a number with three digits as text. More digits if there are more before the point."""
+    """Format a number with three significant digits, and more if it has more before the point."""
     if not math.isfinite(value):
         return "–"
     digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0

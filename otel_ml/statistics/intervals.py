@@ -1,7 +1,9 @@
-"""Confidence intervals of rates, means and ratios, and corrections for multiple comparisons.
+"""Computes confidence intervals of rates, means and ratios, and corrects for multiple comparisons.
 
-Rows and their sums give identical results, because sums are exact (`math.fsum`) and do not depend
-on the order. Rates and shares are numbers from 0 to 1. Confidence is two-sided, 0.95 by default.
+Many functions take values in clusters: groups of values that are not independent, such as the runs
+of one session. They need only the sum and the number of values of each cluster. Sums are exact
+(`math.fsum`), so the order of the data never changes a result. Rates and shares are numbers from 0
+to 1. Intervals are two-sided, with 95 % confidence by default.
 """
 
 import math
@@ -41,10 +43,11 @@ class Estimate:
 
     Attributes:
         value: The estimate.
-        low: Lower bound of the interval. Minus infinity if nothing is known.
-        high: Upper bound of the interval. Infinity if nothing is known.
+        low: Lower bound of the interval. Minus infinity if the data allow no bound.
+        high: Upper bound of the interval. Infinity if the data allow no bound.
         n: Number of items or runs.
-        clusters: Number of independent groups of items or runs. Equal to `n` without clusters.
+        clusters: Number of independent groups of items or runs, such as sessions. Equal to `n` if
+            all are independent.
     """
 
     value: float
@@ -55,10 +58,10 @@ class Estimate:
 
 
 class EachCluster(Mapping[ClusterSum, int]):
-    """Sums and sizes of clusters in arrays, for data in which few clusters are equal.
+    """Sums and sizes of clusters as arrays, which is faster if few clusters are equal.
 
-    Equal clusters appear several times, each with the count 1. So the mapping can only be iterated
-    as a whole.
+    Use it in place of a mapping from (sum, size) to the number of clusters. Equal clusters appear
+    several times, each with the count 1, so you can iterate over it but not look up a key.
 
     Args:
         sums: Sum of the values of each cluster.
@@ -83,7 +86,7 @@ class EachCluster(Mapping[ClusterSum, int]):
 
 
 def normal_quantile(p: float) -> float:
-    """Return the quantile of the standard normal distribution.
+    """Return the quantile of the standard normal distribution, such as 1.96 for 0.975.
 
     Raises:
         ValueError: `p` is not between 0 and 1.
@@ -104,8 +107,7 @@ def student_quantile(p: float, degrees: float) -> float:
     Raises:
         ValueError: `p` is not between 0 and 1, or `degrees` is not above 0.
 
-    Source: Newton's method on the tail, which is convex right of 0, from the normal quantile,
-    which lies left of it (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7; 26.7.5
+    Source: Newton's method; Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7 (26.7.5
     for many degrees).
     """
     if not degrees > 0:
@@ -127,7 +129,7 @@ def student_quantile(p: float, degrees: float) -> float:
 
 
 def student_p(t: float, degrees: float) -> float:
-    """Return the two-sided p-value of Student's t.
+    """Return the two-sided p-value of a value of Student's t.
 
     Raises:
         ValueError: `degrees` is not above 0.
@@ -140,10 +142,8 @@ def student_p(t: float, degrees: float) -> float:
 def beta_share(x: float, a: float, b: float) -> float:
     """Return the regularized incomplete beta function.
 
-    It is the probability that a beta variable is below `x`.
-
-    For integers it is the probability of at least `a` successes in ``a + b - 1`` trials with
-    success probability `x`.
+    It is the probability that a beta-distributed variable is below `x`. For integers it is the
+    probability of at least `a` successes in ``a + b - 1`` trials with success probability `x`.
 
     Args:
         x: From 0 to 1.
@@ -184,15 +184,15 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
 
 
 def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the rate of clustered values from 0 to 1, such as passes or means of repeats.
+    """Return a rate, such as a pass rate, with its interval if runs are not independent.
 
-    Uses Wilson's interval at the effective sample size, from the jackknife over clusters, and
-    Student's t with at most G − 1 degrees of freedom for G clusters. Each cluster counts as one
-    value if fewer than ten clusters, or a tenth of them, have a pass or have a fail: the
-    correlation within clusters cannot be estimated then.
+    Runs of one cluster, such as a session, may be similar. Uses Wilson's interval at the effective
+    sample size (from the jackknife over clusters) and Student's t. If passes or fails are very
+    rare, each cluster counts as one value, because the similarity within clusters cannot be
+    estimated.
 
     Args:
-        sums: Sum and number of values of each cluster.
+        sums: Sum and number of values, from 0 to 1, for each cluster.
         confidence: Between 0 and 1.
 
     Raises:
@@ -224,18 +224,18 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
 def cluster_mean(
     sums: ClusterSums, *, confidence: float = CONFIDENCE, of_rates: bool = False
 ) -> Estimate:
-    """Return the mean of clustered values with its confidence interval.
+    """Return a mean with its confidence interval if values are not independent.
 
-    Uses the jackknife over clusters and Student's t with at most G − 1 degrees of freedom for G
-    clusters (fewer if a few clusters hold most values).
+    Values of one cluster, such as the runs of a session, may be similar. Uses the jackknife over
+    clusters and Student's t with at most G − 1 degrees of freedom for G clusters (fewer if a few
+    clusters hold most values).
 
     Args:
         sums: Sum and number of values of each cluster. An independent item is a cluster of one.
         confidence: Between 0 and 1.
-        of_rates: Whether the values are differences of rates, from -1 to 1. Then the interval of a
-            small sample without any change does not shrink to 0. With fewer than 100 values, one
-            imaginary pair, half better and half worse, is added to the variance. If fewer than ten
-            clusters differ, an imaginary cluster is added instead.
+        of_rates: Set it if the values are differences of rates, from -1 to 1. Then the interval of
+            a small sample does not shrink to 0 if no value changed. With fewer than 100 values, or
+            fewer than ten clusters with a change, imaginary changes are added to the variance.
 
     Returns:
         The mean. The interval is unbounded if there is only one cluster.
@@ -257,7 +257,7 @@ def cluster_mean(
 
 
 def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
-    """Return the p-value of the mean of clustered values being different from 0.
+    """Return the p-value for the mean of clustered values being different from 0.
 
     It is below 0.05 exactly if the 95 % interval of `cluster_mean` excludes 0.
 
@@ -275,15 +275,19 @@ def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
 def log_ratio(
     pairs: Iterable[tuple[Hashable | None, float, float]], *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the ratio of paired amounts such as latencies: the exponential of the mean log ratio.
+    """Return how much larger paired numbers became, as a ratio: 1.1 means 10 % larger on average.
+
+    Use it for latencies, tokens or costs of the same items. It is the exponential of the mean of
+    the log ratios.
 
     Args:
-        pairs: Cluster, first amount and second amount of each item. Amounts are above 0. The ratio
-            is second divided by first. An item without a cluster is independent.
+        pairs: Cluster (such as a session), first number and second number of each item. Numbers are
+            above 0. The ratio is second divided by first. An item with the cluster None is
+            independent.
         confidence: Between 0 and 1.
 
     Raises:
-        ValueError: There is no pair, or an amount is not above 0.
+        ValueError: There is no pair, or a number is not above 0.
 
     Source: Bland and Altman, Transforming data, British Medical Journal 312 (1996); `cluster_mean`
     on the logarithms.
@@ -306,7 +310,7 @@ def log_ratio(
 def newcombe_paired(
     both: int, first: int, second: int, neither: int, *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the difference of two rates on the same items, second minus first.
+    """Return how a pass rate changed on the same items, second minus first, with its interval.
 
     Args:
         both: Number of items that passed both times.
@@ -335,9 +339,10 @@ def newcombe_paired(
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
-    """Return the difference of two independent estimates, second minus first, from their intervals.
+    """Return the difference of two independent estimates, second minus first, with its interval.
 
-    For two rates with Wilson's intervals this is Newcombe's unpaired interval.
+    It is computed from the intervals of both estimates. For two rates with Wilson's intervals this
+    is Newcombe's unpaired interval.
 
     Source: Newcombe, Interval estimation for the difference between independent proportions,
     Statistics in Medicine 17 (1998), 873-890, method 10; Zou and Donner, Construction of
@@ -349,7 +354,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 
 def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
-    """Return the weighted sum of independent estimates, such as those of strata.
+    """Return the weighted sum of independent estimates, such as the pass rates of several clients.
 
     Args:
         parts: Weight (from 0 to 1) and estimate of each part. At least one.
@@ -376,15 +381,15 @@ def corrected_rate(
 ) -> Estimate:
     """Return a judge's pass rate, corrected by reviewers who labelled a random sample of its runs.
 
-    The result is the judge's rate on all runs, plus the mean difference between reviewers and
-    judge on the sample. The interval combines Wilson's interval of the rate and the interval of
-    `cluster_mean` of the difference. It does not use the fact that the sample is part of all runs.
+    The result is the judge's rate on all runs, plus the mean difference between reviewers and judge
+    on the sample. The interval combines the intervals of these two.
 
     Args:
         passed: Number of runs that the judge passed, from 0 to `n`.
         n: Number of runs that the judge scored, above 0.
-        differences: For each run of the sample, the share of reviewers who pass it minus the
-            judge's 1 or 0, with the size 1; or sums of these by cluster.
+        differences: One entry per run of the sample: the share of reviewers who pass it minus the
+            judge's result (1 or 0), and the number 1. For clustered runs: the sum of these
+            differences, and the number of runs of the cluster.
         confidence: Between 0 and 1.
 
     Returns:
@@ -408,21 +413,22 @@ def corrected_rate(
 def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return the difference of the means of two independent samples, second minus first.
 
+    Uses Welch's t test. Values of one cluster, such as a session, may be similar.
+
     Args:
-        first: Sum and number of values of each cluster of the first sample. An independent value
-            is a cluster of one.
+        first: Sum and number of values of each cluster of the first sample. An independent value is
+            a cluster of one.
         second: Sum and number of values of each cluster of the second sample.
         confidence: Between 0 and 1.
 
     Returns:
-        The difference. The interval is unbounded if a side has only one cluster.
+        The difference. The interval is unbounded if a sample has only one cluster.
 
     Raises:
         ValueError: A sample is empty.
 
-    Source: Welch, The generalization of Student's problem, Biometrika 34 (1947), with the
-    degrees of Satterthwaite; the variance of each side is the jackknife over its clusters, which
-    without clusters is the usual one.
+    Source: Welch, The generalization of Student's problem, Biometrika 34 (1947), with the degrees
+    of Satterthwaite; the variance of each sample is the jackknife over its clusters.
     """
     earlier, later = (_jackknife(count_clusters(side)) for side in (first, second))
     value = later.value - earlier.value
@@ -441,10 +447,10 @@ def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFID
 def cluster_median(
     values: Iterable[tuple[Hashable, float]], *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return the median of clustered values with its confidence interval.
+    """Return a median with its confidence interval if values are not independent.
 
     Args:
-        values: Cluster and value of each run.
+        values: Cluster (such as a session) and value of each run.
         confidence: Between 0 and 1.
 
     Raises:
@@ -473,14 +479,14 @@ def cluster_median(
 
 
 def median_ratio(first: Estimate, second: Estimate) -> Estimate:
-    """Return the ratio of two independent medians of amounts above 0, second divided by first.
+    """Return the ratio of two independent medians, second divided by first, with its interval.
 
     Args:
         first: Result of `cluster_median` for the first sample.
         second: Result of `cluster_median` for the second sample.
 
     Raises:
-        ValueError: An amount is not above 0.
+        ValueError: A median is not above 0.
 
     Source: Zou and Donner (2008) on the logarithms, see `difference`.
     """
@@ -496,12 +502,11 @@ def median_ratio(first: Estimate, second: Estimate) -> Estimate:
 
 
 def rate_ratio(first: Estimate, second: Estimate) -> Estimate:
-    """Return the ratio of two independent rates, second divided by first.
+    """Return the ratio of two independent rates, second divided by first, with its interval.
 
     Args:
         first: Result of `wilson` for the first sample, above 0.
-        second: Result of `wilson` for the second sample. If the rate is 0, the upper bound of the
-            ratio is the second upper bound divided by the first lower bound, which is too wide.
+        second: Result of `wilson` for the second sample. If it is 0, the interval is too wide.
 
     Raises:
         ValueError: The first rate is 0.
@@ -521,11 +526,12 @@ def bootstrap(
     resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """Return a statistic of runs with its bootstrap percentile interval.
+    """Return any statistic of runs with its confidence interval, from random resamples.
 
     Args:
-        runs: Independent units: single runs with their data, or whole clusters.
-        statistic: Function of the runs. Resamples for which it returns NaN are left out.
+        runs: Independent units: single runs with their data, or whole clusters such as sessions.
+        statistic: Function that computes the number from runs. Resamples for which it returns NaN
+            are left out.
         confidence: Between 0 and 1.
         resamples: Number of resamples, drawn with replacement.
         seed: Seed of the random numbers. The same seed gives the same interval.
@@ -549,9 +555,9 @@ def bootstrap(
 
 
 def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
-    """Return the difference that an interval of this width detects with 80 % power.
+    """Return the smallest difference that a sample as large as this one detects with 80 % power.
 
-    Infinite if the interval is unbounded.
+    Infinite if the interval of the estimate is unbounded.
 
     Source: Cohen, Statistical power analysis for the behavioral sciences (1988), section 2.4, by
     the normal distribution.
@@ -561,7 +567,7 @@ def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
 
 
 def needed(estimate: Estimate, margin: float, *, confidence: float = CONFIDENCE) -> int | None:
-    """Return the number of items needed to detect a difference of the margin with 80 % power.
+    """Return the number of items needed to detect a difference as large as the margin (80 % power).
 
     None if unknown: the margin is 0, or the interval is unbounded.
     """
@@ -606,12 +612,15 @@ class _Mean:
 
 
 def count_clusters(sums: ClusterSums) -> Mapping[ClusterSum, int]:
-    """Count the clusters by sum and size."""
+    """Count how many clusters have the same sum and size."""
     return sums if isinstance(sums, Mapping) else Counter(sums)
 
 
 def sum_counted(values: Iterable[float], counts: Iterable[int]) -> float:
-    """Sum values with counts. The result is identical to the sum of the single values."""
+    """Add up values that occur several times each.
+
+    The result is identical to the sum of the single values.
+    """
     return math.fsum(chain.from_iterable(map(repeat, values, counts)))
 
 
@@ -651,12 +660,12 @@ def _square_and_add(
 
 
 def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
-    """Return the bounds of Wilson's score interval.
+    """Return lower and upper bound of Wilson's score interval.
 
     Args:
         rate: From 0 to 1.
         n: Effective sample size, above 0. Need not be an integer.
-        z: Quantile of the normal or of Student's t distribution.
+        z: Width of the interval in standard errors, such as 1.96 for 95 % confidence.
     """
     scale = z * z / n
     middle = (rate + scale / 2) / (1 + scale)
@@ -666,7 +675,7 @@ def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
 
 
 def exponential(of: Estimate) -> Estimate:
-    """Convert a difference of logarithms to a ratio."""
+    """Convert an estimated difference of logarithms to a ratio, with its bounds."""
     low, high = (_exp(bound) for bound in (of.low, of.high))
     return Estimate(math.exp(of.value), low, high, of.n, of.clusters)
 
@@ -744,7 +753,7 @@ def _gamma_ratio(a: float) -> float:
 
 
 def mcnemar_mid_p(first: int, second: int) -> float:
-    """Return the mid-p value of McNemar's test.
+    """Return the mid-p value of McNemar's test: did the pass rate of the same items change?
 
     Args:
         first: Number of items that passed only the first time.
@@ -768,6 +777,8 @@ def mcnemar_mid_p(first: int, second: int) -> float:
 def holm(p: Sequence[float]) -> list[float]:
     """Return p-values adjusted by Holm's method (family-wise error rate), in the given order.
 
+    Use it if not even one false positive among all comparisons is acceptable.
+
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6 (1979).
     """
@@ -778,6 +789,8 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     """Return p-values adjusted by Benjamini-Hochberg (false discovery rate), in the given order.
+
+    Use it if a small share of false positives among the reported results is acceptable.
 
     Source: Benjamini and Hochberg, Controlling the false discovery rate, Journal of the Royal
     Statistical Society B 57 (1995).

@@ -29,13 +29,14 @@ _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 @dataclass(frozen=True, slots=True)
 class TwiceJudged:
-    """Runs with equal results from two versions of a judge, counted together.
+    """A run that two versions of a judge scored; equal runs are counted together.
 
     Attributes:
-        before: Result of the version to compare with.
-        after: Result of the other version.
-        cluster: What the runs share, such as a session. Empty for an independent run.
-        count: Number of runs.
+        before: Result of the older version.
+        after: Result of the newer version.
+        cluster: Session or other group whose runs are not independent. Empty for an independent
+            run.
+        count: Number of runs with these results in this cluster.
     """
 
     before: JudgeScore
@@ -46,14 +47,15 @@ class TwiceJudged:
 
 @dataclass(frozen=True)
 class JudgeVersionChange:
-    """The difference between two versions of a judge on the same runs.
+    """How two versions of a judge differ on the same runs: is the new one stricter?
 
     Attributes:
         verdict: Both pass rates or mean scores, and their difference.
-        table: Number of runs by pass or fail, before and after.
-        agreement: Share of runs with the same result from both. None without a pass or fail.
-        kappa: Cohen's kappa, the agreement beyond chance. None without a pass or fail; NaN if all
-            runs have the same result.
+        table: Number of runs by result (True for pass) of the old and of the new version.
+        agreement: Share of runs with the same result from both. None if the judge has no pass or
+            fail.
+        kappa: Cohen's kappa: agreement beyond chance. None if the judge has no pass or fail. NaN if
+            all runs have the same result.
     """
 
     verdict: JudgeVerdict
@@ -80,7 +82,7 @@ class JudgeVersionChange:
     def word(self) -> str:
         """``stricter``, ``more lenient``, ``no different`` or ``inconclusive``.
 
-        Scores: lower or higher.
+        For scores, ``lower`` or ``higher`` instead of stricter or more lenient.
         """
         up, down = self.verdict.directions
         return {"better": up, "worse": down}.get(self.verdict.word, self.verdict.word)
@@ -106,14 +108,14 @@ def compare_judge_versions(
     *,
     margin: float | None = None,
 ) -> JudgeVersionChange:
-    """Compare the results of two versions of a judge on the same runs.
+    """Compare two versions of a judge on the runs that both scored.
 
     Runs on which either version failed are left out, because a judge's error is not a score.
 
     Args:
         pairs: The runs, in any order.
-        margin: Smallest difference that matters. Default: 0.02 for a rate, a tenth of the standard
-            deviation before for a score.
+        margin: Smallest difference that matters. Default: 0.02 for a pass rate; for a score a tenth
+            of the standard deviation of the old version's scores.
 
     Raises:
         ValueError: No run was scored by both versions.
@@ -150,13 +152,13 @@ def compare_pass_counts(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare two versions of a judge by counted passes, as `compare_judge_versions` does by runs.
+    """Compare two versions of a judge from counts, with the result of `compare_judge_versions`.
 
     Args:
-        clusters: Number of clusters of runs by their content, see
-            `otel_ml.statistics.verdict.compare_passes`.
+        clusters: Number of clusters (such as sessions) with each content, as
+            `otel_ml.statistics.verdict.compare_passes` takes it.
         margin: Smallest difference that matters. Default: 0.02.
-        missing: Share of the runs without a pass or fail, before and after.
+        missing: Share of the runs without a pass or fail from the old and from the new version.
     """
     verdict = replace(
         compare_passes(_JUDGE, clusters, margin=margin, missing=missing), directions=_OF_RATES
@@ -184,13 +186,14 @@ def compare_score_sums(
     is_clustered: bool,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare two versions of a judge by summed scores, as `compare_judge_versions` does by runs.
+    """Compare two versions of a judge from sums, with the result of `compare_judge_versions`.
 
     Args:
-        sums: Sums per cluster, see `otel_ml.statistics.verdict.compare_scores`.
-        deviation: Standard deviation of the scores before.
+        sums: Sums per cluster (such as a session), as `otel_ml.statistics.verdict.compare_scores`
+            takes them.
+        deviation: Standard deviation of the old version's scores.
         is_clustered: Whether any cluster has several runs.
-        missing: Share of the runs without a score, before and after.
+        missing: Share of the runs without a score from the old and from the new version.
     """
     verdict = compare_scores(
         _JUDGE, sums, deviation=deviation, is_clustered=is_clustered, missing=missing

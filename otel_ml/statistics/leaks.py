@@ -20,7 +20,7 @@ Cell = Hashable
 
 
 def cut(values: Sequence[float | None]) -> list[Cell]:
-    """Sort numbers into at most 64 bins of equal counts. None is a bin of its own."""
+    """Sort numbers into at most 64 bins of equal counts. None gets its own bin."""
     ordered = sorted(value for value in values if value is not None)
     steps = range(1, _BINS)
     edges = sorted({ordered[len(ordered) * step // _BINS] for step in steps}) if ordered else []
@@ -28,15 +28,17 @@ def cut(values: Sequence[float | None]) -> list[Cell]:
 
 
 def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> float:
-    """Return the share of a label's variance that a column explains (cross-fitted Brier skill).
+    """Return how much of a class label a single column explains. Close to 1 suggests a leak.
+
+    It is the share of the label's variance (the Brier skill score). It is measured on rows that
+    were not used for fitting, in five fixed folds.
 
     Args:
         cells: Value or bin of the column in each row.
         labels: Class of each row. Classes beyond the 50 most frequent are joined.
 
     Returns:
-        From 0 (explains nothing) to 1 (explains everything). Uses five folds, which are the same
-        in every call.
+        From 0 (explains nothing) to 1 (explains everything).
 
     Source: Brier, Verification of forecasts expressed in terms of probability, Monthly Weather
     Review 78 (1950); its skill over the classes' own shares.
@@ -75,7 +77,14 @@ def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> floa
 
 
 def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
-    """Return the share of a number's variance that a column explains, cross-fitted in 5 folds."""
+    """Return how much of a numeric label a single column explains, from 0 to 1.
+
+    It is the share of the label's variance, on rows that were not used for fitting (five folds).
+
+    Args:
+        cells: Value or bin of the column in each row.
+        labels: Number to predict in each row.
+    """
     cells, labels = _sample(cells, labels)
     folds = _draw_folds(len(cells))
     middle = math.fsum(labels) / len(labels) if labels else 0.0

@@ -22,11 +22,11 @@ _PROJECTED_DIGITS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """An embedding as a field's value.
+    """An embedding reduced to a few numbers, as drift detection uses it.
 
     Attributes:
         norm: Length of the vector.
-        projections: The projections. There are `PROJECTIONS` of them.
+        projections: The `PROJECTIONS` (32) numbers that `project` computes.
     """
 
     norm: float
@@ -38,13 +38,16 @@ class Projected:
 
 
 def project(numbers: Sequence[float]) -> Projected:
-    """Project a vector: each projection sums every 32nd number, with fixed random signs.
+    """Reduce a vector to 32 numbers and its length, so that embeddings can be summarized.
+
+    Each number is the sum of every 32nd element with fixed random signs. Such sums keep distances
+    between vectors on average.
 
     Args:
-        numbers: Finite numbers, at most `MOST_NUMBERS`.
+        numbers: Finite numbers, at most `MOST_NUMBERS` (8,192).
 
     Source: Charikar, Chen, Farach-Colton, Finding frequent items in data streams, Theoretical
-    Computer Science 312 (2004); sums with random signs keep distances on average.
+    Computer Science 312 (2004).
     """
     scaled = [
         sum(map(mul, numbers[place::PROJECTIONS], _SIGNS[place::PROJECTIONS]))

@@ -1,15 +1,17 @@
-"""The verdict on a new version while its runs arrive: is anything worse?
+"""Judges a new model version while its runs arrive: is anything worse than the baseline?
 
-A version is judged by figures: its error share, a judge's pass rate or mean score, its latency.
-The units are sessions, or traces without a session. The new version is checked window by window.
+A version is judged by its error share, the pass rate or mean score of each judge, and its latency.
+The new version is checked after each time window, such as an hour. Sessions are the independent
+observations; a trace without a session counts as one.
 
-*Worse* is decided by bets against "not worse than the baseline" (`otel_ml.statistics.betting`).
-You may check as often as you like: of a hundred releases that change nothing, at most one is ever
-called worse. *Better* and *no different* are decided by the confidence interval of the whole
-period, as in `otel_ml.statistics.verdict`.
+*Worse* is decided by a test that may be repeated (`otel_ml.statistics.betting`). You may check as
+often as you like: of a hundred releases that change nothing, at most one is ever called worse.
+*Better* and *no different* are decided by the confidence interval of the whole period, as in
+`otel_ml.statistics.verdict`.
 
-Both sides are compared within strata, such as clients, that both have. The strata have the
-baseline's weights, so a different mix of clients does not look like a change of the version.
+The versions are compared within strata, such as clients, that both have. Each stratum has the
+weight that it has in the baseline, so a different mix of clients does not look like a change of the
+version.
 """
 
 import math
@@ -57,13 +59,13 @@ _LEAST_SHARE: Final = 0.1
 
 
 class Unit(NamedTuple):
-    """A session, or a trace without a session.
+    """The runs of one session (or of a trace without a session), summed up for one measure.
 
     Attributes:
-        stratum: What the unit belongs to, such as its client.
-        total: Sum of the values of its runs.
-        n: Number of its runs.
-        first: Mean over the runs that started in the window in which the unit started.
+        stratum: Group of sessions that is compared separately, such as a client.
+        total: Sum of the values of the runs.
+        n: Number of runs.
+        first: Mean over the runs that started in the same window as the session.
     """
 
     stratum: str
@@ -78,19 +80,20 @@ Units: TypeAlias = Mapping[Unit, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureUnits:
-    """One figure, such as error share or latency, of a baseline and of a new version.
+    """The data of one measure, such as error share or latency, for a baseline and a new version.
 
     Attributes:
-        name: Name of the figure, such as the name of a judge.
-        kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of amounts.
-        baseline: Units (sessions) of the baseline.
-        windows: Units of the new version by the window in which they started. Only complete
-            windows, in the order of time.
-        low: Smallest value. Smaller values count as this one.
-        high: Largest value. Larger values count as this one.
+        name: Name of the measure, such as the name of a judge.
+        kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
+            latencies, tokens or costs.
+        baseline: Sessions of the baseline, each with the number of equal ones.
+        windows: Sessions of the new version by the window in which they started, oldest first. Only
+            windows that are over.
+        low: Smaller values count as this one. The test needs values from `low` to `high`.
+        high: Larger values count as this one.
         lower_is_better: Whether lower values are better.
-        passing: Verb for the runs of a rate, such as `pass` or `fail`.
-        margin: Smallest difference that matters. None for the default of the kind.
+        passing: Verb for sentences about a rate, such as `pass` or `fail`.
+        margin: Smallest difference that matters. None for the default of `kind`.
     """
 
     name: str
@@ -106,21 +109,22 @@ class FigureUnits:
 
 @dataclass(frozen=True, slots=True)
 class FigureVerdict:
-    """The verdict on one figure of a new version.
+    """Whether a new version is worse in one measure, such as error share or latency.
 
     Attributes:
-        verdict: Estimates, margin and words as for two samples.
-        word: The verdict. It can be ``watching`` where `verdict` is inconclusive.
-        runs: Number of runs of the new version with this figure.
-        needed: Approximate number of runs that show the margin with 80 % power. None if the
-            baseline is too small for that.
-        smallest: Smallest difference that can be shown with 80 % power with this baseline, however
-            many runs the new version has. None if unknown.
-        stake: Largest stake against "not worse" so far. It starts at 1.
-        since: Index of the window in which the stake was large enough for "worse". None if it was
-            not.
-        worst: Stratum with the largest loss, if there are several: its name, and the means of
-            baseline and new version in it.
+        verdict: Estimates, margin and reasons, as for two independent samples.
+        word: The result. ``watching`` means that it is too early to decide.
+        runs: Number of runs of the new version with a value.
+        needed: Approximate number of runs that suffice to detect the margin (80 % power). None if
+            the baseline is too small for that.
+        smallest: Smallest difference that can be detected with this baseline, however many runs the
+            new version has (80 % power). None if unknown.
+        stake: Largest evidence for "worse" so far, see `otel_ml.statistics.betting`. It starts at 1
+            and rarely grows if the version is not worse.
+        since: Index of the window in which the evidence for "worse" first sufficed. None if the
+            version is not worse.
+        worst: The stratum, such as a client, with the largest loss: its name, then the means of
+            baseline and new version. None if there is only one stratum.
     """
 
     name: str
@@ -147,9 +151,10 @@ class FigureVerdict:
 
 
 def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
-    """Judge a new version by some figures, such as error share or latency, in their order.
+    """Decide for each measure, such as error share or latency, whether a new version is worse.
 
-    A figure is left out if a side has no session with it, or if the sides share no stratum.
+    A measure is left out if baseline or new version has no session with it, or if they have no
+    stratum (such as a client) in common. The order stays the same.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:
@@ -216,16 +221,16 @@ class _Compared:
         return 1 - share if figure.lower_is_better else share
 
     def log_stakes(self, share: float) -> list[float]:
-        """Return the logarithm of the stake against "not worse" after each window. It starts at 1.
+        """Return the evidence for "worse" after each window: logarithms of stakes that start at 1.
 
-        In a window each unit is weighted by its stratum's weight in the baseline divided by the
-        stratum's share of the window. Then the stake does not grow on average if the weighted mean
-        of the new version is at least that of the baseline, whatever the mix of the window. (The
-        product of the means is at most the power of their weighted mean.)
+        The stake does not grow on average if the new version is at least as good as the baseline,
+        whatever the mix of strata in a window. For this, each session is weighted by the share of
+        its stratum in the baseline divided by the share in the window.
 
         Args:
-            share: Error probability of the baseline's bound.
+            share: Error probability of the bound on the baseline's mean.
         """
+        # Safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)
         for unit, count in self.baseline.items():
             means[unit.stratum][self.good(unit.first)] += count

@@ -1,4 +1,4 @@
-"""The report of an experiment as text, shared by SDK, command line and web page."""
+"""Writes the report of an experiment as text, for the SDK, the command line and the web page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 
 @dataclass(frozen=True, slots=True)
 class WorseItem:
-    """A regression in words.
+    """One regression in the report of an experiment, as texts.
 
     Attributes:
         item: Name of the item, from `label_item`.
         change: Which judges dropped, and from what to what.
         now: Output or error in this experiment, as one short line.
-        then: Output in the baseline.
-        address: Address of the item's first run. Empty if there is none.
+        then: Output in the baseline, as one short line.
+        address: Web address of the item's first run. Empty if there is none.
     """
 
     item: str
@@ -40,22 +40,23 @@ class WorseItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The contents of an experiment's report.
+    """What the report of an experiment shows: progress, verdict and regressions.
 
     Attributes:
         baseline: Label of the baseline, from `write_label`. None without a baseline.
-        runs: Number of runs.
+        runs: Number of runs so far.
         wanted: Number of planned runs.
         errors: Number of failed runs.
-        word: Verdict of the worst judge. Empty without a baseline.
-        shared: Number of shared, new, removed and changed items. None without a baseline.
+        word: Verdict of the worst judge, such as ``worse``. Empty without a baseline.
+        shared: Number of items that are in both experiments, only in this one, only in the
+            baseline, and in both with changed content. None without a baseline.
         flaky: Names of the first items whose repeats differ.
-        flaky_count: Number of items whose repeats differ.
+        flaky_count: Number of all items whose repeats differ.
         worse: The first regressions, the worst first.
-        worse_count: Number of regressions.
+        worse_count: Number of all regressions.
         url: Address of the experiment's web page. Empty if there is none.
         baseline_id: Run id of the baseline. Empty if it is not a stored experiment.
-        left_out: Number of skipped recorded runs by reason.
+        left_out: Number of recorded runs that were not replayed, by reason.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Report:
 
     @property
     def count(self) -> str:
-        """The progress of the experiment in words."""
+        """The progress in words, such as ``40 of 100 runs`` or ``40 of 100 runs, interrupted``."""
         text = f"{self.runs:,} of {self.wanted:,} runs"
         return f"{text}, interrupted" if self.is_interrupted else text
 
@@ -93,7 +94,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """Remarks on the table: items that differ in the baseline, flaky items, failed judges."""
+        """Remarks below the table, such as flaky items, failed judges and changed items."""
         notes = []
         if self.is_interrupted or self.runs < self.wanted:
             notes.append(f"{self.count}: what is missing counts nowhere")
@@ -125,7 +126,7 @@ class Report:
 
     @property
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Head and rows of the table of judges."""
+        """The table of judges as text: the head and the rows."""
         heads = ["judge", "value", "items"]
         if self.baseline is not None:
             heads += ["baseline", "difference", "verdict"]
@@ -145,7 +146,7 @@ class Report:
     def to_markdown(self) -> str:
         """Return the report as Markdown.
 
-        It has a table, the verdict, and the first ten regressions with links.
+        It has a table of judges, the verdict, and the first ten regressions with links.
         """
         lines = [f"**{_escape(self.name)}**: {_escape(self.sentence)}", ""]
         heads, rows = self.table
@@ -177,7 +178,10 @@ class Report:
 def advise_judging(
     judges: Mapping[str, JudgeOutcome] | Mapping[str, JudgeVerdict], baseline_id: str
 ) -> list[str]:
-    """Return how to score the baseline with the newer versions of judges without a verdict."""
+    """Return commands that score the baseline with the judge versions of this experiment.
+
+    There is one for each judge whose version differs, because such scores cannot be compared.
+    """
     where = f'experiment == "{baseline_id}" and item != ""'
     return [
         f"{name}: for a verdict by one version of it, judge the baseline's runs anew: "
@@ -188,20 +192,26 @@ def advise_judging(
 
 
 def write_left_out(left_out: Mapping[str, int]) -> str:
-    """Return how many recorded runs were skipped and why, the most frequent reason first."""
+    """Return in words how many recorded runs were skipped and why.
+
+    The most frequent reason comes first.
+    """
     reasons = sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
     text = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
     return f"{_runs(sum(left_out.values()))} left out: {text}"
 
 
 def write_label(name: str, run_id: str, start_ns: int) -> str:
-    """Return the label of an experiment for comparisons."""
+    """Return an experiment's name with its run id and start time, to tell experiments apart."""
     at = datetime.fromtimestamp(start_ns / 1e9, timezone.utc)
     return f"{name} ({', '.join(filter(None, (run_id, f'{at:%Y-%m-%d %H:%M} UTC')))})"
 
 
 def furthest_fall(change: ItemChange) -> tuple[str, float, float]:
-    """Return the judge with an item's largest drop, and its values before and after."""
+    """Return the judge with an item's largest drop, and its values before and after.
+
+    If no judge changed, the judge is empty and the values are the shares of successful calls.
+    """
     judge = next(iter(change.judges), "")
     if not judge:  # no judge scored it, but its calls fail
         return "", 1 - change.errors[0], 1 - change.errors[1]
@@ -220,10 +230,10 @@ def _write_value(value: float, step: ItemStep) -> str:
 
 
 def write_change(change: ItemChange) -> str:
-    """Return the judges for which an item changed and their values, the largest change first.
+    """Return in words which judges changed for an item, such as ``exact, brief pass → fail``.
 
-    An example is ``exact, brief pass → fail``. If no judge changed, the text says that the item's
-    calls fail, or no longer fail.
+    The largest change comes first. If no judge changed, the text says how the share of failed calls
+    changed.
     """
     by_words: dict[str, list[str]] = {}
     for judge in change.judges:
@@ -235,7 +245,7 @@ def write_change(change: ItemChange) -> str:
 
 
 def label_item(item: str, inputs: str) -> str:
-    """Return the name of an item: its inputs, after its id if somebody chose the id."""
+    """Return the name of an item: its id and its inputs. The id is left out if it is generated."""
     shown = cut_cell(inputs)
     if _OWN_ID.fullmatch(item) and shown:
         return shown
@@ -248,7 +258,7 @@ def cut_cell(text: str) -> str:
 
 
 def write_number(value: float | None) -> str:
-    """Return an item's value as text."""
+    """Format a number with four significant digits. None becomes a dash."""
     return "–" if value is None else f"{value:.4g}"
 
 

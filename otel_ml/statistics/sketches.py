@@ -1,9 +1,8 @@
 """Sketches: small summaries of a field's values, stored per hour and merged by addition.
 
-A number falls into a signed bin that is 2 % wide. A bin keeps the count, and the sum and the sum
-of squares of the positions within the bin. So nothing is lost of whole numbers, and a narrow
-distribution far from 0 keeps its mean and variance. All of these are integers, so the order of
-addition does not matter.
+Numbers are counted in bins that are 2 % wide. Each bin keeps the count and two sums of the
+positions in it, so the mean and variance of the numbers stay accurate. All of these are integers,
+so the order of addition does not matter.
 """
 
 import math
@@ -65,19 +64,21 @@ TEXT_PARTS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A summary of the values of one field.
+    """A small summary of the values of one field, which can be merged with others.
 
     Attributes:
-        kind: Kind of the field. It determines how two sketches are compared.
+        kind: Kind of the field: number, category, text, vocabulary or embedding. Sketches are
+            compared according to it.
         n: Number of runs with a value.
         missing: Number of runs without a value.
-        clustered: Sum over sessions of the squared sums of standardized values. Equal to `n` if
-            runs are independent, larger if the runs of a session are similar.
+        clustered: How similar the values within sessions are. Equal to `n` if runs are independent,
+            larger if they are similar. (Sum over sessions of the squared sums of standardized
+            values.)
         low: Smallest number. None if there is none.
         high: Largest number. None if there is none.
-        bins: Counts and moments of numbers by bin, or counts of hashed words by bucket.
-        values: Largest counts of a category by value, at most 200.
-        parts: Sketches of the parts of a text, or of the projections of an embedding.
+        bins: For numbers: counts and sums by bin. For a vocabulary: counts of hashed words.
+        values: For a category: number of runs for each of the 200 most frequent values.
+        parts: Sketches of the parts of a text, or of the projections of an embedding, by name.
     """
 
     kind: Kind
@@ -92,7 +93,7 @@ class Sketch:
 
     @property
     def rest(self) -> int:
-        """Number of runs whose value is not among the most frequent."""
+        """Number of runs whose value is not among the most frequent (`values`)."""
         return self.n - sum(self.values.values()) if self.kind == "category" else 0
 
     @property
@@ -102,15 +103,16 @@ class Sketch:
 
     @property
     def design(self) -> float:
-        """Design effect: factor by which sessions reduce the number of independent values.
+        """The design effect: how much fewer independent values there are than runs.
 
-        At least 1.
+        2 means half as many, because the runs of a session have similar values. 1 if runs are
+        independent.
         """
         return max(self.clustered / self.n, 1.0) if self.n else 1.0
 
     @property
     def effective(self) -> float:
-        """Effective number of independent values."""
+        """Number of runs that would give the same precision if they were independent."""
         return self.n / self.design
 
     @property
@@ -172,7 +174,7 @@ class Sketch:
 
 
 def bin_of(value: float) -> tuple[int, int]:
-    """Return the key of a finite number's bin, and its position in the bin."""
+    """Return the bin of a finite number, as an integer key, and its position in the bin."""
     size = min(abs(value), LARGEST)
     if size < SMALLEST:
         return 0, 0
@@ -208,9 +210,9 @@ def _moments(bins: Mapping[int, Bin]) -> dict[int, tuple[int, float, float]]:
 
 
 def kind_of(values: Iterable[object]) -> Kind:
-    """Return the kind of a field from its values. None is a missing value.
+    """Return the kind of a field from its values: number, category or text.
 
-    A field without values is a category.
+    None is a missing value. A field without values is a category.
     """
     present = [value for value in values if value is not None]
     counts = Counter(write_value(value) for value in present)
@@ -221,7 +223,7 @@ def kind_of(values: Iterable[object]) -> Kind:
 
 
 def is_category(n: int, counts: Iterable[int]) -> bool:
-    """Return whether values repeat often enough to be counted individually.
+    """Return whether values repeat often enough to count each one, as for a category.
 
     Args:
         n: Number of values.
@@ -238,10 +240,10 @@ def sketch_values(
     kind: Kind | None = None,
     clusters: Iterable[Hashable] | None = None,
 ) -> Sketch:
-    """Create the sketch of a field's values.
+    """Summarize the values of a field in a sketch.
 
     Args:
-        values: Numbers, booleans and texts. None and numbers that are not finite count as missing.
+        values: Numbers, booleans and texts. None, infinite and NaN numbers count as missing.
         kind: Kind of the field. None derives it from the values.
         clusters: Session of each value. None if all values are independent.
     """
@@ -263,10 +265,10 @@ def sketch_values(
 
 
 def sketch_embeddings(values: Sequence[Projected], clusters: Sequence[Hashable]) -> Sketch:
-    """Create the sketch of a field of embeddings: of their lengths and of their projections.
+    """Summarize a field of embeddings: their lengths and their projections.
 
     Args:
-        values: Projected embeddings.
+        values: Embeddings, reduced by `otel_ml.statistics.projections.project`.
         clusters: Session of each embedding.
     """
     parts = {NORM: _sketch_numbers([value.norm for value in values], clusters, 0)}
@@ -288,7 +290,7 @@ def _is_present(value: object, kind: Kind) -> bool:
 
 
 def write_value(value: object) -> str:
-    """Return the text under which a category counts a value."""
+    """Return a value as the text that a category counts."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -355,12 +357,12 @@ def _shares(pattern: re.Pattern[str], texts: Sequence[str], lengths: Sequence[in
 
 
 def bucket_of(word: str) -> int:
-    """Return the bucket of a word, ignoring case."""
+    """Return the number of the bucket in which a vocabulary counts a word. Case is ignored."""
     return zlib.crc32(word.lower().encode()) % BUCKETS
 
 
 def script_of(text: str) -> str:
-    """Return the script of most letters of a text. `other` if it has no letters."""
+    """Return the script of most letters of a text, such as Latin. `other` if it has no letters."""
     counts = {name: len(letters.findall(text)) for name, letters in _OF_SCRIPT.items()}
     script = max(counts, key=counts.__getitem__)
     return script if counts[script] else OTHER_SCRIPT
@@ -402,7 +404,7 @@ def _cluster_categories(
 
 
 def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
-    """Return how clustered values are, for `Sketch.clustered`.
+    """Return how similar values within sessions are, for `Sketch.clustered`.
 
     Args:
         squares: Sum over sessions of the squared sums of centred values.
@@ -422,11 +424,11 @@ def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def merge_sketches(sketches: Iterable[Sketch], kind: Kind | None = None) -> Sketch:
-    """Add up sketches of one field.
+    """Return one sketch of a field from several, such as those of each hour.
 
     Args:
         sketches: The sketches, in any order. Sketches of another kind are left out.
-        kind: Kind of the sum. None uses the kind of most values.
+        kind: Kind of the result. None uses the kind of most values.
     """
     of_all = [*sketches]
     chosen: Kind = kind or _kind_of_most(of_all)

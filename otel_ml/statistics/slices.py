@@ -1,10 +1,9 @@
-"""Compares slices of runs with all other runs: is a slice worse, and is that more than chance?
+"""Compares a slice of runs with all other runs: is it worse, and is that more than chance?
 
-A slice is a part of a model's runs, such as those of one client. It is compared with all other
-runs, not with the whole, which contains the slice. The units are sessions, or traces without a
-session. A session can have runs on both sides. The comparison needs only sums over sessions, of
-the slice and of all runs. So a store returns one row per slice and figure, however many runs there
-are.
+A slice is a part of a model's runs, such as those of one client. Sessions are the independent
+observations; a trace without a session counts as one. A session can have runs in the slice and
+outside. The comparison needs only sums over sessions, so a store returns one row per slice and
+measure, however many runs there are.
 """
 
 import math
@@ -47,21 +46,22 @@ _STRENGTHS: Final = (3.0, 6.0)
 
 
 class ClusterMoments(NamedTuple):
-    """Sums over the sessions that have a figure, for a slice or for all runs.
+    """Sums over sessions that `judge_slices` needs, for a slice or for all runs.
 
-    For each session, `t` is the sum of the values of its runs in the slice, and `n` is their
-    number. `T` and `N` are the same for all of its runs. For all runs, `t` equals `T`.
+    A store computes them. For each session, `t` is the sum of the values of its runs in the slice,
+    and `n` is their number. `T` and `N` are the same for all runs of the session. For the sums of
+    all runs, the slice is everything: `t` equals `T`.
 
     Attributes:
         clusters: Number of sessions with runs in the slice.
         whole: Number of sessions whose runs are all in the slice.
-        n, t: Sums of n and t.
+        n, t: Sums over sessions of n and t.
         nn, tn, tt: Sums of n², t·n and t².
         n_of_all, t_of_all: Sums of n·N and t·N.
         n_to_all, t_to_all: Sums of n·T and t·T.
         squares: Sum of the squared values of single runs.
-        with_event: For a rate: number of sessions that have a run with the event.
-        without_event: For a rate: number of sessions that have a run without the event.
+        with_event: For a rate: number of sessions with at least one run of value 1.
+        without_event: For a rate: number of sessions with at least one run of value 0.
     """
 
     clusters: float
@@ -81,7 +81,7 @@ class ClusterMoments(NamedTuple):
 
 
 class MeanVariances(NamedTuple):
-    """Variances and covariance of the means of a slice and of all other runs, over sessions."""
+    """Variance of a slice's mean, of the mean of all other runs, and the covariance of both."""
 
     of_slice: float
     of_rest: float
@@ -90,14 +90,15 @@ class MeanVariances(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """One figure, such as error share or latency, for a slice and for all runs of its model.
+    """The data of one measure, such as error share or latency, for a slice and for all runs.
 
     Attributes:
-        kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of amounts.
+        kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
+            latencies, tokens or costs.
         lower_is_better: Whether lower values are better.
         of_slice: Sums of the slice.
-        of_all: Sums of all runs, including the slice.
-        margin: Smallest difference that matters. None for the default of the kind.
+        of_all: Sums of all runs of the model, including the slice.
+        margin: Smallest difference that matters. None for the default of `kind`.
     """
 
     kind: FigureKind
@@ -109,19 +110,20 @@ class SliceFigure:
 
 @dataclass(frozen=True, slots=True)
 class RestVerdict:
-    """The verdict on one figure of a slice, compared with all other runs.
+    """Whether a slice is worse than all other runs, for one measure.
 
     Attributes:
-        word: ``too few`` if a side has too few runs or sessions. ``no different`` if the
-            difference is below the margin or not significant among all slices and figures.
-        value: Mean of the slice. For amounts the geometric mean.
-        rest: Mean of all other runs. For amounts the geometric mean.
-        difference: Slice minus all others. For amounts the ratio.
-        lost: Lower bound of how much worse the slice is: as a share, a score difference, or the
-            logarithm of a ratio. 0 if it is not worse.
-        margin: Smallest difference that matters. For amounts as a logarithm.
+        word: ``worse``, ``better``, ``no different`` (the difference is below the margin or may be
+            chance), or ``too few`` runs or sessions to decide.
+        value: Mean of the slice. For latency, tokens and cost the geometric mean.
+        rest: Mean of all other runs, of the same kind.
+        difference: Slice minus all others. For latency, tokens and cost the ratio.
+        lost: How much worse the slice is at least (lower bound). 0 if it is not worse. For latency,
+            tokens and cost as the logarithm of a ratio.
+        margin: Smallest difference that matters. For latency, tokens and cost as a logarithm.
         p: p-value of the difference.
-        strength: Size of the effect in steps from 1 to 3, measured in margins. 0 if there is none.
+        strength: Size of the difference: 1, 2 (at least 3 margins) or 3 (at least 6 margins). 0 if
+            the slice is neither worse nor better.
     """
 
     word: SliceWord
@@ -135,14 +137,15 @@ class RestVerdict:
 
     @property
     def n(self) -> int:
-        """Number of runs of the slice that have the figure. 0 if it was not judged."""
+        """Number of runs of the slice with a value. 0 if there were too few to decide."""
         return self.difference.n if self.difference else 0
 
 
 def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
-    """Judge the figures of slices, in their order.
+    """Decide which slices are worse or better than all other runs, in the given order.
 
-    At most 5 % of the reported ones are due to chance.
+    Many slices are compared at once, so the p-values are corrected: at most 5 % of the slices
+    reported as different are so by chance.
 
     Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
     """
@@ -157,14 +160,13 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
 
 
 def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVariances:
-    """Return variances and covariance of the means of a slice and of all other runs, by sessions.
+    """Return how uncertain a slice's mean and the mean of all other runs are, by sessions.
 
-    The variance of the difference is the sum of both variances minus twice the covariance. It
-    equals the sandwich estimator of a regression on slice membership, clustered by session,
-    without corrections.
+    The variance of their difference is the sum of both variances minus twice the covariance (a
+    session can have runs in both).
 
     Raises:
-        ValueError: A side has no run.
+        ValueError: The slice has no run, or contains all runs.
 
     Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of
     Human Resources 50 (2015), section II; a difference of domain means in Särndal, Swensson,

@@ -1,9 +1,9 @@
-"""Quality of predictions whose ground truth arrives later, from counts and sums of clusters.
+"""Computes accuracy and other quality numbers for predictions whose ground truth arrives later.
 
-Every figure is a ratio of two sums over runs, such as right predictions and all predictions, or
-squared errors and runs. Runs of one session are not independent, so each cluster counts as one. A
-store adds up the runs of each cluster, then the clusters with their squares and products. A figure
-with its interval needs only these sums. Sums of several days can be added.
+Every number is a ratio of two sums over runs, such as right predictions and all predictions, or
+squared errors and runs. Runs of one session are not independent, so each session is one cluster. A
+store adds up the runs of each cluster, and then the clusters with their squares and products. These
+sums suffice for the number and its interval, and can be added over days.
 """
 
 import math
@@ -41,14 +41,19 @@ class _Sums:
 
 @dataclass(frozen=True, slots=True)
 class RatioSums(_Sums):
-    """Sums over clusters of two amounts whose ratio is a figure.
+    """Sums for a ratio such as accuracy (right predictions / predictions) and its interval.
+
+    In each cluster (a session), `first` is the sum above the line of the ratio, `second` the sum
+    below it.
 
     Attributes:
-        clusters: Number of clusters whose second amount is above 0.
-        first, second: Sums of the amounts.
-        first_squares, products, second_squares: Sums over clusters of their squares and product.
-        with_hit: Number of clusters whose first amount is above 0.
-        with_miss: Number of clusters whose first amount is below the second.
+        clusters: Number of clusters whose second sum is above 0.
+        first, second: Sums over all clusters.
+        first_squares, products, second_squares: Sums over clusters of first², first·second and
+            second².
+        with_hit: Number of clusters whose first sum is above 0, such as at least one right
+            prediction.
+        with_miss: Number of clusters whose first sum is below the second.
         n: Number of runs.
     """
 
@@ -63,7 +68,10 @@ class RatioSums(_Sums):
     n: int = 0
 
     def subtracted_from(self, whole: "RatioSums") -> "RatioSums":
-        """Return the sums of the rest of a whole. Every cluster must be in one part only."""
+        """Return the sums of all other runs: those of `whole` without these.
+
+        Every cluster must be either in these sums or among the others, not in both.
+        """
         return RatioSums(
             *(getattr(whole, field.name) - getattr(self, field.name) for field in fields(self))
         )
@@ -71,15 +79,17 @@ class RatioSums(_Sums):
 
 @dataclass(frozen=True, slots=True)
 class SpreadSums(_Sums):
-    """Sums over clusters of errors and ground truth, for the explained share of variance.
+    """Sums over clusters that `explained_of` needs to compute R² and its interval.
+
+    A cluster is a session, whose runs are not independent.
 
     Attributes:
         clusters: Number of clusters.
         n: Number of runs.
         error: Sum of squared errors.
         truth, squares: Sums of the ground truth and of its squares.
-        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums over clusters of products of two of these:
-            runs, squared errors, ground truth, squared ground truth.
+        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums over clusters of products. The letters are: n
+            runs, e squared errors, t ground truth, s squared ground truth.
     """
 
     clusters: int = 0
@@ -100,12 +110,12 @@ class SpreadSums(_Sums):
 
 
 def add_up(sums: Iterable[RatioSums]) -> RatioSums:
-    """Add up the sums of several days or versions."""
+    """Return the sums of several days or versions together."""
     return reduce(add, sums, RatioSums())
 
 
 def difference_of(own: Estimate, rest: Estimate) -> tuple[float, float]:
-    """Return the interval of the difference of two independent figures, from their own intervals.
+    """Return the interval of the difference of two independent estimates, first minus second.
 
     Source: Zou, Donner, Construction of confidence limits about effect measures, Statistics in
     Medicine 27 (2008).
@@ -118,7 +128,7 @@ def difference_of(own: Estimate, rest: Estimate) -> tuple[float, float]:
 
 
 def differ_by_chance(own: Estimate, rest: Estimate) -> float:
-    """Return the two-sided p-value of the difference of two independent figures."""
+    """Return the two-sided p-value for two independent estimates being different."""
     low, high = difference_of(own, rest)
     difference = own.value - rest.value
     room = difference - low if difference > 0 else high - difference
@@ -130,19 +140,19 @@ def differ_by_chance(own: Estimate, rest: Estimate) -> float:
 
 
 def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return a share such as accuracy, precision, recall, F1 or coverage.
+    """Return a share such as accuracy, precision, recall, F1 or coverage, with its interval.
 
-    Uses Wilson's interval at the effective sample size, from the linearized variance of a ratio
-    over clusters, and Student's t. If fewer than ten clusters, or a tenth of them, hit or miss,
-    each cluster counts as one value, because the correlation within clusters cannot be estimated.
-    F1 is the ratio of twice the hits to the sum of predicted and actual positives.
+    Uses Wilson's interval at the effective sample size and Student's t. If very few clusters (such
+    as sessions) have a hit or have a miss, each cluster counts as one value, because the similarity
+    within clusters cannot be estimated. F1 is the ratio of twice the hits to the sum of predicted
+    and actual positives.
 
     Args:
-        sums: Sums of clusters. In each cluster the first amount is at most the second.
+        sums: Sums over clusters. In each cluster the first sum is at most the second.
         confidence: Between 0 and 1.
 
     Returns:
-        None if all second amounts are 0.
+        None if there is nothing to divide by, such as no predicted positive for precision.
 
     Source: Cochran, Sampling techniques (1977), section 6.3 (the variance of a ratio), which
     Woodruff, A simple method for approximating the variance of a complicated estimate, Journal of
@@ -169,10 +179,10 @@ def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
 
 def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return a mean over runs such as the Brier score, absolute error, bias or precision at k.
+    """Return a mean over runs, such as Brier score, absolute error or bias, with its interval.
 
     Args:
-        sums: Sums of clusters. The second amount is the number of runs.
+        sums: Sums over clusters (such as sessions). The second sum is the number of runs.
         confidence: Between 0 and 1.
 
     Returns:
@@ -190,9 +200,16 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
 
 def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return the root of a mean, such as the root mean squared error.
+    """Return the square root of a mean, such as the root mean squared error, with its interval.
 
-    The bounds are the roots of the bounds of the mean. A bound below 0 becomes 0.
+    A lower bound of the mean that is below 0 counts as 0.
+
+    Args:
+        sums: Sums over clusters (such as sessions). The second sum is the number of runs.
+        confidence: Between 0 and 1.
+
+    Returns:
+        None if there is no run.
     """
     mean = mean_of(sums, confidence=confidence)
     if mean is None:
@@ -202,15 +219,17 @@ def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
 
 def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return R²: 1 minus the squared errors divided by the squared deviations of the ground truth.
+    """Return R², the share of the ground truth's variance that predictions explain.
+
+    It is 1 minus the squared errors divided by the squared deviations of the ground truth.
 
     Args:
-        sums: Sums of clusters.
+        sums: Sums over clusters, such as sessions.
         confidence: Between 0 and 1.
 
     Returns:
-        At most 1, without a lower bound. Below 0 means worse than always predicting the mean. None
-        if all ground truth is equal.
+        1 for perfect predictions, 0 for predictions as good as always the mean, below 0 for worse
+        ones. None if all ground truth is equal.
 
     Source: The delta method on the four means, with their variances over clusters: Oehlert, A note
     on the delta method, The American Statistician 46 (1992); Cohen, Cohen, West, Aiken, Applied
@@ -248,11 +267,11 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """Runs with similar predicted probabilities.
+    """One point of a calibration curve: runs with similar predicted probabilities.
 
     Attributes:
         predicted: Mean predicted probability.
-        came: Share of the runs for which the prediction came true.
+        came: Share of the runs whose predicted event happened.
     """
 
     predicted: float
@@ -260,15 +279,15 @@ class CalibrationBin:
 
 
 def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
-    """Return the calibration curve: actual share compared with predicted probability, by bins.
+    """Return the calibration curve: how often predicted events happened, by predicted probability.
 
     Args:
-        bins: For each bin the sum of probabilities, and the sums of actual events and runs. Empty
-            bins are left out.
+        bins: For each bin the sum of the predicted probabilities, and sums with the events that
+            happened as first and the runs as second. Empty bins are left out.
 
     Source: Murphy and Winkler, Reliability of subjective probability forecasts, Applied Statistics
     26 (1977); Bröcker and Smith, Increasing the reliability of reliability diagrams, Weather and
-    Forecasting 22 (2007), for what was predicted in a bin: its mean, not its middle.
+    Forecasting 22 (2007), for the mean of a bin instead of its middle.
     """
     curve = []
     for total, sums in bins:
@@ -280,12 +299,12 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
 
 @dataclass(frozen=True, slots=True)
 class AgedBucket:
-    """The predictions of a time bucket, and when their ground truth arrived.
+    """The predictions of a period, such as a day, and how fast their ground truth arrived.
 
     Attributes:
-        age: Age of the youngest prediction, in any unit.
+        age: Age of the youngest prediction, in the unit of the ages passed to `usual_course`.
         n: Number of predictions.
-        came: Number of predictions with ground truth by each of the ages in question.
+        came: Number of predictions that had ground truth at each of these ages.
     """
 
     age: float
@@ -296,12 +315,12 @@ class AgedBucket:
 def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[float | None]:
     """Return which share of the ground truth has usually arrived at each age.
 
-    It is the median over the buckets that are old enough, so one week with lost ground truth does
-    not change it. None where fewer than five buckets are old enough.
+    It is the median over periods that are old enough, so one week with lost ground truth does not
+    change it. None for ages that fewer than five periods have reached.
 
     Args:
-        buckets: Buckets of equal length.
-        ages: The ages, in rising order.
+        buckets: Periods of equal length, such as days.
+        ages: The ages, in rising order and any unit.
     """
     shares: list[float | None] = []
     for place, age in enumerate(ages):
@@ -315,7 +334,10 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
 
 
 def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) -> float | None:
-    """Return the usual share at an age, interpolated between known ages. None if there are none."""
+    """Return the share of ground truth that has usually arrived at an age.
+
+    None if no share is known. Interpolates between the ages of `usual_course`.
+    """
     points = [(0.0, 0.0)]
     points += [(at, share) for at, share in zip(ages, course, strict=True) if share is not None]
     if len(points) == 1:
@@ -329,18 +351,19 @@ def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) 
 def is_early(
     here: int, n: int, usual: float | None, at_last: float | None, *, confidence: float = 0.99
 ) -> str:
-    """Return why it is too early to judge a bucket. Empty if it can be judged.
+    """Return why it is too early to judge predictions of a period. Empty if it is not.
 
     Args:
         here: Number of predictions with ground truth.
         n: Number of predictions.
-        usual: Share of ground truth that has usually arrived at this age. None if unknown.
-        at_last: Share of ground truth that usually arrives in the end.
+        usual: Share of predictions that usually have ground truth at this age. None if unknown.
+        at_last: Share of predictions that usually have ground truth in the end.
         confidence: Confidence of the test for less ground truth than usual.
 
     Returns:
         ``too young`` if usually less than half of the final ground truth has arrived at this age.
-        ``less than usual`` if significantly less has arrived than usual, by more than a tenth.
+        ``less than usual`` if significantly less has arrived, by more than a tenth of the usual
+        share.
     """
     if usual is None or at_last is None or not n:
         return ""

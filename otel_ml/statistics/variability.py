@@ -1,7 +1,6 @@
-"""Variability: how similar a model's answers are when it gets the same input several times.
+"""Measures how similar a model's answers are when it gets the same input several times.
 
-The unit of randomness is the input: runs of one input belong together, and inputs with many runs
-have no more weight than others.
+Each input counts once: inputs with many runs have no more weight than others.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -27,10 +26,11 @@ _WORDS: Final = {"better": "steadier", "worse": "less steady"}
 
 @dataclass(frozen=True, slots=True)
 class RepeatedInput:
-    """An input that was answered several times.
+    """An input that a model answered several times.
 
     Attributes:
-        answers: Number of runs for each different answer.
+        answers: Number of runs for each different answer: ``[3, 1]`` means that three runs gave one
+            answer and one run gave another.
         scores: Scores of the runs by judge. Runs without a score are left out.
     """
 
@@ -44,12 +44,12 @@ class RepeatedInput:
 
     @property
     def agreement(self) -> float:
-        """Probability that two of the runs, drawn at random, gave the same answer."""
+        """Probability that two runs, drawn at random, gave the same answer."""
         n = self.runs
         return sum(count * (count - 1) for count in self.answers) / (n * (n - 1))
 
     def spread(self, judge: str) -> float | None:
-        """Return the mean difference between the scores of two runs. None for fewer than two.
+        """Return how far the scores of two runs differ on average. None for fewer than two scores.
 
         Source: Gini's mean difference, from the ordered scores (David and Nagaraja, Order
         statistics (2003), section 9.4).
@@ -68,7 +68,7 @@ class RepeatedInput:
 
 @dataclass(frozen=True, slots=True)
 class Variability:
-    """The variability of answers to the same inputs.
+    """How similar a model's answers to the same inputs are.
 
     Attributes:
         inputs: Number of inputs that were answered several times.
@@ -76,8 +76,7 @@ class Variability:
         differing: Share of the inputs with different answers. It grows with the runs per input.
         agreement: Probability that two runs of one input gave the same answer, averaged over
             inputs. It does not depend on the number of runs per input.
-        spreads: Mean difference between the scores of two runs of one input, by judge, averaged
-            over inputs.
+        spreads: By judge: how far the scores of two runs of one input differ, averaged over inputs.
     """
 
     inputs: int
@@ -89,16 +88,17 @@ class Variability:
 
 @dataclass(frozen=True, slots=True)
 class VariabilityChange:
-    """How two versions differ in the probability that two runs of one input agree.
+    """Whether a new version answers the same input more or less consistently than an old one.
 
     Attributes:
         word: ``steadier``, ``less steady``, ``no different`` or ``inconclusive``.
-        before: Agreement of the version to compare with.
-        after: Agreement of the other version.
+        before: Probability that two runs of one input give the same answer, in the old version.
+        after: The same probability in the new version.
         difference: After minus before.
-        is_paired: Whether only inputs are used that both versions answered several times.
-        reasons: Why the verdict is inconclusive. Empty if the interval alone decides.
-        needed: Number of inputs that show the margin with 80 % power.
+        is_paired: Whether the versions are compared on the same inputs. If False, they answered
+            different inputs, which may be harder.
+        reasons: Why the verdict is inconclusive. Empty if the confidence interval alone decides.
+        needed: Number of inputs needed to detect the margin of 0.02 (80 % power).
     """
 
     word: str
@@ -145,13 +145,13 @@ class VariabilityChange:
 
 
 def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
-    """Estimate how similar answers to the same inputs are, with intervals over inputs.
+    """Estimate how similar a model's answers to the same inputs are, with confidence intervals.
 
     Args:
         inputs: The inputs. Those with fewer than two runs are left out.
 
     Returns:
-        None if there is no such input.
+        None if no input has two runs.
     """
     repeated = [input_ for input_ in inputs if input_.runs > 1]
     if not repeated:
@@ -173,18 +173,17 @@ def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
 def compare_variability(
     before: Mapping[Hashable, RepeatedInput], after: Mapping[Hashable, RepeatedInput]
 ) -> VariabilityChange | None:
-    """Compare two versions by the probability that two runs of one input agree.
+    """Compare how consistently two versions answer the same input.
 
-    If at least 20 inputs were answered several times by both versions, only these are compared, in
-    pairs, because other inputs may be harder. Otherwise all inputs of both are compared as two
-    samples.
+    If both versions answered at least 20 inputs several times, only these are compared, in pairs.
+    Otherwise all inputs are compared as two independent samples.
 
     Args:
-        before: Inputs with at least two runs each, by digest.
-        after: Inputs of the other version, by digest.
+        before: Inputs of the old version, by digest. Those with fewer than two runs are left out.
+        after: Inputs of the new version, by digest.
 
     Returns:
-        None if a side has no such input.
+        None if a version has no input with two runs.
     """
     common = sorted(before.keys() & after.keys(), key=repr)
     is_paired = len(common) >= LEAST_ITEMS

@@ -1,8 +1,8 @@
 """Compares two sets of scored runs: better, worse, no different or inconclusive, and why.
 
-`compare_items` pairs the runs of the same items, as experiments have them. `compare_groups` takes
-the same data as counts, as a store returns them. `compare_samples` takes two independent samples,
-such as two versions in production. The functions only compute; they do no input or output.
+`compare_items` compares two experiments: it pairs the runs of the same items. `compare_groups`
+takes the same data as counts, as a store returns them. `compare_samples` compares two independent
+samples, such as two versions in production. The functions only compute; they do no input or output.
 """
 
 import math
@@ -72,10 +72,10 @@ class JudgeScore:
     """The score of one run by one version of a judge.
 
     Attributes:
-        passed: Whether the run passed. None if the judge has no criterion.
+        passed: Whether the run passed. None if the judge only gives scores.
         score: The score, in the judge's own range.
         version: Version of the judge.
-        failed: Whether the judge itself failed.
+        failed: Whether the judge itself raised an error.
     """
 
     passed: bool | None = None
@@ -86,17 +86,17 @@ class JudgeScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRun:
-    """One run with its scores. Repeats of an item are separate runs.
+    """One run with its scores, as `compare_items` takes it. Repeats of an item are separate runs.
 
     Attributes:
-        item: Id of the item. Empty for production runs.
-        digest: Digest of the item.
-        cluster: What the run shares with other runs, such as a document or a session. Empty if the
-            run or its item is independent of all others.
+        item: Id of the data set's item. Empty for production runs.
+        digest: Digest of the item's content. A different digest means that the item was changed.
+        cluster: Name of a group whose runs are not independent, such as a session. Empty if the run
+            or its item is independent of all others.
         tags: Tags of the item.
         is_error: Whether the call raised or timed out.
         scores: Scores by judge name.
-        latency: Duration, in any unit that both sides share.
+        latency: Duration, in the same unit for all runs.
         tokens: Total number of tokens.
         cost: Cost in US dollars.
     """
@@ -112,7 +112,7 @@ class ScoredRun:
     cost: float | None = None
 
     def amount(self, name: str) -> float | None:
-        """Return the latency, tokens or cost.
+        """Return the latency, tokens or cost, chosen by name.
 
         None if the run failed or the value is not above 0.
         """
@@ -122,7 +122,9 @@ class ScoredRun:
 
 @dataclass(frozen=True, slots=True)
 class ItemGroup:
-    """Items with equal results on both sides, counted together. A single item is a group of one.
+    """Items with the same results in baseline and candidate, counted together.
+
+    A single item is a group of one.
 
     Attributes:
         name: Id of the item, or name of the group.
@@ -130,8 +132,8 @@ class ItemGroup:
             baseline does not have the items.
         after: Runs of each item in the candidate, without latency, tokens and cost.
         count: Number of items.
-        amounts: Pairs of means by `latency`, `tokens` and `cost`: baseline and candidate mean of
-            each item that has both.
+        amounts: By `latency`, `tokens` and `cost`: the means of baseline and candidate for each
+            item that has both.
     """
 
     name: str
@@ -142,21 +144,26 @@ class ItemGroup:
 
     @property
     def cluster(self) -> str | None:
-        """Cluster of the items. None if each item is independent."""
+        """Group that the items share, such as a session. None if each item is independent."""
         runs = self.after or self.before
         return runs[0].cluster or (self.before[0].cluster if self.before else "") or None
 
     @property
     def is_pair(self) -> bool:
-        """Whether both sides ran the same content."""
+        """Whether baseline and candidate ran the item with the same content."""
         return bool(self.before and self.after) and self.before[0].digest == self.after[0].digest
 
 
 @dataclass(frozen=True, slots=True)
 class SharedItems:
-    """Which items two sides share. Items are shared if id and digest are equal.
+    """Which items baseline and candidate share. An item is shared if its id and content are equal.
 
-    Items are named by their ids. A group appears under its name, once per item.
+    Attributes:
+        common: Ids of the shared items. The name of an `ItemGroup` appears once per item, also
+            below.
+        new: Ids that only the candidate has.
+        gone: Ids that only the baseline has.
+        changed: Ids that both have with different content.
     """
 
     common: Sequence[str]
@@ -166,34 +173,36 @@ class SharedItems:
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
-        """Number of shared, new, removed and changed items."""
+        """Number of shared, new, removed and changed items, in this order."""
         return len(self.common), len(self.new), len(self.gone), len(self.changed)
 
     @property
     def share(self) -> float:
-        """Share of all items that both sides have, from 0 to 1."""
+        """Share of all items that are in both baseline and candidate, from 0 to 1."""
         every = sum(self.counts)
         return len(self.common) / every if every else 0.0
 
 
 @dataclass(frozen=True)
 class JudgeVerdict:
-    """The verdict of one judge.
+    """Whether a candidate is better or worse than its baseline, according to one judge.
 
     Attributes:
+        word: ``better``, ``worse``, ``no different`` or ``inconclusive``.
         is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
         baseline: Pass rate or mean score of the baseline.
         candidate: Pass rate or mean score of the candidate.
-        difference: Candidate minus baseline. The interval is corrected for the number of judges.
+        difference: Candidate minus baseline. The interval is wider with more judges.
         margin: Smallest difference that matters.
-        versions: Versions of the judge, on the baseline and on the candidate.
+        versions: Versions of the judge that scored the baseline, and those that scored the
+            candidate.
         confidence: Confidence of the interval of `difference`.
         n: Sample size in words: `150`, `150 in 34 clusters by session`, or `150/150` for two
             samples.
         reasons: Why the verdict is inconclusive. Empty if the interval alone decides.
-        p: p-value of the difference, used to correct for multiple comparisons.
-        directions: Words for an increase and a decrease, instead of better and worse.
-        passing: Verb for the runs of a rate, such as `pass` or `fail`.
+        p: p-value of the difference.
+        directions: Words that replace better and worse, such as "more lenient" and "stricter".
+        passing: Verb for sentences about a rate, such as `pass` or `fail`.
     """
 
     judge: str
@@ -214,14 +223,14 @@ class JudgeVerdict:
 
     @property
     def detectable(self) -> float | None:
-        """Smallest difference that this sample shows with 80 % power. None if unknown."""
+        """Smallest difference that this sample size detects with 80 % power. None if unknown."""
         if self.difference is None or not math.isfinite(self.difference.high):
             return None
         return detectable(self.difference, confidence=self.confidence)
 
     @property
     def needed(self) -> int | None:
-        """Number of items (or runs per side) that show the margin with 80 % power.
+        """Number of items (or runs per side) needed to detect the margin with 80 % power.
 
         None if unknown.
         """
@@ -294,22 +303,21 @@ class JudgeVerdict:
 
 @dataclass(frozen=True, slots=True)
 class JudgeOutcome:
-    """The result of one judge over all runs, with a comparison if there is a baseline.
+    """The result of one judge in an experiment, compared with the baseline if there is one.
 
     Attributes:
         version: Version of the judge. Empty if the scores of all versions are used.
-        is_rate: Whether the values are pass rates from 0 to 1. If False, they are scores.
-        value: Mean over items, with its interval. None if there is none.
+        is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
+        value: Mean over items. None if no item has a score.
         baseline: Mean over items in the baseline.
-        difference: This result minus the baseline, on the shared items. The interval is corrected
-            for the number of judges.
+        difference: This result minus the baseline, on the items that both have. The interval is
+            wider with more judges.
         margin: Smallest difference that matters.
-        word: ``better``, ``worse``, ``no different`` or ``inconclusive``. Empty without a
-            baseline.
+        word: ``better``, ``worse``, ``no different`` or ``inconclusive``. Empty without a baseline.
         why: Why the verdict is inconclusive, and what would decide it.
         lower_is_better: Whether lower scores are better.
         sentence: The verdict in words. Empty without a baseline.
-        failed: Number of runs on which the judge itself failed.
+        failed: Number of runs on which the judge itself raised an error.
         has_other_version: Whether a different version of the judge scored the baseline.
     """
 
@@ -333,12 +341,12 @@ class JudgeOutcome:
 
     @property
     def score(self) -> float | None:
-        """Mean over items."""
+        """Mean score over items. None if no item has one."""
         return None if self.value is None else self.value.value
 
     @property
     def is_no_worse(self) -> bool:
-        """Whether the result is shown to be at most the margin worse than the baseline."""
+        """Whether the interval rules out a loss of more than the margin."""
         if self.difference is None:
             return False
         if self.lower_is_better:
@@ -347,7 +355,12 @@ class JudgeOutcome:
 
 
 def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Return whether two scored sides were not scored by the same single version of a judge."""
+    """Return whether more than one version of a judge scored baseline and candidate together.
+
+    Args:
+        before: Versions that scored the baseline.
+        after: Versions that scored the candidate.
+    """
     return bool(before and after) and len({*before, *after}) > 1
 
 
@@ -357,11 +370,11 @@ def judge_outcomes(
     compared: "Verdict | None",
     lower_is_better: Iterable[str] = (),
 ) -> dict[str, JudgeOutcome]:
-    """Combine the result of each judge with its comparison to the baseline.
+    """Return the result of each judge, with its comparison to the baseline.
 
     Args:
         versions: Versions of the judges by name.
-        alone: Results from `estimate_judges`. Judges without a score are missing.
+        alone: Results without a baseline, from `estimate_judges`. May lack judges without a score.
         compared: The comparison with the baseline. None if there is no baseline.
         lower_is_better: Judges for which lower scores are better.
     """
@@ -400,10 +413,15 @@ def _beside(
 
 @dataclass(frozen=True, slots=True)
 class AmountVerdict:
-    """The verdict on latency, tokens or cost, where lower is better.
+    """Whether latency, tokens or cost of a candidate are better or worse. Lower is better.
 
     Attributes:
-        ratio: Candidate divided by baseline, over successful calls.
+        name: ``latency``, ``tokens`` or ``cost``.
+        word: ``better``, ``worse``, ``no different`` or ``inconclusive``.
+        ratio: Candidate divided by baseline, over successful calls. 1.1 means 10 % more.
+        margin: Smallest change of the ratio that matters, such as 0.05.
+        n: Sample size in words.
+        reasons: Why the verdict is inconclusive. Empty if the interval alone decides.
     """
 
     name: str
@@ -430,12 +448,15 @@ class AmountVerdict:
 
 @dataclass(frozen=True, slots=True)
 class SliceVerdict:
-    """The change among the items with one tag value, according to one judge.
+    """The change among items with the same tag value, such as lang = de, according to one judge.
 
     Attributes:
-        difference: Candidate minus baseline, with an uncorrected 95 % interval.
-        word: ``better`` or ``worse`` if the change is at least the margin and significant among
-            all slices (Benjamini-Hochberg at 5 %). Else None.
+        tag: Name of the tag.
+        value: Value of the tag.
+        difference: Candidate minus baseline, with a 95 % interval that is not corrected for the
+            number of slices.
+        word: ``better`` or ``worse`` if the change is at least the margin and still significant
+            after correction for all slices. Else None.
     """
 
     tag: str
@@ -450,15 +471,16 @@ class ItemStep:
     """The result of one judge for an item, before and after.
 
     Attributes:
-        is_rate: Whether the values are shares of repeats that passed. If False, they are mean
-            scores.
+        is_rate: Whether `before` and `after` are shares of repeats that passed. If False, they are
+            mean scores.
         before: Value in the baseline.
         after: Value in the candidate.
-        change: Change of the value; below 0 is worse. For scores in standard deviations of the
-            baseline, and 0 if it is below the margin.
-        scores: Mean scores before and after, also for judges with a criterion. None if missing.
-        fall: Change of the mean score; below 0 is worse. Minus infinity if the score is now
-            missing.
+        change: Change of the value; below 0 is worse. Scores are in standard deviations of the
+            baseline, and changes below the margin are 0.
+        scores: Mean scores in baseline and candidate, also for judges that pass or fail. None if
+            there is no score.
+        fall: Change of the mean score; below 0 is worse. Minus infinity if the candidate has no
+            score but the baseline has.
     """
 
     is_rate: bool
@@ -471,12 +493,14 @@ class ItemStep:
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """An item whose result changed for a judge, or that now fails or no longer fails.
+    """An item whose result changed: for a judge, or because its calls now fail or no longer fail.
 
     Attributes:
+        item: Id of the item, or name of the group of equal items.
         steps: Results before and after, by judge.
-        errors: Share of failed calls, in the baseline and in the candidate.
-        change: Largest change for the worse. If there is none, largest change for the better.
+        errors: Share of failed calls in the baseline, and in the candidate.
+        change: Largest change for the worse (below 0). If there is none, largest change for the
+            better.
         count: Number of items in the group that changed like this.
     """
 
@@ -488,7 +512,7 @@ class ItemChange:
 
     @property
     def judges(self) -> list[str]:
-        """Judges with a change in the direction of `change`, the largest first."""
+        """Judges whose result changed in the direction of `change`, the largest change first."""
         sign = -1 if self.change < 0 else 1
         changed = [name for name, step in self.steps.items() if step.change * sign > 0]
 
@@ -500,9 +524,9 @@ class ItemChange:
 
     @property
     def order(self) -> tuple[float, float]:
-        """Sort key: the largest change first.
+        """Sort key that puts the largest change first.
 
-        Equal regressions are sorted by the drop of the score.
+        If regressions are equal, the one whose score dropped most comes first.
         """
         named = self.judges
         fall = self.steps[named[0]].fall if named else 0.0
@@ -511,18 +535,18 @@ class ItemChange:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The comparison of a candidate with its baseline.
+    """Whether a candidate is better or worse than its baseline, overall and for each judge.
 
     Attributes:
-        word: Verdict of the worst judge: worse, inconclusive, no different, better.
-        reasons: Why the comparison as a whole is inconclusive.
+        word: Verdict of the worst judge, in the order worse, inconclusive, no different, better.
+        reasons: Why the whole comparison is inconclusive, such as too few shared items.
         judges: Verdicts by judge.
-        amounts: Verdicts on latency, tokens and cost.
-        shared: Which items both sides have. None for two independent samples.
+        amounts: Verdicts on latency, tokens and cost, by these names.
+        shared: Which items both have. None for two independent samples.
         slices: Verdicts by tag value and judge.
         regressions: Items that are worse for any judge, the worst first.
         fixed: Items that are better, and not worse for any judge, the best first.
-        flaky: Items whose repeats differ in the candidate.
+        flaky: Ids of items whose repeats differ in the candidate.
     """
 
     word: Word
@@ -552,17 +576,18 @@ def compare_items(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare two sides on the items that both have.
+    """Compare the runs of two experiments on the items that both have.
 
     Args:
         baseline: Runs of the baseline.
         candidate: Runs of the candidate.
-        margin: Smallest difference that matters, by judge or `latency`, `tokens`, `cost`. Default:
-            0.02 for a rate, 0.1 standard deviations of the baseline for a score, 0.05 for an
-            amount.
+        margin: Smallest difference that matters, by judge name or `latency`, `tokens`, `cost`.
+            Default: 0.02 for a pass rate; for a score 0.1 standard deviations of the baseline; for
+            latency, tokens and cost 0.05 (5 %).
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Key of the clusters, as `read_cluster` takes it. Used only in texts.
+        cluster: Which runs are not independent: a key such as ``source_session``, see
+            `read_cluster`. It only appears in texts; the comparison uses `ScoredRun.cluster`.
 
     Spec: evaluations, section 4: Verdict.
     """
@@ -583,14 +608,14 @@ def compare_groups(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare counted items. The result is identical to that of `compare_items` on the single runs.
+    """Compare two experiments from counted items, with the same result as `compare_items`.
 
     Args:
-        groups: The items of both sides.
+        groups: The items of baseline and candidate. Equal items are counted.
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Key of the clusters, as `read_cluster` takes it. Used only in texts.
+        cluster: Which runs are not independent, see `compare_items`. It only appears in texts.
     """
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
@@ -641,8 +666,8 @@ def compare_samples(
 ) -> Verdict:
     """Compare two independent samples of runs, such as two versions in production.
 
-    A failed call counts as not passed if the judge scored nearly all successful calls. For a judge
-    that scores only a sample of the calls, failed calls do not count.
+    A failed call counts as not passed if the judge scored nearly all successful calls. If the judge
+    scores only a sample of the calls, failed calls do not count.
 
     Args:
         baseline: Runs of the baseline.
@@ -682,12 +707,13 @@ def compare_passes(
 ) -> JudgeVerdict:
     """Compare passes of the same runs before and after, given as counts.
 
-    The result is identical to that computed from the single runs.
+    Use it if the data are too many to load: the result is identical to that from single runs.
 
     Args:
         judge: Name of the judge.
-        clusters: Number of clusters, such as sessions, by their content. A run without a cluster
-            is a cluster of one.
+        clusters: Number of clusters (such as sessions) by content. The content is four numbers: how
+            many runs of the cluster passed both times, only before, only after, and never. A run
+            without a cluster is a cluster of one.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, before and after.
     """
@@ -726,12 +752,12 @@ def compare_scores(
 ) -> JudgeVerdict:
     """Compare scores of the same runs before and after, given as sums.
 
-    The result is identical to that computed from the single runs.
+    Use it if the data are too many to load: the result is identical to that from single runs.
 
     Args:
         judge: Name of the judge.
-        sums: Sums per cluster, such as a session: of the scores before, of the scores after, and
-            of the changes.
+        sums: Three lists with one entry per cluster (such as a session): sum and number of the
+            scores before, of the scores after, and of the changes.
         deviation: Standard deviation of the scores before.
         is_clustered: Whether any cluster has several runs.
         margin: Smallest difference that matters. Default: a tenth of `deviation`.
@@ -752,7 +778,7 @@ def compare_scores(
 def estimate_judges(
     runs: Iterable[ScoredRun], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Return the value of each judge over the items, without a baseline.
+    """Return the pass rate or mean score of each judge in one experiment, without a baseline.
 
     Args:
         runs: The runs. Repeats of an item count as their mean.
@@ -766,7 +792,7 @@ def estimate_judges(
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Return the value of each judge over counted items.
+    """Return the pass rate or mean score of each judge from counted items, without a baseline.
 
     The result is identical to that of `estimate_judges` on the single runs.
     """
@@ -802,7 +828,7 @@ def estimate_groups(
 
 
 def is_flaky(runs: Sequence[ScoredRun]) -> bool:
-    """Return whether the repeats of an item differ in failing or passing."""
+    """Return whether some repeats of an item pass and others fail, by a judge or by an error."""
     if len({run.is_error for run in runs}) > 1:
         return True
     entries: defaultdict[str, set[bool]] = defaultdict(set)
@@ -814,12 +840,14 @@ def is_flaky(runs: Sequence[ScoredRun]) -> bool:
 
 
 def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] | None:
-    """Parse a cluster key: ``tags["name"]``, ``source_run`` or ``source_session``.
+    """Parse a key that says which items are not independent.
+
+    The keys are ``tags["name"]``, ``source_run`` and ``source_session``: items are in one cluster
+    if they have the same tag value, or were made from the same run or session.
 
     Returns:
-        A function that returns the cluster of an item from its tags, source run and source
-        session. The cluster is empty if the item is independent. None if the text is not a cluster
-        key.
+        A function that returns the cluster of an item from its tags, source run and source session.
+        The cluster is empty if the item is independent. None if the text is not a cluster key.
     """
     if text in SOURCE_CLUSTERS:
         return lambda tags, run, session: session if text == DEFAULT_CLUSTER else run
@@ -830,7 +858,7 @@ def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] |
 
 
 def tag_of_cluster(text: str) -> str:
-    """Return the tag name of a cluster key such as ``tags["name"]``. Empty for other keys."""
+    """Return the tag name of a cluster key: ``name`` for ``tags["name"]``. Empty for other keys."""
     match = _TAG.fullmatch(text.strip())
     return "" if match is None else match[1] or match[2]
 
@@ -838,8 +866,15 @@ def tag_of_cluster(text: str) -> str:
 def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:
     """Turn a confidence interval and a margin into a verdict.
 
-    Better: the interval is above 0 and the estimate is at least the margin. Worse: the mirror
-    image. No different: the whole interval is within the margin. Inconclusive: everything else.
+    * Better: the whole interval is above 0 and the estimate is at least the margin.
+    * Worse: the whole interval is below 0 and the estimate is at most minus the margin.
+    * No different: the whole interval lies between minus and plus the margin.
+    * Inconclusive: everything else.
+
+    Args:
+        change: Candidate minus baseline, with its interval.
+        margin: Smallest difference that matters.
+        lower_is_better: Whether a decrease is an improvement.
     """
     value, low, high = change.value, change.low, change.high
     if lower_is_better:
@@ -1148,7 +1183,10 @@ def _pair_difference(
 
 
 def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the mean of clustered values with its interval. Uses Wilson for independent passes."""
+    """Return the mean of clustered values with its interval.
+
+    Uses Wilson's interval for independent passes, else `cluster_rate` or `cluster_mean`.
+    """
     if not is_rate:
         return cluster_mean(sums, confidence=confidence)
     counts = count_clusters(sums)
@@ -1159,7 +1197,7 @@ def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFI
 
 
 def sum_clusters(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[ClusterSum]:
-    """Count the clusters by sum and size. A value without a cluster is its own cluster."""
+    """Count how many clusters have the same sum and size. A value without a cluster is its own."""
     entries: Counter[ClusterSum] = Counter()
     clusters: defaultdict[Hashable, list[tuple[float, int]]] = defaultdict(list)
     for cluster, value, count in values:

@@ -22,14 +22,15 @@ R = TypeVar("R")
 
 
 class BigHummingbird:
-    """BigHummingbird's client.
+    """The client of BigHummingbird's API, which records to otel-ml.
 
-    Accepts ``(project, key)``, and ``(key, config)`` as in the published package.
+    Call it as ``BigHummingbird(project, key)``, or as ``BigHummingbird(key, config)`` like the
+    published package.
 
     Args:
-        first: The project if a key (or None) follows. Otherwise the key.
-        second: The key, or ``{"workspace_name": ..., "project_name": ...}``.
-        config: The mapping of `second` as a keyword argument.
+        first: The project if a key (or None) follows, else the key.
+        second: The key, or the config ``{"workspace_name": ..., "project_name": ...}``.
+        config: The config as a keyword argument.
 
     Attributes:
         client: The `otel_ml.Client` that records.
@@ -49,7 +50,7 @@ class BigHummingbird:
         self._datasets: dict[str, Dataset] = {}
 
     def trace(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Record every call of a function. See `Client.trace`."""
+        """Record every call of the decorated function. See `Client.trace`."""
         return self.client.trace(function)
 
     def add_judge(self, judge: Judge) -> str:
@@ -67,17 +68,18 @@ class BigHummingbird:
     def assess(
         self, judge_tag: str, dataset_tag: str | None = None
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Record and score every call of a function. See `Client.assess`.
+        """Record and score every call of the decorated function. See `Client.assess`.
 
-        With a data set, each call of the decorated function runs the function once per row and
-        returns the result of the experiment, whatever its arguments. See `Client.evaluate`.
+        If you pass a data set, each call instead runs the function once per row of the data set and
+        returns the result of the experiment. The arguments of the call are ignored. See
+        `Client.evaluate`.
 
         Args:
             judge_tag: Tag of the judge, as `add_judge` returned it.
             dataset_tag: Tag of the data set, as `upload_dataset` returned it.
 
         Raises:
-            ValueError: `add_judge` or `upload_dataset` did not return this tag.
+            ValueError: The tag does not come from `add_judge` or `upload_dataset`.
         """
         if dataset_tag is None:
             return self.client.assess(judge_tag)
@@ -93,9 +95,9 @@ class BigHummingbird:
         return over_rows
 
     def upload_dataset(self, dataset: "Dataset") -> str:
-        """Save a data set.
+        """Save a data set and return its tag, to pass to `assess`.
 
-        Returns its tag: ``name:vN``, or ``name@digest`` if no collector answers.
+        The tag is ``name:vN``, or ``name@digest`` if no collector answers.
 
         Raises:
             ValueError: The argument is not a data set.

@@ -9,11 +9,11 @@ __all__ = ["Dataset"]
 
 
 class Dataset(datasets.Dataset):
-    """A data set of inputs only: each row holds the arguments of a call.
+    """A data set that has inputs but no expected outputs.
 
     Args:
         dataset_name: Name of the data set.
-        data: Rows with the inputs of the function.
+        data: One row per call, with the arguments of the function.
         description: What the data set is for.
 
     Raises:

@@ -63,23 +63,25 @@ _current: Final[ContextVar["Trace | None"]] = ContextVar("otel_ml-raymon-trace",
 
 
 class TraceLogger(Protocol):
-    """Interface of a logger that takes logged values, each with the id of its trace."""
+    """Interface of a logger that you can pass to `Trace`. Each method gets the id of the trace."""
 
     def info(self, trace_id: str, text: str) -> None:
-        """Log a line of text."""
+        """Log a line of text for a trace."""
 
     def tag(self, trace_id: str, tags: Iterable[AnyTag]) -> None:
-        """Set tags."""
+        """Add tags to a trace."""
 
     def log(self, trace_id: str, ref: str, data: object) -> None:
-        """Log data under a reference."""
+        """Log data of a trace under a name, the reference."""
 
     def flush(self) -> None:
         """Send the queued records."""
 
 
 class RaymonAPILogger:
-    """Sends logged values on its own thread. A missing collector is not an error.
+    """Sends what traces log to the collector, on its own thread.
+
+    If no collector answers, your calls still succeed.
 
     Args:
         project_id: Project of the traces.
@@ -104,15 +106,15 @@ class RaymonAPILogger:
         self.client = Client(str(project_id), endpoint=url)
 
     def info(self, trace_id: str | UUID, text: str) -> None:
-        """Add a line of text to a trace of any process. See `otel_ml.Client.about`."""
+        """Add a line of text to a trace by its id, also to one of another process."""
         self.client.about(trace_key=str(trace_id)).info(text)
 
     def log(self, trace_id: str | UUID, ref: str, data: object) -> None:
-        """Log data under a reference of a trace of any process."""
+        """Log data of a trace under a name, also for a trace of another process."""
         self.client.about(trace_key=str(trace_id)).log(ref, data)
 
     def tag(self, trace_id: str | UUID, tags: Iterable[AnyTag]) -> None:
-        """Tag a trace of any process.
+        """Add tags to a trace by its id, also to one of another process.
 
         Raises:
             ValueError: An element is not a tag.
@@ -120,7 +122,7 @@ class RaymonAPILogger:
         self.client.about(trace_key=str(trace_id)).tag(read_tags(tags))
 
     def flush(self) -> None:
-        """Send the queued records.
+        """Send the queued records now.
 
         Runs automatically at exit. Records that cannot be sent are kept.
         """
@@ -128,26 +130,27 @@ class RaymonAPILogger:
 
 
 class TraceException(LookupError):
-    """There is no current trace."""
+    """Raised if you ask for the current trace and there is none."""
 
 
 class Trace:
-    """A trace with your own id.
+    """A trace of one call or request, to which you log text, tags and data.
 
-    The trace can be read as soon as it is open. It ends with its ``with`` block, by `end`, when it
-    is garbage collected, or with the process. The current trace of a task or thread is not garbage
-    collected.
+    You can read it in the collector as soon as it is open. It ends with its ``with`` block, by
+    `end`, when it is garbage collected, or with the process. The current trace of a task or thread
+    is not garbage collected.
 
     Args:
         logger: A `RaymonAPILogger`, or any object with the methods `info`, `tag`, `log` and
-            `flush`. For another object, only these methods are called; nothing else is recorded.
+            `flush`. With your own object, nothing is sent to the collector; only these methods are
+            called.
         trace_id: Any text or UUID. Default: a random UUID. Traces of several processes can share
             one id.
-        set_global: Whether to make this the current trace of the task or thread.
+        set_global: Whether `current_trace` returns this trace from now on, in this task or thread.
 
     Attributes:
-        run: The run behind the trace, as `otel_ml.Client.run` returns it. It records nothing if
-            you pass your own logger.
+        run: The run behind the trace, as `otel_ml.Client.run` returns it. It records nothing if you
+            pass your own logger.
 
     Raises:
         ValueError: The logger lacks one of these methods.
@@ -176,14 +179,14 @@ class Trace:
             set_current_trace(self)
 
     def info(self, text: str) -> None:
-        """Add a line of text."""
+        """Add a line of text to the trace."""
         if self._other is None:
             self.run.info(text)
         else:
             self._other.info(trace_id=self.trace_id, text=text)
 
     def tag(self, tags: Iterable[AnyTag]) -> None:
-        """Set tags.
+        """Add tags to the trace.
 
         Args:
             tags: `Tag` objects, and dicts with name, value, type and group, in any mix.
@@ -197,11 +200,11 @@ class Trace:
             self._other.tag(trace_id=self.trace_id, tags=tags)
 
     def log(self, ref: str, data: object) -> None:
-        """Log data under a reference, so that it can be fetched later.
+        """Log data under a name, so that you can fetch it later.
 
         Args:
             ref: Name of the data within the trace.
-            data: A wrapper from `otel_ml.compat.raymon.types`, or the value itself.
+            data: The value, or a wrapper from `otel_ml.compat.raymon.types`.
         """
         if self._other is None:
             self.run.log(ref, data)
@@ -209,9 +212,9 @@ class Trace:
             self._other.log(trace_id=self.trace_id, ref=ref, data=data)
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the trace. If an error is passed, the trace has failed. A second call does nothing.
+        """End the trace. If you pass an error, the trace counts as failed.
 
-        Your own logger is flushed.
+        Your own logger is flushed. A second call does nothing.
         """
         self.run.end(error)
         if self._other is not None:

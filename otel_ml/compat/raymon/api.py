@@ -58,12 +58,12 @@ _QUOTES: Final = ("''", '""')
 
 
 class RequestFailed(RuntimeError):
-    """The collector responded with an error."""
+    """Raised by `Response.raise_for_status` if the collector responded with an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response whose attributes are named as in `requests`.
+    """The collector's response to a request, with the attribute names of `requests`.
 
     Attributes:
         status_code: HTTP status.
@@ -79,7 +79,7 @@ class Response:
 
     @property
     def ok(self) -> bool:
-        """Whether the status is not an error."""
+        """Whether the request succeeded (status below 400)."""
         return self.status_code < _ERROR
 
     @property
@@ -106,10 +106,11 @@ class Response:
 
 
 class RaymonAPI:
-    """Reads traces, tags and data from the collector.
+    """Reads traces, tags and data from the collector, with raymon's method names.
 
-    Each method returns an object with ``ok``, ``status_code``, ``text`` and ``json()``. Times are
-    ISO 8601 texts (UTC if they have no offset) or datetimes. Slices use raymon's syntax.
+    Each method returns a `Response` with ``ok``, ``status_code``, ``text`` and ``json()``. Times
+    are ISO 8601 texts (UTC if they have no offset) or datetimes. A slice selects traces by their
+    tags, such as ``client==Remax``.
 
     Args:
         url: Base address of the collector. Default: that of `otel_ml.Client`.
@@ -139,11 +140,11 @@ class RaymonAPI:
         return refuse
 
     def object_search(self, project_id: str, trace_id: str, ref: str) -> Response:
-        """Return the last value logged under a reference of a trace: ``obj_id``, ``obj_data``."""
+        """Return the last value logged under a name in a trace: ``obj_id`` and ``obj_data``."""
         return self._objects(project_id, trace_id=str(trace_id), ref=ref)
 
     def object_get(self, project_id: str, object_id: str) -> Response:
-        """Return logged data by its ``obj_id``, in the form of `object_search`."""
+        """Return a logged value by its ``obj_id``, in the form of `object_search`."""
         return self._get("projects", str(project_id), "objects", str(object_id))
 
     def object_ls(  # noqa: PLR0917 - same parameters and order as in raymon
@@ -155,11 +156,11 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List the values logged under a reference, the newest first, without the data.
+        """List the values logged under a name, the newest first, without the data.
 
         Args:
             project_id: The project.
-            ref: The reference. Empty for all.
+            ref: Name under which the values were logged. Empty for all.
             slicestr: A slice such as ``client==Remax``. Only values in the traces of its newest
                 `limit` runs are listed. None for all traces.
             begin: Only values logged at or after this time.
@@ -205,7 +206,8 @@ class RaymonAPI:
 
         Args:
             project_id: The project.
-            slicestr: A slice such as ``client==Remax``. None for all runs.
+            slicestr: Condition on tags, such as ``client==Remax`` (see `to_filter`). None for all
+                runs.
             begin: Only runs that started at or after this time.
             end: Only runs that started before this time.
             limit: Maximum number of runs.
@@ -239,7 +241,7 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List the references of the newest `limit` logged values, as a list of texts.
+        """List the names under which the newest values were logged, as a list of texts.
 
         Args:
             project_id: The project.
@@ -292,9 +294,9 @@ def _moment(moment: Moment) -> str | None:
 
 
 def to_filter(slicestr: str | None) -> str:
-    """Translate a raymon slice to a filter. No slice gives an empty filter.
+    """Translate a raymon slice, such as ``client==Remax``, to a filter. None gives an empty filter.
 
-    Names and values become literals of the filter, so a slice cannot inject filter syntax.
+    Names and values are quoted, so a slice cannot inject filter syntax.
 
     Args:
         slicestr: Conditions ``tag==value`` joined by ``&&``. Also ``!=``, and with numbers ``<``,

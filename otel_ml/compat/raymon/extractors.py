@@ -23,9 +23,10 @@ _NOT_BUILT: Final = (
 
 
 class Extractor:
-    """Computes a value from data.
+    """Computes one value from the data of a run. Base class of all extractors.
 
-    A subclass implements `extract` and is registered when it is defined.
+    A subclass implements `extract`. Defining it also registers it, so that profile files can name
+    it.
     """
 
     # Class name in raymon's files. For your own subclasses: module and class name.
@@ -38,16 +39,16 @@ class Extractor:
         Extractor.known[cls.path] = cls
 
     def class2str(self) -> str:
-        """Return the path under which files name the class."""
+        """Return the name of the class in profile files."""
         return type(self).path
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return the extractor as a dict that can be written as JSON."""
+        """Return the extractor as a dictionary for a JSON file."""
         return {"class": self.class2str(), "state": self._state()}
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> Any:
-        """Create an extractor from what `to_jcr` wrote, or from its state."""
+        """Create an extractor from what `to_jcr` returned, or from its state alone."""
         if set(jcr) != {"class", "state"}:
             return cls(**jcr)
         made = Extractor.known.get(str(jcr["class"]))
@@ -75,10 +76,10 @@ class Extractor:
 
 
 class SimpleExtractor(Extractor, home="extractors"):
-    """Computes a value from one part of a run."""
+    """Base class of extractors that use one part of a run, such as its inputs."""
 
     def extract(self, data: Any) -> Any:
-        """Return the value."""
+        """Return the value for one row."""
         raise NotImplementedError
 
     def __call__(self, data: Any) -> Any:
@@ -95,10 +96,10 @@ class SimpleExtractor(Extractor, home="extractors"):
 
 
 class EvalExtractor(Extractor, home="extractors"):
-    """Computes a value from output and ground truth of a run."""
+    """Base class of extractors that use output and ground truth of a run."""
 
     def extract(self, output: Any, actual: Any) -> Any:
-        """Return the value."""
+        """Return the value for one row."""
         raise NotImplementedError
 
     def __call__(self, output: Any, actual: Any) -> Any:
@@ -120,7 +121,7 @@ class EvalExtractor(Extractor, home="extractors"):
 
 
 class NoneExtractor(SimpleExtractor, home="extractors"):
-    """Returns 0 for any data. Used if a component has no extractor."""
+    """Placeholder for a component without an extractor. Returns 0 for any data."""
 
     def extract(self, data: Any) -> Any:
         """Return 0."""
@@ -128,7 +129,7 @@ class NoneExtractor(SimpleExtractor, home="extractors"):
 
 
 class NoneEvalExtractor(EvalExtractor, home="extractors"):
-    """Returns 0 for any data. Used if a component has no extractor."""
+    """Placeholder for an `EvalComponent` without an extractor. Returns 0 for any data."""
 
     def extract(self, output: Any, actual: Any) -> Any:
         """Return 0."""
@@ -136,7 +137,7 @@ class NoneEvalExtractor(EvalExtractor, home="extractors"):
 
 
 class ElementExtractor(SimpleExtractor, home="structured.element"):
-    """Returns one element of the data.
+    """Returns one element of the data, such as a column of the inputs.
 
     Args:
         element: Key or index of the element.
@@ -159,10 +160,11 @@ class ElementExtractor(SimpleExtractor, home="structured.element"):
 
 
 class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
-    """Returns the index of the largest number, or the category at that index.
+    """Returns the position of the largest number (such as a class score), or its category.
 
     Args:
-        categories: A list, or a one-dimensional array. None returns the index.
+        categories: Names of the categories, as a list or one-dimensional array. None returns the
+            position as an index.
     """
 
     def __init__(self, categories: Any = None) -> None:
@@ -182,10 +184,13 @@ class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
 
 
 class ClassificationMarginExtractor(SimpleExtractor, home="structured.margin"):
-    """Returns (1 − lead)², where lead is the difference of the two largest class probabilities."""
+    """Returns how uncertain a classification is: 0 if certain, 1 if two classes are equally likely.
+
+    It is (1 − d)², where d is the difference of the two largest class probabilities.
+    """
 
     def extract(self, data: Any) -> float:
-        """Return the margin: 0 if the class is certain, 1 if two classes are equal."""
+        """Return the uncertainty, from 0 to 1."""
         first, second = sorted((float(share) for share in data), reverse=True)[:2]
         return (1 - (first - second)) ** 2
 
@@ -201,7 +206,7 @@ class ClassificationEntropyExtractor(SimpleExtractor, home="structured.entropy")
 
 
 class ClassificationErrorType(EvalExtractor, home="structured.scoring"):
-    """Returns TP, FP, TN or FN.
+    """Returns whether a prediction is a true or false positive or negative: TP, FP, TN or FN.
 
     Args:
         positive: The positive class.
@@ -267,10 +272,10 @@ class Sharpness(SimpleExtractor, home="vision.sharpness"):
 
 
 class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
-    """Returns the confidence of the boxes of an image.
+    """Returns how confident an object detector (YOLO) is of the boxes in an image.
 
     Args:
-        aggregation: ``mean`` of all boxes, or ``min`` for the least certain box.
+        aggregation: ``mean`` for the mean over all boxes, ``min`` for the least certain box.
     """
 
     def __init__(self, aggregation: str = "mean") -> None:
@@ -290,12 +295,12 @@ class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
 
 
 class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
-    """Prepares the data, then extracts a value.
+    """Prepares the data, such as by scaling, then extracts a value with another extractor.
 
     Args:
-        prep: Object that prepares the data.
-        extractor: Extracts the value.
-        func: Name of the method of `prep`.
+        prep: Object that prepares the data, such as a fitted scaler.
+        extractor: Extracts the value from the prepared data.
+        func: Name of the method of `prep` that prepares the data.
     """
 
     def __init__(self, prep: Any, extractor: SimpleExtractor, func: str = "transform") -> None:
@@ -332,7 +337,7 @@ class SequenceEvalExtractor(EvalExtractor, home="extractors"):
     Args:
         prep_output: Extractors that are applied to the output, one after another.
         prep_actual: Extractors that are applied to the ground truth, one after another.
-        eval_extractor: Computes the value.
+        eval_extractor: Computes the value from the two results.
     """
 
     def __init__(
@@ -367,7 +372,7 @@ class SequenceEvalExtractor(EvalExtractor, home="extractors"):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> Any:
-        """Create an extractor from the state that `to_jcr` wrote."""
+        """Create an extractor from the state that `to_jcr` returned."""
         facts = {
             name: [Extractor.from_jcr(step) for step in jcr[name]]
             for name in ("prep_output", "prep_actual")

@@ -1,6 +1,6 @@
-"""Raymon's profiles: a thin wrapper around `otel_ml.profiles` with raymon's methods and JSON.
+"""Raymon's profiles: `otel_ml.profiles` with raymon's method names and JSON format.
 
-The keys of a contrast are raymon's. What counts as drift is decided by otel-ml's rules
+The reports of comparisons have raymon's keys, but otel-ml's rules decide what counts as drift
 (docs/how-to/profiles.md).
 """
 
@@ -36,7 +36,7 @@ _FORMATS: Final = ("jcr", "tag", "simple")
 
 
 class DataType:
-    """The types of components."""
+    """The types of a component's values: ``INT``, ``FLOAT`` and ``CAT``."""
 
     INT = "INT"
     FLOAT = "FLOAT"
@@ -44,10 +44,10 @@ class DataType:
 
 
 class Stats:
-    """Statistics of a component's values. Each one is None until it is built.
+    """Statistics of a component's values. Each one is None until it is computed.
 
     Args:
-        state: The statistics by name.
+        state: The statistics by name, if they are already known.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -68,13 +68,13 @@ class Stats:
         return all(getattr(self, name) is not None for name in self.names)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return the statistics as a dict that can be written as JSON."""
+        """Return the statistics as a dictionary for a JSON file."""
         state = {name: getattr(self, name) for name in self.names}
         return {"class": f"{_STATS}{type(self).__name__}", "state": state}
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> "Stats":
-        """Create statistics from what `to_jcr` returned, or from its state."""
+        """Create statistics from what `to_jcr` returned, or from its state alone."""
         if set(jcr) != {"class", "state"}:
             return cls(**jcr)
         known: dict[str, type[Stats]] = {
@@ -87,7 +87,7 @@ class Stats:
 
 
 class NumericStats(Stats):
-    """Statistics of numbers: range, mean, deviation, percentiles from 0 to 100."""
+    """Statistics of numbers, such as range, mean, standard deviation and percentiles 0 to 100."""
 
     names = ("min", "max", "mean", "std", "invalids", "percentiles", "samplesize")
     _attrs = names
@@ -114,11 +114,11 @@ class IntStats(NumericStats):
 
 
 class FloatStats(NumericStats):
-    """Statistics of numbers."""
+    """Statistics of numbers with fractions."""
 
 
 class CategoricStats(Stats):
-    """Statistics of values that repeat: the share of each value."""
+    """Statistics of a category: the share of each value."""
 
     names = ("frequencies", "invalids", "samplesize")
     _attrs = names
@@ -131,7 +131,7 @@ class CategoricStats(Stats):
 
     @property
     def range(self) -> float:
-        """Range of a share: 1."""
+        """Always 1, the range of a share."""
         return 1.0
 
 
@@ -168,13 +168,13 @@ def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
 
 
 class Component(profiles.Component):
-    """A component with raymon's arguments.
+    """One value that a profile observes in each run, with raymon's arguments.
 
     Args:
         name: Name of the component, stored in lower case.
-        extractor: Extracts the values.
+        extractor: Extracts the value from the data of a run.
         dtype: One of `DataType`.
-        stats: Statistics that are already known.
+        stats: Statistics, if they are already known.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Component(profiles.Component):
                 self.low, self.high = given_stats.min, given_stats.max
 
     def set_domain(self, domain: Any) -> None:
-        """Set the valid values: a pair of bounds, or a list of values. None changes nothing."""
+        """Set the valid values: lower and upper bound, or a list of values. None has no effect."""
         if domain is None:
             return
         if self.dtype == DataType.CAT:
@@ -212,17 +212,17 @@ class Component(profiles.Component):
             self.low, self.high = domain
 
     def is_built(self) -> bool:
-        """Return whether extractor and statistics are built."""
+        """Return whether the extractor is fitted and the statistics are known."""
         extractor: Any = self.extractor
         return super().is_built() and extractor.is_built() and self.stats.is_built()
 
     def build(self, values: Sequence[Any]) -> None:
-        """Build the component from values."""
+        """Compute the statistics from values."""
         super().build(values)
         self.stats = _measure(self, values)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return the component as a dict that can be written as JSON."""
+        """Return the component as a dictionary for a JSON file."""
         extractor: Any = self.extractor
         state = {
             "name": self.name,
@@ -234,11 +234,12 @@ class Component(profiles.Component):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any], mock_extractor: bool = False) -> "Component":
-        """Create a component from what `to_jcr` returned, or from its state.
+        """Create a component from what `to_jcr` returned, or from its state alone.
 
         Args:
-            jcr: The dict.
-            mock_extractor: Whether to skip the extractor. The component can then only be compared.
+            jcr: The dictionary.
+            mock_extractor: Whether to leave out the extractor. The component can then be compared,
+                but cannot validate data.
         """
         if set(jcr) == {"class", "state"}:
             return _COMPONENT_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(
@@ -250,25 +251,25 @@ class Component(profiles.Component):
 
 
 class InputComponent(Component, profiles.InputComponent):
-    """A value of the inputs."""
+    """A value among a model's inputs. See `Component` for the arguments."""
 
     side = "input"
 
 
 class OutputComponent(Component, profiles.OutputComponent):
-    """A value of the output."""
+    """A value of a model's output. See `Component` for the arguments."""
 
     side = "output"
 
 
 class ActualComponent(Component, profiles.ActualComponent):
-    """A value of the ground truth."""
+    """A value of the ground truth. See `Component` for the arguments."""
 
     side = "actual"
 
 
 class EvalComponent(Component):
-    """A value computed from output and ground truth."""
+    """A value computed from output and ground truth. See `Component` for the arguments."""
 
     side = "eval"
 
@@ -291,8 +292,8 @@ def generate_components(
 
     Args:
         dtypes: The ``dtypes`` of the table.
-        complass: Class of the components.
-        name_prefix: Prefix of each name.
+        complass: Class of the components, such as `InputComponent`.
+        name_prefix: Text before each column name.
     """
     return [
         complass(f"{name_prefix}{column}", ElementExtractor(column), _dtype_of(dtype))
@@ -312,12 +313,12 @@ def _dtype_of(dtype: Any) -> str:
 
 
 class Score(scores.ProfileScore):
-    """One number that summarizes a component's values.
+    """A number that summarizes the values of components. Use a subclass.
 
     Args:
         name: Name of the score, stored in lower case.
         inputs: Names of the components.
-        preference: ``high`` or ``low``.
+        preference: Which values are good: ``high`` or ``low``.
         result: The number, if it is already known.
     """
 
@@ -333,7 +334,7 @@ class Score(scores.ProfileScore):
             self.keep(result, 0)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return the score as a dict that can be written as JSON."""
+        """Return the score as a dictionary for a JSON file."""
         state = {
             "name": self.name,
             "inputs": [*self.inputs],
@@ -344,7 +345,7 @@ class Score(scores.ProfileScore):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any]) -> "Score":
-        """Create a score from what `to_jcr` returned, or from its state."""
+        """Create a score from what `to_jcr` returned, or from its state alone."""
         if set(jcr) == {"class", "state"}:
             return _SCORE_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(jcr["state"])
         return cls(**jcr)
@@ -359,11 +360,11 @@ class MeanScore(Score, scores.MeanScore):
 
 
 class PrecisionScore(Score, scores.PrecisionScore):
-    """Precision: the share of TP among TP and FP."""
+    """Precision: the share of true positives (TP) among all predicted positives (TP and FP)."""
 
 
 class RecallScore(Score, scores.RecallScore):
-    """Recall: the share of TP among TP and FN."""
+    """Recall: the share of true positives (TP) among all actual positives (TP and FN)."""
 
 
 _SCORE_KINDS: Final[Mapping[str, type[Score]]] = {
@@ -372,13 +373,13 @@ _SCORE_KINDS: Final[Mapping[str, type[Score]]] = {
 
 
 class ModelProfile(profiles.ModelProfile):
-    """A profile with raymon's methods.
+    """A model profile with raymon's methods and file format.
 
     Args:
         name: Name of the profile, stored in lower case.
         version: Version of the profile.
-        components: Components, as a list or a dict by name.
-        scores: Scores, as a list or a dict by name.
+        components: Components, as a list or a dictionary by name.
+        scores: Scores, as a list or a dictionary by name.
     """
 
     def __init__(
@@ -394,7 +395,7 @@ class ModelProfile(profiles.ModelProfile):
 
     @property
     def group_idfr(self) -> str:
-        """``name@version`` in lower case: the group of the profile's tags."""
+        """``name@version`` in lower case: the group of the tags that validation adds to runs."""
         return self.tag
 
     @property
@@ -411,13 +412,13 @@ class ModelProfile(profiles.ModelProfile):
         silent: bool = True,
         build_extractors: bool = True,
     ) -> None:
-        """Build the profile from tables.
+        """Build the profile from tables with one row per run.
 
         Args:
             input: Inputs as a pandas table, an array, or a list.
             output: Outputs in one of these forms.
             actual: Ground truth in one of these forms.
-            domains: Valid values by component: a pair of bounds, or a list of values.
+            domains: Valid values by component: lower and upper bound, or a list of values.
             silent: Accepted for compatibility and ignored. Nothing is printed.
             build_extractors: Whether to fit the extractors to the data too.
         """
@@ -453,29 +454,29 @@ class ModelProfile(profiles.ModelProfile):
             score.build(valid)
 
     def validate_input(self, input: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags of a run's inputs, by default as dicts.
+        """Return the tags for a run's inputs: values and errors, by default as dictionaries.
 
         Args:
             input: Inputs of one run.
-            tag_format: ``jcr`` for dicts, ``tag`` for `Tag` objects, ``simple`` for values by
-                name.
+            tag_format: ``jcr`` for dictionaries, ``tag`` for `Tag` objects, ``simple`` for values
+                by name.
         """
         return _format(self.validate({"inputs": input}, "input"), tag_format)
 
     def validate_output(self, output: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags of a run's output."""
+        """Return the tags for a run's output, as `validate_input` does for inputs."""
         return _format(self.validate({"outputs": output}, "output"), tag_format)
 
     def validate_actual(self, actual: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags of a run's ground truth."""
+        """Return the tags for a run's ground truth, as `validate_input` does for inputs."""
         return _format(self.validate({"actuals": actual}, "actual"), tag_format)
 
     def validate_eval(self, output: Any, actual: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags computed from output and ground truth."""
+        """Return the tags for values computed from output and ground truth."""
         return _format(self.validate({"outputs": output, "actuals": actual}, "eval"), tag_format)
 
     def validate_all(self, input: Any, output: Any, actual: Any, tag_format: str = "jcr") -> Any:
-        """Return all tags of a run."""
+        """Return the tags for a whole run: inputs, output and ground truth."""
         parts = {"inputs": input, "outputs": output, "actuals": actual}
         return _format(self.validate(parts), tag_format)
 
@@ -485,7 +486,10 @@ class ModelProfile(profiles.ModelProfile):
         alternativeB: "ModelProfile",  # noqa: N803 - raymon's
         thresholds: Mapping[str, Any] | None = None,
     ) -> Contrast:
-        """Compare two other profiles, with this profile as the reference."""
+        """Compare two other profiles, `alternativeB` with `alternativeA`.
+
+        Only components that this profile has are reported.
+        """
         report = alternativeA.contrast(alternativeB, thresholds)
         names = set(self.components)
         health = {
@@ -507,7 +511,7 @@ class ModelProfile(profiles.ModelProfile):
         """Write the profile to an HTML file.
 
         Args:
-            poi: Tags of a run, which is marked in the distributions.
+            poi: Tags of one run. Its values are marked in the distributions.
             mode: ``external`` opens the file in the browser.
             outdir: Directory of the file.
             silent: Accepted for compatibility and ignored.
@@ -523,12 +527,12 @@ class ModelProfile(profiles.ModelProfile):
         outdir: Any = None,
         silent: bool = True,
     ) -> Path:
-        """Write a contrast to an HTML file. See `view` for the arguments."""
+        """Write a comparison of profiles to an HTML file. See `view` for the arguments."""
         report = self.contrast(other, thresholds)
         return report.view(_directory(outdir), show=mode == "external")
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return the profile in the format of raymon's files."""
+        """Return the profile as a dictionary in raymon's file format."""
         facts: dict[str, Any] = {
             "name": self.name,
             "version": self.version,
@@ -540,11 +544,12 @@ class ModelProfile(profiles.ModelProfile):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any], mock_extractors: bool = False) -> "ModelProfile":
-        """Create a profile from the format of raymon's files.
+        """Create a profile from a dictionary in raymon's file format.
 
         Args:
-            jcr: The dict.
-            mock_extractors: Whether to skip the extractors.
+            jcr: The dictionary.
+            mock_extractors: Whether to leave out the extractors. The profile can then be compared,
+                but cannot validate data.
         """
         components = [
             Component.from_jcr(component, mock_extractors)
@@ -599,10 +604,10 @@ def _directory(outdir: Any) -> Path:
 
 
 def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
-    """Return the tags of a profile that are errors.
+    """Return only those tags that report an invalid value.
 
     Args:
-        tags: Tags or dicts.
+        tags: `Tag` objects or dictionaries.
         format: ``tag`` returns them unchanged. Other values as in `ModelProfile.validate_input`.
     """
     errors = [
@@ -621,5 +626,5 @@ def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
 
 
 def flatten_jcr(tags: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the values of tags by name."""
+    """Convert a list of tags to a dictionary from name to value."""
     return {tag["name"]: tag["value"] for tag in tags}

@@ -1,4 +1,4 @@
-"""Raymon's tags: a normalized name, a value, a type and a group."""
+"""Raymon's tags: a name, a value, a type and a group."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
 
 
 class Tag(OwnTag):
-    """A tag with a normalized name.
+    """A tag, as raymon has them. Its name is normalized.
 
     Args:
         name: Name of the tag. It is converted to lower case, and spaces to ``_``. Characters other
@@ -21,7 +21,7 @@ class Tag(OwnTag):
         value: A text, number or bool. A text that is a number can be compared with numbers.
         type: Any text. raymon uses label, metric, vector, error, and profile-input, -output,
             -actual and -score with their errors, such as profile-input-error.
-        group: Group of the tag.
+        group: Any text that groups tags, such as the profile that created them.
 
     Raises:
         ValueError: The name is not text, or is empty after the conversion.
@@ -35,7 +35,7 @@ class Tag(OwnTag):
         super().__init__(normalize(name), value, type, group)
 
     def to_jcr(self) -> dict[str, Any]:
-        """Return the tag as a dict that can be written as JSON."""
+        """Return the tag as a dictionary for a JSON file."""
         return {"type": self.type, "name": self.name, "value": self.value, "group": self.group}
 
     @classmethod
@@ -45,7 +45,7 @@ class Tag(OwnTag):
 
 
 def normalize(name: str) -> str:
-    """Return the name under which a tag is stored.
+    """Return a tag name in the form in which it is stored, see `Tag`.
 
     Raises:
         ValueError: The name is not text, or is empty after the conversion.
@@ -59,7 +59,7 @@ def normalize(name: str) -> str:
 
 
 def read_tags(tags: Iterable[AnyTag]) -> list[Tag]:
-    """Convert `Tag` objects and dicts to tags.
+    """Convert a mix of `Tag` objects and dictionaries to tags.
 
     Raises:
         DataException: An element is neither a `Tag` nor the dict of a tag.

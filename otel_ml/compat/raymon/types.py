@@ -62,9 +62,9 @@ class Image(_Named, types.Image):
 
 
 class RaymonDataType(Data):
-    """Base class for your own wrappers.
+    """Base class for your own data wrappers, to log values of other types.
 
-    Defining a subclass registers it, so that `load_jcr` reads it.
+    Defining a subclass registers it, so that `load_jcr` can read its values.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -72,7 +72,7 @@ class RaymonDataType(Data):
         register(cls)
 
     def class2str(self) -> str:
-        """Return the type name of the written form."""
+        """Return the name of the type in JSON."""
         return self.type_name
 
 
@@ -80,14 +80,14 @@ _KIND_OF_FORM: Final = {kind.__mro__[2]: kind for kind in (Native, Numpy, DataFr
 
 
 def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read a form that ``to_jcr``, logging, or raymon 0.0.39 wrote.
+    """Read a logged value from its JSON, as ``to_jcr`` or raymon 0.0.39 wrote it.
 
     Returns:
         A wrapper of this module if there is one for the value. Otherwise what `otel_ml.types.load`
         returns.
 
     Raises:
-        ValueError: The argument is not such a form, its type is not registered, or its params are
+        ValueError: The argument is not such JSON, its type is not registered, or its params are
             invalid.
         ImportError: The value needs a package that is not installed.
     """
