@@ -57,7 +57,7 @@ class Reply:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The collector's error as JSON. Empty if a different server, such as a proxy, responded."""
+        """The collector's error as JSON. Empty if another server, such as a proxy, responded."""
         try:
             error = orjson.loads(self.content)["error"]
         except (ValueError, KeyError, TypeError):

@@ -82,7 +82,7 @@ class Wanted:
         limit: Maximum number of runs. None for all.
         order: One of the orders in `otel_ml.orders`.
         roots: Whether to leave out runs that another run called.
-        traces: Whether to list only the first span of each trace, the one without a parent.
+        traces: Whether to list only the top span of each trace, such as an HTTP request.
     """
 
     project: str
