@@ -49,14 +49,14 @@ _SPAN_ID_TYPE: Final = "FixedString(8)"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How the store keeps a field.
+    """How a field of a record is stored in ClickHouse.
 
     Attributes:
-        sql: Column type in the engine, with its codec.
-        comment: Comment of the column in the engine.
-        after: Field that precedes it in the table; empty for the field declared before it.
-        at_end: Whether the value is known only after the run has ended.
-        is_payload: Whether it is stored separately from the run's main row.
+        sql: Column type in ClickHouse, with its codec.
+        comment: Comment of the column in ClickHouse.
+        after: Name of the field that precedes it in the table. Empty for the order of declaration.
+        at_end: Whether the value is known only after the run has ended, such as its cost.
+        is_payload: Whether the value can be large and is stored separately from the run's main row.
     """
 
     sql: str
@@ -68,14 +68,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """How a text field of a run appears on pages and in the attributes of senders.
+    """How a text field of a run, such as the user, is shown and where its value comes from.
 
-    A field with a label appears as a list column, on the run's page, in filters and their
-    completion, and in statistics by group.
+    A field with a label is a column of lists. You can also filter by it and group statistics by it.
 
     Attributes:
-        label: Name on pages; empty for a field that is displayed in another way.
-        resource: Resource attributes that carry the field, preferred ones first.
+        label: Name on web pages. Empty for a field that is not shown in this way.
+        resource: OpenTelemetry resource attributes that can have the value, preferred ones first.
     """
 
     label: str = ""
@@ -91,14 +90,14 @@ def kept(
     resource: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
-    """Return the metadata of a field that is a column.
+    """Return the metadata that makes a dataclass field a column of the database.
 
     Args:
-        about: Description of the field; it appears in the API's schema.
-        sql: Column type in the engine.
+        about: Description of the field, for the API's schema.
+        sql: Column type in ClickHouse.
         attribute: Span attribute that carries the field.
-        label: Name on pages, see `Face`.
-        resource: Resource attributes that carry the field, see `Face`.
+        label: Name of the field on web pages. Empty for none.
+        resource: Resource attributes that can have the value, preferred ones first.
         more: Further arguments of `Column`.
     """
     return {
@@ -110,26 +109,26 @@ def kept(
 
 
 def about(text: str) -> dict[str, Any]:
-    """Return the metadata of a field that is not a column."""
+    """Return the metadata of a dataclass field that only needs a description, not a column."""
     return {ABOUT: text}
 
 
 def kept_field(default: T, about: str, sql: str, **more: Any) -> T:
-    """Declare a field that is a column and has a default, see `kept`."""
+    """Declare a dataclass field that has a default and is a column. See `kept` for the arguments."""
     return field(default=default, metadata=kept(about, sql, **more))
 
 
 def about_field(default: T, text: str) -> T:
-    """Declare a field that is not a column and has a default."""
+    """Declare a dataclass field that has a default and a description, but is not a column."""
     return field(default=default, metadata=about(text))
 
 
 def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
-    """Return the columns of a record in the order of its table.
+    """Return the columns of a record's table, in order.
 
     Returns:
-        The path of the value in the record, and how it is stored, by column name. Fields of a
-        nested record, such as a tag, are columns too.
+        By column name: the path of the value in the record, such as ``tag.name``, and its `Column`.
+        Fields of a nested record are columns too.
     """
     columns: dict[str, tuple[str, Column]] = {}
     last = ""
@@ -149,7 +148,7 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
 
 
 def attributes_of(record: type) -> dict[str, str]:
-    """Return the span attribute that carries each field of a record."""
+    """Return by field name which span attribute carries the field."""
     return {
         field_.name: field_.metadata[ATTRIBUTE]
         for field_ in fields(record)
@@ -159,7 +158,7 @@ def attributes_of(record: type) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token counts of an LLM call. `input` includes cached tokens."""
+    """Token counts of an LLM call, or their sums. `input` includes cached tokens. None: not reported."""
 
     input: int | None = None
     output: int | None = None
@@ -173,13 +172,13 @@ TOKENS: Final = tuple(f"{field_.name}_tokens" for field_ in fields(Tokens))
 
 
 def tokens_of(row: Mapping[str, Any]) -> Tokens:
-    """Return the token counts in a run's row, or in a row of sums."""
+    """Return the token counts from a database row of a run, or of a sum over runs."""
     return Tokens(*[row[name] for name in TOKENS])
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A name and a value to filter by, with a type and a group that the user may choose."""
+    """A tag of a run: a name and a value to filter by. Type and group are optional."""
 
     name: str = field(metadata=kept("Name of the tag", _TEXT))
     value: TagValue = field(metadata=kept("Value of the tag", _TEXT, comment="JSON text"))
@@ -198,7 +197,7 @@ class LineRecord:
 
 @dataclass(slots=True, kw_only=True)
 class RunFields:
-    """Fields of a run that have the same name in the store, the API and the reader."""
+    """The fields that a run has in the database, in the API and in the reader alike."""
 
     project: str = field(metadata=kept("Project of the record", _NAME, attribute=wire.PROJECT))
     start_ns: int = kept_field(0, "Start time, nanoseconds since the epoch (UTC)", _TIME)
@@ -313,16 +312,16 @@ RESOURCE_ATTRIBUTES: Final = {name: face.resource for name, face in _FACES.items
 
 
 def describe_field(name: str) -> str:
-    """Return the description of a run's field, in lower case for use inside a sentence."""
+    """Return the description of a run's field, starting in lower case for use in a sentence."""
     text: str = RunFields.__dataclass_fields__[name].metadata[ABOUT]
     return text[:1].lower() + text[1:]
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields is a quarter of mapping
 class Run(RunFields):
-    """A stored span. Its kind tells whether it is a model call.
+    """A run or another span, as stored in the database. `kind` is ``span`` if it is not a run.
 
-    JSON texts are empty if there is no value. `outcome` is ``running`` while the run is open.
+    JSON texts are empty if there is no value. `outcome` is ``running`` until the run has ended.
     """
 
     trace_id: bytes = field(metadata=kept("Trace id, 16 bytes", _TRACE_ID_TYPE, after="start_ns"))
@@ -432,13 +431,13 @@ class Run(RunFields):
 
 
 def run_id(trace_id: bytes, span_id: bytes) -> str:
-    """Return the ID of a run as in the HTTP API: ``<32 hex>-<16 hex>``."""
+    """Return the ID of a run as in the HTTP API: trace id, a dash and span id, in hex."""
     return f"{trace_id.hex()}-{span_id.hex()}"
 
 
 @dataclass(slots=True, kw_only=True)
 class ListedRun(RunFields):
-    """A run in a list: its own fields, plus later tags, scores and ground truth."""
+    """A run as the API lists it, with the tags, scores and ground truth that were added later."""
 
     run_id: str = field(metadata=about("Run id, <32 hex>-<16 hex>"))
     trace_id: str = field(metadata=about("Trace id, 32 hex digits"))
@@ -474,12 +473,12 @@ class ListedRun(RunFields):
 
 @dataclass(frozen=True, slots=True)
 class WorstScore:
-    """The worst of a judge's newest scores: the lowest, or the highest if lower is better.
+    """The worst score that a judge gave in a request: its lowest, or highest if lower is better.
 
     Attributes:
         run_id: ID of the run with this score.
-        score: The score; None if the judge only passes or fails.
-        passed: Whether the run passed; None if the judge does not say.
+        score: The score. None if the judge only returns passed or failed.
+        passed: Whether the run passed. None if the judge only returns a score.
     """
 
     run_id: str
@@ -489,15 +488,15 @@ class WorstScore:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Totals of a request and the calls inside it.
+    """Totals of a request: of the run that no other run called, and all calls inside it.
 
     Attributes:
         calls: Number of calls inside.
-        is_least: Whether some model call has no token counts, so that the real total is higher.
-        asked, answered: Preview of the first question and the last answer below the request, if the
-            request itself has none; else empty.
-        asked_run_id, answered_run_id: Runs of these two.
-        scores: For each judge, the worst of the newest scores of the request and the runs inside.
+        is_least: True if a model call has no token counts, so the real number of tokens is higher.
+        asked, answered: If the request itself has no question or answer: preview of the first
+            question and the last answer of the calls inside it. Else empty.
+        asked_run_id, answered_run_id: The runs that `asked` and `answered` come from.
+        scores: The worst score of each judge, over the request and the calls inside it.
     """
 
     calls: int
@@ -513,19 +512,19 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation of a run: by a judge, by a reviewer, or ground truth.
+    """A judge's score of a run, a reviewer's label, or the run's ground truth.
 
     Attributes:
-        judge: Name of the judge.
-        version: Number of the judge's version.
-        score: The score, or None.
-        passed: Whether the run passed, or None.
-        error: Error of the judge itself; this does not mean that the run failed.
-        source: ``judge``, ``human``, ``actual`` or ``agent``.
-        digest: Digest of the judge's definition.
-        actual: Ground truth: a string, number, bool or list; None if there is no value.
+        judge: Name of the judge, of the label, or of the ground truth.
+        version: Number of the judge's version. None if it has none.
+        score: The score. None if there is none.
+        passed: Whether the run passed. None if this was not decided.
+        error: Error of the judge itself. It does not mean that the run failed.
+        source: ``judge``, ``human`` (reviewer), ``actual`` (ground truth) or ``agent`` (program).
+        digest: Hash of the judge's code.
+        actual: Ground truth: a string, number, bool or list. None if there is no value.
         time: Time of the evaluation, RFC 3339, UTC.
-        annotator: Name of the evaluator; empty if unknown.
+        annotator: Who evaluated the run. Empty if unknown.
     """
 
     judge: str
@@ -546,7 +545,7 @@ def write_actual(value: object) -> str:
     """Return ground truth as JSON text.
 
     Raises:
-        ValueError: The value has another type or is too long, see `ACTUAL_WANTED`.
+        ValueError: The value is not a string, number, bool or list of these, or is too long.
     """
     kind = type(value)
     is_list = issubclass(kind, list | tuple)
@@ -576,9 +575,9 @@ def _plain(value: Any) -> TagValue:
 
 @dataclass(frozen=True, slots=True)
 class ProjectCounts:
-    """A project and the number of its runs.
+    """A project with the number of its runs, errors and artifacts.
 
-    Other spans, such as HTTP requests, count separately.
+    Spans that are not runs, such as HTTP requests, are counted in `other_spans`.
     """
 
     project: str
@@ -592,7 +591,7 @@ class ProjectCounts:
 
 @dataclass(frozen=True, slots=True)
 class ModelCounts:
-    """A model and the number of its runs."""
+    """A model with the number of its runs, errors and versions."""
 
     model: str
     kind: str
@@ -608,7 +607,7 @@ class ModelCounts:
 
 @dataclass(frozen=True, slots=True)
 class ListedVersion:
-    """A model version in a list, with figures of its runs."""
+    """A model version as the API lists it, with the number, errors and latency of its runs."""
 
     model: str
     version: int
@@ -625,14 +624,14 @@ class ListedVersion:
 
 @dataclass(frozen=True, slots=True)
 class ListedArtifact:
-    """An artifact in a list.
+    """A logged artifact as the API lists it: a preview, but not the value.
 
     Attributes:
-        ref: Name that it was logged under.
+        ref: Name under which it was logged.
         type: Type, such as ``otel_ml.types.Numpy``.
-        bytes: Size of the document.
-        sha256: SHA-256 of the document; None if there is no document.
-        preview: Preview of the value.
+        bytes: Size of the stored value in bytes.
+        sha256: SHA-256 of the stored value. None if the value was not stored.
+        preview: Short description of the value, such as the shape of an array.
         time: Time of logging, RFC 3339, UTC.
     """
 
@@ -649,9 +648,9 @@ Infinite = Literal["Infinity", "-Infinity"]  # JSON has no numbers for them
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One point of a metric. `step` is null for no step, `value` is null for NaN.
+    """One value of a metric. `step` is null if none was logged. `value` is null for NaN.
 
-    Infinite values are the strings ``Infinity`` and ``-Infinity``.
+    Infinity is sent as text, ``Infinity`` or ``-Infinity``, because JSON has no number for it.
     """
 
     value: float | Infinite | None
@@ -661,12 +660,13 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version of a model or judge.
+    """One version of a model, judge or data set, as stored in the database.
 
     Attributes:
-        first_seen_ns: Start of the first run with this version; orders versions that arrive
-            together.
-        first_arrived_ns: Time when it was first stored; 0 before that.
+        first_seen_ns: Start of the first run with this version, in nanoseconds since the epoch
+            (UTC). If versions arrive together, they are numbered in this order.
+        first_arrived_ns: Time when the collector first stored it, in nanoseconds since the epoch
+            (UTC).
     """
 
     project: str = field(metadata=kept("Project of the record", _NAME))
@@ -693,12 +693,13 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A point of a metric, or a score.
+    """A point of a metric, a judge's score, a label or ground truth, as stored in the database.
 
     Attributes:
-        owner: A run ID, or another subject.
-        record_id: Span that carried it. Empty for a judge, whose score of a run is the same however
-            often it is sent.
+        owner: What it belongs to: a run ID, or a text such as ``key:...`` (trace key), ``tag:...``,
+            ``model:...`` or ``set:...`` (data set).
+        record_id: Span that carried it, so that a value that is sent twice is stored once. Empty
+            for a judge: its score of a run is the same however often it is sent.
     """
 
     project: str = field(metadata=kept("Project of the record", _NAME))
@@ -729,7 +730,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class LateTag:
-    """A tag that arrived separately from its run."""
+    """A tag that was added to a run separately, usually after the run had ended."""
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
@@ -740,7 +741,7 @@ class LateTag:
 
 @dataclass(frozen=True, slots=True)
 class LateLog:
-    """A log line that arrived separately from its run."""
+    """A log line that was sent separately from its run."""
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
@@ -763,7 +764,7 @@ class LateLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRecord:
-    """An artifact, sent with the span of its run or separately."""
+    """A logged artifact, as stored in the database."""
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     owner: str = field(metadata=kept("Subject of the record, such as a run id", _TEXT))
@@ -795,14 +796,15 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A model, artifact or data set that a run used or produced.
+    """What a run used or produced: a model, an artifact or a data set.
 
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
-        version: Number of the model version; None if no version is meant or it is not stored.
-        told: The version as it was sent: a digest, ``v3``, an alias after an ``@``, or empty.
-        run_id: Run that logged the artifact; None for other kinds.
-        time: Time of the link, RFC 3339, UTC.
+        version: Version number of the model. None if the run named no version or it is not stored.
+        told: The version as the run named it: a digest, ``v3``, or an alias after an ``@``. Else
+            empty.
+        run_id: Run that logged the artifact. None for models and data sets.
+        time: When the run used or produced it, RFC 3339, UTC.
     """
 
     kind: str
@@ -815,12 +817,12 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class LinkedRun:
-    """A run that used or produced something.
+    """A run that used or produced a model, an artifact or a data set.
 
     Attributes:
-        name: Name of the used or produced model or artifact.
-        version: Number of the model version; None if no version is meant.
-        time: Time of the link, RFC 3339, UTC.
+        name: Name of what it used or produced.
+        version: Version number of the model. None if the run named no version.
+        time: When the run used or produced it, RFC 3339, UTC.
     """
 
     run_id: str
@@ -831,7 +833,7 @@ class LinkedRun:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An alias of a model version, or a change of it."""
+    """An alias of a model version, such as ``champion``, or an earlier move of it."""
 
     alias: str = field(metadata=about("The alias, such as champion"))
     version: int | None = field(
@@ -848,7 +850,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """The aliases of a model's versions."""
+    """The aliases of a model's versions, and the history of their moves."""
 
     aliases: Sequence[Alias] = field(metadata=about("Current aliases, sorted by name"))
     history: Sequence[Alias] = field(metadata=about("The last 1,000 changes, newest first"))
@@ -856,7 +858,7 @@ class Aliases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """A change of an alias: set to a version, or removed."""
+    """An alias that was set to a version or removed, as stored in the database."""
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     model: str = field(metadata=kept("The model's name", _TEXT))
@@ -877,7 +879,7 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageLink:
-    """A link from a run to a model, artifact or data set that it used or produced."""
+    """A record that a run used or produced a model, artifact or data set, as stored."""
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     owner: str = field(metadata=kept("Run id", _TEXT))
@@ -898,7 +900,10 @@ class LineageLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemContent:
-    """The content of a data set's item. JSON texts are empty if there is no value."""
+    """An item of a data set, as stored. Data set versions with the same item share it.
+
+    JSON texts are empty if there is no value.
+    """
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     digest: str = field(
@@ -919,7 +924,7 @@ class ItemContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersion:
-    """A version of a data set: a set of items, identified by its content."""
+    """A version of a data set. Any change to its items creates a new version."""
 
     name: str = field(metadata=about("Name of the data set"))
     version: int = field(metadata=about("Version number"))
@@ -943,7 +948,7 @@ class DatasetVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetItem:
-    """An item in a version of a data set."""
+    """An item of a data set version: inputs, expected output and tags."""
 
     id: str
     digest: str = field(metadata=about("Digest of inputs, expected value and tags, 64 hex digits"))
@@ -961,7 +966,7 @@ class DatasetItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedItem:
-    """An item that differs between two versions of a data set."""
+    """An item that was added, removed or changed between two versions of a data set."""
 
     id: str
     digest: str | None = field(
@@ -974,7 +979,7 @@ class ChangedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetDiff:
-    """The differences between two versions of a data set."""
+    """What changed between two versions of a data set: counts, and the items."""
 
     name: str
     version: int
@@ -987,7 +992,7 @@ class DatasetDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoveredSlice:
-    """One value of a tag: how many production runs and how many items of a data set have it."""
+    """One value of a tag: how many production runs have it, and how many items of a data set."""
 
     tag: str
     value: str
@@ -1001,12 +1006,12 @@ class CoveredSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCoverage:
-    """How well a version of a data set represents production.
+    """How well a data set version represents production: runs and items compared per tag value.
 
-    Production means the runs of the last 28 days for the models in its last six experiments.
-    Without experiments, it means the models whose runs became items. Slices use the five tags that
-    most items have. Only the ten largest slices of a tag are listed, and none below 1 % of the
-    runs.
+    Production means the runs of the last 28 days, of the models in the data set's last six
+    experiments. Without experiments, it means the models whose runs became items. A slice is one
+    value of a tag. Slices use the five tags that most items have. Only the ten largest slices of a
+    tag are listed, and none below 1 % of the runs.
     """
 
     name: str
@@ -1021,7 +1026,7 @@ class DatasetCoverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedExperiment:
-    """An experiment: a function that was run on a version of a data set."""
+    """An experiment as the API lists it: a function that was run on a data set version."""
 
     run_id: str = field(metadata=about("Run id of the experiment"))
     name: str = field(metadata=about("Name of the experiment"))
@@ -1064,7 +1069,7 @@ class ListedExperiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemScore:
-    """The score of one judge version for a run over an item."""
+    """A judge's score of one run in an experiment."""
 
     digest: str = field(metadata=about("Digest of the judge's version"))
     score: float | None
@@ -1074,7 +1079,7 @@ class ItemScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedItemRun:
-    """One run over an item."""
+    """One run of an experiment's function on one item."""
 
     run_id: str
     repeat: int = field(metadata=about("Number of the repeat, from 0"))
@@ -1091,7 +1096,7 @@ class ListedItemRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedChange:
-    """How an item of an experiment changed according to one judge."""
+    """How much an item got better or worse than in the baseline, according to one judge."""
 
     judge: str
     is_rate: bool = field(
@@ -1114,7 +1119,7 @@ class JudgedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRow:
-    """An item of an experiment: its runs, and those of the baseline."""
+    """One item of an experiment, with its runs here and in the baseline."""
 
     item: str = field(metadata=about("The item's id"))
     digest: str = field(metadata=about("Digest of the item's content"))

@@ -74,16 +74,15 @@ class _Question:
 
 
 class Backfill:
-    """Scores of a judge for stored runs, compared with an earlier version of the judge.
+    """The result of `Client.judge`: scores of stored runs, compared with an earlier judge version.
 
     Attributes:
-        judge: The judge.
+        judge: The judge that scored the runs.
         against: Version to compare with, such as ``v2``. Empty for none.
-        runs: The scored runs, in the order of the list. They are read from a temporary file each
-            time you index, slice or iterate. The file is deleted when nothing refers to it
-            anymore.
+        runs: The scored runs, in the order in which they were listed. They are kept in a temporary
+            file, so millions of runs fit. Each access reads the file.
         left_out: Number of runs that were not scored, by reason.
-        is_interrupted: Whether the backfill was interrupted before all runs were scored.
+        is_interrupted: Whether you interrupted it (Ctrl+C) before all runs were scored.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class Backfill:
 
     @property
     def stored(self) -> int:
-        """Number of runs that already had a stored score of this version."""
+        """Number of runs for which the collector already had a score of this judge version."""
         return self.runs.counts.stored
 
     @property
@@ -128,7 +127,7 @@ class Backfill:
 
     @cached_property
     def change(self) -> JudgeVersionChange | None:
-        """How the two versions differ on the runs that both scored.
+        """How much stricter or milder the judge became, on the runs that both versions scored.
 
         None if there are no such runs.
         """
@@ -146,7 +145,8 @@ class Backfill:
             timeout_s: Maximum time in seconds to wait until the scores are stored.
 
         Returns:
-            What was delivered and what was not. It is true if everything was delivered.
+            How many records were delivered. It is true (``if backfill.write():``) if all of them
+            were.
         """
         for number, run in enumerate(self.runs, 1):
             if not run.is_stored:
@@ -156,11 +156,11 @@ class Backfill:
         return self._recorder.flush(timeout_s)
 
     def to_json(self) -> str:
-        """Return figures and runs as JSON text. For very many runs, `save` needs less memory."""
+        """Return the summary and all scored runs as JSON text. `save` needs less memory."""
         return "".join(self._write_json())
 
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Write figures and runs to a JSON file, one run at a time.
+        """Write the summary and all scored runs to a JSON file, one run at a time.
 
         Raises:
             OSError: The file cannot be written.

@@ -29,12 +29,18 @@ def _session_of(run: ItemRun) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonOptions:
-    """How a result is compared with its baseline. The options are those of `otel_ml.evaluate`.
+    """Options for comparing an experiment with its baseline, as passed to `otel_ml.evaluate`.
 
     Attributes:
-        cluster: Function that returns the cluster of a run. None if every item is its own cluster.
-        told: The options that differ from the defaults, as the user passed them. They are stored
-            with the experiment.
+        cluster: Function that returns the cluster of a run. Runs of one cluster, such as all runs
+            of a session, do not count as independent evidence. None if every item is its own
+            cluster.
+        margins: Smallest difference that matters, by judge.
+        lower_is_better: Judges for which a lower score is better.
+        is_partial: Whether to give a verdict even if the baseline shares less than 90 % of the
+            items.
+        told: The options that you changed from their defaults. They are stored with the experiment,
+            so that a later comparison uses them too.
     """
 
     cluster: Callable[[ItemRun], object] | None = _session_of
@@ -45,13 +51,13 @@ class ComparisonOptions:
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """Number of skipped recorded runs by reason."""
+        """After a replay: number of recorded runs that were not replayed, by reason. Else empty."""
         left_out = self.told.get("left_out")
         return dict(left_out) if isinstance(left_out, Mapping) else {}
 
     @property
     def clustered_by(self) -> str:
-        """Label of the cluster key: as the user passed it, else the default."""
+        """What identifies a cluster, such as ``tags["document"]``: your option or the default."""
         return str(self.told.get("cluster") or DEFAULT_CLUSTER)
 
 
@@ -59,7 +65,9 @@ ALIKE: Final = ComparisonOptions()
 
 
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
-    """Return the function that maps a run to its cluster. Default: the session of the source run.
+    """Turn the option `cluster` into a function that returns the cluster of a run.
+
+    By default all runs whose items come from the same session are one cluster.
 
     Raises:
         ValueError: The value is not valid for the option `cluster`.
@@ -78,7 +86,7 @@ def cluster_of(given: Any) -> Callable[[ItemRun], object]:
 def verdict_of(
     now: Sequence[ItemRun], before: Sequence[ItemRun], comparison: ComparisonOptions
 ) -> Verdict:
-    """Compare the runs on the items that both sides have."""
+    """Compare an experiment's runs with the baseline's, on the items that both have."""
     return compare_items(
         [_scored(run, comparison) for run in before],
         [_scored(run, comparison) for run in now],
@@ -113,19 +121,19 @@ def _scored(run: ItemRun, comparison: ComparisonOptions) -> ScoredRun:
 
 
 def has_clusters(runs: Sequence[ItemRun], comparison: ComparisonOptions) -> bool:
-    """Return whether any item belongs to a cluster."""
+    """Return whether any item belongs to a cluster, so that intervals must account for it."""
     return any(_cluster_of(run, comparison) for run in runs)
 
 
 def estimate_alone(
     runs: Sequence[ItemRun], comparison: ComparisonOptions
 ) -> Mapping[str, JudgeOutcome]:
-    """Return the value of each judge over the runs, without a baseline."""
+    """Return each judge's pass rate or mean score with its interval, if there is no baseline."""
     scored = [_scored(run, comparison) for run in runs]
     return estimate_judges(scored, lower_is_better=comparison.lower_is_better)
 
 
 def find_flaky(runs: Sequence[ItemRun]) -> list[str]:
-    """Return the ids of items whose repeats differ in passing or failing."""
+    """Return the ids of flaky items: some repeats pass and others fail."""
     items = by_item(runs).items()
     return [item for (item, _), of in items if is_flaky([_scored(run, ALIKE) for run in of])]

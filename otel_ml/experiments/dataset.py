@@ -86,18 +86,18 @@ _EXPECTED: Final = "None, 'outputs', 'actual', or a function of a run"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a data set.
+    """One item of a data set: inputs for a function, and the correct answer if it is known.
 
     Attributes:
         id: Id of the item within its data set.
         inputs: What the function is called with.
         expected: The correct answer. None if unknown.
-        tags: Tag values by name, for results per slice.
+        tags: Tag values by name. Results are also shown per tag value.
         source_run: Id of the run that the item was created from. Empty for other items.
-        digest: Hash of inputs, expected and tags: 64 hex digits.
+        digest: Hash of inputs, expected answer and tags: 64 hex digits.
         is_named: Whether you chose the id. If False, the id is a hash of the inputs.
-        source_session: Session of the source run, or empty. Verdicts treat the items of one
-            session as one cluster.
+        source_session: Session of the source run, or empty. Items of one session are not
+            independent, so confidence intervals treat them as one cluster.
     """
 
     id: str
@@ -274,7 +274,7 @@ class Dataset(HasCard, HasSubject):
     def load(cls, name: str, *, reader: "Reader | None" = None) -> "Dataset":
         """Load a data set from the collector.
 
-        Typed values have the same type as when they were saved.
+        Arrays, tables and images have the same type as when they were saved.
 
         Args:
             name: Name of the data set for its newest version, or ``qa:v3`` for version 3.
@@ -395,7 +395,7 @@ class Dataset(HasCard, HasSubject):
     def to_rows(self) -> list[dict[str, Any]]:
         """Return the items as table rows: one column per input, and ``expected``.
 
-        Inputs without names become one column, ``inputs``.
+        If an item's inputs are not a mapping, they become one column, ``inputs``.
         """
         return [
             {
@@ -407,7 +407,7 @@ class Dataset(HasCard, HasSubject):
 
     @property
     def tag(self) -> str:
-        """Name of the version as ``name@digest``, with 16 digits. It needs no collector."""
+        """Name of this version as ``name@digest`` with 16 digits. Works without a collector."""
         return f"{self.name}@{self.digest[:_TAG_CHARS]}"
 
     @property
@@ -436,7 +436,7 @@ class Dataset(HasCard, HasSubject):
 
 
 def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[Item, ...]:
-    """Select items by their digests, so that every call selects the same ones.
+    """Select a part of a data set, the same items each time, so that experiments stay comparable.
 
     Args:
         dataset: The data set.
@@ -456,18 +456,18 @@ def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[It
 
 
 class TypedValue(NamedTuple):
-    """An array, table or image, with the SHA-256 of its stored document."""
+    """An array, table or image in an item, with the SHA-256 of the document that stores it."""
 
     sha256: str
     value: Any
 
 
 def content_of(value: Any, documents: list[TypedValue]) -> Any:
-    """Return a copy of a value as JSON. Values without a JSON form become references to documents.
+    """Return a value as JSON, with references in place of arrays, tables, images and other objects.
 
     Args:
         value: Any value.
-        documents: The referenced documents are appended to this list.
+        documents: The replaced values are appended to this list. They are stored as documents.
     """
     kind = type(value)
     if kind in _JSON_LEAVES:
@@ -487,7 +487,7 @@ def content_of(value: Any, documents: list[TypedValue]) -> Any:
 
 
 def fresh(value: Any) -> Any:
-    """Copy the lists and dicts of a value, so that a called function cannot change the item."""
+    """Copy the lists and dicts of a value, so that the called function cannot change the item."""
     kind = type(value)
     if kind is dict:
         return {key: fresh(value) for key, value in value.items()}
@@ -711,7 +711,7 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
 
 
 def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
-    """Return why parts of a run were not recorded completely, by part."""
+    """Return which parts of a run, such as inputs, were recorded incompletely, with the reasons."""
     if hasattr(type(run), "capture"):  # a run from a reader
         read: Mapping[str, Sequence[str]] = run.capture
         return read
@@ -721,12 +721,12 @@ def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
 
 
 def write_cut(capture: Mapping[str, Sequence[str]], part: str) -> str:
-    """Return why a part of a run is incomplete, such as ``inputs truncated``; empty if complete."""
+    """Describe why a part of a run is incomplete: ``inputs truncated``. Empty if it is complete."""
     return f"{part} {' and '.join(capture[part])}" if capture.get(part) else ""
 
 
 def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None:
-    """Send the items of a data set and its version, unless this process sent them recently.
+    """Send a data set's items and version to the collector, unless this process did so recently.
 
     If `reason` is given, the version is sent again with the reason.
     """
@@ -794,7 +794,7 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
 
 
 def send_data_metrics(recorder: Recorder, dataset: Dataset, metrics: Mapping[str, float]) -> None:
-    """Send the data metrics of a data set. Also sends the data set unless it was sent recently."""
+    """Send data metrics: numbers that describe a data set. Sends the data set too if needed."""
     if recorder.active() is None:
         return
     send_dataset(recorder, dataset)

@@ -1,7 +1,7 @@
 """Runs a function on items: on the caller's thread, on several threads, or on an event loop.
 
-Each run is the root of its own trace, linked to the experiment, and is sent with its scores. A
-call that raises or times out is recorded as a run with an error.
+Each call is recorded as a trace of its own, linked to the experiment, and is sent with its scores.
+A call that raises or times out is recorded as a run with an error.
 """
 
 import asyncio
@@ -56,11 +56,11 @@ Job = tuple[Item, int]
 
 @dataclass(frozen=True)
 class Target:
-    """The function to run, and how to call it.
+    """The function that an experiment runs.
 
     Args:
-        function: The undecorated function.
-        traced: How the function's runs are recorded.
+        function: The function without the tracing decorator.
+        traced: The decorated function, which records the runs.
     """
 
     function: Callable[..., Any]
@@ -86,7 +86,10 @@ class Target:
         return any(test(part) for test in tests for part in (function, type(function).__call__))
 
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call: the inputs by name, or all inputs as one argument."""
+        """Convert an item's inputs to positional and keyword arguments of the function.
+
+        A dict is passed by name. Other inputs are passed as the only argument.
+        """
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)
         if not by_name or (self._only and self._only not in given):
@@ -94,15 +97,12 @@ class Target:
         return (), given
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call the function. The chunks of a generator are joined."""
+        """Call the function. If it is a generator, return its chunks joined."""
         output = self.function(*args, **kwargs)
         return _joined([*output]) if inspect.isgenerator(output) else output
 
     async def call_on_loop(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call the function on the running event loop.
-
-        The chunks of an async generator are joined.
-        """
+        """Await the function. If it is an async generator, return its chunks joined."""
         output = self.function(*args, **kwargs)
         return (
             _joined([item async for item in output]) if inspect.isasyncgen(output) else await output
@@ -114,14 +114,14 @@ def _joined(chunks: list[Any]) -> Any:
 
 
 class ItemCall(Call):
-    """The run of a function on one item. It stays open until its judges have scored it."""
+    """The recorded run of one call. It is not sent until its judges have scored the output."""
 
     __slots__ = ("_end_ns",)
 
     def begin(
         self, traced: TracedFunction, item: Item, repeat: int, about: "About", call: tuple[Any, Any]
     ) -> bool:
-        """Open the run as the root of a trace, with the attributes of its item.
+        """Start recording the call as a new trace, with id, digest, repeat and tags of its item.
 
         Returns:
             Whether the run is recorded.
@@ -143,11 +143,11 @@ class ItemCall(Call):
         return True
 
     def took_ms(self, measured_ms: float) -> float:
-        """Return the latency that the run records, else `measured_ms`."""
+        """Return the recorded duration in ms, or `measured_ms` if the run has none."""
         return (self._end_ns - self.start_ns) / 1e6 if self._end_ns else measured_ms
 
     def say_status(self, passed: bool | None) -> None:
-        """Set whether the item passed. Call this before `hand_over`."""
+        """Set whether the item passed, for the run's attributes. Call this before `hand_over`."""
         if passed is not None:
             self._facts[names.TEST_CASE_STATUS] = "pass" if passed else "fail"
 
@@ -168,12 +168,13 @@ class ItemCall(Call):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Attributes and links that all runs of an experiment share.
+    """What all runs of an experiment have in common: attributes and the link to the experiment.
 
     Attributes:
-        facts: Span attributes of every run.
+        facts: Span attributes that each run gets.
         links: Link to the experiment's span. Empty if the experiment is not recorded.
-        context: The caller's context without a span, so that each run is the root of its trace.
+        context: OpenTelemetry context of the caller without its span. So each run starts a new
+            trace.
     """
 
     facts: Mapping[str, Any]
@@ -185,18 +186,16 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What to do with each item: the call, its judges, its limits.
+    """Settings of an experiment that each call needs: the function, the judges and the limits.
 
     Attributes:
-        target: The function.
-        recorder: Records the runs.
-        judges: Judges that score a single run.
-        pairs: Judges that compare two runs.
-        before: Returns the baseline's run of an item and repeat, for the judges in `pairs`.
+        judges: Judges that score a run on its own.
+        pairs: Judges that compare a run with the baseline's run of the same item.
+        before: Returns the baseline's run for an item and repeat number, for the judges in `pairs`.
         timeout_s: Time limit of a call in seconds. None for no limit.
         about: Attributes and links of every run.
-        is_recorded: Whether calls are recorded as runs.
-        before_call: Called with each item, in the context of its call.
+        is_recorded: Whether calls are recorded as runs. False if recorded outputs are scored.
+        before_call: Called with each item right before the function, in the same context.
     """
 
     target: Target
@@ -210,7 +209,7 @@ class Work:
     before_call: Callable[[Item], None] = lambda _: None
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator["Asked"]:
-        """Yield the questions to the judges about one output."""
+        """Yield what to score about one output: the output alone, then versus the baseline."""
         inputs: Any = item.inputs if type(item.inputs) is dict else {"inputs": item.inputs}
         more: dict[str, object] = {"expected": item.expected, "item": item}
         if self.judges:
@@ -221,7 +220,7 @@ class Work:
             yield Asked(self.pairs, inputs, output, run_id=run_id, more=facts, against=other.run_id)
 
     def row(self, item: Item, repeat: int, run_id: str, **more: Any) -> ItemRun:
-        """Return the record of a run."""
+        """Return the result of one call, with the ids and tags of its item."""
         return ItemRun(
             item.id,
             item.digest,
@@ -236,7 +235,7 @@ class Work:
 
 
 class Asked(JudgedCall):
-    """A question to judges about one output, and their scores."""
+    """One output that judges score in an experiment, and the scores they gave (`said`)."""
 
     def __init__(
         self,
@@ -265,9 +264,10 @@ class Asked(JudgedCall):
 
 
 class Trial:
-    """One call of the function on an item, which can time out.
+    """One call of the function on an item, which may time out.
 
-    Both the call and the timeout try to end the trial. The first one to call `claim` does.
+    The thread of the call and the timeout both try to end the trial. The first one to call `claim`
+    succeeds; the other must not record anything.
     """
 
     def __init__(self, item: Item, repeat: int) -> None:
@@ -280,7 +280,7 @@ class Trial:
         self._run_id = ""
 
     def claim(self) -> bool:
-        """Return whether the caller is the first one and may end the trial."""
+        """Return True for the first caller only. That caller may record how the trial ended."""
         return self._lock.acquire(blocking=False)
 
     @property
@@ -289,7 +289,7 @@ class Trial:
         return (time.perf_counter() - self.began) * 1e3
 
     def open(self, work: Work) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Open the run in a context without a span, and return the arguments of the call."""
+        """Start recording the call as a new trace, and return the arguments for the function."""
         arguments = work.target.arguments(self.item.inputs)
         attach(work.about.context)
         work.before_call(self.item)
@@ -303,7 +303,7 @@ class Trial:
         return arguments
 
     def fail(self, work: Work, error: BaseException, token: Any = None) -> ItemRun:
-        """End the trial with an error and return its record."""
+        """End the trial with an error and return its result."""
         latency_ms = self.latency_ms
         if self.call is not None:
             self.call.say_status(False)
@@ -344,7 +344,7 @@ class Trial:
     def hand_over(
         self, work: Work, output: object, latency_ms: float, judgements: Sequence[Judgement]
     ) -> ItemRun:
-        """Send the run with its scores and return its record."""
+        """Send the run with its scores and return the result of the trial."""
         row = work.row(
             self.item,
             self.repeat,
@@ -359,17 +359,17 @@ class Trial:
         return row
 
     def lose(self, work: Work) -> None:
-        """Send a run whose judges were interrupted."""
+        """Send the run without scores, because its judges were interrupted."""
         if self.call is not None:
             self.call.hand_over(lost(work.judges, "lost: the call was interrupted"))
 
 
 class Progress:
-    """The progress of an experiment.
+    """Collects the finished runs of an experiment while it is running.
 
     Attributes:
         runs: Finished runs, in the order in which they ended.
-        first_errors: Traceback of the first error of each type.
+        first_errors: Traceback of the first error of each exception type.
         is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
 
@@ -381,7 +381,7 @@ class Progress:
         self._tell = tell
 
     def keep(self, run: ItemRun) -> None:
-        """Add a finished run. Call this on one thread only."""
+        """Add a finished run and report it to the caller. Call this on one thread only."""
         self.runs.append(run)
         if len(self.runs) % _ROOM_EVERY == 0:
             self._recorder.make_room()
@@ -408,10 +408,11 @@ def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
     """Call the function on one item and score the result, on this thread.
 
     Returns:
-        The record. None if the call timed out and was recorded as such.
+        The result. None if the call took too long and was already recorded as timed out.
 
     Raises:
-        KeyboardInterrupt: The call was interrupted. Exceptions of signal handlers are raised too.
+        KeyboardInterrupt: The user interrupted the call. An exception that a signal handler raises
+            during the call is raised here too.
     """
     args, kwargs = trial.open(work)
     token = None if trial.call is None else attach(trial.call.context)
@@ -442,7 +443,7 @@ def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
 
 
 def run_here(work: Work, jobs: Sequence[Job], progress: Progress) -> None:
-    """Run all jobs on this thread, one after the other."""
+    """Make all calls on this thread, one after the other."""
     variables = copy_context()
     try:
         for item, repeat in jobs:
@@ -454,7 +455,7 @@ def run_here(work: Work, jobs: Sequence[Job], progress: Progress) -> None:
 
 
 class Threads:
-    """Runs jobs on several threads. If a call hangs, its thread is abandoned and replaced."""
+    """Makes the calls of an experiment on several threads. Threads that hang are replaced."""
 
     def __init__(self, work: Work, jobs: Sequence[Job], progress: Progress) -> None:
         self._work = work
@@ -466,7 +467,7 @@ class Threads:
         self._variables = copy_context()
 
     def run(self, threads: int, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Run all jobs. An interruption keeps the jobs that finished."""
+        """Make all calls. If you interrupt it, the finished ones are kept."""
         try:
             for _ in range(min(threads, self._left)):
                 self._start()
@@ -529,7 +530,7 @@ class Threads:
 async def run_on_loop(
     work: Work, jobs: Sequence[Job], concurrency: int, progress: Progress
 ) -> None:
-    """Run all jobs on the running event loop.
+    """Make all calls on the running event loop, `concurrency` at a time.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled. Open calls are cancelled too.

@@ -99,7 +99,7 @@ def evaluate(
 
 
 def run_prepared(prepared: "Prepared", tell: Tell) -> Result:
-    """Run an experiment from start to end. No event loop may run on this thread."""
+    """Run an experiment from start to end. Do not call it on a thread that runs an event loop."""
     with prepared.opened(tell) as (work, progress):
         if prepared.target.is_async:
             try:
@@ -137,7 +137,7 @@ async def aevaluate(
 
 
 def is_on_loop() -> bool:
-    """Return whether an event loop runs on this thread. A long call would block it."""
+    """Return whether an event loop runs on this thread. A blocking call would stop its tasks."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -147,7 +147,7 @@ def is_on_loop() -> bool:
 
 @dataclass
 class Prepared:
-    """An experiment with checked arguments, ready to run."""
+    """An experiment that is ready to run: arguments checked, data set and baseline loaded."""
 
     recorder: Recorder
     target: Target
@@ -169,10 +169,10 @@ class Prepared:
 
     @property
     def jobs(self) -> list[Job]:
-        """The calls to make: first every item once, then every item again for each repeat.
+        """The calls to make: every item once, then every item again for each further repeat.
 
-        In this order an interrupted experiment covers most items. Calls that another process
-        already finished are left out.
+        In this order an interrupted experiment covers as many items as possible. When you resume an
+        experiment, calls that already finished are left out.
         """
         done = {(run.item, run.digest, run.repeat) for run in self.stored}
         return [
@@ -184,12 +184,12 @@ class Prepared:
 
     @property
     def stored(self) -> tuple[ItemRun, ...]:
-        """The runs that another process finished."""
+        """When you resume an experiment: the runs that already finished. Else empty."""
         return () if self.started is None else self.started.runs
 
     @contextmanager
     def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
-        """Open the experiment's run, and close it with its outcome at the end of the block."""
+        """Record the experiment as a run that ends with the block, with its outcome."""
         progress = Progress(self.recorder, tell)
         version, source = _version_of_function(self.target.traced), ""
         with untrusted:  # a source file may be unreadable
@@ -497,10 +497,11 @@ def _target_of(
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """Return the digest of the loaded source files of a function's package.
+    """Return a hash of a function's source files, to notice changed code when resuming.
 
-    If the module is not in a package, the loaded modules in its folder count. Empty if the
-    function has no source file, for example in an interactive console.
+    Covers the loaded modules of the function's package. If the module is not in a package, covers
+    the loaded modules in its folder. Empty if there is no source file, for example in an
+    interactive console.
     """
     while isinstance(function, partial):
         function = function.func

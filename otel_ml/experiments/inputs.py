@@ -46,7 +46,7 @@ _JAX: Final = "jax.Array"
 
 
 class NotRebuiltError(ValueError):
-    """Too little of a value was recorded to rebuild it as its type."""
+    """A recorded value cannot be rebuilt as its original type, because too little was recorded."""
 
     def __init__(self, of: object) -> None:
         self.of = getattr(of, "__qualname__", None) or str(of)
@@ -54,7 +54,7 @@ class NotRebuiltError(ValueError):
 
 
 class Recorded:
-    """Rebuilds inputs and outputs of recorded calls of a function.
+    """Converts recorded JSON back to the types that a function expects, so that it can be called.
 
     Args:
         function: The current function. Its annotations determine the types.
@@ -77,9 +77,9 @@ class Recorded:
 
         Args:
             recorded: Recorded inputs by parameter name.
-            find_logged: Returns the values that the run logged under the name of a parameter. Used
-                if too little of an input was recorded: a logged value with the same type, shape
-                and first elements replaces it.
+            find_logged: Returns the values that the run logged under a parameter's name. If an
+                input was recorded only in part, a logged value with the same type, shape and first
+                elements is used instead.
 
         Raises:
             NotRebuiltError: An input cannot be rebuilt.
@@ -117,7 +117,7 @@ class Recorded:
         return rebuild(value, hint)
 
     def spread(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Convert inputs by name to the positional and keyword arguments of a call."""
+        """Convert inputs by name to the arguments of a call, positional and keyword."""
         args: list[Any] = []
         kwargs = dict(inputs)
         kinds = {name: parameter.kind for name, parameter in self._parameters.items()}

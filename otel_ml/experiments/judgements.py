@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
-    """Return the newest score of a run by one version of a judge. None if there is none."""
+    """Return a stored run's newest score by one version of a judge. None if there is none."""
     evaluations = [
         evaluation
         for evaluation in run.evaluations
@@ -37,7 +37,7 @@ def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
 def store_judgement(
     recorder: Recorder, judge: "Judge", run_id: str, start_ns: int, judgement: Judgement
 ) -> None:
-    """Send the score of a stored run, and the definition of its judge.
+    """Store a judge's score for a run that the collector already has. Also sends the judge's code.
 
     Args:
         recorder: Sends the score.

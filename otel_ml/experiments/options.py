@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ExperimentOptions(TypedDict, total=False):
-    """Options of `Client.evaluate`, `Client.aevaluate` and `Client.replay`."""
+    """Options that `Client.evaluate`, `Client.aevaluate` and `Client.replay` have in common."""
 
     name: str | None
     """Name of the experiment. Experiments with the same name are compared. Default: ``FUNCTION on
@@ -52,7 +52,7 @@ class ExperimentOptions(TypedDict, total=False):
 
 
 class EvaluateOptions(ExperimentOptions, total=False):
-    """Further options of `Client.evaluate` and `Client.aevaluate`."""
+    """Options of `Client.evaluate` and `Client.aevaluate`: those of every experiment, and these."""
 
     baseline: "Result | str | os.PathLike[str] | None"
     """What to compare with: a result, the path of a file that `Result.save` wrote, or a stored
@@ -65,7 +65,7 @@ class EvaluateOptions(ExperimentOptions, total=False):
 
 
 class ReplayOptions(ExperimentOptions, total=False):
-    """Further options of `Client.replay`."""
+    """Options of `Client.replay`: those of every experiment, and these."""
 
     limit: int
     """Maximum number of recorded runs, the newest first. Skipped runs count too."""

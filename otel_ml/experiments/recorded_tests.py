@@ -1,4 +1,4 @@
-"""Records tests: one run per test and item, and the experiment that they belong to."""
+"""Records pytest tests that run once per item of a data set, and the experiment they form."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ _JUDGE = "test"
 
 
 class TestedRun:
-    """The recorded run of one test. The test acts as its judge."""
+    """The recorded run of one pytest test on one item. Passing or failing is its score."""
 
     __test__ = False  # pytest must not collect this class
 
@@ -34,7 +34,7 @@ class TestedRun:
     def end(self, error: BaseException | None, *, is_skipped: bool = False) -> None:
         """Record how the test ended.
 
-        A failed assert is a score of the test, not an error of the run.
+        A failed assert counts as a failed test, not as an error of the tested code.
         """
         run = self._run
         is_said = error is None or isinstance(error, AssertionError)
@@ -55,14 +55,14 @@ class TestedRun:
 def record_test(
     recorder: Recorder, experiment: tuple[int, int], name: str, dataset: Dataset, job: Job
 ) -> Iterator[TestedRun]:
-    """Open the run of a test on an item as the root of a trace. It is the current run in the block.
+    """Record a test on one item as a new trace. Within the block it is the current run.
 
     Args:
         recorder: Records the run.
         experiment: Trace id and span id of the experiment.
         name: Name of the test.
         dataset: The data set. Each process sends it once, before the run.
-        job: The item and the number of the repeat.
+        job: The item, and the number of the repeat, counted from 0.
     """
     item, repeat = job
     send_dataset(recorder, dataset)
@@ -90,12 +90,12 @@ def record_test(
 
 
 def open_tests(recorder: Recorder, ids: tuple[int, int], about: Mapping[str, Any]) -> OpenedRun:
-    """Open the experiment of a marked test function.
+    """Start the experiment that collects the runs of one marked test function.
 
     Args:
         recorder: Records the experiment.
         ids: Trace id and span id of the experiment. Tests in other processes refer to them.
-        about: Name, data set, digest, items and repeats.
+        about: Attributes of the experiment: name, data set, its digest, items and repeats.
     """
     name = f"{about['name']} on {about['dataset']}"
     given = {

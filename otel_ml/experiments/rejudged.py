@@ -1,4 +1,4 @@
-"""Keeps rejudged runs on disk, so that many runs need no more memory than a few."""
+"""Keeps the runs that a judge scored anew on disk, so that memory use does not grow with them."""
 
 import math
 import sqlite3
@@ -64,11 +64,11 @@ WHERE score_before IS NOT NULL AND score IS NOT NULL ORDER BY cluster"""
 
 @dataclass(frozen=True, slots=True)
 class RejudgedCounts:
-    """Counts of the rejudged runs.
+    """Counts of the runs that a judge scored anew (see `Client.judge`).
 
     Attributes:
         runs: Number of runs.
-        stored: Number of runs whose score was stored before.
+        stored: Number of runs that already had a stored score of this judge version.
         errors: Number of runs on which the judge failed.
         decided: Number of runs that the judge marked as passed or failed.
         passed: Number of runs that passed.
@@ -140,10 +140,11 @@ class _Flips(_StoredRuns):
 
 
 class RejudgedRuns(_StoredRuns):
-    """The runs in the order in which they were listed. Kept on disk and read on each access.
+    """The runs that a judge scored anew, as a sequence. They are on disk; each access reads them.
 
     Attributes:
-        flips: Runs that pass with one version and fail with the other. New failures come first.
+        flips: Runs that pass with one judge version and fail with the other. New failures come
+            first.
     """
 
     _count = "SELECT count(*) FROM runs"
@@ -154,7 +155,7 @@ class RejudgedRuns(_StoredRuns):
         self.flips: Sequence[RejudgedRun] = _Flips(self._database)
 
     def keep(self, place: int, run: RejudgedRun) -> None:
-        """Store a run at its place in the list.
+        """Add a run at its position in the list.
 
         Raises:
             sqlite3.OperationalError: The disk of the temporary folder is full.
@@ -181,7 +182,7 @@ class RejudgedRuns(_StoredRuns):
 
     @property
     def first_error(self) -> str | None:
-        """The judge's first error, in the order of the list."""
+        """The judge's error on the first run, in the order of the list, on which it failed."""
         return _decode(next(self._database.ask(_FIRST_ERROR), (None,))[0])
 
     @property
@@ -192,10 +193,10 @@ class RejudgedRuns(_StoredRuns):
         return None if first is None else math.fsum(chain((first,), costs))
 
     def compare(self) -> JudgeVersionChange | None:
-        """Return how the two versions differ on the runs that both scored. None if there are none.
+        """Compare the two judge versions on the runs that both scored. None if there are none.
 
-        Sessions with equal counts of passed runs are added up by SQLite. For scores, memory holds
-        four numbers per session, or per run without a session.
+        Memory use stays small: SQLite adds up pass and fail per session. Only for numeric scores,
+        four numbers per session, or per run without a session, are in memory.
         """
         [(runs, before, after)] = self._database.ask(_HEARD)
         if not runs:

@@ -1,8 +1,7 @@
 """Runs recorded inputs on today's code: an experiment whose baseline is the recorded runs.
 
-The data set is built from the runs. The id of each item is the id of its run, so the items of the
-experiment identify its baseline. If a judge has not scored a recorded run yet, it does so now, and
-the score is stored with that run.
+The data set is built from the runs. The id of each item is the id of its run. If a judge has not
+scored a recorded run yet, it does so now, and the score is stored with that run.
 """
 
 from collections import Counter, defaultdict
@@ -64,12 +63,12 @@ _ENDED: Final = frozenset({"ok", "error"})
 
 @dataclass(frozen=True)
 class RecordedTarget(Target):
-    """The function, called with the recorded inputs of an earlier call."""
+    """The function that a replay calls, with the inputs of recorded calls."""
 
     recorded: Recorded = field(kw_only=True)
 
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of the call, as they were passed in the recorded call."""
+        """Convert recorded inputs to positional and keyword arguments, as in the recorded call."""
         args, kwargs = super().arguments(inputs)
         return (args, kwargs) if args else self.recorded.spread(kwargs)
 
@@ -91,15 +90,18 @@ class _JudgedRecord(Work):
 
 @dataclass
 class Replay:
-    """Recorded runs to replay on today's code, before any call is made.
+    """A planned replay: which recorded runs to run again on today's code. Call `run` to start it.
+
+    Print it before you start: it shows how many runs are replayed, and what they cost when they
+    were recorded.
 
     Attributes:
-        read: Number of runs that were read.
+        read: Number of runs that were read from the collector.
         left_out: Number of runs that cannot be replayed, by reason.
-        items: The inputs of the runs as a data set.
+        items: The inputs of the runs as a data set. The id of each item is its run id.
         recorded: The recorded runs by item id. They are the baseline.
-        starts: Start times by item id, in nanoseconds since the epoch (UTC).
-        answers: Recorded answers of the stubbed functions, by item id.
+        starts: Start times of the recorded runs by item id, in nanoseconds since the epoch (UTC).
+        answers: What the stubbed functions (option `stub`) return, by item id.
     """
 
     recorder: Recorder
@@ -116,7 +118,7 @@ class Replay:
 
     @property
     def unspoken(self) -> Mapping[str, list[str]]:
-        """Ids of the recorded runs that each judge has not scored yet, by judge name."""
+        """Ids of recorded runs without a score, by judge name. `run` asks the judge for it."""
         return {
             judge.name: missing
             for judge in self.judges
@@ -166,7 +168,9 @@ class Replay:
         return counts
 
     def run(self, tell: Tell = lambda _: None) -> Result:
-        """Score the recorded outputs, run the function on the inputs, and compare.
+        """Run the function on the recorded inputs and compare its outputs with the recorded ones.
+
+        Judges first score the recorded outputs that they have not scored yet.
 
         Raises:
             KeyboardInterrupt: The replay was interrupted before the function was called.

@@ -52,15 +52,16 @@ _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ff
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """An item with a worse result than in the baseline.
+    """An item of the data set that got worse than in the baseline. See `Result.regressions`.
 
     Attributes:
         item: Id of the item.
         inputs: Inputs of the item.
         judge: Judge with the largest drop. Empty if the call failed and no judge scored it.
-        before: Value in the baseline: mean score over repeats; passed counts as 1, failed as 0.
-        after: Value in this experiment, on the same scale.
-        change: Which judges dropped, from what to what, such as ``exact pass → fail``.
+        before: That judge's mean score over the repeats in the baseline. Passed counts as 1, failed
+            as 0.
+        after: The same mean in this experiment.
+        change: Each judge with a drop, such as ``exact pass → fail``.
         outputs: Output of the first repeat in this experiment.
         baseline_outputs: Output of the first repeat in the baseline.
         error: Error message of a failed call in this experiment. Empty if no call failed.
@@ -84,14 +85,14 @@ class Regression:
 
 
 class Result(HasCard):
-    """The result of an experiment: its runs, scores and verdict.
+    """The result of an experiment, from `evaluate` or `load_result`: runs, scores and verdict.
 
     Attributes:
         experiment: Name, function, data set and start time of the experiment.
-        runs: The runs on the items, in the order of the data set. An interrupted experiment has
-            the runs that finished.
-        baseline: The result to compare with. None if there is no baseline.
-        first_errors: Traceback of the first error of each type.
+        runs: The runs on the items, in the order of the data set. An interrupted experiment has the
+            runs that finished.
+        baseline: The earlier result that this one is compared with. None if there is none.
+        first_errors: Traceback of the first error of each exception type.
         is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
 
@@ -140,7 +141,7 @@ class Result(HasCard):
 
     @property
     def label(self) -> str:
-        """Label for comparisons: name, file or run id, and date."""
+        """Text that identifies this result in comparisons: name, file or run id, and date."""
         experiment = self.experiment
         return write_label(experiment.name, self._path or self.stored_id, experiment.start_ns)
 
@@ -151,7 +152,7 @@ class Result(HasCard):
 
     @property
     def wanted(self) -> int:
-        """Number of planned runs: items times repeats."""
+        """Number of runs that a complete experiment has: items times repeats."""
         return self.experiment.items * self.experiment.repeats
 
     @property
@@ -161,7 +162,7 @@ class Result(HasCard):
 
     @property
     def cost(self) -> float:
-        """Cost of the judges and runs in US dollars. Runs without a known cost count as 0."""
+        """Cost of runs and judges in US dollars. Runs without a known cost count as 0."""
         judged = (
             judgement.cost or 0.0 for run in self.runs for judgement in run.judgements.values()
         )
@@ -176,7 +177,7 @@ class Result(HasCard):
 
     @cached_property
     def judges(self) -> Mapping[str, JudgeOutcome]:
-        """Result of each judge: value, confidence interval, and the baseline's value."""
+        """Per judge: pass rate or mean score, confidence interval, and the baseline's value."""
         alone = estimate_alone(self.runs, self._comparison)
         lower = self._comparison.lower_is_better
         return judge_outcomes(self.experiment.judges, alone, self.comparison, lower)
@@ -204,7 +205,7 @@ class Result(HasCard):
 
     @property
     def clustered_by(self) -> str:
-        """Key that groups items into clusters. Empty if every item is its own cluster."""
+        """What groups items into clusters, such as ``tags["document"]``. Empty without clusters."""
         return self._comparison.clustered_by if has_clusters(self.runs, self._comparison) else ""
 
     @property
@@ -214,7 +215,7 @@ class Result(HasCard):
 
     @property
     def notes(self) -> list[str]:
-        """Remarks on the table: items that differ in the baseline, flaky items, failed judges."""
+        """Warnings about the result, for example flaky items, failed judges, changed items."""
         return self._report.notes
 
     @cached_property
@@ -250,15 +251,15 @@ class Result(HasCard):
 
     @cached_property
     def flaky(self) -> list[str]:
-        """Ids of items whose repeats differ in passing or failing."""
+        """Ids of flaky items: some repeats pass and others fail."""
         return find_flaky(self.runs)
 
     def assert_not(self, *words: str) -> None:
-        """Raise an AssertionError if the verdict is one of these words. For use in tests.
+        """Fail a test if the verdict is one of these: ``result.assert_not("worse")``.
 
         Args:
-            words: Verdicts such as ``worse`` or ``inconclusive``, or ``errors`` for any failed
-                call. Default: ``worse``.
+            words: Verdicts: ``worse``, ``inconclusive``, ``no different`` or ``better``. ``errors``
+                means that any call failed. Default: ``worse``.
 
         Raises:
             AssertionError: The verdict is one of these words. The message is the complete result.

@@ -21,19 +21,19 @@ _KIND: Final = names.EXPERIMENT
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """An experiment: its function, data set and start time.
+    """Describes an experiment: which function ran on which data set, and when.
 
     Attributes:
         id: Run id of the experiment. Empty if nothing was recorded.
-        name: Name of the experiment. Experiments of one name are compared.
-        function: Name of the model that was run.
-        version: Version of the function, 16 hex digits. Empty if unknown.
+        name: Name of the experiment. Experiments with the same name are compared.
+        function: Name of the function, which is also the name of its model.
+        version: Hash of the function's code, 16 hex digits. Empty if unknown.
         dataset: Name of the data set.
-        dataset_version: Digest of the data set.
+        dataset_version: Hash of the data set's content.
         items: Number of items.
         repeats: Number of runs per item.
         judges: Version of each judge by name.
-        source: Digest of the loaded source files of the function's package.
+        source: Hash of the loaded source files of the function's package.
         start_ns: Start time in nanoseconds since the epoch (UTC).
         page: Address of the experiment's web page. Empty if there is none.
     """
@@ -58,7 +58,7 @@ class ItemRun:
 
     Attributes:
         item: Id of the item.
-        digest: Digest of the item.
+        digest: Hash of the item's inputs, expected answer and tags.
         repeat: Number of the repeat, from 0.
         outputs: What the function returned. None if it failed.
         outcome: ``ok`` or ``error``.
@@ -68,8 +68,8 @@ class ItemRun:
         run_id: Run id. Empty if nothing was recorded.
         judgements: Scores by judge name. A failed run has none.
         tags: Tags of the item.
-        source_run: Id of the run that the item was created from.
-        source_session: Session of that run.
+        source_run: Id of the recorded run that the item was created from. Empty for other items.
+        source_session: Session of that recorded run, or empty.
         cost: Cost in US dollars. None if unknown.
         inputs: Inputs of the item. None if the result was read from a file.
     """
@@ -92,7 +92,7 @@ class ItemRun:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Scores by judge name, without judges that gave none."""
+        """Scores by judge name. A judge that gave no score is missing."""
         return {
             name: judgement.score
             for name, judgement in self.judgements.items()
@@ -101,7 +101,10 @@ class ItemRun:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the run passed all judges. None if no judge decides; False if the run failed."""
+        """Whether the run passed all judges. None if no judge decides; False if the run failed.
+
+        A judge decides if it returns passed or failed, not only a score.
+        """
         if self.outcome != "ok":
             return False
         items = [
@@ -115,7 +118,7 @@ class ItemRun:
 def write_file(
     path: str | os.PathLike[str], experiment: Experiment, runs: Iterable[ItemRun]
 ) -> None:
-    """Write an experiment to a file: a line about it, then a line per run, sorted by item."""
+    """Write an experiment to a file: one line about it, then one line per run, sorted by item."""
     head = {"format": _FORMAT, "kind": _KIND, **asdict(experiment)}
     lines = [head, *(_line(run) for run in sorted(runs, key=lambda run: (run.item, run.repeat)))]
     with Path(path).open("wb") as file:
@@ -177,7 +180,7 @@ def _run(line: Mapping[str, Any]) -> ItemRun:
 
 
 def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
-    """Return the runs by id and digest of their item, each list in the order of the repeats."""
+    """Group runs by item (id and digest), and sort each group by repeat."""
     item_runs: dict[tuple[str, str], list[ItemRun]] = {}
     for run in sorted(runs, key=lambda run: run.repeat):
         item_runs.setdefault((run.item, run.digest), []).append(run)
@@ -186,14 +189,15 @@ def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
 
 @dataclass(frozen=True, slots=True)
 class RejudgedRun:
-    """A stored run with its scores by two versions of a judge.
+    """A stored run that a judge scored anew, with the score of an earlier version of the judge.
 
     Attributes:
         run_id: Run id.
         start_ns: Start time in nanoseconds since the epoch (UTC).
-        cluster: The run's session, or its trace if it has no session.
-        before: Score of the version to compare with. None if it did not score the run.
-        after: Score of this version.
+        cluster: The run's session, or its trace if it has no session. Runs of one cluster are not
+            independent, so confidence intervals treat them together.
+        before: Score by the earlier version. None if that version did not score the run.
+        after: Score by this version.
         is_stored: Whether the score of this version was already stored.
     """
 
@@ -206,7 +210,10 @@ class RejudgedRun:
 
     @property
     def turn(self) -> str:
-        """``to fail`` or ``to pass`` if the versions disagree. Else empty."""
+        """``to fail`` if this version fails a run that the earlier one passed.
+
+        ``to pass`` for the opposite. Empty if the versions agree or one gave no result.
+        """
         if self.before is None or None in (self.before.passed, self.after.passed):
             return ""
         if self.before.passed == self.after.passed:

@@ -27,12 +27,12 @@ _FAILED: Final = "the judge failed"
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """An unfinished experiment that another process started.
+    """An unfinished experiment to resume. Another process may have started it.
 
     Attributes:
         id: Run id of the experiment.
         start_ns: Start time in nanoseconds since the epoch (UTC).
-        runs: The runs on items that are already stored.
+        runs: The finished runs. They are not repeated.
     """
 
     id: str
@@ -41,13 +41,13 @@ class Started:
 
 
 def ids_of(run_id: str) -> tuple[int, int]:
-    """Return the trace id and the span id of a run id."""
+    """Split a run id (``<trace id>-<span id>``, in hex) into both ids as integers."""
     trace_id, _, span_id = run_id.partition("-")
     return int(trace_id, 16), int(span_id, 16)
 
 
 def open_reader(recorder: Recorder) -> Reader:
-    """Send the recorded spans and return a reader for their collector.
+    """Return a reader for the recorder's collector. Sends queued spans first, so it can read them.
 
     Raises:
         LookupError: The recorder has no collector to read from.
@@ -152,7 +152,7 @@ def _load_recorded(reader: Reader, listed_experiment: ListedExperiment) -> Resul
 
 
 def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
-    """Describe the recorded runs of a replay as an experiment, so that they can be the baseline."""
+    """Describe the recorded runs of a replay as an experiment, to use them as a baseline."""
     return replace(
         replayed,
         id=RECORDED,
@@ -167,12 +167,12 @@ def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
 
 
 def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
-    """Load the experiment that a baseline names, on the same data set.
+    """Load the experiment that the option `baseline` names, if it ran on the same data set.
 
     Args:
         reader: Where to read.
-        named: A run id; ``name:vN`` or ``name@alias`` for the newest finished experiment of that
-            version of a function; or a tag of an experiment.
+        named: One of: a run id; ``name:vN`` or ``name@alias`` for the newest finished experiment of
+            that version of a function; or one of an experiment's tags.
         dataset: Name of the data set.
 
     Raises:
@@ -233,12 +233,13 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
     Args:
         reader: Where to read.
         named: The run id of an experiment, or ``auto`` for the newest one that matches `wanted`.
-        wanted: The experiment to run, without id, start and page.
-        params: The params that the user passed.
+        wanted: The experiment that you want to run. The unfinished one must have the same name,
+            data set, judges, repeats, function version and source files.
+        params: Params of the experiment. The unfinished one must have the same.
 
     Raises:
         LookupError: There is no such experiment.
-        ValueError: The named experiment differs from `wanted`.
+        ValueError: The named experiment differs from `wanted`, for example in its data set.
         ReaderError: The collector does not answer.
     """
 
@@ -269,15 +270,15 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
 def find_replayed(
     reader: Reader, named: str, name: str, function: str, params: object
 ) -> tuple[list[str], Mapping[str, int]] | None:
-    """Find an unfinished replay to resume, with the runs it selected. None if there is none.
+    """Find an unfinished replay to resume: which runs it replays. None if there is none.
 
     Args:
         reader: Where to read.
-        named: The run id of a replay, or ``auto`` for the newest one of the same name, function
-            and params.
+        named: The run id of a replay, or ``auto`` for the newest one of the same name, function and
+            params.
         name: Name of the experiment.
-        function: Name of the model.
-        params: The params that the user passed.
+        function: Name of the replayed function.
+        params: Params of the experiment. The unfinished replay must have the same.
 
     Returns:
         The ids of the recorded runs, and the number of skipped runs by reason.

@@ -1,1 +1,1 @@
-"""Calls of generative models, recorded by the OpenTelemetry GenAI conventions."""
+"""Records calls of generative models with the attributes of the OpenTelemetry GenAI conventions."""

@@ -46,30 +46,31 @@ _GREATEST_NUMBER: Final = 1e9
 
 
 def message_content_mode() -> bool:
-    """Tell whether to record the messages of models, as set in the environment.
+    """Return whether messages to and from models are recorded: yes, unless the environment says no.
 
-    In the GenAI conventions the default is off, here it is on. Only the values ``false`` and
-    ``NO_CONTENT`` turn it off. ``EVENT_ONLY`` counts as on, because a run and its messages are one
-    record here.
+    Set ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` to ``false`` or ``NO_CONTENT`` to
+    turn it off. All other values, including ``EVENT_ONLY``, record the messages with the run.
     """
     return os.environ.get(CONTENT_VARIABLE, "").strip().lower() not in _NO_CONTENT
 
 
 class Generative:
-    """The configuration of a traced function that calls a model, a tool or an agent.
+    """Adds GenAI attributes to the runs of one traced function that calls a model, tool or agent.
 
     Args:
         operation: A GenAI operation, a key of `otel_ml.attributes.OPERATIONS`.
         function: The traced function.
         name: Name of the model, tool or agent.
         provider: Provider of the model, as in ``gen_ai.provider.name``.
-        model: Name of the requested model, if it is always the same.
+        model: Name of the requested model, if every call uses the same.
 
     Attributes:
-        attributes: Attributes that all its runs share.
-        span_name: Name of the spans, as far as it is known before a call.
-        keeps_content: Whether messages are recorded, see `message_content_mode`.
-        is_talk: Whether a language model answers, so that the output is its text.
+        attributes: Attributes that are the same for all runs of the function.
+        span_name: Name of the spans before a call. `name_span` may add the model's name after the
+            call.
+        keeps_content: Whether messages are recorded.
+        is_talk: Whether the function calls a language model, so that its output is the model's
+            text.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Generative:
 
         Args:
             inputs: Inputs by parameter name.
-            hide: Hides secrets in messages; None leaves messages out.
+            hide: Hides secrets in messages. None records no messages.
         """
         entries: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -128,10 +129,11 @@ class Generative:
         """Return the response attributes found in the output of a call. Never raises.
 
         Args:
-            items: The function's result, followed by the run's output if `set_output` was used.
-                Each comes with its complete form: for the chunks of a stream, the joined message.
+            items: Pairs: a value and its complete form. For a stream, the chunks and the joined
+                message. The first pair is the function's result. If the run used `set_output`, a
+                second pair has that output.
             known: Attributes that the run already has.
-            hide: Hides secrets in messages; None leaves messages out.
+            hide: Hides secrets in messages. None records no messages.
         """
         output: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -149,7 +151,7 @@ class Generative:
         return output
 
     def name_span(self, facts: Mapping[str, object]) -> str | None:
-        """Return a span name with the model name that a call has just revealed, or None."""
+        """Return a span name with the model that the call used. None to keep the old name."""
         model = facts.get(names.GEN_AI_REQUEST_MODEL)
         return None if model is None or self._has_actor else f"{self.operation} {model}"
 
@@ -326,15 +328,15 @@ _WITHIN: Final = ("message", "response")
 
 
 def find_usage(output: object) -> dict[str, int]:
-    """Return the token counts in a response, in the chunks of one, or in several responses.
+    """Return the token counts that a model's response reports. Also accepts chunks or a list.
 
     Args:
-        output: Any value. Within one response, a repeated count replaces the earlier one, because
-            chunks carry the count once, at the end, or as a running total. The counts of several
-            responses are added.
+        output: A response, the chunks of a response, or several responses. Counts of several
+            responses are added. Within the chunks of one response, the last count is used.
 
     Returns:
-        The counts that are present, by attribute name.
+        The counts by attribute name, such as ``gen_ai.usage.input_tokens``. Empty if there are
+        none.
     """
     total: dict[str, int] = {}
     for response in [*_responses(output), *_pieces(output)]:

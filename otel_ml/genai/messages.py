@@ -18,7 +18,7 @@ _NAME_CHARS: Final = 256
 
 
 def read(value: object, name: str) -> Any:
-    """Return a key of a mapping or an attribute of an object, or None. Never raises."""
+    """Return a key of a mapping or an attribute of an object. Returns None if it is missing."""
     with untrusted:
         if isinstance(value, Mapping):
             return value.get(name)
@@ -27,7 +27,7 @@ def read(value: object, name: str) -> Any:
 
 
 def read_text(value: object, *names: str) -> str | None:
-    """Return the first non-empty string among these fields, or None."""
+    """Return the first of the named fields that is a non-empty string, or None."""
     for name in names:
         text = read(value, name)
         if isinstance(text, str) and text:
@@ -36,13 +36,13 @@ def read_text(value: object, *names: str) -> str | None:
 
 
 def read_name(value: object, *names: str) -> str | None:
-    """Return the first non-empty string among these fields if it has at most 256 characters."""
+    """Return what `read_text` returns, or None if it is longer than 256 characters."""
     text = read_text(value, *names)
     return text if text is not None and len(text) <= _NAME_CHARS else None
 
 
 def read_items(value: object, *names: str) -> Sequence[Any]:
-    """Return the first of these fields that is a list or tuple, else an empty tuple."""
+    """Return the first of the named fields that is a list or tuple, else an empty tuple."""
     for name in names:
         items = read(value, name)
         if isinstance(items, list | tuple):
@@ -51,7 +51,7 @@ def read_items(value: object, *names: str) -> Sequence[Any]:
 
 
 def read_count(value: object, *names: str) -> int | None:
-    """Return the first of these fields that is a count (a non-negative integer), else None."""
+    """Return the first of the named fields that is a count (a non-negative integer), else None."""
     for name in names:
         count = read(value, name)
         if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_COUNT:
@@ -98,7 +98,7 @@ def find_input(inputs: Mapping[str, Any]) -> list[Message]:
 
 
 def find_system(inputs: Mapping[str, Any]) -> list[Part]:
-    """Return the system instructions that a request has in addition to its messages."""
+    """Return the system instructions that a request has outside its list of messages."""
     for name in _SYSTEM:
         parts = read_parts(inputs.get(name))
         if parts:
@@ -107,7 +107,7 @@ def find_system(inputs: Mapping[str, Any]) -> list[Part]:
 
 
 def find_output(output: object) -> list[Message]:
-    """Return the messages of a response, one per choice. For an agent, return all messages."""
+    """Return the messages of a response: one per alternative answer. For an agent, all messages."""
     if isinstance(output, str):
         return [_message("assistant", [_text(output)])] if output else []
     if isinstance(output, list | tuple):
@@ -123,7 +123,7 @@ def find_output(output: object) -> list[Message]:
 
 
 def read_messages(value: object) -> list[Message]:
-    """Return the messages of a list if all its elements are messages, else an empty list."""
+    """Convert a list of messages. Returns an empty list unless every element is a message."""
     if not isinstance(value, list | tuple):
         return []
     messages: list[Message] = []
@@ -136,7 +136,7 @@ def read_messages(value: object) -> list[Message]:
 
 
 def read_message(value: object) -> Message | None:
-    """Return a message, or None if the value does not look like one."""
+    """Convert one message. Returns None if the value does not look like one."""
     role = read_name(value, "role")
     former = read(value, "function_call")
     if role is None and isinstance(value, dict) and (former or read_items(value, "tool_calls")):
@@ -173,9 +173,9 @@ def read_message(value: object) -> Message | None:
 
 
 def unwrap(value: object) -> object:
-    """Return the message inside LangChain's serialised form.
+    """Return the message from LangChain's serialised form; other values unchanged.
 
-    That form is class and arguments, or type and data.
+    LangChain serialises a message as class and arguments, or as type and data.
     """
     if not isinstance(value, dict):
         return value
@@ -186,7 +186,7 @@ def unwrap(value: object) -> object:
 
 
 def read_parts(content: object) -> list[Part]:
-    """Return the parts of a message's content, which is a string or a list of parts."""
+    """Convert a message's content to a list of parts, such as text, images or tool calls."""
     if isinstance(content, str):
         return [_text(content)] if content else []
     if isinstance(content, int | float):
@@ -443,12 +443,12 @@ _LANGCHAIN: Final = "AIMessageChunk"
 
 
 def is_chunk(value: object) -> bool:
-    """Tell whether a value may be a chunk of a model's stream. Other streams are not joined."""
+    """Return whether a value may be a chunk of a model's stream. Other streams are not joined."""
     return isinstance(value, dict) or read(type(value), "model_dump") is not None
 
 
 def join_chunks(chunks: Sequence[object]) -> object:
-    """Return the complete response, or the chunks themselves if their format is unknown."""
+    """Join the chunks of a stream to a response. Returns the chunks if their format is unknown."""
     if all(isinstance(chunk, str) for chunk in chunks):
         return "".join(map(str, chunks))
     events = [(read_name(chunk, "type") or "", chunk) for chunk in chunks]

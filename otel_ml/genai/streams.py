@@ -21,28 +21,29 @@ _ATTRIBUTE: Final = "_otel_ml_following"
 
 
 class Chunks(Protocol):
-    """Receives the chunks of a stream, and its end."""
+    """Interface for recording a stream: receives each chunk, and how the stream ended."""
 
     def take(self, chunk: Any) -> None:
-        """Keep a chunk."""
+        """Record one chunk."""
 
     def finish(self, left: bool) -> object:
-        """End the run. `left` tells that the reader stopped before the end of the stream."""
+        """End the run. `left` is True if the reader stopped before the end of the stream."""
 
     def fail(self, error: BaseException) -> None:
-        """End the run of a stream that raised."""
+        """End the run with the error that the stream raised."""
 
 
 def follow(output: Any, chunks: Chunks, context: Context) -> Any:
-    """Record a stream while it is read.
+    """Record a stream while the caller reads it.
 
     Args:
         output: The value that a function returned.
-        chunks: Receives the chunks.
-        context: Context to use while the code of a generator runs.
+        chunks: Receives each chunk.
+        context: OpenTelemetry context in which a generator's code runs, so that its spans get the
+            right parent.
 
     Returns:
-        The stream to give to the caller; None if it cannot be followed.
+        The stream to give to the caller. None if the object cannot be recorded while it is read.
     """
     following = _StreamReading(chunks)
     kind = type(output)

@@ -17,12 +17,12 @@ _SHUTDOWN_S: Final = 10.0
 
 
 class Exporter(SpanExporter):
-    """Sends spans of any instrumentation to the collector over HTTP.
+    """OpenTelemetry span exporter that sends all spans of a process to the collector over HTTP.
 
     Enable it with ``OTEL_TRACES_EXPORTER=otel_ml``. Configure it with ``OTEL_ML_ENDPOINT``,
-    ``OTEL_ML_API_KEY`` and ``OTEL_ML_PROJECT``. Spans that name their own project keep it. Spans
-    that cannot be sent are retried for 5 minutes. Creating the exporter opens no connection and
-    never raises, because an exception would leave the process without traces.
+    ``OTEL_ML_API_KEY`` and ``OTEL_ML_PROJECT``. A span with a project attribute goes to that
+    project. If the collector cannot be reached, spans are retried for 5 minutes. Creating the
+    exporter opens no connection and never raises.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Exporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send the queued spans. Returns False if some could not be sent."""
+        """Send the queued spans now. Returns False if some could not be sent in time."""
         return bool(self._pipeline.flush(timeout_millis / 1e3))
 
     def shutdown(self) -> None:

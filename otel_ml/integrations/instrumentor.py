@@ -17,10 +17,10 @@ _logger = logging.getLogger(__name__)
 class Instrumentor:
     """Traces the functions named by ``OTEL_ML_TRACE``, such as ``shop:predict,shop:Ranker.rank``.
 
-    ``opentelemetry-instrument`` calls it. The program imports the modules itself. The functions
-    are replaced right after the import, so that ``from shop.model import predict`` gets the traced
-    function. Functions of the started script (``__main__``) cannot be named. Without the variable
-    nothing is traced.
+    Start your program with ``opentelemetry-instrument`` to use it. Each function is replaced right
+    after its module is imported, so ``from shop.model import predict`` gets the traced function.
+    Functions of the started script (``__main__``) cannot be traced this way. If the variable is not
+    set, nothing is traced.
     """
 
     _active = False
@@ -39,7 +39,7 @@ class Instrumentor:
     def uninstrument(self, **kwargs: Any) -> None:
         """Restore the original functions.
 
-        Names that were imported before keep the traced function.
+        Code that imported a function by name earlier keeps the traced one.
         """
         kind = type(self)
         kind._active = False

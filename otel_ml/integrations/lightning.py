@@ -21,12 +21,12 @@ __all__ = ["Logger"]
 
 
 class Logger(_Base):  # type: ignore[misc]  # the package is not installed for type checking
-    """Records the work of a ``Trainer`` as a run: ``Trainer(logger=Logger("digits"))``.
+    """Records PyTorch Lightning training as a run: ``Trainer(logger=Logger("digits"))``.
 
-    The run starts with the trainer and ends with the trainer's first task. Its params are the
-    hyper-parameters that the model saved, and its metrics are the numbers that the trainer logs.
-    Metrics of a test after the training are still added. If the training raises, the run ends with
-    the error. With several processes only the first one records.
+    The run starts when the trainer does. It ends after the first ``fit``, ``validate``, ``test`` or
+    ``predict``. Its params are the hyper-parameters that the model saved, and its metrics are the
+    numbers that the trainer logs. Metrics of a test after the training are still added. If the
+    training raises, the run ends with the error. With several processes only the first one records.
 
     Args:
         name: Name of the model, and of the folder of its checkpoints. Default: the model's class,
@@ -64,14 +64,14 @@ class Logger(_Base):  # type: ignore[misc]  # the package is not installed for t
 
     @property
     def experiment(self) -> Run | None:
-        """The run, under the name that Lightning's own loggers use."""
+        """The run, as in `run`. Lightning's own loggers use this name."""
         return self._run
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def log_hyperparams(
         self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Set the params of the run. Params that arrive after the run has started become tags."""
+        """Add params to the run. Once the run has started, they are added as tags instead."""
         with quiet("lightning"):
             given = vars(params) if isinstance(params, Namespace) else params
             new = {
@@ -83,13 +83,13 @@ class Logger(_Base):  # type: ignore[misc]  # the package is not installed for t
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def log_graph(self, model: Any, *args: Any, **kwargs: Any) -> None:
-        """Open the run, now that the model is known."""
+        """Start the run. Lightning calls this when the model is known."""
         with quiet("lightning"):
             self._open(type(model).__name__)
 
     @rank_zero_only  # type: ignore[untyped-decorator]  # as above
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log the metrics of a step. The epoch that Lightning adds is left out."""
+        """Log the metrics of a step, without ``epoch``, which Lightning adds."""
         with quiet("lightning"):
             facts = {name: value for name, value in metrics.items() if name != "epoch"}
             if facts:

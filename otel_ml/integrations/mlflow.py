@@ -59,13 +59,14 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import. It is true if everything was stored.
+    """The result of importing one MLflow run. It is true if everything was stored.
 
     Attributes:
         source_id: Id of the run in MLflow.
-        run_id: Id of the run in otel-ml, as the API uses it.
-        records: Number of records sent.
-        delivery: Outcome of sending them. If it is not true, repeat the import to complete it.
+        run_id: Id of the run in otel-ml.
+        records: Number of spans sent.
+        delivery: What the collector stored of them. If it is not true, import the run again to
+            complete it.
     """
 
     source_id: str
@@ -79,7 +80,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The ids of a run, or of a record about a run."""
+    """Trace id and span id of an imported run, or of a span that belongs to it."""
 
     trace_id: int
     span_id: int
@@ -91,17 +92,17 @@ class Identity:
 
     @property
     def run_id(self) -> str:
-        """The ids as a run id of the API."""
+        """The ids as a run id: ``<trace id>-<span id>`` in hex."""
         return run_id_of(self.context)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One span to send.
+    """One span to send for an imported MLflow run.
 
     Attributes:
-        identity: Ids of the span.
-        parent_id: Id of the parent span in the trace. None for a root.
+        identity: Trace id and span id.
+        parent_id: Span id of the parent in the same trace. None if the span has no parent.
         link: Ids of a span in another trace that this one refers to.
         failed: Whether the span's status is an error.
     """
@@ -118,17 +119,17 @@ class Record:
 
 
 def trace_id_of(*parts: str) -> int:
-    """Return the trace id derived from some texts."""
+    """Return a trace id computed from texts. The same texts give the same id in every import."""
     return _digest(parts, _TRACE_BYTES)
 
 
 def span_id_of(*parts: str) -> int:
-    """Return the span id derived from some texts."""
+    """Return a span id computed from texts. The same texts give the same id in every import."""
     return _digest(parts, _SPAN_BYTES)
 
 
 def numbered_span_id(number: int, *parts: str) -> int:
-    """Return the span id of a record in a series. Later records of the series have larger ids."""
+    """Return a span id computed from texts and a number. A larger number gives a larger id."""
     return _digest(parts, _SPAN_BYTES - _NUMBER_BYTES) << 8 * _NUMBER_BYTES | number
 
 
@@ -142,15 +143,16 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
 
     Args:
         client: The client to send with.
-        records: The records in the order in which they are stored. The one that completes the
-            import is the last.
+        records: The spans, in the order in which they are stored. The last one marks the import as
+            complete.
         timeout_s: Time limit in seconds for each batch.
 
     Returns:
-        Number of records sent, and their outcome.
+        Number of spans sent, and whether they were stored.
 
     Raises:
-        ValueError: The client's spans come from a provider that assigns its own ids.
+        ValueError: The client uses your OpenTelemetry tracer provider, which assigns its own ids.
+            Create it with ``join=False``.
     """
     recorder = client._recorder.in_force
     if not recorder.enabled:
@@ -213,7 +215,7 @@ _DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
-    """Return a description of the model of an MLflow run.
+    """Return a description of the model that an MLflow run logged.
 
     It has the model's framework, parameters, data sets and signature. The model itself is not
     loaded. A run without a model, a signature or data sets is not an error.
@@ -250,20 +252,20 @@ def import_mlflow_run(
     content_bytes: int = 0,
     timeout_s: float = _TIMEOUT_S,
 ) -> Imported:
-    """Import an MLflow run: params, tags, data sets, metrics with history, artifacts, its model.
+    """Import an MLflow run: params, tags, data sets, metrics with history, artifacts and model.
 
-    Times are those of MLflow. Ids are derived from MLflow's run id, so importing a run again
-    stores it once, and completes an interrupted import. Artifacts stay where they are, unless you
-    ask for their content. A nested run becomes a child of its parent run in the same trace. The
-    logged model becomes a model version with flavor, signature and last metrics.
+    You can repeat an import: a run is stored only once, and an interrupted import is completed.
+    Times are those of MLflow. Artifacts stay in MLflow unless you set `content_bytes`. A nested run
+    becomes a child of its parent run. The logged model becomes a model version with flavor,
+    signature and last metrics.
 
     Args:
         run_id: Id of the run in MLflow, at the current tracking URI.
         client: Client to record with, created with ``join=False``. Default: a client configured by
             the environment.
         name: Name of the model. Default: name of the MLflow experiment.
-        content_bytes: Largest file whose content is imported, in bytes, up to 64 MiB. The reader
-            returns it as bytes. Larger files are only listed. 0 imports no content.
+        content_bytes: Largest artifact whose content is imported, in bytes, at most 64 MiB. Larger
+            files are only listed by name and size. 0 imports no content.
         timeout_s: Time limit in seconds for each batch of a few hundred records.
 
     Returns:
@@ -271,7 +273,8 @@ def import_mlflow_run(
 
     Raises:
         MlflowException: There is no such run.
-        ValueError: The client's spans come from a provider of the service.
+        ValueError: The client uses your OpenTelemetry tracer provider. Create it with
+            ``join=False``.
     """
     tracking = MlflowClient()
     run = tracking.get_run(run_id)
@@ -295,7 +298,8 @@ def import_mlflow_experiment(
         client: Client to record with, created with ``join=False``. Default: a client configured by
             the environment.
         name: Name of the model. Default: name of the MLflow experiment.
-        content_bytes: Largest file whose content is imported, in bytes. 0 imports no content.
+        content_bytes: Largest artifact whose content is imported, in bytes, at most 64 MiB. 0
+            imports no content.
         timeout_s: Time limit in seconds for each batch of a few hundred records.
 
     Returns:
@@ -304,7 +308,8 @@ def import_mlflow_experiment(
 
     Raises:
         MlflowException: There is no such experiment.
-        ValueError: The client's spans come from a provider of the service.
+        ValueError: The client uses your OpenTelemetry tracer provider. Create it with
+            ``join=False``.
     """
     tracking = MlflowClient()
     experiment = tracking.get_experiment_by_name(name_or_id) or tracking.get_experiment(name_or_id)
@@ -356,15 +361,15 @@ def _runs_of(tracking: MlflowClient, experiment_id: str) -> Iterator[Run]:
 
 
 class MlflowRun:
-    """One MLflow run, converted to records.
+    """Converts one MLflow run to the spans that an import sends.
 
     Args:
         client: The MLflow client.
         run: The run.
         redaction: Hides values that must not be sent.
         model: Name of the model.
-        content_bytes: Largest file whose content is imported, in bytes.
-        upload: Sends a document that is too long for an event. Returns its address, or None.
+        content_bytes: Largest artifact whose content is imported, in bytes.
+        upload: Uploads content that is too large to send with a span. Returns its address, or None.
     """
 
     def __init__(
@@ -400,7 +405,7 @@ class MlflowRun:
         )
 
     def records(self) -> Iterator[Record]:
-        """Yield the run's records in their order."""
+        """Yield the spans in the order in which to send them. The last one completes the import."""
         yield from self._points()
         yield from self._artifacts()
         yield from self._model_version()

@@ -1,4 +1,4 @@
-"""The pytest plugin: a test per item of a data set, and a fixture that evaluates a complete set.
+"""The pytest plugin: run a test per item of a data set, or evaluate a whole data set in a test.
 
 pytest loads the plugin in every session, so it imports other modules only when a test needs them.
 """
@@ -76,7 +76,7 @@ _STATE: Final = pytest.StashKey[_Session]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and create the session state."""
+    """Register the marker ``otel_ml``, and prepare the state of the session."""
     config.addinivalue_line(
         "markers", f"{_MARKER}(dataset, repeats=1): run the test once for each item of a data set"
     )
@@ -87,12 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Pass the session key to a pytest-xdist worker."""
+    """Tell a pytest-xdist worker the session key, so that all workers share the experiments."""
     node.workerinput[_SESSION] = node.config.stash[_STATE].key
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Create a test per item and repeat."""
+    """Create one test per item and repeat, for each test marked ``otel_ml``."""
     marker = metafunc.definition.get_closest_marker(_MARKER)
     if marker is None:
         return
@@ -132,7 +132,7 @@ def _read_marker(
 
 @pytest.fixture
 def item(request: pytest.FixtureRequest) -> "Item":
-    """The data set item of a test marked ``otel_ml``."""
+    """The data set item of a test marked ``otel_ml``: use its `inputs` and `expected`."""
     job = getattr(request, "param", None)
     if not isinstance(job, _Job):
         raise pytest.UsageError(f"{request.node.nodeid} uses item without a data set: {_USAGE}")
@@ -150,7 +150,7 @@ def otel_ml_evaluate() -> "Callable[..., Result]":
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None]:
-    """Record the test of an item as a run. The test acts as its judge."""
+    """Record the test of an item as a run. Passing or failing is the run's score."""
     spec = getattr(pyfuncitem, "callspec", None)
     job = None if spec is None else spec.params.get("item")
     if not isinstance(job, _Job):
@@ -201,7 +201,7 @@ _REPORTING: _Session | None = None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Remember the session state for counting reports."""
+    """Store the session state, so that finished tests can be counted."""
     global _REPORTING  # noqa: PLW0603 - the report hook gets no config
     state = session.config.stash[_STATE]
     _REPORTING = None if state.is_worker else state

@@ -30,13 +30,12 @@ _NEVER: Final = frozenset(
 
 
 class Callback(TrainerCallback):  # type: ignore[misc]  # not installed for type checking
-    """Records each training of a ``Trainer`` as a run.
+    """Records each training of a Hugging Face ``Trainer`` as a run.
 
     The run starts and ends with the training. Its params are the training arguments, and its
-    metrics are the numbers that the trainer logs. The trainer calls no callback if a training
-    raises: the run then ends when the trainer is garbage collected, or with the process. To record
-    the error, open the run yourself in a ``with`` block around ``trainer.train()`` and pass it as
-    `run`.
+    metrics are the numbers that the trainer logs. If a training raises, the trainer calls no
+    callback, so the run ends late and without the error. To record the error, open the run yourself
+    in a ``with`` block around ``trainer.train()`` and pass it as `run`.
 
     Args:
         client: Client that records the runs. Default: a client configured by the environment.

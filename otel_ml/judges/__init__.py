@@ -1,1 +1,1 @@
-"""Judges: rubrics that score runs, and the threads that run them."""
+"""Judges score the output of runs. Also has the threads on which they run."""

@@ -17,13 +17,13 @@ _EXPLANATION_CHARS: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The result of a scoring rubric, if a number alone is not enough.
+    """A score with a label, an explanation or a cost. A rubric may return it instead of a number.
 
     Attributes:
         value: The score, in the judge's own range.
         label: A word for the score, such as ``relevant``.
         explanation: The reason, in a sentence.
-        cost: Cost of this score in US dollars, for example of a model that was asked.
+        cost: What computing this score cost in US dollars, for example by asking a model.
 
     Raises:
         ValueError: `value` or `cost` is not a number, or `label` or `explanation` is not text.
@@ -51,9 +51,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A judge's result for a run. With an error there is no pass, and usually no score.
+    """What a judge found about one run: a score, passed or failed, or an error of the judge.
 
-    For a pairwise judge, `against` is the id of the run that it is compared with.
+    With an error, `passed` is None, and usually `score` too. `against` is set for a pairwise judge:
+    the id of the run that this one was compared with.
     """
 
     judge: str
@@ -70,7 +71,7 @@ class Judgement:
 
 
 class JudgeError(Exception):
-    """An error of a judge. Its message is shown to users without the exception's type."""
+    """A judge could not score a run. Users see the message without the exception's type."""
 
 
 class JudgeTimedOut(JudgeError):
@@ -81,9 +82,9 @@ class JudgeTimedOut(JudgeError):
 
 
 def tell(problem: BaseException) -> str:
-    """Describe an exception in one line of limited length.
+    """Return an exception's type and message as one short line.
 
-    Works even if its message cannot be read.
+    Works even if the message cannot be read.
     """
     with untrusted:
         if isinstance(problem, JudgeError):
@@ -93,10 +94,10 @@ def tell(problem: BaseException) -> str:
 
 
 def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
-    """Read what a rubric returned.
+    """Convert what a rubric returned to a score.
 
     Returns:
-        The score, and whether the run passed if the rubric returned a bool.
+        The score, and whether the run passed. The latter is None unless the rubric returned a bool.
 
     Raises:
         TypeError: The rubric did not return a number.
@@ -118,7 +119,7 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
 
 
 def read_pass(answer: object, judge: str) -> bool:
-    """Read what a passing criterion returned.
+    """Check that a passing criterion returned a bool, and return it.
 
     Raises:
         TypeError: The criterion did not return a bool.
@@ -133,7 +134,7 @@ def read_pass(answer: object, judge: str) -> bool:
 
 
 def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
-    """Return the parameters of a rubric by name, and whether each one is required.
+    """Return a rubric's parameters: whether each one is required, by name.
 
     Raises:
         TypeError, ValueError: The rubric has no signature.
@@ -152,7 +153,7 @@ def arguments_of(
     outputs: object,
     more: Mapping[str, object],
 ) -> dict[str, object]:
-    """Return the arguments of a rubric, selected by its parameter names.
+    """Return what to pass to a rubric: the values that its parameters name.
 
     Raises:
         TypeError: The rubric requires a value that the run does not have.

@@ -1,7 +1,7 @@
-"""Runs judges on the event loop of the async function that they score, without blocking the loop.
+"""Runs the judges of an async function on the caller's event loop, without blocking it.
 
-Async code of a judge runs as a task of the loop. Other code runs on a thread of the pool. Both use
-the context of the call.
+Async rubrics run as tasks of the loop. Other rubrics run on threads of the pool. Both use the
+context of the scored call.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ _CANCELLED: Final = "lost: the call was cancelled"
 
 
 async def judge_on_loop(judged: JudgedCall, pool: JudgePool) -> None:
-    """Wait until all judges of a call have scored it or timed out, then release its run.
+    """Score a call of an async function: wait until all judges are done or timed out, then send it.
 
     Raises:
-        asyncio.CancelledError: The caller was cancelled. Judges without a score are lost.
+        asyncio.CancelledError: The caller was cancelled. Judges that are not done give no score.
     """
     try:
         asyncio.get_running_loop()

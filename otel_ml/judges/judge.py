@@ -108,7 +108,7 @@ class Judge:
 
     @cached_property
     def definition(self) -> "Definition":
-        """Definition of the rubric. The criterion is one of its helpers."""
+        """The judge's code, stored with its version: the rubric and the passing criterion."""
         rubric = self._define_rubric()
         if self.passing_criteria is None:
             return rubric
@@ -159,7 +159,10 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score a run in steps. An exception of the user's code becomes the error of the result.
+        """Score a run as a generator: it yields each call of the user's code and gets its result.
+
+        So threads and event loops can use the same code. If the user's code raises, the result has
+        the error.
 
         Args:
             inputs: Inputs by name.
@@ -225,10 +228,10 @@ class Judge:
 
 
 def describe_judge(judge: Judge, redaction: Redaction) -> str:
-    """Return the definition of a judge's version as JSON text.
+    """Return a judge's code and description as JSON text, to store them with its version.
 
-    With ``OTEL_ML_CAPTURE_SOURCE=off`` it has neither rubric nor criterion. The description is
-    left out too, because it can be the rubric of an `LLMJudge`.
+    With ``OTEL_ML_CAPTURE_SOURCE=off``, code and description are left out. The description can be
+    the rubric of an `LLMJudge`.
     """
     from otel_ml.versions.definition import is_source_left_out  # keeps start-up fast
 
@@ -252,11 +255,9 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
 
 
 def is_in_sample(span_id: int, sample: float) -> bool:
-    """Return whether a run is in a sample. The result is the same in every call.
+    """Return whether a run belongs to a random sample. The same run always gives the same answer.
 
-    The span id is multiplied by an odd constant modulo 2**64. The run is in the sample if the
-    result is in the lowest `sample` share of the range. So a run in a sample is also in every
-    larger sample.
+    A run in a sample is also in every larger sample.
     """
     return span_id * _MIX % _SPAN_IDS < sample * _SPAN_IDS
 
@@ -295,7 +296,7 @@ def _since(started: float) -> float:
 
 
 class ScoreCache:
-    """The last 1,024 scores of a judge. Safe to use from several threads."""
+    """Remembers the last 1,024 scores of a judge. Safe to use from several threads."""
 
     # No lock, because a fork or a finalizer could find it held. Each dict operation is atomic.
 
@@ -303,7 +304,7 @@ class ScoreCache:
         self._known: OrderedDict[bytes, Judgement] = OrderedDict()
 
     def find(self, key: bytes) -> Judgement | None:
-        """Return a cached score and mark it as recently used."""
+        """Return the remembered score of a key. None if there is none."""
         judgement = self._known.get(key)
         if judgement is not None:
             with suppress(KeyError):  # another thread has just evicted it
@@ -311,7 +312,7 @@ class ScoreCache:
         return judgement
 
     def keep(self, key: bytes, evaluation: Judgement) -> None:
-        """Cache a score. Errors are not cached, so that the next call tries again."""
+        """Remember a score. Errors are not remembered, so that the next call tries again."""
         if evaluation.error is not None:
             return
         self._known[key] = evaluation
@@ -326,11 +327,13 @@ def cache_key(
     outputs: object,
     more: Mapping[str, object] = NO_MORE,
 ) -> bytes | None:
-    """Return a digest of everything that a score depends on.
+    """Return the key under which `ScoreCache` remembers a score.
+
+    It is a hash of everything that the score depends on.
 
     Returns:
-        None if JSON cannot represent the values exactly. They are too long, opaque (arrays,
-        tables, objects), or change in JSON (NaN, tuples, dates).
+        None if the score must not be cached, because the values are too long or JSON would change
+        or lose them (arrays, tables, objects, NaN, tuples, dates).
     """
     import hashlib  # loads OpenSSL, which would slow down start-up
 

@@ -21,7 +21,7 @@ Late = Callable[[Judgement], None]
 
 
 def lost(judges: Sequence[Judge], why: str) -> list[Judgement]:
-    """Return results without a score for judges that were not run, with the reason."""
+    """Return an error result for each judge that was not run, with the reason."""
     return [Judgement(judge.name, _version(judge), error=why) for judge in judges]
 
 
@@ -33,15 +33,16 @@ def _version(judge: Judge) -> str:
 
 @dataclass(slots=True, eq=False)
 class JudgedCall:
-    """A finished call that waits for the scores of its judges.
+    """A finished call that waits for its judges. Its run is sent ("released") with their scores.
 
     Attributes:
-        judges: The judges, without duplicates.
+        judges: The judges, each one once.
         run_id: Id of the scored run. Empty if unknown.
-        more: Further values for rubrics, see `Judge.steps`.
-        release: Called once, with the scores that arrived in time, in the order of `judges`.
-        late: Called for each score that arrives after `release`.
-        deadline: Latest time of the release, on the monotonic clock.
+        more: Further values that rubrics can ask for: ``expected``, ``item``, ``baseline``.
+        release: Sends the run. Called once, with the scores that arrived in time, in the order of
+            `judges`.
+        late: Called for each score that arrives after `release`. It is then sent separately.
+        deadline: When the run is sent at the latest, as a value of `time.monotonic`.
     """
 
     judges: Sequence[Judge]
@@ -62,7 +63,10 @@ class JudgedCall:
         self._open = set(self.judges)
 
     def settle(self, judge: Judge, evaluation: Judgement) -> None:
-        """Store a judge's first result. Later results are ignored."""
+        """Set the result of a judge. If this was the last judge, send the run.
+
+        A second result of the same judge is ignored.
+        """
         with self._lock:
             if judge not in self._open:
                 return
@@ -77,18 +81,17 @@ class JudgedCall:
             self.let_go()
 
     def lose(self, why: str = NOT_RUN) -> None:
-        """Mark each judge without a score as lost, and release the run."""
+        """Set an error result for each judge without a score, and send the run."""
         if self._open:
             for judge, evaluation in zip(self.judges, lost(self.judges, why), strict=True):
                 self.settle(judge, evaluation)
         self.let_go()
 
     def judge_here(self, wait: Wait) -> None:
-        """Run all judges on the host's thread, and release the run.
+        """Run all judges on this thread, then send the run.
 
-        An exception becomes the judge's error, and the call returns normally. Exceptions that are
-        meant for the host are raised: KeyboardInterrupt, and what a signal handler raises in the
-        meantime.
+        If a judge raises, its result has the error and the other judges still run. Only a
+        KeyboardInterrupt and exceptions of signal handlers are raised here.
         """
         try:
             for judge in self.judges:
@@ -103,7 +106,7 @@ class JudgedCall:
         return drive(steps, wait, judge.timeout_s, _is_of_host)
 
     def marking(self, judge: Judge) -> AbstractContextManager[None]:
-        """Mark the calls that are traced in this context as calls of a judge."""
+        """Mark calls that are traced in this block as made by the judge, not by the app."""
         return marking(self._marks(judge))
 
     def _marks(self, judge: Judge) -> dict[str, str]:
@@ -115,7 +118,7 @@ class JudgedCall:
         return marks
 
     def let_go(self) -> None:
-        """Release the run with the scores so far. A second call does nothing."""
+        """Send the run with the scores so far. A second call does nothing."""
         is_ours = is_done = False
         try:
             with self._lock:
@@ -134,21 +137,21 @@ class JudgedCall:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """The work of one judge for one call, as a job of the pool."""
+    """One judge's work for one call: the job that a thread of the pool runs."""
 
     judge: Judge
     judged: JudgedCall
     wait: Wait
 
     def run(self) -> None:
-        """Run the judge on this thread."""
+        """Run the judge on this thread and store its result."""
         steps = self.judge.steps(self.judged.inputs, self.judged.outputs, self.judged.more)
         with self.judged.marking(self.judge):
             judgement = drive(steps, self.wait, self.judge.timeout_s)
         self.judged.settle(self.judge, judgement)
 
     def give_up(self, error: str) -> None:
-        """Record the judge as failed, with the reason. Its later results are ignored."""
+        """Store the reason why the judge gave no result. A later result is ignored."""
         self.judged.settle(self.judge, *lost([self.judge], error))
 
 

@@ -1,4 +1,4 @@
-"""A judge that asks a language model: rubric in words, strict answer format, limited retries."""
+"""A judge that asks a language model to score a run by a rubric in plain words."""
 
 import hashlib
 import json
@@ -67,17 +67,18 @@ Your last reply could not be used: {why}. Reply with the JSON object alone.
 class LLMJudge(Judge):
     """Scores the output of a run by asking a language model.
 
-    The version changes with the rubric, the scale, the prompt around them, the code of `ask`, and
-    the code of the criterion.
+    Changing the rubric, the scale, the code of `ask` or the criterion creates a new version of the
+    judge. So does an otel-ml release that changes the prompt.
 
     Args:
         name: Name of the judge. Its scores and versions share the name.
-        rubric: The criteria and their scores, in words.
+        rubric: Describes in words what to check and which score to give.
         ask: Function that takes a prompt and returns the model's reply as text, sync or async. If
             it raises, the judge has failed; there is no retry.
         minimum: Lowest score.
         maximum: Highest score.
-        labels: Words to choose from instead of a number, with the score of each word.
+        labels: Answers to choose from instead of a number, such as ``{"good": 1, "bad": 0}``, with
+            their scores.
         passing_criteria: Function that takes the score and returns whether the run passed.
         description: What the judge checks. Shown on its web page. Default: the rubric.
         retries: How often to ask again if the reply has the wrong format, from 0 to 10. The new

@@ -1,7 +1,7 @@
-"""An event loop on its own thread, for the async code of judges.
+"""An event loop on its own thread, on which async rubrics run.
 
-All judges share it, because open connections of a client belong to one event loop. So a rubric can
-use the same client in all of its calls.
+All judges share it, because an async client's connections work on one event loop only. So a rubric
+can keep one client for all of its calls.
 """
 
 import asyncio
@@ -105,9 +105,9 @@ class _AwaitedAnswer:
 
 
 class JudgeLoop:
-    """The event loop of a pool. It starts with the first async rubric.
+    """The event loop for async rubrics. Its thread starts with the first async rubric.
 
-    If a task blocks the loop or cannot be cancelled, the loop is abandoned and the next rubric
+    If a rubric blocks the loop or cannot be cancelled, the loop is abandoned and the next rubric
     gets a new one. At most 16 loops are abandoned at a time.
     """
 
@@ -119,18 +119,17 @@ class JudgeLoop:
     def wait(
         self, awaitable: Awaitable[object], timeout_s: float, *, is_worker: bool = False
     ) -> object:
-        """Run an awaitable on the loop, in the context of this thread, and wait for its result.
+        """Run an awaitable on the loop and wait on this thread for its result.
 
         Args:
-            awaitable: What to run. Its exceptions are raised.
+            awaitable: What to run, in the context of this thread. Its exceptions are raised.
             timeout_s: Time limit in seconds. Then the awaitable is cancelled.
-            is_worker: Whether this is a thread of the pool. It then keeps waiting for an awaitable
-                that cannot be cancelled, because the pool counts hanging threads and replaces
-                them.
+            is_worker: Whether this is a thread of the pool. Then it keeps waiting for an awaitable
+                that cannot be cancelled, so that the pool notices and replaces the thread.
 
         Raises:
             JudgeTimedOut: The time limit was exceeded.
-            JudgeError: Too many loops hang, or this is the loop's own thread.
+            JudgeError: Too many loops hang, or the caller runs on the loop itself.
         """
         with ExitStack() as undo:
             undo.callback(discard, awaitable)

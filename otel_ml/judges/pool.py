@@ -3,13 +3,14 @@
 A run is exported when its judges are done, or after `hold_s` at the latest. Scores that arrive in
 time become attributes of the run; later scores are sent separately.
 
-A thread that hangs in a judge is abandoned and replaced. If four threads hang in the same judge
-(or as many as may run it at the same time), its further calls are lost. Once more than 16 threads
-hang, none is replaced; if all threads of the pool hang, the calls of all judges are lost. The pool
-recovers when threads return.
+A thread that hangs in a judge is abandoned and replaced. If four threads hang in the same judge (or
+as many as may run it at the same time), its further calls get no score. Once more than 16 threads
+hang, none is replaced. If all threads of the pool hang, no judge scores anymore. The pool recovers
+when threads return.
 
-A single thread, the watch, owns the lines, counts and deadlines. Callers and judges' threads only
-add to queues and wake it. The counts that they read may be slightly out of date.
+A single thread, the scheduler ("watch" in the code), owns the queues per judge, the counts and the
+deadlines. Other threads only send it messages. The counts that they read may be slightly out of
+date.
 """
 
 import threading
@@ -53,17 +54,17 @@ _HANGS: Final = "lost: too many runs of the judge hang"
 
 
 class JudgeJob(Protocol):
-    """Work for a judge's thread."""
+    """Interface of a job that the pool can run: one judge scores one run."""
 
     @property
     def judge(self) -> "Judge":
-        """The judge whose work it is."""
+        """The judge that the job runs."""
 
     def run(self) -> None:
-        """Do the work on the calling thread."""
+        """Run the judge on the calling thread."""
 
     def give_up(self, error: str) -> None:
-        """Report that the work was not done, or not in time."""
+        """Called if the judge did not run or was not done in time. `error` is the reason."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +95,10 @@ class _Turn:
 
 
 class JudgePool:
-    """Runs judges on a few daemon threads. They start with the first judged call of a process."""
+    """Runs judges on a few daemon threads, so that traced calls do not wait for their scores.
+
+    The threads start with the first judged call of a process.
+    """
 
     def __init__(self, hold_s: float = HOLD_S, workers: int = _WORKERS) -> None:
         self._hold_s = hold_s
@@ -107,7 +111,7 @@ class JudgePool:
         _POOLS.add(self)
 
     def start(self) -> None:
-        """Reset the state.
+        """Prepare empty queues.
 
         Also called in a forked child, which has none of its parent's threads.
         """
@@ -133,7 +137,10 @@ class JudgePool:
     # On the thread of a caller.
 
     def submit(self, judged: JudgedCall) -> None:
-        """Queue the judges of a call and return immediately. Judges beyond the limits are lost."""
+        """Queue the judges of a finished call and return immediately.
+
+        If too many jobs wait or a judge hangs, the judge gives no score; its result has the reason.
+        """
         refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]
         queued = [job for job in jobs if job.judge not in refused] if refused else jobs
@@ -151,9 +158,9 @@ class JudgePool:
             judged.let_go()
 
     def run_soon(self, job: JudgeJob) -> None:
-        """Queue a job that somebody waits for ahead of all others.
+        """Queue a job ahead of all others, because a caller waits for it.
 
-        Gives it up if there is no room.
+        If the queue is full, the job's `give_up` is called.
         """
         refused, why = self._refuse([job.judge])
         if refused:
@@ -163,14 +170,14 @@ class JudgePool:
             self._call_watch()
 
     def wait(self, awaitable: "Awaitable[object]", timeout_s: float) -> object:
-        """Wait on this thread for async code of a judge, see `JudgeLoop.wait`."""
+        """Run an async rubric on the pool's event loop and wait on this thread for its result."""
         return self._open_loop().wait(awaitable, timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until no judge is queued or running.
+        """Wait until all queued judges are done.
 
         Returns:
-            Whether that happened within the time limit.
+            False if the time limit was exceeded.
         """
         if not self.waiting:
             return True
@@ -188,14 +195,11 @@ class JudgePool:
 
     @property
     def waiting(self) -> int:
-        """Number of scores that are queued or in progress.
-
-        Jobs of abandoned threads do not count.
-        """
+        """Number of scores that are queued or in progress, without judges that hang."""
         return self._count_queued() + len(self._running) + self._in_hand
 
     def close(self, wait_s: float = _EXIT_S) -> None:
-        """Accept no more calls, wait for the queued judges, and release every run."""
+        """Accept no more calls, wait `wait_s` seconds for queued judges, and send every run."""
         self._is_closing = True
         self.drain(wait_s)
         self._is_closed = True

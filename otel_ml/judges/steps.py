@@ -1,7 +1,7 @@
-"""The steps of a judge: calls of the user's code, which each caller runs on its own thread.
+"""Lets threads and event loops run the same judge code.
 
-A judge is a generator that yields each call of the user's code and receives its result. So the
-same code works for threads, which may block, and for event loops, which may not.
+A judge is a generator. It yields each call of the user's code and receives the result. So each
+caller decides how to run the call: threads may block, event loops may not.
 """
 
 import inspect
@@ -23,7 +23,7 @@ Steps = Generator[Step, Any, T]
 
 
 class Wait(Protocol):
-    """Waits on this thread for the result of an async function."""
+    """Function that waits on this thread for the result of an async function."""
 
     def __call__(self, awaitable: Awaitable[object], timeout_s: float) -> object:
         """Return the result or raise its exception.
@@ -39,13 +39,15 @@ def drive(
     timeout_s: float,
     is_of_host: Callable[[BaseException], bool] | None = None,
 ) -> T:
-    """Run all steps on this thread.
+    """Run a judge's generator to its end on this thread, and return its result.
 
     Args:
-        steps: The remaining steps. Exceptions of the user's code are thrown into the generator.
+        steps: The generator. It yields calls of the user's code; their exceptions are thrown into
+            it.
         wait: Waits for the results of async functions.
-        timeout_s: Time limit in seconds for all steps together. A later result is an error.
-        is_of_host: Returns whether an exception is meant for the host. Such exceptions are raised.
+        timeout_s: Time limit in seconds for all calls together. If it is exceeded, a
+            `JudgeTimedOut` is thrown into the generator.
+        is_of_host: Returns whether to raise an exception here instead, such as KeyboardInterrupt.
     """
     deadline = time.monotonic() + timeout_s
     go_on: Callable[[Any], Step] = steps.send
@@ -69,9 +71,9 @@ def drive(
 
 
 def thrown(problem: BaseException) -> BaseException:
-    """Return an exception that can be thrown into a generator.
+    """Return an exception that is safe to throw into a generator.
 
-    Some types have a special meaning there.
+    StopIteration and GeneratorExit would end the generator, so they become a `JudgeError`.
     """
     if isinstance(problem, GeneratorExit | StopIteration):
         return JudgeError(tell(problem))
@@ -79,7 +81,7 @@ def thrown(problem: BaseException) -> BaseException:
 
 
 def is_async(step: object) -> bool:
-    """Return whether a call runs no user code until its result is awaited."""
+    """Return whether a function is async, so that calling it runs no code until it is awaited."""
     while isinstance(step, partial):
         step = step.func
     kind: Any = type(step)  # a call looks up __call__ on the class

@@ -57,7 +57,7 @@ class Reply:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The error in the collector's response. Empty if the response is not from a collector."""
+        """The collector's error as JSON. Empty if another server, such as a proxy, responded."""
         try:
             error = orjson.loads(self.content)["error"]
         except (ValueError, KeyError, TypeError):
@@ -70,11 +70,12 @@ class Question:
     """One request to the collector's HTTP API.
 
     Attributes:
-        path: Path segments, not yet percent-encoded.
+        path: Path segments, not yet percent-encoded: ``("projects", "shop", "runs")``.
         parameters: Query parameters. Those with the value None are left out.
         method: HTTP method.
         body: Body, sent as JSON. None for no body.
-        is_repeatable: Whether the request may be sent again if its response was lost.
+        is_repeatable: Whether to retry the request if no response arrived. False for requests that
+            must not be processed twice.
         timeout_s: Time limit in seconds, if it is shorter than that of the `Api`.
         below: Path prefix under which the API is served.
         headers: Additional headers.
@@ -102,12 +103,12 @@ class Api:
 
     Args:
         endpoint: Base address of the collector. Default: found in the same way as for spans.
-        api_key: Sent as a bearer token. Default: ``OTEL_ML_API_KEY``.
+        api_key: API key. Default: ``OTEL_ML_API_KEY``.
         timeout_s: Time limit in seconds for a request, or for each part of a stream.
 
     Attributes:
         page: Base address of the collector as shown to users.
-        headers: Headers of every request. They contain the key.
+        headers: Headers of every request, including the one with the API key. Do not log them.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Api:
         """Yield the items of a list. Pages are fetched as the caller iterates.
 
         Args:
-            name: Key under which a page has its items.
+            name: Key of the list in the JSON response, such as ``runs``.
             path: Path segments.
             parameters: Query parameters.
 
@@ -167,10 +168,10 @@ class Api:
     def exchange(self, question: Question) -> Reply:
         """Send a request and return the response, whatever its status.
 
-        Retries for a while if a retry can help.
+        Retries a few times if the collector is busy or does not respond.
 
         Raises:
-            Unreachable: There is no response.
+            Unreachable: The collector did not respond.
             Refused: The address is invalid, or the response is too long.
         """
         deadline = time.monotonic() + min(self._timeout_s, question.timeout_s)
@@ -195,8 +196,8 @@ class Api:
     def stream(self, question: Question) -> Iterator[bytes]:
         """Send a request and yield its response in parts as they arrive.
 
-        The response can have any size. Retries at most twice if the collector reports that it is
-        busy.
+        Use it for exports, which can have any size. Retries at most twice if the collector reports
+        that it is busy.
 
         Raises:
             ReaderError: The request failed, or the response broke off.
@@ -313,7 +314,7 @@ def _no_answer(page: str, error: BaseException, what: str = "No answer from {pag
 
 
 def error_of(page: str, reply: Reply, question: Question) -> ReaderError:
-    """Return the exception for a failed response, from its status and the collector's message."""
+    """Convert a failed response to the matching `ReaderError`, with the collector's message."""
     problem = reply.problem
     said = show_unseen(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
     message = said or f"HTTP status {reply.status}"

@@ -1,4 +1,4 @@
-"""Errors of requests to the collector: one class for each reaction."""
+"""Errors of requests to the collector: one class for each way to react."""
 
 import unicodedata
 from typing import Final
@@ -9,7 +9,7 @@ _AROUND: Final = 60  # characters of a filter to show on each side of the error
 
 
 class ReaderError(Exception):
-    """Base class of all errors of a request to the collector."""
+    """Base class of the errors that a `Reader` raises when a request to the collector fails."""
 
 
 class Unreachable(ReaderError, ConnectionError):
@@ -33,7 +33,7 @@ class NotFound(ReaderError, LookupError):
 
 
 class Refused(ReaderError):
-    """The collector rejects the request for good, or failed with an error without its own class.
+    """The collector rejected the request, and a retry would not help. Also used for unknown errors.
 
     Attributes:
         status: HTTP status. 0 if no request was sent.
@@ -45,7 +45,7 @@ class Refused(ReaderError):
 
 
 class BadQuery(ReaderError, ValueError):
-    """The collector rejects a parameter of the request. The message shows the place of the error.
+    """The collector rejects a parameter, such as a filter. The message shows where the error is.
 
     Attributes:
         message: What is wrong, and what is expected.

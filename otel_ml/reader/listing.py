@@ -73,7 +73,7 @@ _WHOLE: Final[_Columns] = (_PAYLOAD[0] + _STATEMENTS[0], _PAYLOAD[1] | _STATEMEN
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which runs a list selects, and in which order.
+    """The arguments of `Reader.runs`: which runs to list, and in which order.
 
     Attributes:
         where: A filter. Empty for all runs.
@@ -81,8 +81,8 @@ class Wanted:
         end: Only runs that started before this time. None for any.
         limit: Maximum number of runs. None for all.
         order: One of the orders in `otel_ml.orders`.
-        roots: Whether to leave out runs that are inside another run.
-        traces: Whether to keep only the top span of each trace.
+        roots: Whether to leave out runs that another run called.
+        traces: Whether to list only the top span of each trace, such as an HTTP request.
     """
 
     project: str
@@ -96,7 +96,7 @@ class Wanted:
 
     @property
     def bounds(self) -> dict[str, object]:
-        """The query parameters that lists and exports share."""
+        """The query parameters for filter and time, which lists and exports have in common."""
         return {"where": self.where or None, "start": self.start, "end": self.end}
 
 
@@ -199,15 +199,15 @@ class PagedList(HasCard, Generic[Item]):
 
 
 class Runs(PagedList[Run]):
-    """A lazy list of runs. Pages are fetched from the collector as you iterate.
+    """The list of runs that `Reader.runs` returns. Pages are fetched as you iterate.
 
-    Nothing is cached: each iteration sends the requests again. Runs that are stored in the
-    meantime neither repeat nor hide another run. The inputs, outputs and params of a page are
-    fetched together when you first use one of them.
+    Nothing is cached: each iteration sends the requests again. Runs that are stored while you
+    iterate do not shift the pages: no run appears twice or is skipped. The inputs, outputs and
+    params of a page are fetched together when you first use one of them.
 
-    ``len(runs)`` reads all pages, with one request per 500 runs. ``runs[0]`` and ``runs[-1]``
-    fetch one run; ``runs[i]`` and ``runs[:i]`` fetch the runs up to `i`. A slice returns a plain
-    list. A notebook shows the first 20 runs as a table, with one request of at most 3 s.
+    ``len(runs)`` reads all pages, with one request per 500 runs. ``runs[0]`` and ``runs[-1]`` fetch
+    one run; ``runs[i]`` and ``runs[:i]`` fetch the runs up to `i`. A slice returns a plain list. A
+    notebook shows the first 20 runs as a table, with one request of at most 3 s.
     """
 
     _key = "runs"
@@ -257,15 +257,17 @@ class Runs(PagedList[Run]):
         return table(_RUN_COLUMNS, rows) + (note(left) if len(runs) > SHOWN else "")
 
     def sums(self) -> Figures:
-        """Return the totals of all matching runs, regardless of order and limit. Sends one request.
+        """Return the totals of all matching runs: errors, latency, tokens, cost and scores.
 
-        A call that was recorded twice counts once. With `roots` or `traces` the totals include the
-        calls inside.
+        Sends one request. The list's `limit` does not apply.
+
+        A call that was recorded twice counts once. If the list was made with `roots` or `traces`,
+        the totals include the calls inside the listed runs.
         """
         return self.by("").total
 
     def by(self, group: str) -> Sums:
-        """Return the totals of all matching runs, overall and by group. Sends one request.
+        """Return totals like `sums`, for all matching runs and for each group. Sends one request.
 
         Args:
             group: ``model``, ``provider_model``, ``user``, ``session``, another field that
@@ -277,7 +279,7 @@ class Runs(PagedList[Run]):
         return made_sums(self.ask_sums(group))
 
     def ask_sums(self, group: str) -> dict[str, Any]:
-        """Return the totals as the API returns them. An empty group returns the overall total."""
+        """Return the totals as the API's JSON. With an empty `group`, only the overall totals."""
         check_text("group", group, may_be_empty=True)
         asked = {**self._wanted.bounds, **self._tops, "group": group or None}
         path = ("projects", self._wanted.project, "sums")
@@ -371,7 +373,10 @@ class Runs(PagedList[Run]):
         return Runs(self._api, replace(self._wanted, **changes), self._load, parts=self._parts)
 
     def with_whole_runs(self) -> "Runs":
-        """Return this list for callers that read all parts. They are fetched page by page."""
+        """Return the same list, with all parts of its runs (inputs, outputs) fetched page by page.
+
+        Use it if you read these parts of every run.
+        """
         return Runs(self._api, self._wanted, self._load, parts=(_WHOLE,))
 
     def _items_of(self, page: dict[str, Any]) -> Iterator[Run]:
@@ -391,14 +396,14 @@ class Runs(PagedList[Run]):
 
 
 def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
-    """Return a list, or the reason why it is missing, as HTML for a notebook.
+    """Fetch a list and return it as HTML for a notebook, or the reason why it could not be fetched.
 
     Takes at most a few seconds.
 
     Args:
         card: Heading of the list.
         page: Base address of the collector.
-        write: Fetches the list with `GLANCE` and returns it as HTML.
+        write: Fetches the list with a short time limit and returns it as HTML.
     """
 
     def attempt() -> str:
@@ -501,7 +506,7 @@ def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
 
 
 def fetch_part(api: Api, project: str, run_id: str, name: str) -> dict[str, Any]:
-    """Return a part of a run. May return the complete run."""
+    """Fetch a part of a run, such as ``outputs``. The result may have all other parts too."""
     if name != INSIDE:
         return fetch_run(api, project, run_id)
     answer = api.get("projects", project, "runs", where=f'run_id == "{run_id}"', roots="true")
@@ -515,13 +520,13 @@ def fetch_run(api: Api, project: str, run_id: str) -> dict[str, Any]:
 
 
 def export(api: Api, wanted: Wanted, kind: Format, columns: str = "") -> Iterator[bytes]:
-    """Yield the finished runs as parts of one file, the oldest run first."""
+    """Yield the bytes of an export file of all finished runs that match, the oldest run first."""
     asked = {"format": kind, **wanted.bounds, "columns": columns or None}
     return api.stream(Question(("projects", wanted.project, "export"), asked))
 
 
 def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Split parts of bytes into lines, without the line ends."""
+    """Split a stream of bytes into lines, without the line ends."""
     begun: list[bytes] = []
     for part in parts:
         first, *others = part.split(b"\n")

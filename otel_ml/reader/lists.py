@@ -25,7 +25,7 @@ _SESSIONS: Final = ("session", "user", "last", "turns", "runs", "errors", "asked
 
 
 class Experiments(PagedList[ListedExperiment]):
-    """A lazy list of experiments, the newest first. Pages are fetched as you iterate.
+    """The list that `Reader.experiments` returns. Pages are fetched as you iterate.
 
     Nothing is cached: each iteration sends the requests again. ``len(experiments)`` reads all
     pages; an index or a slice fetches only what it needs. A slice returns a plain list. A notebook
@@ -105,7 +105,7 @@ class Experiments(PagedList[ListedExperiment]):
 
 
 class Rows(list[dict[str, Any]]):
-    """A list of dicts from the API. Notebooks show it as a table."""
+    """A plain list of dicts, as the API returns them. Notebooks show it as a table."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Rows(list[dict[str, Any]]):
 
 
 def list_judges(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows:
-    """Create the list of judges. `base` is the base address of the collector's web pages."""
+    """Return the judges as `Rows`. `base` is the base address of the collector's web pages."""
 
     def cells(row: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
         name, newest = row["judge"], row.get("newest") or {}
@@ -142,7 +142,7 @@ def list_judges(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows
 
 
 def list_sessions(rows: Sequence[dict[str, Any]], base: str, project: str) -> Rows:
-    """Create the list of sessions. `base` is the base address of the collector's web pages."""
+    """Return the sessions as `Rows`. `base` is the base address of the collector's web pages."""
 
     def cells(row: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
         name = row["session"]

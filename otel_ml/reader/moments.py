@@ -12,7 +12,10 @@ _MOST_CHARS: Final = 65_536
 
 
 def write_moment(moment: Moment) -> str | None:
-    """Return a time as text. A datetime without a time zone is UTC; text is returned unchanged."""
+    """Convert a time to RFC 3339 text. Text is returned unchanged.
+
+    A datetime without a time zone is UTC.
+    """
     if not isinstance(moment, datetime):
         return moment or None
     known = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -20,10 +23,10 @@ def write_moment(moment: Moment) -> str | None:
 
 
 def check_moment(argument: str, moment: Any) -> str | None:
-    """Return a time that a user passed as text, as `write_moment` does.
+    """Check a time that the user passed, and return it as RFC 3339 text.
 
     Raises:
-        ValueError: The value is not a time.
+        ValueError: The value is not a time. The message names `argument`.
     """
     kind = type(moment)
     is_moment = issubclass(kind, datetime) or (issubclass(kind, str) and len(moment) <= _MOST_CHARS)

@@ -76,10 +76,10 @@ _NO_BASELINE: Final = "none"
 
 
 class Reader(HasCard):
-    """Read the records of one project. Safe to use from several threads.
+    """Read runs, models, metrics and data of one project, and store feedback.
 
-    Creating a reader opens no connection. A failed request is retried for a moment if a retry
-    can help; then a `ReaderError` is raised.
+    Safe to use from several threads. Creating a reader opens no connection. If the collector is
+    busy or does not respond, requests are retried a few times. Then a `ReaderError` is raised.
 
     Args:
         project: The project. Default: ``OTEL_ML_PROJECT``, else ``default``.
@@ -89,8 +89,8 @@ class Reader(HasCard):
         timeout_s: Time limit in seconds for a request, or for each part of an export.
 
     Raises:
-        ValueError: An argument is invalid. Every method checks its own arguments before it sends
-            a request.
+        ValueError: An argument is invalid. Every method checks its own arguments before it sends a
+            request.
     """
 
     def __init__(
@@ -153,15 +153,15 @@ class Reader(HasCard):
                 datetime without a time zone is UTC.
             end: Only runs that started before this time.
             limit: Maximum number of runs. None for all.
-            order: ``newest``, ``oldest``, ``slowest``, ``costliest`` or ``most_tokens``. To sort
-                by a judge's newest score: ``worst:JUDGE``, ``best:JUDGE``, ``lowest:JUDGE`` or
-                ``highest:JUDGE``. For a judge whose lower scores are better, the worst score is
-                the highest. Orders that are not by time leave out runs that have no end or no such
-                value; runs with equal values are sorted newest first. Without `start` these orders
-                cover the project's last 30 days.
-            roots: Only runs that are not inside another run.
-            traces: Only the top span of each trace that contains a call, even if that span is not
-                a call itself.
+            order: ``newest``, ``oldest``, ``slowest``, ``costliest`` or ``most_tokens``. To sort by
+                a judge's newest score: ``worst:JUDGE``, ``best:JUDGE``, ``lowest:JUDGE`` or
+                ``highest:JUDGE``. For a judge whose lower scores are better, the worst score is the
+                highest. All orders except ``newest`` and ``oldest`` leave out runs without an end
+                or without the value, and cover only the last 30 days unless you pass `start`. Runs
+                with equal values are sorted newest first.
+            roots: Only runs that no other run called.
+            traces: One entry per trace: its top span, such as an HTTP request, if a model call is
+                inside.
         """
         wanted = self._wanted(where, start, end, limit, order)
         wanted = replace(wanted, roots=check_flag("roots", roots))
@@ -181,8 +181,8 @@ class Reader(HasCard):
         """Read all runs of a trace, the oldest first.
 
         Args:
-            key: A trace id, or your own trace key. Several traces can share a key; the result then
-                has the runs of all of them.
+            key: A trace id, or a trace key that you set yourself. If several traces have the same
+                key, you get the runs of all of them.
 
         Raises:
             NotFound: There is no such trace.
@@ -208,7 +208,7 @@ class Reader(HasCard):
         users: str = "user",
         order: str = "cost",
     ) -> dict[str, Any]:
-        """Return the project's overview, as ``GET .../overview`` returns it.
+        """Return what the project's overview page shows, in the form of ``GET .../overview``.
 
         `findings` lists the problems, the worst first: worse versions, new errors, crashed runs.
         Each finding has a filter `where` that lists its runs.
@@ -217,8 +217,8 @@ class Reader(HasCard):
             last: The period that ends now: ``1h``, ``24h``, ``7d`` or ``30d``.
             models: Grouping of the table of models: ``model``, ``provider_model`` or ``version``.
             users: Grouping of the table of users: ``user`` or ``session``.
-            order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` or
-                ``tokens``, the largest first, or ``quality``, the worst first.
+            order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` or ``tokens``,
+                the largest first, or ``quality``, the worst first.
 
         Raises:
             BadQuery: An argument has none of these values.
@@ -275,11 +275,11 @@ class Reader(HasCard):
         return model, aliases[0].version
 
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
-        """Return how the new model versions, service releases and LLMs are doing, the newest first.
+        """Compare each new model version, service release and LLM with what ran before it.
 
-        Covers everything that is new in the last 14 days, each compared with what ran before. The
-        items are those of ``GET .../releases``: verdict (`word`), `sentence`, both sides, and
-        `figures` with confidence intervals.
+        Covers what is new in the last 14 days, the newest first. The items are those of ``GET
+        .../releases``. Each has the verdict (`word`, such as ``worse``), a `sentence`, and
+        `figures`: error rate, latency, cost and scores before and after, with confidence intervals.
 
         Args:
             model: Only for this model. None for all models.
@@ -294,8 +294,8 @@ class Reader(HasCard):
     def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
         """Return the problems and changes in the project, the worst first.
 
-        The items are those of ``GET .../findings``. Each has a `kind`, a `sentence`, and a filter
-        `where` that lists its runs.
+        The items are those of ``GET .../findings``. Each has a `kind` (such as a worse version or a
+        new error), a `sentence`, and a filter `where` that lists its runs.
 
         Args:
             last: The period to check, ending now: ``1h``, ``24h``, ``7d`` or ``30d``.
@@ -317,19 +317,19 @@ class Reader(HasCard):
         end: Moment = None,
         pairs: bool = False,
     ) -> dict[str, Any]:
-        """Compare each value of the tags and labels with all other runs, the worst first.
+        """Find the groups of runs that do worse than all other runs, the worst first.
 
-        The result is that of ``GET .../slices``. Each of `slices` has a `sentence`, `excess`
-        (lower bound of the extra failures, in runs), a filter `where`, and `cells`: one for each
-        of `figures`.
+        A slice is a group of runs with the same value of a tag or field, such as ``client =
+        lakeview``. The result is that of ``GET .../slices``. Each of `slices` has a `sentence`, a
+        filter `where`, `excess` (at least how many runs failed in addition), and `cells` (one
+        comparison per entry of `figures`, such as errors or latency).
 
         Args:
-            where: A filter on the runs of both sides: the slices and the runs that they are
-                compared with.
-            figure: Only this figure: ``errors``, ``missing inputs``, ``latency``, ``cost``, the
-                name of a judge, ``truth churned`` for the prediction target *churned*, or ``drift
-                inputs.language`` for slices in which this field has different values. Empty for
-                all figures.
+            where: A filter. Only matching runs are compared.
+            figure: What to compare. One of ``errors``, ``missing inputs``, ``latency``, ``cost``,
+                the name of a judge, ``truth churned`` for the prediction target *churned*, or
+                ``drift inputs.language`` for slices in which this field has different values. Empty
+                for all of these.
             start: Only runs that started at or after this time. Default: 24 hours ago.
             end: Only runs that started before this time.
             pairs: Also return combinations of two conditions that are worse than either alone.
@@ -383,16 +383,16 @@ class Reader(HasCard):
     def fields(
         self, model: str, *, last: str = "24h", than: str = "28d", where: str = ""
     ) -> dict[str, Any]:
-        """Check all fields of a model for drift: inputs, outputs, params, figures and scores.
+        """Check all fields of a model for drift: inputs, outputs, params, latency, cost and scores.
 
-        The result is that of ``GET .../fields``. Each of `fields` has a `word` (``drift``,
-        ``as before`` or ``too few``), a `change` (``broken``, ``model`` or ``traffic``) and a
-        `sentence`.
+        The result is that of ``GET .../fields``. Each of `fields` has a `sentence`, a `word`
+        (``drift``, ``as before``, or ``too few`` runs to tell), and the likely cause, `change`:
+        ``broken`` (values are missing or invalid), ``model`` or ``traffic``.
 
         Args:
             model: The model's name.
-            last: Length of the window to check: ``1h``, ``24h`` or ``7d``. The newest complete
-                window is used.
+            last: Length of the period to check: ``1h``, ``24h`` or ``7d``. The newest complete one
+                is used.
             than: What to compare with: ``28d`` (the 28 days before), ``version`` or ``version:3``,
                 two days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, or ``profile:churn``.
             where: A filter on the runs.
@@ -403,11 +403,11 @@ class Reader(HasCard):
         return answer
 
     def profiles(self) -> list[dict[str, Any]]:
-        """List the newest version of each profile that clients have sent to the project.
+        """List the data profiles of the project, the newest version of each.
 
-        The items are those of ``GET .../profiles``, with `name`, `number`, `version` and
-        `components`. To compare a model's fields with a profile, call
-        ``reader.fields(model, than="profile:NAME")``.
+        A profile summarizes the values that a model's fields should have, and a client sent it to
+        the project. To compare a model's fields with one, call ``reader.fields(model,
+        than="profile:NAME")``.
         """
         profiles: list[dict[str, Any]] = self._get("profiles")["profiles"]
         return profiles
@@ -415,14 +415,14 @@ class Reader(HasCard):
     def field(
         self, name: str, *, model: str, last: str = "24h", than: str = "28d", where: str = ""
     ) -> dict[str, Any]:
-        """Return a report on one field of a model: distributions, values over time, typical runs.
+        """Return details on the drift of one field: distributions, values over time, typical runs.
 
         The result is that of ``GET .../fields/{field}``.
 
         Args:
             name: Path of the field, such as ``inputs.question``.
             model: The model's name.
-            last: Length of the window to check: ``1h``, ``24h`` or ``7d``.
+            last: Length of the period to check: ``1h``, ``24h`` or ``7d``.
             than: What to compare with, such as ``28d`` or ``version:3``. See `fields` for all
                 values.
             where: A filter on the runs.
@@ -482,16 +482,17 @@ class Reader(HasCard):
     def judges(self) -> Rows:
         """List the judges by name, as ``GET .../judges`` returns them. Notebooks show a table.
 
-        Each item has `judge`, `description`, `versions`, the figures of the `newest` version, and
-        the figures of the `others`. Figures of different versions are never averaged.
+        Each item has `judge`, `description` and `versions` (how many there are). The pass rate and
+        mean score of the newest version are in `newest`, those of older versions in `others`. They
+        are never averaged over versions.
         """
         return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
     def judge_versions(self, judge: str) -> list[dict[str, Any]]:
         """Return the versions of a judge, the newest first, as the API returns them.
 
-        Each version has its definition, its figures, and the distribution of its scores. Each bar
-        and each day has a filter `where` that lists its runs.
+        Each version has its code, its pass rate and mean score, and the distribution of its scores.
+        Each bar of the distribution and each day has a filter `where` that lists its runs.
 
         Raises:
             NotFound: There is no such judge.
@@ -540,7 +541,9 @@ class Reader(HasCard):
     def queues(self) -> list[dict[str, Any]]:
         """List the labelling queues by name, as ``GET .../queues`` returns them.
 
-        Each has its filter, its question, its choices, and its `progress`.
+        A labelling queue selects runs for reviewers by a filter and asks one question about each.
+        The items have the filter, the question, the possible answers, and `progress` (how many are
+        done).
         """
         queues: list[dict[str, Any]] = self._get("queues")["queues"]
         return queues
@@ -567,19 +570,21 @@ class Reader(HasCard):
         return found
 
     def alerts(self) -> dict[str, Any]:
-        """List the alert rules with their states, the worst first, and the mutes.
+        """List the alert rules with their states, the most urgent first, and what is muted.
 
-        The result is that of ``GET .../alerts``. Each of `alerts` has a `rule`, `state`, `slices`
-        and `days`. `mutes` lists the mutes.
+        The result is that of ``GET .../alerts``. Each of `alerts` has a `rule`, its `state`, the
+        groups of runs that it watches (`slices`), and its state on each of the last 30 days
+        (`days`).
         """
         alerts: dict[str, Any] = self._get("alerts")
         return alerts
 
     def check_alert(self, name: str, *, since: str = "30d") -> dict[str, Any]:
-        """Return when an alert rule would have fired in the past. Nothing is stored.
+        """Return when an alert rule would have fired in the past. Nobody is notified.
 
-        The result is that of ``GET .../alerts/{alert}/check``: `firings`, the newest first, and
-        the windows of the `slices` that fired longest. The rule's current settings are used.
+        The result is that of ``GET .../alerts/{alert}/check``: `firings`, the newest first, and the
+        values over time of the `slices` (groups of runs) that fired longest. The rule's current
+        settings are used.
 
         Args:
             name: The rule's name.
@@ -633,16 +638,17 @@ class Reader(HasCard):
         return saved
 
     def targets(self) -> dict[str, Any]:
-        """List the prediction targets of the project, and the ground truth that has no target.
+        """List the prediction targets: which part of a model's output predicts which ground truth.
 
         The result is that of ``GET .../targets``. `targets` has each target's model, prediction
-        and kind. `truths` lists the names of ground truth without a target.
+        (path in the output) and kind (``class``, ``number`` or ``ranking``). `truths` lists the
+        names of ground truth that has no target yet.
         """
         targets: dict[str, Any] = self._get("targets")
         return targets
 
     def target(self, name: str) -> TargetHandle:
-        """Return a handle for a prediction target. No request is sent.
+        """Choose a prediction target to evaluate. No request is sent yet.
 
         ``reader.target("churned").quality(last="60d")``
 
@@ -665,8 +671,8 @@ class Reader(HasCard):
     ) -> dict[str, Any]:
         """Save a prediction target: the part of a model's output that predicts a ground truth.
 
-        The target replaces the one of that name. The key needs the scopes ``read`` and
-        ``annotate``.
+        Then `target` can measure how good the predictions are. A target with the same name is
+        replaced. The key needs the scopes ``read`` and ``annotate``.
 
         Args:
             name: Name of the target. Also the name of the ground truth unless you pass `truth`.
@@ -719,10 +725,11 @@ class Reader(HasCard):
         by: About | None = None,
         time: str | None = None,
     ) -> int:
-        """Store a table of ground truth. All rows are on disk when the call returns.
+        """Store a table of ground truth (what turned out to be correct) for your runs.
 
-        The runs may arrive later than their ground truth. Importing the same table again stores
-        nothing twice, so repeat the import after an error. Rows are sent in requests of 1,000.
+        All rows are on disk when the call returns. The runs may arrive later than their ground
+        truth. Importing the same table again stores nothing twice, so repeat the import after an
+        error. Rows are sent in requests of 1,000.
 
         Args:
             frame: A pandas, polars or pyarrow table, a structured NumPy array, or a list of
@@ -730,9 +737,9 @@ class Reader(HasCard):
             name: Name of the ground truth, such as ``churned``.
             key: Column that identifies the run.
             value: Column of the ground truth: texts, numbers, bools or lists.
-            by: What the key column holds: a ``run_id``, ``trace_id`` or ``trace_key``, or values
-                of a ``tag`` that has the column's name. Default: the column's name if it is one of
-                the first three, else ``tag``.
+            by: What the key column holds: a ``run_id``, ``trace_id`` or ``trace_key``, or values of
+                a ``tag`` that has the column's name. Default: the column's name if it is one of the
+                first three, else ``tag``.
             time: Column of the times when the value became known. Default: now. If a run gets two
                 values, the later one is used.
 
@@ -753,8 +760,7 @@ class Reader(HasCard):
         """List the sessions that have a matching run, the most recently active first.
 
         Notebooks show a table. The items are dicts as in ``GET .../sessions``: number of turns and
-        runs, tokens, cost, scores. The figures cover all runs of a session, not only matching
-        ones.
+        runs, tokens, cost, scores. These count all runs of a session, not only matching ones.
 
         Args:
             where: A filter on runs, such as ``user == "ada"``. Empty for all.
@@ -805,7 +811,7 @@ class Reader(HasCard):
             model: The model whose version has the metrics.
             version: Version number of the model.
             points: Maximum number of points per series, from 1 to 100,000. Longer series are
-                reduced and keep the shape of their curve.
+                thinned out, but keep their peaks.
 
         Raises:
             NotFound: There is no such version.
@@ -841,7 +847,7 @@ class Reader(HasCard):
         start: Moment = None,
         end: Moment = None,
     ) -> Iterator[Artifact]:
-        """List logged artifacts, the newest first, without their values.
+        """List logged artifacts, the newest first. Call `Artifact.load` to get a value.
 
         Args:
             run_id: Only artifacts of this run.
@@ -859,17 +865,17 @@ class Reader(HasCard):
         return (made(Artifact, item, _load=self._load) for item in found)
 
     def artifact(self, ref: str, *, run_id: str | None = None, trace: str | None = None) -> Any:
-        """Return the newest value logged under a reference, with its original type.
+        """Return the newest value that was logged under a name, with its original type.
 
         Pass either `run_id` or `trace`.
 
         Args:
-            ref: The reference under which the value was logged.
+            ref: The name under which the value was logged.
             run_id: The run that logged the value.
             trace: The trace that logged the value: a trace id, or your own trace key.
 
         Raises:
-            NotFound: Nothing was logged under this reference.
+            NotFound: Nothing was logged under this name.
             ValueError: You passed neither a run nor a trace, or both; or the value's type is not
                 registered.
             ImportError: The value needs a package that is not installed.
@@ -904,12 +910,12 @@ class Reader(HasCard):
         scope ``annotate``.
 
         Args:
-            judge: Name of the criterion, such as ``thumbs``, or of the ground truth.
+            judge: Name of what is rated, such as ``thumbs`` or ``helpful``, or of the ground truth.
             run_id: The run. Pass exactly one of `run_id`, `trace_id`, `trace_key` and `tag`.
             trace_id: The trace.
             trace_key: Your own trace key; applies to all traces with this key.
             tag: A tag as ``name=value``; applies to all runs with this tag.
-            score: A number in the range of the criterion.
+            score: A number, such as 1 to 5. Use the same scale for all feedback of one name.
             passed: Whether the run is good enough.
             label: A word for the answer, such as ``refund``.
             explanation: The reason.
@@ -918,8 +924,8 @@ class Reader(HasCard):
             actual: Value of the ground truth: a text, number, bool or list. It sets `source` to
                 ``actual`` and can only be combined with `explanation`.
             time: Time of the feedback. Default: now. If feedback is repeated, the latest is used.
-            statement_id: Your own id for the feedback. Feedback that you send twice under one id
-                is stored once.
+            statement_id: Your own id for the feedback. Feedback that you send twice under one id is
+                stored once.
 
         Returns:
             The id under which the feedback is stored.
@@ -1009,7 +1015,9 @@ class Reader(HasCard):
         return made(DatasetDiff, answer, items=items)
 
     def dataset_coverage(self, name: str, version: int) -> DatasetCoverage:
-        """Return how well a data set version covers the slices of production traffic.
+        """Return which groups of production runs a data set covers, and which have too few items.
+
+        Groups are runs with the same value of a tag.
 
         Args:
             name: Name of the data set.
@@ -1077,22 +1085,24 @@ class Reader(HasCard):
     ) -> dict[str, Any]:
         """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` returns it.
 
-        The result has a `sentence`, the params that differ, and `sides`. Each side has its params
-        and metrics; versions and experiments also have a verdict.
+        The result has a `sentence`, the params that differ, and `sides`: one per compared run,
+        version or experiment, with its params and metrics. Versions and experiments also have a
+        verdict.
 
         Args:
             of: Two to six run ids, versions such as ``answer:v3`` or ``answer@champion``, or run
                 ids of experiments. Up to 50 run ids if the runs logged metrics.
-            baseline: One of the compared sides. Default for runs: the first. Default for versions:
-                the oldest. Default for experiments: the baseline that another of them used, else
-                the newest with the tag ``baseline``, else the oldest.
-            metric: Metric of the sentence. Default: a metric that most sides have.
+            baseline: The entry of `of` that the others are compared with. Default for runs: the
+                first. Default for versions: the oldest. Default for experiments: the baseline that
+                another of them used, else the newest with the tag ``baseline``, else the oldest.
+            metric: Metric that the sentence compares. Default: a metric that most entries have.
             lower: Metrics for which lower is better, regardless of their names.
             higher: Metrics for which higher is better.
 
         Raises:
-            NotFound: A side does not exist.
-            BadQuery: The sides are of different kinds, too few, or too many.
+            NotFound: One of the entries does not exist.
+            BadQuery: The entries mix runs, versions and experiments, or there are too few or too
+                many.
         """
         found: dict[str, Any] = self._get(
             "compare",

@@ -1,4 +1,4 @@
-"""Records of the collector as objects. Their fields have the names of the JSON API."""
+"""The objects that a `Reader` returns. Their fields have the names of the JSON API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -39,7 +39,7 @@ class LogLine(records.LineRecord):
 
 @dataclass(frozen=True, slots=True)
 class Artifact(records.ListedArtifact, HasSubject):
-    """An artifact that was logged under a reference. Its value is loaded on demand.
+    """A value that a run logged under a name (`ref`). Call `load` to fetch the value.
 
     Attributes:
         run_id: The run that logged the artifact. None if it belongs to a trace only.
@@ -56,7 +56,7 @@ class Artifact(records.ListedArtifact, HasSubject):
 
     @property
     def kept(self) -> str:
-        """What was stored, if less than the logged value, such as ``its text only``. Else empty."""
+        """What is stored if not the complete value, such as ``its text only``. Else empty."""
         part = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
         return part if isinstance(part, str) else ""
 
@@ -75,7 +75,7 @@ class Artifact(records.ListedArtifact, HasSubject):
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class Run(HasCard, ListedRun):
-    """A recorded run. Parts that a list does not include are fetched when you first use them.
+    """A recorded run. In a list, inputs, outputs and other large parts are fetched on first use.
 
     Attributes:
         run_id: Id of the run: 32 hex digits, a dash, 16 hex digits.
@@ -126,12 +126,12 @@ class Run(HasCard, ListedRun):
 
     @property
     def capture(self) -> Mapping[str, Sequence[str]]:
-        """Parts that were not fully recorded, with the reasons, such as ``cut`` or ``hidden``."""
+        """Why a part was not fully recorded, by part, such as ``{"inputs": ["truncated"]}``."""
         return self._told("capture") or _EMPTY
 
     @property
     def params(self) -> Any:
-        """The declared parameters."""
+        """The parameters that the function declared, by name."""
         return self._told("params")
 
     @property
@@ -159,22 +159,22 @@ class Run(HasCard, ListedRun):
 
     @property
     def uses(self) -> list[Linked]:
-        """Records that the run used: models, artifacts, data sets."""
+        """Models, artifacts and data sets that the run used."""
         return [made(Linked, item) for item in self._told("uses") or ()]
 
     @property
     def produced(self) -> list[Linked]:
-        """Records that the run produced: models, artifacts, data sets."""
+        """Models, artifacts and data sets that the run produced."""
         return [made(Linked, item) for item in self._told("produced") or ()]
 
     @property
     def used_by(self) -> list[LinkedRun]:
-        """Other runs that used the records that this run produced."""
+        """Runs that later used what this run produced."""
         return [made(LinkedRun, item) for item in self._told("used_by") or ()]
 
     @property
     def inside(self) -> Inside | None:
-        """Totals of this run and all calls inside it. None if the run is inside another run.
+        """Totals (tokens, cost) of this run and all calls inside it. None if another run called it.
 
         Includes the worst score of each judge. If the run itself has no question or answer,
         includes the first question and the last answer of the calls inside it.
@@ -189,7 +189,7 @@ class Run(HasCard, ListedRun):
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Attributes of the span that are not shown elsewhere in the run."""
+        """Span attributes that no other field of the run shows."""
         return self._told("attributes") or _EMPTY
 
     @property
@@ -203,7 +203,9 @@ class Run(HasCard, ListedRun):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Totals of a set of runs. A call that was recorded twice counts once.
+    """Number of runs and errors, latency, tokens, cost and scores of a set of runs.
+
+    If several instrumentations recorded the same call, it counts once.
 
     Attributes:
         runs: Number of runs.
@@ -215,7 +217,8 @@ class Figures:
         p99_ms: 99 % quantile of the latency.
         tokens: Number of tokens.
         cost: Cost in US dollars of the runs with a known cost. None if no cost is known.
-        judges: Figures of each version of a judge, as the API returns them.
+        judges: Per judge version: number of scores, mean score and pass rate, as the API returns
+            them.
     """
 
     runs: int
@@ -232,10 +235,10 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The runs of a list that share one value, with their totals.
+    """One group of `Runs.by`: runs with the same value, such as the same model, and their totals.
 
     Attributes:
-        label: The shared value. Empty for runs without a value.
+        label: The value that the runs share. Empty for runs without a value.
         where: A filter that lists the runs of the group.
     """
 
@@ -246,7 +249,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Totals of a list of runs, overall and by group.
+    """The result of `Runs.by`: totals of all runs and of each group.
 
     Attributes:
         total: Totals of all matching runs, regardless of the list's order and limit.
@@ -262,10 +265,10 @@ class Sums:
 
 
 class Whole:
-    """Fetches and caches the parts of runs that a list does not include.
+    """Fetches the parts of listed runs, such as inputs, when they are first used, and caches them.
 
     Args:
-        fetch: Reads a part of a run by run id and name. May return further parts too.
+        fetch: Reads a part by run id and name of the part. It may return further parts too.
         load: Reads the value of an artifact.
         known: Parts that are already fetched, by run id and name.
         page: Base address of the collector's web pages.
@@ -284,7 +287,7 @@ class Whole:
         self.load = load
 
     def read(self, run_id: str, name: str) -> Any:
-        """Return a part of a run. Fetches it the first time."""
+        """Return a part of a run, such as ``inputs``. Fetches it the first time."""
         here = self._known.setdefault(run_id, {})
         if name not in here:
             here.update(self._fetch(run_id, name))
@@ -293,7 +296,9 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Late-arriving records of a trace, a trace key, or a run that is not stored.
+    """Tags, metrics, logs, scores and artifacts of a trace that belong to none of its stored runs.
+
+    For example, a label for a run that has not arrived yet, or for a whole trace.
 
     Attributes:
         run_id: The run. None if the records belong to the trace itself.
@@ -310,11 +315,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trace(HasCard):
-    """All runs of the traces that have one trace id or trace key, the oldest first.
+    """All runs of a trace, the oldest first. If traces share a trace key, the runs of all of them.
 
     Attributes:
         key: The trace id or trace key that you asked for.
-        records: Late-arriving records of the trace that belong to none of its runs.
+        records: Tags, scores and other records of the trace that belong to none of its stored runs.
         truncated: True if there are more than 10,000 runs. The others are left out.
         hidden_parents: Ids of parent runs in projects that the key may not read.
     """
@@ -332,7 +337,7 @@ class Trace(HasCard):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Model(HasCard, records.ModelCounts):
-    """A model with counts of its recorded runs.
+    """A model (a traced function) with the number of its runs, errors and versions.
 
     Attributes:
         page: Address of the model's web page in the collector.
@@ -348,13 +353,13 @@ class Model(HasCard, records.ModelCounts):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Version(HasCard, HasSubject, records.ListedVersion):
-    """A version of a model, with figures of its recorded runs.
+    """A version of a model: its code and params, and the errors, latency and scores of its runs.
 
     Attributes:
         version: Version number.
         experiment_runs: Number of runs in experiments. They are not included in `runs`.
-        judges: Figures per judge: dicts with judge, evaluations, failed, mean_score, passed and
-            judged.
+        judges: One dict per judge: `evaluations` (number of scores), `failed` (errors of the
+            judge), `mean_score`, and `passed` of `judged` runs.
         definition: What defines the version: source, signature, params, helpers, constants, parts
             that could not be read, and output structure.
         aliases: Current aliases of the version, such as ``champion``.
@@ -387,7 +392,7 @@ class Version(HasCard, HasSubject, records.ListedVersion):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Project(HasCard, records.ProjectCounts):
-    """A project with counts of its recorded runs.
+    """A project with the number of its runs, errors and artifacts.
 
     Attributes:
         page: Address of the project's web page in the collector.
@@ -402,7 +407,7 @@ class Project(HasCard, records.ProjectCounts):
 
 @dataclass(frozen=True, slots=True)
 class Point(records.MetricPoint):
-    """One point of a metric. `value` is None for NaN."""
+    """One value of a metric, with step and time. `value` is None for NaN."""
 
     value: float | None
 
@@ -412,8 +417,8 @@ class Series(HasCard):
     """The points of one metric, in the order in which they were logged.
 
     Attributes:
-        count: Number of logged points. If `points` has fewer, it was reduced: it has the first and
-            last point, and the lowest and highest point of each interval between them.
+        count: Number of logged points. `points` has fewer if the series was thinned out: it keeps
+            the first and last point, and the lowest and highest of each interval between them.
         page: Address of the web page of the run or version that logged the metric.
     """
 
@@ -451,26 +456,26 @@ class Series(HasCard):
 
 
 def number_of(value: Any) -> Any:
-    """Return a metric's value, or list of values, as numbers. The API sends infinities as text."""
+    """Convert a metric's value or values from the API to numbers. Infinity is text in the API."""
     if isinstance(value, list):
         return [*map(number_of, value)]
     return float(value) if isinstance(value, str) else value
 
 
 def made(kind: type[R], facts: Mapping[str, Any], **more: object) -> R:
-    """Create an object from an answer of the API. Fields of newer collectors are ignored."""
+    """Create an object of class `kind` from the API's JSON. Unknown fields are ignored."""
     known = {field_.name for field_ in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
     return kind(**{name: value for name, value in {**facts, **more}.items() if name in known})
 
 
 def made_run(facts: Mapping[str, Any], whole: Whole) -> Run:
-    """Create a run from its entry in a list."""
+    """Create a run from its JSON in a list. `whole` fetches its other parts."""
     shown = {"inputs_preview": facts["inputs"], "outputs_preview": facts["outputs"]}
     return made(Run, {**facts, **shown}, tokens=made(Tokens, facts["tokens"]), _whole=whole)
 
 
 def made_sums(facts: Mapping[str, Any]) -> Sums:
-    """Create the totals of a list of runs."""
+    """Create `Sums` from the API's JSON."""
     rest = facts.get("rest")
     return made(
         Sums,
@@ -488,7 +493,7 @@ def _made_figures(facts: Mapping[str, Any]) -> Figures:
 
 
 def made_told(facts: Mapping[str, Any], load: "Load") -> Told:
-    """Create the late-arriving records of a trace."""
+    """Create `Told` from the API's JSON: records of a trace that belong to no stored run."""
     return made(
         Told,
         facts,

@@ -27,7 +27,7 @@ _BUCKETS: Final = (None, "hour", "day", "week")
 
 @dataclass(frozen=True, slots=True)
 class TargetHandle:
-    """A prediction target: which part of a model's output predicts which ground truth."""
+    """A prediction target of the project. Call `quality` to see how good its predictions are."""
 
     name: str
     project: str
@@ -42,20 +42,22 @@ class TargetHandle:
         end: Moment = None,
         bucket: Literal["hour", "day", "week"] | None = None,
     ) -> dict[str, Any]:
-        """Return how good the predictions were, compared with the ground truth received so far.
+        """Return how good a model's predictions were: accuracy, error and more, over time.
+
+        Predictions are compared with the ground truth that has arrived so far.
 
         Args:
             last: Length of the period that ends now. Not used if you pass `start`.
             where: A filter on the runs, such as ``version == 3``. Empty for all.
             start: Only runs that started at or after this time.
             end: Only runs that started before this time. Default: now.
-            bucket: Length of a time bucket. Default: chosen so that the period has about sixty.
+            bucket: Time step of the points. Default: chosen so that there are about sixty points.
 
         Returns:
-            The result of ``GET .../targets/{target}``. It has `figures` with confidence intervals,
-            `points` by the time of the prediction, `versions`, `coverage`, `classes`, `confusion`
-            and `calibration`. A point with `early` is too recent to judge. `estimate` is the
-            estimated accuracy of the runs that have no ground truth yet.
+            The result of ``GET .../targets/{target}``. `figures` has accuracy and other measures
+            with confidence intervals. `points` has them over time, by the time of the prediction;
+            points marked `early` still lack much of their ground truth. `coverage` is how many runs
+            have ground truth. `estimate` is the estimated accuracy of the others.
 
         Raises:
             NotFound: There is no target and no ground truth of that name.
@@ -83,7 +85,7 @@ def write_target(
     truth: str,
     k: int,
 ) -> dict[str, Any]:
-    """Check the fields of a prediction target and return them as the API expects them.
+    """Check the arguments of `Reader.save_target` and return them as the API expects them.
 
     Raises:
         ValueError: An argument has a wrong type or value.
@@ -102,7 +104,7 @@ def write_target(
 def write_actuals(
     frame: Any, name: str, key: str, value: str, *, by: About | None, time: str | None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Convert a table of ground truth to evaluations, in batches of one request each.
+    """Convert a table of ground truth to the bodies of requests, up to 1,000 rows each.
 
     Raises:
         ValueError: A column is missing, or a value is of a type that ground truth cannot have.
