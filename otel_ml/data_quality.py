@@ -160,7 +160,10 @@ def _read_reference(reference: Any) -> dict[str, Sketch]:
 
 
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
-    """Sketch the values of a column. Lists and mappings are compared by their JSON."""
+    """Summarise the distribution of a column, so that two columns can be compared for drift.
+
+    The summary is called a sketch. Lists and mappings are compared by their JSON.
+    """
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
     return sketch_values(items, kind=kind)
 
