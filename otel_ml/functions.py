@@ -268,11 +268,10 @@ class TracedFunction:
         return definition
 
     def structure(self, output: object) -> tuple[str | None, str | None]:
-        """Describe the structure of an output, such as ``{answer: str}``, and return its digest
-        too.
+        """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
-        A changed structure opens a new version. After 8 different structures the output counts as
-        dynamic, and the structure no longer opens versions.
+        A changed structure opens a new version. After 8 different structures, all further ones
+        count as the same: dynamic.
         """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:

@@ -73,9 +73,7 @@ class MetricValues:
                     del before[:-MOST_POINTS]
 
     def values(self) -> dict[str, Metric]:
-        """Return each metric by name: a number for a single value, or a list of numbers for a
-        series.
-        """
+        """Return each metric by name: a number for a single value, or a list for a series."""
         return {
             name: value if isinstance(value, float) else value[-MOST_POINTS:].tolist()
             for name, value in self._found.items()

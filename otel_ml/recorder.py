@@ -501,7 +501,7 @@ class Recorder:
         self.open_runs.send_waiting()
 
     def make_room(self) -> None:
-        """Wait until the queue is empty, or until the collector no longer accepts spans."""
+        """Wait a limited time for the queue to empty, unless the collector accepts no spans now."""
         pipeline = self._outlet.pipeline
         if pipeline is not None and not pipeline.is_stalled:
             self.settle(_ROOM_S)
@@ -509,8 +509,8 @@ class Recorder:
     def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
         """Send everything that is queued, and stop. Never raises.
 
-        Runs that still wait for judges are sent without their scores. A second call waits for the
-        first one, which may run in another thread.
+        Runs whose judges need longer than `judges_s` seconds are sent without these scores. A
+        second call waits for the first one, which may run in another thread.
         """
         with self.lock:
             if self._outlet is NOWHERE:  # nothing was recorded yet, so there is nothing to stop

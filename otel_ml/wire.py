@@ -89,13 +89,13 @@ class Subject:
 def call_attributes(
     known: Attributes, inputs: str, ended: tuple[int, int, str] | None, *, previews: bool
 ) -> dict[str, Any]:
-    """Return the attributes of a call.
+    """Return the span attributes of a call of a traced function.
 
     Args:
         known: Other attributes of the call.
         inputs: The complete inputs as JSON.
         ended: Duration in ns, sequence number and complete output as JSON; None for an open call.
-        previews: Whether to add previews to complete payloads.
+        previews: Whether to add a short preview to each long input and output.
     """
     facts: dict[str, Any] = {**known, names.INPUTS: inputs}
     short = preview_of(inputs) if previews else None
@@ -126,7 +126,13 @@ class HasSubject:
 
 
 def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
-    """Return the event for something that a run used or produced."""
+    """Return the span event that says what a run used or produced.
+
+    Args:
+        role: Whether the run used or produced it.
+        subject: The model, artifact or data set.
+        at_ns: Time of the event, in ns since the epoch.
+    """
     facts: dict[str, Any] = {
         names.LINEAGE_ROLE: role,
         names.LINEAGE_KIND: subject.kind,
@@ -145,10 +151,9 @@ def line_event(severity: str, text: str, time_ns: int) -> Event:
 
 
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
-    """Estimate the size of attributes and events in a request, in bytes.
+    """Estimate how much of a request's size limit attributes and events use, in bytes.
 
     List items count more than their size, because each metric point becomes a row in the store.
-    Requests are limited by this number.
     """
     total = 0
     for part in (attributes, *(event[1] for event in events)):
@@ -161,15 +166,15 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
-    """Make the attributes of a run fit a limit on their number, without losing data.
+    """Reduce the number of a run's attributes to the limit of its tracer provider.
 
-    Tags move into one attribute, and scores into the attribute of the judges. All other attributes
-    stay, even beyond the limit.
+    No data is lost: all tags move into one JSON attribute, and so do all scores. All other
+    attributes stay, even if they exceed the limit.
 
     Args:
         attributes: Attributes of the run.
         limit: Largest number of attributes.
-        chars: Largest length of an attribute, or None.
+        chars: Longest text of an attribute, in characters; None for no limit.
     """
     longest = LIMIT_BYTES if chars is None else chars
     if len(attributes) <= limit:
@@ -219,7 +224,7 @@ def _loads(text: object) -> dict[str, Any]:
 
 
 def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
-    """Return the attributes for the scores known when the run was handed over."""
+    """Return the attributes for scores that are sent together with the run."""
     attributes: dict[str, Value] = {}
     details: dict[str, dict[str, object]] = {}
     for evaluation in evaluations:
@@ -243,9 +248,9 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Return the attributes of an `evaluation` record.
+    """Return the attributes of a record with one judge's result, sent after the run.
 
-    `start_ns` is when the judged run started.
+    `start_ns` is when the judged run started, in ns since the epoch.
     """
     facts: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,
@@ -337,7 +342,7 @@ def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None
 
 
 def outcome_of(error: BaseException) -> str:
-    """Return the outcome for an error: ``error``, ``cancelled`` or ``abandoned``."""
+    """Return how a run with this error ended: ``error``, ``cancelled`` or ``abandoned``."""
     kind = type(error)  # not isinstance(), which asks the exception's class and may raise
     if issubclass(kind, GeneratorExit):
         return "abandoned"
@@ -350,7 +355,7 @@ def outcome_of(error: BaseException) -> str:
 
 
 def error_name(error: BaseException) -> str:
-    """Return the name for ``error.type``: qualified, and without a module for builtins."""
+    """Return the type of an error for ``error.type``, such as ``ValueError`` or ``app.NoStock``."""
     kind = type(error)
     if kind.__module__ in {None, "", "builtins"}:
         return kind.__qualname__
