@@ -165,8 +165,7 @@ def count_values(values: Sequence[Any]) -> Counter[Hashable]:
 
 
 def is_measure(values: Sequence[Any]) -> bool:
-    """Tell whether a column contains measured numbers, as opposed to categories or numeric codes.
-    """
+    """Tell whether a column contains measured numbers, not categories or numeric codes."""
     present = [value for value in values if value is not None]
     items = [value for value in present if type(value) in _NUMBERS and math.isfinite(value)]
     return len(items) >= _NUMBER_SHARE * len(present) and len(set(items)) > CODES

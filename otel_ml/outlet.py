@@ -94,7 +94,9 @@ class Outlet:
             self.pipeline.settle(timeout_s)
 
     def hasten(self) -> None:
-        """Send queued spans immediately instead of in batches. Called when the process is ending.
+        """Send queued spans immediately instead of in batches.
+
+        Called when the process is ending.
         """
         for part in (self.pipeline, self.uploads):
             if part is not None:

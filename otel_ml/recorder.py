@@ -538,7 +538,9 @@ class Recorder:
         return pipeline if pipeline is not None and pipeline.is_durable else None
 
     def hasten(self) -> None:
-        """Send queued spans immediately instead of in batches. Called when the process is ending.
+        """Send queued spans immediately instead of in batches.
+
+        Called when the process is ending.
         """
         self._outlet.hasten()
 

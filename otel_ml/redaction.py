@@ -169,7 +169,9 @@ class Redaction:
     def hide(
         self, text: str, notes: frozenset[str] = frozenset(), limit_bytes: int = LIMIT_BYTES
     ) -> Encoded:
-        """Hide secrets in JSON text. `notes` are those of the text so far; the result adds to them.
+        """Hide secrets in JSON text.
+
+        `notes` are those of the text so far; the result adds to them.
         """
         whole = orjson.loads(text)
         shown = self._apply(whole, 0)
@@ -184,8 +186,7 @@ class Redaction:
         }
 
     def shown(self, text: str) -> str:
-        """Return the string to send instead of `text`, according to the user's `redact` function.
-        """
+        """Return the string to send instead of `text`, as decided by the user's function."""
         if self._redact is None:
             return text
         with quiet("redact"):

@@ -568,8 +568,7 @@ class Run(Handle, HasCard):
             )
 
     def uses(self, *things: object, kind: str = "model") -> None:
-        """Record which models, artifacts or data sets the run used. Their pages then link to the
-        run.
+        """Record which models, artifacts or data sets the run used. Their pages link to the run.
 
         Args:
             things: Models from `otel_ml.Client.model`, versions or artifacts from `otel_ml.reader`,
@@ -583,8 +582,7 @@ class Run(Handle, HasCard):
         self._link("used", things, kind)
 
     def produced(self, *things: object, kind: str = "model") -> None:
-        """Record which models, artifacts or data sets the run produced. Their pages link to the
-        run.
+        """Record which models, artifacts or data sets the run produced, to link their pages.
 
         Args:
             things: Models, versions, artifacts or strings, as in `uses`.

@@ -283,7 +283,9 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def kind(self) -> SpanKind:
-        """Always ``INTERNAL``. A request to a provider inside the run has a client span of its own.
+        """Always ``INTERNAL``.
+
+        A request to a provider inside the run has a client span of its own.
         """
         return SpanKind.INTERNAL
 
@@ -426,8 +428,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_links.append(Link(context, kept))
 
     def link(self, links: tuple[Link, ...]) -> None:
-        """Add links that other spans have too, such as the one from each call of an experiment to
-        it.
+        """Add links that several spans share, such as links to the same experiment.
 
         Pass the same tuple each time, so that it is encoded only once.
         """
@@ -439,9 +440,7 @@ class RunSpan(ReadableSpan, trace.Span):
                 self.add_link(item.context, item.attributes)
 
     def take_ids(self, trace_id: int, span_id: int) -> None:
-        """Give a new span the trace ID and span ID under which other processes know it as their
-        root.
-        """
+        """Give a new span the IDs of a root that several processes share."""
         self.trace_id, self.span_id = trace_id, span_id
         self._parent = self._made_context = None
 
@@ -513,8 +512,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self.constants = constants
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return the attributes of this run only, without those shared with other runs, as a new
-        dict.
+        """Return the attributes of this run only, without `constants`, as a new dict.
 
         Args:
             previews: Whether to add a short preview to each long input and output.

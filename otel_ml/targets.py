@@ -353,8 +353,7 @@ class TargetModel(Elsewhere, HasSubject):
 
     @quiet("model")
     def tell(self) -> None:
-        """Tell the collector what the version consists of, unless this was done in the last 5
-        minutes.
+        """Send the definition of the version to the collector, unless this was done recently.
 
         Does nothing for a handle without params and artifact, because the collector may know a
         newer version.

@@ -112,7 +112,9 @@ class Worker:
     # From here on: called in the thread itself.
 
     def rest(self, has_jobs: Callable[[], object], timeout_s: float | None = None) -> None:
-        """Sleep until `wake` is called or until the timeout. If there are jobs, return immediately.
+        """Sleep until `wake` is called or until the timeout.
+
+        If there are jobs, return immediately.
         """
         self.is_asleep = True
         if not has_jobs():  # a job that arrived before the thread slept did not wake it

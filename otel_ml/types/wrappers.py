@@ -514,11 +514,12 @@ class Picture(_Formed):
 
 
 def wrap(value: Any) -> Data:
-    """Wrap a value in the wrapper for its type. A wrapper is returned unchanged. Never raises.
+    """Wrap a value, so that it can be stored as JSON. Never raises.
 
     Strings become `Text`, bytes-like values `Bytes`. Values of NumPy, pandas, Pillow, PyTorch, JAX,
     SciPy, pyarrow and polars get the wrapper of that library. Figures of matplotlib and plotly
-    become `Picture`. All other values become `Native`. None of these libraries is imported.
+    become `Picture`. All other values become `Native`. A wrapper is returned unchanged. None of
+    these libraries is imported.
     """
     kind = type(value)
     if issubclass(kind, Data):
@@ -580,7 +581,7 @@ _BUILT_IN: Final = (
 
 
 def read_built_in() -> None:
-    """Register the built-in wrappers with `load`."""
+    """Let `load` read values stored by the wrappers of this module."""
     for wrapper in _BUILT_IN:
         read_by(wrapper.type_name, wrapper.from_jcr)
 
