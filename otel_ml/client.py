@@ -401,7 +401,7 @@ class Client(HasCard):
             k: For a ranking: only the first `k` items are checked.
 
         Returns:
-            Version of the prediction target: 1, then one more for each save that changes it.
+            Version number of the prediction target. Each save that changes it adds 1.
 
         Raises:
             ReaderError: The collector does not answer or rejects the target, or this client does

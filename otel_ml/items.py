@@ -101,8 +101,8 @@ def write_version(
         reason: Why the version was made; may be empty.
 
     Returns:
-        The attributes that all records share, and a list with an element per record: the attributes
-        of its events. Each event contains a part of the manifest.
+        The attributes that all records share, and for each record the attributes of its events.
+        Each event contains a part of the manifest.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)

@@ -146,7 +146,8 @@ class DocumentQueue:
         """Stop trying to upload a document, because the process ends.
 
         Returns:
-            How many documents are lost: 1 in memory, 0 on disk, where a later process finds it.
+            How many documents are lost. That is 1 in memory, and 0 on disk, where a later process
+            finds it.
         """
         if self._directory is not None:
             return 0

@@ -226,7 +226,7 @@ class Parts:
         in `also`.
 
         Returns:
-            A line of text per method: its name and a reference.
+            A line of text per method, with its name and a reference.
         """
         special = {
             name
@@ -261,8 +261,7 @@ class Parts:
         return value.text
 
     def bound(self, partial: "functools.partial[Any]", name: str) -> list[tuple[object, str]]:
-        """Return the constant arguments that a `functools.partial` sets: position or name, and
-        text.
+        """Return the constant arguments that a `functools.partial` sets, with name or position.
 
         Other arguments are noted in `unseen`.
         """

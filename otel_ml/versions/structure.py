@@ -85,7 +85,7 @@ def shape(value: object) -> object:
     This is faster than `output_structure`.
 
     Returns:
-        The key. None if the output is too complex or contains classes of its own: use
+        The key. None if the output is too complex or contains unusual containers. Then use
         `output_structure`.
     """
     kind = type(value)

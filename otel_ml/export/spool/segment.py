@@ -314,7 +314,7 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
         paths: All files of that process, oldest first.
 
     Returns:
-        An element per file: the segment, or path and error if it cannot be read.
+        The segment of each file, or path and error if the file cannot be read.
 
     Raises:
         OSError: Files cannot be opened at the moment.
