@@ -503,7 +503,7 @@ new: Final = Call.__new__
 
 
 def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
-    """Apply `trace` to a function, or to the function inside a descriptor such as staticmethod.
+    """Apply `trace` to a function, or to the function inside a ``staticmethod`` or similar.
 
     Raises:
         TypeError: The target is a class or is not callable.
@@ -527,10 +527,12 @@ def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
 
 
 def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function so that `inspect` sees the original.
+    """Return a function that records each call of `function` as a run.
+
+    It looks like the original to `inspect`: same name, docstring and signature.
 
     Returns:
-        A function for a function, and a `TracedObject` for any other callable.
+        A function. If `function` is another callable, such as a bound method, a `TracedObject`.
     """
     wrapper = _wrapper(function)(traced, function)
     if isinstance(function, FunctionType):
@@ -937,9 +939,9 @@ def _follow(call: Call, output: Any) -> Any:
 class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10
     """A traced callable that is not a function: a partial, a bound method, a builtin, an object.
 
-    It behaves like the original object: attributes, signature, binding in a class body, copying and
-    pickling. After unpickling in another process, a client of the same project traces it. Without
-    such a client, you get the original object.
+    It behaves like the original object and can be copied and pickled. After unpickling in another
+    process, a client of the same project records its calls. Without such a client, you get the
+    original object.
     """
 
     def __new__(cls, wrapper: Callable[..., Any], traced: TracedFunction) -> "TracedObject":

@@ -38,7 +38,9 @@ def measure_data(
     positive: object = None,
     reference: Any = None,
 ) -> dict[str, float]:
-    """Compute the data metrics of a table, see `otel_ml.data_metrics`.
+    """Compute the data metrics of a table, such as missing values, bias and drift.
+
+    The arguments are those of `otel_ml.data_metrics`.
 
     Raises:
         ValueError: An argument is invalid. The message names it.

@@ -417,12 +417,12 @@ _SIMPLE: Final = frozenset(
 
 
 def make_binder(function: Callable[..., Any]) -> Binder:
-    """Return a function that turns call arguments into inputs. Call this once per function.
+    """Return a function that gives each argument of a call its parameter name, for recording.
 
     Returns:
-        A function of ``(args, kwargs)`` that returns inputs by parameter name. It includes
+        A function of ``(args, kwargs)`` that returns a dict by parameter name. It includes
         defaults, and leaves out ``self``, ``cls`` and a client library's "not given" placeholders.
-        It never raises: arguments that the function itself would reject are returned under
+        It never raises. Arguments that the function itself would reject are returned under
         ``args``.
     """
     parameters = None

@@ -464,7 +464,7 @@ class Recorder:
         return number
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> "Delivery":
-        """Wait for judges, then deliver the queue.
+        """Wait for running judges, then send everything that is queued.
 
         Args:
             timeout_s: Longest time to wait, in seconds.

@@ -84,16 +84,16 @@ UNSET: Final = object()
 
 
 class Handle:
-    """The methods that add data to a run or a model version.
+    """Base class of runs and model versions, with the methods that add data to them.
 
-    They raise only for invalid arguments. All other errors are logged, so they never break your
-    program.
+    The methods raise only for invalid arguments. All other errors are logged, so they never break
+    your program.
     """
 
     __slots__ = ()
 
     def tag(self, *tags: Tags, **more: object) -> None:
-        """Set tags. Setting a tag again replaces its value.
+        """Set tags: named values to filter runs by. Setting a tag again replaces its value.
 
         Args:
             tags: Mappings of names to values, `Tag` objects, or lists of both.
@@ -122,7 +122,7 @@ class Handle:
     def error(self, text: str) -> None:
         """Add a log line with severity ``error`` to the run.
 
-        The outcome of the run does not change.
+        This does not make the run a failed run.
         """
         self._log("error", text)
 
@@ -534,7 +534,7 @@ class Run(Handle, HasCard):
     def set_input(self, value: object) -> None:
         """Record `value` as the run's input. For a traced call it replaces the recorded arguments.
 
-        The value is written immediately, so later changes to it have no effect.
+        The value is copied immediately, so later changes to it have no effect.
         """
         if self._recorder is not None and not self._ended:
             self._put(names.INPUTS, "inputs", value)
@@ -543,7 +543,7 @@ class Run(Handle, HasCard):
     def set_output(self, value: object) -> None:
         """Record `value` as the run's output. For a traced call it replaces the recorded result.
 
-        The value is written immediately, so later changes to it have no effect.
+        The value is copied immediately, so later changes to it have no effect.
         """
         if self._recorder is None or self._ended:
             return
@@ -552,7 +552,7 @@ class Run(Handle, HasCard):
             self._output = value
 
     def identify(self, *, session: str | None = None, user: str | None = None) -> None:
-        """Set session and user of the run.
+        """Set the session (such as a conversation) and the user of the run.
 
         Other runs of the same trace inherit them, unless they set their own.
 

@@ -351,11 +351,11 @@ class RunSpan(ReadableSpan, trace.Span):
         return str(self.copy().to_json(indent))
 
     def copy(self, attributes: Attributes | None = None, end_ns: int | None = None) -> ReadableSpan:
-        """Return an independent copy.
+        """Return an independent copy of the span.
 
         Args:
             attributes: Attributes of the copy. Default: those of this span.
-            end_ns: End time of the copy in ns. Default: that of this span.
+            end_ns: End time of the copy, in ns since the epoch. Default: that of this span.
         """
         return ReadableSpan(
             name=self._name,
@@ -590,7 +590,7 @@ def run_id_of(context: SpanContext | RunSpan) -> str:
     """Return the ID of a run, ``<32 hex>-<16 hex>``, as used in the HTTP API.
 
     Args:
-        context: The span context, or a `RunSpan`, whose context is then not created.
+        context: The context of the run's span. A `RunSpan` itself is faster.
     """
     return f"{context.trace_id:032x}-{context.span_id:016x}"
 
@@ -716,7 +716,7 @@ def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
 
 
 class OwnRandomIds(RandomIdGenerator):
-    """Generates IDs like the SDK, but from a random number generator of its own.
+    """Generates trace and span IDs that do not depend on the program's random seed.
 
     The SDK uses Python's global `random` generator. A program that seeds it, as most training
     scripts do, would get the same IDs in every process, so runs would overwrite each other. Also,

@@ -156,7 +156,14 @@ def answer_from(answers: Answers) -> None:
 
 @contextmanager
 def stubbing(stubbed: Collection[str], *, calls_misses: bool) -> Iterator[None]:
-    """Stub the traced functions with these names inside the block, in all threads.
+    """Let the traced functions with these names return recorded answers inside the block.
+
+    It affects all threads.
+
+    Args:
+        stubbed: Names of the functions.
+        calls_misses: What happens for an input without recorded answer. True calls the real
+            function, False raises `StubMissError`.
 
     Raises:
         RuntimeError: Another replay already stubs functions in this process.

@@ -294,7 +294,7 @@ class TargetModel(Elsewhere, HasSubject):
         return self.versions()[0]
 
     def set_alias(self, alias: str, version: int | None = None, *, by: str = "") -> None:
-        """Point an alias such as ``champion`` to a version.
+        """Point an alias, a movable name such as ``champion``, to a version of the model.
 
         The collector records author and time of the change. The change is sent in the background
         like other records. If changes arrive out of order, the latest one by time counts.

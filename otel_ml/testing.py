@@ -144,11 +144,11 @@ class RecordedCalls:
 
 @contextmanager
 def record(client: Client | None = None) -> Iterator[RecordedCalls]:
-    """Keep the runs that start in this block in memory, and send none of them.
+    """Keep the runs that start in this block in memory, to check them in a test.
 
-    It covers all threads. Inside the block, the client uses no tracer provider and starts no
-    threads except for judges. Sampling and ``OTEL_SDK_DISABLED`` are ignored. Runs that started
-    before the block are sent as usual.
+    None of them is sent. It covers all threads. Inside the block, the client uses no tracer
+    provider and starts no threads except for judges. Sampling and ``OTEL_SDK_DISABLED`` are
+    ignored. Runs that started before the block are sent as usual.
 
     Args:
         client: The client whose runs to record. Default: the client behind ``otel_ml.trace``.

@@ -76,7 +76,8 @@ class Subject:
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
         name: Name of the model, data set or artifact.
-        version: A digest, ``v3``, an alias after an ``@``, or empty for no version.
+        version: A digest, a number such as ``v3``, or an alias such as ``@champion``. Empty for no
+            particular version.
         run_id: ID of the run that logged an artifact, else empty.
     """
 
@@ -199,10 +200,10 @@ def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dic
 
 
 def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
-    """Limit the length of text attributes. JSON is cut between elements and stays valid.
+    """Cut the texts among attributes to `limit` characters. JSON stays valid.
 
-    The project stays complete, because it identifies the record. If nothing is too long, the same
-    mapping is returned.
+    The project name is never cut, because it identifies the record. If nothing is too long, the
+    same mapping is returned.
     """
     if not any(isinstance(value, str) and len(value) > limit for value in attributes.values()):
         return attributes

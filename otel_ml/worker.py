@@ -124,7 +124,7 @@ class Worker:
     def pause(self, timeout_s: float | None) -> None:
         """Sleep until `wake` or `stop` is called, or until the timeout.
 
-        New jobs alone do not wake it.
+        Unlike `rest`, it sleeps even if there are jobs.
         """
         with suppress(Empty):
             self._tokens.get(timeout=timeout_s)

@@ -72,9 +72,9 @@ class DocumentQueue:
             self._look(directory)
 
     def clear(self) -> None:
-        """Reset in a forked child, where a copied lock may be held forever.
+        """Reset the queue in a forked child, where a copied lock may be locked forever.
 
-        Documents on disk belong to all processes.
+        Documents on disk stay, because they belong to all processes.
         """
         self._lock = threading.RLock()
         if self._directory is None:

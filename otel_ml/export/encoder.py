@@ -558,10 +558,10 @@ _envelopes: Final[dict[tuple[int, int], tuple[_Origin, Envelope]]] = {}
 
 
 class EncodedRequest(NamedTuple):
-    """An encoded export request.
+    """An OTLP export request as bytes, ready to send.
 
     Attributes:
-        body: An ExportTraceServiceRequest; empty without spans.
+        body: The request, an ExportTraceServiceRequest; empty without spans.
         spans: Number of spans in it.
         failed: Number of spans that could not be encoded.
     """

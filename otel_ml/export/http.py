@@ -329,7 +329,7 @@ class _KeptConnections(queue.LifoQueue[Any]):
 
 
 def open_connections(settings: ExportSettings) -> HttpConnections:
-    """Create the connection pools. Connections are opened on demand.
+    """Prepare connections to the receiver. They are opened with the first request.
 
     Raises:
         Unusable: The address, the proxy address or a certificate file is invalid.

@@ -276,11 +276,12 @@ class Pipeline(Generic[B]):
     # From here on: called from other threads.
 
     def put(self, span: Any) -> None:
-        """Queue an ended span.
+        """Queue an ended span for sending.
 
-        If the queue is full, the call waits for space while the sender makes progress: at most 100
-        ms per call, and 5 s per minute for all calls of the process. In a thread with a running
-        event loop it never waits. After that, the span is dropped and counted.
+        If the queue is full, the call waits for space, at most 100 ms per call and 5 s per minute
+        for all calls of the process. It does not wait if the receiver accepts no spans, or in a
+        thread with a running event loop. If there is still no space, the span is dropped and
+        counted as lost.
         """
         if self._closed:
             self.counters.lose("closed", 1)

@@ -82,7 +82,7 @@ class Data(ABC):
 
 
 def dump(data: Data) -> bytes:
-    """Serialise a wrapper and its value as they are now.
+    """Convert a wrapped value to JSON bytes, which `load` reads.
 
     Returns:
         The JSON text of ``data.to_jcr()``. Later changes to the value do not affect it.
@@ -164,7 +164,7 @@ _owners: dict[str, str] = {}
 
 
 def register(cls: Wrapper, name: str | None = None) -> Wrapper:
-    """Let `load` read your own wrapper. You can use it as a decorator.
+    """Register your own wrapper class, so that `load` can read its values. Works as a decorator.
 
     Args:
         cls: A subclass of `Data`. Registering the same class again, as in a notebook, replaces it.
@@ -195,7 +195,7 @@ def read_by(name: str, reader: Reader) -> None:
 
 
 def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read a value stored by `dump` or ``to_jcr``, or by raymon 0.0.39.
+    """Read a value stored by `dump` or `Data.to_jcr`, or by raymon 0.0.39.
 
     Args:
         jcr: The stored form, as JSON text or as the dict read from it.

@@ -66,7 +66,7 @@ def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> Image.Image:
-    """Read an image.
+    """Convert the stored form of an image back to a Pillow image.
 
     Raises:
         ValueError: The pixels do not match mode and size, or the format is unknown.

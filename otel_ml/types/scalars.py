@@ -105,7 +105,7 @@ _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 
 def write_zone(zone: Any, at: datetime.datetime | None = None) -> dict[str, Any]:
-    """Serialise a time zone.
+    """Convert a time zone to JSON, by its name or else by its offset.
 
     Args:
         zone: A time zone of zoneinfo, pytz, the standard library or any other library.

@@ -104,9 +104,9 @@ def is_same_package(module: object, other: object) -> bool:
 
 
 def is_in_console(function: FunctionType) -> bool:
-    """Tell whether names that a function reads may be redefined while the process runs.
+    """Tell whether the names that a function reads may be redefined while the program runs.
 
-    This is the case in an interactive session, in a notebook, and for code without a file.
+    This is the case in a notebook or console, and for code without a file.
     """
     namespace = function.__globals__
     if "__file__" not in namespace or "In" in namespace:  # IPython's list of inputs

@@ -72,12 +72,11 @@ class Source(NamedTuple):
 
 
 def find_source(function: FunctionType) -> Source | None:
-    """Return the source of a function.
+    """Return the source code of a function, if it is certain that this code runs.
 
     Returns:
-        The source. None if there is none (interactive session, frozen code), if it is not the code
-        that runs (file changed, import hook), or if two lambdas in one line cannot be
-        distinguished.
+        The source. None if there is none, as in a console, if the file was changed after the
+        import, or if two lambdas in one line cannot be distinguished.
     """
     try:
         text = _text(function)

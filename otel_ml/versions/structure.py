@@ -36,13 +36,13 @@ _names: Final[set[tuple[object, ...]]] = set()
 def output_structure(value: object) -> str | None:
     """Return the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
-    All numbers are one type. A list is the union of its first and last elements. An object with
-    more than 64 keys, or with keys that are not identifiers, is a map. A table counts by its
-    columns.
+    A changed structure opens a new version. All numbers have one type. The type of a list comes
+    from its first and last elements, that of a table from its columns. The keys of a dict do not
+    count if there are more than 64 or if they are not identifiers.
 
     Returns:
-        The text. None if the inspected part contains a null or an empty list, because the structure
-        is then uncertain.
+        The text. None if the output contains None or an empty list, because the structure is then
+        uncertain.
     """
     with untrusted:
         return _Reader().read(value, 0)
