@@ -41,7 +41,7 @@ def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar known name, or a list of known names."""
+    """Return the end of an error message for an unknown name: similar or known names to try."""
     from difflib import get_close_matches  # slow to import, and needed only for errors
 
     names = [*dict.fromkeys(known)]
@@ -90,7 +90,7 @@ def check_text(
 
 
 def check_optional_text(argument: str, value: object, most: int = NAME_CHARS) -> str | None:
-    """Return a string, or None."""
+    """Return a string of at most `most` characters, or None. Raise for any other value."""
     return None if value is None else check_text(argument, value, most, may_be_empty=True)
 
 
@@ -104,7 +104,7 @@ def check_key(value: object) -> str | None:
 
 
 def check_flag(argument: str, value: object) -> bool:
-    """Return True or False."""
+    """Return the value if it is True or False. Raise for any other value, including 0 and 1."""
     if value is True or value is False:
         return value
     raise invalid(argument, value, "True or False")
@@ -143,7 +143,7 @@ def check_seconds(argument: str, value: object, *, may_be_zero: bool = False) ->
 
 
 def check_mapping(argument: str, value: object, expected: str) -> Mapping[Any, Any]:
-    """Return a mapping."""
+    """Return the value if it is a mapping, such as a dict. Raise otherwise."""
     if issubclass(type(value), Mapping):
         return value  # type: ignore[return-value]  # just checked
     raise invalid(argument, value, expected)
@@ -159,14 +159,14 @@ def check_path(argument: str, value: object) -> Path:
 
 
 def check_callable(argument: str, value: T, expected: str) -> T:
-    """Return a callable."""
+    """Return the value if it can be called. Raise otherwise."""
     if callable(value):
         return value
     raise invalid(argument, value, expected)
 
 
 def check_one_of(argument: str, value: object, known: Collection[str]) -> str:
-    """Return a string if it is one of the known ones."""
+    """Return the value if it is one of the strings in `known`. Raise otherwise."""
     if issubclass(type(value), str) and value in known:
         return str.__str__(value)
     raise invalid(argument, value, f"one of {sorted(known)}")

@@ -37,13 +37,14 @@ _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # size of a preview without its type
 
 @dataclass(frozen=True, slots=True)
 class LoggedValue:
-    """The parts of a logged value that are sent.
+    """A value from `Run.log`, converted to what is sent to the collector.
 
     Attributes:
-        said: Attributes of its event.
-        document: Document to upload; None if the event contains it or there is none.
-        sha256: SHA-256 of the document in hex; empty if there is none.
-        notes: Which parts were left out.
+        said: Attributes of the span event that announces the value, such as its name and type.
+        document: The value as JSON, to upload separately. None if it is short enough for the event,
+            or if only a description is stored.
+        sha256: SHA-256 of the JSON in hex; empty if only a description is stored.
+        notes: Notes on what was left out; empty if the value is complete.
     """
 
     said: dict[str, Value]
@@ -53,7 +54,7 @@ class LoggedValue:
 
 
 def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
-    """Serialise a value immediately. No reference to the value is kept."""
+    """Convert a value for `Run.log` to JSON. Later changes to the value have no effect."""
     data = wrap(value)
     facts: dict[str, Value] = {
         names.ARTIFACT_REF: clean(redaction.shown(ref)),
@@ -171,10 +172,10 @@ _SMALL: Final = _LEAVES | {str, bytes, bytearray}
 
 
 def is_within(value: Any, limit_bytes: int) -> bool:
-    """Tell whether a value probably takes at most `limit_bytes` bytes.
+    """Estimate whether a value takes at most `limit_bytes` bytes.
 
-    It looks into containers and declared fields, and stops at the limit. Objects it cannot look
-    into count as small.
+    It adds up containers and the fields of objects, and stops as soon as the limit is exceeded.
+    Objects that it cannot look into count as small.
     """
     left = limit_bytes
     waiting, seen = [value], set[int]()

@@ -74,12 +74,12 @@ _NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, t
 
 
 class Call(Run):
-    """One call of a traced function, and its run.
+    """The run of one call of a traced function. The wrapper around the function creates it.
 
     Attributes:
         stage: Progress of the call: `UNOPENED`, `OPEN`, `JUDGING` or `JUDGED`.
-        context: OpenTelemetry context while the function's code runs. It is dropped at the end,
-            because it refers to the run and would keep it alive.
+        context: OpenTelemetry context to activate while the function runs, so that calls inside it
+            become children. Removed when the call ends.
     """
 
     __slots__ = (
@@ -99,10 +99,10 @@ class Call(Run):
     # signal handler raises at any point, the wrapper can still end the run.
 
     def open(self, traced: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Open the run and write the inputs immediately. Errors inside otel-ml are never raised.
+        """Start the run and record the inputs. Errors inside otel-ml are logged, never raised.
 
         Returns:
-            True if there is a run.
+            False if nothing is recorded, for example inside a `disabled` block.
         """
         try:
             recorder = traced.recorder.active()
@@ -153,12 +153,13 @@ class Call(Run):
         """End the run of a call that returned, and start its judges.
 
         Args:
-            output: The return value; for a stream the list of chunks.
-            awaits: Whether the caller awaits inline judges itself.
-            stream: The stream that has ended, if any.
+            output: The return value. For a stream: the list of its chunks.
+            awaits: True in async wrappers, which wait for inline judges without blocking the event
+                loop.
+            stream: The stream that has ended; None if the function returned a plain value.
 
         Returns:
-            The judged call and its pool if the caller must await them, else None.
+            What the caller must await to finish inline judges; None if there is nothing to await.
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
@@ -229,14 +230,14 @@ class Call(Run):
     ) -> None:
         """End the run of a call that raised, or of a stream that was closed early.
 
-        The call is not judged. This method also completes a method that a signal handler
-        interrupted. If this method itself is interrupted, call it again. Otherwise a second call
-        does nothing.
+        The run is not judged. A second call does nothing. But if a signal handler interrupts this
+        method, call it again to complete it. It also completes a `finish` that was interrupted.
 
         Args:
             error: The error; ``GeneratorExit`` for a stream that was closed early.
-            token: Token of the attached context; None if it is unknown whether it was attached.
-            output: The chunks of a stream so far.
+            token: Token from attaching the run's context; None if it is unknown whether it was
+                attached.
+            output: The chunks that a stream produced before it failed.
         """
         end_ns = time_ns()
         if self.stage == UNOPENED:  # interrupted before it was opened
@@ -312,10 +313,10 @@ class Call(Run):
             self._recorder.cost.add(time_ns() - end_ns + self._cost_ns)
 
     def set_output(self, value: object) -> None:
-        """Record `value` as the run's output, instead of the call's own result.
+        """Record `value` as the run's output, instead of the value that the function returns.
 
-        The value is written immediately. If outputs are not captured, `value` is used only for
-        judges and for the attributes of a generative call.
+        The value is written immediately, so later changes to it have no effect. With
+        ``capture="off"`` or ``"inputs"`` the output is not sent, but judges still see it.
         """
         if self._traced.capture.outputs or self._recorder is None:
             super().set_output(value)
@@ -397,7 +398,10 @@ class Call(Run):
             self._add_generative(generative, generative.describe_inputs(inputs, redaction))
 
     def say_stubbed(self, run_id: str) -> None:
-        """Record that a recorded run answered in place of the function."""
+        """Note on the run that it was not executed: the recorded run with this ID gave the output.
+
+        This happens during a replay with stubs, see `otel_ml.stubs`.
+        """
         if self.stage == OPEN:
             self._ask()
             self._facts[names.STUBBED_FROM] = run_id
@@ -473,7 +477,7 @@ def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
 
 
 def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
-    """Send the definition of a judge, unless it was sent recently.
+    """Send the definition of a judge to the collector, unless it was sent in the last 5 minutes.
 
     Args:
         recorder: Recorder that sends it.
@@ -499,7 +503,7 @@ new: Final = Call.__new__
 
 
 def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
-    """Apply `trace` to a function, or to the function inside a descriptor such as staticmethod.
+    """Apply `trace` to a function, or to the function inside a ``staticmethod`` or similar.
 
     Raises:
         TypeError: The target is a class or is not callable.
@@ -523,10 +527,12 @@ def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
 
 
 def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function so that `inspect` sees the original.
+    """Return a function that records each call of `function` as a run.
+
+    It looks like the original to `inspect`: same name, docstring and signature.
 
     Returns:
-        A function for a function, and a `TracedObject` for any other callable.
+        A function. If `function` is another callable, such as a bound method, a `TracedObject`.
     """
     wrapper = _wrapper(function)(traced, function)
     if isinstance(function, FunctionType):
@@ -933,9 +939,9 @@ def _follow(call: Call, output: Any) -> Any:
 class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10
     """A traced callable that is not a function: a partial, a bound method, a builtin, an object.
 
-    It behaves like the original object: attributes, signature, binding in a class body, copying and
-    pickling. After unpickling in another process, a client of the same project traces it. Without
-    such a client, you get the original object.
+    It behaves like the original object and can be copied and pickled. After unpickling in another
+    process, a client of the same project records its calls. Without such a client, you get the
+    original object.
     """
 
     def __new__(cls, wrapper: Callable[..., Any], traced: TracedFunction) -> "TracedObject":
@@ -953,7 +959,10 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
 
     @property
     def func(self) -> Any:
-        """The function of a partial. For other objects the wrapper, which has the same kind."""
+        """The original function, if the traced object is a `functools.partial`.
+
+        For other objects it is the tracing wrapper.
+        """
         return getattr(self.__wrapped__, "func", super().func)
 
     @property

@@ -229,7 +229,7 @@ class Client(HasCard):
             judges: `Judge` objects, or tags that `add_judge` returned.
             inline: Run the judges before the call returns: in the calling thread for a sync
                 function, without blocking the event loop for an async function.
-            sample: Share of the recorded runs to judge, from 0 to 1. Runs are chosen by span ID.
+            sample: Share of the runs to judge, from 0 (none) to 1 (all). They are chosen at random.
             options: Keyword options, as in `trace`.
 
         Raises:
@@ -380,25 +380,28 @@ class Client(HasCard):
         truth: str = "",
         k: int = 10,
     ) -> int:
-        """Save a prediction target: part of an output, and the ground truth that it predicts.
+        """Tell the collector which part of a model's output predicts which ground truth.
 
-        The collector then measures prediction quality as ground truth arrives, see
-        `otel_ml.reader.Reader.target`. You need to save a prediction target only once. Saving it
-        again unchanged does nothing.
+        This pair is called a prediction target. The collector then measures how good the
+        predictions are, for example accuracy, as ground truth arrives. Read the results with
+        `otel_ml.reader.Reader.target`. Save it once; saving it again unchanged does nothing.
 
         Args:
-            name: Name of the prediction target, and of the ground truth unless `truth` is given.
-            model: Name of the model with the prediction in its runs.
-            prediction: Path of the prediction in the run, such as ``outputs.label``.
-            kind: Type of the prediction: a class, a number, or a ranked list with the best items
-                first.
+            name: Name of the prediction target. It is also the name of the ground truth, as passed
+                to `Run.actual`, unless `truth` is given.
+            model: Name of the model that makes the prediction.
+            prediction: Where the prediction is in the run, such as ``outputs.label`` for the key
+                ``label`` of the output.
+            kind: Type of the prediction: ``class``, ``number``, or ``ranking`` (a list with the
+                best items first).
             positive: For a class: the value that counts as positive.
-            probability: For a class: path of the probability of `positive`, such as ``outputs.p``.
+            probability: For a class: where the run has the probability of `positive`, such as
+                ``outputs.p``.
             truth: Name of the ground truth, if it differs from `name`.
-            k: For a ranking: how many of the first items count.
+            k: For a ranking: only the first `k` items are checked.
 
         Returns:
-            Version of the prediction target. It increases with each changed save.
+            Version number of the prediction target. Each save that changes it adds 1.
 
         Raises:
             ReaderError: The collector does not answer or rejects the target, or this client does
@@ -491,7 +494,7 @@ class Client(HasCard):
         judge: "Judge | Callable[..., Any]",
         **options: "Unpack[BackfillOptions]",
     ) -> "Backfill":
-        """Score stored runs with a judge, and compare with another version of the judge.
+        """Score stored runs with a judge, and compare the scores with another version of the judge.
 
         The judge runs in this process. Nothing is stored unless you pass ``write=True`` or call
         `Backfill.write`. Runs that this judge version has already scored are skipped. Runs without
@@ -506,7 +509,8 @@ class Client(HasCard):
             options: Keyword options, see `otel_ml.experiments.options.BackfillOptions`.
 
         Returns:
-            Agreement, kappa, both pass rates and their difference, and the runs whose result flips.
+            How often the two versions agree (share and Cohen's kappa), the pass rate of each, and
+            the runs that pass with one version and fail with the other.
 
         Raises:
             ValueError: An argument is invalid. The message names it.
@@ -525,10 +529,11 @@ class Client(HasCard):
     ) -> "Result":
         """Call a function again with recorded inputs, and compare with the recorded runs.
 
-        The function is really called. The result is an experiment on a data set made from the runs.
-        The baseline is the record: outputs, latency, cost, and scores by the same version of
-        each judge. If a judge has not scored a recorded run yet, it scores that output now, and the
-        score is stored with the recorded run.
+        Use it to see how changed code would have handled past inputs. The function is really
+        called. The result is an experiment with one item per run. The baseline is what was
+        recorded: outputs, latency, cost, and scores by the same version of each judge. If a judge
+        has not scored a recorded run yet, it scores that output now, and the score is stored with
+        the recorded run.
 
         Some runs cannot be replayed: runs that did not end, runs whose inputs are cut, hidden or
         deleted, and runs whose recorded inputs are too incomplete to rebuild the annotated types.
@@ -636,15 +641,16 @@ class Client(HasCard):
         return data_metrics
 
     def profile(self, profile: "ModelProfile", action: str) -> str:
-        """Validate each run of a model with a profile, after the call has returned.
+        """Check each run of a model against a profile, after the call has returned.
 
-        Each violation becomes a tag of the run, such as ``age-error`` with the value
-        ``UpperBoundError``, in the group ``name@version``. Values computed by extractors become
-        tags too. The profile sees the recorded JSON. It skips inputs or outputs that were hidden,
-        cut or not recorded, and the outputs of failed calls.
+        A profile describes the values that a model normally sees. Each violation becomes a tag of
+        the run, such as ``age-error`` with the value ``UpperBoundError``, in the group
+        ``name@version``. Values that the profile extracts become tags too. The profile reads the
+        recorded JSON. It skips inputs or outputs that were hidden, cut or not recorded, and the
+        outputs of failed calls.
 
-        The profile is sent to the collector and identified by its content. A second profile with
-        the same name and version replaces the first.
+        The profile is also sent to the collector. A second profile with the same name and version
+        replaces the first.
 
         Args:
             profile: A profile that has been built. Later calls of `ModelProfile.build` have no
@@ -689,12 +695,12 @@ class Client(HasCard):
 
     @property
     def tracer_provider(self) -> trace_api.TracerProvider:
-        """A tracer provider for other instrumentations. Their spans go to the client's destination.
+        """A tracer provider for other instrumentations, so that their spans go where your runs go.
 
-        It belongs to this client and is not the global provider. It hides secrets as configured by
-        `redact` and `redact_keys`. Exception: a client that uses your service's provider and has no
-        endpoint returns that provider. Spans are queued in memory, even if the client has a
-        `spool`. Accessing this property fixes the client's destination.
+        Pass it to an instrumentation as ``tracer_provider=client.tracer_provider``. It is not the
+        global provider, and hides secrets as configured by `redact` and `redact_keys`. If the
+        client has no endpoint and uses your service's own provider, you get that one. Its spans are
+        queued in memory, even if the client has a `spool`.
         """
         return self._recorder.tracer_provider
 

@@ -70,7 +70,7 @@ def _join_rows(rows: Sequence[Mapping[Any, Any]]) -> list[tuple[Any, list[Any]]]
 
 
 def is_of_runs(frame: Any) -> bool:
-    """Tell whether a value is a reader's `Runs`, or a list of stored runs."""
+    """Tell whether a value is a list of stored runs, such as the result of `Reader.runs`."""
     kind = type(frame)
     if kind.__module__.startswith(_STORED) and kind.__name__ == "Runs":
         return True
@@ -78,13 +78,13 @@ def is_of_runs(frame: Any) -> bool:
 
 
 def is_run(value: object) -> bool:
-    """Tell whether a value is a stored run from a reader."""
+    """Tell whether a value is a run read from the collector."""
     name = type_name(value)
     return name.startswith(f"{_STORED}.") and name.endswith(".Run")
 
 
 def parts_of_run(run: Any) -> dict[str, Any]:
-    """Return the complete parts of a stored run: inputs, outputs, and ground truth by name.
+    """Return what can be analysed of a stored run: inputs, outputs, and ground truth by name.
 
     The outputs of failed runs are left out, and so are inputs or outputs that were cut, hidden or
     not recorded.
@@ -114,10 +114,10 @@ def _truth_of(evaluation: Any) -> Any:
 
 
 def row_of_run(run: Any) -> dict[str, Any]:
-    """Return a stored run as a row: inputs by name, outputs, ground truth by name.
+    """Return a stored run as a table row with a column per input, output and ground truth.
 
-    If the output is a mapping, each part is a column such as ``outputs.label``. Otherwise there is
-    one column ``outputs``.
+    If the output is a mapping, each key becomes a column such as ``outputs.label``. Otherwise there
+    is one column ``outputs``.
     """
     parts = parts_of_run(run)
     inputs, outputs = parts.get("inputs"), parts.get("outputs")
@@ -130,9 +130,9 @@ def row_of_run(run: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a Python value.
+    """Convert a cell of a table to a plain Python value.
 
-    NaN, NaT and similar become None, NumPy scalars become Python values.
+    NaN, NaT and similar become None. NumPy scalars become Python numbers, strings or bools.
     """
     kind = type(value)
     if kind in _PLAIN:
@@ -149,7 +149,7 @@ def plain(value: Any) -> Any:
 
 
 def key_of(value: Any) -> Hashable:
-    """Return a hashable key for a value: the value itself, or its JSON if it is not hashable."""
+    """Return a key for counting a value: the value itself, or its JSON if it is not hashable."""
     if type(value) in _PLAIN or type(value) in _NUMBERS:
         return value  # type: ignore[no-any-return]  # just checked
     try:
@@ -160,12 +160,12 @@ def key_of(value: Any) -> Hashable:
 
 
 def count_values(values: Sequence[Any]) -> Counter[Hashable]:
-    """Count the values that are not missing."""
+    """Count how often each value occurs in a column. Missing values are not counted."""
     return Counter(key_of(value) for value in values if value is not None)
 
 
 def is_measure(values: Sequence[Any]) -> bool:
-    """Tell whether a column is numeric, as opposed to categories or codes."""
+    """Tell whether a column contains measured numbers, not categories or numeric codes."""
     present = [value for value in values if value is not None]
     items = [value for value in present if type(value) in _NUMBERS and math.isfinite(value)]
     return len(items) >= _NUMBER_SHARE * len(present) and len(set(items)) > CODES

@@ -38,7 +38,9 @@ def measure_data(
     positive: object = None,
     reference: Any = None,
 ) -> dict[str, float]:
-    """Compute the data metrics of a table, see `otel_ml.data_metrics`.
+    """Compute the data metrics of a table, such as missing values, bias and drift.
+
+    The arguments are those of `otel_ml.data_metrics`.
 
     Raises:
         ValueError: An argument is invalid. The message names it.
@@ -160,7 +162,10 @@ def _read_reference(reference: Any) -> dict[str, Sketch]:
 
 
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
-    """Sketch the values of a column. Lists and mappings are compared by their JSON."""
+    """Summarise the distribution of a column, so that two columns can be compared for drift.
+
+    The summary is called a sketch. Lists and mappings are compared by their JSON.
+    """
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
     return sketch_values(items, kind=kind)
 

@@ -41,10 +41,10 @@ class InvalidMetricError(ValueError):
 
 
 class Tally:
-    """Counters by name that any thread can increment without waiting.
+    """Counts events by name, from any thread, without ever waiting for a lock.
 
-    A finalizer can run in the middle of any code, also while its thread increments a counter. A
-    plain lock could deadlock two threads there, so `add` never waits for a lock.
+    A plain lock could deadlock: a finalizer can run in the middle of any code, also while its own
+    thread increments a counter.
     """
 
     def __init__(self) -> None:
@@ -78,10 +78,11 @@ _told: dict[tuple[str, ...], object] = {}
 
 
 def report(where: str, error: BaseException) -> None:
-    """Count an error inside otel-ml, and log the first one at each place.
+    """Count an error inside otel-ml instead of raising it, and log the first one at each place.
 
     Args:
-        where: Fixed name of the place in the code. Never build it from data.
+        where: Name of the place in the code, such as ``version``. Use a constant, because each new
+            name adds a counter.
         error: The error. Its type is logged as a warning. Its message is logged only at debug
             level, because it may contain model inputs.
 
@@ -93,7 +94,7 @@ def report(where: str, error: BaseException) -> None:
 
 
 def report_named(where: str, error: BaseException) -> None:
-    """Count an error like `report`, for callers that log it themselves with `warn_once`.
+    """Count an error like `report`, but do not log it. The caller logs it with `warn_once`.
 
     Raises:
         BaseException: The error itself, if it is meant for the user's program.
@@ -104,7 +105,10 @@ def report_named(where: str, error: BaseException) -> None:
 
 
 def warn_once(message: str, *values: str) -> None:
-    """Log a warning unless the same message was logged before; at most 1,000 different ones."""
+    """Log a warning, unless the same message was logged before.
+
+    At most 1,000 different messages are logged per process.
+    """
     mark = object()
     if len(_told) < _MOST_TOLD and _told.setdefault((message, *values), mark) is mark:
         _logger.warning(message, *values)
@@ -138,7 +142,7 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
     meant for the user's program pass through.
 
     Args:
-        where: Fixed name of the place in the code, as for `report`.
+        where: Name of the place in the code, as for `report`.
     """
 
     __slots__ = ("_where",)
@@ -201,7 +205,10 @@ untrusted: Final = _Untrusted()
 
 
 def hand_on(error: BaseException) -> None:
-    """Raise an error again if it is meant for the user's program, see `is_of_host`."""
+    """Raise an error again if it is meant for the user's program, such as a KeyboardInterrupt.
+
+    Otherwise do nothing. `is_of_host` decides.
+    """
     cause = host_error(error)
     if cause is not None:
         try:
@@ -213,10 +220,10 @@ def hand_on(error: BaseException) -> None:
 
 
 def host_error(error: BaseException) -> BaseException | None:
-    """Return the error that is meant for the user's program: `error`, or an error that it replaced.
+    """Return the error to raise in the user's program, or None if there is none.
 
-    Python may replace an error that a signal handler raised. For example, interrupting the start of
-    a thread ends in a KeyError, and interrupting the creation of a class in a RuntimeError.
+    This is `error` itself or an error that Python replaced with it. For example, Ctrl-C while a
+    thread starts can surface as a KeyError, and Ctrl-C while a class is created as a RuntimeError.
     """
     if is_of_host(error):
         return error
@@ -238,13 +245,13 @@ def host_error(error: BaseException) -> BaseException | None:
 
 
 def is_of_host(error: BaseException) -> bool:
-    """Tell whether an error raised inside otel-ml is meant for the user's program.
+    """Tell whether an error that was raised inside otel-ml must reach the user's program.
 
-    This is the case for errors of signal handlers, such as a time limit, because Python can run a
-    handler between any two steps of the main thread. It is also the case for errors that stop a
-    thread from outside and are not an `Exception`: KeyboardInterrupt, or a gevent timeout. Errors
-    that the code of a recorded object raises itself are not meant for the program: a ``raise``
-    statement, SystemExit, a panic in a Rust library.
+    True for an error that a signal handler raised, such as a time limit: Python runs handlers
+    between any two steps of the main thread, so also in the middle of our code. True for errors
+    that stop a thread from outside and are not an `Exception`, such as KeyboardInterrupt or a
+    gevent timeout. False for all errors that the code of a recorded object raises itself, even
+    SystemExit or a panic in a Rust library.
     """
     if is_of_signal(error):
         return True
@@ -258,7 +265,7 @@ def is_of_host(error: BaseException) -> bool:
 
 
 def is_of_signal(error: BaseException) -> bool:
-    """Tell whether a signal handler raised an error. Ctrl-C's own handler leaves no frame."""
+    """Tell whether a signal handler raised an error, including Ctrl-C."""
     above = traceback_of(error)
     while above is not None:
         at = above.tb_next
@@ -312,5 +319,8 @@ def _handlers() -> set[CodeType | None]:
 
 
 def trouble() -> dict[str, int]:
-    """Return how many errors occurred inside otel-ml since the process started, by place."""
+    """Return how many errors occurred inside otel-ml since the process started.
+
+    The keys are the places in otel-ml's code. Empty means no errors.
+    """
     return _tally.sums()

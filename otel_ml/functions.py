@@ -111,7 +111,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {"kind": "model", "version_on": PARTS}
 
 
 def check_options(options: Options) -> None:
-    """Check the options of a decorator.
+    """Check the options that were passed to `trace` or `assess`.
 
     Raises:
         ValueError: An option is invalid. The message says which values are valid.
@@ -154,7 +154,7 @@ def _check_kind(kind: Any, *, is_served: bool) -> None:
 
 @dataclass(frozen=True)
 class Judging:
-    """The judges of a traced function, and when they run; see `Client.assess`.
+    """The judges of a traced function, and which runs they score; see `Client.assess`.
 
     Raises:
         ValueError: An option is invalid. The message says which values are valid.
@@ -182,7 +182,7 @@ UNJUDGED: Final = Judging()
 
 
 class TracedFunction:
-    """The configuration of a traced function: name, tags, judges and versions.
+    """Everything that `trace` and `assess` configure for a function: name, tags, judges, version.
 
     Args:
         recorder: Recorder for its calls.
@@ -247,7 +247,7 @@ class TracedFunction:
 
     @property
     def definition(self) -> "definitions.Definition":
-        """The definition of the version.
+        """What the model version is computed from: source, helpers, constants and params.
 
         It is computed at the first call. In an interactive session it is computed again after each
         change.
@@ -268,9 +268,10 @@ class TracedFunction:
         return definition
 
     def structure(self, output: object) -> tuple[str | None, str | None]:
-        """Return text and digest of an output's structure.
+        """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
-        After 8 different structures, the structure counts as dynamic.
+        A changed structure opens a new version. After 8 different structures, all further ones
+        count as the same: dynamic.
         """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:
@@ -283,7 +284,7 @@ class TracedFunction:
         return text, digest
 
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
-        """Return the cached attributes of an output's version, or None if they must be computed."""
+        """Return the version attributes for an output from the cache; None if not cached."""
         if self._marks is not None:
             self._look_at(self._marks, now_ns)
         versions = self._versions
@@ -295,12 +296,14 @@ class TracedFunction:
     def describe_version(
         self, facts: dict[str, Value], output: object, now_ns: int, recorder: Recorder
     ) -> Mapping[str, Value] | None:
-        """Return the attributes of an output's version, and add its definition to `facts` when due.
+        """Return the attributes of the model version that produced an output.
+
+        If the collector has not received the version's definition lately, add it to `facts`.
 
         Returns:
-            Attributes that all runs of the version share. If the version cannot be determined, the
-            attributes that all runs of the function share. None while model weights are being
-            hashed: `waits_for` then holds the jobs that hash them.
+            Attributes that all runs of the version share. If the version cannot be determined,
+            attributes without a version. None while model weights are being hashed: `waits_for`
+            then holds the background jobs to wait for.
         """
         if self._marks is not None:
             self._look_at(self._marks, now_ns)
@@ -414,12 +417,12 @@ _SIMPLE: Final = frozenset(
 
 
 def make_binder(function: Callable[..., Any]) -> Binder:
-    """Return a function that turns call arguments into inputs. Call this once per function.
+    """Return a function that gives each argument of a call its parameter name, for recording.
 
     Returns:
-        A function of ``(args, kwargs)`` that returns inputs by parameter name. It includes
+        A function of ``(args, kwargs)`` that returns a dict by parameter name. It includes
         defaults, and leaves out ``self``, ``cls`` and a client library's "not given" placeholders.
-        It never raises: arguments that the function itself would reject are returned under
+        It never raises. Arguments that the function itself would reject are returned under
         ``args``.
     """
     parameters = None

@@ -39,10 +39,10 @@ _logger = logging.getLogger(__name__)
 
 
 def instrument(library: str, provider: trace.TracerProvider) -> Any:
-    """Instrument a library with the package that is installed for it.
+    """Record calls of a library, with the OpenTelemetry instrumentation installed for it.
 
     Returns:
-        The instrumentor; None if the library is already instrumented by someone else.
+        The active instrumentor; None if the program has already instrumented the library itself.
 
     Raises:
         ValueError: No installed package instruments the library or its installed version.
@@ -126,7 +126,10 @@ def _advice(library: str) -> str:
 
 
 def tell_lost() -> None:
-    """Warn once about each instrumentation that loses its spans."""
+    """Log a warning, once each, about instrumentations whose spans are lost.
+
+    Spans are lost if an instrumentation has no tracer provider to send them to.
+    """
     with quiet("instrumentations"):
         for kind in _find_lost():
             if kind not in _told:
@@ -135,12 +138,15 @@ def tell_lost() -> None:
 
 
 def lost() -> list[tuple[str, str]]:
-    """Describe each instrumentation that loses its spans, and how to fix it."""
+    """Describe each instrumentation that loses its spans, and how to fix it.
+
+    Spans are lost if an instrumentation has no tracer provider to send them to.
+    """
     return [describe_lost(kind) for kind in _find_lost()]
 
 
 def describe_lost(kind: type) -> tuple[str, str]:
-    """Describe an instrumentation that loses its spans, and how to fix it."""
+    """Describe how one instrumentation loses its spans, and how to fix it."""
     called = [
         entry.name for entry in _entries() if entry.value == f"{kind.__module__}:{kind.__name__}"
     ]
@@ -152,7 +158,7 @@ def describe_lost(kind: type) -> tuple[str, str]:
 
 
 def unsampled() -> list[tuple[str, str]]:
-    """Describe each source of traces that samples nothing, and how to fix it."""
+    """Describe each source of traces whose sampler drops every span, and how to fix it."""
     with quiet("instrumentations"):
         return [
             (f"{who} samples no trace: no traced call below its spans is recorded", f"set {what}")
@@ -234,15 +240,15 @@ def _is_of(name: str, module: str) -> bool:
 def lend(
     project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
 ) -> trace.TracerProvider:
-    """Create a tracer provider that sends spans to the destination of the client's runs.
+    """Create a tracer provider for other instrumentations. Their spans go where the runs go.
 
-    If those go only through the service's tracer provider, return that provider.
+    If the client sends its runs only through the service's own tracer provider, return that one.
 
     Args:
         project: Project of the client.
-        outlet: Destination of its runs.
-        redaction: Hides secrets.
-        is_recording: Tells whether spans that start now, in this task or thread, are recorded.
+        outlet: Where the client's runs are sent.
+        redaction: Hides secrets in the spans.
+        is_recording: Called at the start of each span. If it returns False, the span is dropped.
     """
     joined: Any = outlet.joined
     every = all_processors_of(joined)

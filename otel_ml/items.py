@@ -34,7 +34,10 @@ def digest_of(value: object) -> str:
 
 
 def digest_item(inputs: object, expected: object, tags: Mapping[str, Any]) -> str:
-    """Return the digest of an item. Its origin, such as the source run, does not count."""
+    """Return the digest of an item, from its inputs, expected value and tags.
+
+    Where the item came from, such as a source run, makes no difference.
+    """
     return digest_of({"inputs": inputs, "expected": expected, "tags": dict(tags)})
 
 
@@ -49,7 +52,7 @@ def is_item_id(text: object) -> bool:
 
 
 def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
-    """Return an ID for each item. Items without one get the start of the digest of their inputs.
+    """Return an ID for each item of a data set. Items without one get a hash of their inputs.
 
     Items with equal inputs are numbered (``~2``, ``~3``) in the order of their digests, so that the
     order of the items does not matter.
@@ -74,7 +77,10 @@ def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
 
 
 def write_manifest(digests: Mapping[str, str]) -> str:
-    """Return the manifest of a version: a line ``id digest`` for each item, sorted by ID."""
+    """Return the manifest of a data set version: which items it contains.
+
+    It has a line ``id digest`` for each item, sorted by ID.
+    """
     return "".join(f"{item_id} {digests[item_id]}\n" for item_id in sorted(digests))
 
 
@@ -86,7 +92,7 @@ def digest_version(digests: Mapping[str, str]) -> str:
 def write_version(
     name: str, digests: Mapping[str, str], description: str, reason: str
 ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-    """Return the records for a version of a data set: its manifest and its definition.
+    """Prepare a version of a data set for sending: its list of items and its description.
 
     Args:
         name: Name of the data set.
@@ -96,7 +102,7 @@ def write_version(
 
     Returns:
         The attributes that all records share, and for each record the attributes of its events.
-        Each event is an artifact with a part of the manifest.
+        Each event contains a part of the manifest.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)
@@ -126,7 +132,7 @@ def _artifact(ref: str, text: str) -> dict[str, Any]:
 
 
 def split_manifest(manifest: str) -> list[str]:
-    """Split a manifest between lines into parts that fit into an artifact; at least one part."""
+    """Split a manifest into parts that are small enough to send, without cutting a line."""
     parts: list[str] = []
     lines: list[str] = []
     size = 2  # the quotes of a JSON text, in which a line break takes two bytes
@@ -147,12 +153,19 @@ def read_manifest(manifest: str) -> dict[str, str]:
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:
-    """Return the placeholder for a typed value in an item: type and hash of the document."""
+    """Return the placeholder for a typed value, such as an array, in the JSON of an item.
+
+    It contains the type and the hash under which the value itself is stored.
+    """
     return {wire.ARTIFACT_TYPE: kind, wire.ARTIFACT_SHA256: digest}
 
 
 def find_documents(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Return path and document hash of each typed value inside a JSON value."""
+    """Find the placeholders for typed values in a JSON value, see `refer_document`.
+
+    Yields:
+        The path of each placeholder in the value, and the hash of the stored value.
+    """
     if isinstance(value, Mapping):
         if value.keys() == {wire.ARTIFACT_TYPE, wire.ARTIFACT_SHA256}:
             yield path, str(value[wire.ARTIFACT_SHA256])

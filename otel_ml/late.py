@@ -67,13 +67,13 @@ class _LateModule:
 
 
 def late(name: str) -> object:
-    """Return the proxy for a module in the table `WHY`.
+    """Return a stand-in for a module of otel-ml that imports it on first use.
 
     Args:
-        name: Module name without the ``otel_ml.`` prefix.
+        name: Module name without the ``otel_ml.`` prefix. It must be listed in `WHY`.
 
     Raises:
-        KeyError: The module is not in the table.
+        KeyError: The module is not listed in `WHY`.
     """
     if name not in WHY:
         raise KeyError(f"Unknown module {name!r}: expected one of the table in otel_ml/late.py")

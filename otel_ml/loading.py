@@ -142,6 +142,6 @@ LOADING: Final = _Loading()
 
 
 def start_apart(thread: threading.Thread) -> None:
-    """Start a thread outside every run, even if threads inherit the context of their creator."""
+    """Start a thread of otel-ml itself. Runs that it records do not belong to the current run."""
     LOADING.watch(thread)
     contextvars.Context().run(thread.start)

@@ -26,7 +26,11 @@ NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, Attrib
 
 
 class LoggedPoint(NamedTuple):
-    """One point of a metric; step -1 means no step."""
+    """One logged value of a metric.
+
+    `step` is -1 if none was given. `mode` says how the value combines with earlier ones: append to
+    the series, or replace them.
+    """
 
     name: str
     value: float
@@ -37,9 +41,9 @@ class LoggedPoint(NamedTuple):
 
 
 class MetricValues:
-    """The current values of metrics: the last 10,000 points of each series, at most 1,000 names.
+    """Computes the current value of each metric from its logged points.
 
-    Adding a point takes constant time.
+    It keeps the last 10,000 points of each series and at most 1,000 metrics.
     """
 
     __slots__ = ("_found",)
@@ -69,7 +73,7 @@ class MetricValues:
                     del before[:-MOST_POINTS]
 
     def values(self) -> dict[str, Metric]:
-        """Return each metric: a number for a single value, or a list of points for a series."""
+        """Return each metric by name: a number for a single value, or a list for a series."""
         return {
             name: value if isinstance(value, float) else value[-MOST_POINTS:].tolist()
             for name, value in self._found.items()
@@ -77,7 +81,10 @@ class MetricValues:
 
 
 def resolve(points: Iterable[LoggedPoint]) -> dict[str, Metric]:
-    """Return the values for points given in order, by the store's rules; see ``docs/wire.md``."""
+    """Return the value of each metric from all its points, oldest first.
+
+    The collector follows the same rules, see ``docs/wire.md``.
+    """
     metrics = MetricValues()
     metrics.add(points)
     return metrics.values()
@@ -90,8 +97,9 @@ def make_points(
 
     Args:
         values: Numbers or lists of numbers, by name.
-        step: Step of all points.
-        mode: Mode of single numbers. Lists are always series.
+        step: Step of all points, such as an epoch; None for no step.
+        mode: How to store single numbers: added to a series, or as a single value. Lists are always
+            series.
         overwrite: Replace earlier points of each name. An empty list removes all points.
 
     Raises:
@@ -122,15 +130,15 @@ def make_points(
 
 
 def make_data_points(values: Mapping[str, float]) -> list[LoggedPoint]:
-    """Convert data metrics to points with the current time.
+    """Convert data metrics, such as missing values or drift, to points with the current time.
 
-    Logging them again makes them series.
+    A metric that is logged a second time becomes a series.
     """
     return [point._replace(source="data") for point in make_points(values, None, "auto")]
 
 
 def point_attributes(points: Sequence[LoggedPoint]) -> Attributes:
-    """Return points as the parallel lists of an `update` record."""
+    """Convert metric points to the attributes of the `update` record that sends them."""
     attributes: Attributes = {
         names.METRIC_NAMES: tuple(point.name for point in points),
         names.METRIC_VALUES: tuple(point.value for point in points),
@@ -156,12 +164,12 @@ def _step(step: Any) -> int:
 
 
 def number(name: str, value: object, text: str = "value {} of metric {}") -> float:
-    """Return a value as a float. Arrays and tensors with one element count as numbers.
+    """Return a metric value as a float. Arrays and tensors with one element count as numbers.
 
     Args:
-        name: Name of the metric.
+        name: Name of the metric, for the error message.
         value: The value.
-        text: Template for the error: value and name.
+        text: Error message with two placeholders: the value, then the name.
 
     Raises:
         InvalidMetricError: The value is not a number. The message names metric and value.
@@ -193,10 +201,7 @@ def _series(value: object) -> list[object] | None:
 
 
 def listed(value: Any) -> object:
-    """Return the elements of an array or tensor as Python values, or other values unchanged.
-
-    NumPy, PyTorch and JAX have ``tolist``. Others, such as TensorFlow, are converted through NumPy.
-    """
+    """Convert an array or tensor to a list or number. Other values are returned unchanged."""
     kind = type(value)
     shape = getattr(value, "shape", ())
     if isinstance(shape, tuple) and sum(size != 1 for size in shape) > 1:

@@ -19,13 +19,13 @@ _ESCAPES: Final = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An object in one line, with a link to its page.
+    """How an object looks in a notebook: one line with a link to its page.
 
     Attributes:
         kind: Type of the object, such as ``Run``.
-        name: Name of the object. It may come from anyone, so it is escaped.
-        facts: Further details, escaped like `name`. Empty ones are left out.
-        page: URL of its page. It is shown only if it starts with http or https.
+        name: Name of the object. It is escaped, because it may contain HTML.
+        facts: Further details, also escaped. Empty ones are left out.
+        page: URL of the object's page. Shown only if it starts with http or https.
     """
 
     kind: str
@@ -95,11 +95,11 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> 
 
 
 def page_address(base: str, *parts: str, **asked: str | None) -> str:
-    """Return the URL of a collector's page below ``/projects``.
+    """Return the URL of a page in the collector's web interface.
 
     Args:
         base: Base URL of the collector.
-        parts: Path segments, not yet percent-encoded.
+        parts: Path segments after ``/projects``, not yet percent-encoded.
         asked: Query parameters. Empty ones are left out.
 
     Returns:

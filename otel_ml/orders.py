@@ -7,14 +7,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ListOrder:
-    """A sort order for a list of runs.
+    """A sort order for a list of runs, such as ``newest`` or ``slowest``.
 
     Attributes:
         name: Name of the order. ``JUDGE`` in it stands for the name of a judge.
-        about: Which runs come first.
-        column: Column that the list is sorted by.
-        is_ascending: Whether the values of that column increase.
-        former: Earlier name of the order, still accepted.
+        about: Which runs come first, as text for help messages.
+        column: Value of the run that the list is sorted by.
+        is_ascending: True if the smallest value comes first.
+        former: Earlier name of the order, still accepted; empty if there is none.
     """
 
     name: str
@@ -51,7 +51,7 @@ ORDER_CHARS: Final = 300
 
 
 def settle_order(order: str, *, lower_is_better: bool) -> str:
-    """Return ``lowest`` or ``highest`` for a judge's ``worst`` or ``best`` order.
+    """Replace ``worst`` and ``best`` by ``lowest`` or ``highest``, depending on the judge.
 
     Args:
         order: Name of an order. Other orders are returned unchanged.
@@ -64,7 +64,7 @@ def settle_order(order: str, *, lower_is_better: bool) -> str:
 
 
 def read_order(text: str) -> str:
-    """Return the name of an order, given its current or earlier name.
+    """Return the current name of an order, given that name or an earlier one.
 
     Raises:
         ValueError: There is no such order.

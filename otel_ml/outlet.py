@@ -24,7 +24,10 @@ _STALLED_UPLOADS_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The requested destination of a client's spans. See `otel_ml.client.Client` for the fields."""
+    """Where the user asked to send a client's spans, before anything is connected.
+
+    The fields are arguments of `otel_ml.client.Client`.
+    """
 
     project: str
     api_key: str | None = None
@@ -37,15 +40,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """The chosen destination of a client's spans.
+    """The connection through which a client sends its spans.
 
     Attributes:
-        start: Starts a span.
-        pipeline: Our own export pipeline; None if only the service's tracer provider sends.
-        joined: The service's tracer provider, if it is used.
-        configuration: Settings in effect, for `Client.stats`.
-        uploads: Uploads documents that are too large for an event; None unless spans go to an
-            OTLP/HTTP endpoint.
+        start: Function that starts a span.
+        pipeline: The queue and thread that send the spans. None if only the service's own tracer
+            provider sends them.
+        joined: The service's own tracer provider; None if it is not used.
+        configuration: Settings in effect, as shown by `Client.stats`.
+        uploads: Uploads values that are too large for a span. None unless spans go to an OTLP/HTTP
+            endpoint.
     """
 
     start: Start
@@ -56,7 +60,7 @@ class Outlet:
 
     @property
     def wants_previews(self) -> bool:
-        """Whether to send previews in addition to complete payloads.
+        """Whether to add a short preview to each long input and output.
 
         False if the only receiver is a collector that creates previews itself. True with a spool,
         because another collector may receive the spans later, and with a service's tracer provider,
@@ -68,7 +72,7 @@ class Outlet:
         return pipeline.wants_previews
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Deliver the queue, see `Pipeline.flush`."""
+        """Wait until the queued spans are sent, see `Pipeline.flush`."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
             delivery = self.pipeline.flush(timeout_s, is_hasty=is_hasty)
@@ -82,18 +86,24 @@ class Outlet:
         return Delivery(reason="the service's tracer provider did not flush in time")
 
     def settle(self, timeout_s: float) -> None:
-        """Wait until the queue is delivered or lost. The next `flush` returns the result."""
+        """Wait until every queued span is delivered or lost.
+
+        The outcome is not returned here. The next `flush` includes it.
+        """
         if self.pipeline is not None:
             self.pipeline.settle(timeout_s)
 
     def hasten(self) -> None:
-        """Send without batching delay from now on, because the process is ending."""
+        """Send queued spans immediately instead of in batches.
+
+        Called when the process is ending.
+        """
         for part in (self.pipeline, self.uploads):
             if part is not None:
                 part.hasten()
 
     def close(self, timeout_s: float) -> None:
-        """Deliver the queue and stop. The service's tracer provider keeps running."""
+        """Send the queued spans, then stop. The service's own tracer provider keeps running."""
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
             self.pipeline.close(timeout_s)
@@ -101,7 +111,7 @@ class Outlet:
                 self.uploads.close(self._time_left(deadline))
 
     def count(self) -> dict[str, Any]:
-        """Return the counters under their names in `Stats`."""
+        """Return how many spans were delivered, lost or are queued, under the names in `Stats`."""
         senders = [part for part in (self.pipeline, self.uploads) if part is not None]
         counters = [sender.counters for sender in senders]
         lost = {} if self.pipeline is None else self.pipeline.counters.lost

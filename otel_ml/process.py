@@ -43,7 +43,10 @@ _LOADED_S: Final = 3.0
 
 @contextmanager
 def marking(mark: Mapping[str, str]) -> Iterator[None]:
-    """Add attributes to the calls traced in this block and context."""
+    """Add attributes to every call that is traced inside this block.
+
+    Judges and experiments use it to mark their runs.
+    """
     token = MARKS.set({**(MARKS.get() or {}), **mark})
     try:
         yield
@@ -52,13 +55,19 @@ def marking(mark: Mapping[str, str]) -> Iterator[None]:
 
 
 def renew_in_child(renew: Callable[[], None]) -> None:
-    """Call a function in every forked child. Functions run in the order of registration."""
+    """Register a function that every forked child process calls first.
+
+    Functions run in the order of registration.
+    """
     if hasattr(os, "register_at_fork"):  # not available on Windows
         os.register_at_fork(after_in_child=renew)
 
 
 def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
-    """Return a weak set; `renew` is called for each of its objects in a forked child."""
+    """Return a weak set of objects to reset in every forked child process.
+
+    In the child, `renew` is called with each object that is in the set.
+    """
     living: weakref.WeakSet[T] = weakref.WeakSet()
 
     def renew_all() -> None:
@@ -70,7 +79,10 @@ def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
 
 
 class Process:
-    """Identity of this process in records. A forked child gets a new ID and counts from 1."""
+    """The ID of this process in records, and the sequence numbers of its records.
+
+    A forked child gets a new ID and counts from 1.
+    """
 
     def __init__(self) -> None:
         self.renew()
@@ -82,18 +94,21 @@ class Process:
         self._counts: dict[str, itertools.count[int]] = {}
 
     def count_of(self, project: str) -> "itertools.count[int]":
-        """Return the sequence numbers of a project; ``next`` takes one."""
+        """Return the counter of a project. ``next`` takes a sequence number from it."""
         return self._counts.setdefault(project, itertools.count(1))
 
 
 class Ending(Protocol):
-    """Something to deliver when the process ends. None of its methods raises."""
+    """An object that must deliver data before the process ends. Its methods never raise."""
 
     def hasten(self) -> None:
-        """Send without batching delay from now on, because the process is ending."""
+        """Send queued data immediately instead of in batches. Called when the process is ending."""
 
     def wait_until_loaded(self, limit_s: float) -> None:
-        """Wait until the modules for delivery are imported, which starts with the first call."""
+        """Wait up to `limit_s` seconds for the imports that sending needs.
+
+        They start in the background at the first recorded call.
+        """
 
     def close(self) -> None:
         """Deliver and stop."""

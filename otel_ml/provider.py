@@ -49,11 +49,11 @@ _logger = logging.getLogger(__name__)
 
 
 def choose(route: Route) -> Outlet:
-    """Choose the tracer provider of a client, at its first call.
+    """Decide where a client's spans go. This happens at its first call.
 
-    In this order: the provider given to the client, a global provider of the OpenTelemetry SDK's
-    own class, a new provider. With the first two, spans also go directly to the endpoint if one is
-    set.
+    The first of these is used: the tracer provider passed to the client, a global provider of the
+    OpenTelemetry SDK's own class, a new provider. With the first two, spans also go directly to the
+    endpoint if one is set.
     """
     provider = route.tracer_provider
     if provider is None and route.join == "auto":
@@ -62,7 +62,7 @@ def choose(route: Route) -> Outlet:
 
 
 def expected_page(route: Route) -> str:
-    """Return the base URL of the collector that `choose` would send to, without connecting."""
+    """Return the base URL of the collector that would receive the spans, without connecting."""
     others = route.tracer_provider
     if others is None and route.join:
         others = trace.get_tracer_provider()

@@ -59,23 +59,25 @@ _PAUSED_KEY: Final = context_api.create_key("otel_ml-paused")
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counters of a client in this process.
+    """Counters of a client since the process started, as returned by `Client.stats`.
 
     Attributes:
         configuration: Settings in effect, by name: tracer provider, endpoint, queue limits.
-        sequence: Highest sequence number that a run or record of the project received.
-        delivered: Spans accepted by the collector or exporter, plus separately uploaded data.
-        lost: Spans that are lost for good, by reason. Lost data uploads are listed as ``artifact:
-            ...``.
-        retries: Requests that were sent again.
+        sequence: Number of the newest run or record. The project's runs and records are numbered
+            from 1 in each process.
+        delivered: Number of spans and separately uploaded values that the collector or exporter
+            accepted.
+        lost: Number of spans that are lost for good, by reason. Lost uploads have reasons that
+            start with ``artifact:``.
+        retries: Number of requests that were sent again.
         blocked_ms: Total time in ms that calls waited for space in the queue.
-        queued: Spans waiting for delivery, in memory or on disk.
-        held: Calls whose judges have not finished.
-        open_runs: Runs that have not ended.
-        trouble: Errors inside otel-ml that your program did not see, by place.
-        cost_p50_us: Median cost of the SDK per call in microseconds, over the last 1,024 calls;
-            None before the first call.
-        cost_p99_us: 99th percentile of the cost, over the same calls.
+        queued: Number of spans waiting for delivery, in memory or on disk.
+        held: Number of calls whose judges have not finished.
+        open_runs: Number of runs that have not ended.
+        trouble: Number of errors inside otel-ml that your program did not see, by place.
+        cost_p50_us: Median time that otel-ml adds to a call, in microseconds, over the last 1,024
+            calls; None before the first call.
+        cost_p99_us: 99th percentile of that time, over the same calls.
     """
 
     configuration: Mapping[str, object] = field(default_factory=dict)
@@ -93,7 +95,7 @@ class Stats:
 
 
 class Cost:
-    """The SDK's own cost of the last 1,024 measured calls. Thread-safe."""
+    """Measures how much time otel-ml adds to each call. It keeps the last 1,024 calls."""
 
     def __init__(self) -> None:
         self._kept: deque[int] = deque(maxlen=_COSTS)
@@ -106,7 +108,7 @@ class Cost:
 
 
 class OpenRun(Protocol):
-    """A run that may still be open."""
+    """A run that has started and may not have ended yet."""
 
     @property
     def start_ns(self) -> int:
@@ -119,32 +121,35 @@ class OpenRun(Protocol):
         """End the run, if `Client.run` opened it."""
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send the queued updates of the run if they are due, or immediately."""
+        """Send the tags, text and metrics added since the last update, if an update is due.
+
+        With `at_once`, send them immediately.
+        """
 
 
 class RunWatch(Protocol):
-    """Processes ended runs in a background thread."""
+    """Checks ended runs in a background thread, for example against a profile."""
 
     def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
-        """Queue an ended run with its model, ID and attributes."""
+        """Queue an ended run, given its model, ID and attributes."""
 
     def drain(self, timeout_s: float) -> int:
-        """Wait for the queued runs and return how many are left."""
+        """Wait until the queued runs are checked, and return how many are left."""
 
     def close(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` seconds for the queued runs, then stop."""
 
 
 class OpenRuns:
-    """Watches the open runs of a client in a background thread, which sleeps while there are none.
+    """Reports long runs to the collector before they end.
 
     A span is sent only when it ends. Without this class, a run that hangs or whose process is
-    killed would never appear. So it sends a record when a long run has started, and heartbeats
-    while the process lives.
+    killed would never appear. A background thread sends a record when a run has lasted a while, and
+    then heartbeats while the process lives. It sleeps while no run is open.
 
     Args:
         beat: Sends a ``heartbeat`` (the process lives) or a ``goodbye`` (it ends).
-        heartbeat_s: Seconds between heartbeats while an announced run is open.
+        heartbeat_s: Seconds between heartbeats while a reported run is open.
     """
 
     def __init__(self, beat: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -154,7 +159,7 @@ class OpenRuns:
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
-        """Start without runs in a forked child. Open runs belong to the parent."""
+        """Forget all runs in a forked child. They belong to the parent."""
         self._open: dict[OpenRun, None] = {}
         self._by_hand: dict[int, weakref.ref[OpenRun]] = {}
         self._announced: set[OpenRun] = set()
@@ -173,7 +178,7 @@ class OpenRuns:
             self._by_hand.pop(id(run), None)
 
     def announce(self, run: OpenRun) -> None:
-        """Watch a run that `Client.run` opened, and send its start immediately."""
+        """Add a run that `Client.run` opened, and report its start immediately."""
         self._by_hand[id(run)] = weakref.ref(run)
         self._tell(run)
         if self._watch.is_asleep:
@@ -195,12 +200,12 @@ class OpenRuns:
         return [run for run in items if run is not None]
 
     def send_waiting(self) -> None:
-        """Send the queued updates of all open runs."""
+        """Send the tags, text and metrics that open runs have added since their last update."""
         for run in [*self._open, *self.opened_by_hand()]:
             run.send_waiting(at_once=True)
 
     def close(self) -> None:
-        """End the runs that `Client.run` opened, and send a goodbye if a start was ever sent.
+        """End the runs that `Client.run` opened, and tell the collector that the process ends.
 
         If the process ends with an uncaught exception, the runs fail with that exception. Traced
         calls that are still open stay open.
@@ -251,22 +256,23 @@ class OpenRuns:
 
 
 class Recorder:
-    """Records the runs of a client. Chooses its tracer provider when the first span starts.
+    """Creates and sends the runs of a client. Each client has one.
+
+    Where the spans go is decided when the first one starts.
 
     Attributes:
-        enabled: False if nothing is ever recorded.
-        pauses: Number of active `disabled` blocks.
-        diverted: Recorder that records new runs instead, see `otel_ml.testing`; or None.
-        start: Starts spans, see `otel_ml.spans.Start`; None before the first span.
-        watch: Processes ended runs; or None.
-        lock: Guards data that several threads add to a run.
-        identity: Attributes that name project and process. A forked child gets a new object, so it
-            knows which definitions it has not sent.
-        route: The requested destination of the spans.
+        enabled: False if nothing is ever recorded, because of ``OTEL_SDK_DISABLED``.
+        pauses: Number of `disabled` blocks that are active now.
+        diverted: Recorder that receives new runs instead of this one during a test, see
+            `otel_ml.testing`; otherwise None.
+        start: Function that starts a span; None before the first one.
+        watch: Checks each ended run, for example against a profile; None if nothing does.
+        lock: Lock to hold while adding data to a run.
+        identity: Attributes that name project and process. A forked child gets a new object.
 
     Args:
-        route: The requested destination of the spans.
-        redaction: Hides secrets.
+        route: Where the user asked to send the spans.
+        redaction: Hides secrets. Default: hides values under keys such as ``password``.
     """
 
     def __init__(self, route: Route, redaction: Redaction | None = None) -> None:
@@ -295,7 +301,7 @@ class Recorder:
             _tell_lost_at_end()
 
     def restart_in_child(self) -> None:
-        """Reset the recorder in a forked child, where copied locks may be held forever."""
+        """Reset the recorder in a forked child, where a copied lock may be locked forever."""
         self.lock = threading.RLock()
         self._opening = False
         self._closing = self._closed.is_set()
@@ -314,14 +320,14 @@ class Recorder:
 
     @property
     def in_force(self) -> "Recorder":
-        """The recorder for runs that start now: this one, or the one in `diverted`."""
+        """The recorder for runs that start now: this one, or `diverted` during a test."""
         return self.diverted or self
 
     @property
     def page(self) -> str:
-        """Base URL of the collector's pages.
+        """Base URL of the collector's pages; empty if there is no collector.
 
-        It is known before the first span. Empty if there is no collector.
+        It is known before the first span.
         """
         outlet = self._outlet
         if outlet is NOWHERE:
@@ -330,7 +336,7 @@ class Recorder:
 
     @property
     def tracer_provider(self) -> trace.TracerProvider:
-        """The tracer provider for other instrumentations. First access fixes the destination."""
+        """A tracer provider for other instrumentations, see `Client.tracer_provider`."""
         if not self.enabled:
             return trace.NoOpTracerProvider()
         if self.start is None:
@@ -366,7 +372,7 @@ class Recorder:
 
     @property
     def wants_previews(self) -> bool:
-        """Whether to send previews as well as complete payloads, see `Outlet.wants_previews`."""
+        """Whether to add short previews to long payloads, see `Outlet.wants_previews`."""
         return self._outlet.wants_previews
 
     def active(self) -> "Recorder | None":
@@ -386,15 +392,15 @@ class Recorder:
         at_ns: int | None = None,
         link: trace.Span | None = None,
     ) -> None:
-        """Send a zero-length span about a run, or about this process.
+        """Send something about a run or this process that the run's own span does not contain.
 
         Args:
-            record: Kind of record: start, update, evaluation, heartbeat or goodbye.
-            about: Span of the run, or None for a record in a trace of its own.
+            record: Type of record: start, update, evaluation, heartbeat or goodbye.
+            about: Span of the run. None sends the record in a trace of its own.
             attributes: Attributes of the record.
             events: Events of the record: name, attributes, time in ns.
             at_ns: Time of the record in ns. Default: now.
-            link: A span to link to without becoming its child.
+            link: A related span, recorded as a link.
         """
         start = self.start or self.open()
         at_ns = time.time_ns() if at_ns is None else at_ns
@@ -411,14 +417,15 @@ class Recorder:
         span.end(end_time=at_ns)
 
     def upload(self, sha256: str, document: bytes) -> str | None:
-        """Upload a document that is too large for a span event.
+        """Upload a value that is too large for a span event.
 
         Args:
-            sha256: SHA-256 of the document, in hex.
-            document: The document.
+            sha256: SHA-256 of the value's JSON, in hex.
+            document: The value as JSON.
 
         Returns:
-            Address of the document, or None if no collector stores documents or the queue is full.
+            Address under which it is stored, or None if no collector stores it or the queue is
+            full.
         """
         if self.start is None:
             self.open()
@@ -426,13 +433,18 @@ class Recorder:
         return None if uploads is None else uploads.put(documents.HashedText(sha256, document))
 
     def tell(self, key: Hashable, now_ns: int) -> int | None:
-        """Tell whether a definition must be sent now, and note that it is.
+        """Decide whether to send a definition now, such as that of a version or a judge.
 
-        A definition is due at its first use in the process and every 5 minutes after that, in case
+        A definition is sent at its first use in the process and every 5 minutes after that, in case
         the collector missed an earlier one.
 
+        Args:
+            key: Identifies the definition.
+            now_ns: Current time in ns.
+
         Returns:
-            None if it is due; otherwise the time in ns when it will be due.
+            None if you must send it now; it then counts as sent. Otherwise the time in ns when it
+            will be due again.
         """
         told_ns = self._told.get(key)
         if told_ns is not None and now_ns - told_ns < TELL_EVERY_NS:
@@ -443,7 +455,7 @@ class Recorder:
         return None
 
     def forget(self, key: Hashable) -> None:
-        """Undo `tell`, because the definition could not be sent."""
+        """Mark a definition as not sent, because sending failed after `tell`."""
         self._told.pop(key, None)
 
     def count(self) -> int:
@@ -452,7 +464,7 @@ class Recorder:
         return number
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> "Delivery":
-        """Wait for judges, then deliver the queue.
+        """Wait for running judges, then send everything that is queued.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
@@ -476,7 +488,10 @@ class Recorder:
 
     @quiet("settle")
     def settle(self, timeout_s: float) -> None:
-        """Send queued updates before they are read back. The next `flush` returns the result."""
+        """Send everything queued, so that it can be read back from the collector.
+
+        The outcome is not returned here. The next `flush` includes it.
+        """
         if self._outlet is not NOWHERE:
             self._send_waiting()
             self._outlet.settle(timeout_s)
@@ -486,15 +501,16 @@ class Recorder:
         self.open_runs.send_waiting()
 
     def make_room(self) -> None:
-        """Wait until the queue is delivered, as long as the collector accepts spans."""
+        """Wait a limited time for the queue to empty, unless the collector accepts no spans now."""
         pipeline = self._outlet.pipeline
         if pipeline is not None and not pipeline.is_stalled:
             self.settle(_ROOM_S)
 
     def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
-        """Release pending runs, deliver the queue and stop. Never raises.
+        """Send everything that is queued, and stop. Never raises.
 
-        A second call waits for the first one, which may run in another thread.
+        Runs whose judges need longer than `judges_s` seconds are sent without these scores. A
+        second call waits for the first one, which may run in another thread.
         """
         with self.lock:
             if self._outlet is NOWHERE:  # nothing was recorded yet, so there is nothing to stop
@@ -517,16 +533,22 @@ class Recorder:
 
     @property
     def spooled(self) -> "Pipeline[Any] | None":
-        """The pipeline if it keeps spans on disk, else None."""
+        """The pipeline if spans are kept on disk (`Client` has a `spool`), else None."""
         pipeline = self._outlet.pipeline
         return pipeline if pipeline is not None and pipeline.is_durable else None
 
     def hasten(self) -> None:
-        """Send without batching delay from now on, because the process is ending."""
+        """Send queued spans immediately instead of in batches.
+
+        Called when the process is ending.
+        """
         self._outlet.hasten()
 
     def wait_until_loaded(self, limit_s: float) -> None:
-        """Wait until the modules for delivery are imported, which starts with the first call."""
+        """Wait up to `limit_s` seconds for the imports that sending needs.
+
+        They start in the background at the first recorded call.
+        """
         if self._outlet.pipeline is not None:
             self._outlet.pipeline.wait_until_prepared(limit_s)
 
@@ -535,7 +557,10 @@ class Recorder:
         self.close(limit_s * 0.75, limit_s * 0.25)
 
     def open(self) -> "Start":
-        """Choose the tracer provider, once. This happens before the run's clock starts."""
+        """Decide where the spans go, once, and return the function that starts spans.
+
+        It is called before the run's start time is taken, so that the run does not include it.
+        """
         with self.lock:
             if self._opening:
                 raise RuntimeError("Called while the client's provider is being chosen")
@@ -555,7 +580,7 @@ class Recorder:
             return self.start
 
     def stats(self) -> "Stats":
-        """Return the counters."""
+        """Return the counters for `Client.stats`."""
         return Stats(
             **self._outlet.count(),
             sequence=self._sequence,
@@ -585,11 +610,16 @@ def _tell_lost_at_end() -> None:
 
 
 def find_recorder(project: str, mark: int) -> Recorder | None:
-    """Return a live recorder of a project, or None.
+    """Find an existing recorder of a project in this process.
+
+    Unpickled traced functions use it to find their client.
 
     Args:
         project: Name of the project.
-        mark: The `id` of the preferred recorder.
+        mark: `id` of the recorder to prefer if there are several.
+
+    Returns:
+        The recorder, or None if the project has none.
     """
     recorders = [recorder for recorder in list(_RECORDERS) if recorder.project == project]
     recorders.sort(key=lambda recorder: id(recorder) != mark)

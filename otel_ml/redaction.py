@@ -51,15 +51,15 @@ _WITH_NAMES: Final = (list, dict)
 
 
 class Redaction:
-    """Hides the secrets that a client is configured to hide.
+    """Hides secrets in everything that a client sends.
 
     Args:
         redact: Function that receives each string before it is sent: strings and keys within inputs
             and outputs, log lines, messages. It returns the string to send. If it raises or returns
             something else, the whole string is hidden.
-        keys: Words that mark a key as secret. The value of a key that contains one is hidden,
-            whatever it is. ``token`` must be the last word of the key, because ``max_tokens`` is a
-            count.
+        keys: Words that mark a key as secret, such as ``password``. The value under a key that
+            contains one is hidden, whatever it is. ``token`` must be the last word of the key,
+            because ``max_tokens`` is a count.
 
     Raises:
         ValueError: `redact` is not callable, or `keys` is not a collection of strings.
@@ -82,7 +82,7 @@ class Redaction:
 
     @property
     def sees_texts(self) -> bool:
-        """Whether a function of the user checks each string."""
+        """Whether the user passed a `redact` function, which must see each string."""
         return self._redact is not None
 
     def is_secret(self, key: object) -> bool:
@@ -98,7 +98,7 @@ class Redaction:
         return False
 
     def concerns(self, value: object, text: str, *, is_flat: bool = False) -> bool:
-        """Tell whether a value may contain something to hide.
+        """Tell whether a value may contain a secret. If not, it can be sent without a closer look.
 
         Args:
             value: The value.
@@ -126,7 +126,10 @@ class Redaction:
             return True  # if it cannot be read, check it
 
     def write(self, value: object) -> tuple[str, frozenset[str]]:
-        """Encode a payload like `encode`, with a fast path for flat payloads with known keys."""
+        """Convert inputs or outputs to JSON with secrets hidden, like `encode` but faster.
+
+        It is fast for small dicts without secret keys.
+        """
         seen = glance(value)
         if seen and self._redact is None:
             try:
@@ -144,10 +147,16 @@ class Redaction:
     def encode(
         self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False
     ) -> Encoded:
-        """Encode a value like `otel_ml.capture.values.encode`, with secrets hidden.
+        """Convert a value to JSON with secrets hidden.
+
+        Args:
+            value: Any value.
+            limit_bytes: Longer JSON is cut.
+            is_too_long: True if the value is known to be longer than that.
 
         Returns:
-            The text and its notes; `NOTE` is one of them if something was hidden.
+            The JSON text, and notes on what was left out. `NOTE` is among them if something was
+            hidden.
         """
         if self._redact is None:
             text, notes = encode(value, limit_bytes, is_too_long=is_too_long)
@@ -160,7 +169,10 @@ class Redaction:
     def hide(
         self, text: str, notes: frozenset[str] = frozenset(), limit_bytes: int = LIMIT_BYTES
     ) -> Encoded:
-        """Hide secrets in JSON text, see `encode`."""
+        """Hide secrets in JSON text.
+
+        `notes` are those of the text so far; the result adds to them.
+        """
         whole = orjson.loads(text)
         shown = self._apply(whole, 0)
         text, more = encode(shown, limit_bytes)
@@ -174,7 +186,7 @@ class Redaction:
         }
 
     def shown(self, text: str) -> str:
-        """Return the result of the user's function for a string."""
+        """Return the string to send instead of `text`, as decided by the user's function."""
         if self._redact is None:
             return text
         with quiet("redact"):
@@ -189,7 +201,10 @@ class Redaction:
         return self.shown(text)
 
     def source(self, text: str) -> str:
-        """Return source code with hidden literals where it assigns them to secret names."""
+        """Return source code without the literals that it assigns to secret names.
+
+        For example, ``password = "x"`` loses its value.
+        """
         if self._in_source is not None and self._mentions(text):
             text = self._in_source.sub(rf'\1"{REDACTED}"', text)
         return self.shown(text)

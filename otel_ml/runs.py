@@ -84,16 +84,16 @@ UNSET: Final = object()
 
 
 class Handle:
-    """The methods that add data to a run or a model version.
+    """Base class of runs and model versions, with the methods that add data to them.
 
-    They raise only for invalid arguments. All other errors are logged, so they never break your
-    program.
+    The methods raise only for invalid arguments. All other errors are logged, so they never break
+    your program.
     """
 
     __slots__ = ()
 
     def tag(self, *tags: Tags, **more: object) -> None:
-        """Set tags. Setting a tag again replaces its value.
+        """Set tags: named values to filter runs by. Setting a tag again replaces its value.
 
         Args:
             tags: Mappings of names to values, `Tag` objects, or lists of both.
@@ -122,14 +122,14 @@ class Handle:
     def error(self, text: str) -> None:
         """Add a log line with severity ``error`` to the run.
 
-        The outcome of the run does not change.
+        This does not make the run a failed run.
         """
         self._log("error", text)
 
     def log(self, ref: str, value: object) -> None:
         """Store a value with the run under a name: an array, a table, an image or any other object.
 
-        The value is written immediately, so later changes to it have no effect. The reader returns
+        The value is copied immediately, so later changes to it have no effect. The reader returns
         it as the same type, see `otel_ml.types`. For values above 64 MiB only a description is
         stored, such as type and shape.
 
@@ -158,8 +158,8 @@ class Handle:
 
         Args:
             name: Name of the metric.
-            value: A number or a list of numbers, as in `log_metrics`.
-            step: Step of the point, such as an epoch.
+            value: A number or a list of numbers. Arrays and tensors are accepted too.
+            step: Number that orders the points, such as an epoch.
             overwrite: Replace all earlier points of this metric.
             single_value: Store a single number instead of a series. If the metric already exists,
                 its value changes only with `overwrite`.
@@ -184,7 +184,7 @@ class Handle:
                 single value, and turns into a series when you log the metric a second time. Arrays
                 and tensors (NumPy, PyTorch, JAX and similar) count as a number if they have one
                 element, and as a list if they have one dimension.
-            step: Step of the points, such as an epoch.
+            step: Number that orders the points, such as an epoch.
             overwrite: Replace all earlier points of these metrics.
 
         Raises:
@@ -252,14 +252,14 @@ class Handle:
         Pass at least one of `score`, `passed`, `label` and `explanation`.
 
         Args:
-            name: Criterion, such as ``helpful`` or ``churned``.
-            score: A number.
+            name: What is evaluated, such as ``helpful`` or ``correct``.
+            score: The result as a number, in any range.
             passed: Whether the run is good enough.
-            label: The result as a word.
+            label: The result as a word, such as ``off-topic``.
             explanation: The reason for the result.
-            source: ``human`` for a reviewer, ``actual`` for ground truth, or ``agent`` for a
-                program that acts for nobody. Feedback of an agent counts neither as a score nor as
-                a reviewer's label.
+            source: Who evaluated: ``human`` for a reviewer, ``actual`` for ground truth, or
+                ``agent`` for a program on its own. Feedback of an agent is shown, but counts
+                neither as a score nor as a reviewer's label.
 
         Raises:
             InvalidMetricError: `score` is not a number.
@@ -414,7 +414,7 @@ def _subject_of(thing: Any, kind: str) -> Subject:
 
 
 def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
-    """Read tags. If the user's own code raises while tags are read, return no tags.
+    """Check the tags that a user passed. If the user's own objects raise meanwhile, return no tags.
 
     Raises:
         ValueError: An argument is not a tag.
@@ -431,11 +431,11 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
 
 
 class Run(Handle, HasCard):
-    """A run that is being recorded.
+    """A run that is being recorded: one call of a model, or a block such as a training loop.
 
-    Its methods raise only for invalid arguments. Tags and text of a short run are sent together
-    with the run. For longer runs they are sent about twice a second, before the run ends. Metric
-    points are always sent this way.
+    Use it to add tags, log lines, metrics and data. Its methods raise only for invalid arguments.
+    Tags and text of a short run are sent together with the run. For longer runs they are sent about
+    twice a second, before the run ends. Metric points are always sent this way.
     """
 
     __slots__ = (
@@ -514,7 +514,7 @@ class Run(Handle, HasCard):
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the run is recorded. False if sampling dropped it, or outside any run."""
+        """Whether the run is recorded. False if sampling dropped it, and outside any run."""
         return self._recorder is not None
 
     @property
@@ -534,7 +534,7 @@ class Run(Handle, HasCard):
     def set_input(self, value: object) -> None:
         """Record `value` as the run's input. For a traced call it replaces the recorded arguments.
 
-        The value is written immediately, so later changes to it have no effect.
+        The value is copied immediately, so later changes to it have no effect.
         """
         if self._recorder is not None and not self._ended:
             self._put(names.INPUTS, "inputs", value)
@@ -543,7 +543,7 @@ class Run(Handle, HasCard):
     def set_output(self, value: object) -> None:
         """Record `value` as the run's output. For a traced call it replaces the recorded result.
 
-        The value is written immediately, so later changes to it have no effect.
+        The value is copied immediately, so later changes to it have no effect.
         """
         if self._recorder is None or self._ended:
             return
@@ -552,7 +552,7 @@ class Run(Handle, HasCard):
             self._output = value
 
     def identify(self, *, session: str | None = None, user: str | None = None) -> None:
-        """Set session and user of the run.
+        """Set the session (such as a conversation) and the user of the run.
 
         Other runs of the same trace inherit them, unless they set their own.
 
@@ -568,14 +568,13 @@ class Run(Handle, HasCard):
             )
 
     def uses(self, *things: object, kind: str = "model") -> None:
-        """Record things that the run used, so that the pages of both link to each other.
+        """Record which models, artifacts or data sets the run used. Their pages link to the run.
 
         Args:
             things: Models from `otel_ml.Client.model`, versions or artifacts from `otel_ml.reader`,
                 or strings: ``churn:v3``, ``churn@champion`` (the version with that alias now),
                 ``churn``, or the name of an artifact.
-            kind: Type of the things that are named by strings: ``model``, ``artifact`` or
-                ``dataset``.
+            kind: What the strings in `things` name: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -583,12 +582,11 @@ class Run(Handle, HasCard):
         self._link("used", things, kind)
 
     def produced(self, *things: object, kind: str = "model") -> None:
-        """Record things that the run produced, so that the pages of both link to each other.
+        """Record which models, artifacts or data sets the run produced, to link their pages.
 
         Args:
             things: Models, versions, artifacts or strings, as in `uses`.
-            kind: Type of the things that are named by strings: ``model``, ``artifact`` or
-                ``dataset``.
+            kind: What the strings in `things` name: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -721,7 +719,10 @@ class Run(Handle, HasCard):
         pipeline.hold(self._span.copy(attributes, end_ns))
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send the queued updates of the open run. Updates of a short call wait for its end."""
+        """Send the tags, text and metrics added since the last update, if an update is due.
+
+        With `at_once`, send them immediately. A short call sends them with its end instead.
+        """
         if self._unasked:
             return
         now_ns = time.time_ns()
@@ -736,7 +737,7 @@ class Run(Handle, HasCard):
             self._send(waiting, {} if is_short else self._tags or {})
 
     def announce(self) -> None:
-        """Send a record that the run has started, unless that was already sent."""
+        """Tell the collector that the run has started, unless it was told before."""
         recorder = self._recorder
         if recorder is None or self._ended:
             return
@@ -871,7 +872,7 @@ class Run(Handle, HasCard):
 
 
 def hide_values(judgement: "Judgement", redaction: Redaction) -> "Judgement":
-    """Hide secrets in the texts of a judgement."""
+    """Hide secrets in the explanation and other texts of a judge's result."""
     texts = [judgement.label, judgement.explanation, judgement.error]
     if not any(texts):
         return judgement
@@ -938,22 +939,22 @@ def open_run(
     ids: tuple[int, int] | None = None,
     start_ns: int = 0,
 ) -> OpenedRun:
-    """Open a run under the current run, and report its start immediately because it may last long.
+    """Open a run under the current run, and report its start immediately. See `Client.run`.
 
     Args:
         recorder: The recorder to use.
         name: Name of the model.
-        kind: Kind of the run.
-        given: The run's params, and further attributes (strings or counts) by attribute name.
+        kind: Kind of the run, such as ``chain`` or ``training``.
+        given: Attributes of the run by name, such as its params. Values are strings or counts.
         tags: Tags to set on the run.
         inputs: Input of the run, or None.
-        ids: Trace ID and span ID of a root that several processes share, or None for new IDs.
-            Tracer providers other than the SDK's create their own IDs; the run is then not
+        ids: Trace ID and span ID, if several processes share the run as their root; None for new
+            IDs. Tracer providers other than the SDK's own cannot use given IDs; the run is then not
             recorded.
         start_ns: Start time if another process started the run, in ns; 0 for now.
 
     Returns:
-        The run. It is not recorded if recording is off.
+        The run. If recording is off, its methods do nothing.
 
     Raises:
         ValueError: The tags are invalid. No run is opened.
@@ -1006,13 +1007,13 @@ def _start_run(
 
 
 def facts_around(context: Context | None) -> dict[str, Value]:
-    """Return the attributes that apply to all runs in the current context, as a new dict.
+    """Return the attributes that a new run gets from its surroundings, as a new dict.
 
-    These are the marks of judges and experiments.
+    Inside a judge or an experiment, these link the run to it.
 
     Args:
-        context: If given, ``session.id`` and ``user.id`` from its baggage are added. Runs inside
-            another run inherit them from that run instead.
+        context: If given, ``session.id`` and ``user.id`` from its baggage are added. Pass None
+            inside another run, because session and user are then inherited from that run.
     """
     facts: dict[str, Value] = dict(MARKS.get() or ())
     if context and RUN_KEY not in context:

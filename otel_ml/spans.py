@@ -109,7 +109,7 @@ attach, reset, current_context = _context_functions()
 
 
 def detach(token: Token[Context]) -> None:
-    """Reset the context like `reset`, and ignore invalid tokens."""
+    """Leave a context that was entered earlier. Ignore tokens that are no longer valid."""
     try:
         reset(token)
     except ELSEWHERE as error:
@@ -140,9 +140,10 @@ _MADE_UP: Final = "unknown_service"
 
 
 def resource_of(project: str) -> Resource:
-    """Return the resource for our own provider. It uses the project as service name if none is set.
+    """Return the OpenTelemetry resource (description of the service) for our own provider.
 
-    The SDK's made-up default name does not count as set.
+    The project is the service name if none is set. The SDK's made-up default name counts as not
+    set.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):
@@ -151,7 +152,7 @@ def resource_of(project: str) -> Resource:
 
 
 class HasResource(Protocol):
-    """A provider or tracer of the SDK. Its resource changes after a fork."""
+    """A provider or tracer of the SDK. Read the resource from it, because a fork changes it."""
 
     @property
     def resource(self) -> Resource:
@@ -160,15 +161,16 @@ class HasResource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Data shared by all spans of one tracer.
+    """What all spans of one tracer have in common.
 
     Attributes:
         origin: Provider whose resource the spans use.
-        make_scope: Returns the scope, always the same object.
+        make_scope: Returns the instrumentation scope, always the same object.
         limits: Limits for attributes that the user adds.
         processor: Receives each span at its start and end; None if `take` is set.
         take: Receives each span at its end, instead of a processor.
-        defers: Whether the attributes of a call fit all limits, so that they can be created later.
+        defers: True if no limit can affect the attributes that otel-ml sets itself. The span then
+            creates them only when it is exported, which keeps calls fast.
     """
 
     origin: HasResource
@@ -185,17 +187,20 @@ class Home:
 
 
 class RunSpan(ReadableSpan, trace.Span):
-    """The span of a run.
+    """The OpenTelemetry span that a recorded run becomes.
+
+    It acts like a span of the SDK, but costs much less: it builds attributes only when it is
+    exported.
 
     Attributes:
-        variables: Attributes of this run, except those in the fields below.
-        constants: Attributes shared with other runs.
-        defers: Whether attributes can be created when the span is read (fast path): the span is
-            sampled and nobody has added to it.
-        inputs: In the fast path: the complete inputs as JSON; else None.
-        outputs: In the fast path: the complete output as JSON, once the call has ended.
-        number: In the fast path: the sequence number.
-        weight: Approximate size in a queue, in bytes.
+        variables: Attributes of this run only, without `inputs`, `outputs` and `number`.
+        constants: Attributes that it shares with other runs, such as the model version.
+        defers: True while the attributes have not been built yet. False if nobody will export the
+            span, or someone has added attributes to it.
+        inputs: The complete inputs as JSON, for attributes that are not built yet; else None.
+        outputs: The complete output as JSON, for attributes that are not built yet; else None.
+        number: Sequence number, for attributes that are not built yet.
+        weight: Approximate size in bytes, for the limit of the queue.
     """
 
     # slots have the names that ReadableSpan's properties read
@@ -278,7 +283,10 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def kind(self) -> SpanKind:
-        """Always internal. Calls inside the run have client spans of their own."""
+        """Always ``INTERNAL``.
+
+        A request to a provider inside the run has a client span of its own.
+        """
         return SpanKind.INTERNAL
 
     @property
@@ -315,17 +323,17 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def dropped_attributes(self) -> int:
-        """Number of attributes of the user that exceeded the limits."""
+        """Number of attributes that were left out because the provider's limit was reached."""
         return getattr(self._given, "dropped", 0)
 
     @property
     def dropped_events(self) -> int:
-        """Number of events that exceeded the limits."""
+        """Number of events that were left out because the provider's limit was reached."""
         return 0 if self._added_events is None else self._added_events.dropped
 
     @property
     def dropped_links(self) -> int:
-        """Number of links that exceeded the limits."""
+        """Number of links that were left out because the provider's limit was reached."""
         return 0 if self._added_links is None else self._added_links.dropped
 
     # other span processors read these private names of SDK spans
@@ -343,11 +351,11 @@ class RunSpan(ReadableSpan, trace.Span):
         return str(self.copy().to_json(indent))
 
     def copy(self, attributes: Attributes | None = None, end_ns: int | None = None) -> ReadableSpan:
-        """Return an independent copy.
+        """Return an independent copy of the span.
 
         Args:
             attributes: Attributes of the copy. Default: those of this span.
-            end_ns: End time of the copy in ns. Default: that of this span.
+            end_ns: End time of the copy, in ns since the epoch. Default: that of this span.
         """
         return ReadableSpan(
             name=self._name,
@@ -420,7 +428,10 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_links.append(Link(context, kept))
 
     def link(self, links: tuple[Link, ...]) -> None:
-        """Set links that several spans share, so that they are encoded only once."""
+        """Add links that several spans share, such as links to the same experiment.
+
+        Pass the same tuple each time, so that it is encoded only once.
+        """
         most = self._home.limits.max_links
         if most is None or len(links) <= most:
             self.linked = links
@@ -429,7 +440,7 @@ class RunSpan(ReadableSpan, trace.Span):
                 self.add_link(item.context, item.attributes)
 
     def take_ids(self, trace_id: int, span_id: int) -> None:
-        """Turn a new span into the root that other processes know by these IDs."""
+        """Give a new span the IDs of a root that several processes share."""
         self.trace_id, self.span_id = trace_id, span_id
         self._parent = self._made_context = None
 
@@ -472,7 +483,10 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the span has only IDs, times, a parent, shared links and attributes of a run."""
+        """Whether the fast encoder can handle the span.
+
+        It can if nobody added attributes, events, links or a status to what otel-ml itself sets.
+        """
         return (
             self._given is None
             and self._added_events is None
@@ -482,7 +496,7 @@ class RunSpan(ReadableSpan, trace.Span):
         )
 
     def write(self, variables: Attributes, constants: Attributes) -> None:
-        """Set the attributes of a run.
+        """Set the attributes of the run, replacing earlier ones.
 
         Args:
             variables: Attributes of this run. The mapping is kept, not copied.
@@ -498,7 +512,11 @@ class RunSpan(ReadableSpan, trace.Span):
         self.constants = constants
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return the attributes of this run, without the shared ones, as a new dict."""
+        """Return the attributes of this run only, without `constants`, as a new dict.
+
+        Args:
+            previews: Whether to add a short preview to each long input and output.
+        """
         if self.inputs is None:
             return dict(self.variables)
         took_ns = (self._end_time or 0) - (self._start_time or 0)
@@ -508,7 +526,7 @@ class RunSpan(ReadableSpan, trace.Span):
         )
 
     def end(self, end_time: int | None = None) -> None:
-        """End the span and hand it on. A second call does nothing.
+        """End the span and pass it on for export. A second call does nothing.
 
         Args:
             end_time: End time in ns. Default: now.
@@ -527,7 +545,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self.hand_on(time_ns() if end_time is None else end_time)
 
     def hand_on(self, end_ns: int) -> None:
-        """End the span and hand it on unchanged."""
+        """End the span and pass it on for export, without building its attributes."""
         self._end_time = end_ns
         home = self._home
         if home.take is not None:
@@ -572,13 +590,13 @@ def run_id_of(context: SpanContext | RunSpan) -> str:
     """Return the ID of a run, ``<32 hex>-<16 hex>``, as used in the HTTP API.
 
     Args:
-        context: The span context, or a `RunSpan`, whose context is then not created.
+        context: The context of the run's span. A `RunSpan` itself is faster.
     """
     return f"{context.trace_id:032x}-{context.span_id:016x}"
 
 
 def link(span: trace.Span, links: tuple[Link, ...]) -> None:
-    """Add shared links to a new span of any type."""
+    """Add links to a new span of any type, see `RunSpan.link`."""
     if type(span) is RunSpan:
         span.link(links)
         return
@@ -587,7 +605,7 @@ def link(span: trace.Span, links: tuple[Link, ...]) -> None:
 
 
 def write(span: trace.Span, variables: Attributes, constants: Attributes) -> None:
-    """Set the attributes of a run on a span of any type."""
+    """Set the attributes of a run on a span of any type, see `RunSpan.write`."""
     if type(span) is RunSpan:
         span.write(variables, constants)
         return
@@ -613,7 +631,7 @@ def _hold_to(limits: SpanLimits, span: trace.Span, attributes: Attributes) -> di
 
 
 def processors_of(provider: object) -> Sequence[SpanProcessor]:
-    """Return the processors of an SDK provider, or of a processor that calls several."""
+    """Return the span processors of an SDK provider or multi-processor."""
     active = getattr(provider, "_active_span_processor", provider)
     span_processors: Sequence[SpanProcessor] = getattr(active, "_span_processors", ())
     return span_processors
@@ -628,11 +646,11 @@ def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
 
 
 class ChosenProcessors(SpanProcessor):
-    """The processors of a provider that receive our spans, including those added later.
+    """Passes our spans to some processors of the service's provider, including later added ones.
 
     Args:
-        every: Multi-processor of the provider.
-        is_wanted: Tells whether a processor should receive our spans.
+        every: Multi-processor of the provider, which knows all processors.
+        is_wanted: Called with a processor. Returns False if it must not receive our spans.
     """
 
     def __init__(
@@ -670,9 +688,10 @@ class ChosenProcessors(SpanProcessor):
 
 
 class MarkedCalls(SpanProcessor):
-    """Marks calls of other instrumentations inside judges and experiments.
+    """Marks spans of other instrumentations that start inside a judge or an experiment.
 
-    Our own spans are marked already.
+    So a judge's call of a language model does not count as a call of your service. Our own spans
+    are marked already.
     """
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
@@ -697,7 +716,7 @@ def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
 
 
 class OwnRandomIds(RandomIdGenerator):
-    """Generates IDs like the SDK, but from a random number generator of its own.
+    """Generates trace and span IDs that do not depend on the program's random seed.
 
     The SDK uses Python's global `random` generator. A program that seeds it, as most training
     scripts do, would get the same IDs in every process, so runs would overwrite each other. Also,
@@ -737,7 +756,11 @@ Rule = Callable[[int], bool]
 
 
 class Rules(NamedTuple):
-    """The decision of a known sampler for a trace ID, by the state of the parent."""
+    """The decisions of a sampler that works by trace ID, so that it need not be called.
+
+    Each field is a function from trace ID to decision, for one state of the parent span: none
+    (root), local or remote, sampled or dropped.
+    """
 
     root: Rule
     local_sampled: Rule
@@ -746,7 +769,7 @@ class Rules(NamedTuple):
     remote_dropped: Rule
 
     def choose(self, parent: SpanContext | None) -> Rule:
-        """Return the rule for a span with this parent; None means a root."""
+        """Return the function that decides for a span with this parent. None means a root span."""
         if parent is None:
             return self.root
         if parent.is_remote:
@@ -755,7 +778,7 @@ class Rules(NamedTuple):
 
 
 def known_rules(sampler: Sampler) -> Rules | None:
-    """Return the rules of a standard sampler; None for any other, which must be called."""
+    """Return the decisions of a standard OpenTelemetry sampler; None for any other sampler."""
     samplers = [sampler] * len(Rules._fields)
     try:
         if isinstance(sampler, ParentBased):
@@ -800,9 +823,10 @@ _CONSTANT: Final[Mapping[Decision, Rule]] = {
 
 
 class Start(Protocol):
-    """Starts a span under the current span of `context`.
+    """A function that starts a span under the current span of `context`.
 
-    `kept` bypasses the sampler of the client's own provider. A service's provider ignores it.
+    With `kept`, the span is recorded whatever the client's sampler decides. A service's own
+    provider ignores `kept`.
     """
 
     def __call__(
@@ -816,7 +840,13 @@ def start_of_own(
     make_scope: Callable[[], InstrumentationScope],
     take: Callable[[RunSpan], None],
 ) -> Start:
-    """Return a function that starts spans of the client's own provider. They go only to `take`."""
+    """Return a function that starts spans of the client's own provider.
+
+    Args:
+        provider: The provider.
+        make_scope: Returns the instrumentation scope of the spans.
+        take: Receives each span when it has ended.
+    """
     limits = SpanLimits()
     home = Home(provider, make_scope, limits, take=take, defers=_fit_calls(limits))
     return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
@@ -833,7 +863,7 @@ def start_of(
     tracer: Any,
     is_wanted: Callable[[SpanProcessor], bool] | None = None,
 ) -> Start:
-    """Return a function that starts spans of the service's provider.
+    """Return a function that starts spans of the service's own tracer provider.
 
     The spans are `RunSpan` objects if provider and tracer are the SDK's own classes, otherwise
     spans of the tracer.
@@ -841,7 +871,8 @@ def start_of(
     Args:
         provider: The provider.
         tracer: Tracer of that provider, created for this package.
-        is_wanted: Selects the processors that receive our spans; None for all.
+        is_wanted: Called with a processor of the provider. Returns False if it must not receive our
+            spans. None: all receive them.
     """
     if type(provider) is not TracerProvider or type(tracer) is not Tracer:
         return _start_stock(tracer)

@@ -45,28 +45,31 @@ _RAISED: Final[Mapping[str, type[Exception]]] = {
 
 
 class StubMissError(LookupError):
-    """A stubbed function received an input that the recorded call does not contain."""
+    """A replay called a stubbed function with an input that has no recorded answer."""
 
 
 class RecordedError(Exception):
-    """The recorded call failed with an error of which only type and message were recorded."""
+    """Raised by a stub if the recorded call failed.
+
+    It is not the original error: only its type and message were recorded.
+    """
 
 
 class HasFacts(Protocol):
-    """The run of a stubbed call, on which the stub records where its answer came from."""
+    """The run of a stubbed call. It notes which recorded run answered."""
 
     def say_stubbed(self, run_id: str) -> None:
-        """Record the ID of the run that answered."""
+        """Note the ID of the recorded run that gave the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """The recorded answer of one run of a function.
+    """What one recorded call of a function returned or raised. A stub returns it again.
 
     Attributes:
         run_id: ID of that run.
         output: Its output; None if the run failed.
-        chunks: The chunks, if the output was a stream.
+        chunks: The chunks, if the function returned a stream.
         error_type: Type of the error if the run failed, else empty.
         error_message: Message of the error.
     """
@@ -87,14 +90,15 @@ class RecordedAnswer:
 
 
 def key_of(name: str, inputs: Any) -> tuple[str, bytes]:
-    """Return the key of a call: the function's name and its inputs as JSON."""
+    """Return the key under which answers are stored: the function's name and its inputs as JSON."""
     return name, orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
 
 
 class Answers:
-    """The recorded answers for the functions called inside one recorded call.
+    """The recorded answers for all functions that one recorded run called.
 
-    Each answer is used once, in order.
+    If a function was called several times with the same inputs, its answers are used in order, each
+    once.
 
     Args:
         recorded: Answers by `key_of`, oldest first.
@@ -146,13 +150,20 @@ _ANSWERS: Final[ContextVar[Answers | None]] = ContextVar("otel_ml_answers", defa
 
 
 def answer_from(answers: Answers) -> None:
-    """Use these recorded answers in the current context from now on."""
+    """Let stubs in the current context use these recorded answers from now on."""
     _ANSWERS.set(answers)
 
 
 @contextmanager
 def stubbing(stubbed: Collection[str], *, calls_misses: bool) -> Iterator[None]:
-    """Stub the traced functions with these names inside the block, in all threads.
+    """Let the traced functions with these names return recorded answers inside the block.
+
+    It affects all threads.
+
+    Args:
+        stubbed: Names of the functions.
+        calls_misses: What happens for an input without recorded answer. True calls the real
+            function, False raises `StubMissError`.
 
     Raises:
         RuntimeError: Another replay already stubs functions in this process.

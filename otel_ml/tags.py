@@ -91,7 +91,7 @@ def tags_of(given: Mapping[str, object]) -> dict[str, Value]:
 
 
 def primitive(value: object) -> Value:
-    """Convert a tag's value to an OTLP primitive. Values that are not primitives become text."""
+    """Convert a tag's value to a string, number or bool. Other types become text."""
     with untrusted:
         if isinstance(value, str):
             return clean(value)
@@ -111,8 +111,7 @@ def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) ->
     """Return tags as span attributes.
 
     The first 80 tags get an attribute each. All other tags, and all types and groups, share one
-    JSON attribute. If that attribute is too long, tags are cut; callers check this with `fits` and
-    note it in ``otel_ml.capture``.
+    JSON attribute. If that is too long, some tags are lost; check first with `fits`.
     """
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}
@@ -137,5 +136,5 @@ def fits(tags: Mapping[str, Value]) -> bool:
 
 
 def finite(value: object) -> object:
-    """Return a value that JSON can hold: NaN and infinities become text."""
+    """Return a value that JSON can hold: NaN and infinities become text such as ``nan``."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

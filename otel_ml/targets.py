@@ -65,7 +65,10 @@ _MOST_POINTS: Final = 100_000
 
 
 class Elsewhere(Handle):
-    """The runs that a run ID, a trace key or a tag refers to. Each method call sends one record.
+    """Adds tags, text, metrics or feedback to runs outside the current run, see `Client.about`.
+
+    Each method call sends one record. The collector adds it to all runs that the run ID, trace key
+    or tag refers to.
 
     Args:
         recorder: Recorder that sends the records.
@@ -114,7 +117,7 @@ def about(
     trace_key: str | None = None,
     tag: tuple[str, object] | None = None,
 ) -> Elsewhere:
-    """Return a handle for one run, or for several runs, by run ID, trace key or tag.
+    """Return a handle to add data to runs, by run ID, trace key or tag. See `Client.about`.
 
     Raises:
         ValueError: Not exactly one argument is given, the run ID is malformed, or the tag is not a
@@ -143,17 +146,17 @@ def send_judgement(recorder: Recorder, run_id: str, judgement: "Judgement", star
 
 @dataclass(frozen=True, slots=True)
 class WeightsContent:
-    """SHA-256 of a model's weights as hex, and their size in bytes."""
+    """Identifies the content of model files: SHA-256 as hex, and size in bytes."""
 
     sha256: str
     size: int
 
 
 def read_content(weights: Any) -> WeightsContent:
-    """Hash bytes, a file, or all files below a directory.
+    """Hash the weights of a model: bytes, a file, or all files below a directory.
 
     For a directory, relative paths and contents count. Times, owners and file order do not. Links
-    to directories are not followed. Files are read in chunks of 1 MiB.
+    to directories are not followed.
 
     Raises:
         ValueError: The argument is neither bytes nor a path, or the path cannot be read.
@@ -195,11 +198,11 @@ def _read_directory(directory: Path) -> WeightsContent:
 
 
 class TargetModel(Elsewhere, HasSubject):
-    """A model version that is not a traced function, for example a file of weights.
+    """A version of a model that is not a traced function, for example a file of weights.
 
-    Use it to log metrics, tags, text, data and feedback to the version. Each call sends one record;
-    a long list of points takes several. Properties such as `metrics` and `latest` read from the
-    collector what any process recorded for the model.
+    You get one from `Client.model`. Use it to log metrics, tags, text, data and feedback to the
+    version. Properties such as `metrics` and `latest` ask the collector, so they include what other
+    processes logged.
 
     Attributes:
         name: Name of the model.
@@ -224,8 +227,8 @@ class TargetModel(Elsewhere, HasSubject):
         """Digest of the version, 16 hex digits. Equal params and content give the same digest.
 
         If you created the handle without params and artifact, this is the newest version of the
-        model. The collector is asked once, on first use, for at most 3 s. If it does not answer or
-        the model has no version yet, this is the digest of a version without params and content.
+        model. The first access asks the collector for it, for at most 3 s. If there is no answer or
+        no version yet, you get the digest of a version without params and content.
         """
         if self._version is None:
             chosen = self._told
@@ -248,10 +251,10 @@ class TargetModel(Elsewhere, HasSubject):
     def metrics(self) -> dict[str, Metric]:
         """All metrics of this version, by name: a number, or a list for a series.
 
-        They are read from the collector, after this process has delivered its own. Series of more
-        than 100,000 points are thinned out, keeping their shape. If the collector does not answer,
-        or the client does not send to one, you get only what was logged through this object: the
-        last 10,000 points of each series, at most 1,000 names.
+        Metrics that this process logged are sent first, then all are read from the collector.
+        Series of more than 100,000 points are thinned out, keeping their shape. If the collector
+        does not answer, or the client does not send to one, you get only what was logged through
+        this object: the last 10,000 points of each series, at most 1,000 names.
 
         Raises:
             ReaderError: The collector does not answer, and nothing was logged through this object.
@@ -291,7 +294,7 @@ class TargetModel(Elsewhere, HasSubject):
         return self.versions()[0]
 
     def set_alias(self, alias: str, version: int | None = None, *, by: str = "") -> None:
-        """Point an alias such as ``champion`` to a version.
+        """Point an alias, a movable name such as ``champion``, to a version of the model.
 
         The collector records author and time of the change. The change is sent in the background
         like other records. If changes arrive out of order, the latest one by time counts.
@@ -350,7 +353,7 @@ class TargetModel(Elsewhere, HasSubject):
 
     @quiet("model")
     def tell(self) -> None:
-        """Announce the version to the collector, unless this was done recently.
+        """Send the definition of the version to the collector, unless this was done recently.
 
         Does nothing for a handle without params and artifact, because the collector may know a
         newer version.
@@ -437,7 +440,7 @@ def name_model(
     params: Mapping[str, object] | None = None,
     artifact: Weights | None = None,
 ) -> TargetModel:
-    """Return a handle for a version of a model, given by its params and its artifact's content.
+    """Return a handle for a version of a model, see `Client.model`.
 
     Raises:
         ValueError: The name is empty or too long, `params` is not a mapping, or the artifact cannot

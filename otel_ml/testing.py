@@ -34,12 +34,12 @@ _JUDGES_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvaluation:
-    """An evaluation of a run: by a judge, by a reviewer, or ground truth.
+    """An evaluation that was recorded in a test: by a judge, by a reviewer, or ground truth.
 
     Attributes:
         run_id: ID of the run; None if the evaluation refers to a tag or a trace key.
-        judge: Name of the judge or criterion.
-        source: ``judge``, ``human``, ``actual`` or ``agent``.
+        judge: Name of the judge, or the name passed to `Run.feedback` or `Run.actual`.
+        source: Who evaluated: ``judge``, ``human``, ``agent``, or ``actual`` for ground truth.
         actual: The ground truth; None if there is none.
     """
 
@@ -56,7 +56,7 @@ class RecordedEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A run that has ended, as it would have been sent.
+    """A run that was recorded in a test, as it would have been sent.
 
     Attributes:
         id: Run ID, ``<32 hex>-<16 hex>``, as in `Run.id`.
@@ -64,7 +64,7 @@ class RecordedRun:
         inputs: Inputs by parameter name, as JSON values; None if they were not recorded.
         outputs: Output as JSON values; None if it was not recorded.
         scores: Numeric scores by judge.
-        passed: Whether the run passed, by judge; only judges that report it.
+        passed: Whether the run passed, by judge. Judges that report only a score are missing.
         metrics: Metrics by name: a number, or a list for a series.
         logs: Severity and text of each log line.
         attributes: All attributes of the span, as they would be sent.
@@ -93,7 +93,7 @@ class RecordedRun:
 
 
 class RecordedCalls:
-    """The calls that were recorded in a `record` block so far.
+    """The runs that a `record` block has recorded so far, for assertions in a test.
 
     Reading any property waits up to 60 s for the judges of finished calls.
     """
@@ -123,7 +123,7 @@ class RecordedCalls:
         )
 
     def named(self, name: str) -> list[RecordedRun]:
-        """Return the runs of one model. The last part of its dotted name is enough.
+        """Return the runs of one model. For ``shop.cart.rank``, the name ``rank`` is enough.
 
         Raises:
             ValueError: `name` is not a string of 1 to 1,024 characters.
@@ -144,11 +144,11 @@ class RecordedCalls:
 
 @contextmanager
 def record(client: Client | None = None) -> Iterator[RecordedCalls]:
-    """Keep the runs that start in this block in memory, and send none of them.
+    """Keep the runs that start in this block in memory, to check them in a test.
 
-    It covers all threads. Inside the block, the client uses no tracer provider and starts no
-    threads except for judges. Sampling and ``OTEL_SDK_DISABLED`` are ignored. Runs that started
-    before the block are sent as usual.
+    None of them is sent. It covers all threads. Inside the block, the client uses no tracer
+    provider and starts no threads except for judges. Sampling and ``OTEL_SDK_DISABLED`` are
+    ignored. Runs that started before the block are sent as usual.
 
     Args:
         client: The client whose runs to record. Default: the client behind ``otel_ml.trace``.
@@ -213,7 +213,7 @@ class _Unwatched(OpenRuns):
 
 
 def read_runs(spans: Iterable[ReadableSpan]) -> list[RecordedRun]:
-    """Return the runs among spans in start order, with all records that belong to them."""
+    """Convert spans to runs, in start order, with tags, metrics and scores sent separately."""
     runs, records = _sorted(spans)
     about: dict[str | None, list[ReadableSpan]] = {}
     for record in records:
@@ -222,7 +222,7 @@ def read_runs(spans: Iterable[ReadableSpan]) -> list[RecordedRun]:
 
 
 def read_evaluations(spans: Iterable[ReadableSpan]) -> list[RecordedEvaluation]:
-    """Return all evaluations: first those sent with runs, then those sent later."""
+    """Return all evaluations in spans: first those sent with runs, then those sent later."""
     runs, records = _sorted(spans)
     evaluations = [evaluation for span in runs for evaluation in _carried(span)]
     return evaluations + [_evaluation(record) for record in records if _is(record, "evaluation")]

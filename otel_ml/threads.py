@@ -18,10 +18,11 @@ R = TypeVar("R")
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
-    """Bind a function to the current run, so that it can run in another thread.
+    """Bind a function to the current run. Use it when you pass the function to another thread.
 
-    Runs that start inside the wrapped function become children of the run that is current now. You
-    can call the wrapper many times, also from several threads at once.
+    Without it, calls in other threads start new traces. With it, they become children of the run
+    that is current when you call `wrap`. You can call the wrapper many times, also from several
+    threads at once.
 
     Args:
         function: A sync function or a coroutine function. A coroutine function stays one.
@@ -68,7 +69,7 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def follow_threads() -> None:
-    """Make all threads and thread pools of this process inherit the current run.
+    """Make all threads and thread pools of this process inherit the run that starts them.
 
     It affects `threading.Thread`, `threading.Timer`, `ThreadPoolExecutor` and everything built on
     them, through the package ``opentelemetry-instrumentation-threading``. Calling it again does

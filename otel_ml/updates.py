@@ -19,15 +19,15 @@ Update = tuple[Attributes, list[Event]]
 
 
 class Updates:
-    """The queued updates of an open run. Most runs have none.
+    """What was added to an open run and is not sent yet: tags, points and log lines.
 
     Attributes:
-        details: Type and group of the tags that have them.
-        events: Text and data, in order.
-        points: Metric points, in order.
-        metrics: Values of all points, including sent ones.
-        said: Tags that were already sent in a record.
-        updates: Number of records so far.
+        details: Type and group of each tag that has them.
+        events: Log lines and logged values to send, oldest first.
+        points: Metric points to send, oldest first.
+        metrics: Values of all points of the run, including sent ones.
+        said: Tags that were already sent.
+        updates: Number of `update` records that the run has sent.
     """
 
     __slots__ = (
@@ -52,23 +52,23 @@ class Updates:
         self._event_bytes = 0
 
     def add_event(self, event: Event) -> None:
-        """Queue an event."""
+        """Queue a log line or logged value."""
         self.events.append(event)
         self._event_bytes += weigh(event[1])
 
     def add_points(self, points: Sequence[LoggedPoint]) -> None:
-        """Queue points."""
+        """Queue metric points."""
         self.points.extend(points)
         self.metrics.add(points)
 
     def take_events(self) -> list[Event]:
-        """Remove and return the queued events."""
+        """Remove and return the queued log lines and logged values."""
         events, self.events, self._event_bytes = self.events, [], 0
         return events
 
     @property
     def is_full(self) -> bool:
-        """Whether there is enough for a record."""
+        """Whether so much is queued that it should be sent now."""
         return (
             len(self.points) >= POINTS
             or len(self.events) >= EVENTS
@@ -76,12 +76,12 @@ class Updates:
         )
 
     def is_due(self, now_ns: int, start_ns: int) -> bool:
-        """Tell whether enough time has passed since the last record."""
+        """Tell whether the last record is so long ago that the next one may be sent."""
         is_long = now_ns - start_ns >= _LONG_NS
         return now_ns - self._sent_ns >= (_EVERY_OF_LONG_NS if is_long else _EVERY_NS)
 
     def take(self, tags: Mapping[str, Value], now_ns: int) -> list[Update]:
-        """Remove and return all updates to send now.
+        """Remove everything that is queued and return it as records to send.
 
         Args:
             tags: Tags of the run. Tags that were already sent are left out.

@@ -76,7 +76,8 @@ class Subject:
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
         name: Name of the model, data set or artifact.
-        version: A digest, ``v3``, an alias after an ``@``, or empty for no version.
+        version: A digest, a number such as ``v3``, or an alias such as ``@champion``. Empty for no
+            particular version.
         run_id: ID of the run that logged an artifact, else empty.
     """
 
@@ -89,13 +90,13 @@ class Subject:
 def call_attributes(
     known: Attributes, inputs: str, ended: tuple[int, int, str] | None, *, previews: bool
 ) -> dict[str, Any]:
-    """Return the attributes of a call.
+    """Return the span attributes of a call of a traced function.
 
     Args:
         known: Other attributes of the call.
         inputs: The complete inputs as JSON.
         ended: Duration in ns, sequence number and complete output as JSON; None for an open call.
-        previews: Whether to add previews to complete payloads.
+        previews: Whether to add a short preview to each long input and output.
     """
     facts: dict[str, Any] = {**known, names.INPUTS: inputs}
     short = preview_of(inputs) if previews else None
@@ -126,7 +127,13 @@ class HasSubject:
 
 
 def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
-    """Return the event for something that a run used or produced."""
+    """Return the span event that says what a run used or produced.
+
+    Args:
+        role: Whether the run used or produced it.
+        subject: The model, artifact or data set.
+        at_ns: Time of the event, in ns since the epoch.
+    """
     facts: dict[str, Any] = {
         names.LINEAGE_ROLE: role,
         names.LINEAGE_KIND: subject.kind,
@@ -145,10 +152,9 @@ def line_event(severity: str, text: str, time_ns: int) -> Event:
 
 
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
-    """Estimate the size of attributes and events in a request, in bytes.
+    """Estimate how much of a request's size limit attributes and events use, in bytes.
 
     List items count more than their size, because each metric point becomes a row in the store.
-    Requests are limited by this number.
     """
     total = 0
     for part in (attributes, *(event[1] for event in events)):
@@ -161,15 +167,15 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
-    """Make the attributes of a run fit a limit on their number, without losing data.
+    """Reduce the number of a run's attributes to the limit of its tracer provider.
 
-    Tags move into one attribute, and scores into the attribute of the judges. All other attributes
-    stay, even beyond the limit.
+    No data is lost: all tags move into one JSON attribute, and so do all scores. All other
+    attributes stay, even if they exceed the limit.
 
     Args:
         attributes: Attributes of the run.
         limit: Largest number of attributes.
-        chars: Largest length of an attribute, or None.
+        chars: Longest text of an attribute, in characters; None for no limit.
     """
     longest = LIMIT_BYTES if chars is None else chars
     if len(attributes) <= limit:
@@ -194,10 +200,10 @@ def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dic
 
 
 def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
-    """Limit the length of text attributes. JSON is cut between elements and stays valid.
+    """Cut the texts among attributes to `limit` characters. JSON stays valid.
 
-    The project stays complete, because it identifies the record. If nothing is too long, the same
-    mapping is returned.
+    The project name is never cut, because it identifies the record. If nothing is too long, the
+    same mapping is returned.
     """
     if not any(isinstance(value, str) and len(value) > limit for value in attributes.values()):
         return attributes
@@ -219,7 +225,7 @@ def _loads(text: object) -> dict[str, Any]:
 
 
 def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
-    """Return the attributes for the scores known when the run was handed over."""
+    """Return the attributes for scores that are sent together with the run."""
     attributes: dict[str, Value] = {}
     details: dict[str, dict[str, object]] = {}
     for evaluation in evaluations:
@@ -243,9 +249,9 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Return the attributes of an `evaluation` record.
+    """Return the attributes of a record with one judge's result, sent after the run.
 
-    `start_ns` is when the judged run started.
+    `start_ns` is when the judged run started, in ns since the epoch.
     """
     facts: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,
@@ -337,7 +343,7 @@ def start_attributes(known: Mapping[str, Value], run_id: str, parent: str | None
 
 
 def outcome_of(error: BaseException) -> str:
-    """Return the outcome for an error: ``error``, ``cancelled`` or ``abandoned``."""
+    """Return how a run with this error ended: ``error``, ``cancelled`` or ``abandoned``."""
     kind = type(error)  # not isinstance(), which asks the exception's class and may raise
     if issubclass(kind, GeneratorExit):
         return "abandoned"
@@ -350,7 +356,7 @@ def outcome_of(error: BaseException) -> str:
 
 
 def error_name(error: BaseException) -> str:
-    """Return the name for ``error.type``: qualified, and without a module for builtins."""
+    """Return the type of an error for ``error.type``, such as ``ValueError`` or ``app.NoStock``."""
     kind = type(error)
     if kind.__module__ in {None, "", "builtins"}:
         return kind.__qualname__

@@ -17,12 +17,14 @@ from otel_ml.process import renew_each_in_child
 
 
 class Worker:
-    """A daemon thread of the package, outside every run. A forked child starts without it.
+    """A background thread of otel-ml that is started on demand and sleeps while it has no jobs.
+
+    It is a daemon thread and belongs to no run. A forked child starts without it.
 
     Attributes:
-        is_asleep: Whether the thread must be woken for a new job. Checking this first is faster
-            than `wake`.
-        is_stopping: Whether `work` should return.
+        is_asleep: True if the thread needs `wake` to see a new job. Checking this first is faster
+            than calling `wake`.
+        is_stopping: True once `stop` or `close` was called. `work` should then return.
 
     Args:
         name: Name of the thread.
@@ -37,7 +39,7 @@ class Worker:
         _WORKERS.add(self)
 
     def renew(self) -> None:
-        """Reset to the state without a thread, as in a forked child."""
+        """Forget the thread, because a forked child does not have it."""
         self.is_asleep = True
         self.is_stopping = False
         self._tokens: SimpleQueue[None] = SimpleQueue()
@@ -52,7 +54,7 @@ class Worker:
 
     @property
     def is_this_thread(self) -> bool:
-        """Whether the caller runs in this thread; it must never wait for itself."""
+        """Whether the caller runs in this thread. The thread must not wait for itself."""
         return threading.current_thread() is self._thread
 
     # From here on: called from other threads.
@@ -76,12 +78,12 @@ class Worker:
         return is_woken
 
     def stop(self) -> None:
-        """Ask the work to return."""
+        """Ask the thread to end, without waiting for it."""
         self.is_stopping = True
         self._tokens.put(None)
 
     def close(self, timeout_s: float) -> None:
-        """Ask the work to return and wait for it, unless this is its own thread."""
+        """Ask the thread to end and wait for it. If called in the thread itself, do not wait."""
         self.stop()
         if self._thread is not None and not self.is_this_thread:
             self._thread.join(timeout_s)
@@ -110,7 +112,10 @@ class Worker:
     # From here on: called in the thread itself.
 
     def rest(self, has_jobs: Callable[[], object], timeout_s: float | None = None) -> None:
-        """Sleep until woken or until the timeout, unless there are jobs."""
+        """Sleep until `wake` is called or until the timeout.
+
+        If there are jobs, return immediately.
+        """
         self.is_asleep = True
         if not has_jobs():  # a job that arrived before the thread slept did not wake it
             self.pause(timeout_s)
@@ -119,7 +124,7 @@ class Worker:
     def pause(self, timeout_s: float | None) -> None:
         """Sleep until `wake` or `stop` is called, or until the timeout.
 
-        New jobs alone do not wake it.
+        Unlike `rest`, it sleeps even if there are jobs.
         """
         with suppress(Empty):
             self._tokens.get(timeout=timeout_s)

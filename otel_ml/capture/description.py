@@ -38,7 +38,10 @@ _SLOW: Final[dict[type, float]] = {}
 
 @functools.singledispatch
 def describe(value: Any) -> object:
-    """Return a JSON-compatible description of a value. It may raise; callers handle that."""
+    """Describe a value that JSON cannot hold, for example by type and shape.
+
+    It may raise; callers handle that.
+    """
     for base in type(value).__mro__:
         describer = _DESCRIBERS.get(base.__module__.partition(".")[0])
         described = None if describer is None else describer(value)
@@ -96,7 +99,7 @@ def field_names(kind: type) -> Sequence[str] | None:
 
 
 def words_of(value: Any) -> str | None:
-    """Return a value's ``repr``, or None if this type's ``repr`` was slow in the last minute.
+    """Return a value's ``repr``, or None if ``repr`` was slow for this type in the last minute.
 
     A running ``repr`` cannot be interrupted, so a slow one is called only once per minute. It may
     raise; callers handle that.
@@ -350,9 +353,10 @@ _DESCRIBERS: Final[dict[str, Callable[[Any], object]]] = {
 
 
 def is_stream(value: object) -> bool:
-    """Tell whether a value yields its parts later, one at a time. Never raises or reads the value.
+    """Tell whether a value is a stream that yields its parts later, such as a generator.
 
-    Clients of OpenAI and Anthropic may return a context manager that creates the stream.
+    It never raises or reads the value. Clients of OpenAI and Anthropic may return a context manager
+    that creates the stream.
     """
     kind = type(value)
     with untrusted:  # a metaclass may raise
@@ -363,9 +367,9 @@ def is_stream(value: object) -> bool:
 
 
 def is_unsaid(value: object) -> bool:
-    """Tell whether a value is a library's "argument not given" marker. Never raises.
+    """Tell whether a value is a library's placeholder for "argument not given". Never raises.
 
-    The markers of OpenAI, Anthropic and similar generated clients are recognised by name.
+    Those of OpenAI, Anthropic and similar generated clients are recognised by name.
     """
     kind = type(value)
     with untrusted:  # a metaclass may raise

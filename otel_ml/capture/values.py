@@ -76,7 +76,7 @@ _COPIED: Final = LIMIT_BYTES // 2  # more elements cannot fit, because each take
 
 
 def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False) -> Encoded:
-    """Encode a value as JSON text of at most `limit_bytes` UTF-8 bytes.
+    """Convert any value to JSON text of at most `limit_bytes` bytes in UTF-8.
 
     Args:
         value: Any value. It is not changed, and no reference is kept.
@@ -100,14 +100,15 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
 
 
 def encode_whole(value: object, seen: bool | None = None) -> str | None:
-    """Encode a value that fits into the limit completely, see `encode`.
+    """Convert a value to JSON if that is quick and the JSON is not too long; see `encode`.
 
     Args:
         value: Any value.
-        seen: Result of `glance` for the value.
+        seen: Result of `glance` for the value, if you have it.
 
     Returns:
-        The text; an empty string if the value is too long, None if it needs the slow path.
+        The JSON text; an empty string if it would be too long, None if only `encode` can convert
+        the value.
     """
     if seen is None and not _may_fit(value, LIMIT_BYTES):
         return ""
@@ -118,11 +119,11 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
 
 
 def glance(value: object) -> bool | None:
-    """Tell quickly whether a value is short, as most values are.
+    """Check quickly whether a value is so short that it needs no further size checks.
 
     Returns:
         True for a short dict of strings, finite numbers and other scalars; False for another short
-        value; None if the value needs a closer look.
+        value; None if the value may be long.
     """
     kind: type = type(value)
     left = _SMALL_BYTES
@@ -333,7 +334,13 @@ class _Copier:
 
 
 def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str | None:
-    """Return short valid JSON that represents `text`, or None if `text` is short enough itself."""
+    """Return a short version of a value as valid JSON; None if `text` is short enough itself.
+
+    Args:
+        value: The value.
+        text: The value as JSON.
+        limit_bytes: Largest size of the result in bytes.
+    """
     if _is_short(text, limit_bytes):
         return None
     for dump in (_dump_alone, _dump):
@@ -353,7 +360,7 @@ def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str |
 
 
 def preview_of(text: str) -> str | None:
-    """Return the preview for a value's complete JSON text, see `preview`."""
+    """Return a short version of JSON text as valid JSON, see `preview`."""
     return None if _is_short(text, PREVIEW_BYTES) else preview(orjson.loads(text), text)
 
 
@@ -581,5 +588,8 @@ class _Walker:
 
 
 def clean(text: str) -> str:
-    """Replace lone surrogates, which cannot be encoded. File names and models can contain them."""
+    """Replace characters that UTF-8 cannot represent (lone surrogates) in a text.
+
+    File names and outputs of models can contain them.
+    """
     return text.encode("utf-8", "replace").decode()

@@ -36,16 +36,20 @@ _FIXED_SIZES: Final = {1: 8, 5: 4}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The outcome of a request.
+    """What the receiver answered to an export request, and what to do next.
 
     Attributes:
-        delivered: The receiver accepted the request; `rejected` spans of it are lost.
-        retry: Not accepted, but sending again may help.
-        retry_after_s: Seconds to wait before the next request, if the receiver asked for it.
-        rejected: Spans that were rejected although the request was accepted.
+        delivered: True if the receiver accepted the request. All its spans are stored, except
+            `rejected` ones.
+        retry: True if the request failed, but sending it again may succeed.
+        retry_after_s: Seconds that the receiver asks to wait before the next request; None if it
+            did not ask.
+        rejected: Number of spans that the receiver refused although it accepted the request.
         message: Why the request or some spans failed; never contains a secret.
-        too_large: The receiver accepts only smaller requests.
-        wants_previews: Send previews in addition to complete payloads.
+        too_large: True if the request must be split, because the receiver accepts only smaller
+            ones.
+        wants_previews: Whether the next requests should add a short preview to each long input and
+            output. False if the collector creates previews itself.
     """
 
     delivered: bool
@@ -58,7 +62,7 @@ class Answer:
 
 
 def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Answer:
-    """Read a response, including its body, so that the connection can be reused."""
+    """Read an HTTP response to an export request. The body is read too, to reuse the connection."""
     body, status = _read(response), response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         rejected, message = read_partial_success(body if _is_protobuf(response) else b"")
@@ -100,10 +104,11 @@ def _read(response: "BaseHTTPResponse") -> bytes:
 def read_partial_success(body: bytes) -> tuple[int, str]:
     """Return how many spans were rejected, and why, from an ``ExportTraceServiceResponse``.
 
-    It parses the few bytes itself, so that protobuf need not be installed.
+    This is OTLP's message for "accepted, but not all spans". It is parsed without protobuf, which
+    need not be installed.
 
     Returns:
-        Number and reason; ``(0, "")`` if the body is not such a message.
+        Number of rejected spans and reason; ``(0, "")`` if the body is not such a message.
 
     Spec: https://protobuf.dev/programming-guides/encoding/
     """

@@ -10,15 +10,15 @@ from otel_ml.errors import Tally
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The outcome for spans since the last flush. It is truthy if all were delivered.
+    """What happened to the spans since the last `flush`. It is truthy if all were delivered.
 
-    Data that is uploaded separately counts like a span.
+    A value that is uploaded separately counts like a span.
 
     Attributes:
-        delivered: Accepted by the receiver.
-        pending: Still waiting: in the queue, on disk, or for a judge.
-        lost: Lost for good, by reason, such as rejected by the receiver or no space in the queue.
-        reason: Why spans are pending, if the receiver could not be reached.
+        delivered: Number of spans that the receiver accepted.
+        pending: Number of spans that still wait: in the queue, on disk, or for a judge.
+        lost: Number of spans that are lost for good, by reason, such as a full queue.
+        reason: Why spans are pending, if the receiver could not be reached; else empty.
     """
 
     delivered: int = 0
@@ -31,7 +31,7 @@ class Delivery:
 
 
 def join(first: Delivery, second: Delivery) -> Delivery:
-    """Add up two deliveries."""
+    """Add up the results of two flushes."""
     return Delivery(
         delivered=first.delivered + second.delivered,
         pending=first.pending + second.pending,
@@ -41,9 +41,9 @@ def join(first: Delivery, second: Delivery) -> Delivery:
 
 
 class Counters:
-    """Counters of a process.
+    """Counts the spans that this process delivered and lost.
 
-    The sender thread counts deliveries; any thread may count losses or read.
+    Any thread may count losses or read. Only the sender thread counts deliveries.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,12 @@ class Counters:
         return lost
 
     def deliver_news(self, pending: int, reason: str) -> Delivery:
-        """Return the changes since the last call, so that each span is counted once."""
+        """Return what was delivered or lost since the last call of this method.
+
+        Args:
+            pending: Number of spans that still wait, for the result.
+            reason: Why they wait, for the result.
+        """
         with self._lock:
             lost, delivered = Counter(self.lost), self.delivered
             news = Delivery(

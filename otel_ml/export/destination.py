@@ -15,12 +15,12 @@ from otel_ml.export.settings import TRACES_PATH, ExportSettings
 
 
 class OtlpDestination(HttpSender):
-    """Sends batches as OTLP over HTTP."""
+    """Sends batches of spans to a collector as OTLP over HTTP. Used unless you pass an exporter."""
 
     _previews = True  # what the receiver asked for last
 
     def send(self, batch: SpanBatch | SpooledBatch, timeout_s: float) -> Answer:
-        """Send a batch once."""
+        """Send a batch, without retries."""
         encoded = batch.encode(previews=self._previews)
         if encoded.failed == batch.count:
             return Answer(delivered=False, message="not encodable")
@@ -34,12 +34,12 @@ class OtlpDestination(HttpSender):
 
 
 class ArtifactDestination(HttpSender):
-    """Uploads documents to the artifact endpoint of a collector.
+    """Uploads values that are too large for a span to the collector.
 
     Args:
-        settings: Settings of the endpoint for spans.
-        below: Path of the artifacts below the collector's base URL; a hash is appended to it.
-        note: Called with the hash of each accepted document.
+        settings: Export settings, as for spans.
+        below: Path of the uploads below the collector's base URL. The value's hash is appended.
+        note: Called with the hash of each accepted value.
     """
 
     def __init__(self, settings: ExportSettings, below: str, note: Callable[[str], None]) -> None:
@@ -51,7 +51,7 @@ class ArtifactDestination(HttpSender):
         self._note = note
 
     def send(self, document: HashedText, timeout_s: float) -> Answer:
-        """Upload a document once."""
+        """Upload a value, without retries."""
         url = self._url + document.sha256 + self._query
         answer = self.put(url, document.body, timeout_s)
         if answer.delivered:
@@ -60,7 +60,7 @@ class ArtifactDestination(HttpSender):
 
 
 class NoDestination:
-    """Rejects every batch, because the exporter's package is not installed."""
+    """Stands in for an OTLP exporter whose package is not installed. It rejects every batch."""
 
     is_out_of_reach = False
 
@@ -80,7 +80,7 @@ class NoDestination:
 
 
 class ExporterDestination:
-    """Passes batches to an OpenTelemetry exporter, which does its own retries."""
+    """Passes batches to the OpenTelemetry exporter that the user chose. It does its own retries."""
 
     is_out_of_reach = False
 

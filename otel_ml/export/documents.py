@@ -31,7 +31,10 @@ _KNOWN_DOCUMENT_S: Final = 3_600.0  # the store may have deleted it since
 
 @dataclass(frozen=True, slots=True)
 class HashedText:
-    """JSON text and its SHA-256 in hex. It is also a batch of one document."""
+    """A value to upload, as JSON text with its SHA-256 in hex.
+
+    It is too large for a span. It acts as a batch of one, so that a `Pipeline` can send it.
+    """
 
     sha256: str
     body: bytes
@@ -43,13 +46,13 @@ class HashedText:
 
 
 class DocumentQueue:
-    """Queued documents, limited in total size.
+    """A queue of values to upload, called documents, with a limit on their total size.
 
-    A taken document keeps its space until it is settled.
+    It is in memory, or on disk with one file per document, written before `put` returns. Several
+    processes may share a directory. Each uploads the documents it finds; uploading one twice is
+    harmless.
 
-    The queue is in memory, or on disk with one file per document, written before `put` returns.
-    Processes with the same destination may share a directory. Each uploads the documents it finds;
-    uploading one twice is harmless.
+    A document that is being uploaded still counts for the limit.
 
     Args:
         directory: Directory of the queue, created with the first document; None for memory.
@@ -69,9 +72,9 @@ class DocumentQueue:
             self._look(directory)
 
     def clear(self) -> None:
-        """Reset in a forked child, where a copied lock may be held forever.
+        """Reset the queue in a forked child, where a copied lock may be locked forever.
 
-        Documents on disk belong to all processes.
+        Documents on disk stay, because they belong to all processes.
         """
         self._lock = threading.RLock()
         if self._directory is None:
@@ -79,7 +82,7 @@ class DocumentQueue:
 
     @property
     def pending(self) -> int:
-        """Number of known documents that are neither uploaded nor given up."""
+        """Number of documents that still have to be uploaded."""
         return len(self._sizes)
 
     def holds(self, sha256: str) -> bool:
@@ -107,10 +110,14 @@ class DocumentQueue:
         return True
 
     def hold(self, document: HashedText, /) -> None:
-        """Do nothing: a document is sent whatever happens to its run."""
+        """Do nothing. Spans need this method; documents are sent whatever happens to their run."""
 
     def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
-        """Return the oldest document, including those of ended processes; None if there is none."""
+        """Return the oldest document, or None if there is none.
+
+        On disk, this includes documents that processes left behind when they ended. The arguments
+        are ignored, because a batch is one document.
+        """
         if self._directory is not None:
             self._look(self._directory)
         with self._lock:
@@ -136,7 +143,12 @@ class DocumentQueue:
             self._sizes.pop(document.sha256, None)
 
     def leave(self, document: HashedText) -> int:
-        """Stop trying to upload a document. Returns how many are lost: 1 in memory, 0 on disk."""
+        """Stop trying to upload a document, because the process ends.
+
+        Returns:
+            How many documents are lost. That is 1 in memory, and 0 on disk, where a later process
+            finds it.
+        """
         if self._directory is not None:
             return 0
         self.settle(document)
@@ -201,14 +213,16 @@ class _Uploaded:
 
 
 class DocumentUploads:
-    """Uploads documents in a thread, which starts with the first document.
+    """Uploads values that are too large for a span, in a background thread.
+
+    Each value is identified by its hash and uploaded once. The thread starts with the first one.
 
     Args:
-        settings: Settings of the endpoint for spans.
-        project: Project of the documents.
-        make: Creates the destination, given the path of the artifacts below the collector's base
-            URL and a function to call with the hash of each accepted document.
-        spool: Directory below which each document is written before `put` returns; None for memory.
+        settings: Export settings, as for spans.
+        project: Project that the values belong to.
+        make: Creates the destination, given the path of the uploads below the collector's base URL
+            and a function to call with the hash of each accepted value.
+        spool: Directory below which each value is written before `put` returns; None for memory.
     """
 
     def __init__(
@@ -237,10 +251,10 @@ class DocumentUploads:
             self._pipeline.wake()
 
     def put(self, document: HashedText) -> str | None:
-        """Queue a document and return its address, or None if it was not accepted.
+        """Queue a value and return its future address, or None if the queue is full.
 
-        A document that is queued, or that this process uploaded in the last hour, is not sent
-        again. It waits for space like `Pipeline.put`.
+        A value that is queued, or that this process uploaded in the last hour, is not sent again.
+        If the queue is full, the call waits briefly for space, see `Pipeline.put`.
         """
         sha256 = document.sha256
         if not self._uploaded.has(sha256):
@@ -252,33 +266,33 @@ class DocumentUploads:
 
     @property
     def pending(self) -> int:
-        """Number of documents that are neither uploaded nor lost."""
+        """Number of values that are neither uploaded nor lost."""
         return self._pipeline.pending
 
     @property
     def counters(self) -> Counters:
-        """Counters of documents. Reasons for losses use the receiver's text."""
+        """How many values were uploaded and lost. The reasons are the receiver's words."""
         return self._pipeline.counters
 
     @property
     def lost(self) -> dict[str, int]:
-        """Documents that are lost for good, by reason."""
+        """Number of values that are lost for good, by reason."""
         return _of_artifacts(self.counters.lost)
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Wait until the documents queued so far are settled, see `Pipeline.flush`."""
+        """Wait until the values queued so far are uploaded or lost, see `Pipeline.flush`."""
         if not self._is_used:
             return Delivery()
         delivery = self._pipeline.flush(timeout_s, is_hasty=is_hasty)
         return replace(delivery, lost=_of_artifacts(delivery.lost))
 
     def hasten(self) -> None:
-        """Upload without delay from now on, because the process is ending."""
+        """Upload immediately instead of with delay. Called when the process is ending."""
         if self._is_used:
             self._pipeline.hasten()
 
     def close(self, timeout_s: float) -> None:
-        """Upload all queued documents, then stop."""
+        """Upload all queued values, then stop."""
         if self._is_used:
             self._pipeline.close(timeout_s)
 

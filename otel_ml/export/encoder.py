@@ -61,7 +61,10 @@ def write_varint(number: int) -> bytes:
 
 
 def keep(kept: dict[K, V], key: K, value: V, most: int = 4_096) -> V:
-    """Cache a value and return it. A cache with more than `most` values is cleared."""
+    """Add a value to a cache and return it.
+
+    If the cache has more than `most` values, empty it first.
+    """
     if len(kept) >= most:
         kept.clear()
     kept[key] = value
@@ -69,7 +72,7 @@ def keep(kept: dict[K, V], key: K, value: V, most: int = 4_096) -> V:
 
 
 class Kept(dict[int, bytes]):
-    """A cache of the bytes that `make` returns for a number.
+    """A cache from numbers to bytes, which `make` computes.
 
     Only numbers below 8,192 are cached.
     """
@@ -88,7 +91,10 @@ class Kept(dict[int, bytes]):
 
 
 def make_heads(tag: bytes) -> Kept:
-    """Return a cache of a field's tag and length bytes, by the length of its content."""
+    """Return a cache of the bytes that precede a protobuf field's content: tag and length.
+
+    Its key is the length of the content.
+    """
     return Kept(lambda length: tag + write_varint(length))
 
 
@@ -105,7 +111,7 @@ def write_text(text: str) -> bytes:
 
 
 def write_text_field(tag: bytes, text: str | None) -> bytes:
-    """Encode a text field; empty if the text is empty or None, as protobuf requires."""
+    """Encode a text field for protobuf. Empty text and None give no bytes, as protobuf requires."""
     if not text:
         return b""
     written = write_text(text)
@@ -113,12 +119,20 @@ def write_text_field(tag: bytes, text: str | None) -> bytes:
 
 
 def write_count_field(tag: bytes, count: int) -> bytes:
-    """Encode a field with a non-negative number; empty for 0."""
+    """Encode a field with a non-negative number for protobuf. 0 gives no bytes."""
     return tag + write_varint(count) if count else b""
 
 
 def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
-    """Return the parts of a field with its tag and length in front."""
+    """Put the tag and length of a protobuf field in front of its content.
+
+    Args:
+        heads: Cache from `make_heads` for this field.
+        parts: The content, in pieces.
+
+    Returns:
+        The pieces, with tag and length first.
+    """
     return [heads[sum(map(len, parts))], *parts]
 
 
@@ -387,14 +401,15 @@ def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes
 
 
 def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
-    """Encode a span as a Span message, without surrounding tag and length.
+    """Encode a span as an OTLP Span message, without surrounding tag and length.
 
     For spans of other libraries only public properties are read. Attributes that cannot be encoded
     are left out. A span kind outside the standard stays unspecified.
 
     Args:
         span: A span. If it has not ended, it is encoded without end time.
-        previews: Whether to add previews to the payloads of calls that are described here.
+        previews: Whether to add a short preview to each long input and output. Only for spans of
+            otel-ml whose attributes have not been built yet.
 
     Raises:
         Exception: The span is invalid: it has no context, its IDs are too long, or a time is not an
@@ -525,7 +540,10 @@ _Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The resource and scope of spans, encoded once for many requests."""
+    """The encoded resource and scope of spans: which service and project they come from.
+
+    They are the same for many requests, so they are encoded once.
+    """
 
     resource: bytes
     resource_schema_url: str
@@ -540,10 +558,10 @@ _envelopes: Final[dict[tuple[int, int], tuple[_Origin, Envelope]]] = {}
 
 
 class EncodedRequest(NamedTuple):
-    """An encoded export request.
+    """An OTLP export request as bytes, ready to send.
 
     Attributes:
-        body: An ExportTraceServiceRequest; empty without spans.
+        body: The request, an ExportTraceServiceRequest; empty without spans.
         spans: Number of spans in it.
         failed: Number of spans that could not be encoded.
     """
@@ -556,8 +574,7 @@ class EncodedRequest(NamedTuple):
 def encode_spans(spans: Sequence[ReadableSpan], *, previews: bool = True) -> EncodedRequest:
     """Encode spans of any library as an export request, see `encode_span`. Never raises.
 
-    Spans are grouped by resource and scope, in their original order. Resources and scopes count as
-    equal if the SDK says so, or if their bytes are equal.
+    Spans are grouped by resource and scope, in their original order.
     """
     groups = _Groups()
     group: list[bytes] = []
@@ -611,7 +628,10 @@ def _envelope_of(resource: Resource, scope: InstrumentationScope | None) -> Enve
 
 
 def encode_envelope(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
-    """Encode a resource and a scope. Without a scope, its message is empty."""
+    """Encode a resource and a scope, for `encode_request`.
+
+    Without a scope, its message is empty.
+    """
     of_resource: list[bytes] = []
     _RESOURCE_ATTRIBUTES.write(of_resource, resource.attributes)
     of_scope: list[bytes] = []
@@ -633,9 +653,8 @@ def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes
     """Encode an export request.
 
     Args:
-        batches: Envelopes, each with spans that `encode_span` encoded. Batches with equal resources
-            share a ResourceSpans, and with equal scopes a ScopeSpans, in the order of the first
-            one. Batches without spans are left out.
+        batches: Pairs of an envelope and the spans in it, encoded by `encode_span`. Spans with
+            equal resource and scope are grouped. Batches without spans are left out.
 
     Returns:
         An ExportTraceServiceRequest; empty without spans.

@@ -51,9 +51,9 @@ _OUR_HEADERS: Final = frozenset(
 
 
 class HttpSender:
-    """Sends request bodies to an address over persistent connections. It does not retry later.
+    """Sends requests to the collector over persistent connections. Thread-safe.
 
-    It is thread-safe.
+    It sends each request once; the caller retries.
 
     Attributes:
         page: Base URL for display.
@@ -71,7 +71,7 @@ class HttpSender:
         return self._latest is not None and self._latest.is_out_of_reach
 
     def post(self, body: bytes, timeout_s: float) -> Answer:
-        """Send a request.
+        """Send an export request.
 
         Args:
             body: An encoded ``ExportTraceServiceRequest``.
@@ -79,8 +79,8 @@ class HttpSender:
                 the operating system limits it.
 
         Returns:
-            The outcome. ``retry`` is set without a response, including a rejected certificate, and
-            for status 429, 502, 503 and 504.
+            What the receiver answered. ``retry`` is True for status 429, 502, 503 and 504, and if
+            there is no response, for example because of a rejected certificate.
         """
         if self._settings.compression == "gzip":
             body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
@@ -93,8 +93,8 @@ class HttpSender:
     def open(self) -> None:
         """Import the modules that sending needs. Opens no connection.
 
-        Importing them while the process ends could make Python lose the exit status of a
-        KeyboardInterrupt.
+        Call it early: if Python imports them while the process ends, Ctrl-C can lose its exit
+        status.
         """
         with suppress(Unusable):  # each request reports it
             self._open()
@@ -162,12 +162,12 @@ class HttpSender:
 
 @dataclass(slots=True)
 class Attempt:
-    """The current request of this thread.
+    """The HTTP request that this thread is sending now.
 
     Attributes:
-        deadline: Time when it must end, on the monotonic clock.
-        connected: It opened a new connection instead of reusing one.
-        is_out_of_reach: It is still connecting, or ended without a response.
+        deadline: Time when it must end, as `time.monotonic`.
+        connected: True if it opened a new connection instead of reusing one.
+        is_out_of_reach: True if it is still connecting, or ended without a response.
         used: Socket that it used last.
     """
 
@@ -184,7 +184,10 @@ class Attempt:
         return left
 
     def abandon(self) -> None:
-        """Close the socket. Older Pythons leave its file open when a proxy fails."""
+        """Close the socket of a request that failed.
+
+        Older Pythons leave it open if a proxy fails.
+        """
         descriptor = -1 if self.used is None else self.used.detach()
         if descriptor >= 0:
             socket.close(descriptor)
@@ -195,7 +198,13 @@ _ATTEMPT: Final[ContextVar[Attempt]] = ContextVar("otel_ml_attempt")
 
 @contextmanager
 def attempt_until(deadline: float) -> Iterator[Attempt]:
-    """Set the deadline for this thread's sockets, and hide the request from instrumentations."""
+    """Limit the time of all requests that this thread sends inside the block.
+
+    They are also hidden from instrumentations, which would record them as spans.
+
+    Args:
+        deadline: Time when they must end, as `time.monotonic`.
+    """
     attempt = Attempt(deadline)
     entries = _ATTEMPT.set(attempt)
     token = context.attach(context.set_value(SUPPRESS_KEY, True))
@@ -288,12 +297,12 @@ def _create_tls(ca_file: str | None) -> "SSLContext":
 
 
 class Unusable(Exception):
-    """The settings cannot work. Retrying does not help."""
+    """The export settings cannot work, for example an invalid address. Retrying does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpConnections:
-    """Persistent connections, direct or through a proxy, and the headers of each request."""
+    """Open connections to the receiver, direct or through a proxy, and the headers to send."""
 
     pools: "PoolManager"
     pool: "HTTPConnectionPool"
@@ -320,7 +329,7 @@ class _KeptConnections(queue.LifoQueue[Any]):
 
 
 def open_connections(settings: ExportSettings) -> HttpConnections:
-    """Create the connection pools. Connections are opened on demand.
+    """Prepare connections to the receiver. They are opened with the first request.
 
     Raises:
         Unusable: The address, the proxy address or a certificate file is invalid.
@@ -438,7 +447,7 @@ def _is_hang_up(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return why a request got no response. The text is stable and contains no secret."""
+    """Explain why a request got no response. Equal causes give equal text, without secrets."""
     import ssl
     from http.client import HTTPException
 

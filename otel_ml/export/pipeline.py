@@ -51,9 +51,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Number of spans per request, and the delay between requests in seconds.
+    """How often spans are sent.
 
-    A span that arrives after an idle time of `delay_s` waits only a tenth of the delay.
+    `batch_spans` is the largest number of spans per request. `delay_s` is the time in seconds that
+    spans are collected before a request. The first span after an idle time waits only a tenth of
+    it.
     """
 
     batch_spans: int = 2_048
@@ -61,14 +63,14 @@ class Pace:
 
 
 class Batch(Protocol):
-    """Spans that are being sent."""
+    """Spans that are sent in one request."""
 
     @property
     def count(self) -> int:
         """Number of spans."""
 
     def halves(self) -> "Sequence[Any]":
-        """Split the batch, for a receiver that finds it too large."""
+        """Split the batch in two. Called if the receiver finds it too large."""
 
 
 B = TypeVar("B", bound=Batch)
@@ -76,46 +78,54 @@ B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 
 
 class SpanSource(Protocol[B]):
-    """Holds spans in memory or on disk until they are settled.
+    """A queue of spans, in memory or on disk.
 
-    Only one thread takes and settles.
+    A span that is taken stays in the queue until it is settled: delivered or given up. Only one
+    thread may call `take` and `settle`.
     """
 
     @property
     def pending(self) -> int:
-        """Number of spans that are neither delivered nor given up."""
+        """Number of spans that still have to be delivered."""
 
     @property
     def look_every_s(self) -> float | None:
-        """Seconds between checks for spans of other processes; None for a source in memory.
+        """How often to look for spans that other processes left on disk, in seconds.
 
-        A source with this interval outlives its process, so undelivered spans are not lost.
+        None for a queue in memory. If it is not None, spans outlive this process, so undelivered
+        spans are not lost.
         """
 
     def put(self, item: Any, /) -> bool:
         """Add a span or another item. Returns False if there is no space."""
 
     def hold(self, item: Any, /) -> None:
-        """Keep a span in case the process ends before the span is put."""
+        """Store a span of a call that is not finished, in case the process is killed.
+
+        If `put` follows with the same span, only that one is sent.
+        """
 
     def take(self, max_spans: int, max_bytes: int) -> B | None:
-        """Return the next spans, or None."""
+        """Return the next spans to send, or None if there are none."""
 
     def settle(self, batch: B) -> None:
         """Remove taken spans that were delivered or rejected for good."""
 
     def leave(self, batch: B) -> int:
-        """Stop trying to deliver taken spans, and return how many are lost."""
+        """Stop trying to deliver taken spans, because the process ends.
+
+        Return how many are lost.
+        """
 
     def close(self) -> int:
         """Close the source, and return how many spans are lost."""
 
     def clear(self) -> None:
-        """Reset in a forked child."""
+        """Forget the parent's spans in a forked child."""
 
 
 class AnyDestination(Protocol[B_contra]):
-    """Where spans are sent."""
+    """Where a pipeline sends spans, such as a collector or an OpenTelemetry exporter."""
 
     @property
     def page(self) -> str:
@@ -123,13 +133,13 @@ class AnyDestination(Protocol[B_contra]):
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether the destination is still being connected, or the last request got no response.
+        """Whether the destination cannot be reached at the moment.
 
-        False if unknown.
+        True while connecting, and if the last request got no response. False if unknown.
         """
 
     def send(self, batch: B_contra, timeout_s: float) -> Answer:
-        """Send a batch once."""
+        """Send a batch, without retries."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -139,7 +149,9 @@ class AnyDestination(Protocol[B_contra]):
 
 
 class LateDestination(Generic[B_contra]):
-    """A destination that is created in the sender thread, so that no call waits for its imports.
+    """A destination that is created only in the sender thread.
+
+    So no traced call waits for the imports that sending needs.
 
     Args:
         page: Name for display.
@@ -153,15 +165,15 @@ class LateDestination(Generic[B_contra]):
 
     @property
     def is_out_of_reach(self) -> bool:
-        """State of the destination; False before it is created."""
+        """Whether the destination cannot be reached at the moment; False before it is created."""
         return self._made is not None and self._made.is_out_of_reach
 
     def load(self) -> AnyDestination[B_contra]:
-        """Create the destination once. A fork in another thread waits for it."""
+        """Create the destination if it does not exist. A fork in another thread waits for it."""
         return self._made or LOADING.load(self._make_once)
 
     def send(self, batch: B_contra, timeout_s: float) -> Answer:
-        """Send a batch once."""
+        """Send a batch, without retries."""
         return self.load().send(batch, timeout_s)
 
     def close(self) -> None:
@@ -182,24 +194,24 @@ class LateDestination(Generic[B_contra]):
 
 
 class Pipeline(Generic[B]):
-    """Takes ended spans from any thread and delivers them in a background thread.
+    """Queues ended spans of all threads and sends them in a background thread.
 
     The thread starts with the first span and sleeps while there is none. A forked child starts
     empty, because queued spans belong to the parent.
 
     Attributes:
-        counters: Counts of the spans of this process.
-        is_durable: Whether queued spans outlive this process.
-        wants_previews: The destination's last request, see `Answer`.
-        say: Logs a line when the thread starts. Logging in the user's thread could swallow a time
-            limit.
+        counters: How many spans this process delivered and lost.
+        is_durable: Whether queued spans are kept when the process ends, because they are on disk.
+        wants_previews: Whether to add a short preview to each long input and output. The receiver
+            decides, see `Answer`.
+        say: Function that logs which destination is used, called when the thread starts; or None.
 
     Args:
-        source: Holds the spans.
-        destination: Receives them.
-        pace: Batch size and delay.
-        what: Plural noun for the items, for messages: spans, artifacts.
-        prepare: Called in the sender thread when it starts.
+        source: The queue.
+        destination: Where the spans are sent.
+        pace: How many spans per request, and how often.
+        what: What is sent, as plural noun for log messages: spans or artifacts.
+        prepare: Called in the background thread when it starts.
     """
 
     def __init__(
@@ -258,17 +270,18 @@ class Pipeline(Generic[B]):
 
     @property
     def is_stalled(self) -> bool:
-        """Whether nothing is delivered at the moment."""
+        """Whether delivery fails at the moment, for example because no collector answers."""
         return bool(self._stalled)
 
     # From here on: called from other threads.
 
     def put(self, span: Any) -> None:
-        """Queue an ended span.
+        """Queue an ended span for sending.
 
-        If the queue is full, the call waits for space while the sender makes progress: at most 100
-        ms per call, and 5 s per minute for all calls of the process. In a thread with a running
-        event loop it never waits. After that, the span is dropped and counted.
+        If the queue is full, the call waits for space, at most 100 ms per call and 5 s per minute
+        for all calls of the process. It does not wait if the receiver accepts no spans, or in a
+        thread with a running event loop. If there is still no space, the span is dropped and
+        counted as lost.
         """
         if self._closed:
             self.counters.lose("closed", 1)
@@ -280,33 +293,34 @@ class Pipeline(Generic[B]):
             self.wake()
 
     def hold(self, span: Any) -> None:
-        """Keep a span in case the process is killed before the span is put."""
+        """Store a span of a call that is not finished, in case the process is killed. See `put`."""
         if not self._closed:
             self._source.hold(span)
 
     def wake(self) -> None:
-        """Start the thread if necessary, and make it check for spans."""
+        """Start the background thread if necessary, and let it look for spans."""
         if self._sender.is_asleep:
             self._progress_at = time.monotonic()  # a sleeping thread has nothing that hangs
         self._sender.wake()
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Wait until the spans queued so far are settled.
+        """Wait until the spans queued so far are delivered or lost.
 
         It gives up early if nothing was delivered for 5 s.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
-            is_hasty: Try immediately, and return as soon as the connection is refused.
+            is_hasty: Try now, even during a pause between retries. Return as soon as the connection
+                is refused.
 
         Returns:
-            The outcome for the spans since the last flush.
+            How many spans were delivered, are pending or were lost since the last flush.
         """
         settled = not self._closed and self.settle(timeout_s, is_hasty=is_hasty)
         return self._news(0 if settled else self.pending)
 
     def hasten(self) -> None:
-        """Send without delay from now on, because the process is ending."""
+        """Send immediately instead of in batches. Called when the process is ending."""
         if self._closed or self._ends_since is not None:
             return
         self._ends_since = time.monotonic()
@@ -316,7 +330,7 @@ class Pipeline(Generic[B]):
             self.wake()
 
     def wait_until_prepared(self, limit_s: float) -> None:
-        """Wait until the thread, if it runs, has imported the modules that sending needs."""
+        """Wait up to `limit_s` seconds until the thread, if any, has imported its modules."""
         if self._sender.is_alive:
             self._is_prepared.wait(limit_s)
 
@@ -367,16 +381,17 @@ class Pipeline(Generic[B]):
         return not self._stalled and time.monotonic() - self._progress_at < _PROGRESS_S
 
     def settle(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
-        """Wait until all queued spans are settled, or nothing was delivered for 5 s.
+        """Wait until all queued spans are delivered or lost, or nothing was delivered for 5 s.
 
         When the process ends, it waits only 1.5 s for a receiver that cannot be reached.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
-            is_hasty: Try immediately, and return as soon as the connection is refused.
+            is_hasty: Try now, even during a pause between retries. Return as soon as the connection
+                is refused.
 
         Returns:
-            Whether all spans queued before the call are settled.
+            Whether all spans queued before the call are delivered or lost.
         """
         if not self._source.pending and not self.is_durable:
             return True

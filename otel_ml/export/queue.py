@@ -31,9 +31,10 @@ _FOREIGN_BYTES: Final = 2_048  # estimate for spans of other libraries
 
 
 class SpanQueue:
-    """A first-in, first-out queue in memory. A taken span counts as pending until it is settled.
+    """A first-in, first-out queue of spans in memory.
 
-    Any thread may call `put`, but only one thread takes.
+    Any thread may call `put`, but only one thread may call `take`. A taken span counts as pending
+    until it is settled: delivered or given up.
     """
 
     def __init__(self, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES) -> None:
@@ -51,7 +52,7 @@ class SpanQueue:
 
     @property
     def look_every_s(self) -> float | None:
-        """Always None: no other process adds spans."""
+        """Always None, because other processes cannot add spans to this queue."""
         return None
 
     @property
@@ -61,7 +62,7 @@ class SpanQueue:
             return len(self._spans) + self._taken
 
     def hold(self, span: ReadableSpan) -> None:
-        """Do nothing: memory ends with its process."""
+        """Do nothing: if the process is killed, spans in memory are lost anyway."""
 
     def put(self, span: ReadableSpan) -> bool:
         """Append a span. Returns False if there is no space."""
@@ -97,7 +98,7 @@ class SpanQueue:
             self._taken -= batch.count
 
     def leave(self, batch: "SpanBatch") -> int:
-        """Give up taken spans, and return how many are lost: all."""
+        """Give up taken spans, because the process ends. Return how many are lost: all."""
         self.settle(batch)
         return batch.count
 
@@ -111,7 +112,7 @@ class SpanQueue:
 
 
 class SpanBatch:
-    """Spans that are being sent. They are encoded once, however often they are sent."""
+    """Spans that are sent in one request. They are encoded once, however often they are sent."""
 
     def __init__(self, spans: Sequence[ReadableSpan]) -> None:
         self.spans = spans
@@ -122,7 +123,8 @@ class SpanBatch:
         """Return the request body, and how many spans could not be encoded.
 
         Args:
-            previews: Whether to add previews to calls that are described now.
+            previews: Whether to add a short preview to each long input and output. Ignored for
+                spans that have their attributes already.
         """
         if self._encoded is None:
             self._encoded = encoder.encode_spans(self.spans, previews=previews)
@@ -151,7 +153,7 @@ class _WholeBatch:
 
 
 class SpooledBatch:
-    """Encoded spans that are being sent."""
+    """Encoded spans from disk that are sent in one request."""
 
     def __init__(self, payloads: Sequence[bytes], whole: _WholeBatch) -> None:
         self.count = len(payloads)
@@ -175,14 +177,15 @@ class SpooledBatch:
 
 
 class SpooledSpans:
-    """Writes each span to the spool before `put` returns.
+    """A queue of spans on disk. Each span is written before `put` returns.
 
-    If that fails, the span is queued in memory.
+    If writing fails, the span is queued in memory.
 
     Args:
-        directory: Directory of the spool. Processes and clients with the same destination may share
+        directory: Directory of the queue. Processes and clients with the same destination may share
             it.
-        envelope: Returns the envelope for all spans of this process; called again after a fork.
+        envelope: Returns the encoded resource and scope of this process's spans; called again after
+            a fork.
 
     Raises:
         OSError: The directory cannot be used.
@@ -197,36 +200,37 @@ class SpooledSpans:
 
     @property
     def look_every_s(self) -> float | None:
-        """Seconds between checks for spans that other processes left behind."""
+        """How often to look for spans that other processes left on disk, in seconds."""
         return LOOK_EVERY_S
 
     @property
     def pending(self) -> int:
-        """Number of spans that are ready, but neither delivered nor given up."""
+        """Number of spans that are ready to send, but not delivered or given up."""
         return self._spool.pending() + self._refused.pending
 
     def put(self, span: ReadableSpan) -> bool:
-        """Write a span. Returns False if neither disk nor memory has space.
+        """Write a span to disk. Returns False if neither disk nor memory has space.
 
-        Spans of other instrumentations are queued in memory, because the envelope on disk is ours.
+        Spans of other instrumentations are queued in memory, because the files contain only spans
+        with the resource and scope of otel-ml.
         """
         if type(span) is not RunSpan and _is_foreign(span):
             return self._refused.put(span)
         return self._append(span, held=False) or self._refused.put(span)
 
     def hold(self, span: ReadableSpan) -> None:
-        """Write a span that is sent only if the process ends before the span is put."""
+        """Write a span of a call that is not finished. It is sent only if the process is killed."""
         self._append(span, held=True)
 
     def take(self, max_spans: int, max_bytes: int) -> SpooledBatch | SpanBatch | None:
-        """Return the next spans, including those of ended processes."""
+        """Return the next spans to send, including those that ended processes left behind."""
         batch = self._spool.take(max_spans, max_bytes)
         if batch is None:
             return self._refused.take(max_spans, max_bytes)
         return SpooledBatch(batch.payloads, _WholeBatch(batch, len(batch.payloads)))
 
     def settle(self, batch: SpooledBatch | SpanBatch) -> None:
-        """Remove taken spans from the disk."""
+        """Remove taken spans from the disk, because they were delivered or given up."""
         if isinstance(batch, SpanBatch):
             self._refused.settle(batch)
         else:
@@ -245,7 +249,7 @@ class SpooledSpans:
         return self._refused.close()
 
     def clear(self) -> None:
-        """Start new files in a forked child."""
+        """Forget the parent's files in a forked child, and start new ones."""
         self._spool.after_fork_in_child()
         self._refused.clear()
         self._is_new = True  # the SDK creates the child's resource after this

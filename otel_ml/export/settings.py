@@ -46,7 +46,7 @@ class ExportSettings:
     Attributes:
         url: Request URL without user and password; empty if the given address is invalid. Not shown
             in `repr`, because the query may contain a key.
-        page: Base URL for display, without secrets.
+        page: Base URL to show in messages, without secrets.
         headers: Headers of each request, names in lower case. Not shown in `repr`, because they
             contain keys.
         timeout_s: Longest time for a request, in seconds.
@@ -54,7 +54,7 @@ class ExportSettings:
         ca_file: CA certificates to trust instead of the system's.
         client_cert_file: Client certificate, for servers that require one.
         client_key_file: Key of the client certificate, if it is in a separate file.
-        protocol: OTLP protocol.
+        protocol: OTLP protocol, such as ``http/protobuf``.
     """
 
     url: str = field(repr=False)
@@ -79,7 +79,10 @@ def own_version() -> str:
 
 
 def is_endpoint_named(endpoint: str | None) -> bool:
-    """Tell whether an endpoint is set anywhere, so that the default is not used."""
+    """Tell whether an argument or environment variable sets the endpoint.
+
+    If not, the default is used.
+    """
     return bool(
         (endpoint or "").strip()
         or any(map(_variable, (_OWN_ENDPOINT, _TRACES_ENDPOINT, _GENERAL_ENDPOINT)))
@@ -89,7 +92,7 @@ def is_endpoint_named(endpoint: str | None) -> bool:
 def resolve(
     endpoint: str | None, project: str, api_key: str | None, protocol: Protocol | None = None
 ) -> ExportSettings:
-    """Resolve the export settings. Never raises; invalid settings are logged once.
+    """Compute the export settings from arguments and environment variables. Never raises.
 
     Args:
         endpoint: Base URL such as ``http://localhost:4318``. None reads ``OTEL_ML_ENDPOINT``, then
@@ -99,7 +102,8 @@ def resolve(
         protocol: OTLP protocol; None reads it from the environment.
 
     Returns:
-        The settings. The other standard variables apply wherever the endpoint comes from.
+        The settings. Invalid ones are logged once. The other ``OTEL_EXPORTER_OTLP_*`` variables,
+        such as headers and timeout, always apply.
     """
     protocol = protocol or _protocol()
     parts = _address(endpoint, protocol)

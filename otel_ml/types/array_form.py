@@ -54,7 +54,7 @@ def write(array: "np.ndarray[Any, Any]", writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> "np.ndarray[Any, Any]":
-    """Read an array. It owns its memory, is writable and in C order.
+    """Convert the stored form of an array back to a NumPy array, which is writable.
 
     Raises:
         ValueError: Dtype, shape and content do not match.

@@ -22,13 +22,13 @@ Self = TypeVar("Self", bound="Data")
 
 
 class ValueWriter(Protocol):
-    """Serialises the values inside a value."""
+    """Converts the parts of a value to JSON, for wrappers of containers."""
 
     def encode(self, value: Any) -> Any:
         """Return the JSON form of `value`. Never raises."""
 
     def items(self, items: list[Any]) -> list[Any]:
-        """Return the JSON forms of items. The result may be the same list."""
+        """Return the JSON forms of a list's items. The result may be the same list."""
 
 
 # Hides secrets in a table column, see `otel_ml.artifact`. Arguments: the column, its name, its
@@ -38,7 +38,7 @@ HideColumn = Callable[[Any, str, str, Callable[[], list[Any]], Callable[[list[An
 
 
 class Data(ABC):
-    """A wrapper around a value that can be stored as JSON and read back unchanged.
+    """Base class of wrappers that store a value as JSON and read it back unchanged.
 
     To support your own type, write a subclass and `register` it, so that `load` finds it.
 
@@ -61,7 +61,7 @@ class Data(ABC):
 
     @abstractmethod
     def to_jcr(self) -> Form:
-        """Serialise the value as it is now.
+        """Convert the value, as it is now, to a dict that JSON supports.
 
         Returns:
             A dict with ``type`` (the `type_name`) and ``params``. It contains only values that JSON
@@ -71,7 +71,7 @@ class Data(ABC):
     @classmethod
     @abstractmethod
     def from_jcr(cls: type[Self], params: Params) -> Self:
-        """Create a wrapper from the params that `to_jcr` wrote."""
+        """Create a wrapper from the ``params`` of a stored value, as `to_jcr` returned them."""
 
     def validate(self, data: Any) -> None:  # noqa: B027 - a wrapper may accept anything
         """Raise ValueError if `data` is not valid for this wrapper."""
@@ -82,7 +82,7 @@ class Data(ABC):
 
 
 def dump(data: Data) -> bytes:
-    """Serialise a wrapper and its value as they are now.
+    """Convert a wrapped value to JSON bytes, which `load` reads.
 
     Returns:
         The JSON text of ``data.to_jcr()``. Later changes to the value do not affect it.
@@ -125,7 +125,7 @@ def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
 
 
 def find_wrapper(kind: type) -> type[Data] | None:
-    """Return the wrapper for values of another library's type, or None."""
+    """Return the wrapper class for a type of another library, or None."""
     for package, base in _foreign_bases(kind):
         wrapper = _wrappers.get((package, base.__name__))
         if wrapper is not None:
@@ -134,7 +134,7 @@ def find_wrapper(kind: type) -> type[Data] | None:
 
 
 def is_from(package: str, kind: type) -> bool:
-    """Tell whether a type or one of its bases belongs to a package."""
+    """Tell whether a type, or one of its base classes, belongs to a package."""
     return any(package == name for name, _base in _foreign_bases(kind))
 
 
@@ -164,7 +164,7 @@ _owners: dict[str, str] = {}
 
 
 def register(cls: Wrapper, name: str | None = None) -> Wrapper:
-    """Let `load` read your own wrapper. You can use it as a decorator.
+    """Register your own wrapper class, so that `load` can read its values. Works as a decorator.
 
     Args:
         cls: A subclass of `Data`. Registering the same class again, as in a notebook, replaces it.
@@ -190,12 +190,12 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
 
 
 def read_by(name: str, reader: Reader) -> None:
-    """Register `reader` for a reserved type name."""
+    """Use `reader` to load stored values with a reserved type name."""
     _readers[name] = reader
 
 
 def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read a value stored by `dump` or ``to_jcr``, or by raymon 0.0.39.
+    """Read a value stored by `dump` or `Data.to_jcr`, or by raymon 0.0.39.
 
     Args:
         jcr: The stored form, as JSON text or as the dict read from it.

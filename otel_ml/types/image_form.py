@@ -42,7 +42,8 @@ def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
 
     Args:
         image: The image. It is loaded if necessary.
-        lossless: If False, grey and RGB images may be stored as JPEG.
+        lossless: If False, grey and RGB images may be stored as JPEG, which is smaller but not
+            exact.
         writer: Serialises the transparency of a palette.
     """
     image.load()
@@ -65,7 +66,7 @@ def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> Image.Image:
-    """Read an image.
+    """Convert the stored form of an image back to a Pillow image.
 
     Raises:
         ValueError: The pixels do not match mode and size, or the format is unknown.
@@ -112,7 +113,7 @@ def _read_pixels(params: Params, decode: Decode, width: int, height: int) -> Ima
 
 
 def open_image(raw: bytes) -> Image.Image:
-    """Read a PNG or JPEG. Other formats are rejected, because of their many parsers.
+    """Open a PNG or JPEG. Other formats are rejected, because their many parsers are a risk.
 
     Raises:
         ValueError: The data is neither.

@@ -373,7 +373,7 @@ _ARRAY_READERS: Final[dict[str, Callable[[Params, Decode], Any]]] = {
 
 
 def write_scalar(value: Any, writer: ValueWriter) -> Any:
-    """Serialise a value with the tag ``pandas``, or return None if its type is unknown."""
+    """Serialise a single pandas value such as a Timestamp, or return None for other types."""
     form = _write_single(value, writer)
     return None if form is None else tagged("pandas", form)
 

@@ -33,10 +33,10 @@ _OF_CHARS: Final = 200
 
 
 class TextOnly(str):
-    """The text of an object that could not be stored itself. It behaves like any other string.
+    """A string that you get in place of an object that could not be stored.
 
     Attributes:
-        of: Qualified name of the object's type; empty if unknown.
+        of: Qualified name of the object's type, such as ``app.Model``; empty if unknown.
     """
 
     __slots__ = ("of",)
@@ -51,12 +51,18 @@ class TextOnly(str):
 
 
 def tagged(tag: str, value: Any) -> dict[str, Any]:
-    """Return a value with a tag."""
+    """Return the stored form of a value that JSON lacks: ``{"$": tag, "v": value}``."""
     return {TAG: tag, VALUE: value}
 
 
 def reduced(tag: str, value: Any, of: str) -> dict[str, Any]:
-    """Return the stored part of a value with a tag and the name of its type."""
+    """Return the stored form of an object of which only a part is stored, such as its text.
+
+    Args:
+        tag: Which part is stored.
+        value: The part, as JSON.
+        of: Qualified name of the object's type.
+    """
     return {TAG: tag, VALUE: value, OF: clean(of[:_OF_CHARS])}
 
 
@@ -99,7 +105,7 @@ _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 
 def write_zone(zone: Any, at: datetime.datetime | None = None) -> dict[str, Any]:
-    """Serialise a time zone.
+    """Convert a time zone to JSON, by its name or else by its offset.
 
     Args:
         zone: A time zone of zoneinfo, pytz, the standard library or any other library.

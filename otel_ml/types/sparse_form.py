@@ -38,7 +38,7 @@ def write(value: Any, writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> Any:
-    """Read a sparse matrix or array.
+    """Convert the stored form of a sparse matrix or array back to a SciPy object.
 
     Raises:
         ValueError: The parts do not match, or the format is unknown.

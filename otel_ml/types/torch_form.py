@@ -159,7 +159,7 @@ def _from_bytes(raw: bytes, name: Any, shape: Any) -> torch.Tensor:
 
 
 def is_state(value: object) -> bool:
-    """Tell whether a value is a state_dict that safetensors can store."""
+    """Tell whether a value is a PyTorch ``state_dict`` that the safetensors format can store."""
     if not isinstance(value, dict) or not value:
         return False
     return all(

@@ -49,12 +49,12 @@ _UNCHANGED: Final = frozenset({bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Functions that inspect a wrapper's value before it is serialised.
+    """Functions of a wrapper class that inspect a value before it is converted to JSON.
 
     Attributes:
-        describes: Describes a value for the preview.
-        size_of: Estimates the size of a value in bytes.
-        is_binary: Tells whether a value is written as bytes, so that no secrets are searched in it.
+        describes: Returns a short description for the preview, such as type and shape.
+        size_of: Estimates the size of the value in bytes.
+        is_binary: Returns True if the value is written as bytes. Secrets are not searched in it.
     """
 
     describes: Callable[[Any], Form]
@@ -63,10 +63,10 @@ class Looks:
 
 
 class BuiltIn(Data):
-    """A wrapper of this package. Its value can be serialised as part of another value.
+    """Base class of otel-ml's own wrappers. Their values can be part of other values.
 
     Attributes:
-        looks: Functions that inspect the value before it is serialised.
+        looks: Functions that inspect the value before it is converted to JSON.
     """
 
     looks: ClassVar[Looks]
@@ -76,19 +76,23 @@ class BuiltIn(Data):
         return self.form(Walker())
 
     def form(self, walker: "Walker") -> Form:
-        """Serialise the value as part of the output of `walker`."""
+        """Convert the value to JSON as part of a larger value.
+
+        Args:
+            walker: Converts the parts of the value, and counts the total size.
+        """
         return {"type": self.type_name, "params": self.write(walker)}
 
     def write(self, walker: "Walker") -> Form:
-        """Return the params of the serialised form."""
+        """Return the ``params`` of the stored form."""
         raise NotImplementedError
 
 
 class Walker:
-    """Serialises a value and everything inside it.
+    """Converts a value and everything inside it to JSON.
 
     Attributes:
-        texts: Number of objects inside it that could only be stored as text.
+        texts: Number of objects of which only the ``repr`` could be stored.
     """
 
     def __init__(self) -> None:
@@ -130,13 +134,13 @@ class Walker:
             self._path.discard(id(value))
 
     def data(self, value: Data) -> Any:
-        """Serialise a wrapper."""
+        """Convert a wrapper inside the value."""
         if isinstance(value, BuiltIn):
             return tagged("data", value.form(self))
         return tagged("data", orjson.loads(orjson.dumps(value.to_jcr())))
 
     def foreign(self, value: Any) -> Any:
-        """Serialise a value that is not wrapped, but has a wrapper for its type."""
+        """Convert a value of a library that has a wrapper, such as an array inside a list."""
         wrapper = find_wrapper(type(value))
         with untrusted:
             if wrapper is not None and issubclass(wrapper, BuiltIn):
@@ -147,14 +151,14 @@ class Walker:
         return self.words(value)
 
     def pandas(self, value: Any) -> Any:
-        """Serialise a single pandas value, index or array."""
+        """Convert a single pandas value, index or array."""
         from otel_ml.types import pandas_form  # only if pandas is installed
 
         form = pandas_form.write_scalar(value, self)
         return self.words(value) if form is None else form
 
     def words(self, value: Any) -> Any:
-        """Serialise an object as its text."""
+        """Store only the ``repr`` of an object, because nothing else is possible."""
         self.texts += 1
         text = object.__repr__(value)
         with untrusted:
@@ -162,12 +166,12 @@ class Walker:
         return reduced("repr", clean(text[:_REPR_CHARS]), type_name(value))
 
     def fields(self, pairs: list[tuple[str, Any]], value: Any) -> Any:
-        """Serialise an object as its fields, without unset ones."""
+        """Store an object as its fields. It is read back as a dict."""
         form = [[write_text(name), self.encode(item)] for name, item in pairs]
         return reduced("fields", form, type_name(value))
 
     def listed_pairs(self, pairs: list[tuple[Any, Any]]) -> list[list[Any]]:
-        """Serialise keys and values of a dict as a list of pairs."""
+        """Convert a dict to a list of key and value pairs, for keys that JSON does not support."""
         return [[self.encode(key), self.encode(item)] for key, item in pairs]
 
     def items(self, items: list[Any]) -> list[Any]:
@@ -226,7 +230,10 @@ def _way(kind: type) -> tuple[int, Write]:
 
 
 def fields_of(value: Any) -> list[tuple[str, Any]]:
-    """Return the fields that a value's class declares, without unset ones."""
+    """Return names and values of the fields that an object's class declares, as for dataclasses.
+
+    Fields without a value are left out.
+    """
     if hasattr(type(value), "to_plotly_json"):
         return [*value.to_plotly_json().items()]
     names = field_names(type(value)) or ()
@@ -240,7 +247,7 @@ KEPT: Final = {"repr": "its text only", "fields": "its fields", "member": "its v
 
 
 def kept_of(form: Any) -> str:
-    """Describe which part of a value was stored; empty if it is complete."""
+    """Return which part of an object was stored, such as "its text only"; empty if complete."""
     return KEPT.get(str(form.get(TAG)), "") if isinstance(form, dict) else ""
 
 
@@ -281,10 +288,10 @@ _FIELDED: Final = frozenset({None, tuple})
 
 
 def decode(form: Any) -> Any:
-    """Return the value for its JSON form.
+    """Convert the stored JSON form of a value back to the value.
 
     Raises:
-        ValueError: The form contains an unknown tag, or a tag with an invalid value.
+        ValueError: The form is not valid, or from a newer version.
     """
     if isinstance(form, list):
         return [decode(item) for item in form]

@@ -250,7 +250,10 @@ def _size_of_tensor(tensor: Any) -> int:
 
 
 class Native(BuiltIn):
-    """A Python value of any type. Objects that cannot be stored are kept as their ``repr``."""
+    """Wrapper for a Python value of any type.
+
+    Objects that cannot be stored become their ``repr``.
+    """
 
     type_name = "otel_ml.types.Native"
     looks = Looks(_of_native)
@@ -266,7 +269,7 @@ class Native(BuiltIn):
 
 
 class Text(BuiltIn):
-    """A string."""
+    """Wrapper for a string."""
 
     type_name = "otel_ml.types.Text"
     looks = Looks(_of_text)
@@ -287,7 +290,7 @@ class Text(BuiltIn):
 
 
 class Bytes(BuiltIn):
-    """Bytes, a bytearray or a memoryview. A memoryview is read back as bytes."""
+    """Wrapper for bytes, a bytearray or a memoryview. A memoryview is read back as bytes."""
 
     type_name = "otel_ml.types.Bytes"
     looks = Looks(_of_bytes, is_binary=_always)
@@ -351,7 +354,7 @@ class _Formed(BuiltIn):
 
 @wraps("numpy", "ndarray", "generic")
 class Numpy(_Formed):
-    """A NumPy array or scalar."""
+    """Wrapper for a NumPy array or scalar."""
 
     type_name = "otel_ml.types.Numpy"
     form_name = "array_form"
@@ -366,7 +369,7 @@ class Numpy(_Formed):
 
 @wraps("pandas", "DataFrame")
 class DataFrame(_Formed):
-    """A pandas DataFrame."""
+    """Wrapper for a pandas DataFrame."""
 
     type_name = "otel_ml.types.DataFrame"
     form_name = "pandas_form"
@@ -377,7 +380,7 @@ class DataFrame(_Formed):
 
 @wraps("pandas", "Series")
 class Series(_Formed):
-    """A pandas Series."""
+    """Wrapper for a pandas Series."""
 
     type_name = "otel_ml.types.Series"
     form_name = "pandas_form"
@@ -388,7 +391,7 @@ class Series(_Formed):
 
 @wraps("torch", "Tensor")
 class Torch(_Formed):
-    """A PyTorch tensor or parameter, dense or sparse. It is read back to the CPU."""
+    """Wrapper for a PyTorch tensor or parameter, dense or sparse. It is read back to the CPU."""
 
     type_name = "otel_ml.types.Torch"
     form_name = "torch_form"
@@ -397,7 +400,7 @@ class Torch(_Formed):
 
 
 class TorchState(_Formed):
-    """A dict of PyTorch tensors by name, as returned by ``state_dict()``."""
+    """Wrapper for a dict of PyTorch tensors by name, as returned by ``state_dict()``."""
 
     type_name = "otel_ml.types.TorchState"
     form_name = "torch_form"
@@ -419,7 +422,7 @@ class TorchState(_Formed):
 
 @wraps("jaxlib", "ArrayImpl")
 class Jax(_Formed):
-    """A JAX array."""
+    """Wrapper for a JAX array."""
 
     type_name = "otel_ml.types.Jax"
     form_name = "jax_form"
@@ -429,7 +432,7 @@ class Jax(_Formed):
 
 @wraps("scipy", "sparray", "spmatrix")
 class Sparse(_Formed):
-    """A SciPy sparse matrix or array."""
+    """Wrapper for a SciPy sparse matrix or array."""
 
     type_name = "otel_ml.types.Sparse"
     form_name = "sparse_form"
@@ -443,7 +446,7 @@ class Sparse(_Formed):
 
 @wraps("pyarrow", "Table", "RecordBatch", "Array", "ChunkedArray", "Schema")
 class Arrow(_Formed):
-    """A pyarrow table, record batch, array or schema."""
+    """Wrapper for a pyarrow table, record batch, array or schema."""
 
     type_name = "otel_ml.types.Arrow"
     form_name = "arrow_form"
@@ -453,7 +456,7 @@ class Arrow(_Formed):
 
 @wraps("polars", "DataFrame", "Series")
 class Polars(_Formed):
-    """A polars DataFrame or Series."""
+    """Wrapper for a polars DataFrame or Series."""
 
     type_name = "otel_ml.types.Polars"
     form_name = "polars_form"
@@ -463,7 +466,7 @@ class Polars(_Formed):
 
 @wraps("PIL", "Image")
 class Image(_Formed):
-    """A Pillow image.
+    """Wrapper for a Pillow image.
 
     Attributes:
         lossless: If False, a grey or RGB image may be stored as JPEG, which is smaller but not
@@ -497,9 +500,9 @@ class Image(_Formed):
 @wraps("matplotlib", "Figure", "Axes")
 @wraps("plotly", "BaseFigure")
 class Picture(_Formed):
-    """A matplotlib or plotly figure, stored as the picture that it draws.
+    """Wrapper for a matplotlib or plotly figure. It stores the picture that the figure draws.
 
-    It is read as an `Image`.
+    When you read the value, you get an `Image`.
     """
 
     type_name = Image.type_name
@@ -514,11 +517,12 @@ class Picture(_Formed):
 
 
 def wrap(value: Any) -> Data:
-    """Wrap a value in the wrapper for its type. A wrapper is returned unchanged. Never raises.
+    """Wrap a value, so that it can be stored as JSON. Never raises.
 
     Strings become `Text`, bytes-like values `Bytes`. Values of NumPy, pandas, Pillow, PyTorch, JAX,
     SciPy, pyarrow and polars get the wrapper of that library. Figures of matplotlib and plotly
-    become `Picture`. All other values become `Native`. None of these libraries is imported.
+    become `Picture`. All other values become `Native`. A wrapper is returned unchanged. None of
+    these libraries is imported.
     """
     kind = type(value)
     if issubclass(kind, Data):
@@ -533,7 +537,7 @@ def wrap(value: Any) -> Data:
 
 
 def describe(data: Data) -> Form:
-    """Describe a wrapped value: type, dtype, shape, columns, size, first elements and statistics.
+    """Describe a wrapped value, for example by shape, columns, first elements and statistics.
 
     Returns:
         JSON values of at most 1,024 bytes. ``type`` is always present, other entries as far as they
@@ -580,7 +584,7 @@ _BUILT_IN: Final = (
 
 
 def read_built_in() -> None:
-    """Register the built-in wrappers with `load`."""
+    """Let `load` read values stored by the wrappers of this module."""
     for wrapper in _BUILT_IN:
         read_by(wrapper.type_name, wrapper.from_jcr)
 

@@ -22,13 +22,14 @@ def canonical(
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
     without: frozenset[str] = frozenset(),
 ) -> str:
-    """Return a function as text that is the same on every Python version that can run it.
+    """Return the code of a function as text that changes only if the code does.
 
-    Comments, layout, docstrings, decorators and the function's name are ignored.
+    It is the same on every Python version. Comments, layout, docstrings, decorators and the
+    function's name are ignored.
 
     Args:
-        node: The function.
-        without: `HEAD` or `BODY` to leave that part out.
+        node: Syntax tree of the function.
+        without: Parts to leave out: `HEAD` (parameters) or `BODY`.
     """
     pieces: list[str] = []
     waiting = _parts(node, _OWN_SKIPPED | without)[::-1]
@@ -42,7 +43,7 @@ def canonical(
 
 
 def canonical_value(value: object) -> str:
-    """Return a constant with its type, so that ``1``, ``True`` and ``"1"`` differ."""
+    """Return a constant as text that shows its type, so that ``1``, ``True`` and ``"1"`` differ."""
     if isinstance(value, tuple):
         return f"({','.join(map(canonical_value, value))})"
     if isinstance(value, frozenset):

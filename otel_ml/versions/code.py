@@ -23,9 +23,9 @@ _SAME: Final = {"LOAD_METHOD": "LOAD_ATTR"}
 
 
 def canonical_code(code: CodeType) -> str:
-    """Return a code object as text, for functions without source.
+    """Return bytecode as text, to detect changes of a function without source.
 
-    It depends on the Python version.
+    The text differs between Python versions.
     """
     constants = [
         canonical_code(constant) if isinstance(constant, CodeType) else canonical_value(constant)
@@ -43,7 +43,7 @@ def canonical_parameters(code: CodeType) -> str:
 
 
 def is_same_code(code_type: CodeType, other: CodeType) -> bool:
-    """Tell whether two code objects do the same, wherever they were compiled."""
+    """Tell whether two code objects do the same, even if they come from different files."""
     return canonical_code(code_type) == canonical_code(other) or _steps(code_type) == _steps(other)
 
 
@@ -56,7 +56,10 @@ def inner_codes(code: CodeType) -> list[CodeType]:
 
 
 def outside_names(code: CodeType) -> set[str]:
-    """Return the names that a function and its inner code read from its module and closure."""
+    """Return the names that a function uses from its module and closure, not its local variables.
+
+    Functions inside it are included.
+    """
     return set(code.co_freevars) | {
         str(step.argval)
         for inner in inner_codes(code)
@@ -66,7 +69,10 @@ def outside_names(code: CodeType) -> set[str]:
 
 
 def code_reads(code: CodeType) -> list[Read]:
-    """Return the names that a code object reads from outside, with at most one attribute each."""
+    """Return the outside names that bytecode reads, such as ``MODEL`` or ``config.limit``.
+
+    Each has at most one attribute.
+    """
     outside = outside_names(code)
     reads: set[Read] = {(name,) for name in outside}
     for inner in inner_codes(code):

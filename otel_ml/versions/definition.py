@@ -26,7 +26,7 @@ _ALL: Final = PARTS - {"output"}
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The definition of a version of a model or judge.
+    """Everything that determines a version of a model or judge. A change opens a new version.
 
     Attributes:
         digest: 16 hex digits over all fields below. If there is source, it is the same on every
@@ -34,12 +34,13 @@ class Definition:
         source: Source of the function without decorators; None if unavailable (REPL, frozen code,
             builtins).
         signature: Parameters with annotations, and the return annotation.
-        params: Declared parameters, as the user passed them.
-        helpers: Source of the functions of the same package that it calls, by name.
+        params: Parameters that the user declared with ``params=``.
+        helpers: Source of the functions in the same package that it calls, by name.
         constants: Values that it uses from its module, class and closure, by name.
-        unseen: Descriptions of parts that the version does not include.
+        unseen: Descriptions of parts that the version does not include, so a change of them is
+            missed.
         read_by: For each helper and constant, the function that uses it.
-        marks: Marks of the model objects that it uses; None if there are none.
+        marks: Detects that a model object it uses was fitted again; None if it uses none.
     """
 
     digest: str
@@ -54,7 +55,12 @@ class Definition:
     marks: WeightMarks | None = field(default=None, compare=False, repr=False)
 
     def to_json(self, redaction: Redaction, output: str | None = None) -> str:
-        """Return the definition as JSON for the collector."""
+        """Return the definition as JSON for the collector.
+
+        Args:
+            redaction: Hides secrets in it.
+            output: Structure of the output, such as ``{answer: str}``; None if unknown.
+        """
         source = {} if is_source_left_out() else self._told(redaction)
         content: dict[str, object] = {
             "source": None,
@@ -78,10 +84,7 @@ class Definition:
         }
 
     def is_current(self) -> bool:
-        """Tell whether the definition still applies.
-
-        In an interactive session, code can be redefined.
-        """
+        """Tell whether the definition still applies. In a notebook, code can be redefined."""
         return all(watched.is_current() for watched in self.watched)
 
 
@@ -109,13 +112,14 @@ def define(
     *,
     waits: bool = True,
 ) -> Definition:
-    """Compute the definition of a callable. It never raises for a callable without source.
+    """Compute what determines the version of a function, also without its source.
 
     Args:
-        target: The callable.
-        params: Declared parameters.
-        version_on: Parts that count. Helpers and constants that do not count are not collected.
-        waits: Wait until the model weights that it uses are hashed.
+        target: A function or another callable.
+        params: Parameters that the user declared.
+        version_on: Parts that open a new version when they change. Other helpers and constants are
+            not collected.
+        waits: True waits until the model weights that it uses are hashed, which may take long.
 
     Raises:
         WeightsPending: The weights are not hashed yet, and `waits` is False.
@@ -155,7 +159,10 @@ def define(
 
 
 def declared_params(params: Params) -> dict[str, object]:
-    """Return declared parameters, calling the function that provides them. Empty if it raises."""
+    """Return the parameters that the user declared as a dict. If they are a function, call it.
+
+    If the function raises, the dict is empty.
+    """
     with quiet("params"):
         return dict(params if isinstance(params, Mapping) else params())
     return {}
@@ -176,7 +183,16 @@ def _bound_arguments(target: object, parts: Parts) -> list[str]:
 
 
 def join(definition: Definition, name: str, other: Definition) -> Definition:
-    """Combine two definitions. The digest changes with either; the second is shown as a helper."""
+    """Combine the definitions of two functions to one, in which the second is a helper.
+
+    Args:
+        definition: The main definition.
+        name: Name of the second function.
+        other: Definition of the second function.
+
+    Returns:
+        A definition whose digest changes if either part does.
+    """
     shown = {} if other.source is None else {name: other.source}
     return replace(
         definition,

@@ -13,14 +13,17 @@ _EXIT_S: Final = 2.0
 
 
 class Job:
-    """A task that runs can wait for."""
+    """A background task that runs wait for, such as hashing model weights."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
 
 
 class HeldRuns:
-    """The waiting runs of this process, at most 1,000."""
+    """Finished runs that are sent later, because model weights are still being hashed.
+
+    At most 1,000 runs wait in a process.
+    """
 
     def __init__(self) -> None:
         # reentrant: a finalizer may end a run while this thread holds it
@@ -29,9 +32,9 @@ class HeldRuns:
         self._giving = 0
 
     def hold(self, jobs: Sequence[Job], give: Callable[[], None]) -> bool:
-        """Call `give` when all jobs are done.
+        """Let a run wait. `give`, which sends it, is called when all jobs are done.
 
-        Returns False if the caller must call it immediately.
+        Returns False if the run need not or cannot wait: then call `give` yourself.
         """
         with self._changed:
             if len(self._held) >= _MOST_HELD or _are_done(jobs):
@@ -40,7 +43,7 @@ class HeldRuns:
             return True
 
     def look(self, *, all_of_them: bool = False) -> None:
-        """Release the runs with finished jobs, or all runs."""
+        """Send the runs whose jobs are finished, or all runs."""
         ready: list[Callable[[], None]] = []
         with self._changed:
             held, self._held = self._held, []
@@ -58,7 +61,7 @@ class HeldRuns:
                 self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> int:
-        """Wait until no run waits, and return how many still do."""
+        """Wait until no run waits, at most `timeout_s` seconds. Return how many still do."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while self._held or self._giving:
@@ -69,7 +72,7 @@ class HeldRuns:
             return len(self._held) + self._giving
 
     def close(self, timeout_s: float = _EXIT_S) -> None:
-        """Wait up to `timeout_s` seconds, then release all runs.
+        """Wait up to `timeout_s` seconds, then send all runs.
 
         Those still waiting have no version.
         """

@@ -76,14 +76,14 @@ _COMPUTED: Final = (functools.cached_property,)
 
 
 class Watched(NamedTuple):
-    """A name that was read in an interactive session, where it may be redefined."""
+    """A name that a function read in a notebook or console, where it may be redefined."""
 
     reader: ReadingFunction
     read: Read
     value: object
 
     def is_current(self) -> bool:
-        """Tell whether the name still has the value that was used."""
+        """Tell whether the name still has the same value."""
         value = _counted(self.reader, self.read)
         return value is self.value or (type(value) is _Said and value == self.value)
 
@@ -97,20 +97,21 @@ class _Said(NamedTuple):
 
 @dataclass(slots=True)
 class Parts:
-    """The parts of a function that determine its version.
+    """Collects the parts of a function that determine its version: code, helpers and constants.
 
     Attributes:
-        module: Module of the function. Only its package is followed.
-        counts: Parts that count.
-        source: Source of the function.
+        module: Module of the function. Helpers in other packages are not followed.
+        counts: Which parts open a new version when they change, such as ``source`` or ``helpers``.
+        source: Source of the function; None if unavailable.
         signature: Parameters with annotations, and the return annotation.
-        helpers: Source of the helpers, by name.
-        constants: Values of the constants, by name.
+        helpers: Source of the functions that it calls, by name.
+        constants: Values that it uses, by name.
         unseen: Parts that the version does not include, and why.
         read_by: For each helper and constant, the function that reads it.
-        watched: Values to compare again before each call; empty outside interactive sessions.
-        jobs: Unfinished jobs that hash weights.
-        models: Functions that each return the model objects behind a name.
+        watched: Names to check before each call, because they may be redefined; empty outside
+            notebooks and consoles.
+        jobs: Background jobs that still hash model weights.
+        models: Functions that find the model objects it uses. Call one to get the current objects.
     """
 
     module: str
@@ -131,7 +132,11 @@ class Parts:
     _reader: str = ""
 
     def read(self, function: FunctionType) -> list[str]:
-        """Read a function and its helpers, nearest first. Returns a canonical line for each."""
+        """Collect the parts of a function and its helpers.
+
+        Returns:
+            Lines of text that change if any part does, one for each function.
+        """
         self._number(function, 0)
         lines = []
         while self._waiting:
@@ -190,10 +195,11 @@ class Parts:
             self.helpers[self.name(function, function.__qualname__)] = source.text
 
     def helper(self, helper: FunctionType, depth: int) -> str | None:
-        """Follow a helper function that is called `depth` calls deep.
+        """Add a function that the code calls, if it belongs to the same package.
 
         Returns:
-            A reference to the helper, such as ``#3``; None if it is not followed.
+            A reference to it, such as ``#3``. None if it is left out, for example because `depth`,
+            the number of calls between it and the traced function, is too large.
         """
         if "helpers" not in self.counts:
             return None
@@ -214,9 +220,13 @@ class Parts:
         return f"#{self._number(helper, depth + 1)}"
 
     def methods(self, kind: type, depth: int, also: Iterable[str] = ()) -> list[str]:
-        """Follow the methods of a class that may be called.
+        """Add the methods of a class that the code may call.
 
-        These are the special methods and the methods named in the code read so far, or in `also`.
+        These are special methods such as ``__call__``, methods named in the code so far, and those
+        in `also`.
+
+        Returns:
+            A line of text per method, with its name and a reference.
         """
         special = {
             name
@@ -238,7 +248,10 @@ class Parts:
         return methods
 
     def constant(self, name: str, value: Value) -> str:
-        """Record a value and return its text. Secrets and long values count by their hash."""
+        """Add a value that the code uses, and return its text.
+
+        Secrets and long values are hashed.
+        """
         self._constant_bytes += len(value.text)
         if SECRETS.is_secret(name) or self._constant_bytes > _MAX_CONSTANT_BYTES:
             self._constant_bytes -= len(value.text)
@@ -248,9 +261,9 @@ class Parts:
         return value.text
 
     def bound(self, partial: "functools.partial[Any]", name: str) -> list[tuple[object, str]]:
-        """Return the constants that a `functools.partial` binds.
+        """Return the constant arguments that a `functools.partial` sets, with name or position.
 
-        Other bound values are noted as unseen.
+        Other arguments are noted in `unseen`.
         """
         constants = []
         for key, value in [*enumerate(partial.args), *sorted(partial.keywords.items())]:
@@ -261,16 +274,16 @@ class Parts:
         return constants
 
     def uses(self, *names: str) -> bool:
-        """Tell whether the code read so far uses any of these attributes."""
+        """Tell whether the code read so far uses any attribute with one of these names."""
         return not self._used.isdisjoint(names)
 
     def note(self, unseen: str) -> None:
-        """Note an unseen part, once."""
+        """Add a description to `unseen`, unless it is there already."""
         if unseen not in self.unseen and len(self.unseen) < _MAX_UNSEEN:
             self.unseen.append(unseen)
 
     def name(self, function: FunctionType, name: str) -> str:
-        """Return the name of a helper, with its module if that is a different one."""
+        """Return a name to show for a helper, with its module if that is a different one."""
         return name if function.__module__ == self.module else f"{function.__module__}.{name}"
 
 

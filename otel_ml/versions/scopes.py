@@ -29,12 +29,12 @@ MISSING: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class ReadingFunction:
-    """A function that reads names from outside.
+    """A function, with what is needed to look up the names that it uses from outside.
 
     Attributes:
         function: The function.
-        owner: Class of which it is a method, if known.
-        receiver: Name of its first parameter if it is a method, usually ``self``.
+        owner: Class of which it is a method; None for other functions, or if unknown.
+        receiver: Name of its first parameter if it is a method, usually ``self``; else None.
     """
 
     function: FunctionType
@@ -43,7 +43,7 @@ class ReadingFunction:
 
     @classmethod
     def of(cls, function: FunctionType) -> "ReadingFunction":
-        """Create it for a function by finding owner and receiver."""
+        """Create the object for a function. Finds the class if the function is a method."""
         owner, is_static = _owner(function)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         if owner is None or is_static or not names:
@@ -51,9 +51,10 @@ class ReadingFunction:
         return cls(function, owner, names[0])
 
     def reads(self, node: FunctionNode | None) -> list[Read]:
-        """Return the outside names that the function reads.
+        """Return the names that the function uses from its module, closure and class.
 
-        Without syntax, its code object is used.
+        Args:
+            node: Syntax tree of the function. None uses its bytecode, which is less exact.
         """
         if node is None:
             return code_reads(self.function.__code__)
@@ -64,9 +65,9 @@ class ReadingFunction:
         return sorted({chain for chain in chains if chain and chain[0] in outside})
 
     def find(self, read: Read) -> object:
-        """Look up a name and its attributes as the function would; return `MISSING` if not found.
+        """Return the value of a name as the function would see it, or `MISSING`.
 
-        Attributes are looked up only in modules and classes of the function's own package.
+        Attributes are read only from modules and classes of the function's own package.
         """
         name, *attributes = read
         value = self._named(name)
@@ -75,7 +76,7 @@ class ReadingFunction:
         return value
 
     def label(self, read: Read) -> str:
-        """Return a readable name, with the class in place of ``self``."""
+        """Return a name to show, in which ``self`` is replaced by the class."""
         if self.owner is not None and read[0] == self.receiver:
             read = (self.owner.__qualname__, *read[1:])
         return ".".join(read)
@@ -103,9 +104,9 @@ def is_same_package(module: object, other: object) -> bool:
 
 
 def is_in_console(function: FunctionType) -> bool:
-    """Tell whether names that a function reads may be redefined while the process runs.
+    """Tell whether the names that a function reads may be redefined while the program runs.
 
-    This is the case in an interactive session, in a notebook, and for code without a file.
+    This is the case in a notebook or console, and for code without a file.
     """
     namespace = function.__globals__
     if "__file__" not in namespace or "In" in namespace:  # IPython's list of inputs
@@ -151,7 +152,7 @@ def _attribute(holder: Any, name: str, module: str) -> object:
 
 
 def class_attribute(holder: type, name: str, module: str) -> object:
-    """Look up a name in a class and its bases, but only in classes of the package of `module`."""
+    """Return an attribute of a class or its bases, but only those in the package of `module`."""
     if is_same_package(holder.__module__, module):
         for kind in holder.__mro__:
             if name in vars(kind) and is_same_package(kind.__module__, module):
@@ -190,9 +191,10 @@ _known: Final[dict[str, tuple[int, frozenset[Read]]]] = {}
 
 
 def written_in_module(function: FunctionType) -> frozenset[Read]:
-    """Return the names and attributes that functions in a function's module change.
+    """Return the names and attributes that code in a function's module changes at run time.
 
-    ``self.count += 1`` gives ``("Class", "count")``, except in methods that create the object.
+    They do not count for the version. ``self.count += 1`` gives ``("Class", "count")``, except in
+    methods that create the object.
     """
     file = function.__code__.co_filename
     text = "".join(linecache.getlines(file, function.__globals__))
@@ -212,7 +214,7 @@ def written_in_module(function: FunctionType) -> frozenset[Read]:
 
 
 def written(tree: ast.AST) -> frozenset[Read]:
-    """Return the outside names that the functions in a syntax tree change."""
+    """Return the module-level names and attributes that functions in a syntax tree change."""
     reads: set[Read] = set()
     waiting: list[tuple[ast.AST, str, _Scope | None]] = [(tree, "", None)]
     while waiting:
@@ -231,7 +233,7 @@ def written(tree: ast.AST) -> frozenset[Read]:
 def written_in_code(code: CodeType) -> frozenset[Read]:
     """Return the names that a function without source may change.
 
-    These are all names in a line that contains a change.
+    These are all names in a line of code that changes something.
     """
     reads: set[Read] = set()
     for inner in inner_codes(code):
@@ -249,7 +251,7 @@ def written_in_code(code: CodeType) -> frozenset[Read]:
 
 
 def assigned_outside(code: CodeType) -> frozenset[str]:
-    """Return the outside names that a function assigns, declared ``global`` or ``nonlocal``."""
+    """Return the names that a function declares ``global`` or ``nonlocal`` and assigns."""
     free = set(code.co_freevars)
     return frozenset(
         str(step.argval)

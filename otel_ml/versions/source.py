@@ -63,8 +63,8 @@ class Source(NamedTuple):
     """The source of a function.
 
     Attributes:
-        text: The function without decorators; a lambda without the code around it.
-        node: Its syntax.
+        text: Source code without decorators; for a lambda, without the code around it.
+        node: Its syntax tree.
     """
 
     text: str
@@ -72,12 +72,11 @@ class Source(NamedTuple):
 
 
 def find_source(function: FunctionType) -> Source | None:
-    """Return the source of a function.
+    """Return the source code of a function, if it is certain that this code runs.
 
     Returns:
-        The source. None if there is none (interactive session, frozen code), if it is not the code
-        that runs (file changed, import hook), or if two lambdas in one line cannot be
-        distinguished.
+        The source. None if there is none, as in a console, if the file was changed after the
+        import, or if two lambdas in one line cannot be distinguished.
     """
     try:
         text = _text(function)
@@ -98,7 +97,10 @@ def is_of_library(function: FunctionType) -> bool:
 
 
 def is_quiet(kind: type) -> bool:
-    """Tell whether objects of a class cannot affect results, such as locks and loggers."""
+    """Tell whether objects of a class cannot affect a model's results.
+
+    Examples are locks and loggers.
+    """
     return root_module(kind) in _QUIET or kind in _QUIET_BUILTINS
 
 
@@ -109,7 +111,7 @@ def root_module(named: object) -> str:
 
 
 def is_a(value: object, kinds: type | UnionType | tuple[type, ...]) -> bool:
-    """Tell whether a value has one of these types, without calling its code, which may raise."""
+    """Like `isinstance`, but without running code of the value, which may raise."""
     return issubclass(type(value), kinds)
 
 
@@ -177,10 +179,9 @@ def _text(function: FunctionType) -> str:
 
 
 def parse(text: str) -> ast.Module:
-    """Parse source text. Retry if another thread that is parsing interfered.
+    """Parse source text to a syntax tree. Retry if another thread was parsing at the same time.
 
-    Some Python versions add up the tree depths of both threads and raise `SystemError`:
-    https://github.com/python/cpython/issues/106905
+    Some Python versions then raise `SystemError`: https://github.com/python/cpython/issues/106905
     """
     for _ in range(_PARSES):
         with suppress(SystemError):
@@ -261,10 +262,10 @@ def _nothing(where: ast.expr) -> ast.expr:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress compiler warnings for code that Python has compiled, and warned about, before.
+    """Suppress compiler warnings inside the block.
 
-    Warning filters are global. If another thread is here, continue without them: a finalizer may
-    run in this code, so it must not wait for a lock.
+    The code was compiled before, so its warnings were shown. Warning filters are global: if another
+    thread is inside such a block, do nothing, because waiting could deadlock a finalizer.
     """
     if not _quiet_lock.acquire(blocking=False):
         yield

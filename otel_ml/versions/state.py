@@ -57,7 +57,7 @@ class Gap(NamedTuple):
 
     Attributes:
         path: Path inside the object, such as ``.steps[0][1].tokenizer``.
-        reason: Why it is not included, as text that follows its name.
+        reason: Why it is not included, as text to show after the path.
     """
 
     path: str
@@ -65,12 +65,12 @@ class Gap(NamedTuple):
 
 
 class Reading:
-    """A model object while it is read: the hash of its state, and the parts found in it.
+    """Hashes the state of a model object, and notes what was found in it.
 
     Attributes:
         gaps: Parts that cannot be read, at most 32.
-        functions: Functions of the user in it, by path.
-        kinds: Classes of the objects in it.
+        functions: The user's own functions in the object, by path such as ``.steps[0]``.
+        kinds: Classes of all objects in it.
     """
 
     def __init__(self) -> None:
@@ -80,28 +80,28 @@ class Reading:
         self.kinds: set[type] = set()
 
     def update(self, data: Any, /) -> None:
-        """Add bytes of the state to the hash."""
+        """Add bytes to the hash."""
         self._hash.update(data)
 
     def digest(self) -> str:
-        """Return the digest of the state, 16 hex digits."""
+        """Return the hash of the state, 16 hex digits."""
         return self._hash.hexdigest()[:16]
 
     def miss(self, path: str, reason: str) -> None:
-        """Note a part that cannot be read."""
+        """Note a part that cannot be read, such as ``.tokenizer``, and the reason."""
         if len(self.gaps) < _MAX_GAPS:
             self.gaps.append(Gap(path, reason))
 
 
 @dataclass(frozen=True, slots=True)
 class WeightKind:
-    """How to read one kind of model object.
+    """How to read model objects of one library, such as scikit-learn or PyTorch.
 
     Attributes:
-        mark: Returns something that changes when the object is fitted or loaded again. Must be
-            fast.
-        feed: Adds its weights to a reading; takes time in proportion to their size. None if its
-            attributes are its weights.
+        mark: Returns a value that changes when the object is fitted or loaded again. It must be
+            fast, because it is called often.
+        feed: Adds the weights to a hash, which takes long for large models. None if the weights are
+            the object's attributes.
     """
 
     mark: Callable[[Any], object]
@@ -120,11 +120,11 @@ def fitted_attributes(model: object) -> list[tuple[str, Any]]:
 
 
 class StateWalk:
-    """Adds a tree of objects to a reading, each object once.
+    """Hashes an object and all objects inside it, each once.
 
     Args:
-        reading: Receives the state.
-        kind_of: Returns how a model object is read; None for other objects.
+        reading: Holds the hash, and receives notes on what was found.
+        kind_of: Returns how to read a model object; None for other objects.
     """
 
     def __init__(self, reading: Reading, kind_of: Callable[[object], WeightKind | None]) -> None:

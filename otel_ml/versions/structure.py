@@ -36,13 +36,13 @@ _names: Final[set[tuple[object, ...]]] = set()
 def output_structure(value: object) -> str | None:
     """Return the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
-    All numbers are one type. A list is the union of its first and last elements. An object with
-    more than 64 keys, or with keys that are not identifiers, is a map. A table counts by its
-    columns.
+    A changed structure opens a new version. All numbers have one type. The type of a list comes
+    from its first and last elements, that of a table from its columns. The keys of a dict do not
+    count if there are more than 64 or if they are not identifiers.
 
     Returns:
-        The text. None if the inspected part contains a null or an empty list, because the structure
-        is then uncertain.
+        The text. None if the output contains None or an empty list, because the structure is then
+        uncertain.
     """
     with untrusted:
         return _Reader().read(value, 0)
@@ -50,10 +50,11 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return the part of a stream that determines its structure: the first chunk.
+    """Return the part of a stream's output whose structure opens versions: the first chunk.
 
     Returns:
-        For text, the whole text. For a joined message None, because it is a model's text.
+        The first chunk if it is text, else a list with it. Text that was joined is returned whole.
+        None for a message of a language model, which has no fixed structure.
     """
     if type(chunks) is not list:
         return chunks if type(chunks) is str else None
@@ -69,18 +70,23 @@ def structure_digest(text: str) -> str:
 
 
 def flat_shape(value: object) -> object:
-    """Return the key of `shape` for a scalar or a flat dict, and a different key otherwise."""
+    """Return the key of `shape` for a scalar or a flat dict, faster than `shape`.
+
+    For any other value, the result equals no key of `shape`.
+    """
     if type(value) is dict and len(value) <= _MAX_KEYS:
         return (*value, *map(type, value.values()))
     return type(value)
 
 
 def shape(value: object) -> object:
-    """Return a key that is fast to compute. Outputs with the same key have the same structure.
+    """Return a key for the structure of an output. Equal keys mean equal structures.
+
+    This is faster than `output_structure`.
 
     Returns:
-        The key. None if the output must be read each time, because it is too complex or its
-        containers have classes of their own.
+        The key. None if the output is too complex or contains unusual containers. Then use
+        `output_structure`.
     """
     kind = type(value)
     if kind in _LEAVES:

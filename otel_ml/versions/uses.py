@@ -68,10 +68,10 @@ class _Uses:
 
 
 def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
-    """Return an object's attributes without those that change when you use it.
+    """Return an estimator's attributes without those that change when you use it.
 
-    These are call counters and caches, so `predict` does not open a new version. Methods of
-    libraries are not analysed; their known attributes are listed by name in `state`.
+    These are call counters and caches. So `predict` does not open a new version. Only methods of
+    your own classes are analysed, not those of libraries.
     """
     uses = _uses_of(kind)
     if not uses.is_of_host:
@@ -84,7 +84,7 @@ def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
 
 
 def name_uses(kind: type, attributes: Iterable[Attribute]) -> Iterator[tuple[str, str]]:
-    """Yield each attribute that `drop_uses` removes, or would remove, with the reason."""
+    """Yield each attribute that `drop_uses` leaves out, with the reason, for messages."""
     uses = _uses_of(kind)
     if uses.is_of_host:
         for name, use in sorted(uses.changes.items()):

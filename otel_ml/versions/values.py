@@ -37,21 +37,22 @@ SECRETS: Final = Redaction()
 
 
 class Hashed(str):
-    """The hash of a value, shown instead of the value."""
+    """The hash of a value. Pages show it instead of a secret or long value."""
 
     __slots__ = ()
 
 
 class Weighed(dict[str, object]):
-    """The displayed form of an object that is identified by its weights."""
+    """What is shown for a model object in a definition. Its version depends on its weights."""
 
 
 class Value(NamedTuple):
-    """A value that counts for a version.
+    """A value that a function uses and that is part of the model version.
 
     Attributes:
-        text: Canonical text, the same on every Python version.
-        shown: Displayed value, with secrets hashed.
+        text: The value as text that is the same on every Python version. A change opens a new
+            version.
+        shown: The value as shown on pages, with secrets hashed.
     """
 
     text: str
@@ -59,19 +60,21 @@ class Value(NamedTuple):
 
 
 class TooManyParts(Exception):
-    """The value has more parts than a definition reads."""
+    """A value, such as a large nested dict, has too many parts to be part of a version."""
 
 
 Follow = Callable[[object, str], Value | None]
 
 
 class ValueReader:
-    """Reads a value and its parts.
+    """Converts a value that a function uses to text, to detect changes.
 
     Args:
-        follow: Reads a value that is not plain data, given its name. Returns None if it cannot.
-        own: Tells whether to read the attributes of a class's objects.
-        is_state: Tells whether an attribute of a class changes while the program runs.
+        follow: Called with a value that is not plain data, such as a function, and its name.
+            Returns None if it cannot be part of a version.
+        own: Called with a class. Returns True if the attributes of its objects should be read.
+        is_state: Called with a class and an attribute name. Returns True if the attribute changes
+            while the program runs, so that it does not count.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class ValueReader:
         self._path: list[int] = []
 
     def read(self, value: Any, name: str) -> Value | None:
-        """Return a value as canonical text and for display; None if it does not count.
+        """Return the text of a value; None if the value cannot be part of a version.
 
         Raises:
             TooManyParts: The value has too many parts.
@@ -208,13 +211,13 @@ def _joined(title: str, parts: list[tuple[str, str, Value]]) -> Value:
 
 
 def hashed(value: Value) -> Value:
-    """Replace a value by its hash."""
+    """Replace the text and the shown form of a value by its hash."""
     mark = Hashed(f"sha256:{sha256(value.text.encode('utf-8', 'replace')).hexdigest()[:16]}")
     return Value(mark, mark)
 
 
 def is_record(kind: type) -> bool:
-    """Tell whether objects of a class consist of fields, as with dataclasses and pydantic."""
+    """Tell whether objects of a class consist of declared fields, like those of dataclasses."""
     if issubclass(kind, SimpleNamespace):
         return True
     return any(mark in vars(base) for base in kind.__mro__ for mark in _RECORD_MARKS)

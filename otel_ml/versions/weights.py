@@ -39,13 +39,13 @@ _GLANCE: Final = 16  # elements of an array that are compared
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The weights of a model object, as far as they can be read.
+    """The hash of a model object's weights, and notes on what was found in it.
 
     Attributes:
-        digest: Digest of the state, 16 hex digits.
-        gaps: Parts that the version does not include.
-        functions: Functions of the user in it, by path.
-        kinds: Classes of the objects in it.
+        digest: Hash of the weights, 16 hex digits.
+        gaps: Parts that could not be read, so the version does not include them.
+        functions: The user's own functions in the object, by path such as ``.steps[0]``.
+        kinds: Classes of all objects in it.
     """
 
     digest: str
@@ -62,7 +62,7 @@ class Weights:
 
 
 class WeightsJob(Job):
-    """The job that hashes an object's weights."""
+    """The background task that hashes the weights of a model object."""
 
     def __init__(self, value: object, kind: WeightKind) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class WeightsJob(Job):
 
 
 class WeightsPending(Exception):
-    """Weights that a definition needs are still being hashed."""
+    """The version cannot be computed yet, because model weights are still being hashed."""
 
     def __init__(self, jobs: list[WeightsJob]) -> None:
         super().__init__("weights are being read")
@@ -79,7 +79,7 @@ class WeightsPending(Exception):
 
 
 def kind_of(value: object) -> WeightKind | None:
-    """Return how to read a model object; None if its library is not supported."""
+    """Return how to read the weights of a model object; None if its library is not supported."""
     for base in type(value).__mro__:
         weight_kind = WEIGHT_KINDS.get((base.__module__.partition(".")[0], base.__name__))
         if weight_kind is not None:
@@ -88,13 +88,13 @@ def kind_of(value: object) -> WeightKind | None:
 
 
 def modules_of(value: Any) -> Iterable[object]:
-    """Return the modules of a PyTorch model; empty for other objects."""
+    """Return the submodules of a PyTorch model; empty for other objects."""
     kind = kind_of(value)
     return value.modules() if kind is not None and kind.mark is _mark_torch else ()
 
 
 def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
-    """Return the weights of an object, or the job that is hashing them."""
+    """Return the hash of an object's weights, or the task that is computing it."""
     known = _known.get(id(value))
     if known is not None and known.holds(value):
         if not isinstance(known.found, WeightsJob) and known.mark == _mark_of(value, kind):
@@ -113,10 +113,10 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
 
 
 class WeightMarks:
-    """The marks of the model objects in a definition, to detect changes.
+    """Detects that a model object which a function uses was replaced or fitted again.
 
     Args:
-        finds: Functions that each return the objects behind a name now.
+        finds: Functions that find these objects. Call one to get the current objects.
     """
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:
@@ -125,9 +125,9 @@ class WeightMarks:
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
-        """Tell whether an object was replaced or fitted again.
+        """Tell whether an object was replaced or fitted again since the start.
 
-        If checking is slow, it is done rarely.
+        If checking is slow, it is done rarely; in between the answer is False.
         """
         if now_ns < self._next_ns:
             return False
@@ -187,7 +187,10 @@ def _read_all() -> None:
 
 
 def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
-    """Return mark and weights of an object. Never raises."""
+    """Hash the weights of an object.
+
+    Returns its mark, see `WeightKind`, and the hash. Never raises.
+    """
     mark: object = None
     try:
         for _ in range(_READ_TRIES):

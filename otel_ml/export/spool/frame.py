@@ -25,7 +25,10 @@ _HEAD: Final = struct.Struct("<4xIBI24s")
 
 
 class Frame(NamedTuple):
-    """A frame with a correct crc, and its position in the scanned bytes."""
+    """An intact encoded span in a file, with its position.
+
+    A frame is a span with a header and a checksum; see the module for the layout.
+    """
 
     start: int
     end: int
@@ -35,10 +38,10 @@ class Frame(NamedTuple):
 
 
 class Seal:
-    """Packs and recognises the frames of one process.
+    """Packs spans into frames, and finds the frames of one process in a file.
 
     Args:
-        salt: 8 random bytes: the marker, then the start value of the crc.
+        salt: 8 random bytes of that process. A frame of another process is not recognised.
     """
 
     __slots__ = ("_marker", "_seed", "salt")
@@ -49,27 +52,26 @@ class Seal:
         self._seed = int.from_bytes(salt[4:], "little")
 
     def pack(self, key: bytes, payload: bytes, flags: int) -> bytes:
-        """Return the frame for a payload.
+        """Return the frame for an encoded span.
 
         Args:
             key: Trace ID and span ID, 24 bytes in total.
             payload: The encoded span, shorter than 4 GiB.
-            flags: `FINAL` or `HELD`.
+            flags: `FINAL`, or `HELD` for the span of a call that is not finished.
         """
         body = _BODY.pack(flags, len(payload), key) + payload
         return _LEAD.pack(self._marker, zlib.crc32(body, self._seed)) + body
 
     def scan(self, data: bytes, *, whole: bool) -> Iterator[Frame]:
-        """Yield the frames in bytes of a segment. Bytes between frames are damage.
+        """Find the frames in bytes of a segment file. Bytes between frames are damaged.
 
         Args:
             data: Bytes that start where a frame is expected.
-            whole: Whether the segment ends with these bytes. If not, the scan stops at the first
-                frame that continues after them, because it may be complete on disk.
+            whole: True if the file ends with these bytes. False stops at a frame whose end is
+                missing, because the file may contain it.
 
         Returns:
-            The frames in order. A wrong frame is accepted with probability 2**-64 for random bytes,
-            and 2**-32 for a frame damaged after its marker.
+            The intact frames in order. A damaged frame passes the checksum with probability 2**-32.
         """
         view = memoryview(data)
         start = data.find(self._marker)

@@ -53,13 +53,14 @@ _CRC: Final = struct.Struct("<I")
 
 
 class SegmentFile(NamedTuple):
-    """A file of a spool.
+    """What the name and metadata of a file in the spool's directory tell.
 
     Attributes:
-        changed_s: Time of the last write, seconds since the epoch.
-        size: Size on disk, at least one block.
-        number: Position among the segments of its owner.
-        suffix: Empty for a segment, else ``.new`` or ``.damaged``.
+        changed_s: Time of the last write, in seconds since the epoch.
+        size: Size on disk in bytes, at least one block.
+        number: Position among the files of the same process, counting up.
+        suffix: Empty for a normal file, ``.new`` for one that is being created, ``.damaged`` for
+            one that cannot be read.
     """
 
     changed_s: float
@@ -71,7 +72,7 @@ class SegmentFile(NamedTuple):
 
 
 def prepare_directory(directory: Path) -> None:
-    """Create the directory, accessible only to its owner, unless it exists.
+    """Create the directory of a spool if it is missing. Only its owner can access it.
 
     Raises:
         OSError: It cannot be used as a spool.
@@ -111,7 +112,7 @@ def list_files(directory: str) -> list[SegmentFile]:
 
 
 def list_segments(directory: str, owner: str) -> list[str]:
-    """Return the paths of an owner's segments, oldest first."""
+    """Return the paths of the segment files of one process, oldest first."""
     numbers = {
         int(number): entry.path
         for entry, (whose, number, suffix) in _entries(directory)
@@ -129,16 +130,16 @@ def _entries(directory: str) -> Iterator[tuple["os.DirEntry[str]", tuple[str, ..
 
 
 def segment_path(directory: str, owner: str, number: int) -> str:
-    """Return the path of a segment."""
+    """Return the path of a segment file, given the ID of its process and its number."""
     return f"{directory}/{owner}-{number:08}.spool"
 
 
 def lock_file(path: str) -> int | None:
-    """Lock a file of a writer that has ended.
+    """Lock a file, to take it over from a process that has ended.
 
     Returns:
-        A file descriptor that holds the lock while any copy of it is open. None if the writer
-        lives, another process was faster, or the file is gone or belongs to another user.
+        A file descriptor. The lock lasts while any copy of it is open. None if the process still
+        lives, another one was faster, or the file is gone or belongs to another user.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
@@ -153,7 +154,7 @@ def lock_file(path: str) -> int | None:
 
 
 def is_at(fd: int, path: str) -> bool:
-    """Tell whether an open file still has its name."""
+    """Tell whether an open file can still be found at its path."""
     try:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except OSError:
@@ -161,7 +162,7 @@ def is_at(fd: int, path: str) -> bool:
 
 
 def remove(path: str) -> None:
-    """Remove a file. If that fails, a later process delivers it again."""
+    """Remove a file. If that fails, do nothing: a later process sends its spans again."""
     with suppress(OSError):
         Path(path).unlink()
 
@@ -178,27 +179,31 @@ def set_aside(path: str) -> int:
 
 
 class DamagedHeaderError(Exception):
-    """A file does not start with a segment header of this version."""
+    """A spool file is damaged at its start, or was written by an incompatible version."""
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """The state of a segment file, of this process or adopted from an ended one.
+    """A segment file: one file of the disk queue, with spans of one process.
+
+    It belongs to this process, or was taken over from one that has ended. A span in it is called a
+    frame. A held frame belongs to a call that was not finished; its final frame follows.
 
     Attributes:
-        seal: Recognises its frames.
-        envelope: Envelope from its header.
-        start: Offset of its first frame.
-        size: Offset where its last complete frame ends.
-        cursor: Offset up to which everything is delivered, dropped or not to be sent.
-        fd: File descriptor with its writer's lock, or -1.
-        check_at: Size at which its writer checks whether to start a new one.
-        ready: Number of frames to send after the cursor.
-        held: Number of held frames whose final frame is not written yet.
-        loose: Offsets of held frames that are sent, because no later frame with their key follows.
-        is_unlinked: Whether someone removed the file while it was being written; `fd` can still
-            read it.
-        is_dropped: Whether this process removed the file to stay within the limits.
+        seal: Finds the frames.
+        envelope: Encoded resource and scope for its spans, from its header.
+        start: Offset of its first frame in bytes.
+        size: Offset in bytes where its last complete frame ends.
+        cursor: Offset in bytes up to which nothing is left to send.
+        fd: File descriptor that holds the lock of the process, or -1.
+        check_at: Size in bytes at which its process checks whether to start a new file.
+        ready: Number of frames after the cursor that must be sent.
+        held: Number of held frames without a final frame so far.
+        loose: Offsets of held frames that must be sent, because their process ended before the
+            final frame.
+        is_unlinked: True if someone removed the file while it was being written. It can still be
+            read through `fd`.
+        is_dropped: True if this process removed the file to stay within the limits.
     """
 
     path: str
@@ -216,14 +221,17 @@ class Segment:
     is_dropped: bool = False
 
     def close(self) -> None:
-        """Close its descriptor. This releases the lock unless a forked process has a copy."""
+        """Close its file descriptor. This unlocks the file unless a forked process has a copy."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """Open the file for reading only, so that a forked child does not inherit a lock."""
+        """Open the file for reading, with a descriptor that holds no lock.
+
+        So a forked child does not inherit the lock.
+        """
         if self.is_unlinked:
             yield self.fd
             return
@@ -245,7 +253,7 @@ class Segment:
 
 
 def create_segment(path: str, seal: Seal, envelope: bytes) -> Segment:
-    """Create a segment that this process holds locked.
+    """Create a segment file and lock it for this process.
 
     Raises:
         OSError: Writing fails. No file is left behind.
@@ -271,10 +279,10 @@ def _write(fd: int, header: bytes) -> None:
 
 
 def open_segment(path: str) -> Segment:
-    """Read the header of a segment that another process wrote.
+    """Open a segment file that another process wrote, and read its header.
 
     Raises:
-        DamagedHeaderError: Its frames cannot be read.
+        DamagedHeaderError: The header is damaged, so its spans cannot be read.
         OSError: The file cannot be opened.
     """
     fd = os.open(path, os.O_RDONLY)
@@ -297,17 +305,16 @@ def open_segment(path: str) -> Segment:
 
 
 def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
-    """Open the segments of an ended process, and count the frames to send in each.
+    """Open the files that an ended process left behind, and count the spans to send in each.
 
-    Frames to send are final frames, and held frames without a later frame of the same key. Memory
-    use grows with the number of held frames that are open at the same time, as in the process that
-    wrote them.
+    Spans of unfinished calls (held frames) are sent only if no final frame with the same key
+    follows.
 
     Args:
-        paths: All its segments, oldest first.
+        paths: All files of that process, oldest first.
 
     Returns:
-        The segments. For segments that cannot be read, path and error instead.
+        The segment of each file, or path and error if the file cannot be read.
 
     Raises:
         OSError: Files cannot be opened at the moment.
@@ -353,14 +360,14 @@ def _read(fd: int, start: int, end: int) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class FrameBatch:
-    """Frames to send together, from one range of a segment.
+    """Spans that are read from a segment file to be sent in one request.
 
     Attributes:
-        segment: Segment that they were read from.
-        end: Offset where the next range starts.
-        keys: Trace ID and span ID of each frame, in the order of writing.
+        segment: File that they were read from.
+        end: Offset in the file, in bytes, where the next batch starts.
+        keys: Trace ID and span ID of each span, in the order of writing.
         payloads: The encoded spans, in the order of `keys`.
-        gaps: Number of damaged places in the range.
+        gaps: Number of damaged places that were skipped.
         gap_bytes: Number of bytes in these places.
     """
 
@@ -373,11 +380,11 @@ class FrameBatch:
 
     @property
     def envelope(self) -> bytes:
-        """The envelope that their process set for all of them."""
+        """Encoded resource and scope that all these spans share."""
         return self.segment.envelope
 
     def skip_to(self, start: int) -> None:
-        """Count the bytes before `start` as damage, if there are any."""
+        """Count the bytes from the previous frame to `start` as damaged, if there are any."""
         if start > self.end:
             self.gaps += 1
             self.gap_bytes += start - self.end
@@ -385,12 +392,12 @@ class FrameBatch:
 
 
 def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch:
-    """Read the next frames to send after the cursor, skipping damage. The cursor does not move.
+    """Read the next spans to send, skipping damaged places. The cursor does not move.
 
     Args:
-        segment: The segment; its bytes up to `size` have been written.
-        max_frames: Largest number of frames.
-        max_bytes: Largest number of payload bytes. A single larger payload is still returned.
+        segment: The file to read, up to its `size`.
+        max_frames: Largest number of spans.
+        max_bytes: Largest total size of the spans in bytes. A single larger span is still returned.
 
     Raises:
         FileNotFoundError: The file was removed.
@@ -443,24 +450,22 @@ _ATTEMPTS: Final = 2
 
 
 class Chain:
-    """Creates, hands out and removes the segments of this process.
+    """The segment files that this process writes: creates, hands out and removes them.
 
-    Segments are removed only from the old end. So a held frame stays as long as its final frame.
-    After a kill, the files contain the last frame of each key.
+    Files are removed only from the old end, so a held frame stays as long as its final frame.
 
-    Methods are called while the spool's lock is held. A nested append (from a finalizer or signal
-    handler) may run between any two lines. So code that shortens a segment first removes it from
-    `current` and iterates over copies. Only `choose` with a current segment closes an unfinished
-    segment, and nested appends never call it.
+    Call all methods while holding the spool's lock. A finalizer or signal handler may append in the
+    middle of any method (a nested append). So code that shortens a file first removes it from
+    `current` and iterates over copies.
 
     Args:
-        rotated: Called with the size of a segment that is full.
-        vanished: Called with the number of unsent frames in a file that someone removed.
+        rotated: Called with the size of a file, in bytes, when it is full.
+        vanished: Called with the number of unsent spans in a file that someone removed.
 
     Attributes:
-        owner: ID in the names of the segments.
+        owner: ID of this process in the names of the files.
         seal: Packs the frames.
-        current: Segment for the next frame, or None; see `choose`.
+        current: File for the next span; None if `choose` must create one.
     """
 
     def __init__(
@@ -484,7 +489,7 @@ class Chain:
         self._is_closed = False
 
     def choose(self) -> Segment:
-        """Set `current` to a segment that exists and has space, and return it.
+        """Return the file for the next span, and set `current`. Create a file if necessary.
 
         Raises:
             OSError: A file cannot be created.
@@ -511,7 +516,7 @@ class Chain:
         return new
 
     def is_current_here(self) -> bool:
-        """Tell whether the current file, if any, still has its name and its bytes."""
+        """Tell whether nobody removed or shortened the current file. True if there is none."""
         segment = self.current
         if segment is None:
             return True
@@ -545,16 +550,16 @@ class Chain:
         return create_segment(path, self.seal, self.envelope)
 
     def take_back(self, segment: Segment, size: int, written: int, inside: bool) -> None:
-        """Remove a frame that was written only in part.
+        """Remove a span from the file that was written only in part, because writing failed.
 
-        If another append is in progress, the partial frame stays and counts as damage later,
-        because the other frame may be before or after it.
+        If another append is in progress, the partial span stays and is skipped later as damage. The
+        other span may be before or after it.
 
         Args:
-            segment: Segment that it was written to.
-            size: Size of the segment before.
+            segment: File that it was written to.
+            size: Size of the file before, in bytes.
             written: Number of bytes written.
-            inside: Whether the append is nested.
+            inside: True if a finalizer or signal handler appends within another append.
         """
         self.current = None
         try:
@@ -567,7 +572,10 @@ class Chain:
         self.current = self.current or segment
 
     def measure(self, inside: bool) -> None:
-        """Determine the end of the current file after an interrupted append."""
+        """Find the end of the current file again after an append was interrupted.
+
+        `inside` is True if a finalizer or signal handler appends within another append.
+        """
         segment = self.current
         if segment is None:
             return
@@ -578,21 +586,21 @@ class Chain:
             segment.ready += 1
 
     def is_last(self, segment: Segment, end: int) -> bool:
-        """Tell whether no frame of this process follows an offset in a segment."""
+        """Tell whether this process wrote no span after this offset of a file."""
         return bool(self._segments) and self._segments[-1] is segment and end >= segment.size
 
     def ready(self) -> int:
-        """Return the number of frames to send."""
+        """Return the number of spans to send."""
         return sum(segment.ready for segment in list(self._segments))
 
     def next_segment(self) -> Segment | None:
-        """Return the first segment with frames after its cursor."""
+        """Return the first file that may have spans to send, or None."""
         return next(
             (segment for segment in list(self._segments) if segment.cursor < segment.size), None
         )
 
     def sweep(self) -> None:
-        """Remove finished segments. The current segment is emptied instead."""
+        """Remove files whose spans are all sent. The current file is emptied instead."""
         while self._segments:
             head = self._segments[0]
             if head.cursor < head.size or head.held > 0:
@@ -615,7 +623,7 @@ class Chain:
         self.current = self.current or segment
 
     def lose(self, segment: Segment) -> None:
-        """Continue without a file that no longer exists."""
+        """Continue without a file that someone removed."""
         if segment is self.current:
             with suppress(OSError):
                 self.choose()
@@ -625,10 +633,11 @@ class Chain:
             segment.close()
 
     def drop(self, path: str) -> int | None:
-        """Remove a segment other than the current one.
+        """Remove a file to stay within the limits.
 
         Returns:
-            The number of unsent frames in it; None if it belongs to another process or is current.
+            The number of unsent spans in it. None if nothing was removed, because the file is
+            current or belongs to another process.
         """
         for segment in list(self._segments):
             if segment.path == path and segment is not self.current:
@@ -640,7 +649,7 @@ class Chain:
         return None
 
     def close(self) -> None:
-        """Remove finished segments, leave the others to the next process, and release the lock."""
+        """Remove files whose spans are all sent. Unlock the others for later processes."""
         self._is_closed = True
         self.current = None
         self.sweep()
@@ -649,6 +658,6 @@ class Chain:
         self._segments.clear()
 
     def abandon(self) -> None:
-        """Close the descriptors that a forked child inherited. The parent keeps its lock."""
+        """Close the files that a forked child inherited. The parent keeps its lock."""
         for segment in list(self._segments):
             segment.close()

@@ -41,17 +41,20 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SpoolCounts:
-    """Counters of frames since the spool was created, or since the fork in a child.
+    """Counters of a disk queue since it was created, or since the fork in a child.
+
+    A frame is one encoded span on disk.
 
     Attributes:
-        written: Frames on disk, including held ones.
-        write_failed: Frames that could not be written.
-        damaged: Damaged places: cut ends, flipped bits, invalid headers.
-        damaged_bytes: Bytes in these places.
-        dropped_by_limit: Unsent frames that were removed, oldest first, to stay within the limits.
-        vanished: Unsent frames whose file someone removed. Frames of the file being written are
+        written: Number of frames written, including those of unfinished calls.
+        write_failed: Number of frames that could not be written.
+        damaged: Number of damaged places found, such as cut ends or flipped bits.
+        damaged_bytes: Number of bytes in these places.
+        dropped_by_limit: Number of unsent frames that were removed, oldest first, to stay within
+            the limits.
+        vanished: Number of unsent frames whose file someone removed. Those of the newest file are
             still delivered while the process lives.
-        adopted: Unsent frames taken over from ended processes.
+        adopted: Number of unsent frames taken over from ended processes.
     """
 
     written: int = 0
@@ -64,26 +67,25 @@ class SpoolCounts:
 
 
 class Spool:
-    """Keeps encoded spans on disk until they are delivered.
+    """A queue of encoded spans on disk, so that a killed process loses none.
 
-    When `append` returns, the frame is in its file. So ``kill -9`` loses none of these frames, but
-    a power failure may, because nothing is fsynced. Delivery is at least once: the files of a
-    killed process are adopted and sent again, including frames that were delivered just before. A
-    frame is delivered exactly as written or not at all; damaged frames are counted and skipped.
+    A frame is one encoded span. When `append` returns, the frame is in its file. So ``kill -9``
+    loses none, but a power failure may, because nothing is fsynced. Delivery is at least once:
+    another process takes over the files of a killed one and sends them, including frames that were
+    delivered just before. Damaged frames are counted and skipped.
 
-    A held frame is written before a call's judges run, and the final frame with the same key
-    afterwards. Its own process sends only the final frame. A process that adopts the file sends the
-    last frame of each key.
+    A call with judges is written twice: a held frame before the judges run, and a final frame with
+    the same key afterwards. Only the final frame is sent. If the process is killed in between,
+    another one sends the held frame.
 
-    Processes and clients can share a directory. Each writes its own files. A lock ensures that only
-    one process adopts the files of an ended one.
+    Processes and clients can share a directory. Each writes its own files.
 
     `append` may be called from any thread, finalizer or signal handler. Only one thread may call
     `take`, `done` and `give_back`. After a fork, the child must call `after_fork_in_child` first.
 
     Args:
         directory: Directory; created for this user only if it does not exist.
-        envelope: Envelope for the spans of this process; returned with each batch.
+        envelope: Encoded resource and scope of this process's spans; returned with each batch.
         limit_bytes: Approximate limit for the total size of the directory. The oldest files are
             removed first.
         max_age_s: Files not written for longer than this many seconds are dropped.
@@ -155,12 +157,12 @@ class Spool:
         Args:
             key: Trace ID (16 bytes) and span ID (8 bytes).
             payload: The encoded span.
-            held: Whether a final frame with the same key will follow. Until then, this file and
+            held: True if a final frame with the same key will follow. Until then, this file and
                 later ones stay on disk.
 
         Returns:
-            False if writing failed. This is counted, and no part of the frame remains. After a
-            failed final frame, the held frame is no longer kept.
+            False if writing failed, which is counted. If a final frame fails, the held frame is no
+            longer kept.
 
         Raises:
             ValueError: The key has the wrong length.
@@ -220,7 +222,7 @@ class Spool:
 
         Args:
             max_frames: Largest number of frames, at least 1.
-            max_bytes: Largest number of payload bytes. A single larger payload is still returned.
+            max_bytes: Largest total size in bytes. A single larger frame is still returned.
 
         Returns:
             A batch, or None. Call `done` or `give_back` before you take the next one.
@@ -321,7 +323,7 @@ class Spool:
         return replace(self._counts)
 
     def close(self) -> None:
-        """Close the spool. Delivered files are removed, others are left to the next process.
+        """Close the spool. Delivered files are removed, others are left to a later process.
 
         Call it when nothing is taken any more. Afterwards every append fails. A second call does
         nothing.
@@ -332,7 +334,7 @@ class Spool:
             self._release()
 
     def surround(self, envelope: bytes) -> None:
-        """Use another envelope for files that are started from now on."""
+        """Use another encoded resource and scope for files that are started from now on."""
         self._envelope = self._chain.envelope = envelope
 
     def after_fork_in_child(self) -> None:
