@@ -18,6 +18,12 @@ SHOP = Scope({"service.name": "shop"}, "tests", "1", {})
 HOST = Scope({"service.name": "host"}, "tests", "1", {})
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """An empty page names every project that has runs."""
+    return own_service
+
+
 def get(service: Service, address: str) -> str:
     answered = ask(service.app, address)
     assert answered.status == 200
