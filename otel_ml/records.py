@@ -114,7 +114,7 @@ def about(text: str) -> dict[str, Any]:
 
 
 def kept_field(default: T, about: str, sql: str, **more: Any) -> T:
-    """Declare a dataclass field that has a default and is a column. See `kept` for the arguments."""
+    """Declare a dataclass field that has a default and is a column. Arguments: see `kept`."""
     return field(default=default, metadata=kept(about, sql, **more))
 
 
@@ -158,7 +158,7 @@ def attributes_of(record: type) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token counts of an LLM call, or their sums. `input` includes cached tokens. None: not reported."""
+    """Token counts of an LLM call, None if not reported. `input` includes cached tokens."""
 
     input: int | None = None
     output: int | None = None

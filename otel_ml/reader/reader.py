@@ -405,9 +405,10 @@ class Reader(HasCard):
     def profiles(self) -> list[dict[str, Any]]:
         """List the data profiles of the project, the newest version of each.
 
-        A profile summarizes the values that a model's fields should have, and a client sent it to
-        the project. To compare a model's fields with one, call ``reader.fields(model,
-        than="profile:NAME")``.
+        A profile defines which input and output values of a model are valid. To compare a model's
+        fields with one, call ``reader.fields(model, than="profile:NAME")``. The items are those of
+        ``GET .../profiles``, with `name`, `number`, `version` and `components` (one per input or
+        output).
         """
         profiles: list[dict[str, Any]] = self._get("profiles")["profiles"]
         return profiles
@@ -483,8 +484,8 @@ class Reader(HasCard):
         """List the judges by name, as ``GET .../judges`` returns them. Notebooks show a table.
 
         Each item has `judge`, `description` and `versions` (how many there are). The pass rate and
-        mean score of the newest version are in `newest`, those of older versions in `others`. They
-        are never averaged over versions.
+        mean score of the newest version are in `newest`, those of the other versions in `others`.
+        They are never averaged over versions.
         """
         return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
