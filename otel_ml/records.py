@@ -1,7 +1,8 @@
-"""The stored records: their fields with types and units, and how the store keeps each field.
+"""The stored records: their fields with types and units, and how the database stores each field.
 
 The collector derives its tables, rows, API responses, exports and messages from these classes, and
-the reader derives its own classes. Field names are the same everywhere, and contain the unit.
+the reader derives its own classes. Field names are the same everywhere. Those of durations, times
+and sizes contain the unit, such as ``latency_ms``.
 """
 
 import math
@@ -127,7 +128,7 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
     """Return the columns of a record's table, in order.
 
     Returns:
-        By column name: the path of the value in the record, such as ``tag.name``, and its `Column`.
+        The path of the value in the record, such as ``tag.name``, and its `Column`, by column name.
         Fields of a nested record are columns too.
     """
     columns: dict[str, tuple[str, Column]] = {}

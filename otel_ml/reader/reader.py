@@ -294,8 +294,9 @@ class Reader(HasCard):
     def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
         """Return the problems and changes in the project, the worst first.
 
-        The items are those of ``GET .../findings``. Each has a `kind` (such as a worse version or a
-        new error), a `sentence`, and a filter `where` that lists its runs.
+        The items are those of ``GET .../findings``. Each has a `sentence`, a filter `where` that
+        lists its runs, and a `kind`: ``broken`` data, a worse ``release``, a changed ``model``, a
+        ``slice`` (group of runs) that does worse than the others, or changed ``traffic``.
 
         Args:
             last: The period to check, ending now: ``1h``, ``24h``, ``7d`` or ``30d``.
@@ -387,7 +388,8 @@ class Reader(HasCard):
 
         The result is that of ``GET .../fields``. Each of `fields` has a `sentence`, a `word`
         (``drift``, ``as before``, or ``too few`` runs to tell), and the likely cause, `change`:
-        ``broken`` (values are missing or invalid), ``model`` or ``traffic``.
+        ``broken`` (more values are missing or have another type), ``traffic`` (inputs drifted), or
+        ``model`` (inputs did not drift).
 
         Args:
             model: The model's name.
@@ -983,14 +985,15 @@ class Reader(HasCard):
     def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
         """Return the items of a data set version, sorted by id.
 
-        Typed values such as arrays, tables and images have the same type as when they were saved.
+        Arrays, tables and images have the same type as when they were saved.
 
         Args:
             name: Name of the data set.
             version: Version number.
 
         Raises:
-            NotFound: There is no such version, or the stored document of a typed value is missing.
+            NotFound: There is no such version, or the content of an array, table or image is
+                missing.
         """
         path = _dataset_path(name, version, "items")
         return map(self._item, self._all("items", *path, limit=_ITEMS))
