@@ -1,7 +1,8 @@
-"""The stored records: their fields with types and units, and how the store keeps each field.
+"""The stored records: their fields with types and units, and how the database stores each field.
 
 The collector derives its tables, rows, API responses, exports and messages from these classes, and
-the reader derives its own classes. Field names are the same everywhere, and contain the unit.
+the reader derives its own classes. Field names are the same everywhere. Those of durations, times
+and sizes contain the unit, such as ``latency_ms``.
 """
 
 import math
@@ -114,7 +115,7 @@ def about(text: str) -> dict[str, Any]:
 
 
 def kept_field(default: T, about: str, sql: str, **more: Any) -> T:
-    """Declare a field that has a default and is a column. See `kept` for the arguments."""
+    """Declare a dataclass field that has a default and is a column. Arguments: see `kept`."""
     return field(default=default, metadata=kept(about, sql, **more))
 
 
@@ -127,7 +128,7 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
     """Return the columns of a record's table, in order.
 
     Returns:
-        By column name: the path of the value in the record, such as ``tag.name``, and its `Column`.
+        The path of the value in the record, such as ``tag.name``, and its `Column`, by column name.
         Fields of a nested record are columns too.
     """
     columns: dict[str, tuple[str, Column]] = {}
@@ -158,10 +159,7 @@ def attributes_of(record: type) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token counts of an LLM call, or their sums. `input` includes cached tokens.
-
-    A count is None if it was not reported.
-    """
+    """Token counts of an LLM call, None if not reported. `input` includes cached tokens."""
 
     input: int | None = None
     output: int | None = None

@@ -456,7 +456,7 @@ def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[It
 
 
 class TypedValue(NamedTuple):
-    """An array, table or image in an item, with the SHA-256 of the document that stores it."""
+    """An array, table or image in an item, with the SHA-256 of its stored content."""
 
     sha256: str
     value: Any

@@ -294,8 +294,9 @@ class Reader(HasCard):
     def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
         """Return the problems and changes in the project, the worst first.
 
-        The items are those of ``GET .../findings``. Each has a `kind` (such as a worse version or a
-        new error), a `sentence`, and a filter `where` that lists its runs.
+        The items are those of ``GET .../findings``. Each has a `sentence`, a filter `where` that
+        lists its runs, and a `kind`: ``broken`` data, a worse ``release``, a changed ``model``, a
+        ``slice`` (group of runs) that does worse than the others, or changed ``traffic``.
 
         Args:
             last: The period to check, ending now: ``1h``, ``24h``, ``7d`` or ``30d``.
@@ -387,7 +388,8 @@ class Reader(HasCard):
 
         The result is that of ``GET .../fields``. Each of `fields` has a `sentence`, a `word`
         (``drift``, ``as before``, or ``too few`` runs to tell), and the likely cause, `change`:
-        ``broken`` (values are missing or invalid), ``model`` or ``traffic``.
+        ``broken`` (more values are missing or have another type), ``traffic`` (inputs drifted), or
+        ``model`` (inputs did not drift).
 
         Args:
             model: The model's name.
@@ -405,9 +407,10 @@ class Reader(HasCard):
     def profiles(self) -> list[dict[str, Any]]:
         """List the data profiles of the project, the newest version of each.
 
-        A profile summarizes the values that a model's fields should have, and a client sent it to
-        the project. To compare a model's fields with one, call ``reader.fields(model,
-        than="profile:NAME")``.
+        A profile defines which input and output values of a model are valid. To compare a model's
+        fields with one, call ``reader.fields(model, than="profile:NAME")``. The items are those of
+        ``GET .../profiles``, with `name`, `number`, `version` and `components` (one per input or
+        output).
         """
         profiles: list[dict[str, Any]] = self._get("profiles")["profiles"]
         return profiles
@@ -483,8 +486,8 @@ class Reader(HasCard):
         """List the judges by name, as ``GET .../judges`` returns them. Notebooks show a table.
 
         Each item has `judge`, `description` and `versions` (how many there are). The pass rate and
-        mean score of the newest version are in `newest`, those of older versions in `others`. They
-        are never averaged over versions.
+        mean score of the newest version are in `newest`, those of the other versions in `others`.
+        They are never averaged over versions.
         """
         return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
@@ -982,14 +985,15 @@ class Reader(HasCard):
     def dataset_items(self, name: str, version: int) -> Iterator[DatasetItem]:
         """Return the items of a data set version, sorted by id.
 
-        Typed values such as arrays, tables and images have the same type as when they were saved.
+        Arrays, tables and images have the same type as when they were saved.
 
         Args:
             name: Name of the data set.
             version: Version number.
 
         Raises:
-            NotFound: There is no such version, or the stored document of a typed value is missing.
+            NotFound: There is no such version, or the content of an array, table or image is
+                missing.
         """
         path = _dataset_path(name, version, "items")
         return map(self._item, self._all("items", *path, limit=_ITEMS))
