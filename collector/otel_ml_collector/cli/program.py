@@ -18,7 +18,7 @@ from otel_ml_collector.errors import BadSetting
 _MIN_PYTHON: Final = (3, 11)
 # Each command's module:function and its line in `otel-ml --help`, by what people want to do.
 # A module is imported only when one of its commands is run.
-_GROUPS: Final = {
+_COMMANDS_BY_TASK: Final = {
     "Start": {
         "serve": ("administration:serve", "Run the collector"),
         "doctor": ("doctor:doctor", "Find out why runs do not arrive, or explain a version"),
@@ -67,7 +67,9 @@ _GROUPS: Final = {
         "restore": ("administration:restore", "Create a data directory from a backup"),
     },
 }
-_COMMANDS: Final = {name: where for group in _GROUPS.values() for name, (where, _) in group.items()}
+_COMMANDS: Final = {
+    name: where for group in _COMMANDS_BY_TASK.values() for name, (where, _) in group.items()
+}
 
 
 class Program(click.Group):
@@ -91,7 +93,7 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group of commands, without importing any command."""
-        for title, commands in _GROUPS.items():
+        for title, commands in _COMMANDS_BY_TASK.items():
             with formatter.section(title):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 

@@ -10,7 +10,7 @@ from tests.support.waiting import wait_until
 
 def test_run_in_the_api(collector: CollectorProcess) -> None:
     """The API tells provider, provider's model and tokens of a traced chat."""
-    client = Client("generative", endpoint=collector.endpoint)
+    client = Client("generative calls", endpoint=collector.endpoint)
 
     @client.trace(kind="chat", provider="openai", model="gpt-4o", name="answer")
     def answer(messages: Any, temperature: float) -> Any:
@@ -19,8 +19,8 @@ def test_run_in_the_api(collector: CollectorProcess) -> None:
     answer([{"role": "user", "content": "Weather?"}], 0.5)
     assert client.flush()
     client.close()
-    wait_until(lambda: len(collector.runs("generative")) == 1)
-    [run] = collector.runs("generative", where='provider == "openai" and input_tokens > 19')
+    wait_until(lambda: len(collector.runs("generative calls")) == 1)
+    [run] = collector.runs("generative calls", where='provider == "openai" and input_tokens > 19')
     wanted = ("kind", "name", "model", "provider", "provider_model", "tokens")
     assert {key: run[key] for key in wanted} == {
         "kind": "model",
