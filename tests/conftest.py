@@ -24,13 +24,13 @@ NODE_LOCK: Final = NODE / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
 NIGHTLY: Final = ROOT / "tests" / "nightly"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 # each run makes a folder of its own in it
-ROOM_BYTES: Final = 4 << 30  # of which a commit takes an eighth
+ROOM_BYTES: Final = 4 << 30  # CI uses an eighth of it
 
 
 def choose_folder() -> None:
-    """Have a commit's stores in memory, where there is room: an insert is 30 waits for a disk.
+    """Keep the stores of CI in memory if there is room: an insert waits 30 times for a disk.
 
-    The night stores on the disk, as users do.
+    The nightly run stores on the disk, as users do.
     """
     if AT_NIGHT or "TMPDIR" in os.environ or not MEMORY.is_dir():
         return

@@ -1,6 +1,6 @@
 """The one way to wait in tests: poll a condition until it holds or a deadline passes.
 
-No other test module pauses; ``tests/test_waiting.py`` checks that.
+No other test module pauses; ``tests/unit/test_waiting.py`` checks that.
 """
 
 import asyncio
