@@ -375,8 +375,7 @@ def component_of(
 
     Args:
         facts: The component as a dictionary.
-        extractors: Functions of the components that have an extractor, by component name. A
-            dictionary cannot hold them.
+        extractors: Extractor functions by component name. They are not part of the dictionary.
 
     Raises:
         ValueError: The dictionary is not a component.

@@ -159,8 +159,7 @@ class SharedItems:
     """Which items baseline and candidate share. An item is shared if its id and content are equal.
 
     Attributes:
-        common: Ids of the shared items. The name of an `ItemGroup` appears once per item, also
-            below.
+        common: Ids of the shared items.
         new: Ids that only the candidate has.
         gone: Ids that only the baseline has.
         changed: Ids that both have with different content.
