@@ -22,6 +22,12 @@ PATHS: Final = {
 }
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """Other modules stamp arrivals ahead of the clock, which deletions miss."""
+    return own_service
+
+
 @pytest.fixture
 def project(service: Service) -> Project:
     return Project(service, f"gone {next(_NUMBERS)}")

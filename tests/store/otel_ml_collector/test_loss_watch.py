@@ -12,6 +12,12 @@ from tests.support.otel_ml_collector.stores import Store
 from tests.support.otel_ml_collector.telemetry.page import read_collector
 
 
+@pytest.fixture(scope="module")
+def store(own_store: Store) -> Store:
+    """A watch for lost spans looks at every project of a store."""
+    return own_store
+
+
 def take_goodbye(store: Store, project: str, process: str, seq: int) -> None:
     store.take(project, make_sign("goodbye", NOW_NS, process, seq=seq))
 
