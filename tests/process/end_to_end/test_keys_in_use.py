@@ -191,7 +191,7 @@ def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: 
     asked = ("add", *where, "--project", f"{project},b", "--scope", "ingest", "--name", "nightly")
     refused = run_keys(*asked)
     assert (refused.returncode, refused.stdout) == (4, "")
-    assert "a key is needed, or this one is not valid: put a key" in refused.stderr
+    assert "a key is needed, or this one is not valid: set OTEL_ML_API_KEY" in refused.stderr
     made = run_keys(*asked, "--spans-per-second", "7", key=admin)
     [text] = made.stdout.splitlines()
     assert (made.returncode, send_http(closed, text, encode([call_now("mine")]))[0]) == (0, 0)
