@@ -144,8 +144,8 @@ NEIGHBOURS ?= $(wildcard ../shared/neighbours)
 FORBID := $(if $(filter Linux,$(shell uname)),--forbid-skips)
 # One module with a real collector, for `make test`.
 SMOKE := tests/process/test_smoke.py
-# Three workers on two cores: a worker waits a third of its time for a collector.
-PYTEST := --numprocesses 3 --dist worksteal --durations 40 -o faulthandler_timeout=300
+# Four workers on two cores: a worker waits half of its time for other processes.
+PYTEST := --numprocesses 4 --dist worksteal --durations 40 -o faulthandler_timeout=300
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
 # $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.
