@@ -21,6 +21,12 @@ from tests.support.otel_ml_collector.stores import Service
 SENTENCE: Final = "10 spans by acme-tracer, other-tracer, none read as a call"
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """The home page shows the newest projects of a store."""
+    return own_service
+
+
 def make_spans() -> list[Span]:
     """Make ten spans of two instrumentations that no dialect knows, most of the first one."""
     return [
