@@ -37,6 +37,12 @@ OPEN_ID = span_id(4)
 HOSTILE = '<script>alert("1")</script>\' & {{ 7*7 }} 日本'
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """The home page shows the newest projects of a store."""
+    return own_service
+
+
 class Links(HTMLParser):
     """Collects the addresses that a page leads to, and the texts of its scripts."""
 

@@ -19,6 +19,12 @@ from tests.support.otel_ml_collector.stores import Service
 THIS_HOUR: Final = time.time_ns() // HOUR_NS * HOUR_NS
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """The home page shows the newest projects of a store."""
+    return own_service
+
+
 def number(seq: int, hours_ago: int = 0, process: str = "0000000a") -> Span:
     """Make a call that ended at the beginning of an hour, with its number."""
     end_ns = THIS_HOUR - hours_ago * HOUR_NS
