@@ -1,5 +1,5 @@
 """A Chromium, and a collector that shows what the demo recorded."""
 
-from tests.support.browser.fixtures import chromium, demo, shots, stops, tab
+from tests.support.browser.fixtures import chromium, demo, shots, tab
 
-__all__ = ["chromium", "demo", "shots", "stops", "tab"]
+__all__ = ["chromium", "demo", "shots", "tab"]

@@ -65,7 +65,6 @@ PARTS: Final = (
         "the SDK: properties with all examples, arguments, hostile hosts",
         (
             "tests/unit/otel_ml",
-            "tests/store/otel_ml",
             "tests/process/otel_ml",
             "tests/nightly/otel_ml",
             "tests/nightly/hostile",

@@ -1,5 +1,5 @@
 """Fixtures: the SDK versions, and servers that spans are sent to."""
 
-from tests.support.interop.fixtures import ours, sdk, theirs
+from tests.support.interop.fixtures import ours, theirs
 
-__all__ = ["ours", "sdk", "theirs"]
+__all__ = ["ours", "theirs"]

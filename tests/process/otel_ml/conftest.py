@@ -1,4 +1,4 @@
-"""Fixtures of the SDK"s tests."""
+"""Fixtures of the SDK's tests."""
 
 from tests.support.otel_ml.fixtures import _no_environment, client, recording, sink
 

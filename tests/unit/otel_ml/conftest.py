@@ -1,5 +1,5 @@
-"""Fixtures of the SDK"s tests."""
+"""Fixtures of the SDK's tests."""
 
-from tests.support.otel_ml.fixtures import _no_environment, client, recording, sink
+from tests.support.otel_ml.fixtures import _no_environment, client, recording
 
-__all__ = ["_no_environment", "client", "recording", "sink"]
+__all__ = ["_no_environment", "client", "recording"]

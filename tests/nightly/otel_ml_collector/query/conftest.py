@@ -1,5 +1,5 @@
 """Fixtures of the tests of questions."""
 
-from tests.support.otel_ml_collector.query.fixtures import arrivals, line, store
+from tests.support.otel_ml_collector.query.fixtures import store
 
-__all__ = ["arrivals", "line", "store"]
+__all__ = ["store"]

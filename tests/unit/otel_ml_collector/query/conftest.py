@@ -1,5 +1,0 @@
-"""Fixtures of the tests of questions."""
-
-from tests.support.otel_ml_collector.query.fixtures import arrivals, line, store
-
-__all__ = ["arrivals", "line", "store"]
