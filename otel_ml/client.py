@@ -614,7 +614,8 @@ class Client(HasCard):
             sensitive: One or more columns whose groups should be treated equally. Groups with fewer
                 than 30 rows are skipped.
             prediction: Column with the model's predictions. Bias is then computed for the
-                predictions. With `label`, true positive rates are compared too.
+                predictions. If you also pass `label`, the groups are compared by true
+                positive rate too.
             positive: The favourable value of the label or prediction. You can omit it for two
                 obvious values, such as 0 and 1, or no and yes.
             reference: Table to compare with for drift, in any of the forms of `frame`, or a

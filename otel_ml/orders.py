@@ -10,7 +10,7 @@ class ListOrder:
     """A sort order for a list of runs, such as ``newest`` or ``slowest``.
 
     Attributes:
-        name: Name of the order. ``JUDGE`` in it stands for the name of a judge.
+        name: Name of the order. Replace ``JUDGE`` with the name of a judge.
         about: Which runs come first, as text for help messages.
         column: Value of the run that the list is sorted by.
         is_ascending: True if the smallest value comes first.

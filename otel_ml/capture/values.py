@@ -57,7 +57,7 @@ _MAX_COPY_DEPTH: Final = 100
 _FAILED_READS: Final = 4  # each failed attempt may read the whole value
 # types that orjson reads without calling user code
 _SAFE_TYPES: Final = frozenset({str, int, float, bool, type(None), datetime.date})
-# JSON has no infinities, and null stands for NaN
+# JSON has no infinities, and NaN is written as null
 _AS_THEY_ARE: Final = _SAFE_TYPES - {float}
 _INFINITE: Final = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 _ZONES: Final = frozenset({type(None), datetime.timezone})

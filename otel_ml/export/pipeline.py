@@ -581,8 +581,8 @@ class Pipeline(Generic[B]):
         else:
             self.counters.lose(answer.message, batch.count)
             self._tell_once("refused", f"{page} rejects {self._what}: {answer.message}")
-        # in this order: a waiting thread adds settled and pending spans, and must not count a batch
-        # as missing
+        # keep this order: a waiting thread adds up settled and pending spans, and would otherwise
+        # count a batch as missing
         self._note_settled(batch)
         self._source.settle(batch)  # last: whoever sees nothing pending reads the counters
 

@@ -155,7 +155,7 @@ class Reader(HasCard):
             limit: Maximum number of runs. None for all.
             order: ``newest``, ``oldest``, ``slowest``, ``costliest`` or ``most_tokens``. To sort by
                 a judge's newest score: ``worst:JUDGE``, ``best:JUDGE``, ``lowest:JUDGE`` or
-                ``highest:JUDGE``. For a judge whose lower scores are better, the worst score is the
+                ``highest:JUDGE``. If lower scores are better for a judge, its worst score is the
                 highest. All orders except ``newest`` and ``oldest`` leave out runs without an end
                 or without the value, and cover only the last 30 days unless you pass `start`. Runs
                 with equal values are sorted newest first.
@@ -683,7 +683,7 @@ class Reader(HasCard):
             prediction: Path of the predicted value, such as ``outputs.label``.
             kind: ``class`` for one of several classes, ``number``, or ``ranking`` for a list with
                 the best first.
-            positive: For kind ``class``: the class to detect.
+            positive: The class to detect. Only for kind ``class``.
             probability: For kind ``class``: path of the probability of `positive`, such as
                 ``outputs.p``.
             truth: Name of the ground truth, if it differs from `name`.

@@ -275,7 +275,7 @@ class _Comparison:
         )
 
 
-# Smaller t ratios are never significant, so an approximate p-value is enough.
+# A t ratio below this is never significant, so its p-value can be approximate.
 _LIKELY: Final = 1.0
 
 

@@ -73,7 +73,7 @@ class DigestTable:
 
     Attributes:
         columns: Names of the columns.
-        rows: The rows, each with a value for each column.
+        rows: The rows. Each has one value per column.
         total: Number of rows that exist, including rows that are not in `rows`; None if all are.
         go_on: Makes the follow-up call that shows more rows; None if there is none.
         chars: Most characters of a text in a cell.

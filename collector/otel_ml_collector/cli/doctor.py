@@ -471,7 +471,7 @@ class Visit:
         return [DoctorLine("fail", "key", f"The API does not answer: {reply.reason}")]
 
     def find_unread(self) -> list[DoctorLine]:
-        """Warn about projects that have spans, none of which is recognized as a run."""
+        """Warn about projects that have spans but no recognized run."""
         listed = self._get("/api/v1/projects") if self._reads else None
         projects = listed.json if listed and listed.status == HTTPStatus.OK else None
         silent = [

@@ -632,12 +632,12 @@ class VersionResult:
 
     @property
     def runs(self) -> int:
-        """Number of recorded runs of the version."""
+        """How many recorded runs the version has."""
         return int(self._version["runs"])
 
     @property
     def errors(self) -> int:
-        """Number of recorded runs of the version that failed."""
+        """How many recorded runs of the version failed."""
         return int(self._version["errors"])
 
     @property

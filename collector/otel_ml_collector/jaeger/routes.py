@@ -283,7 +283,7 @@ def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]
 
 
 def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
-    """Return the ids of matching traces, latest start first."""
+    """Return the IDs of matching traces, the most recent start first."""
     parameters: dict[str, Any] = {
         "start": wanted.start_ns,
         "end": min(wanted.end_ns, LATEST_NS - 1) + 1,

@@ -14,7 +14,7 @@ from tests.support.collector import running
 
 
 def test_no_collector() -> None:
-    """Where nobody answers, reading says so; what was logged here is still told."""
+    """If no collector answers, reading raises. Metrics logged in this process are returned."""
     client = Client("nowhere", endpoint="http://127.0.0.1:9")
     model = client.model("churn")
     for ask in (model.versions, lambda: model.latest, lambda: model.metrics):

@@ -29,7 +29,7 @@ def test_run_that_is_not_recorded_is_not_told(sink: Sink, monkeypatch: pytest.Mo
 
 
 def test_goodbye_of_a_client(sink: Sink) -> None:
-    """A client that told a start says goodbye when it closes, with what it dropped."""
+    """A client that sent a start closes with a goodbye that counts the dropped spans."""
     client = Client("a project of its own", endpoint=sink.address)
     run = client.run("fit")
     client.close()

@@ -46,7 +46,7 @@ print([span.name for span in kept.get_finished_spans()])
 
 @pytest.mark.parametrize("above", ["off", "remote"])
 def test_what_others_leave_out_is_told(tmp_path: Path, above: str) -> None:
-    """A run that is not recorded as the span above it is not sampled is told of, once."""
+    """A run that is not recorded, because the span above it is not sampled, is logged once."""
     done = run_script(tmp_path, TRACED.replace("{above}", above))
     assert (done.stdout, done.stderr) == ("[]\n", LEFT_OUT)
 

@@ -27,7 +27,7 @@ def test_listener() -> None:
 
 
 def test_targets() -> None:
-    """What OTLP is forwarded to is named, and told when it does not answer."""
+    """The doctor names each OTLP destination, and reports one that does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         there = f"127.0.0.1:{server.getsockname()[1]}"
         with socket.create_server(("127.0.0.1", 0)) as other:

@@ -54,7 +54,7 @@ class CallEvent:
 
 
 def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
-    """Fill inputs, outputs, tokens and cost from the events of spans, where still empty."""
+    """Fill in missing inputs, outputs, tokens and cost from the events of spans."""
     for place, span in enumerate(spans):
         events = [
             CallEvent(event.name, event.time_ns, None, event.attributes)
@@ -70,7 +70,7 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
 
 
 def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
-    """Fill inputs, outputs, tokens and cost of one call from its events, where still empty."""
+    """Fill in missing inputs, outputs, tokens and cost of one call from its events."""
     if not events:
         return
     details = _join_details(events)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.otel_ml.versions.estimators import survey, write
 
-# Of each way in which an estimator was another version, and of those that always were one.
+# One estimator for each way in which loading or use once changed the version, and some controls.
 _FEW = (
     *("CountVectorizer", "TfidfVectorizer", "HashingVectorizer", "MultiLabelBinarizer"),
     *("KNeighborsClassifier", "KNeighborsClassifier by balls", "KernelDensity", "Isomap"),

@@ -52,7 +52,7 @@ def test_optimised_code_has_the_same_digest(tmp_path: Path, flag: str) -> None:
 
 
 def test_compiled_code_alone_has_a_digest(tmp_path: Path) -> None:
-    """A model of which only the compiled file is there has a digest, the same each time."""
+    """A model whose source file is missing has a digest, the same each time."""
     root = make_application(tmp_path)
     source = root / "shop" / "model.py"
     py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")), doraise=True)
