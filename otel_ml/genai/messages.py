@@ -6,7 +6,9 @@ and responses), Anthropic, litellm and others. Values that do not look like a me
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeGuard
 
 import orjson
@@ -15,6 +17,8 @@ from otel_ml.errors import untrusted
 
 MAX_COUNT: Final = 10**12
 _NAME_CHARS: Final = 256
+# Numbers that JSON does not have, as Python's json module writes them.
+_NO_NUMBERS: Final = {"NaN": None, "Infinity": "Infinity", "-Infinity": "-Infinity"}
 
 
 def read(value: object, name: str) -> Any:
@@ -368,6 +372,8 @@ def _decoded(arguments: object) -> object:
     try:
         return orjson.loads(arguments)
     except orjson.JSONDecodeError:
+        with suppress(ValueError, RecursionError):
+            return json.loads(arguments, parse_constant=_NO_NUMBERS.get)
         return arguments
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, Final, TypeVar
 
-import orjson
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.decode.protobuf import event_of
 from otel_ml_collector.errors import BadField, Rejected
+from otel_ml_collector.json_text import read_json_body
 from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
 
 JsonObject = dict[str, object]
@@ -43,11 +43,6 @@ _TYPES: Final = {
     dict: "an object",
     type(None): "null",
 }
-# Matches each escape. Group 1 is half a surrogate pair; JavaScript writes one where it cuts a text.
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
 
 
 def decode_json_traces(body: bytes) -> list[Span]:
@@ -91,7 +86,7 @@ def read_json_metrics(body: bytes) -> tuple[int, str]:
 
 
 def parse(body: bytes, message: str) -> JsonObject:
-    """Parse a request body as a JSON object. NaN and Infinity as bare numbers are rejected.
+    """Parse a request body as a JSON object.
 
     Args:
         body: The request.
@@ -101,13 +96,8 @@ def parse(body: bytes, message: str) -> JsonObject:
         Rejected: The body is not a JSON object.
     """
     try:
-        try:
-            json_object: object = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            if b"\\u" not in body:
-                raise
-            json_object = orjson.loads(_ESCAPE.sub(_whole_escape, body))
-    except orjson.JSONDecodeError as error:
+        json_object = read_json_body(body)
+    except ValueError as error:
         raise Rejected(f"The body is not JSON: {error}") from error
     if not isinstance(json_object, dict):
         raise Rejected(
@@ -115,10 +105,6 @@ def parse(body: bytes, message: str) -> JsonObject:
             f"got {_TYPES[type(json_object)]}"
         )
     return json_object
-
-
-def _whole_escape(match: re.Match[bytes]) -> bytes:
-    return rb"\ufffd" if match[1] else match[0]
 
 
 def _read_records(

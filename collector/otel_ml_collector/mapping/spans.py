@@ -36,7 +36,7 @@ from otel_ml_collector.mapping.lineage import is_link, read_lineage
 from otel_ml_collector.mapping.prices import add_costs
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.shared_ids import SHARED_ID
-from otel_ml_collector.mapping.values import to_int, to_json, to_sorted_json, to_text
+from otel_ml_collector.mapping.values import NAN, to_int, to_json, to_sorted_json, to_text
 from otel_ml_collector.owners import KEY, TRACE_KEY_CHARS
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import (
@@ -492,7 +492,7 @@ def _events(span: Span) -> str:
         for event in span.events
         if event.name != names.LOG_EVENT and not is_artifact(event) and not is_link(event)
     ]
-    return to_json(events) if events else ""
+    return to_json(events, NAN) if events else ""
 
 
 def _links(span: Span) -> str:
@@ -509,7 +509,7 @@ def _links(span: Span) -> str:
         }
         for link in span.links
     ]
-    return to_json(links) if links else ""
+    return to_json(links, NAN) if links else ""
 
 
 def _non_empty(**fields: Value) -> dict[str, Value]:

@@ -7,21 +7,24 @@ from typing import Final, cast
 
 import orjson
 
+from otel_ml_collector.json_text import read_json, spell_numbers
 from otel_ml_collector.span import Value
 
 _CLASS: Final = "<class '"
 # Spec: https://opentelemetry.io/docs/specs/semconv/resource/#service
 _UNKNOWN_SERVICE: Final = "unknown_service"
+NAN: Final = "NaN"
+"""NaN as the value of an attribute."""
 
 
 def parse(value: Value) -> object:
-    """Return a value parsed as JSON. A text that is not valid JSON is returned unchanged."""
+    """Return a value parsed as JSON. A text that is not JSON is returned unchanged."""
     if not isinstance(value, str):
         return value
     try:
-        document: object = orjson.loads(value)
+        document = read_json(value)
         orjson.dumps(document)  # too deeply nested to encode: keep the text
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+    except (ValueError, orjson.JSONEncodeError):
         return value
     return document
 
@@ -52,6 +55,14 @@ def read_structured(value: Value) -> object:
     return document
 
 
+def read_quoted(value: Value) -> object:
+    """Parse a value written as JSON, including plain texts and the items of a list."""
+    if isinstance(value, list | tuple):
+        return [read_quoted(item) if isinstance(item, str) else item for item in value]
+    document = parse(value)
+    return structured(document) if isinstance(document, str) else document
+
+
 def structured(value: Value) -> Value:
     """Parse JSON text of a list or an object. Return any other value unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
@@ -64,27 +75,39 @@ def read_payload(value: Value) -> tuple[object, str]:
     if not isinstance(value, str):
         return value, to_json(value)
     try:
-        document: object = orjson.loads(value)
+        document = read_json(value)
         return document, orjson.dumps(document).decode()
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+    except (ValueError, orjson.JSONEncodeError):
         return value, to_json(value)
 
 
-def to_json(value: object) -> str:
-    """Return a value as JSON text. Bytes become base64, unknown types become text."""
-    return _dump(value, orjson.OPT_NON_STR_KEYS)
+def to_json(value: object, nan: str | None = None) -> str:
+    """Return a value as JSON text. Bytes become base64, unknown types become text.
+
+    Infinite numbers become their names, as texts.
+
+    Args:
+        value: The value.
+        nan: What NaN becomes. In a payload it is no value, as our own SDK writes it.
+    """
+    return _dump(value, orjson.OPT_NON_STR_KEYS, nan)
 
 
 def to_sorted_json(value: Mapping[str, object]) -> str:
-    """Return attributes as JSON text with sorted keys."""
-    return _dump(value, orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS)
+    """Return attributes as JSON text with sorted keys. NaN and infinite numbers become texts."""
+    return _dump(value, orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS, NAN)
 
 
-def _dump(value: object, options: int) -> str:
+def _dump(value: object, options: int, nan: str | None) -> str:
     try:
-        return orjson.dumps(value, default=_encode, option=options).decode()
-    except orjson.JSONEncodeError:  # too deeply nested
+        text = orjson.dumps(value, default=_encode, option=options)
+        if b"null" in text:  # also written for numbers that JSON cannot represent
+            spelled = spell_numbers(value, nan)
+            if spelled is not value:
+                text = orjson.dumps(spelled, default=_encode, option=options)
+    except (orjson.JSONEncodeError, RecursionError):  # too deeply nested
         return orjson.dumps(repr(value)).decode()
+    return text.decode()
 
 
 def to_text(value: Value) -> str:

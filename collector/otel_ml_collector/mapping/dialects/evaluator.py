@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 from otel_ml.records import LABELS, TOKENS
+from otel_ml_collector.json_text import spell_numbers
 from otel_ml_collector.mapping.dialects.table import (
     AttributeColumns,
     Dialect,
@@ -22,9 +23,11 @@ from otel_ml_collector.mapping.dialects.table import (
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import join_pieces
 from otel_ml_collector.mapping.values import (
+    NAN,
     find_member,
     parse,
     read_payload,
+    read_quoted,
     read_structured,
     structured,
     to_float,
@@ -34,7 +37,7 @@ from otel_ml_collector.mapping.values import (
 )
 from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.price import provider_of
-from otel_ml_collector.records import Tag
+from otel_ml_collector.records import Tag, TagValue
 from otel_ml_collector.span import Scope, Span, Value
 
 _MAX_TAGS: Final = 128
@@ -212,7 +215,7 @@ def _with_system(
     name: str, inputs: tuple[object, str], values: AttributeColumns, place: int
 ) -> tuple[object, str]:
     """Put system instructions before messages, unless the messages contain some."""
-    messages, system = inputs[0], parse(values.column(name)[place])
+    messages, system = inputs[0], read_quoted(values.column(name)[place])
     if system is None or not isinstance(messages, list) or any(map(_is_system, messages)):
         return inputs
     values.run_columns.use([name], [place])
@@ -270,7 +273,7 @@ def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
     if isinstance(document, Mapping):
         pairs = [(str(name), item) for name, item in document.items()]
         if form == "quoted":
-            pairs = [(name, _read_quoted(cast("Value", item))) for name, item in pairs]
+            pairs = [(name, read_quoted(cast("Value", item))) for name, item in pairs]
     elif isinstance(document, list | tuple):
         pairs = [(name, True) for name in document if isinstance(name, str)]
     else:
@@ -278,7 +281,7 @@ def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
     for name, item in sorted(pairs, key=lambda pair: pair[0]):
         is_tag = isinstance(item, str | bool | int | float) and 0 < len(name) <= _TAG_CHARS
         if is_tag and name not in tags and len(tags) < _MAX_TAGS:
-            tags[name] = Tag(name, cast("str | bool | int | float", item))
+            tags[name] = Tag(name, cast("TagValue", spell_numbers(item, NAN)))
 
 
 def _read_failures(spans: Sequence[Span], failure: Failure, run_columns: RunColumns) -> None:
@@ -308,14 +311,6 @@ def read_message(span: Span, failure: Failure) -> str:
     if not member:
         return to_text(value)
     return to_text(cast("Value", find_member(read_structured(value), member.split("."))))
-
-
-def _read_quoted(value: Value) -> object:
-    """Parse a value written as JSON, including plain texts and the items of a list."""
-    if isinstance(value, list | tuple):
-        return [_read_quoted(item) if isinstance(item, str) else item for item in value]
-    document = parse(value)
-    return structured(document) if isinstance(document, str) else document
 
 
 def _unquote(value: Value) -> Value:
@@ -357,13 +352,14 @@ def _read_cost(value: Value, form: Form) -> float | None:
 def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:
     if value is None:
         return None
-    if form == "messages":
-        quoted, text = read_payload(value)
-        joined = join_pieces(quoted)
-        return (quoted, text) if joined is quoted else (joined, to_json(joined))
-    if form == "json":
-        return read_payload(value)
-    quoted = _read_quoted(value) if form == "quoted" else read_structured(value)
+    if form in {"json", "messages"}:
+        document, text = read_payload(value)
+        if isinstance(document, str):  # perhaps JSON that was encoded twice
+            inner = structured(document)
+            document, text = (document, text) if isinstance(inner, str) else (inner, to_json(inner))
+        joined = join_pieces(document) if form == "messages" else document
+        return (document, text) if joined is document else (joined, to_json(joined))
+    quoted = read_quoted(value) if form == "quoted" else read_structured(value)
     return quoted, to_json(quoted)
 
 

@@ -14,7 +14,13 @@ from otel_ml_collector.mapping.dialects.evaluator import read_rows
 from otel_ml_collector.mapping.dialects.table import AttributeColumns, find_present
 from otel_ml_collector.mapping.dialects.tables import GEN_AI
 from otel_ml_collector.mapping.run_columns import RunColumns
-from otel_ml_collector.mapping.values import parse, structured, to_int, to_json, to_sorted_json
+from otel_ml_collector.mapping.values import (
+    read_quoted,
+    read_structured,
+    to_int,
+    to_json,
+    to_sorted_json,
+)
 from otel_ml_collector.span import Span, Value
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"
@@ -120,27 +126,29 @@ def _read_whole(events: Iterable[CallEvent], event: str, name: str) -> object:
     ordered = sorted(
         (item for item in events if item.name == event), key=lambda event: event.time_ns
     )
-    whole = [structured(figure.attributes.get(name)) for figure in ordered]
+    whole = [read_structured(event.attributes.get(name)) for event in ordered]
     contents = [content for content in whole if content not in (None, "")]
     if len(contents) <= 1:
         return contents[0] if contents else None
     return [item for content in contents for item in _items(content)]
 
 
-def _items(content: Value) -> Sequence[object]:
+def _items(content: object) -> Sequence[object]:
     return content if isinstance(content, list | tuple) else [content]
 
 
 def _content(event: CallEvent) -> _Content:
     """Return the fields of an event: its body, or the attributes that replace a body."""
-    for body in (event.body, parse(event.attributes.get(_BODY))):
+    for body in (read_structured(event.body), read_quoted(event.attributes.get(_BODY))):
         if isinstance(body, Mapping):
             return dict(body)
         if body is not None:
             return {"content": body}
     # Names with a dot come from the conventions and describe the call. The others belong to the
     # message.
-    return {key: structured(value) for key, value in event.attributes.items() if "." not in key}
+    return {
+        key: read_structured(value) for key, value in event.attributes.items() if "." not in key
+    }
 
 
 def _mapping(value: Value) -> Mapping[str, Value]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from otel_ml import attributes as names
+from otel_ml_collector.json_text import spell_numbers
 from otel_ml_collector.mapping.chat import NOT_FOLLOWED
 from otel_ml_collector.mapping.dialects.table import AttributeColumns
-from otel_ml_collector.mapping.values import parse, read_payload, to_float, to_int, to_text
+from otel_ml_collector.mapping.values import NAN, parse, read_payload, to_float, to_int, to_text
 from otel_ml_collector.records import LineRecord, Tag, TagValue
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.times import LATEST_NS
@@ -217,4 +218,6 @@ def _add_details(value: Value, tags: dict[str, Tag]) -> bool:
 
 
 def _tag(value: Value) -> TagValue:
-    return value if isinstance(value, str | bool | int | float) else to_text(value)
+    if isinstance(value, float):
+        return cast("TagValue", spell_numbers(value, NAN))
+    return value if isinstance(value, str | bool | int) else to_text(value)

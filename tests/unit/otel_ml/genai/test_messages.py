@@ -213,6 +213,14 @@ def test_broken_arguments() -> None:
     assert find_output(join_chunks(chunks)) == said("assistant", TEXT, call("call_1", '{"city":'))
 
 
+def test_arguments_without_number() -> None:
+    """Arguments with NaN and infinite numbers, as Python writes them, are read."""
+    function = {"name": "weather", "arguments": '{"low": NaN, "high": [Infinity, -Infinity]}'}
+    message = {"role": "assistant", "tool_calls": [{"id": "call_1", "function": function}]}
+    arguments = {"low": None, "high": ["Infinity", "-Infinity"]}
+    assert find_output(message) == said("assistant", call("call_1", arguments))
+
+
 def test_messages_are_messages() -> None:
     """What is in the shape of the conventions stays as it is."""
     assert find_input({"messages": said("user", TEXT)}) == said("user", TEXT)

@@ -32,8 +32,8 @@ from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import (
     find_member,
-    parse,
     read_payload,
+    read_quoted,
     read_structured,
     to_int,
     to_json,
@@ -378,7 +378,7 @@ def _is_text(source: FieldSource, attributes: Mapping[str, Value]) -> bool:
 
 def _with_system(name: str, inputs: tuple[object, str], values: SpanValues) -> tuple[object, str]:
     """Put instructions before messages, unless they have some."""
-    messages, system = inputs[0], parse(values.attributes.get(name))
+    messages, system = inputs[0], read_quoted(values.attributes.get(name))
     if system is None or not isinstance(messages, list) or any(map(evaluator._is_system, messages)):
         return inputs
     values.used.add(name)
@@ -408,7 +408,7 @@ def _add_tags(value: Value, form: Form, found: Found) -> None:
     if isinstance(told, Mapping):
         pairs = [(str(name), item) for name, item in told.items()]
         if form == "quoted":
-            pairs = [(name, evaluator._read_quoted(cast("Value", item))) for name, item in pairs]
+            pairs = [(name, read_quoted(cast("Value", item))) for name, item in pairs]
     elif isinstance(told, list | tuple):
         pairs = [(name, True) for name in told if isinstance(name, str)]
     else:

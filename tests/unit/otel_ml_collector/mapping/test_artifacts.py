@@ -87,7 +87,7 @@ def test_broken_document(told: dict[str, Value], digest: str, size: int) -> None
     [
         ('{"shape": [2, 3]}', '{"shape":[2,3]}'),
         ("not JSON", '"not JSON"'),
-        ('{"a": NaN}', '"{\\"a\\": NaN}"'),
+        ('{"a": NaN}', '{"a":null}'),
         ("x" * 5_000, f'"{"x" * 4_096}"'),
         (None, ""),
         (7, "7"),

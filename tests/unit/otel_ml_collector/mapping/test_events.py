@@ -49,6 +49,13 @@ def test_whole_content() -> None:
     assert (run.inputs_preview, run.outputs_preview) == ("Where?", "Here.")
 
 
+def test_whole_content_encoded_twice() -> None:
+    """Messages of an event that were encoded as JSON twice are read."""
+    twice = json.dumps(json.dumps(ASKED))
+    run = call(event("gen_ai.content.prompt", 1, **{"gen_ai.prompt": twice}))
+    assert json.loads(run.inputs) == ASKED
+
+
 def test_whole_content_in_parts() -> None:
     """Several events of a prompt are one prompt in the order of their times; a text is a text."""
     run = call(

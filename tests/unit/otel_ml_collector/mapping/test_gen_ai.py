@@ -385,6 +385,61 @@ def test_broken_json(broken: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["gen_ai.input.messages", "gen_ai.prompt", "gen_ai.output.messages", "gen_ai.completion"],
+)
+def test_json_encoded_twice(name: str) -> None:
+    """Messages that were encoded as JSON twice are read."""
+    run = map_call({name: json.dumps(json.dumps([{"role": "user", "content": "hi"}]))})
+    assert f"{run.inputs}{run.outputs}" == '[{"role":"user","content":"hi"}]'
+
+
+def test_instructions_encoded_twice() -> None:
+    """System instructions that were encoded as JSON twice come before the messages."""
+    twice = json.dumps(json.dumps([{"type": "text", "content": "Be short."}]))
+    attributes: dict[str, Value] = {"gen_ai.system_instructions": twice}
+    run = map_call({**attributes, "gen_ai.input.messages": '[{"role":"user","parts":[]}]'})
+    assert run.inputs == (
+        '[{"role":"system","parts":[{"type":"text","content":"Be short."}]},'
+        '{"role":"user","parts":[]}]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        (
+            "gen_ai.output.messages",
+            '[{"role": "assistant", "content": "yes", "logprobs": [-Infinity, NaN]}]',
+            '[{"role":"assistant","content":"yes","logprobs":["-Infinity",null]}]',
+        ),
+        (
+            "gen_ai.tool.call.arguments",
+            '{"features": {"age": NaN}}',
+            '{"features":{"age":null}}',
+        ),
+        ("input.value", '{"text": "cut\\ud83d"}', '{"text":"cut\ufffd"}'),
+        ("mlflow.spanInputs", '{"x": Infinity}', '{"x":"Infinity"}'),
+        ("traceloop.entity.output", '{"x": 1e999}', '{"x":"Infinity"}'),
+        ("langfuse.observation.input", '{"x": NaN}', '{"x":null}'),
+    ],
+)
+def test_odd_json(name: str, text: str, read: str) -> None:
+    """JSON with NaN, infinite numbers or half a surrogate pair is read in every dialect."""
+    kind: dict[str, Value] = {
+        "openinference.span.kind": "CHAIN",
+        "langfuse.observation.type": "span",
+        "mlflow.spanType": '"CHAIN"',
+        "traceloop.span.kind": "workflow",
+    }
+    keys = [key for key in kind if key.partition(".")[0] in {name.partition(".")[0]}]
+    if name == "input.value":
+        keys = ["openinference.span.kind"]
+    run = map_call({**{key: kind[key] for key in keys}, name: text})
+    assert f"{run.inputs}{run.outputs}" == read
+
+
+@pytest.mark.parametrize(
     ("instructions", "messages", "inputs"),
     [
         (

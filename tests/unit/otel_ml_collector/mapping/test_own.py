@@ -1,5 +1,6 @@
 """Tests of our own dialect: the ``otel_ml.*`` attributes of a run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -209,6 +210,8 @@ def test_unknown_outcome() -> None:
         ({"otel_ml.tag.a": False}, [Tag("a", value=False)]),
         ({"otel_ml.tag.a": 0}, [Tag("a", 0)]),
         ({"otel_ml.tag.a": 0.5}, [Tag("a", 0.5)]),
+        ({"otel_ml.tag.a": math.inf}, [Tag("a", "Infinity")]),
+        ({"otel_ml.tag.a": math.nan}, [Tag("a", "NaN")]),
         ({"otel_ml.tag.a": ["x", 1]}, [Tag("a", '["x",1]')]),
         ({"otel_ml.tag.b": 2, "otel_ml.tag.a": 1}, [Tag("a", 1), Tag("b", 2)]),
         (

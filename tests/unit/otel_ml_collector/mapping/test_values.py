@@ -17,6 +17,7 @@ from otel_ml_collector.mapping.values import (
 )
 from otel_ml_collector.span import Value
 
+INF, NEG = "Infinity", "-Infinity"
 json_values = st.recursive(
     st.one_of(
         st.none(),
@@ -46,6 +47,8 @@ def test_json_round_trip(value: object) -> None:
         (b"\x00\xff", '"AP8="'),
         ({"a": [b"\x01"]}, '{"a":["AQ=="]}'),
         (math.nan, "null"),
+        ([1.5, math.inf, {"a": -math.inf}], '[1.5,"Infinity",{"a":"-Infinity"}]'),
+        ({"a": None, "b": 1.5}, '{"a":null,"b":1.5}'),
         ("ü\n", '"ü\\n"'),
         ({1: "a"}, '{"1":"a"}'),
     ],
@@ -65,13 +68,28 @@ def test_to_sorted_json(value: dict[str, int], shuffle: random.Random) -> None:
     assert parse(to_sorted_json(value)) == value
 
 
+def test_numbers_of_attributes() -> None:
+    """An attribute that is NaN or infinite keeps its name, also within a list."""
+    value = {"loss": math.inf, "ratio": math.nan, "bounds": [1.5, -math.inf], "none": None}
+    text = '{"bounds":[1.5,"-Infinity"],"loss":"Infinity","none":null,"ratio":"NaN"}'
+    assert to_sorted_json(value) == text
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
         ('{"a": 1}', {"a": 1}),
         ("{broken", "{broken"),
         ("NaN", "NaN"),
-        ('"\\ud800"', '"\\ud800"'),
+        ("Infinity", "Infinity"),
+        ('{"a": NaN, "b": [Infinity, -Infinity, 1e999]}', {"a": None, "b": [INF, NEG, INF]}),
+        ('{"a": NaN, "b": 123456789012345678901}', {"a": None, "b": 123456789012345678901.0}),
+        ('{"a": NaN', '{"a": NaN'),
+        ("[NaN" * 5_000, "[NaN" * 5_000),
+        ('["NaN", "\\ud83d", "\\ud83d\\ude00"]', ["NaN", "\ufffd", "\U0001f600"]),
+        ('"\\ud800"', "\ufffd"),
+        ('{"a": "\\\\ud83d\\ud83d", "b": NaN}', {"a": "\\ud83d\ufffd", "b": None}),
+        ("['NaN']", "['NaN']"),
         ("", ""),
         (3, 3),
         (None, None),

@@ -1,0 +1,123 @@
+"""Reads JSON that standard parsers refuse: NaN, infinite numbers and unpaired surrogates.
+
+Python's ``json.dumps`` writes the first two, and JavaScript writes the last where it cuts a text.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from json import JSONDecoder
+from typing import Final
+
+import orjson
+
+# The first characters of a list, an object and a text. A bare NaN stays the text it is.
+_STARTS: Final = ("[", "{", '"')
+# Matches each escape. Group 1 is half a surrogate pair.
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_INT64: Final = -(2**63)
+_UINT64: Final = 2**64
+
+
+def read_json(text: str) -> object:
+    """Parse JSON as otel-ml's SDK would have written it.
+
+    NaN becomes None, an infinite number becomes the text ``Infinity`` or ``-Infinity``, and an
+    unpaired surrogate becomes a replacement character.
+
+    Raises:
+        ValueError: The text is not JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if not text.lstrip()[:1].startswith(_STARTS):
+            raise
+        return _read_odd(text.encode("utf-8", "replace"), error, _PAYLOADS)
+
+
+def read_json_body(body: bytes) -> object:
+    """Parse the JSON of a request.
+
+    NaN and infinite numbers become the texts that OTLP has for them. An unpaired surrogate becomes
+    a replacement character.
+
+    Raises:
+        ValueError: The body is not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return _read_odd(body, error, _BODIES)
+
+
+def spell_numbers(value: object, nan: str | None = None) -> object:
+    """Replace the numbers that JSON cannot represent: NaN by `nan`, infinite ones by their names.
+
+    Returns:
+        The value itself if there are none.
+    """
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return nan if math.isnan(value) else _name_of(value)
+    if isinstance(value, dict):
+        pairs = {name: spell_numbers(item, nan) for name, item in value.items()}
+        return pairs if any(pairs[name] is not item for name, item in value.items()) else value
+    if isinstance(value, list | tuple):
+        items = [spell_numbers(item, nan) for item in value]
+        return items if any(map(_differ, items, value)) else value
+    return value
+
+
+def _differ(one: object, other: object) -> bool:
+    return one is not other
+
+
+def _read_odd(body: bytes, error: orjson.JSONDecodeError, decoder: JSONDecoder) -> object:
+    """Parse JSON that orjson refused.
+
+    Raises:
+        ValueError: The body is not JSON; `error` if that is not about the values handled here.
+    """
+    if b"\\u" in body:
+        body = _ESCAPE.sub(_whole_escape, body)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass
+    if not (b"NaN" in body or b"Infinity" in body or "infinity" in str(error)):
+        raise error
+    try:
+        return decoder.decode(body.decode())
+    except (ValueError, RecursionError):
+        raise error from None
+
+
+def _whole_escape(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match[1] else match[0]
+
+
+def _name_of(number: float) -> str:
+    return "Infinity" if number > 0 else "-Infinity"
+
+
+def _float(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else _name_of(number)
+
+
+def _int(digits: str) -> int | float | str:
+    number = int(digits)
+    return number if _INT64 <= number < _UINT64 else _float(digits)  # as orjson does
+
+
+def _decoder(constant: Callable[[str], str | None]) -> JSONDecoder:
+    return JSONDecoder(parse_constant=constant, parse_float=_float, parse_int=_int)
+
+
+_PAYLOADS: Final = _decoder(lambda name: None if name == "NaN" else name)
+_BODIES: Final = _decoder(str)
