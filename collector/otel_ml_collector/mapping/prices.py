@@ -77,6 +77,9 @@ class Rates(NamedTuple):
         reasoning: Per million reasoning tokens.
         cache_creation: Per million input tokens written to a cache.
         call: Per call.
+        audio_input: Per million input tokens that are audio.
+        audio_output: Per million output tokens that are audio.
+        cached_audio: Per million input tokens that are audio and were read from a cache.
     """
 
     input: Steps | None
@@ -85,6 +88,24 @@ class Rates(NamedTuple):
     reasoning: Steps | None
     cache_creation: Steps | None = None
     call: float = 0.0
+    audio_input: Steps | None = None
+    audio_output: Steps | None = None
+    cached_audio: Steps | None = None
+
+
+class Audio(NamedTuple):
+    """The tokens of a call that are audio. They are also in the call's other counts.
+
+    Attributes:
+        input: Input tokens, cached ones included.
+        output: Output tokens.
+    """
+
+    input: int = 0
+    output: int = 0
+
+
+NO_AUDIO: Final = Audio()
 
 
 class Tariff(NamedTuple):
@@ -141,7 +162,9 @@ class Prices:
         self._second = 0
         self._look_ups = 0
 
-    def cost(self, provider: str, model: str, usage: Tokens, time_ns: int) -> float | None:
+    def cost(
+        self, provider: str, model: str, usage: Tokens, time_ns: int, *, audio: Audio = NO_AUDIO
+    ) -> float | None:
         """Return the cost of a call in US dollars; None if it is unknown.
 
         Args:
@@ -149,9 +172,10 @@ class Prices:
             model: The provider's name of the model.
             usage: Token counts.
             time_ns: Start of the call, in nanoseconds since the epoch.
+            audio: Which of these tokens are audio.
         """
         listed = self.find(provider, model)
-        return None if listed is None else _cost(listed.tariff.at(time_ns), usage)
+        return None if listed is None else _cost(listed.tariff.at(time_ns), usage, audio)
 
     def find(self, provider: str, model: str) -> ListedPrice | None:
         """Return the prices of a model by the names in its call; None if there are none."""
@@ -192,6 +216,9 @@ class Prices:
 def add_costs(run_columns: RunColumns, prices: Prices, starts_ns: Sequence[int]) -> None:
     """Compute the costs of calls whose spans do not state them.
 
+    Emitters state a cost of 0 for models whose price they do not know. Next to tokens of a model
+    with a price, such a cost is computed, too. Our own SDK states only what a caller passed.
+
     Args:
         run_columns: Fields of the runs; costs are added.
         prices: Prices of models.
@@ -200,32 +227,65 @@ def add_costs(run_columns: RunColumns, prices: Prices, starts_ns: Sequence[int])
     models = run_columns.columns.get("provider_model")
     if not models:
         return
-    providers = run_columns.column("provider")
+    providers, stated = run_columns.column("provider"), run_columns.column("cost")
     counts = [run_columns.column(name) for name in TOKENS]
     given, answered = counts[0], counts[1]
     places = [
         at
-        for at in run_columns.missing("cost")
+        for at in _unknown_costs(run_columns)
         if (given[at] is not None or answered[at] is not None) and models[at]
+        if stated[at] is None or prices.find(providers[at] or "", models[at])
     ]
+    audio = _audio(run_columns)
     costs = [
         prices.cost(
-            providers[at] or "", models[at], Tokens(*[count[at] for count in counts]), starts_ns[at]
+            providers[at] or "",
+            models[at],
+            Tokens(*[count[at] for count in counts]),
+            starts_ns[at],
+            audio=audio[at] if audio else NO_AUDIO,
         )
         for at in places
     ]
     run_columns.fill("cost", costs, places)
 
 
-def _cost(rates: Rates, usage: Tokens) -> float | None:
+def _unknown_costs(run_columns: RunColumns) -> Sequence[int]:
+    """Return the indexes of runs whose spans state no cost, or one of 0."""
+    costs = run_columns.columns.get("cost")
+    if costs is None:
+        return run_columns.every
+    dialects = run_columns.columns["dialect"]
+    return [
+        at
+        for at, (cost, dialect) in enumerate(zip(costs, dialects, strict=True))
+        if cost is None or (cost == 0 and dialect != "otel_ml")
+    ]
+
+
+def _audio(run_columns: RunColumns) -> Sequence[Audio]:
+    """Return the audio tokens of each run; empty if no run has any."""
+    columns = run_columns.columns
+    if "audio_input_tokens" not in columns and "audio_output_tokens" not in columns:
+        return ()
+    sides = map(run_columns.column, ("audio_input_tokens", "audio_output_tokens"))
+    return [Audio(given or 0, answered or 0) for given, answered in zip(*sides, strict=True)]
+
+
+def _cost(rates: Rates, usage: Tokens, audio: Audio) -> float | None:
     """Return the cost of a call. Special tokens without a price cost as much as ordinary ones."""
     given, answered = usage.input, usage.output
-    of_cache = [
-        (rates.cached, usage.cached or 0),
+    # Emitters do not state how many cached tokens are audio: at least those that cannot be text.
+    cached_audio = max(0, audio.input + (usage.cached or 0) - (given or 0)) if audio.input else 0
+    of_input = [
+        (rates.cached, (usage.cached or 0) - cached_audio),
         (rates.cache_creation, usage.cache_creation or 0),
+        (rates.audio_input, audio.input - cached_audio),
+        (rates.cached_audio, cached_audio),
     ]
-    into = _part(rates.input, of_cache, given, given or 0)
-    out = _part(rates.output, [(rates.reasoning, usage.reasoning or 0)], answered, given or 0)
+    of_output = [(rates.reasoning, usage.reasoning or 0), (rates.audio_output, audio.output)]
+    into = _part(rates.input, of_input, given, given or 0)
+    out = _part(rates.output, of_output, answered, given or 0)
     return None if into is None or out is None else into + out + rates.call
 
 
@@ -331,6 +391,9 @@ def _rates(prices: "ModelPrice") -> Rates:
         _steps(facts.get("output_reasoning_mtok")),
         _steps(facts.get("cache_write_mtok")),
         float(facts.get("requests_kcount") or 0) / 1_000,
+        _steps(facts.get("input_audio_mtok")),
+        _steps(facts.get("output_audio_mtok")),
+        _steps(facts.get("cache_audio_read_mtok")),
     )
 
 

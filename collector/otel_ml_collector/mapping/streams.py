@@ -15,6 +15,7 @@ FIRST_TOKENS: Final[Mapping[str, int]] = {
     names.STREAM_FIRST_CHUNK_MS: 1,
     names.GEN_AI_FIRST_CHUNK_S: 1_000,
     "gen_ai.server.time_to_first_token": 1_000,
+    "gen_ai.latency.time_to_first_token": 1_000,
     "ai.response.msToFirstChunk": 1,
     "ttft_ms": 1,
 }

@@ -20,6 +20,7 @@ from otel_ml_collector.mapping.dialects.table import (
     Present,
     Row,
 )
+from otel_ml_collector.mapping.dialects.usage import read_usage
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import join_pieces
 from otel_ml_collector.mapping.values import (
@@ -82,6 +83,9 @@ def read_rows(
     kinds_there = set(kinds)
     for row, sources, form in present.rows:
         name = row.field
+        if name == "usage":
+            _read_usage(sources, values)
+            continue
         if fields is not None and name not in fields:
             continue
         is_new = name == "tags" or name not in run_columns.columns
@@ -227,6 +231,16 @@ def _is_system(message: object) -> bool:
     return isinstance(message, Mapping) and message.get("role") == "system"
 
 
+def _read_usage(sources: Sequence[FieldSource], values: AttributeColumns) -> None:
+    """Fill the token counts that are not filled yet from objects that hold all of them."""
+    run_columns = values.run_columns
+    for source in sources:
+        usages = [read_usage(read_structured(v)) for v in values.read(source, run_columns.every)]
+        for name in {name for usage in usages for name in usage}:
+            places = run_columns.missing(name)
+            run_columns.fill(name, [usages[at].get(name) for at in places], places)
+
+
 def _read_params(
     sources: Sequence[FieldSource],
     values: AttributeColumns,
@@ -369,7 +383,9 @@ _READERS: Final[Mapping[str, Callable[[Value, Form], object]]] = {
     "provider": _read_provider,
     "inputs": _read_payload,
     "outputs": _read_payload,
-    **dict.fromkeys(TOKENS, _read_count),
+    **dict.fromkeys(
+        (*TOKENS, "total_tokens", "audio_input_tokens", "audio_output_tokens"), _read_count
+    ),
     "cost": _read_cost,
     "response_id": _read_response,
     "session": _read_text,

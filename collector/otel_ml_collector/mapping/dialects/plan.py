@@ -36,6 +36,7 @@ from otel_ml_collector.mapping.dialects.tables import (
     PROVIDER_WORDS,
     VERCEL,
 )
+from otel_ml_collector.mapping.dialects.usage import include_cached
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import (
     TELLING,
@@ -151,6 +152,7 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
             read_span_events(spans, run_columns)
         elif present.dialect is VERCEL:
             _count_cached_input(values)
+    include_cached(run_columns, spans[0].scope.name)
     _read_streams(spans, values)
     if spans[0].scope.name in _A_MESSAGE_A_PIECE and _CHOICES not in values.names:
         _join_cut_answers(run_columns)

@@ -48,7 +48,7 @@ class Row:
     """A field of a run and the sources that fill it.
 
     Attributes:
-        field: Name of the field in `RunColumns`.
+        field: Name of the field in `RunColumns`. `usage` is an object with all token counts.
         sources: Sources, preferred one first. For `tags` and `params` all sources are used.
         on: Kinds of runs for which the row applies; empty for all.
         form: How its values are written; None for the form of the dialect.
@@ -241,7 +241,13 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
         entries = (_find(source, there, single, dialect.texts) for source in sources)
         return [source for source in entries if source is not None]
 
-    rows = [(row, find(row.sources), row.form or dialect.form) for row in dialect.rows]
+    # The total only shows whether input tokens include cached ones.
+    is_cached = any("cache" in key for key in keys)
+    rows = [
+        (row, find(row.sources), row.form or dialect.form)
+        for row in dialect.rows
+        if row.field != "total_tokens" or is_cached
+    ]
     is_told = names.GEN_AI_OPERATION in there
     named = (
         kind for kind, named_kind in dialect.named_kinds.items() if not there.isdisjoint(named_kind)

@@ -149,6 +149,9 @@ _OPENINFERENCE: Final = Dialect(
         ),
         Row("reasoning_tokens", ("llm.token_count.completion_details.reasoning",)),
         Row("cache_creation_tokens", ("llm.token_count.prompt_details.cache_write",)),
+        Row("total_tokens", ("llm.token_count.total",)),
+        Row("audio_input_tokens", ("llm.token_count.prompt_details.audio",)),
+        Row("audio_output_tokens", ("llm.token_count.completion_details.audio",)),
         Row("cost", ("llm.cost.total",)),
         Row("session", ("session.id",)),
         Row("user", ("user.id", "metadata{user_id}", "metadata{userId}")),
@@ -274,6 +277,7 @@ _MLFLOW: Final = Dialect(
         Row("output_tokens", ("mlflow.chat.tokenUsage{output_tokens}",)),
         Row("cached_tokens", ("mlflow.chat.tokenUsage{cache_read_input_tokens}",)),
         Row("cache_creation_tokens", ("mlflow.chat.tokenUsage{cache_creation_input_tokens}",)),
+        Row("total_tokens", ("mlflow.chat.tokenUsage{total_tokens}",)),
         Row("cost", ("mlflow.llm.cost{total_cost}",)),
         Row("session", ("session.id", "mlflow.trace.session")),
         Row("user", ("user.id", "mlflow.trace.user")),
@@ -546,31 +550,7 @@ _LANGFUSE: Final = Dialect(
         Row("inputs", ("langfuse.observation.input", "langfuse.trace.input")),
         Row("outputs", ("langfuse.observation.output", "langfuse.trace.output")),
         Row("params", ("langfuse.observation.model.parameters",)),
-        Row("input_tokens", (f"{_USAGE}{{input}}", f"{_USAGE}{{prompt_tokens}}")),
-        Row("output_tokens", (f"{_USAGE}{{output}}", f"{_USAGE}{{completion_tokens}}")),
-        Row(
-            "cached_tokens",
-            (
-                f"{_USAGE}{{input_cached_tokens}}",
-                f"{_USAGE}{{cache_read_input_tokens}}",
-                f"{_USAGE}{{prompt_tokens_details.cached_tokens}}",
-            ),
-        ),
-        Row(
-            "reasoning_tokens",
-            (
-                f"{_USAGE}{{output_reasoning_tokens}}",
-                f"{_USAGE}{{reasoning_tokens}}",
-                f"{_USAGE}{{completion_tokens_details.reasoning_tokens}}",
-            ),
-        ),
-        Row(
-            "cache_creation_tokens",
-            (
-                f"{_USAGE}{{input_cache_creation}}",
-                f"{_USAGE}{{cache_creation_input_tokens}}",
-            ),
-        ),
+        Row("usage", (_USAGE,)),
         Row("cost", ("langfuse.observation.cost_details{total}",)),
         Row("session", ("session.id", "langfuse.session.id")),
         Row("user", ("user.id", "langfuse.user.id")),
@@ -592,6 +572,10 @@ _LANGFUSE: Final = Dialect(
     notes=(
         "If `langfuse.observation.level` is `ERROR`, the outcome is `error` and "
         "`langfuse.observation.status_message` is the message.",
+        "In `langfuse.observation.usage_details`, `input` counts the tokens that no other "
+        "`input_*` counts, and `output` likewise. The counts are added, unless `total` is the sum "
+        "of `input` and `output`. The names of OpenAI (chat completions and responses) and of "
+        "Anthropic are read, too.",
         "Prompts and experiments stay attributes. Langfuse does not put scores on spans.",
     ),
 )
@@ -778,6 +762,9 @@ GEN_AI: Final = Dialect(
             (
                 names.GEN_AI_CACHE_READ_TOKENS,
                 "gen_ai.usage.cache_read_input_tokens",
+                "gen_ai.usage.cached_tokens",
+                "gen_ai.usage.input_cached_tokens",
+                "gen_ai.usage.cached_input_tokens",
                 # Google's agents, with any model.
                 "gcp.vertex.agent.llm_response{usage_metadata.cached_content_token_count}",
             ),
@@ -798,6 +785,9 @@ GEN_AI: Final = Dialect(
                 "gen_ai.usage.cache_creation_input_tokens",
             ),
         ),
+        Row("total_tokens", ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")),
+        Row("audio_input_tokens", ("gen_ai.usage.audio.input_tokens",)),
+        Row("audio_output_tokens", ("gen_ai.usage.audio.output_tokens",)),
         Row("cost", ("gen_ai.usage.cost", "gen_ai.cost.total_cost", "litellm.cost.total")),
         Row("response_id", (names.GEN_AI_RESPONSE_ID,)),
         Row("session", ("gen_ai.conversation.id",)),

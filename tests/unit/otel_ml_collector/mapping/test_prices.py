@@ -109,7 +109,7 @@ def test_known(
         ("openai", "gpt-4o", ("", 1), {}),
         ("openai", "gpt-4o", (-1, 1), {}),
         ("openai", "gpt-4o", (1, -1), {}),
-        ("openai", "gpt-4o", (10, 1), cached(11)),
+        ("openai", "gpt-4o", (10, 1), {**cached(11), "gen_ai.usage.total_tokens": 11}),
         ("openai", "text-embedding-3-small", (10, 1), {}),
     ],
 )
@@ -123,7 +123,33 @@ def test_unknown(
 def test_told() -> None:
     """A cost that came with the span stays."""
     assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.5}) == 0.5
-    assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.0}) == 0.0
+
+
+def test_cost_of_nothing() -> None:
+    """A stated cost of 0 next to tokens of a model with a price means that it is unknown."""
+    assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.0}) == 0.0045
+    assert cost("", "my-own-model", (1_000, 200), {"gen_ai.usage.cost": 0}) == 0.0
+    assert cost("openai", "gpt-4o", ("", ""), {"gen_ai.usage.cost": 0}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "attributes", "expected"),
+    [
+        # US dollars per million: text 2.5 and 10, audio 32 and 64
+        ((100, 50), {"audio.input_tokens": 90, "audio.output_tokens": 40}, 5_565),
+        ((100, 50), {"audio.input_tokens": 90}, 10 * 2.5 + 90 * 32 + 50 * 10),
+        ((100, 50), {"audio.output_tokens": 50}, 100 * 2.5 + 50 * 64),
+    ],
+)
+def test_audio(tokens: tuple[Any, Any], attributes: dict[str, Value], expected: float) -> None:
+    """Audio tokens have a price of their own."""
+    named = {f"gen_ai.usage.{name}": count for name, count in attributes.items()}
+    assert cost("openai", "gpt-audio", tokens, named) == pytest.approx(expected / 1e6, rel=1e-9)
+
+
+def test_more_audio_than_tokens() -> None:
+    """Counts that make no sense have no cost."""
+    assert cost("openai", "gpt-audio", (10, 5), {"gen_ai.usage.audio.input_tokens": 90}) is None
 
 
 @pytest.mark.parametrize("name", ["gen_ai.cost.total_cost", "litellm.cost.total"])

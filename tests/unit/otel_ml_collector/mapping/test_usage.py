@@ -1,0 +1,172 @@
+"""Tests of token counts: usage objects, and input tokens that leave out the cached ones."""
+
+import json
+from typing import Any
+
+import pytest
+
+from otel_ml.records import TOKENS
+from otel_ml_collector.span import Scope, Value
+from tests.unit.otel_ml_collector.mapping.dialect_runs import map_call
+
+Counts = tuple[int | None, ...]
+
+
+def count_langfuse(usage: dict[str, Any]) -> Counts:
+    """Return input, output, cached, reasoning and cache creation tokens of an observation."""
+    run = map_call(
+        "ChatOpenAI",
+        {
+            "langfuse.observation.type": "generation",
+            "langfuse.observation.model.name": "gpt-4o",
+            "langfuse.observation.usage_details": json.dumps(usage),
+        },
+    )
+    return tuple(getattr(run, name) for name in TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (  # LangChain and OpenAI
+            {
+                "input": 86,
+                "output": 100,
+                "total": 18_903,
+                "input_audio": 0,
+                "input_cache_read": 17_817,
+                "output_audio": 0,
+                "output_reasoning": 900,
+            },
+            (17_903, 1_000, 17_817, 900, None),
+        ),
+        (  # LangChain and Anthropic
+            {
+                "input": 600,
+                "output": 9,
+                "cache_read_input_tokens": 1_500,
+                "cache_creation_input_tokens": 40,
+            },
+            (2_140, 9, 1_500, None, 40),
+        ),
+        (  # LangChain writes the two lifetimes of Anthropic's cache apart
+            {
+                "input": 10,
+                "output": 9,
+                "input_cache_creation": 0,
+                "input_cache_read": 5,
+                "input_ephemeral_5m_input_tokens": 30,
+                "input_ephemeral_1h_input_tokens": 7,
+            },
+            (52, 9, 5, None, 37),
+        ),
+        (  # the total shows that the input is whole
+            {"input": 131, "output": 14, "total": 145, "input_cached_tokens": 64},
+            (131, 14, 64, None, None),
+        ),
+        (  # OpenAI's responses
+            {
+                "input_tokens": 17_903,
+                "input_tokens_details": {"cached_tokens": 17_817},
+                "output_tokens": 1_000,
+                "output_tokens_details": {"reasoning_tokens": 900},
+                "total_tokens": 18_903,
+            },
+            (17_903, 1_000, 17_817, 900, None),
+        ),
+        (  # OpenAI's chat completions
+            {
+                "prompt_tokens": 131,
+                "prompt_tokens_details": {"cached_tokens": 64},
+                "completion_tokens": 14,
+                "total_tokens": 145,
+            },
+            (131, 14, 64, None, None),
+        ),
+        (  # Anthropic's own
+            {"input_tokens": 600, "output_tokens": 9, "cache_read_input_tokens": 1_500},
+            (2_100, 9, 1_500, None, None),
+        ),
+        (  # Gemini's own
+            {
+                "promptTokenCount": 61,
+                "candidatesTokenCount": 18,
+                "thoughtsTokenCount": 30,
+                "cachedContentTokenCount": 24,
+                "totalTokenCount": 109,
+            },
+            (61, 18, 24, 30, None),
+        ),
+        ({"input": -1, "output": "many", "total": None}, (None,) * 5),
+        ({}, (None,) * 5),
+    ],
+)
+def test_langfuse(usage: dict[str, Any], expected: Counts) -> None:
+    """Langfuse's usage is read in each of the spellings that its SDKs send."""
+    assert count_langfuse(usage) == expected
+
+
+BEDROCK = "opentelemetry.instrumentation.botocore.bedrock-runtime"
+
+
+def count(scope: str, attributes: dict[str, Value], provider: str = "") -> Counts:
+    """Return input, cached and cache creation tokens of a call."""
+    told: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    if provider:
+        told["gen_ai.provider.name"] = provider
+    counts = {f"gen_ai.usage.{name}": value for name, value in attributes.items()}
+    run = map_call("chat", {**told, **counts}, scope=Scope({}, scope, "", {}))
+    return run.input_tokens, run.cached_tokens, run.cache_creation_tokens
+
+
+READ = "cache_read.input_tokens"
+WRITTEN = "cache_creation.input_tokens"
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        BEDROCK,
+        "opentelemetry.instrumentation.bedrock",
+        "openlit.instrumentation.anthropic",
+        "langtrace_python_sdk.instrumentation.anthropic.instrumentation",
+    ],
+)
+def test_scopes_that_leave_out_cached_tokens(scope: str) -> None:
+    """The input tokens of emitters that are known to leave out cached tokens include them."""
+    assert count(scope, {"input_tokens": 600, READ: 500, WRITTEN: 40}) == (1_140, 500, 40)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"input_tokens": 600, "output_tokens": 9, READ: 1_500}, 2_100),
+        ({"input_tokens": 60, "output_tokens": 9, READ: 50, WRITTEN: 40}, 150),
+        # the total has them
+        ({"input_tokens": 600, "output_tokens": 9, READ: 500, "total_tokens": 1_109}, 1_100),
+        ({"input_tokens": 600, "output_tokens": 9, READ: 500, "total_tokens": 609}, 600),
+        ({"input_tokens": 600, "output_tokens": 9, READ: 500}, 600),
+        # Gemini's total has thoughts
+        ({"input_tokens": 61, "output_tokens": 18, READ: 24, "total_tokens": 109}, 61),
+        ({"output_tokens": 18, READ: 24, "total_tokens": 109}, None),
+        ({"input_tokens": 0, "output_tokens": 18, READ: 24}, 24),
+    ],
+)
+def test_signs_of_an_unknown_scope(attributes: dict[str, Value], expected: int | None) -> None:
+    """The input tokens of any emitter include cached tokens if its counts show that they do not."""
+    assert count("x", attributes)[0] == expected
+
+
+@pytest.mark.parametrize(("provider", "expected"), [("openai", 10), ("anthropic", 60), ("", 60)])
+def test_counts_that_contradict_each_other(provider: str, expected: int) -> None:
+    """More cached tokens than all tokens that a provider counted are left as they are."""
+    told: dict[str, Value] = {"input_tokens": 10, "output_tokens": 5, READ: 50, "total_tokens": 15}
+    assert count("x", told, provider)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["cached_tokens", "input_cached_tokens", "cached_input_tokens", READ]
+)
+def test_spellings_of_cached_tokens(name: str) -> None:
+    """Cached tokens are read in every spelling that emitters use."""
+    assert count("x", {"input_tokens": 131, name: 64}) == (131, 64, None)
