@@ -22,6 +22,7 @@ ALL_PROJECTS: Final = "*"
 NO_KEY: Final = "A valid key is needed, sent as 'authorization: Bearer omk_...' or 'x-api-key'"
 
 _STATE: Final = "otel_ml.access"
+_AGAIN: Final = "otel_ml.access_again"
 _WRITTEN: Final = ("name", "scopes", "projects", "spans_per_second", "bytes_per_second")
 
 
@@ -100,15 +101,35 @@ OPEN: Final = Access("", "", frozenset(SCOPES), None)
 OPEN_BEYOND: Final = Access("", "", frozenset(SCOPES) - {ADMIN}, None)
 
 
-def put_access(scope: MutableMapping[str, Any], access: Access | None) -> None:
-    """Store the access of the sender in the ASGI scope; None without a valid key."""
+def put_access(
+    scope: MutableMapping[str, Any],
+    access: Access | None,
+    find_again: Callable[[], Access | None] | None = None,
+) -> None:
+    """Store the access of the sender in the ASGI scope; None without a valid key.
+
+    Args:
+        scope: The scope of the request.
+        access: The access of its sender.
+        find_again: Returns the access at a later time, for answers that take long.
+    """
     scope[_STATE] = access
+    scope[_AGAIN] = find_again
 
 
 def find_access_of(scope: MutableMapping[str, Any]) -> Access | None:
     """Return the access of the sender of a request; None without a valid key."""
     access: Access | None = scope.get(_STATE)
     return access
+
+
+def has_still(scope: MutableMapping[str, Any], access: Access) -> bool:
+    """Return whether the sender of a request still has the access that it had at the start.
+
+    It has not if its key was revoked, its session has ended, or keys are required by now.
+    """
+    find_again: Callable[[], Access | None] | None = scope.get(_AGAIN)
+    return find_again is None or find_again() == access
 
 
 def access_of(scope: MutableMapping[str, Any]) -> Access:

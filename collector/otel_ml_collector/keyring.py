@@ -2,8 +2,7 @@
 
 A secret has 256 random bits, so its SHA-256 hash is as hard to reverse as the secret is to guess.
 Slow password hashes would cost time on each request without adding protection. Sessions are signed
-with that hash. So they survive a restart, work in every collector with the same store, and end when
-the key is revoked. They need no secret of their own and no memory.
+with a secret that no backup contains. So nobody can forge a session with a stolen backup.
 """
 
 import hashlib
@@ -31,6 +30,8 @@ from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
 
 SESSION_COOKIE: Final = "otel_ml_session"
 SESSION_S: Final = 12 * 3600
+# How much the clocks of collectors that share a store may differ.
+_CLOCKS_DIFFER_S: Final = 60
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 _KEY: Final = re.compile("omk_([0-9a-f]{16})_([0-9a-f]{64})")
@@ -59,17 +60,24 @@ class Keyring:
         store: Stores the keys.
         required: Whether requests need a key even if there is none yet.
         clock: Returns the time in nanoseconds since the epoch.
+        session_secret: Signs sessions. If empty, the secret of the data directory signs them.
 
     Raises:
-        Unavailable: The store failed.
+        Unavailable: The store failed, or the secret cannot be read.
     """
 
     def __init__(
-        self, store: KeyStore, *, required: bool = False, clock: Callable[[], int] = time.time_ns
+        self,
+        store: KeyStore,
+        *,
+        required: bool = False,
+        clock: Callable[[], int] = time.time_ns,
+        session_secret: str = "",
     ) -> None:
         self._store = store
         self._required = required
         self._clock = clock
+        self._session_secret = session_secret.encode() or store.read_session_secret()
         self._keys: Mapping[str, StoredKey] = {}
         # Prevents a refresh that read the store before a change from overwriting the change.
         self._changing = threading.Lock()
@@ -159,8 +167,7 @@ class Keyring:
     def open_session(self, access: Access) -> str:
         """Return a signed session for a cookie; valid for 12 hours."""
         until_s = self._clock() // 10**9 + SESSION_S
-        key = self._keys[access.key_id]
-        return f"{access.key_id}.{until_s}.{_sign(key, until_s)}"
+        return f"{access.key_id}.{until_s}.{self._sign(access.key_id, until_s)}"
 
     def find_session(self, text: str) -> Access | None:
         """Return the access of a session: that of its key, limited to reading and annotating."""
@@ -169,19 +176,21 @@ class Keyring:
         if match is None or key is None or key.revoked_ns:
             return None
         until_s = int(match[2])
-        is_right = hmac.compare_digest(_sign(key, until_s), match[3])
-        if not is_right or until_s * 10**9 <= self._clock():
+        if not hmac.compare_digest(self._sign(match[1], until_s), match[3]):
+            return None
+        # A collector whose clock was ahead signed a session that would last longer.
+        latest_s = self._clock() // 10**9 + SESSION_S + _CLOCKS_DIFFER_S
+        if not self._clock() < until_s * 10**9 <= latest_s * 10**9:
             return None
         return replace(key.access, scopes=key.access.scopes & _SESSION_SCOPES)
+
+    def _sign(self, key_id: str, until_s: int) -> str:
+        text = f"otel-ml session {key_id} {until_s}".encode()
+        return hmac.new(self._session_secret, text, "sha256").hexdigest()
 
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _sign(key: StoredKey, until_s: int) -> str:
-    text = f"otel-ml session {key.access.key_id} {until_s}".encode()
-    return hmac.new(bytes.fromhex(key.secret_hash), text, "sha256").hexdigest()
 
 
 def _check(wanted: Access) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,15 +13,16 @@ from typing import Annotated, Any, Final
 
 from anyio import create_task_group
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Header, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from otel_ml_collector.access import access_of, has_still
 from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.errors import BadInput, CollectorError, Unavailable
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import SUMMARY, RunSummary, summarise
-from otel_ml_collector.services import service_of
+from otel_ml_collector.services import find_service
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import OF_KEYS, Key, key_parameters
@@ -129,15 +130,17 @@ class LivePace:
 
     Attributes:
         look_s: Between two looks at the store.
+        check_s: Between two checks of whether the reader may still read.
         heartbeat_s: After this much silence a line shows that the stream lives; it also reveals
             clients that are gone without a word, or have only ended their own side.
-        lifetime_s: After this a stream ends, so that a key that was revoked hears no more.
+        lifetime_s: After this a stream ends.
         overlap_ns: How far back a look reaches, for what other collectors store with earlier times;
             no further than half of what is kept, so that each look finds something new.
         kept: So many of the last runs of a project are known, and not sent again.
     """
 
     look_s: float = 0.5
+    check_s: float = 0.5
     heartbeat_s: float = 5.0
     lifetime_s: float = 600.0
     overlap_ns: int = 0
@@ -271,10 +274,18 @@ class Seat:
         self._id_ns = after_ns
         self._told: dict[str, None] = {}
 
-    async def events(self, where: str) -> AsyncGenerator[bytes, None]:
-        """Tell of runs that match, until the end of the stream; `leave` comes after it."""
+    async def events(
+        self, where: str, is_allowed: Callable[[], bool] = lambda: True
+    ) -> AsyncGenerator[bytes, None]:
+        """Tell of runs that match, until the end of the stream; `leave` comes after it.
+
+        Args:
+            where: The filter.
+            is_allowed: Returns whether the reader may still read. If not, the stream ends.
+        """
         pace = self._listening.pace
-        end_s = time.monotonic() + pace.lifetime_s
+        told_s = time.monotonic()
+        end_s = told_s + pace.lifetime_s
         try:
             yield b"retry: 1000\n: listening\n\n"
             while True:
@@ -283,11 +294,19 @@ class Seat:
                 if recorded is None:  # too far behind: whoever comes back catches up
                     return
                 for event in await self._tell(where, recorded):
+                    if not is_allowed():
+                        return
                     yield event
+                    told_s = time.monotonic()
                 if self._listening.is_ending or time.monotonic() >= end_s:
                     return
-                if not recorded and not await _within(changed, pace.heartbeat_s):
+                if not recorded:
+                    await _within(changed, min(pace.check_s, pace.heartbeat_s))
+                if not is_allowed():
+                    return
+                if time.monotonic() - told_s >= pace.heartbeat_s:
                     yield b": alive\n\n"
+                    told_s = time.monotonic()
         except CollectorError as error:  # whoever comes back hears what is missing
             _logger.warning("What was recorded cannot be told: %s", error)
 
@@ -324,12 +343,10 @@ class Seat:
         return events
 
 
-async def _within(changed: asyncio.Event, timeout_s: float) -> bool:
+async def _within(changed: asyncio.Event, timeout_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await changed.wait()
-            return True
-    return False
 
 
 class Events(StreamingResponse):
@@ -338,8 +355,11 @@ class Events(StreamingResponse):
     The seat that hears them is given back at the end, whatever that is.
     """
 
-    def __init__(self, seat: Seat, where: str) -> None:
-        super().__init__(seat.events(where), headers=_HEADERS, media_type=_EVENTS)
+    def __init__(
+        self, seat: Seat, where: str, is_allowed: Callable[[], bool] = lambda: True
+    ) -> None:
+        events = seat.events(where, is_allowed)
+        super().__init__(events, headers=_HEADERS, media_type=_EVENTS)
         self._seat = seat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -370,9 +390,9 @@ class Events(StreamingResponse):
     responses=_STREAM,
 )
 async def get_live(
+    request: Request,
     project: str,
     reader: FromReader,
-    listening: Annotated[Listening, Depends(service_of(Listening))],
     where: Where = "",
     last_event_id: LastEventId = "",
 ) -> Events:
@@ -380,13 +400,14 @@ async def get_live(
 
     An event `run` has a run as a list shows it as its data. A filter looks at what is known of it
     by then; scores and tags that come later change nothing. The stream ends now and then: a reader
-    that comes back with the `id` that it heard last misses nothing.
+    that comes back with the `id` that it heard last misses nothing. It ends within 3 s if your key
+    is revoked or your session ends.
     """
     after_ns = _read_id(last_event_id)
     # A wrong filter is refused before anything is answered.
     await run_sync(partial(compile_where, reader, project, where, is_bounded=True))
-    seat = await listening.take_seat(reader, project, after_ns)
-    return Events(seat, where)
+    seat = await find_service(request, Listening).take_seat(reader, project, after_ns)
+    return Events(seat, where, partial(has_still, request.scope, access_of(request.scope)))
 
 
 def _read_id(text: str) -> int | None:

@@ -4,11 +4,11 @@ import http.client
 import json
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import grpc
 from google.rpc.status_pb2 import Status
@@ -48,6 +48,33 @@ def ask(
         answer = line.getresponse()
         names = {name.lower(): value for name, value in answer.getheaders()}
         return Answered(answer.status, names, answer.read())
+
+
+def sign_in(collector: CollectorProcess, key: str) -> str:
+    """Sign in to the pages; returns the cookie of the session."""
+    answer = ask(
+        collector,
+        "/sign-in",
+        method="POST",
+        body=urlencode({"key": key}).encode(),
+        content_type="application/x-www-form-urlencoded",
+    )
+    assert answer.status == 303, answer.text
+    return answer.headers["set-cookie"].partition(";")[0]
+
+
+@contextmanager
+def opened(
+    collector: CollectorProcess, path: str, **headers: str
+) -> Iterator[http.client.HTTPResponse]:
+    """Open an answer that goes on."""
+    with closing(
+        http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+    ) as line:
+        line.request("GET", path, headers=headers)
+        with closing(line.getresponse()) as answer:
+            assert answer.status == 200, answer.read()
+            yield answer
 
 
 def make_key(

@@ -11,7 +11,8 @@ from fastapi import Depends
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from otel_ml_collector.errors import CollectorError, Unavailable
+from otel_ml_collector.access import access_of, has_still
+from otel_ml_collector.errors import CollectorError, Unauthenticated, Unavailable
 from otel_ml_collector.services import service_of
 
 _STREAMS_AT_ONCE: Final = 2
@@ -69,7 +70,8 @@ class Stream(StreamingResponse):
         super().__init__(iter(()), headers=headers, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, until the end or until the reader is gone."""
+        """Answer, until the end, or until the reader is gone or may no longer read."""
+        self._scope = scope
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -85,6 +87,8 @@ class Stream(StreamingResponse):
                 if part:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 part = await run_sync(next, self._parts, None)
+                if not has_still(self._scope, access_of(self._scope)):
+                    raise Unauthenticated("The key of its reader was revoked")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except CollectorError as error:
             # No end is sent: the server closes the connection, and the reader knows.

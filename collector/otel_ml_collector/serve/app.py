@@ -180,7 +180,11 @@ def open_collector(settings: Settings) -> Collector:
     file_alerts = read_file_alerts(settings.alert)
     connections = connect(settings.store)
     with _closing_on_trouble(connections, "The keys cannot be read"):
-        keyring = Keyring(KeyStore(connections), required=settings.require_keys)
+        keyring = Keyring(
+            KeyStore(connections),
+            required=settings.require_keys,
+            session_secret=settings.session_secret,
+        )
     tombstones = Tombstones(connections)
     deleter = Deleter(connections, tombstones)
     with _closing_on_trouble(connections, "Deletions cannot be completed"):
@@ -410,11 +414,13 @@ def running(lanes: Sequence[Lane]) -> Iterator[None]:
 def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic) -> Sequence[Lane]:
     """Make the lanes of a collector's recurring duties; within a lane they are done in turn."""
     rollup = collector.connections.open()
+    # Nobody else changes the keys of a data directory.
+    keys_s = 1.0 if collector.connections.folder is None else 3.0
     disorder = "The store was not kept in order"
     unwritten = "What could not be written was not put right"
     lanes = (
-        # A key that was revoked elsewhere stops working here within that time.
-        (Duty(collector.keyring.refresh, 3.0, "Keys were not read again", first_s=3.0),),
+        # A key that was revoked elsewhere stops working here within 3 s, and its streams end.
+        (Duty(collector.keyring.refresh, keys_s, "Keys were not read again", first_s=keys_s),),
         (
             Duty(
                 lambda: collector.losses.look(time.time_ns()), 60.0, "What is missing is not known"
@@ -554,7 +560,7 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         ),
-        when_ready=lambda: _say_ready(scheme, http, grpc_address, collector.keyring),
+        when_ready=lambda: _say_ready(settings, scheme, http, grpc_address, collector.keyring),
         send_away=send_away,
         until_idle=collector.pipeline.until_idle,
     )
@@ -613,9 +619,16 @@ def _tune_interpreter() -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-def _say_ready(scheme: str, http: Address, grpc: Address, keyring: Keyring) -> None:
+def _say_ready(
+    settings: Settings, scheme: str, http: Address, grpc: Address, keyring: Keyring
+) -> None:
     who = "every user of this machine" if http.is_loopback else f"everyone who reaches {http}"
     if not keyring.is_on:
         _logger.warning("There are no keys: %s can read and write", who)
+    if settings.data_dir is None and not settings.session_secret:
+        _logger.warning(
+            "session_secret is not set: sessions of the pages end when this collector stops, and "
+            "are not valid at other collectors of this ClickHouse server"
+        )
     sys.stdout.write(f"otel-ml is ready: {scheme}://{http} (pages, API, OTLP), gRPC {grpc}\n")
     sys.stdout.flush()

@@ -192,7 +192,7 @@ class Gate:
             return
         request = Request(scope)
         access = self._find(request)
-        put_access(scope, access)
+        put_access(scope, access, lambda: self._find(request))
         answer = (
             None if access and scope["path"] != _METRICS_PATH else self._refusal(request, access)
         )

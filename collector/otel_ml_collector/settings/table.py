@@ -30,6 +30,7 @@ from otel_ml_collector.settings.values import (
     AlertSettings,
     address_here,
     hide_password,
+    hide_text,
     one_of,
     read_address,
     read_alerts,
@@ -40,6 +41,7 @@ from otel_ml_collector.settings.values import (
     read_origins,
     read_projects,
     read_public_url,
+    read_secret,
     read_store,
     read_switch,
     read_tables,
@@ -144,6 +146,13 @@ class Settings:
     )
     require_keys: bool = setting(
         "false", read_switch, "Refuse requests without an API key, even if there are no keys yet"
+    )
+    session_secret: str = setting(
+        "",
+        read_secret,
+        "Secret that signs sessions of the pages, at least 32 characters; the same for all "
+        "collectors of a ClickHouse server",
+        show=hide_text,
     )
     metrics_open: str = setting(
         "loopback",

@@ -19,6 +19,7 @@ _URL: Final = re.compile(r"[!-~]{1,2000}")
 _TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
+_SECRET_CHARS: Final = 32
 _MAX_PROJECTS: Final = 1_000
 _MAX_TABLES: Final = 500
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, only replaced
@@ -56,6 +57,18 @@ def address_here(address: Address) -> Address:
 def hide_password(text: str) -> str:
     """Return the text with passwords in addresses replaced by ``***``."""
     return _PASSWORD.sub(r"\1:***@", text)
+
+
+def hide_text(text: str) -> str:
+    """Return ``***`` for a secret; empty if there is none."""
+    return "***" if text else ""
+
+
+def read_secret(text: str) -> str:
+    """Read a secret of at least 32 characters, or empty text."""
+    if text and (len(text) < _SECRET_CHARS or not text.isprintable()):
+        raise ValueError(f"expected at least {_SECRET_CHARS} visible characters")
+    return text
 
 
 def read_address(text: str) -> Address:

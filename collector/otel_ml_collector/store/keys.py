@@ -1,9 +1,16 @@
-"""Keys as the store keeps them: with a hash in place of the secret, and never deleted."""
+"""Keys as the store keeps them: with a hash in place of the secret, and never deleted.
 
+The secret that signs sessions is a file next to the store, so that no backup contains it.
+"""
+
+import os
+import re
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from otel_ml_collector.access import Access
@@ -11,6 +18,9 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 MOST: Final = 10_000
+SECRET_FILE: Final = "session.secret"  # noqa: S105 - the name of a file
+_SECRET_BYTES: Final = 32
+_SECRET: Final = re.compile(rb"[0-9a-f]{64}")
 _MADE: Final = 1
 _REVOKED: Final = 2
 _READ: Final = Sql("""
@@ -40,7 +50,22 @@ class KeyStore:
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
+        self._folder = connections.folder
         self._lock = threading.Lock()
+
+    def read_session_secret(self) -> bytes:
+        """Return the secret that signs sessions, and make it if there is none.
+
+        It is in the data directory, readable by its owner only. For a ClickHouse server, each call
+        returns another secret.
+
+        Raises:
+            Unavailable: The file cannot be read or written.
+        """
+        if self._folder is None:
+            return secrets.token_hex(_SECRET_BYTES).encode()
+        with store_trouble():
+            return _read_secret(self._folder / SECRET_FILE)
 
     def read(self) -> list[StoredKey]:
         """Read all keys, oldest first, the revoked ones too.
@@ -75,6 +100,26 @@ class KeyStore:
     def _ask(self) -> Iterator[StoreClient]:
         with self._lock, store_trouble():
             yield self._client
+
+
+def _read_secret(file: Path) -> bytes:
+    """Return the secret in a file. Replace it if it is missing, or cut off by a crash."""
+    try:
+        secret = file.read_bytes()
+    except FileNotFoundError:
+        secret = b""
+    if _SECRET.fullmatch(secret):
+        file.chmod(0o600)
+        return secret
+    secret = secrets.token_hex(_SECRET_BYTES).encode()
+    draft = file.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(secret)
+        opened.flush()
+        os.fsync(opened.fileno())
+    draft.replace(file)
+    return secret
 
 
 def _insert(client: StoreClient, key: StoredKey, version: int) -> None:

@@ -1,5 +1,6 @@
 """A collector before a server: one that goes and comes, passwords, TLS, a second collector."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.support.certificates import make_certificate
 from tests.support.clickhouse import ClickHouse, clickhouse
 from tests.support.clickhouse_front import PASSWORD
 from tests.support.collector import CollectorProcess, running
+from tests.support.keys import ask, make_key, opened, run_keys, sign_in
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
@@ -109,3 +111,25 @@ def test_tls(tmp_path: Path) -> None:
         known.close()
         with pytest.raises(BadSetting, match="certificate verify failed"):
             connect(server.url())
+
+
+def test_revoked_at_another_collector(server: ClickHouse, tmp_path: Path) -> None:
+    """A key that one collector revokes ends its sessions and streams at another within 3 s."""
+    asked = ("--store", server.url(server.make_database()), "--session-secret", "s" * 32)
+    with running(tmp_path / "none", *asked) as one, running(tmp_path / "none", *asked) as other:
+        admin = run_keys("add", "--endpoint", one.endpoint, "--project", "*", "--scope", "admin")
+        key_text = make_key(one, admin.stdout.strip(), scopes="read")
+        cookie = sign_in(one, key_text)
+        live = "/api/v1/projects/p/live"
+        wait_until(lambda: ask(other, "/api/v1/projects", cookie=cookie).status == 200)
+        with (
+            opened(other, live, cookie=cookie) as session,
+            opened(other, live, authorization=f"Bearer {key_text}") as keyed,
+        ):
+            revoked_s = time.monotonic()
+            path = f"/api/v1/keys/{key_text.split('_')[1]}"
+            assert ask(one, path, admin.stdout.strip(), method="DELETE").status == 200
+            session.read()
+            keyed.read()
+            assert ask(other, "/api/v1/projects", cookie=cookie).status == 401
+            assert time.monotonic() - revoked_s < 3

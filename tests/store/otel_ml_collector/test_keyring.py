@@ -1,6 +1,7 @@
 """Tests of keys: made, looked up, revoked, and followed by several collectors."""
 
 import hashlib
+import hmac
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from otel_ml_collector.access import INGEST, OPEN, OPEN_BEYOND, READ, Access
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.backup import Backups
+from otel_ml_collector.store.keys import SECRET_FILE, KeyStore
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import Tombstones
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
 from tests.support.otel_ml_collector.stores import Store, open_store
 
@@ -144,6 +147,69 @@ def test_session(fresh: Store) -> None:
     clock.now_ns += 12 * 3600 * SECOND_NS - 1
     assert ring.find_session(text) == expected
     clock.now_ns += 1
+    assert ring.find_session(text) is None
+
+
+def test_stolen_backup(fresh: Store, tmp_path: Path) -> None:
+    """Whoever has a backup, or all that the store holds, can sign no session."""
+    ring = make_ring(fresh)
+    key = ring.add(WANTED).key
+    Backups(fresh.connections, Tombstones(fresh.connections)).write(tmp_path / "backup")
+    secret = tmp_path / SECRET_FILE
+    held = [secret.read_bytes(), hashlib.sha256(secret.read_bytes()).hexdigest().encode()]
+    files = [path for name in ("backup", "store") for path in (tmp_path / name).rglob("*")]
+    assert not [
+        path for path in files if path.is_file() and any(one in path.read_bytes() for one in held)
+    ]
+    until_s = NOW_NS // SECOND_NS + 3_600
+    for stolen in (key.secret_hash.encode(), bytes.fromhex(key.secret_hash), b""):
+        told = f"otel-ml session {key.access.key_id} {until_s}".encode()
+        sign = hmac.new(stolen, told, "sha256").hexdigest()
+        assert ring.find_session(f"{key.access.key_id}.{until_s}.{sign}") is None
+
+
+def test_secret_file(fresh: Store, tmp_path: Path) -> None:
+    """Only its owner reads the secret, also after its rights were changed."""
+    text = make_ring(fresh).open_session(make_ring(fresh).add(WANTED).key.access)
+    secret = tmp_path / SECRET_FILE
+    assert secret.stat().st_mode & 0o777 == 0o600
+    secret.chmod(0o660)  # what Kubernetes does to the files of a volume
+    assert make_ring(fresh).find_session(text) is not None
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("left", [b"", b"0123", b"no secret at all"])
+def test_broken_secret_file(fresh: Store, tmp_path: Path, left: bytes) -> None:
+    """A secret that a crash cut off is replaced: it signs nothing."""
+    (tmp_path / SECRET_FILE).write_bytes(left)
+    ring = make_ring(fresh)
+    assert len((tmp_path / SECRET_FILE).read_bytes()) == 64
+    text = ring.open_session(ring.add(WANTED).key.access)
+    assert make_ring(fresh).find_session(text) is not None
+
+
+def test_secret_of_a_deployment(fresh: Store) -> None:
+    """Collectors take sessions of each other if they have the same secret in their settings."""
+
+    def make(secret: str) -> Keyring:
+        return Keyring(KeyStore(fresh.connections), clock=Clock(), session_secret=secret)
+
+    here = make("a" * 32)
+    text = here.open_session(here.add(WANTED).key.access)
+    assert make("a" * 32).find_session(text) is not None
+    assert make("b" * 32).find_session(text) is None
+    assert make("").find_session(text) is None
+
+
+@pytest.mark.parametrize("ahead_s", [120, 24 * 3600, 400 * 24 * 3600])
+def test_session_signed_ahead(fresh: Store, ahead_s: int) -> None:
+    """A session that a collector with a clock ahead has signed lasts no longer than others."""
+    clock = Clock()
+    ring = Keyring(KeyStore(fresh.connections), clock=clock)
+    clock.now_ns += ahead_s * SECOND_NS
+    text = ring.open_session(ring.add(WANTED).key.access)
+    assert ring.find_session(text) is not None
+    clock.now_ns -= ahead_s * SECOND_NS
     assert ring.find_session(text) is None
 
 

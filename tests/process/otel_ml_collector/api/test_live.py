@@ -2,14 +2,17 @@
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import ask, make_key, opened, run_keys, sign_in
 
 NOW_NS = 1_795_158_000 * 10**9
 
@@ -134,3 +137,30 @@ def test_shutdown(own_collector: CollectorProcess, name: str) -> None:
         own_collector.ask_to_end()
         assert heard.rest().strip() in {b"", b": listening"}
         assert own_collector.wait_end() == 0
+
+
+def test_revoked(tmp_path: Path) -> None:
+    """The streams of a revoked key and of its sessions end within 3 s."""
+    data_dir = tmp_path / "data"
+    admin = run_keys("add", "--data-dir", str(data_dir), "--project", "*", "--scope", "admin")
+    with running(data_dir) as collector:
+        key = make_key(collector, admin.stdout.strip(), scopes="read")
+        live = "/api/v1/projects/p/live"
+        with (
+            opened(collector, live, cookie=sign_in(collector, key)) as session,
+            opened(collector, live, authorization=f"Bearer {key}") as keyed,
+        ):
+            revoked_s = time.monotonic()
+            path = f"/api/v1/keys/{key.split('_')[1]}"
+            assert ask(collector, path, admin.stdout.strip(), method="DELETE").status == 200
+            assert session.read().endswith(b": listening\n\n")
+            assert keyed.read().endswith(b": listening\n\n")
+            assert time.monotonic() - revoked_s < 3
+
+
+def test_first_key(tmp_path: Path) -> None:
+    """A stream that needed no key ends when the first key is made."""
+    live = "/api/v1/projects/p/live"
+    with running(tmp_path / "data") as collector, opened(collector, live) as anonymous:
+        make_key(collector, "", scopes="admin,read")
+        assert anonymous.read().endswith(b": listening\n\n")

@@ -121,6 +121,7 @@ def test_defaults(folder: Path) -> None:
         insecure=False,
         allowed_hosts=(),
         require_keys=False,
+        session_secret="",
         metrics_open="loopback",
         no_mcp=False,
         mcp_writes=False,
@@ -437,3 +438,12 @@ def test_documented() -> None:
     assert [[cell.strip().strip("`") for cell in row] for row in table] == [
         [setting.flag, setting.variable, setting.name, setting.default] for setting in TABLE
     ]
+
+
+def test_short_session_secret() -> None:
+    """A short secret of sessions is refused, and not shown."""
+    with pytest.raises(BadSetting) as caught:
+        load({"session_secret": "hush" * 7}, {}, None)
+    assert str(caught.value) == (
+        "Invalid --session-secret '***': expected at least 32 visible characters"
+    )
