@@ -54,6 +54,22 @@ def read_json_body(body: bytes) -> object:
         return _read_odd(body, error, _BODIES)
 
 
+def read_invalid_body(body: bytes) -> object:
+    """Parse the JSON of a request that contains invalid UTF-8, as `read_json_body` does.
+
+    Each invalid byte becomes half of a surrogate pair, as with the error handler
+    ``surrogateescape``.
+
+    Raises:
+        ValueError: The body is not JSON.
+    """
+    text = _ESCAPE.sub(_whole_escape, body).decode("utf-8", "surrogateescape")
+    try:
+        return _BODIES.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def spell_numbers(value: object, nan: str | None = None) -> object:
     """Replace the numbers that JSON cannot represent: NaN by `nan`, infinite ones by their names.
 

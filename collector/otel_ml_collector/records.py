@@ -176,6 +176,7 @@ class Records:
         open_runs: Runs that were announced at their start, even if they have ended since.
         rejected: Number of spans that can never be stored, by reason.
         received: Number of spans or log records that the records were made from.
+        replaced: Places of the first texts in which invalid UTF-8 was replaced.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -193,6 +194,7 @@ class Records:
     arrivals: list[Arrivals] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     received: int = 0
+    replaced: tuple[str, ...] = ()
 
     def extend(self, other: "Records") -> None:
         """Add the records of other spans."""

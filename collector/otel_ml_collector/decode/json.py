@@ -20,6 +20,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.decode.protobuf import event_of
+from otel_ml_collector.decode.utf8 import Replaced, is_utf8, repair_json
 from otel_ml_collector.errors import BadField, Rejected
 from otel_ml_collector.json_text import read_json_body
 from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
@@ -45,26 +46,36 @@ _TYPES: Final = {
 }
 
 
-def decode_json_traces(body: bytes) -> list[Span]:
+def decode_json_traces(body: bytes, replaced: list[Replaced] | None = None) -> list[Span]:
     """Read the spans of an OTLP export request in JSON.
+
+    Args:
+        body: The request.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it.
 
     Raises:
         Rejected: The body is not an export request. If one field is wrong, the error is a
             `BadField`.
     """
     levels = ("resourceSpans", "scopeSpans", "spans")
-    return _read_records(body, "ExportTraceServiceRequest", levels, _read_span)
+    request = parse(body, "ExportTraceServiceRequest", replaced)
+    return _read_records(request, levels, _read_span)
 
 
-def decode_json_logs(body: bytes) -> list[Log]:
+def decode_json_logs(body: bytes, replaced: list[Replaced] | None = None) -> list[Log]:
     """Read the log records of an OTLP export request in JSON.
+
+    Args:
+        body: The request.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it.
 
     Raises:
         Rejected: The body is not an export request. If one field is wrong, the error is a
             `BadField`.
     """
     levels = ("resourceLogs", "scopeLogs", "logRecords")
-    return _read_records(body, "ExportLogsServiceRequest", levels, _read_log)
+    request = parse(body, "ExportLogsServiceRequest", replaced)
+    return _read_records(request, levels, _read_log)
 
 
 def read_json_metrics(body: bytes) -> tuple[int, str]:
@@ -85,18 +96,20 @@ def read_json_metrics(body: bytes) -> tuple[int, str]:
     return points, service_of(_attributes(attributes)) if attributes is not None else ""
 
 
-def parse(body: bytes, message: str) -> JsonObject:
+def parse(body: bytes, message: str, replaced: list[Replaced] | None = None) -> JsonObject:
     """Parse a request body as a JSON object.
 
     Args:
         body: The request.
         message: Name of the expected message, for the error text.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+            body with invalid UTF-8 is rejected.
 
     Raises:
         Rejected: The body is not a JSON object.
     """
     try:
-        json_object = read_json_body(body)
+        json_object = _read_object(body, replaced)
     except ValueError as error:
         raise Rejected(f"The body is not JSON: {error}") from error
     if not isinstance(json_object, dict):
@@ -107,22 +120,30 @@ def parse(body: bytes, message: str) -> JsonObject:
     return json_object
 
 
+def _read_object(body: bytes, replaced: list[Replaced] | None) -> object:
+    try:
+        return read_json_body(body)
+    except ValueError:
+        if replaced is None or is_utf8(body):
+            raise
+        document, texts = repair_json(body)
+        replaced += texts
+        return document
+
+
 def _read_records(
-    body: bytes,
-    message: str,
+    request: JsonObject,
     levels: tuple[str, str, str],
     read: Callable[[JsonObject, Scope], Item],
 ) -> list[Item]:
     """Read the records of a request, each with its resource and scope.
 
     Args:
-        body: The request.
-        message: Name of the expected message, for the error text.
+        request: The request.
         levels: JSON keys of the lists of resources, scopes and records.
         read: Reads one record; receives its JSON object and its scope.
     """
     resources, scopes, records = levels
-    request = parse(body, message)
     _check_size(request, levels)
 
     def read_resource(value: object) -> list[Item]:

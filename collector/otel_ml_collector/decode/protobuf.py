@@ -4,6 +4,7 @@ Spec: https://opentelemetry.io/docs/specs/otlp/
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -18,6 +19,8 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ml_collector.decode.bounds import check_records
+from otel_ml_collector.decode.fields import Odd
+from otel_ml_collector.decode.utf8 import Replaced, repair_protobuf
 from otel_ml_collector.errors import Rejected
 from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
 
@@ -59,11 +62,12 @@ class Spans:
                     yield _span(span, scope)
 
 
-def decode_traces(body: bytes) -> Spans:
+def decode_traces(body: bytes, replaced: list[Replaced] | None = None) -> Spans:
     """Read the spans of an OTLP export request in protobuf.
 
     Args:
         body: The uncompressed request, already checked against the size limit.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it.
 
     Returns:
         Spans in the order of the request; empty for an empty request. Ids are not validated here:
@@ -74,7 +78,7 @@ def decode_traces(body: bytes) -> Spans:
 
     Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
     """
-    request = _parse(body, ExportTraceServiceRequest)
+    request = _parse(body, ExportTraceServiceRequest, replaced)
     check_records(len(request.resource_spans))
     scopes = [
         scope for resource_span in request.resource_spans for scope in resource_span.scope_spans
@@ -85,11 +89,12 @@ def decode_traces(body: bytes) -> Spans:
     return spans
 
 
-def decode_logs(body: bytes) -> list[Log]:
+def decode_logs(body: bytes, replaced: list[Replaced] | None = None) -> list[Log]:
     """Read the log records of an OTLP export request in protobuf.
 
     Args:
         body: The uncompressed request, already checked against the size limit.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it.
 
     Returns:
         Records in the order of the request; empty for an empty request. Ids are not validated.
@@ -97,7 +102,7 @@ def decode_logs(body: bytes) -> list[Log]:
     Raises:
         Rejected: The body is not an export request. Sending it again cannot help.
     """
-    request = _parse(body, ExportLogsServiceRequest)
+    request = _parse(body, ExportLogsServiceRequest, replaced)
     check_records(len(request.resource_logs))
     scopes = [scope for resource_log in request.resource_logs for scope in resource_log.scope_logs]
     check_records(len(scopes))
@@ -133,8 +138,14 @@ def read_metrics(body: bytes) -> tuple[int, str]:
     return points, service_of(_attributes_of(resource.attributes)) if resource else ""
 
 
-def _parse(body: bytes, message: type[Request]) -> Request:
+def _parse(body: bytes, message: type[Request], replaced: list[Replaced] | None = None) -> Request:
     """Parse a protobuf message.
+
+    Args:
+        body: The message.
+        message: Its type.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+            message with invalid UTF-8 is rejected.
 
     Raises:
         Rejected: The body is not such a message.
@@ -142,6 +153,12 @@ def _parse(body: bytes, message: type[Request]) -> Request:
     try:
         return message.FromString(body)
     except (DecodeError, RecursionError) as error:
+        if replaced is not None:
+            with suppress(Odd, DecodeError, RecursionError):
+                repaired, texts = repair_protobuf(body, message)
+                parsed = message.FromString(repaired)
+                replaced += texts
+                return parsed
         name = message.DESCRIPTOR.name
         raise Rejected(f"The body is not an OTLP {name} in protobuf") from error
 

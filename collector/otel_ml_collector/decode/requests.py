@@ -14,6 +14,7 @@ from json import JSONDecoder
 from typing import Final
 
 from otel_ml_collector.decode.bounds import check_records, check_values
+from otel_ml_collector.decode.fields import LEN, Odd, walk_fields, write_field
 from otel_ml_collector.decode.json import (
     decode_json_logs,
     decode_json_traces,
@@ -21,15 +22,11 @@ from otel_ml_collector.decode.json import (
 )
 from otel_ml_collector.decode.protobuf import Spans, decode_logs, decode_traces, read_metrics
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadField
+from otel_ml_collector.decode.utf8 import Replaced
 from otel_ml_collector.span import Log, Span
 
 PORTION_BYTES: Final = 1024 * 1024
 _PORTION_RECORDS: Final = 2_000
-_LEN: Final = 2
-_SIZES: Final = {1: 8, 5: 4}
-_VARINT_BYTES: Final = 10
-_MORE: Final = 128  # the bit of a varint's byte that says that more bytes follow
 _RECORD: Final = 2
 _SIGNAL_LEVELS: Final = {
     Signal.TRACES: ("resourceSpans", "scopeSpans", "spans"),
@@ -41,24 +38,40 @@ _PLACE: Final = re.compile(r"(\w+)\[(\d+)\](?:\.(\w+)\[(\d+)\](?:\.(\w+)\[(\d+)\
 _Range = tuple[int, int]
 
 
-def read_spans(body: bytes, form: Form) -> Spans | list[Span]:
+def read_spans(
+    body: bytes, form: Form, replaced: list[Replaced] | None = None
+) -> Spans | list[Span]:
     """Read the spans of a request.
+
+    Args:
+        body: The request.
+        form: Its content type.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+            request with invalid UTF-8 is rejected.
 
     Raises:
         Rejected: The body is not a valid trace request. Sending it again cannot help.
     """
     check_values(body, form)
-    return decode_json_traces(body) if form is Form.JSON else decode_traces(body)
+    decode = decode_json_traces if form is Form.JSON else decode_traces
+    return decode(body, replaced)
 
 
-def read_logs(body: bytes, form: Form) -> list[Log]:
+def read_logs(body: bytes, form: Form, replaced: list[Replaced] | None = None) -> list[Log]:
     """Read the log records of a request.
+
+    Args:
+        body: The request.
+        form: Its content type.
+        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+            request with invalid UTF-8 is rejected.
 
     Raises:
         Rejected: The body is not a valid log request. Sending it again cannot help.
     """
     check_values(body, form)
-    return decode_json_logs(body) if form is Form.JSON else decode_logs(body)
+    decode = decode_json_logs if form is Form.JSON else decode_logs
+    return decode(body, replaced)
 
 
 def read_points(body: bytes, form: Form) -> tuple[int, str]:
@@ -103,11 +116,11 @@ class Portion:
     body: bytes
     first: tuple[int, int, int] = (0, 0, 0)
 
-    def place(self, error: BadField) -> BadField:
-        """Return the error with indexes of the whole request instead of those of the portion."""
-        match = _PLACE.match(error.field)
+    def place(self, field: str) -> str:
+        """Return a path with indexes of the whole request instead of those of the portion."""
+        match = _PLACE.match(field)
         if match is None:
-            return error
+            return field
         places, moved = [], True
         for name, number, first in zip(
             match.groups()[::2], match.groups()[1::2], self.first, strict=True
@@ -115,7 +128,7 @@ class Portion:
             if name is not None:
                 places.append(f"{name}[{int(number) + (first if moved else 0)}]")
                 moved = moved and number == "0"
-        return BadField(".".join(places) + error.field[match.end() :], error.description)
+        return ".".join(places) + field[match.end() :]
 
 
 def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
@@ -129,7 +142,7 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
     levels = _SIGNAL_LEVELS[signal]
     try:
         resources = _read_json(body, levels) if form is Form.JSON else _read_protobuf(body)
-    except _Odd:  # decoding the whole body then reports what is wrong
+    except Odd:  # decoding the whole body then reports what is wrong
         return iter((Portion(body),))
     for level in (
         resources,
@@ -139,10 +152,6 @@ def cut(body: bytes, signal: Signal, form: Form) -> Iterator[Portion]:
         check_records(len(level))
     write = _write_json(levels) if form is Form.JSON else _write_protobuf
     return _portions(body, resources, write)
-
-
-class _Odd(Exception):
-    """The bytes of a request do not have the expected form."""
 
 
 _Chosen = list[tuple[_Envelope, list[tuple[_Envelope, Sequence[_Range]]]]]
@@ -183,8 +192,8 @@ def _choose(
 def _read_protobuf(body: bytes) -> list[_Envelope]:
     """Find the records of a protobuf request."""
     resources = []
-    for number, wire, _, start, end in _fields(body, 0, len(body)):
-        if number == 1 and wire == _LEN:
+    for number, wire, _, start, end in walk_fields(body, 0, len(body)):
+        if number == 1 and wire == LEN:
             resource, scopes = _divide(body, start, end)
             for _, scope_start, scope_end in scopes:
                 scope, records = _divide(body, scope_start, scope_end)
@@ -198,46 +207,13 @@ def _read_protobuf(body: bytes) -> list[_Envelope]:
 def _divide(body: bytes, start: int, end: int) -> tuple[_Envelope, list[tuple[int, int, int]]]:
     """Split a resource or scope into its own fields and the ranges of the nested messages."""
     head, below = [], []
-    for number, wire, tag, content, after in _fields(body, start, end):
-        if number == _RECORD and wire == _LEN:
+    for number, wire, tag, content, after in walk_fields(body, start, end):
+        if number == _RECORD and wire == LEN:
             below.append((tag, content, after))
         else:
             head.append(body[tag:after])
     check_records(len(below))
     return _Envelope(b"".join(head)), below
-
-
-def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield the fields of a message: number, wire type, start, start of its content, and end.
-
-    Spec: https://protobuf.dev/programming-guides/encoding/
-    """
-    while at < end:
-        begin = at
-        tag, at = _varint(body, at)
-        number, wire = tag >> 3, tag & 7
-        start = at
-        if wire == _LEN:
-            size, start = _varint(body, at)
-            at = start + size
-        elif wire == 0:
-            _, at = _varint(body, at)
-        elif wire in _SIZES:
-            at += _SIZES[wire]
-        else:
-            raise _Odd
-        if at > end:
-            raise _Odd
-        yield number, wire, begin, start, at
-
-
-def _varint(body: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for place, byte in enumerate(body[at : at + _VARINT_BYTES]):
-        number |= (byte % _MORE) << 7 * place
-        if byte < _MORE:
-            return number, at + place + 1
-    raise _Odd
 
 
 def _write_protobuf(body: bytes, chosen: _Chosen) -> bytes:
@@ -246,17 +222,9 @@ def _write_protobuf(body: bytes, chosen: _Chosen) -> bytes:
         parts = [resource.head]
         for scope, records in scopes:
             below = [body[start:end] for start, end in records]
-            parts.append(_field(_RECORD, b"".join([scope.head, *below])))
-        written.append(_field(1, b"".join(parts)))
+            parts.append(write_field(_RECORD, b"".join([scope.head, *below])))
+        written.append(write_field(1, b"".join(parts)))
     return b"".join(written)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    size, length = len(content), bytearray()
-    while size >= _MORE:
-        length.append(size % _MORE | _MORE)
-        size >>= 7
-    return bytes((number << 3 | _LEN, *length, size)) + content
 
 
 class _Json:
@@ -289,7 +257,7 @@ class _Json:
             if end < self._from + len(self._text):  # a number at the end of the window may continue
                 return end
             if is_whole:
-                raise _Odd
+                raise Odd
             size *= 4
             self._load(at, size)
 
@@ -314,12 +282,12 @@ class _Json:
     def _member(self, at: int, read: Mapping[bytes, Callable[[int], int]]) -> int:
         key = self._KEY.match(self._body, at)
         if key is None:
-            raise _Odd
+            raise Odd
         return read.get(key[1], self.skip)(key.end())
 
     def _walk(self, at: int, opens: bytes, closes: bytes, read: Callable[[int], int]) -> int:
         if self._body[at : at + 1] != opens:
-            raise _Odd
+            raise Odd
         at = self.space(at + 1)
         if self._body[at : at + 1] == closes:
             return at + 1
@@ -329,7 +297,7 @@ class _Json:
             if sign == closes:
                 return at + 1
             if sign != b",":
-                raise _Odd
+                raise Odd
             at = self.space(at + 1)
 
 
@@ -366,7 +334,7 @@ def _read_json(body: bytes, levels: tuple[str, str, str]) -> list[_Envelope]:
 
     end = walk.space(walk.members(walk.space(0), {resource_key: read_resources}))
     if end != len(body):
-        raise _Odd
+        raise Odd
     return envelopes
 
 

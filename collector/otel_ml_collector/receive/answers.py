@@ -66,8 +66,8 @@ class ExportAnswer:
 
     Attributes:
         rejected: Number of spans, log records or data points that can never be stored.
-        message: Why they were rejected; empty if none was.
-        service: ``service.name`` of the sender if records were rejected and the name is known; else
+        message: Why they were rejected, or what was changed before it was stored; else empty.
+        service: ``service.name`` of the sender if there is a message and the name is known; else
             empty.
     """
 

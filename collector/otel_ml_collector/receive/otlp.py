@@ -118,7 +118,7 @@ class OtlpEndpoint(_Exports):
         if isinstance(answer, CollectorError):
             note_http(request, on_wire(answer).outcome, answer)
             return self._error(answer, form)
-        if answer.rejected:
+        if answer.message:
             note_http(request, "partial", answer.message, answer.rejected, answer.service)
         self._count("partial" if answer.rejected else "success")
         headers = {}
@@ -269,7 +269,7 @@ class OtlpService(_Exports):
         answer = await self._take(lambda held: self._read_export(context, held))
         if isinstance(answer, CollectorError):
             await self._abort(answer, context)
-        if answer.rejected:
+        if answer.message:
             self._note(context, "partial", answer.message, answer.rejected, answer.service)
         self._count("partial" if answer.rejected else "success")
         return write_answer(answer, self._signal, Form.PROTOBUF)

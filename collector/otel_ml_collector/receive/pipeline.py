@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +24,7 @@ from otel_ml_collector.decode.requests import (
     read_spans,
 )
 from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.decode.utf8 import Replaced, describe
 from otel_ml_collector.errors import BadField, Rejected, TooLarge, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
@@ -64,6 +65,8 @@ _MAPPERS: Final = 2
 _PORTION_S: Final = 60.0
 _LARGE_KNOWN: Final = 256
 _DAY_S: Final = 86_400
+# Places of replaced texts that are kept until the answer. It names fewer of them.
+_MOST_REPLACED: Final = 20
 # Explanations of reasons that are not clear from their name.
 _MEANINGS: Final = {NO_TRACE: NO_TRACE_MEANS, SHARED_ID: SHARED_ID_MEANS}
 _NO_METRICS: Final = "Metrics are not kept here: send them to a Prometheus-compatible backend"
@@ -110,6 +113,7 @@ class _Large:
         stored: Number of portions that are durable.
         received: Number of records in these portions.
         rejected: Number of records that can never be stored, by reason.
+        replaced: Places of the first texts in which invalid UTF-8 was replaced.
         outcome: Final answer or error; None before that.
         trouble: Why storing stopped. It continues from there when the request is sent again.
         work: Task that stores the portions.
@@ -119,6 +123,7 @@ class _Large:
     stored: int = 0
     received: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    replaced: tuple[str, ...] = ()
     outcome: ExportAnswer | Rejected | None = None
     trouble: Unavailable | None = None
     work: "asyncio.Task[None] | None" = None
@@ -244,7 +249,7 @@ class Intake:
             held.leave(is_measured=True)
             raise Unavailable("The store is busy") from error
         held.leave(is_measured=True)
-        return replace(answer, service=held.service) if answer.rejected else answer
+        return replace(answer, service=held.service) if answer.message else answer
 
     def has_large(self, size: int) -> bool:
         """Return whether a large request of this size is in progress or was stored recently."""
@@ -289,7 +294,7 @@ class Intake:
             await asyncio.wrap_future(self._commit.submit(records, deadline))
         if export.signal is Signal.METRICS:
             return await self._leave_metrics(records.received, onward, held.service, deadline)
-        return await self._conclude(export, records.received, records.rejected, onward, deadline)
+        return await self._conclude(export, records, onward, deadline)
 
     async def _leave_metrics(
         self, points: int, onward: OtlpRequest | None, service: str, deadline: float
@@ -316,15 +321,15 @@ class Intake:
     async def _conclude(
         self,
         export: Export,
-        received: int,
-        rejected: Counter[str],
+        stored: "Records | _Large",
         onward: OtlpRequest | None,
         deadline: float,
     ) -> ExportAnswer:
         """Forward and count the stored records of a request."""
         if export.signal is Signal.METRICS:
-            return await self._leave_metrics(received, onward, "", deadline)
-        accepted = received - rejected.total()
+            return await self._leave_metrics(stored.received, onward, "", deadline)
+        rejected = stored.rejected
+        accepted = stored.received - rejected.total()
         if self._forward and onward and accepted:
             if NOT_ALLOWED in rejected:  # the body contains data that the sender may not write
                 self._forward.hold_back(onward)
@@ -333,9 +338,9 @@ class Intake:
         if export.signal is Signal.LOGS:
             self._telemetry.count_log_records(accepted, rejected)
             refused = Counter({why: rejected[why] for why in rejected.keys() - LEFT_OUT})
-            return _answer(refused, "Log records")
+            return _answer(refused, "Log records", stored.replaced)
         self._telemetry.count_spans(accepted, rejected)
-        return _answer(rejected, "Spans")
+        return _answer(rejected, "Spans", stored.replaced)
 
     async def _begin_large(
         self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
@@ -378,9 +383,7 @@ class Intake:
                     large, export, islice(portions, large.stored, None), held
                 )
             deadline = time.monotonic() + _ANSWER_S
-            large.outcome = await self._conclude(
-                export, large.received, large.rejected, onward, deadline
-            )
+            large.outcome = await self._conclude(export, large, onward, deadline)
         except Rejected as error:
             large.outcome = error
         except Unavailable as error:
@@ -418,6 +421,7 @@ class Intake:
         large.stored += 1
         large.received += records.received
         large.rejected += records.rejected
+        large.replaced = (large.replaced + records.replaced)[:_MOST_REPLACED]
 
     def _on_thread(self, call: Callable[..., Made], *arguments: Any) -> "asyncio.Future[Made]":
         return asyncio.get_running_loop().run_in_executor(self._mappers, call, *arguments)
@@ -427,7 +431,7 @@ class Intake:
         body = _body(export, held, deadline)
         if len(body) > WHOLE_BYTES:
             return body
-        records = self._map(export, body, held)
+        records = self._map(export, Portion(body), held)
         held.count(min(records.received * _RECORD_BYTES, _RECORDS_BYTES))
         return records
 
@@ -437,13 +441,13 @@ class Intake:
         if portion is None:
             return None
         try:
-            return self._map(export, portion.body)
+            return self._map(export, portion)
         except BadField as error:
-            raise portion.place(error) from error
+            raise BadField(portion.place(error.field), error.description) from error
 
-    def _map(self, export: Export, body: bytes, held: Held | None = None) -> Records:
+    def _map(self, export: Export, portion: Portion, held: Held | None = None) -> Records:
         if export.signal is Signal.METRICS:
-            points, service = read_points(body, export.form)
+            points, service = read_points(portion.body, export.form)
             if held is not None:
                 held.service = service
             return Records(received=points)
@@ -451,21 +455,32 @@ class Intake:
         filing = Filing(
             export.header_project, now_ns, export.access, self._prices, by_service, self._owners
         )
+        replaced: list[Replaced] = []
         if export.signal is Signal.LOGS:
-            logs = read_logs(body, export.form)
+            logs = read_logs(portion.body, export.form, replaced)
             self._note_received(export, len(logs))
             _note_service(logs, held)
             followed_logs = self._clocks.follow(logs, _times_of_log)
-            return replace(map_logs(followed_logs, filing), received=len(logs))
-        spans = read_spans(body, export.form)
+            records = replace(map_logs(followed_logs, filing), received=len(logs))
+            return _with_places(records, replaced, portion)
+        spans = read_spans(portion.body, export.form, replaced)
         self._note_received(export, len(spans))
         _note_service(spans, held)
         followed = self._clocks.follow(spans, _times_of_span)
-        return replace(map_spans(followed, filing), received=len(spans))
+        records = replace(map_spans(followed, filing), received=len(spans))
+        return _with_places(records, replaced, portion)
 
     def _note_received(self, export: Export, number: int) -> None:
         self._quotas.take(export.access, spans=number)
         self._telemetry.count_received(export.signal, number)
+
+
+def _with_places(records: Records, replaced: Sequence[Replaced], portion: Portion) -> Records:
+    """Add the places where invalid UTF-8 was replaced to the records of a portion."""
+    if not replaced:
+        return records
+    found = [replace(text, place=portion.place(text.place)) for text in replaced[:_MOST_REPLACED]]
+    return replace(records, replaced=tuple(map(str, found)))
 
 
 def _note_service(spans: Iterable[Span | Log], held: Held | None) -> None:
@@ -526,10 +541,12 @@ def _body(export: Export, held: Held, deadline: float) -> bytes:
     return body
 
 
-def _answer(rejected: Counter[str], what: str) -> ExportAnswer:
-    if not rejected:
-        return ExportAnswer(0, "")
-    reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
-    meanings = [f": {meaning}" for reason, meaning in _MEANINGS.items() if reason in rejected]
-    text = f"{what} rejected for good: {reasons}{''.join(meanings)}"
-    return ExportAnswer(rejected.total(), text)
+def _answer(rejected: Counter[str], what: str, replaced: Sequence[str]) -> ExportAnswer:
+    texts = []
+    if rejected:
+        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(rejected.items()))
+        meanings = [f": {meaning}" for reason, meaning in _MEANINGS.items() if reason in rejected]
+        texts.append(f"{what} rejected for good: {reasons}{''.join(meanings)}")
+    if replaced:
+        texts.append(describe(replaced))
+    return ExportAnswer(rejected.total(), ". ".join(texts))

@@ -116,7 +116,7 @@ def test_place_of_error() -> None:
     *_, last = cut(body, Signal.TRACES, Form.JSON)
     with pytest.raises(BadField) as raised:
         read_spans(last.body, Form.JSON)
-    assert last.place(raised.value).field == "resourceSpans[1].scopeSpans[1].spans[4].name"
+    assert last.place(raised.value.field) == "resourceSpans[1].scopeSpans[1].spans[4].name"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import Rejected, Unavailable
@@ -70,6 +73,17 @@ def test_partial(backend: Backend) -> None:
         1,
         "Spans rejected for good: invalid_span_id 1",
     )
+
+
+def test_invalid_utf8(backend: Backend) -> None:
+    """A request with an invalid byte is stored, and the answer names the span."""
+    request = ExportTraceServiceRequest.FromString(make_body(span_id(1), span_id(2)))
+    request.resource_spans[1].scope_spans[0].spans[0].name = "caf__"
+    body = request.SerializeToString().replace(b"caf__", b"caf\xc3x")
+    answer = ExportTraceServiceResponse.FromString(export(backend, body))
+    assert [run.name for run in backend.stored.runs][1:] == ["caf\ufffdx"]
+    assert answer.partial_success.rejected_spans == 0
+    assert f"-{span_id(2).hex()}, " in answer.partial_success.error_message
 
 
 def test_undecodable(backend: Backend) -> None:

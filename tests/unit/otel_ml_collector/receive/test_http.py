@@ -62,6 +62,22 @@ def test_partial(backend: Backend) -> None:
     assert backend.requests() == {'answer="partial",signal="traces",transport="http"': 1}
 
 
+def test_invalid_utf8(backend: Backend) -> None:
+    """A request with an invalid byte is stored, and the answer names the span."""
+    request = ExportTraceServiceRequest.FromString(make_body(span_id(1), span_id(2)))
+    span = request.resource_spans[1].scope_spans[0].spans[0]
+    span.name = "caf__"
+    answered = post(backend, request.SerializeToString().replace(b"caf__", b"caf\xc3x"))
+    partial = ExportTraceServiceResponse.FromString(answered.body).partial_success
+    assert [run.name for run in backend.stored.runs][1:] == ["caf\ufffdx"]
+    assert (answered.status, partial.rejected_spans, partial.error_message) == (
+        200,
+        0,
+        f"Invalid UTF-8 was replaced by U+FFFD in: span {span.trace_id.hex()}-{span_id(2).hex()}, "
+        "resourceSpans[1].scopeSpans[0].spans[0].name",
+    )
+
+
 def test_chunks(backend: Backend) -> None:
     """A body that comes in pieces is read whole."""
     body = gzip.compress(make_body(span_id(1), span_id(2)))

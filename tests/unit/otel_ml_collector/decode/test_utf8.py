@@ -1,0 +1,133 @@
+"""Tests of requests with texts that are not UTF-8."""
+
+import json
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_ml_collector.decode.requests import cut, read_logs, read_spans
+from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.decode.utf8 import Replaced
+from otel_ml_collector.errors import Rejected
+from tests.support.otel_ml_collector.spans import make_span, span_id, trace_id
+from tests.support.otel_ml_collector.wire import encode
+
+# Half of an "é", marked in valid requests and cut afterwards.
+MARK = b"caf__"
+CUT = b"caf\xc3x"
+SPAN = f"{trace_id(1).hex()}-{span_id(2).hex()}"
+PLACE = "resourceSpans[1].scopeSpans[0].spans[0]"
+
+
+def break_texts(body: bytes) -> bytes:
+    assert MARK in body
+    return body.replace(MARK, CUT)
+
+
+def make_json(*spans: dict[str, Any]) -> bytes:
+    ids = [{"traceId": trace_id(1).hex(), "spanId": span_id(at).hex()} for at in (1, 2)]
+    resources = [
+        {"scopeSpans": [{"spans": [{**own, **span}]}]} for own, span in zip(ids, spans, strict=True)
+    ]
+    return break_texts(json.dumps({"resourceSpans": resources}, ensure_ascii=False).encode())
+
+
+def make_protobuf(**fields: Any) -> bytes:
+    one = make_span("good", {"note": "café"}, trace_id=trace_id(1), span_id=span_id(1))
+    two = make_span(**{"name": "bad", **fields}, trace_id=trace_id(1), span_id=span_id(2))
+    return break_texts(encode([one, two]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"attributes": {"note": "caf__"}}, ".attributes[0].value.stringValue"),
+        ({"attributes": {"a": 1, "caf__": "x"}}, ".attributes[1].key"),
+        ({"name": "caf__"}, ".name"),
+        ({"status_message": "caf__"}, ".status.message"),
+        (
+            {"attributes": {"a": [1, {"b": "caf__"}]}},
+            ".attributes[0].value.arrayValue.values[1].kvlistValue.values[0].value.stringValue",
+        ),
+    ],
+    ids=["value", "key", "name", "status", "nested"],
+)
+def test_protobuf(fields: dict[str, Any], place: str) -> None:
+    """An invalid byte costs a character, and its span and place are named."""
+    replaced: list[Replaced] = []
+    good, bad = read_spans(make_protobuf(**fields), Form.PROTOBUF, replaced)
+    assert (good.name, good.attributes) == ("good", {"note": "café"})
+    assert "caf\ufffdx" in repr(bad)
+    assert replaced == [Replaced(PLACE + place, SPAN)]
+
+
+def test_valid_protobuf_is_unchanged() -> None:
+    """Everything that is valid in a request with an invalid byte is read as before."""
+    good = make_span("good", {"a": [b"\xff", 1.5, {"b": None}]}, span_id=span_id(1))
+    bad = make_span("caf__", {"b": b"caf\xc3x"}, span_id=span_id(2))
+    read = list(read_spans(break_texts(encode([good, bad])), Form.PROTOBUF, []))
+    assert read[0] == good
+    assert read[1].attributes == {"b": b"caf\xc3x"}
+
+
+def test_json() -> None:
+    """An invalid byte in JSON costs a character, and its span and place are named."""
+    note = [{"key": "note", "value": {"stringValue": "caf__"}}]
+    replaced: list[Replaced] = []
+    body = make_json({"name": "café"}, {"name": "bad", "attributes": note})
+    good, bad = read_spans(body, Form.JSON, replaced)
+    assert (good.name, bad.attributes) == ("café", {"note": "caf\ufffdx"})
+    assert replaced == [Replaced(f"{PLACE}.attributes[0].value.stringValue", SPAN)]
+
+
+def test_json_key() -> None:
+    """An invalid byte in a key of JSON costs nothing but this field."""
+    replaced: list[Replaced] = []
+    _, bad = read_spans(make_json({}, {"name": "bad", "caf__": 1}), Form.JSON, replaced)
+    assert (bad.name, len(replaced)) == ("bad", 1)
+
+
+def test_logs() -> None:
+    """An invalid byte in a log record costs a character."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    for text in ("café", "caf__"):
+        records.add().body.string_value = text
+    replaced: list[Replaced] = []
+    logs = read_logs(break_texts(request.SerializeToString()), Form.PROTOBUF, replaced)
+    assert [log.body for log in logs] == ["café", "caf\ufffdx"]
+    place = "resourceLogs[0].scopeLogs[0].logRecords[1].body.stringValue"
+    assert replaced == [Replaced(place)]
+
+
+def test_resource() -> None:
+    """An invalid byte in a resource costs no span of it."""
+    request = ExportTraceServiceRequest()
+    resource_spans = request.resource_spans.add()
+    resource_spans.resource.attributes.add(key="caf__").value.int_value = 1
+    resource_spans.scope_spans.add().spans.add(name="one")
+    replaced: list[Replaced] = []
+    (span,) = read_spans(break_texts(request.SerializeToString()), Form.PROTOBUF, replaced)
+    assert span.scope.resource == {"caf\ufffdx": 1}
+    assert replaced == [Replaced("resourceSpans[0].resource.attributes[0].key")]
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_broken_requests_stay_rejected(form: Form) -> None:
+    """A body that is no request is rejected, even if it is no UTF-8."""
+    for body in (b"\xff", b"\x0a\xff\xffcaf\xc3x", b'{"resourceSpans":"caf\xc3x'):
+        with pytest.raises(Rejected):
+            read_spans(body, form, [])
+
+
+def test_portions() -> None:
+    """In a large request, the place counts from the start of the whole request."""
+    body = encode([make_span("caf__" if at == 2_500 else "a") for at in range(3_000)])
+    places = []
+    for portion in cut(break_texts(body), Signal.TRACES, Form.PROTOBUF):
+        replaced: list[Replaced] = []
+        read_spans(portion.body, Form.PROTOBUF, replaced)
+        places += [portion.place(text.place) for text in replaced]
+    assert places == ["resourceSpans[2500].scopeSpans[0].spans[0].name"]
