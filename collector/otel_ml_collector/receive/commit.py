@@ -71,7 +71,9 @@ class Recent:
         self._ranks.update(ranks)
 
     def _is_news(self, run: Run, ranks: dict[bytes, int]) -> bool:
-        key = run.trace_id + run.span_id + run.project.encode()
+        # Two spans may share an ID, as in Zipkin: docs/design/023-shared-ids.md.
+        start = run.start_ns.to_bytes(8, signed=True)
+        key = run.trace_id + run.span_id + start + run.project.encode()
         for known in (ranks, self._ranks, self._older):
             if known.get(key, -1) >= run.rank:
                 return False

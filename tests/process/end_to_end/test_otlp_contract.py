@@ -171,6 +171,29 @@ def test_left_out_span_is_told(collector: CollectorProcess, project: str, send: 
 
 
 @on_each_transport
+@pytest.mark.parametrize("requests", [1, 2], ids=["one request", "two requests"])
+def test_spans_that_share_an_id(
+    collector: CollectorProcess, project: str, send: Send, requests: int
+) -> None:
+    """A client and a server that share a span ID, as in Zipkin, are both stored once."""
+    ids = {"trace_id": secrets.token_bytes(16), "span_id": secrets.token_bytes(8)}
+    start_ns = time.time_ns()
+    client, server = (
+        make_span(name, kind=kind, **ids, start_time_unix_nano=start_ns + late_ns)
+        for name, kind, late_ns in (
+            ("ask for the price of a pizza", Span.SPAN_KIND_CLIENT, 0),
+            ("price", Span.SPAN_KIND_SERVER, 500_000),
+        )
+    )
+    sent = [make_request(client, server)]
+    if requests > 1:  # the other side's batch comes later, and one is sent again
+        sent = [make_request(client), make_request(server), make_request(client)]
+    assert [send(collector, request, project) for request in sent] == [b""] * len(sent)
+    trace = collector.get(f"/traces/{client.trace_id.hex()}", project=project)
+    assert [run["name"] for run in trace["runs"]] == [client.name, server.name]
+
+
+@on_each_transport
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

@@ -50,6 +50,15 @@ def test_project() -> None:
     assert news(recent, other) == [other]
 
 
+def test_spans_that_share_an_id() -> None:
+    """A span with the ID of a stored span and another start is new, also within a group."""
+    recent = Recent()
+    server = replace(RUN, start_ns=RUN.start_ns + 1, rank=RUN.rank - 1)
+    assert news(recent, RUN, server) == [RUN, server]
+    remember(recent, RUN)
+    assert news(recent, RUN, server) == [server]
+
+
 def test_twice_in_a_group() -> None:
     """A run that comes twice in one group is new once."""
     assert news(Recent(), RUN, RUN) == [RUN]
