@@ -934,6 +934,10 @@ class DatasetVersion:
     items: int = field(metadata=about("Number of items"))
     stored: int = field(metadata=about("Number of items whose content is stored"))
     is_complete: bool = field(metadata=about("Whether the manifest and all items are stored"))
+    is_newest: bool | None = about_field(
+        None,
+        "Whether changes start from this version: the newest whole one; null if not requested",
+    )
     added: int | None = about_field(
         None, "Items that the previous version does not have; null if not requested"
     )

@@ -42,7 +42,7 @@ from otel_ml.metrics import make_data_points, point_attributes
 from otel_ml.notebook import Card, HasCard, note, table
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
-from otel_ml.records import ACTUAL_NAME
+from otel_ml.records import ACTUAL_NAME, DatasetVersion
 from otel_ml.tags import tag_attributes, tags_of
 from otel_ml.updates import POINTS
 from otel_ml.wire import Event, HasSubject, Subject
@@ -277,7 +277,7 @@ class Dataset(HasCard, HasSubject):
         Arrays, tables and images have the same type as when they were saved.
 
         Args:
-            name: Name of the data set for its newest version, or ``qa:v3`` for version 3.
+            name: Name of the data set for its newest whole version, or ``qa:v3`` for version 3.
             reader: Where to read. Default: a reader configured by the environment.
 
         Raises:
@@ -294,8 +294,7 @@ class Dataset(HasCard, HasSubject):
             raise invalid("reader", reader, "a Reader, or None")
         numbered = names.NUMBERED.fullmatch(name)
         bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
-        versions = reader.dataset_versions(bare)
-        chosen = next((version for version in versions if number in {0, version.version}), None)
+        chosen = choose_version(reader.dataset_versions(bare), number)
         if chosen is None:
             raise ValueError(f"Data set {bare!r} has no version {number}")
         if not chosen.is_complete:
@@ -433,6 +432,23 @@ class Dataset(HasCard, HasSubject):
         left = len(self.items) - len(rows)
         more = note(f"and {left:,} more") if left else ""
         return self._card.html + shown + more
+
+
+def choose_version(versions: Sequence[DatasetVersion], number: int) -> DatasetVersion | None:
+    """Select a version of a data set by its number. 0 selects the newest whole version.
+
+    Args:
+        versions: The versions, the newest first.
+        number: The number, or 0.
+
+    Returns:
+        The version, or None if there is none with this number. If no version is whole, 0 selects
+        the newest one.
+    """
+    if number:
+        return next((version for version in versions if version.version == number), None)
+    newest = (version for version in versions if version.is_newest)
+    return next(newest, versions[0] if versions else None)
 
 
 def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[Item, ...]:

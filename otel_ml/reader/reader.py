@@ -968,7 +968,7 @@ class Reader(HasCard):
         return str(stored["record_id"])
 
     def datasets(self) -> list[DatasetVersion]:
-        """List the newest version of each data set, the most recently saved first."""
+        """List the newest whole version of each data set, the most recently saved first."""
         datasets = self._get("datasets")["datasets"]
         return [made(DatasetVersion, item) for item in datasets]
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml_collector.assistants.answers import show, unshow
 from otel_ml_collector.assistants.find import find_short
+from otel_ml_collector.datasets.find import find_newest, read_dataset_versions
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import find_key
@@ -84,6 +85,10 @@ def _find(reader: Reader, project: str, text: str, field: str) -> Reference | No
         if wanted and (name, wanted) in known:
             return Reference(kind, name, wanted)
         newest = max((number for named, number in known if named == text), default=0)
+        if newest and kind == "dataset":
+            rows = read_dataset_versions(reader, project, [text])
+            whole = find_newest(reader, project, rows).get(text)
+            newest = whole["number"] if whole else newest
         if newest:
             return Reference(kind, text, newest)
     trace = find_key(reader, text)

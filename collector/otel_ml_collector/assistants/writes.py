@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import orjson
@@ -14,7 +14,12 @@ from otel_ml_collector.assistants.call import ToolCall, short_id
 from otel_ml_collector.assistants.references import find_reference
 from otel_ml_collector.assistants.writer import ToolWriter
 from otel_ml_collector.datasets import changes
-from otel_ml_collector.datasets.find import find_digest, read_dataset_versions, read_manifests
+from otel_ml_collector.datasets.find import (
+    find_digest,
+    find_newest,
+    read_dataset_versions,
+    read_manifests,
+)
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql
@@ -125,14 +130,14 @@ def save_as_tests(call: ToolCall) -> Digest:
 
     def make() -> tuple[tuple[str, int], bytes]:
         """Return the new version's digest, the number of new items, and the request's body."""
-        known = _read_known(call, name)
+        newest = _find_newest(call, name)
+        known = _read_digests(call, newest)
         new: dict[str, changes.WantedItem] = {}
         for item in items:
             digest = digest_item(item.inputs, item.expected, item.tags)
             if digest not in known:
                 new.setdefault(digest, item)
-        if not new:
-            newest = read_dataset_versions(call.reader, call.project, [name])[-1]
+        if newest and not new:
             return (newest["digest"], 0), b""
         change = changes.WantedItems(items=[*new.values()])
         made, body = changes.make_change(call.reader, call.project, name, change, None)
@@ -172,10 +177,15 @@ def _find_runs(call: ToolCall) -> list[str]:
     return [*dict.fromkeys(runs)]
 
 
-def _read_known(call: ToolCall, name: str) -> set[str]:
-    """Return the digests of the items in the newest version of a data set."""
-    rows: Sequence[Row] = read_dataset_versions(call.reader, call.project, [name])[-1:]
-    manifests = read_manifests(call.reader, call.project, rows)
+def _find_newest(call: ToolCall, name: str) -> Row | None:
+    """Return the newest whole version of a data set, if it has one."""
+    versions = read_dataset_versions(call.reader, call.project, [name])
+    return find_newest(call.reader, call.project, versions).get(name)
+
+
+def _read_digests(call: ToolCall, version: Row | None) -> set[str]:
+    """Return the digests of the items in a version of a data set."""
+    manifests = read_manifests(call.reader, call.project, [version] if version else [])
     return {digest for items in manifests.values() for digest in items.values()}
 
 

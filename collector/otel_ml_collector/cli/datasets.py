@@ -267,16 +267,18 @@ def _reading(
 
 
 def _find_version(reader: "Reader", name: str) -> "DatasetVersion":
-    """Find the version of a data set by ``qa:v3``; for ``qa``, the newest version.
+    """Find the version of a data set by ``qa:v3``; for ``qa``, the newest whole version.
 
     Raises:
         CommandFailed: The data set has no such version.
     """
+    from otel_ml.experiments.dataset import choose_version  # takes 0.1 s
+
     numbered = NUMBERED.fullmatch(name)
     bare, number = (numbered[1], int(numbered[2])) if numbered else (name, 0)
-    for dataset_version in reader.dataset_versions(bare):
-        if number in {0, dataset_version.version}:
-            return dataset_version
+    version = choose_version(reader.dataset_versions(bare), number)
+    if version is not None:
+        return version
     raise CommandFailed(f"Data set {bare!r} has no version {number}", NOT_FOUND)
 
 
@@ -295,12 +297,12 @@ def _change_of(item: Mapping[str, Any]) -> str:
 
 
 def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
-    """Return the newest version's items, if any, with the items of a file added or replaced.
+    """Return the newest whole version's items, if any, with those of a file added or replaced.
 
     Raises:
-        CommandFailed: The file cannot be read.
+        CommandFailed: The file cannot be read, or items of that version were deleted.
     """
-    from otel_ml.experiments.dataset import Dataset  # takes 0.1 s
+    from otel_ml.experiments.dataset import Dataset, choose_version  # takes 0.1 s
     from otel_ml.reader import NotFound
 
     try:
@@ -308,9 +310,15 @@ def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
     except (OSError, ValueError, ImportError) as error:
         raise CommandFailed(str(error), USAGE) from error
     try:
-        known = Dataset.load(name, reader=reader)
+        newest = choose_version(reader.dataset_versions(name), 0)
     except NotFound:
         return added
+    if newest is None or newest.is_newest is False:  # nothing of the data set is whole
+        return added
+    try:
+        known = Dataset.load(f"{name}:v{newest.version}", reader=reader)
+    except ValueError as error:
+        raise CommandFailed(str(error), USAGE) from error
     items = {item.id: item for item in known} | {item.id: item for item in added}
     return Dataset(name, items.values(), known.description)
 

@@ -22,7 +22,7 @@ from otel_ml.items import (
 )
 from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
-from otel_ml_collector.datasets.find import read_dataset_versions, read_manifests
+from otel_ml_collector.datasets.find import find_newest, read_dataset_versions, read_manifests
 from otel_ml_collector.errors import BadInput, Outdated
 from otel_ml_collector.filter.grammar import comparisons_of, parse
 from otel_ml_collector.runs import find as runs
@@ -205,7 +205,7 @@ def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
 def make_change(
     reader: Reader, project: str, name: str, wanted: WantedItems, base: str | None
 ) -> tuple[str, bytes]:
-    """Write the records of a new version.
+    """Write the records of a new version, made from the newest whole one.
 
     Returns:
         Its digest, and an OTLP request in JSON.
@@ -213,10 +213,10 @@ def make_change(
     Raises:
         BadInput: An id is given twice, or is to be removed and is not there.
         Missing: It is to be made from a version of a data set that is not there.
-        Outdated: It is to be made from a version that is not the newest, or is not whole.
+        Outdated: It is to be made from a version that is not the newest whole one.
     """
     rows = read_dataset_versions(reader, project, [name])
-    newest = rows[-1] if rows else None
+    newest = find_newest(reader, project, rows).get(name)
     if base is not None and base != "*":
         number = newest["number"] if newest else 0
         if base.strip('"').removeprefix("v") != str(number):
@@ -226,8 +226,6 @@ def make_change(
     if newest is not None:
         digests = read_manifests(reader, project, [newest])[newest["digest"]]
         change = load_json(newest["definition"], {})
-        if digest_version(digests) != newest["digest"]:
-            raise Outdated(f"Version {newest['number']} of {name[:80]!r} is not here as a whole")
     for place, gone in enumerate(wanted.remove):
         if digests.pop(gone, None) is None:
             raise BadInput(f"There is no item {gone[:80]!r}", f"remove.{place}")

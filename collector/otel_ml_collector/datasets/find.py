@@ -1,14 +1,14 @@
 """Questions about data sets; a single `find` behind the JSON API and the pages."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 from pydantic import BaseModel
 
-from otel_ml.items import MANIFEST, read_manifest
+from otel_ml.items import MANIFEST, digest_version, read_manifest
 from otel_ml.records import ChangedItem, DatasetDiff, DatasetItem, DatasetVersion
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import Missing, suggest
@@ -16,6 +16,7 @@ from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.reader import Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import IS_POINT
+from otel_ml_collector.store.tombstones import PROJECT
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 
@@ -24,6 +25,7 @@ SHOWN: Final = 20
 PAGE: Final = 1_000
 _MOST_CHANGES: Final = 1_000
 _PARTS_AT_ONCE: Final = 16
+_LOOKED_BACK: Final = 16
 
 _DATASET_NAMES: Final = Sql("""
     SELECT name FROM model_versions
@@ -49,14 +51,22 @@ _DATASETS_STATE: Final = Sql("""
       WHERE project = {project:String} AND owner IN {owners:Array(String)}) AS manifests, (
       SELECT (count(), sum(cityHash64(rank, arrived_ns))) FROM items
       WHERE project = {project:String}) AS items""")
-# How many lines of manifests there are, and of how many of these the item is here.
+# The digest of each manifest, how many lines it has, and of how many of these the item is stored.
 _STORED: Final = Sql("""
-    SELECT owner, count() AS lines, countIf(right(line, 64) IN (
+    SELECT owner, any(digest) AS manifest_digest, count() AS lines, countIf(right(line, 64) IN (
       SELECT digest FROM items WHERE project = {project:String})) AS stored
     FROM (
-      SELECT owner, arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
-      FROM ({parts}))
+      SELECT owner, lower(hex(SHA256(manifest))) AS digest,
+        arrayJoin(splitByChar('\n', manifest)) AS line
+      FROM (
+        SELECT owner, arrayStringConcat(arrayMap(entry -> entry.2, arraySort(
+          groupArray((part, JSONExtractString(document)))))) AS manifest
+        FROM ({parts}) GROUP BY owner))
     WHERE line != '' GROUP BY owner""").fill(parts=_MANIFEST_PARTS)
+_NOTHING_STORED: Final[Row] = {"manifest_digest": digest_version({}), "lines": 0, "stored": 0}
+_HAS_DELETIONS: Final = Sql("""
+    SELECT 1 FROM deletions WHERE project = {project:String} AND kind != '{whole}'
+    LIMIT 1""").fill(whole=Sql(PROJECT))
 _CONTENT: Final = Sql("""
     SELECT digest, inputs, expected, tags, source_run, source_session, capture, is_whole
     FROM items
@@ -74,7 +84,7 @@ _ITEM_METRICS: Final = Sql("""
 
 
 class Datasets(BaseModel):
-    """Data sets, each as its newest version; its number is how many versions there are."""
+    """Data sets, each as its newest whole version, or as its newest version if none is whole."""
 
     datasets: list[DatasetVersion]
 
@@ -95,11 +105,82 @@ class DatasetItems(BaseModel):
 
 
 def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
-    """List the data sets of a project, each as its newest version, the latest sent first."""
+    """List the data sets of a project, each as its newest whole version, the latest sent first.
+
+    A data set that has no whole version is listed as its newest version.
+    """
+    return [listed.version for listed in list_datasets(reader, project)]
+
+
+class ListedDataset(NamedTuple):
+    """A data set as `find_datasets` lists it, and its newest version if that is not whole."""
+
+    version: DatasetVersion
+    incomplete: DatasetVersion | None
+
+
+def list_datasets(reader: Reader, project: str) -> list[ListedDataset]:
+    """List the data sets of a project like `find_datasets`."""
     order = [row["name"] for row in reader.rows(_DATASET_NAMES, {"project": project})]
-    newest = {row["name"]: row for row in read_dataset_versions(reader, project, order)}
-    stored = count_stored(reader, project, list(newest.values()))
-    return [make_version(newest[name], stored) for name in order if name in newest]
+    rows = read_dataset_versions(reader, project, order)
+    newest = find_newest(reader, project, rows)
+    last = {row["name"]: row for row in rows}
+    shown = last | newest
+    incomplete = {name: row for name, row in last.items() if row is not shown[name]}
+    stored = count_stored(reader, project, [*shown.values(), *incomplete.values()])
+    return [
+        ListedDataset(
+            make_version(shown[name], stored, is_newest=name in newest),
+            make_version(incomplete[name], stored) if name in incomplete else None,
+        )
+        for name in order
+        if name in shown
+    ]
+
+
+def find_newest(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
+    """Find the newest whole version of each data set, by name: every change starts from it.
+
+    A version is whole if its manifest is stored completely, and each of its items too. Items that
+    were deleted with their run do not count as missing.
+
+    Args:
+        reader: The store.
+        project: The project of the data sets.
+        rows: Versions of some data sets, the oldest of each first.
+
+    Returns:
+        The versions; nothing for a data set that has no whole version.
+    """
+    versions: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        versions[row["name"]].append(row)
+    newest: dict[str, Row] = {}
+    depth = 1  # the last version of a set is almost always whole
+    while versions:
+        looked_at = [row for older in versions.values() for row in older[-depth:]]
+        newest |= {row["name"]: row for row in _choose_whole(reader, project, looked_at)}
+        older = {name: older[:-depth] for name, older in versions.items() if name not in newest}
+        versions = defaultdict(list, {name: left for name, left in older.items() if left})
+        depth = _LOOKED_BACK
+    return newest
+
+
+def _choose_whole(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
+    stored = count_stored(reader, project, rows)
+    with_manifest = [row for row in rows if _has_manifest(row, stored)]
+    with_items = [row for row in with_manifest if _has_items(row, stored)]
+    if len(with_items) == len(with_manifest):
+        return with_items
+    has_deletions = reader.rows(_HAS_DELETIONS, {"project": project})
+    return with_manifest if has_deletions else with_items
+
+
+def find_version_before(reader: Reader, project: str, row: Row) -> Row | None:
+    """Find the newest whole version that is older than a version of the same data set."""
+    versions = read_dataset_versions(reader, project, [row["name"]])
+    older = [version for version in versions if version["number"] < row["number"]]
+    return find_newest(reader, project, older).get(row["name"])
 
 
 def find_versions(
@@ -126,19 +207,40 @@ def list_versions(
     if cursor is not None:
         (before,) = read_cursor(cursor, int)
         rows = [row for row in rows if row["number"] < before]
-    shown, looked_at = rows[:limit], rows[: limit + 1]
+    shown = rows[:limit]
+    looked_at = _add_version_before(reader, project, rows, limit)
     state = _read_state(reader, project, looked_at)
-    stored = count_stored(reader, project, shown, state)
-    changes = _read_changes(reader, project, looked_at, state)
+    stored = count_stored(reader, project, looked_at, state)
+    changes = _read_changes(reader, project, looked_at, stored, state)
     metrics = _read_metrics(reader, project, shown)
+    newest = [row["digest"] for row in find_newest(reader, project, versions).values()]
     items = [
-        make_version(row, stored, metrics[row["digest"]], **change)
-        for row, change in zip(shown, changes, strict=False)
+        make_version(
+            row,
+            stored,
+            metrics[row["digest"]],
+            is_newest=row["digest"] in newest,
+            **changes.get(row["digest"], {}),
+        )
+        for row in shown
     ]
     more = len(rows) > limit
     return DatasetVersions(
         versions=items, next_cursor=write_place([shown[-1]["number"]]) if more else None
     )
+
+
+def _add_version_before(
+    reader: Reader, project: str, rows: Sequence[Row], limit: int
+) -> Sequence[Row]:
+    """Return the first versions, and those behind them up to one that has its manifest."""
+    end = limit + 1
+    while end < len(rows):
+        looked_at = rows[limit:end]
+        if any(_has_manifest(row, count_stored(reader, project, looked_at)) for row in looked_at):
+            break
+        end += _LOOKED_BACK
+    return rows[:end]
 
 
 def find_items(
@@ -226,13 +328,27 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
 
 
 def _read_changes(
-    reader: Reader, project: str, rows: Sequence[Row], state: str
-) -> list[dict[str, int]]:
-    """Count the changes of each version against the version behind it, the newest first."""
+    reader: Reader, project: str, rows: Sequence[Row], stored: Mapping[str, Row], state: str
+) -> dict[str, dict[str, int]]:
+    """Count the changes of each version against the version behind it, by digest.
 
-    def count() -> list[dict[str, int]]:
-        manifests = [*read_manifests(reader, project, rows).values(), {}]
-        return [_count_changes(older, newer) for newer, older in pairwise(manifests)]
+    Versions without a complete manifest are skipped.
+
+    Args:
+        reader: The store.
+        project: The project of the data set.
+        rows: Versions of one data set, the newest first.
+        stored: Their counts, see `count_stored`.
+        state: Of these versions.
+    """
+
+    def count() -> dict[str, dict[str, int]]:
+        whole = [row for row in rows if _has_manifest(row, stored)]
+        manifests = read_manifests(reader, project, whole)
+        pairs = zip(whole, [*manifests.values(), {}][1:], strict=True)
+        return {
+            row["digest"]: _count_changes(older, manifests[row["digest"]]) for row, older in pairs
+        }
 
     key = "changes", project, state, repr(_owners(rows))
     return reader.memory.work_out(key, count, len)
@@ -277,7 +393,7 @@ def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tupl
     if not rows:
         return []
     names = [row["name"] for row in reader.rows(_DATASET_NAMES, {"project": project})]
-    newest = {row["name"]: row for row in read_dataset_versions(reader, project, names)}
+    newest = find_newest(reader, project, read_dataset_versions(reader, project, names))
     versions = {own_dataset(row["name"], row["digest"]): row for row in newest.values()}
     facts = {"owners": list(versions), "digests": [row["digest"] for row in rows]}
     stored_rows = reader.rows(_HOLDING, {"project": project, **facts})
@@ -331,7 +447,9 @@ def _owners(rows: Sequence[Row]) -> list[str]:
 def count_stored(
     reader: Reader, project: str, rows: Sequence[Row], state: str = ""
 ) -> dict[str, Row]:
-    """Count the items of some versions, and those that are here, by owner.
+    """Count the items of some versions, and those that are stored, by owner.
+
+    `manifest_digest` is the digest of what is stored of the manifest.
 
     The state is the answer of `_read_state` for these versions, with others or alone; else it is
     read.
@@ -372,11 +490,12 @@ def make_version(
     added: int | None = None,
     removed: int | None = None,
     changed: int | None = None,
+    is_newest: bool | None = None,
 ) -> DatasetVersion:
     """Make the answer of a version from its row and the counts of `count_stored`."""
     document = load_json(row["definition"], {})
     document = document if isinstance(document, dict) else {}
-    here = stored.get(own_dataset(row["name"], row["digest"]), {"lines": 0, "stored": 0})
+    here = _stored_of(row, stored)
     wanted = document.get("items")
     items = wanted if isinstance(wanted, int) else here["lines"]
     is_told = isinstance(wanted, int)
@@ -388,6 +507,7 @@ def make_version(
         items=items,
         stored=here["stored"],
         is_complete=is_told and items == here["lines"] == here["stored"],
+        is_newest=is_newest,
         added=added,
         removed=removed,
         changed=changed,
@@ -395,6 +515,19 @@ def make_version(
         metrics=dict(metrics),
         time=to_rfc3339(row["first_ns"]),
     )
+
+
+def _stored_of(row: Row, stored: Mapping[str, Row]) -> Row:
+    return stored.get(own_dataset(row["name"], row["digest"]), _NOTHING_STORED)
+
+
+def _has_manifest(row: Row, stored: Mapping[str, Row]) -> bool:
+    return bool(_stored_of(row, stored)["manifest_digest"] == row["digest"])
+
+
+def _has_items(row: Row, stored: Mapping[str, Row]) -> bool:
+    counts = _stored_of(row, stored)
+    return bool(counts["lines"] == counts["stored"])
 
 
 def _make_item(item_id: str, digest: str, row: Row | None) -> DatasetItem:

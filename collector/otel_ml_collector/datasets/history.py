@@ -15,11 +15,11 @@ from otel_ml_collector.datasets.find import (
     PAGE,
     DatasetItems,
     count_stored,
+    find_version_before,
     list_items,
     make_version,
     read_items,
     read_manifests,
-    version_row,
 )
 from otel_ml_collector.experiments.find import find_experiments
 from otel_ml_collector.owners import own_dataset
@@ -100,7 +100,6 @@ class ItemHistory:
         self._reader = reader
         self._project = project
         self._name = row["name"]
-        self._number = row["number"]
         self._now_ns = now_ns
         self._row = row
 
@@ -205,11 +204,11 @@ class ItemHistory:
 
     def _find_changed(self, after: str, limit: int) -> list[tuple[str, str]]:
         rows = [self._row]
-        if self._number > 1:
-            rows.append(version_row(self._reader, self._project, self._name, self._number - 1))
+        if older := find_version_before(self._reader, self._project, self._row):
+            rows.append(older)
         manifests = read_manifests(self._reader, self._project, rows)
-        newer, *older = (manifests[row["digest"]] for row in rows)
-        before = older[0] if older else {}
+        newer, *older_manifests = (manifests[row["digest"]] for row in rows)
+        before = older_manifests[0] if older_manifests else {}
         differ = [item for item in newer if item > after and before.get(item) != newer[item]]
         return [(item, newer[item]) for item in sorted(differ)[:limit]]
 

@@ -36,7 +36,9 @@ from otel_ml_collector.datasets.find import (
     find_datasets,
     find_diff,
     find_digest,
+    find_newest,
     find_versions,
+    list_datasets,
     list_versions,
     make_version,
     version_row,
@@ -319,10 +321,10 @@ async def _change(
 
 
 @pages.get("/projects/{project:path}/datasets")
-def list_datasets(request: Request, project: str, reader: FromReader) -> Response:
+def show_datasets(request: Request, project: str, reader: FromReader) -> Response:
     """The data sets of a project."""
     context = {
-        "datasets": find_datasets(reader, project),
+        "datasets": list_datasets(reader, project),
         "api": view.api_address("projects", project, "datasets"),
         "python": python_call("datasets"),
     }
@@ -361,9 +363,11 @@ def show_dataset(
 ) -> Response:
     """Show a data set: its versions with the changes of each, and the items of one."""
     rows = versions_of(reader, project, name)
-    newest = rows[-1]["number"]
+    newest = find_newest(reader, project, rows).get(name)
     listed = list_versions(reader, project, rows, cursor=versions)
-    number = version or newest
+    number = version or (newest or rows[-1])["number"]
+    base = newest["number"] if newest else 0
+    is_first = version is None and versions is None
     asked = ItemHistory(reader, project, choose_version(rows, name, number), time.time_ns())
     page = asked.find_items(show, _ON_A_PAGE, cursor)
     history = asked.find({item.id: item.digest for item in page.items})
@@ -371,7 +375,10 @@ def show_dataset(
     measured = [version for version in listed.versions if version.metrics][:_MEASURED]
     context = {
         "chosen": page.version,
-        "newest": newest,
+        "newest": base,
+        "incomplete": listed.versions[0] if is_first and number != rows[-1]["number"] else None,
+        "is_editable": number == (base or rows[-1]["number"]),
+        "next_number": rows[-1]["number"] + 1,
         "measured": measured,
         "metrics": sorted({name for item in measured for name in item.metrics})[:_MOST_METRICS],
         "versions": listed.versions,

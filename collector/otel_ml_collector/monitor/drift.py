@@ -23,7 +23,7 @@ from otel_ml.statistics.fields import (
     moved_share,
 )
 from otel_ml.statistics.sketches import Sketch
-from otel_ml_collector.datasets.find import find_items, versions_of
+from otel_ml_collector.datasets.find import find_items, find_newest, versions_of
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.monitor.conditions import write_where
@@ -508,7 +508,9 @@ def _read_dataset(question: FieldsQuestion, than: Than, dataset: tuple[str, int]
     """Sketch the inputs and the expected outputs of the items of a data set."""
     name, number = dataset
     rows = versions_of(question.reader, question.project, name)
-    number = number or max((row["number"] for row in rows), default=0)
+    if not number:
+        newest = find_newest(question.reader, question.project, rows).get(name, rows[-1])
+        number = newest["number"]
     fields = sketch_payloads(_read_items(question, name, number))
     return Reference(than.name, fields.filled(fields.fields))
 

@@ -895,11 +895,11 @@ def fill_payloads(
     )
 
 
-# In the order in which a group is written, but for runs, which come last: no reader sees a run
-# without what belongs to it.
+# In the order in which a group is written. No reader sees a run or a version of a data set without
+# what belongs to it: a collector can be killed between any two inserts.
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
-    *(MODEL_VERSIONS, LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE, ITEMS),
-    *(TRACE_INDEX, TRACE_KEYS),
+    *(LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE, ITEMS),
+    *(TRACE_INDEX, TRACE_KEYS, MODEL_VERSIONS),
     *(PROCESSES, ARRIVALS, OPEN_RUNS, PAYLOADS, RUNS),
 )
 # All tables whose columns are declared here.

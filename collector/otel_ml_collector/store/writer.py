@@ -128,7 +128,9 @@ class Writer:
         return self._last_ns
 
     def write(self, records: Records) -> None:
-        """Store a group: runs last, so that no reader sees a run without its records.
+        """Store a group: versions after their items and manifests, and runs after their records.
+
+        So no reader sees a part of either, even after a kill between two inserts.
 
         A second call with the same records changes no answer, and what was deleted stays deleted.
 
@@ -156,12 +158,12 @@ class Writer:
         self._marks.mark(records)
         payloads = self._begin_payloads(records.runs)
         try:
-            self._insert_versions(records.versions)
             for table in tables.RECORD_TABLES:
                 if table.source:
                     self._insert(table, getattr(records, table.source))
             own = [key for key in records.trace_keys if key.is_own]
             self._insert(tables.TRACE_KEYS, own)
+            self._insert_versions(records.versions)
             self._insert_signs(records.signs)
             self._insert_arrivals(records.arrivals)
         finally:

@@ -11,7 +11,10 @@ from otel_ml import Client, Dataset
 from otel_ml.judges.ready import exact
 from otel_ml.reader import Reader
 from otel_ml_collector.cli import main
+from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.collector import CollectorProcess, running
+from tests.support.load import PROTOBUF
+from tests.support.otel_ml_collector.wire import encode
 from tests.support.sampling import sampled
 
 
@@ -65,6 +68,37 @@ def test_file_to_file(
     assert main(["dataset", "show", "qa:v3", "--limit", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["version"]["version"], told["items"][0]["expected"]) == (3, 11)
+
+
+def test_changes_beside_a_half_written_version(
+    collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file adds to the newest whole version, which is shown and loaded, too."""
+    items = {f"n{n}": make_item({"a": n}, n) for n in range(3)}
+    half = make_versions("half", items)[0]
+    half.events.clear()  # type: ignore[attr-defined]
+    half.attributes = {**half.attributes, "otel_ml.project": "sets"}
+    status, _, _ = collector.post("/v1/traces", encode([half]), PROTOBUF)
+    assert status == 200
+    assert main(["dataset", "add", "half", "--file", write(tmp_path / "a.jsonl", 7)]) == 0
+    half = make_versions("half", {"n1": items["n1"]})[0]
+    half.events.clear()  # type: ignore[attr-defined]
+    half.attributes = {**half.attributes, "otel_ml.project": "sets"}
+    assert collector.post("/v1/traces", encode([half]), PROTOBUF)[0] == 200
+    with Reader("sets", endpoint=collector.endpoint) as reader:
+        assert [item.id for item in Dataset.load("half", reader=reader)] == ["n7"]
+    assert main(["dataset", "add", "half", "--file", write(tmp_path / "b.jsonl", 8)]) == 0
+    assert main(["dataset", "remove", "half", "--item", "n7"]) == 0
+    assert capsys.readouterr().out == (
+        "half:v2 has 1 items\nhalf:v4 has 2 items\nhalf:v5 has 1 items\n"
+    )
+    assert main(["dataset", "show", "half", "--format", "csv", "--columns", "id"]) == 0
+    assert capsys.readouterr().out == "id\nn8\n"
+    versions = ["dataset", "list", "half", "--format", "csv"]
+    assert main([*versions, "--columns", "version,is_complete,added"]) == 0
+    assert capsys.readouterr().out == (
+        "version,is_complete,added\n5,True,0\n4,True,1\n3,False,\n2,True,1\n1,False,\n"
+    )
 
 
 def test_reasons(
