@@ -47,6 +47,40 @@ The kind of a run is found in this order:
 _GEN_AI: Final = """\
 This dialect is recognized by attributes that start with `gen_ai.`. It is read after the dialects
 below. [Design record 010](design/010-log-records.md) describes its events."""
+_SHAPE: Final = """\
+A span of a library that no table above knows is a call in either of two cases:
+
+* It has a known model, counts of tokens, and values that look like messages.
+* It failed, has a known model, and calls the model itself: it is the span of a client, has the
+  error of a provider's client, is named after a call, or has a request or its parameters.
+
+The values can be attributes, JSON in attributes, or attributes of events. Their names can have
+dots, underscores or capital letters: `acme.promptTokens` and `{"usage": {"prompt_tokens": 7}}` are
+read alike.
+
+* **Known model.** A model with a price, in the built-in table or in the setting `prices`, or a name
+  of a known family, such as `gpt-*`.
+* **Counts of tokens.** Numbers, or texts with numbers, for input and output or in total.
+* **Messages.** A list of role and content, or a question and an answer under names such as
+  `x.input` and `x.output`.
+
+The dialect of such a run is `shape`, and its page shows "read by its shape". To find these runs,
+use the filter `dialect == "shape"`. All attributes of the span are kept, because this reading is a
+guess.
+
+More rules:
+
+* The counts follow the rules for [tokens](wire.md#tokens). A cost that the span states is used.
+* Session, user, provider, response ID and parameters are read from names such as `x.session_id`.
+* A span that states that it is an agent, chain, tool or retriever, or that is named after one, gets
+  this kind. Its tokens stay attributes, because the calls inside it have them.
+* Spans with attributes of databases, queues, feature flags or GraphQL are never calls.
+* A request handler with the question and the answer of its call stays a plain span.
+* A call of the GenAI conventions without inputs and outputs gets them from other names of its
+  library.
+
+If no span of a project is read as a call, the project's pages show
+[which signs are missing](api.md#calls-for-projects-runs-and-traces)."""
 _STREAMS: Final = """\
 These rules apply to all dialects. `first_token_ms` is the first source below with a value from 0 to
 one day. If the value is later than the end of the run, a finer unit is assumed.
@@ -63,6 +97,7 @@ def make() -> str:
     for dialect in DIALECTS:
         if dialect is not GEN_AI:
             parts += [f"## {dialect.name}", *_chapter(dialect)]
+    parts += ["## Read by shape", _SHAPE]
     parts += ["## Streams", _STREAMS, _first_tokens(), "## Providers", _providers()]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -151,12 +151,17 @@ class _Busy(Exception):
 
 
 class Prices:
-    """Finds the prices of models. Safe to use from several threads."""
+    """Finds the prices of models. Safe to use from several threads.
+
+    Attributes:
+        own_models: Names of the models for which the user has set a price.
+    """
 
     def __init__(self, own: Sequence[Price] = ()) -> None:
         self._own = {
             (provider_of(price.provider), price.model): Tariff(_own_rates(price)) for price in own
         }
+        self.own_models = frozenset(model for _, model in self._own)
         self._own_providers = {provider for provider, _ in self._own}
         self._find = lru_cache(_CACHED_MODELS)(self._look_up)
         self._second = 0

@@ -347,9 +347,11 @@ def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
 def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
     """Create the runs of similar spans, column by column."""
     spans = alike.spans
-    run_columns = read_fields(spans, alike.plan, is_open=alike.is_open)
-    if batch.filing.prices is not None:
-        add_costs(run_columns, batch.filing.prices, [span.start_ns for span in spans])
+    prices = batch.filing.prices
+    own_models = () if prices is None else prices.own_models
+    run_columns = read_fields(spans, alike.plan, is_open=alike.is_open, own_models=own_models)
+    if prices is not None:
+        add_costs(run_columns, prices, [span.start_ns for span in spans])
     columns = _columns(alike, run_columns, _scope_texts(spans[0].scope, batch.scopes))
     columns["rank"] = _ranks(columns)
     alike.runs = [

@@ -175,7 +175,9 @@ class Run(RunSummary):
     )
     resource: dict[str, JsonValue]
     scope: dict[str, JsonValue]
-    dialect: str
+    dialect: str = field(
+        metadata=about("By which conventions it was read; `shape` if no table knows its span")
+    )
 
 
 # How they are written as JSON, as the API does.

@@ -22,6 +22,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.grammar import step_into
 from otel_ml_collector.judges.find import find_judge_calls
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
+from otel_ml_collector.mapping.dialects.shape import SHAPE
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.quality.target import TARGETS, make_target
@@ -75,6 +76,7 @@ _APART: Final = frozenset({"producer", "consumer"})
 SLOW_SHARE: Final = 1 / 3
 # A talk names its provider apart.
 _LABELS_OF_TALKS: Final = {"provider": "", "provider_model": "Model"}
+_SHAPE_FACT: Final = ("Dialect", "unknown, read by its shape")
 # How many spans outside of their parents are asked who sent them.
 _SKEWS: Final = 400
 
@@ -370,9 +372,10 @@ def _find_below(
 def _list_facts(run: Run, *, is_talk: bool) -> list[tuple[str, str]]:
     """List the labelled fields of a run; a conversation already names the answering model."""
     labels = LABELS | (_LABELS_OF_TALKS if is_talk else {})
-    return [
+    facts = [
         (label, value) for name, label in labels.items() if label and (value := getattr(run, name))
     ]
+    return [*facts, _SHAPE_FACT] if run.dialect == SHAPE else facts
 
 
 def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:

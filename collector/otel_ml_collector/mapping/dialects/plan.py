@@ -4,7 +4,7 @@ A sender uses the same attribute names on many spans. Looking for every name of 
 each span would cost more than reading the values. So this is done once per set of names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,9 +21,11 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     EXCEPTION,
     read_span_events,
 )
+from otel_ml_collector.mapping.dialects.shape import ShapeNames, find_shape_names, read_shapes
 from otel_ml_collector.mapping.dialects.table import (
     CALLS,
     AttributeColumns,
+    Dialect,
     Evidence,
     Present,
     find_evidence,
@@ -81,12 +83,15 @@ class Plan:
         dialects: Present attributes of other instrumentations, in order of precedence.
         evidence: Attributes that show the kind of run if none states it.
         rest: Names, sorted, that are stored as attributes unless their value is stored in a field.
+        shape: Attributes that may show a call of a library that no table knows; None if a table
+            knows the span, or if it cannot be a call.
     """
 
     own: own.OwnNames | None
     dialects: tuple[Present, ...]
     evidence: Evidence
     rest: tuple[str, ...]
+    shape: ShapeNames | None = None
 
 
 class Plans:
@@ -115,6 +120,7 @@ class Plans:
                 dialects,
                 find_evidence((present.dialect for present in dialects), keys),
                 tuple(sorted(key for key in keys if key not in held)),
+                find_shape_names(keys, [d.dialect for d in dialects if is_specific(d.dialect)]),
             )
             if len(keys) <= _MAX_NAMES and sum(map(len, keys)) <= _MAX_CHARS:
                 if len(self._plans) >= _PLANS:
@@ -123,7 +129,18 @@ class Plans:
         return plan
 
 
-def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> RunColumns:
+def is_specific(dialect: Dialect) -> bool:
+    """Return whether a dialect is of one library, recognized by the names of its attributes."""
+    return dialect is not GEN_AI and not (dialect.sdk or dialect.scope)
+
+
+def read_fields(
+    spans: Sequence[Span],
+    plan: Plan,
+    *,
+    is_open: bool = False,
+    own_models: Collection[str] = (),
+) -> RunColumns:
     """Read the fields of runs from the attributes of their spans.
 
     otel-ml's own attributes come first, then those of other instrumentations, then standard ones.
@@ -132,6 +149,7 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
         spans: At least one span. All have the attribute names of the plan and the same scope.
         plan: How to read them.
         is_open: Whether they have only started.
+        own_models: Names of models for which the user has set a price.
 
     Returns:
         The fields, one column each.
@@ -152,6 +170,8 @@ def read_fields(spans: Sequence[Span], plan: Plan, *, is_open: bool = False) -> 
             read_span_events(spans, run_columns)
         elif present.dialect is VERCEL:
             _count_cached_input(values)
+    if plan.shape is not None:
+        read_shapes(spans, plan.shape, run_columns, own_models)
     include_cached(run_columns, spans[0].scope.name)
     _read_streams(spans, values)
     if spans[0].scope.name in _A_MESSAGE_A_PIECE and _CHOICES not in values.names:

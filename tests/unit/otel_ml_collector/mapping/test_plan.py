@@ -1,6 +1,7 @@
 """Tests of what the names of a span's attributes alone decide."""
 
 from otel_ml_collector.mapping.dialects.plan import Plan, Plans
+from otel_ml_collector.mapping.dialects.shape import ShapeNames
 from otel_ml_collector.mapping.dialects.table import Evidence
 
 NAMES = ("gen_ai.usage.input_tokens", "otel_ml.tag.client", "session.id", "http.route")
@@ -16,7 +17,7 @@ def test_same_names() -> None:
 def test_other_names() -> None:
     """A plan knows the names that stay attributes, and no dialect that is not there."""
     assert Plans().find({"z": 1, "http.route": "/", "user.id": "u"}) == Plan(
-        None, (), Evidence(), ("http.route", "z")
+        None, (), Evidence(), ("http.route", "z"), ShapeNames((), ("z",), has_counts=False)
     )
 
 

@@ -1,0 +1,341 @@
+"""Reads calls of models from spans of libraries that no table knows, by the shape of their values.
+
+A span is a call in either of two cases:
+
+* It has a known model, counts of tokens, and values that look like messages.
+* It failed as a client, and has a known model.
+
+The names of its attributes decide first, once for all spans that have them. So a span without a
+model's name costs next to nothing.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from otel_ml import attributes as names
+from otel_ml_collector.mapping.dialects.leaves import open_leaves, words_of
+from otel_ml_collector.mapping.dialects.signs import ModelNames, Signs, find_signs, may_be_text
+from otel_ml_collector.mapping.dialects.table import CALLS, Dialect
+from otel_ml_collector.mapping.model_names import is_embedding_model, is_known_model, is_model_alone
+from otel_ml_collector.mapping.run_columns import RunColumns
+from otel_ml_collector.mapping.values import to_json
+from otel_ml_collector.price import is_provider, provider_of
+from otel_ml_collector.span import Event, Span, Value
+
+# Value of `dialect` of the runs.
+SHAPE: Final = "shape"
+_ERROR: Final = 2
+_SERVER: Final = 2
+_CLIENT: Final = 3
+_CONSUMER: Final = 5
+# Namespaces of the general conventions. No library writes a call's values there.
+# https://opentelemetry.io/docs/specs/semconv/attributes-registry/
+_GENERAL: Final = frozenset(
+    {
+        *("http", "url", "net", "network", "server", "client", "peer", "rpc", "faas", "code"),
+        *("thread", "process", "k8s", "cloud", "host", "container", "os", "telemetry", "service"),
+        *("exception", "error", "user_agent", "enduser", "user", "session", "deployment", "dns"),
+        *("tls", "geo", "log", "otel", "otel_ml", "device", "browser", "signalr", "aspnetcore"),
+        *("dotnet", "jvm", "nodejs", "cpython", "v8js", "webengine", "file", "hw", "heroku", "oci"),
+        *("vcs", "cicd", "android", "ios", "elasticsearch", "cassandra", "zos", "system"),
+    }
+)
+# Spans of databases, queues and flags are not calls, even if a model's answer is what they carry.
+_OTHERS: Final = ("db.", "messaging.", "feature_flag.", "graphql.")
+_OTHER_EVENTS: Final = frozenset({"feature_flag", "db", "messaging", "graphql"})
+# Scopes whose spans the tables know, and whose other spans repeat calls.
+_KNOWN_SCOPES: Final = ("litellm", "otel_ml")
+_TELLING: Final = frozenset({"model", "models", "deployment", "engine", "llm"})
+_COUNTING: Final = frozenset({"token", "tokens", "usage", "eval", "toks", "tok"})
+_BODIES: Final = ("body", "content", "payload")
+# Parts of names and JSON texts, without their first letter: it may be upper or lower case.
+_MODEL_TEXT: Final = ("odel", "eployment", "ngine")
+_COUNT_TEXT: Final = ("oken", "usage", "Usage", "eval_count")
+_GEN_AI: Final = "gen_ai."
+_MODEL_CHARS: Final = 128
+_MOST_WORDS: Final = 8
+_OPENING: Final = ("{", "[", '"')
+_EXCEPTION: Final = "exception"
+# Words in the names of spans around calls, which often repeat the values of the calls.
+_AROUND: Final = frozenset(
+    {"agent", "workflow", "pipeline", "chain", "crew", "graph", "flow", "session", "task", "tool"}
+)
+# Errors of providers' clients, by the names of their types.
+_CLIENT_ERROR: Final = re.compile(
+    r"openai|anthropic|mistral|cohere|genai|generativeai|bedrock|litellm|ratelimit|rate_limit"
+    r"|api_?(?:status|connection|timeout)?_?error|overloaded|context_?length",
+    re.IGNORECASE,
+)
+_METHOD: Final = re.compile(r"(?:HTTP )?(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS|HTTP)\b")
+_CALLING: Final = frozenset(
+    {
+        *(
+            "chat",
+            "llm",
+            "completion",
+            "completions",
+            "generate",
+            "generation",
+            "complete",
+            "model",
+        ),
+        *("inference", "embed", "embedding", "embeddings", "messages", "response", "responses"),
+        *("predict", "invoke", "converse", "call", "ask", "stream", "openai", "anthropic"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeNames:
+    """The attributes of spans that may be calls of a library that no table knows.
+
+    Attributes:
+        models: Attributes that may name a model.
+        special: All attributes that the general conventions do not define.
+        has_counts: Whether one of the names may be a count of tokens.
+        texts: Attributes outside the GenAI conventions that may be inputs or outputs, for spans
+            that have attributes of these conventions.
+    """
+
+    models: tuple[str, ...]
+    special: tuple[str, ...]
+    has_counts: bool
+    texts: tuple[str, ...] = ()
+
+
+def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> ShapeNames | None:
+    """Return which attributes may show a call.
+
+    Args:
+        keys: Attribute names of the span.
+        dialects: Dialects that are recognized by these names, and that need no scope.
+
+    Returns:
+        The attributes; None if the span cannot be a call, or if a table knows it.
+    """
+    if dialects or any(key.startswith(_OTHERS) for key in keys):
+        return None
+    special = tuple(key for key in keys if not _is_general(key))
+    return ShapeNames(
+        tuple(key for key in special if not _TELLING.isdisjoint(words_of(key))),
+        special,
+        any(not _COUNTING.isdisjoint(words_of(key)) for key in special),
+        tuple(key for key in special if may_be_text(key) and not key.startswith(_GEN_AI))
+        if any(key.startswith(_GEN_AI) for key in keys)
+        else (),
+    )
+
+
+def read_shapes(
+    spans: Sequence[Span],
+    shape: ShapeNames,
+    run_columns: RunColumns,
+    own_models: Collection[str] = (),
+) -> None:
+    """Fill the fields of the spans that are calls by their shape, and whose kind is unknown.
+
+    Args:
+        spans: Spans with the same attribute names and scope.
+        shape: Which of their attributes may show a call.
+        run_columns: Fields read so far.
+        own_models: Names of models for which the user has set a price.
+    """
+    if spans[0].scope.name.startswith(_KNOWN_SCOPES):
+        return
+    if shape.texts and "kind" in run_columns.columns:
+        _fill_messages(spans, run_columns)
+    for at in run_columns.missing("kind"):
+        span = spans[at]
+        if not ((shape.special or span.events) and _may_be_call(span, shape, own_models)):
+            continue
+        signs = _open(span, own_models)
+        if _is_call(span, signs):
+            for field, value in _fields_of(signs).items():
+                if field == "dialect" or run_columns.column(field)[at] is None:
+                    run_columns.fill(field, [value], [at])
+
+
+def _fill_messages(spans: Sequence[Span], run_columns: RunColumns) -> None:
+    """Fill inputs and outputs of calls whose library has the usual names for all but these."""
+    kinds, inputs = run_columns.column("kind"), run_columns.column("inputs")
+    outputs = run_columns.column("outputs")
+    for at, span in enumerate(spans):
+        if kinds[at] not in CALLS or inputs[at] is not None or outputs[at] is not None:
+            continue
+        signs = find_span_signs(span.attributes, span.events)
+        if signs.has_pair:
+            for field, value in (("inputs", signs.inputs), ("outputs", signs.outputs)):
+                if value is not None:
+                    run_columns.fill(field, [(value, to_json(value))], [at])
+
+
+def find_span_signs(
+    attributes: Mapping[str, Value], events: Sequence[Event], own_models: Collection[str] = ()
+) -> Signs:
+    """Return the signs of a call in the attributes and events of a span."""
+    special = {key: value for key, value in attributes.items() if not _is_general(key)}
+    return find_signs(open_leaves(special, _special_events(events)), own_models)
+
+
+def _is_general(key: str) -> bool:
+    head, dot, rest = key.partition(".")
+    if head == "http" and rest.endswith(_BODIES):
+        return False
+    return bool(dot) and head in _GENERAL
+
+
+def _special_events(events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if event.name != _EXCEPTION and event.attributes]
+
+
+def _may_be_call(span: Span, shape: ShapeNames, own: Collection[str]) -> bool:
+    """Return whether a span may be a call: whether it has a model, and counts unless it failed.
+
+    This looks at each value once, and opens none. Most spans end here.
+    """
+    attributes = span.attributes
+    has_model = has_object = False
+    has_counts = shape.has_counts or _has_failed(span)
+    for name in shape.special:
+        value = attributes[name]
+        if not isinstance(value, str):
+            has_object = has_object or isinstance(value, Mapping)
+        elif value[:1] in _OPENING:
+            has_model = has_model or name in shape.models or _has_any(value, _MODEL_TEXT)
+            has_counts = has_counts or _has_any(value, _COUNT_TEXT)
+        elif not has_model and name in shape.models:
+            has_model = is_known_model(value, own)
+    for event in span.events:
+        if event.name == _EXCEPTION or _is_general_event(event.name):
+            continue
+        for name, value in event.attributes.items():
+            text = value if isinstance(value, str) and value[:1] in _OPENING else ""
+            has_model = has_model or _has_any(name, _MODEL_TEXT) or _has_any(text, _MODEL_TEXT)
+            has_counts = has_counts or _has_any(name, _COUNT_TEXT) or _has_any(text, _COUNT_TEXT)
+            has_object = has_object or isinstance(value, Mapping)
+    if has_object or (has_model and has_counts):
+        return True
+    return has_counts and bool(shape.special) and bool(_spare_model(span, shape.special, own))
+
+
+def _has_any(text: str, parts: Sequence[str]) -> bool:
+    return any(part in text for part in parts)
+
+
+@lru_cache(1_024)
+def _is_general_event(name: str) -> bool:
+    return name.partition(".")[0] in _GENERAL | _OTHER_EVENTS
+
+
+def _spare_model(span: Span, names: Sequence[str], own: Collection[str]) -> str:
+    """Return a known model in the name of a span, or under any name; empty if there is none."""
+    texts = (span.attributes[name] for name in names)
+    words = (text for text in texts if isinstance(text, str) and len(text) <= _MODEL_CHARS)
+    named = span.name.split()[:_MOST_WORDS]
+    return next((word for word in (*named, *words) if is_model_alone(word, own)), "")
+
+
+def _open(span: Span, own: Collection[str]) -> Signs:
+    signs = find_span_signs(span.attributes, span.events, own)
+    if signs.models is None and signs.counts:
+        special = [key for key in span.attributes if not _is_general(key)]
+        if name := _spare_model(span, special, own):
+            signs.models = ModelNames(name, name, "")
+    return signs
+
+
+def _is_call(span: Span, signs: Signs) -> bool:
+    if signs.models is None:
+        return False
+    if signs.counts and _looks_like_messages(span, signs):
+        if not signs.kind and _is_around(span):
+            signs.kind = "chain"
+        return True
+    return (
+        _has_failed(span)
+        and _is_client(span, signs)
+        and not (signs.kind not in {"", "embedding"} or _is_around(span))
+    )
+
+
+def _looks_like_messages(span: Span, signs: Signs) -> bool:
+    if span.kind in {_SERVER, _CONSUMER}:
+        # A request handler often notes the question and the answer of the call that it makes.
+        return signs.has_messages
+    if _is_embedding(signs) and not signs.counts.get("output_tokens"):
+        return signs.inputs is not None
+    return signs.has_pair
+
+
+def _has_failed(span: Span) -> bool:
+    return span.status_code == _ERROR or names.ERROR_TYPE in span.attributes
+
+
+def _is_client(span: Span, signs: Signs) -> bool:
+    """Return whether a failed span calls a model itself.
+
+    It is the span of a client, has an error of a client, is named after a call, or has a request.
+    """
+    if span.kind in {_SERVER, _CONSUMER} or _is_transport(span):
+        return False
+    if span.kind == _CLIENT:
+        return True
+    has_request = signs.models is not None and signs.models.source in signs.message_sources
+    is_named = not _CALLING.isdisjoint(words_of(span.name))
+    return is_named or has_request or bool(signs.params) or _has_client_error(span)
+
+
+def _is_transport(span: Span) -> bool:
+    """Return whether a span is of an HTTP or RPC library. Its model may come from baggage.
+
+    Spec: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#name
+    """
+    is_http = "http.request.method" in span.attributes or "http.method" in span.attributes
+    return "rpc.system" in span.attributes or (is_http and _METHOD.match(span.name) is not None)
+
+
+def _has_client_error(span: Span) -> bool:
+    """Return whether the error of a span is one of the clients of providers."""
+    types = [span.attributes.get(names.ERROR_TYPE)]
+    types += [event.attributes.get("exception.type") for event in span.events]
+    return any(isinstance(told, str) and _CLIENT_ERROR.search(told) for told in types)
+
+
+def _is_around(span: Span) -> bool:
+    words = words_of(span.name)
+    return not _AROUND.isdisjoint(words) and _CALLING.isdisjoint(words)
+
+
+def _is_embedding(signs: Signs) -> bool:
+    return signs.kind == "embedding" or (
+        signs.models is not None and is_embedding_model(signs.models.requested)
+    )
+
+
+def _fields_of(signs: Signs) -> dict[str, object]:
+    """Return the fields of a call, except those without a value."""
+    models = signs.models
+    fields: dict[str, object] = {
+        "dialect": SHAPE,
+        "kind": signs.kind or ("embedding" if _is_embedding(signs) else "model"),
+        **signs.counts,
+        **signs.texts,
+    }
+    if models is not None:
+        fields["provider_model"] = models.answered
+        if fields["kind"] in {"model", "embedding"}:
+            fields["model"] = models.requested
+        head = models.requested.partition("/")[0]
+        if "provider" not in fields and is_provider(head):
+            fields["provider"] = provider_of(head)
+    if signs.cost is not None:
+        fields["cost"] = signs.cost
+    if signs.params:
+        fields["params"] = to_json(signs.params)
+    for name, value in (("inputs", signs.inputs), ("outputs", signs.outputs)):
+        if value is not None:
+            fields[name] = value, to_json(value)
+    return fields

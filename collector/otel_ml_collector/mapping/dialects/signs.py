@@ -1,0 +1,564 @@
+"""Finds the signs of a model call in the values of a span whose attribute names no table knows.
+
+The signs are a known model, counts of tokens, and values that look like messages: a list of role
+and content, or a question and an answer under paired names.
+"""
+
+import itertools
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from otel_ml_collector.mapping.dialects.leaves import Leaves, NamedValue, Talk, Words, words_of
+from otel_ml_collector.mapping.dialects.usage import read_usage
+from otel_ml_collector.mapping.model_names import is_known_model
+from otel_ml_collector.mapping.values import to_float, to_int
+from otel_ml_collector.price import is_provider, provider_of
+from otel_ml_collector.span import Value
+
+_MAX_COUNT: Final = 10**12
+_HOTTEST: Final = 2
+
+# ModelNames. The last words of the name, and words that tell the request from the answer.
+_MODEL_WORDS: Final = frozenset({"model", "models", "deployment", "engine", "llm"})
+_MODEL_ENDS: Final = frozenset(
+    {
+        *("model", "models", "name", "id", "deployment", "engine", "llm", "identifier", "slug"),
+        *("arn", "used", "version", "value", "key"),
+    }
+)
+_OF_REQUEST: Final = frozenset(
+    {
+        "request",
+        "requested",
+        "req",
+        "input",
+        "invocation",
+        "params",
+        "parameters",
+        "options",
+        "config",
+    }
+)
+_OF_ANSWER: Final = frozenset(
+    {
+        "response",
+        "res",
+        "resp",
+        "output",
+        "result",
+        "used",
+        "resolved",
+        "actual",
+        "raw",
+        "completion",
+    }
+)
+
+# Counts of tokens.
+_TOKEN: Final = frozenset({"token", "tokens", "tok", "toks"})
+_IN: Final = frozenset({"input", "inputs", "prompt", "in", "query", "request", "sent", "context"})
+_OUT: Final = frozenset(
+    {
+        *("output", "outputs", "completion", "completions", "out", "response", "generated"),
+        *("generation", "candidates", "candidate", "answer", "reply", "received"),
+    }
+)
+_TOTAL: Final = frozenset({"total", "all", "sum"})
+_CACHE: Final = frozenset({"cache", "cached"})
+_CREATED: Final = frozenset({"creation", "created", "write", "written", "writes", "create"})
+_THOUGHTS: Final = frozenset({"reasoning", "thinking", "thoughts", "thought"})
+# Last words of counts that do not name tokens, such as ``usage.prompt``.
+_COUNT_ENDS: Final = _IN | _OUT | _TOTAL | _CACHE | _CREATED | _THOUGHTS | {"read", "hit"}
+# A name with one of these is no count of this call's tokens, or counts a part of them.
+_NO_COUNT: Final = frozenset(
+    {
+        *("max", "min", "limit", "budget", "per", "second", "rate", "speed", "remaining", "cost"),
+        *("price", "usd", "window", "available", "ms", "duration", "latency", "time", "quota"),
+        *("image", "video", "accepted", "rejected", "ephemeral", "no", "uncached", "miss"),
+        *("details", "tool", "reserved", "estimated", "average", "avg", "length", "5m", "1h"),
+    }
+)
+
+# Texts of inputs and outputs. Earlier words are better names.
+_ASKED: Final = (
+    *("prompt", "prompts", "input", "inputs", "question", "query", "ask"),
+    *("request", "req", "instruction", "args", "arguments", "kwargs"),
+)
+_ANSWERED: Final = (
+    *("completion", "completions", "output", "outputs", "answer", "response", "responses"),
+    *("reply", "replies", "generation", "generations", "generated", "choices", "candidates"),
+    *("resp", "result", "results", "returned", "return"),
+)
+_SIDES: Final = {**dict.fromkeys(_ASKED, "asked"), **dict.fromkeys(_ANSWERED, "answered")}
+_RANKS: Final = {word: rank for words in (_ASKED, _ANSWERED) for rank, word in enumerate(words)}
+_SPEECH: Final = frozenset({"message", "messages", "msg", "text", "utterance", "turn", "content"})
+_SPEAKERS: Final = {
+    **dict.fromkeys(("user", "human"), "asked"),
+    **dict.fromkeys(("assistant", "ai", "bot", "agent"), "answered"),
+}
+# A text whose name ends in one of these is no input and no output.
+_NO_TEXT: Final = frozenset(
+    {
+        *("id", "ids", "type", "format", "mime", "schema", "name", "version", "template", "hash"),
+        *("role", "status", "code", "model", "temperature", "url", "uri", "path", "method", "kind"),
+        *("count", "size", "bytes", "duration", "latency", "time", "at", "ms", "cost", "price"),
+        *("reason", "reasons", "language", "provider", "vendor", "user", "finish", "headers"),
+        *("tokens", "token", "encoding", "key", "tool", "tools", "class", "timestamp", "object"),
+        *("fingerprint", "tier", "effort", "deployment", "engine", "stream", "system", "level"),
+    }
+)
+_SYSTEM: Final = frozenset({"system", "instructions"})
+_SYSTEM_TEXT: Final = frozenset(
+    {"prompt", "instruction", "instructions", "message", "content", "text"}
+)
+
+# Words that libraries share.
+_COMMON: Final = frozenset(
+    {
+        *_SIDES,
+        *_SPEECH,
+        *_SPEAKERS,
+        *_MODEL_WORDS,
+        *_MODEL_ENDS,
+        *_TOKEN,
+        *(
+            "usage",
+            "gen",
+            "genai",
+            "data",
+            "metadata",
+            "metrics",
+            "count",
+            "payload",
+            "body",
+            "span",
+        ),
+        *(
+            "attributes",
+            "attribute",
+            "event",
+            "start",
+            "end",
+            "system",
+            "role",
+            "chat",
+            "in",
+            "out",
+        ),
+    }
+)
+
+# Parameters of a request, by the last words of their names.
+_PARAMS: Final = frozenset(
+    {
+        *("temperature", "top_p", "top_k", "max_tokens", "max_output_tokens", "seed", "stop"),
+        *("max_completion_tokens", "max_new_tokens", "frequency_penalty", "presence_penalty"),
+        *("stop_sequences", "reasoning_effort", "stream"),
+    }
+)
+_WHO: Final = {
+    "session": frozenset(
+        {("session", "id"), ("conversation", "id"), ("thread", "id"), ("chat", "id")}
+    ),
+    "user": frozenset({("user", "id"), ("end", "user")}),
+    "response_id": frozenset({("response", "id"), ("completion", "id"), ("generation", "id")}),
+}
+_PROVIDER: Final = frozenset({"provider", "vendor", "system", "backend", "platform"})
+# Starts of the ids that providers give to answers.
+_RESPONSE_IDS: Final = ("chatcmpl-", "msg_", "resp_", "cmpl-", "gen-")
+_TWO_WORDS: Final = 2
+
+# What a library calls its spans, and our kinds.
+_KIND_NAMES: Final = frozenset({"kind", "type", "operation", "category"})
+_KIND_OF_NAME: Final = {
+    **dict.fromkeys(("embedding", "embeddings", "embed", "embedder"), "embedding"),
+    **dict.fromkeys(("agent", "crew", "invoke_agent", "agent_run"), "agent"),
+    **dict.fromkeys(("tool", "function", "tool_call", "execute_tool"), "tool"),
+    **dict.fromkeys(("retriever", "retrieval"), "retriever"),
+    **dict.fromkeys(
+        (
+            *("chain", "workflow", "pipeline", "task", "graph", "flow", "session", "trace", "step"),
+            *("guardrail", "evaluator", "evaluation", "eval", "scorer", "score", "root"),
+            *("conversation", "turn", "node"),
+        ),
+        "chain",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNames:
+    """The names of a span's model, as it was requested and as the provider names it."""
+
+    requested: str
+    answered: str
+    source: str
+
+
+@dataclass(slots=True)
+class Signs:
+    """The signs of a model call on one span.
+
+    Attributes:
+        models: Names of a known model; None if there are none.
+        unknown_model: Name of a model that is not known; empty if there is none.
+        counts: Token counts by field of a run.
+        usage_source: Attribute or event with the first count.
+        inputs, outputs: Messages, texts or objects; None if there are none.
+        has_messages: Whether a value is a list of role and content.
+        message_sources: Attributes or events with inputs and outputs.
+        kind: Our kind, if the span states one; else empty.
+        texts: Other fields of a run: provider, session, user and response ID.
+        cost: In US dollars; None if the span states none.
+        params: Parameters of the request.
+    """
+
+    models: ModelNames | None = None
+    unknown_model: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    usage_source: str = ""
+    inputs: object = None
+    outputs: object = None
+    has_messages: bool = False
+    message_sources: tuple[str, ...] = ()
+    kind: str = ""
+    texts: dict[str, str] = field(default_factory=dict)
+    cost: float | None = None
+    params: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def has_pair(self) -> bool:
+        """Whether the values look like messages: a list of them, or a question and an answer."""
+        return self.has_messages or (self.inputs is not None and self.outputs is not None)
+
+
+def find_signs(leaves: Leaves, own_models: Collection[str] = ()) -> Signs:
+    """Find the signs of a model call in the values of a span.
+
+    Args:
+        leaves: The values.
+        own_models: Names of models for which the user has set a price.
+    """
+    signs = Signs()
+    _find_models(leaves.leaves, own_models, signs)
+    _find_counts(leaves, signs)
+    _find_messages(leaves, signs)
+    for leaf in leaves.leaves:
+        _read_other(leaf, signs)
+    return signs
+
+
+def may_be_text(name: str) -> bool:
+    """Return whether an attribute may hold inputs or outputs, by its name."""
+    words = words_of(name)
+    is_side = bool(_side_of_text(words)) or "messages" in words
+    return is_side and words[-1] not in _NO_TEXT
+
+
+def _is_param(name: str, leaf: NamedValue, signs: Signs) -> bool:
+    """Return whether a value is a parameter of the model, and not the temperature of a room."""
+    if name == "temperature":
+        heat = to_float(leaf.value)
+        if heat is None or not 0 <= heat <= _HOTTEST:
+            return False
+    return _is_related(leaf.source, _sources_of(signs))
+
+
+def _find_models(leaves: Iterable[NamedValue], own: Collection[str], signs: Signs) -> None:
+    named = [
+        (leaf.value, leaf)
+        for leaf in leaves
+        if isinstance(leaf.value, str)
+        and leaf.words
+        and leaf.words[-1] in _MODEL_ENDS
+        and not _MODEL_WORDS.isdisjoint(leaf.words[-3:])
+        and "provider" not in leaf.words[-2:]
+    ]
+    named.sort(key=lambda pair: len(pair[1].words))
+    known = [(name, leaf) for name, leaf in named if is_known_model(name, own)]
+    if not known:
+        signs.unknown_model = next((name for name, _ in named if name), "")
+        return
+
+    def first(wanted: Collection[str], unwanted: Collection[str]) -> str:
+        return next(
+            (
+                name
+                for name, leaf in known
+                if (not wanted or not frozenset(leaf.words).isdisjoint(wanted))
+                and frozenset(leaf.words).isdisjoint(unwanted)
+            ),
+            "",
+        )
+
+    neutral = first((), _OF_REQUEST | _OF_ANSWER)
+    asked, answered = first(_OF_REQUEST, _OF_ANSWER), first(_OF_ANSWER, _OF_REQUEST)
+    anyone, source = known[0][0], known[0][1].source
+    signs.models = ModelNames(
+        asked or neutral or answered or anyone, answered or neutral or asked or anyone, source
+    )
+
+
+def _find_counts(leaves: Leaves, signs: Signs) -> None:
+    """Find the counts of tokens. The shortest name of each count wins."""
+    found: dict[str, tuple[int, int]] = {}
+    has_tokens = False
+    for leaf in leaves.leaves:
+        name = _count_name(leaf.words) if not isinstance(leaf.value, list | tuple) else ""
+        count = to_int(leaf.value) if name and not isinstance(leaf.value, bool) else None
+        if count is None or not 0 <= count <= _MAX_COUNT:
+            continue
+        has_tokens = has_tokens or not _TOKEN.isdisjoint(leaf.words)
+        if name not in found or len(leaf.words) < found[name][0]:
+            found[name] = len(leaf.words), count
+            signs.usage_source = signs.usage_source or leaf.source
+    counts = {name: count for name, (_, count) in found.items()}
+    is_pair = {"input_tokens", "output_tokens"} <= counts.keys()
+    if not any(counts.values()) or not (is_pair or has_tokens):
+        return
+    if "input_tokens" not in counts and "total_tokens" in counts:
+        counts["input_tokens"] = max(counts["total_tokens"] - counts.get("output_tokens", 0), 0)
+    signs.counts = counts | _anthropic_counts(leaves.wholes)
+
+
+def _anthropic_counts(wholes: Iterable[NamedValue]) -> dict[str, int]:
+    """Return the counts of Anthropic's own usage object, whose input leaves out cached tokens."""
+    usages = (leaf.value for leaf in wholes if "usage" in leaf.words)
+    is_anthropic = ("cache_read_input_tokens", "cache_creation_input_tokens")
+    usage = next(
+        (
+            usage
+            for usage in usages
+            if isinstance(usage, Mapping) and any(map(usage.get, is_anthropic))
+        ),
+        None,
+    )
+    return read_usage(usage)
+
+
+def _count_name(words: Words) -> str:
+    """Return the field of a run that a name of a count is for; empty if it is none."""
+    parts = frozenset(words)
+    is_ollama = words[-2:] == ("eval", "count")
+    is_usage = "usage" in parts and words[-1] in _COUNT_ENDS
+    is_later = any(word.isdigit() and word != "0" for word in words)
+    if is_later or not (is_usage or is_ollama or parts & _TOKEN):
+        return ""
+    is_detail = not parts.isdisjoint(_CACHE | _THOUGHTS | {"audio"})
+    if not _NO_COUNT.isdisjoint(parts - {"details"} if is_detail else parts):
+        return ""
+    if is_ollama:
+        return "input_tokens" if "prompt" in words[-3:] else "output_tokens"
+    if parts & _CACHE:
+        return "cache_creation_tokens" if parts & _CREATED else "cached_tokens"
+    return "reasoning_tokens" if parts & _THOUGHTS else _side_of_count(words)
+
+
+def _side_of_count(words: Words) -> str:
+    """Return the field for a count of all input or output tokens, or of both."""
+    for word in reversed(words):
+        if word in _IN:
+            return "audio_input_tokens" if "audio" in words else "input_tokens"
+        if word in _OUT:
+            return "audio_output_tokens" if "audio" in words else "output_tokens"
+    is_total = words[-1] in _TOKEN | {"count", "used", "consumed"} or not _TOTAL.isdisjoint(words)
+    return "total_tokens" if is_total and "audio" not in words else ""
+
+
+def _find_messages(leaves: Leaves, signs: Signs) -> None:
+    asked, answered, others = list[Talk](), list[Talk](), list[Talk]()
+    for talk in leaves.talks:
+        side = _side_of(talk.words)
+        (asked if side == "asked" else answered if side == "answered" else others).append(talk)
+    for talk in others:
+        is_answer = all(message.get("role") == "assistant" for message in talk.messages)
+        (answered if is_answer else asked).append(talk)
+    inputs = max(asked, key=lambda talk: len(talk.messages), default=None)
+    outputs = min(answered, key=lambda talk: len(talk.words), default=None)
+    signs.has_messages = bool(inputs or outputs)
+    texts = _Texts(leaves, _sources_of(signs))
+    sources: list[str] = []
+    if inputs is not None:
+        signs.inputs = list(inputs.messages)
+        sources.append(inputs.source)
+        if outputs is None and inputs in others:
+            signs.inputs, signs.outputs = _part(inputs.messages)
+    if outputs is not None:
+        signs.outputs = list(outputs.messages)
+        sources.append(outputs.source)
+    question, answer = texts.find_pair(
+        needs_asked=signs.inputs is None, needs_answered=signs.outputs is None
+    )
+    if signs.inputs is None and question is not None:
+        signs.inputs = _single(question.value)
+        sources.append(question.source)
+    if signs.outputs is None and answer is not None:
+        signs.outputs = _single(answer.value)
+        sources.append(answer.source)
+    signs.message_sources = tuple(dict.fromkeys(sources))
+    if signs.inputs is not None and texts.system is not None:
+        signs.inputs = _with_system(signs.inputs, texts.system)
+
+
+def _part(
+    messages: Sequence[Mapping[str, object]],
+) -> tuple[list[Mapping[str, object]], list[Mapping[str, object]] | None]:
+    """Part a conversation into the question and the answer at its end."""
+    at = len(messages)
+    while at > 1 and messages[at - 1].get("role") == "assistant":
+        at -= 1
+    return [*messages[:at]], [*messages[at:]] or None
+
+
+def _with_system(inputs: object, system: str) -> object:
+    first = {"role": "system", "content": system}
+    if isinstance(inputs, str):
+        return [first, {"role": "user", "content": inputs}]
+    if not isinstance(inputs, list) or any(
+        isinstance(message, Mapping) and message.get("role") == "system" for message in inputs
+    ):
+        return inputs
+    is_talk = all(isinstance(message, Mapping) and "role" in message for message in inputs)
+    return [first, *inputs] if is_talk else inputs
+
+
+def _single(value: Value) -> Value:
+    """Return the only text of a list of one; other values unchanged."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _side_of(words: Words) -> str:
+    """Return whether a name is for the ``asked`` or the ``answered``; empty if for neither.
+
+    The last word that tells decides: ``llm.request.prompt``, ``prompt.response``.
+    """
+    return next((_SIDES[word] for word in reversed(words) if word in _SIDES), "")
+
+
+def _side_of_text(words: Words) -> str:
+    return _side_of_speaker(words) or _side_of(words)
+
+
+def _side_of_speaker(words: Words) -> str:
+    """Return the side of a name such as ``user_message`` or ``message.assistant``."""
+    for first, second in itertools.pairwise(words):
+        if second in _SPEECH and first in _SPEAKERS and first != words[0]:
+            return _SPEAKERS[first]
+        if first in _SPEECH and second in _SPEAKERS:
+            return _SPEAKERS[second]
+    return (
+        _SPEAKERS[words[0]]
+        if len(words) == _TWO_WORDS and words[1] in _SPEECH and words[0] in _SPEAKERS
+        else ""
+    )
+
+
+class _Texts:
+    """The texts of a span that may be its question, its answer and its system instructions."""
+
+    def __init__(self, leaves: Leaves, call_names: Sequence[Collection[str]]) -> None:
+        self._call_names = call_names
+        self.system: str | None = None
+        self._sides: dict[str, list[tuple[tuple[int, int, int], NamedValue]]] = {
+            "asked": [],
+            "answered": [],
+        }
+        self._plain: NamedValue | None = None  # a text whose name does not tell its side
+        for leaf in leaves.leaves:
+            if isinstance(leaf.value, str | list | tuple):
+                self._add(leaf, is_whole=False)
+        for leaf in leaves.wholes:
+            if leaf.words and leaf.words[-1] in _SIDES:
+                self._add(leaf, is_whole=True)
+        for side in self._sides.values():
+            side.sort(key=lambda pair: pair[0])
+
+    def find_pair(
+        self, *, needs_asked: bool, needs_answered: bool
+    ) -> tuple[NamedValue | None, NamedValue | None]:
+        """Return the best question and answer.
+
+        If both are needed, they must share the beginning of their names.
+        """
+        asked, answered = (
+            [leaf for _, leaf in self._sides[side]] for side in ("asked", "answered")
+        )
+        if not (needs_asked and needs_answered):
+            return next(iter(asked), None), next(iter(answered), self._plain)
+        for question in asked:
+            for answer in answered:
+                if _begin_alike(question.words, answer.words):
+                    return question, answer
+        return next(iter(asked), None), None
+
+    def _add(self, leaf: NamedValue, *, is_whole: bool) -> None:
+        words = tuple(word for word in leaf.words if not word.isdigit())
+        if not words or (words[-1] in _NO_TEXT and not _side_of_speaker(words)):
+            return
+        if isinstance(leaf.value, str) and _is_system(words):
+            self.system = self.system or leaf.value
+            return
+        side = _side_of_text(words)
+        if not _is_related(leaf.source, self._call_names):
+            return
+        if not side and words[-1] in {"text", "content"} and isinstance(leaf.value, str):
+            self._plain = self._plain or leaf
+        if side:
+            rank = min((_RANKS[word] for word in words if _SIDES.get(word) == side), default=0)
+            self._sides[side].append(((is_whole, rank, len(words)), leaf))
+
+
+def _sources_of(signs: Signs) -> list[Collection[str]]:
+    """Return the telling words of the attributes with the model and the counts."""
+    models = [signs.models.source] if signs.models is not None else []
+    return [frozenset(words_of(source)) - _COMMON for source in (*models, signs.usage_source)]
+
+
+def _is_related(source: str, call_names: Sequence[Collection[str]]) -> bool:
+    """Return whether a text is of the same library as the model or the counts.
+
+    Names without a word of the library, such as ``prompt``, are related to everything.
+    """
+    words = frozenset(words_of(source)) - _COMMON
+    return not words or any(not call or not words.isdisjoint(call) for call in call_names)
+
+
+def _begin_alike(question: Words, answer: Words) -> bool:
+    """Return whether two names share their first word, or begin with what tells them apart."""
+    if not question or not answer:
+        return False
+    tells = question[0] in _SIDES or question[0] in _SPEAKERS
+    return question[0] == answer[0] or tells
+
+
+def _is_system(words: Words) -> bool:
+    if words[-1] == "instructions" or words[-2:] == ("system", "instruction"):
+        return True
+    return "system" in words and words[-1] in _SYSTEM_TEXT
+
+
+def _read_other(leaf: NamedValue, signs: Signs) -> None:
+    """Read provider, session, user, response ID, cost, parameters and the kind of a span."""
+    words, value = leaf.words, leaf.value
+    if not words:
+        return
+    if isinstance(value, str):
+        for name, ends in _WHO.items():
+            if words[-2:] in ends or words[-1:] in ends:
+                signs.texts.setdefault(name, value)
+        if words[-1] == "id" and value.startswith(_RESPONSE_IDS):
+            signs.texts["response_id"] = value
+        if not _PROVIDER.isdisjoint(words[-2:]) and is_provider(value):
+            signs.texts.setdefault("provider", provider_of(value))
+        if not _KIND_NAMES.isdisjoint(words[-2:]) and not signs.kind:
+            signs.kind = _KIND_OF_NAME.get(value.rpartition(".")[2].strip().lower(), "")
+    if "cost" in words and not isinstance(value, bool):
+        is_part = not frozenset(words).isdisjoint(_IN | _OUT | _CACHE)
+        cost = None if is_part or isinstance(value, list | tuple) else to_float(value)
+        if cost is not None and math.isfinite(cost) and cost > 0:
+            signs.cost = cost if signs.cost is None else max(cost, signs.cost)
+    for size in range(1, 4):
+        if (name := "_".join(words[-size:])) in _PARAMS and _is_param(name, leaf, signs):
+            signs.params.setdefault(name, cast("object", value))

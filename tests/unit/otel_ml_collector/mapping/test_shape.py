@@ -1,0 +1,242 @@
+"""Tests of spans of libraries that no table knows: calls are read by their shape."""
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.price import Price
+from otel_ml_collector.records import Run
+from otel_ml_collector.span import Event, Scope, Span, Value
+from tests.support.otel_ml_collector.ordinary_spans import make_ordinary_spans
+from tests.support.otel_ml_collector.spans import NOW_NS, make_span
+from tests.support.otel_ml_collector.unknown_emitters import (
+    ANSWERED,
+    ASKED,
+    CALLS,
+    CLIENT,
+    INTERNAL,
+    SERVER,
+    Emitter,
+)
+
+PRICES: Final = Prices()
+RAISED: Final = Event("exception", NOW_NS, {"exception.type": "openai.RateLimitError"})
+names: Final = st.sampled_from(
+    [
+        *("acme.input", "acme.output", "acme.usage", "acme.messages", "acme.messages.0.role"),
+        *("acme.messages.0", "acme.prompt_tokens", "acme.cost", "acme.temperature", ""),
+    ]
+)
+values: Final[st.SearchStrategy[Value]] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.binary(max_size=3),
+    st.sampled_from(
+        [
+            *("", "{", "[[[[", "{'a': 'b'", '["\\ud800"]', '{"0": {"0": [1]}}', "NaN"),
+            *('[{"role": "user"}]', '{"role": "user", "content": 7}', "['a', None]", '"a"'),
+        ]
+    ),
+    st.lists(st.text(max_size=3), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=3),
+)
+# What most emitters say: the same question of the same model.
+USUAL: Final[dict[str, Any]] = {
+    "dialect": "shape",
+    "kind": "model",
+    "model": "gpt-4o-mini",
+    "provider_model": "gpt-4o-mini",
+    "outcome": "ok",
+    "input_tokens": 61,
+    "output_tokens": 18,
+    "cached_tokens": None,
+    "inputs_preview": ASKED,
+    "outputs_preview": ANSWERED,
+    "cost": (61 * 0.15 + 18 * 0.6) / 1e6,
+}
+
+
+def map_one(span: Span, prices: Prices = PRICES) -> Run:
+    """Map a span to its only run, with costs."""
+    (run,) = map_spans([span], Filing("p", NOW_NS, prices=prices)).runs
+    return run
+
+
+@pytest.mark.parametrize("emitter", [pytest.param(one, id=one.title) for one in CALLS])
+def test_call(emitter: Emitter) -> None:
+    """A call that no table knows is read: model, tokens, question, answer and cost."""
+    run = map_one(emitter.span)
+    want = {**USUAL, **emitter.want}
+    # Some prices change with the table. The price of a model is not what is tested here.
+    want = {name: value for name, value in want.items() if value is not ...}
+    if want.get("cost"):
+        want["cost"] = pytest.approx(want["cost"])
+    assert {name: getattr(run, name) for name in want} == want
+
+
+def test_attributes_stay() -> None:
+    """All attributes of such a call are kept, because its reading is a guess."""
+    span = CALLS[0].span
+    assert json.loads(map_one(span).attributes) == dict(span.attributes)
+
+
+def test_ordinary_spans() -> None:
+    """At most 1 of 1,000 spans of HTTP, databases, queues and services is taken for a call."""
+    spans = list(make_ordinary_spans(10_000))
+    runs = map_spans(spans, Filing("p", NOW_NS)).runs
+    assert len(runs) == len(spans)
+    assert sum(run.kind != "span" for run in runs) <= len(spans) // 1_000
+
+
+def test_every_kind_of_ordinary_span() -> None:
+    """Without attributes of a service's own, no ordinary span is taken for a call."""
+    spans = make_ordinary_spans(3_000, seed=1, has_own=False)
+    runs = map_spans(spans, Filing("p", NOW_NS)).runs
+    assert {run.kind for run in runs} == {"span"}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        pytest.param({"acme.model": "gpt-4o", "acme.input": "a", "acme.output": "b"}, id="counts"),
+        pytest.param(
+            {"acme.model": "gpt-4o", "acme.usage.prompt_tokens": 1, "acme.usage.total_tokens": 2},
+            id="messages",
+        ),
+        pytest.param(
+            {
+                "acme.prompt_tokens": 1,
+                "acme.completion_tokens": 2,
+                "acme.input": "a",
+                "acme.output": "b",
+            },
+            id="model",
+        ),
+        pytest.param(
+            {
+                "acme.model": "Corolla",
+                "acme.prompt_tokens": 1,
+                "acme.completion_tokens": 2,
+                "acme.input": "a",
+                "acme.output": "b",
+            },
+            id="known model",
+        ),
+        pytest.param(
+            {
+                "db.system.name": "redis",
+                "cache.value": json.dumps(
+                    {
+                        "model": "gpt-4o",
+                        "messages": [{"role": "user", "content": "a"}],
+                        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+                    }
+                ),
+            },
+            id="not a database",
+        ),
+        pytest.param(
+            {
+                "acme.model": "gpt-4o",
+                "acme.tokens_per_second": 7,
+                "acme.max_tokens": 9,
+                "acme.tokens.remaining": 3,
+                "acme.input": "a",
+                "acme.output": "b",
+            },
+            id="counts of a call, not limits",
+        ),
+    ],
+)
+def test_sign_is_missing(attributes: dict[str, Any]) -> None:
+    """A span without one of the signs stays plain, and so does a span of a database."""
+    run = map_one(make_span("step", attributes))
+    assert (run.kind, run.dialect) == ("span", "opentelemetry")
+
+
+def test_own_price() -> None:
+    """A model for which the user has set a price is known."""
+    attributes: dict[str, Value] = {
+        "acme.model": "house-7",
+        "acme.prompt_tokens": 1_000_000,
+        "acme.completion_tokens": 0,
+        "acme.input": ASKED,
+        "acme.output": ANSWERED,
+    }
+    assert map_one(make_span("step", attributes)).kind == "span"
+    run = map_one(make_span("step", attributes), Prices([Price("house", "house-7", 3.0, 4.0)]))
+    assert (run.kind, run.model, run.cost) == ("model", "house-7", 3.0)
+
+
+def test_table_overrides() -> None:
+    """A span that a table knows is read by the table alone."""
+    attributes: dict[str, Value] = {
+        "openinference.span.kind": "CHAIN",
+        "llm.model_name": "gpt-4o",
+        "acme.prompt_tokens": 1,
+        "acme.completion_tokens": 2,
+        "acme.messages": json.dumps([{"role": "user", "content": "a"}]),
+    }
+    run = map_one(make_span("step", attributes))
+    assert (run.kind, run.dialect, run.input_tokens) == ("chain", "openinference", None)
+
+
+def test_known_scope() -> None:
+    """A span of a scope that a table knows stays plain if the table reads no call from it."""
+    scope = Scope({}, "litellm", "1", {})
+    run = map_one(replace(CALLS[0].span, scope=scope))
+    assert run.kind == "span"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"kind": CLIENT}, "model"),
+        ({"kind": CLIENT, "name": "POST"}, "span"),  # of an HTTP library, with a model from baggage
+        ({"kind": SERVER}, "span"),
+        ({"kind": INTERNAL}, "span"),
+        ({"kind": INTERNAL, "name": "chat"}, "model"),
+        ({"kind": INTERNAL, "events": [RAISED]}, "model"),
+        ({"kind": CLIENT, "status_code": 0}, "span"),
+    ],
+)
+def test_failed_call(fields: dict[str, Any], kind: str) -> None:
+    """A span with a model is a failed call if it is a client's, or has the error of a client."""
+    attributes = {"acme.model": "gpt-4o", "http.request.method": "POST"}
+    span = replace(make_span("step", attributes, status_code=2), **fields)
+    assert map_one(span).kind == kind
+
+
+def test_agent_around() -> None:
+    """A span named after an agent is a chain, and has no tokens: its calls have them."""
+    run = map_one(replace(CALLS[0].span, name="TramDesk.agent"))
+    assert (run.kind, run.input_tokens, run.inputs_preview) == ("chain", None, ASKED)
+
+
+def test_handler() -> None:
+    """A request handler that notes the question and the answer of its call stays plain."""
+    attributes: dict[str, Value] = {
+        "chat.model": "gpt-4o",
+        "chat.prompt_tokens": 1,
+        "chat.completion_tokens": 2,
+        "chat.question": ASKED,
+        "chat.answer": ANSWERED,
+    }
+    assert map_one(make_span("POST /chat", attributes, kind=SERVER)).kind == "span"
+    assert map_one(make_span("POST /chat", attributes, kind=CLIENT)).kind == "model"
+
+
+@given(values=st.dictionaries(names, values, max_size=6))
+def test_any_value(values: dict[str, Value]) -> None:
+    """No value makes the reading fail."""
+    span = make_span("chat", {"acme.model": "gpt-4o", **values}, status_code=2, kind=CLIENT)
+    assert map_one(span).dialect == "shape"
