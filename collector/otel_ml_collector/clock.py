@@ -1,28 +1,37 @@
 """Detects a wrong clock of this machine, by comparing it with the clocks of senders.
 
 If a span starts more than an hour in the future, either its sender's clock is wrong or ours is
-behind. Other senders show which: the newest spans of a sender with a correct clock end about now.
-The span is only rejected for good if enough senders agree with our clock. Otherwise the request is
-refused for now, so that its sender retries and no data is lost.
+behind. If it starts more than 400 days ago, either it is old or our clock is ahead. Other senders
+show which: the newest spans of a sender with a correct clock end about now. The span is only
+rejected for good if enough senders agree with our clock. Otherwise the request is refused for now,
+so that its sender retries and no data is lost.
+
+Also knows whether the spans that arrive agree with our clock, before retention deletes anything.
 """
 
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import median
 from typing import Final, TypeVar
 
+from otel_ml import attributes as names
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Value
-from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, OLDEST_NS, SECOND_NS, say_time
 
 # Largest age of a sender's newest span for its clock to count as correct.
 _RECENT_NS: Final = 600 * SECOND_NS
 # A clock that was never set starts in 1970. Spans that are further ahead have no valid time.
 _MOST_AHEAD_NS: Final = 100 * 365 * DAY_NS
+# 2026-01-01. This program did not exist before, so earlier spans are old, and no clock is wrong.
+_EARLIEST_NS: Final = 1_767_225_600 * SECOND_NS
 _KEPT_NS: Final = HOUR_NS
+# Spans that show whether our clock is right: at least so many, and the newest of them.
+_ENOUGH_SPANS: Final = 100
+_MOST_SPANS: Final = 1_000
 _MOST_SENDERS: Final = 1_000
 # Our clock is suspected if more than this many machines are ahead per machine that agrees. A small
 # minority can hardly be the only ones with correct clocks.
@@ -48,7 +57,7 @@ Item = TypeVar("Item")
 
 
 class ClockWatch:
-    """Tracks how far the clocks of senders are ahead. Safe to use from several threads.
+    """Tracks how far the clocks of senders differ from ours. Safe to use from several threads.
 
     Args:
         clock: Returns the time in nanoseconds since the epoch.
@@ -67,43 +76,66 @@ class ClockWatch:
         # when we measured it.
         self._senders: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._logged_ns: int | None = None
+        # End times minus steady time, of the newest spans that are not imported.
+        self._ends: deque[int] = deque(maxlen=_MOST_SPANS)
 
-    def follow(self, items: Iterable[Item], read: Callable[[Item], Seen]) -> Iterator[Item]:
+    def follow(
+        self, items: Iterable[Item], read: Callable[[Item], Seen], *, are_spans: bool = False
+    ) -> Iterator[Item]:
         """Yield the spans or log records of a request, and note their start and end times.
 
         Args:
             items: Spans or log records; yielded unchanged.
             read: Returns resource, start and end of an item.
+            are_spans: Whether they are spans, which show whether our clock is right.
 
         Raises:
-            Unavailable: Raised after the last item if some start too far ahead and our clock may be
-                wrong.
+            Unavailable: Raised after the last item if some start too far ahead, or too long ago,
+                and our clock may be wrong.
         """
         now_ns, steady_ns = self._clock(), self._steady()
+        oldest_ns = now_ns - OLDEST_NS
         heard: dict[str, int] = {}
+        old: dict[str, int] = {}
+        ends: list[int] = []
         begins_ahead = False
         named: Mapping[str, Value] | None = None
-        sender = ""
+        sender, is_import = "", False
         for item in items:
             resource, start_ns, end_ns = read(item)
+            if resource is not named:  # spans of a resource are adjacent
+                named, sender = resource, _name(resource)
+                is_import = bool(resource.get(names.IMPORT))
             lead_ns = end_ns - now_ns
             is_ahead = AHEAD_NS < start_ns - now_ns < _MOST_AHEAD_NS
             begins_ahead |= is_ahead
             if is_ahead or -_RECENT_NS <= lead_ns <= AHEAD_NS:
-                if resource is not named:  # spans of a resource are adjacent
-                    named, sender = resource, _name(resource)
                 # One span with a plausible time is enough to trust its sender: its other spans have
                 # odd times.
                 heard[sender] = min(heard.get(sender, lead_ns), lead_ns)
+            elif _EARLIEST_NS <= start_ns < oldest_ns and not is_import:
+                old[sender] = max(old.get(sender, start_ns - now_ns), start_ns - now_ns)
+            if not is_import:
+                ends.append(end_ns)
             yield item
-        self._note(heard, now_ns, steady_ns)
-        if begins_ahead and (trouble := self.trouble):
+        if are_spans:
+            with self._lock:
+                self._ends.extend(end_ns - steady_ns for end_ns in ends[-_MOST_SPANS:])
+        self._note(heard, old, now_ns, steady_ns)
+        is_behind = begins_ahead and self.behind_s
+        if (is_behind or (old and self.ahead_s)) and (trouble := self.trouble):
             self._log(trouble, steady_ns)
             raise Unavailable(f"Not stored: {trouble}", _RETRY_S)
 
-    def _note(self, heard: Mapping[str, int], now_ns: int, steady_ns: int) -> None:
+    def _note(
+        self, heard: Mapping[str, int], old: Mapping[str, int], now_ns: int, steady_ns: int
+    ) -> None:
         with self._lock:
-            for sender, lead_ns in heard.items():
+            for sender, lead_ns in {**old, **heard}.items():
+                skew_ns, heard_ns = self._senders.get(sender, (0, steady_ns - _KEPT_NS))
+                was_on_time = _is_on_time(skew_ns + steady_ns - now_ns)
+                if sender not in heard and was_on_time and steady_ns - heard_ns < _KEPT_NS:
+                    continue  # its clock is right: it sends old spans
                 self._senders[sender] = (now_ns + lead_ns - steady_ns, steady_ns)
                 self._senders.move_to_end(sender)
             while len(self._senders) > _MOST_SENDERS:
@@ -112,28 +144,52 @@ class ClockWatch:
     @property
     def trouble(self) -> str:
         """What seems to be wrong with our clock; empty if it seems right."""
-        ahead = self._leads()
-        if not ahead:
+        leads = self._leads()
+        if not leads:
             return ""
-        senders = f"{len(ahead)} senders are" if len(ahead) > 1 else "the only sender is"
+        senders = f"{len(leads)} senders are" if len(leads) > 1 else "the only sender is"
+        lead_ns = median(leads)
+        ours, theirs = ("behind", "ahead of") if lead_ns > 0 else ("ahead", "behind")
+        history = "" if lead_ns > 0 else ", or import history with otel_ml.import"
         return (
-            f"this machine's clock seems to be behind: it says {_say_time(self._clock())} UTC, "
-            f"and {senders} ahead of that by about {_say_lead(median(ahead))}; set it, or theirs"
+            f"this machine's clock seems to be {ours}: it says {say_time(self._clock())} UTC, and "
+            f"{senders} {theirs} that by about {_say_lead(abs(lead_ns))}; set it, or theirs"
+            f"{history}"
         )
 
     @property
     def is_sure(self) -> bool:
-        """Whether at least 3 senders are ahead, so that it can hardly be their fault."""
+        """Whether at least 3 senders disagree, so that it can hardly be their fault."""
         return len(self._leads()) >= _SURE
 
     @property
     def behind_s(self) -> float:
-        """Seconds by which our clock seems to be behind; 0 if it seems right."""
-        ahead = self._leads()
-        return median(ahead) / SECOND_NS if ahead else 0.0
+        """Seconds by which our clock seems to be behind; 0 if it does not."""
+        return max(median(self._leads() or [0]) / SECOND_NS, 0.0)
+
+    @property
+    def ahead_s(self) -> float:
+        """Seconds by which our clock seems to be ahead; 0 if it does not."""
+        return max(-median(self._leads() or [0]) / SECOND_NS, 0.0)
+
+    @property
+    def spans_agree(self) -> bool:
+        """Whether at least 100 spans arrived, whose median end is within an hour of our clock."""
+        with self._lock:
+            ends = list(self._ends)
+        difference_ns = self._clock() - self._steady()
+        return len(ends) >= _ENOUGH_SPANS and abs(median(ends) - difference_ns) <= HOUR_NS
+
+    def forget_spans(self) -> None:
+        """Judge our clock by the spans that arrive from now on."""
+        with self._lock:
+            self._ends.clear()
 
     def _leads(self) -> list[int]:
-        """Return how far senders are ahead; empty if too many others agree with our clock."""
+        """Return how far senders are ahead of our clock, or behind it.
+
+        Empty if too many others agree with our clock. All are ahead, or all are behind.
+        """
         now_ns, steady_ns = self._clock(), self._steady()
         with self._lock:
             leads = [
@@ -142,8 +198,10 @@ class ClockWatch:
                 if steady_ns - heard_ns < _KEPT_NS
             ]
         ahead = [lead_ns for lead_ns in leads if lead_ns > AHEAD_NS]
-        on_time = sum(-_RECENT_NS <= lead_ns <= AHEAD_NS for lead_ns in leads)
-        return ahead if len(ahead) > _OUTNUMBERED * on_time else []
+        behind = [lead_ns for lead_ns in leads if lead_ns < -OLDEST_NS]
+        wrong = max(ahead, behind, key=len)
+        on_time = sum(map(_is_on_time, leads))
+        return wrong if len(wrong) > _OUTNUMBERED * on_time else []
 
     def _log(self, trouble: str, steady_ns: int) -> None:
         """Log the problem at most every five minutes."""
@@ -154,13 +212,13 @@ class ClockWatch:
         _logger.error("Spans are not taken: %s", trouble)
 
 
+def _is_on_time(lead_ns: int) -> bool:
+    return -_RECENT_NS <= lead_ns <= AHEAD_NS
+
+
 def _name(resource: Mapping[str, Value]) -> str:
     """Return a name of the machine of a resource; empty if unknown."""
     return next((f"{name}={resource[name]!r}" for name in _MACHINE_KEYS if resource.get(name)), "")
-
-
-def _say_time(time_ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(time_ns // SECOND_NS))
 
 
 def _say_lead(lead_ns: float) -> str:

@@ -24,6 +24,7 @@ from otel_ml_collector.stats import (
 )
 from otel_ml_collector.store.open_runs import find_open_runs, list_open_projects
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.retention import Retention
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import DAY_NS, HOUR_NS
@@ -116,6 +117,7 @@ def show_home(
         "day_cost": sum(costs) if costs else None,
         "unfinished": find_unfinished(reader, now_ns),
         "gaps": find_gaps(request, reader),
+        "retention_warning": find_service(request, Retention).warning,
         "left_points": find_service(request, Telemetry).left_points,
         "elsewhere": [],
         "api": view.api_address("projects", find=find, limit=_SHOWN_PROJECTS),

@@ -160,6 +160,13 @@ class WantedRetention(BaseModel):
     )
 
 
+class ConfirmedClock(BaseModel):
+    """The clock that was confirmed, and when retention ran before."""
+
+    time: str = Field(description="What the collector's clock says, RFC 3339, UTC")
+    last_pass_time: str | None = Field(description="Null if retention never ran")
+
+
 class KeptFor(WantedRetention):
     """The retention that holds for a project, and its own setting."""
 
@@ -291,6 +298,19 @@ def post_purge(request: Request, admin: Admin) -> Purged:
     demand_all(admin)
     done = find_service(request, Purger).purge()
     return Purged(tables=done.tables, bytes_before=done.bytes_before, bytes_after=done.bytes_after)
+
+
+@router.post("/retention/confirm")
+def confirm_clock(admin: Admin, retention: FromRetention) -> ConfirmedClock:
+    """Confirm that the collector's clock is right, so that retention deletes again.
+
+    Retention waits if the clock has moved by more than 2 days since its last pass. It deletes
+    within seconds after this call.
+    """
+    demand_all(admin)
+    move = retention.confirm()
+    last = to_rfc3339(move.last_ns) if move.last_ns else None
+    return ConfirmedClock(time=to_rfc3339(move.now_ns), last_pass_time=last)
 
 
 @router.get("/projects/{project:path}/retention")

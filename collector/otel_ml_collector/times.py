@@ -24,6 +24,8 @@ UNITS_NS: Final = {
 }
 # How far in the future a span may start, because of clock differences.
 AHEAD_NS: Final = HOUR_NS
+# How far in the past a span may start, unless it is imported.
+OLDEST_NS: Final = 400 * DAY_NS
 # Latest time that the store can hold.
 LATEST_NS: Final = 2**63 - 1
 _STEPS: Final = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"))
@@ -63,6 +65,11 @@ def from_rfc3339(text: str, field: str) -> int:
     if not 0 <= time_ns <= LATEST_NS:
         raise BadInput(f"Invalid time {text!r}: expected a year from 1970 to 2261", field)
     return time_ns
+
+
+def say_time(time_ns: int) -> str:
+    """Return a time to the minute, in UTC, for messages."""
+    return f"{datetime.fromtimestamp(time_ns // SECOND_NS, UTC):%Y-%m-%d %H:%M}"
 
 
 def ago(start_ns: int, now_ns: int | None = None) -> str:

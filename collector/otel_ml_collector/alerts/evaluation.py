@@ -178,6 +178,7 @@ class AlertEvaluator:
         clock: Tells the time, in nanoseconds since the epoch.
         budget_s: So long a look asks the store; windows that it has no time for are looked at by
             the next one.
+        trusts_clock: Returns whether old events may be deleted by the clock.
     """
 
     def __init__(
@@ -189,8 +190,10 @@ class AlertEvaluator:
         clock: Callable[[], int] = time.time_ns,
         *,
         budget_s: float = BUDGET_S,
+        trusts_clock: Callable[[], bool] = lambda: True,
     ) -> None:
         self._reader = reader
+        self._trusts_clock = trusts_clock
         self._budget_s = budget_s
         self._left: set[tuple[object, ...]] = set()
         self._store = AlertStore(connections)
@@ -224,7 +227,7 @@ class AlertEvaluator:
         windows = self._look(watched, now_ns)
         self._write([*watched, *gone], now_ns)
         self._announce(watched, gone, now_ns)
-        if now_ns - self._swept_ns > _SWEEP_NS:
+        if now_ns - self._swept_ns > _SWEEP_NS and self._trusts_clock():
             self._store.sweep(now_ns)
             self._swept_ns = now_ns
         if others and not self.numbers.has_others:

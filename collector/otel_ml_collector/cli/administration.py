@@ -223,7 +223,12 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
 
 @click.command(epilog=HELP)
 @with_place
-@click.argument("project", metavar="PROJECT")
+@click.argument("project", metavar="[PROJECT]", required=False)
+@click.option(
+    "--confirm",
+    is_flag=True,
+    help="Confirm that the collector's clock is right, if retention waits because it has moved",
+)
 @click.option(
     "--records",
     metavar="DAYS|configured",
@@ -235,8 +240,23 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
     help="Days to keep inputs, outputs, log lines and logged data; 0 keeps them as long as the "
     "records, 'configured' uses the collector's setting",
 )
-def retention(asked: PlaceOptions, project: str, records: str | None, payloads: str | None) -> int:
-    """Show or set how long the records of a project are kept, counted from their arrival."""
+def retention(
+    asked: PlaceOptions,
+    project: str | None,
+    *,
+    confirm: bool,
+    records: str | None,
+    payloads: str | None,
+) -> int:
+    """Show or set how long the records of a project are kept, counted from their arrival.
+
+    If the collector's clock has moved by more than 2 days since the last pass of retention,
+    nothing is deleted. To let retention delete again, check the clock and use --confirm.
+    """
+    if confirm is bool(project):
+        raise BadSetting("Give PROJECT, or --confirm alone")
+    if not project:
+        return _confirm_clock(asked)
     with asked.open() as place:
         path = ("projects", project, "retention")
         holds = place.api().get(*path)
@@ -251,6 +271,17 @@ def retention(asked: PlaceOptions, project: str, records: str | None, payloads: 
         for what in ("record", "payload"):
             days = holds[f"holds_{what}_days"]
             sys.stdout.write(f"{what}s: {f'{days} days' if days else 'for ever'}{name}\n")
+    return DONE
+
+
+def _confirm_clock(asked: PlaceOptions) -> int:
+    with asked.open() as place:
+        answer = _send(place, "POST", "retention", "confirm")
+        last = answer["last_pass_time"] or "never"
+        sys.stdout.write(
+            f"The clock of {place.name} is confirmed: {answer['time']}. Retention deletes again, "
+            f"its last pass was: {last}\n"
+        )
     return DONE
 
 

@@ -419,7 +419,11 @@ class Visit:
         """Check that the collector can store data."""
         reply = self._get("/readyz")
         if reply.status == HTTPStatus.OK:
-            return [DoctorLine("ok", "ready", "The collector is ready to store data")]
+            lines = [DoctorLine("ok", "ready", "The collector is ready to store data")]
+            content = reply.json
+            if isinstance(content, dict) and (warning := content.get("warning")):
+                lines.append(DoctorLine("warn", "ready", str(warning)))
+            return lines
         todo = "check the collector's log, disk and store"
         return [DoctorLine("fail", "ready", f"The collector is not ready: {reply.reason}", todo)]
 

@@ -10,14 +10,13 @@ from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.shared_ids import SpanOwners
 from otel_ml_collector.mapping.values import service_name, to_text
 from otel_ml_collector.span import Scope, Span, Value, is_span_id, is_trace_id
-from otel_ml_collector.times import AHEAD_NS, DAY_NS, LATEST_NS
+from otel_ml_collector.times import AHEAD_NS, LATEST_NS, OLDEST_NS
 
 # Reason to reject a record whose project the key of the sender may not write to.
 NOT_ALLOWED: Final = "project_not_allowed"
 # Spec: https://url.spec.whatwg.org/#double-dot-path-segment, also when it is percent-encoded.
 _ADDRESSED: Final = {".": "_.", "..": "_.."}
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"
-_OLDEST_NS: Final = 400 * DAY_NS
 _MAX_PROJECT_CHARS: Final = 128
 
 
@@ -35,7 +34,7 @@ class StartWindow:
 
     def __contains__(self, start_ns: int) -> bool:
         """Return whether a start time is accepted."""
-        oldest_ns = 1 if self.reaches_back else self.now_ns - _OLDEST_NS
+        oldest_ns = 1 if self.reaches_back else self.now_ns - OLDEST_NS
         return oldest_ns <= start_ns <= self.now_ns + AHEAD_NS
 
 

@@ -142,20 +142,29 @@ def _find_shortage(folder: Path, min_free_bytes: int) -> str:
     return f"The disk has {free} bytes free: expected at least {min_free_bytes}"
 
 
-def make_health_routes(health: Health, clocks: ClockWatch) -> list[Route]:
-    """Return the routes ``/healthz`` and ``/readyz``; ``/healthz`` checks nothing."""
+def make_health_routes(
+    health: Health, clocks: ClockWatch, warn: Callable[[], str] = lambda: ""
+) -> list[Route]:
+    """Return the routes ``/healthz`` and ``/readyz``; ``/healthz`` checks nothing.
+
+    Args:
+        health: Knows whether data can be stored.
+        clocks: Knows whether the clock seems to be wrong.
+        warn: Returns a further warning for ``/readyz``, or an empty text.
+    """
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "alive", "program": "otel-ml"})
 
     async def readyz(request: Request) -> Response:
         await run_sync(health.check_ready, limiter=limiter)
-        if not (trouble := clocks.trouble):
-            return JSONResponse({"status": "ready"})
-        if clocks.is_sure:
-            raise Unavailable(trouble)
+        trouble = clocks.trouble
         # A single sender with a wrong clock must not make the collector unready for all others.
-        return JSONResponse({"status": "ready", "warning": trouble})
+        if trouble and clocks.is_sure:
+            raise Unavailable(trouble)
+        warnings = [text for text in (trouble, warn()) if text]
+        answer = {"warning": "; ".join(warnings)} if warnings else {}
+        return JSONResponse({"status": "ready", **answer})
 
     limiter = CapacityLimiter(_THREADS)
     return [Route("/healthz", healthz), Route("/readyz", readyz)]

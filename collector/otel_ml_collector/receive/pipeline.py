@@ -466,7 +466,7 @@ class Intake:
         spans = read_spans(portion.body, export.form, replaced)
         self._note_received(export, len(spans))
         _note_service(spans, held)
-        followed = self._clocks.follow(spans, _times_of_span)
+        followed = self._clocks.follow(spans, _times_of_span, are_spans=True)
         records = replace(map_spans(followed, filing), received=len(spans))
         return _with_places(records, replaced, portion)
 

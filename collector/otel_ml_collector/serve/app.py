@@ -212,7 +212,7 @@ def open_collector(settings: Settings) -> Collector:
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(settings.forward_otlp, forwarded)
     clocks, prices = ClockWatch(), Prices(settings.prices)
-    telemetry.watch_clock(lambda: clocks.behind_s)
+    telemetry.watch_clock(lambda: clocks.behind_s, lambda: clocks.ahead_s)
     pipeline = Intake(
         commit,
         telemetry,
@@ -233,10 +233,18 @@ def open_collector(settings: Settings) -> Collector:
         alerted,
         public_url=settings.page_url,
     )
+    days = Days(settings.keep_records_days, settings.keep_payloads_days)
+    retention = Retention(connections, days, clocks=clocks)
     alert_evaluator = None
     if settings.alerts.evaluate:  # else another one looks and sends
         alert_delivery.start()
-        alert_evaluator = AlertEvaluator(reader, connections, alert_delivery, file_alerts)
+        alert_evaluator = AlertEvaluator(
+            reader,
+            connections,
+            alert_delivery,
+            file_alerts,
+            trusts_clock=lambda: retention.trusts_clock,
+        )
         looks = AlertLookNumbers(lambda: alert_evaluator.numbers)
         telemetry.register(looks)
     return Collector(
@@ -253,9 +261,7 @@ def open_collector(settings: Settings) -> Collector:
         losses=LossWatch(reader, losses, settings.sampled_projects),
         runs=runs,
         deleter=deleter,
-        retention=Retention(
-            connections, Days(settings.keep_records_days, settings.keep_payloads_days)
-        ),
+        retention=retention,
         purger=Purger(connections),
         backups=Backups(connections, tombstones),
         record_forwards=[
@@ -313,7 +319,9 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     def metrics(request: Request) -> Response:
         return Response(collector.telemetry.render(), media_type=MEDIA_TYPE)
 
-    app.router.routes += make_health_routes(collector.health, collector.clocks)
+    app.router.routes += make_health_routes(
+        collector.health, collector.clocks, lambda: collector.retention.warning
+    )
     app.add_route("/metrics", metrics)
     app.add_middleware(Heads)
     app.add_middleware(Compression)
@@ -480,14 +488,16 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
         ),
         (
             Duty(
-                collector.uploads.sweep,
+                lambda: _delete_unnamed(collector),
                 3_600.0,
                 "Artifacts that no record names were not deleted",
+                first_s=60.0,  # the first run of retention tells whether the clock is right
             ),
         ),
         (
             Duty(collector.deleter.complete, 60.0, disorder),
             Duty(lambda: _delete_old(collector.retention), 3_600.0, disorder),
+            Duty(lambda: _go_on(collector.retention), 5.0, disorder, first_s=5.0),
             Duty(collector.purger.purge, 86_400.0, disorder, first_s=86_400.0),
         ),
     )
@@ -502,9 +512,23 @@ def _roll_up(client: StoreClient, memory: Memory) -> None:
 
 def _delete_old(retention: Retention) -> None:
     swept = retention.sweep()
+    if swept.error:
+        _logger.warning("%s", swept.error)
     if swept.rows:
         rows = ", ".join(f"{table} {number}" for table, number in swept.rows.items())
         _logger.info("Retention deleted rows: %s", rows)
+
+
+def _go_on(retention: Retention) -> None:
+    """Delete again as soon as there is evidence that the clock is right."""
+    if retention.can_go_on():
+        _logger.info("Retention deletes again: the clock is right")
+        _delete_old(retention)
+
+
+def _delete_unnamed(collector: Collector) -> None:
+    if collector.retention.trusts_clock:
+        collector.uploads.sweep()
 
 
 def serve(settings: Settings) -> int:

@@ -3,7 +3,8 @@
 Kept for days counted from their arrival, by project, payloads no longer than runs. Rows that are
 too old leave the disk with the mutation that deletes them. A limit moves on once a day (UTC), so
 that the parts of a table are written anew once a day at most. Rows that somebody deleted leave it
-when a purge writes their parts anew.
+when a purge writes their parts anew. If the clock has moved too far since the last pass, nothing
+is deleted until there is evidence that it is right.
 """
 
 import threading
@@ -12,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.mutations import Mutator
+from otel_ml_collector.store.passes import ClockMove, Passes
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
@@ -162,6 +165,7 @@ class Retention:
         connections: The store.
         configured: The days of projects without a setting.
         clock: Tells the time, in nanoseconds since the epoch.
+        clocks: Knows whether the spans that arrive agree with the clock.
     """
 
     def __init__(
@@ -169,6 +173,7 @@ class Retention:
         connections: Connections,
         configured: Days | None = None,
         clock: Callable[[], int] = time.time_ns,
+        clocks: ClockWatch | None = None,
     ) -> None:
         self._client = connections.open()
         self._memory = connections.memory
@@ -176,7 +181,46 @@ class Retention:
         self._configured = configured or Days()
         self._clock = clock
         self._lock = threading.Lock()
+        self._passes = Passes(self._client, clocks or ClockWatch(), clock)
+        self._has_limits = False
         self.last: Swept | None = None
+
+    @property
+    def warning(self) -> str:
+        """Why nothing is deleted, with both times; empty if retention does not wait.
+
+        Also empty if no project has a limit.
+        """
+        return str(self._passes.move or "") if self._has_limits else ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last run has deleted nothing, because the clock has moved too far."""
+        return self._passes.move is not None
+
+    @property
+    def trusts_clock(self) -> bool:
+        """Whether what is older than its limit may be deleted by the clock, as it is now."""
+        return self._passes.is_close
+
+    def can_go_on(self) -> bool:
+        """Return whether retention has waited, and the next run deletes.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._lock, store_trouble():
+            passes = self._passes
+            return passes.is_confirmed or (self.waits and passes.is_right(self._clock()))
+
+    def confirm(self) -> ClockMove:
+        """Accept the clock as right; the next run deletes again, in all collectors of the store.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._lock, store_trouble():
+            return self._passes.confirm(self._clock())
 
     def read(self) -> dict[str, Wish]:
         """Read the settings of projects.
@@ -210,6 +254,8 @@ class Retention:
     def sweep(self) -> Swept:
         """Delete records that are too old now; a second call on the same day has nothing to do.
 
+        If the clock has moved too far since the last run, nothing is deleted.
+
         Raises:
             Unavailable: The store has trouble; rows deleted until then stay deleted.
         """
@@ -217,15 +263,18 @@ class Retention:
             self.last = swept = Swept(self._clock())
             swept.error = "it is under way"
             with store_trouble():
-                self._sweep(swept)
-            swept.error = ""
+                wishes = self._read()
+                limits = [self._configured, *(w.over(self._configured) for w in wishes.values())]
+                self._has_limits = any(days != Days() for days in limits)
+                if self._passes.admit(swept.time_ns):
+                    self._sweep(swept, wishes)
+            swept.error = self.warning
         return swept
 
     def _read(self) -> dict[str, Wish]:
         return {row[0]: Wish(row[1], row[2]) for row in self._client.query(_SET).result_rows}
 
-    def _sweep(self, swept: Swept) -> None:
-        wishes = self._read()
+    def _sweep(self, swept: Swept, wishes: dict[str, Wish]) -> None:
         groups: dict[Days, list[str]] = {}
         for (project,) in self._client.query(_PROJECT_NAMES, settings=dict(_SETTINGS)).result_rows:
             days = wishes.get(project, Wish()).over(self._configured)

@@ -121,12 +121,16 @@ class Telemetry:
         """Record the bytes of all requests that wait for an answer."""
         self._queue_bytes.set(number)
 
-    def watch_clock(self, behind_s: Callable[[], float]) -> None:
-        """Add a metric of how many seconds this machine's clock seems to be behind."""
+    def watch_clock(self, behind_s: Callable[[], float], ahead_s: Callable[[], float]) -> None:
+        """Add metrics of how many seconds this machine's clock seems to be behind, or ahead."""
         self._gauge(
             "otel_ml_clock_behind_seconds",
             "By how much this machine's clock seems to be behind, 0 when it is not",
         ).set_function(behind_s)
+        self._gauge(
+            "otel_ml_clock_ahead_seconds",
+            "By how much this machine's clock seems to be ahead, 0 when it is not",
+        ).set_function(ahead_s)
 
     def count_tool(self, tool: str, outcome: str, characters: int) -> None:
         """Count a call of an assistant's tool and the characters of its answer."""

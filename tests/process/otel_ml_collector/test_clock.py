@@ -124,6 +124,59 @@ def test_forgotten() -> None:
     assert machine.watch.trouble == ""
 
 
+@pytest.mark.parametrize("ahead_days", [402, 500, 5_000])
+def test_ahead(ahead_days: int) -> None:
+    """A clock that is far ahead is found out by the first request, which is to come again."""
+    machine = Machine(-ahead_days * DAY_NS)
+    assert (machine.send("a"), machine.watch.is_sure) == (False, False)
+    assert (machine.send("b", "c"), machine.watch.is_sure) == (False, True)
+    assert (machine.watch.behind_s, round(machine.watch.ahead_s / 86_400)) == (0, ahead_days)
+    assert re.fullmatch(
+        "this machine's clock seems to be ahead: it says .* UTC, and 3 senders are behind that by "
+        f"about {ahead_days} days; set it, or theirs, or import history with otel_ml.import",
+        machine.watch.trouble,
+    )
+    machine.behind_ns = 0
+    assert machine.send("a", "b", "c")
+    assert machine.watch.trouble == ""
+
+
+def test_set_far_ahead() -> None:
+    """A clock that is set far ahead while the collector runs is found out, for all it knew."""
+    machine = Machine()
+    assert machine.send("a", "b", "c")
+    machine.behind_ns = -500 * DAY_NS
+    assert machine.watch.is_sure
+    assert not machine.send("a")
+
+
+def test_old_spans_of_a_right_sender() -> None:
+    """Old spans are refused for good once a sender has shown that our clock is right."""
+    machine = Machine()
+    machine.now_ns += 1_000 * DAY_NS  # so that spans of this program can be too old
+    assert machine.send("a", "b")
+    assert machine.send("a", old_ns=500 * DAY_NS)
+    assert machine.send("c", "d", old_ns=500 * DAY_NS)
+    assert machine.watch.trouble == ""
+
+
+def test_older_than_the_program() -> None:
+    """Spans from before this program existed are old, whatever our clock says."""
+    machine = Machine()
+    assert machine.send("a", old_ns=2_000 * DAY_NS)
+    assert machine.send("b", old_ns=401 * DAY_NS)
+    assert machine.watch.trouble == ""
+
+
+def test_imported_history() -> None:
+    """History that is imported says nothing of any clock."""
+    machine = Machine(-500 * DAY_NS)
+    end_ns = machine.now_ns
+    imported: Seen = ({"host.name": "a", "otel_ml.import": True}, end_ns - SECOND_NS, end_ns)
+    assert list(machine.watch.follow([imported], lambda one: one)) == [imported]
+    assert machine.watch.trouble == ""
+
+
 def test_no_time_at_all() -> None:
     """Times that no clock shows are the sender's fault."""
     assert Machine().send("a", ahead_ns=120 * 365 * DAY_NS)

@@ -48,7 +48,9 @@ class Aged:
 
     def retention(self, days: Days) -> Retention:
         connections = self.project.service.store.connections
-        return Retention(connections, days, clock=lambda: self.now_ns)
+        retention = Retention(connections, days, clock=lambda: self.now_ns)
+        retention.confirm()
+        return retention
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ JSON: Final = {"content-type": "application/json"}
 FROM_THE_START: Final = {"last-event-id": "1"}  # what is live has been told already
 # What answers without a key, and says nothing of any project.
 PUBLIC: Final = {"/healthz", "/readyz", "/favicon.ico", "/sign-in", "/sign-out", "/static"}
-ADMINISTERED: Final = ("/api/v1/keys", "/api/v1/storage", "/api/v1/backup")
+ADMINISTERED: Final = ("/api/v1/keys", "/api/v1/storage", "/api/v1/backup", "/api/v1/retention/")
 OTLP: Final = {"/v1/traces", "/v1/logs", "/v1/metrics"}
 
 

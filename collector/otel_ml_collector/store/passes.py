@@ -1,0 +1,122 @@
+"""Tells whether the clock has moved too far since the last pass of retention to delete anything.
+
+A clock that is wrong makes everything look old. So the store keeps when the last pass ran. If the
+clock is now more than two days away from that, there was a long pause, or the clock is wrong.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml_collector.clock import ClockWatch
+from otel_ml_collector.store.sql import Sql, StoreClient
+from otel_ml_collector.times import DAY_NS, SECOND_NS, say_time
+
+MOST_PAUSE_NS: Final = 2 * DAY_NS
+# A pass is a number that counts up, and its time in seconds: the store keeps the largest value.
+_TIME_BITS: Final = 34
+_NAME: Final = "retention_pass"
+_LAST: Final = Sql("SELECT max(value) FROM store_meta WHERE name = {name:String}")
+# The time of a store whose retention never ran.
+_NEWEST: Final = Sql("SELECT max(arrived_ns) FROM runs")
+
+
+@dataclass(frozen=True, slots=True)
+class ClockMove:
+    """A clock that is far from the time of the last pass.
+
+    Attributes:
+        last_ns: When the last pass ran.
+        now_ns: What the clock says now.
+    """
+
+    last_ns: int
+    now_ns: int
+
+    def __str__(self) -> str:
+        """Return the warning, with both times."""
+        return (
+            f"Retention deletes nothing: its last pass was at {say_time(self.last_ns)} UTC, and "
+            f"this machine's clock says {say_time(self.now_ns)} UTC. Set the clock if it is wrong. "
+            "Retention deletes again when 100 spans that arrive agree with the clock, or after "
+            "otel-ml retention --confirm"
+        )
+
+
+class Passes:
+    """Knows when retention ran last, and waits for evidence if the clock has moved too far.
+
+    Use it from one thread at a time. Its methods raise the errors of the store's client.
+
+    Args:
+        client: The store.
+        clocks: Knows whether the spans that arrive agree with the clock.
+        clock: Returns the time in nanoseconds since the epoch.
+
+    Attributes:
+        move: Why retention waits; None if it does not.
+        is_confirmed: Whether the clock was confirmed since the last pass.
+    """
+
+    def __init__(
+        self, client: StoreClient, clocks: ClockWatch, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._client = client
+        self._clocks = clocks
+        self._clock = clock
+        self._last_ns = 0
+        self.move: ClockMove | None = None
+        self.is_confirmed = False
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the clock is close to the last pass that this process knows."""
+        return abs(self._clock() - self._last_ns) <= MOST_PAUSE_NS
+
+    def admit(self, now_ns: int) -> bool:
+        """Return whether a pass may delete now. If it may, note the pass."""
+        if not self.is_right(now_ns):
+            return False
+        number, _ = self._read()
+        self._note(number + 1, now_ns)
+        self.is_confirmed = False
+        return True
+
+    def is_right(self, now_ns: int) -> bool:
+        """Return whether a time is close to the last pass, or the spans agree with the clock.
+
+        If not, spans that arrive from then on count.
+        """
+        _, self._last_ns = self._read()
+        before_ns = self._last_ns or int(self._client.query(_NEWEST).result_rows[0][0])
+        if not before_ns or abs(now_ns - before_ns) <= MOST_PAUSE_NS:
+            return True
+        if self.move is not None and self._clocks.spans_agree:
+            return True
+        if self.move is None:
+            self._clocks.forget_spans()
+        self.move = ClockMove(before_ns, now_ns)
+        return False
+
+    def confirm(self, now_ns: int) -> ClockMove:
+        """Accept the clock as right; the next pass deletes.
+
+        Returns:
+            The last pass and the clock. `last_ns` is 0 if there was no pass.
+        """
+        number, last_ns = self._read()
+        self._note(number + 1, now_ns)
+        self.is_confirmed = True
+        return ClockMove(last_ns, now_ns)
+
+    def _read(self) -> tuple[int, int]:
+        """Return the number and the time of the last pass; 0 and 0 before the first one."""
+        rows = self._client.query(_LAST, {"name": _NAME}).result_rows
+        number, seconds = divmod(int(rows[0][0]), 1 << _TIME_BITS)
+        return number, seconds * SECOND_NS
+
+    def _note(self, number: int, now_ns: int) -> None:
+        value = (number << _TIME_BITS) | (now_ns // SECOND_NS)
+        self._client.insert("store_meta", [[_NAME, value]], column_names=["name", "value"])
+        self._last_ns, self.move = now_ns, None
