@@ -7,6 +7,7 @@ from typing import Final
 from docs.markdown import fill
 from otel_ml_collector.mapping.dialects.table import Dialect, Row
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
+from otel_ml_collector.mapping.dialects.usage import EXCLUSIVE
 from otel_ml_collector.mapping.streams import FIRST_MOMENT, FIRST_PIECE, FIRST_TOKENS, PIECE
 from otel_ml_collector.price import SPELLINGS
 
@@ -41,9 +42,13 @@ The kind of a run is found in this order:
    words.
 2. `tool` if the span names a tool, else `agent` if it names an agent.
 3. `model` if the span names a model and has evidence of an answer: usage, messages, a response ID,
-   a finish reason, or an event with content. Empty values do not count.
+   a finish reason, or an event with content. Empty values do not count. A failed span that names a
+   model needs no evidence, unless it has an unknown word and is not a client's request.
 4. `chain` if an attribute has an unknown word.
-5. `span` otherwise. A route or a framework's loop that only names a model is not a model call."""
+5. `span` otherwise. A route or a framework's loop that only names a model is not a model call.
+
+If `gen_ai.operation.name` is `execute_tool`, the span is a `tool`, whatever a framework calls it. A
+guardrail with token counts is a `model`."""
 _GEN_AI: Final = """\
 This dialect is recognized by attributes that start with `gen_ai.`. It is read after the dialects
 below. [Design record 010](design/010-log-records.md) describes its events."""
@@ -81,6 +86,21 @@ More rules:
 
 If no span of a project is read as a call, the project's pages show
 [which signs are missing](api.md#calls-for-projects-runs-and-traces)."""
+_PEOPLE: Final = """\
+If no dialect sets the session, these attributes do, in any dialect and on plain spans:
+`*.session.id`, `*.metadata.session_id`, `*.association.properties.session_id`, and the member
+`session_id` of `metadata` and `*.metadata`. Instead of `session`, the name may be `conversation`,
+`thread` or `chat`, and it may be written as `sessionId`. The user is read likewise, from `user`,
+`end_user` or `enduser`. `mcp.session.id` is a connection, not a session."""
+_TOKENS: Final = """\
+The input tokens of a run include tokens that were read from a cache or written to one. If an
+emitter leaves them out, they are added. These scopes are known to leave them out:"""
+_SIGNS: Final = """\
+For other scopes, the counts must show it: the total is the sum of input, cached and output tokens,
+or there are more cached tokens than input tokens. Counts that contradict each other are unchanged.
+`usage` in a table is an object with all counts, in the spelling of OpenAI, Anthropic, Google, the
+AI SDK, LangChain or Langfuse. `total_tokens` and audio tokens are not stored: they show what input
+tokens include, and what a call costs."""
 _STREAMS: Final = """\
 These rules apply to all dialects. `first_token_ms` is the first source below with a value from 0 to
 one day. If the value is later than the end of the run, a finer unit is assumed.
@@ -98,6 +118,8 @@ def make() -> str:
         if dialect is not GEN_AI:
             parts += [f"## {dialect.name}", *_chapter(dialect)]
     parts += ["## Read by shape", _SHAPE]
+    scopes = "\n".join(f"* `{scope}*`" for scope in EXCLUSIVE)
+    parts += ["## Sessions and users", _PEOPLE, "## Tokens", _TOKENS, scopes, _SIGNS]
     parts += ["## Streams", _STREAMS, _first_tokens(), "## Providers", _providers()]
     return "\n\n".join(part for part in parts if part) + "\n"
 

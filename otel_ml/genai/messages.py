@@ -157,7 +157,9 @@ def read_message(value: object) -> Message | None:
     has_parts = isinstance(written, list | str)
     if has_parts and not read_items(value, "tool_calls"):
         return {"role": role, "parts": read_parts(written)}
-    parts = read_parts(written if has_parts else read(value, "content"))
+    content = read(value, "content")
+    content = read(value, "blocks") if content is None else content  # LlamaIndex
+    parts = read_parts(written if has_parts else content)
     answered = read_name(value, "tool_call_id")
     if answered is not None:
         parts = [_response(answered, read(value, "content"))]
@@ -168,12 +170,17 @@ def read_message(value: object) -> Message | None:
     if refusal is not None:
         parts.append(_text(refusal))
     known = [part["id"] for part in parts if part.get("type") == "tool_call" and part.get("id")]
-    calls = map(_call, read_items(value, "tool_calls"))
+    calls = map(_call, read_items(value, "tool_calls") or _former_calls(value))
     # some libraries list calls twice
     parts += [call for call in calls if call.get("id") not in known]
     if former is not None and not parts:
         parts.append(_call(former))
     return _message(role, parts, read_name(value, "name"), read_name(value, "stop_reason"))
+
+
+def _former_calls(value: object) -> Sequence[Any]:
+    """Return the tool calls that LangChain and LlamaIndex keep next to a message."""
+    return read_items(read(value, "additional_kwargs"), "tool_calls")
 
 
 def unwrap(value: object) -> object:
@@ -218,7 +225,7 @@ def _is_nested(item: object) -> TypeGuard[dict[str, Any]]:
 def _part(item: object) -> Part | None:
     if isinstance(item, str):
         return _text(item)
-    kind = read_name(item, "type")
+    kind = read_name(item, "type", "block_type")
     if kind is None:
         for name, read_part in _NAMED_PARTS.items():
             inner = read(item, name)
@@ -233,6 +240,13 @@ def _part(item: object) -> Part | None:
         return reader(item)
     if kind in _MEDIA:
         return _media(kind, item)
+    if kind == "tool_call" and read(item, "tool_kwargs") is not None:  # LlamaIndex
+        return _known(
+            type=kind,
+            id=read_name(item, "tool_call_id"),
+            name=read_name(item, "tool_name") or "",
+            arguments=_decoded(read(item, "tool_kwargs")),
+        )
     return dict(item) if isinstance(item, dict) else {"type": kind}
 
 

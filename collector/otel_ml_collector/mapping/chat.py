@@ -22,8 +22,10 @@ _ROLE_CHARS: Final = 256
 _FIELDS_OF_TEXT: Final = 2
 _TIMES_SIGN: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents", "replies")
+# Members of a request besides its input.
+_REQUEST: Final = frozenset({"model", "instructions"})
 _CALLED: Final = ("tool_calls", "function_call")
-_MESSAGE_KEYS: Final = frozenset({"content", "parts", *_CALLED, "call_id", "summary"})
+_MESSAGE_KEYS: Final = frozenset({"content", "parts", "blocks", *_CALLED, "call_id", "summary"})
 # Keys that wrap the value when a LangChain callback, or any call, is recorded as a whole.
 _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
@@ -36,11 +38,14 @@ _DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
 # Members of a message without content.
 _WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
 _CALLS: Final = ("tool_call", "tool-call", "tool_use", "function")
+# Members that hold the message of an answer, next to usage or what led to it.
+_ANSWERS: Final = ("message", "response")
 # Key of a framework's final answer, and keys of its own records that identify the framework.
 _FINAL: Final = {
     "final_output": frozenset[str](),
     "raw": frozenset({"pydantic", "json_dict", "tasks_output"}),
     "answer": frozenset({"messages"}),
+    "text": frozenset({"files", "toolCalls", "toolResults", "finishReason"}),
 }
 _GIVEN: Final = frozenset({"args", "arguments", "input"})
 _MESSAGE_KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_output", "reasoning"})
@@ -49,23 +54,42 @@ _MESSAGE_KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_ou
 def find_messages(value: object) -> Sequence[object]:
     """Find the messages in a payload: a list, a single message, or those of a request or response.
 
+    Entries of a list that are no messages are left out, if most of the entries are messages. A text
+    as the input of a request is the user's message, and instructions next to it are the system's.
+
     Returns:
         Messages in order, in a form that `otel_ml.genai.messages.read_message` accepts. Empty if
         there are none.
     """
     value = _open(value)
-    if isinstance(value, dict):
-        if _is_message(value):
-            return [value]
-        listed = next((value[name] for name in _LISTS if name in value), None)
-        messages = listed if isinstance(listed, list) else _find_response(value)
+    if not isinstance(value, dict):
+        return _pick_messages(value)
+    if _is_message(value):
+        return [value]
+    listed = next((value[name] for name in _LISTS if name in value), None)
+    if isinstance(listed, str) and listed and not _REQUEST.isdisjoint(value):
+        messages: Sequence[object] = [{"role": "user", "content": listed}]
     else:
-        messages = value if isinstance(value, list) else []
-    return (
-        messages
-        if messages and all(map(_has_speaker, messages)) and _is_message(messages[-1])
-        else []
-    )
+        messages = _pick_messages(listed if isinstance(listed, list) else _find_response(value))
+    system = value.get("instructions")
+    if not messages or not isinstance(system, str) or not system:
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def _pick_messages(value: object) -> Sequence[object]:
+    """Return the messages of a list; empty if fewer than half of its entries are messages."""
+    entries = _flatten(value) if isinstance(value, list) else []
+    messages = entries if all(map(_has_speaker, entries)) else [*filter(_has_speaker, entries)]
+    is_talk = bool(messages) and len(entries) <= 2 * len(messages) and _is_message(messages[-1])
+    return messages if is_talk else []
+
+
+def _flatten(entries: list[Any]) -> list[Any]:
+    """Return the entries of a list and of the lists in it: LangChain writes batches of messages."""
+    if not any(isinstance(entry, list) for entry in entries):
+        return entries
+    return [item for entry in entries for item in (entry if isinstance(entry, list) else [entry])]
 
 
 def line_in(value: object, kind: str = "") -> str:
@@ -127,12 +151,28 @@ def text_of_part(part: Mapping[str, Any]) -> str:
 def _find_response(value: dict[str, Any]) -> Sequence[object]:
     if isinstance(value.get("choices"), list) or isinstance(value.get("output"), list):
         return find_output(value)
-    if isinstance(value.get("message"), dict):  # Logfire: next to the usage
-        return [value["message"]]
+    for name in _ANSWERS:
+        if isinstance(value.get(name), dict) and (name == "message" or _is_message(value[name])):
+            return [value[name]]
+    if isinstance(candidates := value.get("candidates"), list):  # Gemini
+        contents = [item.get("content") for item in candidates if isinstance(item, dict)]
+        return [item for item in contents if _is_message(item)]
+    if isinstance(generations := value.get("generations"), list):  # LangChain
+        return [*filter(None, map(_read_generation, _flatten(generations)))]
     streamed = value.get("combined_chunk_content")  # Logfire: the joined chunks of a stream
     if isinstance(streamed, str):
         return [{"role": "assistant", "content": streamed}]
     return []
+
+
+def _read_generation(generation: object) -> object:
+    """Return the message of one of LangChain's generations; None if it has none."""
+    if not isinstance(generation, dict):
+        return None
+    message, text = generation.get("message"), generation.get("text")
+    if isinstance(message, dict):
+        return message
+    return {"role": "assistant", "content": text} if isinstance(text, str) else None
 
 
 def _open(value: object) -> object:
@@ -171,7 +211,7 @@ def _has_speaker(item: object) -> bool:
     if isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _MESSAGE_KINDS):
         return True
     if "role" not in item and any(item.get(name) for name in _CALLED):  # a message of the model
-        return True
+        return not any(_is_message(item.get(name)) for name in _ANSWERS)
     return item.get("lc") == 1 and (inner := unwrap(item)) is not item and _has_speaker(inner)
 
 
@@ -201,8 +241,8 @@ def _asked(value: object) -> str:
         return _asked(next(iter(value.values())))
     for name in (*_LISTS, *value):
         listed = value.get(name)
-        if isinstance(listed, list) and listed and _is_message(listed[-1]):
-            return _asked(listed)
+        if isinstance(listed, list) and (messages := _pick_messages(listed)):
+            return _asked(messages)
     prompt = next((value[name] for name in _QUESTIONS if isinstance(value.get(name), str)), None)
     if prompt is None and isinstance(given := value.get("inputs"), dict):
         return _asked(given)

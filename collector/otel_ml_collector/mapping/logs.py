@@ -8,10 +8,11 @@ how to read such a record as a span, which then becomes a run.
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.dialects.emitters import CLAUDE_CODE_SCOPE
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.evaluations import (
     BAD_EVALUATION,
@@ -28,7 +29,14 @@ from otel_ml_collector.mapping.filing import (
 )
 from otel_ml_collector.mapping.late_records import NO_TRACE_ID, RequestBatch
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.mapping.values import parse, to_float, to_int, to_sorted_json, to_text
+from otel_ml_collector.mapping.values import (
+    parse,
+    to_float,
+    to_int,
+    to_json,
+    to_sorted_json,
+    to_text,
+)
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LineRecord, Records, TraceKey, run_id
 from otel_ml_collector.span import Log, Span, Value, is_span_id, is_trace_id
@@ -110,6 +118,7 @@ def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> 
     if owner is None:
         return NO_TRACE if _records_of(log) is None else _NO_SESSION
     if event != EVALUATION:
+        log, event = _read_text(log, event)
         batch.records.logs.append(_line(log, project, owner, event, time_ns))
     elif not judge_of(log.attributes):
         return BAD_EVALUATION
@@ -124,7 +133,21 @@ def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> 
 def _event_of(log: Log) -> str:
     """Return the event name of a log record; a place in a source file is not an event name."""
     former = to_text(log.attributes.get(_FORMER_EVENT))
-    return former if former and _PLACE.fullmatch(log.event) else log.event or former
+    event = former if former and _PLACE.fullmatch(log.event) else log.event or former
+    is_claude = log.scope.name.startswith(CLAUDE_CODE_SCOPE)
+    return event.removeprefix("claude_code.") if is_claude else event
+
+
+def _read_text(log: Log, event: str) -> tuple[Log, str]:
+    """Return a log record about a span as the event of the conventions, if it holds a text."""
+    texts = next((of for name, of in _TEXTS.items() if log.scope.name.startswith(name)), {})
+    content, name = texts.get(event, ("", ""))
+    text = log.attributes.get(name)
+    if not any(log.span_id) or text in _EMPTY_VALUES:
+        return log, event
+    message: Value = {"content": to_text(text)}
+    body = {"message": message} if content == "gen_ai.choice" else message
+    return replace(log, body=to_json(body)), content
 
 
 def _reason_to_reject(log: Log, time_ns: int, project: str, window: StartWindow) -> str | None:
@@ -232,6 +255,7 @@ class CallRecord:
         needed: Groups of attributes. The record must have at least one of each group.
         where: Attributes that must have these values.
         read: Computes further attributes from those of the record; None if there are none.
+        is_alone: Whether only records without a trace are calls. With a trace, a span is the call.
     """
 
     operation: str
@@ -240,6 +264,7 @@ class CallRecord:
     needed: Sequence[Sequence[str]] = ()
     where: Mapping[str, Value] = field(default_factory=dict)
     read: _Read | None = None
+    is_alone: bool = False
 
 
 def _read_gemini(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
@@ -280,6 +305,13 @@ def _read_prompt(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
     return {names.GEN_AI_INPUT_MESSAGES: [{"role": "user", "content": to_text(text)}]}
 
 
+def _read_answer(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
+    text = attributes.get("response")
+    if text in _EMPTY_VALUES:
+        return {}
+    return {names.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "content": to_text(text)}]}
+
+
 _MODEL: Final = {names.GEN_AI_REQUEST_MODEL: ("model",)}
 _TOOL: Final = {
     names.GEN_AI_TOOL_NAME: ("function_name", "tool_name"),
@@ -290,6 +322,13 @@ _TOOL: Final = {
 _QUESTION: Final = CallRecord(
     "invoke_workflow", {}, {names.GEN_AI_WORKFLOW_NAME: "user_prompt"}, read=_read_prompt
 )
+_ANTHROPIC: Final = {names.GEN_AI_PROVIDER: "anthropic"}
+_CLAUDE_TOOL: Final = {
+    names.GEN_AI_TOOL_NAME: ("tool_name",),
+    names.GEN_AI_TOOL_ARGUMENTS: ("tool_input", "tool_parameters"),
+    names.GEN_AI_TOOL_RESULT: ("tool_result", "tool_output"),
+    "gen_ai.tool.call.id": ("tool_use_id",),
+}
 _GEMINI_API: Final = {names.GEN_AI_PROVIDER: "gcp.gen_ai"}
 # By start of the scope name. For these programs, only the records listed here are calls.
 EMITTERS: Final[Mapping[str, Mapping[str, Sequence[CallRecord]]]] = {
@@ -333,6 +372,44 @@ EMITTERS: Final[Mapping[str, Mapping[str, Sequence[CallRecord]]]] = {
         "codex.tool_result": (CallRecord("execute_tool", _TOOL),),
         "codex.user_prompt": (_QUESTION,),
     },
+    CLAUDE_CODE_SCOPE: {
+        "api_request": (
+            CallRecord(
+                "chat",
+                {
+                    **_MODEL,
+                    names.GEN_AI_INPUT_TOKENS: ("input_tokens",),
+                    names.GEN_AI_OUTPUT_TOKENS: ("output_tokens",),
+                    names.GEN_AI_CACHE_READ_TOKENS: ("cache_read_tokens",),
+                    names.GEN_AI_CACHE_WRITE_TOKENS: ("cache_creation_tokens",),
+                    names.GEN_AI_RESPONSE_ID: ("request_id",),
+                    "gen_ai.usage.cost": ("cost_usd",),
+                },
+                _ANTHROPIC,
+                is_alone=True,
+            ),
+        ),
+        "api_error": (CallRecord("chat", _MODEL, _ANTHROPIC, is_alone=True),),
+        "tool_result": (CallRecord("execute_tool", _CLAUDE_TOOL, is_alone=True),),
+        "user_prompt": (replace(_QUESTION, is_alone=True),),
+        "assistant_response": (
+            CallRecord(
+                "invoke_workflow",
+                {},
+                {names.GEN_AI_WORKFLOW_NAME: "assistant_response"},
+                read=_read_answer,
+                is_alone=True,
+            ),
+        ),
+    },
+}
+# Log records about a span that hold its texts, by start of the scope name and by event: the event
+# of the GenAI conventions that says the same, and the attribute with the text.
+_TEXTS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    CLAUDE_CODE_SCOPE: {
+        "user_prompt": ("gen_ai.user.message", "prompt"),
+        "assistant_response": ("gen_ai.choice", "response"),
+    },
 }
 _ANY_MODEL: Final = (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL, "model")
 _ANY_INPUT: Final = (
@@ -371,12 +448,12 @@ def _is_delta(log: Log, event: str) -> bool:
 
 def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
     """Return the span that a log record describes; None if it describes none."""
-    known = _records_of(log)
+    known, is_alone = _records_of(log), not any(log.trace_id)
     if known is not None:
-        anybody = next((item for item in known.get(event, ()) if _fits(item, log.attributes)), None)
+        records = (item for item in known.get(event, ()) if is_alone or not item.is_alone)
+        anybody = next((item for item in records if _fits(item, log.attributes)), None)
     else:
-        is_alone = not any(log.trace_id) and event not in _OF_SPANS
-        is_call = is_alone and _fits(ANYBODY, log.attributes)
+        is_call = is_alone and event not in _OF_SPANS and _fits(ANYBODY, log.attributes)
         anybody = ANYBODY if is_call else None
     return None if anybody is None else _make_span(log, anybody, event, time_ns)
 

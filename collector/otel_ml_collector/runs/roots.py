@@ -30,6 +30,8 @@ from otel_ml_collector.store.runs import (
 )
 from otel_ml_collector.store.scores import find_lower_judges
 
+# Kinds of runs whose result is not what a root answers.
+_FINDERS: Final = frozenset({"tool", "retriever"})
 _INSIDE: Final = 20_000
 _KIDS: Final = 500
 
@@ -125,12 +127,13 @@ def _lend_words(
     inside: Mapping[str, Sequence[Stretch]],
 ) -> dict[str, Inside]:
     """Give roots that say nothing themselves the first question and the last answer below them."""
-    above = {
-        span.run_id: root.run_id
-        for root in roots
-        for span in inside[root.run_id]
-        if span.run_id != root.run_id and span.kind not in NO_CALLS
-    }
+    above, found = dict[str, str](), set[str]()
+    for root in roots:
+        for span in inside[root.run_id]:
+            if span.run_id != root.run_id and span.kind not in NO_CALLS:
+                above[span.run_id] = root.run_id
+                if span.kind in _FINDERS:
+                    found.add(span.run_id)
     if not above:
         return {}
     traces = sorted({root.trace_id for root in roots})
@@ -147,6 +150,8 @@ def _lend_words(
             else next((row for row in rows if row["asked"]), None)
         )
         answers = [row for row in rows if row["answered"]]
+        # A tool may end last. Its result is an answer only if nothing else answered.
+        answers = [row for row in answers if run_id_of(row) not in found] or answers
         is_answered = not is_silent(root.outputs) or root.outcome == "error"
         answered = None if is_answered or not answers else answers[-1]
         lent[root.run_id] = replace(

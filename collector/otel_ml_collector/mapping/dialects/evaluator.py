@@ -7,7 +7,7 @@ spans.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from otel_ml.records import LABELS, TOKENS
 from otel_ml_collector.json_text import spell_numbers
@@ -43,6 +43,8 @@ from otel_ml_collector.span import Scope, Span, Value
 
 _MAX_TAGS: Final = 128
 _TAG_CHARS: Final = 256
+_HALVES: Final = frozenset({"asked", "answered"})
+_CHOICE: Final = "gen_ai.choice"
 _PAYLOADS: Final = frozenset({"inputs", "outputs"})
 # An empty input or output, and its JSON text.
 _EMPTY: Final = ("", '""')
@@ -97,7 +99,7 @@ def read_rows(
         if name == "tags":
             _add_tags(sources, form, values, places)
         elif name == "params":
-            _read_params(sources, values, places)
+            _read_params(sources, form, values, places)
         else:
             _read_field(row, sources, form, values, places)
 
@@ -117,14 +119,18 @@ def read_words(
         Our kind for each index; None if the span states none or an unknown one.
     """
     dialect = present.dialect
-    words = [values.column(name) for name in present.kind_sources]
+    every = values.run_columns.every
+    words = [values.read(source, every) for source in present.kind_sources]
+    counted = dialect.counted if present.is_counted else frozenset[str]()
 
     def read(place: int) -> str | None:
         for column in words:
             word = column[place]
-            if isinstance(word, str) and word in dialect.kinds:
+            if not counted and isinstance(word, str) and word in dialect.kinds:
                 return dialect.kinds[word]
             if word := to_text(_unquote(word)).strip().lower():
+                if word in counted:
+                    return "model"
                 ended = (ending for end, ending in dialect.endings.items() if word.endswith(end))
                 if kind := dialect.kinds.get(word) or next(ended, dialect.other_kind):
                     return kind
@@ -203,7 +209,9 @@ def _note_payload(
     """Mark attributes as used by inputs or outputs; put system instructions before messages."""
     run_columns = values.run_columns
     column = run_columns.columns[row.field]
-    if source.member:  # keep the attribute: its other members are stored nowhere else
+    # Keep the attribute if its other members, or the other half of its messages, may be stored
+    # nowhere else.
+    if source.member or row.form in _HALVES:
         pass
     elif source.names:
         run_columns.use(source.names, places)
@@ -243,6 +251,7 @@ def _read_usage(sources: Sequence[FieldSource], values: AttributeColumns) -> Non
 
 def _read_params(
     sources: Sequence[FieldSource],
+    form: Form,
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
@@ -250,7 +259,7 @@ def _read_params(
     all_params: list[dict[str, object]] = [{} for _ in places]
     for source in sources:
         alone = "" if source.prefix or len(source.names) != 1 else source.names[0]
-        name = alone.rpartition(".")[2]
+        name = alone.partition(".")[2] if form == "named" else alone.rpartition(".")[2]
         for params, value in zip(all_params, values.read(source, places), strict=True):
             document = read_structured(value)
             if isinstance(document, Mapping):
@@ -373,8 +382,43 @@ def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:
             document, text = (document, text) if isinstance(inner, str) else (inner, to_json(inner))
         joined = join_pieces(document) if form == "messages" else document
         return (document, text) if joined is document else (joined, to_json(joined))
+    if form in _HALVES:
+        halves = _split_talk(read_structured(value))
+        half = halves[form == "answered"]
+        return (half, to_json(half)) if half else None
     quoted = read_quoted(value) if form == "quoted" else read_structured(value)
+    if form == "members" and isinstance(quoted, Mapping):
+        quoted = {name: read_structured(item) for name, item in quoted.items()}
     return quoted, to_json(quoted)
+
+
+def _split_talk(events: object) -> tuple[list[object], list[object]]:
+    """Split the messages of a call, written as one list of events, into question and answer.
+
+    The answer consists of choices, and of the assistant's messages after all others.
+    """
+    items = [event for event in events if isinstance(event, dict)] if _is_list(events) else []
+    messages = [
+        {name: item for name, item in event.items() if name != "event.name"} for event in items
+    ]
+    first = len(items)
+    while first and _is_answer(items[first - 1]):
+        first -= 1
+    answers = [
+        {"role": "assistant", **message["message"]}
+        if isinstance(message.get("message"), dict)
+        else message
+        for message in messages[first:]
+    ]
+    return [*messages[:first]], [*answers]
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
+
+
+def _is_answer(event: Mapping[str, object]) -> bool:
+    return event.get("event.name") == _CHOICE or event.get("role") == "assistant"
 
 
 _READERS: Final[Mapping[str, Callable[[Value, Form], object]]] = {

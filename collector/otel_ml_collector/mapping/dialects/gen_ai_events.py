@@ -7,12 +7,18 @@ https://github.com/open-telemetry/semantic-conventions-genai
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.evaluator import read_rows
-from otel_ml_collector.mapping.dialects.table import AttributeColumns, find_present
-from otel_ml_collector.mapping.dialects.tables import GEN_AI
+from otel_ml_collector.mapping.dialects.table import (
+    AttributeColumns,
+    Dialect,
+    Present,
+    find_present,
+)
+from otel_ml_collector.mapping.dialects.tables import EVENT_DIALECTS, GEN_AI
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import (
     read_quoted,
@@ -26,18 +32,20 @@ from otel_ml_collector.span import Span, Value
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 EXCEPTION: Final = "gen_ai.client.operation.exception"
 _CHOICE: Final = "gen_ai.choice"
+_TOOL_MESSAGE: Final = "gen_ai.tool.message"
 # Roles by event name. Messages of the same time are sorted in this order.
 _ROLES: Final = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
     "gen_ai.assistant.message": "assistant",
-    "gen_ai.tool.message": "tool",
+    _TOOL_MESSAGE: "tool",
 }
 _ROLE_PLACES: Final = {name: place for place, name in enumerate(_ROLES)}
-# Older events with all messages in one attribute: the field and that attribute.
+# Older events with all messages in one attribute: the field and that attribute. Some emitters call
+# the attribute `content`.
 _WHOLE_MESSAGES: Final = {
-    "gen_ai.content.prompt": ("inputs", "gen_ai.prompt"),
-    "gen_ai.content.completion": ("outputs", "gen_ai.completion"),
+    "gen_ai.content.prompt": ("inputs", ("gen_ai.prompt", "content")),
+    "gen_ai.content.completion": ("outputs", ("gen_ai.completion", "content")),
 }
 CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES, *_WHOLE_MESSAGES})
 # Attribute that holds the body as JSON text, for events that cannot have a body.
@@ -61,6 +69,7 @@ class CallEvent:
 
 def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
     """Fill in missing inputs, outputs, tokens and cost from the events of spans."""
+    kinds = run_columns.column("kind")
     for place, span in enumerate(spans):
         events = [
             CallEvent(event.name, event.time_ns, None, event.attributes)
@@ -71,8 +80,45 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
             single = RunColumns(1)
             for field in _TOLD & run_columns.columns.keys():
                 single.fill(field, [run_columns.columns[field][place]])
+            if kinds[place] == "tool":
+                _read_tool(events, single)
             read_events(events, single)
             run_columns.take(single, place)
+
+
+def _read_tool(events: Iterable[CallEvent], run_columns: RunColumns) -> None:
+    """Fill in arguments and result of a tool from the messages around its execution."""
+    for event in sorted(events, key=lambda event: event.time_ns):
+        content = _content(event)
+        if event.name == _TOOL_MESSAGE and "content" in content:
+            arguments = content["content"]
+            run_columns.fill_missing("inputs", (arguments, to_json(arguments)))
+        elif event.name == _CHOICE and "message" in content:
+            result = content["message"]
+            run_columns.fill_missing("outputs", (result, to_json(result)))
+
+
+def read_event_dialect(spans: Sequence[Span], dialect: Dialect, run_columns: RunColumns) -> None:
+    """Fill the fields of runs from span events, for a library that writes everything there."""
+    for place, span in enumerate(spans):
+        attributes: dict[str, Value] = {}
+        for event in span.events:
+            if event.name in dialect.events:
+                attributes[event.name] = True
+                attributes |= {f"{event.name}:{key}": v for key, v in event.attributes.items()}
+        present = _find_present(dialect.name, tuple(attributes)) if attributes else None
+        if present is not None:
+            single = RunColumns(1)
+            single.fill("dialect", [dialect.name])
+            single.fill("kind", [present.kind or None])
+            read_rows(present, AttributeColumns([attributes], single))
+            run_columns.take(single, place)
+
+
+@lru_cache(256)
+def _find_present(name: str, keys: tuple[str, ...]) -> Present | None:
+    (dialect,) = (dialect for dialect in EVENT_DIALECTS if dialect.name == name)
+    return find_present(dialect, keys)
 
 
 def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
@@ -88,8 +134,8 @@ def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
         run_columns.fill_missing("inputs", (inputs, to_json(inputs)))
     if outputs:
         run_columns.fill_missing("outputs", (outputs, to_json(outputs)))
-    for event, (field, name) in _WHOLE_MESSAGES.items():
-        content = _read_whole(events, event, name)
+    for event, (field, sources) in _WHOLE_MESSAGES.items():
+        content = _read_whole(events, event, sources)
         if content is not None:
             run_columns.fill_missing(field, (content, to_json(content)))
 
@@ -121,16 +167,20 @@ def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
     return [_answer(content) for _, content in outputs]
 
 
-def _read_whole(events: Iterable[CallEvent], event: str, name: str) -> object:
+def _read_whole(events: Iterable[CallEvent], event: str, sources: Sequence[str]) -> object:
     """Return the content of all events of one type in order of time; None if there are none."""
     ordered = sorted(
         (item for item in events if item.name == event), key=lambda event: event.time_ns
     )
-    whole = [read_structured(event.attributes.get(name)) for event in ordered]
+    whole = [read_structured(_first(item.attributes, sources)) for item in ordered]
     contents = [content for content in whole if content not in (None, "")]
     if len(contents) <= 1:
         return contents[0] if contents else None
     return [item for content in contents for item in _items(content)]
+
+
+def _first(attributes: Mapping[str, Value], sources: Sequence[str]) -> Value:
+    return next((attributes[name] for name in sources if name in attributes), None)
 
 
 def _items(content: object) -> Sequence[object]:

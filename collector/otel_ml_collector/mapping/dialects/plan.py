@@ -19,6 +19,7 @@ from otel_ml_collector.mapping.dialects.evaluator import (
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
     EXCEPTION,
+    read_event_dialect,
     read_span_events,
 )
 from otel_ml_collector.mapping.dialects.shape import ShapeNames, find_shape_names, read_shapes
@@ -27,6 +28,7 @@ from otel_ml_collector.mapping.dialects.table import (
     AttributeColumns,
     Dialect,
     Evidence,
+    FieldSource,
     Present,
     find_evidence,
     find_present,
@@ -34,6 +36,7 @@ from otel_ml_collector.mapping.dialects.table import (
 from otel_ml_collector.mapping.dialects.tables import (
     COUNTED_INPUT,
     DIALECTS,
+    EVENT_DIALECTS,
     GEN_AI,
     PROVIDER_WORDS,
     VERCEL,
@@ -47,7 +50,7 @@ from otel_ml_collector.mapping.streams import (
     join_pieces,
 )
 from otel_ml_collector.mapping.values import read_structured, to_json, to_text, to_type_name
-from otel_ml_collector.price import bare_model
+from otel_ml_collector.price import bare_model, without_interface
 from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Event, Span, Value
 
@@ -61,6 +64,8 @@ _LEAVE_OUT_CACHED: Final = frozenset({"anthropic", "bedrock"})
 _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
 _STATUS_ERROR: Final = 2
+_CLIENT: Final = 3
+_EXECUTE_TOOL: Final = "execute_tool"
 # Fields with standard attributes, current name first.
 _OF_SPAN: Final = {
     "session": (names.SESSION_ID,),
@@ -68,6 +73,16 @@ _OF_SPAN: Final = {
     "environment": (names.ENVIRONMENT, "deployment.environment"),
 }
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
+# Ends of names that senders give to the session and the user, preferred ones first. The members of
+# metadata are read, too.
+_IDS: Final = {
+    "session": ("session", "conversation", "thread", "chat"),
+    "user": ("user", "end_user", "enduser"),
+}
+_METADATA: Final = "metadata"
+_BELOW: Final = (f".{_METADATA}.", ".association.properties.")
+# Attributes that end like a session and name something else: a connection.
+_NO_SESSION: Final = frozenset({"mcp.session.id"})
 # Standard attributes that always fill a field of a run.
 _HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
 # Empty values do not count as evidence.
@@ -82,6 +97,7 @@ class Plan:
         own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
         dialects: Present attributes of other instrumentations, in order of precedence.
         evidence: Attributes that show the kind of run if none states it.
+        people: Sources of the session and the user below names of the sender's own.
         rest: Names, sorted, that are stored as attributes unless their value is stored in a field.
         shape: Attributes that may show a call of a library that no table knows; None if a table
             knows the span, or if it cannot be a call.
@@ -90,6 +106,7 @@ class Plan:
     own: own.OwnNames | None
     dialects: tuple[Present, ...]
     evidence: Evidence
+    people: Mapping[str, Sequence[FieldSource]]
     rest: tuple[str, ...]
     shape: ShapeNames | None = None
 
@@ -119,6 +136,7 @@ class Plans:
                 own.find_names(keys),
                 dialects,
                 find_evidence((present.dialect for present in dialects), keys),
+                find_people(keys),
                 tuple(sorted(key for key in keys if key not in held)),
                 find_shape_names(keys, [d.dialect for d in dialects if is_specific(d.dialect)]),
             )
@@ -127,6 +145,37 @@ class Plans:
                     self._plans.clear()
                 self._plans[keys] = plan
         return plan
+
+
+def find_people(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
+    """Find the attributes that hold the session and the user below names of the sender's own.
+
+    These are ``*.session.id``, ``*.metadata.sessionId``, ``*.association.properties.session_id``,
+    and the members of ``metadata`` and ``*.metadata``, such as ``thread_id``.
+    """
+    people: dict[str, Sequence[FieldSource]] = {}
+    for field, nouns in _IDS.items():
+        sources = []
+        for noun in nouns:
+            camel = "".join(word.title() if at else word for at, word in enumerate(noun.split("_")))
+            members = (f"{noun}_id", f"{camel}Id", f"{noun}.id")
+            ends = tuple(below + member for below in _BELOW for member in members)
+            sources += [
+                FieldSource((key,), key)
+                for key in keys
+                if (key.endswith((*ends, f".{noun}.id")) or key.startswith(f"{_METADATA}."))
+                and key.endswith(members)
+                and key not in _NO_SESSION
+            ]
+            sources += [
+                FieldSource((key,), member=(member,))
+                for key in keys
+                if key == _METADATA or key.endswith(f".{_METADATA}")
+                for member in members[:2]
+            ]
+        if sources:
+            people[field] = sources
+    return people
 
 
 def is_specific(dialect: Dialect) -> bool:
@@ -160,6 +209,9 @@ def read_fields(
     values = AttributeColumns([span.attributes for span in spans], run_columns)
     if plan.own is not None:
         own.read_runs(spans, plan.own, values)
+    for dialect in EVENT_DIALECTS:
+        if is_spoken(dialect, spans[0].scope):
+            read_event_dialect(spans, dialect, run_columns)
     unnamed = [*run_columns.missing("kind")]
     _read_kinds(spans, plan, values)
     if any(present.is_request for present in plan.dialects):
@@ -176,7 +228,7 @@ def read_fields(
     _read_streams(spans, values)
     if spans[0].scope.name in _A_MESSAGE_A_PIECE and _CHOICES not in values.names:
         _join_cut_answers(run_columns)
-    _read_general(spans, values)
+    _read_general(spans, plan, values)
     _name_models(run_columns)
     _keep_own_usage(run_columns)
     if names.JUDGING in values.names:
@@ -217,6 +269,8 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
         places = run_columns.missing("kind")
         if not places:
             return
+        if present.dialect is not GEN_AI and names.GEN_AI_OPERATION in values.names:
+            places = _part_tools(values, places)
         kinds = read_words(present, values, places, unknown)
         if present.needed is not None:
             kinds = [
@@ -228,6 +282,19 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
     if places:
         kinds = [_weigh(spans[at], plan.evidence, is_step=at in unknown) for at in places]
         run_columns.fill("kind", kinds, places)
+
+
+def _part_tools(values: AttributeColumns, places: Sequence[int]) -> Sequence[int]:
+    """Set the kind of spans whose operation executes a tool. Return the indexes of the others.
+
+    Frameworks around a tool call it a task or a step, so the operation is preferred.
+    """
+    operations = values.column(names.GEN_AI_OPERATION)
+    tools = [at for at in places if operations[at] == _EXECUTE_TOOL]
+    if not tools:
+        return places
+    values.run_columns.fill("kind", ["tool"] * len(tools), tools)
+    return values.run_columns.missing("kind")
 
 
 def has_needed(span: Span, needed: Sequence[str]) -> bool:
@@ -266,24 +333,35 @@ def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
     if says(evidence.agents):
         return "agent"
     if says(evidence.models) and (
-        says(evidence.answers) or any(event.name in CONTENT_EVENTS for event in span.events)
+        says(evidence.answers)
+        or any(event.name in CONTENT_EVENTS for event in span.events)
+        or _is_failed_call(span, is_step=is_step)
     ):
         return "model"
     return "chain" if is_step else None
 
 
+def _is_failed_call(span: Span, *, is_step: bool) -> bool:
+    """Return whether a span that names a model is a call that failed before any answer.
+
+    A step around a call fails with it. It is a call itself only if it is a client's request.
+    """
+    has_failed = span.status_code == _STATUS_ERROR or names.ERROR_TYPE in span.attributes
+    return has_failed and (not is_step or span.kind == _CLIENT)
+
+
 def _name_models(run_columns: RunColumns) -> None:
-    """Remove the provider from model names, except for models of our own SDK."""
+    """Remove provider and interface from model names, except for models of our own SDK."""
     if "provider" not in run_columns.columns:
         return
     providers, named = run_columns.columns["provider"], run_columns.column("model")
     called, dialects = run_columns.column("provider_model"), run_columns.columns["dialect"]
     for at, (provider, model) in enumerate(zip(providers, called, strict=True)):
         if provider and model and "/" in model:
-            called[at] = bare_model(provider, model)
+            called[at] = without_interface(bare_model(provider, model))
         name = named[at]
         if provider and name and "/" in name and dialects[at] != "otel_ml":
-            named[at] = bare_model(provider, name)
+            named[at] = without_interface(bare_model(provider, name))
 
 
 def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
@@ -303,7 +381,7 @@ def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
                 run_columns.columns["tags"][at][name] = Tag(name, to_text(column[at]))
 
 
-def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
+def _read_general(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
     """Fill the fields that every OpenTelemetry span has: status, exception, session, user."""
     run_columns = values.run_columns
     run_columns.fill_missing("dialect", "opentelemetry")
@@ -323,6 +401,11 @@ def _read_general(spans: Sequence[Span], values: AttributeColumns) -> None:
             if name in values.names and (places := run_columns.missing(field)):
                 column = values.column(name)
                 run_columns.fill(field, [to_text(column[at]) or None for at in places], places)
+    for field, people in plan.people.items():
+        for source in people:
+            if places := run_columns.missing(field):
+                ids = [to_text(value) or None for value in values.read(source, places)]
+                run_columns.fill(field, ids, places)
     resource = spans[0].scope.resource
     for field, carrying in RESOURCE_ATTRIBUTES.items():
         match = next((resource[name] for name in carrying if resource.get(name) is not None), None)

@@ -34,13 +34,19 @@ MAX_DEPTH: Final = 12
 _MAX_DIGITS: Final = 6
 # Names that wrap each item of a list without adding information.
 _WRAPPERS: Final = frozenset({"message", "message_content", "tool_call", "document", "image"})
+_COUNTS: Final = frozenset({"input_tokens", "output_tokens", "usage"})
 # Messages with several parts use the first name, messages with one text the second.
 _PART_FIELDS: Final = ("contents", "content")
 
 # How a dialect writes values. plain: lists and objects as JSON, texts as they are. quoted:
 # everything as JSON, so texts have quotes. json: parse everything that is valid JSON. messages:
 # like json, and join the chunks of a streamed answer. head: the part of a text before a slash.
-Form = Literal["plain", "quoted", "json", "messages", "head"]
+# members: like plain, and parse the JSON text in each member of an object. asked, answered: the
+# messages before the answer, and those of the answer. named: a parameter is called as its
+# attribute, without the first part.
+Form = Literal[
+    "plain", "quoted", "json", "messages", "head", "members", "asked", "answered", "named"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,14 @@ class Dialect:
         other_kind: Kind for unknown values; empty if evidence decides.
         named_kinds: Kinds of spans without such a value and without ``gen_ai.operation.name``. A
             kind applies if the span has one of its attributes.
+        counted: Values in lower case of which a span is a model call if it has token counts, such
+            as a guardrail that asks a model.
         evidence: Attributes that show the kind if no value states it.
         form: How values are written.
         sdk: Required ``telemetry.sdk.name`` of the resource; empty for any.
         scope: Required start of the scope name; empty for any.
+        events: Names of span events. Each event is an attribute of its name, and each of its
+            attributes is ``EVENT:ATTRIBUTE``.
         scores: Sources of scores: a list of scores, numbers by judge name, or the name of a
             reviewer's score of the parent span. In the last case, the attribute of that name holds
             the value.
@@ -145,10 +155,12 @@ class Dialect:
     endings: Mapping[str, str] = field(default_factory=dict)
     other_kind: str = ""
     named_kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    counted: frozenset[str] = frozenset()
     evidence: Evidence = NO_EVIDENCE
     form: Form = "plain"
     sdk: str = ""
     scope: str = ""
+    events: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
@@ -198,7 +210,8 @@ class Present:
     Attributes:
         dialect: The dialect.
         kind: Kind that follows from the names alone; empty if none does.
-        kind_sources: Present attributes that state the kind.
+        kind_sources: Present sources of the stated kind.
+        is_counted: Whether the span has token counts.
         rows: Rows with present sources, these sources, and how their values are written.
         scores: Present sources of scores.
         needed: Present attributes of which a model call must have at least one with a value; None
@@ -208,7 +221,8 @@ class Present:
 
     dialect: Dialect
     kind: str
-    kind_sources: Sequence[str]
+    kind_sources: Sequence[FieldSource]
+    is_counted: bool
     rows: Sequence[tuple[Row, Sequence[FieldSource], Form]]
     scores: Sequence[FieldSource]
     needed: Sequence[str] | None = None
@@ -255,7 +269,8 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
     return Present(
         dialect,
         (None if is_told else next(named, None)) or "",
-        [name for name in dialect.kind_sources if name in there],
+        find(dialect.kind_sources),
+        any(row.field in _COUNTS and sources for row, sources, _ in rows),
         [(row, sources, form) for row, sources, form in rows if sources],
         find(dialect.scores),
         [key for key in keys if any(_is_marked(key, mark) for mark in dialect.needs)]

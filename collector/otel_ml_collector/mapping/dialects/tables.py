@@ -8,6 +8,7 @@ framework knows more about its own call than the SDK of a backend.
 from typing import Final
 
 from otel_ml import attributes as names
+from otel_ml_collector.mapping.dialects.emitters import BACKENDS, FRAMEWORKS, MCP
 from otel_ml_collector.mapping.dialects.table import (
     AROUND,
     CALLS,
@@ -38,6 +39,8 @@ _CALLED: Final = {
     "speech": "model",
     "transcription": "model",
     "translation": "model",
+    "embed": "embedding",
+    "embed_content": "embedding",
     "embedding": "embedding",
 }
 _OPERATIONS: Final = {**names.OPERATIONS, **_CALLED}
@@ -57,6 +60,22 @@ _MEMORY: Final = {
         "tool",
     ),
 }
+
+_GUARDRAILS: Final = frozenset({"run_guardrail", "apply_guardrail", "guardrail"})
+# Facts about a call that the conventions name and no field of a run holds.
+_FACTS: Final = (
+    *("gen_ai.agent.id", "gen_ai.agent.description", "gen_ai.agent.version"),
+    *("gen_ai.tool.call.id", "gen_ai.tool.type", "gen_ai.tool.description"),
+    *("gen_ai.data_source.id", "gen_ai.output.type", "gen_ai.embeddings.dimension.count"),
+    *("gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.memory.store.id"),
+    *("gen_ai.memory.store.name", "gen_ai.memory.record.id", "gen_ai.memory.record.count"),
+    *(
+        f"gen_ai.usage.{modality}.{side}_tokens"
+        for modality in ("text", "audio", "image", "video", "document")
+        for side in ("input", "output")
+    ),
+    names.GEN_AI_SYSTEM,
+)
 
 # OpenInference: Arize's conventions, used by Phoenix and its instrumentations.
 # https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
@@ -78,6 +97,7 @@ _OPENINFERENCE: Final = Dialect(
         "decision": "chain",
         "unknown": "chain",
     },
+    counted=frozenset({"guardrail"}),
     evidence=Evidence(
         tools=("tool.name",),
         agents=("agent.name",),
@@ -264,6 +284,7 @@ _MLFLOW: Final = Dialect(
         "task": "chain",
         "unknown": "chain",
     },
+    counted=frozenset({"guardrail"}),
     evidence=Evidence(models=("mlflow.llm.model",), answers=("mlflow.chat.tokenUsage",)),
     rows=(
         Row("model", ("mlflow.spanFunctionName",), AROUND),
@@ -485,6 +506,8 @@ _LOGFIRE: Final = Dialect(
                 "request_data",
             ),
         ),
+        Row("inputs", ("events",), CALLS, form="asked"),
+        Row("outputs", ("events",), CALLS, form="answered"),
         Row("outputs", ("final_result", "tool_response", "return", "response_data")),
         Row("inputs", ("logfire.json_schema{}",)),
         Row("cost", ("operation.cost",)),
@@ -500,6 +523,7 @@ _LOGFIRE: Final = Dialect(
         "request_data": "gen_ai.input.messages",
         "response_data": "gen_ai.output.messages",
         "logfire.json_schema": "gen_ai.",
+        "events": "gen_ai.input.messages",
     },
     failure=Failure("logfire.level_num", 17, "logfire.msg", is_spare=True),
     notes=(
@@ -543,6 +567,7 @@ _LANGFUSE: Final = Dialect(
         "embedding": "embedding",
         "guardrail": "chain",
     },
+    counted=frozenset({"guardrail"}),
     evidence=Evidence(models=("langfuse.observation.model.name",), answers=(_USAGE,)),
     rows=(
         Row("model", ("langfuse.observation.model.name",), CALLS),
@@ -707,7 +732,8 @@ GEN_AI: Final = Dialect(
     name="gen_ai",
     marks=("gen_ai.",),
     kind_sources=(names.GEN_AI_OPERATION,),
-    kinds={**_CALL_WORDS, **_MEMORY},
+    kinds={**_CALL_WORDS, **_MEMORY, **dict.fromkeys(_GUARDRAILS, "chain")},
+    counted=_GUARDRAILS,
     evidence=Evidence(
         tools=(names.GEN_AI_TOOL_NAME,),
         agents=(names.GEN_AI_AGENT_NAME,),
@@ -724,6 +750,7 @@ GEN_AI: Final = Dialect(
     ),
     rows=(
         Row("model", (names.GEN_AI_TOOL_NAME,), frozenset({"tool"})),
+        Row("model", ("gen_ai.guardrail.component.name",), frozenset({"chain"})),
         Row("model", _ACTORS, frozenset({"agent", "tool", "chain"})),
         # Group by the requested model: answers name dated snapshots.
         Row("model", (names.GEN_AI_REQUEST_MODEL, names.GEN_AI_RESPONSE_MODEL), CALLS),
@@ -738,6 +765,7 @@ GEN_AI: Final = Dialect(
                 "gen_ai.retrieval.query.text",
                 "gen_ai.memory.query.text",
                 "gen_ai.prompt",
+                "gen_ai.guardrail.security.content.input.value",
             ),
             form="json",
             system=names.GEN_AI_SYSTEM,
@@ -750,11 +778,17 @@ GEN_AI: Final = Dialect(
                 names.GEN_AI_TOOL_RESULT,
                 "gen_ai.retrieval.documents",
                 "gen_ai.completion",
+                "gen_ai.guardrail.security.content.output.value",
+                "gen_ai.guardrail.verdict.*",
             ),
             form="messages",
         ),
         Row("outputs", ("gen_ai.memory.records",), frozenset({"retriever"}), form="json"),
-        Row("params", (f"{names.GEN_AI_REQUEST_PREFIX}*",)),
+        Row(
+            "params",
+            (f"{names.GEN_AI_REQUEST_PREFIX}*", "gen_ai.guardrail.*", *_FACTS),
+            form="named",
+        ),
         Row("input_tokens", (names.GEN_AI_INPUT_TOKENS, "gen_ai.usage.prompt_tokens")),
         Row("output_tokens", (names.GEN_AI_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens")),
         Row(
@@ -792,12 +826,19 @@ GEN_AI: Final = Dialect(
         Row("response_id", (names.GEN_AI_RESPONSE_ID,)),
         Row("session", ("gen_ai.conversation.id",)),
     ),
-    instead={"gen_ai.conversation.id": names.SESSION_ID},
+    instead={
+        "gen_ai.conversation.id": names.SESSION_ID,
+        names.GEN_AI_SYSTEM: names.GEN_AI_INPUT_MESSAGES,
+    },
 )
 
 DIALECTS: Final = (
     *(_GEMINI_CLI, _CODEX),
+    *FRAMEWORKS,
     *(_OPENINFERENCE, _OPENLLMETRY, _MLFLOW, VERCEL, _GENKIT, _LOGFIRE, _LANGFUSE),
-    *(_HAYSTACK, _OPENLIT),
+    *BACKENDS,
+    *(_HAYSTACK, _OPENLIT, MCP),
     GEN_AI,
 )
+# Dialects whose content is in the events of spans.
+EVENT_DIALECTS: Final = tuple(dialect for dialect in DIALECTS if dialect.events)

@@ -326,6 +326,16 @@ def test_a_list_of_all_runs_tells_nothing_of_roots(store: Store, project: str) -
     assert (len(page.runs), page.inside) == (2, {})
 
 
+def test_tool_that_ends_last(store: Store, project: str) -> None:
+    """A root that says nothing answers what the model said, although a tool ran after it."""
+    root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
+    model = below(root, 2, otel_ml__outputs='"It is 42.50 kr."')
+    tool = below(root, 3, otel_ml__kind="tool", otel_ml__outputs='"42.50 kr"')
+    store.take(project, root, model, tool)
+    page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
+    assert page.inside[id_of(root)].answered == "It is 42.50 kr."
+
+
 def test_words_of_what_is_inside(store: Store, project: str) -> None:
     """A root that says nothing has the first question and the last answer below it, and says whose.
 

@@ -5,7 +5,13 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from otel_ml.genai.messages import find_input, find_output, find_system, join_chunks
+from otel_ml.genai.messages import (
+    find_input,
+    find_output,
+    find_system,
+    join_chunks,
+    read_message,
+)
 from tests.support.otel_ml.genai.responses import (
     ANTHROPIC,
     ANTHROPIC_EVENTS,
@@ -254,3 +260,30 @@ class Raising:
 def test_no_message(value: object) -> None:
     """What does not look like a message is none, of a request as of a response."""
     assert (find_input({"messages": value, "other": value}), find_output(value)) == ([], [])
+
+
+def test_blocks_of_llama_index() -> None:
+    """LlamaIndex writes the parts of a message as blocks."""
+    call = {
+        "block_type": "tool_call",
+        "tool_call_id": "call_1",
+        "tool_name": "fare",
+        "tool_kwargs": {"line": "M7"},
+    }
+    blocks = [{"block_type": "text", "text": "Let me look."}, call]
+    assert read_message({"role": "assistant", "blocks": blocks}) == {
+        "role": "assistant",
+        "parts": [
+            {"type": "text", "content": "Let me look."},
+            {"type": "tool_call", "id": "call_1", "name": "fare", "arguments": {"line": "M7"}},
+        ],
+    }
+
+
+def test_tool_calls_beside_a_message() -> None:
+    """Tool calls are read from the additional arguments, unless the message lists them itself."""
+    call = {"id": "call_1", "function": {"name": "fare", "arguments": '{"line": "M7"}'}}
+    message = {"role": "assistant", "content": "", "additional_kwargs": {"tool_calls": [call]}}
+    part = {"type": "tool_call", "id": "call_1", "name": "fare", "arguments": {"line": "M7"}}
+    assert read_message(message) == {"role": "assistant", "parts": [part]}
+    assert read_message({**message, "tool_calls": [call]}) == {"role": "assistant", "parts": [part]}

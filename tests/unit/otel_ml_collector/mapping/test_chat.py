@@ -165,7 +165,7 @@ STEP: dict[str, Any] = {"graph": None, "update": {"messages": TOLD[1:]}, "resume
         ({"messages": [HUMAN, AI]}, "Where?", "In Kyoto."),
         ({"messages": MADE}, "Where?", "In Kyoto."),
         ({"messages": TOLD}, "Where?", "In Kyoto."),
-        ({"messages": [MADE]}, "Where?", "Where?"),
+        ({"messages": [MADE]}, "Where?", "In Kyoto."),
         ([STEP], "In Kyoto.", "In Kyoto."),
         ({"inputs": {"messages": TOLD}, "tags": [], "kwargs": {}}, "Where?", "In Kyoto."),
         ({"outputs": [STEP], "kwargs": {"tags": []}}, "In Kyoto.", "In Kyoto."),
@@ -375,6 +375,18 @@ def test_embeddings(given: object, gave: object, lines: tuple[str, str]) -> None
         ({"type": "app.Reply", "choices": [{"message": {"content": "ours"}}]}, "ours"),
         ({"message": {"role": "assistant", "content": "by Logfire"}, "usage": {}}, "by Logfire"),
         ({"combined_chunk_content": "in pieces", "chunk_count": 2}, "in pieces"),
+        (
+            {
+                "response": {
+                    "role": "assistant",
+                    "blocks": [{"block_type": "text", "text": "42.50 kr"}],
+                },
+                "structured_response": None,
+                "tool_calls": [{"tool_name": "fare", "tool_kwargs": {"line": "M7"}}],
+            },
+            "42.50 kr",
+        ),
+        ({"text": "from Mastra", "files": [], "toolCalls": []}, "from Mastra"),
     ],
 )
 def test_answer_beside_other_things(value: object, text: str) -> None:
@@ -447,6 +459,23 @@ def test_line_of_anything(value: object) -> None:
         ([{"role": "admin", "name": "Ann"}], 0),
         ({"messages": MADE}, 2),
         ({"inputs": {"messages": TOLD}, "kwargs": {}}, 2),
+        # entries that are no messages
+        ([USER, {"id": "", "type": ""}, USER], 2),
+        ([USER, [{"id": "", "type": ""}], USER], 2),
+        ({"messages": [USER, None, "odd", USER]}, 2),
+        ([USER, 1, 2, 3], 0),
+        ([{"a": 1}, {"b": 2}], 0),
+        # batches
+        ({"messages": [MADE]}, 2),
+        ({"generations": [[{"text": "", "message": MADE[1]}]]}, 1),
+        ({"generations": [[{"text": "In Kyoto."}]]}, 1),
+        ({"candidates": [{"content": {"role": "model", "parts": [{"text": "Yes"}]}}]}, 1),
+        ({"candidates": ["Ann", "Bob"]}, 0),
+        # a text as the input of a request
+        ({"model": "gpt-4o", "input": "Where?"}, 1),
+        ({"model": "gpt-4o", "instructions": "Be brief.", "input": "Where?"}, 2),
+        ({"instructions": "Be brief.", "input": [USER]}, 2),
+        ({"input": "Where?", "limit": 3}, 0),
     ],
     ids=repr,
 )

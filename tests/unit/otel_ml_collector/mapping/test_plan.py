@@ -17,7 +17,7 @@ def test_same_names() -> None:
 def test_other_names() -> None:
     """A plan knows the names that stay attributes, and no dialect that is not there."""
     assert Plans().find({"z": 1, "http.route": "/", "user.id": "u"}) == Plan(
-        None, (), Evidence(), ("http.route", "z"), ShapeNames((), ("z",), has_counts=False)
+        None, (), Evidence(), {}, ("http.route", "z"), ShapeNames((), ("z",), has_counts=False)
     )
 
 

@@ -4,11 +4,11 @@ What real programs sent is checked by tests/process/recorded/test_programs.py.
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.span import Value
+from otel_ml_collector.span import Log, Value
 from tests.support.otel_ml_collector.logs import make_log, map_all
 from tests.support.otel_ml_collector.spans import NOW_NS
 
@@ -111,3 +111,50 @@ def test_delta() -> None:
     )
     records = map_all(log)
     assert (records.logs, dict(records.rejected)) == ([], {"stream_delta": 1})
+
+
+def make_claude(event: str, **attributes: Value) -> Log:
+    """Make a log record of Claude Code, without a trace."""
+    return make_log(
+        f"claude_code.{event}",
+        {"event.name": event, "session.id": "s-17", **attributes},
+        scope=replace(make_log().scope, name="com.anthropic.claude_code.events"),
+    )
+
+
+def test_claude_code_without_traces() -> None:
+    """Claude Code's log records alone are calls, tools, questions and answers of one session."""
+    logs = (
+        make_claude("user_prompt", prompt="Where?"),
+        make_claude(
+            "api_request",
+            model="claude-sonnet-4-5",
+            input_tokens=2,
+            output_tokens=1_200,
+            cache_read_tokens=84_562,
+            cache_creation_tokens=7_096,
+            cost_usd=0.07,
+        ),
+        make_claude("tool_result", tool_name="Bash", success="false", error="no such file"),
+        make_claude("assistant_response", response="In Kyoto."),
+    )
+    asked, call, tool, answered = map_all(*logs).runs
+    assert (asked.kind, asked.inputs_preview) == ("chain", "Where?")
+    assert (call.kind, call.model, call.cost) == ("model", "claude-sonnet-4-5", 0.07)
+    assert (call.input_tokens, call.cached_tokens) == (91_660, 84_562)
+    assert (tool.kind, tool.model, tool.outcome) == ("tool", "Bash", "error")
+    assert (answered.kind, answered.outputs_preview) == ("chain", "In Kyoto.")
+    assert {run.session for run in (asked, call, tool, answered)} == {"s-17"}
+
+
+def test_claude_code_with_traces() -> None:
+    """With traces, the spans are the calls. The texts are content of their span."""
+    ids: dict[str, Any] = {"trace_id": bytes(15) + b"\1", "span_id": bytes(7) + b"\2"}
+    call = replace(make_claude("api_request", model="m", input_tokens=1, output_tokens=1), **ids)
+    answer = replace(make_claude("assistant_response", response="In Kyoto."), **ids)
+    records = map_all(call, answer)
+    assert records.runs == []
+    assert [(line.event, line.line.message) for line in records.logs] == [
+        ("api_request", "claude_code.api_request"),
+        ("gen_ai.choice", '{"message":{"content":"In Kyoto."}}'),
+    ]
