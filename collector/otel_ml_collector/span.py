@@ -16,6 +16,10 @@ BINARY: Final = "otel_ml.binary"
 # Name of `Span.otlp` among the attributes of a stored span.
 OTLP: Final = "otel_ml.otlp"
 
+# Kinds of spans as runs name them, by OTLP's number. An unknown kind is empty.
+SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
+STATUS_ERROR: Final = 2
+
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
 

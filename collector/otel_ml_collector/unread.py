@@ -1,22 +1,29 @@
-"""Spans of projects without runs: their instrumentations, shown wherever there would be runs."""
+"""Spans of projects without runs: who sent them, and which signs of a call they lack."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.mapping.dialects.shape import describe
+from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.same_calls import name_scope
+from otel_ml_collector.services import find_service
+from otel_ml_collector.span import SPAN_KINDS, STATUS_ERROR, Event, Scope, Span
 from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT
-from otel_ml_collector.store.reader import READABLE, Reader
+from otel_ml_collector.store.reader import READABLE, Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
 
 # Of so many of its newest spans it is told who wrote them.
 _NEWEST: Final = 1_000
 _SHOWN_SCOPES: Final = 3
+_DESCRIBED_SCOPES: Final = 10
+# Of each instrumentation so many of these are read for the signs of a call.
+_READ_OF_SCOPE: Final = 20
 _ANY_RUN: Final = Sql("""
     (SELECT kind FROM {spans} WHERE {ours} AND kind != 'span' LIMIT 1)
     UNION ALL (SELECT kind FROM open_runs WHERE {ours} LIMIT 1)""").fill(
@@ -40,7 +47,41 @@ _COUNT_SPANS: Final = Sql("""
     spans=DELIVERIES, asked=_ASKED, without_run=_WITHOUT_RUN, newest=_NEWEST
 )
 
+# A few of the newest spans of each instrumentation, with all that shows a call.
+_READ_SPANS: Final = Sql("""
+    SELECT scope, name, span_kind, outcome, attributes, events
+    FROM (
+      SELECT scope, trace_id, span_id, attributes, events FROM payloads
+      WHERE {ours} AND (start_ns, trace_id, span_id) IN ({newest_spans})
+      ORDER BY start_ns DESC LIMIT {most} BY scope
+    ) AS payload
+    INNER JOIN (
+      SELECT DISTINCT trace_id, span_id, name, span_kind, outcome FROM {spans}
+      WHERE {ours} AND (start_ns, trace_id, span_id) IN ({newest_spans})
+    ) AS span USING (trace_id, span_id)
+    ORDER BY name""").fill(
+    spans=DELIVERIES,
+    ours=OF_PROJECT,
+    most=_READ_OF_SCOPE,
+    newest_spans=Sql("""SELECT start_ns, trace_id, span_id FROM {spans} WHERE {ours}
+      ORDER BY start_ns DESC LIMIT {newest}""").fill(
+        spans=DELIVERIES, ours=OF_PROJECT, newest=_NEWEST
+    ),
+)
+
 api = APIRouter(prefix="/api/v1")
+
+
+class ScopeSigns(BaseModel):
+    """Which signs of a call the spans of an instrumentation have.
+
+    A span becomes a call if it has all of them: docs/dialects.md, Read by shape.
+    """
+
+    scope: str = Field(description="The name of the instrumentation; may be empty")
+    span: str = Field(description="The name of the span that has most of the signs")
+    found: list[str] = Field(description="The signs that it has, with their attributes")
+    missing: list[str] = Field(description="The signs that it lacks")
 
 
 class Unread(BaseModel):
@@ -51,6 +92,9 @@ class Unread(BaseModel):
         description="The names of the instrumentations that wrote the newest, the busiest first"
     )
     sentence: str = Field(description="The same as a sentence; empty where there is none to tell")
+    signs: list[ScopeSigns] = Field(
+        description="Which signs of a call each instrumentation has, the nearest to a call first"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +104,12 @@ class UnreadSpans:
     Attributes:
         spans: All of them.
         scopes: The names of the instrumentations of the newest, the busiest first.
+        signs: Which signs of a call they have; empty where nobody asked for it.
     """
 
     spans: int
     scopes: tuple[str, ...]
+    signs: tuple[ScopeSigns, ...] = ()
 
     def __str__(self) -> str:
         """Write ``10 spans by genkit-tracer, none read as a call``."""
@@ -74,11 +120,63 @@ class UnreadSpans:
         return f"{number}{by}, none read as a call"
 
 
-def find_unread(reader: Reader, project: str) -> UnreadSpans | None:
-    """Describe a project's spans where none is a run; None where there are runs, or no spans."""
+def find_unread(
+    reader: Reader, project: str, own_models: Collection[str] = ()
+) -> UnreadSpans | None:
+    """Describe a project's spans where none is a run, and the signs of a call that they lack.
+
+    Args:
+        reader: Reads the store.
+        project: The project.
+        own_models: Names of models for which the user has set a price.
+
+    Returns:
+        The description; None if the project has runs, or no spans.
+    """
     if reader.rows(_ANY_RUN, {"project": project}):
         return None
-    return find_all_unread(reader, [project]).get(project)
+    unread = find_all_unread(reader, [project]).get(project)
+    return unread and replace(unread, signs=_find_signs(reader, project, own_models))
+
+
+def _find_signs(
+    reader: Reader, project: str, own_models: Collection[str]
+) -> tuple[ScopeSigns, ...]:
+    """Describe, for each instrumentation, the span that is nearest to a call."""
+    nearest: dict[str, ScopeSigns] = {}
+    for row in reader.rows(_READ_SPANS, {"project": project}):
+        scope = name_scope(row["scope"])
+        found, missing = describe(_make_span(row, scope), own_models)
+        known = nearest.get(scope)
+        if known is None or len(missing) < len(known.missing):
+            nearest[scope] = ScopeSigns(
+                scope=scope, span=row["name"], found=[*found], missing=[*missing]
+            )
+    ordered = sorted(nearest.values(), key=lambda signs: (len(signs.missing), signs.scope))
+    return tuple(ordered[:_DESCRIBED_SCOPES])
+
+
+def _make_span(row: Row, scope: str) -> Span:
+    """Make the span of a stored run again, as far as its signs need it."""
+    events = [
+        Event(event["name"], event["time_ns"], event["attributes"])
+        for event in load_json(row["events"], [])
+    ]
+    return Span(
+        trace_id=b"",
+        span_id=b"",
+        parent_span_id=b"",
+        name=row["name"],
+        kind=SPAN_KINDS.index(row["span_kind"]),
+        start_ns=0,
+        end_ns=0,
+        status_code=STATUS_ERROR if row["outcome"] == "error" else 0,
+        status_message="",
+        attributes=load_json(row["attributes"], {}),
+        events=events,
+        links=[],
+        scope=Scope({}, scope, "", {}),
+    )
 
 
 def find_all_unread(reader: Reader, projects: Sequence[str]) -> dict[str, UnreadSpans]:
@@ -103,9 +201,14 @@ def _order(counts: Counter[str]) -> tuple[str, ...]:
 
 
 @api.get("/projects/{project:path}/unread")
-def get_unread(project: str, reader: FromReader) -> Unread:
-    """Read the number of a project's spans, and their instrumentations, where none is a run."""
-    answer = find_unread(reader, project)
+def get_unread(request: Request, project: str, reader: FromReader) -> Unread:
+    """Read who sent a project's spans, and which signs they lack, where none is a run."""
+    answer = find_unread(reader, project, find_service(request, Prices).own_models)
     if answer is None:
-        return Unread(spans=0, scopes=[], sentence="")
-    return Unread(spans=answer.spans, scopes=list(answer.scopes), sentence=str(answer))
+        return Unread(spans=0, scopes=[], sentence="", signs=[])
+    return Unread(
+        spans=answer.spans,
+        scopes=list(answer.scopes),
+        sentence=str(answer),
+        signs=list(answer.signs),
+    )

@@ -51,6 +51,7 @@ from otel_ml_collector.records import (
 from otel_ml_collector.span import (
     BINARY,
     OTLP,
+    SPAN_KINDS,
     STATUS_CODE,
     STATUS_DESCRIPTION,
     Scope,
@@ -71,7 +72,6 @@ _LATE_NS: Final = 5 * MINUTE_NS
 _HIGHEST: Final = 2**63 - 1
 _MESSAGE_CHARS: Final = 1_024
 _STATUS_CODES: Final = {1: "OK", 2: "ERROR"}
-_SPAN_KINDS: Final = ("", "internal", "server", "client", "producer", "consumer")
 _UTF8: Final = ("utf-8", "surrogatepass")
 _EMPTY_VALUES: Final = (None, "")
 # Similar spans are read together. A chunk is small enough to stay in the processor's cache.
@@ -433,7 +433,7 @@ def _parent(span: Span) -> bytes:
 
 
 def _span_kind(span: Span) -> str:
-    return _SPAN_KINDS[span.kind] if 0 <= span.kind < len(_SPAN_KINDS) else ""
+    return SPAN_KINDS[span.kind] if 0 <= span.kind < len(SPAN_KINDS) else ""
 
 
 _OF_SPAN: Final[Mapping[str, Callable[[Span], object]]] = {

@@ -17,6 +17,7 @@ from otel_ml_collector.figures import (
     make_tiles,
 )
 from otel_ml_collector.loss import find_gaps
+from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.monitor.find import CONTRIBUTORS, MonitorState, find_monitor
 from otel_ml_collector.monitor.page import list_findings
 from otel_ml_collector.overview.find import (
@@ -28,6 +29,7 @@ from otel_ml_collector.overview.find import (
     find_overview,
 )
 from otel_ml_collector.projects import find_project, find_projects
+from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
@@ -109,7 +111,9 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "orders": ORDERS,
         "people": [(person, person.capitalize()) for person in figures.people],
         "gaps": find_gaps(request, reader, project),
-        "unread": find_unread(reader, project) if is_empty else None,
+        "unread": find_unread(reader, project, find_service(request, Prices).own_models)
+        if is_empty
+        else None,
         "elsewhere": [] if known or not is_empty else [p for p in find_projects(reader) if p.runs],
         "here": lambda **changes: view.address(project, **asked.parameters(**changes)),
         "api": view.api_address("projects", project, "overview", **asked.parameters()),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from otel_ml.records import TOKENS
+from otel_ml_collector.mapping.dialects.shape import SHAPE
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.values import find_member, read_structured, to_float
@@ -98,6 +99,8 @@ def _tell_found(run: Run, prices: Prices) -> str:
         if field == "cost"
     ):
         return "as its emitter states it"
+    if run.dialect == SHAPE and run.cost != round_cost(_price_of(run, prices)):
+        return "as its emitter states it"
     listed = prices.find(run.provider, run.provider_model) if run.provider_model else None
     if listed is None:
         return "as another record of the call says" if run.also_recorded else ""
@@ -107,6 +110,10 @@ def _tell_found(run: Run, prices: Prices) -> str:
     return (
         f"by {whose} of {listed.provider}, the only provider that {run.provider_model} belongs to"
     )
+
+
+def _price_of(run: Run, prices: Prices) -> float | None:
+    return prices.cost(run.provider, run.provider_model, run.tokens, run.start_ns)
 
 
 def _is_cost(json_value: JsonValue, cost: float | None) -> bool:

@@ -29,12 +29,14 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.loss import find_gaps
+from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.runs.sums import ListSums, find_sums
+from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import Window
@@ -529,7 +531,9 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
         "offered": offer_columns(context["columns"], page.runs),
         "has_runs": has_runs,
         "plain": None if has_runs else _find_plain(reader, query.project, now_ns),
-        "unread": None if has_runs else find_unread(reader, query.project),
+        "unread": None
+        if has_runs
+        else find_unread(reader, query.project, find_service(request, Prices).own_models),
         "plain_roots": PLAIN_ROOTS,
         "elsewhere": []
         if has_runs

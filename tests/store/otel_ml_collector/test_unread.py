@@ -1,12 +1,13 @@
 """Tests of projects whose spans nobody could read: they say so, and whose spans these are."""
 
 import html
+from collections.abc import Mapping
 from typing import Final
 
 import pytest
 
 from otel_ml_collector.assistants.protocol import answer
-from otel_ml_collector.span import Scope, Span
+from otel_ml_collector.span import Scope, Span, Value
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import (
     NOW_NS,
@@ -46,8 +47,67 @@ def test_api(service: Service, project: str) -> None:
     """The API says how many spans there are, and who wrote them, the busiest first."""
     service.store.take(project, *make_spans(), *make_spans())
     told = ask(service.app, f"/api/v1/projects/{project}/unread").json
+    signs = told.pop("signs")
     scopes = ["acme-tracer", "other-tracer"]
     assert told == {"spans": 10, "scopes": scopes, "sentence": SENTENCE}
+    assert [one["scope"] for one in signs] == scopes
+
+
+def test_missing_signs(service: Service, project: str) -> None:
+    """The API says of each instrumentation which signs of a call its spans have, and lack."""
+    http: dict[str, Value] = {"http.request.method": "GET", "url.path": "/"}
+    service.store.take(project, *make_spans(), make_scope_span("http", http))
+    told = ask(service.app, f"/api/v1/projects/{project}/unread").json
+    pair = "a question and an answer (acme.input, acme.output)"
+    texts = "messages, or a question and an answer"
+    assert told["signs"] == [
+        {
+            "scope": "acme-tracer",
+            "span": "step 1",
+            "found": [pair],
+            "missing": ["a known model", "token counts"],
+        },
+        {
+            "scope": "other-tracer",
+            "span": "step 0",
+            "found": [pair],
+            "missing": ["a known model", "token counts"],
+        },
+        {
+            "scope": "http",
+            "span": "step",
+            "found": [],
+            "missing": ["a known model", "token counts", texts],
+        },
+    ]
+
+
+def test_nearest_span(service: Service, project: str) -> None:
+    """Of an instrumentation the span that is nearest to a call is described, and an odd model."""
+    asked = {"acme.input": "Where?", "acme.output": "In Kyoto."}
+    counted: dict[str, Value] = {"acme.usage": '{"prompt_tokens": 7, "completion_tokens": 2}'}
+    service.store.take(
+        project,
+        make_scope_span("acme", counted),
+        make_scope_span("acme", {**asked, **counted, "acme.model": "house-7"}, name="nearest"),
+    )
+    (signs,) = ask(service.app, f"/api/v1/projects/{project}/unread").json["signs"]
+    assert signs["span"] == "nearest"
+    assert signs["missing"] == ["a known model (house-7 has no price)"]
+
+
+@pytest.mark.parametrize("path", ["", "/runs"])
+def test_missing_on_pages(service: Service, project: str, path: str) -> None:
+    """The pages of a project without a call show what is missing in its spans."""
+    service.store.take(project, make_scope_span("acme", {"acme.model": "gpt-4o"}))
+    page = html.unescape(ask(service.app, f"/projects/{project}{path}").text)
+    assert "a known model (gpt-4o in acme.model)" in page
+    assert "token counts; messages, or a question and an answer" in page
+
+
+def make_scope_span(scope: str, attributes: Mapping[str, Value], name: str = "step") -> Span:
+    """Make a span of an instrumentation."""
+    return make_span(name, attributes, scope=Scope({}, scope, "1", {}))
 
 
 def test_pages(service: Service, project: str) -> None:
@@ -82,7 +142,7 @@ def test_one_run(service: Service, project: str) -> None:
     """A project with a run says nothing of its other spans."""
     service.store.take(project, *make_spans(), make_call("answer"))
     told = ask(service.app, f"/api/v1/projects/{project}/unread").json
-    assert told == {"spans": 0, "scopes": [], "sentence": ""}
+    assert told == {"spans": 0, "scopes": [], "sentence": "", "signs": []}
     page = ask(service.app, f"/projects/{project}/runs").text
     assert "none read as a call" not in page
 

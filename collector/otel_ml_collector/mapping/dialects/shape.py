@@ -23,11 +23,10 @@ from otel_ml_collector.mapping.model_names import is_embedding_model, is_known_m
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import to_json
 from otel_ml_collector.price import is_provider, provider_of
-from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.span import STATUS_ERROR, Event, Span, Value
 
 # Value of `dialect` of the runs.
 SHAPE: Final = "shape"
-_ERROR: Final = 2
 _SERVER: Final = 2
 _CLIENT: Final = 3
 _CONSUMER: Final = 5
@@ -180,6 +179,46 @@ def find_span_signs(
     return find_signs(open_leaves(special, _special_events(events)), own_models)
 
 
+def describe(span: Span, own_models: Collection[str] = ()) -> tuple[Sequence[str], Sequence[str]]:
+    """Describe which signs of a call a plain span has, and which ones it lacks.
+
+    Returns:
+        The signs that were found and the missing ones, as noun phrases.
+    """
+    signs = _open(span, own_models)
+    found, missing = list[str](), list[str]()
+    if signs.models is not None:
+        where = f" in {signs.models.source}" if signs.models.source else ""
+        found.append(f"a known model ({signs.models.requested}{where})")
+    else:
+        unknown = f" ({signs.unknown_model} has no price)" if signs.unknown_model else ""
+        missing.append(f"a known model{unknown}")
+    if signs.counts:
+        found.append(f"token counts ({signs.usage_source})")
+    else:
+        missing.append("token counts")
+    if signs.inputs is None and signs.outputs is None:
+        missing.append("messages, or a question and an answer")
+    else:
+        what = "messages" if signs.has_messages else "a text"
+        what = "a question and an answer" if not signs.has_messages and signs.has_pair else what
+        found.append(f"{what} ({', '.join(signs.message_sources)})")
+        if not signs.has_pair:
+            missing.append("the question" if signs.inputs is None else "the answer")
+    if not missing:
+        missing.append(_reason_for_none(span))
+    return found, missing
+
+
+def _reason_for_none(span: Span) -> str:
+    """Return what keeps a span with all signs from being a call."""
+    if any(name.startswith(_OTHERS) for name in span.attributes):
+        return "nothing, but it is the span of a database, a queue or a flag"
+    if span.kind in {_SERVER, _CONSUMER}:
+        return "a list of messages: it handles a request, and its texts may be those of a call"
+    return "nothing, but another table knows it"
+
+
 def _is_general(key: str) -> bool:
     head, dot, rest = key.partition(".")
     if head == "http" and rest.endswith(_BODIES):
@@ -271,7 +310,7 @@ def _looks_like_messages(span: Span, signs: Signs) -> bool:
 
 
 def _has_failed(span: Span) -> bool:
-    return span.status_code == _ERROR or names.ERROR_TYPE in span.attributes
+    return span.status_code == STATUS_ERROR or names.ERROR_TYPE in span.attributes
 
 
 def _is_client(span: Span, signs: Signs) -> bool:
