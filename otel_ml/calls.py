@@ -1,30 +1,28 @@
 """Records one call of a traced function as a run, without changing its result or error."""
 
-import copy
-import functools
 import inspect
 import itertools
 import sys
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
 from time import time_ns
-from types import CoroutineType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as context_api
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 
 from otel_ml import attributes as names
 from otel_ml import stubs
 from otel_ml.capture.description import is_stream
 from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole, glance
-from otel_ml.errors import hand_on, quiet, report, untrusted
-from otel_ml.functions import LEFT_OUT, Judging, Options, TracedFunction
+from otel_ml.errors import hand_on, quiet, report
+from otel_ml.functions import LEFT_OUT, TracedFunction
 from otel_ml.late import late
 from otel_ml.process import MARKS
-from otel_ml.recorder import Recorder, find_recorder
+from otel_ml.recorder import Recorder
 from otel_ml.redaction import NOTE as REDACTED
 from otel_ml.redaction import Redaction
 from otel_ml.runs import RUN_KEY, UNSET, Run, facts_around
@@ -38,7 +36,6 @@ from otel_ml.spans import (
     is_sampled,
     reset,
 )
-from otel_ml.stubs import STUBBED
 from otel_ml.versions.held_runs import HELD
 from otel_ml.versions.structure import stream_part
 from otel_ml.wire import judge_attributes
@@ -58,11 +55,6 @@ else:
     judge = late("judges.judge")
     judged_call = late("judges.judged_call")
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-Wrapper = Callable[[TracedFunction, Callable[..., Any]], Callable[..., Any]]
-
 _CHUNKS: Final = 10_000
 _FIRST: Final = range(1)
 _KEPT_CHUNKS: Final = range(1, _CHUNKS)
@@ -70,7 +62,7 @@ _NOWHERE: Final = Context()
 _KNOWN: Final = object()
 # Stages of a call. They say who must end the run if a signal handler interrupts it.
 UNOPENED, OPEN, JUDGING, JUDGED = range(4)
-_NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
+NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 
 
 class Call(Run):
@@ -148,7 +140,7 @@ class Call(Run):
         return True
 
     def finish(
-        self, output: object, *, awaits: bool = False, stream: "_Stream | None" = None
+        self, output: object, *, awaits: bool = False, stream: "CallStream | None" = None
     ) -> "Left | None":
         """End the run of a call that returned, and start its judges.
 
@@ -172,7 +164,7 @@ class Call(Run):
                 and type(span) is RunSpan
                 and span.defers
                 and span.inputs is not None
-                and type(output) in _NO_STREAMS
+                and type(output) in NO_STREAMS
                 and recorder is not None
                 and recorder.identity is self._identity
             ):
@@ -202,7 +194,7 @@ class Call(Run):
         return self._finish_asked(output, end_ns, awaits, stream)
 
     def _finish_asked(
-        self, output: object, end_ns: int, awaits: bool, stream: "_Stream | None"
+        self, output: object, end_ns: int, awaits: bool, stream: "CallStream | None"
     ) -> "Left | None":
         """End a call outside the fast path. Its run was accessed, or its output needs more work."""
         try:
@@ -344,7 +336,7 @@ class Call(Run):
                     self._put_chunks(output, whole)
             else:
                 self._note("outputs", LEFT_OUT)
-            if type(output) not in _NO_STREAMS and is_stream(output):
+            if type(output) not in NO_STREAMS and is_stream(output):
                 self._note("outputs", NOT_FOLLOWED)
                 whole = None
         if self._traced.generative is not None:
@@ -362,7 +354,7 @@ class Call(Run):
                 return "".join(chunks)  # type: ignore[arg-type]  # join() checks the types
             except TypeError:  # some chunks are not strings
                 return chunks
-        if kind in _NO_STREAMS and kind is not dict:
+        if kind in NO_STREAMS and kind is not dict:
             return chunks
         is_told = self._traced.generative is not None
         return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
@@ -498,170 +490,10 @@ def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
 new: Final = Call.__new__
 
 
-# Wrappers. Each one ends its run inside the try that opened it, and once more if a signal handler
-# raises while it does so. So the run always ends.
-
-
-def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
-    """Apply `trace` to a function, or to the function inside a ``staticmethod`` or similar.
-
-    Raises:
-        TypeError: The target is a class or is not callable.
-    """
-    kind = type(target)  # not isinstance(), which asks the object's class and may raise
-    if issubclass(kind, staticmethod | classmethod):
-        return kind(decorate(target.__func__, trace))
-    if issubclass(kind, functools.partialmethod):
-        return kind(decorate(target.func, trace), *target.args, **target.keywords)
-    if issubclass(kind, type):
-        raise TypeError(
-            f"Invalid function {type.__repr__(target)}: expected a function; decorate a method of "
-            "the class, its __call__, or a function that creates it"
-        )
-    if not callable(target):
-        raise TypeError(
-            f"Invalid function of type {kind.__name__}: expected something that can be called; "
-            "put @property and the like above this decorator"
-        )
-    return trace(target)
-
-
-def wrap(traced: TracedFunction, function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that records each call of `function` as a run.
-
-    It looks like the original to `inspect`: same name, docstring and signature.
-
-    Returns:
-        A function. If `function` is another callable, such as a bound method, a `TracedObject`.
-    """
-    wrapper = _wrapper(function)(traced, function)
-    if isinstance(function, FunctionType):
-        made = functools.wraps(function)(wrapper)
-        made._otel_ml_traced = traced  # type: ignore[attr-defined]  # as of a `TracedObject`
-        return made
-    traced_object: Callable[P, R] = TracedObject(wrapper, traced)
-    return traced_object
-
-
-def traced_of(function: Callable[..., Any]) -> TracedFunction | None:
-    """Return the configuration of a traced function; None if another decorator is on top."""
-    with untrusted:
-        traced = getattr(function, "_otel_ml_traced", None)
-        if isinstance(traced, TracedFunction) and traced.function is function.__wrapped__:  # type: ignore[attr-defined]
-            return traced
-    return None
-
-
-def _wrapper(function: Callable[..., Any]) -> Wrapper:
-    """Choose the wrapper by the result of a call: a value, an awaitable or a stream."""
-    wrapper = _wrapper_of_kind(function)
-    if wrapper is not None:
-        return wrapper
-    while isinstance(function, functools.partial):
-        function = function.func
-    kind: Any = type(function)
-    wrapper = _wrapper_of_kind(kind.__call__)
-    return _wrap_plain if wrapper is None else functools.partial(_wrap_plainly, wrapper)
-
-
-def _wrapper_of_kind(function: object) -> Wrapper | None:
-    with untrusted:  # a user's object, whose attributes may raise
-        if inspect.isasyncgenfunction(function):
-            return _wrap_async_stream
-        if inspect.iscoroutinefunction(function) or _is_old_coroutine(function):
-            return _wrap_async
-        return _wrap_stream if inspect.isgeneratorfunction(function) else None
-    return None
-
-
-def _is_old_coroutine(function: object) -> bool:
-    """Tell whether `types.coroutine` made a generator function awaitable."""
-    code = getattr(function, "__code__", None)
-    return inspect.iscode(code) and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
-
-
-def _wrap_plainly(
-    inner: Wrapper, traced: TracedFunction, function: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Wrap a callable object with a coroutine or generator function as its `__call__`."""
-    later = inner(traced, function)
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return later(*args, **kwargs)
-
-    return wrapper
-
-
-def _wrap_plain(traced: TracedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call, token = new(Call), None
-        call.stage = UNOPENED
-        called = stubs.plain(traced, function, call) if STUBBED else function
-        try:
-            if call.open(traced, args, kwargs):
-                token = attach(call.context)
-                output = called(*args, **kwargs)
-                try:
-                    reset(token)
-                except ELSEWHERE as error:
-                    hand_on(error)
-                if type(output) not in _NO_STREAMS:
-                    awaitable = _follow_awaitable(call, output)
-                    if awaitable is not None:
-                        return awaitable
-                if traced.generative is not None:
-                    followed = _follow(call, output)
-                    if followed is not None:
-                        return followed
-                call.finish(output)
-                return output
-        except BaseException as error:
-            try:
-                call.fail(error, token)
-            finally:  # again, in case a signal handler raised in the first call
-                call.fail(error, token)
-            raise
-        return called(*args, **kwargs)
-
-    return wrapper
-
-
-def _wrap_async(traced: TracedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call, token = new(Call), None
-        call.stage = UNOPENED
-        called = stubs.awaited(traced, function, call) if STUBBED else function
-        try:
-            if call.open(traced, args, kwargs):
-                token = attach(call.context)
-                output = await called(*args, **kwargs)
-                try:
-                    reset(token)
-                except ELSEWHERE as error:
-                    hand_on(error)
-                if traced.generative is not None:
-                    followed = _follow(call, output)
-                    if followed is not None:
-                        return followed
-                left = call.finish(output, awaits=True)
-                if left is not None:
-                    await host_loop.judge_on_loop(*left)
-                return output
-        except BaseException as error:
-            try:
-                call.fail(error, token)
-            finally:  # again, in case a signal handler raised in the first call
-                call.fail(error, token)
-            raise
-        return await called(*args, **kwargs)
-
-    return wrapper
-
-
 # Awaitables that a plain function returns, as client libraries do, end the run when they finish.
 
 
-def _follow_awaitable(call: Call, output: Any) -> Any:
+def follow_awaitable(call: Call, output: Any) -> Any:
     """Record the result of a coroutine, task or future that a call returned.
 
     Returns:
@@ -706,7 +538,7 @@ async def _await(call: Call, output: Any, begun: list[bool]) -> Any:
         token = attach(call.context)
         awaited = await output
         detach(token)
-        followed = _follow(call, awaited)
+        followed = follow(call, awaited)
         if followed is not None:
             return followed
         left = call.finish(awaited, awaits=True)
@@ -737,102 +569,7 @@ def _end_future(call: Call, done: Any) -> None:
             call.fail(error)
 
 
-# While the reader's code runs, the run is not the current one: it is current only inside the
-# generator's own body. Both wrappers are written inline, because a function call per chunk would
-# cost too much.
-
-
-def _wrap_stream(traced: TracedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a generator function."""
-
-    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        call, token = new(Call), None
-        call.stage = UNOPENED
-        called = stubs.stream(traced, function, call) if STUBBED else function
-        generator = called(*args, **kwargs)
-        stream = _Stream(call)
-        try:
-            if not call.open(traced, args, kwargs):
-                return (yield from generator)
-            context, send = call.context, generator.send
-            resume, value, left = send, None, False
-            for keep, slots in stream.stages(True):
-                for _ in slots:
-                    token = attach(context)
-                    try:
-                        chunk = resume(value)
-                    except StopIteration as stop:
-                        detach(token)
-                        stream.finish(left)
-                        return stop.value
-                    try:
-                        reset(token)
-                    except ELSEWHERE as error:
-                        hand_on(error)
-                    keep(chunk)
-                    try:
-                        value = yield chunk
-                        resume, left = send, False
-                    except BaseException as thrown:  # noqa: BLE001 - thrown into the generator
-                        resume, value = generator.throw, thrown
-                        left = isinstance(thrown, GeneratorExit)
-        except BaseException as error:
-            try:
-                stream.fail(error, token)
-            finally:  # again, in case a signal handler raised in the first call
-                stream.fail(error, token)
-            raise
-        return None  # unreachable: the last stage is infinite
-
-    return wrapper
-
-
-def _wrap_async_stream(traced: TracedFunction, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an async generator function."""
-
-    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        call, token = new(Call), None
-        call.stage = UNOPENED
-        called = stubs.async_stream(traced, function, call) if STUBBED else function
-        generator = called(*args, **kwargs)
-        stream = _Stream(call)
-        try:
-            is_open = call.open(traced, args, kwargs)
-            context, send = call.context if is_open else None, generator.asend
-            resume, value, left = send, None, False
-            for keep, slots in stream.stages(is_open):
-                for _ in slots:
-                    token = attach(context or get_current())
-                    try:
-                        chunk = await resume(value)
-                    except StopAsyncIteration:
-                        detach(token)
-                        judging = stream.finish(left, awaits=True)
-                        if judging is not None:
-                            await host_loop.judge_on_loop(*judging)
-                        return
-                    try:
-                        reset(token)
-                    except ELSEWHERE as error:
-                        hand_on(error)
-                    keep(chunk)
-                    try:
-                        value = yield chunk
-                        resume, left = send, False
-                    except BaseException as thrown:  # noqa: BLE001 - thrown into the generator
-                        resume, value = generator.athrow, thrown
-                        left = isinstance(thrown, GeneratorExit)
-        except BaseException as error:
-            try:
-                stream.fail(error, token)
-            finally:  # again, in case a signal handler raised in the first call
-                stream.fail(error, token)
-            raise
-
-    return wrapper
-
-
-class _Stream:
+class CallStream:
     """The chunks of a stream and its run. It keeps nothing if the call is not open."""
 
     __slots__ = ("_began", "_call", "_chunks", "_first_chunk_ms", "_is_open", "_not_kept")
@@ -919,113 +656,44 @@ class _Stream:
             call._facts[names.STREAM_FIRST_CHUNK_MS] = self._first_chunk_ms
 
 
-def _follow(call: Call, output: Any) -> Any:
+def follow(call: Call, output: Any) -> Any:
     """Record a model's stream that a call returned, while the caller reads it.
 
     Returns:
         The stream to return to the caller; None if the run ends with the call.
     """
     generative = call._traced.generative
-    if generative is None or not generative.is_talk or type(output) in _NO_STREAMS:
+    if generative is None or not generative.is_talk or type(output) in NO_STREAMS:
         return None
     if call._recorder is None or not is_stream(output):
         return None
     context, call.context = call.context, _NOWHERE
     # the time to the first chunk counts from the start of the call
     began = time.perf_counter() - (time_ns() - call.start_ns) / 1e9
-    return streams.follow(output, _Stream(call, began), context)
+    return streams.follow(output, CallStream(call, began), context)
 
 
-class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10
-    """A traced callable that is not a function: a partial, a bound method, a builtin, an object.
+async def _judge_on_loop(held: "judged_call.JudgedCall", judges: "JudgePool") -> None:
+    await host_loop.judge_on_loop(held, judges)
 
-    It behaves like the original object and can be copied and pickled. After unpickling in another
-    process, a client of the same project records its calls. Without such a client, you get the
-    original object.
+
+class Hooks:
+    """What the code of a wrapper calls, see otel_ml/wrappers.py.
+
+    It is a class because a wrapper is pickled with all that its code names: a class is pickled by
+    name.
     """
 
-    def __new__(cls, wrapper: Callable[..., Any], traced: TracedFunction) -> "TracedObject":
-        """Create the wrapper with the attributes of its function."""
-        made = super().__new__(cls, wrapper)
-        function = traced.function
-        # in the wrapper's own __dict__, which does not affect the object
-        vars(made).update(
-            __wrapped__=function,
-            __doc__=getattr(function, "__doc__", None),
-            __module__=getattr(function, "__module__", None),
-            _otel_ml_traced=traced,
-        )
-        return made
-
-    @property
-    def func(self) -> Any:
-        """The original function, if the traced object is a `functools.partial`.
-
-        For other objects it is the tracing wrapper.
-        """
-        return getattr(self.__wrapped__, "func", super().func)
-
-    @property
-    def args(self) -> Any:
-        """The positional arguments of a partial."""
-        return getattr(self.__wrapped__, "args", ())
-
-    @property
-    def keywords(self) -> Any:
-        """The keyword arguments of a partial."""
-        return getattr(self.__wrapped__, "keywords", {})
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["__wrapped__"], name)
-
-    def __repr__(self) -> str:
-        return repr(self.__wrapped__)
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        wrapped = self.__wrapped__
-        bind = getattr(type(wrapped), "__get__", None)
-        bound = wrapped if bind is None else bind(wrapped, instance, owner)
-        if bound is wrapped:
-            return self
-        if isinstance(bound, MethodType) and bound.__func__ is wrapped:
-            return MethodType(self, instance)
-        return self._around(bound)
-
-    def __copy__(self) -> Any:
-        return self._around(copy.copy(self.__wrapped__))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self._around(copy.deepcopy(self.__wrapped__, memo))
-
-    def __reduce__(self) -> Any:
-        traced: TracedFunction = self._otel_ml_traced
-        name = getattr(self.__wrapped__, "__qualname__", None)
-        if isinstance(name, str) and _find(self.__module__, name) is self:
-            return name
-        recorder = traced.recorder
-        options, judging = traced.options, traced.judging
-        return _restore, (recorder.project, id(recorder), self.__wrapped__, options, judging)
-
-    def _around(self, function: Callable[..., Any]) -> Any:
-        traced: TracedFunction = self._otel_ml_traced
-        return wrap(
-            TracedFunction(traced.recorder, function, traced.options, traced.judging), function
-        )
-
-
-def _find(module: str, name: str) -> object:
-    """Look up an object by module and qualified name, as pickle does."""
-    value: object = sys.modules.get(module)
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value
-
-
-def _restore(
-    project: str, mark: int, function: Callable[..., Any], options: Options, judging: Judging
-) -> Callable[..., Any]:
-    """Trace an unpickled object again, or return it untraced if no client has its project."""
-    recorder = find_recorder(project, mark)
-    if recorder is None:
-        return function
-    return wrap(TracedFunction(recorder, function, options, judging), function)
+    ELSEWHERE: Final = ELSEWHERE
+    attach = attach
+    detach = staticmethod(detach)
+    reset = reset
+    current_context = current_context
+    hand_on = staticmethod(hand_on)
+    follow = staticmethod(follow)
+    follow_awaitable = staticmethod(follow_awaitable)
+    judge_on_loop = staticmethod(_judge_on_loop)
+    plain = staticmethod(stubs.plain)
+    awaited = staticmethod(stubs.awaited)
+    stream = staticmethod(stubs.stream)
+    async_stream = staticmethod(stubs.async_stream)

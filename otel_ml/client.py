@@ -22,7 +22,6 @@ from otel_ml.arguments import (
     invalid,
     show,
 )
-from otel_ml.calls import decorate, wrap
 from otel_ml.errors import quiet
 from otel_ml.experiments.options import (
     BACKFILLED,
@@ -48,12 +47,13 @@ from otel_ml.recorder import Recorder, Stats
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
 from otel_ml.runs import OpenedRun, Run, current_run, open_run
 from otel_ml.tags import Tags
+from otel_ml.wrappers import decorate, wrap
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from typing_extensions import Unpack
 
-    from otel_ml import data_quality, instrumentations, targets
+    from otel_ml import data_quality, instrumentations, pickling, targets
     from otel_ml.experiments import backfill, stored_results
     from otel_ml.experiments import dataset as datasets
     from otel_ml.experiments import experiment as experiments
@@ -82,6 +82,7 @@ else:
     reading = late("reader.errors")
     target_documents = late("reader.targets")
     instrumentations = late("instrumentations")
+    pickling = late("pickling")
     profile_watch = late("profiles.watch")
     profiling = late("profiles.profile")
     judging = late("judges.judge")
@@ -749,6 +750,17 @@ class Client(HasCard):
                     made.uninstrument()
         self._recorder.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        judges = {tag: judge for tag, judge in self._judges.items() if pickling.can_pickle(judge)}
+        return {"recorder": self._recorder, "judges": judges}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._recorder = state["recorder"]
+        self.project = self._recorder.project
+        self._judges = state["judges"]
+        self._instrumented = {}
+        self._profiles = None
+
     @property
     def _card(self) -> Card:
         page = page_address(self._recorder.page, self.project)
@@ -769,7 +781,7 @@ class Client(HasCard):
         check_options(options)
 
         def record(function: Callable[..., Any]) -> Callable[..., Any]:
-            return wrap(TracedFunction(self._recorder, function, options, judging), function)
+            return wrap(TracedFunction(self._recorder, function, options, judging))
 
         return lambda target: decorate(target, record)
 

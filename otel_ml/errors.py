@@ -6,9 +6,9 @@ raised. Errors that are meant for the user's program pass through, see `is_of_ho
 
 Use `quiet` around our own work for a call, and `untrusted` around each call into the user's
 objects. Where an extra function call would be too slow, an ``except BaseException`` with `report`
-or `hand_on` does the same: in `calls`, `runs`, `redaction`, `export.encoder` and `capture.values`.
-Other broad excepts are allowed only if the error is the result (judges, exporters, streams) or is
-raised again.
+or `hand_on` does the same: in `calls`, `wrappers`, `runs`, `redaction`, `export.encoder` and
+`capture.values`. Other broad excepts are allowed only if the error is the result (judges,
+exporters, streams, trial pickles) or is raised again.
 """
 
 import functools

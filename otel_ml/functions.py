@@ -4,7 +4,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
@@ -21,7 +21,7 @@ from otel_ml.arguments import (
     invalid,
 )
 from otel_ml.capture.description import is_unsaid
-from otel_ml.errors import hand_on, quiet, untrusted
+from otel_ml.errors import hand_on, quiet, untrusted, warn_once
 from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
 from otel_ml.spans import Attributes
@@ -68,12 +68,14 @@ def capture_mode(given: str | None) -> CaptureMode:
 _ALL: Final = CaptureMode(inputs=True, outputs=True)
 
 if TYPE_CHECKING:
+    from otel_ml import pickling
     from otel_ml.genai import generative
     from otel_ml.judges.judge import Judge
     from otel_ml.versions import definition as definitions
     from otel_ml.versions import weights
 else:
     definitions = late("versions.definition")
+    pickling = late("pickling")
     weights = late("versions.weights")
     generative = late("genai.generative")
 
@@ -177,6 +179,19 @@ class Judging:
                     "an experiment with a baseline can ask"
                 )
 
+    def for_pickle(self) -> "Judging":
+        """Return the same without the judges that cannot be pickled, and log their names once."""
+        judges = []
+        for judge in self.judges:
+            if pickling.can_pickle(judge):
+                judges.append(judge)
+            else:
+                warn_once(
+                    "Judge %s cannot be pickled, so it does not score calls in other processes",
+                    judge.name,
+                )
+        return replace(self, judges=tuple(judges))
+
 
 UNJUDGED: Final = Judging()
 
@@ -227,6 +242,26 @@ class TracedFunction:
         self.waits_for: Sequence[Job] = ()
         self._structures: dict[str, str] = {}
         self._versions: dict[object, _Version] = {}
+
+    # Pickling. The wrapper around a function of a script or notebook is pickled by value, and this
+    # object with it. What could fail to be pickled stays behind, see otel_ml/pickling.py.
+
+    def __reduce__(self) -> tuple[object, tuple[type], dict[str, Any]]:
+        definition, params = None, {}
+        with quiet("version"):
+            try:
+                definition = self.definition.without_objects()
+            except weights.WeightsPending:
+                params = definitions.plain_params(self._params or {})
+        options: Options = {**self.options, "params": params, "tags": self.tags}
+        state = {
+            "recorder": self.recorder,
+            "function": self.function,
+            "options": options,
+            "judging": self.judging.for_pickle(),
+            "definition": definition,
+        }
+        return object.__new__, (_UnpickledFunction,), state
 
     def _generate(self, kind: str) -> None:
         self.is_plain = False
@@ -356,6 +391,34 @@ class TracedFunction:
     def _params_text(self) -> str | None:
         params = self.definition.params
         return self.recorder.redaction.encode(params).text if params else None
+
+
+class _UnpickledFunction(TracedFunction):
+    """A traced function before its first use in the process that unpickled it.
+
+    Its function is incomplete until everything is unpickled, because both may refer to each other.
+    """
+
+    def __init__(self) -> None:
+        raise TypeError("Only made by unpickling")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.function = state["function"]
+        self._state = state
+
+    # only here, because it would slow down each attribute of a class
+    def __getattr__(self, name: str) -> Any:
+        """Become a complete `TracedFunction`. Another thread may be doing the same."""
+        state = vars(self).get("_state")
+        if state is None or name.startswith("__"):
+            raise AttributeError(f"TracedFunction has no attribute {name!r}")
+        if name not in vars(self):
+            made = TracedFunction(
+                state["recorder"], state["function"], state["options"], state["judging"]
+            )
+            vars(self).update({**vars(made), "_definition": state["definition"]})
+            self.__class__ = TracedFunction  # type: ignore[assignment]  # what it is from now on
+        return getattr(self, name)
 
 
 @dataclass(slots=True)

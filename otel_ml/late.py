@@ -37,6 +37,7 @@ WHY: Final[Mapping[str, str]] = {
     "judges.judged_call": "needed only with judges",
     "judges.loop": "loads asyncio, needed only for async rubrics",
     "judges.pool": "needed only with judges",
+    "pickling": "needed only when a traced function is pickled",
     "profiles.profile": "needed only with profiles",
     "profiles.watch": "needed only with profiles",
     "provider": "loaded with the first span",
@@ -58,6 +59,9 @@ class _LateModule:
 
     def __init__(self, name: str) -> None:
         self._name = name
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return late, (self._name,)
 
     def __getattr__(self, name: str) -> object:
         module = LOADING.load(partial(import_module, f"otel_ml.{self._name}"))

@@ -21,7 +21,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otel_ml import attributes as names
-from otel_ml.errors import host_error, quiet, trouble
+from otel_ml.errors import host_error, quiet, trouble, warn_once
 from otel_ml.export.delivery import Delivery
 from otel_ml.late import late
 from otel_ml.outlet import NOWHERE, Outlet, Route
@@ -33,13 +33,14 @@ from otel_ml.wire import Attributes, Event, weigh
 from otel_ml.worker import Worker
 
 if TYPE_CHECKING:
-    from otel_ml import instrumentations, provider
+    from otel_ml import instrumentations, pickling, provider
     from otel_ml.export import documents
     from otel_ml.export.pipeline import Pipeline
     from otel_ml.judges import pool
 else:
     documents = late("export.documents")
     instrumentations = late("instrumentations")
+    pickling = late("pickling")
     pool = late("judges.pool")
     provider = late("provider")
 
@@ -261,7 +262,8 @@ class Recorder:
     Where the spans go is decided when the first one starts.
 
     Attributes:
-        enabled: False if nothing is ever recorded, because of ``OTEL_SDK_DISABLED``.
+        enabled: False if nothing is ever recorded, because of ``OTEL_SDK_DISABLED`` or because it
+            was unpickled and cannot send.
         pauses: Number of `disabled` blocks that are active now.
         diverted: Recorder that receives new runs instead of this one during a test, see
             `otel_ml.testing`; otherwise None.
@@ -310,6 +312,23 @@ class Recorder:
             self._closed.set()
         self.open_runs.restart_in_child()
         self._begin()
+
+    def __reduce__(self) -> Any:
+        """Pickle the recorder as a `PickledRecorder`. Keys and exporters stay in this process."""
+        route, redaction = self.route, self.redaction
+        sends_elsewhere = (
+            route.exporter is not None
+            or route.tracer_provider is not None
+            or (self._outlet.joined is not None and self._outlet.pipeline is None)
+        )
+        can_be_made = self.enabled and not sends_elsewhere and pickling.can_pickle(redaction)
+        pickled = PickledRecorder(
+            id(self),
+            replace(route, api_key=None, exporter=None, tracer_provider=None),
+            redaction if can_be_made else None,
+            needs_key=route.api_key is not None,
+        )
+        return _unpickle_recorder, (pickled,)
 
     def _begin(self) -> None:
         """Set up the state that each process has of its own."""
@@ -609,21 +628,48 @@ def _tell_lost_at_end() -> None:
     atexit.register(_tell_lost)
 
 
-def find_recorder(project: str, mark: int) -> Recorder | None:
-    """Find an existing recorder of a project in this process.
+@dataclass(frozen=True, slots=True)
+class PickledRecorder:
+    """What another process needs to find or make the recorder of a pickled function or client.
 
-    Unpickled traced functions use it to find their client.
-
-    Args:
-        project: Name of the project.
-        mark: `id` of the recorder to prefer if there are several.
-
-    Returns:
-        The recorder, or None if the project has none.
+    Attributes:
+        mark: `id` of the recorder, to find the same one in the same process.
+        route: Where it sends, without key, exporter and provider.
+        redaction: Hides secrets. None if the other process must not make a recorder, because it
+            could not send to the same place or not hide the same secrets.
+        needs_key: Whether the recorder has an API key. The other process then needs its own.
     """
-    recorders = [recorder for recorder in list(_RECORDERS) if recorder.project == project]
-    recorders.sort(key=lambda recorder: id(recorder) != mark)
-    return recorders[0] if recorders else None
+
+    mark: int
+    route: Route
+    redaction: Redaction | None
+    needs_key: bool
+
+
+def _unpickle_recorder(pickled: PickledRecorder) -> Recorder:
+    """Return a recorder of the same project in this process, if necessary a new one.
+
+    If this process cannot record the calls, it logs the reason once. The returned recorder is then
+    disabled.
+    """
+    route = pickled.route
+    recorders = [item for item in list(_RECORDERS) if item.project == route.project]
+    if recorders:
+        return min(recorders, key=lambda item: (id(item) != pickled.mark, not item.enabled))
+    api_key = os.environ.get("OTEL_ML_API_KEY")
+    made = _UNPICKLED[route.project] = Recorder(replace(route, api_key=api_key), pickled.redaction)
+    if pickled.redaction is None or (pickled.needs_key and not api_key):
+        made.enabled = False
+        missing = "a Client of this project" if pickled.redaction is None else "OTEL_ML_API_KEY"
+        warn_once(
+            "Calls of unpickled functions of project %s are not recorded here: expected %s in this "
+            "process",
+            route.project,
+            missing,
+        )
+    return made
 
 
 _RECORDERS: Final = renew_each_in_child(Recorder.restart_in_child)
+# kept, so that each function that is unpickled later uses the same one
+_UNPICKLED: Final[dict[str, Recorder]] = {}

@@ -71,7 +71,7 @@ class Redaction:
         if not issubclass(type(keys), Iterable) or issubclass(type(keys), str | bytes):
             raise invalid("redact_keys", keys, "a collection of words")
         words = [check_text("redact_keys", key, may_be_empty=True).lower() for key in keys]
-        words = [word for word in words if word]
+        self._words = words = [word for word in words if word]
         self._redact = redact
         self._secret = re.compile("|".join(map(_in_key, words)), re.IGNORECASE) if words else None
         self._in_text = _assigned(words, "", f"(?:{_QUOTED}|{_BARE})")
@@ -79,6 +79,9 @@ class Redaction:
         # parts that the lower-case text of a value contains if one of its keys matches
         self._needles = [re.split("[_-]", word)[0] for word in words]
         self._harmless: set[object] = set()
+
+    def __reduce__(self) -> Any:
+        return Redaction, (self._redact, self._words)
 
     @property
     def sees_texts(self) -> bool:

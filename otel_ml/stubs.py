@@ -26,9 +26,19 @@ from otel_ml import attributes as names
 from otel_ml.functions import TracedFunction
 from otel_ml.process import MARKS
 
-# by function name: whether unknown calls are made for real. Empty outside replays, so a normal call
-# pays only for this check.
-STUBBED: Final[dict[str, bool]] = {}
+
+class Stubbed(dict[str, bool]):
+    """Whether a stubbed function is called for unknown inputs, by function name.
+
+    It is empty outside replays, so a normal call pays only for this check. The wrappers of traced
+    functions name it and may be pickled, so it is pickled by name.
+    """
+
+    def __reduce__(self) -> str:
+        return "STUBBED"
+
+
+STUBBED: Final = Stubbed()
 
 
 # built-in errors that can be created from a message; all others become RecordedError
@@ -207,10 +217,9 @@ def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> RecordedAnswer
     return answer
 
 
-def plain(
-    traced: TracedFunction, function: Callable[..., Any], call: HasFacts
-) -> Callable[..., Any]:
+def plain(traced: TracedFunction, call: HasFacts) -> Callable[..., Any]:
     """Return a stub for a sync function, or the function itself if it is not stubbed."""
+    function = traced.function
     if traced.name not in STUBBED:
         return function
 
@@ -221,10 +230,9 @@ def plain(
     return give
 
 
-def awaited(
-    traced: TracedFunction, function: Callable[..., Any], call: HasFacts
-) -> Callable[..., Awaitable[Any]]:
+def awaited(traced: TracedFunction, call: HasFacts) -> Callable[..., Awaitable[Any]]:
     """Return a stub for a coroutine function, or the function itself if it is not stubbed."""
+    function = traced.function
     if traced.name not in STUBBED:
         return function
 
@@ -235,10 +243,9 @@ def awaited(
     return give
 
 
-def stream(
-    traced: TracedFunction, function: Callable[..., Any], call: HasFacts
-) -> Callable[..., Generator[Any, Any, Any]]:
+def stream(traced: TracedFunction, call: HasFacts) -> Callable[..., Generator[Any, Any, Any]]:
     """Return a stub for a generator function, or the function itself if it is not stubbed."""
+    function = traced.function
     if traced.name not in STUBBED:
         return function
 
@@ -254,10 +261,9 @@ def stream(
     return give
 
 
-def async_stream(
-    traced: TracedFunction, function: Callable[..., Any], call: HasFacts
-) -> Callable[..., AsyncGenerator[Any, Any]]:
+def async_stream(traced: TracedFunction, call: HasFacts) -> Callable[..., AsyncGenerator[Any, Any]]:
     """Return a stub for an async generator function, or the function if it is not stubbed."""
+    function = traced.function
     if traced.name not in STUBBED:
         return function
 

@@ -28,7 +28,7 @@ from otel_ml.arguments import (
     check_text,
     invalid,
 )
-from otel_ml.calls import tell_judge, traced_of
+from otel_ml.calls import tell_judge
 from otel_ml.errors import untrusted
 from otel_ml.experiments.compare import ComparisonOptions, cluster_of
 from otel_ml.experiments.dataset import Dataset, Item, choose_items, send_dataset
@@ -61,6 +61,7 @@ from otel_ml.reader import NotFound
 from otel_ml.recorder import Recorder
 from otel_ml.runs import open_run
 from otel_ml.versions.weights import WeightsPending
+from otel_ml.wrappers import traced_of
 
 Tell = Callable[[ItemRun], None]
 

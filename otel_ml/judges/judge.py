@@ -106,6 +106,10 @@ class Judge:
         self.pairwise = check_flag("pairwise", pairwise)
         self.lower_is_better = lower_is_better
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the judge with its definition: another process may not have the source."""
+        return {**vars(self), "definition": self.definition.without_objects()}
+
     @cached_property
     def definition(self) -> "Definition":
         """The judge's code, stored with its version: the rubric and the passing criterion."""

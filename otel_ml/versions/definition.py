@@ -83,6 +83,10 @@ class Definition:
             "unseen": [redaction.shown(text) for text in self.unseen],
         }
 
+    def without_objects(self) -> "Definition":
+        """Return a definition for another process: plain values, and nothing that is watched."""
+        return replace(self, params=plain_params(self.params), watched=(), marks=None)
+
     def is_current(self) -> bool:
         """Tell whether the definition still applies. In a notebook, code can be redefined."""
         return all(watched.is_current() for watched in self.watched)
@@ -166,6 +170,11 @@ def declared_params(params: Params) -> dict[str, object]:
     with quiet("params"):
         return dict(params if isinstance(params, Mapping) else params())
     return {}
+
+
+def plain_params(params: Mapping[str, object]) -> dict[str, object]:
+    """Return parameters as plain JSON values, which open the same version."""
+    return dict(orjson.loads(encode(params).text))
 
 
 def _name(target: object) -> str:

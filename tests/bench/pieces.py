@@ -14,13 +14,14 @@ from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context
 
-from otel_ml.calls import Call, new, wrap
+from otel_ml.calls import Call, new
 from otel_ml.export.encoder import encode_spans
 from otel_ml.functions import Options, TracedFunction
 from otel_ml.outlet import Route
 from otel_ml.recorder import Recorder
 from otel_ml.runs import RUN_KEY, Run
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach
+from otel_ml.wrappers import wrap
 from tests.bench.sink import open_sink
 from tests.bench.table import print_table
 from tests.bench.workloads import CHUNKS, TEXT, answer, look_up
@@ -71,7 +72,7 @@ def measure(example: Example) -> dict[str, float]:
 def measure_chunk() -> float:
     """Time what each chunk adds to a stream, its share of the output included; microseconds."""
     with _recording() as recorder:
-        traced = wrap(TracedFunction(recorder, _stream, Options()), _stream)
+        traced = wrap(TracedFunction(recorder, _stream, Options()))
 
         def time_stream(chunks: int) -> float:
             return _time(_STREAMS, lambda _: _read(traced(chunks))) - _time(
@@ -144,7 +145,7 @@ class _Pieces:
         self._inputs = traced.bind(example.arguments, {})
         self._output = example.output
         self._function = example.function
-        self._call = wrap(traced, example.function)
+        self._call = wrap(traced)
         self._call(*example.arguments)  # the first one computes the version
 
     def all(self) -> Iterator[tuple[str, Piece]]:

@@ -1,0 +1,55 @@
+"""Decides which of the user's own objects, such as judges, can be pickled with a traced function.
+
+A traced function of a script or notebook is pickled by value: by cloudpickle, dill, joblib, Dask,
+Ray and Spark. The decorator must not make that fail. So a judge or a `redact` function that the
+pickler in use cannot write stays behind. docs/how-to/trace.md tells users what is pickled.
+"""
+
+import io
+import pickle
+import sys
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any, Final
+
+from otel_ml.errors import hand_on
+
+# True while `can_pickle` writes an object, whose parts are then tried with it
+_TRYING: Final[ContextVar[bool]] = ContextVar("otel_ml_can_pickle", default=False)
+
+
+def can_pickle(value: object) -> bool:
+    """Return whether the pickler that is at work can write an object.
+
+    Call it from ``__getstate__`` or ``__reduce__``. It writes the object on trial, with everything
+    that the object refers to.
+    """
+    if _TRYING.get():
+        return True
+    token = _TRYING.set(True)
+    try:
+        _make_pickler().dump(value)
+    except Exception as error:  # noqa: BLE001 - the user's objects and picklers, see errors.py
+        hand_on(error)
+        return False
+    finally:
+        _TRYING.reset(token)
+    return True
+
+
+def _make_pickler() -> Any:
+    """Return a pickler like the innermost one on the stack, which writes to memory.
+
+    Picklers by value are Python classes, whose ``dump`` has a frame. C's own pickler has none. The
+    options of dill's pickler are attributes that are true or false.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        at_work: Any = frame.f_locals.get("self")
+        if issubclass(type(at_work), pickle.Pickler | pickle._Pickler):
+            made: Any = type(at_work)(io.BytesIO())
+            options = {name: item for name, item in vars(at_work).items() if type(item) is bool}
+            vars(made).update(options)
+            return made
+        frame = frame.f_back
+    return pickle.Pickler(io.BytesIO())
