@@ -61,7 +61,7 @@ _MEMORY: Final = {
     ),
 }
 
-_GUARDRAILS: Final = frozenset({"run_guardrail", "apply_guardrail", "guardrail"})
+_GUARDRAILS: Final = ("run_guardrail", "apply_guardrail", "guardrail")
 # Facts about a call that the conventions name and no field of a run holds.
 _FACTS: Final = (
     *("gen_ai.agent.id", "gen_ai.agent.description", "gen_ai.agent.version"),
@@ -733,7 +733,7 @@ GEN_AI: Final = Dialect(
     marks=("gen_ai.",),
     kind_sources=(names.GEN_AI_OPERATION,),
     kinds={**_CALL_WORDS, **_MEMORY, **dict.fromkeys(_GUARDRAILS, "chain")},
-    counted=_GUARDRAILS,
+    counted=frozenset(_GUARDRAILS),
     evidence=Evidence(
         tools=(names.GEN_AI_TOOL_NAME,),
         agents=(names.GEN_AI_AGENT_NAME,),
