@@ -117,7 +117,7 @@ class Writer:
         self._clock = clock
         self._collector = collector
         self._last_ns: int | None = None
-        self._known: dict[_Key, tuple[int, bool]] = {}
+        self._known: dict[_Key, tuple[int, int]] = {}  # last seen, hash of the definition
         self._heard: dict[tuple[str, str], int] = {}
         self._marks = Marks(self._client, self._memory, clock)
         self._unswept = _SWEEP_ROWS  # what an earlier collector left is swept first
@@ -227,7 +227,7 @@ class Writer:
         if len(self._known) > _KNOWN_VERSIONS:
             self._known.clear()
         for key, version in rows.items():
-            self._known[key] = (version.last_seen_ns, bool(version.definition))
+            self._known[key] = (version.last_seen_ns, hash(version.definition))
 
     def _forget_numbers(self, stored: Iterable[_Key]) -> None:
         """Let the numbers of a name be read again when it has a version that they do not know."""
@@ -243,10 +243,9 @@ class Writer:
     def _is_news(self, key: _Key, version: ModelVersion) -> bool:
         if key not in self._known:
             return True
-        seen_ns, is_defined = self._known[key]
-        return (bool(version.definition) and not is_defined) or (
-            version.last_seen_ns - seen_ns > _SEEN_EVERY_NS
-        )
+        seen_ns, definition_hash = self._known[key]
+        is_defined_anew = bool(version.definition) and hash(version.definition) != definition_hash
+        return is_defined_anew or version.last_seen_ns - seen_ns > _SEEN_EVERY_NS
 
     def _insert_signs(self, signs: Sequence[ProcessSign]) -> None:
         """Insert the counts of processes, and once a minute their signs of life."""

@@ -531,3 +531,14 @@ def test_version_that_is_seen_again(tmp_path: Path) -> None:
         '{"source": "def answer(): ..."}',
         NOW_NS,
     )
+
+
+def test_definition_that_changes_at_once(tmp_path: Path) -> None:
+    """The greatest definition is kept, even if a smaller one was stored a moment before."""
+    version = ModelVersion("p", "dataset", "qa", "aa", "", '{"items":1}', NOW_NS, NOW_NS)
+    explained = replace(version, definition='{"reason":"new","items":1}')
+    with open_store(tmp_path) as store:
+        for one in (version, explained, version):
+            store.writer.write(Records(versions=[one]))
+        (found,) = versions.read_versions(store.reader, "p", "dataset", ["qa"])
+    assert found["definition"] == '{"reason":"new","items":1}'
