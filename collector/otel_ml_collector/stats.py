@@ -745,6 +745,7 @@ class StatsQuery:
         beside: A condition on runs beside the filter.
         by: The grouping in place of that of `group`.
         only: These groups alone; none for those with most runs.
+        needs_runs: Whether `beside` needs columns of runs that the rollup does not have.
     """
 
     project: str
@@ -756,6 +757,7 @@ class StatsQuery:
     beside: Condition = ALWAYS
     by: Grouping | None = None
     only: Sequence[str] = ()
+    needs_runs: bool = False
 
 
 def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
@@ -962,7 +964,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     # Without buckets of hours only a total could come from the rollup.
     in_hours = window.start_ns % HOUR_NS == 0 and step_ns % HOUR_NS == 0
     in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
-    is_daily = in_hours and grouping.is_daily
+    is_daily = in_hours and grouping.is_daily and not query.needs_runs
     days: dict[int, int] = {}
     # The rollup knows nothing of runs over items.
     if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):

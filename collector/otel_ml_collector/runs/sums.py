@@ -95,7 +95,18 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
         where, beside = "", Condition(inside, condition.parameters)
         by = _label_tops(reader, query.project, group, condition) if group else None
     stats = find_stats(
-        reader, StatsQuery(query.project, where, group, window, step_ns, _MOST_GROUPS, beside, by)
+        reader,
+        StatsQuery(
+            project=query.project,
+            where=where,
+            group=group,
+            window=window,
+            step_ns=step_ns,
+            groups=_MOST_GROUPS,
+            beside=beside,
+            by=by,
+            needs_runs=query.is_of_tops,
+        ),
     )
     groups = [
         SumGroup(

@@ -1,0 +1,123 @@
+"""Lists and sums answer for every time range, over data of several days that the rollup knows."""
+
+import time
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from otel_ml_collector.span import Span
+from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import (
+    MS_NS,
+    make_call,
+    make_span,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.stores import Service
+
+DAYS: Final = 4
+A_DAY: Final = 3
+MIDNIGHT_NS: Final = time.time_ns() // DAY_NS * DAY_NS
+YESTERDAY_NS: Final = MIDNIGHT_NS - DAY_NS
+LASTS: Final = ("", "15m", "1h", "24h", "7d", "30d", "today", "yesterday")
+RANGES: Final = (
+    *({"last": last} for last in LASTS),
+    {"start": to_rfc3339(MIDNIGHT_NS - 2 * DAY_NS), "end": to_rfc3339(MIDNIGHT_NS)},
+    {"start": to_rfc3339(YESTERDAY_NS + HOUR_NS), "end": to_rfc3339(YESTERDAY_NS + 5 * HOUR_NS)},
+    {"start": to_rfc3339(YESTERDAY_NS + 1), "end": to_rfc3339(YESTERDAY_NS + 2)},
+    {"end": to_rfc3339(YESTERDAY_NS + 7 * HOUR_NS + 1)},
+)
+TOPS: Final[Sequence[dict[str, str]]] = (
+    {},
+    {"roots": "1"},
+    {"traces": "1"},
+    {"roots": "1", "traces": "1"},
+)
+WHERES: Final = (
+    'kind == "agent"',
+    'tags["client"] == "x"',
+    'model == "turn" and outcome == "ok"',
+)
+
+
+def make_inner(root: Span, number: int, place: int) -> Span:
+    """Make a call inside an agent run."""
+    return make_call(
+        "ask",
+        {
+            "gen_ai.usage.cost": 0.25,
+            "gen_ai.request.model": f"m{place}",
+            "otel_ml.score.grounded": 1.0,
+            "otel_ml.passed.grounded": True,
+            "otel_ml.judges": '{"grounded": {"version": "00000000000000aa"}}',
+        },
+        trace_id=root.trace_id,
+        span_id=span_id(number * 100 + place),
+        parent_span_id=root.span_id,
+        start_ns=root.start_ns + place * MS_NS,
+    )
+
+
+@pytest.fixture(scope="module")
+def project(own_service: Service) -> str:
+    """Three agent runs with two calls on each of several days, and the rollup of these days."""
+    spans: list[Span] = []
+    for day in range(DAYS + 1):
+        for at in range(A_DAY):
+            number = 1 + day * A_DAY + at
+            start_ns = MIDNIGHT_NS - day * DAY_NS + at * 6 * HOUR_NS
+            if start_ns > time.time_ns():
+                continue
+            ids: dict[str, Any] = {"trace_id": trace_id(number), "start_ns": start_ns}
+            told = {"otel_ml.kind": "agent", "otel_ml.tag.client": "x", "session.id": f"s{day}"}
+            root = make_span("turn", told, span_id=span_id(number), **ids)
+            spans += [root, *(make_inner(root, number, place) for place in (1, 2))]
+    own_service.store.take("ranges", *spans, now_ns=time.time_ns())
+    own_service.store.compute("ranges", [MIDNIGHT_NS - day * DAY_NS for day in range(1, DAYS + 1)])
+    return "ranges"
+
+
+def read(service: Service, path: str, **asked: str) -> Any:
+    address = f"{path}?{urlencode(asked)}" if asked else path
+    answered = ask(service.app, address)
+    assert answered.status == 200, (address, answered.text)
+    return answered
+
+
+def check_sums(service: Service, asked: dict[str, str], groups: Sequence[str]) -> None:
+    """Assert that the sums of a list count exactly its runs, or the runs inside of these."""
+    listed = read(service, "/api/v1/projects/ranges/runs", **asked).json["runs"]
+    inside = len(TOPS[1].keys() & asked) or len(TOPS[2].keys() & asked)
+    for group in groups:
+        sums = read(service, "/api/v1/projects/ranges/sums", **asked, group=group).json
+        assert sums["total"]["runs"] == len(listed) * (3 if inside else 1), (asked, group)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("tops", TOPS, ids=lambda tops: "-".join(tops) or "calls")
+def test_sums(own_service: Service, tops: dict[str, str]) -> None:
+    """Sums of every range are those of its runs."""
+    for asked in RANGES:
+        check_sums(own_service, {**asked, **tops}, ("", "model"))
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("where", WHERES)
+def test_filtered_sums(own_service: Service, where: str) -> None:
+    """Sums of a day that the rollup knows are those of its runs, by any filter and group."""
+    for tops in TOPS[:2]:
+        asked = {"last": "yesterday", "where": where, **tops}
+        check_sums(own_service, asked, ("", "user", 'tags["client"]'))
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("asked", RANGES[-5:], ids=lambda asked: quote(str(asked)))
+def test_pages(own_service: Service, asked: dict[str, str]) -> None:
+    """The pages with sums and charts answer for every range."""
+    for page, tops in product(("runs", "chart", "sums", "error-groups"), TOPS[:3]):
+        read(own_service, f"/projects/ranges/{page}", **asked, **tops)
