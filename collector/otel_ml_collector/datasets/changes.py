@@ -24,7 +24,7 @@ from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
 from otel_ml_collector.datasets.find import find_newest, read_dataset_versions, read_manifests
 from otel_ml_collector.errors import BadInput, Outdated
-from otel_ml_collector.filter.grammar import comparisons_of, parse
+from otel_ml_collector.filter.grammar import FieldComparison, comparisons_of, parse
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.store.reader import Reader, load_json
@@ -166,15 +166,29 @@ def _choose_truth(where: str, whole_runs: Iterable[Run]) -> str:
 
     It is that which the filter names, else that of the output, else the single truth of them all.
     """
-    fields = [comparison.field for comparison in comparisons_of(parse(where))]
+    recorded = {name for run in whole_runs for name in run.truth}
+    comparisons = comparisons_of(parse(where))
     for truths in (
-        {field.key or "" for field in fields if field.name == "truth"},
-        {ACTUAL_NAME for run in whole_runs if ACTUAL_NAME in run.truth},
-        {name for run in whole_runs for name in run.truth},
+        {name for name in map(_name_truth, comparisons) if name in recorded},
+        {ACTUAL_NAME} & recorded,
+        recorded,
     ):
         if len(truths) == 1:
             return truths.pop()
     return ""
+
+
+def _name_truth(comparison: FieldComparison) -> str:
+    """Return the ground truth that a comparison is about; empty if it is about none.
+
+    Both ``truth["department"] == "billing"`` and ``"department" in truth`` are about one.
+    """
+    if comparison.field.name != "truth":
+        return ""
+    if comparison.field.path:
+        return str(comparison.field.path[0])
+    is_name = comparison.operator == "contains" and isinstance(comparison.value, str)
+    return str(comparison.value) if is_name else ""
 
 
 def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:

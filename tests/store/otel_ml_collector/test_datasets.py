@@ -519,6 +519,40 @@ def test_runs_become_items(service: Service, project: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ('"department" in truth', "billing"),
+        ('model == "answer" and "department" in truth', "billing"),
+        ('"department" in truth and truth["department"] == "billing"', "billing"),
+        ('"urgent" in truth', "yes"),
+        ('not "other" in truth and truth["urgent"] == "yes"', "yes"),
+        ("", "about a bill"),
+    ],
+)
+def test_truth_of_a_filter(service: Service, project: str, where: str, expected: str) -> None:
+    """Items expect the ground truth that the filter names, else that of the output."""
+    run = make_asked(1)
+    service.store.take(project, run)
+    truths = {"department": "billing", "urgent": "yes", "output": "about a bill"}
+    evaluations = [
+        {"run_id": id_of(run), "actual": value, **({"judge": name} if name != "output" else {})}
+        for name, value in truths.items()
+    ]
+    answered = ask(
+        service.app,
+        f"/api/v1/projects/{quote(project)}/evaluations",
+        method="POST",
+        headers={"content-type": "application/json"},
+        body=[orjson.dumps({"evaluations": evaluations})],
+    )
+    assert answered.status == 200, answered.text
+    saved = call(service, project, "/qa/runs", {"where": where, "expected": "actual"})
+    assert (saved["items"], saved["left_out"]) == (1, {})
+    [item] = contents(service, project, "qa", 1).values()
+    assert item["expected"] == expected
+
+
+@pytest.mark.parametrize(
     ("wanted", "status"),
     [
         ({"run_ids": ["no id"]}, 400),
