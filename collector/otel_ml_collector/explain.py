@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import click
 
+from otel_ml_collector.cli.failure import USAGE, point_at_error
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.filter.sql import compile_where, tag_names_of
@@ -125,7 +126,8 @@ def main(where: str, question: str | None, full: bool) -> None:
             for name in [question] if question else QUESTIONS:
                 click.echo(explain(reader, name, where) + "\n")
         except BadInput as error:
-            sys.exit(f"{error}")
+            click.echo(point_at_error(error, where), err=True)
+            sys.exit(USAGE)
 
 
 if __name__ == "__main__":

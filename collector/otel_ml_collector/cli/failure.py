@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from otel_ml_collector.errors import BadInput
+
 DONE: Final = 0
 NOTHING: Final = 1  # nothing matched, or an error without a status of its own
 USAGE: Final = 2
@@ -65,6 +67,15 @@ def asking() -> Iterator[None]:
         raise CommandFailed(f"The output cannot be written: {error.strerror}") from error
     except ImportError as error:
         raise CommandFailed(f"{error}: {_INSTALL_CLI}") from error
+
+
+def point_at_error(error: BadInput, where: str) -> str:
+    """Return the message of an error in a filter, with a caret below the place of the error."""
+    from otel_ml.reader.errors import point_at
+
+    if error.column is None or not where:
+        return str(error)
+    return f"{error}\n{point_at(where, error.column)}"
 
 
 def failure_of(error: Exception) -> CommandFailed:

@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
-from otel_ml_collector.explain import QUESTIONS, explain, open_empty
+from otel_ml_collector.explain import QUESTIONS, explain, main, open_empty
 
 WHERE = 'scores["grounded"] < 0.5 and tags["client"] == "bigshot"'
 
@@ -24,13 +25,32 @@ def test_statements(question: str) -> None:
 
 
 def test_program() -> None:
-    """It is run as a module; a wrong filter is said, with its column."""
+    """It runs as a module."""
     program = [sys.executable, "-m", "otel_ml_collector.explain"]
     shown = subprocess.run(
         [*program, "cost > 1", "--of", "list"], capture_output=True, text=True, check=True
     )
     assert "ifNull(cost > {f0:Float64}, 0)" in shown.stdout
     assert "-- f0 = 1" in shown.stdout
-    wrong = subprocess.run([*program, "cots > 1"], capture_output=True, text=True, check=False)
-    assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert "cost" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "at"),
+    [
+        ("cots > 1", "cots"),
+        ('model == "answer" and cots > 1', "cots"),
+        ("cost >", ""),
+        ('"日本" in input and cots > 1', "cots"),
+    ],
+)
+def test_wrong_filter(where: str, at: str) -> None:
+    """A wrong filter ends with status 2 and a caret below the error."""
+    answered = CliRunner().invoke(main, [where])
+    assert (answered.exit_code, answered.stdout) == (2, "")
+    message, shown, caret = answered.stderr.splitlines()
+    assert shown == f"  {where}"
+    if at:
+        assert "cost" in message
+        cells = sum(2 if char in "日本" else 1 for char in shown[: shown.index(at)])
+        assert caret == " " * cells + "^"
+    assert caret.strip() == "^"
