@@ -19,7 +19,7 @@ from otel_ml_collector.keyring import SESSION_COOKIE, SESSION_S, Keyring
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.keys import StoredKey
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.web.render import show_page
+from otel_ml_collector.web.render import labelling_address, show_page
 
 SIGN_IN: Final = "/sign-in"
 _FORM_BYTES: Final = 8_192
@@ -156,6 +156,8 @@ async def sign_in(request: Request) -> Response:
             return _form(request, target, problem, 429, {"Retry-After": str(wait_s)})
         attempts.fail(sender)
         return _form(request, target, _WRONG, 403)
+    if not access.has(READ) and "/queues" not in target:
+        target = labelling_address(access)
     answer = RedirectResponse(target, 303)
     answer.set_cookie(
         SESSION_COOKIE,

@@ -13,29 +13,42 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.queues.agreement import find_judge_agreement, find_queue_agreement
 from otel_ml_collector.queues.find import find_next, find_queue, list_queues
+from otel_ml_collector.queues.queue import QUEUE, make_queue
 from otel_ml_collector.queues.routes import FromPerson, FromSeer, Hand, QueueName, ToJudge, ToSee
 from otel_ml_collector.services import find_service
+from otel_ml_collector.store.documents import list_all_documents
 from otel_ml_collector.web import view
-from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.render import LABELLING, PageRoute, python_call, show_page
 
 _MOST_SKIPPED: Final = 100
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Person = Annotated[
-    str, Query(alias="as", max_length=256, description="Who judges, where there are no keys")
+    str, Query(alias="as", max_length=256, description="Who judges, if the key has no name")
 ]
 
 
 def _frame(request: Request, access: Access, person: str) -> Mapping[str, Any]:
     """Say whose page it is: one who may not read sees no way to the other pages."""
-    is_keyed = find_service(request, Keyring).is_on
+    is_named = find_service(request, Keyring).is_on and bool(access.name.strip())
     return {
         "may_read": access.has(READ),
-        "is_keyed": is_keyed,
-        "who": access.name if is_keyed else person,
-        "person": "" if is_keyed else person,
+        "is_named": is_named,
+        "who": access.name if is_named else person,
+        "person": "" if is_named else person,
     }
+
+
+@pages.get(LABELLING)
+def show_labelling(request: Request, reader: FromSeer, access: ToSee) -> Response:
+    """Show the queues of all projects of a key, for reviewers of several projects."""
+    documents = list_all_documents(reader, QUEUE)
+    context = {
+        "may_read": access.has(READ),
+        "queues": [(project, make_queue(document)) for project, document in documents],
+    }
+    return show_page(request, "labelling.html", context)
 
 
 @pages.get("/projects/{project:path}/queues")
@@ -58,7 +71,7 @@ class WantedScreen(BaseModel):
     """Which run is to be judged, and by whom.
 
     Attributes:
-        person: Who judges, where there are no keys.
+        person: Who judges, if the key has no name.
         run: A run of the queue; None for the next one.
         skip: Runs that come after all others.
     """

@@ -78,7 +78,7 @@ class WantedAnswer(BaseModel):
     score: int | None = Field(default=None, description="One of the numbers of its scale")
     explanation: Annotated[str, Field(max_length=_LONG)] = ""
     annotator: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Who says so; the name of the key unless told"
+        default="", description="Name of the reviewer; by default the name of the key"
     )
     save: bool = Field(
         default=False, description="Whether the run becomes an item of the queue's data set"
@@ -222,7 +222,7 @@ async def post_answer(
     choice = _choose(stored_queue, wanted)
     if wanted.save and not stored_queue.dataset:
         raise BadInput(f"The queue {stored_queue.name[:80]!r} names no data set", "save")
-    who = wanted.annotator or access.name
+    who = _name_reviewer(wanted.annotator, access)
     statement = WantedEvaluation(
         id=stored_queue.statement_id(wanted.run_id, who),
         run_id=wanted.run_id,
@@ -266,7 +266,7 @@ async def delete_answer(
     """
     reader = find_service(request, Reader).narrow(access)
     stored_queue = await run_sync(find_queue, reader, project, queue)
-    who = annotator or access.name
+    who = _name_reviewer(annotator, access)
     statement = WantedEvaluation(
         id=stored_queue.statement_id(run_id, who),
         run_id=run_id,
@@ -277,6 +277,18 @@ async def delete_answer(
     record_id = await _store(pipeline, reader, project, statement)
     await run_sync(deleter.forget_score, project, stored_queue.judge, run_id, record_id)
     return SavedAnswer(run_id=run_id, record_id=record_id, annotator=who, dataset=None)
+
+
+def _name_reviewer(annotator: str, access: Access) -> str:
+    """Return who answers: the name in the request, or the name of the key.
+
+    Raises:
+        BadInput: Neither is given.
+    """
+    name = annotator.strip() or access.name.strip()
+    if not name:
+        raise BadInput("No reviewer: expected annotator, or a key that has a name", "annotator")
+    return name
 
 
 def _choose(queue: Queue, wanted: WantedAnswer) -> QueueChoice:

@@ -12,21 +12,24 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
-from otel_ml_collector.errors import BadInput, CollectorError
+from otel_ml_collector.errors import BadInput, CollectorError, NotPermitted
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
-from otel_ml_collector.web.view import cut_slice, read_state, short, show, whole
+from otel_ml_collector.web.view import address, cut_slice, read_state, short, show, whole
 
+# The page of the queues of all projects.
+LABELLING: Final = "/queues"
 STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.
 _COLLECTOR: Final = Path(__file__).parents[1]
@@ -136,6 +139,8 @@ class PageRoute(APIRoute):
             try:
                 return await handler(request)
             except CollectorError as error:
+                if isinstance(error, NotPermitted) and (queues := _queues_of(request)):
+                    return RedirectResponse(queues, 303)
                 status, problem = problem_of(error)
                 return show_problem(request, status, problem)
             except RequestValidationError as error:
@@ -145,6 +150,25 @@ class PageRoute(APIRoute):
                 return show_problem(request, status, problem)
 
         return answer
+
+
+def labelling_address(access: Access, project: str = "") -> str:
+    """Return the address of the labelling queues of a key: of one project, or of all of its own."""
+    own = access.projects
+    if not (project and access.reaches(project)):
+        project = own[0] if own is not None and len(own) == 1 else ""
+    return address(project, "queues") if project else LABELLING
+
+
+def _queues_of(request: Request) -> str:
+    """Return where a session that may only label is sent from a page; empty if it stays."""
+    access = find_access_of(request.scope)
+    is_page = request.method == "GET" and "hx-request" not in request.headers
+    if access is None or access.has(READ) or not access.has(ANNOTATE) or not is_page:
+        return ""
+    target = labelling_address(access, request.path_params.get("project", ""))
+    is_session = SESSION_COOKIE in request.cookies
+    return target if is_session and request.url.path != target else ""
 
 
 def show_problem(request: Request, status: int, problem: Problem) -> Response:

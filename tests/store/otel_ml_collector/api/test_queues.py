@@ -395,3 +395,23 @@ def test_in_hand_ends() -> None:
     assert hand.give(("project", "other"), "bob", runs, 1) == runs[0]
     now[0] = 601.0
     assert hand.give(place, "eve", runs, 1) == runs[0]
+
+
+@pytest.mark.parametrize("who", ["", "  "])
+def test_no_reviewer(service: Service, project: str, who: str) -> None:
+    """An answer without the name of a reviewer is refused, and so is taking one back."""
+    [run] = take(service, project, 1)
+    save(service, project)
+    path = f"q/answers/{id_of(run)}"
+    for answered in (
+        call(
+            service,
+            "POST",
+            project,
+            "q/answers",
+            {"run_id": id_of(run), "label": "Yes", "annotator": who},
+        ),
+        call(service, "DELETE", project, path, annotator=who),
+    ):
+        assert (answered.status, answered.json["error"]["field"]) == (400, "annotator")
+    assert call(service, "GET", project, path, annotator="ann").json["progress"]["done"] == 0

@@ -1,11 +1,12 @@
 """Tests of signing in to the pages with a key."""
 
+import json
 from typing import Final
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from otel_ml_collector.access import READ, Access
+from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.keys import Attempts, local_path
 from tests.support.otel_ml_collector.asgi import Answered, ask
@@ -171,3 +172,48 @@ def test_other_addresses(closed: Service, address: str) -> None:
     assert local_path(address) == "/"
     page = ask(closed.app, f"/sign-in?next={quote(address, safe='')}")
     assert '<input type="hidden" name="next" value="/">' in page.text
+
+
+def sign_in_to_label(service: Service, *projects: str) -> tuple[str, str]:
+    """Sign in with a key that may only label; returns the address that follows, and the cookie."""
+    ring: Keyring = service.app.state.services.find(Keyring)
+    wanted = Access("", "ann", frozenset({ANNOTATE}), projects or None)
+    answered = post(service, key=ring.add(wanted).text, next="/")
+    return answered.headers["location"], answered.headers["set-cookie"].partition(";")[0]
+
+
+def test_reviewer_of_a_project(closed: Service) -> None:
+    """A key that may only label leads to the queues of its project, from every page."""
+    target, cookie = sign_in_to_label(closed, "ours")
+    assert target == "/projects/ours/queues"
+    page = ask(closed.app, target, headers={"cookie": cookie})
+    assert (page.status, "<h1>Queues</h1>" in page.text) == (200, True)
+    for path in ("/", "/projects/ours", "/projects/ours/runs", "/projects/theirs/monitor"):
+        answered = ask(closed.app, path, headers={"cookie": cookie})
+        assert (answered.status, answered.headers["location"]) == (303, target)
+    part = ask(closed.app, "/projects/ours/runs", headers={"cookie": cookie, "hx-request": "true"})
+    assert part.status == 403
+
+
+@pytest.mark.parametrize("projects", [("ours", "theirs"), ()])
+def test_reviewer_of_several_projects(closed: Service, projects: tuple[str, ...]) -> None:
+    """A key that labels in several projects leads to the queues of all of them."""
+    body = {"judge": "grounded", "labels": [{"label": "Yes", "passed": True}, {"label": "No"}]}
+    ring: Keyring = closed.app.state.services.find(Keyring)
+    maker = ring.add(Access("", "", frozenset({READ, ANNOTATE}), None)).text
+    headers = {"authorization": f"Bearer {maker}", "content-type": "application/json"}
+    for project, name in (("ours", "mine"), ("theirs", "other"), ("hidden", "xyzzy")):
+        path = f"/api/v1/projects/{project}/queues/{name}"
+        made = ask(
+            closed.app, path, method="PUT", headers=headers, body=[json.dumps(body).encode()]
+        )
+        assert made.status == 200, made.text
+    target, cookie = sign_in_to_label(closed, *projects)
+    page = ask(closed.app, target, headers={"cookie": cookie})
+    assert (target, page.status) == ("/queues", 200)
+    assert 'href="/projects/ours/queues/mine"' in page.text
+    assert 'href="/projects/theirs/queues/other"' in page.text
+    assert ("xyzzy" in page.text) is not bool(projects)
+    answered = ask(closed.app, "/projects/theirs/runs", headers={"cookie": cookie})
+    assert answered.headers["location"] == "/projects/theirs/queues"
+    assert ask(closed.app, "/", headers={"cookie": cookie}).headers["location"] == "/queues"
