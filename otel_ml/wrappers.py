@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import FunctionType, MethodType
 from typing import Any
 
-from otel_ml.calls import NO_STREAMS, UNOPENED, Call, Hooks, CallStream, new
+from otel_ml.calls import NO_STREAMS, UNOPENED, Call, CallStream, Hooks, new
 from otel_ml.errors import untrusted
 from otel_ml.functions import TracedFunction
 from otel_ml.stubs import STUBBED
