@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import invalid
-from otel_ml.capture.description import type_name
+from otel_ml.capture.description import make_unique, type_name
 
 Columns = dict[str, list[Any]]
 
@@ -36,8 +36,9 @@ def read_columns(frame: Any, argument: str = "frame") -> Columns:
         argument: Name of the argument for error messages.
 
     Returns:
-        The values of each column by name, in the table's order. NaN, NaT and similar values become
-        None, NumPy scalars become Python values.
+        The values of each column by name, in the table's order. If two columns have the name ``a``,
+        the second one becomes ``a.2``. NaN, NaT and similar values become None, NumPy scalars
+        become Python values.
 
     Raises:
         ValueError: `frame` has another type.
@@ -61,7 +62,10 @@ def read_columns(frame: Any, argument: str = "frame") -> Columns:
         columns = _join_rows(frame)
     else:
         raise invalid(argument, frame, _TABLES)
-    return {str(name): list(map(plain, values)) for name, values in columns}
+    names = make_unique([str(name) for name, _ in columns])
+    return {
+        name: list(map(plain, values)) for name, (_, values) in zip(names, columns, strict=True)
+    }
 
 
 def _join_rows(rows: Sequence[Mapping[Any, Any]]) -> list[tuple[Any, list[Any]]]:

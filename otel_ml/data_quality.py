@@ -7,6 +7,7 @@ docs/how-to/data-metrics.md explains them.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid, show
@@ -23,6 +24,7 @@ _MOST_COLUMNS: Final = 200
 _MOST_GROUPS: Final = 20
 _MOST_CLASSES: Final = 200
 _PAIR: Final = 2
+_OUTPUTS: Final = "outputs"
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 # defaults for the favourable value of a label with two values
 _POSITIVE: Final = frozenset({"yes", "true", "y", "1", "positive", "approved"})
@@ -147,8 +149,27 @@ def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> di
 # Drift: how far the columns differ from those of a reference.
 
 
-def _read_reference(reference: Any) -> dict[str, Sketch]:
-    """Return the sketches to compare with: those of a profile, or of a table's columns.
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What a table is compared with.
+
+    Attributes:
+        columns: Sketches of its columns by name.
+        is_table: Whether it is a table. A profile describes only some columns.
+    """
+
+    columns: Mapping[str, Sketch]
+    is_table: bool = True
+
+    def is_complete(self, name: str, columns: Columns) -> bool:
+        """Return whether a table should have a column: an output, if it has outputs at all."""
+        if self.is_table or not name.startswith(_OUTPUTS):
+            return True
+        return any(column.startswith(_OUTPUTS) for column in columns)
+
+
+def _read_reference(reference: Any) -> _Reference:
+    """Return what to compare with: the sketches of a profile, or of a table's columns.
 
     A profile's input is compared with the column of the same name, and a part of its output with
     the column ``outputs.label``.
@@ -156,9 +177,10 @@ def _read_reference(reference: Any) -> dict[str, Sketch]:
     sketches = getattr(type(reference), "sketches", None)
     if isinstance(sketches, property):
         told: Mapping[str, Sketch] = reference.sketches
-        return {field.removeprefix("inputs."): sketch for field, sketch in told.items()}
+        fields = {field.removeprefix("inputs."): sketch for field, sketch in told.items()}
+        return _Reference(fields, is_table=False)
     columns = read_columns(reference, "reference")
-    return {name: sketch_column(values) for name, values in columns.items()}
+    return _Reference({name: sketch_column(values) for name, values in columns.items()})
 
 
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
@@ -178,20 +200,27 @@ def _text_of(value: Any) -> str | None:
 
 
 def _measure_drift(
-    columns: Columns, reference: Mapping[str, Sketch], named: Sequence[str | None]
+    columns: Columns, reference: _Reference, named: Sequence[str | None]
 ) -> dict[str, float]:
     """Measure the drift of each column: the larger of the drift in values and in missing values.
 
-    A value of a different type than in the reference counts as missing.
+    A value of a different type than in the reference counts as missing. A column that one side
+    lacks has drifted entirely, however few rows there are.
     """
-    shared = [name for name in _choose(columns, named) if name in reference]
+    chosen = _choose(columns, named)
+    shared = [name for name in chosen if name in reference.columns]
     pairs = [
-        (reference[name], sketch_column(columns[name], reference[name].kind)) for name in shared
+        (
+            reference.columns[name],
+            sketch_column(columns[name], reference.columns[name].kind),
+        )
+        for name in shared
     ]
     both = [*pairs, *((presence(before), presence(after)) for before, after in pairs)]
     found = correct_together([compare(before, after) for before, after in both])
-    metrics: dict[str, float] = {}
-    drifted = not_judged = 0
+    one_sided = _find_one_sided(columns, chosen, reference)
+    metrics: dict[str, float] = {f"drift.{name}": 1.0 for name in one_sided}
+    drifted, not_judged = len(one_sided), 0
     for name, of_values, of_missing in zip(
         shared, found[: len(shared)], found[len(shared) :], strict=True
     ):
@@ -201,6 +230,22 @@ def _measure_drift(
         drifted += any(item.word == "drift" for item in judged)
         not_judged += not judged
     return {**metrics, "drifted": float(drifted), "drift_not_judged": float(not_judged)}
+
+
+def _find_one_sided(columns: Columns, chosen: Sequence[str], reference: _Reference) -> list[str]:
+    """Return the columns with values that only the table or only the reference has."""
+    gone = [
+        name
+        for name, sketch in reference.columns.items()
+        if name not in columns and sketch.n and reference.is_complete(name, columns)
+    ]
+    new = [
+        name
+        for name in chosen
+        if name not in reference.columns and reference.is_table and count_values(columns[name])
+    ]
+    has_rows = any(columns.values())
+    return [*gone[:_MOST_COLUMNS], *new] if has_rows and reference.columns else []
 
 
 # Bias: how differently the groups of a sensitive column are treated.

@@ -5,6 +5,7 @@ Python's ``json.dumps`` writes the first two, and JavaScript writes the last whe
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from json import JSONDecoder
 from typing import Final
@@ -43,11 +44,12 @@ def read_json_body(body: bytes) -> object:
     """Parse the JSON of a request.
 
     NaN and infinite numbers become the texts that OTLP has for them. An unpaired surrogate becomes
-    a replacement character.
+    a replacement character. A byte order mark at the start is ignored.
 
     Raises:
         ValueError: The body is not JSON.
     """
+    body = body.removeprefix(BOM_UTF8)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -63,6 +65,7 @@ def read_invalid_body(body: bytes) -> object:
     Raises:
         ValueError: The body is not JSON.
     """
+    body = body.removeprefix(BOM_UTF8)
     text = _ESCAPE.sub(_whole_escape, body).decode("utf-8", "surrogateescape")
     try:
         return _BODIES.decode(text)

@@ -9,7 +9,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import count, islice
 from operator import mul, sub
 from typing import Any, Final
 
@@ -166,10 +166,24 @@ def _step(rows: int, columns: int) -> int:
     return max(-(-rows // max(_SHOWN_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
 
 
+def make_unique(names: Sequence[str]) -> list[str]:
+    """Number the names that occur more than once, from the second time on."""
+    unique: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name}.{number}" for number in count(2))
+        own = name
+        while own in unique or (own != name and own in names):
+            own = next(numbered)
+        unique[own] = None
+    return [*unique]
+
+
 def _write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
     """Return the cells by column, for the first columns. None is a missing value."""
+    shown = [*islice(columns, MOST_COLUMNS)]
+    names = make_unique([str(name) for name, _ in shown])
     cells = {
-        str(name): [*map(_write_cell, values)] for name, values in islice(columns, MOST_COLUMNS)
+        name: [*map(_write_cell, values)] for name, (_, values) in zip(names, shown, strict=True)
     }
     return {"cells": cells} if any(cells.values()) else {}
 

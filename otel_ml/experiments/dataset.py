@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import time
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -633,7 +634,8 @@ def _cell(value: object) -> str:
 
 def _read_jsonl(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, text in enumerate(file, 1):
+            line = text.removeprefix(BOM_UTF8) if number == 1 else text  # of Excel or PowerShell
             if line.strip():
                 try:
                     yield orjson.loads(line)
@@ -643,7 +645,9 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
 
 def _read_csv(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 1):
+        reader = csv.DictReader(file)
+        _check_names(filter(None, reader.fieldnames or ()), str(path))
+        for number, row in enumerate(reader, 1):
             entries: dict[str, Any] = dict(row)
             if None in entries:
                 raise ValueError(f"Row {number} of {path} has more cells than the header")
@@ -675,15 +679,28 @@ _FILE_READERS: Final[Mapping[str, Callable[[Path], Iterator[Any]]]] = {
 
 
 def _rows_of(frame: Any) -> list[dict[str, Any]]:
-    """Return the rows of a pandas, polars or pyarrow table."""
+    """Return the rows of a pandas, polars or pyarrow table.
+
+    Raises:
+        ValueError: The value is no such table, or two of its columns have the same name.
+    """
     package = type(frame).__module__.partition(".")[0]
     if package == "pandas" and type(frame).__name__ == "DataFrame":
+        _check_names(frame.columns, "the table")
         return cast("list[dict[str, Any]]", frame.to_dict("records"))
     if package == "polars" and type(frame).__name__ == "DataFrame":
         return cast("list[dict[str, Any]]", frame.to_dicts())
     if package == "pyarrow" and type(frame).__name__ == "Table":
+        _check_names(frame.column_names, "the table")
         return cast("list[dict[str, Any]]", frame.to_pylist())
     raise invalid("frame", frame, "a pandas, polars or pyarrow table")
+
+
+def _check_names(names: Iterable[Any], table: str) -> None:
+    """Check that no two columns have one name, because a row keeps only one of their cells."""
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise ValueError(f"Columns of {table} have the same name {show(doubled[0])}")
 
 
 def _cell_of(row: Mapping[str, Any], name: str, argument: str) -> Any:

@@ -1,5 +1,6 @@
 """The HTTP route for assistants: checks access and body size, then calls `assistants.protocol`."""
 
+from codecs import BOM_UTF8
 from importlib import import_module
 from typing import Final
 
@@ -77,7 +78,7 @@ async def _read_body(request: Request) -> bytes | None:
         parts += part
         if len(parts) > BODY_BYTES:
             raise TooLarge(_TOO_LARGE)
-    return bytes(parts)
+    return bytes(parts.removeprefix(BOM_UTF8))
 
 
 def make_route(

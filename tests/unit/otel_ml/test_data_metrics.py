@@ -294,6 +294,51 @@ def test_what_breaks_is_drift() -> None:
     assert told["drifted"] == 2
 
 
+@pytest.mark.parametrize("rows", [600, 30])
+def test_column_of_one_side_is_drift(rows: int) -> None:
+    """A column that is gone, renamed or new has drifted entirely, however few rows there are."""
+    before = [{"age": row % 40, "income": row} for row in range(rows)]
+    gone = otel_ml.data_metrics([{"age": row["age"]} for row in before], reference=before)
+    assert (gone["drift.income"], gone["drifted"]) == (1, 1)
+    new = otel_ml.data_metrics([{**row, "city": "Ghent"} for row in before], reference=before)
+    assert (new["drift.city"], new["drifted"]) == (1, 1)
+    renamed = pd.DataFrame(before).rename(columns={"income": "Income"})
+    both = otel_ml.data_metrics(renamed, reference=pd.DataFrame(before))
+    assert (both["drift.income"], both["drift.Income"], both["drifted"]) == (1, 1, 2)
+
+
+def test_column_without_values_or_a_profile_is_no_new_column() -> None:
+    """A new column counts only if it has values, and only against a table."""
+    before = [{"age": value} for value in AGE.tolist()]
+    after = [{"age": value, "empty": None} for value in AGE.tolist()]
+    assert otel_ml.data_metrics(after, reference=before)["drifted"] == 0
+    profile = ModelProfile(components=[InputComponent("age", path="inputs.age")])
+    profile.build(inputs=before)
+    after = [{"age": value, "label": "a"} for value in AGE.tolist()]
+    assert otel_ml.data_metrics(after, reference=profile)["drifted"] == 0
+    gone = otel_ml.data_metrics([{"label": "a"}] * 200, reference=profile)
+    assert (gone["drift.age"], gone["drifted"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([[None, 1], [None, 2], [3, 3]] * 10, columns=["a", "a"]),
+        pa.Table.from_arrays(
+            [pa.array([None, None, 3] * 10), pa.array([1, 2, 3] * 10)], ["a", "a"]
+        ),
+        [{1: None, "1": 1}, {1: None, "1": 2}, {1: 3, "1": 3}] * 10,
+    ],
+    ids=["pandas", "pyarrow", "keys"],
+)
+def test_columns_with_one_name_are_both_measured(frame: Any) -> None:
+    """The second column of a name is measured under the name with a number."""
+    told = otel_ml.data_metrics(frame)
+    [name] = {key.split(".")[1] for key in told if key.startswith("missing.")}
+    assert told["columns"] == 2
+    assert (told[f"missing.{name}"], told[f"missing.{name}.2"]) == (pytest.approx(2 / 3), 0)
+
+
 def test_reference_of_any_make() -> None:
     """A data set, rows and a profile are references as a table is."""
     rows = [{"inputs": {"age": value}, "expected": "a"} for value in AGE.tolist()]

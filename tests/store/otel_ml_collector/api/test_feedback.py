@@ -40,6 +40,16 @@ def test_of_a_run(service: Service, project: str) -> None:
     assert [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(call)]
 
 
+def test_byte_order_mark_is_ignored(service: Service, project: str) -> None:
+    """The body of a request may begin with a byte order mark."""
+    call = make_call()
+    service.store.take(project, call)
+    body = json.dumps({"evaluations": [{**THUMB, "run_id": id_of(call)}]}).encode("utf-8-sig")
+    path = f"/api/v1/projects/{project}/evaluations"
+    assert ask(service.app, path, method="POST", headers=JSON, body=[body]).status == 200
+    assert said(service, id_of(call)) == [("thumbs", "human", None, True)]
+
+
 @pytest.mark.parametrize("is_first", [False, True])
 def test_order(service: Service, project: str, is_first: bool) -> None:
     """What is told of a run that is not here is stored, and holds when the run comes."""

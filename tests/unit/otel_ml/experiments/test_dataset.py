@@ -193,8 +193,38 @@ def test_files(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qa.jsonl", '{"inputs": {"q": "hi"}, "expected": "yo"}\r\n'),
+        ("qa.ndjson", '\n{"inputs": {"q": "hi"}, "expected": "yo"}'),
+        ("qa.csv", "q,expected\r\nhi,yo\r\n"),
+    ],
+)
+def test_byte_order_mark_is_ignored(tmp_path: Path, name: str, text: str) -> None:
+    """A file of text may begin with a byte order mark, as Excel and PowerShell write it."""
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    [item] = Dataset.read(tmp_path / name)
+    assert (item.inputs, item.expected) == ({"q": "hi"}, "yo")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([[1, 2]], columns=["a", "a"]),
+        pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]),
+    ],
+    ids=["pandas", "pyarrow"],
+)
+def test_columns_with_one_name_are_refused(frame: Any) -> None:
+    """A table whose items would lose a column is an error that names the column."""
+    with pytest.raises(ValueError, match=r"^Columns of the table have the same name 'a'$"):
+        Dataset.from_frame("qa", frame)
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("qa.csv", "a,b,a\n1,2,3\n", r"^Columns of .*qa\.csv have the same name 'a'"),
         ("qa.txt", "", r"expected a \.jsonl, \.csv or \.parquet file"),
         ("qa.jsonl", '{"a": 1}\nno\n', r"^Line 2 of .*qa\.jsonl is not JSON"),
         ("qa.csv", "a\n1,2\n", r"^Row 1 of .*qa\.csv has more cells than the header"),

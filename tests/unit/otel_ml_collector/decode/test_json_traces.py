@@ -486,3 +486,11 @@ def test_any_json(given_spans: list[Span], random: Random, other: Any) -> None:
         assert str(error)  # noqa: PT017 - both ways are right
     else:
         assert all(isinstance(span, Span) for span in found)
+
+
+@pytest.mark.parametrize("name", ["name", "na\ufffdme"])
+def test_byte_order_mark_is_ignored(name: str) -> None:
+    """A request may begin with a byte order mark, as .NET and PowerShell write it."""
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"name": name}]}]}]})
+    [span] = decode_json_traces(body.encode("utf-8-sig").replace(b"\xef\xbf\xbd", b"\xff"), [])
+    assert span.name == name
