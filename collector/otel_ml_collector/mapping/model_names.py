@@ -73,9 +73,8 @@ def _is_known(name: str) -> bool:
     lower = name.strip().lower()
     if not 1 < len(lower) <= _LONGEST_NAME or len(lower.split()) > _MOST_WORDS:
         return False
-    family = _FAMILIES.search(lower)
-    if family is not None:
-        return not family.start() or " " not in lower
+    if _FAMILIES.search(lower):
+        return True
     bare = lower.rpartition("/")[2]
     return _WHOLE_NAME.fullmatch(bare) is not None or bare in _listed_models()
 

@@ -916,7 +916,7 @@ _MODELLED: Final = (
     Emitter(
         "only the total of tokens",
         {"jj.model": "gpt-4o-mini", "jj.tokens_used": 79, "jj.prompt": ASKED, "jj.reply": ANSWERED},
-        want={"input_tokens": 79, "output_tokens": None, "cost": ...},
+        want={"input_tokens": None, "output_tokens": None, "cost": None},
     ),
     Emitter(
         "JSON that was cut off",
@@ -940,4 +940,266 @@ _MODELLED: Final = (
     ),
 )
 
-CALLS: Final = (*_INVENTED, *_MODELLED)
+_ODD: Final = (
+    Emitter(
+        "a request with tools",
+        {
+            "tt.request": _json(
+                {
+                    "model": "gpt-4o-mini",
+                    "messages": TALK,
+                    "tools": [
+                        {
+                            "type": "function",
+                            "function": {
+                                "name": "find",
+                                "description": "Find things",
+                                "parameters": {
+                                    "type": "object",
+                                    "properties": {"q": {"type": "string"}},
+                                },
+                            },
+                        }
+                    ],
+                    "temperature": 0.3,
+                }
+            ),
+            "tt.response": _json(
+                {
+                    "choices": [{"message": REPLY}],
+                    "usage": {"prompt_tokens": 61, "completion_tokens": 18},
+                }
+            ),
+        },
+        want={"params": '{"temperature":0.3}'},
+    ),
+    Emitter(
+        "OpenInference's names without a kind",
+        {
+            "llm.model_name": "gpt-4o-mini",
+            "llm.input_messages.0.message.role": "user",
+            "llm.input_messages.0.message.content": ASKED,
+            "llm.output_messages.0.message.role": "assistant",
+            "llm.output_messages.0.message.content": ANSWERED,
+            "llm.token_count.prompt": 61,
+            "llm.token_count.completion": 18,
+            "llm.token_count.total": 79,
+            "llm.token_count.prompt_details.cache_read": 32,
+        },
+        want={"cached_tokens": 32, "cost": ...},
+    ),
+    Emitter(
+        "roles as keys",
+        {
+            "uu.model": "gpt-4o-mini",
+            "uu.dialogue": _json([{"user": ASKED}, {"assistant": ANSWERED}]),
+            "uu.tokens.in": 61,
+            "uu.tokens.out": 18,
+        },
+    ),
+    Emitter(
+        "pairs of role and text",
+        {
+            "vv.model": "gpt-4o-mini",
+            "vv.messages": _json([["system", "Be brief."], ["human", ASKED]]),
+            "vv.completion": ANSWERED,
+            "vv.input_tokens": 61,
+            "vv.output_tokens": 18,
+        },
+    ),
+    Emitter(
+        "speakers and utterances",
+        {
+            "ww.model": "gpt-4o-mini",
+            "ww.turns": _json(
+                [{"speaker": "user", "utterance": ASKED}, {"speaker": "bot", "utterance": ANSWERED}]
+            ),
+            "ww.usage": _json({"in": 61, "out": 18}),
+        },
+    ),
+    Emitter(
+        "an answer that is an object",
+        {
+            "xx.model": "gpt-4o-mini",
+            "xx.input": ASKED,
+            "xx.output": _json({"line": 13, "platform": "B"}),
+            "xx.usage.input": 61,
+            "xx.usage.output": 18,
+        },
+        want={"outputs_preview": ...},
+    ),
+    Emitter(
+        "a result as JSON, its query beside it",
+        {
+            "yy.result": _json(
+                {
+                    "answer": ANSWERED,
+                    "model": "gpt-4o-mini",
+                    "usage": {"input_tokens": 61, "output_tokens": 18},
+                }
+            ),
+            "yy.query": ASKED,
+        },
+    ),
+    Emitter(
+        "a display name",
+        {
+            "zz.model": "Claude 3.5 Sonnet",
+            "zz.usage.input": 61,
+            "zz.usage.output": 18,
+            "zz.prompt": ASKED,
+            "zz.response": ANSWERED,
+        },
+        want={"model": "Claude 3.5 Sonnet", "provider_model": "Claude 3.5 Sonnet", "cost": ...},
+    ),
+    Emitter(
+        "costs in two currencies",
+        {
+            "ab.model": "gpt-4o-mini",
+            "ab.usage.input": 61,
+            "ab.usage.output": 18,
+            "ab.prompt": ASKED,
+            "ab.response": ANSWERED,
+            "ab.cost_usd": 0.25,
+            "ab.cost_eur": 0.2,
+        },
+        want={"cost": 0.25},
+    ),
+    Emitter(
+        "an exception without a status",
+        {"ac.model": "gpt-4o-mini", "ac.prompt": ASKED},
+        (
+            (
+                "exception",
+                {"exception.type": "openai.RateLimitError", "exception.message": "slow down"},
+            ),
+        ),
+        want={
+            "outcome": "error",
+            "input_tokens": None,
+            "output_tokens": None,
+            "outputs_preview": "slow down",
+            "cost": None,
+        },
+    ),
+    Emitter(
+        "a flag instead of a status",
+        {"ad.model": "gpt-4o-mini", "ad.prompt": ASKED, "error": True},
+        want={
+            "outcome": "error",
+            "input_tokens": None,
+            "output_tokens": None,
+            "outputs_preview": "",
+            "cost": None,
+        },
+        kind=3,
+    ),
+    Emitter(
+        "a list of models",
+        {
+            "ae.models": ["gpt-4o-mini"],
+            "ae.prompt": ASKED,
+            "ae.response": ANSWERED,
+            "ae.tokens.prompt": 61,
+            "ae.tokens.completion": 18,
+        },
+    ),
+    Emitter(
+        "one event with everything as JSON",
+        {"service.part": "x"},
+        (
+            (
+                "llm_call",
+                {
+                    "json": _json(
+                        {
+                            "request": {"model": "gpt-4o-mini", "messages": TALK},
+                            "response": {
+                                "content": ANSWERED,
+                                "usage": {"prompt": 61, "completion": 18},
+                            },
+                        }
+                    )
+                },
+            ),
+        ),
+    ),
+    Emitter(
+        "a text that only its neighbours explain",
+        {
+            "ak.model": "claude-sonnet-4-5",
+            "ak.prompt": ASKED,
+            "ak.thinking": "hm",
+            "ak.text": ANSWERED,
+            "ak.tokens_in": 61,
+            "ak.tokens_out": 18,
+        },
+        want={"model": "claude-sonnet-4-5", "provider_model": "claude-sonnet-4-5", "cost": ...},
+    ),
+    Emitter(
+        "a node of a workflow",
+        {
+            "al.node.type": "llm",
+            "al.node.inputs": _json({"question": ASKED}),
+            "al.node.outputs": _json(
+                {
+                    "text": ANSWERED,
+                    "usage": {"prompt_tokens": 61, "completion_tokens": 18, "total_price": "0.1"},
+                }
+            ),
+            "al.node.process_data": _json(
+                {"model_name": "gpt-4o-mini", "model_provider": "openai", "prompts": TALK}
+            ),
+        },
+        want={"provider": "openai", "cost": ...},
+    ),
+    Emitter(
+        "messages as LangChain serializes them",
+        {
+            "am.invocation": _json(
+                {
+                    "model": "gpt-4o-mini",
+                    "messages": [
+                        {
+                            "lc": 1,
+                            "type": "constructor",
+                            "id": ["langchain", "schema", "HumanMessage"],
+                            "kwargs": {"content": ASKED, "type": "human"},
+                        }
+                    ],
+                }
+            ),
+            "am.generations": _json(
+                [
+                    [
+                        {
+                            "text": ANSWERED,
+                            "message": {
+                                "lc": 1,
+                                "type": "constructor",
+                                "kwargs": {"content": ANSWERED, "type": "ai"},
+                            },
+                        }
+                    ]
+                ]
+            ),
+            "am.usage": _json({"input_tokens": 61, "output_tokens": 18}),
+        },
+    ),
+    Emitter(
+        "names of session and user in camel case",
+        {
+            "ap.model": "gpt-4o-mini",
+            "ap.prompt_tokens": 61,
+            "ap.completion_tokens": 18,
+            "ap.input": ASKED,
+            "ap.output": ANSWERED,
+            "ap.sessionId": "s1",
+            "ap.userId": "u1",
+            "ap.conversation.id": "c1",
+        },
+        want={"session": "s1", "user": "u1"},
+    ),
+)
+
+CALLS: Final = (*_INVENTED, *_MODELLED, *_ODD)

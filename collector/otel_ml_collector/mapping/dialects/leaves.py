@@ -33,9 +33,13 @@ _ROLES: Final = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("tool", "function"), "tool"),
 }
+_SHORT_ROLES: Final = frozenset({"user", "human", "assistant", "ai", "system"})
 # Who speaks, in texts of other libraries.
 _SPEAKER: Final = ("role", "speaker", "author", "sender", "from")
-_CONTENT: Final = ("content", "parts", "contents", "blocks", "text", "message", "body", "value")
+_CONTENT: Final = (
+    *("content", "parts", "contents", "blocks", "text", "message", "msg", "body", "utterance"),
+    "value",
+)
 _CALLS: Final = ("tool_calls", "toolCalls", "function_call")
 # Attributes of events with a piece of a streamed answer.
 _PIECES: Final = ("delta", "chunk", "token")
@@ -215,7 +219,9 @@ def read_message(value: object) -> dict[str, object] | None:
     if isinstance(value, str):
         value = open_text(value)
     if not isinstance(value, Mapping):
-        return None
+        return _short_message(value)
+    if len(value) == 1 and (message := _short_message(next(iter(value.items())))) is not None:
+        return message
     speaker = next((value[name] for name in _SPEAKER if isinstance(value.get(name), str)), None)
     kind = value.get("type")
     if speaker is None and isinstance(kind, str) and kind in SPEAKERS:
@@ -235,6 +241,16 @@ def read_message(value: object) -> dict[str, object] | None:
     if name in {"parts", "content"} and value.get("role") == role:
         return {**value, name: content}
     return {"role": role, "content": _plain(content), **calls}
+
+
+def _short_message(pair: object) -> dict[str, object] | None:
+    """Return the message in a pair of role and text, such as ``["user", "Where?"]``."""
+    if not isinstance(pair, list | tuple) or len(pair) != len(("role", "text")):
+        return None
+    speaker, text = pair
+    if isinstance(speaker, str) and isinstance(text, str) and speaker.lower() in _SHORT_ROLES:
+        return {"role": role_of(speaker), "content": text}
+    return None
 
 
 def role_of(text: str) -> str | None:

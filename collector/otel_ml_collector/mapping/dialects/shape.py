@@ -36,7 +36,7 @@ _GENERAL: Final = frozenset(
     {
         *("http", "url", "net", "network", "server", "client", "peer", "rpc", "faas", "code"),
         *("thread", "process", "k8s", "cloud", "host", "container", "os", "telemetry", "service"),
-        *("exception", "error", "user_agent", "enduser", "user", "session", "deployment", "dns"),
+        *("exception", "error", "user_agent", "enduser", "user", "session", "dns"),
         *("tls", "geo", "log", "otel", "otel_ml", "device", "browser", "signalr", "aspnetcore"),
         *("dotnet", "jvm", "nodejs", "cpython", "v8js", "webengine", "file", "hw", "heroku", "oci"),
         *("vcs", "cicd", "android", "ios", "elasticsearch", "cassandra", "zos", "system"),
@@ -152,7 +152,9 @@ def read_shapes(
             continue
         signs = _open(span, own_models)
         if _is_call(span, signs):
-            for field, value in _fields_of(signs).items():
+            for field, value in _fields_of(signs, has_failed=_has_failed(span)).items():
+                if value is None:
+                    continue
                 if field == "dialect" or run_columns.column(field)[at] is None:
                     run_columns.fill(field, [value], [at])
 
@@ -223,7 +225,7 @@ def _is_general(key: str) -> bool:
     head, dot, rest = key.partition(".")
     if head == "http" and rest.endswith(_BODIES):
         return False
-    return bool(dot) and head in _GENERAL
+    return bool(dot) and (head in _GENERAL or key.startswith("deployment.environment"))
 
 
 def _special_events(events: Sequence[Event]) -> list[Event]:
@@ -237,16 +239,18 @@ def _may_be_call(span: Span, shape: ShapeNames, own: Collection[str]) -> bool:
     """
     attributes = span.attributes
     has_model = has_object = False
+    models: list[str] = []
     has_counts = shape.has_counts or _has_failed(span)
     for name in shape.special:
         value = attributes[name]
         if not isinstance(value, str):
             has_object = has_object or isinstance(value, Mapping)
+            has_model = has_model or (name in shape.models and isinstance(value, list | tuple))
         elif value[:1] in _OPENING:
             has_model = has_model or name in shape.models or _has_any(value, _MODEL_TEXT)
             has_counts = has_counts or _has_any(value, _COUNT_TEXT)
-        elif not has_model and name in shape.models:
-            has_model = is_known_model(value, own)
+        elif name in shape.models:
+            models.append(value)
     for event in span.events:
         if event.name == _EXCEPTION or _is_general_event(event.name):
             continue
@@ -255,7 +259,7 @@ def _may_be_call(span: Span, shape: ShapeNames, own: Collection[str]) -> bool:
             has_model = has_model or _has_any(name, _MODEL_TEXT) or _has_any(text, _MODEL_TEXT)
             has_counts = has_counts or _has_any(name, _COUNT_TEXT) or _has_any(text, _COUNT_TEXT)
             has_object = has_object or isinstance(value, Mapping)
-    if has_object or (has_model and has_counts):
+    if has_object or (has_counts and (has_model or any(is_known_model(m, own) for m in models))):
         return True
     return has_counts and bool(shape.special) and bool(_spare_model(span, shape.special, own))
 
@@ -296,7 +300,7 @@ def _is_call(span: Span, signs: Signs) -> bool:
     return (
         _has_failed(span)
         and _is_client(span, signs)
-        and not (signs.kind not in {"", "embedding"} or _is_around(span))
+        and not (signs.kind not in {"", *CALLS} or (not signs.kind and _is_around(span)))
     )
 
 
@@ -310,7 +314,9 @@ def _looks_like_messages(span: Span, signs: Signs) -> bool:
 
 
 def _has_failed(span: Span) -> bool:
-    return span.status_code == STATUS_ERROR or names.ERROR_TYPE in span.attributes
+    """Return whether a span failed. Some libraries only record the exception, or a flag."""
+    has_status = span.status_code == STATUS_ERROR or names.ERROR_TYPE in span.attributes
+    return has_status or span.attributes.get("error") is True or _has_client_error(span)
 
 
 def _is_client(span: Span, signs: Signs) -> bool:
@@ -338,8 +344,9 @@ def _is_transport(span: Span) -> bool:
 
 def _has_client_error(span: Span) -> bool:
     """Return whether the error of a span is one of the clients of providers."""
-    types = [span.attributes.get(names.ERROR_TYPE)]
-    types += [event.attributes.get("exception.type") for event in span.events]
+    types = [event.attributes.get("exception.type") for event in span.events]
+    if names.ERROR_TYPE in span.attributes:
+        types.append(span.attributes[names.ERROR_TYPE])
     return any(isinstance(told, str) and _CLIENT_ERROR.search(told) for told in types)
 
 
@@ -349,20 +356,22 @@ def _is_around(span: Span) -> bool:
 
 
 def _is_embedding(signs: Signs) -> bool:
-    return signs.kind == "embedding" or (
-        signs.models is not None and is_embedding_model(signs.models.requested)
-    )
+    is_its_model = signs.models is not None and is_embedding_model(signs.models.requested)
+    return signs.kind == "embedding" or (is_its_model and signs.kind in {"", "model"})
 
 
-def _fields_of(signs: Signs) -> dict[str, object]:
+def _fields_of(signs: Signs, *, has_failed: bool) -> dict[str, object]:
     """Return the fields of a call, except those without a value."""
     models = signs.models
     fields: dict[str, object] = {
         "dialect": SHAPE,
-        "kind": signs.kind or ("embedding" if _is_embedding(signs) else "model"),
+        "outcome": "error" if has_failed and signs.outputs is None else None,
+        "kind": "embedding" if _is_embedding(signs) else signs.kind or "model",
         **signs.counts,
         **signs.texts,
     }
+    if fields["kind"] == "embedding" and "total_tokens" in signs.counts:
+        fields.setdefault("input_tokens", signs.counts["total_tokens"])
     if models is not None:
         fields["provider_model"] = models.answered
         if fields["kind"] in {"model", "embedding"}:

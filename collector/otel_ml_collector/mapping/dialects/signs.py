@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from otel_ml_collector.mapping.dialects.leaves import Leaves, NamedValue, Talk, Words, words_of
+from otel_ml_collector.mapping.dialects.table import CALLS
 from otel_ml_collector.mapping.dialects.usage import read_usage
 from otel_ml_collector.mapping.model_names import is_known_model
 from otel_ml_collector.mapping.values import to_float, to_int
@@ -25,7 +26,8 @@ _MODEL_WORDS: Final = frozenset({"model", "models", "deployment", "engine", "llm
 _MODEL_ENDS: Final = frozenset(
     {
         *("model", "models", "name", "id", "deployment", "engine", "llm", "identifier", "slug"),
-        *("arn", "used", "version", "value", "key"),
+        *("arn", "used", "version", "value", "key", "request", "requested", "response"),
+        *("resolved", "returned", "actual"),
     }
 )
 _OF_REQUEST: Final = frozenset(
@@ -58,11 +60,17 @@ _OF_ANSWER: Final = frozenset(
 
 # Counts of tokens.
 _TOKEN: Final = frozenset({"token", "tokens", "tok", "toks"})
-_IN: Final = frozenset({"input", "inputs", "prompt", "in", "query", "request", "sent", "context"})
+_IN: Final = frozenset(
+    {
+        *("input", "inputs", "prompt", "in", "query", "question", "request", "sent", "context"),
+        "prefill",
+    }
+)
 _OUT: Final = frozenset(
     {
         *("output", "outputs", "completion", "completions", "out", "response", "generated"),
-        *("generation", "candidates", "candidate", "answer", "reply", "received"),
+        *("generation", "candidates", "candidate", "answer", "reply", "received", "new"),
+        *("decode", "decoded"),
     }
 )
 _TOTAL: Final = frozenset({"total", "all", "sum"})
@@ -98,6 +106,16 @@ _SPEAKERS: Final = {
     **dict.fromkeys(("user", "human"), "asked"),
     **dict.fromkeys(("assistant", "ai", "bot", "agent"), "answered"),
 }
+# Last words of names of whole texts. Other texts are parts of an object.
+_TEXT_ENDS: Final = frozenset(
+    {
+        *_SIDES,
+        *_SPEECH,
+        *_SPEAKERS,
+        *("value", "raw", "json", "body", "data", "payload", "string", "str", "full", "final"),
+        *("texts", "preview", "markdown"),
+    }
+)
 # A text whose name ends in one of these is no input and no output.
 _NO_TEXT: Final = frozenset(
     {
@@ -170,9 +188,26 @@ _PROVIDER: Final = frozenset({"provider", "vendor", "system", "backend", "platfo
 _RESPONSE_IDS: Final = ("chatcmpl-", "msg_", "resp_", "cmpl-", "gen-")
 _TWO_WORDS: Final = 2
 
-# What a library calls its spans, and our kinds.
+# Costs in dollars. Other words tell of a part of the cost, of a price, or of other money.
+_COST: Final = frozenset({"cost", "costs"})
+_NO_COST: Final = frozenset(
+    {
+        *("input", "output", "prompt", "completion", "cached", "cache", "reasoning", "per", "unit"),
+        *("rate", "cents", "eur", "gbp", "jpy", "cny", "inr", "max", "limit", "budget", "saved"),
+    }
+)
+
+# What a library calls its spans, and our kinds. Below these names are the kinds of other things.
+_NO_KIND: Final = frozenset(
+    {
+        *("tool", "tools", "function", "functions", "format", "content", "message", "messages"),
+        *("choices", "request", "response", "input", "output", "inputs", "outputs", "schema"),
+        *("mime", "error", "exception", "0"),
+    }
+)
 _KIND_NAMES: Final = frozenset({"kind", "type", "operation", "category"})
 _KIND_OF_NAME: Final = {
+    **dict.fromkeys(("llm", "model", "chat", "completion", "generation", "inference"), "model"),
     **dict.fromkeys(("embedding", "embeddings", "embed", "embedder"), "embedding"),
     **dict.fromkeys(("agent", "crew", "invoke_agent", "agent_run"), "agent"),
     **dict.fromkeys(("tool", "function", "tool_call", "execute_tool"), "tool"),
@@ -268,13 +303,13 @@ def _is_param(name: str, leaf: NamedValue, signs: Signs) -> bool:
 
 def _find_models(leaves: Iterable[NamedValue], own: Collection[str], signs: Signs) -> None:
     named = [
-        (leaf.value, leaf)
+        (name, leaf)
         for leaf in leaves
-        if isinstance(leaf.value, str)
-        and leaf.words
-        and leaf.words[-1] in _MODEL_ENDS
-        and not _MODEL_WORDS.isdisjoint(leaf.words[-3:])
-        and "provider" not in leaf.words[-2:]
+        if (words := _without_numbers(leaf.words))
+        and words[-1] in _MODEL_ENDS
+        and not _MODEL_WORDS.isdisjoint(words[-3:])
+        and "provider" not in words[-2:]
+        and isinstance(name := _first(leaf.value), str)
     ]
     named.sort(key=lambda pair: len(pair[1].words))
     known = [(name, leaf) for name, leaf in named if is_known_model(name, own)]
@@ -318,8 +353,8 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
     is_pair = {"input_tokens", "output_tokens"} <= counts.keys()
     if not any(counts.values()) or not (is_pair or has_tokens):
         return
-    if "input_tokens" not in counts and "total_tokens" in counts:
-        counts["input_tokens"] = max(counts["total_tokens"] - counts.get("output_tokens", 0), 0)
+    if "input_tokens" not in counts and {"output_tokens", "total_tokens"} <= counts.keys():
+        counts["input_tokens"] = max(counts["total_tokens"] - counts["output_tokens"], 0)
     signs.counts = counts | _anthropic_counts(leaves.wholes)
 
 
@@ -424,6 +459,15 @@ def _with_system(inputs: object, system: str) -> object:
     return [first, *inputs] if is_talk else inputs
 
 
+def _first(value: Value) -> Value:
+    """Return the first item of a list; other values unchanged."""
+    return value[0] if isinstance(value, list | tuple) and value else value
+
+
+def _without_numbers(words: Words) -> Words:
+    return tuple(word for word in words if not word.isdigit())
+
+
 def _single(value: Value) -> Value:
     """Return the only text of a list of one; other values unchanged."""
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
@@ -491,10 +535,13 @@ class _Texts:
             for answer in answered:
                 if _begin_alike(question.words, answer.words):
                     return question, answer
-        return next(iter(asked), None), None
+        first, plain = next(iter(asked), None), self._plain
+        if first and plain and not answered and _begin_alike(first.words, plain.words):
+            return first, plain
+        return first, None
 
     def _add(self, leaf: NamedValue, *, is_whole: bool) -> None:
-        words = tuple(word for word in leaf.words if not word.isdigit())
+        words = _without_numbers(leaf.words)
         if not words or (words[-1] in _NO_TEXT and not _side_of_speaker(words)):
             return
         if isinstance(leaf.value, str) and _is_system(words):
@@ -507,7 +554,8 @@ class _Texts:
             self._plain = self._plain or leaf
         if side:
             rank = min((_RANKS[word] for word in words if _SIDES.get(word) == side), default=0)
-            self._sides[side].append(((is_whole, rank, len(words)), leaf))
+            is_odd = not is_whole and words[-1] not in _TEXT_ENDS
+            self._sides[side].append(((2 * is_odd + is_whole, rank, len(words)), leaf))
 
 
 def _sources_of(signs: Signs) -> list[Collection[str]]:
@@ -552,11 +600,11 @@ def _read_other(leaf: NamedValue, signs: Signs) -> None:
             signs.texts["response_id"] = value
         if not _PROVIDER.isdisjoint(words[-2:]) and is_provider(value):
             signs.texts.setdefault("provider", provider_of(value))
-        if not _KIND_NAMES.isdisjoint(words[-2:]) and not signs.kind:
-            signs.kind = _KIND_OF_NAME.get(value.rpartition(".")[2].strip().lower(), "")
-    if "cost" in words and not isinstance(value, bool):
-        is_part = not frozenset(words).isdisjoint(_IN | _OUT | _CACHE)
-        cost = None if is_part or isinstance(value, list | tuple) else to_float(value)
+        if not _KIND_NAMES.isdisjoint(words[-2:]) and _NO_KIND.isdisjoint(words):
+            kind = _KIND_OF_NAME.get(value.rpartition(".")[2].strip().lower(), "")
+            signs.kind = signs.kind if signs.kind in CALLS else kind or signs.kind
+    if words[-1] != "currency" and not _COST.isdisjoint(words) and _NO_COST.isdisjoint(words):
+        cost = None if isinstance(value, bool | list | tuple) else to_float(value)
         if cost is not None and math.isfinite(cost) and cost > 0:
             signs.cost = cost if signs.cost is None else max(cost, signs.cost)
     for size in range(1, 4):
