@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.loss import find_gaps
+from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.overview.find import find_news
@@ -118,6 +118,7 @@ def show_home(
         "unfinished": find_unfinished(reader, now_ns),
         "gaps": find_gaps(request, reader),
         "retention_warning": find_service(request, Retention).warning,
+        "refused": find_refused(reader),
         "left_points": find_service(request, Telemetry).left_points,
         "elsewhere": [],
         "api": view.api_address("projects", find=find, limit=_SHOWN_PROJECTS),

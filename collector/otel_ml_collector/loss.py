@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -32,7 +32,7 @@ _SETTLED: Final = Sql("""arrayMax(arrayPushFront(arrayMap(
 # Hours of a process are ordered by their span numbers. Numbers are given in order of time, except
 # when several threads end spans at the turn of an hour. So an hour and its neighbours contain all
 # numbers of its range, and one more hour is read on each side. Of earlier hours, only the highest
-# number is read.
+# number is read. Refused spans may have ended at any time, so their numbers belong to no hour.
 _HOURS: Final = Sql("""
 WITH by_hour AS (
   SELECT project, process, hour,
@@ -48,6 +48,17 @@ earlier AS (
   SELECT project, process, max(dropped) AS told, max(greatest(base, {settled})) AS mark
   FROM arrivals
   WHERE {belongs} AND hour + 1 < {first:UInt32} AND (project, process) IN ({processes})
+  GROUP BY project, process
+),
+refusing AS (
+  SELECT project, process, groupBitmapMergeState(numbers) AS refused_numbers
+  FROM refusals WHERE {belongs} AND process != '' AND (project, process) IN ({processes})
+  GROUP BY project, process
+),
+arrived AS (
+  SELECT project, process, bitmapOr(groupBitmapMergeState(timely), groupBitmapMergeState(late))
+    AS numbers
+  FROM arrivals WHERE {belongs} AND (project, process) IN (SELECT project, process FROM refusing)
   GROUP BY project, process
 ),
 passed AS (
@@ -68,16 +79,44 @@ passed AS (
     around AS (PARTITION BY by_hour.project, by_hour.process ORDER BY most, by_hour.hour
       ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)
 )
-SELECT project, process, hour, received, late, dropped,
+SELECT passed.project AS project, passed.process AS process, hour, received, late, dropped,
   toUInt64(reached - below - bitmapCardinality(
-    bitmapSubsetInRange(near, below + 1, reached + 1))) AS missing
-FROM passed WHERE hour >= {first:UInt32} AND hour < {last:UInt32}
+    bitmapSubsetInRange(bitmapOr(near, refused_numbers), below + 1, reached + 1))) AS missing,
+  bitmapCardinality(bitmapSubsetInRange(
+    bitmapAndnot(bitmapAndnot(refused_numbers, numbers), near), below + 1, reached + 1)) AS refused
+FROM passed
+LEFT JOIN refusing ON refusing.project = passed.project AND refusing.process = passed.process
+LEFT JOIN arrived ON arrived.project = passed.project AND arrived.process = passed.process
+WHERE hour >= {first:UInt32} AND hour < {last:UInt32}
 """)
 _LAST_SENDERS: Final = Sql("""
 SELECT project, process FROM arrivals
 WHERE {belongs} AND hour >= {first:UInt32} AND hour < {last:UInt32}
 GROUP BY project, process ORDER BY max(hour) DESC, process LIMIT {most}
 """)
+# A refused span that has arrived since, such as history sent again with an import key, is not
+# refused any more.
+_REFUSED: Final = Sql("""
+WITH told AS (
+  SELECT project, reason, process, groupBitmapMergeState(numbers) AS numbers,
+    sum(unnumbered) AS unnumbered, max(last_ns) AS last_ns
+  FROM refusals WHERE {belongs} AND hour >= {first:UInt32} AND hour < {last:UInt32}
+  GROUP BY project, reason, process
+),
+arrived AS (
+  SELECT project, process, bitmapOr(groupBitmapMergeState(timely), groupBitmapMergeState(late))
+    AS here
+  FROM arrivals
+  WHERE {belongs} AND (project, process) IN (SELECT project, process FROM told WHERE process != '')
+  GROUP BY project, process
+)
+SELECT told.project AS project, reason, max(last_ns) AS last_ns,
+  toUInt64(sum(unnumbered + bitmapCardinality(bitmapAndnot(numbers, here)))) AS spans
+FROM told
+LEFT JOIN arrived ON arrived.project = told.project AND arrived.process = told.process
+GROUP BY project, reason HAVING spans > 0 ORDER BY project, spans DESC, reason LIMIT {most}
+""")
+_REASONS: Final = 1_000
 MAX_LIMIT: Final = 1_000
 _MOST_NS: Final = 31 * DAY_NS
 # Limits: log lines per check, rows read per check, hours remembered, projects on a page.
@@ -118,7 +157,7 @@ def read_loss(reader: Reader, hours: Hours, *, limit: int, only_missing: bool = 
 
     Returns:
         A row per project, process and hour in which its spans ended, latest hour first: `project
-        process hour received missing late dropped`.
+        process hour received missing refused late dropped`.
     """
     condition = Sql("missing > 0") if only_missing else Sql("1")
     sql = Sql("""
@@ -132,10 +171,33 @@ def read_totals(reader: Reader, hours: Hours) -> list[Row]:
     """Return the sums of the rows of `read_loss` per project, and the number of rows."""
     sql = Sql("""
         SELECT project, count() AS rows, sum(received) AS received, sum(missing) AS missing,
-          sum(late) AS late, sum(dropped) AS dropped
+          sum(refused) AS refused, sum(late) AS late, sum(dropped) AS dropped
         FROM ({loss}) GROUP BY project ORDER BY project
         """).fill(loss=_of(hours))
     return reader.rows(sql, _parameters(hours))
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How many spans of a project were refused for a reason, and when the last one arrived."""
+
+    project: str
+    reason: str
+    spans: int
+    last_ns: int
+
+
+def read_refused(reader: Reader, hours: Hours) -> list[Refused]:
+    """Return the spans that arrived in a range of hours and were refused, most first."""
+    belongs = READABLE if hours.project is None else _ONE
+    sql = _REFUSED.fill(belongs=belongs, most=_REASONS)
+    return [Refused(**row) for row in reader.rows(sql, _parameters(hours))]
+
+
+def find_refused(reader: Reader, project: str | None = None) -> list[Refused]:
+    """Return up to ten reasons for which spans of the last 24 hours were refused, for a page."""
+    hours = replace(last_day(time.time_ns()), project=project)
+    return read_refused(reader, hours)[:_SHOWN_SENDERS]
 
 
 def _of(hours: Hours) -> Sql:
@@ -162,6 +224,10 @@ class LossCounts(BaseModel):
         description="Sent but not here (lost, or dropped by sampling on the way): numbers below "
         "one that has been here for a minute; a span that comes later is not missing any more"
     )
+    refused: int = Field(
+        description="Arrived and were refused for a reason; they are not missing. A span that is "
+        "stored later is not refused any more"
+    )
     sampled: int = Field(
         description="The same of a project that the setting `sampled_projects` names: a sampler "
         "on the way dropped them, and none is missing"
@@ -182,6 +248,14 @@ class LossHour(LossCounts):
     process: str
 
 
+class RefusedSpans(BaseModel):
+    """Spans of a project that were refused for one reason, with or without a number."""
+
+    reason: str = Field(description="As in the answer to the sender, such as `deleted_project`")
+    spans: int
+    last_time: str = Field(description="When the last one arrived: RFC 3339, UTC")
+
+
 class Loss(BaseModel):
     """Received and missing spans, latest hour first. `totals` covers the whole time range."""
 
@@ -190,6 +264,9 @@ class Loss(BaseModel):
     hours: list[LossHour]
     left_out: int = Field(description="How many rows there are beyond those in `hours`")
     totals: LossCounts
+    reasons: list[RefusedSpans] = Field(
+        description="Spans that arrived in the time range and were refused, by reason, most first"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +305,10 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool
         totals=LossCounts(
             **{name: sum(row[name] for row in totals) for name in LossCounts.model_fields}
         ),
+        reasons=[
+            RefusedSpans(reason=row.reason, spans=row.spans, last_time=to_rfc3339(row.last_ns))
+            for row in read_refused(reader, hours)
+        ],
     )
 
 

@@ -27,6 +27,7 @@ from otel_ml.records import (
     kept_field,
     run_id,
 )
+from otel_ml_collector.times import HOUR_NS
 
 __all__ = [
     "UNCOUNTED",
@@ -42,6 +43,8 @@ __all__ = [
     "ModelVersion",
     "ProcessSign",
     "Records",
+    "Refusal",
+    "Refusals",
     "Run",
     "Tag",
     "TagValue",
@@ -168,6 +171,59 @@ class Arrivals:
 
 
 @dataclass(slots=True)
+class Refusal:
+    """Spans of one process that can never be stored, and why.
+
+    Attributes:
+        reason: Why, as the sender was told.
+        process: Process that sent them; empty if they name none.
+        hour: Hour of arrival, in hours since 1970 (UTC).
+        last_ns: Time of arrival.
+        numbers: Numbers of the spans that have one.
+        unnumbered: How many have none.
+    """
+
+    project: str
+    reason: str
+    process: str
+    hour: int
+    last_ns: int
+    numbers: list[int] = field(default_factory=list)
+    unnumbered: int = 0
+
+    def add(self, number: int) -> None:
+        """Add a span with its number, or 0 if it has none."""
+        if number:
+            self.numbers.append(number)
+        else:
+            self.unnumbered += 1
+
+
+class Refusals:
+    """Collects refused spans: one `Refusal` for each project, reason and process.
+
+    Args:
+        now_ns: Time of arrival.
+    """
+
+    def __init__(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+        self._refusals: dict[tuple[str, str, str], Refusal] = {}
+
+    def add(self, project: str, reason: str, process: str, number: int) -> None:
+        """Add a span with its number, or 0 if it has none."""
+        key = (project, reason, process)
+        if key not in self._refusals:
+            hour = self._now_ns // HOUR_NS
+            self._refusals[key] = Refusal(*key, hour, self._now_ns)
+        self._refusals[key].add(number)
+
+    def all(self) -> list[Refusal]:
+        """Return what was collected."""
+        return list(self._refusals.values())
+
+
+@dataclass(slots=True)
 class Records:
     """The records made from spans or log records, ready to be stored.
 
@@ -192,6 +248,7 @@ class Records:
     trace_keys: list[TraceKey] = field(default_factory=list)
     signs: list[ProcessSign] = field(default_factory=list)
     arrivals: list[Arrivals] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     received: int = 0
     replaced: tuple[str, ...] = ()

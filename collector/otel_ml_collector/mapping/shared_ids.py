@@ -25,18 +25,18 @@ class SpanOwners:
     def __init__(self) -> None:
         self._owners: dict[int, int] = {}
 
-    def count_shared(self, runs: Iterable[Run], service: str) -> int:
-        """Count the runs whose span was already sent by another service or with another kind.
+    def find_shared(self, runs: Iterable[Run], service: str) -> list[Run]:
+        """Find the runs whose span was already sent by another service or with another kind.
 
-        A span that is sent again is not counted. Of two conflicting spans, the later one is counted
+        A span that is sent again is not found. Of two conflicting spans, the later one is found
         each time.
         """
-        owners, shared = self._owners, 0
+        owners, shared = self._owners, []
         for run in runs:
             span = hash((run.project, run.trace_id, run.span_id, run.start_ns))
             owner = hash((run.span_kind, service))
             if owners.setdefault(span, owner) != owner:
-                shared += 1
+                shared.append(run)
         if len(owners) > _KNOWN_SPANS:
             self._owners = {}
         return shared

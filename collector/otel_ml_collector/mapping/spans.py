@@ -18,6 +18,7 @@ from otel_ml_collector.mapping.filing import (
     NOT_ALLOWED,
     Filing,
     StartWindow,
+    is_project,
     project_of,
     reason_to_reject,
 )
@@ -44,6 +45,7 @@ from otel_ml_collector.records import (
     ModelVersion,
     ProcessSign,
     Records,
+    Refusals,
     Run,
     Tag,
     TraceKey,
@@ -113,6 +115,7 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         sender=filing.access.name,
         filing=filing,
         processes=Processes(filing.now_ns),
+        refusals=Refusals(filing.now_ns),
     )
     records = batch.records
     left = iter(spans)
@@ -121,6 +124,7 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
     records.trace_keys += batch.keys.values()
     records.signs += batch.processes.signs.values()
     records.arrivals += batch.processes.arrivals.values()
+    records.refusals += batch.refusals.all()
     return records
 
 
@@ -166,8 +170,8 @@ class Processes:
 
     def _note_number(self, span: Span, project: str, process: str) -> Arrivals | None:
         """Add the number of a span, if it has one, to the numbers of its process and hour."""
-        number = span.attributes.get(names.SEQ)
-        if type(number) is not int or not 0 < number <= _HIGHEST:
+        number = _number_of(span)
+        if not number:
             return None
         key = (project, process, span.end_ns // HOUR_NS)
         arrivals = self.arrivals.get(key)
@@ -182,6 +186,7 @@ class Processes:
 class _SpanBatch(RequestBatch):
     filing: Filing
     processes: Processes
+    refusals: Refusals
     scopes: dict[int, tuple[Scope, tuple[str, str]]] = field(default_factory=dict)
 
 
@@ -267,6 +272,8 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
             batch.processes.note(span, project)
         else:
             rejected[reason] += 1
+            if is_project(project):
+                batch.refusals.add(project, reason, _process_of(span), _number_of(span))
     ordered: list[tuple[_Alike, int] | None] = [None] * len(spans)
     for alike in groups.all():
         _make_runs(alike, batch)
@@ -308,8 +315,9 @@ def _count_shared(alike: _Alike, batch: _SpanBatch) -> None:
     if alike.is_open:  # a start record does not conflict with the span it announces
         return
     service = service_of(alike.spans[0].scope.resource)
-    if shared := batch.filing.owners.count_shared(alike.runs, service):
-        batch.records.rejected[SHARED_ID] += shared
+    for run in batch.filing.owners.find_shared(alike.runs, service):
+        batch.records.rejected[SHARED_ID] += 1
+        batch.refusals.add(run.project, SHARED_ID, "", 0)
 
 
 def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
@@ -579,6 +587,12 @@ def _process_of(span: Span) -> str:
     """Return the process that sent a span of our own library; empty if it is missing."""
     process = span.attributes.get(names.PROCESS)
     return process if isinstance(process, str) and len(process) <= _PROCESS_CHARS else ""
+
+
+def _number_of(span: Span) -> int:
+    """Return the number that its process gave to a span; 0 if it has none."""
+    number = span.attributes.get(names.SEQ)
+    return number if type(number) is int and 0 < number <= _HIGHEST else 0
 
 
 def _count(span: Span, name: str) -> int:

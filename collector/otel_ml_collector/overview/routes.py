@@ -16,7 +16,7 @@ from otel_ml_collector.figures import (
     make_table,
     make_tiles,
 )
-from otel_ml_collector.loss import find_gaps
+from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.monitor.find import CONTRIBUTORS, MonitorState, find_monitor
 from otel_ml_collector.monitor.page import list_findings
@@ -111,6 +111,7 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "orders": ORDERS,
         "people": [(person, person.capitalize()) for person in figures.people],
         "gaps": find_gaps(request, reader, project),
+        "refused": find_refused(reader, project),
         "unread": find_unread(reader, project, find_service(request, Prices).own_models)
         if is_empty
         else None,

@@ -8,16 +8,18 @@ fails. So one bad request cannot harm the others.
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.records import Records, Run
+from otel_ml_collector.store.tombstones import Left, RunKey
 from otel_ml_collector.telemetry.service import Telemetry
 
 _IDS: Final = 100_000
@@ -60,25 +62,32 @@ class Recent:
         news = replace(records, runs=runs)
         return news if len(news) else Records()
 
-    def remember(self, ranks: dict[bytes, int]) -> None:
+    def remember(self, ranks: dict[bytes, int], left: Iterable[Run] = ()) -> None:
         """Remember the runs of a group that was stored.
 
         Args:
-            ranks: Rank of each run.
+            ranks: Rank of each run. Those of `left` are removed.
+            left: Runs of the group that were not stored.
         """
+        for run in left:
+            ranks.pop(_key_of(run), None)
         if len(self._ranks) + len(ranks) > self._limit:
             self._older, self._ranks = self._ranks, {}
         self._ranks.update(ranks)
 
     def _is_news(self, run: Run, ranks: dict[bytes, int]) -> bool:
-        # Two spans may share an ID, as in Zipkin: docs/design/023-shared-ids.md.
-        start = run.start_ns.to_bytes(8, signed=True)
-        key = run.trace_id + run.span_id + start + run.project.encode()
+        key = _key_of(run)
         for known in (ranks, self._ranks, self._older):
             if known.get(key, -1) >= run.rank:
                 return False
         ranks[key] = run.rank
         return True
+
+
+def _key_of(run: Run) -> bytes:
+    """Return the key of a run. Two spans may share an ID: docs/design/023-shared-ids.md."""
+    start = run.start_ns.to_bytes(8, signed=True)
+    return run.trace_id + run.span_id + start + run.project.encode()
 
 
 @dataclass(slots=True, eq=False)
@@ -87,31 +96,37 @@ class _Waiting:
 
     records: Records
     deadline: float
-    answer: "Future[None]" = field(default_factory=Future)
+    answer: "Future[Counter[str]]" = field(default_factory=Future)
 
 
 class Commit:
     """Stores records in groups on its own thread.
 
     Args:
-        write: Stores a group durably, or raises `Rejected` or `Unavailable`.
+        write: Stores a group durably, or raises `Rejected` or `Unavailable`. Returns the runs that
+            it left out because they were deleted.
         telemetry: Receives the duration and size of each group.
         prepare: Called on the thread before its first group.
         on_stored: Called on the thread with the new records of each stored group, after the senders
             were answered.
+        count_deletions: Returns a number that changes after each deletion. What is known about
+            stored runs is then forgotten, so that deleted ones are refused and not acknowledged.
     """
 
     def __init__(
         self,
-        write: Callable[[Records], None],
+        write: Callable[[Records], Left | None],
         telemetry: Telemetry,
         prepare: Callable[[], None] = lambda: None,
         on_stored: Callable[[Records], None] = lambda records: None,
+        count_deletions: Callable[[], int] = lambda: 0,
     ) -> None:
         self._write = write
         self._prepare = prepare
         self._on_stored = on_stored
         self._recent = Recent()
+        self._count_deletions = count_deletions
+        self._deletions = 0
         self._untold: list[Records] = []
         self._telemetry = telemetry
         self._queue: deque[_Waiting] = deque()
@@ -122,7 +137,7 @@ class Commit:
         self._thread = threading.Thread(target=self._work, name="otel-ml-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, records: Records, deadline: float) -> "Future[None]":
+    def submit(self, records: Records, deadline: float) -> "Future[Counter[str]]":
         """Queue the records of a request.
 
         Args:
@@ -131,8 +146,9 @@ class Commit:
                 that are still queued then are not stored.
 
         Returns:
-            A future that completes when the records are durable and can be queried. It fails with
-            `Rejected` or `Unavailable`.
+            A future that completes when the records are durable and can be queried. Its result is
+            the number of runs that were not stored because they were deleted, by reason. It fails
+            with `Rejected` or `Unavailable`.
 
         Raises:
             Unavailable: The collector is shutting down.
@@ -204,14 +220,16 @@ class Commit:
     def _store(self, group: Sequence[_Waiting]) -> None:
         if not group:
             return
+        deletions = self._count_deletions()
+        if deletions != self._deletions:
+            self._recent, self._deletions = Recent(), deletions
         records = Records()
         ranks: dict[bytes, int] = {}
         for waiting in group:
             records.extend(self._recent.leave_news(waiting.records, ranks))
         started = time.perf_counter()
         try:
-            if len(records) or records.trace_keys:
-                self._write(records)
+            left = (self._write(records) if len(records) or records.trace_keys else None) or {}
         except Rejected as error:
             if len(group) == 1:
                 _fail(group, error)
@@ -225,9 +243,9 @@ class Commit:
             _fail(group, error)
             return
         self._note(group, records, time.perf_counter() - started)
-        self._recent.remember(ranks)
+        self._recent.remember(ranks, [run for run in records.runs if _place_of(run) in left])
         for waiting in group:
-            waiting.answer.set_result(None)
+            waiting.answer.set_result(_count_left(waiting.records, left))
         self._untold.append(records)
 
     def _note(self, group: Sequence[_Waiting], records: Records, took_s: float) -> None:
@@ -237,6 +255,18 @@ class Commit:
             self._group_rows = min(max(in_time, _LEAST_ROWS), _GROUP_ROWS)
         received = sum(len(waiting.records.runs) for waiting in group)
         self._telemetry.count_duplicates(received - len(records.runs))
+
+
+def _place_of(run: Run) -> tuple[str, RunKey]:
+    return run.project, (run.trace_id, run.span_id)
+
+
+def _count_left(records: Records, left: Left) -> Counter[str]:
+    """Count the runs of a request that were not stored, by reason."""
+    if not left:
+        return Counter()
+    places = map(_place_of, chain(records.runs, records.open_runs))
+    return Counter(left[place] for place in places if place in left)
 
 
 def _fail(group: Sequence[_Waiting], error: Exception) -> None:

@@ -46,6 +46,7 @@ from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Log, Span, service_of
+from otel_ml_collector.store.tombstones import DELETED, MODEL, PROJECT, RUN, SESSION, USER
 from otel_ml_collector.telemetry.service import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -68,7 +69,16 @@ _DAY_S: Final = 86_400
 # Places of replaced texts that are kept until the answer. It names fewer of them.
 _MOST_REPLACED: Final = 20
 # Explanations of reasons that are not clear from their name.
-_MEANINGS: Final = {NO_TRACE: NO_TRACE_MEANS, SHARED_ID: SHARED_ID_MEANS}
+_MEANINGS: Final = {
+    NO_TRACE: NO_TRACE_MEANS,
+    SHARED_ID: SHARED_ID_MEANS,
+    **{
+        f"{DELETED}{kind}": f"the {kind} was deleted after they began"
+        for kind in (RUN, SESSION, USER, MODEL)
+    },
+    f"{DELETED}{PROJECT}": "the project was deleted after they began; to store them, send them to "
+    "another project",
+}
 _NO_METRICS: Final = "Metrics are not kept here: send them to a Prometheus-compatible backend"
 _SERVICES: Final = 100  # services with log lines of their own
 _OTHERS: Final = "(others)"
@@ -291,7 +301,8 @@ class Intake:
             beginning = self._begin_large(export, records, onward, held.hand_over())
             return await self._end_large(await asyncio.shield(asyncio.create_task(beginning)))
         if len(records) or records.trace_keys:
-            await asyncio.wrap_future(self._commit.submit(records, deadline))
+            left = await asyncio.wrap_future(self._commit.submit(records, deadline))
+            records.rejected.update(left)
         if export.signal is Signal.METRICS:
             return await self._leave_metrics(records.received, onward, held.service, deadline)
         return await self._conclude(export, records, onward, deadline)
@@ -415,7 +426,8 @@ class Intake:
         try:
             if len(records) or records.trace_keys:
                 until = time.monotonic() + _PORTION_S
-                await asyncio.wrap_future(self._commit.submit(records, until))
+                left = await asyncio.wrap_future(self._commit.submit(records, until))
+                records.rejected.update(left)
         finally:
             self._admission.leave(place, is_measured=True)
         large.stored += 1

@@ -28,7 +28,7 @@ from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
-from otel_ml_collector.loss import find_gaps
+from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
@@ -539,6 +539,7 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
         if has_runs
         else [project for project in find_projects(reader) if project.runs],
         "gaps": find_gaps(request, reader, query.project),
+        "refused": find_refused(reader, query.project),
     }
     return show_page(request, "runs.html", context, 400 if problem else 200)
 

@@ -208,7 +208,13 @@ def open_collector(settings: Settings) -> Collector:
     def note(records: Records) -> None:
         runs.count(records, calls.note(records, writer.stamped_ns or 0))
 
-    commit = Commit(health.watch(writer.write), telemetry, prepare=warm_up, on_stored=note)
+    commit = Commit(
+        health.watch(writer.write),
+        telemetry,
+        prepare=warm_up,
+        on_stored=note,
+        count_deletions=lambda: tombstones.generation,
+    )
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(settings.forward_otlp, forwarded)
     clocks, prices = ClockWatch(), Prices(settings.prices)

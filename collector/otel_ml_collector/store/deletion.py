@@ -176,7 +176,13 @@ _TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM {deliveries} W
   UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(
     deliveries=DELIVERIES, ours=_IN_PROJECT
 )
-_PROCESS_LEFT: Final = Sql("process NOT IN (SELECT process FROM processes WHERE {ours})").fill(
+# The rows of hour 0 tell up to which number spans are gone on purpose, not lost.
+_PROCESS_LEFT: Final = Sql("""hour > 0
+  AND process NOT IN (SELECT process FROM processes WHERE {ours})""").fill(ours=_IN_PROJECT)
+_KEEP_NUMBERS: Final = Sql("""
+    INSERT INTO arrivals (project, process, hour, base)
+    SELECT project, process, 0, greatest(max(base), max(arrayMax(mapValues(highest))))
+    FROM arrivals WHERE {ours} AND notEmpty(highest) GROUP BY project, process""").fill(
     ours=_IN_PROJECT
 )
 _RUN_TABLES: Final = (Sql("runs"), Sql("open_runs"))
@@ -314,6 +320,8 @@ class Deleter:
         if deletion.kind != PROJECT:  # what recorded the same call counts now
             settle_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
         self._command(_FILL_KEYS, deletion)
+        if deletion.kind == PROJECT:
+            self._command(_KEEP_NUMBERS, deletion)
         self._mask(_places_of_rest(deletion.kind), deletion)
         if forgotten := _FORGOTTEN.get(deletion.kind):
             self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)

@@ -35,6 +35,7 @@ from otel_ml_collector.owners import FIRST, RESPONSE, is_run, tag_texts
 from otel_ml_collector.records import (
     Arrivals,
     ProcessSign,
+    Refusal,
     TraceKey,
 )
 from otel_ml_collector.settlement import NAMES, SettledRun
@@ -463,6 +464,39 @@ ARRIVALS: Final[Table[Arrivals]] = Table(
 SETTINGS index_granularity = 1024, {DURABLE}""",
     stamp="",
     follows=Follows.PROCESS,
+)
+# Spans that can never be stored, by the hour (since 1970, UTC) in which they arrived.
+REFUSALS: Final[Table[Refusal]] = Table(
+    "refusals",
+    [
+        Stored("project", _NAME, attrgetter("project")),
+        Stored("reason", _NAME, attrgetter("reason"), "why, as the sender was told"),
+        Stored("process", "String", attrgetter("process"), "empty if the spans name none"),
+        Stored("hour", "UInt32", attrgetter("hour")),
+        Stored(
+            "last_ns",
+            "SimpleAggregateFunction(max, Int64)",
+            attrgetter("last_ns"),
+            "when the last one arrived",
+        ),
+        Stored(
+            "numbers",
+            "AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(span_numbers)",
+        ),
+        Stored(
+            "unnumbered",
+            "SimpleAggregateFunction(sum, UInt64)",
+            attrgetter("unnumbered"),
+            "how many have no number",
+        ),
+        Stored("span_numbers", "Array(UInt64) EPHEMERAL", attrgetter("numbers")),
+    ],
+    f"""ENGINE = AggregatingMergeTree ORDER BY (project, reason, process, hour)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    stamp="",
+    source="refusals",
+    follows=Follows.PROCESS,
+    time="last_ns",
 )
 # Trace id in hex, or a key of the user's own, to where the runs of that trace are.
 TRACE_INDEX: Final[Table[TraceKey]] = Table(
@@ -900,7 +934,7 @@ def fill_payloads(
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
     *(LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE, ITEMS),
     *(TRACE_INDEX, TRACE_KEYS, MODEL_VERSIONS),
-    *(PROCESSES, ARRIVALS, OPEN_RUNS, PAYLOADS, RUNS),
+    *(PROCESSES, ARRIVALS, REFUSALS, OPEN_RUNS, PAYLOADS, RUNS),
 )
 # All tables whose columns are declared here.
 DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, SETTLED)

@@ -1,11 +1,14 @@
-"""Tombstones for the writer: redelivered records of a deletion are acknowledged and not stored.
+"""Tombstones for the writer: redelivered records of a deletion are not stored.
+
+Their senders are told so, by partial success.
 
 While nothing was ever deleted in a project, its records are not looked at.
 """
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -23,6 +26,7 @@ from otel_ml_collector.records import (
     LineageLink,
     Metric,
     Records,
+    Refusals,
     Run,
     TraceKey,
     run_id,
@@ -38,6 +42,8 @@ USER: Final = "user"
 MODEL: Final = "model"
 PROJECT: Final = "project"
 KINDS: Final = (RUN, SESSION, USER, MODEL, PROJECT)
+DELETED: Final = "deleted_"
+"""The reason for which a span is refused begins like this; the kind of the deletion follows."""
 # Of these whole traces go: a span below a run seldom says whose it is.
 OF_TRACES: Final = (SESSION, USER)
 ASKED: Final = 1
@@ -67,6 +73,8 @@ _DELETED_OWNERS: Final = Sql("""
 
 # Trace id and span id.
 RunKey = tuple[bytes, bytes]
+# Runs that were not stored because they were deleted, and the reason: by project and run.
+Left = dict[tuple[str, RunKey], str]
 _Late = Metric | LateTag | LateLog | ArtifactRecord | AliasMove | LineageLink
 
 
@@ -110,6 +118,7 @@ class ProjectDeletions:
         whole_project = self._rules.get((PROJECT, ""))
         self._project_ns = whole_project.deleted_ns if whole_project else None
         whole = {rule.deleted_ns: rule for rule in rules if rule.kind in OF_TRACES}
+        self._by_time = {rule.deleted_ns: rule for rule in rules}
         self._traces = {
             trace_id: whole[deleted_ns]
             for (trace_id, _), deleted_ns in known.items()
@@ -121,6 +130,13 @@ class ProjectDeletions:
         runs = [run for run in _runs(records) if run.project == self._project]
         rules = [(run, self._rule_of(run)) for run in runs if key_of(run) not in self._known]
         return [(run, rule.deleted_ns) for run, rule in rules if rule is not None]
+
+    def reason_of(self, run: Run) -> str:
+        """Return the reason for which a run is refused; empty if it was not deleted."""
+        if not self._means_run(run):
+            return ""
+        rule = self._rule_of(run) or self._by_time.get(self._known.get(key_of(run), -1))
+        return f"{DELETED}{rule.kind if rule else RUN}"
 
     def leave(self, records: Records) -> Records:
         """Leave deleted records out; the records themselves are not changed."""
@@ -299,8 +315,13 @@ class Tombstones:
             self._generation += 1
         return deletion
 
-    def leave(self, records: Records) -> Records:
+    def leave(self, records: Records, left: Left, now_ns: int) -> Records:
         """Leave deleted records out, for the holder of the lock; the records are not changed.
+
+        Args:
+            records: The group.
+            left: The runs that were left out are added to it.
+            now_ns: Time of arrival.
 
         Raises:
             ClickHouseError: The store has trouble.
@@ -311,9 +332,13 @@ class Tombstones:
             self._read()
         if not self._last_ns:
             return records
+        kept = records
         for project in projects_of(records) & set(self._last_ns):
-            records = self._leave(records, project)
-        return records
+            kept = self._leave(kept, project, left)
+        if not left:
+            return kept
+        gone = [run for run in _runs(records) if (run.project, key_of(run)) in left]
+        return _refuse(kept, gone, left, now_ns)
 
     def _read(self) -> None:
         facts = {row[0]: int(row[1]) for row in self._client.query(_LAST_DELETIONS).result_rows}
@@ -322,7 +347,7 @@ class Tombstones:
             self._generation += 1
         self._read_s = time.monotonic()
 
-    def _leave(self, records: Records, project: str) -> Records:
+    def _leave(self, records: Records, project: str, left: Left) -> Records:
         until_ns = self._last_ns[project] + AHEAD_NS
         traces = traces_of(records, project, until_ns)
         names = names_of(records, project, until_ns)
@@ -338,6 +363,9 @@ class Tombstones:
         if new := deletions.find_new(records):
             # What comes late about them finds them here.
             self._client.insert_arrow("deleted_runs", _arrow(new))
+        for run in _runs(records):
+            if run.project == project and (reason := deletions.reason_of(run)):
+                left[project, key_of(run)] = reason
         return deletions.leave(records)
 
     def _find_runs(self, project: str, traces: Sequence[str]) -> dict[RunKey, int]:
@@ -368,6 +396,26 @@ class Tombstones:
             for kind, target, deleted_ns in self._client.query(_RULES, values).result_rows:
                 rules[deleted_ns] = Deletion(project, kind, target, int(deleted_ns))
         return [rules[deleted_ns] for deleted_ns in sorted(rules)]
+
+
+def _refuse(records: Records, runs: Iterable[Run], left: Left, now_ns: int) -> Records:
+    """Count runs that were left out as refused instead of received."""
+    refusals = Refusals(now_ns)
+    numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for run in runs:
+        refusals.add(run.project, left[run.project, key_of(run)], run.process, run.seq)
+        numbers[run.project, run.process].add(run.seq)
+    arrivals = [
+        replace(
+            came,
+            timely=[number for number in came.timely if number not in refused],
+            late=[number for number in came.late if number not in refused],
+        )
+        for came in records.arrivals
+        for refused in [numbers.get((came.project, came.process), ())]
+    ]
+    arrivals = [came for came in arrivals if came.timely or came.late or came.settled]
+    return replace(records, arrivals=arrivals, refusals=[*records.refusals, *refusals.all()])
 
 
 def note(client: StoreClient, deletion: Deletion, stage: int) -> None:

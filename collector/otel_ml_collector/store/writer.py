@@ -29,7 +29,7 @@ from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.settlements import write_settled
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 
 # What the engine says of rows that it will never take, by its error codes.
@@ -127,21 +127,25 @@ class Writer:
         """The last time of arrival that was given; None before the first."""
         return self._last_ns
 
-    def write(self, records: Records) -> None:
+    def write(self, records: Records) -> Left:
         """Store a group: versions after their items and manifests, and runs after their records.
 
         So no reader sees a part of either, even after a kill between two inserts.
 
         A second call with the same records changes no answer, and what was deleted stays deleted.
 
+        Returns:
+            The runs that were not stored because they were deleted, with the reason.
+
         Raises:
             Rejected: The engine will never take these rows. Some of them may be stored.
             Unavailable: The store has trouble. Some of the rows may be stored; sending all of
                 them again completes the group.
         """
+        left: Left = {}
         try:
             with self._tombstones.hold():
-                self._insert_all(self._leave(records))
+                self._insert_all(self._leave(records, left))
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
             self._memory.calls.doubt(self._last_ns or 0)
             raise Rejected(f"A value does not fit its column: {type(error).__name__}") from error
@@ -152,6 +156,7 @@ class Writer:
             raise Unavailable(f"The store has trouble: {name_of(error)}") from error
         if records.open_runs:
             self._sweep(len(records.open_runs))
+        return left
 
     def _insert_all(self, records: Records) -> None:
         note_apart(self._memory, records)
@@ -187,9 +192,9 @@ class Writer:
         self._memory.calls.doubt(self._last_ns or 0)
         self._marks = Marks(self._client, self._memory, self._clock)
 
-    def _leave(self, records: Records) -> Records:
+    def _leave(self, records: Records, left: Left) -> Records:
         """Leave deleted records out, and forget the versions stored before the deletion."""
-        records = self._tombstones.leave(records)
+        records = self._tombstones.leave(records, left, self._clock())
         if self._tombstones.generation != self._generation:
             self._generation = self._tombstones.generation
             self._known.clear()

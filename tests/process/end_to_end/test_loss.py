@@ -60,7 +60,7 @@ def counts(collector: CollectorProcess) -> Any:
 def test_lost_on_the_way(own_collector: CollectorProcess, relay: Relay) -> None:
     """What a process numbered and is not here when it says goodbye is missing; twice is once."""
     assert run(relay, "ended") == 0
-    expected = {"received": 8, "missing": 5, "late": 0, "dropped": 0, "sampled": 0}
+    expected = {"received": 8, "missing": 5, "late": 0, "dropped": 0, "sampled": 0, "refused": 0}
     assert counts(own_collector) == expected
     for body in [*reversed(relay.passed), *relay.passed]:
         own_collector.deliver(body, PROTOBUF)
@@ -76,4 +76,5 @@ def test_lost_on_the_way(own_collector: CollectorProcess, relay: Relay) -> None:
         "late": 0,
         "dropped": 0,
         "sampled": 0,
+        "refused": 0,
     }

@@ -1,13 +1,17 @@
 """Tests of deletion: nothing tells of what was deleted, and it stays deleted."""
 
 import itertools
+import time
 from typing import Final
+from urllib.parse import quote
 
 import pytest
 
 from otel_ml_collector.projects import find_projects
+from otel_ml_collector.span import Span, Value
+from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
-from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call
+from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import sampled
 
@@ -95,7 +99,8 @@ def test_never_seen(project: Project) -> None:
     project.send(*make_told("first", "session/gone", "user", "model"))
     project.delete(PATHS["session"])
     call, _, update, told = make_told(GONE, "session/gone", "user", "model")
-    project.send(call, told)
+    reason = "deleted_session 1: the session was deleted after they began"
+    assert project.send_refused(call, told) == (1, f"Spans rejected for good: {reason}")
     project.send(update)
     assert (project.names(), project.tables_with(id_of(call))) == ([], [])
 
@@ -124,6 +129,42 @@ def test_deleted_project(project: Project) -> None:
     assert project.name not in {one.project for one in find_projects(reader)}
     other = Project(project.service, "never used")
     assert other.delete()["error"]["code"] == "not_found"
+
+
+def test_history_of_a_deleted_project(project: Project) -> None:
+    """History that is sent again after its project was deleted is refused each time, visibly."""
+    calls = [make_call(f"call {at}", start_ns=BEGAN_NS + at) for at in range(3)]
+    project.send(*calls)
+    project.delete()
+    new = make_call("new", start_ns=time.time_ns() + SECOND_NS)
+    told = (
+        "Spans rejected for good: deleted_project 3: the project was deleted after they began; "
+        "to store them, send them to another project"
+    )
+    for _ in range(2):
+        assert project.send_refused(*calls, new) == (3, told)
+    assert project.names() == ["new"]
+    loss = project.get("/loss")
+    assert [(one["reason"], one["spans"]) for one in loss["reasons"]] == [("deleted_project", 6)]
+    page = ask(project.service.app, f"/projects/{quote(project.name)}").text
+    assert "6 spans of the last 24 hours refused: deleted project" in page
+
+
+def test_numbers_of_a_deleted_project(project: Project) -> None:
+    """Numbers of spans that were deleted or refused with a project are not missing."""
+
+    def number(seq: int, start_ns: int) -> Span:
+        attributes: dict[str, Value] = {"otel_ml.process": "0000000a", "otel_ml.seq": seq}
+        return make_call(f"call {seq}", attributes, start_ns=start_ns, end_ns=start_ns)
+
+    project.send(*(number(seq, BEGAN_NS) for seq in (1, 2, 3)))
+    project.delete()
+    ahead_ns = time.time_ns() + SECOND_NS
+    spans = number(4, BEGAN_NS), number(5, ahead_ns), number(6, ahead_ns)
+    goodbye = make_sign("goodbye", ahead_ns, "0000000a", seq=7)
+    assert project.send_refused(*spans, goodbye)[0] == 1
+    totals = project.get("/loss")["totals"]
+    assert (totals["received"], totals["missing"], totals["refused"]) == (3, 0, 1)
 
 
 @pytest.mark.parametrize(

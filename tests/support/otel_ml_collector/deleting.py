@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
@@ -104,6 +106,15 @@ class Project:
         )
         assert (answer.status, answer.body) == (200, b"")
         self.sent += spans
+
+    def send_refused(self, *spans: Span) -> tuple[int, str]:
+        """Send spans of which some are refused; returns how many, and what the sender is told."""
+        headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": self.name}
+        answer = ask(
+            self.service.app, "/v1/traces", method="POST", headers=headers, body=[encode(spans)]
+        )
+        partial = ExportTraceServiceResponse.FromString(answer.body).partial_success
+        return partial.rejected_spans, partial.error_message
 
     def send_again(self, *spans: Span) -> None:
         """Store spans as a collector that was just started does: it remembers none of them."""

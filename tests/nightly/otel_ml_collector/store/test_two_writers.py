@@ -1,5 +1,6 @@
 """Two collectors before one store: whatever comes to both, in whatever order, is there once."""
 
+from collections import Counter
 import random
 import threading
 import time
@@ -39,7 +40,7 @@ def deliver(
 
     def send(spans: Sequence[Span]) -> None:
         commit = Commit(Writer(store.connections).write, Telemetry())
-        waiting: list[Future[None]] = [
+        waiting: list[Future[Counter[str]]] = [
             commit.submit(map_spans([span], Filing(project, now_ns)), time.monotonic() + WAIT_S)
             for span in spans
         ]

@@ -1,5 +1,6 @@
 """What the engine refuses for real is told to the senders: nothing of it is acknowledged."""
 
+from collections import Counter
 import json
 import subprocess
 import sys
@@ -63,7 +64,7 @@ class Engine:
 
     def submit(self, *requests: Records) -> list[tuple[type[BaseException], str] | None]:
         """Hand over requests, all before the first group; returns what their senders are told."""
-        answers: list[Future[None]] = [
+        answers: list[Future[Counter[str]]] = [
             self._commit.submit(request, time.monotonic() + WAIT_S) for request in requests
         ]
         self._may_begin.set()

@@ -1,15 +1,17 @@
 """Tests of what was sent but is not here, as the API and the pages tell it."""
 
 import time
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import pytest
 
+from otel_ml_collector.access import OPEN
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Scope, Span, Value
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call, make_sign
@@ -52,8 +54,8 @@ def test_loss(service: Service, project: str) -> None:
     take(service, project, number(1, 2, late), goodbye(2, late))
     hour, before = to_rfc3339(THIS_HOUR), to_rfc3339(THIS_HOUR - 2 * HOUR_NS)
     answer = ask_loss(service, project, end=to_rfc3339(THIS_HOUR + HOUR_NS))
-    on_time = {"sampled": 0, "late": 0, "dropped": 0}
-    was_late = {"sampled": 0, "late": 1, "dropped": 0}
+    on_time = {"refused": 0, "sampled": 0, "late": 0, "dropped": 0}
+    was_late = {"refused": 0, "sampled": 0, "late": 1, "dropped": 0}
     assert answer == {
         "start_time": to_rfc3339(THIS_HOUR - 23 * HOUR_NS),
         "end_time": to_rfc3339(THIS_HOUR + HOUR_NS),
@@ -63,6 +65,7 @@ def test_loss(service: Service, project: str) -> None:
                 "process": "0000000a",
                 "received": 2,
                 "missing": 2,
+                "refused": 0,
                 "sampled": 0,
                 "late": 0,
                 "dropped": 1,
@@ -72,8 +75,55 @@ def test_loss(service: Service, project: str) -> None:
             {"hour": before, "process": late, "received": 1, "missing": 0, **was_late},
         ],
         "left_out": 0,
-        "totals": {"received": 5, "missing": 3, "sampled": 0, "late": 2, "dropped": 1},
+        "totals": {
+            "received": 5,
+            "missing": 3,
+            "refused": 0,
+            "sampled": 0,
+            "late": 2,
+            "dropped": 1,
+        },
+        "reasons": [],
     }
+
+
+def refused(answer: Any) -> dict[str, int]:
+    return {reason["reason"]: reason["spans"] for reason in answer["reasons"]}
+
+
+def test_refused(service: Service, project: str) -> None:
+    """Spans that were refused for a reason are not missing, until they arrive."""
+    old = replace(number(2), start_ns=THIS_HOUR - 500 * 24 * HOUR_NS)
+    bad = replace(number(3), span_id=b"bad")
+    take(service, project, number(1), old, bad, number(5))
+    answer = ask_loss(service, project)
+    assert refused(answer) == {"invalid_span_id": 1, "outside_time_window": 1}
+    assert (answer["totals"]["missing"], answer["totals"]["refused"]) == (1, 2)
+    take(service, project, number(2), number(4))
+    answer = ask_loss(service, project)
+    assert refused(answer) == {"invalid_span_id": 1}
+    assert (answer["totals"]["missing"], answer["totals"]["refused"]) == (0, 1)
+
+
+def test_refused_and_stored_as_history(service: Service, project: str) -> None:
+    """A span that was too old and then came with an import key is neither refused nor missing."""
+    ended = THIS_HOUR - 500 * 24 * HOUR_NS
+    old = replace(number(2), start_ns=ended, end_ns=ended)
+    take(service, project, number(1), old, number(3))
+    imported = replace(old, scope=Scope({"otel_ml.import": True}, "", "", {}))
+    service.store.writer.write(map_spans([imported], Filing(project, THIS_HOUR, OPEN)))
+    answer = ask_loss(service, project)
+    assert (refused(answer), answer["totals"]["missing"]) == ({}, 0)
+
+
+def test_refused_without_number(service: Service, project: str) -> None:
+    """Spans of other SDKs have no numbers; those that were refused are counted by reason."""
+    old = make_call("answer", start_ns=THIS_HOUR - 500 * 24 * HOUR_NS)
+    take(service, project, old, old)
+    answer = ask_loss(service, project)
+    assert (refused(answer), answer["totals"]["refused"]) == ({"outside_time_window": 2}, 0)
+    page = ask(service.app, f"/projects/{quote(project, safe='')}").text
+    assert "2 spans of the last 24 hours refused: outside time window" in page
 
 
 def test_limit(service: Service, project: str) -> None:
@@ -88,7 +138,7 @@ def test_nothing(service: Service, project: str) -> None:
     answer = ask_loss(service, project)
     assert (answer["hours"], answer["totals"]) == (
         [],
-        {"received": 0, "missing": 0, "sampled": 0, "late": 0, "dropped": 0},
+        {"received": 0, "missing": 0, "refused": 0, "sampled": 0, "late": 0, "dropped": 0},
     )
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -80,11 +81,11 @@ def make_records(*names: str) -> Records:
     )
 
 
-def submit(commit: Commit, *names: str, within_s: float = 60) -> "Future[None]":
+def submit(commit: Commit, *names: str, within_s: float = 60) -> "Future[Counter[str]]":
     return commit.submit(make_records(*names), time.monotonic() + within_s)
 
 
-def error_of(answer: "Future[None]") -> tuple[type[BaseException], str] | None:
+def error_of(answer: "Future[Counter[str]]") -> tuple[type[BaseException], str] | None:
     """Wait for an answer; returns its error's type and text, None for success."""
     error = answer.exception(WAIT_S)
     return None if error is None else (type(error), str(error))
@@ -287,7 +288,7 @@ def test_failed_preparation() -> None:
 def test_many_senders() -> None:
     """Requests of many threads are each stored once."""
     store = FakeStore(refuse_poison)
-    answers: list[Future[None]] = []
+    answers: list[Future[Counter[str]]] = []
 
     def send(sender: int) -> None:
         answers.extend(submit(commit, f"{sender}-{number}") for number in range(50))

@@ -182,10 +182,10 @@ def test_partial(way: Way) -> None:
 
 
 def test_all_rejected(way: Way) -> None:
-    """A request of bad spans only is answered without a write."""
+    """A request of bad spans only is answered, and the reason is kept for the project's page."""
     answer = asyncio.run(way.accept(encode([make_now(span_id=b"")])))
     assert answer == ExportAnswer(1, "Spans rejected for good: invalid_span_id 1")
-    assert not way.is_writing.is_set()
+    assert [(one.reason, one.unnumbered) for one in way.stored.refusals] == [("invalid_span_id", 1)]
 
 
 @pytest.mark.parametrize(
