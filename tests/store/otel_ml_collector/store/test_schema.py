@@ -41,6 +41,7 @@ TABLES: Final = [
     "predicted",
     "predictions",
     "processes",
+    "refusals",
     "retention",
     "runs",
     "scores",
