@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
+from otel_ml.statistics.verdict import FAILED_CALLS
+from otel_ml_collector.verdicts import AmountChange, FailureChange, Interval, JudgeChange
 from otel_ml_collector.web import view
 
 _SCALE_UP: Final = 1.15
@@ -72,6 +73,26 @@ def judge_lines(
             )
         )
     return lines
+
+
+def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
+    """Write the line of the share of failed calls; no line if no call failed."""
+    if failures is None:
+        return []
+    change = failures.difference
+    return [
+        VerdictLine(
+            name=FAILED_CALLS,
+            version=None,
+            before=write_value(failures.baseline, is_rate=True),
+            now=write_value(failures.candidate, is_rate=True),
+            change=_signed(100 * change.value) if change else "–",
+            interval=_span(change, 100),
+            word=failures.word,
+            sentence=failures.sentence,
+            bar=_bar(change, failures.margin, _most(change, failures.margin), failures.word, 100),
+        )
+    ]
 
 
 def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:

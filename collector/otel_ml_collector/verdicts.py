@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from otel_ml.statistics.verdict import Verdict, Word
+from otel_ml.statistics.verdict import FAILED_CALLS, Verdict, Word
 from otel_ml_collector.store.versions import Numbers
 from otel_ml_collector.web.view import numbered
 
@@ -85,6 +85,34 @@ class AmountChange(BaseModel):
     reasons: list[str]
 
 
+class FailureChange(BaseModel):
+    """The change of the share of failed calls between two sides; less is better."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    word: Word = Field(
+        description="`worse` if failures have risen: by at least 2 points, with an interval above "
+        "0, or because every call fails now. `better` if they have fallen in the same sense. Both "
+        "decide about the whole verdict"
+    )
+    sentence: str
+    baseline: Interval | None = Field(description="Its share of failed calls, from 0 to 1")
+    candidate: Interval | None
+    difference: Interval | None = Field(description="Null if both have no item in common")
+    margin: float
+    reasons: list[str] = Field(description="Why it is inconclusive, besides its interval")
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether failures have risen or fallen."""
+        return self.word in {"worse", "better"}
+
+    @property
+    def named(self) -> str:
+        """The sentence with what it is about."""
+        return f"{FAILED_CALLS}: {self.sentence}"
+
+
 # What both say of themselves, besides which version of a judge it was.
 _CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
 
@@ -100,6 +128,12 @@ def make_judges(
         version = numbers.get((name, digest, ""))
         changes.append(JudgeChange(version=version, digest=digest, **facts))
     return changes
+
+
+def make_failures(verdict: Verdict) -> FailureChange | None:
+    """Make the answer of the change of the share of failed calls; None if no call failed."""
+    failures = verdict.failures
+    return None if failures is None else FailureChange.model_validate(failures)
 
 
 def make_amounts(verdict: Verdict) -> list[AmountChange]:

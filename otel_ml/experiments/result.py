@@ -36,7 +36,7 @@ from otel_ml.statistics.report import (
     write_number,
 )
 from otel_ml.statistics.verdict import (
-    WORST_FIRST,
+    FailureVerdict,
     ItemChange,
     JudgeOutcome,
     Verdict,
@@ -184,12 +184,24 @@ class Result(HasCard):
 
     @cached_property
     def verdict(self) -> str:
-        """The worst judge's verdict: ``better``, ``worse``, ``no different`` or ``inconclusive``.
+        """The overall verdict: ``better``, ``worse``, ``no different`` or ``inconclusive``.
 
-        Empty if there is no baseline or no judge.
+        It is ``worse`` if the share of failed calls has risen, whatever the judges say. It is
+        ``better`` if that share has fallen and no judge is worse. Otherwise it is the verdict of
+        the worst judge. Empty if there is no baseline, or if there is no judge and failures have
+        neither risen nor fallen.
         """
-        words = {judge.word for judge in self.judges.values()}
-        return next((word for word in WORST_FIRST if word in words), "")
+        return "" if self.comparison is None else self.comparison.word_of(self.judges.values())
+
+    @property
+    def failures(self) -> FailureVerdict | None:
+        """Change of the share of failed calls. None without a baseline, or if no call failed."""
+        return None if self.comparison is None else self.comparison.failures
+
+    @property
+    def have_failures_risen(self) -> bool:
+        """Whether the share of failed calls has risen, which makes the verdict ``worse``."""
+        return self.failures is not None and self.failures.word == "worse"
 
     @cached_property
     def regressions(self) -> list[Regression]:
@@ -235,6 +247,7 @@ class Result(HasCard):
             errors=self.errors,
             word=self.verdict,
             judges=self.judges,
+            failures=self.failures,
             shared=None if shared is None else shared.counts,
             flaky=[_label(self._firsts[item]) for item in self.flaky[:NAMED]],
             flaky_count=len(self.flaky),
@@ -298,6 +311,9 @@ class Result(HasCard):
             "left_out": dict(self.left_out),
             "flaky": self.flaky,
             "judges": {name: asdict(judge) for name, judge in self.judges.items()},
+            "failures": None
+            if self.failures is None
+            else {**asdict(self.failures), "sentence": self.failures.sentence},
             "regressions": [
                 {
                     **{

@@ -1,13 +1,20 @@
 """Writes the report of an experiment as text, for the SDK, the command line and the web page."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Final
 
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeOutcome, JudgeVerdict
+from otel_ml.statistics.verdict import (
+    FAILED_CALLS,
+    FailureVerdict,
+    ItemChange,
+    ItemStep,
+    JudgeOutcome,
+    JudgeVerdict,
+)
 
 # Maximum number of regressions and flaky items that are listed.
 NAMED: Final = 10
@@ -47,7 +54,8 @@ class Report:
         runs: Number of runs so far.
         wanted: Number of planned runs.
         errors: Number of failed runs.
-        word: Verdict of the worst judge, such as ``worse``. Empty without a baseline.
+        word: The overall verdict, such as ``worse``. Empty without a baseline.
+        failures: Change of the share of failed calls. None without a baseline, or if none failed.
         shared: Number of items that are in both experiments, only in this one, only in the
             baseline, and in both with changed content. None without a baseline.
         flaky: Names of the first items whose repeats differ.
@@ -66,6 +74,7 @@ class Report:
     errors: int
     word: str
     judges: Mapping[str, JudgeOutcome]
+    failures: FailureVerdict | None = None
     shared: tuple[int, int, int, int] | None = None
     flaky: Sequence[str] = ()
     flaky_count: int = 0
@@ -88,7 +97,10 @@ class Report:
         if self.baseline is None:
             return f"{self.count}, {self.errors:,} failed; no baseline"
         items = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
-        reasons = "; ".join(items) or "no judge was asked"
+        items = items or ["no judge was asked"]
+        if self.failures is not None:
+            items.insert(0, f"{FAILED_CALLS}: {self.failures.sentence}")
+        reasons = "; ".join(items)
         word = self.word or "no verdict"
         return f"{word} {_PREPOSITIONS.get(word, 'against')} {self.baseline}. {reasons}"
 
@@ -104,7 +116,8 @@ class Report:
                 f"{common:,} items in common; {new:,} new, {gone:,} gone, {changed:,} changed"
             )
         if self.errors:
-            notes.append(f"{_runs(self.errors)} failed, which counts as not passed")
+            known = [judge for judge in self.judges.values() if judge.value is not None]
+            notes.append(write_failed(self.errors, {judge.is_rate for judge in known}))
         notes += [
             f"{name} failed on {_runs(judge.failed)}: no value of it there"
             for name, judge in self.judges.items()
@@ -141,6 +154,14 @@ class Report:
                     judge.word,
                 ]
             rows.append(row)
+        if (failures := self.failures) is not None:
+            values = [
+                _shown(failures.candidate, True),
+                "0" if failures.candidate is None else f"{failures.candidate.n:,}",
+                _shown(failures.baseline, True),
+                _shown(failures.difference, True, signed=True),
+            ]
+            rows.append([FAILED_CALLS, *values, failures.word])
         return heads, rows
 
     def to_markdown(self) -> str:
@@ -189,6 +210,16 @@ def advise_judging(
         for name, judge in judges.items()
         if judge.has_other_version and baseline_id
     ]
+
+
+def write_failed(errors: int, kinds: Collection[bool]) -> str:
+    """Return in words how many calls failed, and how the judges count them.
+
+    `kinds` tells whether there are judges with pass rates (True) and with mean scores (False).
+    """
+    effects = {True: "counts as not passed", False: "no mean score includes"}
+    told = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)
+    return f"{_runs(errors)} failed{f', which {told}' if told else ''}"
 
 
 def write_left_out(left_out: Mapping[str, int]) -> str:

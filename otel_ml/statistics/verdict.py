@@ -40,6 +40,8 @@ from otel_ml.statistics.intervals import (
 Word = Literal["better", "worse", "no different", "inconclusive"]
 
 RATE_MARGIN: Final = 0.02
+# A share of failed calls that rises by 2 points has risen, also if it is 1.9999… in floating point.
+_FAILURE_MARGIN: Final = 0.02 - 1e-9
 SCORE_MARGIN: Final = 0.1  # of the baseline's standard deviation
 AMOUNT_MARGIN: Final = 0.05
 # Number of a cluster's runs that passed both times, only before, only now, and never.
@@ -54,6 +56,7 @@ _ALONE: Final[Mapping[tuple[int, int], PassCounts]] = {
 LEAST_ITEMS: Final = 20
 LEAST_CLUSTERS: Final = 12
 LEAST_RUNS: Final = 100
+_LEAST_CALLS: Final = 30  # a side, for the share of failed calls of independent samples
 LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
@@ -63,8 +66,10 @@ DEFAULT_CLUSTER: Final = "source_session"
 SOURCE_CLUSTERS: Final[Mapping[str, str]] = {DEFAULT_CLUSTER: "session", "source_run": "source run"}
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
+_DECIDED: Final = ("worse", "better")
 _FEW_POINTS: Final = 0.1  # smaller differences are shown with a decimal
-WORST_FIRST: Final = ("worse", "inconclusive", "no different", "better")
+WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "inconclusive", "no different", "better")
+FAILED_CALLS: Final = "failed calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +305,35 @@ class JudgeVerdict:
         return [_number(100 * number, 1 if few else 0) for number in numbers]
 
 
+@dataclass(frozen=True)
+class FailureVerdict(JudgeVerdict):
+    """Whether more calls fail than in the baseline. See `JudgeVerdict` for the other attributes.
+
+    `word` is ``worse`` if failures have risen and ``better`` if they have fallen. Both also hold
+    for few items. The values are shares of failed calls.
+
+    Attributes:
+        calls: Numbers of failed calls and of all calls: in the baseline, and in the candidate.
+        repaired: Number of items that failed in the baseline and pass now, and of all that failed
+            in the baseline. Both are 0 for two independent samples.
+    """
+
+    calls: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    repaired: tuple[int, int] = (0, 0)
+
+    @cached_property
+    def sentence(self) -> str:
+        """The change in words."""
+        (failed_before, calls_before), (failed, calls) = self.calls
+        if self.word == "worse" and failed == calls:
+            before = f"{failed_before:,} of {calls_before:,} before"
+            return f"every call fails ({failed:,} of {calls:,}, {before})"
+        passing, failures = self.repaired
+        if self.word == "better" and failures:
+            return f"{passing:,} of {failures:,} failures pass now"
+        return super().sentence
+
+
 @dataclass(frozen=True, slots=True)
 class JudgeOutcome:
     """The result of one judge in an experiment, compared with the baseline if there is one.
@@ -400,6 +434,8 @@ def _beside(
     return replace(
         own,
         is_rate=judge.is_rate,
+        # If every call failed, only the baseline shows that the judge passes or fails.
+        value=judge.candidate if own.value is None else own.value,
         baseline=judge.baseline,
         difference=judge.difference,
         margin=judge.margin,
@@ -537,10 +573,13 @@ class Verdict:
     """Whether a candidate is better or worse than its baseline, overall and for each judge.
 
     Attributes:
-        word: Verdict of the worst judge, in the order worse, inconclusive, no different, better.
+        word: Worse if failures have risen. Else better if they have fallen and no judge is worse.
+            Else the verdict of the worst judge, in the order worse, inconclusive, no different,
+            better.
         reasons: Why the whole comparison is inconclusive, such as too few shared items.
         judges: Verdicts by judge.
         amounts: Verdicts on latency, tokens and cost, by these names.
+        failures: Change of the share of failed calls. None if no call failed.
         shared: Which items both have. None for two independent samples.
         slices: Verdicts by tag value and judge.
         regressions: Items that are worse for any judge, the worst first.
@@ -552,6 +591,7 @@ class Verdict:
     reasons: Sequence[str]
     judges: Mapping[str, JudgeVerdict]
     amounts: Mapping[str, AmountVerdict]
+    failures: FailureVerdict | None = None
     shared: SharedItems | None = None
     slices: Sequence[SliceVerdict] = ()
     regressions: Sequence[ItemChange] = ()
@@ -560,10 +600,18 @@ class Verdict:
 
     @property
     def sentences(self) -> list[str]:
-        """The comparison in words: general reasons, each judge, then latency, tokens and cost."""
+        """The comparison in words: general reasons, failed calls, each judge, then the amounts."""
         reasons = [*self.reasons]
+        if self.failures is not None:
+            reasons.append(f"{FAILED_CALLS}: {self.failures.sentence}")
         reasons += [f"{judge}: {value.sentence}" for judge, value in self.judges.items()]
         return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
+
+    def word_of(self, judges: Iterable[JudgeOutcome]) -> Word | Literal[""]:
+        """Return the verdict by some judges alone. Empty if neither they nor failures decide."""
+        words = [judge.word for judge in judges]
+        is_decided = self.failures is not None and self.failures.word in _DECIDED
+        return _decide_overall(words, self.failures, self.reasons) if words or is_decided else ""
 
 
 def compare_items(
@@ -628,6 +676,7 @@ def compare_groups(
     confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
     setups = [_Judged.of(name, *sides, name in lower, margins.get(name)) for name in names]
     judges = {setup.judge: _paired(setup, pairs, confidence, by) for setup in setups}
+    failures = _paired_failures(groups, pairs, by)
     reasons: list[str] = []
     if shared.share < LEAST_IN_COMMON and not partial:
         common, new, gone, changed = shared.counts
@@ -636,13 +685,16 @@ def compare_groups(
             "changed): at least 90 % are needed"
         )
         judges = {name: replace(judge, word="inconclusive") for name, judge in judges.items()}
+        if failures is not None and failures.word != "worse":
+            failures = replace(failures, word="inconclusive")
     amounts = _paired_amounts(pairs, margins, by)
     worse, better = _changes(setups, pairs)
     return Verdict(
-        "inconclusive" if reasons else _worst(judges.values()),
+        _decide_overall([judge.word for judge in judges.values()], failures, reasons),
         reasons,
         judges,
         amounts,
+        failures,
         shared,
         _slices(setups, judges, pairs),
         worse,
@@ -666,7 +718,7 @@ def compare_samples(
     """Compare two independent samples of runs, such as two versions in production.
 
     A failed call counts as not passed if the judge scored nearly all successful calls. If the judge
-    scores only a sample of the calls, failed calls do not count.
+    scores only a sample of the calls, failed calls do not count. Mean scores leave them out.
 
     Args:
         baseline: Runs of the baseline.
@@ -681,10 +733,7 @@ def compare_samples(
     names = _judges(*counted)
     margins, lower = margin or {}, set(lower_is_better)
     confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
-    setups = [
-        _Judged.of(name, *counted, name in lower, margins.get(name), counts_failed=False)
-        for name in names
-    ]
+    setups = [_Judged.of(name, *counted, name in lower, margins.get(name)) for name in names]
     judges = {setup.judge: _unpaired(setup, *sides, confidence) for setup in setups}
     amounts = {}
     for name in AMOUNTS:
@@ -694,7 +743,9 @@ def compare_samples(
             n = "/".join(f"{len(item):,}" for item in items)
             reasons = _too_few_runs(*items)
             amounts[name] = _amount(name, ratio, margins.get(name, AMOUNT_MARGIN), n, reasons)
-    return Verdict(_worst(judges.values()), [], judges, amounts)
+    failures = _unpaired_failures(*sides)
+    word = _decide_overall([judge.word for judge in judges.values()], failures, [])
+    return Verdict(word, [], judges, amounts, failures)
 
 
 def compare_passes(
@@ -903,6 +954,7 @@ class _Judged:
     margin: float = 0.0
     deviation: float = 1.0
     missing: tuple[float, float] = (0.0, 0.0)
+    answered: tuple[bool, bool] = (True, True)
 
     @classmethod
     def of(
@@ -912,8 +964,6 @@ class _Judged:
         after: _Counted,
         lower_is_better: bool,
         margin: float | None = None,
-        *,
-        counts_failed: bool = True,
     ) -> "_Judged":
         items = [
             [run.scores[judge] for run, _ in runs if judge in run.scores]
@@ -922,14 +972,13 @@ class _Judged:
         every = [item for side in items for item in side]
         is_rate = any(item.passed is not None for item in every)
         versions = [tuple(sorted({item.version for item in side})) for side in items]
-        of_failed: float | None = None
-        if is_rate:
-            of_failed = float(lower_is_better)
-        elif counts_failed:
-            scores = [item.score for item in every if item.score is not None and not item.failed]
-            of_failed = (max if lower_is_better else min)(scores, default=None)
+        of_failed = float(lower_is_better) if is_rate else None
         made = cls(judge, is_rate, lower_is_better, (versions[0], versions[1]), of_failed)
-        values = [[(made.value(run), count) for run, count in runs] for runs in (before, after)]
+        answered = [any(not run.is_error for run, _ in runs) for runs in (before, after)]
+        values = [
+            [(made.value(run), count) for run, count in runs if is_rate or not run.is_error]
+            for runs in (before, after)
+        ]
         missing = [
             sum(count for value, count in side if value is None) / sum(count for _, count in side)
             if side
@@ -940,11 +989,15 @@ class _Judged:
         if margin is None:
             margin = RATE_MARGIN if is_rate else SCORE_MARGIN * deviation
         return replace(
-            made, margin=margin, deviation=deviation or 1.0, missing=(missing[0], missing[1])
+            made,
+            margin=margin,
+            deviation=deviation or 1.0,
+            missing=(missing[0], missing[1]),
+            answered=(answered[0], answered[1]),
         )
 
     def value(self, run: ScoredRun) -> float | None:
-        """Return the value of a run. A failed call counts as not passed, or as the worst score."""
+        """Return the value of a run. A failed call counts as not passed, and has no score."""
         if run.is_error:
             return self.of_failed
         score = run.scores.get(self.judge)
@@ -991,9 +1044,13 @@ class _Judged:
     def unlike(self) -> list[str]:
         """Return why the judge's versions cannot be compared. Empty if they can."""
         before, after = self.versions
-        if not before or not after:
-            side = "candidate" if before else "baseline"
-            return [f"the judge said nothing of the {side}"]
+        for side, versions, answered in zip(
+            ("baseline", "candidate"), self.versions, self.answered, strict=True
+        ):
+            if not versions and answered:
+                return [f"the judge said nothing of the {side}"]
+            if not versions and not self.is_rate:
+                return [f"no call of the {side} was answered"]
         if is_other_version(before, after):
             names = (", ".join(item[:12] or "none" for item in side) for side in (before, after))
             return ["different versions of the judge: {} in the baseline, {} now".format(*names)]
@@ -1068,14 +1125,7 @@ def _judges(*sides: _Counted) -> list[str]:
 
 
 def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> JudgeVerdict:
-    values = _values(judged, pairs)
-    before, after = (
-        sum_clusters((cluster, pair[side], count) for cluster, _, count, *pair in values)
-        for side in (0, 1)
-    )
-    change, table = _sum_change(judged, values)
-    is_clustered = any(cluster is not None for cluster, *_ in values)
-    sums = _PairSums(before, after, change, table, is_clustered)
+    sums = _PairSums.of(_values(judged.mean, pairs), is_rate=judged.is_rate)
     return _weigh(judged, sums, confidence, by)
 
 
@@ -1094,6 +1144,144 @@ class _PairSums:
     table: Mapping[tuple[int, int], int]
     is_clustered: bool
 
+    @classmethod
+    def of(cls, values: "_Values", *, is_rate: bool) -> "_PairSums":
+        before, after = (
+            sum_clusters((cluster, pair[side], count) for cluster, _, count, *pair in values)
+            for side in (0, 1)
+        )
+        change, table = _sum_change(values, is_rate=is_rate)
+        return cls(before, after, change, table, any(cluster is not None for cluster, *_ in values))
+
+
+def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict | None:
+    """Compare the shares of failed calls on the items that both have. None if no call failed.
+
+    If both have no item in common, failures have risen only if every call of the candidate failed.
+    """
+    sides = attrgetter("before"), attrgetter("after")
+    before, after = (
+        _count_failed((run, part.count) for part in pairs or groups for run in side(part))
+        for side in sides
+    )
+    if not before[0] + after[0]:
+        return None
+    sums = _PairSums.of(_values(_failed_share, pairs), is_rate=True)
+    change: Estimate | None = None
+    own: tuple[Estimate | None, Estimate | None] = None, None
+    p = 1.0
+    if sums.change:
+        change, p = _pair_difference(sums.change, sums.table, CONFIDENCE, is_rate=True)
+        own = (estimate_mean(sums.before, is_rate=True), estimate_mean(sums.after, is_rate=True))
+    word: Word = "inconclusive"
+    if _has_all_failed(after, before):
+        word = "worse"
+    elif pairs and _has_all_failed(before, after):
+        word = "better"
+    elif change is not None:
+        word = decide(change, _FAILURE_MARGIN, lower_is_better=True)
+        if word == "no different" and _too_few_items(change):
+            word = "inconclusive"
+    failed = [part for part in pairs if any(run.is_error for run in part.before)]
+    repaired = [part for part in failed if all(map(_has_passed, part.after))]
+    return _failure_verdict(
+        word,
+        (*own, change),
+        calls=(before, after),
+        repaired=(sum(part.count for part in repaired), sum(part.count for part in failed)),
+        n="0" if change is None else _count(change, by if sums.is_clustered else None),
+        reasons=[] if pairs else ["no item in common"],
+        p=p,
+    )
+
+
+def _unpaired_failures(
+    before: Sequence[ScoredRun], after: Sequence[ScoredRun]
+) -> FailureVerdict | None:
+    """Compare the shares of failed calls of two samples. None if no call failed.
+
+    A verdict needs 30 runs a side, or that every call of a side failed. Its interval must exclude 0
+    in both cases, because in production one or two failed calls may be bad luck.
+    """
+    calls = [_count_failed((run, 1) for run in side) for side in (before, after)]
+    if not before or not after or not calls[0][0] + calls[1][0]:
+        return None
+    own = [
+        estimate_mean(
+            sum_clusters(
+                (_cluster(run, place), float(run.is_error), 1) for place, run in enumerate(side)
+            ),
+            is_rate=True,
+        )
+        for side in (before, after)
+    ]
+    change = difference(*own)
+    word = decide(change, _FAILURE_MARGIN, lower_is_better=True)
+    is_enough = min(len(before), len(after)) >= _LEAST_CALLS
+    if not is_enough and not any(failed == every for failed, every in calls):
+        word = "inconclusive"
+    return _failure_verdict(
+        word,
+        (own[0], own[1], change),
+        calls=(calls[0], calls[1]),
+        n=f"{len(before):,}/{len(after):,}",
+        reasons=[] if is_enough else [f"at least {_LEAST_CALLS} runs a side are needed"],
+    )
+
+
+def _failure_verdict(
+    word: Word,
+    estimates: tuple[Estimate | None, Estimate | None, Estimate | None],
+    *,
+    calls: tuple[tuple[int, int], tuple[int, int]],
+    n: str,
+    repaired: tuple[int, int] = (0, 0),
+    reasons: Sequence[str] = (),
+    p: float = 1.0,
+) -> FailureVerdict:
+    before, after, change = estimates
+    return FailureVerdict(
+        judge=FAILED_CALLS,
+        word=word,
+        is_rate=True,
+        baseline=before,
+        candidate=after,
+        difference=change,
+        margin=RATE_MARGIN,
+        lower_is_better=True,
+        versions=((), ()),
+        confidence=CONFIDENCE,
+        n=n,
+        reasons=list(reasons),
+        p=p,
+        passing="fail",
+        calls=calls,
+        repaired=repaired,
+    )
+
+
+def _count_failed(runs: Iterable[tuple[ScoredRun, int]]) -> tuple[int, int]:
+    """Return the number of failed calls, and of all calls."""
+    failed = calls = 0
+    for run, count in runs:
+        failed += count * run.is_error
+        calls += count
+    return failed, calls
+
+
+def _has_all_failed(side: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Return whether every call of a side failed, and at least one of the other side did not."""
+    return 0 < side[0] == side[1] and other[0] < other[1]
+
+
+def _failed_share(runs: Sequence[ScoredRun]) -> float:
+    return sum(run.is_error for run in runs) / len(runs)
+
+
+def _has_passed(run: ScoredRun) -> bool:
+    """Return whether a call was answered, and no judge with pass/fail failed the answer."""
+    return not run.is_error and all(score.passed is not False for score in run.scores.values())
+
 
 def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> JudgeVerdict:
     """Return the verdict of one judge from the sums of pairs."""
@@ -1111,7 +1299,7 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
             n="0",
             reasons=reasons or ["no item"],
         )
-    change, p = _pair_difference(judged, sums.change, sums.table, confidence)
+    change, p = _pair_difference(sums.change, sums.table, confidence, is_rate=judged.is_rate)
     reasons += _too_few_items(change)
     own = [estimate_mean(side, is_rate=judged.is_rate) for side in (sums.before, sums.after)]
     word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
@@ -1133,11 +1321,11 @@ def _count(of: Estimate, by: str | None) -> str:
 _Values = Sequence[tuple[str | None, bool, int, float, float]]
 
 
-def _values(judged: _Judged, pairs: _Pairs) -> _Values:
+def _values(mean: Callable[[Sequence[ScoredRun]], float | None], pairs: _Pairs) -> _Values:
     """Return cluster, whether both sides have one run, count and both values of each pair."""
     items = []
     for partner in pairs:
-        first, second = judged.mean(partner.before), judged.mean(partner.after)
+        first, second = mean(partner.before), mean(partner.after)
         if first is not None and second is not None:
             is_single = len(partner.before) == len(partner.after) == 1
             items.append((partner.cluster, is_single, partner.count, first, second))
@@ -1151,14 +1339,14 @@ def _stand_alone(values: _Values) -> bool:
 
 
 def _sum_change(
-    judged: _Judged, values: _Values
+    values: _Values, *, is_rate: bool
 ) -> tuple[ClusterSums, Mapping[tuple[int, int], int]]:
     """Sum the changes per cluster.
 
     Also count the passes of both sides if all items are independent.
     """
     table: Counter[tuple[int, int]] = Counter()
-    if judged.is_rate and all(is_single for _, is_single, *_ in values) and _stand_alone(values):
+    if is_rate and all(is_single for _, is_single, *_ in values) and _stand_alone(values):
         for _, _, count, first, second in values:
             table[round(first), round(second)] += count
     sums = sum_clusters(
@@ -1168,17 +1356,18 @@ def _sum_change(
 
 
 def _pair_difference(
-    judged: _Judged,
     change: ClusterSums,
     table: Mapping[tuple[int, int], int],
     confidence: float,
+    *,
+    is_rate: bool,
 ) -> tuple[Estimate, float]:
     if table:
         both, first, second, neither = (table.get(cell, 0) for cell in _ALONE)
         paired = newcombe_paired(both, first, second, neither, confidence=confidence)
         return paired, mcnemar_mid_p(first, second)
-    mean = cluster_mean(change, confidence=confidence, of_rates=judged.is_rate)
-    return mean, cluster_p(change, of_rates=judged.is_rate)
+    mean = cluster_mean(change, confidence=confidence, of_rates=is_rate)
+    return mean, cluster_p(change, of_rates=is_rate)
 
 
 def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
@@ -1252,9 +1441,10 @@ def _unpaired(
         )
     asked = [[run for run in runs if judged.judge in run.scores] for runs in (before, after)]
     for side, runs in zip(("baseline", "candidate"), asked, strict=True):
-        failed = sum(run.scores[judged.judge].failed for run in runs) / len(runs)
-        if failed > MOST_MISSING:
-            reasons.append(f"the judge failed on {100 * failed:.0f} % of the {side}'s runs")
+        failed = sum(run.scores[judged.judge].failed for run in runs)
+        if failed > MOST_MISSING * len(runs):
+            share = 100 * failed / len(runs)
+            reasons.append(f"the judge failed on {share:.0f} % of the {side}'s runs")
     is_whole = all(
         len(runs) >= (1 - MOST_MISSING) * sum(not run.is_error for run in every)
         for runs, every in zip(asked, (before, after), strict=True)
@@ -1337,12 +1527,13 @@ def _slices(
         for judged in setups:
             if judges[judged.judge].difference is None:
                 continue
-            values = _values(judged, tagged)
+            values = _values(judged.mean, tagged)
             clusters = len({cluster for cluster, *_ in values if cluster is not None})
             clusters += sum(count for cluster, _, count, *_ in values if cluster is None)
             if sum(count for _, _, count, *_ in values) < LEAST_ITEMS or clusters < LEAST_CLUSTERS:
                 continue
-            change, p = _pair_difference(judged, *_sum_change(judged, values), CONFIDENCE)
+            sums = _sum_change(values, is_rate=judged.is_rate)
+            change, p = _pair_difference(*sums, CONFIDENCE, is_rate=judged.is_rate)
             items.append((SliceVerdict(name, text, judged.judge, change, None), judged, p))
     adjusted = benjamini_hochberg([p for *_, p in items])
     slices = []
@@ -1383,9 +1574,17 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     return worse, better
 
 
-def _worst(judges: Iterable[JudgeVerdict]) -> Word:
-    words = [judge.word for judge in judges]
-    return min(words, key=WORST_FIRST.index, default="inconclusive")
+def _decide_overall(
+    words: Sequence[str], failures: FailureVerdict | None, reasons: Sequence[str]
+) -> Word:
+    """Return the overall verdict from those of the judges and of the failed calls."""
+    change = None if failures is None else failures.word
+    if change == "worse":
+        return "worse"
+    if reasons:
+        return "inconclusive"
+    worst: Word = next((word for word in WORST_FIRST if word in words), "inconclusive")
+    return "better" if change == "better" and worst != "worse" else worst
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -38,7 +38,7 @@ from otel_ml_collector.runs.find import RunsQuery, write_cursor
 from otel_ml_collector.stats import RunFigures
 from otel_ml_collector.store.runs import Key, Window
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts import AmountChange, Interval, JudgeChange
+from otel_ml_collector.verdicts import AmountChange, FailureChange, Interval, JudgeChange
 from otel_ml_collector.web import view
 
 _MOST_SHOWN: Final = 20
@@ -233,7 +233,7 @@ def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> D
             "a": _side(a, before),
             "b": _side(b, after),
             "verdict": Own(verdict.word),
-            "because": _because(verdict.judges, verdict.reasons),
+            "because": _because(verdict.judges, verdict.failures, verdict.reasons),
             "how": f"paired on {view.numbered(after.dataset, after.dataset_version)}: "
             f"{verdict.common} common items",
             "judges": _judges(verdict.judges),
@@ -336,7 +336,7 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
         return _Production(None, Own(f"no verdict: {text}"), how, figures, None, window)
     return _Production(
         Own(samples_verdict.word),
-        _because(samples_verdict.judges),
+        _because(samples_verdict.judges, samples_verdict.failures),
         how,
         figures,
         samples_verdict,
@@ -402,8 +402,15 @@ def _figures(total: RunFigures) -> dict[str, object]:
     }
 
 
-def _because(judges: Sequence[JudgeChange], reasons: Sequence[str] = ()) -> str:
-    """Return the verdict's reasons; without any, a sentence on the worst judge."""
+def _because(
+    judges: Sequence[JudgeChange], failures: FailureChange | None, reasons: Sequence[str] = ()
+) -> str:
+    """Return the verdict's reasons; without any, a sentence on failed calls or the worst judge."""
+    has_worse = any(judge.word == "worse" for judge in judges)
+    if failures is not None and (
+        failures.word == "worse" or (failures.word == "better" and not has_worse)
+    ):
+        return failures.named
     if reasons:
         return "; ".join(reasons)
     worst = min(judges, key=lambda judge: WORST_FIRST.index(judge.word), default=None)

@@ -516,7 +516,10 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
             },
             "baseline": short_id(verdict.baseline.run_id) if verdict else None,
             "verdict": Own(verdict.word) if verdict else None,
-            "because": [f"{each.judge} {each.sentence}" for each in verdict.judges]
+            "because": [
+                *([verdict.failures.named] if verdict.failures else []),
+                *(f"{each.judge} {each.sentence}" for each in verdict.judges),
+            ]
             if verdict
             else None,
             "judges": DigestTable(("judge", "value", "low", "high", "n"), judges)

@@ -601,6 +601,12 @@ class _Condition:
                 )
             return outcome.difference.value
         number = outcome.rate if figure.name == "pass_rate" else outcome.score
+        if number is None and 0 < result.errors == _count_runs(result):
+            if figure.name == "pass_rate":
+                return 0.0
+            raise self._refused(
+                f"judge {figure.of!r} has no score, because every call failed", figure.column
+            )
         return math.nan if number is None else number
 
     def _refused(self, reason: str, column: int | None) -> CommandFailed:
@@ -611,9 +617,13 @@ class _Condition:
 
 
 def _is_verdict(word: str, result: "Result | VersionResult") -> bool:
-    if word == "worse":
-        return any(outcome.word == "worse" for outcome in result.judges.values())
-    return not all(outcome.is_no_worse for outcome in result.judges.values())
+    if result.have_failures_risen or any(one.word == "worse" for one in result.judges.values()):
+        return True
+    return word != "worse" and not all(one.is_no_worse for one in result.judges.values())
+
+
+def _count_runs(result: "Result | VersionResult") -> int:
+    return result.runs if isinstance(result, VersionResult) else len(result.runs)
 
 
 class VersionResult:
@@ -642,8 +652,14 @@ class VersionResult:
 
     @property
     def word(self) -> str:
-        """The verdict of the worst judge; empty if the versions belong to different models."""
+        """The overall verdict; empty if the versions belong to different models."""
         return str(self._verdict["word"]) if self._verdict else ""
+
+    @property
+    def have_failures_risen(self) -> bool:
+        """Whether more calls fail than with the baseline version."""
+        failures = self._verdict["failures"] if self._verdict else None
+        return failures is not None and failures["word"] == "worse"
 
     @cached_property
     def judges(self) -> Mapping[str, "JudgeOutcome"]:
@@ -673,8 +689,10 @@ class VersionResult:
             return ["no verdict: the versions belong to different models"]
         judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
+        failures = self._verdict["failures"]
         return [
             *self._verdict["reasons"],
+            *([f"failed calls: {failures['sentence']}"] if failures else []),
             *(judged or ["no judge scored both versions"]),
             *amounts,
             *self._made_of,

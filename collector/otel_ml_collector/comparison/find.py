@@ -607,7 +607,7 @@ def _say_word(
     """Write a verdict in a few words; its sentences stand beside it."""
     before = next(side.letter for side in sides if side.reference == baseline)
     judges: Sequence[JudgeChange | AmountChange] = verdict.judges
-    if not judges:
+    if not judges and not verdict.failures:
         return f"{side.letter}: no judge has spoken of it and of the baseline {before}"
     if verdict.word == "inconclusive":
         return f"{side.letter} beside the baseline {before}: inconclusive"

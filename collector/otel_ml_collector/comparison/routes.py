@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml.attributes import RECORDED
+from otel_ml.statistics.verdict import FAILED_CALLS
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.comparison.curves import Curve, Overlay, lay_over
 from otel_ml_collector.comparison.find import (
@@ -32,11 +33,11 @@ from otel_ml_collector.models import diff
 from otel_ml_collector.verdict_lines import (
     VerdictLine,
     amount_lines,
+    failure_lines,
     judge_lines,
     write_bounds,
     write_value,
 )
-from otel_ml_collector.verdicts import JudgeChange
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -157,6 +158,7 @@ class Beside:
     side: ComparedSide
     judges: Sequence[VerdictLine]
     amounts: Sequence[VerdictLine]
+    failures: Sequence[VerdictLine]
     parts: Sequence[tuple[str, Sequence[diff.Line]]] = ()
     same: Sequence[str] = ()
     blocks: Sequence[diff.Block] = ()
@@ -307,9 +309,9 @@ def _write_markdown(compared: ComparisonDetail, address: str) -> str:
     lines = [f"**{_escape(answer.sentence)}**", "", _table_row(heads), f"|{' --- |' * len(heads)}"]
     lines += [_table_row(row) for row in rows]
     markdown = [
-        f"* {side.letter}, {_escape(change.judge)}: {_escape(change.sentence)}"
+        f"* {side.letter}, {_escape(name)}: {_escape(sentence)}"
         for side in answer.sides
-        for change in _changes_of(side)
+        for name, sentence in _changes_of(side)
     ]
     link = f"[the comparison]({address})"
     return "\n".join([*lines, "", *markdown, *([""] if markdown else []), link]) + "\n"
@@ -319,12 +321,13 @@ def _table_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(map(_escape, cells))} |"
 
 
-def _changes_of(side: ComparedSide) -> Sequence[JudgeChange]:
-    if side.experiment is not None and side.experiment.verdict is not None:
-        return side.experiment.verdict.judges
-    if side.version is not None and side.version.verdict is not None:
-        return side.version.verdict.judges
-    return ()
+def _changes_of(side: ComparedSide) -> list[tuple[str, str]]:
+    """List what changed with its sentence: failed calls, then by each judge."""
+    verdict = _verdict_of(side)
+    if verdict is None:
+        return []
+    failures = [(FAILED_CALLS, verdict.failures.sentence)] if verdict.failures else []
+    return failures + [(change.judge, change.sentence) for change in verdict.judges]
 
 
 def _escape(text: str) -> str:
@@ -528,15 +531,21 @@ def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
     if side.experiment is not None:
         verdict = side.experiment.verdict
         if verdict is None:
-            return Beside(side, (), ())
+            return Beside(side, (), (), ())
         versions = {judge.judge: judge.version for judge in side.experiment.judges}
-        return Beside(side, judge_lines(verdict.judges, versions), amount_lines(verdict.amounts))
+        return Beside(
+            side,
+            judge_lines(verdict.judges, versions),
+            amount_lines(verdict.amounts),
+            failure_lines(verdict.failures),
+        )
     if side.version is not None:
         decision = side.version.verdict
         return Beside(
             side,
             judge_lines(decision.judges) if decision else (),
             amount_lines(decision.amounts) if decision else (),
+            failure_lines(decision.failures) if decision else (),
             blocks=_blocks(compared, side, before, side.version.model),
             versions=[compared.versions[part.reference] for part in (before, side)],
         )
@@ -551,7 +560,7 @@ def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
     is_one = before.run is not None and before.run.model == model
     blocks = _blocks(compared, side, before, model) if is_one else []
     both = [compared.versions[part.reference] for part in (before, side)] if blocks else []
-    return Beside(side, (), (), parts, same, blocks, both)
+    return Beside(side, (), (), (), parts, same, blocks, both)
 
 
 def _blocks(

@@ -28,7 +28,7 @@ from otel_ml_collector.models.find import (
     find_samples_verdict,
 )
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.verdicts import AmountChange, JudgeChange
+from otel_ml_collector.verdicts import AmountChange, FailureChange, JudgeChange
 
 
 class ProductionVerdict(BaseModel):
@@ -37,6 +37,7 @@ class ProductionVerdict(BaseModel):
     word: Word
     judges: list[JudgeChange]
     amounts: list[AmountChange]
+    failures: FailureChange | None = Field(description="Null if no call failed")
 
 
 class VersionsVerdict(BaseModel):
@@ -48,10 +49,14 @@ class VersionsVerdict(BaseModel):
     model: str
     version: int
     baseline: int
-    word: Word = Field(description="Of the worst judge: worse, inconclusive, no different, better")
+    word: Word = Field(
+        description="Of the worst judge: worse, inconclusive, no different, better; unless "
+        "failures have risen or fallen"
+    )
     reasons: list[str] = Field(description="Why it is inconclusive as a whole")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
+    failures: FailureChange | None = Field(description="Null if no call failed")
     experiment: ListedExperiment | None = Field(
         description="The version's experiment that decides; null where recorded runs do"
     )
@@ -101,7 +106,9 @@ def find_verdict(
         now_ns=now_ns,
     )
     runs = ahead.result()
-    production = ProductionVerdict(word=runs.word, judges=runs.judges, amounts=runs.amounts)
+    production = ProductionVerdict(
+        word=runs.word, judges=runs.judges, amounts=runs.amounts, failures=runs.failures
+    )
     deciding = production if pair is None else pair.verdict
     return VersionsVerdict(
         model=model,
@@ -111,6 +118,7 @@ def find_verdict(
         reasons=[] if pair is None else pair.verdict.reasons,
         judges=deciding.judges,
         amounts=deciding.amounts,
+        failures=deciding.failures,
         experiment=None if pair is None else pair.detail.experiment,
         baseline_experiment=None if pair is None else pair.verdict.baseline,
         common=None if pair is None else pair.verdict.common,
@@ -130,13 +138,17 @@ def find_paired(
     """Compare the newest finished experiments of two sides on a common data set.
 
     Returns:
-        None where there are none, or no judge spoke of both.
+        None where there are none, or no judge spoke of both and failures did not change.
     """
     pair = choose_pair(before, after)
     if pair is None:
         return None
     compared = compare(reader, project, pair[1].run_id, now_ns, pair[0].run_id)
     detail = describe(reader, project, compared)
-    if detail.verdict is None or not any(judge.difference for judge in detail.verdict.judges):
+    if detail.verdict is None:
+        return None
+    failures = detail.verdict.failures
+    is_decided = failures is not None and failures.is_decided
+    if not is_decided and not any(judge.difference for judge in detail.verdict.judges):
         return None
     return PairedVerdict(compared, detail, detail.verdict)

@@ -31,6 +31,7 @@ from otel_ml.statistics.report import (
     cut_cell,
     label_item,
     write_change,
+    write_failed,
     write_label,
     write_left_out,
     write_step,
@@ -39,7 +40,6 @@ from otel_ml.statistics.verdict import (
     AMOUNTS,
     DEFAULT_CLUSTER,
     SOURCE_CLUSTERS,
-    WORST_FIRST,
     ItemChange,
     ItemGroup,
     JudgeScore,
@@ -76,11 +76,13 @@ from otel_ml_collector.store.versions import read_version_numbers, version_numbe
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import (
     AmountChange,
+    FailureChange,
     Interval,
     JudgeChange,
     JudgeVersionName,
     choose_versions,
     make_amounts,
+    make_failures,
     make_judges,
 )
 from otel_ml_collector.web import view
@@ -141,10 +143,14 @@ class ExperimentVerdict(BaseModel):
     """An experiment beside its baseline."""
 
     baseline: ListedExperiment
-    word: Word = Field(description="Of the worst judge: worse, inconclusive, no different, better")
+    word: Word = Field(
+        description="Of the worst judge: worse, inconclusive, no different, better; unless "
+        "failures have risen or fallen"
+    )
     reasons: list[str] = Field(description="Why it is inconclusive as a whole")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
+    failures: FailureChange | None = Field(description="Null if no call failed")
     slices: list[SliceChange]
     common: int = Field(description="Items with the same id and content; only these are compared")
     new: int
@@ -838,7 +844,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
         clustered_by=_cluster_of(experiment)
         if any(group.cluster for group in compared.groups.values())
         else "",
-        notes=_notes(compared),
+        notes=_notes(compared, {judge.is_rate for judge in judges if judge.value is not None}),
     )
 
 
@@ -852,7 +858,6 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
     groups = [group for group in compared.groups.values() if group.after]
     alone = estimate_groups(groups, lower_is_better=lower)
     judges = judge_outcomes(now.judges, alone, verdict, lower)
-    words = {judge.word for judge in judges.values()}
     rows = make_rows(reader, project, compared, items_of(compared, "flaky")[:NAMED])
     firsts = _read_firsts(reader, project, compared, rows, now_ns)
     return Report(
@@ -861,8 +866,9 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         runs=now.done,
         wanted=now.items * now.repeats,
         errors=now.errors,
-        word=next((word for word in WORST_FIRST if word in words), ""),
+        word=verdict.word_of(judges.values()) if verdict else "",
         judges=judges,
+        failures=verdict.failures if verdict else None,
         shared=verdict.shared.counts if verdict and verdict.shared else None,
         flaky=[_label(row, firsts) for row in rows],
         flaky_count=count_items(compared, "flaky"),
@@ -959,6 +965,7 @@ def _make_verdict(
         reasons=list(verdict.reasons),
         judges=make_judges(verdict, dict(numbers), compared.chosen),
         amounts=make_amounts(verdict),
+        failures=make_failures(verdict),
         slices=[SliceChange.model_validate(item) for item in verdict.slices],
         common=len(verdict.shared.common),
         new=len(verdict.shared.new),
@@ -969,15 +976,19 @@ def _make_verdict(
     )
 
 
-def _notes(compared: Compared) -> list[str]:
-    """Write the notes that must be known beside the numbers."""
+def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
+    """Write the notes that must be known beside the numbers.
+
+    `kinds` tells whether there are judges with pass rates (True) and with mean scores (False).
+    """
     experiment, notes = compared.now, []
+    if compared.verdict is not None:
+        kinds |= {judge.is_rate for judge in compared.verdict.judges.values() if judge.candidate}
     wanted = experiment.items * experiment.repeats
     if experiment.done < wanted:
         notes.append(f"{experiment.done:,} of {wanted:,} runs: what is missing counts nowhere")
     if experiment.errors:
-        runs = f"{experiment.errors:,} run{'s' * (experiment.errors != 1)}"
-        notes.append(f"{runs} failed, which counts as not passed")
+        notes.append(write_failed(experiment.errors, kinds))
     if experiment.doubled:
         notes.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
     if left_out := experiment.comparison.get("left_out"):

@@ -42,6 +42,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdict_lines import (
     VerdictLine,
     amount_lines,
+    failure_lines,
     judge_lines,
     write_bounds,
     write_value,
@@ -245,6 +246,7 @@ def show_experiment(
         iter(make_rows(reader, project, compared, [shown.item] if shown.item else [])), None
     )
     judges, amounts = lay_out(found)
+    failures = failure_lines(found.verdict.failures if found.verdict else None)
     path = ("projects", project, "experiments", run_id)
     context = {
         "found": found,
@@ -252,6 +254,7 @@ def show_experiment(
         "experiment": found.experiment,
         "verdict": found.verdict,
         "judges": judges,
+        "failures": failures,
         "amounts": amounts,
         "alike": find_repeats_variability(reader, project, compared.now, compared.before)
         if found.experiment.repeats > 1

@@ -38,10 +38,12 @@ from otel_ml_collector.store.versions import (
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import (
     AmountChange,
+    FailureChange,
     JudgeChange,
     JudgeVersionName,
     choose_versions,
     make_amounts,
+    make_failures,
     make_judges,
 )
 from otel_ml_collector.web import view
@@ -183,6 +185,7 @@ class SamplesVerdict:
     word: Word
     judges: list[JudgeChange]
     amounts: list[AmountChange]
+    failures: FailureChange | None
     runs: tuple[int, int]
     shared: int
 
@@ -304,6 +307,7 @@ def _compare(
         word=found.word,
         judges=make_judges(found, numbers, newest),
         amounts=make_amounts(found),
+        failures=make_failures(found),
         runs=(len(sides[0]), len(sides[1])),
         shared=len(keys[0] & keys[1]),
     )

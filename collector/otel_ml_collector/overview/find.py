@@ -15,6 +15,7 @@ from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import (
+    ExperimentVerdict,
     find_experiment,
     find_experiments,
     find_experiments_of,
@@ -39,7 +40,6 @@ from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts import AmountChange, JudgeChange
 from otel_ml_collector.web import view
 
 ModelGroup = Literal["model", "provider_model", "version"]
@@ -307,7 +307,7 @@ def _said_of(finding: ProjectFinding | None, verdict: VersionsVerdict) -> dict[s
 
 def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
     """Say what is to be said of a version; None where there is nothing to compare it by."""
-    worst = _worst(verdict.judges, verdict.amounts)
+    worst = _worst(verdict)
     if worst is None:
         return None
     word, sentence, size = worst
@@ -369,7 +369,7 @@ def _tell_experiment(
             verdict = find_experiment(reader, project, experiment.run_id, now_ns).verdict
         except (BadInput, Missing):
             continue
-        worst = _worst(verdict.judges, verdict.amounts) if verdict else None
+        worst = _worst(verdict) if verdict else None
         if worst is not None and verdict is not None:
             word, sentence, size = worst
             baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
@@ -388,20 +388,22 @@ def _tell_experiment(
     return None
 
 
-def _worst(
-    judges: Sequence[JudgeChange], amounts: Sequence[AmountChange]
-) -> tuple[Word, str, float] | None:
-    """Return the worst word, what is said by whom, and the size of the change; None for nothing.
+def _worst(verdict: VersionsVerdict | ExperimentVerdict) -> tuple[Word, str, float] | None:
+    """Return the deciding word, its sentence, and the size of the change; None for nothing.
 
-    Latency, tokens and cost speak where no judge does.
+    Failed calls decide before the judges do; latency, tokens and cost count if no judge does.
     """
+    failures, judges = verdict.failures, verdict.judges
+    if failures is not None and failures.is_decided and failures.word == verdict.word:
+        size = abs(failures.difference.value) if failures.difference else 1.0
+        return failures.word, failures.named, size
     changes: list[tuple[Word, str, float]] = [
         (judge.word, f"{judge.judge}: {judge.sentence}", abs(judge.difference.value))
         for judge in judges
         if judge.difference
     ] or [
         (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.ratio.value - 1))
-        for amount in amounts
+        for amount in verdict.amounts
     ]
     return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
 

@@ -67,6 +67,9 @@ def page_says_the_same(client: Client, collector: CollectorProcess, result: Resu
     told = collector.get(path)
     assert told["verdict"]["word"] == result.verdict
     assert told["verdict"]["baseline"]["run_id"] == "recorded"
+    assert (told["verdict"]["failures"] or {}).get("sentence") == (
+        result.failures.sentence if result.failures else None
+    )
     assert told["verdict"]["regressions"] == len(result.regressions)
     [judge] = told["verdict"]["judges"]
     mine = result.judges[judge["judge"]]
@@ -229,7 +232,7 @@ def test_experiments_are_no_sources(client: Client) -> None:
         assert len(client.replay(traced, reader.runs('model == "year"')).runs) == 1
 
 
-def test_recorded_failure_is_fixed(client: Client) -> None:
+def test_recorded_failure_is_fixed(collector: CollectorProcess, client: Client) -> None:
     """A recorded call that failed is replayed: it had not passed, and passes now."""
 
     def raises(question: str) -> str:
@@ -244,6 +247,9 @@ def test_recorded_failure_is_fixed(client: Client) -> None:
         ("error", "KeyError")
     ]
     assert [run.passed for run in result.runs] == [True]
+    assert result.verdict == "better"
+    assert "1 of 1 failures pass now" in result.sentence
+    page_says_the_same(client, collector, result)
 
 
 APP = """

@@ -289,6 +289,29 @@ def test_variability_of_repeats(service: Service) -> None:
     assert ask(service.app, f"/api/v1/{path}/{id_of(steady)}/variability").json["word"] == ""
 
 
+def test_failed_calls_decide(service: Service) -> None:
+    """If every call fails, the API, the page, the list, the report and a comparison say worse."""
+    before = make_experiment(41)
+    broken = make_experiment(42, "bb", baseline=id_of(before))
+    runs = [*make_runs(before, BEFORE), *make_runs(broken, "x" * ITEMS)]
+    service.store.take("broken", tell("a1"), before, broken, *runs)
+    path = f"projects/broken/experiments/{id_of(broken)}"
+    sentence = "every call fails (40 of 40, 0 of 40 before)"
+    verdict = ask(service.app, f"/api/v1/{path}").json["verdict"]
+    failures, [judge] = verdict["failures"], verdict["judges"]
+    assert (verdict["word"], failures["word"], failures["sentence"]) == (*["worse"] * 2, sentence)
+    assert (judge["word"], judge["candidate"]["value"]) == ("worse", 0.0)
+    asked = f"compare?of={id_of(before)}&of={id_of(broken)}"
+    pages = (path, f"{path}/verdict", f"projects/broken/{asked}")
+    for page in pages:
+        text = ask(service.app, f"/{page}").text
+        assert "worse" in text
+        assert sentence in text or page == pages[1]
+    assert ask(service.app, f"/{path}/markdown").text.startswith("**try 42**: worse than try 41")
+    compared = ask(service.app, f"/api/v1/projects/broken/{asked}").json
+    assert compared["sides"][1]["experiment"]["verdict"]["failures"] == failures
+
+
 def test_another_baseline(service: Service) -> None:
     """A baseline may be chosen, or none; one that is not here is said."""
     asked = get(service, f"/{id_of(FIRST)}?baseline={id_of(SECOND)}")

@@ -21,6 +21,8 @@ CHANGED = os.environ.get("CHANGED", "")
 def answer(a, b):
     if CHANGED == "error" and a % 5 == 0:
         raise KeyError(a)
+    if CHANGED == "broken" or (CHANGED == "half" and a % 2):
+        raise KeyError(a)
     if CHANGED == "worse" and a % 3 == 0:
         return -1
     if CHANGED == "flaky" and a == 1:
@@ -66,6 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     experiments.import_named.cache_clear()
     sys.modules.pop("app", None)
     assert run(monkeypatch, "", "--save", "baseline.jsonl") == 0
+    assert run(monkeypatch, "", "--judge", "app.py:size", "--save", "sizes.jsonl") == 0
     return tmp_path
 
 
@@ -82,6 +85,7 @@ def run(monkeypatch: pytest.MonkeyPatch, changed: str, *arguments: str) -> int:
 
 
 BASE = ("--baseline", "baseline.jsonl")
+SIZED = ("--baseline", "sizes.jsonl", "--judge", "app.py:size")
 FAIL = "--fail-if"
 
 
@@ -93,6 +97,13 @@ FAIL = "--fail-if"
         ("worse", (), 0),
         ("worse", BASE, 1),
         ("error", BASE, 1),
+        ("half", SIZED, 1),
+        ("broken", BASE, 1),
+        ("broken", SIZED, 1),
+        ("half", (*SIZED, FAIL, "maybe-worse"), 1),
+        ("broken", (*BASE, FAIL, 'worse and pass_rate["right"] == 0'), 1),
+        ("broken", (FAIL, 'pass_rate["right"] < 0.9'), 1),
+        ("broken", ("--judge", "app.py:size", FAIL, 'score["size"] < 1'), 2),
         ("worse", (*BASE, FAIL, "errors > 0"), 0),
         ("error", (FAIL, "errors > 0"), 1),
         ("error", (FAIL, "errors > 12"), 0),

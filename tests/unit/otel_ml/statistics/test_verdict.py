@@ -278,22 +278,119 @@ def with_failed(*scores: float | None) -> list[ScoredRun]:
     ]
 
 
-@pytest.mark.parametrize(("lower", "worst"), [((), 0.5), (("close",), 1.0)])
-def test_failed_call_has_the_worst_score(lower: Sequence[str], worst: float) -> None:
-    """Where a judge gives scores alone, a call that failed has the worst that was seen."""
+@pytest.mark.parametrize("lower", [(), ("close",)])
+def test_means_leave_out_failed_calls(lower: Sequence[str]) -> None:
+    """A score judge compares the answered calls, and invents no score for a failed one."""
     before = with_failed(*[0.5, 1.0] * 15)
-    after = with_failed(*[0.5, 1.0] * 10, *[None] * 10)
-    told = with_failed(*[0.5, 1.0] * 10, *[worst] * 10)
-    found, wanted = (
-        compare_items(before, side, lower_is_better=lower).judges["close"] for side in (after, told)
+    after = with_failed(*[0.5, 0.75] * 10, *[None] * 10)
+    found = compare_items(before, after, lower_is_better=lower).judges["close"]
+    only = compare_items(before[:20], after[:20], lower_is_better=lower).judges["close"]
+    assert (found.baseline, found.candidate, found.difference) == (
+        only.baseline,
+        only.candidate,
+        only.difference,
     )
-    assert found.difference == wanted.difference
-    assert found.candidate == wanted.candidate
     assert not found.reasons
-    [alone, same] = (
-        estimate_judges(side, lower_is_better=lower)["close"] for side in (after, told)
+    alone = estimate_judges(after, lower_is_better=lower)["close"].value
+    assert alone is not None
+    assert (alone.value, alone.n) == (0.625, 20)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "failures", "word"),
+    [
+        # Half of the calls raise, and all answers are the same.
+        ([1.0] * 200, [1.0, None] * 100, "worse", "worse"),
+        # Better answers do not make up for it.
+        ([0.1, 0.2] * 100, [0.8, None] * 100, "worse", "worse"),
+        # Below the minimum of 20 items.
+        ([1.0] * 10, [1.0] * 4 + [None] * 6, "worse", "worse"),
+        # Every call raises: of few items, of one, and if some failed before.
+        ([1.0] * 40, [None] * 40, "worse", "worse"),
+        ([1.0], [None], "worse", "worse"),
+        ([None, None, 1.0], [None] * 3, "worse", "worse"),
+        # One of 200 may be chance, and so may two of five.
+        ([1.0] * 200, [1.0] * 199 + [None], "inconclusive", "no different"),
+        ([1.0] * 5, [1.0] * 3 + [None] * 2, "inconclusive", "inconclusive"),
+        # Repaired code is better: all of it, a part of it, and less than all failed before.
+        ([None] * 47, [1.0] * 47, "better", "better"),
+        ([None] * 5, [1.0] + [None] * 4, "better", "better"),
+        ([None, 1.0] * 100, [1.0] * 200, "better", "better"),
+        # Unless the answers are worse.
+        ([1.0, 0.9] * 50 + [None] * 50, [0.2, 0.1] * 75, "better", "worse"),
+        # Every call fails on both sides.
+        ([None] * 30, [None] * 30, "inconclusive", "inconclusive"),
+    ],
+)
+def test_failed_calls_decide(
+    before: list[float | None], after: list[float | None], failures: Word, word: Word
+) -> None:
+    """More failed calls are worse whatever the scores say, and fewer are better."""
+    found = compare_items(with_failed(*before), with_failed(*after))
+    assert found.failures is not None
+    assert (found.failures.word, found.word) == (failures, word)
+
+
+def test_every_call_fails() -> None:
+    """If every call fails, a judge with pass/fail counts all of them as not passed."""
+    found = compare_items(items("+" * 40), items("x" * 40))
+    exact = found.judges["exact"]
+    assert exact.candidate is not None
+    assert (found.word, exact.word, exact.candidate.value) == ("worse", "worse", 0.0)
+    assert found.failures is not None
+    assert found.failures.sentence == "every call fails (40 of 40, 0 of 40 before)"
+    assert len(found.regressions) == 40
+
+
+def test_repaired_failures_are_named() -> None:
+    """Of 47 recorded failures the sentence says how many pass now, by calls and by judges."""
+    found = compare_items(items("x" * 47), items("+" * 47))
+    assert found.failures is not None
+    assert (found.word, found.failures.sentence) == ("better", "47 of 47 failures pass now")
+    found = compare_items(items("x" * 47), items("+" * 40 + "-" * 4 + "x" * 3))
+    assert found.failures is not None
+    assert (found.word, found.failures.sentence) == ("better", "40 of 47 failures pass now")
+
+
+def test_failures_of_other_items() -> None:
+    """If both have too few items in common, more failures still count and fewer do not."""
+    half = items("x" * 10 + "+" * 30)
+    other = [replace(run, item=f"new {run.item}") for run in items("x" * 40)]
+    assert compare_items(items("+" * 40), [*half[:15], *other[15:]]).word == "worse"
+    assert compare_items(items("+" * 40), other).word == "worse"
+    assert compare_items(items("x" * 40), [*half[:15], *items("+" * 80)[40:]]).word == (
+        "inconclusive"
     )
-    assert alone == same
+
+
+def test_failures_of_repeats_and_clusters() -> None:
+    """The share of failed calls is that of all repeats, and clusters count once."""
+    repeats = [*items("+" * 40), *items("+" * 20 + "x" * 20)]
+    found = compare_items([*items("+" * 40), *items("+" * 40)], repeats).failures
+    assert found is not None
+    assert found.difference is not None
+    assert (found.word, found.difference.value) == ("worse", 0.25)
+    one = compare_items(items("+" * 40, cluster=40), items("x" * 20 + "+" * 20, cluster=40))
+    assert one.failures is not None
+    assert (one.failures.word, one.word) == ("inconclusive", "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [
+        ("+" * 200, "+" * 100 + "x" * 100, "worse"),
+        ("+" * 60, "+" * 20 + "x" * 40, "worse"),  # too few for a judge
+        ("+" * 60, "x" * 12, "worse"),  # all of them
+        ("x" * 60, "+" * 12, "better"),
+        ("+" * 60, "+" * 10 + "x" * 10, "inconclusive"),  # fewer than 30
+        ("+" * 200, "+" * 199 + "x", "inconclusive"),
+    ],
+)
+def test_failed_calls_in_production(before: str, after: str, word: Word) -> None:
+    """Versions in production are compared by failed calls too, from 30 runs a side on."""
+    found = compare_samples(items(before), items(after)).failures
+    assert found is not None
+    assert found.word == word
 
 
 def test_value_of_one_side() -> None:
