@@ -235,7 +235,8 @@ class Client(HasCard):
 
         Raises:
             ValueError: A judge or an option is invalid, a tag is unknown to this client, two judges
-                have the same name, or `sample` is not between 0 and 1.
+                have the same name, a rubric has a parameter that nobody passes, or `sample` is not
+                between 0 and 1.
         """
         judges_ = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
         return self._decorator(options, Judging(judges_, inline, sample))
@@ -781,6 +782,7 @@ class Client(HasCard):
         check_options(options)
 
         def record(function: Callable[..., Any]) -> Callable[..., Any]:
+            judging.check_function(function)
             return wrap(TracedFunction(self._recorder, function, options, judging))
 
         return lambda target: decorate(target, record)

@@ -192,6 +192,22 @@ class Judging:
                 )
         return replace(self, judges=tuple(judges))
 
+    def check_function(self, function: Callable[..., Any]) -> None:
+        """Check that the judges require nothing but what the runs of a function have.
+
+        Raises:
+            ValueError: A rubric has a parameter that nobody passes.
+        """
+        parameters = None
+        with untrusted:  # a builtin may have no signature
+            parameters = inspect.signature(function).parameters if self.judges else None
+        if parameters is None or any(
+            parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+        ):
+            return
+        for judge in self.judges:
+            judge.check_inputs(parameters)
+
 
 UNJUDGED: Final = Judging()
 

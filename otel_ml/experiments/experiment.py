@@ -366,6 +366,7 @@ def prepare(
     items_of = dataset_of(dataset, recorder)
     target = _target_of(recorder, function, asked)
     items = choose_items(items_of, given["limit"], given["sample"])
+    _check_inputs(asked, items)
     return Prepared(
         recorder,
         target,
@@ -397,6 +398,19 @@ def _judges_of(given: Any) -> tuple[Judge, ...]:
     if len(set(called)) < len(called):
         raise ValueError(f"Invalid judges {called!r}: expected a different name for each")
     return judges
+
+
+def _check_inputs(judges: Sequence[Judge], items: Sequence[Item]) -> None:
+    """Check that the judges require nothing but what the items have.
+
+    Raises:
+        ValueError: A rubric has a parameter that nobody passes.
+    """
+    inputs: set[str] = set()
+    for item in items:
+        inputs.update(item.inputs if type(item.inputs) is dict else ())
+    for judge in judges if items else ():
+        judge.check_inputs(inputs)
 
 
 def dataset_of(given: Any, recorder: Recorder) -> Dataset:

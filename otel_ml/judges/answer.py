@@ -3,7 +3,7 @@
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,11 @@ from otel_ml.errors import untrusted
 _ERROR_CHARS: Final = 1_024
 _LABEL_CHARS: Final = 256
 _EXPLANATION_CHARS: Final = 16_384
+_OUTPUTS: Final = frozenset({"outputs", "output"})
+_INPUTS: Final = "inputs"
+# What a rubric can ask for in an experiment, besides outputs and inputs.
+EXPECTED: Final = ("expected", "item")
+BASELINE: Final = "baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class Score:
         cost: What computing this score cost in US dollars, for example by asking a model.
 
     Raises:
-        ValueError: `value` or `cost` is not a number, or `label` or `explanation` is not text.
+        ValueError: `value` or `cost` is not a finite number, or `label` or `explanation` is not
+            text.
     """
 
     value: float
@@ -41,12 +47,12 @@ class Score:
             with untrusted:
                 number = number.item()
         if not _is_number(number):
-            raise invalid("value", self.value, "a number")
+            raise invalid("value", self.value, "a finite number")
         for argument, text in (("label", self.label), ("explanation", self.explanation)):
             if not (text is None or issubclass(type(text), str)):
                 raise invalid(argument, text, "a text, or None")
         if not (self.cost is None or _is_number(self.cost)):
-            raise invalid("cost", self.cost, "a number, or None")
+            raise invalid("cost", self.cost, "a finite number, or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
         The score, and whether the run passed. The latter is None unless the rubric returned a bool.
 
     Raises:
-        TypeError: The rubric did not return a number.
+        TypeError: The rubric did not return a finite number.
     """
     if type(answer) is bool:
         return _OF_BOOL[answer], answer
@@ -137,13 +143,52 @@ def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
     """Return a rubric's parameters: whether each one is required, by name.
 
     Raises:
-        TypeError, ValueError: The rubric has no signature.
+        ValueError: The rubric has no signature, or requires a parameter without a name.
     """
+    expected = "a function whose parameters can be passed by name"
+    parameters = None
+    with untrusted:
+        parameters = inspect.signature(rubric).parameters
+    if parameters is None:
+        raise invalid("scoring_rubric", rubric, expected)
     packed = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    return {
+    required = {
         name: parameter.default is parameter.empty and parameter.kind not in packed
-        for name, parameter in inspect.signature(rubric).parameters.items()
+        for name, parameter in parameters.items()
     }
+    unnamed = {
+        name
+        for name, parameter in parameters.items()
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    }
+    if any(required[name] for name in unnamed):
+        raise invalid("scoring_rubric", rubric, expected)
+    return {name: is_required for name, is_required in required.items() if name not in unnamed}
+
+
+def check_arguments(
+    judge: str, parameters: Mapping[str, bool], passed: Collection[str], inputs: Collection[str]
+) -> None:
+    """Check that a rubric requires nothing that its runs do not have.
+
+    Args:
+        judge: Name of the judge.
+        parameters: Parameters of its rubric, from `parameters_of`.
+        passed: Names that are passed besides ``outputs`` and ``inputs``, such as ``expected``.
+        inputs: Names of the inputs.
+
+    Raises:
+        ValueError: The rubric requires something else. The message names it.
+    """
+    known = {*_OUTPUTS, _INPUTS, *passed, *inputs}
+    for name, is_required in parameters.items():
+        if is_required and name not in known:
+            besides = "".join(f", {item!r}" for item in passed)
+            raise ValueError(
+                f"Invalid scoring_rubric of judge {judge!r} with the parameter {name!r}, which "
+                f"nobody passes: expected 'outputs', 'inputs'{besides} or one of the inputs "
+                f"{sorted(inputs)}"
+            )
 
 
 def arguments_of(
@@ -160,9 +205,9 @@ def arguments_of(
     """
     arguments: dict[str, object] = {}
     for name, must_be_given in parameters.items():
-        if name in {"outputs", "output"}:
+        if name in _OUTPUTS:
             arguments[name] = outputs
-        elif name == "inputs":
+        elif name == _INPUTS:
             arguments[name] = dict(inputs)
         elif name in more:
             arguments[name] = more[name]
@@ -180,17 +225,19 @@ def arguments_of(
 def _number(value: object, judge: str) -> float:
     if hasattr(value, "item"):  # a numpy or torch scalar
         value = value.item()
-    if isinstance(value, numbers.Real) and not math.isnan(value):
-        return float(value)
+    if _is_number(value):
+        return float(value)  # type: ignore[arg-type]  # just checked
+    returned = f"{value!r}" if type(value) is float else type(value).__name__
     raise TypeError(
-        f"scoring_rubric of judge {judge!r} returned {type(value).__name__}: expected a number, "
+        f"scoring_rubric of judge {judge!r} returned {returned}: expected a finite number, "
         "(number, explanation) or Score"
     )
 
 
 def _is_number(value: Any) -> bool:
+    """Return whether a value is a finite number. A mean over NaN or infinity would say nothing."""
     try:
-        return issubclass(type(value), numbers.Real) and not math.isnan(value)
+        return issubclass(type(value), numbers.Real) and math.isfinite(value)
     except OverflowError:  # an int too large for a float
         return False
 

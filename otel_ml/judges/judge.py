@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -20,15 +20,19 @@ from otel_ml.arguments import (
 from otel_ml.capture.values import LIMIT_BYTES, encode
 from otel_ml.errors import is_of_signal, untrusted
 from otel_ml.judges.answer import (
+    BASELINE,
+    EXPECTED,
     Judgement,
     JudgeTimedOut,
     Score,
     arguments_of,
+    check_arguments,
     parameters_of,
     read_pass,
     read_score,
     tell,
 )
+from otel_ml.judges.isolation import isolate
 from otel_ml.judges.steps import Steps, drive
 from otel_ml.late import late
 from otel_ml.redaction import Redaction
@@ -60,7 +64,8 @@ class Judge:
         description: What the judge checks. Shown on its web page.
         scoring_rubric: Function that returns the score, sync or async. Parameters get their values
             by name: ``outputs``, ``inputs`` (a dict), or the name of an input; in experiments also
-            ``expected`` and ``item``. Returns a number, a bool, ``(number, explanation)`` or a
+            ``expected`` and ``item``. It gets copies, so that no other judge sees what it changes.
+            Returns a number, a bool, ``(number, explanation)`` or a
             `Score`.
         passing_criteria: Function that takes the score and returns whether the run passed, sync or
             async. Without it, a bool score decides; a number alone does not.
@@ -77,7 +82,8 @@ class Judge:
             better.
 
     Raises:
-        ValueError: An argument is invalid, for example the timeout is not a positive number.
+        ValueError: An argument is invalid, for example the timeout is not a positive number, or the
+            rubric's parameters cannot be passed by name.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class Judge:
         self.name = check_text("name", name)
         self.description = check_text("description", description, 65_536, may_be_empty=True)
         self.scoring_rubric = check_callable("scoring_rubric", scoring_rubric, "a function")
+        self._parameters = self._read_parameters()
         self.passing_criteria = passing_criteria
         self.timeout_s = timeout_s
         self._cache = ScoreCache() if check_flag("cache", cache) else None
@@ -119,9 +126,14 @@ class Judge:
         criterion = definitions.define(self.passing_criteria)
         return definitions.join(rubric, _CRITERION, criterion)
 
-    @cached_property
-    def _parameters(self) -> dict[str, bool]:
-        return parameters_of(self.scoring_rubric)
+    def check_inputs(self, inputs: Collection[str]) -> None:
+        """Check that the rubric requires nothing that runs with these inputs do not have.
+
+        Raises:
+            ValueError: The rubric has a parameter that nobody passes.
+        """
+        passed = (*EXPECTED, BASELINE) if self.pairwise else EXPECTED
+        check_arguments(self.name, self._parameters, passed, inputs)
 
     @property
     def version(self) -> str:
@@ -224,8 +236,11 @@ class Judge:
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object]
     ) -> Steps[tuple[Score, bool | None]]:
         arguments = arguments_of(self._parameters, self.name, inputs, outputs, more)
-        answer = yield partial(self.scoring_rubric, **arguments)
+        answer = yield partial(self.scoring_rubric, **isolate(arguments))
         return read_score(answer, self.name)
+
+    def _read_parameters(self) -> Mapping[str, bool]:
+        return parameters_of(self.scoring_rubric)
 
     def _define_rubric(self) -> "Definition":
         return definitions.define(self.scoring_rubric)

@@ -139,6 +139,9 @@ class LLMJudge(Judge):
             rubric=rubric.strip(), scale=self._scale.text, example=self._scale.example
         )
 
+    def _read_parameters(self) -> Mapping[str, bool]:
+        return {}  # `ask` gets the prompt, not the values of a run
+
     def _define_rubric(self) -> "Definition":
         texts = {"task": self._task, "data": _DATA, "again": _AGAIN}
         asked = definitions.define(self.scoring_rubric, texts)

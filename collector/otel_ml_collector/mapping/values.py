@@ -152,10 +152,10 @@ def to_float(value: Value) -> float | None:
 
 
 def real_score(score: float | None) -> tuple[float | None, str]:
-    """Return a score and an empty text, or None and an error text if the score is NaN."""
-    if score is None or not math.isnan(score):
+    """Return a score and an empty text, or None and an error text if the score is not finite."""
+    if score is None or math.isfinite(score):
         return score, ""
-    return None, "the score is not a number"
+    return None, "the score is not a number" if math.isnan(score) else "the score is infinite"
 
 
 def _encode(value: object) -> object:

@@ -701,3 +701,71 @@ def test_parameters_of_a_ready_judge_are_its_version() -> None:
 
     versions = [as_judge(close(rel=rel)).version for rel in (0.1, 0.1, 0.2)]
     assert versions[0] == versions[1] != versions[2]
+
+
+LISTS = Dataset("lists", [{"inputs": {"l": [3, 1, 2]}, "expected": [1, 2, 3], "id": "one"}])
+
+
+def change_everything(outputs: list[int], inputs: Any, expected: list[int], item: Item) -> float:
+    for changed in (outputs, inputs["l"], expected, item.inputs["l"], item.expected):
+        changed.clear()
+    item.tags.clear()  # type: ignore[attr-defined]  # it is a dict
+    return 1.0
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_judges_are_isolated(recording: Recording, concurrency: int) -> None:
+    """Neither other judges, nor repeats, nor the record see what a judge changes."""
+    result = recording.client.evaluate(
+        lambda l: [*sorted(l)],  # noqa: E741 - the input's name
+        LISTS,
+        [Judge("changing", "", change_everything), exact],
+        repeats=3,
+        concurrency=concurrency,
+    )
+    assert [run.judgements["exact"].passed for run in result.runs] == [True] * 3
+    assert [(run.inputs, run.outputs) for run in result.runs] == [({"l": [3, 1, 2]}, [1, 2, 3])] * 3
+    assert {said["otel_ml.outputs"] for said in items(recording)} == {"[1,2,3]"}
+
+
+def test_an_infinite_score_is_an_error(recording: Recording) -> None:
+    """A judge that returns infinity has failed there, and its mean is that of other items."""
+    loss = Judge("loss", "", lambda outputs: float("inf") if outputs == 3 else 1.0)
+    result = recording.client.evaluate(add, SUMS, [loss])
+    value = result.judges["loss"].value
+    assert value is not None
+    assert (value.value, value.n, result.judges["loss"].failed) == (1.0, 2, 1)
+    [run, *_] = items(recording)
+    assert "otel_ml.score.loss" not in run
+    assert "returned inf: expected a finite number" in run["otel_ml.judges"]
+
+
+@pytest.mark.parametrize("name", ["c", "baseline", "question"])
+def test_what_nobody_passes_is_refused(recording: Recording, name: str) -> None:
+    """A rubric that requires what no run has is refused before anything is called."""
+    namespace = {
+        "c": lambda c: 1.0,
+        "baseline": lambda baseline: 1.0,
+        "question": lambda question: 1,
+    }
+    judge = Judge("odd", "", namespace[name])
+    message = f"judge 'odd' with the parameter '{name}', which nobody passes: expected 'outputs', "
+    with pytest.raises(ValueError, match=message):
+        recording.client.evaluate(add, SUMS, [judge])
+    with pytest.raises(ValueError, match=message):
+        recording.client.assess(judge)(add)
+    assert recording.runs() == []
+
+
+def test_what_somebody_passes_is_taken(recording: Recording) -> None:
+    """Inputs by name, what an experiment passes, defaults and unknown keywords are no error."""
+    takes = [
+        Judge("input", "", lambda a: 1.0),
+        Judge("expected", "", lambda expected, item: 1.0),
+        Judge("default", "", lambda outputs, other=1: 1.0),
+        Judge("packed", "", lambda *args, **more: 1.0),
+    ]
+    assert recording.client.assess(*takes)(add)(1, 2) == 3
+    assert recording.client.assess(Judge("any", "", lambda x: 1.0))(lambda **given: 1)(x=2) == 1
+    result = recording.client.evaluate(add, SUMS, takes)
+    assert {judge.value.value for judge in result.judges.values() if judge.value} == {1.0}

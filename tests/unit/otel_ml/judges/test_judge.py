@@ -114,14 +114,23 @@ def test_rubric_s_answer_is_a_score(rubric: Callable[..., Any], expected: Judgem
     assert evaluate(rubric) == expected
 
 
-@pytest.mark.parametrize("answer", [None, "high", "0.5", [1], (1, 2, 3), {}, float("nan"), 1j])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, "high", "0.5", [1], (1, 2, 3), {}, 1j, 10**400),
+        *(math.nan, math.inf, -math.inf, np.float32("inf"), (math.inf, "because")),
+    ],
+)
 def test_no_number_is_an_error(answer: object) -> None:
-    """What is no number is an error, never a score and never a pass."""
+    """What is no finite number is an error, never a score and never a pass."""
     found = evaluate(lambda: answer, lambda score: True)
+    shown = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
+    shown = float(shown) if isinstance(shown, np.floating) else shown
+    returned = shown if isinstance(shown, float) else type(shown).__name__
     assert found == said(
         error=(
-            f"TypeError: scoring_rubric of judge 'grounded' returned {type(answer).__name__}: "
-            "expected a number, (number, explanation) or Score"
+            f"TypeError: scoring_rubric of judge 'grounded' returned {returned}: "
+            "expected a finite number, (number, explanation) or Score"
         )
     )
 
@@ -130,6 +139,8 @@ def test_no_number_is_an_error(answer: object) -> None:
     "rubric",
     [
         lambda: Score("high"),  # type: ignore[arg-type]  # on purpose
+        lambda: Score(math.inf),
+        lambda: Score(0.5, cost=math.inf),
         lambda: ("high", "because"),
     ],
 )
@@ -313,7 +324,7 @@ answers = st.one_of(
     st.builds(np.bool_, st.booleans()),
     st.builds(np.zeros, st.integers(0, 3)),
     st.lists(st.integers() | st.text(max_size=3), max_size=4).map(tuple),
-    st.builds(Score, st.floats(allow_nan=False)),
+    st.builds(Score, st.floats(allow_nan=False, allow_infinity=False)),
     st.just(("x",) * 100_000),
     st.builds(Hostile),
     st.builds(HostileClass),
@@ -335,7 +346,7 @@ class Answering:
 def test_any_answer_is_a_score_or_an_error(answer: object, verdict: object) -> None:
     """Whatever rubric and criterion return: a pass only with a score, neither with both wrong."""
     found = evaluate(Answering(answer), Answering(verdict))
-    assert found.score is None or not math.isnan(found.score)
+    assert found.score is None or math.isfinite(found.score)
     assert (found.error is None) == (found.passed is not None)
     assert found.score is not None or found.error is not None
 
@@ -360,14 +371,57 @@ def test_any_exception_is_an_error(error: BaseException, is_async: bool) -> None
     assert found.error is not None
 
 
-def test_rubric_without_a_signature_is_an_error() -> None:
-    """A rubric whose parameters cannot be known is an error."""
-    assert (evaluate(type).error or "").startswith("ValueError: ")
+@pytest.mark.parametrize("rubric", [type, lambda outputs, /: 1, [].append])
+def test_rubric_without_names_is_refused(rubric: Callable[..., Any]) -> None:
+    """A rubric whose parameters have no names is refused when the judge is made."""
+    with pytest.raises(ValueError, match="expected a function whose parameters can be passed by"):
+        Judge("grounded", "", rubric)
 
 
-def test_positional_rubric_is_an_error() -> None:
-    """A rubric that takes nothing by name is an error."""
-    assert (evaluate(lambda outputs, /: 1).error or "").startswith("TypeError: ")
+class Reply:
+    """An output of a class of the user's."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = [*words]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "change", "read"),
+    [
+        ([1, 2], lambda outputs: outputs.clear(), lambda outputs: outputs == [1, 2]),
+        ({"a": {"b": [1]}}, lambda outputs: outputs["a"].pop("b"), lambda outputs: outputs["a"]),
+        ({"x", "y"}, lambda outputs: outputs.pop(), lambda outputs: len(outputs) == 2),
+        (([1],), lambda outputs: outputs[0].append(2), lambda outputs: outputs == ([1],)),
+        (np.array([3, 1]), lambda outputs: outputs.sort(), lambda outputs: outputs[0] == 3),
+        (Reply("a"), lambda outputs: outputs.words.clear(), lambda outputs: outputs.words),
+    ],
+    ids=["list", "dict", "set", "tuple", "array", "object"],
+)
+def test_judges_see_no_change_of_others(
+    outputs: Any, change: Callable[[Any], object], read: Callable[[Any], object]
+) -> None:
+    """What a judge changes in outputs and inputs is its own copy."""
+    inputs = {"seen": outputs}
+
+    def changing(outputs: Any, seen: Any) -> float:
+        change(outputs)
+        assert seen is outputs  # one object in two places is one copy
+        return 1.0
+
+    judge = Judge("changing", "", changing)
+    for _ in range(2):
+        assert judge.evaluate(inputs, outputs).error is None
+    assert read(outputs)
+    assert inputs["seen"] is outputs
+
+
+def test_what_cannot_be_copied_is_passed() -> None:
+    """A judge gets an output that cannot be copied, or that contains itself."""
+    lock, own = threading.Lock(), [1]
+    own.append(own)  # type: ignore[arg-type]  # on purpose
+    assert Judge("same", "", lambda outputs: outputs is lock).evaluate({}, lock).passed
+    judge = Judge("own", "", lambda outputs: outputs is not own and outputs[1] is outputs)
+    assert judge.evaluate({}, own).passed
 
 
 def version(directory: Path, source: str) -> str:

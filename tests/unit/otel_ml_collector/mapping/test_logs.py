@@ -258,6 +258,8 @@ def test_evaluation() -> None:
         (told(score__value=0), {"value": 0.0}),
         (told(score__value=float("nan")), {"error": "the score is not a number"}),
         (told(score__value="nan"), {"error": "the score is not a number"}),
+        (told(score__value=float("-inf")), {"error": "the score is infinite"}),
+        (told(score__value="inf"), {"error": "the score is infinite"}),
         (told(score__value="high"), {"error": "the evaluation has no score"}),
         (told(), {"error": "the evaluation has no score"}),
         (told(score__label="relevant"), {"label": "relevant"}),
