@@ -6,6 +6,8 @@ Each public name is imported on first use, so ``import otel_ml`` itself loads al
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from otel_ml.sdk_import import load_sdk
+
 if TYPE_CHECKING:
     from otel_ml.client import Client
     from otel_ml.default import (
@@ -96,6 +98,9 @@ _HOMES = {
     "load_result": "experiments.stored_results",
     "wrap": "threads",
 }
+
+
+load_sdk()
 
 
 def __getattr__(name: str) -> object:

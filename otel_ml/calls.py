@@ -99,6 +99,7 @@ class Call(Run):
         try:
             recorder = traced.recorder.active()
             if recorder is None:
+                traced.recorder.miss()
                 return False
             start = recorder.start or recorder.open()
             start_ns = time_ns()
@@ -136,6 +137,8 @@ class Call(Run):
                 self._cost_ns = time_ns() - start_ns
         except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
             report("trace", error)
+            if self.stage == UNOPENED:
+                traced.recorder.miss(error)
             return self.stage != UNOPENED  # an open run is recorded even if an error followed
         return True
 

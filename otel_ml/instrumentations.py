@@ -23,6 +23,7 @@ from opentelemetry.trace import Status
 from otel_ml.arguments import show
 from otel_ml.errors import quiet
 from otel_ml.export.pipeline import Pipeline
+from otel_ml.limits import read_limits
 from otel_ml.outlet import Outlet
 from otel_ml.redaction import REDACTED, Redaction
 from otel_ml.spans import ChosenProcessors, MarkedCalls, all_processors_of, resource_of
@@ -256,12 +257,16 @@ def lend(
         given: trace.TracerProvider = joined
         return given
     # a new one reads its sampler from the environment
-    inner = joined or TracerProvider(resource=resource_of(project), shutdown_on_exit=False)
+    limits = read_limits()
+    inner = joined or TracerProvider(
+        resource=resource_of(project), shutdown_on_exit=False, span_limits=limits
+    )
     lent = TracerProvider(
         sampler=_Unpaused(inner.sampler, is_recording),
         resource=inner.resource,
         id_generator=inner.id_generator,
         shutdown_on_exit=False,
+        span_limits=limits,
     )
     if every is not None:
         lent.add_span_processor(ChosenProcessors(every, lambda _: True))

@@ -22,6 +22,7 @@ from otel_ml.export.pipeline import AnyDestination, LateDestination, Pace, Pipel
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import ExportSettings, is_endpoint_named, own_version, resolve
 from otel_ml.late import late
+from otel_ml.limits import read_limits
 from otel_ml.outlet import Outlet, Route
 from otel_ml.spans import (
     HasResource,
@@ -81,7 +82,9 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
     # not only the SDK's class: logfire's provider has it too
     add: Callable[[SpanProcessor], None] | None = getattr(provider, "add_span_processor", None)
     if named and add is not None:
-        origin = provider if hasattr(provider, "resource") else TracerProvider()
+        origin = (
+            provider if hasattr(provider, "resource") else TracerProvider(span_limits=read_limits())
+        )
         pipeline, uploads, sending = _pipeline(route, origin)
         add(_OwnSpansOnly(pipeline, route.project))
     else:
@@ -106,7 +109,7 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
 def _own(route: Route) -> Outlet:
     resource = resource_of(route.project)
     # it only reads sampler, IDs and resource from the environment; no span passes through it
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=read_limits())
     pipeline, uploads, sending = _pipeline(route, provider)
     start = start_of_own(provider, partial(_scope, route.project), pipeline.put)
     text = "Spans of project %r use a tracer provider of their own"

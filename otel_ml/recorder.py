@@ -22,7 +22,7 @@ from opentelemetry.context import Context
 
 from otel_ml import attributes as names
 from otel_ml.errors import host_error, quiet, trouble, warn_once
-from otel_ml.export.delivery import Delivery
+from otel_ml.export.delivery import Counters, Delivery, join
 from otel_ml.late import late
 from otel_ml.outlet import NOWHERE, Outlet, Route
 from otel_ml.process import PROCESS, deliver_at_end, renew_each_in_child
@@ -289,6 +289,8 @@ class Recorder:
         self.cost = Cost()
         self.route = route
         self._outlet: Outlet = NOWHERE
+        self._failure = ""
+        self._missed = Counters()
         self._judges: pool.JudgePool | None = None
         self._closing = False
         self._closed = threading.Event()
@@ -397,9 +399,23 @@ class Recorder:
     def active(self) -> "Recorder | None":
         """Return the recorder for a run that starts now, or None if nothing is recorded."""
         recorder = self.diverted or self
-        if not recorder.enabled or (self.pauses and context_api.get_value(_PAUSED_KEY) is self):
-            return None
-        return recorder
+        return None if not recorder.enabled or (self.pauses and self._is_paused()) else recorder
+
+    def _is_paused(self) -> bool:
+        """Return whether the current context is inside a `disabled` block."""
+        return context_api.get_value(_PAUSED_KEY) is self
+
+    def miss(self, error: BaseException | None = None) -> None:
+        """Count a run that was not recorded as lost, unless nobody wanted it to be recorded.
+
+        Args:
+            error: Why the run could not be opened. None: the error that ended the client's setup,
+                if there was one.
+        """
+        recorder = self.in_force
+        reason = recorder._failure if error is None else type(error).__name__
+        if reason and not self._is_paused():
+            recorder._missed.lose(f"not recorded: {reason}", 1)
 
     def send_record(
         self,
@@ -499,11 +515,12 @@ class Recorder:
         waiting += HELD.drain(max(deadline - time.monotonic(), 0))
         if self.watch is not None:
             waiting += self.watch.drain(max(deadline - time.monotonic(), 0))
+        missed = replace(self._missed.deliver_news(0, ""), pending=waiting)
         if self._outlet is NOWHERE:
-            return Delivery(pending=waiting)
+            return missed
         self._send_waiting()
         delivery = self._outlet.flush(max(deadline - time.monotonic(), 0.1), is_hasty=is_hasty)
-        return replace(delivery, pending=delivery.pending + waiting) if waiting else delivery
+        return join(delivery, missed) if missed.lost or waiting else delivery
 
     @quiet("settle")
     def settle(self, timeout_s: float) -> None:
@@ -590,6 +607,7 @@ class Recorder:
                 except Exception as error:
                     # do not retry a failed setup at each call, but do retry an interrupted one
                     self.enabled = host_error(error) is not None
+                    self._failure = "" if self.enabled else type(error).__name__
                     raise
                 finally:
                     self._opening = False
@@ -600,8 +618,9 @@ class Recorder:
 
     def stats(self) -> "Stats":
         """Return the counters for `Client.stats`."""
+        counted = self._outlet.count()
         return Stats(
-            **self._outlet.count(),
+            **{**counted, "lost": {**counted["lost"], **self._missed.lost}},
             sequence=self._sequence,
             held=0 if self._judges is None else self._judges.waiting,
             open_runs=self.open_runs.count,

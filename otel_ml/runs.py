@@ -967,6 +967,7 @@ def open_run(
             began = ids, start_ns or time.time_ns()
             run = _start_run(active, name, kind, given, began)
     if run is None:
+        recorder.miss()
         return OpenedRun(None, trace.get_current_span(), 0, {})
     with quiet("run"):
         if run._recorder is not None:

@@ -60,6 +60,7 @@ from opentelemetry.util import types
 
 from otel_ml import attributes as names
 from otel_ml.errors import hand_on, traceback_of
+from otel_ml.limits import read_limits
 from otel_ml.process import MARKS, renew_in_child
 from otel_ml.wire import call_attributes, shorten, within
 
@@ -847,7 +848,7 @@ def start_of_own(
         make_scope: Returns the instrumentation scope of the spans.
         take: Receives each span when it has ended.
     """
-    limits = SpanLimits()
+    limits = read_limits()
     home = Home(provider, make_scope, limits, take=take, defers=_fit_calls(limits))
     return _RunTracer(home, provider.sampler, provider.id_generator, keeps=True).start
 

@@ -17,6 +17,7 @@ from otel_ml.arguments import check_text, invalid
 from otel_ml.client import Client
 from otel_ml.judges.pool import JudgePool
 from otel_ml.late import late
+from otel_ml.limits import read_limits
 from otel_ml.metrics import LoggedPoint, Metric, resolve
 from otel_ml.outlet import Route
 from otel_ml.recorder import OpenRuns, Recorder
@@ -189,7 +190,12 @@ class _InMemory(Recorder):
         self.enabled = True
         # no resource detectors and no environment: both may contact other machines
         resource = Resource({names.PROJECT: own.project})
-        provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+        provider = TracerProvider(
+            sampler=ALWAYS_ON,
+            resource=resource,
+            shutdown_on_exit=False,
+            span_limits=read_limits(),
+        )
         scope = InstrumentationScope(names.SCOPE_NAME)
         self.start = start_of_own(provider, lambda: scope, spans.append)
         self.open_runs = _Unwatched(self._beat)

@@ -1,0 +1,26 @@
+"""A limit variable whose value the OpenTelemetry SDK refuses when it is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("value", ["-1", "unlimited"])
+def test_sdk_that_raises_on_import_is_loaded(value: str) -> None:
+    """A limit that the SDK refuses when it is imported costs no run either."""
+    program = """
+import os, otel_ml
+from otel_ml.testing import record
+client = otel_ml.Client("limits")
+with record(client) as runs:
+    client.trace(lambda x: x)(1)
+print(len(runs.runs), os.environ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"])
+"""
+    environment = {**os.environ, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": value}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"1 {value}\n"
+    assert f"Invalid OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT '{value}'" in done.stderr
