@@ -114,7 +114,7 @@ class Entry:
         run: Its run, if any.
         note: A word at the side.
         error: How it failed.
-        raw: The answer where it is no text.
+        raw: The answer if it is not text, or the inputs if they are not messages.
     """
 
     kind: str
@@ -189,6 +189,8 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
     if first == 0 and isinstance(run.inputs, dict):
         for part in find_system(run.inputs):
             reader.add(_of_text("system", "system", text_of_part(part)))
+    if not asked and run.inputs not in (None, "", {}, []):
+        reader.add(Entry("other", "inputs", raw=write_raw(run.inputs)))
     for item in asked[first:end]:
         reader.read(item)
     if end == len(asked):

@@ -16,6 +16,7 @@ from otel_ml_collector.traces.conversation import (
     find_conversation,
     render_markdown,
 )
+from otel_ml_collector.web.payload import write_raw
 from tests.support.browser.trips import MESSAGES, poster
 from tests.unit.otel_ml_collector.web.values import json_values
 
@@ -295,3 +296,24 @@ def test_no_conversation() -> None:
 def test_the_head_of_what_is_folded() -> None:
     """A folded text shows its first line."""
     assert Entry("thought", "thought", "\nfirst\nsecond").head == "first"
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"topic": "cats", "style": 3},
+        {"rows": [[1, 2], [3, 4]]},
+        {"topic": "cats", "system": "Be kind"},
+        {"messages": [], "topic": "cats"},
+        ["cats", "dogs"],
+        7,
+    ],
+)
+def test_inputs_that_are_no_messages_are_shown(inputs: Any) -> None:
+    """A call whose parameters are not messages shows its inputs above the answer."""
+    found = talk(inputs, {"choices": [{"message": said("Yes")}]})
+    shown = [entry for entry in found.entries if entry.title == "inputs"]
+    assert [entry.raw for entry in shown] == [write_raw(inputs)]
+    assert found.entries[-1].kind == "final"
+    asked = talk({"prompt": "cats"}, {"choices": [{"message": said("Yes")}]})
+    assert [entry.title for entry in asked.entries] == ["user", "answer"]
