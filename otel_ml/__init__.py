@@ -4,9 +4,8 @@ Each public name is imported on first use, so ``import otel_ml`` itself loads al
 """
 
 from importlib import import_module
+from os import environ
 from typing import TYPE_CHECKING
-
-from otel_ml.sdk_import import load_sdk
 
 if TYPE_CHECKING:
     from otel_ml.client import Client
@@ -100,7 +99,8 @@ _HOMES = {
 }
 
 
-load_sdk()
+if environ.get("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "").strip("0123456789 "):
+    import_module("otel_ml.sdk_import").load_sdk()  # this value may be wrong, which is rare
 
 
 def __getattr__(name: str) -> object:

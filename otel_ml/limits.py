@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import SpanLimits
 from otel_ml.errors import warn_once
 from otel_ml.sdk_import import SPAN_ATTRIBUTES, is_limit
 
-_COUNT: Final = 128  # the specification's default of each count
+_DEFAULT_COUNT: Final = 128  # the specification's default of each count
 # Variables by argument of `SpanLimits`, with the argument whose value is the default.
 _VARIABLES: Final = {
     "max_attributes": ("OTEL_ATTRIBUTE_COUNT_LIMIT", ""),
@@ -35,7 +35,7 @@ def read_limits() -> SpanLimits:
         text = os.environ.get(variable, "")
         if is_limit(text):
             continue
-        default = SpanLimits.UNSET if argument.endswith("length") else _COUNT
+        default = SpanLimits.UNSET if argument.endswith("length") else _DEFAULT_COUNT
         if general:
             default = _read(os.environ.get(_VARIABLES[general][0]), default)
         defaults[argument] = default

@@ -1,4 +1,4 @@
-"""Loads the OpenTelemetry SDK although a limit variable is wrong. `import otel_ml` needs only this.
+"""Loads the OpenTelemetry SDK although a limit variable is wrong.
 
 The SDK reads this variable when it is imported, and raises if its value is wrong.
 """

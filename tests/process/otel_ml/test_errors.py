@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -219,10 +220,16 @@ def test_refused_metric_is_a_value_error() -> None:
     assert issubclass(InvalidMetricError, ValueError)
 
 
-def test_client_that_cannot_be_set_up_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that the SDK refuses costs trouble at the first call alone."""
-    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "abc")
+def test_client_that_cannot_be_set_up_is_tried_once() -> None:
+    """A tracer provider that raises costs trouble at the first call alone."""
+
+    class Refusing(trace.TracerProvider):
+        def get_tracer(self, *_: object, **__: object) -> trace.Tracer:
+            raise KeyError("no tracer")
+
     before = trouble().get("trace", 0)
-    traced = Client("shop", join=False).trace(add)
+    client = Client("shop", tracer_provider=Refusing())
+    traced = client.trace(add)
     assert [traced(1, 2) for _ in range(3)] == [3, 3, 3]
     assert trouble()["trace"] == before + 1
+    assert client.flush().lost == {"not recorded: KeyError": 3}
