@@ -10,7 +10,8 @@ from typing import Any, Final
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, TRUNCATED, UNSERIALISABLE, clean
+from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE
+from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, clean
 from otel_ml.errors import quiet, untrusted
 from otel_ml.redaction import NOTE as REDACTED_NOTE
 from otel_ml.redaction import REDACTED, Redaction

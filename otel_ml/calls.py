@@ -17,14 +17,14 @@ from opentelemetry.context import Context
 from otel_ml import attributes as names
 from otel_ml import stubs
 from otel_ml.capture.description import is_stream
-from otel_ml.capture.values import NOT_FOLLOWED, TRUNCATED, encode_whole, glance
+from otel_ml.capture.taker import TRUNCATED
+from otel_ml.capture.values import NOT_FOLLOWED, encode_whole, glance
 from otel_ml.errors import hand_on, quiet, report
 from otel_ml.functions import LEFT_OUT, TracedFunction
 from otel_ml.late import late
 from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder
-from otel_ml.redaction import NOTE as REDACTED
-from otel_ml.redaction import Redaction
+from otel_ml.redaction import CapturedPayload, Redaction, weight_of
 from otel_ml.runs import RUN_KEY, UNSET, Run, facts_around
 from otel_ml.spans import (
     ELSEWHERE,
@@ -63,6 +63,24 @@ _KNOWN: Final = object()
 # Stages of a call. They say who must end the run if a signal handler interrupts it.
 UNOPENED, OPEN, JUDGING, JUDGED = range(4)
 NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
+# types of results that are neither streams nor awaitables; found once for each type
+_RESULTS: Final[dict[object, bool]] = dict.fromkeys(NO_STREAMS, True)
+_RESULT_TYPES: Final = 1_000
+
+
+def is_result(output: object) -> bool:
+    """Tell whether an output is complete when its call returns, unlike a stream or an awaitable."""
+    kind = type(output)
+    known = _RESULTS.get(kind)
+    if known is None:
+        if len(_RESULTS) >= _RESULT_TYPES:
+            _RESULTS.clear()
+        known = _RESULTS[kind] = not (
+            is_stream(output)
+            or hasattr(kind, "__await__")
+            or hasattr(kind, "_asyncio_future_blocking")
+        )
+    return known
 
 
 class Call(Run):
@@ -86,6 +104,10 @@ class Call(Run):
     )
 
     _by_call = True
+
+    @property
+    def _package(self) -> str:  # type: ignore[override]  # a constant of other runs
+        return self._traced.package
 
     # A call is created by Call.__new__ as UNOPENED and opened inside the try that ends it. So if a
     # signal handler raises at any point, the wrapper can still end the run.
@@ -127,12 +149,12 @@ class Call(Run):
                 if lean is None:
                     self._put_inputs(inputs, traced)
                 else:
-                    text, notes = recorder.redaction.write(inputs)
-                    if notes or recorder.watch is not None:
-                        self._ask()._put_text(names.INPUTS, "inputs", inputs, text, notes)
+                    captured = recorder.redaction.capture(inputs, traced.package)
+                    if recorder.watch is not None:
+                        self._ask()._put_captured(names.INPUTS, captured)
                     else:
-                        lean.inputs = text
-                        lean.weight += len(text)
+                        lean.inputs = captured
+                        lean.weight += weight_of(captured)
                 recorder.open_runs.add(self)
                 self._cost_ns = time_ns() - start_ns
         except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
@@ -167,7 +189,7 @@ class Call(Run):
                 and type(span) is RunSpan
                 and span.defers
                 and span.inputs is not None
-                and type(output) in NO_STREAMS
+                and is_result(output)
                 and recorder is not None
                 and recorder.identity is self._identity
             ):
@@ -177,15 +199,15 @@ class Call(Run):
                     part = stream_part(whole)
                 constants = self._traced.known_constants(part, end_ns, recorder)
                 if constants is not None:
-                    text, notes = recorder.redaction.write(whole)
-                    # chunks are written last: none may remain if a secret across two chunks was
+                    captured = recorder.redaction.capture(whole, self._traced.package)
+                    # chunks are written last: none may remain if a secret across two chunks is
                     # hidden
-                    if not notes and (
-                        stream is None or stream.write(span, whole, recorder.redaction)
+                    if stream is None or (
+                        type(captured) is str and stream.write(span, whole, recorder.redaction)
                     ):
                         recorder.open_runs.remove(self)
-                        span.constants, span.outputs = constants, text
-                        span.weight += len(text)
+                        span.constants, span.outputs = constants, captured
+                        span.weight += weight_of(captured)
                         span.number = recorder.count()
                         span.hand_on(end_ns)
                         recorder.cost.add(time_ns() - end_ns + self._cost_ns)
@@ -334,7 +356,7 @@ class Call(Run):
             if names.STREAM_CHUNKS in self._facts:
                 whole = self._join(output)
             if self._traced.capture.outputs:
-                self._put(names.OUTPUTS, "outputs", whole)
+                self._put(names.OUTPUTS, whole)
                 if whole is not output:
                     self._put_chunks(output, whole)
             else:
@@ -363,20 +385,13 @@ class Call(Run):
         return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
 
     def _put_chunks(self, chunks: object, whole: object) -> None:
-        """Write chunks next to the joined message, unless a secret was hidden in that message.
-
-        A secret that spans two chunks would not be found in the single chunks.
-        """
-        if REDACTED in self._notes.get("outputs", ()):
-            self._note("chunks", REDACTED)
-            return
+        """Write chunks next to the joined message."""
         redaction = self._traced.recorder.redaction
-        text = _write_chunks(chunks, whole, redaction)
-        if not text:
-            text, notes = redaction.encode(chunks)
-            self._note("chunks", *notes)
-        self._facts[names.OUTPUTS_CHUNKS] = text
-        self._weigh(len(text))
+        captured: str | CapturedPayload = _write_chunks(chunks, whole, redaction)
+        if not captured:
+            captured = redaction.capture(chunks, self._traced.package)
+        self._facts[names.OUTPUTS_CHUNKS] = captured
+        self._weigh(weight_of(captured))
 
     def _put_inputs(self, inputs: dict[str, Any], traced: TracedFunction) -> None:
         """Write inputs, tags and generative attributes of a call outside the fast path."""
@@ -384,7 +399,7 @@ class Call(Run):
         if traced.tags:
             self._tags = traced.tags.copy()
         if traced.capture.inputs:
-            self._put(names.INPUTS, "inputs", inputs)
+            self._put(names.INPUTS, inputs)
         else:
             self._note("inputs", LEFT_OUT)
         generative = traced.generative

@@ -8,7 +8,8 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import invalid
-from otel_ml.capture.description import make_unique, type_name
+from otel_ml.capture.cells import make_unique
+from otel_ml.capture.description import type_name
 
 Columns = dict[str, list[Any]]
 

@@ -21,6 +21,7 @@ from otel_ml.arguments import (
     invalid,
 )
 from otel_ml.capture.description import is_unsaid
+from otel_ml.capture.taker import root_of
 from otel_ml.errors import hand_on, quiet, untrusted, warn_once
 from otel_ml.late import late
 from otel_ml.recorder import TELL_EVERY_NS, Recorder
@@ -240,6 +241,7 @@ class TracedFunction:
         self.capture = capture_mode(options.get("capture"))
         self.version_on = frozenset(options.get("version_on", PARTS))
         self.bind = make_binder(function)
+        self.package = root_of(function.func if type(function) is functools.partial else function)
         kind = options.get("kind", "model")
         self.start_attributes: dict[str, Value] = {
             names.PROJECT: recorder.project,

@@ -11,12 +11,22 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
-from otel_ml.capture.values import LIMIT_BYTES, Encoded, encode, encode_whole, glance
+from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, ValueTaker
+from otel_ml.capture.values import (
+    JSON_TYPES,
+    LIMIT_BYTES,
+    Encoded,
+    cut_plain,
+    encode,
+    encode_whole,
+    glance,
+    preview,
+    preview_of,
+)
 from otel_ml.errors import hand_on, quiet
 
 REDACTED: Final = "[redacted]"
 NOTE: Final = "redacted"
-_WHOLE: Final[frozenset[str]] = frozenset()
 
 # values under keys with these words are hidden; ``_`` matches any separator or none
 SECRET_KEYS: Final = (
@@ -128,24 +138,53 @@ class Redaction:
             hand_on(error)
             return True  # if it cannot be read, check it
 
-    def write(self, value: object) -> tuple[str, frozenset[str]]:
-        """Convert inputs or outputs to JSON with secrets hidden, like `encode` but faster.
+    def capture(self, value: object, package: str = "") -> "str | CapturedPayload":
+        """Copy inputs or outputs on the thread of the call.
 
-        It is fast for small dicts without secret keys.
+        Plain JSON values are encoded, which costs less than a copy. Everything else waits for the
+        thread that sends: encoding snapshots, cutting long values, and hiding secrets.
+
+        Args:
+            value: The inputs or outputs. They are not changed, and no reference is kept.
+            package: Package of the traced function, see `ValueTaker`.
+
+        Returns:
+            JSON text that can be sent as it is, or a payload to be encoded later.
         """
+        kind = type(value)
+        if kind not in JSON_TYPES or (
+            kind is dict and not JSON_TYPES.issuperset(map(type, value.values()))  # type: ignore[attr-defined]  # just checked
+        ):
+            return self._take(value, package)
         seen = glance(value)
         if seen and self._redact is None:
             try:
                 if self._secret is None or self._harmless.issuperset(value):  # type: ignore[arg-type]  # a dict
-                    return orjson.dumps(value).decode(), _WHOLE
+                    return orjson.dumps(value).decode()
             except BaseException as error:  # noqa: BLE001 - the user's keys, see errors.py
                 hand_on(error)
         text = encode_whole(value, seen)
         if not text:
-            return self.encode(value, is_too_long=text is not None)
+            return (text is not None and self._cut(value)) or self._take(value, package)
         if self.concerns(value, text, is_flat=seen is True):
-            return self.hide(text)
-        return text, _WHOLE
+            return CapturedPayload(self, text=text, weight=len(text))
+        return text
+
+    def _cut(self, value: object) -> "CapturedPayload | None":
+        """Encode the beginning of a long value; None if JSON cannot hold it."""
+        limit_bytes = LIMIT_BYTES if self._redact is None else LIMIT_BYTES + _MARGIN_BYTES
+        cut = cut_plain(value, limit_bytes)
+        if cut is None:
+            return None
+        payload = CapturedPayload(self, text=cut.text, weight=len(cut.text), notes=cut.notes)
+        if not self.concerns(value, cut.text):
+            payload.finish(cut, preview(value, cut.text))
+        return payload
+
+    def _take(self, value: object, package: str) -> "CapturedPayload":
+        taker = ValueTaker(package)
+        tree = taker.take(value)
+        return CapturedPayload(self, tree, weight=taker.weight, notes=frozenset(taker.notes))
 
     def encode(
         self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False
@@ -258,6 +297,71 @@ class Redaction:
             if not _LEAVES.issuperset(map(type, items)):
                 containers += [item for item in items if type(item) not in _LEAVES]
         return True
+
+
+class CapturedPayload:
+    """Inputs or outputs that are encoded when the run is sent.
+
+    Args:
+        redaction: Hides secrets in them.
+        tree: Plain values and snapshots, which nobody else has.
+        text: The payload as JSON if only secrets must still be hidden.
+        weight: Approximate size in bytes, for the limit of the queue.
+        notes: Notes on parts that were left out.
+    """
+
+    __slots__ = ("_encoded", "_notes", "_preview", "_redaction", "_text", "_tree", "weight")
+
+    def __init__(
+        self,
+        redaction: Redaction,
+        tree: object = None,
+        *,
+        text: str | None = None,
+        weight: int = 0,
+        notes: frozenset[str] = frozenset(),
+    ) -> None:
+        self._redaction = redaction
+        self._tree = tree
+        self._text = text
+        self.weight = weight
+        self._notes = notes
+        self._encoded: Encoded | None = None
+        self._preview: str | None = None
+
+    def finish(self, encoded: Encoded, short: str | None) -> None:
+        """Set the result of `encode` and `preview`, which needed no redaction."""
+        self._encoded = encoded
+        self._preview = short
+
+    def encode(self) -> Encoded:
+        """Return the JSON text with secrets hidden, and notes on what was left out. Never raises.
+
+        It is computed once. Two threads that ask at the same time get equal results.
+        """
+        if self._encoded is None:
+            encoded = Encoded("null", frozenset({UNSERIALISABLE}))
+            with quiet("encode"):
+                if self._text is None:
+                    encoded = self._redaction.encode(self._tree)
+                else:
+                    encoded = self._redaction.hide(self._text)
+            self._encoded = Encoded(encoded.text, encoded.notes | self._notes)
+        return self._encoded
+
+    def preview(self) -> str | None:
+        """Return a short version as valid JSON; None if the JSON text is short itself."""
+        text, notes = self.encode()
+        if self._preview is not None:
+            return self._preview
+        if TRUNCATED not in notes or NOTE in notes or self._text is not None:
+            return preview_of(text)
+        return preview(self._tree, text)
+
+
+def weight_of(captured: str | CapturedPayload) -> int:
+    """Return the approximate size of captured inputs or outputs in bytes."""
+    return len(captured) if isinstance(captured, str) else captured.weight
 
 
 def _names_in(value: object) -> list[str]:

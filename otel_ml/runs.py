@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
 from dataclasses import replace
 from types import TracebackType
@@ -25,7 +25,8 @@ from otel_ml.arguments import (
     invalid,
 )
 from otel_ml.capture.description import text_of
-from otel_ml.capture.values import PREVIEW_BYTES, TRUNCATED, clean, preview, preview_of
+from otel_ml.capture.taker import TRUNCATED
+from otel_ml.capture.values import PREVIEW_BYTES, clean, preview_of
 from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
 from otel_ml.late import late
 from otel_ml.metrics import (
@@ -40,7 +41,7 @@ from otel_ml.metrics import (
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder
-from otel_ml.redaction import NOTE, Redaction
+from otel_ml.redaction import CapturedPayload, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
 from otel_ml.updates import EVENTS, Updates
@@ -48,6 +49,7 @@ from otel_ml.wire import (
     HasSubject,
     Subject,
     actual_attributes,
+    encode_payloads,
     error_name,
     evaluation_attributes,
     exception_attributes,
@@ -454,6 +456,7 @@ class Run(Handle, HasCard):
     )
 
     _by_call = False  # it ends with its call
+    _package = ""  # of the traced function, see `ValueTaker`
 
     def __init__(
         self,
@@ -473,7 +476,7 @@ class Run(Handle, HasCard):
     def _describe(self, constants: Mapping[str, Value], facts: dict[str, Value]) -> None:
         """Set the known attributes, and start collecting added ones."""
         self._constants = constants
-        self._facts = facts
+        self._facts: dict[str, Any] = facts
         self._tags: dict[str, Value] | None = None
         self._waiting: Updates | None = None
         self._notes = _NO_NOTES
@@ -486,7 +489,7 @@ class Run(Handle, HasCard):
             with recorder.lock:
                 if self._unasked:  # otherwise another thread was first
                     # copy the mapping: the exporter may be reading the span's own
-                    self._describe(span.constants, span.describe(previews=recorder.wants_previews))
+                    self._describe(span.constants, span.collect(previews=recorder.wants_previews))
                     self._unasked = False
         return self
 
@@ -537,7 +540,7 @@ class Run(Handle, HasCard):
         The value is copied immediately, so later changes to it have no effect.
         """
         if self._recorder is not None and not self._ended:
-            self._put(names.INPUTS, "inputs", value)
+            self._put(names.INPUTS, value)
 
     @quiet("run.set_output")
     def set_output(self, value: object) -> None:
@@ -547,7 +550,7 @@ class Run(Handle, HasCard):
         """
         if self._recorder is None or self._ended:
             return
-        self._put(names.OUTPUTS, "outputs", value)
+        self._put(names.OUTPUTS, value)
         if self._by_call:
             self._output = value
 
@@ -745,6 +748,7 @@ class Run(Handle, HasCard):
         waiting = self._grow()
         waiting.said.update(tags)
         known = {**tag_attributes(tags, waiting.details), **self._constants, **self._facts}
+        known = encode_payloads(known, previews=True)
         inputs = known.get(names.INPUTS)
         if isinstance(inputs, str) and names.INPUTS_PREVIEW not in known:
             known[names.INPUTS_PREVIEW] = preview_of(inputs) or inputs
@@ -829,28 +833,22 @@ class Run(Handle, HasCard):
                     self._waiting = self._waiting or Updates()
         return self._waiting
 
-    def _put(self, key: str, part: str, value: object) -> None:
-        """Record inputs or outputs, their preview, and notes on parts that were left out."""
+    def _put(self, key: str, value: object) -> None:
+        """Record inputs or outputs, and a preview if the text is long."""
         recorder = self._recorder
         if recorder is None:
             return
-        text, notes = recorder.redaction.write(value)
-        self._put_text(key, part, value, text, notes)
+        self._put_captured(key, recorder.redaction.capture(value, self._package))
 
-    def _put_text(
-        self, key: str, part: str, value: object, text: str, notes: Collection[str]
-    ) -> None:
-        if notes:
-            self._note(part, *notes)
-            if NOTE in notes:
-                # so that hidden values do not appear in the preview either
-                value = orjson.loads(text)
+    def _put_captured(self, key: str, captured: str | CapturedPayload) -> None:
         facts = self._facts
-        facts[key] = text
-        if len(text) > _SURELY_SHORT:
-            self._weigh(len(text))
-            if notes or (self._recorder is not None and self._recorder.wants_previews):
-                short = preview(value, text)
+        facts[key] = captured
+        if not isinstance(captured, str):
+            self._weigh(captured.weight)
+        elif len(captured) > _SURELY_SHORT:
+            self._weigh(len(captured))
+            if self._recorder is not None and self._recorder.wants_previews:
+                short = preview_of(captured)
                 if short is not None:
                     facts[key + ".preview"] = short
 

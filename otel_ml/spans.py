@@ -62,7 +62,8 @@ from otel_ml import attributes as names
 from otel_ml.errors import hand_on, traceback_of
 from otel_ml.limits import read_limits
 from otel_ml.process import MARKS, renew_in_child
-from otel_ml.wire import call_attributes, shorten, within
+from otel_ml.redaction import CapturedPayload
+from otel_ml.wire import call_attributes, encode_payloads, has_payloads, shorten, within
 
 _logger = logging.getLogger(__name__)
 
@@ -198,8 +199,9 @@ class RunSpan(ReadableSpan, trace.Span):
         constants: Attributes that it shares with other runs, such as the model version.
         defers: True while the attributes have not been built yet. False if nobody will export the
             span, or someone has added attributes to it.
-        inputs: The complete inputs as JSON, for attributes that are not built yet; else None.
-        outputs: The complete output as JSON, for attributes that are not built yet; else None.
+        inputs: The complete inputs as JSON or as a payload, for attributes that are not built yet;
+            else None.
+        outputs: The output, like `inputs`.
         number: Sequence number, for attributes that are not built yet.
         weight: Approximate size in bytes, for the limit of the queue.
     """
@@ -261,8 +263,8 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_links: Any = None  # BoundedList; includes the links it was created with
         self.linked: tuple[Link, ...] = ()
         self._status = UNSET
-        self.inputs: str | None = None
-        self.outputs: str | None = None
+        self.inputs: str | CapturedPayload | None = None
+        self.outputs: str | CapturedPayload | None = None
         self.number = 0
         self.weight = BARE_BYTES
         self.is_queued = False  # set by the queue that holds the span
@@ -363,7 +365,9 @@ class RunSpan(ReadableSpan, trace.Span):
             context=self.context,
             parent=self._parent,
             resource=self.resource,
-            attributes=dict(self.attributes or {}) if attributes is None else attributes,
+            attributes=dict(self.attributes or {})
+            if attributes is None
+            else encode_payloads(attributes, previews=True),
             events=self.events,
             links=self.links,
             status=self._status,
@@ -508,16 +512,24 @@ class RunSpan(ReadableSpan, trace.Span):
             return
         longest = self._home.limits.max_span_attribute_length
         if longest is not None:
-            variables, constants = within(variables, longest), within(constants, longest)
+            variables = within(encode_payloads(variables, previews=True), longest)
+            constants = within(constants, longest)
         self.variables = variables
         self.constants = constants
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
         """Return the attributes of this run only, without `constants`, as a new dict.
 
+        This encodes payloads, so it may take long.
+
         Args:
             previews: Whether to add a short preview to each long input and output.
         """
+        facts = self.collect(previews=previews)
+        return encode_payloads(facts, previews=previews) if has_payloads(facts) else facts
+
+    def collect(self, *, previews: bool) -> dict[str, Any]:
+        """Return the attributes like `describe`, but leave payloads as they are."""
         if self.inputs is None:
             return dict(self.variables)
         took_ns = (self._end_time or 0) - (self._start_time or 0)
@@ -610,7 +622,7 @@ def write(span: trace.Span, variables: Attributes, constants: Attributes) -> Non
     if type(span) is RunSpan:
         span.write(variables, constants)
         return
-    attributes = {**variables, **constants}
+    attributes = encode_payloads({**variables, **constants}, previews=True)
     limits: SpanLimits | None = getattr(span, "_limits", None)  # private field of SDK spans
     if limits is not None:
         attributes = _hold_to(limits, span, attributes)

@@ -9,7 +9,8 @@ from typing import Any, Final
 from otel_ml import attributes as names
 from otel_ml.arguments import check_optional_text, check_text, invalid
 from otel_ml.capture.description import type_name
-from otel_ml.capture.values import TRUNCATED, clean, encode
+from otel_ml.capture.taker import TRUNCATED
+from otel_ml.capture.values import clean, encode
 from otel_ml.errors import untrusted
 
 Value = str | bool | int | float

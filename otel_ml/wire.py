@@ -13,7 +13,7 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.capture.values import LIMIT_BYTES, clean, encode, preview_of
 from otel_ml.errors import traceback_of, untrusted
-from otel_ml.redaction import Redaction
+from otel_ml.redaction import NOTE, CapturedPayload, Redaction
 from otel_ml.tags import Value, finite
 
 if TYPE_CHECKING:
@@ -88,18 +88,24 @@ class Subject:
 
 
 def call_attributes(
-    known: Attributes, inputs: str, ended: tuple[int, int, str] | None, *, previews: bool
+    known: Attributes,
+    inputs: str | CapturedPayload,
+    ended: tuple[int, int, str | CapturedPayload] | None,
+    *,
+    previews: bool,
 ) -> dict[str, Any]:
     """Return the span attributes of a call of a traced function.
 
+    A payload stays as it is, see `encode_payloads`.
+
     Args:
         known: Other attributes of the call.
-        inputs: The complete inputs as JSON.
-        ended: Duration in ns, sequence number and complete output as JSON; None for an open call.
+        inputs: The complete inputs as JSON, or a payload.
+        ended: Duration in ns, sequence number and output like `inputs`; None for an open call.
         previews: Whether to add a short preview to each long input and output.
     """
     facts: dict[str, Any] = {**known, names.INPUTS: inputs}
-    short = preview_of(inputs) if previews else None
+    short = preview_of(inputs) if previews and type(inputs) is str else None
     if short is not None:
         facts[names.INPUTS_PREVIEW] = short
     if ended is None:
@@ -109,10 +115,59 @@ def call_attributes(
     facts[names.OUTCOME] = "ok"
     facts[names.SEQ] = number
     facts[names.OUTPUTS] = outputs
-    short = preview_of(outputs) if previews else None
+    short = preview_of(outputs) if previews and type(outputs) is str else None
     if short is not None:
         facts[names.OUTPUTS_PREVIEW] = short
     return facts
+
+
+_PAYLOAD_KEYS: Final = (
+    ("inputs", names.INPUTS, names.INPUTS_PREVIEW),
+    ("outputs", names.OUTPUTS, names.OUTPUTS_PREVIEW),
+    ("chunks", names.OUTPUTS_CHUNKS, ""),
+)
+
+
+def has_payloads(attributes: Mapping[str, Any]) -> bool:
+    """Tell whether attributes contain payloads that are not encoded yet."""
+    return (
+        type(attributes.get(names.OUTPUTS)) is CapturedPayload
+        or type(attributes.get(names.INPUTS)) is CapturedPayload
+        or type(attributes.get(names.OUTPUTS_CHUNKS)) is CapturedPayload
+    )
+
+
+def encode_payloads(attributes: Mapping[str, Any], *, previews: bool) -> dict[str, Any]:
+    """Return attributes with JSON text in place of each payload, as a new dict.
+
+    Args:
+        attributes: Attributes of a run.
+        previews: Whether to add a short preview to each long input and output. A payload with parts
+            that were left out always gets one.
+    """
+    encoded: dict[str, Any] = dict(attributes)
+    left_out: dict[str, list[str]] = {}
+    for part, key, preview_key in _PAYLOAD_KEYS:
+        payload = encoded.get(key)
+        if type(payload) is not CapturedPayload:
+            continue
+        encoded[key], notes = payload.encode()
+        if notes:
+            left_out[part] = sorted(notes)
+        if preview_key and (previews or notes):
+            short = payload.preview()
+            if short is not None:
+                encoded[preview_key] = short
+    # a secret that spans two chunks is not found in the single chunks
+    if names.OUTPUTS_CHUNKS in encoded and NOTE in left_out.get("outputs", ()):
+        del encoded[names.OUTPUTS_CHUNKS]
+        left_out["chunks"] = [NOTE]
+    if left_out:
+        known = _loads(encoded.get(names.CAPTURE))
+        for part, notes_of_part in left_out.items():
+            known[part] = sorted({*known.get(part, ()), *notes_of_part})
+        encoded[names.CAPTURE] = orjson.dumps(known).decode()
+    return encoded
 
 
 class HasSubject:

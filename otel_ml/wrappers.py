@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import FunctionType, MethodType
 from typing import Any
 
-from otel_ml.calls import NO_STREAMS, UNOPENED, Call, CallStream, Hooks, new
+from otel_ml.calls import NO_STREAMS, UNOPENED, Call, CallStream, Hooks, is_result, new
 from otel_ml.errors import untrusted
 from otel_ml.functions import TracedFunction
 from otel_ml.stubs import STUBBED
@@ -126,7 +126,7 @@ def _wrap_plain(traced: TracedFunction) -> Callable[..., Any]:
                     Hooks.reset(token)
                 except Hooks.ELSEWHERE as error:
                     Hooks.hand_on(error)
-                if type(output) not in NO_STREAMS:
+                if type(output) not in NO_STREAMS and not is_result(output):
                     awaitable = Hooks.follow_awaitable(call, output)
                     if awaitable is not None:
                         return awaitable

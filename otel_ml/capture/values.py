@@ -13,14 +13,15 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from otel_ml.capture.description import HEAD, describe, is_unsaid, text_of, type_name
+from otel_ml.capture.cells import HEAD
+from otel_ml.capture.description import is_unsaid, type_name, type_name_of
+from otel_ml.capture.snapshot import Snapshot
+from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, describe, key_text
 from otel_ml.errors import hand_on, untrusted
 
 LIMIT_BYTES: Final = 64 * 1024
 PREVIEW_BYTES: Final = 1024
 
-TRUNCATED: Final = "truncated"
-UNSERIALISABLE: Final = "unserialisable"
 NOT_FOLLOWED: Final = "not_followed"  # a returned stream whose chunks are not recorded
 
 _MAX_DEPTH: Final = 64
@@ -30,6 +31,7 @@ _NUMBER_TYPES: Final = frozenset({int, float, bool, type(None)})
 _SEARCHED: Final = 2_048
 _NULL: Final = b"null"  # searched from the end, which takes less than half the time
 _FINITE: Final = frozenset({str, int, bool, type(None)})
+JSON_TYPES: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 _SKETCH_ITEMS: Final = 16  # entries of an object in a preview
 # keys of a described array, see `describe`
 _ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head", "cells"})
@@ -37,6 +39,7 @@ _SKETCH_MARGIN: Final = 24  # for a key, quotes and escapes
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _FEW: Final = 1_024
+_FEW_NUMBERS: Final = 4_096
 _SAMPLED: Final = 3
 _SMALL_BYTES: Final = 16 * 1024
 _WALKED: Final = (str, int, float, dict, list, tuple, type(None))
@@ -112,7 +115,7 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
     """
     if seen is None and not _may_fit(value, LIMIT_BYTES):
         return ""
-    raw = _dump(value, seen)
+    raw = _dump_plain(value, seen)
     if raw is None:
         return None
     return raw.decode() if len(raw) <= LIMIT_BYTES else ""
@@ -154,17 +157,18 @@ def _are_short(parts: list[Any]) -> bool:
             left -= len(part)
         elif kind is dict or kind is list or kind is tuple:
             size = len(part)
-            if size + len(parts) > _FEW:
-                return False
-            if kind is dict:
-                parts += part.values()
             # the first, middle and last element of a longer list are checked as a sample
-            elif size <= _SAMPLED or not (
-                type(part[0]) in _NUMBER_TYPES
+            if (
+                kind is not dict
+                and _SAMPLED < size <= _FEW_NUMBERS
+                and type(part[0]) in _NUMBER_TYPES
                 and type(part[size // 2]) in _NUMBER_TYPES
                 and type(part[-1]) in _NUMBER_TYPES
             ):
-                parts += part
+                continue
+            if size + len(parts) > _FEW:
+                return False
+            parts += part.values() if kind is dict else part
         elif kind not in _NUMBER_TYPES:
             return False
     return left > 0
@@ -212,16 +216,22 @@ def _dump(value: object, seen: bool | None = None) -> bytes | None:
     could change them. So orjson gets no function for unknown types. Values that need user code are
     copied first.
     """
+    raw = _dump_plain(value, seen)
+    return _dump_copy(value) if raw is None else raw
+
+
+def _dump_plain(value: object, seen: bool | None = None) -> bytes | None:
+    """Encode a value that JSON can hold completely; return None for any other value."""
     try:
         raw = orjson.dumps(value, option=ALONE)
     except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
         hand_on(error)
-        return _dump_copy(value)
+        return None
     if seen or type(value) in _FINITE or (len(raw) < _SEARCHED and raw.rfind(_NULL) < 0):
         return raw
     if type(value) is dict and _FINITE.issuperset(map(type, value.values())):
         return raw
-    return _dump_copy(value) if raw.rfind(_NULL) >= 0 and _is_infinite_within(value) else raw
+    return None if raw.rfind(_NULL) >= 0 and _is_infinite_within(value) else raw
 
 
 def _dump_alone(value: object) -> bytes | None:
@@ -423,11 +433,32 @@ def _cut(value: object, limit_bytes: int) -> Encoded:
     return Encoded(raw.decode(), frozenset(cutter.notes))
 
 
-class _Cutter:
-    """Cuts plain containers between elements, and strings inside. Other values are walked."""
+def cut_plain(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded | None:
+    """Encode the beginning of a value that is too long; None if JSON cannot hold all of that."""
+    cutter = _Cutter(is_plain=True)
+    try:
+        raw = cutter.cut(value, limit_bytes, 0)
+    except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
+        hand_on(error)
+        return None
+    return Encoded(raw.decode(), frozenset(cutter.notes))
 
-    def __init__(self) -> None:
+
+class _NotPlain(Exception):
+    """A value has a part that JSON cannot hold."""
+
+
+class _Cutter:
+    """Cuts plain containers between elements, and strings inside. Other values are walked.
+
+    Args:
+        is_plain: Raise `_NotPlain` for other values.
+    """
+
+    def __init__(self, *, is_plain: bool = False) -> None:
         self.notes: set[str] = set()
+        self._dump = _dump_plain if is_plain else _dump
+        self._is_plain = is_plain
 
     def cut(self, value: Any, limit_bytes: int, depth: int) -> bytes:
         """Return valid JSON of at most `limit_bytes` bytes, which must be 2 or more."""
@@ -441,7 +472,11 @@ class _Cutter:
             if kind is dict:
                 return b"{%b}" % self._joined(value.items(), True, limit_bytes, depth)
             if not issubclass(kind, _WALKED):
+                if self._is_plain:
+                    raise _NotPlain
                 return self.cut(describe(value), limit_bytes, depth + 1)
+        if self._is_plain and kind not in JSON_TYPES:
+            raise _NotPlain
         text, notes = _encode_bounded(value, limit_bytes)
         self.notes |= notes
         return text.encode()
@@ -461,7 +496,7 @@ class _Cutter:
             # not all elements can fit, so do not try to encode all of them
             raw = None
             if len(some) < len(items):
-                raw = _whole(dict(some) if are_pairs else some, left)
+                raw = self._whole(dict(some) if are_pairs else some, left)
             if not (raw and len(raw) <= left):
                 if len(some) > 1:
                     fitting = left * len(some) // len(raw) if raw else len(some) // 4
@@ -478,21 +513,20 @@ class _Cutter:
         self.notes.add(TRUNCATED)
         return b",".join(parts)
 
+    def _whole(self, items: Sequence[Any] | dict[object, object], left: int) -> bytes | None:
+        raw = self._dump(items) if _may_fit(items, left + 2) else None
+        return None if raw is None else raw[1:-1]
+
     def _beginning(self, item: Any, is_pair: bool, left: int, depth: int) -> bytes | None:
         if not is_pair:
             return self.cut(item, left, depth + 1)
         key, inner = item
-        name = key if type(key) is str else text_of(key)
+        name = key if type(key) is str else key_text(key)
         if len(name) > left // 2:
             return None
         raw = orjson.dumps(clean(name))
         rest = left - len(raw) - 1
         return None if rest < _LEAST_BYTES else raw + b":" + self.cut(inner, rest, depth + 1)
-
-
-def _whole(items: Sequence[Any] | dict[object, object], left: int) -> bytes | None:
-    raw = _dump(items) if _may_fit(items, left + 2) else None
-    return None if raw is None else raw[1:-1]
 
 
 def _cut_text(value: str, limit_bytes: int) -> bytes:
@@ -534,7 +568,8 @@ class _Walker:
         except BaseException as error:  # noqa: BLE001 - as above
             hand_on(error)
             self.notes.add(UNSERIALISABLE)
-            return {"type": type_name(value), "unserialisable": type(error).__name__}
+            name = type_name_of(value.kind) if type(value) is Snapshot else type_name(value)
+            return {"type": name, "unserialisable": type(error).__name__}
 
     def _walk(self, value: object, depth: int) -> object:
         self.left -= 2
@@ -578,7 +613,7 @@ class _Walker:
                     self.notes.add(TRUNCATED)
                     break
                 if is_dict:
-                    name = self._string(key if isinstance(key, str) else text_of(key))
+                    name = self._string(key if isinstance(key, str) else key_text(key))
                     named[name] = self.walk(item, depth + 1)
                 else:
                     listed.append(self.walk(item, depth + 1))

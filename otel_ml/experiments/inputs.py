@@ -22,13 +22,14 @@ from typing import Any, Final
 
 import orjson
 
-from otel_ml.capture.description import describe
+from otel_ml.capture.taker import describe
 from otel_ml.errors import untrusted
 
 _INFINITE: Final = {"Infinity": float("inf"), "-Infinity": float("-inf")}
 # `otel_ml.capture` describes a value without a JSON form by its type and one of these keys.
 _IN_SHORT: Final = frozenset(
-    {"awaitable", "choices", "columns", "device", "dtype", "head", "length", "mode", "repr"}
+    {"attributes", "awaitable", "choices", "columns", "device", "dtype", "head", "length", "mode"}
+    | {"repr"}
 )
 _TEXTS: Final[Mapping[type, Callable[[str], Any]]] = {
     datetime.datetime: lambda text: datetime.datetime.fromisoformat(text.replace("Z", "+00:00")),

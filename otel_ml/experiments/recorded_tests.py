@@ -81,7 +81,7 @@ def record_test(
             run = open_run(recorder, name, "model", given, [item.tags])
             with quiet("evaluate"):
                 if run.is_recorded:
-                    run._put(names.INPUTS, "inputs", item.inputs)
+                    run._put(names.INPUTS, item.inputs)
                     run._span.add_link(above)
             with run:
                 yield TestedRun(run)

@@ -33,6 +33,7 @@ from otel_ml import attributes as names
 from otel_ml.capture.values import preview_of
 from otel_ml.errors import hand_on, quiet
 from otel_ml.spans import RunSpan
+from otel_ml.wire import call_attributes, encode_payloads, has_payloads
 
 # Protobuf's wire format: https://protobuf.dev/programming-guides/encoding/
 
@@ -385,11 +386,16 @@ _LATENCY_HEAD: Final = _ATTRIBUTE_HEADS[len(_LATENCY_MS + _write_double(0.0))] +
 
 def _write_call(parts: list[bytes], span: RunSpan, took_ns: int, previews: bool) -> None:
     """Append the attributes of a call in the fast path, see `RunSpan.describe`."""
-    heads, number = _ATTRIBUTE_HEADS, _INTS[span.number]
-    _write_payload(parts, span.inputs or "", _INPUTS, _INPUTS_PREVIEW if previews else None)
-    parts += (_LATENCY_HEAD, _write_double(took_ns / 1e6), _OK)
-    parts += (heads[len(_SEQ) + len(number)], _SEQ, number)
-    _write_payload(parts, span.outputs or "", _OUTPUTS, _OUTPUTS_PREVIEW if previews else None)
+    inputs, outputs = span.inputs or "", span.outputs or ""
+    if type(inputs) is str and type(outputs) is str:
+        number = _INTS[span.number]
+        _write_payload(parts, inputs, _INPUTS, _INPUTS_PREVIEW if previews else None)
+        parts += (_LATENCY_HEAD, _write_double(took_ns / 1e6), _OK)
+        parts += (_ATTRIBUTE_HEADS[len(_SEQ) + len(number)], _SEQ, number)
+        _write_payload(parts, outputs, _OUTPUTS, _OUTPUTS_PREVIEW if previews else None)
+    else:
+        facts = call_attributes({}, inputs, (took_ns, span.number, outputs), previews=previews)
+        _ATTRIBUTES.write(parts, encode_payloads(facts, previews=previews))
 
 
 def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes | None) -> None:
@@ -432,8 +438,11 @@ def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
     ]
     if run is not None and run.is_plain:
         known = _constants.get(id(run.constants))
-        if run.variables:
-            _ATTRIBUTES.write(parts, run.variables)
+        variables = run.variables
+        if variables:
+            if has_payloads(variables):
+                variables = encode_payloads(variables, previews=previews)
+            _ATTRIBUTES.write(parts, variables)
         if run.number:
             _write_call(parts, run, end_ns - start_ns, previews)
         parts += (known[1] if known else _encode_constants(run.constants), _UNSET_FIELD)

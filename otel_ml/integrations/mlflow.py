@@ -28,7 +28,8 @@ from otel_ml import attributes as names
 from otel_ml import types
 from otel_ml.arguments import check_integer
 from otel_ml.artifact import make_artifact
-from otel_ml.capture.values import TRUNCATED, clean, preview
+from otel_ml.capture.taker import TRUNCATED
+from otel_ml.capture.values import clean, preview
 from otel_ml.client import Client
 from otel_ml.export.delivery import Delivery, join
 from otel_ml.metrics import LoggedPoint, point_attributes

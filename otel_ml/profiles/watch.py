@@ -21,6 +21,7 @@ from otel_ml.profiles.components import ERROR_SUFFIX
 from otel_ml.profiles.profile import DOCUMENT, DOCUMENT_BYTES, ModelProfile
 from otel_ml.recorder import Recorder
 from otel_ml.targets import about
+from otel_ml.wire import encode_payloads
 from otel_ml.worker import Worker
 
 QUEUED: Final = 10_000
@@ -190,6 +191,7 @@ def parts_of_facts(facts: Mapping[str, Any]) -> dict[str, object]:
 
     A failed run has no output.
     """
+    facts = encode_payloads(facts, previews=False)
     notes = facts.get(names.CAPTURE)
     capture = orjson.loads(notes) if isinstance(notes, str) else {}
     parts: dict[str, object] = {}

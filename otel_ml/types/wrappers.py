@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Final
 import orjson
 
 from otel_ml.arguments import check_flag, invalid
-from otel_ml.capture.description import first_elements, type_name
+from otel_ml.capture.arrays import first_elements
+from otel_ml.capture.description import type_name
 from otel_ml.capture.values import PREVIEW_BYTES, clean, encode, preview
 from otel_ml.errors import untrusted
 from otel_ml.types.data import (

@@ -38,6 +38,7 @@ from tests.bench import (
     stopped,
     threads,
     trouble,
+    values,
 )
 from tests.bench.beside import Measure
 
@@ -57,6 +58,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "threads": threads.report,
     "mutated": mutated.report,
     "caller": caller.report,
+    "values": values.report,
     "peers": peers.report,
     "evaluating": evaluating.report,
     "experiments": experiments.report,

@@ -199,8 +199,8 @@ class _Pieces:
         return _time(range(TIMES), lambda _: bind(arguments, keywords))
 
     def _write(self, payload: object) -> float:
-        write = self._recorder.redaction.write
-        return _time(range(TIMES), lambda _: write(payload))
+        capture = self._recorder.redaction.capture
+        return _time(range(TIMES), lambda _: capture(payload))
 
     def _open(self) -> float:
         open_runs = self._recorder.open_runs

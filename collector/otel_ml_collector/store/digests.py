@@ -30,7 +30,8 @@ WORDS_CHARS: Final = 16
 # A value that was described in short: its type, and a part of it. Two that differ may read alike.
 _TYPED: Final = Sql(r"""match({text}, '"type":"(bytes|\\w+(\\.\\w+)+)"')""")
 _SHORT: Final = Sql("""multiSearchAny({text},
-  ['"head":', '"repr":', '"mode":', '"choices":', '"awaitable":', '"columns":'])""")
+  ['"head":', '"repr":', '"mode":', '"choices":', '"awaitable":', '"columns":',
+   '"attributes":'])""")
 
 
 def canonical(text: Sql) -> Sql:

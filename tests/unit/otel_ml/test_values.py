@@ -18,14 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.capture.values import (
-    LIMIT_BYTES,
-    PREVIEW_BYTES,
-    TRUNCATED,
-    UNSERIALISABLE,
-    encode,
-    preview,
-)
+from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE
+from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, encode, preview
 from otel_ml.redaction import NOTE, Redaction
 from otel_ml_collector.mapping.chat import line_out
 from tests.support.examples import examples
@@ -125,12 +119,20 @@ def test_cycle_is_said() -> None:
 
 def test_hostile_object_is_said() -> None:
     """An object that cannot be shown leaves its type and the error it raised."""
-    encoded = encode({"a": hostile.Hostile(), "b": 1})
+    encoded = encode({"a": Broken(), "b": 1})
+    name = f"{Broken.__module__}.Broken"
     assert orjson.loads(encoded.text) == {
-        "a": {"type": "tests.support.otel_ml.hostile.Hostile", "unserialisable": "RuntimeError"},
+        "a": {"type": name, "unserialisable": "RuntimeError"},
         "b": 1,
     }
     assert encoded.notes == frozenset({UNSERIALISABLE})
+
+
+class Broken:
+    """It looks like a model of pydantic and cannot be dumped."""
+
+    def model_dump(self) -> object:
+        raise RuntimeError
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_object_that_looks_like_a_chat_response() -> None:
 )
 def test_object_with_other_choices(choice: object) -> None:
     """An object whose choices are no messages reads as before."""
-    assert orjson.loads(encode(Reply(choice)).text).keys() == {"type", "repr"}
+    assert orjson.loads(encode(Reply(choice)).text).keys() == {"type", "attributes"}
 
 
 def test_table_leaves_shape_and_head() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy.stats import ks_2samp
 
-from otel_ml.capture.description import describe
+from otel_ml.capture.taker import describe
 from otel_ml.statistics.distances import distances_of_projections, kolmogorov_smirnov
 from otel_ml.statistics.fields import (
     FieldSketch,

@@ -1,0 +1,295 @@
+"""Arrays and tensors: takes snapshots of them, and describes the snapshots.
+
+The functions named `take_…` run on the thread of the traced call. They copy a bounded sample, by
+slicing. The functions named `_describe_…` run later, on the thread that sends.
+"""
+
+import sys
+from itertools import islice
+from typing import Any, Final
+
+from otel_ml.capture.cells import HEAD, MOST_COLUMNS, keep_cell, row_step, write_cells
+from otel_ml.capture.description import type_name_of
+from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Way
+from otel_ml.errors import untrusted
+from otel_ml.statistics.projections import MOST_NUMBERS, is_embedding, project
+
+_SMALL: Final = 64  # arrays up to this number of elements are shown completely
+_SMALL_BYTES: Final = 512
+_NUMBER_KINDS: Final = "fiub"
+_TABLE_KINDS: Final = "biufUS"  # dtypes of an array whose columns are described
+
+
+def way_of_numpy(kind: type) -> Way | None:
+    """Return how to take a value of a class of NumPy, or None for types without elements."""
+    if kind.__name__ == "ndarray":
+        return take_array
+    return _take_scalar if kind.__name__ == "generic" else None
+
+
+def _take_scalar(value: Any, taker: Taker, depth: int) -> object:
+    plain = value.item()
+    # a long double has no exact plain form
+    return float(plain) if type(plain) is type(value) else taker.take(plain, depth)
+
+
+def take_array(array: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a NumPy array of any dtype."""
+    if array.size <= _SMALL and array.dtype.kind in _NUMBER_KINDS and array.ndim:
+        # most arrays of a service are such, so they have a short way
+        return Snapshot(type(array), _describe_small, (array.copy(),), _SMALL_BYTES)
+    return _take_elements(array, taker, depth, type(array), _describe_numpy)
+
+
+def _take_elements(
+    array: Any, taker: Taker, depth: int, kind: type, describer: Any, *more: object
+) -> object:
+    shape, dtype = array.shape, array.dtype
+    if shape == () and not more:
+        return taker.take(array.item(), depth)
+    if dtype.hasobject or dtype.kind == "T":
+        return _take_objects(array, taker, depth, kind, (describer, *more))
+    size, item_bytes = array.size, dtype.itemsize
+    if size <= _SMALL and size * item_bytes <= SAMPLE_BYTES:
+        values, head, vector, rows = array.copy(), None, None, None
+        weight = values.nbytes
+        if dtype.names:
+            rows = values
+    else:
+        values, head = None, array.flat[: max(min(HEAD, SAMPLE_BYTES // (item_bytes or 1)), 1)]
+        vector, rows = None, _take_rows(array, taker)
+        weight = head.nbytes + (0 if rows is None else rows.nbytes)
+        if (
+            array.ndim == 1
+            and dtype.kind == "f"
+            and size <= MOST_NUMBERS
+            and taker.has_room(array.nbytes)
+        ):
+            vector = array.copy()
+            weight += vector.nbytes
+    return Snapshot(kind, describer, (dtype, shape, values, head, vector, rows, *more), weight)
+
+
+def _take_rows(array: Any, taker: Taker) -> Any:
+    """Return evenly spaced rows of an array that is a table, else None."""
+    names = array.dtype.names
+    if names:
+        rows = array.flat[:: row_step(array.size, len(names))]
+    elif array.ndim == 2 and array.dtype.kind in _TABLE_KINDS and array.shape[1] <= MOST_COLUMNS:  # noqa: PLR2004 - rows and columns
+        rows = array[:: row_step(*array.shape)]
+        if not taker.has_room(rows.nbytes):
+            return None
+        return rows.copy()
+    else:
+        return None
+    return rows if taker.has_room(rows.nbytes) else None
+
+
+def _take_objects(
+    array: Any, taker: Taker, depth: int, kind: type, describing: tuple[Any, ...]
+) -> object:
+    """Take a snapshot of an array whose elements are Python objects."""
+    describer, *more = describing
+    dtype = array.dtype
+    values = head = cells = None
+    if array.size <= _SMALL:
+        values = taker.take(array.tolist(), depth)
+    else:
+        head = taker.take(first_elements(array, HEAD), depth)
+    if dtype.names:
+        rows = array.flat[:: row_step(array.size, len(dtype.names))]
+        cells = [(name, [*map(keep_cell, rows[name].tolist())]) for name in dtype.names]
+    parts = (describer, (dtype, array.shape), values, head, cells, *more)
+    return Snapshot(kind, _describe_objects, parts, 1_024)
+
+
+def first_elements(array: Any, count: int) -> list[Any]:
+    """Return the first elements of a NumPy array as Python values, in C order.
+
+    Elements are read one by one, because NumPy cannot slice `flat` for variable-length strings.
+    """
+    head = islice(array.flat, count)
+    return [item.tolist() if hasattr(item, "tolist") else item for item in head]
+
+
+def _describe_objects(
+    describer: Any, form: tuple[Any, Any], values: object, head: object, *rest: Any
+) -> object:
+    cells, *more = rest
+    shown = {"head": head} if values is None else {"values": values}
+    written = {} if cells is None else write_cells(cells)
+    return {**describer(*form, None, None, None, None, *more), **shown, **written}
+
+
+def _describe_small(array: Any) -> object:
+    return _describe_numpy(array.dtype, array.shape, array, None, None, None)
+
+
+def _describe_numpy(dtype: Any, shape: Any, *sample: Any) -> dict[str, object]:
+    described = {"type": "numpy.ndarray", "dtype": str(dtype), "shape": [*shape]}
+    return {**described, **_describe_elements(*sample)}
+
+
+def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[str, object]:
+    """Return elements, norm and projections of a vector, and cells of a table.
+
+    Drift detection uses norm and projections, see `otel_ml.statistics.projections`.
+    """
+    described: dict[str, object] = {}
+    if values is not None:
+        described["values"] = values.tolist()
+    elif head is not None:
+        described["head"] = first_elements(head, HEAD)
+    if vector is not None:
+        numbers = vector.tolist()
+        if is_embedding(numbers):
+            projected = project(numbers)
+            described["norm"] = projected.norm
+            described["projections"] = [*projected.projections]
+    if rows is not None:
+        described.update(_describe_rows(rows))
+    return described
+
+
+def _describe_rows(rows: Any) -> dict[str, object]:
+    names = rows.dtype.names
+    if names:
+        rows = rows.ravel()
+        rows = rows[:: row_step(rows.size, len(names))]
+        return write_cells((name, rows[name].tolist()) for name in names)
+    return write_cells((str(place), column.tolist()) for place, column in enumerate(rows.T))
+
+
+def way_of_torch(kind: type) -> Way | None:
+    """Return how to take a PyTorch tensor; None for other classes of the library."""
+    return _take_tensor if kind.__name__ == "Tensor" else None
+
+
+def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a tensor. Data on another device is not copied."""
+    device, layout = value.device, value.layout
+    if value.is_nested:
+        return Snapshot(type(value), _describe_nested, (value.dtype, value.size(0), device), 512)
+    shape = value.shape
+    values = head = None
+    if device.type == "cpu" and layout is sys.modules["torch"].strided:
+        plain = value.detach()
+        if plain.numel() <= _SMALL:
+            values = plain.tolist()
+        else:
+            while plain.dim() > 1:
+                plain = plain[0]
+            head = plain[:HEAD].tolist()
+    return Snapshot(type(value), _describe_tensor, (value.dtype, shape, device, values, head), 512)
+
+
+def _describe_tensor(
+    dtype: object, shape: Any, device: object, values: object, head: object
+) -> object:
+    described: dict[str, object] = {
+        "type": "torch.Tensor",
+        "dtype": str(dtype).removeprefix("torch."),
+        "shape": [*shape],
+        "device": str(device),
+    }
+    if values is not None:
+        described["values"] = values
+    elif head is not None:
+        described["head"] = head
+    return described
+
+
+def _describe_nested(dtype: object, tensors: int, device: object) -> object:
+    described = _describe_tensor(dtype, (), device, None, None)
+    return {**described, "shape": [tensors, None], "nested": True}  # type: ignore[dict-item]
+
+
+def way_of_jax(kind: type) -> Way | None:
+    """Return how to take an array of JAX; None for other classes of the library."""
+    return _take_jax if hasattr(kind, "devices") else None
+
+
+def _take_jax(value: Any, taker: Taker, depth: int) -> object:
+    devices = frozenset(value.devices())
+    if any(device.platform != "cpu" for device in devices):
+        parts = (value.dtype, value.shape, None, None, None, None, devices)
+        return Snapshot(type(value), _describe_jax, parts, 512)
+    array = value.__array__()
+    return _take_elements(array, taker, depth, type(value), _describe_jax, devices)
+
+
+def _describe_jax(dtype: Any, shape: Any, *rest: Any) -> object:
+    *sample, devices = rest
+    sample[3] = None  # its columns are not described
+    return {
+        "type": "jax.Array",
+        "dtype": str(dtype),
+        "shape": [*shape],
+        "device": ", ".join(sorted(str(device) for device in devices)),
+        **_describe_elements(*sample),
+    }
+
+
+def way_of_cupy(kind: type) -> Way | None:
+    """Return how to take an array of CuPy; None for other classes of the library."""
+    return _take_cupy if kind.__name__ == "ndarray" else None
+
+
+def _take_cupy(value: Any, taker: Taker, depth: int) -> object:
+    """Take type and shape only, because reading an element would wait for the GPU."""
+    device = value.device.id
+    return Snapshot(type(value), _describe_cupy, (value.dtype, value.shape, device), 512)
+
+
+def _describe_cupy(dtype: Any, shape: Any, device: int) -> object:
+    described = {"type": "cupy.ndarray", "dtype": str(dtype), "shape": [*shape]}
+    return {**described, "device": f"cuda:{device}"}
+
+
+def way_of_tensorflow(kind: type) -> Way | None:
+    """Return how to take a tensor or variable of TensorFlow; None for its other classes."""
+    return _take_tensorflow if hasattr(kind, "dtype") and hasattr(kind, "shape") else None
+
+
+def _take_tensorflow(value: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a tensor. Only tensors in the memory of the CPU show elements."""
+    device = None
+    with untrusted:  # tensors of a graph have none
+        device = value.device
+    if type(value).__name__ == "EagerTensor" and type(device) is str and ":CPU:" in device:
+        array = value.__array__()
+        if array.dtype.kind in "biufc":
+            return _take_elements(array, taker, depth, type(value), _describe_tensorflow, device)
+    parts = (value.dtype, value.shape, None, None, None, None, device)
+    return Snapshot(type(value), _describe_tensorflow, parts, 512)
+
+
+def _describe_tensorflow(dtype: Any, shape: Any, *rest: Any) -> object:
+    *sample, device = rest
+    sample[3] = None
+    return {
+        "type": "tensorflow.Tensor",
+        "dtype": getattr(dtype, "name", None) or str(dtype),
+        "shape": [*shape] if getattr(shape, "rank", 0) is not None else None,
+        **({"device": device.rpartition("/device:")[2]} if type(device) is str else {}),
+        **_describe_elements(*sample),
+    }
+
+
+def way_of_scipy(kind: type) -> Way | None:
+    """Return how to take a sparse matrix of SciPy; None for other classes of the library."""
+    return _take_sparse if hasattr(kind, "nnz") else None
+
+
+def _take_sparse(value: Any, taker: Taker, depth: int) -> object:
+    parts = (type(value), value.dtype, value.shape, int(value.nnz))
+    return Snapshot(type(value), _describe_sparse, parts, 512)
+
+
+def _describe_sparse(kind: type, dtype: Any, shape: Any, stored: int) -> object:
+    return {
+        "type": type_name_of(kind),
+        "dtype": str(dtype),
+        "shape": [*shape],
+        "stored": stored,
+    }

@@ -1,0 +1,77 @@
+"""Cells of tables: which rows are sampled, and how a cell is recorded."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from itertools import count, islice
+from typing import Any, Final
+
+from otel_ml.capture.description import type_name_of
+from otel_ml.capture.snapshot import Snapshot
+
+HEAD: Final = 8  # elements of a large array, or rows of a table, that are shown
+MOST_COLUMNS: Final = 50  # columns of a table that are described one by one
+
+_SHOWN_CELLS: Final = 400  # cells of all columns together, from evenly spaced rows
+_LONGEST_CELL: Final = 64
+_PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
+_NO_CELLS: Final = frozenset({"NAType", "NaTType"})
+
+
+def row_step(rows: int, columns: int) -> int:
+    """Return the step between the sampled rows of a table."""
+    return max(-(-rows // max(_SHOWN_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
+
+
+def is_immutable(cell: Any) -> bool:
+    """Tell whether a cell is a number, a date or a missing value, which never changes."""
+    kind = type(cell)
+    return (
+        kind in _PLAIN_CELLS
+        or kind.__name__ in _NO_CELLS
+        or isinstance(cell, datetime.date | datetime.time | float | int)
+        or kind.__name__ == "Decimal"
+    )
+
+
+def keep_cell(cell: Any) -> Any:
+    """Return a cell as it can be kept: an immutable value, or a mark of its type."""
+    if type(cell) is str:
+        return cell[: _LONGEST_CELL + 1]
+    return cell if is_immutable(cell) else Snapshot(type(cell), type_name_of, (type(cell),))
+
+
+def make_unique(names: Sequence[str]) -> list[str]:
+    """Number the names that occur more than once, from the second time on."""
+    unique: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name}.{number}" for number in count(2))
+        own = name
+        while own in unique or (own != name and own in names):
+            own = next(numbered)
+        unique[own] = None
+    return [*unique]
+
+
+def write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
+    """Return the cells by column, for the first columns. None is a missing value."""
+    shown = [*islice(columns, MOST_COLUMNS)]
+    names = make_unique([str(name) for name, _ in shown])
+    cells = {
+        name: [*map(_write_cell, values)] for name, (_, values) in zip(names, shown, strict=True)
+    }
+    return {"cells": cells} if any(cells.values()) else {}
+
+
+def _write_cell(cell: Any) -> object:
+    kind = type(cell)
+    if kind in _PLAIN_CELLS:
+        return cell
+    if kind is str:
+        return cell[:_LONGEST_CELL]
+    if kind.__name__ in _NO_CELLS:
+        return None
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    if isinstance(cell, float | int) or kind.__name__ == "Decimal":
+        return float(cell)
+    return type_name_of(cell.kind if kind is Snapshot else kind)

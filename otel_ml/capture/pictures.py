@@ -1,0 +1,104 @@
+"""Images and figures: takes snapshots of them, and describes the snapshots."""
+
+import math
+import sys
+from operator import mul, sub
+from typing import Any, Final
+
+from otel_ml.capture.cells import HEAD
+from otel_ml.capture.description import type_name_of
+from otel_ml.capture.snapshot import Snapshot, Taker, Way
+
+_THUMBNAIL: Final = 64  # pixels per side
+_SIDES: Final = (_THUMBNAIL, _THUMBNAIL)
+_DIRECT: Final = frozenset({"L", "RGB", "RGBA"})  # modes that need no palette
+_PIXELS_BYTES: Final = 2 * 4 * _THUMBNAIL * _THUMBNAIL
+
+
+def way_of_pillow(kind: type) -> Way | None:
+    """Return how to take an image of Pillow; None for other classes of the library."""
+    return _take_image if kind.__name__ == "Image" else None
+
+
+def _take_image(image: Any, taker: Taker, depth: int) -> object:
+    """Take 64 by 64 pixels of the whole image, and as many from its middle.
+
+    An image that is not loaded from its file yet has no pixels, and stays that way.
+    """
+    size, mode = image.size, image.mode
+    owned = vars(image)  # accessing the pixels would read the file
+    core = owned.get("_im", owned.get("im"))
+    if core is None or min(size) < 1 or not taker.has_room(_PIXELS_BYTES):
+        return Snapshot(type(image), _describe_image, (mode, size), 512)
+    left, top = (max((length - _THUMBNAIL) // 2, 0) for length in size)
+    width, height = (min(length, _THUMBNAIL) for length in size)
+    box = (left, top, left + width, top + height)
+    if mode in _DIRECT and hasattr(core, "resize"):
+        # the functions below `Image.resize` and `Image.crop`, at a third of the cost
+        pixels = (core.resize(_SIDES, 0, (0, 0, *size)), core.crop(box))
+    else:
+        pixels = (image.resize(_SIDES, 0), image.crop(box))
+    return Snapshot(type(image), _describe_image, (mode, size, *pixels), _PIXELS_BYTES)
+
+
+def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
+    """Describe an image with brightness, contrast and sharpness.
+
+    Brightness is the mean grey value (0 to 255), contrast its standard deviation. Sharpness is the
+    mean squared difference of neighbouring pixels in the middle of the image.
+    """
+    described: dict[str, object] = {"type": "PIL.Image", "mode": mode, "size": [*size]}
+    if not pixels:
+        return described
+    grey, inner = map(_read_grey, pixels)
+    mean = sum(grey) / len(grey)
+    squares = sum(map(mul, grey, grey)) / len(grey)
+    steps = [*map(sub, inner[1:], inner)]
+    return {
+        **described,
+        "brightness": round(mean, 2),
+        "contrast": round(math.sqrt(max(squares - mean * mean, 0.0)), 2),
+        "sharpness": round(sum(map(mul, steps, steps)) / max(len(steps), 1), 2),
+    }
+
+
+def _read_grey(pixels: Any) -> bytes:
+    """Return the grey values of an image, or of the pixels inside one."""
+    if not hasattr(pixels, "tobytes"):
+        grey = pixels.convert("L", 0)
+        pixels = sys.modules["PIL.Image"].new("L", grey.size)
+        pixels.im.paste(grey, (0, 0, *grey.size))
+    read: bytes = pixels.convert("L").tobytes()
+    return read
+
+
+def way_of_matplotlib(kind: type) -> Way | None:
+    """Return how to take a figure of Matplotlib; None for other classes of the library."""
+    return _take_figure if kind.__name__ == "Figure" else None
+
+
+def _take_figure(figure: Any, taker: Taker, depth: int) -> object:
+    width, height = figure.get_size_inches()
+    parts = (type(figure), float(width), float(height), float(figure.dpi), len(figure.axes))
+    return Snapshot(type(figure), _describe_figure, parts, 512)
+
+
+def _describe_figure(kind: type, width: float, height: float, dpi: float, axes: int) -> object:
+    size = [round(width * dpi), round(height * dpi)]
+    return {"type": type_name_of(kind), "attributes": {"size": size, "axes": axes}}
+
+
+def way_of_plotly(kind: type) -> Way | None:
+    """Return how to take a figure of plotly; None for other classes of the library."""
+    return _take_plot if kind.__name__ == "BaseFigure" else None
+
+
+def _take_plot(figure: Any, taker: Taker, depth: int) -> object:
+    """Take how many traces a figure has, and the types of the first ones."""
+    traces = figure.data
+    kinds = [str.__str__(trace.type) for trace in traces[:HEAD]]
+    return Snapshot(type(figure), _describe_plot, (type(figure), len(traces), kinds), 512)
+
+
+def _describe_plot(kind: type, traces: int, kinds: list[str]) -> object:
+    return {"type": type_name_of(kind), "attributes": {"traces": traces, "kinds": kinds}}

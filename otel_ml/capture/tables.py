@@ -1,0 +1,337 @@
+"""Data frames, series and tables: takes snapshots of them, and describes the snapshots.
+
+The functions named `_take_…` run on the thread of the traced call. They copy the first rows, and
+some cells of evenly spaced rows. The functions named `_describe_…` run later, on the thread that
+sends: they build a small table from the copies, and format that.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from otel_ml.capture.cells import HEAD, MOST_COLUMNS, is_immutable, keep_cell, row_step, write_cells
+from otel_ml.capture.description import type_name_of
+from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Way
+from otel_ml.errors import hand_on
+
+_LAST_COLUMNS: Final = 50  # pandas shows at most so many at the end of a wide table
+_MOST_NAMES: Final = 22_000  # more names of columns do not fit into a payload
+_LONGEST_TEXT: Final = 1_000  # of a cell; the first rows show at most 50 characters
+_CELL_BYTES: Final = 16  # for each sampled cell
+_POLARS_BYTES: Final = 16_384
+_CLASSES: Final = frozenset({"DataFrame", "Series"})
+_TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
+
+
+# pandas
+
+
+def way_of_pandas(kind: type) -> Way | None:
+    """Return how to take a data frame or series of pandas; None for its other classes."""
+    name = kind.__name__
+    if name not in _CLASSES:
+        return None
+    return _take_frame if name == "DataFrame" else _take_series
+
+
+class _Part(NamedTuple):
+    """Sampled values of columns that pandas stores together.
+
+    Attributes:
+        places: Places of the columns; None for a single extension array.
+        head: First rows: an array with a row for each column, or one column.
+        cells: Evenly spaced rows, in the same form; None if there is no room.
+        dtype: Type of the columns.
+    """
+
+    places: Any
+    head: Any
+    cells: Any
+    dtype: Any
+
+
+def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
+    rows, width = frame.shape
+    step = row_step(rows, width)
+    names = frame.columns
+    if width > _MOST_NAMES:
+        names = names[:_MOST_NAMES].copy(deep=True)
+    parts = [
+        _take_columns(places, array, width, step, taker) for places, array in _blocks_of(frame)
+    ]
+    described = (type(frame), (rows, width), names, _take_index(frame.index), parts)
+    weight = min(rows, HEAD) * min(width, 100) * _CELL_BYTES + 2_048
+    return Snapshot(type(frame), _describe_frame, described, weight)
+
+
+def _blocks_of(frame: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the arrays of a frame with the places of their columns.
+
+    pandas stores columns of one type together in a block. Reading the blocks costs a tenth of
+    reading the columns. They are private, so there is another way.
+    """
+    try:
+        return [(block.mgr_locs.as_array, block.values) for block in frame._mgr.blocks]
+    except AttributeError as error:
+        hand_on(error)
+    width = frame.shape[1]
+    numpy = sys.modules["numpy"]
+    return [(numpy.array([place]), frame.iloc[:, place].array) for place in range(width)]
+
+
+def _take_columns(places: Any, array: Any, width: int, step: int, taker: Taker) -> _Part:
+    """Copy sampled values of a block. The columns of a NumPy block are its rows."""
+    if type(array) is not sys.modules["numpy"].ndarray:
+        if array.ndim > 1:  # dates and periods
+            return _Part(
+                places, array[:, :HEAD].copy(), array[:MOST_COLUMNS, ::step].copy(), array.dtype
+            )
+        head = _copy_values(array[:HEAD], taker)
+        cells = _copy_values(array[::step], taker) if places[0] < MOST_COLUMNS else None
+        return _Part(places, head, cells, array.dtype)
+    if array.ndim == 1:
+        array = array.reshape(1, -1)
+    if width > MOST_COLUMNS + _LAST_COLUMNS:
+        is_shown = (places < MOST_COLUMNS) | (places >= width - _LAST_COLUMNS)
+        places, array = places[is_shown], array[is_shown]
+    if array.dtype.hasobject:
+        head = [[_keep(cell, taker) for cell in column] for column in array[:, :HEAD]]
+        cells = [[*map(keep_cell, column[::step])] for column in array[:MOST_COLUMNS]]
+        return _Part(places, head, cells, array.dtype)
+    return _Part(places, array[:, :HEAD].copy(), array[:MOST_COLUMNS, ::step].copy(), array.dtype)
+
+
+def _copy_values(array: Any, taker: Taker) -> Any:
+    """Copy an extension array, or return its values as a list of immutable objects.
+
+    Slices of Arrow's arrays share the memory of the whole column.
+    """
+    if hasattr(array, "_pa_array") or array.dtype.name in _TEXT_DTYPES:
+        return [_keep(cell, taker) for cell in array.to_numpy(dtype=object)]
+    return array.copy()
+
+
+def _keep(cell: Any, taker: Taker) -> Any:
+    """Return a cell of the first rows as it can be kept and shown later."""
+    if type(cell) is str:
+        return cell[:_LONGEST_TEXT]
+    return cell if is_immutable(cell) else taker.take(cell, 0)
+
+
+def _take_index(index: Any) -> Any:
+    head = index[:HEAD]
+    if type(index).__name__ == "RangeIndex":
+        return head
+    return head.take(range(len(head)))  # a copy; a slice shares the memory of the whole index
+
+
+def _describe_frame(
+    kind: type, shape: tuple[int, int], names: Any, index: Any, parts: Sequence[_Part]
+) -> object:
+    width = shape[1]
+    heads: dict[int, Any] = {}
+    cells: dict[int, Any] = {}
+    for part in parts:
+        for row, place in enumerate(part.places.tolist()):
+            is_list = type(part.head) is list and type(part.head[:1] and part.head[0]) is list
+            is_many = is_list or getattr(part.head, "ndim", 1) > 1
+            heads[place] = _series(part.head[row] if is_many else part.head, part.dtype, index)
+            if part.cells is not None and place < MOST_COLUMNS and row < MOST_COLUMNS:
+                cells[place] = _listed(part.cells[row] if is_many else part.cells, part.dtype)
+    pandas = sys.modules["pandas"]
+    hidden = pandas.Series(["…"] * len(index), index=index, dtype=object)
+    head = pandas.DataFrame(
+        {place: heads.get(place, hidden) for place in range(min(width, _MOST_NAMES))}, index=index
+    )
+    head.columns = names
+    described: dict[str, object] = {
+        "type": type_name_of(kind),
+        "shape": [*shape],
+        "columns": [str(name) for name in names],
+        "head": str(head),
+    }
+    listed = [*names[:MOST_COLUMNS]]
+    named = [(listed[place], values) for place, values in sorted(cells.items())]
+    return {**described, **write_cells(named)}
+
+
+def _series(values: Any, dtype: Any, index: Any) -> Any:
+    pandas = sys.modules["pandas"]
+    if type(values) is list:
+        return pandas.Series(_object_array(values), index=index, dtype=dtype)
+    return pandas.Series(values, index=index, copy=False)
+
+
+def _listed(values: Any, dtype: Any) -> list[Any]:
+    if type(values) is list:
+        return values
+    listed: list[Any] = sys.modules["pandas"].Series(values, copy=False).tolist()
+    return listed
+
+
+def _object_array(values: list[Any]) -> Any:
+    array = sys.modules["numpy"].empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _take_series(series: Any, taker: Taker, depth: int) -> object:
+    array = getattr(series, "_values", None)  # private, but a tenth of the cost of `array`
+    if array is None:
+        array = series.array
+    head = array[:HEAD]
+    if type(array) is not sys.modules["numpy"].ndarray:
+        head = _copy_values(head, taker)
+    elif array.dtype.hasobject:
+        head = [_keep(cell, taker) for cell in head]
+    else:
+        head = head.copy()
+    described = (
+        type(series),
+        len(array),
+        series.name,
+        _take_index(series.index),
+        (head, array.dtype),
+    )
+    return Snapshot(type(series), _describe_series, described, 1_024)
+
+
+def _describe_series(
+    kind: type, length: int, name: Any, index: Any, values: tuple[Any, Any]
+) -> object:
+    series = _series(*values, index)
+    series.name = name
+    return {"type": type_name_of(kind), "shape": [length], "head": str(series)}
+
+
+# polars
+
+
+def way_of_polars(kind: type) -> Way | None:
+    """Return how to take a data frame or series of polars; None for its other classes."""
+    name = kind.__name__
+    if name not in _CLASSES:
+        return None
+    return _take_polars if name == "DataFrame" else _take_polars_series
+
+
+def _take_polars(frame: Any, taker: Taker, depth: int) -> object:
+    rows, width = frame.shape
+    step = row_step(rows, width)
+    columns = frame.get_columns()
+    heads, cells = [], []
+    for place, column in enumerate(columns[:_MOST_NAMES]):
+        is_first = place < MOST_COLUMNS
+        if is_first or place >= width - _LAST_COLUMNS:
+            head = _list_polars(column.head(HEAD))
+        else:
+            head = None
+        heads.append((column.name, column.dtype, head))
+        if is_first:
+            every = head if rows <= HEAD else _list_polars(column.gather_every(step))
+            cells.append((column.name, None if every is None else [*map(keep_cell, every)]))
+    described = (type(frame), (rows, width), min(rows, HEAD), heads, cells)
+    return Snapshot(type(frame), _describe_polars, described, _POLARS_BYTES)
+
+
+def _list_polars(column: Any) -> list[Any] | None:
+    """Return values as a list. None if they are large, as nested values can be."""
+    if column.estimated_size() > SAMPLE_BYTES:
+        return None
+    values: list[Any] = column.to_list()
+    return values
+
+
+def _describe_polars(
+    kind: type,
+    shape: tuple[int, int],
+    rows: int,
+    heads: Sequence[tuple[str, Any, list[Any] | None]],
+    cells: Sequence[tuple[str, list[Any] | None]],
+) -> object:
+    polars = sys.modules["polars"]
+    head = polars.DataFrame(
+        [
+            polars.Series(name, ["…"] * rows if values is None else values, None)
+            if values is None
+            else polars.Series(name, values, dtype, strict=False)
+            for name, dtype, values in heads
+        ]
+    )
+    described = {
+        "type": type_name_of(kind),
+        "shape": [*shape],
+        "columns": [name for name, *_ in heads],
+        "head": str(head),
+    }
+    return {**described, **write_cells([(name, values or ()) for name, values in cells])}
+
+
+def _take_polars_series(series: Any, taker: Taker, depth: int) -> object:
+    head = _list_polars(series.head(HEAD))
+    described = (type(series), series.name, series.dtype, (len(series),), head)
+    return Snapshot(type(series), _describe_polars_series, described, 1_024)
+
+
+def _describe_polars_series(
+    kind: type, name: str, dtype: Any, shape: tuple[int], head: list[Any] | None
+) -> object:
+    described: dict[str, object] = {"type": type_name_of(kind), "shape": [*shape]}
+    if head is None:
+        return described
+    series = sys.modules["polars"].Series(name, head, dtype, strict=False)
+    return {**described, "head": str(series)}
+
+
+# Arrow
+
+
+def way_of_arrow(kind: type) -> Way | None:
+    """Return how to take a table or array of Arrow; None for other classes of the library."""
+    if hasattr(kind, "column_names"):
+        return _take_arrow
+    return _take_arrow_array if hasattr(kind, "null_count") else None
+
+
+def _take_arrow(table: Any, taker: Taker, depth: int) -> object:
+    rows, width = table.num_rows, table.num_columns
+    step = row_step(rows, width)
+    names = table.column_names[:MOST_COLUMNS]
+    shown, cells = {}, []
+    for place, name in enumerate(names):
+        column = table.column(place)
+        if place < HEAD:
+            shown[name] = _take_arrow_array(column, taker, depth)
+        cells.append((name, _spaced(column, step)))
+    parts = (type(table), (rows, width), shown, cells)
+    return Snapshot(type(table), _describe_arrow, parts, len(cells) * 512 + 2_048)
+
+
+def _spaced(column: Any, step: int) -> Any:
+    """Return evenly spaced values of a column as a new array, which shares no memory with it."""
+    arrow = sys.modules["pyarrow"]
+    places = range(0, len(column), step)
+    chunks = getattr(column, "chunks", None)
+    if chunks is None or len(chunks) == 1:
+        return (chunks[0] if chunks else column).take(arrow.array(places))
+    # `take` of several chunks first joins all of them
+    parts = [column.slice(place, 1).combine_chunks() for place in places]
+    return arrow.chunked_array(parts, type=column.type).combine_chunks()
+
+
+def _describe_arrow(
+    kind: type, shape: tuple[int, int], shown: object, cells: Sequence[tuple[str, Any]]
+) -> object:
+    described = {"type": type_name_of(kind), "shape": [*shape], "head": shown}
+    return {**described, **write_cells([(name, column.to_pylist()) for name, column in cells])}
+
+
+def _take_arrow_array(array: Any, taker: Taker, depth: int) -> object:
+    head = _spaced(array[:HEAD], 1)
+    parts = (type(array), array.type, len(array), head)
+    return Snapshot(type(array), _describe_arrow_array, parts, head.nbytes + 512)
+
+
+def _describe_arrow_array(kind: type, dtype: Any, length: int, head: Any) -> object:
+    described = {"type": type_name_of(kind), "dtype": str(dtype), "shape": [length]}
+    return {**described, "head": head.to_pylist()}

@@ -1,0 +1,539 @@
+"""Takes snapshots on the thread of a traced call, and describes values.
+
+A value that JSON can hold is copied within limits. A value of any other type becomes a
+`Snapshot`, or plain values such as its fields. Nothing is formatted here, and no ``__repr__`` of a
+foreign type is called.
+"""
+
+import dataclasses
+import datetime
+import enum
+import re
+import types
+import uuid
+from collections import UserDict, UserList, deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, Final
+
+from otel_ml.capture import arrays, pictures, tables
+from otel_ml.capture.cells import HEAD
+from otel_ml.capture.description import (
+    field_names,
+    is_unsaid_type,
+    type_name,
+    words_of,
+)
+from otel_ml.capture.snapshot import Snapshot, Taker, Way
+from otel_ml.errors import hand_on, untrusted
+
+TRUNCATED: Final = "truncated"
+UNSERIALISABLE: Final = "unserialisable"
+
+_PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of one payload
+_PAYLOAD_CHARS: Final = 70_000  # more texts do not fit into a payload
+_ELEMENTS: Final = 36_000  # more elements do not fit, because each takes at least two bytes
+_FIELDED: Final = 7  # an object with fields counts as this many elements
+_ELEMENT_BYTES: Final = 24
+_BARE_BYTES: Final = 256
+# Beyond the limits a little of each part is kept, because previews show parts of equal size.
+_FEWEST: Final = 16
+_FEWEST_CHARS: Final = 256
+_MAX_DEPTH: Final = 64
+_ELLIPSIS: Final = "…"
+
+_REPR_CHARS: Final = 200
+_KNOWN_TYPES: Final = 1_000
+_MOST_ATTRIBUTES: Final = 50
+_SHOWN_OF_SET: Final = 1_000
+_OMIT: Final = object()  # a library's placeholder for "argument not given"
+
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_PLAIN_TYPES: Final = _NUMBERS | {str}
+_KEY_TYPES: Final = _PLAIN_TYPES | {datetime.date, uuid.UUID}
+_ZONES: Final = frozenset({type(None), datetime.timezone})
+
+
+class ValueTaker:
+    """Takes the snapshot of one value.
+
+    Args:
+        package: Package of the traced function, whose classes may be asked for their ``repr``.
+            Empty if there is none.
+
+    Attributes:
+        notes: Notes on parts that were left out.
+    """
+
+    __slots__ = ("_chars", "_left", "_path", "_room", "notes", "package")
+
+    def __init__(self, package: str = "") -> None:
+        self.package = package
+        self.notes: set[str] = set()
+        self._left = _ELEMENTS
+        self._chars = _PAYLOAD_CHARS
+        self._room = _PAYLOAD_BYTES
+        self._path: list[int] = []
+
+    @property
+    def weight(self) -> int:
+        """Approximate size of what was taken, in bytes."""
+        elements = (_ELEMENTS - self._left) * _ELEMENT_BYTES
+        return elements + _PAYLOAD_CHARS - self._chars + _PAYLOAD_BYTES - self._room + _BARE_BYTES
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a sample of so many bytes may be copied."""
+        return size <= self._room
+
+    def take(self, value: Any, depth: int = 0) -> object:
+        """Return a value as plain values and snapshots, which nothing changes later.
+
+        Args:
+            value: Any value. It is not changed, and no reference to a part that can change is kept.
+            depth: Number of containers and objects around it.
+        """
+        taken = self.field(value, depth)
+        return _describe_omitted(value) if taken is _OMIT else taken
+
+    def field(self, value: Any, depth: int) -> object:
+        """Return a value like `take`, or `_OMIT` for an argument that was not given."""
+        kind = type(value)
+        if kind in _NUMBERS:
+            return value
+        if kind is str:
+            return self.text(value)
+        if depth >= _MAX_DEPTH or self._left < -_ELEMENTS:
+            self.notes.add(TRUNCATED)
+            return _ELLIPSIS
+        try:
+            taken = (_WAYS.get(kind) or _find_way(kind))(value, self, depth + 1)
+        except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
+            hand_on(error)
+            self.notes.add(UNSERIALISABLE)
+            return {"type": type_name(value), "unserialisable": type(error).__name__}
+        if type(taken) is Snapshot:
+            self._room -= taken.weight
+        return taken
+
+    def text(self, value: str) -> str:
+        """Return a text, or its beginning if there is no room for more."""
+        size = len(value)
+        if size <= self._chars or size <= _FEWEST_CHARS:
+            self._chars -= size
+            return value
+        self.notes.add(TRUNCATED)
+        kept = max(self._chars, _FEWEST_CHARS)
+        self._chars -= kept
+        return value[:kept] + _ELLIPSIS
+
+    def items(self, items: Iterable[tuple[Any, Any]], size: int, depth: int) -> dict[Any, object]:
+        """Return the first items of a mapping as a new dict."""
+        count = self._count(size)
+        if count < size:
+            items = islice(items, count)
+        taken: dict[Any, object] = {}
+        # as one list, because other threads may change the mapping
+        for key, item in [*items]:
+            kind = type(item)
+            part = item if kind in _NUMBERS else self.field(item, depth)
+            if part is not _OMIT:
+                taken[key if type(key) in _KEY_TYPES else self._key(key, taken)] = part
+        return taken
+
+    def elements(self, items: Any, depth: int) -> list[object]:
+        """Return the elements of a list or tuple that nobody else has, as a new list."""
+        if len(items) > _FEWEST and _NUMBERS.issuperset(map(type, items)):
+            return [*items]
+        return [item if type(item) in _NUMBERS else self.take(item, depth) for item in items]
+
+    def _count(self, size: int) -> int:
+        """Count elements. Returns how many of `size` are kept."""
+        kept = min(size, max(self._left, _FEWEST))
+        if kept < size:
+            self.notes.add(TRUNCATED)
+        self._left -= kept + 1
+        return kept
+
+    def _key(self, key: Any, taken: dict[Any, object]) -> object:
+        """Return a key that is not a plain value, in a form that never changes."""
+        name = key_text(key)
+        if name not in taken:
+            return name
+        return next(made for n in range(2, _ELEMENTS * 4) if (made := f"{name} {n}") not in taken)
+
+
+def key_text(key: Any) -> str:
+    """Return the text of a key of a dict, without calling the code of a foreign type."""
+    kind = type(key)
+    if issubclass(kind, enum.Enum):
+        key = key.value
+        kind = type(key)
+    if kind in _KEY_TYPES or (kind is tuple and _PLAIN_TYPES.issuperset(map(type, key))):
+        return str(key)
+    return str.__str__(key) if issubclass(kind, str) else type_name(key)
+
+
+def describe(value: Any) -> object:
+    """Describe a value that JSON cannot hold, for example by type and shape.
+
+    The parts of the result may need to be described in turn.
+    """
+    if type(value) is Snapshot:
+        return value.describe()
+    taken = (_WAYS.get(type(value)) or _find_way(type(value)))(value, _Shallow(), 0)
+    if type(taken) is Snapshot:
+        return taken.describe()
+    return _describe_omitted(value) if taken is _OMIT else taken
+
+
+def _describe_omitted(value: object) -> object:
+    return {"type": type_name(value), "attributes": {}}
+
+
+# Containers.
+
+
+def _take_dict(value: Any, taker: Any, depth: int) -> object:
+    mark = id(value)
+    if mark in taker._path:
+        taker.notes.add(UNSERIALISABLE)
+        return _ELLIPSIS
+    taker._path.append(mark)
+    try:
+        return taker.items(dict.items(value), len(value), depth)
+    finally:
+        taker._path.pop()
+
+
+def _take_list(value: Any, taker: Any, depth: int) -> object:
+    mark = id(value)
+    if mark in taker._path:
+        taker.notes.add(UNSERIALISABLE)
+        return _ELLIPSIS
+    taker._path.append(mark)
+    try:
+        kept = slice(taker._count(list.__len__(value)))
+        return taker.elements(list.__getitem__(value, kept), depth)
+    finally:
+        taker._path.pop()
+
+
+def _take_tuple(value: Any, taker: Any, depth: int) -> object:
+    kept = slice(taker._count(tuple.__len__(value)))
+    return taker.elements(tuple.__getitem__(value, kept), depth)
+
+
+def _take_set(value: Any, taker: Any, depth: int) -> object:
+    """Take a set or a view of a dict. A large one is sampled, because sorting it takes long."""
+    size = len(value)
+    if size > _SHOWN_OF_SET:
+        head = taker.elements([*islice(value, HEAD)], depth)
+        return {"type": type_name(value), "length": size, "head": head}
+    taker._count(size)
+    return Snapshot(type(value), _sort, (taker.elements([*value], depth),))
+
+
+def _sort(items: list[object]) -> object:
+    return sorted(
+        items, key=lambda item: str(item) if type(item) in _PLAIN_TYPES else type_name(item)
+    )
+
+
+def _take_deque(value: Any, taker: Any, depth: int) -> object:
+    return taker.elements([*islice(value, taker._count(len(value)))], depth)
+
+
+def _take_wrapped(value: Any, taker: Taker, depth: int) -> object:
+    return taker.take(value.data, depth)
+
+
+def _take_proxy(value: Any, taker: Any, depth: int) -> object:
+    return taker.items(value.items(), len(value), depth)
+
+
+# Values that never change: they are kept, and written later.
+
+
+def _keep(write: Callable[[Any], object]) -> Way:
+    def way(value: Any, taker: Taker, depth: int) -> object:
+        return Snapshot(type(value), write, (value,))
+
+    return way
+
+
+def _write_repr(value: Any) -> object:
+    return {"type": type_name(value), "repr": repr(value)[:_REPR_CHARS]}
+
+
+def _take_moment(value: Any, taker: Taker, depth: int) -> object:
+    """Keep a date or time. JSON holds most of them."""
+    if type(value) is datetime.date:
+        return value
+    if type(value) is datetime.datetime and type(value.tzinfo) in _ZONES:
+        return value
+    return Snapshot(type(value), _write_moment, (value,))
+
+
+def _write_moment(value: Any) -> str:
+    text: str = value.isoformat()
+    return text
+
+
+def _take_bytes(value: Any, taker: Taker, depth: int) -> object:
+    return Snapshot(type(value), _describe_bytes, (len(value), bytes(value[:HEAD])))
+
+
+def _describe_bytes(length: int, head: bytes) -> object:
+    return {"type": "bytes", "length": length, "head": head.hex()}
+
+
+# Objects.
+
+
+def _take_member(value: Any, taker: Taker, depth: int) -> object:
+    return taker.take(value.value, depth)
+
+
+def _take_text(value: Any, taker: Any, depth: int) -> object:
+    return taker.text(str.__str__(value))
+
+
+def _take_int(value: Any, taker: Taker, depth: int) -> object:
+    return int.__int__(value)
+
+
+def _take_float(value: Any, taker: Taker, depth: int) -> object:
+    return float.__float__(value)
+
+
+def _fields_way(names: tuple[str, ...]) -> Way:
+    """Return how to take an object of a class that declares its fields."""
+
+    def way(value: Any, taker: Any, depth: int) -> object:
+        taker._left -= _FIELDED
+        fields = {}
+        for name in names:
+            try:
+                item = getattr(value, name)
+            except AttributeError as error:  # a field without a value
+                hand_on(error)
+                continue
+            fields[name] = item if type(item) in _NUMBERS else taker.take(item, depth)
+        return fields
+
+    return way
+
+
+def _take_dumped(value: Any, taker: Any, depth: int) -> object:
+    """Take a model of pydantic as it dumps itself, without its excluded fields."""
+    taker._left -= _FIELDED
+    return taker.take(value.model_dump(), depth)
+
+
+def _take_awaitable(value: Any, taker: Taker, depth: int) -> object:
+    return {"type": type_name(value), "awaitable": True}  # nothing is known before it is awaited
+
+
+def _take_named(value: Any, taker: Taker, depth: int) -> object:
+    """Take a function, class or module by its name."""
+    names: list[object] = []
+    with untrusted:
+        if type(value) is types.ModuleType:
+            names = [value.__name__]
+        else:
+            names = [getattr(value, part, None) for part in ("__module__", "__qualname__")]
+    name = ".".join(name for name in names if type(name) is str)
+    return {"type": type_name(value), "attributes": {"name": name}}
+
+
+def _take_error(value: BaseException, taker: Taker, depth: int) -> object:
+    attributes = {}
+    args = BaseException.__dict__["args"].__get__(value)
+    if args and type(args[0]) is str:
+        attributes["message"] = args[0][:_REPR_CHARS]
+    return {"type": type_name(value), "attributes": attributes}
+
+
+def _take_object(value: Any, taker: Any, depth: int) -> object:
+    """Take an object of a type that nothing is known of: its ``repr``, or its plain attributes."""
+    described: dict[str, object] = {"type": type_name(value)}
+    attributes = _attributes_of(value)
+    if choices := _describe_choices(attributes.get("choices")):
+        return {**described, "choices": choices}
+    if _has_own_repr(type(value), taker.package):
+        words = words_of(value)
+        return described if words is None else {**described, "repr": words[:_REPR_CHARS]}
+    plain = {
+        name: taker.text(item[:_REPR_CHARS]) if type(item) is str else item
+        for name, item in islice(attributes.items(), _MOST_ATTRIBUTES)
+        if type(name) is str and type(item) in _PLAIN_TYPES and not name.startswith("_")
+    }
+    return {**described, "attributes": plain}
+
+
+def _attributes_of(value: Any) -> dict[str, Any]:
+    """Return the attributes that an object stores, without running code of its class."""
+    attributes: dict[str, Any] = {}
+    with untrusted:
+        for kind in type.__dict__["__mro__"].__get__(type(value)):
+            for name, member in vars(kind).items():
+                if type(member) is types.MemberDescriptorType and not name.startswith("_"):
+                    with untrusted:
+                        attributes[name] = member.__get__(value)
+    with untrusted:
+        stored = object.__getattribute__(value, "__dict__")
+        if type(stored) is dict:
+            attributes.update(islice(stored.items(), 4 * _MOST_ATTRIBUTES))
+    return attributes
+
+
+def _has_own_repr(kind: type, package: str) -> bool:
+    """Tell whether a class of the traced function's package defines the ``repr`` of a type."""
+    if not package:
+        return False
+    for base in type.__dict__["__mro__"].__get__(kind):
+        if "__repr__" in base.__dict__:
+            return root_of(base) == package
+    return False
+
+
+def root_of(named: Any) -> str:
+    """Return the package in which a class or function is defined; empty if it is unknown."""
+    module = None
+    with untrusted:
+        module = named.__module__
+    return module.partition(".")[0] if type(module) is str else ""
+
+
+def _describe_choices(listed: Any) -> list[dict[str, object]]:
+    """Describe the choices of an object that looks like a chat response, else return nothing."""
+    choices = listed[:HEAD] if isinstance(listed, list | tuple) else ()
+    described: list[dict[str, object]] = []
+    for choice in choices:
+        message = getattr(choice, "message", None)
+        facts = {name: getattr(message, name, None) for name in ("role", "content")}
+        if not isinstance(facts["content"], str):
+            return []
+        held = {name: text for name, text in facts.items() if isinstance(text, str)}
+        described.append({"message": held})
+    return described
+
+
+def _omit(value: object, taker: Taker, depth: int) -> object:
+    return _OMIT
+
+
+class _Shallow(ValueTaker):
+    """Takes one value only: its parts stay as they are, to be encoded one by one."""
+
+    def field(self, value: Any, depth: int) -> object:
+        return value
+
+    def elements(self, items: Any, depth: int) -> list[object]:
+        return [*items]
+
+
+# How to take a value, by type. It is found once for each type.
+
+_BUILT_IN: Final[dict[type, Way]] = {
+    dict: _take_dict,
+    list: _take_list,
+    tuple: _take_tuple,
+    set: _take_set,
+    frozenset: _take_set,
+    type({}.keys()): _take_set,
+    type({}.values()): _take_deque,
+    type({}.items()): _take_deque,
+    deque: _take_deque,
+    bytes: _take_bytes,
+    bytearray: _take_bytes,
+    memoryview: _take_bytes,
+    str: _take_text,
+    int: _take_int,
+    float: _take_float,
+    complex: _keep(complex.__str__),
+    uuid.UUID: _keep(uuid.UUID.__str__),
+    UserDict: _take_wrapped,
+    UserList: _take_wrapped,
+    types.MappingProxyType: _take_proxy,
+    datetime.date: _take_moment,
+    datetime.time: _take_moment,
+    type: _take_named,
+    types.FunctionType: _take_named,
+    types.BuiltinFunctionType: _take_named,
+    types.MethodType: _take_named,
+    types.ModuleType: _take_named,
+    BaseException: _take_error,
+}
+# immutable types of the standard library, whose `repr` shows all there is
+_REPRESENTED: Final = frozenset(
+    {range, datetime.timedelta, datetime.timezone, re.Pattern, type(...), type(NotImplemented)}
+)
+
+
+def _way_of_represented(kind: type) -> Way | None:
+    return _keep(_write_repr)
+
+
+def _way_of_written(kind: type) -> Way | None:
+    write: Any = kind.__str__
+    return _keep(write)
+
+
+# by package name, so that no package is imported: a value exists only if its package is loaded
+_LIBRARIES: Final[dict[str, Callable[[type], Way | None]]] = {
+    "decimal": _way_of_written,
+    "pathlib": _way_of_written,
+    "fractions": _way_of_represented,
+    "ipaddress": _way_of_represented,
+    "zoneinfo": _way_of_represented,
+    "numpy": arrays.way_of_numpy,
+    "pandas": tables.way_of_pandas,
+    "polars": tables.way_of_polars,
+    "pyarrow": tables.way_of_arrow,
+    "torch": arrays.way_of_torch,
+    "jaxlib": arrays.way_of_jax,
+    "cupy": arrays.way_of_cupy,
+    "tensorflow": arrays.way_of_tensorflow,
+    "scipy": arrays.way_of_scipy,
+    "PIL": pictures.way_of_pillow,
+    "matplotlib": pictures.way_of_matplotlib,
+    "plotly": pictures.way_of_plotly,
+}
+_WAYS: Final[dict[type, Way]] = {}
+
+
+def _find_way(kind: type) -> Way:
+    """Find how to take the values of a type, and remember it."""
+    way: Way | None = None
+    with untrusted:  # a metaclass may raise
+        way = _choose_way(kind)
+    if len(_WAYS) >= _KNOWN_TYPES:
+        _WAYS.clear()
+    _WAYS[kind] = found = way or _take_object
+    return found
+
+
+def _choose_way(kind: type) -> Way | None:
+    if is_unsaid_type(kind):
+        return _omit
+    if issubclass(kind, enum.Enum):
+        return _take_member
+    if kind in _REPRESENTED:
+        return _keep(_write_repr)
+    for base in type.__dict__["__mro__"].__get__(kind):
+        way = _BUILT_IN.get(base)
+        library = None if way is not None else _LIBRARIES.get(root_of(base))
+        if library is not None:
+            way = library(base)
+        if way is not None:
+            return way
+    if dataclasses.is_dataclass(kind):
+        fields = dataclasses.fields(kind)
+        return _fields_way(tuple(f.name for f in fields if not f.name.startswith("_")))
+    if hasattr(kind, "model_dump"):
+        return _take_dumped
+    names = None if hasattr(kind, "to_plotly_json") else field_names(kind)
+    if names is not None:
+        return _fields_way(tuple(name for name in names if not name.startswith("_")))
+    return _take_awaitable if hasattr(kind, "__await__") else None
