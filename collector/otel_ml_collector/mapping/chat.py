@@ -39,7 +39,7 @@ _DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
 _WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
 _CALLS: Final = ("tool_call", "tool-call", "tool_use", "function")
 # Members that hold the message of an answer, next to usage or what led to it.
-_ANSWERS: Final = ("message", "response")
+_ANSWER_MEMBERS: Final = ("message", "response")
 # Key of a framework's final answer, and keys of its own records that identify the framework.
 _FINAL: Final = {
     "final_output": frozenset[str](),
@@ -151,7 +151,7 @@ def text_of_part(part: Mapping[str, Any]) -> str:
 def _find_response(value: dict[str, Any]) -> Sequence[object]:
     if isinstance(value.get("choices"), list) or isinstance(value.get("output"), list):
         return find_output(value)
-    for name in _ANSWERS:
+    for name in _ANSWER_MEMBERS:
         if isinstance(value.get(name), dict) and (name == "message" or _is_message(value[name])):
             return [value[name]]
     if isinstance(candidates := value.get("candidates"), list):  # Gemini
@@ -211,7 +211,7 @@ def _has_speaker(item: object) -> bool:
     if isinstance(item.get("role"), str) or (isinstance(kind, str) and kind in _MESSAGE_KINDS):
         return True
     if "role" not in item and any(item.get(name) for name in _CALLED):  # a message of the model
-        return not any(_is_message(item.get(name)) for name in _ANSWERS)
+        return not any(_is_message(item.get(name)) for name in _ANSWER_MEMBERS)
     return item.get("lc") == 1 and (inner := unwrap(item)) is not item and _has_speaker(inner)
 
 

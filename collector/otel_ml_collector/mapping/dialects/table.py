@@ -34,7 +34,7 @@ MAX_DEPTH: Final = 12
 _MAX_DIGITS: Final = 6
 # Names that wrap each item of a list without adding information.
 _WRAPPERS: Final = frozenset({"message", "message_content", "tool_call", "document", "image"})
-_COUNTS: Final = frozenset({"input_tokens", "output_tokens", "usage"})
+_COUNT_FIELDS: Final = frozenset({"input_tokens", "output_tokens", "usage"})
 # Messages with several parts use the first name, messages with one text the second.
 _PART_FIELDS: Final = ("contents", "content")
 
@@ -270,7 +270,7 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
         dialect,
         (None if is_told else next(named, None)) or "",
         find(dialect.kind_sources),
-        any(row.field in _COUNTS and sources for row, sources, _ in rows),
+        any(row.field in _COUNT_FIELDS and sources for row, sources, _ in rows),
         [(row, sources, form) for row, sources, form in rows if sources],
         find(dialect.scores),
         [key for key in keys if any(_is_marked(key, mark) for mark in dialect.needs)]

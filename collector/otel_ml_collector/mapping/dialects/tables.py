@@ -63,7 +63,7 @@ _MEMORY: Final = {
 
 _GUARDRAILS: Final = ("run_guardrail", "apply_guardrail", "guardrail")
 # Facts about a call that the conventions name and no field of a run holds.
-_FACTS: Final = (
+_NAMED_FACTS: Final = (
     *("gen_ai.agent.id", "gen_ai.agent.description", "gen_ai.agent.version"),
     *("gen_ai.tool.call.id", "gen_ai.tool.type", "gen_ai.tool.description"),
     *("gen_ai.data_source.id", "gen_ai.output.type", "gen_ai.embeddings.dimension.count"),
@@ -786,7 +786,7 @@ GEN_AI: Final = Dialect(
         Row("outputs", ("gen_ai.memory.records",), frozenset({"retriever"}), form="json"),
         Row(
             "params",
-            (f"{names.GEN_AI_REQUEST_PREFIX}*", "gen_ai.guardrail.*", *_FACTS),
+            (f"{names.GEN_AI_REQUEST_PREFIX}*", "gen_ai.guardrail.*", *_NAMED_FACTS),
             form="named",
         ),
         Row("input_tokens", (names.GEN_AI_INPUT_TOKENS, "gen_ai.usage.prompt_tokens")),

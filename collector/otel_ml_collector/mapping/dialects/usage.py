@@ -9,6 +9,7 @@ from typing import Final
 
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import find_member, to_int
+from otel_ml_collector.price import SPELLINGS
 
 # Fields of a usage object, each with the paths of its members. The first one with a count is used.
 _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
@@ -58,7 +59,10 @@ _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
 _PATHS: Final = {name: [path.split(".") for path in members] for name, members in _MEMBERS.items()}
 # Members of Anthropic's own usage objects. Next to them, `input_tokens` leaves out cached tokens.
 _OF_ANTHROPIC: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
-_NO_TOTAL: Final = frozenset({"anthropic", "aws.bedrock"})
+# Providers whose own counts include cached tokens. There, a few more cached tokens than input tokens
+# are an error of the emitter. Far more show that it subtracted them.
+_INCLUSIVE: Final = SPELLINGS.keys() - {"anthropic", "aws.bedrock"}
+_FAR: Final = 1.5
 _WRITTEN: Final = ("input_cache_creation", "input_cache_write", "input_ephemeral")
 # Starts of the names of scopes whose input tokens leave out cached tokens.
 EXCLUSIVE: Final = (
@@ -173,8 +177,8 @@ def include_cached(run_columns: RunColumns, scope_name: str) -> None:
         if count is None or not apart:
             continue
         outside = None if total[at] is None else total[at] - count - (answered[at] or 0)
-        # Anthropic and Bedrock state no such total: their emitters add up what they have.
-        is_odd = outside == 0 and providers[at] not in _NO_TOTAL and bool(providers[at])
-        if is_exclusive or outside == apart or (apart > count and not is_odd):
+        most = _FAR * count if providers[at] in _INCLUSIVE else count
+        is_more = apart > most and (outside is None or providers[at] not in _INCLUSIVE)
+        if is_exclusive or outside == apart or is_more:
             whole[at] = count + apart
     run_columns.fill("input_tokens", whole)

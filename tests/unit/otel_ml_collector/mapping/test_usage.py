@@ -157,10 +157,25 @@ def test_signs_of_an_unknown_scope(attributes: dict[str, Value], expected: int |
     assert count("x", attributes)[0] == expected
 
 
-@pytest.mark.parametrize(("provider", "expected"), [("openai", 10), ("anthropic", 60), ("", 60)])
-def test_counts_that_contradict_each_other(provider: str, expected: int) -> None:
-    """More cached tokens than all tokens that a provider counted are left as they are."""
-    told: dict[str, Value] = {"input_tokens": 10, "output_tokens": 5, READ: 50, "total_tokens": 15}
+@pytest.mark.parametrize(
+    ("provider", "cached", "more", "expected"),
+    [
+        # OpenAI counts cached tokens as input tokens: an error of the emitter, or subtracted
+        ("openai", 11, {}, 10),
+        ("openai", 50, {}, 60),
+        ("openai", 50, {"total_tokens": 65}, 60),
+        ("openai", 50, {"total_tokens": 15}, 10),
+        # Anthropic has no total: its emitters add up what they have
+        ("anthropic", 50, {"total_tokens": 15}, 60),
+        ("", 11, {}, 21),
+        ("acme", 11, {"total_tokens": 15}, 21),
+    ],
+)
+def test_more_cached_than_input_tokens(
+    provider: str, cached: int, more: dict[str, Value], expected: int
+) -> None:
+    """Counts that contradict what the provider counts are left as they are."""
+    told: dict[str, Value] = {"input_tokens": 10, "output_tokens": 5, READ: cached, **more}
     assert count("x", told, provider)[0] == expected
 
 
