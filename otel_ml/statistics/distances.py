@@ -39,6 +39,8 @@ _TERMS: Final = 1_000
 # Number of an embedding's projections that are resampled.
 _FARTHEST: Final = 4
 _TINY: Final = 1e-300
+# Relative difference that positions in bins show; they are steps of 6e-7.
+_EXACT: Final = 2e-6
 
 # Positions where a distribution function changes, with the change of slope and the jump.
 _Steps: TypeAlias = Mapping[float, tuple[float, float]]
@@ -147,11 +149,9 @@ def distance(reference: Sketch, window: Sketch) -> float:
         return 0.0
     if reference.kind == "number":
         unit = scale(reference)
-        return (
-            wasserstein(reference, window) / unit
-            if unit > 0
-            else kolmogorov_smirnov(reference, window)
-        )
+        if unit > 0:
+            return wasserstein(reference, window) / unit
+        return 0.0 if _is_same_number(reference, window) else kolmogorov_smirnov(reference, window)
     if reference.kind == "category":
         return jensen_shannon(reference, window)
     if reference.kind == "vocabulary":
@@ -167,6 +167,12 @@ def distance(reference: Sketch, window: Sketch) -> float:
         ),
         default=0.0,
     )
+
+
+def _is_same_number(constant: Sketch, window: Sketch) -> bool:
+    """Return whether a window has only the number of a constant, as exactly as bins show it."""
+    least = abs(constant.mean) * _EXACT
+    return abs(window.mean - constant.mean) <= least and window.deviation <= least
 
 
 def distances_of_projections(reference: Sketch, window: Sketch) -> dict[str, float]:
@@ -224,6 +230,11 @@ def chance(reference: Sketch, window: Sketch) -> float:
         return min(min(tails, default=1.0) * max(len(gaps), 1), 1.0)
     if reference.kind == "vocabulary":
         reference, window = _seen(0.0, reference.n), _seen(unseen(reference, window), window.n)
+    if reference.kind == "number" and not scale(reference) > 0:
+        # A constant: its cells are too wide to tell another number from it.
+        same, other = _seen(0.0, reference.n), _seen(distance(reference, window), window.n)
+        window = replace(other, clustered=other.n * window.design)
+        reference = same
     if reference.kind == "number":
         positions, before, after = _cells(reference, window)
         widths = [high - low for low, high in pairwise(positions)]

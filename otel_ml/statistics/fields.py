@@ -114,8 +114,8 @@ class FieldSketch:
             return "embedding"
         values = self.category.values
         is_varied = self.category.rest > 0 or len(values) > FEW_VALUES
-        if self.n and numbers >= MOSTLY * self.n and is_varied:
-            return "number"
+        if self.n and numbers >= MOSTLY * self.n and (is_varied or len(values) == 1):
+            return "number"  # a few different numbers may be codes, a constant is none
         if is_category(self.n, values.values()):
             return "category"
         return "text" if texts >= numbers else "number"
@@ -699,6 +699,8 @@ def _describe_numbers(before: Sketch, after: Sketch, unit: str) -> str:
         written = f"{name} {write_number(first)} → {write_number(last)}{unit}"
         if write_number(first) != write_number(last):
             numbers.append(written)
+    if not numbers and not (before.deviation or after.deviation):  # constants that are close
+        return f"value {before.low:.12g} → {after.low:.12g}{unit}"
     return ", ".join(numbers[:2])
 
 

@@ -7,6 +7,7 @@ so the order of addition does not matter.
 
 import math
 import re
+import struct
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -34,6 +35,13 @@ BUCKETS: Final = 1_024
 # Share of a field's values that must be numbers, or among the 200 most frequent values.
 MOSTLY: Final = 0.95
 FEW_VALUES: Final = 20
+# Digits in which numbers must differ to be different values. The last digits of a float depend on
+# the order of a sum, and on the version of a library.
+_DIGITS: Final = 12
+_SINGLE_DIGITS: Final = 7
+_SINGLE: Final = struct.Struct("f")
+_LARGEST_SINGLE: Final = 3.4e38
+_WRITTEN_FLOAT: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
 # Letters of each script, as the inside of a character class for Python and RE2.
 SCRIPTS: Final[Mapping[str, str]] = {
@@ -163,7 +171,9 @@ class Sketch:
                 written.get("low"),
                 written.get("high"),
                 {int(key): (int(c), int(s), int(q)) for key, c, s, q in written.get("bins", ())},
-                {str(value): int(count) for value, count in written.get("values", {}).items()},
+                join_noise(
+                    {str(key): int(count) for key, count in written.get("values", {}).items()}
+                ),
                 {name: Sketch.from_dict(part) for name, part in written.get("parts", {}).items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -175,7 +185,7 @@ class Sketch:
 
 def bin_of(value: float) -> tuple[int, int]:
     """Return the bin of a finite number, as an integer key, and its position in the bin."""
-    size = min(abs(value), LARGEST)
+    size = min(abs(round_noise(value)), LARGEST)
     if size < SMALLEST:
         return 0, 0
     power = math.floor(math.log(size) / math.log(GROWTH))
@@ -217,7 +227,7 @@ def kind_of(values: Iterable[object]) -> Kind:
     present = [value for value in values if value is not None]
     counts = Counter(write_value(value) for value in present)
     numbers = sum(_is_number(value) for value in present)
-    if numbers >= MOSTLY * len(present) and len(counts) > FEW_VALUES:
+    if numbers >= MOSTLY * len(present) and (len(counts) > FEW_VALUES or len(counts) == 1):
         return "number"
     return "category" if is_category(len(present), counts.values()) else "text"
 
@@ -293,9 +303,36 @@ def write_value(value: object) -> str:
     """Return a value as the text that a category counts."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
+    if isinstance(value, float):
+        value = round_noise(value)
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else str(value)
     return str(value)
+
+
+def round_noise(value: float) -> float:
+    """Return a number without the last digits, which differ by chance.
+
+    19.99 and 19.990000000000002 are the same value, and so are 0.1 in single and in double
+    precision.
+    """
+    number = float(value)
+    if number.is_integer() or not math.isfinite(number):
+        return number
+    rounded = float(f"{number:.{_DIGITS}g}")
+    if rounded != number and abs(number) < _LARGEST_SINGLE:
+        (single,) = _SINGLE.unpack(_SINGLE.pack(number))
+        if single == number:
+            return float(f"{number:.{_SINGLE_DIGITS}g}")
+    return rounded
+
+
+def join_noise(counts: Mapping[str, int]) -> dict[str, int]:
+    """Join the counts of numbers that differ in the last digits, as older versions wrote them."""
+    joined: Counter[str] = Counter()
+    for text, count in counts.items():
+        is_long = len(text) > _DIGITS and _WRITTEN_FLOAT.fullmatch(text) and not text.isdigit()
+        joined[write_value(float(text)) if is_long else text] += count
+    return dict(joined)
 
 
 def _sketch_numbers(values: Sequence[float], of: Sequence[Hashable], missing: int) -> Sketch:

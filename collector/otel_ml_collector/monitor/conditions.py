@@ -24,6 +24,8 @@ _ANY_TEXT: Final = 'matches({path}, "")'
 _ANY_BOOL: Final = "{path} in (True, False)"
 # RE2 repeats nothing more often.
 _MOST_REPEATS: Final = 1_000
+# Relative width of the range in which a fraction is found; single precision has 7 digits.
+_NOISE: Final = 1e-7
 
 
 def write_where(model: str, drift: FieldDrift) -> str:
@@ -67,7 +69,7 @@ def _write_condition(drift: FieldDrift, part: PartDrift) -> str:
         )
     if part.name == VALUE and after.kind == "category":
         value = gained_value(before, after)
-        return "" if value is None else f"{path} == {_write_value(drift, value)}"
+        return "" if value is None else _write_equal(path, drift, value)
     if part.name == "scripts":
         script = gained_value(before, after)
         letters = SCRIPTS.get(script or OTHER_SCRIPT)
@@ -86,6 +88,19 @@ def _write_condition(drift: FieldDrift, part: PartDrift) -> str:
     if not pattern:
         return ""
     return f"{'' if is_above else 'not '}matches({path}, {quoted(pattern)})"
+
+
+def _write_equal(path: str, drift: FieldDrift, value: str) -> str:
+    """Return the condition that a field has a value of a category.
+
+    Fractions are counted without their last digits, so they are found in a narrow range.
+    """
+    written = _write_value(drift, value)
+    if written != value or "." not in value:
+        return f"{path} == {written}"
+    number = float(value)
+    low, high = sorted((number * (1 - _NOISE), number * (1 + _NOISE)))
+    return f"({path} >= {low:.12g} and {path} <= {high:.12g})"
 
 
 def _write_value(drift: FieldDrift, value: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from otel_ml.statistics.fields import FieldSketch
 from otel_ml.statistics.projections import NORM, PROJECTED
-from otel_ml.statistics.sketches import TEXT_PARTS, Kind, Sketch
+from otel_ml.statistics.sketches import TEXT_PARTS, Kind, Sketch, join_noise
 from otel_ml_collector.log import going_on
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import (
@@ -550,7 +550,7 @@ def _read_sketch(kind: Kind, row: Row) -> Sketch:
             key: (count, places.get(key, 0), squares.get(key, 0))
             for key, count in row["of_bins"].items()
         },
-        values=row["of_counts"],
+        values=join_noise(row["of_counts"]),
     )
 
 

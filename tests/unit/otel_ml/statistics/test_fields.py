@@ -19,7 +19,7 @@ from otel_ml.statistics.fields import (
     write_number,
     write_share,
 )
-from otel_ml.statistics.sketches import sketch_values
+from otel_ml.statistics.sketches import Sketch, sketch_values
 
 DAYS: Final = 14
 RUNS: Final = 2_000
@@ -173,3 +173,61 @@ def test_number(value: float, written: str) -> None:
 def test_share(share: float, written: str) -> None:
     """A share is written in per cent, small ones with a digit more."""
     assert write_share(share) == written
+
+
+def of_each(*values: object) -> Draw:
+    """Draw each of some values equally often."""
+    return lambda draw: draw.choice(values)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((19.99,), (19.990000000000002,)),
+        ((1.0,), (1 - 2**-53,)),
+        ((1.0,), (1 + 1e-10,)),
+        ((0.3, 0.5), (0.1 + 0.2, 0.5)),
+        ((0.3, 0.5, 7), (0.1 + 0.2, 0.5 + 2**-53, 7)),
+        ((0.1, 0.7), (0.10000000149011612, 0.699999988079071)),  # in single precision
+        ((-1234.56, 0.0), (-1234.5600000000002, -0.0)),
+    ],
+)
+def test_last_digit_is_no_drift(before: tuple[float, ...], after: tuple[float, ...]) -> None:
+    """Floats that differ in the last digits are the same value, also where values are counted."""
+    assert judge(of_each(*before), of_each(*after), runs=300).word == "as before"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (5, 6, "median 5 → 6"),
+        (19.99, 20.05, "median 20 → 20.1"),
+        (20.01, 20.04, "value 20.01 → 20.04"),
+        (0, 0.001, "median 0 → 0.001"),
+    ],
+)
+def test_constant_is_a_number(before: float, after: float, sentence: str) -> None:
+    """A field with one number is a number, and another number is drift."""
+    drift = judge(of_each(before), of_each(after), runs=300)
+    assert (drift.kind, drift.word) == ("number", "drift")
+    assert drift.sentence.startswith(sentence)
+    assert make_field(of_each(before), 1).kind == "number"
+    assert sketch_values([before] * 200).kind == "number"
+
+
+def test_few_numbers_and_a_constant_text_are_categories() -> None:
+    """Two codes, and a text that is always the same, stay categories."""
+    assert make_field(of_each(1, 2), 1).kind == "category"
+    assert make_field(of_each("1"), 1).kind == "category"
+    assert make_field(of_each(True), 1).kind == "category"
+
+
+def test_older_counts_of_one_number_are_joined() -> None:
+    """A sketch of an older version, which counted last digits apart, is read as one of today."""
+    written = sketch_values([0.3, 0.5], kind="category").to_dict()
+    written["values"] = {"0.3": 1, "0.30000000000000004": 2, "12345678901234567890": 1, "a" * 20: 1}
+    assert Sketch.from_dict({**written, "n": 5}).values == {
+        "0.3": 3,
+        "12345678901234567890": 1,
+        "a" * 20: 1,
+    }
