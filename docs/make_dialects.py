@@ -77,8 +77,9 @@ More rules:
 
 * The counts follow the rules for [tokens](wire.md#tokens). A cost that the span states is used.
 * Session, user, provider, response ID and parameters are read from names such as `x.session_id`.
-* A span that states that it is an agent, chain, tool or retriever, or that is named after one, gets
-  this kind. Its tokens stay attributes, because the calls inside it have them.
+* A span that states that it is an agent, chain, tool or retriever gets this kind. A span that is
+  named after an agent or a workflow, or that counts several calls, is a chain. Their tokens stay
+  attributes, because the calls inside have them.
 * Spans with attributes of databases, queues, feature flags or GraphQL are never calls.
 * A request handler with the question and the answer of its call stays a plain span.
 * A call of the GenAI conventions without inputs and outputs gets them from other names of its

@@ -41,6 +41,13 @@ _CONTENT: Final = (
     "value",
 )
 _CALLS: Final = ("tool_calls", "toolCalls", "function_call")
+# Members that describe what a model may call or answer, and say nothing about this call.
+_LEFT_OUT: Final = frozenset(
+    {
+        *("tools", "functions", "tool_definitions", "available_tools", "response_format"),
+        *("json_schema", "logprobs"),
+    }
+)
 # Attributes of events with a piece of a streamed answer.
 _PIECES: Final = ("delta", "chunk", "token")
 _PRINTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\b(?:None|True|False)\b|[()]")
@@ -141,10 +148,12 @@ class Leaves:
         else:
             self.wholes.append(NamedValue(words, cast("Value", node), source))
         for key, item in node.items():
-            if message is None or key not in _OF_MESSAGE:
+            if key not in _LEFT_OUT and (message is None or key not in _OF_MESSAGE):
                 self.add(item, (*words, *words_of(str(key))), source, depth + 1)
 
     def _add_list(self, node: Sequence[object], words: Words, source: str, depth: int) -> None:
+        if node and isinstance(node[0], int | float):  # a vector
+            return
         messages = [message for item in node if (message := read_message(item)) is not None]
         if messages:
             self._add_messages(messages, words, source)
@@ -174,7 +183,7 @@ class Leaves:
 def open_leaves(attributes: Mapping[str, Value], events: Sequence[Event]) -> Leaves:
     """Return the values in the attributes and events of a span."""
     leaves = Leaves()
-    for name, node in _unflatten(attributes).items():
+    for name, node in sorted(_unflatten(attributes).items(), key=_size):
         leaves.add(node, words_of(name), name)
     pieces: dict[Words, list[str]] = {}
     for event in events:
@@ -192,6 +201,14 @@ def open_leaves(attributes: Mapping[str, Value], events: Sequence[Event]) -> Lea
     for words, texts in pieces.items():
         leaves.leaves.append(NamedValue((*words, "output"), "".join(texts), "event"))
     return leaves
+
+
+def _size(pair: tuple[str, object]) -> int:
+    """Return the sort key that puts long JSON last, so that its limit cuts nothing else off."""
+    node = pair[1]
+    if isinstance(node, str):
+        return len(node) if node[:1] in {"{", "["} else 0
+    return 1 if isinstance(node, Mapping | list | tuple) else 0
 
 
 def open_text(text: str) -> object:

@@ -19,6 +19,7 @@ from otel_ml import attributes as names
 from otel_ml_collector.mapping.dialects.leaves import open_leaves, words_of
 from otel_ml_collector.mapping.dialects.signs import ModelNames, Signs, find_signs, may_be_text
 from otel_ml_collector.mapping.dialects.table import CALLS, Dialect
+from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.model_names import is_embedding_model, is_known_model, is_model_alone
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import to_json
@@ -45,8 +46,11 @@ _GENERAL: Final = frozenset(
 # Spans of databases, queues and flags are not calls, even if a model's answer is what they carry.
 _OTHERS: Final = ("db.", "messaging.", "feature_flag.", "graphql.")
 _OTHER_EVENTS: Final = frozenset({"feature_flag", "db", "messaging", "graphql"})
-# Scopes whose spans the tables know, and whose other spans repeat calls.
-_KNOWN_SCOPES: Final = ("litellm", "otel_ml")
+# Starts of the names of scopes that a table knows. LiteLLM's other spans repeat its calls.
+_KNOWN_SCOPES: Final = (
+    *("litellm", "otel_ml"),
+    *(dialect.scope for dialect in DIALECTS if dialect.scope),
+)
 _TELLING: Final = frozenset({"model", "models", "deployment", "engine", "llm"})
 _COUNTING: Final = frozenset({"token", "tokens", "usage", "eval", "toks", "tok"})
 _BODIES: Final = ("body", "content", "payload")

@@ -100,6 +100,9 @@ _ANSWERED: Final = (
     *("resp", "result", "results", "returned", "return"),
 )
 _SIDES: Final = {**dict.fromkeys(_ASKED, "asked"), **dict.fromkeys(_ANSWERED, "answered")}
+_OF_FUNCTIONS: Final = frozenset(
+    {"args", "arguments", "kwargs", "result", "results", "returned", "return"}
+)
 _RANKS: Final = {word: rank for words in (_ASKED, _ANSWERED) for rank, word in enumerate(words)}
 _SPEECH: Final = frozenset({"message", "messages", "msg", "text", "utterance", "turn", "content"})
 _SPEAKERS: Final = {
@@ -476,9 +479,13 @@ def _single(value: Value) -> Value:
 def _side_of(words: Words) -> str:
     """Return whether a name is for the ``asked`` or the ``answered``; empty if for neither.
 
-    The last word that tells decides: ``llm.request.prompt``, ``prompt.response``.
+    The last word that tells decides: ``llm.request.prompt``, ``prompt.response``. Arguments and
+    results are also those of functions, so the other words come first.
     """
-    return next((_SIDES[word] for word in reversed(words) if word in _SIDES), "")
+    sides = [word for word in reversed(words) if word in _SIDES]
+    return next((_SIDES[word] for word in sides if word not in _OF_FUNCTIONS), "") or (
+        _SIDES[sides[0]] if sides else ""
+    )
 
 
 def _side_of_text(words: Words) -> str:
@@ -581,6 +588,12 @@ def _begin_alike(question: Words, answer: Words) -> bool:
     return question[0] == answer[0] or tells
 
 
+def _is_loop(words: Words) -> bool:
+    """Return whether a number counts calls, so that its span is around several of them."""
+    counts = words[:-1] if words[-1] in {"count", "total", "number"} else words
+    return counts[-1:] == ("iterations",) or counts[-2:] in {("llm", "calls"), ("model", "calls")}
+
+
 def _is_system(words: Words) -> bool:
     if words[-1] == "instructions" or words[-2:] == ("system", "instruction"):
         return True
@@ -603,7 +616,9 @@ def _read_other(leaf: NamedValue, signs: Signs) -> None:
         if not _KIND_NAMES.isdisjoint(words[-2:]) and _NO_KIND.isdisjoint(words):
             kind = _KIND_OF_NAME.get(value.rpartition(".")[2].strip().lower(), "")
             signs.kind = signs.kind if signs.kind in CALLS else kind or signs.kind
-    if words[-1] != "currency" and not _COST.isdisjoint(words) and _NO_COST.isdisjoint(words):
+    if isinstance(value, int) and value > 1 and not isinstance(value, bool) and _is_loop(words):
+        signs.kind = signs.kind or "chain"
+    if not _COST.isdisjoint(words) and _NO_COST.isdisjoint(words):
         cost = None if isinstance(value, bool | list | tuple) else to_float(value)
         if cost is not None and math.isfinite(cost) and cost > 0:
             signs.cost = cost if signs.cost is None else max(cost, signs.cost)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml_collector.mapping.dialects.shape import find_shape_names
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.spans import map_spans
@@ -220,6 +221,35 @@ def test_agent_around() -> None:
     """A span named after an agent is a chain, and has no tokens: its calls have them."""
     run = map_one(replace(CALLS[0].span, name="TramDesk.agent"))
     assert (run.kind, run.input_tokens, run.inputs_preview) == ("chain", None, ASKED)
+
+
+def test_several_calls() -> None:
+    """A span that counts its calls is around them, whatever its name is."""
+    span = CALLS[0].span
+    looping = replace(span, attributes={**span.attributes, "acme.llm_calls": 2})
+    assert map_one(looping).kind == "chain"
+    single = replace(span, attributes={**span.attributes, "acme.llm_calls": 1})
+    assert map_one(single).kind == "model"
+
+
+def test_much_else() -> None:
+    """Long vectors, tools and other JSON do not hide the signs of a call."""
+    span = CALLS[0].span
+    much: dict[str, Value] = {
+        "acme.vector": json.dumps([0.5] * 9_000),
+        "acme.other": json.dumps([{"a": number} for number in range(9_000)]),
+        "acme.request": json.dumps({"tools": [{"type": "function", "name": "f"}] * 900}),
+    }
+    run = map_one(replace(span, attributes={**much, **span.attributes}))
+    assert (run.kind, run.input_tokens, run.outputs_preview) == ("model", 61, ANSWERED)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ordinary_names(seed: int) -> None:
+    """The names of ordinary spans alone show that they are no calls, so they cost nothing."""
+    for span in make_ordinary_spans(300, seed=seed, has_own=False):
+        shape = find_shape_names(tuple(span.attributes), ())
+        assert shape is None or not shape.models
 
 
 def test_handler() -> None:
