@@ -25,6 +25,7 @@ from otel_ml.versions.state import (
     WeightKind,
     fitted_attributes,
 )
+from otel_ml.versions.tensors import TensorReader
 from otel_ml.worker import Worker
 
 _READ_TRIES: Final = 3
@@ -258,10 +259,11 @@ def _feed_torch(module: Any, reading: Reading) -> None:
     config: Any = getattr(module, "config", None)
     if hasattr(config, "to_json_string"):  # Hugging Face models
         reading.update(config.to_json_string().encode())
+    reader = TensorReader()
     for name, tensor in sorted(module.state_dict().items()):
         reading.update(f"{name}:".encode())
         if hasattr(tensor, "data_ptr"):
-            _feed_tensor(tensor, reading)
+            _feed_tensor(tensor, reading, reader)
         else:
             walk.feed(tensor)
 
@@ -273,22 +275,15 @@ def _settings(part: Any) -> Iterator[tuple[str, object]]:
             yield name, item
 
 
-def _feed_tensor(tensor: Any, reading: Reading) -> None:
+def _feed_tensor(tensor: Any, reading: Reading, reader: TensorReader) -> None:
     reading.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     if str(tensor.layout) != "torch.strided":
         coalesced = tensor.to_sparse_coo().coalesce()
-        _feed_tensor(coalesced.indices(), reading)
-        _feed_tensor(coalesced.values(), reading)
+        _feed_tensor(coalesced.indices(), reading, reader)
+        _feed_tensor(coalesced.values(), reading, reader)
         return
-    whole = tensor.detach().cpu().contiguous()
-    count = whole.numel() * whole.element_size()
-    if count:
-        import ctypes  # needed only for tensors
-
-        memory = (ctypes.c_char * count).from_address(whole.data_ptr())
-        view = memoryview(memory)
-        for start in range(0, count, _CHUNK_BYTES):
-            reading.update(view[start : start + _CHUNK_BYTES])
+    if tensor.numel():
+        reading.update(reader.read(tensor))
 
 
 # Boosters, sessions, pipelines.

@@ -1,9 +1,9 @@
 """Two collectors before one store: whatever comes to both, in whatever order, is there once."""
 
-from collections import Counter
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path

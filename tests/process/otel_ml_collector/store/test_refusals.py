@@ -1,11 +1,11 @@
 """What the engine refuses for real is told to the senders: nothing of it is acknowledged."""
 
-from collections import Counter
 import json
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path

@@ -1,0 +1,145 @@
+"""Digests of PyTorch tensors, computed where the tensor is: on a GPU nothing is copied.
+
+The bytes of a tensor are read in blocks of 2 MB. Each block gives two sums: its words of 64 bits,
+times fixed random odd numbers, modulo 2**64. Integer arithmetic gives the same sums on CPU and GPU.
+
+Source: Carter, Wegman, Universal classes of hash functions, Journal of Computer and System Sciences
+18 (1979).
+"""
+
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+_WORD_BYTES: Final = 8
+_BLOCK_WORDS: Final = 2 * 1024 * 1024 // _WORD_BYTES  # changing this changes every version
+# A piece is small, so that neither the interpreter nor the GPU is busy with one for long.
+_GPU_BLOCKS: Final = 8
+# PyTorch computes so few elements on the calling thread, and takes no cores from the service
+_STRIP_WORDS: Final = 32_768
+_PAUSE_S: Final = 0.0005  # between pieces, in which other threads run
+_LOW_HALF: Final = (1 << 32) - 1
+
+
+def _signed(number: int) -> int:
+    """Return a number of 64 bits as PyTorch's int64 holds it."""
+    return number - 2**64 if number >= 2**63 else number
+
+
+# constants of SplitMix64, which makes the random numbers
+_STEP: Final = _signed(0x9E3779B97F4A7C15)
+_FACTORS: Final = (
+    (30, _signed(0xBF58476D1CE4E5B9)),
+    (27, _signed(0x94D049BB133111EB)),
+    (31, 1),
+)
+
+
+class TensorReader:
+    """Computes digests of tensors, one after the other, with buffers that it uses again."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[Any, tuple[Any, Any, Any]] = {}
+        self._streams: dict[Any, Any] = {}
+
+    def read(self, tensor: Any) -> bytes:
+        """Return the sums of a tensor's blocks, 16 bytes for every 2 MB.
+
+        Args:
+            tensor: A dense tensor on a CPU or a GPU. It is not changed, and records no gradient.
+
+        Raises:
+            RuntimeError: The tensor's memory cannot be read, for example on the device ``meta``.
+        """
+        torch = sys.modules["torch"]
+        with torch.no_grad():
+            whole = tensor.detach()
+            if whole.is_complex():
+                whole = torch.view_as_real(whole)
+            flat = whole.contiguous().reshape(-1).view(torch.uint8)
+            if flat.device.type != "cuda":
+                numbers = [*self._add_pieces(torch, flat, _BLOCK_WORDS)]
+            else:
+                with torch.cuda.device(flat.device), torch.cuda.stream(self._stream(torch, flat)):
+                    numbers = [*self._add_pieces(torch, flat, _GPU_BLOCKS * _BLOCK_WORDS)]
+            sums = torch.cat(numbers).tolist()
+        return struct.pack(f"<{len(sums)}q", *sums)
+
+    def _stream(self, torch: Any, flat: Any) -> Any:
+        """Return a stream of its own, which waits for what was queued before on the current one."""
+        stream = self._streams.get(flat.device)
+        if stream is None:
+            stream = self._streams[flat.device] = torch.cuda.Stream(flat.device)
+        stream.wait_stream(torch.cuda.current_stream(flat.device))
+        return stream
+
+    def _add_pieces(self, torch: Any, flat: Any, piece_words: int) -> Iterator[Any]:
+        """Return the sums of each piece: an int64 tensor with two numbers for each block."""
+        size_bytes = piece_words * _WORD_BYTES
+        for start in range(0, flat.numel(), size_bytes):
+            words = _words_of(torch, flat[start : start + size_bytes])
+            whole = words.numel() // _BLOCK_WORDS * _BLOCK_WORDS
+            if whole:
+                yield self._add(torch, words[:whole].reshape(-1, _BLOCK_WORDS), piece_words)
+            if whole < words.numel():
+                yield self._add(torch, words[whole:].reshape(1, -1), piece_words)
+            if flat.device.type == "cuda":
+                _wait_for_gpu(torch)
+            elif flat.numel() > size_bytes:
+                time.sleep(_PAUSE_S)
+
+    def _add(self, torch: Any, words: Any, piece_words: int) -> Any:
+        random, first, second = self._room(torch, words.device, piece_words)
+        rows, width = words.shape
+        step = width if words.device.type == "cuda" else _STRIP_WORDS
+        sums = torch.zeros(rows, len(random), dtype=torch.int64, device=words.device)
+        for start in range(0, width, step):
+            strip = words[:, start : start + step]
+            mixed, product = (
+                buffer[: strip.numel()].view(strip.shape) for buffer in (first, second)
+            )
+            # the upper half changes the lower one too, or two changed signs could cancel out
+            torch.bitwise_right_shift(strip, 32, out=mixed)
+            mixed.bitwise_and_(_LOW_HALF).bitwise_xor_(strip)
+            for place, row in enumerate(random):
+                torch.mul(mixed, row[start : start + strip.shape[1]], out=product)
+                sums[:, place] += product.sum(dim=1)
+        return sums.reshape(-1)
+
+    def _room(self, torch: Any, device: Any, piece_words: int) -> tuple[Any, Any, Any]:
+        """Return the random numbers, two rows, and two buffers for a piece."""
+        known = self._buffers.get(device)
+        if known is None:
+            first = torch.empty(piece_words, dtype=torch.int64, device=device)
+            random = _make_random(torch).to(device)
+            known = self._buffers[device] = (random, first, torch.empty_like(first))
+        return known
+
+
+def _words_of(torch: Any, part: Any) -> Any:
+    """Return bytes as words of 64 bits, with up to 7 zeros at the end."""
+    missing = -part.numel() % _WORD_BYTES
+    if missing or part.data_ptr() % _WORD_BYTES or part.storage_offset() % _WORD_BYTES:
+        padded = torch.zeros(part.numel() + missing, dtype=torch.uint8, device=part.device)
+        padded[: part.numel()] = part
+        part = padded
+    return part.view(torch.int64)
+
+
+def _wait_for_gpu(torch: Any) -> None:
+    """Wait until the piece is done, without keeping other threads from running."""
+    done = torch.cuda.Event()
+    done.record()
+    while not done.query():
+        time.sleep(_PAUSE_S)
+
+
+def _make_random(torch: Any) -> Any:
+    """Return two rows of random odd numbers, the same in every process."""
+    numbers = torch.arange(1, 2 * _BLOCK_WORDS + 1, dtype=torch.int64).mul_(_STEP)
+    for shift, factor in _FACTORS:
+        shifted = torch.bitwise_right_shift(numbers, shift)
+        numbers.bitwise_xor_(shifted.bitwise_and_((1 << (64 - shift)) - 1)).mul_(factor)
+    return numbers.bitwise_or_(1).reshape(2, _BLOCK_WORDS)
