@@ -29,7 +29,7 @@ _MESSAGE_KEYS: Final = frozenset({"content", "parts", "blocks", *_CALLED, "call_
 # Keys that wrap the value when a LangChain callback, or any call, is recorded as a whole.
 _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
-_QUESTIONS: Final = (*PROMPTS, "query_str")
+_QUESTIONS: Final = (*PROMPTS, "query_str", "contents")
 # Members next to an answer that are not part of it.
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "rationale", "thinking"})
 _EMBEDDED: Final = ("input", "inputs", "texts", "text", "values", "value", "documents", "content")
@@ -66,7 +66,7 @@ def find_messages(value: object) -> Sequence[object]:
         return _pick_messages(value)
     if _is_message(value):
         return [value]
-    listed = next((value[name] for name in _LISTS if name in value), None)
+    listed = next((value[name] for name in (*_LISTS, "prompt") if name in value), None)
     if isinstance(listed, str) and listed and not _REQUEST.isdisjoint(value):
         messages: Sequence[object] = [{"role": "user", "content": listed}]
     else:
@@ -231,6 +231,8 @@ def _asked(value: object) -> str:
     if isinstance(value, list) and value:
         if (text := _plain_text(value[-1])) and value[-1]["role"] == "user":
             return text
+        if text is None and not _is_message(value[-1]):
+            value = _pick_messages(value) or value
         if text is not None or _is_message(value[-1]):
             return next(filter(None, map(_question, reversed(value))), "") or _last(value)
     if not isinstance(value, dict):
@@ -255,8 +257,8 @@ def _answered(value: object) -> str:
     if isinstance(value, list) and value:
         if (text := _plain_text(value[-1])) is not None:
             return text
-        if _is_message(value[-1]):
-            return _last(value)
+        if messages := _pick_messages(value):
+            return _last(messages)
         if len(value) == 1 and (inner := _open(value[0])) is not value[0]:
             return _answered(inner)
     if not isinstance(value, dict):

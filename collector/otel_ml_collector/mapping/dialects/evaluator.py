@@ -311,12 +311,7 @@ def _read_failures(spans: Sequence[Span], failure: Failure, run_columns: RunColu
     """Mark runs as failed and set their message, unless their outcome contradicts it."""
     outcomes, messages = run_columns.column("outcome"), run_columns.column("error_message")
     for at, span in enumerate(spans):
-        attribute = span.attributes.get(failure.level)
-        if isinstance(failure.at, str | bool):
-            has_failed = attribute == failure.at
-        else:
-            has_failed = (to_int(attribute) or 0) >= failure.at
-        if not has_failed or outcomes[at] not in (None, "error"):
+        if not has_failed(span, failure) or outcomes[at] not in (None, "error"):
             continue
         outcomes[at] = "error"
         has_better = failure.is_spare and (span.events or span.status_message)
@@ -325,6 +320,14 @@ def _read_failures(spans: Sequence[Span], failure: Failure, run_columns: RunColu
             messages[at] = message
     run_columns.fill("outcome", outcomes)
     run_columns.fill("error_message", messages)
+
+
+def has_failed(span: Span, failure: Failure) -> bool:
+    """Return whether the attributes of a span mark a failure."""
+    attribute = span.attributes.get(failure.level)
+    if isinstance(failure.at, str | bool):
+        return attribute == failure.at
+    return (to_int(attribute) or 0) >= failure.at
 
 
 def read_message(span: Span, failure: Failure) -> str:

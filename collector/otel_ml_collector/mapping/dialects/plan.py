@@ -4,7 +4,7 @@ A sender uses the same attribute names on many spans. Looking for every name of 
 each span would cost more than reading the values. So this is done once per set of names.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from otel_ml import attributes as names
 from otel_ml.records import RESOURCE_ATTRIBUTES, TOKENS
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import (
+    has_failed,
     is_spoken,
     read_dialect,
     read_words,
@@ -28,6 +29,7 @@ from otel_ml_collector.mapping.dialects.table import (
     AttributeColumns,
     Dialect,
     Evidence,
+    Failure,
     FieldSource,
     Present,
     find_evidence,
@@ -64,6 +66,7 @@ _LEAVE_OUT_CACHED: Final = frozenset({"anthropic", "bedrock"})
 _MAX_NAMES: Final = 128
 _MAX_CHARS: Final = 8_192
 _STATUS_ERROR: Final = 2
+_SERVER: Final = 2
 _CLIENT: Final = 3
 _EXECUTE_TOOL: Final = "execute_tool"
 # Fields with standard attributes, current name first.
@@ -280,7 +283,12 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
         run_columns.fill("kind", kinds, places)
     places = run_columns.missing("kind") if plan.dialects else ()
     if places:
-        kinds = [_weigh(spans[at], plan.evidence, is_step=at in unknown) for at in places]
+        failures = [
+            present.dialect.failure
+            for present in plan.dialects
+            if present.dialect.failure and is_spoken(present.dialect, spans[0].scope)
+        ]
+        kinds = [_weigh(spans[at], plan.evidence, failures, is_step=at in unknown) for at in places]
         run_columns.fill("kind", kinds, places)
 
 
@@ -314,12 +322,15 @@ def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Seque
     run_columns.fill("kind", ["chain"] * len(asked), asked)
 
 
-def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
+def _weigh(
+    span: Span, evidence: Evidence, failures: Sequence[Failure], *, is_step: bool
+) -> str | None:
     """Return the kind that the attributes of a span show; None if they show none.
 
     Args:
         span: A span that does not state a known kind.
         evidence: Attributes that show a tool, an agent or a model call.
+        failures: How its dialects mark a failure.
         is_step: Whether the span states an unknown kind. It is a ``chain`` if nothing else is
             shown.
     """
@@ -335,19 +346,24 @@ def _weigh(span: Span, evidence: Evidence, *, is_step: bool) -> str | None:
     if says(evidence.models) and (
         says(evidence.answers)
         or any(event.name in CONTENT_EVENTS for event in span.events)
-        or _is_failed_call(span, is_step=is_step)
+        or _is_failed_call(span, failures, is_step=is_step)
     ):
         return "model"
     return "chain" if is_step else None
 
 
-def _is_failed_call(span: Span, *, is_step: bool) -> bool:
+def _is_failed_call(span: Span, failures: Iterable[Failure], *, is_step: bool) -> bool:
     """Return whether a span that names a model is a call that failed before any answer.
 
-    A step around a call fails with it. It is a call itself only if it is a client's request.
+    A step or a route around a call fails with it. A step is a call itself only if it is a client's
+    request.
     """
-    has_failed = span.status_code == _STATUS_ERROR or names.ERROR_TYPE in span.attributes
-    return has_failed and (not is_step or span.kind == _CLIENT)
+    is_around = span.kind == _SERVER or (is_step and span.kind != _CLIENT)
+    return not is_around and (
+        span.status_code == _STATUS_ERROR
+        or names.ERROR_TYPE in span.attributes
+        or any(has_failed(span, failure) for failure in failures)
+    )
 
 
 def _name_models(run_columns: RunColumns) -> None:

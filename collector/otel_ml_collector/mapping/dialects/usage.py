@@ -59,8 +59,8 @@ _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
 _PATHS: Final = {name: [path.split(".") for path in members] for name, members in _MEMBERS.items()}
 # Members of Anthropic's own usage objects. Next to them, `input_tokens` leaves out cached tokens.
 _OF_ANTHROPIC: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
-# Providers whose own counts include cached tokens. There, a few more cached tokens than input tokens
-# are an error of the emitter. Far more show that it subtracted them.
+# Providers whose own counts include cached tokens. There, a few more cached tokens than input
+# tokens are an error of the emitter. Far more show that it subtracted them.
 _INCLUSIVE: Final = SPELLINGS.keys() - {"anthropic", "aws.bedrock"}
 _FAR: Final = 1.5
 _WRITTEN: Final = ("input_cache_creation", "input_cache_write", "input_ephemeral")

@@ -475,6 +475,7 @@ def test_line_of_anything(value: object) -> None:
         ({"model": "gpt-4o", "input": "Where?"}, 1),
         ({"model": "gpt-4o", "instructions": "Be brief.", "input": "Where?"}, 2),
         ({"instructions": "Be brief.", "input": [USER]}, 2),
+        ({"model": "gpt-4o", "prompt": "Where?"}, 1),
         ({"input": "Where?", "limit": 3}, 0),
     ],
     ids=repr,
@@ -496,3 +497,10 @@ def test_line_of_plain_messages(line: Any, said: list[tuple[str, str]]) -> None:
     brief = [{"role": role, "content": text} for role, text in said]
     named = [{**message, "id": 1} for message in brief]
     assert line(plain) == line(brief) == line(named)
+
+
+def test_line_beside_an_odd_entry() -> None:
+    """An entry that is no message does not hide the question and the answer around it."""
+    talk = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}, None]
+    assert (line_in(talk), line_out(talk)) == ("Where?", "Here.")
+    assert line_in({"model": "gemini", "contents": "Where?"}) == "Where?"

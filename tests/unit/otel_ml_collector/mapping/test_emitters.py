@@ -125,6 +125,15 @@ def test_logfire_function() -> None:
         ({"gen_ai.request.model": "m", "error.type": "timeout"}, {"status_code": 0}),
         ({"gen_ai.response.model": "m", "gen_ai.operation.name": "general"}, {"kind": 3}),
         ({"llm.model_name": "m", "openinference.span.kind": "LLM"}, {}),
+        (
+            {
+                "langfuse.observation.model.name": "m",
+                "langfuse.observation.level": "ERROR",
+                "langfuse.observation.status_message": "too many tokens",
+            },
+            {"status_code": 0},
+        ),
+        ({"logfire.level_num": 17, "gen_ai.request.model": "m"}, {"status_code": 0}),
     ],
 )
 def test_failed_call(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
@@ -140,6 +149,7 @@ def test_failed_call(attributes: dict[str, Value], fields: dict[str, Any]) -> No
         ({"gen_ai.request.model": "m"}, {"status_code": 0}),
         ({"gen_ai.request.model": "m", "gen_ai.operation.name": "step"}, {"status_code": _ERROR}),
         ({"http.route": "/"}, {"status_code": _ERROR}),
+        ({"http.route": "/", "gen_ai.request.model": "m"}, {"status_code": _ERROR, "kind": 2}),
     ],
 )
 def test_no_failed_call(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
