@@ -32,6 +32,7 @@ from otel_ml_collector.alerts.mutes import (
     save_mute,
 )
 from otel_ml_collector.alerts.rule import ALERT, AlertRule, WantedAlert, make_plan, make_rule
+from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs, reader_for
 from otel_ml_collector.errors import BadInput, Conflict, Missing
@@ -115,6 +116,16 @@ def get_alert_deliveries(
 ) -> Deliveries:
     """List the notifications of rules by target: when each was delivered, after how many tries."""
     return find_deliveries_of(reader, project, settings.alert_targets, rule)
+
+
+@api.post(
+    "/alert-receivers/{receiver}/test",
+    include_in_schema=False,
+    dependencies=[Depends(needs(ADMIN))],
+)
+def send_test_notification(receiver: AlertPath, settings: FromSettings) -> TestedReceiver:
+    """Send a test notification to a receiver; `otel-ml alerts test` calls it."""
+    return send_trial(settings.alert_targets, receiver, settings.page_url, time.time_ns())
 
 
 @api.post("/projects/{project:path}/alert-check")

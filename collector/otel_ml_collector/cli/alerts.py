@@ -8,10 +8,10 @@ from typing import Any, Final
 import click
 
 from otel_ml_collector.cli.failure import DONE, HELP, NOT_FOUND, CommandFailed
-from otel_ml_collector.cli.options import Flags, with_settings
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import PlaceOptions, check_project, with_place, with_project
-from otel_ml_collector.errors import BadSetting, suggest
+from otel_ml_collector.errors import BadSetting, Missing
+from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.times import read_length, to_rfc3339
 
 _COLUMNS: Final = ("state", "name", "when", "for", "since", "fired", "brief", "reason")
@@ -21,7 +21,7 @@ _SENT: Final = (
     *("changed_time", "delivered_time", "trouble"),
 )
 _MUTES: Final = ("name", "version", "rule", "where", "until", "who", "why")
-_TRIAL_SETTINGS: Final = ("alert_targets", "public_url", "http", "tls_cert", "tls_key")
+_TRIAL_S: Final = 70.0  # longer than any receiver has to answer
 
 
 @click.group()
@@ -58,12 +58,7 @@ def check_alert(asked: PlaceOptions, project: str, *, name: str, since: str, for
     with asked.open() as place, place.reader(project) as reader:
         found = reader.check_alert(name, since=since)
         if form.kind == "table":
-            click.echo(
-                f"{name} would have fired {found['fired']:,} times since {found['start']} "
-                f"({found['windows']:,} windows checked); {found['brief']:,} times for an hour or "
-                "less",
-                err=True,
-            )
+            click.echo(_write_check(name, found), err=True)
         return write_rows(found["firings"], found, form, _FIRINGS)
 
 
@@ -133,6 +128,21 @@ def mute_alert(
         return write_rows([made], made, form, _MUTES)
 
 
+def _write_check(name: str, found: Mapping[str, Any]) -> str:
+    """Write how often a rule would have fired, or that no window had enough runs."""
+    checked = f"{found['windows']:,} windows checked"
+    if not found["judged"]:
+        return (
+            f"{name} could not be evaluated since {found['start']}: every window has too few runs "
+            f"({checked}, min_runs is {found['rule']['min_runs']:,}). Use a longer window or a "
+            "lower min_runs"
+        )
+    return (
+        f"{name} would have fired {found['fired']:,} times since {found['start']} ({checked}); "
+        f"{found['brief']:,} times for an hour or less"
+    )
+
+
 def _make_row(alert: Mapping[str, Any]) -> dict[str, Any]:
     firing = [part["name"] for part in alert["slices"] if part["state"] == "firing"]
     return {
@@ -145,36 +155,49 @@ def _make_row(alert: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @alerts.command("test", epilog=HELP, short_help="Send a test notification to a receiver.")
+@with_place
 @click.argument("target", metavar="RECEIVER")
-@with_settings(*_TRIAL_SETTINGS)
-def test_target(flags: Flags, target: str) -> int:
-    """Send a test notification from this machine to a receiver, and print the result.
+def test_target(asked: PlaceOptions, target: str) -> int:
+    """Let the collector send a test notification to a receiver, and print the result.
 
-    RECEIVER is a name in the setting alert_targets, which is read from the collector's file,
-    environment variables or options. An Alertmanager shows the test alert for five minutes.
+    RECEIVER is a name in the collector's setting alert_targets. If no collector is running, the
+    notification is sent from this machine, with the settings of the file and the environment. An
+    Alertmanager shows the test alert for five minutes.
     """
-    from otel_ml_collector.alerts.messages import make_alert_request
-    from otel_ml_collector.alerts.sender import Undelivered, post
-    from otel_ml_collector.alerts.trial import make_trial
+    from otel_ml.reader.api import Question  # heavy
 
-    settings = flags.load()
-    targets = {known.name: known for known in settings.alert_targets}
-    if target not in targets:
-        near = (
-            suggest(target, targets)
-            if targets
-            else "run this in the collector's folder, or use --config FILE"
-        )
-        message = f"There is no receiver {target[:80]!r} in the settings: {near}"
-        raise CommandFailed(message, NOT_FOUND)
-    there = targets[target]
-    now_ns = time.time_ns()
-    trial = make_trial(target, now_ns)
-    try:
-        post(there, make_alert_request(there, trial, settings.page_url, now_ns))
-    except Undelivered as error:
+    with asked.open_collector() as place:
+        if place is None:
+            tested = _test_here(asked.settings, target)
+        else:
+            question = Question(("alert-receivers", target, "test"), method="POST", body={})
+            tested = place.api(_TRIAL_S).ask(question)
+    if tested["trouble"]:
         raise CommandFailed(
-            f"The receiver {target} at {there.host} did not accept the test notification: {error}"
-        ) from error
-    sys.stdout.write(f"{target} at {there.host} accepted the test notification {trial.id}\n")
+            f"The receiver {target} at {tested['host']} did not accept the test notification: "
+            f"{tested['trouble']}"
+        )
+    id_ = tested["notification"]
+    sys.stdout.write(f"{target} at {tested['host']} accepted the test notification {id_}\n")
     return DONE
+
+
+def _test_here(settings: Settings, target: str) -> dict[str, Any]:
+    """Send a test notification from this machine, and return the result as a collector does.
+
+    Raises:
+        CommandFailed: The settings have no such receiver.
+    """
+    from otel_ml_collector.alerts.trial import send_trial  # takes 0.1 s
+
+    if not settings.alert_targets:
+        raise CommandFailed(
+            f"There is no receiver {target[:80]!r}: no collector answers, and the settings here "
+            "have none. Choose the collector with --endpoint URL",
+            NOT_FOUND,
+        )
+    try:
+        tested = send_trial(settings.alert_targets, target, settings.page_url, time.time_ns())
+    except Missing as error:
+        raise CommandFailed(str(error), NOT_FOUND) from error
+    return tested.model_dump()

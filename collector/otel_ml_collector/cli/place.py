@@ -35,6 +35,7 @@ from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.settings.sources import SettingText
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import address_here
+from otel_ml_collector.store.lock import read_holder
 
 if TYPE_CHECKING:
     from otel_ml.export.settings import ExportSettings as Connection
@@ -124,7 +125,45 @@ class PlaceOptions:
             with asking():
                 yield place
 
+    @contextmanager
+    def open_collector(self) -> Iterator[Workplace | None]:
+        """Find the running collector for this block; None if there is none.
+
+        Raises:
+            BadSetting: A setting is invalid.
+            CommandFailed: The server at the given address is no collector, a request in the block
+                fails, or the output cannot be written.
+        """
+        place = self._find_collector()
+        if place is None and self.settings.data_dir:
+            _, address = read_holder(self.settings.data_dir)
+            if address and is_collector(address):
+                place = _collector_at(address, self._key())
+        with asking():
+            yield place
+
     def _find(self, opened: ExitStack, *, makes: bool) -> Workplace:
+        place = self._find_collector()
+        if place is not None:
+            return place
+        self._check_there(makes=makes, is_alone=self._is_alone)
+        try:
+            return opened.enter_context(_open_store(self.settings))
+        except InUse as error:
+            for address in (error.address, self.address):
+                if address and is_collector(address):
+                    return _collector_at(address, self._key())
+            raise CommandFailed(f"{error} (it does not answer requests)", UNREACHABLE) from error
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether options name a store and no address."""
+        return self._source("http") != "flag" and any(
+            self._source(name) == "flag" for name in _PLACE_SETTINGS
+        )
+
+    def _find_collector(self) -> Workplace | None:
+        """Find the collector at the given address, or one that answers at the usual address."""
         key = self._key()
         flags = {name for name in _PLACE_SETTINGS if self._source(name) == "flag"}
         endpoint = self.endpoint
@@ -137,17 +176,9 @@ class PlaceOptions:
             if reply.status == HTTPStatus.OK and not reply.is_ours:
                 raise CommandFailed(f"The server at {endpoint} is not an otel-ml collector")
             return _collector_at(endpoint, key)
-        is_alone = bool(flags and "http" not in flags)
-        if not is_alone and is_collector(self.address):
+        if not self._is_alone and is_collector(self.address):
             return _collector_at(self.address, key)
-        self._check_there(makes=makes, is_alone=is_alone)
-        try:
-            return opened.enter_context(_open_store(self.settings))
-        except InUse as error:
-            for address in (error.address, self.address):
-                if address and is_collector(address):
-                    return _collector_at(address, key)
-            raise CommandFailed(f"{error} (it does not answer requests)", UNREACHABLE) from error
+        return None
 
     def _source(self, name: str) -> str:
         return self.chosen[name].source

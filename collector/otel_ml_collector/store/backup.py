@@ -28,6 +28,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.errors import BadInput, BadSetting, InUse, Rejected, Unavailable
 from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
 from otel_ml_collector.store.keys import SECRET_FILE
+from otel_ml_collector.store.lock import LOCK_FILE
 from otel_ml_collector.store.migrations import DROPPED, SCHEMA_VERSION
 from otel_ml_collector.store.schema import COPIES, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
@@ -49,7 +50,7 @@ _TABLES: Final = Sql("""
 
 _RESTORING: Final = "store.restoring"
 # What a data directory may have when it is as good as empty.
-_LEFT: Final = {"collector.lock", _RESTORING, "tmp", SECRET_FILE}
+_LEFT: Final = {LOCK_FILE, _RESTORING, "tmp", SECRET_FILE}
 _PART: Final = re.compile(r"[0-9A-Za-z]+(_[0-9]+){3,4}", re.ASCII)
 # Its backups have sizes of files, and no checksums.
 _FORMAT_1: Final = "otel-ml backup 1"
@@ -348,7 +349,7 @@ def _order(part: str) -> tuple[str, list[int]]:
 @contextmanager
 def _hold(data_dir: Path) -> Iterator[None]:
     """Keep collectors away from the data directory."""
-    with (data_dir / "collector.lock").open("a") as lock:
+    with (data_dir / LOCK_FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, InUse, Unavailable
+from otel_ml_collector.store.lock import LOCK_FILE, read_holder
 from otel_ml_collector.store.recent_calls import RecentCalls
 from otel_ml_collector.store.sql import Sql, StoreClient
 
@@ -313,14 +314,14 @@ class Connections:
             path.mkdir(parents=True, exist_ok=True)
             # Records are for those who have a key, or the right to this folder.
             (path / "store").mkdir(mode=0o700, exist_ok=True)
-            lock = path / "collector.lock"
+            lock = path / LOCK_FILE
             self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise BadSetting(f"The data directory {path} cannot be used: {error}") from error
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder, _, address = lock.read_text().strip().partition("\n")
+            holder, address = read_holder(path)
             self.close()
             raise InUse(
                 f"The data directory {path} is in use by another collector (process "

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -114,6 +115,28 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["alerts", "check", "nothing"]) == 5
     assert "nothing" in capsys.readouterr().err
     assert main(["alerts", "check", "errors", "--since", "soon"]) == 2
+
+
+def test_check_with_too_few_runs(
+    collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If no window has enough runs, the command reports that instead of zero alerts."""
+    rules: dict[str, dict[str, object]] = {"rare": {"min_runs": 1_000_000}, "none": {"by": []}}
+    for name, rule in rules.items():
+        body = json.dumps({**RULE, "notify": [], **rule})
+        request = Request(
+            f"{collector.endpoint}/api/v1/projects/quiet/alerts/{name}",
+            body.encode(),
+            {"content-type": "application/json"},
+            method="PUT",
+        )
+        with urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+        main(["alerts", "check", name, "--project", "quiet", "--since", "6h"])
+        message = capsys.readouterr().err
+        assert f"{name} could not be evaluated since" in message
+        assert "every window has too few runs" in message
+        assert "would have fired" not in message
 
 
 def test_sent(capsys: pytest.CaptureFixture[str]) -> None:

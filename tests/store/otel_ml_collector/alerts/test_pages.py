@@ -145,6 +145,10 @@ def test_past(service: Service) -> None:
     assert labels
     never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
     assert "Would have fired 0 times" in never
+    few = read(service, "shop/alert-past", {**RULE, "min_runs": "1000000"})
+    assert "Too few runs to evaluate in" in few
+    assert "min_runs is 1,000,000" in few
+    assert "Would have fired" not in few
     wrong = read(service, "shop/alert-past", {**RULE, "when": "pass_rat > 1"})
     assert "did you mean pass_rate" in unescape(wrong)
 
