@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Final
 
@@ -83,6 +83,21 @@ def read_days(reader: Reader, project: str) -> dict[int, int | None]:
         SELECT day_ns, if(computed_ns > marked_ns, computed_ns, NULL) AS known_ns FROM ({states})
         ORDER BY day_ns""").fill(states=STATES.fill(ours=OF_PROJECT))
     return {row["day_ns"]: row["known_ns"] for row in reader.rows(sql, {"project": project})}
+
+
+def has_project(reader: Reader, project: str) -> bool:
+    """Tell whether something is stored of a project, such as a run, a data set or an alert rule."""
+    alone = reader.narrow(replace(reader.access, projects=(project,)))
+    return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
+
+
+_ANYTHING: Final = Sql("""
+    SELECT 1 FROM (
+      SELECT 1 FROM model_versions WHERE {ours} AND last_seen_ns > 0 LIMIT 1
+      UNION ALL SELECT 1 FROM metrics WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM artifacts WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM documents FINAL WHERE {ours} AND body != '' LIMIT 1)
+    LIMIT 1""").fill(ours=OF_PROJECT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+from anyio.to_thread import run_sync
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -19,10 +20,12 @@ from starlette.types import Scope
 from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
-from otel_ml_collector.errors import BadInput, CollectorError, NotPermitted
+from otel_ml_collector.errors import BadInput, CollectorError, Missing, NotPermitted
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.statistics import has_project
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
@@ -137,6 +140,7 @@ class PageRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
+                await run_sync(_check_project, request)
                 return await handler(request)
             except CollectorError as error:
                 if isinstance(error, NotPermitted) and (queues := _queues_of(request)):
@@ -169,6 +173,25 @@ def _queues_of(request: Request) -> str:
     target = labelling_address(access, request.path_params.get("project", ""))
     is_session = SESSION_COOKIE in request.cookies
     return target if is_session and request.url.path != target else ""
+
+
+def _check_project(request: Request) -> None:
+    """Refuse the page of a project below another one that does not exist.
+
+    A project's name can contain slashes. Without this check, every wrong address below a project
+    would be the empty page of a new project.
+
+    Raises:
+        Missing: There is no such project.
+    """
+    project = request.path_params.get("project", "")
+    if "/" not in project:
+        return
+    access = find_access_of(request.scope)
+    if access is not None and project in (access.projects or ()):
+        return
+    if not has_project(find_service(request, Reader), project):
+        raise Missing(f"There is no project {project[:80]!r}")
 
 
 def show_problem(request: Request, status: int, problem: Problem) -> Response:

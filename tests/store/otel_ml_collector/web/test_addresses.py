@@ -1,0 +1,50 @@
+"""Addresses below a project: a wrong one is not the page of a new project."""
+
+import pytest
+
+from otel_ml_collector.store.documents import DocumentKind, Documents
+from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import Service
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nonsense",
+        "nonsense/",
+        "runs/of/nobody",
+        "nonsense/runs",
+        "nonsense/datasets",
+        "nonsense/monitor",
+        "nonsense/news",
+        "model",
+    ],
+)
+def test_unknown_page(service: Service, project: str, path: str) -> None:
+    """An unknown page below a project is not found, whether the project exists or not."""
+    assert ask(service.app, f"/projects/{project}/{path}").status == 404
+    service.store.take(project, make_call("answer"))
+    answered = ask(service.app, f"/projects/{project}/{path}")
+    assert answered.status == 404
+    assert "There is no" in answered.text
+    assert ask(service.app, f"/projects/{project}").status == 200
+
+
+@pytest.mark.parametrize("path", ["", "/runs", "/models", "/datasets", "/alerts"])
+def test_project_below_another(service: Service, project: str, path: str) -> None:
+    """The pages of a project whose name has a slash are found, whatever is stored of it."""
+    item = make_item({"q": 1})
+    service.store.take(f"{project}/runs-only", make_call("answer"))
+    service.store.take(f"{project}/set-only", item, *make_versions("qa", {"a": item}))
+    kind = DocumentKind("note", 10)
+    documents = Documents(service.store.connections)
+    documents.save(service.store.reader, f"{project}/note-only", kind, "mine", {"a": 1})
+    for part in ("runs-only", "set-only", "note-only"):
+        assert ask(service.app, f"/projects/{project}/{part}{path}").status == 200
+
+
+def test_new_project(service: Service, project: str) -> None:
+    """The page of a project without a slash is there before its first run."""
+    assert ask(service.app, f"/projects/{project}").status == 200
