@@ -40,14 +40,19 @@ def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError
     return InvalidArgumentError(f"Invalid {argument} {show(value)}: expected {expected}")
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message for an unknown name: similar or known names to try."""
+def find_similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most similar to a wrong one, or None if none is similar."""
     from difflib import get_close_matches  # slow to import, and needed only for errors
 
+    return next(iter(get_close_matches(name, [*dict.fromkeys(known)], n=1)), None)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message for an unknown name: similar or known names to try."""
     names = [*dict.fromkeys(known)]
-    near = get_close_matches(name, names, n=1)
-    if near:
-        return f"did you mean {near[0]}?"
+    near = find_similar(name, names)
+    if near is not None:
+        return f"did you mean {near}?"
     listed = ", ".join(names[:_SUGGESTED])
     return (
         f"expected one of {listed}{' …' * (len(names) > _SUGGESTED)}" if names else "there is none"

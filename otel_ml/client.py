@@ -19,6 +19,7 @@ from otel_ml.arguments import (
     check_seconds,
     check_text,
     choose_project,
+    find_similar,
     invalid,
     show,
 )
@@ -775,7 +776,12 @@ class Client(HasCard):
             return added
         known = self._judges.get(str(judge))
         if known is None:
-            raise ValueError(f"Unknown judge {show(judge)}: expected a tag that add_judge returned")
+            names = [each.name for each in self._judges.values()]
+            near = find_similar(str(judge), [*names, *self._judges])
+            hint = f"; did you mean {near}?" if near else ""
+            raise ValueError(
+                f"Unknown judge {show(judge)}: expected a tag that add_judge returned{hint}"
+            )
         return known
 
     def _decorator(self, options: Options, judging: Judging) -> Callable[..., Any]:

@@ -2,16 +2,17 @@
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final, Literal
 
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml_collector.assistants.answers import show, unshow
 from otel_ml_collector.assistants.find import find_short
 from otel_ml_collector.datasets.find import find_newest, read_dataset_versions
-from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.errors import BadInput, Missing, suggest
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import find_key
-from otel_ml_collector.store.versions import read_version_numbers
+from otel_ml_collector.store.versions import all_version_numbers, read_version_numbers
 
 _SHORT: Final = re.compile("[0-9a-f]{16}")
 _NAMED_KINDS: Final[tuple[Literal["model", "dataset", "judge"], ...]] = (
@@ -59,7 +60,21 @@ def find_reference(reader: Reader, project: str, text: str, field: str = "ref") 
         reference = _find(reader, project, form, field)
         if reference is not None:
             return reference
-    raise Missing(f"{field}: there is no {show(text[:120])!r} in the project: {_EXPECTED}")
+    near = _find_similar(reader, project, text)
+    raise Missing(f"{field}: there is no {show(text[:120])!r} in the project: {near or _EXPECTED}")
+
+
+def _find_similar(reader: Reader, project: str, text: str) -> str:
+    """Suggest the most similar name of a model, data set or judge; empty if none is similar."""
+    match = NUMBERED.fullmatch(text)
+    name = match[1] if match else text
+    names = [
+        known
+        for kind in _NAMED_KINDS
+        for known, _, _ in all_version_numbers(reader, project, kind)
+        if get_close_matches(name[:80], [known])
+    ]
+    return suggest(name[:80], names) if names else ""
 
 
 def _find(reader: Reader, project: str, text: str, field: str) -> Reference | None:

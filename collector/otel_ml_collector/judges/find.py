@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN, JUDGING_VERSION
-from otel_ml_collector.errors import Missing
+from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.apart import find_apart, find_counted
@@ -244,10 +244,11 @@ def find_judge_versions(
     """
     known = _read_known(reader, project, [judge]).get(judge, {})
     rows = _read_figures(reader, project, [judge]).get(judge, {})
-    if not known and judge not in {
-        row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})
-    }:
-        raise Missing(f"Project {project!r} has no judge {judge!r}")
+    if not known:
+        judges = {row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})}
+        if judge not in judges:
+            near = suggest(judge[:80], judges)
+            raise Missing(f"Project {project!r} has no judge {judge[:80]!r}: {near}")
     numbers = _all_numbers(judge, known, rows)
     bins = _read_bins(reader, project, judge, list(rows.values()))
     buckets = _read_buckets(reader, project, judge, window, step_ns)

@@ -50,6 +50,14 @@ def test_judge_of_another_client_is_unknown(client: Client) -> None:
         client.assess(tag)
 
 
+@pytest.mark.parametrize("name", ["lenght", "length", "Length@1"])
+def test_similar_judge(client: Client, name: str) -> None:
+    """The error for a judge whose name is nearly right suggests the right one."""
+    client.add_judge(Judge("length", "", len))
+    with pytest.raises(ValueError, match=r"; did you mean length\?$"):
+        client.assess(name)
+
+
 def test_added_judge_may_be_replaced(recording: Recording) -> None:
     """Two versions of a judge score side by side under their own tags."""
     one = recording.client.add_judge(Judge("any", "", lambda: 1))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_ml_collector.assistants.references import find_reference
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.judges.find import (
     JudgeVersion,
@@ -229,6 +230,21 @@ def test_unknown_judge(store: Store, project: str) -> None:
     """A judge that nobody spoke of is not found."""
     with pytest.raises(Missing, match="has no judge 'nobody'"):
         versions_of(store, project, "nobody")
+
+
+@pytest.mark.parametrize("name", ["groundd", "Grounded", "ground"])
+def test_similar_judge(store: Store, project: str, name: str) -> None:
+    """The error for a name that is nearly right suggests the right one."""
+    scores: dict[str, Value] = {
+        "otel_ml.score.grounded": 1.0,
+        "otel_ml.score.short": 0.0,
+        "otel_ml.judges": '{"grounded": {"version": "00000000000000aa"}}',
+    }
+    store.take(project, make_call("answer", scores))
+    with pytest.raises(Missing, match=r": did you mean grounded\?$"):
+        versions_of(store, project, name)
+    with pytest.raises(Missing, match=r": did you mean grounded\?$"):
+        find_reference(store.reader, project, name)
 
 
 def test_bars_of_runs_that_are_not_there(store: Store, project: str) -> None:
