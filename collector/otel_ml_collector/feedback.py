@@ -446,7 +446,7 @@ async def store_request(
     """
     held.grow(len(body))
     may = replace(access, scopes=access.scopes | {INGEST}, projects=(project,))
-    export = Export(body, "identity", None, Signal.TRACES, Form.JSON, may)
+    export = Export(body, "identity", None, Signal.TRACES, Form.JSON, may, is_urgent=True)
     answer = await pipeline.accept(export, held)
     if answer.rejected:
         raise Rejected(answer.message)

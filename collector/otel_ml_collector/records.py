@@ -233,6 +233,7 @@ class Records:
         rejected: Number of spans that can never be stored, by reason.
         received: Number of spans or log records that the records were made from.
         replaced: Places of the first texts in which invalid UTF-8 was replaced.
+        size: Bytes of the requests that the records were made from, decompressed.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -252,6 +253,7 @@ class Records:
     rejected: Counter[str] = field(default_factory=Counter)
     received: int = 0
     replaced: tuple[str, ...] = ()
+    size: int = 0
 
     def extend(self, other: "Records") -> None:
         """Add the records of other spans."""

@@ -228,7 +228,8 @@ def running(
     """Give a collector that is ready, in a test a forked one; it is killed at the end."""
     if "--store" not in arguments:
         lay(data_dir)
-    process = CollectorProcess(data_dir, *arguments, forked=forked)
+    # Tests send one request after the other, and wait for each.
+    process = CollectorProcess(data_dir, "--collect-ms", "0", *arguments, forked=forked)
     try:
         process.wait_ready()
         yield process

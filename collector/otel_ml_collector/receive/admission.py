@@ -219,13 +219,17 @@ class Pressure:
     Args:
         clock: Returns a monotonic time in seconds.
         cpu: Returns the CPU seconds used by all threads of the process.
+        is_collecting: Tells whether the requests in progress only wait for others to be stored
+            with them.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
         cpu: Callable[[], float] = time.process_time,
+        is_collecting: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_collecting = is_collecting
         self._clock = clock
         self._cpu = cpu
         self._noted_s, self._noted_cpu_s = clock(), cpu()
@@ -270,7 +274,8 @@ class Pressure:
         kept = math.exp(-passed_s / _PRESSURE_S)
         if passed_s > 0:
             self._cores = self._cores * kept + (cpu_s - self._noted_cpu_s) / passed_s * (1 - kept)
-        self._worked = self._worked * kept + bool(self._under_way) * (1 - kept)
+        is_working = self._under_way > 0 and not self._is_collecting()
+        self._worked = self._worked * kept + is_working * (1 - kept)
         self._noted_s, self._noted_cpu_s = now_s, cpu_s
 
 

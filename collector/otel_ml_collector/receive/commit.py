@@ -1,11 +1,15 @@
 """Group commit: one thread stores all waiting requests at once, then answers their senders.
 
-A group consists of the requests that wait when the writer becomes free, up to what it stores in a
-second. If the store rejects a group, the writer splits it in halves until only the bad request
-fails. So one bad request cannot harm the others.
+A group consists of the requests that wait when the writer begins, up to what it stores in a second.
+If the store rejects a group, the writer splits it in halves until only the bad request fails. So
+one bad request cannot harm the others.
+
+A group has a high fixed cost. So a group begins at most once a second, unless many spans wait:
+docs/design/009-ingest.md. The first request after a pause is stored at once.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -27,6 +31,15 @@ _GROUP_ROWS: Final = 10_000
 _LEAST_ROWS: Final = 1_000
 # A slower group would keep the senders behind it waiting beyond their deadline.
 _GROUP_S: Final = 1.0
+
+COLLECT_S: Final = 1.0
+# Amounts that are stored at once, because a group of this size is cheap per span. A stock batch
+# processor sends 512 spans and waits for the answer.
+_FULL_ROWS: Final = 1_024
+_FULL_SPANS: Final = 512
+_FULL_BYTES: Final = 1024 * 1024
+# Time before its deadline at which a request is stored at the latest.
+_RESERVE_S: Final = 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -96,7 +109,53 @@ class _Waiting:
 
     records: Records
     deadline: float
+    is_urgent: bool = False
     answer: "Future[Counter[str]]" = field(default_factory=Future)
+
+
+class _Backlog:
+    """The requests that wait for the next group, and when they must be stored at the latest."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Waiting] = deque()
+        self._empty()
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether collecting more requests would not make storing them cheaper."""
+        return self._rows >= _FULL_ROWS or self._spans >= _FULL_SPANS or self._bytes >= _FULL_BYTES
+
+    def add(self, waiting: _Waiting) -> None:
+        """Append a request."""
+        self._queue.append(waiting)
+        self._count(waiting)
+
+    def take(self, most_rows: int) -> list[_Waiting]:
+        """Remove the oldest requests, until they have `most_rows` rows together."""
+        group: list[_Waiting] = []
+        rows = 0
+        while self._queue and rows < most_rows:
+            waiting = self._queue.popleft()
+            rows += len(waiting.records)
+            group.append(waiting)
+        self._empty()
+        for waiting in self._queue:
+            self._count(waiting)
+        return group
+
+    def _empty(self) -> None:
+        self._rows = self._spans = self._bytes = 0
+        self.store_by_s = math.inf  # in seconds of `time.monotonic`
+
+    def _count(self, waiting: _Waiting) -> None:
+        self._rows += len(waiting.records)
+        self._spans += waiting.records.received
+        self._bytes += waiting.records.size
+        at_s = -math.inf if waiting.is_urgent else waiting.deadline - _RESERVE_S
+        self.store_by_s = min(self.store_by_s, at_s)
 
 
 class Commit:
@@ -111,6 +170,11 @@ class Commit:
             were answered.
         count_deletions: Returns a number that changes after each deletion. What is known about
             stored runs is then forgotten, so that deleted ones are refused and not acknowledged.
+        collect_s: Least time in seconds from the beginning of a group to that of the next one,
+            unless that one is full. 0 collects nothing.
+
+    Attributes:
+        is_collecting: Whether requests wait only for others to be stored with them.
     """
 
     def __init__(
@@ -120,6 +184,7 @@ class Commit:
         prepare: Callable[[], None] = lambda: None,
         on_stored: Callable[[Records], None] = lambda records: None,
         count_deletions: Callable[[], int] = lambda: 0,
+        collect_s: float = COLLECT_S,
     ) -> None:
         self._write = write
         self._prepare = prepare
@@ -129,7 +194,10 @@ class Commit:
         self._deletions = 0
         self._untold: list[Records] = []
         self._telemetry = telemetry
-        self._queue: deque[_Waiting] = deque()
+        self._collect_s = collect_s
+        self.is_collecting = False
+        self._next_s = -math.inf
+        self._backlog = _Backlog()
         self._changed = threading.Condition()
         self._closed = False
         self._once = OnceAMinute()
@@ -137,13 +205,17 @@ class Commit:
         self._thread = threading.Thread(target=self._work, name="otel-ml-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, records: Records, deadline: float) -> "Future[Counter[str]]":
+    def submit(
+        self, records: Records, deadline: float, *, is_urgent: bool = False
+    ) -> "Future[Counter[str]]":
         """Queue the records of a request.
 
         Args:
             records: Records to store.
             deadline: Value of `time.monotonic` after which nobody waits for the answer. Records
                 that are still queued then are not stored.
+            is_urgent: Whether to store them at once, and all others that wait with them. For
+                requests for which a person waits.
 
         Returns:
             A future that completes when the records are durable and can be queried. Its result is
@@ -153,11 +225,11 @@ class Commit:
         Raises:
             Unavailable: The collector is shutting down.
         """
-        waiting = _Waiting(records, deadline)
+        waiting = _Waiting(records, deadline, is_urgent)
         with self._changed:
             if self._closed:
                 raise Unavailable("The collector is shutting down")
-            self._queue.append(waiting)
+            self._backlog.add(waiting)
             self._changed.notify()
         return waiting.answer
 
@@ -173,6 +245,7 @@ class Commit:
             self._prepare()
         while group := self._take():
             live = [waiting for waiting in group if self._is_awaited(waiting)]
+            self._next_s = time.monotonic() + self._collect_s
             with going_on(partial(self._fail, live)):
                 self._store(live)
             self._tell()
@@ -200,14 +273,17 @@ class Commit:
 
     def _take(self) -> list[_Waiting]:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
-            group: list[_Waiting] = []
-            rows = 0
-            while self._queue and rows < self._group_rows:
-                waiting = self._queue.popleft()
-                rows += len(waiting.records)
-                group.append(waiting)
-            return group
+            self._changed.wait_for(lambda: self._backlog or self._closed)
+            while (wait_s := self._left_to_collect_s()) > 0:
+                self.is_collecting = True
+                self._changed.wait(wait_s)
+            self.is_collecting = False
+            return self._backlog.take(self._group_rows)
+
+    def _left_to_collect_s(self) -> float:
+        if self._closed or self._backlog.is_full:
+            return 0.0
+        return min(self._next_s, self._backlog.store_by_s) - time.monotonic()
 
     def _is_awaited(self, waiting: _Waiting) -> bool:
         if not waiting.answer.set_running_or_notify_cancel():

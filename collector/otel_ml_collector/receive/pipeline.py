@@ -102,6 +102,7 @@ class Export:
         passed: Ids of the collectors that forwarded the request, separated by commas.
         key: Digest of a large request that has no room in memory. Set instead of `body` if the same
             request is already in progress; else empty.
+        is_urgent: Whether a person waits for the answer, so that the request is stored at once.
     """
 
     body: bytes
@@ -112,6 +113,7 @@ class Export:
     access: Access = OPEN
     passed: str = ""
     key: bytes = b""
+    is_urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -180,7 +182,7 @@ class Intake:
         self._clocks = clocks or ClockWatch()
         self._budget = Budget(telemetry)
         self._admission = Admission()
-        self.pressure = Pressure()
+        self.pressure = Pressure(is_collecting=lambda: commit.is_collecting)
         self._owners = SpanOwners()
         self._large: dict[bytes, _Large] = {}
         self._one_large = asyncio.Lock()
@@ -301,7 +303,8 @@ class Intake:
             beginning = self._begin_large(export, records, onward, held.hand_over())
             return await self._end_large(await asyncio.shield(asyncio.create_task(beginning)))
         if len(records) or records.trace_keys:
-            left = await asyncio.wrap_future(self._commit.submit(records, deadline))
+            stored = self._commit.submit(records, deadline, is_urgent=export.is_urgent)
+            left = await asyncio.wrap_future(stored)
             records.rejected.update(left)
         if export.signal is Signal.METRICS:
             return await self._leave_metrics(records.received, onward, held.service, deadline)
@@ -473,13 +476,17 @@ class Intake:
             self._note_received(export, len(logs))
             _note_service(logs, held)
             followed_logs = self._clocks.follow(logs, _times_of_log)
-            records = replace(map_logs(followed_logs, filing), received=len(logs))
+            records = replace(
+                map_logs(followed_logs, filing), received=len(logs), size=len(portion.body)
+            )
             return _with_places(records, replaced, portion)
         spans = read_spans(portion.body, export.form, replaced)
         self._note_received(export, len(spans))
         _note_service(spans, held)
         followed = self._clocks.follow(spans, _times_of_span, are_spans=True)
-        records = replace(map_spans(followed, filing), received=len(spans))
+        records = replace(
+            map_spans(followed, filing), received=len(spans), size=len(portion.body)
+        )
         return _with_places(records, replaced, portion)
 
     def _note_received(self, export: Export, number: int) -> None:

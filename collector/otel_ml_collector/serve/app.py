@@ -214,6 +214,7 @@ def open_collector(settings: Settings) -> Collector:
         prepare=warm_up,
         on_stored=note,
         count_deletions=lambda: tombstones.generation,
+        collect_s=settings.collect_ms / 1e3,
     )
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(settings.forward_otlp, forwarded)

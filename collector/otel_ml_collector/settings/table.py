@@ -208,6 +208,12 @@ class Settings:
         read_tags,
         "Tags of runs to use as labels in /metrics, at most five, separated by commas",
     )
+    collect_ms: int = setting(
+        "1000",
+        whole_number("milliseconds", 0, 1_000),
+        "Longest time in milliseconds for which requests are collected under continuous traffic "
+        "and then stored together; 0 stores each request at once, which costs more CPU and disk",
+    )
     log_level: str = setting(
         "info", one_of(*_LEVELS), "Least severe level to log: debug, info, warning or error"
     )

@@ -97,7 +97,9 @@ def open_service(path: Path, **settings_of: str) -> Iterator[Service]:
     """Open a collector over the store of a folder, without a network, and close it at the end."""
     if "store" not in settings_of:
         lay(path)
-    settings = load({"data_dir": str(path), **settings_of}, {}, None)
+    # Tests send one request after the other, and wait for each.
+    given = {"data_dir": str(path), "collect_ms": "0", **settings_of}
+    settings = load(given, {}, None)
     collector = open_collector(settings)
     try:
         app = make_app(collector, settings)

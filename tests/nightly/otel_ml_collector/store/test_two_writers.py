@@ -39,7 +39,7 @@ def deliver(
     """Send the spans of each order one by one through a commit and a writer of its own."""
 
     def send(spans: Sequence[Span]) -> None:
-        commit = Commit(Writer(store.connections).write, Telemetry())
+        commit = Commit(Writer(store.connections).write, Telemetry(), collect_s=0)
         waiting: list[Future[Counter[str]]] = [
             commit.submit(map_spans([span], Filing(project, now_ns)), time.monotonic() + WAIT_S)
             for span in spans

@@ -49,7 +49,7 @@ class Way:
         self.telemetry.register(numbers)
         target = OtlpTarget("there", f"http://{self.sink.address}", signals=self.signals)
         self.forward = OtlpForward([target], numbers)
-        self._commit = Commit(self._write, self.telemetry)
+        self._commit = Commit(self._write, self.telemetry, collect_s=0)
         self._pipeline = Intake(
             self._commit,
             self.telemetry,

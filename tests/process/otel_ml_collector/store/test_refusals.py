@@ -59,7 +59,7 @@ class Engine:
         migrate(self.connections.open())
         self._may_begin = threading.Event()
         self._reader = Reader(self.connections)
-        self._commit = Commit(Writer(self.connections).write, Telemetry(), self._wait)
+        self._commit = Commit(Writer(self.connections).write, Telemetry(), self._wait, collect_s=0)
         self._client = self.connections.open()
 
     def submit(self, *requests: Records) -> list[tuple[type[BaseException], str] | None]:

@@ -135,6 +135,7 @@ def test_defaults(folder: Path) -> None:
         tls_key=None,
         cors_origins=(),
         metrics_tags=(),
+        collect_ms=1000,
         log_level="info",
         log_format="text",
         forward_otlp=(),

@@ -37,7 +37,7 @@ def open_backend(behave: Callable[[], None] = lambda: None) -> Iterator[Backend]
         behave()
         stored.extend(records)
 
-    commit = Commit(write, telemetry)
+    commit = Commit(write, telemetry, collect_s=0)
     pipeline = Intake(commit, telemetry)
     try:
         yield Backend(pipeline, telemetry, stored)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.support.otel_ml_collector.spans import make_call, map_all
 from tests.support.waiting import elapsed, wait_until
 
 WAIT_S = 10
+LONG_S = 60
 BUSY = "The store is busy"
 
 
@@ -54,8 +56,8 @@ class FakeStore:
 
 
 @contextmanager
-def running(store: FakeStore) -> Iterator[Commit]:
-    commit = Commit(store.write, Telemetry())
+def running(store: FakeStore, collect_s: float = 0) -> Iterator[Commit]:
+    commit = Commit(store.write, Telemetry(), collect_s=collect_s)
     try:
         yield commit
     finally:
@@ -81,8 +83,11 @@ def make_records(*names: str) -> Records:
     )
 
 
-def submit(commit: Commit, *names: str, within_s: float = 60) -> "Future[Counter[str]]":
-    return commit.submit(make_records(*names), time.monotonic() + within_s)
+def submit(
+    commit: Commit, *names: str, within_s: float = 60, received: int = 0, size: int = 0
+) -> "Future[Counter[str]]":
+    records = replace(make_records(*names), received=received, size=size)
+    return commit.submit(records, time.monotonic() + within_s)
 
 
 def error_of(answer: "Future[Counter[str]]") -> tuple[type[BaseException], str] | None:
@@ -303,6 +308,94 @@ def test_many_senders() -> None:
     assert store.stored == sorted(f"{a}-{b}" for a in range(8) for b in range(50))
 
 
+# Under continuous traffic requests are collected.
+
+
+def test_first_request_after_a_pause_is_stored_at_once() -> None:
+    """A request that comes when none came for a while does not wait for others."""
+    store = FakeStore()
+    with running(store, collect_s=0.2) as commit:
+        for name in "ab":
+            began = time.monotonic()
+            assert error_of(submit(commit, name)) is None
+            assert time.monotonic() - began < 0.15
+            wait_until(elapsed(0.25))
+    assert store.groups == [["a"], ["b"]]
+
+
+def test_requests_are_collected() -> None:
+    """Requests that follow one another are stored together, a while after the last group."""
+    store = FakeStore()
+    with running(store, collect_s=0.5) as commit:
+        began = time.monotonic()
+        assert error_of(submit(commit, "first")) is None
+        answers = [submit(commit, name) for name in "abc"]
+        assert [error_of(answer) for answer in answers] == [None] * 3
+        assert 0.5 <= time.monotonic() - began < 1.0
+    assert store.groups == [["first"], ["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "records_of"),
+    [
+        (["row"] * 1_024, {}),
+        (["span"], {"received": 512}),
+        (["large"], {"size": 1024 * 1024}),
+    ],
+    ids=["rows", "spans", "bytes"],
+)
+def test_full_group_is_stored_at_once(names: list[str], records_of: dict[str, int]) -> None:
+    """A group that is large enough to be cheap does not wait: full load is no slower."""
+    store = FakeStore()
+    with running(store, collect_s=LONG_S) as commit:
+        assert error_of(submit(commit, "first")) is None
+        waiting = submit(commit, "small")
+        full = submit(commit, *names, **records_of)
+        assert [error_of(answer) for answer in (waiting, full)] == [None, None]
+    assert store.groups == [["first"], ["small", *names]]
+
+
+def test_requests_of_a_full_group_do_not_make_the_next_one_full() -> None:
+    """Only what waits counts: after a full group small requests are collected again."""
+    store = FakeStore()
+    with running(store, collect_s=0.5) as commit:
+        began = time.monotonic()
+        assert error_of(submit(commit, "full", received=512)) is None
+        assert error_of(submit(commit, "small", received=1)) is None
+        assert time.monotonic() - began >= 0.5
+
+
+def test_urgent_request_is_stored_at_once() -> None:
+    """A request for which a person waits is not collected, and takes the waiting ones along."""
+    store = FakeStore()
+    with running(store, collect_s=LONG_S) as commit:
+        assert error_of(submit(commit, "first")) is None
+        waiting = submit(commit, "waiting")
+        urgent = commit.submit(make_records("urgent"), time.monotonic() + 60, is_urgent=True)
+        assert [error_of(answer) for answer in (waiting, urgent)] == [None, None]
+    assert store.groups == [["first"], ["waiting", "urgent"]]
+
+
+def test_request_is_stored_before_its_deadline() -> None:
+    """A request is stored in time, however long others are collected."""
+    store = FakeStore()
+    with running(store, collect_s=LONG_S) as commit:
+        assert error_of(submit(commit, "first")) is None
+        assert error_of(submit(commit, "soon", within_s=1.2)) is None
+    assert store.groups == [["first"], ["soon"]]
+
+
+def test_close_stores_what_is_collected() -> None:
+    """Closing does not wait for more requests."""
+    store = FakeStore()
+    with running(store, collect_s=LONG_S) as commit:
+        assert error_of(submit(commit, "first")) is None
+        waiting = submit(commit, "waiting")
+        wait_until(lambda: commit.is_collecting)
+        commit.close(WAIT_S)
+        assert error_of(waiting) is None
+
+
 class Told:
     """Runs of a store and of who is told of them, and what is asked of both."""
 
@@ -311,7 +404,7 @@ class Told:
         self.told: list[Records] = []
         self.telemetry = Telemetry()
         self._troubles = list(troubles)
-        self._commit = Commit(self._write, self.telemetry, on_stored=self._listen)
+        self._commit = Commit(self._write, self.telemetry, on_stored=self._listen, collect_s=0)
 
     def send(self, records: Records) -> tuple[type[BaseException], str] | None:
         """Store the records of one request; returns what its sender is answered."""

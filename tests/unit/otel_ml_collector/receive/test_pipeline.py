@@ -39,7 +39,7 @@ class Way:
 
     def __post_init__(self) -> None:
         self.may_write.set()
-        self._commit = Commit(self._write, self.telemetry)
+        self._commit = Commit(self._write, self.telemetry, collect_s=0)
         self._pipeline = Intake(self._commit, self.telemetry)
 
     def _write(self, records: Records) -> None:
