@@ -36,6 +36,12 @@ _UNTOLD: Final = Sql("""
     SELECT name FROM system.tables WHERE database = currentDatabase()
       AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0""")
 
+# Stores that an older program made keep replaced parts for 480 s: see `tables.DURABLE`.
+_KEPT_LONG: Final = Sql("""
+    SELECT name FROM system.tables WHERE database = currentDatabase()
+      AND engine LIKE '%MergeTree' AND position(engine_full, 'old_parts_lifetime = 480') > 0""")
+_KEEP_SHORT: Final = Sql("ALTER TABLE {table} MODIFY SETTING old_parts_lifetime = 8")
+
 # The engine deletes and changes rows of no other tables.
 _OTHER_ENGINES: Final = Sql("""
     SELECT name, engine FROM system.tables
@@ -524,6 +530,7 @@ def connect(url: str) -> Connections:
         if connections.folder is None:
             _check_engines(client)
         migrate(client)
+        _keep_parts_short(client)
         if connections.folder is not None:
             _remove_by_one_thread(client)
     except (ClickHouseError, Unavailable, TypeError) as error:  # of an option that nobody knows
@@ -548,6 +555,12 @@ def _check_engines(client: StoreClient) -> None:
             "as deploy/clickhouse/cluster.sql makes them: with several shards each is a store of "
             "its own, with collectors of its own"
         )
+
+
+def _keep_parts_short(client: StoreClient) -> None:
+    for (table,) in client.query(_KEPT_LONG).result_rows:
+        if table in TABLE_NAMES:
+            client.command(_KEEP_SHORT.fill(table=identifier(table, TABLE_NAMES)))
 
 
 def _remove_by_one_thread(client: StoreClient) -> None:

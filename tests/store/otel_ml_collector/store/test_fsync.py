@@ -21,7 +21,7 @@ DURABLE = (
     "fsync_part_directory = 1",
     "min_rows_to_fsync_after_merge = 1",
     "min_compressed_bytes_to_fsync_after_merge = 1",
-    "old_parts_lifetime = 480",
+    "old_parts_lifetime = 8",
 )
 # Data, marks, checksums, columns and count: what no part is readable without.
 FILES_OF_A_PART = 5

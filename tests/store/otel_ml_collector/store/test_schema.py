@@ -60,7 +60,7 @@ DURABLE: Final = [
     "fsync_part_directory = 1",
     "min_rows_to_fsync_after_merge = 1",
     "min_compressed_bytes_to_fsync_after_merge = 1",
-    "old_parts_lifetime = 480",
+    "old_parts_lifetime = 8",
 ]
 SYNCS: Final = Sql("""
     SELECT event, value FROM system.events WHERE event IN ('FileSync', 'DirectorySync')""")
