@@ -38,6 +38,7 @@ from tests.bench import (
     sizing,
     stopped,
     threads,
+    traffic,
     trouble,
     values,
 )
@@ -46,6 +47,7 @@ from tests.bench.beside import Measure
 PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "ready": ready.report,
     "idle": idle.report,
+    "traffic": traffic.report,
     "ingest": ingest.report,
     "numbers": numbers.report,
     "queries": queries.report,
@@ -81,6 +83,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
 # What is measured beside another commit.
 BESIDE: Final[Mapping[str, Measure]] = {
     "ingest": ingest.measure_beside,
+    "traffic": traffic.measure_beside,
     "queries": queries.measure_beside,
     "written": queries.measure_written,
     "seen": seen.measure_beside,

@@ -16,6 +16,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from tests.bench.pace import pace_async
 from tests.bench.payload import Template
 from tests.bench.payload_full import FullTemplate
+from tests.support.load import make_request
 
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _AGAIN_S: Final = 2.0
@@ -37,6 +38,9 @@ class Load:
         seconds: How long.
         requests: At most so many for each in flight.
         is_full: Whether they are of several scopes and dialects, and traces come in parts.
+        every_s: Seconds between two requests of each sender, if it has its answer by then; the
+            senders take turns. 0 sends the next request at once.
+        is_short: Whether they are short model calls with a score, as `make_request` makes them.
     """
 
     address: str
@@ -46,6 +50,8 @@ class Load:
     seconds: float
     requests: int = 10**9
     is_full: bool = False
+    every_s: float = 0.0
+    is_short: bool = False
 
 
 @dataclass(slots=True)
@@ -81,24 +87,53 @@ def _run(load: Load) -> Sent:
     return uvloop.run(_send(load))
 
 
+class _ShortTemplate:
+    """Requests of short model calls."""
+
+    def __init__(self, project: str, spans: int) -> None:
+        self._made = project, spans
+        self.bytes = len(self.fresh())
+
+    def fresh(self) -> bytes:
+        """Return a request with ids that were never used."""
+        return make_request(*self._made).SerializeToString()
+
+
+_Template = Template | FullTemplate | _ShortTemplate
+
+
+def _template(load: Load) -> _Template:
+    if load.is_short:
+        return _ShortTemplate(load.project, load.spans)
+    return (FullTemplate if load.is_full else Template)(load.project, load.spans)
+
+
 async def _send(load: Load) -> Sent:
-    template = (FullTemplate if load.is_full else Template)(load.project, load.spans)
+    template = _template(load)
     sent = Sent(bytes=template.bytes)
     is_http = load.address.startswith("http")
     async with (_http if is_http else _grpc)(load.address) as connect:
         started = time.perf_counter()
         until = started + load.seconds
         senders = [await connect() for _ in range(load.in_flight)]
-        work = [_keep_sending(send, template, load, until, sent) for send in senders]
+        begins = [started + load.every_s * turn / load.in_flight for turn in range(load.in_flight)]
+        work = [
+            _keep_sending(send, template, load, (began, until), sent)
+            for send, began in zip(senders, begins, strict=True)
+        ]
         await asyncio.gather(*work)
         sent.took_s = time.perf_counter() - started
     return sent
 
 
 async def _keep_sending(
-    send: Send, template: Template | FullTemplate, load: Load, until: float, sent: Sent
+    send: Send, template: _Template, load: Load, between: tuple[float, float], sent: Sent
 ) -> None:
+    due, until = between
     for _ in range(load.requests):
+        if (early_s := due - time.perf_counter()) > 0:
+            await pace_async(early_s)
+        due += load.every_s
         started = time.perf_counter()
         if started >= until:
             return
