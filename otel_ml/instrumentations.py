@@ -17,6 +17,7 @@ import orjson
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Status
 
@@ -26,7 +27,13 @@ from otel_ml.export.pipeline import Pipeline
 from otel_ml.limits import read_limits
 from otel_ml.outlet import Outlet
 from otel_ml.redaction import REDACTED, Redaction
-from otel_ml.spans import ChosenProcessors, MarkedCalls, all_processors_of, resource_of
+from otel_ml.spans import (
+    ChosenProcessors,
+    MarkedCalls,
+    all_processors_of,
+    processors_of,
+    resource_of,
+)
 
 _GROUP: Final = "opentelemetry_instrumentor"
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
@@ -169,6 +176,17 @@ def unsampled() -> list[tuple[str, str]]:
             )
             if is_silent
         ]
+    return []
+
+
+def synchronous() -> list[tuple[str, str]]:
+    """Describe the global tracer provider if it waits for each span's export, and how to fix it."""
+    with quiet("instrumentations"):
+        processors = processors_of(trace.get_tracer_provider())
+        if any(isinstance(processor, SimpleSpanProcessor) for processor in processors):
+            text = "The global tracer provider has a SimpleSpanProcessor: each span waits for its "
+            text += "export, up to 1 s with an otel-ml collector"
+            return [(text, "use BatchSpanProcessor")]
     return []
 
 

@@ -31,7 +31,7 @@ from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
 from otel_ml.export.settings import ExportSettings, resolve
-from otel_ml.instrumentations import installed, lost, unsampled
+from otel_ml.instrumentations import installed, lost, synchronous, unsampled
 from otel_ml_collector.cli.place import HttpReply, fetch
 from otel_ml_collector.decode.signals import SERVICES, Signal
 from otel_ml_collector.errors import BadSetting
@@ -63,6 +63,13 @@ _STATUS_TEXTS: Final = {
     "UNIMPLEMENTED": "the server there does not accept OTLP",
 }
 _KEYS: Final = "create one: otel-ml keys add --project {project} --scope ingest,read"
+
+# What the collector does to senders that wait for each span: see `receive.commit`.
+_COLLECTS: Final = "Under continuous traffic the collector answers a request after up to 1 s"
+_COLLECTS_TODO: Final = (
+    "a synchronous exporter (SimpleSpanProcessor) waits that long for each span: "
+    "use BatchSpanProcessor"
+)
 
 # Most projects reported for having only spans that are not recognized as runs.
 _UNREAD: Final = 5
@@ -117,7 +124,8 @@ def doctor(
 
     With a function, such as app.py:answer or shop.model:Model.answer, it imports the file and
     prints what makes up the function's version and what otel-ml cannot track. It also reports
-    instrumentations whose spans are lost, and tracer providers that sample no trace.
+    instrumentations whose spans are lost, and tracer providers that sample no trace or that wait
+    for the export of each span.
     """
     if function is not None:
         return _explain(function, is_json=is_json)
@@ -147,7 +155,9 @@ def _explain(place: str, *, is_json: bool) -> int:
     except Exception as error:  # the user's file may raise any error
         sentence = f"{type(error).__name__}: {error}"
         raise BadSetting(f"{place!r} cannot be imported: {sentence}") from error
-    explanation["lost"] = [f"{what} -> {todo}" for what, todo in [*lost(), *unsampled()]]
+    troubles = [*lost(), *unsampled()]
+    explanation["lost"] = [f"{what} -> {todo}" for what, todo in troubles]
+    explanation["slow"] = [f"{what} -> {todo}" for what, todo in synchronous()]
     text = json.dumps(explanation, indent=2) if is_json else "\n".join(lines_of(explanation))
     sys.stdout.write(f"{text}\n")
     return 0
@@ -389,6 +399,7 @@ class Visit:
         self._project = project
         self._grpc = grpc
         self._reads = False
+        self._is_taken = False
 
     def find_endpoint(self) -> list[DoctorLine]:
         """Check that an otel-ml collector answers at the endpoint."""
@@ -500,6 +511,7 @@ class Visit:
         span = make_span(self._project, "http")
         answer = HttpSender(self._settings).post(span.body, _REQUEST_S)
         if answer.delivered and not answer.rejected:
+            self._is_taken = True
             return [self._read_back("http", "HTTP", span.run_id)]
         return [_not_taken("http", "HTTP", answer.message, self._project)]
 
@@ -517,6 +529,10 @@ class Visit:
         if problem:
             return [_not_taken("grpc", f"gRPC at {self._grpc}", problem, self._project)]
         return [self._read_back("grpc", f"gRPC at {self._grpc}", span.run_id)]
+
+    def find_pace(self) -> list[DoctorLine]:
+        """Report how long exporters wait for an answer, and which ones should not wait."""
+        return [DoctorLine("ok", "pace", _COLLECTS, _COLLECTS_TODO)] if self._is_taken else []
 
     def _read_back(self, check: str, road: str, run_id: str) -> DoctorLine:
         if not self._reads:
@@ -628,6 +644,7 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[D
     yield from find_within("spans", visit.find_unread)
     yield from find_within("http", visit.find_http)
     yield from find_within("grpc", visit.find_grpc)
+    yield from find_within("pace", visit.find_pace)
 
 
 def _grpc_address(page: str) -> str:

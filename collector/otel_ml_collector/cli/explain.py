@@ -124,6 +124,7 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
     if facts["unseen"]:
         rows.append(("untracked", _CONSEQUENCE))
     rows += [("lost", text) for text in facts["lost"]]
+    rows += [("slow", text) for text in facts["slow"]]
     lines, before = [], ""
     for part, text in dict.fromkeys(rows):
         lines.append(f"{'' if part == before else part:10} {text}")

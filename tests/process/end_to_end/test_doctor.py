@@ -28,6 +28,12 @@ OK_THERE = [
     ("ok", "The collector is ready to store data", ""),
     ("ok", "The clocks of this machine and the collector differ by less than 5 s", ""),
 ]
+PACE = (
+    "ok",
+    "Under continuous traffic the collector answers a request after up to 1 s",
+    "a synchronous exporter (SimpleSpanProcessor) waits that long for each span: "
+    "use BatchSpanProcessor",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,12 @@ def there(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
 
 
 def both_taken(grpc: str, stays: str = "") -> list[tuple[str, str, str]]:
-    """Write what is said of spans that were taken over both transports, and why they stay."""
-    return [
+    """Write what is reported of spans that were taken over both transports, and why they stay."""
+    taken = [
         ("ok", f"A test span sent {over} was stored in {PROJECT} and read back{stays}", "")
         for over in ("over HTTP", f"over gRPC at {grpc}")
     ]
+    return [*taken, PACE]
 
 
 def test_instrumentations(tmp_path: Path) -> None:
@@ -101,7 +108,7 @@ def test_all_well(collector: CollectorProcess) -> None:
 def test_nothing_is_left(collector: CollectorProcess) -> None:
     """What it sent is gone when it ends, and so is the project that was made for it."""
     found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
-    assert there(found)[-2:] == both_taken(collector.grpc)
+    assert there(found)[-3:] == both_taken(collector.grpc)
     projects = collector.get("/projects")["projects"]
     assert PROJECT not in [one["project"] for one in projects]
 
@@ -119,6 +126,7 @@ def test_lines(collector: CollectorProcess) -> None:
         "ok    No key is needed to read project a b",
         "ok    A test span sent over HTTP was stored in a b and read back",
         "warn  gRPC was not checked: its address is unknown -> set it with --grpc HOST:PORT",
+        "{}    {} -> {}".format(*PACE),
     ]
 
 
@@ -305,6 +313,7 @@ def test_key_that_may_not_read(keyed: Keyed) -> None:
             ),
             ("warn", f"A test span sent over HTTP {accepted}", ""),
             ("warn", f"A test span sent over gRPC at {keyed.process.grpc} {accepted}", ""),
+            PACE,
         ],
     )
 

@@ -193,6 +193,27 @@ def test_lost_spans(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["SimpleSpanProcessor", "BatchSpanProcessor"])
+def test_provider_that_waits_for_each_span(folder: Path, kind: str) -> None:
+    """The doctor reports a global provider that exports each span synchronously."""
+    (folder / "waiting.py").write_text(
+        "from opentelemetry import trace\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        f"from opentelemetry.sdk.trace.export import {kind}\n"
+        "from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
+        "provider = TracerProvider()\n"
+        f"provider.add_span_processor({kind}(InMemorySpanExporter()))\n"
+        "trace.set_tracer_provider(provider)\n"
+        "def main():\n    pass\n"
+    )
+    line = (
+        "slow       The global tracer provider has a SimpleSpanProcessor: each span waits for its "
+        "export, up to 1 s with an otel-ml collector -> use BatchSpanProcessor"
+    )
+    is_reported = line in doctor(folder, "waiting.py:main").stdout.splitlines()
+    assert is_reported is (kind == "SimpleSpanProcessor")
+
+
 @pytest.mark.parametrize(("rate", "is_silent"), [(0.0, True), (0.001, False)])
 def test_provider_that_samples_nothing(folder: Path, rate: float, is_silent: bool) -> None:
     """The doctor says of a global provider that it samples no trace, and what to do."""
