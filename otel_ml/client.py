@@ -725,7 +725,9 @@ class Client(HasCard):
     def flush(self, timeout_s: float = 30.0) -> "Delivery":
         """Wait for pending judges and deliver all queued spans.
 
-        It gives up early if nothing could be delivered for 5 s.
+        It gives up early if nothing could be delivered for 5 s. If the collector has asked for
+        pauses (``Retry-After``), it waits for at least two of the longest ones, at most 30 s. The
+        log reports that it waits.
 
         Args:
             timeout_s: Longest time to wait, in seconds. 0 is allowed.

@@ -102,11 +102,14 @@ class Outlet:
             if part is not None:
                 part.hasten()
 
-    def close(self, timeout_s: float) -> None:
-        """Send the queued spans, then stop. The service's own tracer provider keeps running."""
+    def close(self, timeout_s: float, *, is_patient: bool = True) -> None:
+        """Send the queued spans, then stop. The service's own tracer provider keeps running.
+
+        See `Pipeline.close`.
+        """
         if self.pipeline is not None:
             deadline = time.monotonic() + timeout_s
-            self.pipeline.close(timeout_s)
+            self.pipeline.close(timeout_s, is_patient=is_patient)
             if self.uploads is not None:
                 self.uploads.close(self._time_left(deadline))
 

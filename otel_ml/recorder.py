@@ -51,6 +51,7 @@ _CLOSE_S: Final = 10.0
 _JUDGES_S: Final = 2.0
 _ANNOUNCE_AFTER_NS: Final = 2_000_000_000
 _TICK_S: Final = 0.2
+_IDLE_TICK_S: Final = 1.0  # shorter than `_ANNOUNCE_AFTER_NS`, so that no run is announced later
 _REST_AFTER_S: Final = 5.0
 _TOLD: Final = 10_000
 _COSTS: Final = 1_024
@@ -182,8 +183,7 @@ class OpenRuns:
         """Add a run that `Client.run` opened, and report its start immediately."""
         self._by_hand[id(run)] = weakref.ref(run)
         self._tell(run)
-        if self._watch.is_asleep:
-            self._wake()
+        self._wake()
 
     def _tell(self, run: OpenRun) -> None:
         if self._beat_at_s is None:
@@ -229,7 +229,7 @@ class OpenRuns:
     def _run(self) -> None:
         idle_since = time.monotonic()
         while not self._watch.is_stopping:
-            self._watch.pause(_TICK_S)
+            self._watch.pause(_TICK_S if self.count else _IDLE_TICK_S)
             with quiet("open runs"):
                 self._look()
             if self.count:
@@ -542,11 +542,18 @@ class Recorder:
         if pipeline is not None and not pipeline.is_stalled:
             self.settle(_ROOM_S)
 
-    def close(self, timeout_s: float = _CLOSE_S, judges_s: float = _JUDGES_S) -> None:
+    def close(
+        self,
+        timeout_s: float = _CLOSE_S,
+        judges_s: float = _JUDGES_S,
+        *,
+        is_patient: bool = True,
+    ) -> None:
         """Send everything that is queued, and stop. Never raises.
 
         Runs whose judges need longer than `judges_s` seconds are sent without these scores. A
-        second call waits for the first one, which may run in another thread.
+        second call waits for the first one, which may run in another thread. If `is_patient`, it
+        waits longer than `timeout_s` for a collector that asks for pauses.
         """
         with self.lock:
             if self._outlet is NOWHERE:  # nothing was recorded yet, so there is nothing to stop
@@ -563,7 +570,7 @@ class Recorder:
                 if self.watch is not None:
                     self.watch.close(judges_s)
                 self.open_runs.close()
-                self._outlet.close(timeout_s)
+                self._outlet.close(timeout_s, is_patient=is_patient)
         finally:
             self._closed.set()
 
@@ -590,7 +597,7 @@ class Recorder:
 
     def close_within(self, limit_s: float) -> None:
         """Close like `close`, in at most `limit_s` seconds in total."""
-        self.close(limit_s * 0.75, limit_s * 0.25)
+        self.close(limit_s * 0.75, limit_s * 0.25, is_patient=False)
 
     def open(self) -> "Start":
         """Decide where the spans go, once, and return the function that starts spans.

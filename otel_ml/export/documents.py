@@ -112,6 +112,13 @@ class DocumentQueue:
     def hold(self, document: HashedText, /) -> None:
         """Do nothing. Spans need this method; documents are sent whatever happens to their run."""
 
+    def has_batch(self, max_spans: int, max_bytes: int) -> bool:
+        """Tell whether a document waits. The arguments are ignored."""
+        return bool(self._sizes)
+
+    def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
+        """Do nothing, because documents are sent without delay."""
+
     def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
         """Return the oldest document, or None if there is none.
 

@@ -24,14 +24,20 @@ from otel_ml.worker import Worker
 
 # what a busy receiver can store in time: a byte of metric points is much work
 _BATCH_BYTES: Final = 2 * 1024 * 1024
-_POLL_S: Final = 0.02
-_FIRST_WAITS: Final = 0.1  # share of the delay
+_POLL_S: Final = 0.5
+_FIRST_DELAY_S: Final = 0.02
 _FIRST_PAUSE_S: Final = 0.5
 _MAX_PAUSE_S: Final = 30.0
 _HURRIED_PAUSE_S: Final = 1.0
 _RETRY_FOR_S: Final = 300.0
 _REQUEST_S: Final = 60.0
 _NO_PROGRESS_S: Final = 5.0
+# A receiver that asks for a pause is given two of them, and time for the request behind them.
+_TIMES_ASKED: Final = 2
+_LAST_REQUEST_S: Final = 1.0
+_MOST_ASKED_S: Final = 30.0
+_SILENT_S: Final = 2.0  # a wait is reported when it lasts longer
+_OUTAGE_EVERY_S: Final = 60.0
 _OUT_OF_REACH_S: Final = 1.5
 _OWED_S: Final = 7.5
 _PROGRESS_S: Final = 1.0
@@ -54,12 +60,11 @@ class Pace:
     """How often spans are sent.
 
     `batch_spans` is the largest number of spans per request. `delay_s` is the time in seconds that
-    spans are collected before a request. The first span after an idle time waits only a tenth of
-    it.
+    spans are collected before a request. The first span after an idle time waits only 20 ms.
     """
 
     batch_spans: int = 2_048
-    delay_s: float = 0.2
+    delay_s: float = 1.0
 
 
 class Batch(Protocol):
@@ -103,6 +108,15 @@ class SpanSource(Protocol[B]):
         """Store a span of a call that is not finished, in case the process is killed.
 
         If `put` follows with the same span, only that one is sent.
+        """
+
+    def has_batch(self, max_spans: int, max_bytes: int) -> bool:
+        """Tell whether as many spans or bytes wait as a request may have."""
+
+    def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
+        """Call `report` when such a batch waits, if the queue could be full before the next poll.
+
+        After `take`, the next batch is reported.
         """
 
     def take(self, max_spans: int, max_bytes: int) -> B | None:
@@ -232,6 +246,7 @@ class Pipeline(Generic[B]):
         self.say: Callable[[], object] | None = None
         self._closed = False
         self._sender = Worker("otel-ml-sender", self._run)
+        source.report_batch(pace.batch_spans, _BATCH_BYTES, self.wake)
         self._begin()
         _PIPELINES.add(self)
 
@@ -240,6 +255,12 @@ class Pipeline(Generic[B]):
         self.counters = Counters()
         self.wants_previews = True
         self._stalled = ""  # why nothing is delivered at the moment
+        self._stalled_at = 0.0
+        self._lost_before = 0  # spans that were lost when the outage began
+        self._outage_told_at = -math.inf
+        self._is_outage_told = False
+        self._asked_s = 0.0  # longest pause that counts for a receiver, see `_TIMES_ASKED`
+        self._asked_until = -math.inf
         self._left = 0  # spans given up because the process ended
         self._told: set[str] = set()
         self._lock = threading.RLock()
@@ -254,6 +275,7 @@ class Pipeline(Generic[B]):
         self._pressed = False
         self._ends_since: float | None = None
         self._give_up_at: float | None = None
+        self._is_patient = False
         self._progress_at = 0.0
         self._sent_at = -math.inf
 
@@ -306,7 +328,8 @@ class Pipeline(Generic[B]):
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
         """Wait until the spans queued so far are delivered or lost.
 
-        It gives up early if nothing was delivered for 5 s.
+        It gives up early if nothing was delivered for 5 s, or for twice the longest pause that the
+        receiver has asked for (at most 30 s). It logs that it waits.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
@@ -334,10 +357,15 @@ class Pipeline(Generic[B]):
         if self._sender.is_alive:
             self._is_prepared.wait(limit_s)
 
-    def close(self, timeout_s: float) -> Delivery:
-        """Deliver the queue, then stop. A second call does nothing."""
+    def close(self, timeout_s: float, *, is_patient: bool = True) -> Delivery:
+        """Deliver the queue, then stop. A second call does nothing.
+
+        Args:
+            timeout_s: Longest time to wait, in seconds.
+            is_patient: Whether to wait longer for a receiver that asks for pauses, see `flush`.
+        """
         if not self._closed:
-            self._stop(timeout_s)
+            self._stop(timeout_s, is_patient=is_patient)
             self._closed = True
             lost = self._source.close()
             away = "no connection" if self._destination.is_out_of_reach else ""
@@ -351,13 +379,20 @@ class Pipeline(Generic[B]):
             self._destination.close()
         return self._news(self.pending)
 
-    def _stop(self, timeout_s: float) -> None:
+    def _stop(self, timeout_s: float, *, is_patient: bool) -> None:
         """Deliver the queued spans, then stop the thread."""
         self.hasten()
+        self._is_patient = is_patient
         self._give_up_at = time.monotonic() + timeout_s
+        self._extend()
         settled = self.settle(timeout_s)
         in_vain = not settled and self._destination.is_out_of_reach
         self._sender.close(min(_JOIN_IN_VAIN_S if in_vain else _JOIN_S, timeout_s))
+
+    def _extend(self) -> None:
+        """Give a receiver that asks for pauses its time at the end of the process."""
+        if self._is_patient and self._give_up_at is not None and self._ends_since is not None:
+            self._give_up_at = max(self._give_up_at, self._ends_since + self._asked_s)
 
     def _news(self, pending: int) -> Delivery:
         return self.counters.deliver_news(pending, self._stalled or "no answer yet")
@@ -383,7 +418,8 @@ class Pipeline(Generic[B]):
     def settle(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
         """Wait until all queued spans are delivered or lost, or nothing was delivered for 5 s.
 
-        When the process ends, it waits only 1.5 s for a receiver that cannot be reached.
+        When the process ends, it waits only 1.5 s for a receiver that cannot be reached. See
+        `flush` for a receiver that asks for pauses.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
@@ -414,12 +450,14 @@ class Pipeline(Generic[B]):
 
     def _wait_for(self, target: int | None, deadline: float, refusals: float) -> bool:
         began = self._ends_since or time.monotonic()
+        is_told = False
         with self._lock:
             look = self._looks  # a later check that finds nothing has seen all spans queued so far
-            while (left_s := deadline - time.monotonic()) > 0:
+            while (left_s := max(deadline, self._give_up_at or 0.0) - time.monotonic()) > 0:
                 if self._found_nothing > look or (target is not None and self._settled >= target):
                     return True
                 self._settled_some.wait(min(0.1, left_s))
+                is_told = is_told or self._tell_waiting(began, left_s)
                 if (
                     self._is_in_vain(began)
                     or not self._sender.is_alive
@@ -438,13 +476,23 @@ class Pipeline(Generic[B]):
         """
         if self._sender.is_alive and not self._is_prepared.is_set():
             return False
-        quiet_s = time.monotonic() - max(self._progress_at, began)
-        limit_s = _NO_PROGRESS_S
+        now = time.monotonic()
+        limit_s = max(_NO_PROGRESS_S, self._asked_s)
         if self._ends_since is not None and self._destination.is_out_of_reach:
             limit_s = _OUT_OF_REACH_S
         elif self._ends_since is not None and not self._stalled:
-            limit_s = _OWED_S
-        return quiet_s >= limit_s
+            limit_s = max(_OWED_S, self._asked_s)
+        return now - max(self._progress_at, began) >= limit_s and now >= self._asked_until
+
+    def _tell_waiting(self, began: float, left_s: float) -> bool:
+        """Log that a flush or the end of the process waits, once it has taken a while."""
+        if not self._stalled or time.monotonic() - began < _SILENT_S:
+            return False
+        most_s = min(left_s, max(_NO_PROGRESS_S, self._asked_s))
+        text = "Waiting for %s, which accepts nothing now: up to %.0f s more for %d %s"
+        page, pending = self._destination.page, self._source.pending
+        _logger.warning(text, page, most_s, pending, self._what)
+        return True
 
     def _tell_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
         """Log the first message of a kind. Later ones are only counted."""
@@ -467,7 +515,7 @@ class Pipeline(Generic[B]):
             with quiet("sender"):
                 self._rest()
                 self._progress_at = time.monotonic()
-                self._send_all(None)
+                self._send_waiting()
                 self._sent_at = time.monotonic()
                 is_well = True
             if not is_well:
@@ -475,30 +523,65 @@ class Pipeline(Generic[B]):
 
     def _rest(self) -> None:
         """Wait for spans, then for the batch delay or a full batch."""
+        delay_s = self._pace.delay_s
+        due = self._sent_at + delay_s
+        is_first = time.monotonic() >= due
+        # Nothing is sent earlier, so no call has to wake this thread until then.
+        if self._collect(due) and not self._source.pending:
+            self._sender.wake()  # a flush wants to look for spans of other processes
         while not self._source.pending and not self._sender.is_stopping:
+            is_first = True
             self._sender.rest(lambda: self._source.pending, self._source.look_every_s)
             if self._source.look_every_s is not None:
                 break
-        delay_s = self._pace.delay_s
-        until = max(time.monotonic() + delay_s * _FIRST_WAITS, self._sent_at + delay_s)
-        while (left_s := until - time.monotonic()) > 0:
-            if self._hurry or self._pressed or self._sender.is_stopping:
-                break
-            if self._source.pending >= self._pace.batch_spans:
-                return
-            self._sender.pause(min(_POLL_S, left_s))
+        if is_first:
+            self._collect(max(time.monotonic() + min(_FIRST_DELAY_S, delay_s), due))
         self._pressed = False
 
-    def _send_all(self, deadline: float | None) -> None:
-        while not self._sender.is_stopping and (deadline is None or time.monotonic() < deadline):
-            self._looks += 1
-            batch = self._source.take(self._pace.batch_spans, _BATCH_BYTES)
-            if batch is None:
-                with self._lock:
-                    self._found_nothing = self._looks
-                    self._settled_some.notify_all()
-                return
+    def _collect(self, until: float) -> bool:
+        """Wait until a time. A flush, a full batch or the end of the process ends it earlier.
+
+        Returns:
+            Whether a flush woke this thread.
+        """
+        is_woken = False
+        while (left_s := until - time.monotonic()) > 0:
+            if self._hurry:
+                return is_woken
+            if self._pressed or self._has_batch() or self._sender.is_stopping:
+                return False
+            self._sender.pause(min(_POLL_S, left_s))
+            is_woken = True
+        return False
+
+    def _has_batch(self) -> bool:
+        return self._source.has_batch(self._pace.batch_spans, _BATCH_BYTES)
+
+    def _send_waiting(self) -> None:
+        """Send the spans that wait now, and full batches. Later spans wait for the next request."""
+        left = self._source.pending
+        while (batch := self._take()) is not None:
             self._deliver(batch)
+            left -= batch.count
+            # On disk, spans of an ended process may follow that are not counted yet.
+            is_done = left <= 0 and (not self.is_durable or self._source.pending > 0)
+            if is_done and not (self._hurry or self._has_batch()):
+                return
+
+    def _send_all(self, deadline: float) -> None:
+        while time.monotonic() < deadline and (batch := self._take()) is not None:
+            self._deliver(batch)
+
+    def _take(self) -> B | None:
+        if self._sender.is_stopping:
+            return None
+        self._looks += 1
+        batch = self._source.take(self._pace.batch_spans, _BATCH_BYTES)
+        if batch is None:
+            with self._lock:
+                self._found_nothing = self._looks
+                self._settled_some.notify_all()
+        return batch
 
     def _deliver(self, batch: B) -> None:
         """Send a batch until it is settled. An error affects only this batch."""
@@ -522,12 +605,8 @@ class Pipeline(Generic[B]):
             if not answer.retry:
                 self._settle(batch, answer)
                 return
-            self._stalled = answer.message
+            self._note_outage(answer)
             self._note_refusal(answer)
-            page = self._destination.page
-            if self._ends_since is None or self.is_durable:
-                text = f"No {self._what} get through to {page}: {answer.message}"
-                self._tell_once("stalled", text)  # otherwise `close` reports what is lost
             if self._is_worth_waiting(began):
                 self._wait_to_retry(answer.retry_after_s, pause_s)
             if self._sender.is_stopping or not self._is_worth_waiting(began):
@@ -535,6 +614,39 @@ class Pipeline(Generic[B]):
                 return
             self.counters.retries += 1
             pause_s = min(pause_s * 2, _MAX_PAUSE_S)
+
+    def _note_outage(self, answer: Answer) -> None:
+        """Note that nothing gets through. The first outage within a minute is logged."""
+        now = time.monotonic()
+        if answer.retry_after_s is not None:
+            asked_s = min(_TIMES_ASKED * answer.retry_after_s + _LAST_REQUEST_S, _MOST_ASKED_S)
+            self._asked_s = max(self._asked_s, asked_s)
+            self._asked_until = now + asked_s
+            self._extend()
+        if not self._stalled:
+            self._stalled_at = now
+            self._lost_before = sum(self.counters.lost.values())
+        self._stalled = answer.message
+        is_told_at_end = self._ends_since is not None and not self.is_durable  # by `close`
+        if not is_told_at_end and now - self._outage_told_at >= _OUTAGE_EVERY_S:
+            self._outage_told_at, self._is_outage_told = now, True
+            text = "No %s get through to %s: %s"
+            _logger.warning(text, self._what, self._destination.page, answer.message)
+
+    def _note_recovery(self) -> None:
+        """Note that spans get through again. It is logged if the outage was."""
+        if self._stalled and self._is_outage_told:
+            self._is_outage_told = False
+            lost = sum(self.counters.lost.values()) - self._lost_before
+            _logger.warning(
+                "Delivery to %s works again: %d %s were late, by up to %.1f s%s",
+                self._destination.page,
+                self._source.pending,
+                self._what,
+                time.monotonic() - self._stalled_at,
+                f"; {lost} were lost" if lost else "",
+            )
+        self._stalled = ""
 
     def _note_refusal(self, answer: Answer) -> None:
         if answer.message == REFUSED:
@@ -571,7 +683,7 @@ class Pipeline(Generic[B]):
             rejected = min(answer.rejected, batch.count)  # limited, whatever the receiver reports
             self.counters.delivered += batch.count - rejected
             self.counters.rejected += rejected
-            self._stalled = ""
+            self._note_recovery()
             self.wants_previews = answer.wants_previews
             self._progress_at = time.monotonic()
             self._tell_once("delivered", f"First {self._what} delivered to {page}", logging.INFO)

@@ -38,8 +38,9 @@ class SpanQueue:
     """
 
     def __init__(self, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES) -> None:
-        self._max_spans = max_spans
-        self._max_bytes = max_bytes
+        self._max_spans = self._batch_spans = max_spans
+        self._max_bytes = self._batch_bytes = max_bytes
+        self._report: Callable[[], object] = bool
         self.clear()
 
     def clear(self) -> None:
@@ -49,6 +50,7 @@ class SpanQueue:
         self._spans: deque[ReadableSpan] = deque()
         self._bytes = 0
         self._taken = 0
+        self._is_reported = False
 
     @property
     def look_every_s(self) -> float | None:
@@ -70,13 +72,31 @@ class SpanQueue:
         # No lock, because a finalizer may run this while its thread holds a lock that others wait
         # for. Concurrent threads may exceed the limits slightly; the size is reset when the queue
         # is empty.
-        if len(self._spans) >= self._max_spans or self._bytes >= self._max_bytes:
+        is_batch = len(self._spans) >= self._batch_spans or self._bytes >= self._batch_bytes
+        if is_batch and not self._has_room():
             return False
         self._bytes += size
         if type(span) is RunSpan:
             span.is_queued = True  # no signal handler runs between this line and the next call
         self._spans.append(span)
         return True
+
+    def _has_room(self) -> bool:
+        """Tell whether a span fits, and report a batch that is full."""
+        if not self._is_reported:
+            self._is_reported = True
+            self._report()
+        return len(self._spans) < self._max_spans and self._bytes < self._max_bytes
+
+    def has_batch(self, max_spans: int, max_bytes: int) -> bool:
+        """Tell whether as many spans or bytes wait as a request may have."""
+        return len(self._spans) >= max_spans or self._bytes >= max_bytes
+
+    def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
+        """Call `report` with the first span that does not fit into a batch of this size."""
+        self._batch_spans = min(max_spans, self._max_spans)
+        self._batch_bytes = min(max_bytes, self._max_bytes)
+        self._report = report
 
     def take(self, max_spans: int, max_bytes: int) -> "SpanBatch | None":
         """Return the oldest spans, or None if there are none."""
@@ -89,6 +109,7 @@ class SpanQueue:
                 taken.append(span)
                 size += span.weight if type(span) is RunSpan else _FOREIGN_BYTES
             self._bytes = self._bytes - size if spans else 0
+            self._is_reported = False
             self._taken += len(taken)
         return SpanBatch(taken) if taken else None
 
@@ -221,6 +242,14 @@ class SpooledSpans:
     def hold(self, span: ReadableSpan) -> None:
         """Write a span of a call that is not finished. It is sent only if the process is killed."""
         self._append(span, held=True)
+
+    def has_batch(self, max_spans: int, max_bytes: int) -> bool:
+        """Tell whether as many spans wait as a request may have. Bytes on disk take no memory."""
+        return self.pending >= max_spans or self._refused.has_batch(max_spans, max_bytes)
+
+    def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
+        """Report batches of spans in memory. The disk has room until the next poll."""
+        self._refused.report_batch(max_spans, max_bytes, report)
 
     def take(self, max_spans: int, max_bytes: int) -> SpooledBatch | SpanBatch | None:
         """Return the next spans to send, including those that ended processes left behind."""

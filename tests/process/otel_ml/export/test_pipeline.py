@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -262,6 +263,81 @@ def test_receiver_is_left_alone_in_a_hurry(
     assert second - first >= least_s
 
 
+def test_flush_waits_as_long_as_the_receiver_asks(
+    client: Client, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flush waits for twice the pause that was asked for, and the log reports that it waits."""
+    sink.reply = Failing(Reply(503, {"retry-after": "3"}), 2)  # 6 s without progress
+    call(client, 7)
+    assert client.flush() == Delivery(delivered=7)
+    [text] = said(caplog, "Waiting for")
+    assert (sink.address in text, "7 spans" in text) == (True, True)
+
+
+def test_flush_remembers_the_longest_pause(client: Client, sink: Sink) -> None:
+    """A success does not shorten how long a flush waits for a receiver that asks for pauses."""
+    replies = [Reply(503, {"retry-after": "3"}), Reply()]
+    replies += [Reply(503, {"retry-after": "1"})] * 6
+    sink.reply = lambda _: replies.pop(0) if replies else Reply()
+    call(client)
+    assert client.flush() == Delivery(delivered=1)
+    call(client)
+    assert client.flush() == Delivery(delivered=1)  # after 6 s without progress
+
+
+def test_exit_waits_as_long_as_the_receiver_asks(tmp_path: Path, sink: Sink) -> None:
+    """The end of a process waits for twice the pause that was asked for, and reports it."""
+    sink.reply = Failing(Reply(503, {"retry-after": "3"}), 2)
+    script = f"""
+        from otel_ml import Client
+
+        client = Client("shop", endpoint={sink.address!r})
+        client.trace(lambda a: a)(1)
+    """
+    ended = run_script(tmp_path, script)
+    assert "Waiting for" in ended.stderr
+    assert len(sink.taken) == 1
+
+
+def test_recovery_is_reported(client: Client, sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """After an outage the log reports that delivery works again, and how much was late."""
+    sink.reply = Failing(Reply(503, {"retry-after": "1"}), 1)
+    call(client, 5)
+    assert client.flush() == Delivery(delivered=5)
+    [text] = said(caplog, "works again")
+    assert re.fullmatch(
+        rf"Delivery to {sink.address} works again: 5 spans were late, by up to 1\.\d s", text
+    )
+
+
+def test_losses_of_an_outage_are_reported(
+    monkeypatch: pytest.MonkeyPatch, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After an outage the log reports how many spans were lost in it."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    sink.reply = Failing(Reply(503, {"retry-after": "1"}), 1)
+    client = Client("shop", endpoint=sink.address, join=False)
+    call(client)
+    wait_until(lambda: said(caplog, "No spans get through"))
+    call(client, 20)
+    client.flush()
+    lost = client.stats().lost["queue full"]
+    [text] = said(caplog, "works again")
+    assert text.endswith(f"; {lost} were lost")
+    client.close()
+
+
+def test_recovery_is_reported_once_a_minute(
+    client: Client, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two outages within a minute are reported once, so that a busy collector fills no log."""
+    for _ in range(2):
+        sink.reply = Failing(Reply(503), 1)
+        call(client)
+        assert client.flush() == Delivery(delivered=1)
+    assert len(said(caplog, "works again|get through")) == 2
+
+
 def test_flush_ends_a_long_pause(refused: Client) -> None:
     """A flush tries again soon, however long the pause of the sender has grown."""
     call(refused)
@@ -360,8 +436,10 @@ def test_part_that_breaks_is_lost_alone() -> None:
     pipeline.close(LONG_S)
 
 
-def test_after_a_rest_a_span_waits_a_tenth(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first span of a while leaves soon; requests are no nearer to each other than asked."""
+def test_first_span_after_a_pause_leaves_at_once(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first span after a pause is sent at once, the next ones after the delay."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "2000")
     client = Client("shop", endpoint=sink.address, join=False)
     call(client)
@@ -373,9 +451,53 @@ def test_after_a_rest_a_span_waits_a_tenth(sink: Sink, monkeypatch: pytest.Monke
     first_s = time.monotonic() - began
     call(client, 5)
     wait_until(lambda: len(sink.spans) == 7, timeout_s=LONG_S)
-    assert 0.2 <= first_s < 1.5
+    assert first_s < 1.0
     assert time.monotonic() - began - first_s > 1.0
     client.close()
+
+
+def test_continuous_traffic_is_one_request_a_second(client: Client, sink: Sink) -> None:
+    """A process that calls all the time sends one request per second."""
+    call(client)
+    client.flush()
+    wait_until(elapsed(0.1))  # the sender begins to rest
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        call(client)
+        wait_until(elapsed(0.02))
+    sent_at_s = [request.at_s for request in sink.requests]
+    gaps_s = [later - earlier for earlier, later in pairwise(sent_at_s)]
+    assert len(gaps_s) in {1, 2}
+    assert min(gaps_s) >= 0.95
+
+
+@pytest.mark.parametrize(("calls", "value"), [(3_000, None), (200, "x" * 20_000)])
+def test_full_batch_leaves_at_once(
+    client: Client, sink: Sink, calls: int, value: str | None
+) -> None:
+    """A batch that is full, by spans or by bytes, does not wait for the delay."""
+    call(client)
+    client.flush()
+    began = time.monotonic()
+    call(client, calls, value)
+    wait_until(lambda: len(sink.requests) > 1)
+    assert sink.requests[1].at_s - began < 0.9
+
+
+def test_request_that_takes_long_is_not_followed_at_once(client: Client, sink: Sink) -> None:
+    """Spans that end during a request wait for the delay too."""
+
+    def reply(_: Received) -> Reply:
+        wait_until(elapsed(0.3))
+        return Reply()
+
+    sink.reply = reply
+    call(client)
+    wait_until(lambda: len(sink.requests) == 1)
+    call(client)
+    wait_until(lambda: len(sink.taken) == 2)
+    first, second = (request.at_s for request in sink.requests)
+    assert second - first >= 1.0
 
 
 def test_span_that_is_too_large_is_lost_alone(client: Client, sink: Sink) -> None:
