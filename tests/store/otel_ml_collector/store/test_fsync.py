@@ -16,6 +16,7 @@ EVENTS = Sql("SELECT event, value FROM system.events")
 TABLES = Sql("""
     SELECT name, engine_full FROM system.tables
     WHERE database = currentDatabase() AND engine != 'MaterializedView'""")
+PARTS = Sql("SELECT path, active FROM system.parts WHERE table = {table:String}")
 DURABLE = (
     "fsync_after_insert = 1",
     "fsync_part_directory = 1",
@@ -71,14 +72,22 @@ def test_commit(store: Store) -> None:
         assert counted["DirectorySync"] >= parts
 
 
-def test_merge(store: Store) -> None:
-    """A merged part is on disk before it stands for what was acknowledged."""
+@pytest.mark.parametrize("table", ["runs", "payloads", "metrics", "trace_index"])
+def test_merge(store: Store, table: str) -> None:
+    """A merged part is on disk, each file and its folder, before what it replaces is deleted."""
     for _ in range(3):
         take_all(store)
     counted = Counted(store)
-    store.connections.open().command(Sql("OPTIMIZE TABLE payloads FINAL"))
-    assert counted["FileSync"] >= FILES_OF_A_PART
+    name = identifier(table, TABLE_NAMES)
+    store.connections.open().command(Sql("OPTIMIZE TABLE {name} FINAL").fill(name=name))
+    parts = store.reader.rows(PARTS, {"table": table})
+    [merged] = [Path(part["path"]) for part in parts if part["active"]]
+    replaced = [Path(part["path"]) for part in parts if not part["active"]]
+    # Files of the text indexes that are written first are flushed too.
+    assert counted["FileSync"] >= len([*merged.iterdir()]) - 1  # the engine's UUID is no data
     assert counted["DirectorySync"] >= 1
+    assert len(replaced) >= 3
+    assert [part.name for part in replaced if not part.is_dir()] == []
 
 
 def test_count(store: Store) -> None:
