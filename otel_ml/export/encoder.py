@@ -611,6 +611,7 @@ class _Groups:
     def __init__(self) -> None:
         self.all: dict[tuple[int, InstrumentationScope | None], _Group] = {}
         self._known: dict[tuple[int, int], tuple[_Origin, _Group]] = {}
+        self._first: Resource | None = None
         self._resources: dict[Resource, Resource] = {}
 
     def find(self, resource: Resource, scope: InstrumentationScope | None) -> list[bytes]:
@@ -618,12 +619,21 @@ class _Groups:
         key = (id(resource), id(scope))
         known = self._known.get(key)
         if known is None:
-            first = self._resources.setdefault(resource, resource)
+            first = self._find_equal(resource)
             named = (id(first), scope or None)
             if named not in self.all:
                 self.all[named] = (_envelope_of(first, named[1]), [])
             known = self._known[key] = ((resource, scope), self.all[named])
         return known[1][1]
+
+    def _find_equal(self, resource: Resource) -> Resource:
+        """Return the first resource that is equal. A single resource is not hashed."""
+        if self._first is None:
+            self._first = resource
+        if resource is self._first:
+            return resource
+        self._resources.setdefault(self._first, self._first)
+        return self._resources.setdefault(resource, resource)
 
 
 def _envelope_of(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
