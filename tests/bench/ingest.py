@@ -22,7 +22,8 @@ from tests.support.collector import CollectorProcess
 
 ROUNDS: Final = 3
 SECONDS: Final = 4
-IDLE_REQUESTS: Final = 100
+IDLE_REQUESTS: Final = 20
+_IDLE_APART_S: Final = 1.2  # a pause: requests that follow one another are collected
 # Requests in flight, spans of each, and spans a second that are promised.
 LOADS: Final = ((4, SPANS, 10_000), (32, SPANS, 15_000), (128, SPANS, 0), (64, 16, 5_000))
 _IDLE_MS: Final = 100
@@ -45,7 +46,7 @@ class Round:
     """What one round gave, on a fresh collector.
 
     Attributes:
-        idle: One request of one span after the other.
+        idle: Requests of one span, with pauses.
         loads: One for each of `LOADS`, one after the other.
         idle_mb: Resident memory before all that.
         peak_mb: The highest resident memory.
@@ -67,7 +68,8 @@ def measure(transport: Transport, seconds: float = SECONDS) -> Round:
             collector.wait_ready()
             idle_mb = _status_mb(collector.pid, "VmRSS")
             address = collector.grpc if transport == "gRPC" else collector.endpoint
-            idle = send_load(Load(address, "idle", 1, 1, 60, IDLE_REQUESTS))
+            pauses = Load(address, "idle", 1, 1, 60, IDLE_REQUESTS, every_s=_IDLE_APART_S)
+            idle = send_load(pauses)
             loads = []
             for in_flight, spans, _ in LOADS:
                 project = f"{in_flight}-{spans}"

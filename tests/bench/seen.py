@@ -24,7 +24,8 @@ from tests.support.folders import ROOT
 TIMES: Final = 15
 _WARM: Final = 3
 _OK: Final = 200
-_APART_S: Final = 0.7
+# Long enough to count as a pause: runs that follow one another are collected for a second.
+_APART_S: Final = 1.2
 _AGAIN_S: Final = 0.002
 # A program with the client of a tree: it calls for each line of its input, and says when each call
 # returned.
@@ -69,6 +70,7 @@ def report() -> None:
 
 
 def _post(connection: HTTPConnection) -> float:
+    pace(_APART_S)
     body = Template("seen", 1).fresh()
     [span] = ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
     started = time.perf_counter()
