@@ -184,6 +184,7 @@ class Commit:
         prepare: Callable[[], None] = lambda: None,
         on_stored: Callable[[Records], None] = lambda records: None,
         count_deletions: Callable[[], int] = lambda: 0,
+        *,
         collect_s: float = COLLECT_S,
     ) -> None:
         self._write = write

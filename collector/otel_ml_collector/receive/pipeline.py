@@ -484,9 +484,7 @@ class Intake:
         self._note_received(export, len(spans))
         _note_service(spans, held)
         followed = self._clocks.follow(spans, _times_of_span, are_spans=True)
-        records = replace(
-            map_spans(followed, filing), received=len(spans), size=len(portion.body)
-        )
+        records = replace(map_spans(followed, filing), received=len(spans), size=len(portion.body))
         return _with_places(records, replaced, portion)
 
     def _note_received(self, export: Export, number: int) -> None:
