@@ -942,6 +942,18 @@ _MODELLED: Final = (
 
 _ODD: Final = (
     Emitter(
+        "an operation of the GenAI conventions, counts and texts of its own",
+        {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "gpt-4o-mini",
+            "cedar.tokens.input": 61,
+            "cedar.tokens.output": 18,
+            "cedar.prompt": ASKED,
+            "cedar.completion": ANSWERED,
+        },
+        want={"dialect": "gen_ai"},
+    ),
+    Emitter(
         "a request with tools",
         {
             "tt.request": _json(

@@ -99,14 +99,14 @@ class ShapeNames:
         models: Attributes that may name a model.
         special: All attributes that the general conventions do not define.
         has_counts: Whether one of the names may be a count of tokens.
-        texts: Attributes outside the GenAI conventions that may be inputs or outputs, for spans
-            that have attributes of these conventions.
+        spares: Attributes outside the GenAI conventions that may be inputs, outputs or counts, for
+            spans that have attributes of these conventions.
     """
 
     models: tuple[str, ...]
     special: tuple[str, ...]
     has_counts: bool
-    texts: tuple[str, ...] = ()
+    spares: tuple[str, ...] = ()
 
 
 def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> ShapeNames | None:
@@ -125,11 +125,19 @@ def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> Shap
     return ShapeNames(
         tuple(key for key in special if not _TELLING.isdisjoint(words_of(key))),
         special,
-        any(not _COUNTING.isdisjoint(words_of(key)) for key in special),
-        tuple(key for key in special if may_be_text(key) and not key.startswith(_GEN_AI))
+        any(map(_may_be_count, special)),
+        tuple(
+            key
+            for key in special
+            if not key.startswith(_GEN_AI) and (may_be_text(key) or _may_be_count(key))
+        )
         if any(key.startswith(_GEN_AI) for key in keys)
         else (),
     )
+
+
+def _may_be_count(key: str) -> bool:
+    return not _COUNTING.isdisjoint(words_of(key))
 
 
 def read_shapes(
@@ -148,8 +156,8 @@ def read_shapes(
     """
     if spans[0].scope.name.startswith(_KNOWN_SCOPES):
         return
-    if shape.texts and "kind" in run_columns.columns:
-        _fill_messages(spans, run_columns)
+    if shape.spares and "kind" in run_columns.columns:
+        _fill_missing(spans, run_columns)
     for at in run_columns.missing("kind"):
         span = spans[at]
         if not ((shape.special or span.events) and _may_be_call(span, shape, own_models)):
@@ -163,18 +171,28 @@ def read_shapes(
                     run_columns.fill(field, [value], [at])
 
 
-def _fill_messages(spans: Sequence[Span], run_columns: RunColumns) -> None:
-    """Fill inputs and outputs of calls whose library has the usual names for all but these."""
-    kinds, inputs = run_columns.column("kind"), run_columns.column("inputs")
-    outputs = run_columns.column("outputs")
+def _fill_missing(spans: Sequence[Span], run_columns: RunColumns) -> None:
+    """Fill inputs, outputs and counts of calls whose library has usual names for all but these."""
+    kinds = run_columns.column("kind")
+    columns = [run_columns.column(name) for name in ("inputs", "outputs")]
+    counts = [run_columns.column(name) for name in ("input_tokens", "output_tokens")]
     for at, span in enumerate(spans):
-        if kinds[at] not in CALLS or inputs[at] is not None or outputs[at] is not None:
+        lacks_texts, lacks_counts = (
+            all(column[at] is None for column in those) for those in (columns, counts)
+        )
+        if kinds[at] not in CALLS or not (lacks_texts or lacks_counts):
             continue
         signs = find_span_signs(span.attributes, span.events)
-        if signs.has_pair:
-            for field, value in (("inputs", signs.inputs), ("outputs", signs.outputs)):
-                if value is not None:
-                    run_columns.fill(field, [(value, to_json(value))], [at])
+        fields: dict[str, object] = {**signs.counts} if lacks_counts else {}
+        if lacks_texts and signs.has_pair:
+            fields |= _payloads(signs)
+        for field, value in fields.items():
+            run_columns.fill(field, [value], [at])
+
+
+def _payloads(signs: Signs) -> dict[str, object]:
+    pairs = {"inputs": signs.inputs, "outputs": signs.outputs}
+    return {name: (value, to_json(value)) for name, value in pairs.items() if value is not None}
 
 
 def find_span_signs(
@@ -259,10 +277,14 @@ def _may_be_call(span: Span, shape: ShapeNames, own: Collection[str]) -> bool:
         if event.name == _EXCEPTION or _is_general_event(event.name):
             continue
         for name, value in event.attributes.items():
-            text = value if isinstance(value, str) and value[:1] in _OPENING else ""
-            has_model = has_model or _has_any(name, _MODEL_TEXT) or _has_any(text, _MODEL_TEXT)
-            has_counts = has_counts or _has_any(name, _COUNT_TEXT) or _has_any(text, _COUNT_TEXT)
-            has_object = has_object or isinstance(value, Mapping)
+            names_model, names_count = _tells(name)
+            has_model, has_counts = has_model or names_model, has_counts or names_count
+            if isinstance(value, str):
+                if value[:1] in _OPENING:
+                    has_model = has_model or _has_any(value, _MODEL_TEXT)
+                    has_counts = has_counts or _has_any(value, _COUNT_TEXT)
+            elif isinstance(value, Mapping):
+                has_object = True
     if has_object or (has_counts and (has_model or any(is_known_model(m, own) for m in models))):
         return True
     return has_counts and bool(shape.special) and bool(_spare_model(span, shape.special, own))
@@ -270,6 +292,12 @@ def _may_be_call(span: Span, shape: ShapeNames, own: Collection[str]) -> bool:
 
 def _has_any(text: str, parts: Sequence[str]) -> bool:
     return any(part in text for part in parts)
+
+
+@lru_cache(4_096)
+def _tells(name: str) -> tuple[bool, bool]:
+    """Return whether the name of an event's attribute may be of a model, and of a count."""
+    return _has_any(name, _MODEL_TEXT), _has_any(name, _COUNT_TEXT)
 
 
 @lru_cache(1_024)
@@ -387,7 +415,5 @@ def _fields_of(signs: Signs, *, has_failed: bool) -> dict[str, object]:
         fields["cost"] = signs.cost
     if signs.params:
         fields["params"] = to_json(signs.params)
-    for name, value in (("inputs", signs.inputs), ("outputs", signs.outputs)):
-        if value is not None:
-            fields[name] = value, to_json(value)
+    fields |= _payloads(signs)
     return fields
