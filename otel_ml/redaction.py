@@ -13,13 +13,14 @@ import orjson
 from otel_ml.arguments import check_callable, check_text, invalid
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, ValueTaker
 from otel_ml.capture.values import (
-    JSON_TYPES,
     LIMIT_BYTES,
     Encoded,
     cut_plain,
     encode,
+    encode_tree,
     encode_whole,
     glance,
+    may_be_plain,
     preview,
     preview_of,
 )
@@ -151,10 +152,7 @@ class Redaction:
         Returns:
             JSON text that can be sent as it is, or a payload to be encoded later.
         """
-        kind = type(value)
-        if kind not in JSON_TYPES or (
-            kind is dict and not JSON_TYPES.issuperset(map(type, value.values()))  # type: ignore[attr-defined]  # just checked
-        ):
+        if not may_be_plain(value):
             return self._take(value, package)
         seen = glance(value)
         if seen and self._redact is None:
@@ -207,6 +205,13 @@ class Redaction:
         else:
             text, notes = encode(value, limit_bytes + _MARGIN_BYTES)
         return self.hide(text, notes, limit_bytes)
+
+    def encode_tree(self, tree: object) -> Encoded:
+        """Convert what `ValueTaker` took to JSON, like `encode` but faster."""
+        text = encode_tree(tree) if self._redact is None else None
+        if text is None:
+            return self.encode(tree)
+        return self.hide(text) if self.concerns(tree, text) else Encoded(text, frozenset())
 
     def hide(
         self, text: str, notes: frozenset[str] = frozenset(), limit_bytes: int = LIMIT_BYTES
@@ -343,7 +348,7 @@ class CapturedPayload:
             encoded = Encoded("null", frozenset({UNSERIALISABLE}))
             with quiet("encode"):
                 if self._text is None:
-                    encoded = self._redaction.encode(self._tree)
+                    encoded = self._redaction.encode_tree(self._tree)
                 else:
                     encoded = self._redaction.hide(self._text)
             self._encoded = Encoded(encoded.text, encoded.notes | self._notes)

@@ -4,6 +4,7 @@ The functions named `take_…` run on the thread of the traced call. They copy a
 slicing. The functions named `_describe_…` run later, on the thread that sends.
 """
 
+import functools
 import sys
 from itertools import islice
 from typing import Any, Final
@@ -170,17 +171,24 @@ def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
     device, layout = value.device, value.layout
     if value.is_nested:
         return Snapshot(type(value), _describe_nested, (value.dtype, value.size(0), device), 512)
-    shape = value.shape
+    if device.type != "cpu" or layout is not sys.modules["torch"].strided:
+        return _take_form(type(value), value.dtype, value.shape, device)
     values = head = None
-    if device.type == "cpu" and layout is sys.modules["torch"].strided:
-        plain = value.detach()
-        if plain.numel() <= _SMALL:
-            values = plain.tolist()
-        else:
-            while plain.dim() > 1:
-                plain = plain[0]
-            head = plain[:HEAD].tolist()
-    return Snapshot(type(value), _describe_tensor, (value.dtype, shape, device, values, head), 512)
+    plain = value.detach()
+    if plain.numel() <= _SMALL:
+        values = plain.tolist()
+    else:
+        while plain.dim() > 1:
+            plain = plain[0]
+        head = plain[:HEAD].tolist()
+    parts = (value.dtype, value.shape, device, values, head)
+    return Snapshot(type(value), _describe_tensor, parts, 512)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _take_form(kind: Any, dtype: Any, shape: Any, device: Any) -> Snapshot:
+    """Take a tensor without elements. Tensors of one form share their snapshot."""
+    return Snapshot(kind, _describe_tensor, (dtype, shape, device, None, None), 512)
 
 
 def _describe_tensor(

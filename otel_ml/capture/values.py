@@ -121,6 +121,36 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
     return raw.decode() if len(raw) <= LIMIT_BYTES else ""
 
 
+def may_be_plain(value: Any) -> bool:
+    """Tell quickly whether JSON may hold a value: its first level has only plain types."""
+    kind = type(value)
+    if kind is dict:
+        return JSON_TYPES.issuperset(map(type, value.values()))
+    if kind is list or kind is tuple:
+        return not value or type(value[0]) in JSON_TYPES
+    return kind in JSON_TYPES
+
+
+def encode_tree(tree: object) -> str | None:
+    """Convert plain values and snapshots to JSON; None if only `encode` can convert them.
+
+    Nobody else has the tree, so its snapshots may be described while orjson reads it.
+    """
+    try:
+        raw = orjson.dumps(tree, default=_describe_snapshot, option=orjson.OPT_NON_STR_KEYS)
+    except BaseException as error:  # noqa: BLE001 - code of third-party libraries, see errors.py
+        hand_on(error)
+        return None
+    # NaN and infinities became null
+    return None if len(raw) > LIMIT_BYTES or raw.rfind(_NULL) >= 0 else raw.decode()
+
+
+def _describe_snapshot(value: object) -> object:
+    if type(value) is Snapshot:
+        return value.describe()
+    raise TypeError
+
+
 def glance(value: object) -> bool | None:
     """Check quickly whether a value is so short that it needs no further size checks.
 
