@@ -24,6 +24,7 @@ from tests.process.recorded.test_programs import (
 from tests.support.folders import ROOT
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.recorded.__main__ import PEOPLE, environment_of
+from tests.support.recorded.further import ABOUT_FURTHER, FURTHER_COLUMNS, FURTHER_EMITTERS
 from tests.support.recorded.recorders._cases import LATER
 from tests.support.recorded.recorders._openai import ASKED
 from tests.unit.recorded.test_emitters import (
@@ -426,6 +427,9 @@ def make_page(store: Store) -> str:
                 [judge_cell(cell, cells, wanted) for cell in EMITTER_COLUMNS],
             )
         )
+    parts += ["\n".join(rows), "## Further emitters", ABOUT_FURTHER]
+    rows = [row_of(FURTHER_COLUMNS), row_of(["---"] * len(FURTHER_COLUMNS))]
+    rows += [row_of(cells) for cells in FURTHER_EMITTERS]
     versions = [
         row_of(
             f"`{name}`",
