@@ -48,6 +48,8 @@ from tests.support.otel_ml_collector.stores import Service, Store, open_service,
 from tests.support.sampling import sampled
 from tests.support.waiting import elapsed, wait_until
 
+# Tables that keep replaced parts as long as stores of older programs did.
+KEPT_LONG: Final = Sql("SELECT name FROM system.tables WHERE engine_full LIKE '%lifetime = 480%'")
 SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
 VERSIONS: Final = range(1, SCHEMA_VERSION)
 # Schemas that came together, by that of which the tables are kept: no program ended at the
@@ -316,7 +318,9 @@ def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
         assert told_truth(service, version, old.spans[0]) == {"churned": [1, "no"]}
         assert name_version(service, version, old.spans[0]) == ("champion", "aa")
         rows = service.store.reader.rows(SCHEMA, {})
+        kept_long = service.store.reader.rows(KEPT_LONG, {})
     assert rows == [{"version": SCHEMA_VERSION}]
+    assert kept_long == []
 
 
 def test_whole_runs_of_an_older_store(tmp_path: Path) -> None:

@@ -131,6 +131,16 @@ def test_delays() -> None:
     assert max(told) <= 10
 
 
+def test_no_pressure_while_collecting() -> None:
+    """Requests that only wait to be stored with others are no load, however busy other work is."""
+    now_s = 0.0
+    pressure = Pressure(lambda: now_s, lambda: 1.5 * now_s, lambda: True)
+    for _ in range(20):
+        with pressure.work():
+            now_s += 0.1
+    assert not pressure.is_high
+
+
 @pytest.mark.parametrize(
     ("under_way", "cores", "is_high"), [(True, 1.5, True), (True, 0.5, False), (False, 1.5, False)]
 )
