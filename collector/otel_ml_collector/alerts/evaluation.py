@@ -48,10 +48,12 @@ from otel_ml_collector.alerts.states import (
     key_of,
     look_at,
     note_failure,
+    read_state,
     set_back,
 )
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.filter.figures import Figure
+from otel_ml_collector.runs.find import RunsQuery, make_listing
 from otel_ml_collector.store.alerts import (
     WHOLE_RULE,
     AlertEvent,
@@ -62,6 +64,7 @@ from otel_ml_collector.store.alerts import (
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.documents import Documents, list_all_documents
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import Window, list_keys
 from otel_ml_collector.telemetry.service import AlertLook
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web import view
@@ -83,6 +86,8 @@ _TOLD_NS: Final = 100 * DAY_NS
 _LEFT_NS: Final = 7 * DAY_NS
 _SWEEP_NS: Final = DAY_NS
 OTHER_JUDGE: Final = "another version of a judge"
+NO_RUNS: Final = "no runs"
+TOO_FEW: Final = "too few runs or scores"
 # Another process that wrote within that time evaluates.
 _OTHER_NS: Final = 3 * MINUTE_NS
 
@@ -278,12 +283,12 @@ class AlertEvaluator:
         gone = []
         for (project, name), left in rows.items():
             stored = next((row.body.get("rule") for row in left if row.slice == WHOLE_RULE), None)
-            if stored and any(row.state in {"firing", "failed"} for row in left):
+            if stored and any(read_state(row).is_alert for row in left):
                 rule = AlertRule.model_validate(stored)
                 item = _watch(project, rule, left, now_ns)
                 for key in [WHOLE_RULE, *item.states]:
                     before = item.whole if key == WHOLE_RULE else item.states[key]
-                    if before.state in {"firing", "failed"}:
+                    if before.is_alert:
                         item.put(key, begin_afresh(before, rule.digest, now_ns), "rule deleted")
                 gone.append(item)
                 self._announcer.withdraw(project, name)
@@ -357,7 +362,24 @@ class AlertEvaluator:
             return
         for item in items:
             item.put(WHOLE_RULE, note_failure(item.whole, now_ns, has_failed=False))
+            before = dict(item.states)
             judge_windows(item, measured, windows, now_ns)
+            self._date_silence(item, before)
+
+    def _date_silence(self, item: WatchedRule, before: Mapping[str, SliceState]) -> None:
+        """Find since when alerts have no runs, of those that have none since this look."""
+        for key, state in item.states.items():
+            known = before.get(key, SliceState())
+            if not state.silent_ns or state.runs or (known.silent_ns and not known.runs):
+                continue
+            plan = item.rule.plan
+            where = narrow_filter(plan.where, SliceKey(key).where(plan.by))
+            # The last bad window had runs.
+            span = Window(max(state.bad_ns - plan.window_ns, 0), state.seen_ns)
+            listing = make_listing(self._reader, RunsQuery(item.project, where))
+            newest = list_keys(self._reader, listing, span, 1)
+            if newest:
+                item.put(key, replace(state, silent_ns=newest[0].start_ns))
 
     def _write(self, watched: Iterable[WatchedRule], now_ns: int) -> None:
         self._version = max(self._version + 1, now_ns)
@@ -372,6 +394,7 @@ class AlertEvaluator:
                     "bad_ns": state.bad_ns,
                     "runs": state.runs,
                     "judged": [[end_ns, int(is_bad)] for end_ns, is_bad in state.judged],
+                    "silent_ns": state.silent_ns,
                 }
                 if key == WHOLE_RULE:
                     body |= {"reason": item.reason, "rule": item.rule.model_dump()}
@@ -407,23 +430,6 @@ class AlertEvaluator:
             self._muted = (self._muted | {name}) if is_muted else (self._muted - {name})
             if notification is not None:
                 self._announcer.announce(notification)
-
-
-def read_state(row: AlertRow) -> SliceState:
-    """Read the state of a slice from its row."""
-    body = row.body
-    return SliceState(
-        state=row.state,
-        since_ns=row.since_ns,
-        changed_ns=body.get("changed_ns", 0),
-        value=row.value,
-        runs=body.get("runs", 0),
-        martingale=row.martingale,
-        seen_ns=row.window_ns,
-        bad_ns=body.get("bad_ns", 0),
-        judged=tuple((end_ns, bool(is_bad)) for end_ns, is_bad in body.get("judged", ())),
-        digest=body.get("digest", ""),
-    )
 
 
 def _watch(project: str, rule: AlertRule, rows: Sequence[AlertRow], now_ns: int) -> WatchedRule:
@@ -480,7 +486,7 @@ def judge_windows(
         every |= {
             key
             for key, state in item.states.items()
-            if state.state == "firing" or state.seen_ns > end_ns - _LEFT_NS
+            if state.is_alert or state.seen_ns > end_ns - _LEFT_NS
         }
         chosen = sorted(every, key=lambda key: (key not in item.states, key))[:MOST_SLICES]
         for key in chosen:
@@ -488,8 +494,11 @@ def judge_windows(
             before = item.states.get(key, SliceState(since_ns=end_ns, digest=rule.digest))
             fresh = forget_before(before, end_ns, item.judge_changes)
             look = look_at(plan, end_ns, own, fresh, slices=len(chosen), changes=item.judge_changes)
+            after = advance(fresh, look, plan)
             reason = "" if fresh == before else OTHER_JUDGE
-            item.put(key, advance(fresh, look, plan), reason)
+            if fresh.is_alert and look.word == "no data":
+                reason = NO_RUNS if not look.runs else TOO_FEW
+            item.put(key, after, reason)
         item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns))
 
 
@@ -519,7 +528,7 @@ def make_notification(
         return mute_of(mutes, rule.name, SliceKey(text), by, now_ns) is not None
 
     every = {**item.states, WHOLE_RULE: whole}
-    alarms = {key: state for key, state in every.items() if state.state in {"firing", "failed"}}
+    alarms = {key: state for key, state in every.items() if state.is_alert}
     loud = {key: state for key, state in alarms.items() if not is_muted(key)}
     changed_ns = max(
         (state.changed_ns for key, state in every.items() if not is_muted(key)), default=0
@@ -540,6 +549,8 @@ def make_notification(
     annotations = rule.annotate(", ".join(filter(None, names)) or "all", write_value(value))
     if whole.state == "failed":
         annotations["failed"] = "The rule cannot be asked"
+    if silent := [state.note for _, state in worst if state.note]:
+        annotations["no_data"] = f"{silent[0]} (UTC)"
     start_ns = max((state.seen_ns for _, state in worst), default=now_ns) - rule.plan.window_ns
     return (
         Notification(

@@ -18,7 +18,7 @@ from otel_ml_collector.alerts.rule import (
     make_rule,
     narrow_filter,
 )
-from otel_ml_collector.alerts.states import STATES
+from otel_ml_collector.alerts.states import STATES, read_state
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.store.alerts import (
     WHOLE_RULE,
@@ -58,6 +58,9 @@ class AlertSlice(BaseModel):
     window_end: str = Field(description="The end of the last window that was looked at")
     martingale: float = Field(description="Of surely(...): the sum of bets; it fires above a bound")
     muted: Mute | None = Field(description="By what it is muted; null where it is not")
+    note: str = Field(
+        description="Of an alert without data such as no runs since 03:33, UTC; empty otherwise"
+    )
     where: str = Field(description="The filter that lists its runs")
 
 
@@ -73,6 +76,7 @@ class AlertState(BaseModel):
     looked: str | None = Field(description="The end of the last window that was looked at")
     slices: list[AlertSlice] = Field(description="The worst first, at most 200")
     firing: int = Field(description="How many slices fire")
+    note: str = Field(description="That of the first slice that is an alert without data")
     days: list[DayWord] = Field(description="The last 30 days, the oldest first")
     fired: int = Field(description="How often it began to fire in these days")
     brief: int = Field(description="How often of these it was over within an hour")
@@ -136,7 +140,7 @@ def find_alert(reader: Reader, project: str, name: str, now_ns: int) -> AlertSta
 def find_firing(reader: Reader, project: str, now_ns: int) -> list[AlertState]:
     """Find the rules that fire, or cannot be asked, the worst first; muted ones too."""
     every = find_alerts(reader, project, now_ns).alerts
-    return [alert for alert in every if alert.state in {"firing", "failed"}]
+    return [alert for alert in every if alert.state in {"firing", "failed"} or alert.note]
 
 
 def find_changes_of(
@@ -202,9 +206,15 @@ def _make_alerts(
 
 def _rank(alert: AlertState) -> tuple[float, str]:
     """Order rules: the worst first, and what is muted behind all that is not quiet."""
-    place = float(STATES.index(alert.state))
+    place = float(_place(alert))
     quiet = STATES.index("inactive")
     return (quiet - 0.5 if alert.is_muted and place < quiet else place), alert.rule.name
+
+
+def _place(thing: AlertState | AlertSlice) -> int:
+    """Return the place of a state, the worst first; an alert without data is like a failed rule."""
+    is_silent = thing.state == "no data" and thing.note
+    return STATES.index("failed" if is_silent else thing.state)
 
 
 def _make_alert(
@@ -217,10 +227,9 @@ def _make_alert(
     rows = [row for row in rows if row.body.get("digest") == rule.digest]
     whole = next((row for row in rows if row.slice == WHOLE_RULE), None)
     slices = [_make_slice(rule, row, mutes, now_ns) for row in rows if row.slice != WHOLE_RULE]
-    slices.sort(key=lambda part: (STATES.index(part.state), part.muted is not None, part.name))
+    slices.sort(key=lambda part: (_place(part), part.muted is not None, part.name))
     has_failed = whole is not None and whole.state == "failed"
-    states = [part.state for part in slices]
-    state: AlertStateName = min(states, key=STATES.index, default="no data")
+    state: AlertStateName = slices[0].state if slices else "no data"
     if has_failed and state != "firing":
         state = "failed"
     whole_mute = mute_of(
@@ -249,6 +258,7 @@ def _make_alert(
         or (to_rfc3339(whole.window_ns) if whole and whole.window_ns else None),
         slices=slices[:_MOST_SLICES],
         firing=len(firing),
+        note=next((part.note for part in slices if part.note), ""),
         days=_draw_days(rows, events, now_ns),
         fired=fired,
         brief=brief,
@@ -267,6 +277,7 @@ def _make_slice(rule: AlertRule, row: AlertRow, mutes: Sequence[Mute], now_ns: i
         window_end=to_rfc3339(row.window_ns),
         martingale=row.martingale,
         muted=mute_of(mutes, rule.name, key, by, now_ns),
+        note=read_state(row).note,
         where=narrow_filter(rule.where, key.where(by)),
     )
 

@@ -10,7 +10,7 @@ from otel_ml_collector.errors import BadInput
 
 # Between commas, of which there may be some in quotes.
 _PARTS: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
-_TEXT_FIELDS: Final = ("window", "every", "hold", "keep", "delay")
+_TEXT_FIELDS: Final = ("window", "every", "hold", "keep", "delay", "no_data")
 # Of the fields of the form, what is no field of a rule, or is written otherwise there.
 _WRITTEN_OTHERWISE: Final = frozenset({"name", "base", "by", "notify", "summary"})
 
@@ -28,6 +28,7 @@ class RuleForm(BaseModel):
     every: _Short = ""
     hold: _Short = "2 of 3"
     keep: _Short = ""
+    no_data: _Short = "end"
     by: _Long = ""
     min_runs: _Short = "30"
     delay: _Short = ""

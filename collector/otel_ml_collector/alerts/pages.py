@@ -159,6 +159,7 @@ def save_rule(
     project: str,
     reader: FromAdmin,
     store: FromStore,
+    settings: FromSettings,
     fields: FormFields,
 ) -> Response:
     """Save a rule, which is watched from now on; what is wrong is said above the form."""
@@ -179,6 +180,7 @@ def save_rule(
             wanted=form.wanted,
             reader=reader,
             store=store,
+            settings=settings,
             base=base,
         )
     except (BadInput, Conflict, Missing) as error:

@@ -31,7 +31,14 @@ from otel_ml_collector.alerts.mutes import (
     make_mute,
     save_mute,
 )
-from otel_ml_collector.alerts.rule import ALERT, AlertRule, WantedAlert, make_plan, make_rule
+from otel_ml_collector.alerts.rule import (
+    ALERT,
+    AlertRule,
+    WantedAlert,
+    check_receivers,
+    make_plan,
+    make_rule,
+)
 from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs, reader_for
@@ -163,10 +170,12 @@ def put_alert(
     wanted: WantedAlert,
     reader: FromAdmin,
     store: FromStore,
+    settings: FromSettings,
     base: Base = None,
 ) -> AlertRule:
     """Save a rule under its name; where windows are judged otherwise it starts afresh."""
     _check(reader, project, wanted)
+    check_receivers(wanted, {target.name for target in settings.alert_targets})
     _refuse_filed(reader, project, alert)
     return make_rule(store.save(reader, project, ALERT, alert, wanted.model_dump(), base=base))
 

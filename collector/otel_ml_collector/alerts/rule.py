@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from otel_ml_collector.alerts.conditions import AlertCondition, read_condition
-from otel_ml_collector.errors import BadInput, BadSetting
+from otel_ml_collector.errors import BadInput, BadSetting, suggest
 from otel_ml_collector.filter.grammar import conjuncts, read_field
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.store.documents import Document, DocumentKind
@@ -71,6 +71,11 @@ class WantedAlert(BaseModel):
     keep: _Length = Field(
         default="", description="Firing that long after the last bad window; as the window at first"
     )
+    no_data: Literal["end", "notify"] = Field(
+        default="end",
+        description="What becomes of a firing alert without data when keep is over: it ends, or it "
+        "becomes no data and its receivers are notified",
+    )
     min_runs: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
         default=30, description="A window with fewer runs, or scores, is not judged"
     )
@@ -81,7 +86,7 @@ class WantedAlert(BaseModel):
     )
     severity: Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9_.-]+$")] = "warning"
     notify: Annotated[list[_Name], Field(max_length=8)] = Field(
-        default_factory=list, description="Names of targets of the configuration"
+        default_factory=list, description="Names of receivers in the setting alert_targets"
     )
     annotations: Annotated[
         dict[_Name, Annotated[str, Field(max_length=1_000)]], Field(max_length=16)
@@ -140,7 +145,7 @@ class RulePlan:
         hold: How many bad windows of how many.
         delay_ns: How long a window waits at most for its scores.
         truth_delay_ns: The same for its truths; None for as long as these usually take.
-        windows_between: As of the rule.
+        windows_between, no_data: As of the rule.
     """
 
     where: str
@@ -154,6 +159,7 @@ class RulePlan:
     delay_ns: int
     truth_delay_ns: int | None
     windows_between: int
+    no_data: Literal["end", "notify"]
 
 
 def make_plan(wanted: WantedAlert) -> RulePlan:
@@ -197,10 +203,25 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
         delay_ns=_USUAL_DELAY_NS if delay_ns is None else delay_ns,
         truth_delay_ns=delay_ns,
         windows_between=wanted.windows_between,
+        no_data=wanted.no_data,
     )
     is_by_version = any(item.name == "version" and not item.is_tag for item in by)
     condition.check_fit(wanted.where, window_ns, is_by_version=is_by_version)
     return plan
+
+
+def check_receivers(wanted: WantedAlert, receivers: Collection[str]) -> None:
+    """Refuse a rule that names an unknown receiver.
+
+    Raises:
+        BadInput: A receiver of `notify` is not among the given names.
+    """
+    for name in wanted.notify:
+        if name not in receivers:
+            hint = suggest(name, receivers)
+            if not receivers:
+                hint = "add it to the setting alert_targets"
+            raise BadInput(f"There is no receiver {name!r}: {hint}", "notify")
 
 
 def _read(text: str, name: str, least_ns: int, most_ns: int) -> int:
@@ -313,17 +334,26 @@ class SliceKey:
         return [dimension.write(value) for dimension, value in zip(by, self.values, strict=False)]
 
 
-def read_file_alerts(documents: Sequence[object]) -> list[FileAlert]:
+def read_file_alerts(
+    documents: Sequence[object], receivers: Collection[str] | None = None
+) -> list[FileAlert]:
     """Read the rules of the configuration file.
 
+    Args:
+        documents: The tables of the file.
+        receivers: Names of the known receivers; None to allow any name.
+
     Raises:
-        BadSetting: One of them is wrong, or two have one name in a project.
+        BadSetting: One of them is wrong or names an unknown receiver, or two have one name in a
+            project.
     """
     alerts = []
     for place, document in enumerate(documents, 1):
         try:
             alert = FileAlert.model_validate(document)
             make_plan(alert)
+            if receivers is not None:
+                check_receivers(alert, receivers)
         except ValidationError as error:
             fault = error.errors()[0]
             at = ".".join(map(str, fault["loc"]))

@@ -12,8 +12,8 @@ from typing import Final, Literal
 from otel_ml.statistics.betting import Means, add_window
 from otel_ml_collector.alerts.rule import RulePlan
 from otel_ml_collector.filter.figures import Figure
-from otel_ml_collector.store.alerts import AlertStateName
-from otel_ml_collector.times import MINUTE_NS
+from otel_ml_collector.store.alerts import AlertRow, AlertStateName
+from otel_ml_collector.times import MINUTE_NS, to_rfc3339
 
 # The worst first.
 STATES: Final[tuple[AlertStateName, ...]] = ("firing", "failed", "pending", "inactive", "no data")
@@ -83,6 +83,8 @@ class SliceState:
         judged: The ends of the judged windows that still count, the oldest first, each with
             whether it was bad.
         digest: Of the rule by which they were judged.
+        silent_ns: Since when an alert has no data: the start of its newest run, or the end of its
+            last judged window; 0 if it has data, or is no alert.
     """
 
     state: AlertStateName = "inactive"
@@ -95,6 +97,45 @@ class SliceState:
     bad_ns: int = 0
     judged: tuple[tuple[int, bool], ...] = ()
     digest: str = ""
+    silent_ns: int = 0
+
+    @property
+    def is_alert(self) -> bool:
+        """Whether receivers are to know: it fires, cannot be asked, or has no more data."""
+        return self.state in {"firing", "failed"} or self.is_silent_alert
+
+    @property
+    def is_silent_alert(self) -> bool:
+        """Whether it has fired and has no data since, by a rule that notifies of that."""
+        return self.state == "no data" and self.silent_ns > 0
+
+    @property
+    def note(self) -> str:
+        """Since when there are no data, for an alert without any; empty otherwise."""
+        if not self.silent_ns:
+            return ""
+        what = "too few runs or scores" if self.runs else "no runs"
+        now, then = (to_rfc3339(time_ns) for time_ns in (self.seen_ns, self.silent_ns))
+        day = "" if now[:10] == then[:10] else f"{then[:10]} "
+        return f"{what} since {day}{then[11:16]}"
+
+
+def read_state(row: AlertRow) -> SliceState:
+    """Read the state of a slice from its row."""
+    body = row.body
+    return SliceState(
+        state=row.state,
+        since_ns=row.since_ns,
+        changed_ns=body.get("changed_ns", 0),
+        value=row.value,
+        runs=body.get("runs", 0),
+        martingale=row.martingale,
+        seen_ns=row.window_ns,
+        bad_ns=body.get("bad_ns", 0),
+        judged=tuple((end_ns, bool(is_bad)) for end_ns, is_bad in body.get("judged", ())),
+        digest=body.get("digest", ""),
+        silent_ns=body.get("silent_ns", 0),
+    )
 
 
 def is_waiting(plan: RulePlan, end_ns: int, measured: MeasuredSlice, now_ns: int) -> bool:
@@ -120,7 +161,7 @@ def forget_before(before: SliceState, end_ns: int, changes: Sequence[int]) -> Sl
     if not any(0 < before.seen_ns <= change_ns < end_ns for change_ns in changes):
         return before
     cleared = replace(before, judged=(), martingale=0.0, bad_ns=0, seen_ns=end_ns)
-    return replace(_enter(cleared, "no data"), seen_ns=before.seen_ns)
+    return replace(_enter(cleared, "no data"), seen_ns=before.seen_ns, silent_ns=0)
 
 
 def is_mixed(plan: RulePlan, end_ns: int, changes: Sequence[int]) -> bool:
@@ -178,13 +219,14 @@ def look_at(
 def advance(before: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
     """Return the state after a window; a window that was looked at already changes nothing.
 
-    A window without enough runs counts neither way: what fires goes on, all else has no data.
+    A window without enough runs counts neither way. What fires goes on without a value until `keep`
+    is over; then it ends, or its rule tells that it has no data.
     """
     if look.end_ns <= before.seen_ns:
         return before
     seen = replace(before, seen_ns=look.end_ns)
     if look.word == "no data":
-        return seen if before.state == "firing" else _enter(seen, "no data")
+        return _go_on_without_data(seen, look, plan) if before.is_alert else _enter(seen, "no data")
     judged = _keep(before.judged, look, plan)
     is_bad = look.word == "bad"
     seen = replace(
@@ -194,15 +236,27 @@ def advance(before: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
         martingale=look.martingale,
         judged=judged,
         bad_ns=look.end_ns if is_bad else before.bad_ns,
+        silent_ns=0,
     )
     least, of = plan.hold
     chain = choose_apart(judged, plan.window_ns)[:of]
     bad = sum(bad for _, bad in chain)
+    was_alert = before.is_alert
     if bad >= least and (is_bad or before.state == "firing"):
         return _enter(seen, "firing")
     if before.state == "firing" and look.end_ns - seen.bad_ns < plan.keep_ns:
         return seen
-    return _enter(seen, "pending" if bad else "inactive")
+    return _enter(seen, "pending" if bad else "inactive", was_alert=was_alert)
+
+
+def _go_on_without_data(seen: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
+    last_ns = seen.judged[-1][0] if seen.judged else seen.since_ns
+    silent = replace(seen, value=None, runs=look.runs, silent_ns=seen.silent_ns or last_ns)
+    if seen.state == "firing" and look.end_ns - seen.bad_ns < plan.keep_ns:
+        return silent
+    if plan.no_data == "notify":
+        return _enter(silent, "no data")
+    return replace(_enter(silent, "no data", was_alert=True), silent_ns=0)
 
 
 def choose_apart(judged: Sequence[tuple[int, bool]], window_ns: int) -> list[tuple[int, bool]]:
@@ -219,7 +273,8 @@ def begin_afresh(before: SliceState, digest: str, now_ns: int) -> SliceState:
 
     What fired ends with it.
     """
-    changed_ns = now_ns if before.state == "firing" else before.changed_ns
+    is_alert = before.state == "firing" or before.is_silent_alert
+    changed_ns = now_ns if is_alert else before.changed_ns
     return SliceState(since_ns=now_ns, changed_ns=changed_ns, seen_ns=before.seen_ns, digest=digest)
 
 
@@ -250,12 +305,13 @@ def note_failure(before: SliceState, now_ns: int, *, has_failed: bool) -> SliceS
     return _enter(began, "failed", now_ns)
 
 
-def _enter(seen: SliceState, name: AlertStateName, at_ns: int = 0) -> SliceState:
-    if name == seen.state:
+def _enter(
+    seen: SliceState, name: AlertStateName, at_ns: int = 0, *, was_alert: bool = False
+) -> SliceState:
+    if name == seen.state and not (was_alert and seen.is_silent_alert):
         return seen
     at_ns = at_ns or seen.seen_ns
-    alarms = {"firing", "failed"}
-    changes = name in alarms or seen.state in alarms
+    changes = name in {"firing", "failed"} or seen.is_alert or was_alert
     return replace(
         seen, state=name, since_ns=at_ns, changed_ns=at_ns if changes else seen.changed_ns
     )

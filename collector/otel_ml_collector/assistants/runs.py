@@ -346,7 +346,7 @@ def _list_firing(alerts: Sequence[AlertState]) -> DigestTable:
                 state,
                 alert.rule.when,
                 worst.value if worst else None,
-                worst.name if worst else alert.reason,
+                ", ".join(filter(None, (worst.name if worst else alert.reason, alert.note))),
                 alert.since,
                 worst.where if worst else alert.rule.where,
             ]

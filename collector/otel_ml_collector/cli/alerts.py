@@ -149,7 +149,9 @@ def _make_row(alert: Mapping[str, Any]) -> dict[str, Any]:
         **alert,
         "name": alert["rule"]["name"],
         "when": alert["rule"]["when"],
-        "state": f"{alert['state']}, muted" if alert["is_muted"] else alert["state"],
+        "state": ", ".join(
+            filter(None, (alert["state"], alert["note"], "muted" if alert["is_muted"] else ""))
+        ),
         "for": "; ".join(filter(None, firing)),
     }
 

@@ -419,6 +419,8 @@ def _tell_alert(alert: AlertState) -> ProjectFinding:
         name = firing[0].name and f" for {firing[0].name}"
         more = f" and {len(firing) - 1:,} more" if len(firing) > 1 else ""
         parts = [f"{alert.rule.when}{value}{name}{more}"]
+    if alert.note:
+        parts.append(alert.note)
     if alert.is_muted:
         mute = alert.muted or next((part.muted for part in firing if part.muted), None)
         parts.append(f"muted until {mute.until[:16].replace('T', ' ')}" if mute else "muted")

@@ -177,7 +177,8 @@ def open_collector(settings: Settings) -> Collector:
     Raises:
         BadSetting: The store cannot be opened, or its keys cannot be read.
     """
-    file_alerts = read_file_alerts(settings.alert)
+    receivers = {target.name for target in settings.alert_targets}
+    file_alerts = read_file_alerts(settings.alert, receivers)
     connections = connect(settings.store)
     with _closing_on_trouble(connections, "The keys cannot be read"):
         keyring = Keyring(

@@ -16,10 +16,10 @@ from otel_ml_collector.times import DAY_NS, SECOND_NS, say_time
 MOST_PAUSE_NS: Final = 2 * DAY_NS
 # A pass is a number that counts up, and its time in seconds: the store keeps the largest value.
 _TIME_BITS: Final = 34
-_NAME: Final = "retention_pass"
+_ROW_NAME: Final = "retention_pass"
 _LAST: Final = Sql("SELECT max(value) FROM store_meta WHERE name = {name:String}")
 # The time of a store whose retention never ran.
-_NEWEST: Final = Sql("SELECT max(arrived_ns) FROM runs")
+_NEWEST_ARRIVAL: Final = Sql("SELECT max(arrived_ns) FROM runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Passes:
         If not, spans that arrive from then on count.
         """
         _, self._last_ns = self._read()
-        before_ns = self._last_ns or int(self._client.query(_NEWEST).result_rows[0][0])
+        before_ns = self._last_ns or int(self._client.query(_NEWEST_ARRIVAL).result_rows[0][0])
         if not before_ns or abs(now_ns - before_ns) <= MOST_PAUSE_NS:
             return True
         if self.move is not None and self._clocks.spans_agree:
@@ -112,11 +112,11 @@ class Passes:
 
     def _read(self) -> tuple[int, int]:
         """Return the number and the time of the last pass; 0 and 0 before the first one."""
-        rows = self._client.query(_LAST, {"name": _NAME}).result_rows
+        rows = self._client.query(_LAST, {"name": _ROW_NAME}).result_rows
         number, seconds = divmod(int(rows[0][0]), 1 << _TIME_BITS)
         return number, seconds * SECOND_NS
 
     def _note(self, number: int, now_ns: int) -> None:
         value = (number << _TIME_BITS) | (now_ns // SECOND_NS)
-        self._client.insert("store_meta", [[_NAME, value]], column_names=["name", "value"])
+        self._client.insert("store_meta", [[_ROW_NAME, value]], column_names=["name", "value"])
         self._last_ns, self.move = now_ns, None

@@ -177,7 +177,7 @@ def test_reader(reader: Reader) -> None:
     assert reader.check_alert("errors", since="6h")["firings"][0]["start"] == write_time(FIRED_NS)
     [target] = reader.alert_deliveries("errors")["targets"]
     assert (target["name"], target["deliveries"][0]["status"]) == ("desk", "firing")
-    wanted: dict[str, Any] = {**RULE, "when": "error_share > 2", "min_runs": 7}
+    wanted: dict[str, Any] = {**RULE, "when": "error_share > 2", "min_runs": 7, "notify": []}
     saved = reader.save_alert("other", **wanted)
     assert (saved["name"], saved["version"], saved["min_runs"]) == ("other", 1, 7)
     assert [item["rule"]["name"] for item in reader.alerts()["alerts"]] == ["errors", "other"]

@@ -11,10 +11,12 @@ from otel_ml_collector.alerts.evaluation import AlertEvaluator
 from otel_ml_collector.alerts.history import check_rule, make_unsaved
 from otel_ml_collector.alerts.notification import Notification
 from otel_ml_collector.alerts.rule import WantedAlert, read_file_alerts
+from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.alerts import read_alert_events, read_alert_rows
-from otel_ml_collector.times import HOUR_NS, MINUTE_NS
+from otel_ml_collector.times import HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
@@ -85,7 +87,9 @@ class Told:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A collector with five hours of two clients: Remax fails in hours 3 and 2, then no more."""
-    with open_service(tmp_path_factory.mktemp("alerts")) as service:
+    with open_service(
+        tmp_path_factory.mktemp("alerts"), alert_targets=targets_of("oncall")
+    ) as service:
         spans = [tell("j1")]
         for hour, passed in ((5, 20), (4, 18), (3, 8), (2, 9), (1, 19)):
             spans += [*make_hour(hour, "Remax", passed), *make_hour(hour, "Century", 19)]
@@ -318,3 +322,55 @@ def test_refused(service: Service, part: Any, field: str, column: int | None) ->
     assert field in str(answered["error"])
     if column is not None:
         assert answered["error"]["column"] == column
+
+
+@pytest.mark.parametrize("no_data", ["end", "notify"])
+def test_runs_stop(service: Service, no_data: str) -> None:
+    """An alert whose runs stop shows since when and no value; then it ends or notifies of that."""
+    project = f"stop-{no_data}"
+    spans = [tell("j1")]
+    for hour, passed in ((3, 8), (2, 9)):
+        spans += make_hour(hour, "Remax", passed)
+    service.store.take(project, *spans)
+    rule = {**RULE, "keep": "2h", "no_data": no_data}
+    assert call(service, "PUT", f"{project}/alerts/falls", rule)["status"] == 200
+    told = Told(project)
+    for hours in (2, 1):
+        look(service, told, END_NS - hours * HOUR_NS + 5 * MINUTE_NS)
+    state = call(service, "GET", f"{project}/alerts/falls")
+    assert (state["state"], state["note"], state["slices"][0]["value"]) == ("firing", "", 0.45)
+    look(service, told, END_NS + 5 * MINUTE_NS)
+    state = call(service, "GET", f"{project}/alerts/falls")
+    last_ns = END_NS - 2 * HOUR_NS + 19 * MINUTE_NS
+    note = f"no runs since {to_rfc3339(last_ns)[11:16]}"
+    assert (state["state"], state["note"], state["slices"][0]["value"]) == ("firing", note, None)
+    for path in (f"{project}/alerts/falls", f"{project}/alerts", f"{project}/alert-firing"):
+        assert note in ask(service.app, f"/projects/{path}").text
+    assert told.lines == ["firing Remax"]
+    look(service, told, END_NS + HOUR_NS + 5 * MINUTE_NS)
+    state = call(service, "GET", f"{project}/alerts/falls")
+    assert (state["state"], state["firing"]) == ("no data", 0)
+    ends = no_data == "end"
+    assert state["note"] == ("" if ends else note)
+    assert told.lines == ["firing Remax", "resolved Remax" if ends else "firing Remax"]
+    newest = [*told.notifications.values()][-1]
+    assert newest.annotations.get("no_data") == (None if ends else f"{note} (UTC)")
+    [change, *_] = call(service, "GET", f"{project}/alert-changes?since=400d")["changes"]
+    assert (change["state"], change["reason"]) == ("no data", "no runs")
+    later = make_hour(-1, "Remax", 20)
+    service.store.take(project, *later, now_ns=END_NS + 2 * HOUR_NS)
+    look(service, told, END_NS + 2 * HOUR_NS + 5 * MINUTE_NS)
+    assert call(service, "GET", f"{project}/alerts/falls")["state"] == "pending"
+    assert told.lines[-1] == "resolved Remax"
+
+
+@pytest.mark.parametrize("notify", [["nobody"], ["oncall", "oncal"]])
+def test_unknown_receiver(service: Service, notify: list[str]) -> None:
+    """A rule that names an unknown receiver is refused, also by the form and in the file."""
+    refused = call(service, "PUT", "p/alerts/unknown", {**RULE, "notify": notify})
+    assert (refused["status"], refused["error"]["field"]) == (400, "notify")
+    assert refused["error"]["message"].startswith(f"There is no receiver {notify[-1]!r}: ")
+    assert call(service, "GET", "p/alerts/unknown")["status"] == 404
+    filed = {"name": "filed", "project": "file", **RULE, "notify": notify}
+    with pytest.raises(BadSetting, match="There is no receiver"):
+        read_file_alerts([filed], {"oncall"})

@@ -9,12 +9,13 @@ from otel_ml_collector.store.versions import read_version_starts
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.store.otel_ml_collector.alerts.test_evaluation import RULE, Told, call, look, make_hour
 from tests.store.otel_ml_collector.query.test_judges import tell
+from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.stores import open_service
 
 
 def test_other_judge(tmp_path: Path) -> None:
     """Another version of a judge starts a rule afresh: what fired by the one before has ended."""
-    with open_service(tmp_path) as service:
+    with open_service(tmp_path, alert_targets=targets_of("oncall")) as service:
         store = service.store
         call(service, "PUT", "judged/alerts/a", RULE)
         for version in ("j1", "j2"):

@@ -19,6 +19,7 @@ from otel_ml_collector.overview.find import find_news
 from otel_ml_collector.span import Span
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.store.otel_ml_collector.query.test_judges import say, tell
+from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
@@ -92,14 +93,16 @@ def look(service: Service, *hours_ago: int) -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with open_service(tmp_path_factory.mktemp("alert-pages")) as service:
+    with open_service(
+        tmp_path_factory.mktemp("alert-pages"), alert_targets=targets_of("oncall")
+    ) as service:
         service.store.take("shop", *make_hours(), now_ns=NOW_NS)
         saved = call(service, "shop/alert-rule", "POST", **RULE)
         assert (saved.status, saved.headers["location"]) == (
             303,
             "/projects/shop/alerts/grounded%20falls",
         ), saved.text
-        hostile = {**RULE, "name": HOSTILE, "when": "error_share > 0.5", "notify": HOSTILE}
+        hostile = {**RULE, "name": HOSTILE, "when": "error_share > 0.5"}
         assert call(service, "shop/alert-rule", "POST", **hostile).status == 303
         look(service, 28, 18, 0)
         yield service

@@ -14,6 +14,7 @@ from otel_ml_collector.store.alerts import read_alert_rows
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, Told, call, look
 from tests.support.folders import ROOT
+from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 
@@ -56,7 +57,9 @@ def make_runs() -> Iterator[Span]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with open_service(tmp_path_factory.mktemp("reducers")) as opened:
+    with open_service(
+        tmp_path_factory.mktemp("reducers"), alert_targets=targets_of("slack")
+    ) as opened:
         for project in ("checked", "narrowed"):
             opened.store.take(project, *make_runs())
         yield opened

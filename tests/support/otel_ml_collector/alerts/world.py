@@ -1,5 +1,6 @@
 """A notification and targets for the tests of what is sent."""
 
+import json
 from typing import Any, Final
 
 from otel_ml_collector.alerts.notification import AlertedSlice, Notification
@@ -24,6 +25,16 @@ FALLS: Final = Notification(
     window="1h",
     path="/projects/shop/alerts/grounded falls",
 )
+
+
+def targets_of(*names: str) -> str:
+    """Write the setting `alert_targets` with receivers to which nothing is sent in a test."""
+    return json.dumps(
+        {
+            name: {"kind": "alertmanager", "url": "http://alertmanager.example:9093"}
+            for name in names
+        }
+    )
 
 
 def make_target(kind: AlertTargetKind, address: str, path: str = "", **keys: Any) -> AlertTarget:

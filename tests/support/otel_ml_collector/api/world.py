@@ -19,6 +19,7 @@ from otel_ml_collector.api import schema
 from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.span import Event, Span, Value
 from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
+from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
@@ -469,7 +470,10 @@ def _example(one: Asked, operation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, open_service(Path(folder) / "data") as made:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_service(Path(folder) / "data", alert_targets=targets_of("oncall")) as made,
+    ):
         told = examples_of(ask_all(made, Path(folder) / "backup"), made.app.openapi()["paths"])
     lines = [
         f"{json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}" for name, one in told.items()

@@ -63,15 +63,15 @@ COURSES: Final = [
     ("1 of 1", "2h", "bgg", "FFi"),
     ("1 of 1", "3h", "bggg", "FFFi"),
     ("1 of 1", "2h", "bgbgg", "FFFFi"),
-    ("1 of 1", "0s", "bn", "FF"),
-    ("1 of 1", "0s", "bnng", "FFFi"),
+    ("1 of 1", "0s", "bn", "Fn"),
+    ("1 of 1", "0s", "bnng", "Fnni"),
     ("1 of 1", "0s", "n", "n"),
     ("1 of 1", "0s", "nnb", "nnF"),
     ("1 of 1", "0s", "ng", "ni"),
     ("1 of 1", "0s", "gn", "in"),
     ("1 of 1", "0s", "b...b", "F...F"),
     ("1 of 1", "0s", "b...g", "F...i"),
-    ("1 of 1", "2h", "b.n.g", "F.F.i"),
+    ("1 of 1", "2h", "b.n.g", "F.n.i"),
     ("2 of 3", "0s", "b", "p"),
     ("2 of 3", "0s", "bb", "pF"),
     ("2 of 3", "0s", "bgb", "ppF"),
@@ -85,7 +85,7 @@ COURSES: Final = [
     ("2 of 3", "0s", "bngnb", "pnpnF"),
     ("2 of 3", "0s", "b..b", "p..F"),
     ("2 of 3", "4h", "bbgggg", "pFFFFi"),
-    ("2 of 3", "0s", "bbnnn", "pFFFF"),
+    ("2 of 3", "0s", "bbnnn", "pFnnn"),
     ("3 of 3", "0s", "bbgbbb", "pppppF"),
     ("3 of 5", "0s", "bgbgb", "ppppF"),
     ("2 of 2", "0s", "bgbgbb", "pppppF"),
@@ -238,3 +238,63 @@ def test_minutes() -> None:
     """A rule looks four times a window, and once a minute at most, unless it says otherwise."""
     assert make_rule(every="").plan.every_ns == 15 * MINUTE_NS
     assert make_rule(every="", window="2m").plan.every_ns == MINUTE_NS
+
+
+SILENT_COURSES: Final = [
+    # keep, the windows, the state after each, when it began or ended to be an alert last
+    ("0s", "bn", "Fn", 2),
+    ("2h", "bnn", "FFn", 3),
+    ("2h", "bnnn", "FFnn", 3),
+    ("2h", "bnnng", "FFnni", 5),
+    ("2h", "bnnnb", "FFnnF", 5),
+    ("3h", "bngn", "FFFn", 4),
+    ("0s", "nn", "nn", 0),
+    ("0s", "gn", "in", 0),
+]
+
+
+@pytest.mark.parametrize(("keep", "course", "expected", "changed"), SILENT_COURSES)
+def test_silence_that_notifies(keep: str, course: str, expected: str, changed: int) -> None:
+    """An alert without data becomes no data when keep is over, and ends with a good window."""
+    plan = make_rule(hold="1 of 1", keep=keep, no_data="notify").plan
+    states, state = run(plan, course)
+    assert states == expected
+    assert state.changed_ns == (START_NS + changed * HOUR_NS if changed else 0)
+    assert state.is_alert == (course[-1] in "nb" and "b" in course)
+
+
+@pytest.mark.parametrize("letters", ["bn", "bnn"])
+def test_silence_that_ends(letters: str) -> None:
+    """By default an alert without data ends when keep is over."""
+    plan = make_rule(hold="1 of 1", keep="1h").plan
+    _, state = run(plan, letters)
+    assert (state.state, state.is_alert, state.note) == ("no data", False, "")
+    assert state.changed_ns == START_NS + 2 * HOUR_NS
+
+
+def test_no_stale_value() -> None:
+    """An alert without data has no value, and tells since when."""
+    plan = make_rule(hold="1 of 1", keep="1d").plan
+    _, state = run(plan, "b")
+    assert (state.value, state.note) == (0.5, "")
+    empty = WindowLook(state.seen_ns + HOUR_NS, "no data", None, 0)
+    state = advance(state, empty, plan)
+    assert (state.state, state.value, state.note) == ("firing", None, "no runs since 17:00")
+    few = WindowLook(state.seen_ns + HOUR_NS, "no data", 0.2, 3)
+    state = advance(state, few, plan)
+    assert (state.value, state.note) == (None, "too few runs or scores since 17:00")
+    later = WindowLook(state.seen_ns + 7 * HOUR_NS, "no data", None, 0)
+    assert advance(state, later, plan).note == "no runs since 1970-02-11 17:00"
+
+
+def test_setting_changed_while_silent() -> None:
+    """An alert that has become no data ends when its rule notifies of that no more."""
+    plan = make_rule(hold="1 of 1", keep="0s", no_data="notify").plan
+    _, state = run(plan, "bn")
+    assert state.is_alert
+    ended = advance(
+        state,
+        WindowLook(state.seen_ns + HOUR_NS, "no data", None, 0),
+        make_rule(hold="1 of 1", keep="0s").plan,
+    )
+    assert (ended.is_alert, ended.changed_ns) == (False, START_NS + 3 * HOUR_NS)
