@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
+from tests.support.sampling import harder
 
 KILLS: Final = examples(20, on_commit=2)
 LATEST_S: Final = 0.6
@@ -31,6 +32,7 @@ def newest(collector: CollectorProcess) -> dict[str, Any]:
     return dict(listed)
 
 
+@harder
 def test_kills_during_changes(tmp_path: Path) -> None:
     """After each kill the newest version is complete, and has every item that was acknowledged."""
     draw = random.Random(53)  # noqa: S311 - the same each time
