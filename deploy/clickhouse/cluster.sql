@@ -9,21 +9,7 @@
 CREATE DATABASE IF NOT EXISTS otel_ml ON CLUSTER otel_ml;
 
 CREATE TABLE IF NOT EXISTS otel_ml.store_meta ON CLUSTER otel_ml (name String, value UInt64)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/store_meta', '{replica}', value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS otel_ml.model_versions ON CLUSTER otel_ml (
-  project LowCardinality(String),
-  kind LowCardinality(String),
-  name String,
-  digest String,
-  structure String,
-  first_arrived_ns SimpleAggregateFunction(min, Int64),
-  last_seen_ns SimpleAggregateFunction(max, Int64),
-  definition SimpleAggregateFunction(max, String) CODEC(ZSTD(3)),
-  stored SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', first_arrived_ns) COMMENT 'when which collector stored something of it last'
-)
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/model_versions', '{replica}') ORDER BY (project, kind, name, digest, structure)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/store_meta', '{replica}', value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.late_logs ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -42,7 +28,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.late_logs ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/late_logs', '{replica}')
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.late_tags ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -60,7 +46,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.late_tags ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/late_tags', '{replica}')
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, name, record_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.metrics ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -91,7 +77,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.metrics ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/metrics', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, name, source, judge_version, record_id, position)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.scores ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -113,7 +99,7 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/scores
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, judge, start_ns)
 ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version, record_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.objects ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -136,7 +122,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.objects ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/objects', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.aliases ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -155,7 +141,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.aliases ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/aliases', '{replica}', rank)
 ORDER BY (project, model, alias, record_id)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.lineage ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -176,7 +162,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.lineage ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/lineage', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.items ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -195,7 +181,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.items ON CLUSTER otel_ml (
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/items', '{replica}', rank)
 ORDER BY (project, digest)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.trace_index ON CLUSTER otel_ml (
   key String,
@@ -205,7 +191,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.trace_index ON CLUSTER otel_ml (
   end_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_index', '{replica}') ORDER BY (key, project, trace_id)
-SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.trace_keys ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -215,7 +201,21 @@ CREATE TABLE IF NOT EXISTS otel_ml.trace_keys ON CLUSTER otel_ml (
   collector LowCardinality(String) COMMENT 'which one stored it'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/trace_keys', '{replica}') ORDER BY (project, trace_id, key)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.model_versions ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  kind LowCardinality(String),
+  name String,
+  digest String,
+  structure String,
+  first_arrived_ns SimpleAggregateFunction(min, Int64),
+  last_seen_ns SimpleAggregateFunction(max, Int64),
+  definition SimpleAggregateFunction(max, String) CODEC(ZSTD(3)),
+  stored SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', first_arrived_ns) COMMENT 'when which collector stored something of it last'
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/model_versions', '{replica}') ORDER BY (project, kind, name, digest, structure)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.processes ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -227,7 +227,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.processes ON CLUSTER otel_ml (
   arrived_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/processes', '{replica}') ORDER BY (project, process)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.arrivals ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -242,7 +242,20 @@ CREATE TABLE IF NOT EXISTS otel_ml.arrivals ON CLUSTER otel_ml (
   late_numbers Array(UInt64) EPHEMERAL
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/arrivals', '{replica}') ORDER BY (project, process, hour)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.refusals ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  reason LowCardinality(String) COMMENT 'why, as the sender was told',
+  process String COMMENT 'empty if the spans name none',
+  hour UInt32,
+  last_ns SimpleAggregateFunction(max, Int64) COMMENT 'when the last one arrived',
+  numbers AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(span_numbers),
+  unnumbered SimpleAggregateFunction(sum, UInt64) COMMENT 'how many have no number',
+  span_numbers Array(UInt64) EPHEMERAL
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/refusals', '{replica}') ORDER BY (project, reason, process, hour)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.open_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -288,7 +301,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.open_runs ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/open_runs', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.payloads ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -313,7 +326,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.payloads ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/payloads', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -366,7 +379,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/runs', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -400,7 +413,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/settled', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.artifacts ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -409,7 +422,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.artifacts ON CLUSTER otel_ml (
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/artifacts', '{replica}', arrived_ns) ORDER BY (project, sha256)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.artifact_chunks ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -422,7 +435,7 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/artifa
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, sha256, position)
 SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_once = 10,
-  max_bytes_to_merge_at_max_space_in_pool = 268435456, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+  max_bytes_to_merge_at_max_space_in_pool = 268435456, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.access_keys ON CLUSTER otel_ml (
   id String COMMENT 'the public part',
@@ -436,7 +449,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.access_keys ON CLUSTER otel_ml (
   revoked_ns Int64 COMMENT '0 while it is valid',
   version UInt64
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/access_keys', '{shard}-{replica}', version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/access_keys', '{shard}-{replica}', version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.deletions ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -446,7 +459,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.deletions ON CLUSTER otel_ml (
   stage UInt8 COMMENT '1 asked, 2 carried out'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/deletions', '{replica}', stage) ORDER BY (project, kind, target, deleted_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.deleted_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -456,7 +469,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.deleted_runs ON CLUSTER otel_ml (
   deleted_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'names the deletion'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/deleted_runs', '{replica}') ORDER BY (project, trace_id, span_id, deleted_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.deleted_owners ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -464,7 +477,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.deleted_owners ON CLUSTER otel_ml (
   deleted_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'names the deletion'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/deleted_owners', '{replica}') ORDER BY (project, owner, deleted_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.retention ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -472,7 +485,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.retention ON CLUSTER otel_ml (
   payload_days Nullable(UInt32) COMMENT 'null as configured, 0 for ever',
   set_ns Int64
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/retention', '{replica}', set_ns) ORDER BY project SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/retention', '{replica}', set_ns) ORDER BY project SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.daily ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -482,7 +495,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.daily ON CLUSTER otel_ml (
   sketched_ns SimpleAggregateFunction(max, Int64) COMMENT 'the same of its sketches'
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/daily', '{replica}') ORDER BY (project, day_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.daily_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -505,7 +518,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.daily_runs ON CLUSTER otel_ml (
   priced UInt64 COMMENT 'how many runs have a cost'
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/daily_runs', '{replica}') ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.daily_scores ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -526,7 +539,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.daily_scores ON CLUSTER otel_ml (
   judged UInt64
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/daily_scores', '{replica}') ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.hourly_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -550,7 +563,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.hourly_runs ON CLUSTER otel_ml (
   priced UInt64 COMMENT 'how many runs have a cost'
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/hourly_runs', '{replica}') ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.hourly_scores ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -572,7 +585,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.hourly_scores ON CLUSTER otel_ml (
   judged UInt64
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/hourly_scores', '{replica}') ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.sketches ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -594,7 +607,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.sketches ON CLUSTER otel_ml (
   counts Map(String, UInt64) COMMENT 'the 200 largest, of values shorter than 64 characters'
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/sketches', '{replica}') ORDER BY (project, model, day_ns, hour_ns, field)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.predictions ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -613,7 +626,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.predictions ON CLUSTER otel_ml (
   items Array(String) COMMENT 'of a ranking the first ones'
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/predictions', '{replica}') ORDER BY (project, rule, day_ns, computed_ns, start_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.predicted ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -622,7 +635,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.predicted ON CLUSTER otel_ml (
   predicted_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/predicted', '{replica}') ORDER BY (project, rule, day_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.documents ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -634,7 +647,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.documents ON CLUSTER otel_ml (
   save_id String COMMENT 'names the save'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/documents', '{replica}', version) ORDER BY (project, kind, name)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.alerts ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -650,7 +663,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.alerts ON CLUSTER otel_ml (
   version UInt64
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/alerts', '{replica}', version) ORDER BY (project, rule, slice)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.alert_events ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -668,7 +681,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.alert_events ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/alert_events', '{replica}', arrived_ns)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(time_ns, 'UTC'))
 ORDER BY (project, rule, time_ns, slice, state)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
   target String,
@@ -676,7 +689,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.forward_cursors ON CLUSTER otel_ml (
   collector String,
   arrived_ns Int64
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/forward_cursors', '{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/forward_cursors', '{replica}', arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.notifications ON CLUSTER otel_ml (
   project LowCardinality(String),
@@ -694,7 +707,6 @@ CREATE TABLE IF NOT EXISTS otel_ml.notifications ON CLUSTER otel_ml (
   version UInt64
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/notifications', '{replica}', version) ORDER BY (project, target, id)
-TTL toDateTime(intDiv(announced_ns, 1000000000)) + INTERVAL 1 YEAR
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS otel_ml.scores_of_metrics ON CLUSTER otel_ml TO otel_ml.scores AS SELECT project AS project, name AS judge, owner_start_ns AS start_ns, toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id, toFixedString(unhex(substring(owner, 34, 16)), 8) AS span_id, judge_version AS judge_version, value AS score, passed AS passed, error != '' AS failed, time_ns AS time_ns, toUInt64(time_ns) AS rank, latency_ms AS latency_ms, cost AS cost, record_id AS record_id FROM otel_ml.metrics WHERE NOT (source IN ('logged', 'data')) AND source != 'agent' AND actual = '' AND owner < 'key:';

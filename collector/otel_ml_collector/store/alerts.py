@@ -42,6 +42,7 @@ _EVENTS: Final = Sql("""
     AND ({rule:String} = '' OR rule = {rule:String})
   ORDER BY time_ns DESC, rule, slice, state LIMIT {limit:UInt32}""")
 _OLD_EVENTS: Final = Sql("DELETE FROM alert_events WHERE time_ns < {before:Int64}")
+_OLD_NOTIFICATIONS: Final = Sql("DELETE FROM notifications WHERE announced_ns < {before:Int64}")
 _OLD_STATES: Final = Sql("""
   DELETE FROM alerts WHERE window_ns < {before:Int64} AND version < {before:UInt64}""")
 
@@ -150,13 +151,14 @@ class AlertStore:
                 self._client.insert("alerts", data, column_names=_ROW_COLUMNS)
 
     def sweep(self, now_ns: int) -> None:
-        """Delete events of more than a year ago, and states that nobody has looked at for long.
+        """Delete events and notifications older than a year, and states not looked at for long.
 
         Raises:
             Unavailable: The store has trouble.
         """
         with store_trouble():
-            self._client.command(_OLD_EVENTS, parameters={"before": now_ns - _KEPT_NS})
+            for sql in (_OLD_EVENTS, _OLD_NOTIFICATIONS):
+                self._client.command(sql, parameters={"before": now_ns - _KEPT_NS})
             self._client.command(_OLD_STATES, parameters={"before": now_ns - _FORGOTTEN_NS})
 
 

@@ -48,6 +48,10 @@ _OTHER_ENGINES: Final = Sql("""
     WHERE database = currentDatabase() AND name IN {names:Array(String)}
       AND engine NOT LIKE '%MergeTree' ORDER BY name LIMIT 1""")
 
+_HAS_TTL: Final = Sql("""
+    SELECT count() FROM system.tables WHERE database = currentDatabase()
+      AND name = 'notifications' AND position(engine_full, ' TTL ') > 0""")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -570,6 +574,12 @@ def _remove_by_one_thread(client: StoreClient) -> None:
             client.command(_REMOVE.fill(table=name, setting=Sql(_REMOVAL)))
 
 
+def _remove_ttl(client: StoreClient) -> None:
+    """Let no engine delete notifications: its clock may be wrong, and nobody would notice."""
+    if client.query(_HAS_TTL).result_rows[0][0]:
+        client.command(Sql("ALTER TABLE notifications REMOVE TTL"))
+
+
 def migrate(client: StoreClient) -> None:
     """Bring a store to today's schema; a second call is harmless.
 
@@ -585,6 +595,7 @@ def migrate(client: StoreClient) -> None:
             "use a newer otel-ml, nothing was changed"
         )
     client.command(_TWO_STRUCTURES, {"is_new": schema == 0})
+    _remove_ttl(client)
     if schema == SCHEMA_VERSION:
         return
     for table in TABLES:

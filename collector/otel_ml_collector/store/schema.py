@@ -326,7 +326,6 @@ CREATE TABLE IF NOT EXISTS notifications (
   version UInt64
 )
 ENGINE = ReplacingMergeTree(version) ORDER BY (project, target, id)
-TTL toDateTime(intDiv(announced_ns, 1000000000)) + INTERVAL 1 YEAR
 SETTINGS index_granularity = 256, {durable}
 """).fill(durable=DURABLE)
 
