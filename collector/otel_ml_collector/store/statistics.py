@@ -86,7 +86,10 @@ def read_days(reader: Reader, project: str) -> dict[int, int | None]:
 
 
 def has_project(reader: Reader, project: str) -> bool:
-    """Tell whether something is stored of a project, such as a run, a data set or an alert rule."""
+    """Tell whether something is stored of a project, such as a run, a data set or an alert rule.
+
+    A deleted project counts: its page shows what was refused since.
+    """
     alone = reader.narrow(replace(reader.access, projects=(project,)))
     return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
 
@@ -96,6 +99,7 @@ _ANYTHING: Final = Sql("""
       SELECT 1 FROM model_versions WHERE {ours} AND last_seen_ns > 0 LIMIT 1
       UNION ALL SELECT 1 FROM metrics WHERE {ours} LIMIT 1
       UNION ALL SELECT 1 FROM artifacts WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM deletions WHERE {ours} AND kind = 'project' LIMIT 1
       UNION ALL SELECT 1 FROM documents FINAL WHERE {ours} AND body != '' LIMIT 1)
     LIMIT 1""").fill(ours=OF_PROJECT)
 

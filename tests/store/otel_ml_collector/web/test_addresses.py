@@ -2,7 +2,9 @@
 
 import pytest
 
+from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import DocumentKind, Documents
+from otel_ml_collector.store.tombstones import PROJECT, Tombstones
 from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
@@ -41,7 +43,10 @@ def test_project_below_another(service: Service, project: str, path: str) -> Non
     kind = DocumentKind("note", 10)
     documents = Documents(service.store.connections)
     documents.save(service.store.reader, f"{project}/note-only", kind, "mine", {"a": 1})
-    for part in ("runs-only", "set-only", "note-only"):
+    service.store.take(f"{project}/deleted", make_call("answer"))
+    connections = service.store.connections
+    Deleter(connections, Tombstones(connections)).delete(f"{project}/deleted", PROJECT, "")
+    for part in ("runs-only", "set-only", "note-only", "deleted"):
         assert ask(service.app, f"/projects/{project}/{part}{path}").status == 200
 
 
