@@ -60,6 +60,7 @@ _FIRST: Final = range(1)
 _KEPT_CHUNKS: Final = range(1, _CHUNKS)
 _NOWHERE: Final = Context()
 _KNOWN: Final = object()
+WEIGHTS_PENDING: Final = "weights_pending"  # the version does not include the model's weights
 # Stages of a call. They say who must end the run if a signal handler interrupts it.
 UNOPENED, OPEN, JUDGING, JUDGED = range(4)
 NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
@@ -287,7 +288,13 @@ class Call(Run):
 
         def give() -> None:
             with quiet("version"):
-                self._find_version(self._version_of, end_ns, recorder)
+                output, self._version_of = self._version_of, _KNOWN
+                self._find_version(output, end_ns, recorder)
+                if self._version_of is not _KNOWN:  # the process ends, or somebody flushes
+                    self._constants = self._traced.describe_pending(
+                        self._facts, output, end_ns, recorder
+                    )
+                    self._note("version", WEIGHTS_PENDING)
             self._hand_over(end_ns, evaluations)
 
         if self.stage == OPEN:

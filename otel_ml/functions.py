@@ -320,6 +320,15 @@ class TracedFunction:
             self._structures = {}
         return definition
 
+    def wait_for_definition(self) -> "definitions.Definition":
+        """Return `definition`, after the weights of its models are hashed."""
+        while True:
+            try:
+                return self.definition
+            except weights.WeightsPending as pending:
+                for job in pending.jobs:
+                    job.done.wait()
+
     def structure(self, output: object) -> tuple[str | None, str | None]:
         """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
@@ -380,6 +389,21 @@ class TracedFunction:
                 text = self.definition.to_json(recorder.redaction, version.text)
                 facts[names.MODEL_DEFINITION] = text
             version.due_ns = due_ns or now_ns + TELL_EVERY_NS
+        return version.constants
+
+    def describe_pending(
+        self, facts: dict[str, Value], output: object, now_ns: int, recorder: Recorder
+    ) -> Mapping[str, Value]:
+        """Return attributes like `describe_version`, without weights that are still being hashed.
+
+        The version is that of the code alone.
+        """
+        definition = definitions.define(self.function, self._params, self.version_on, skips=True)
+        text, structure = self.structure(output)
+        version = _Version(definition.digest, structure, text)
+        version.write(self.start_attributes, None, recorder.identity)
+        if recorder.tell((self.name, version.digest, structure), now_ns) is None:
+            facts[names.MODEL_DEFINITION] = definition.to_json(recorder.redaction, text)
         return version.constants
 
     def _look_at(self, marks: "weights.WeightMarks", now_ns: int) -> None:

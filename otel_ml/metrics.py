@@ -1,6 +1,7 @@
 """Metrics: logged points, and the values and series they add up to."""
 
 import numbers
+import operator
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -153,10 +154,15 @@ def point_attributes(points: Sequence[LoggedPoint]) -> Attributes:
 
 
 def _step(step: Any) -> int:
-    kind = type(step)
-    if issubclass(kind, numbers.Integral) or (issubclass(kind, float) and step.is_integer()):
-        whole = int(step)
+    whole = None
+    if issubclass(type(step), float):
+        whole = int(step) if step.is_integer() else None
     else:
+        try:
+            whole = operator.index(step)  # also of tensors and arrays with one integer
+        except NO_NUMBER as error:
+            hand_on(error)
+    if whole is None:
         raise InvalidMetricError(f"Invalid step {show(step)}: expected a whole number")
     if not -_INT64_MAX - 1 <= whole <= _INT64_MAX:
         raise InvalidMetricError(f"Invalid step {step!r}: expected a 64-bit number")

@@ -47,6 +47,7 @@ else:
 TELL_EVERY_NS: Final = 300 * 1_000_000_000
 HEARTBEAT_S: Final = 60.0
 _ROOM_S: Final = 30.0
+_WEIGHTS_S: Final = 2.0  # that a flush waits for digests of model weights
 _CLOSE_S: Final = 10.0
 _JUDGES_S: Final = 2.0
 _ANNOUNCE_AFTER_NS: Final = 2_000_000_000
@@ -512,7 +513,7 @@ class Recorder:
         waiting = 0
         if self._judges is not None and not self._judges.drain(timeout_s):
             waiting = self._judges.waiting
-        waiting += HELD.drain(max(deadline - time.monotonic(), 0))
+        HELD.close(min(max(deadline - time.monotonic(), 0), _WEIGHTS_S))
         if self.watch is not None:
             waiting += self.watch.drain(max(deadline - time.monotonic(), 0))
         missed = replace(self._missed.deliver_news(0, ""), pending=waiting)

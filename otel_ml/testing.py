@@ -22,6 +22,7 @@ from otel_ml.metrics import LoggedPoint, Metric, resolve
 from otel_ml.outlet import Route
 from otel_ml.recorder import OpenRuns, Recorder
 from otel_ml.spans import RunSpan, run_id_of, start_of_own
+from otel_ml.versions.held_runs import HELD
 
 if TYPE_CHECKING:
     from otel_ml import default
@@ -96,7 +97,8 @@ class RecordedRun:
 class RecordedCalls:
     """The runs that a `record` block has recorded so far, for assertions in a test.
 
-    Reading any property waits up to 60 s for the judges of finished calls.
+    Reading any property waits up to 60 s for the judges of finished calls, and for the weights of
+    their models to be read.
     """
 
     def __init__(self, recorder: Recorder, spans: list[RunSpan]) -> None:
@@ -140,6 +142,8 @@ class RecordedCalls:
     def _settled(self) -> list[RunSpan]:
         if not self._recorder.judges.drain(_JUDGES_S):
             raise TimeoutError(f"Judges did not finish within {_JUDGES_S:g} s")
+        if HELD.drain(_JUDGES_S):
+            raise TimeoutError(f"Weights of models were not read within {_JUDGES_S:g} s")
         return list(self._spans)
 
 

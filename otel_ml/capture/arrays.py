@@ -168,11 +168,12 @@ def way_of_torch(kind: type) -> Way | None:
 
 def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
     """Take a snapshot of a tensor. Data on another device is not copied."""
+    kind: Any = type(value)
     device, layout = value.device, value.layout
     if value.is_nested:
-        return Snapshot(type(value), _describe_nested, (value.dtype, value.size(0), device), 512)
+        return Snapshot(kind, _describe_nested, (value.dtype, value.size(0), device), 512)
     if device.type != "cpu" or layout is not sys.modules["torch"].strided:
-        return _take_form(type(value), value.dtype, value.shape, device)
+        return _take_form(kind, value.dtype, value.shape, device)
     values = head = None
     plain = value.detach()
     if plain.numel() <= _SMALL:
@@ -182,7 +183,7 @@ def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
             plain = plain[0]
         head = plain[:HEAD].tolist()
     parts = (value.dtype, value.shape, device, values, head)
-    return Snapshot(type(value), _describe_tensor, parts, 512)
+    return Snapshot(kind, _describe_tensor, parts, 512)
 
 
 @functools.lru_cache(maxsize=1_024)

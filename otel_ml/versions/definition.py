@@ -115,6 +115,7 @@ def define(
     version_on: frozenset[Part] = PARTS,
     *,
     waits: bool = True,
+    skips: bool = False,
 ) -> Definition:
     """Compute what determines the version of a function, also without its source.
 
@@ -124,9 +125,10 @@ def define(
         version_on: Parts that open a new version when they change. Other helpers and constants are
             not collected.
         waits: True waits until the model weights that it uses are hashed, which may take long.
+        skips: True leaves out the weights that are not hashed yet, and notes that.
 
     Raises:
-        WeightsPending: The weights are not hashed yet, and `waits` is False.
+        WeightsPending: The weights are not hashed yet, and `waits` and `skips` are False.
     """
     params = dict(params or {})
     counts = version_on - {"output"}
@@ -142,6 +144,9 @@ def define(
         parts = Parts(function.__module__ or "", counts)
         read = [*parts.read(function), *_bound_arguments(target, parts)]
         if not parts.jobs:
+            break
+        if skips:
+            parts.note("weights that were not read within the time that a flush may take")
             break
         if not waits:
             raise WeightsPending(parts.jobs)

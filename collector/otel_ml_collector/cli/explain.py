@@ -79,7 +79,7 @@ def explain(target: Any) -> dict[str, Any]:
     redaction = Redaction()
     left_out: dict[str, str] = {}
     if traced is not None:
-        definition: Definition = traced.definition
+        definition: Definition = traced.wait_for_definition()
         redaction = traced.recorder.redaction
         asked = frozenset(traced.options.get("version_on", PARTS))
         left_out = dict.fromkeys(sorted(PARTS - asked), _BY_ARGUMENT)

@@ -1,11 +1,14 @@
 """What points of one name come to."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml.errors import InvalidMetricError
 from otel_ml.metrics import (
     MOST_NAMES,
     MOST_POINTS,
@@ -173,3 +176,24 @@ def test_names_are_bounded() -> None:
     metrics.add(make_points({"0": 1}, None, "auto"))
     values = metrics.values()
     assert (len(values), values["0"]) == (MOST_NAMES, [0.0, 1.0])
+
+
+class IntegerTensor:
+    """It gives its number as tensors with one integer do."""
+
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("step", [IntegerTensor(), np.int32(3), np.array(3), 3.0, 3])
+def test_step_of_any_library(step: Any) -> None:
+    """A step may be an integer of any library."""
+    [point] = make_points({"loss": 0.5}, step, "auto")
+    assert point.step == 3
+
+
+@pytest.mark.parametrize("step", [0.5, "3", np.array([1, 2]), np.array(0.5)])
+def test_step_that_is_no_integer(step: Any) -> None:
+    """Anything else is refused, with the value."""
+    with pytest.raises(InvalidMetricError, match="Invalid step"):
+        make_points({"loss": 0.5}, step, "auto")
