@@ -43,6 +43,7 @@ from otel_ml_collector.span import Scope, Span, Value
 
 _MAX_TAGS: Final = 128
 _TAG_CHARS: Final = 256
+NO_ID: Final = frozenset({"null", "None", "undefined"})
 _HALVES: Final = frozenset({"asked", "answered"})
 _CHOICE: Final = "gen_ai.choice"
 _PAYLOADS: Final = frozenset({"inputs", "outputs"})
@@ -353,6 +354,12 @@ def _read_text(value: Value, form: Form) -> str | None:
     return (value if isinstance(value, str) else to_text(value)) or None
 
 
+def _read_id(value: Value, form: Form) -> str | None:
+    """Return a session or a user. Some emitters write a missing one as a word."""
+    text = _read_text(value, form)
+    return None if text in NO_ID else text
+
+
 def _read_provider(value: Value, form: Form) -> str | None:
     text = _read_text(value, form) or ""
     if form == "head":
@@ -435,6 +442,6 @@ _READERS: Final[Mapping[str, Callable[[Value, Form], object]]] = {
     ),
     "cost": _read_cost,
     "response_id": _read_response,
-    "session": _read_text,
-    "user": _read_text,
+    "session": _read_id,
+    "user": _read_id,
 }

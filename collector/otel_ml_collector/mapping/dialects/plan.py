@@ -12,6 +12,7 @@ from otel_ml import attributes as names
 from otel_ml.records import RESOURCE_ATTRIBUTES, TOKENS
 from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import (
+    NO_ID,
     has_failed,
     is_spoken,
     read_dialect,
@@ -420,8 +421,9 @@ def _read_general(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -
     for field, people in plan.people.items():
         for source in people:
             if places := run_columns.missing(field):
-                ids = [to_text(value) or None for value in values.read(source, places)]
-                run_columns.fill(field, ids, places)
+                ids = [to_text(value) for value in values.read(source, places)]
+                ids_known = [None if text in NO_ID else text or None for text in ids]
+                run_columns.fill(field, ids_known, places)
     resource = spans[0].scope.resource
     for field, carrying in RESOURCE_ATTRIBUTES.items():
         match = next((resource[name] for name in carrying if resource.get(name) is not None), None)

@@ -328,6 +328,20 @@ def test_braintrust(*, is_flat: bool) -> None:
     assert (run.input_tokens, run.output_tokens, run.cached_tokens) == (61, 18, 24)
 
 
+def test_braintrust_texts() -> None:
+    """Texts are JSON, too."""
+    told: dict[str, Value] = {"braintrust.span_attributes": '{"type": "tool", "name": "fare"}'}
+    run = read({**told, "braintrust.input_json": FARE, "braintrust.output_json": '"42.50 kr"'})
+    assert (run.kind, run.model, run.outputs_preview) == ("tool", "fare", "42.50 kr")
+
+
+def test_logfire_trace() -> None:
+    """The group of a trace is its session; Logfire writes a missing one as null."""
+    told: dict[str, Value] = {"logfire.msg_template": "OpenAI Agents trace: {name}", "name": "Desk"}
+    assert read({**told, "group_id": "s-17"}, scope=LOGFIRE_AGENTS).session == "s-17"
+    assert read({**told, "group_id": "null"}, scope=LOGFIRE_AGENTS).session == ""
+
+
 def test_braintrust_task() -> None:
     """A task is a chain with its own name, and counts no tokens."""
     run = read(
@@ -473,6 +487,9 @@ def test_embeddings(operation: str) -> None:
         ({"session.id": "s", "acme.session.id": "other"}, "s", ""),
         ({"acme.metadata": "no JSON", "acme.thread_id": "t"}, "", ""),
         ({"mcp.session.id": "connection"}, "", ""),
+        # a missing one, as a word
+        ({"acme.session.id": "null", "acme.user.id": "undefined"}, "", ""),
+        ({"metadata": '{"thread_id": null, "user_id": "None"}'}, "", ""),
     ],
 )
 def test_session_and_user(attributes: dict[str, Value], session: str, user: str) -> None:
