@@ -296,7 +296,8 @@ class Reader(HasCard):
 
         The items are those of ``GET .../findings``. Each has a `sentence`, a filter `where` that
         lists its runs, and a `kind`: ``broken`` data, a worse ``release``, a changed ``model``, a
-        ``slice`` (group of runs) that does worse than the others, or changed ``traffic``.
+        ``slice`` (group of runs) that does worse than the others, or changed ``traffic``. `field`
+        is the path of the field that it is about, or empty.
 
         Args:
             last: The period to check, ending now: ``1h``, ``24h``, ``7d`` or ``30d``.

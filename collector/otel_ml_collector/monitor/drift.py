@@ -560,14 +560,56 @@ def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
     return Reference(than.name, {path: field_of_sketch(told) for path, told in sketches.items()})
 
 
-def contribute(question: FindingsQuestion) -> list[Finding]:
-    """Find the fields of all models that are other than before, broken data first."""
+@dataclass(frozen=True, slots=True)
+class CheckedDays:
+    """How many days with runs are checked for drift of fields.
+
+    Attributes:
+        done: Number of days whose fields are summarized.
+        days: Number of days with runs that are over.
+    """
+
+    done: int
+    days: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all days are checked."""
+        return self.done >= self.days
+
+
+def count_checked_days(question: FindingsQuestion) -> CheckedDays:
+    """Count the days whose fields `contribute` compares.
+
+    After a large import, days wait for their sketches. A day that is not over has none.
+    """
+    every = _ask_every(question)
+    known = read_sketched_days(every.reader, every.project)
+    days = [
+        day_ns for day_ns in _list_days(_list_spans(every)) if day_ns + DAY_NS <= question.now_ns
+    ]
+    waiting = _count_delivered(
+        every.reader, every.project, [day_ns for day_ns in days if day_ns not in known]
+    )
+    done = sum(day_ns in known for day_ns in days)
+    # the runs of small days are read instead
+    read = len(waiting) if sum(waiting.values()) <= _FEW_RUNS else 0
+    return CheckedDays(done + read, done + len(waiting))
+
+
+def _ask_every(question: FindingsQuestion) -> FieldsQuestion:
+    """Return the question to the fields of all models."""
     length_ns = question.window.end_ns - question.window.start_ns
     last: FieldsPast = "1h" if length_ns < DAY_NS else "24h" if length_ns < 7 * DAY_NS else "7d"
     before = (question.reference.end_ns - question.reference.start_ns) // DAY_NS
-    every = FieldsQuestion(
+    return FieldsQuestion(
         question.reader, question.project, "", question.now_ns, last, f"{max(before, 1)}d"
     )
+
+
+def contribute(question: FindingsQuestion) -> list[Finding]:
+    """Find the fields of all models that are other than before, broken data first."""
+    every = _ask_every(question)
 
     def judge() -> list[ModelDrift]:
         # Of a model its fields that moved, without the windows that they were held against.
@@ -677,6 +719,7 @@ def _make_finding(
         start_ns=since_ns,
         end_ns=drift.window.end_ns,
         size=max(count_moved(field_) for field_ in fields),
+        field=fields[0].name,
     )
 
 

@@ -1,7 +1,7 @@
 """Fields of a model: what is there, whether it is other than before, and how that looks."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
@@ -58,6 +58,7 @@ from otel_ml_collector.monitor.drift import (
     name_change,
 )
 from otel_ml_collector.monitor.releases import Change, find_changes
+from otel_ml_collector.monitor.unusual_texts import weigh_texts
 from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.field_values import (
@@ -489,7 +490,10 @@ def _find_marks(changes: Sequence[Change], span: Window) -> list[FieldMark]:
 
 
 def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> list[TypicalRun]:
-    """Find runs of the window whose value is frequent now, and was rare; of a thousand of them."""
+    """Find runs of the window whose value is frequent now, and was rare; of a thousand of them.
+
+    If a field of texts did not drift, find its least usual texts instead.
+    """
     reader, project, window = question.reader, question.project, question.window
     condition: Condition = ALWAYS
     if question.where:
@@ -504,17 +508,10 @@ def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> 
         model=question.model,
         most=_TYPICAL_OF,
     )
-    ranked = []
-    for row in rows:
-        values = dict(list_values(row, own.name))
-        value = values.get(own.name)
-        # Of a table the cell that is most typical.
-        cells = value.values if isinstance(value, ColumnCells) else (value,)
-        weight, place = max(
-            ((_weigh(part, cell), -place) for place, cell in enumerate(cells)), default=(0.0, 0)
-        )
-        if weight > 0:
-            ranked.append((weight, row, cells[-place]))
+    if own.kind == "text" and not own.drifted:
+        ranked = _rank_texts(rows, own.name)
+    else:
+        ranked = _rank_new(rows, own.name, part)
     ranked.sort(key=lambda entry: (-entry[0], -entry[1]["start_ns"], entry[1]["run_id"]))
     return [
         TypicalRun(
@@ -524,6 +521,33 @@ def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> 
         )
         for _, row, value in ranked[:_TYPICAL]
     ]
+
+
+_Ranked = list[tuple[float, Row, object]]
+
+
+def _rank_texts(rows: Iterable[Row], name: str) -> _Ranked:
+    """Weigh runs by how unusual their texts are."""
+    values = [(row, dict(list_values(row, name)).get(name)) for row in rows]
+    texts = [(row, value) for row, value in values if isinstance(value, str)]
+    weights = weigh_texts([text for _, text in texts])
+    return [(weight, row, text) for weight, (row, text) in zip(weights, texts, strict=True)]
+
+
+def _rank_new(rows: Iterable[Row], name: str, part: PartDrift) -> _Ranked:
+    """Weigh runs by how much more frequent their values are than before."""
+    ranked: _Ranked = []
+    for row in rows:
+        values = dict(list_values(row, name))
+        value = values.get(name)
+        # Of a table the cell that is most typical.
+        cells = value.values if isinstance(value, ColumnCells) else (value,)
+        weight, place = max(
+            ((_weigh(part, cell), -place) for place, cell in enumerate(cells)), default=(0.0, 0)
+        )
+        if weight > 0:
+            ranked.append((weight, row, cells[-place]))
+    return ranked
 
 
 def list_values(row: Row, name: str) -> list[tuple[str, object]]:

@@ -1,9 +1,11 @@
 """The findings of a project: all that contribute them, behind the API, pages and assistants."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.monitor import drift, releases, slices, tag_values
+from otel_ml_collector.monitor.drift import CheckedDays, count_checked_days
 from otel_ml_collector.monitor.findings import (
     Before,
     Contributor,
@@ -46,6 +48,7 @@ class MonitorState:
     Attributes:
         findings: Of the project, the worst first.
         missing: The subjects that the store did not answer in time.
+        checked: Days whose fields are checked; the others are not compared yet.
         slices: None where they are missing.
         releases: What is new in the last 14 days, judged; none where that is missing.
         made_ns: When it was worked out.
@@ -53,6 +56,7 @@ class MonitorState:
 
     findings: list[Finding]
     missing: list[str]
+    checked: CheckedDays
     slices: Slices | None
     releases: list[Release]
     made_ns: int
@@ -142,7 +146,11 @@ def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Moni
     return None if name[-1] else _work_out(question, name)
 
 
-_AnswerName = tuple[str, str, Past, int, str]
+# Answers of many runs are worked out again when the days that are checked change, and when there
+# are some per cent more runs, as after an import.
+_Size = tuple[CheckedDays, int]
+_AnswerName = tuple[str, str, Past, _Size, int, str]
+_STEPS_OF_SIZE: Final = 20
 
 
 def _work_out(question: FindingsQuestion, name: _AnswerName) -> MonitorState:
@@ -182,8 +190,20 @@ def _ask(
         "end": question.window.end_ns,
     }
     [delivered] = reader.rows(_DELIVERED, values)
-    state = "" if delivered["runs"] > _MANY else repr(delivered)
-    return question, ("monitor", project, last, now_ns // KEPT_ANSWER_NS, state)
+    runs = delivered["runs"]
+    state = "" if runs > _MANY else repr(delivered)
+    size = count_checked_days(question), int(math.log1p(runs) * _STEPS_OF_SIZE)
+    return question, ("monitor", project, last, size, now_ns // KEPT_ANSWER_NS, state)
+
+
+def find_checked_days(reader: Reader, project: str, last: Past, now_ns: int) -> CheckedDays:
+    """Return for how many days the page Monitor has checked the fields.
+
+    Raises:
+        Missing: The project may not be read.
+        Unavailable: The store answers nothing of it.
+    """
+    return count_checked_days(make_question(reader, project, now_ns, last=last))
 
 
 _NOT_KEPT: Final = 10**9
@@ -192,6 +212,7 @@ _NOT_KEPT: Final = 10**9
 def _find_monitor(question: FindingsQuestion) -> MonitorState:
     """Ask all contributors; slices and releases are kept beside what is found by them."""
     reader, window = question.reader, question.window
+    checked = count_checked_days(question)  # before the fields, so that it promises no more
     query = SlicesQuery(question.project, start_ns=window.start_ns, end_ns=window.end_ns)
     asked_slices = reader.ahead(find_slices, query, question.now_ns)
     asked_releases = reader.ahead(lambda _: find_releases_of(question))
@@ -211,6 +232,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
     return MonitorState(
         gathered.findings,
         gathered.missing,
+        checked,
         None if SLICES.subject in gathered.missing else asked_slices.result(),
         [] if NEW_VERSIONS.subject in gathered.missing else asked_releases.result(),
         question.now_ns,

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, Final, Literal, TypeVar
 
 from otel_ml_collector.errors import Unavailable
@@ -39,6 +40,8 @@ class Finding:
         end_ns: The end of that time, which is not in it.
         size: How many runs it costs or concerns; of one kind the largest stands first.
         figure: Of a version that is worse the figure by which it is; empty of all else.
+        field: Path of the field that it is about, of several the one that moved most; empty if it
+            is about no field.
     """
 
     kind: FindingKind
@@ -49,6 +52,7 @@ class Finding:
     end_ns: int
     size: float
     figure: str = ""
+    field: str = ""
 
 
 _Made = TypeVar("_Made")
@@ -90,7 +94,7 @@ class FindingsQuestion:
     window: Window
     reference: Window
     now_ns: int
-    shared: SharedAnswers = field(default_factory=SharedAnswers, compare=False)
+    shared: SharedAnswers = dataclass_field(default_factory=SharedAnswers, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

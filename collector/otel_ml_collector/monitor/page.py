@@ -12,9 +12,11 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
+from otel_ml_collector.monitor.drift import FieldsPast
 from otel_ml_collector.monitor.find import (
     KEPT_ANSWER_NS,
     MonitorState,
+    find_checked_days,
     find_monitor,
     find_shown_monitor,
 )
@@ -65,6 +67,8 @@ class FindingLine:
 
     Attributes:
         suggestion: The form of a rule that would have fired; None where there is none.
+        field: Path of the field whose page it opens; empty if it opens runs.
+        last: Which runs the field's page judges.
     """
 
     word: str
@@ -75,10 +79,18 @@ class FindingLine:
     end_time: str
     size: str
     suggestion: Suggestion | None
+    model: str
+    field: str
+    last: FieldsPast
 
 
-def list_findings(findings: Sequence[Finding]) -> list[FindingLine]:
-    """Make the lines of a list of findings, in their order."""
+def list_findings(findings: Sequence[Finding], last: Past = "24h") -> list[FindingLine]:
+    """Make the lines of a list of findings, in their order.
+
+    Args:
+        findings: The findings.
+        last: Which runs they judge.
+    """
     return [
         FindingLine(
             word=_KINDS[finding.kind],
@@ -91,6 +103,9 @@ def list_findings(findings: Sequence[Finding]) -> list[FindingLine]:
             suggestion=suggest_for_release(finding.model, finding.figure)
             if finding.figure
             else None,
+            model=finding.model,
+            field=finding.field,
+            last="7d" if last == "30d" else last,
         )
         for finding in findings
     ]
@@ -125,6 +140,15 @@ def show_findings(
         "made_time": to_rfc3339(state.made_ns) if age_ns >= KEPT_ANSWER_NS else "",
     }
     return show_page(request, "monitor_findings.html", context)
+
+
+@pages.get("/projects/{project:path}/monitor/progress")
+def show_progress(
+    request: Request, project: str, reader: FromReader, last: FromLast = "24h"
+) -> Response:
+    """How many days are checked, as a part of the page that asks again until all are."""
+    checked = find_checked_days(reader, project, last, time.time_ns())
+    return show_page(request, "monitor_progress.html", {"checked": checked, "last": last})
 
 
 @pages.get("/projects/{project:path}/monitor/slice")
@@ -220,7 +244,7 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
     rows = [item for item in slices if any(cell.n for cell in item.cells)][:_ROWS]
     # A figure that no slice has is no column.
     had = {cell.figure for row in rows for cell in row.cells if cell.n}
-    findings = list_findings(state.findings)
+    findings = list_findings(state.findings, last)
     wrong = [finding for finding in findings if finding.is_wrong]
     figures = [figure for figure in (answer.figures if answer else ()) if figure.name in had]
     # The column that stays on a phone: what the worst slice lost most by.
@@ -242,6 +266,7 @@ def _describe(state: MonitorState, last: Past) -> dict[str, object]:
         "figures": figures,
         "answer": answer,
         "missing": state.missing,
+        "checked": state.checked,
         "shade": shade,
     }
 

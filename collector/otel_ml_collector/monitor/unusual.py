@@ -3,6 +3,7 @@
 Its fields are held against the sketches of the 28 days before its day, so no other payload is read.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.fields import TABLES, FieldSketch, write_number, write_share
 from otel_ml.statistics.sketches import Sketch, bounds_of
 from otel_ml_collector.api.parameters import FromReader
@@ -44,6 +46,8 @@ _DAYS: Final = 28
 _LEAST: Final = 100
 # Beyond this share of values on one side a number is out of the usual; rarer a value is rare.
 _TAIL: Final = 0.005
+# Values with more words are sentences, and a new sentence is usual.
+_CODE_WORDS: Final = 3
 _MOST_FIELDS: Final = 20
 # The page begins with them.
 _SEEN_ANYWAY: Final = frozenset({"outcome", "error_type"})
@@ -164,24 +168,43 @@ def _tell(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
         for number in (field.number.low, field.number.high):
             if sentence := _tell_number(number, before.number, ""):
                 return write_number(number), sentence
-    if before.kind == "category":
+    is_free = _is_free_text(before)
+    if before.kind == "category" and not is_free:
         # Of a column the value that is rarest elsewhere.
         values = field.category.values
         usual = before.category
         value = min(values, key=lambda text: usual.values.get(text, 0), default=None)
         if value is not None:
             count = usual.values.get(value, 0)
+            if _share_of_rare(usual, count) >= _TAIL:
+                return None
             if not count and not usual.rest:
                 return value, f"a new value: none of {usual.n:,} had it"
             share = (count or 1) / usual.n
             if share < _TAIL:
                 return value, f"a rare value: {write_share(share)} have it"
-    if before.kind == "text":
+    if before.kind == "text" or is_free:
         words, usual_words = field.text.parts.get("words"), before.text.parts.get("words")
         if words and usual_words and words.low is not None:
             sentence = _tell_number(words.low, usual_words, " words")
             return (_value_of(field), sentence) if sentence else None
     return None
+
+
+def _is_free_text(before: FieldSketch) -> bool:
+    """Return whether a field's values are sentences, also if each of them occurs often."""
+    words = before.text.parts.get("words")
+    return words is not None and bool(words.n) and quantile(words, 0.5) > _CODE_WORDS
+
+
+def _share_of_rare(usual: Sketch, count: int) -> float:
+    """Return the share of runs whose value is at most as frequent as a value with this count.
+
+    For a new value it is the share of runs with a value of their own: so often, another new value
+    is expected (Good, The population frequencies of species, Biometrika 40, 1953).
+    """
+    most = max(count, 1)
+    return math.fsum(item for item in usual.values.values() if item <= most) / usual.n
 
 
 def _tell_number(value: float, usual: Sketch, unit: str) -> str:

@@ -139,5 +139,9 @@ def _tell_looked_at(news: OverviewNews, state: MonitorState | None) -> str:
         counts.append((state.slices.judged, "slice"))
     parts = [f"{number:,} {word if number == 1 else f'{word}s'}" for number, word in counts]
     text = f"Looked at: {', '.join(parts)}."
+    if state and not state.checked.is_complete:
+        text += (
+            f" Still checking fields: {state.checked.done} of {state.checked.days} days are done."
+        )
     missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
     return f"{text} The store did not answer in time: {', '.join(missing)}." if missing else text

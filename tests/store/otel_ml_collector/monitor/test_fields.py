@@ -269,6 +269,22 @@ def test_page_of_a_field(service: Service) -> None:
     assert ">visa</a>" in page.partition('id="typical"')[2]
 
 
+def test_finding_about_a_field_opens_its_page(service: Service) -> None:
+    """A finding about a field opens the field's page, over the time that was judged."""
+    page = ask(service.app, "/projects/p/monitor/findings?last=24h").text
+    address = "/projects/p/fields/inputs.amount?model=broken&amp;last=24h"
+    assert f'<a href="{address}">the data of broken is broken: inputs.amount' in page
+    assert "/projects/p/fields/outputs.label?model=changed&amp;last=24h" in page
+    assert ask(service.app, address.replace("&amp;", "&")).status == 200
+
+
+def test_least_usual_texts(service: Service) -> None:
+    """The page of a field of texts that did not drift lists its least usual texts."""
+    page = ask(service.app, "/projects/p/fields/inputs.note?model=same").text
+    assert "<h2>Least usual values</h2>" in page
+    assert page.partition('id="typical"')[2].count("please pay order") > 0
+
+
 def test_page_of_numbers(service: Service) -> None:
     """The page of a field of numbers draws both distributions on one axis."""
     page = ask(service.app, "/projects/p/fields/inputs.amount?model=broken&part=value").text

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+import pytest
+
 from otel_ml_collector.monitor.unusual import compare_with_usual, find_unusual
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Span
@@ -123,3 +125,37 @@ def test_columns_of_tables() -> None:
     same = sketch_tables([{"age": [30, 40, 50], "card": ["amex"] * 3, "income": [3, 2, 1]}])
     fields = (field.path for field in compare_with_usual(same, usual))
     assert [path for path in fields if "cells" in path] == []
+
+
+def sketch_inputs(every: Iterable[dict[str, Any]]) -> VersionFields:
+    """Sketch calls with these inputs."""
+    (row,) = make_rows(1, 1, 3)
+    (fields,) = sketch_runs(({**row, "inputs": json.dumps(one)} for one in every), {}).values()
+    return fields
+
+
+QUESTIONS: Final = [f"where is order {place}" + " please" * (place % 5) for place in range(15)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [QUESTIONS[place % 15] for place in range(150)],  # sentences that are often the same
+        [f"{QUESTIONS[place % 15]} {place}" + " today" * (place % 5) for place in range(150)],
+        # short texts, of which many occur once
+        [f"shoes {place}" if place % 20 == 0 else "red shoes" for place in range(150)],
+    ],
+)
+def test_new_text_is_usual(values: list[str]) -> None:
+    """A free text that no run had is not unusual, even where texts are often the same."""
+    usual = sketch_inputs({"question": value} for value in values)
+    own = sketch_inputs([{"question": "can you tell me more about boots"}])
+    assert [field.path for field in compare_with_usual(own, usual)] == []
+
+
+def test_new_code_is_unusual() -> None:
+    """A code that no run had is unusual, and so is a sentence in place of a code."""
+    usual = sketch_inputs({"card": ["visa", "amex"][place % 2]} for place in range(150))
+    for odd in ("jcb", "ask the customer again"):
+        [field] = compare_with_usual(sketch_inputs([{"card": odd}]), usual)
+        assert (field.value, field.sentence) == (odd, "a new value: none of 150 had it")
