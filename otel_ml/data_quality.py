@@ -24,7 +24,7 @@ _MOST_COLUMNS: Final = 200
 _MOST_GROUPS: Final = 20
 _MOST_CLASSES: Final = 200
 _PAIR: Final = 2
-_OUTPUTS: Final = "outputs"
+_OUTPUT_COLUMNS: Final = "outputs"
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 # defaults for the favourable value of a label with two values
 _POSITIVE: Final = frozenset({"yes", "true", "y", "1", "positive", "approved"})
@@ -163,9 +163,9 @@ class _Reference:
 
     def is_complete(self, name: str, columns: Columns) -> bool:
         """Return whether a table should have a column: an output, if it has outputs at all."""
-        if self.is_table or not name.startswith(_OUTPUTS):
+        if self.is_table or not name.startswith(_OUTPUT_COLUMNS):
             return True
-        return any(column.startswith(_OUTPUTS) for column in columns)
+        return any(column.startswith(_OUTPUT_COLUMNS) for column in columns)
 
 
 def _read_reference(reference: Any) -> _Reference:

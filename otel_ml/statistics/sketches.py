@@ -37,7 +37,7 @@ MOSTLY: Final = 0.95
 FEW_VALUES: Final = 20
 # Digits in which numbers must differ to be different values. The last digits of a float depend on
 # the order of a sum, and on the version of a library.
-_DIGITS: Final = 12
+_EQUAL_DIGITS: Final = 12
 _SINGLE_DIGITS: Final = 7
 _SINGLE: Final = struct.Struct("f")
 _LARGEST_SINGLE: Final = 3.4e38
@@ -318,7 +318,7 @@ def round_noise(value: float) -> float:
     number = float(value)
     if number.is_integer() or not math.isfinite(number):
         return number
-    rounded = float(f"{number:.{_DIGITS}g}")
+    rounded = float(f"{number:.{_EQUAL_DIGITS}g}")
     if rounded != number and abs(number) < _LARGEST_SINGLE:
         (single,) = _SINGLE.unpack(_SINGLE.pack(number))
         if single == number:
@@ -330,7 +330,9 @@ def join_noise(counts: Mapping[str, int]) -> dict[str, int]:
     """Join the counts of numbers that differ in the last digits, as older versions wrote them."""
     joined: Counter[str] = Counter()
     for text, count in counts.items():
-        is_long = len(text) > _DIGITS and _WRITTEN_FLOAT.fullmatch(text) and not text.isdigit()
+        is_long = (
+            len(text) > _EQUAL_DIGITS and _WRITTEN_FLOAT.fullmatch(text) and not text.isdigit()
+        )
         joined[write_value(float(text)) if is_long else text] += count
     return dict(joined)
 
