@@ -327,8 +327,11 @@ def test_lineage_of_a_span_and_of_a_record() -> None:
 def test_wrong_links_are_rejected(
     attributes: dict[str, Value], wrong: dict[str, Value], reason: str
 ) -> None:
-    """A name that none can be, and a link that says nothing, reject their record alone."""
+    """A name that none can be, and a link that says nothing, reject their record alone.
+
+    Only the refusal is stored.
+    """
     events = [] if "alias" in reason else [Event("otel_ml.lineage", NOW_NS, {**LINK, **wrong})]
     record = make_record("update", make_call(), attributes, events=events)
     found = map_spans([record], Filing("p", NOW_NS))
-    assert (found.rejected, len(found)) == ({reason: 1}, 0)
+    assert (found.rejected, len(found), len(found.refusals)) == ({reason: 1}, 1, 1)
