@@ -60,7 +60,9 @@ _FIRST: Final = range(1)
 _KEPT_CHUNKS: Final = range(1, _CHUNKS)
 _NOWHERE: Final = Context()
 _KNOWN: Final = object()
-WEIGHTS_PENDING: Final = "weights_pending"  # the version does not include the model's weights
+# the version does not include the model's weights, which were not read in time or have changed
+WEIGHTS_PENDING: Final = "weights_pending"
+WEIGHTS_CHANGED: Final = "weights_changed"
 # Stages of a call. They say who must end the run if a signal handler interrupts it.
 UNOPENED, OPEN, JUDGING, JUDGED = range(4)
 NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
@@ -286,15 +288,20 @@ class Call(Run):
             self._hand_over(end_ns, evaluations)
             return
 
+        jobs, marks = self._traced.waits_for, self._traced.weight_marks(self._traced.waits_for)
+
         def give() -> None:
             with quiet("version"):
                 output, self._version_of = self._version_of, _KNOWN
-                self._find_version(output, end_ns, recorder)
-                if self._version_of is not _KNOWN:  # the process ends, or somebody flushes
+                has_changed = self._traced.weight_marks(jobs) != marks
+                if not has_changed:
+                    self._find_version(output, end_ns, recorder)
+                # else what was read is not what the call used
+                if has_changed or self._version_of is not _KNOWN:
                     self._constants = self._traced.describe_pending(
                         self._facts, output, end_ns, recorder
                     )
-                    self._note("version", WEIGHTS_PENDING)
+                    self._note("version", WEIGHTS_CHANGED if has_changed else WEIGHTS_PENDING)
             self._hand_over(end_ns, evaluations)
 
         if self.stage == OPEN:

@@ -391,6 +391,10 @@ class TracedFunction:
             version.due_ns = due_ns or now_ns + TELL_EVERY_NS
         return version.constants
 
+    def weight_marks(self, jobs: Sequence[Job]) -> list[object]:
+        """Return marks that differ if a model has changed before it was read."""
+        return weights.marks_of(jobs)
+
     def describe_pending(
         self, facts: dict[str, Value], output: object, now_ns: int, recorder: Recorder
     ) -> Mapping[str, Value]:

@@ -125,10 +125,10 @@ def define(
         version_on: Parts that open a new version when they change. Other helpers and constants are
             not collected.
         waits: True waits until the model weights that it uses are hashed, which may take long.
-        skips: True leaves out the weights that are not hashed yet, and notes that.
+        skips: True leaves out the weights of models, and notes that.
 
     Raises:
-        WeightsPending: The weights are not hashed yet, and `waits` and `skips` are False.
+        WeightsPending: The weights are not hashed yet, and `waits` is False.
     """
     params = dict(params or {})
     counts = version_on - {"output"}
@@ -141,12 +141,9 @@ def define(
         parts.note(f"the code of `{_name(target)}`, which is compiled or belongs to a library")
         return Definition(digest(lines), None, "", params, {}, {}, tuple(parts.unseen))
     while True:
-        parts = Parts(function.__module__ or "", counts)
+        parts = Parts(function.__module__ or "", counts, skips_weights=skips)
         read = [*parts.read(function), *_bound_arguments(target, parts)]
         if not parts.jobs:
-            break
-        if skips:
-            parts.note("weights that were not read within the time that a flush may take")
             break
         if not waits:
             raise WeightsPending(parts.jobs)

@@ -102,6 +102,7 @@ class Parts:
     Attributes:
         module: Module of the function. Helpers in other packages are not followed.
         counts: Which parts open a new version when they change, such as ``source`` or ``helpers``.
+        skips_weights: Whether to leave out the weights of models.
         source: Source of the function; None if unavailable.
         signature: Parameters with annotations, and the return annotation.
         helpers: Source of the functions that it calls, by name.
@@ -116,6 +117,7 @@ class Parts:
 
     module: str
     counts: frozenset[Part]
+    skips_weights: bool = False
     source: str | None = None
     signature: str = ""
     helpers: dict[str, str] = field(default_factory=dict)
@@ -432,6 +434,9 @@ class _Following:
             self._parts.note(f"weights of `{name}`, which the function fits")
             return Value(type(value).__qualname__, Weighed(type=type(value).__qualname__))
         shown = Weighed(type=type(value).__qualname__)
+        if self._parts.skips_weights:
+            self._parts.note(f"weights of `{name}`, which were not read in time")
+            return Value("weights:pending", shown)
         read_weights = weights_of(value, weights)
         if isinstance(read_weights, WeightsJob):
             self._parts.jobs.append(read_weights)

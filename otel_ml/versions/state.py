@@ -102,10 +102,13 @@ class WeightKind:
             fast, because it is called often.
         feed: Adds the weights to a hash, which takes long for large models. None if the weights are
             the object's attributes.
+        is_small: Tells whether an object is read at once, instead of in the background. None for
+            never.
     """
 
     mark: Callable[[Any], object]
     feed: Callable[[Any, Reading], None] | None = None
+    is_small: Callable[[Any], bool] | None = None
 
 
 class _TooManyParts(Exception):

@@ -7,6 +7,7 @@ Source: Carter, Wegman, Universal classes of hash functions, Journal of Computer
 18 (1979).
 """
 
+import functools
 import struct
 import sys
 import time
@@ -113,7 +114,7 @@ class TensorReader:
         known = self._buffers.get(device)
         if known is None:
             first = torch.empty(piece_words, dtype=torch.int64, device=device)
-            random = _make_random(torch).to(device)
+            random = _make_random().to(device)
             known = self._buffers[device] = (random, first, torch.empty_like(first))
         return known
 
@@ -136,8 +137,10 @@ def _wait_for_gpu(torch: Any) -> None:
         time.sleep(_PAUSE_S)
 
 
-def _make_random(torch: Any) -> Any:
-    """Return two rows of random odd numbers, the same in every process."""
+@functools.cache
+def _make_random() -> Any:
+    """Return two rows of random odd numbers, the same in every process. It keeps 4 MB."""
+    torch = sys.modules["torch"]
     numbers = torch.arange(1, 2 * _BLOCK_WORDS + 1, dtype=torch.int64).mul_(_STEP)
     for shift, factor in _FACTORS:
         shifted = torch.bitwise_right_shift(numbers, shift)

@@ -33,6 +33,7 @@ _MOST_KNOWN: Final = 256
 _NESTED: Final = 16
 _CHUNK_BYTES: Final = 1 << 20
 _UNREADABLE: Final = "unreadable"
+_SMALL_BYTES: Final = 1024 * 1024
 # checking marks may take at most 1/100 of the time
 _SHARE: Final = 100
 _GLANCE: Final = 16  # elements of an array that are compared
@@ -69,6 +70,7 @@ class WeightsJob(Job):
         super().__init__()
         self.value: object = value
         self.kind = kind
+        self.mark: object = None  # of the object as it was read
 
 
 class WeightsPending(Exception):
@@ -77,6 +79,15 @@ class WeightsPending(Exception):
     def __init__(self, jobs: list[WeightsJob]) -> None:
         super().__init__("weights are being read")
         self.jobs = jobs
+
+
+def marks_of(jobs: Sequence[Job]) -> list[object]:
+    """Return the mark of each job's object: as it was read, or as it is now."""
+    return [
+        job.mark if job.done.is_set() else _mark_of(job.value, job.kind)
+        for job in jobs
+        if isinstance(job, WeightsJob)
+    ]
 
 
 def kind_of(value: object) -> WeightKind | None:
@@ -104,6 +115,10 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
             return known.found
     if len(_known) >= _MOST_KNOWN:
         _known.clear()
+    if kind.is_small is not None and kind.is_small(value):
+        mark, found = read(value, kind)
+        _known[id(value)] = _Known(_reference(value), mark, found)
+        return found
     job = WeightsJob(value, kind)
     # if two threads get here at once, it is read twice
     _known[id(value)] = _Known(_reference(value), None, job)
@@ -181,7 +196,7 @@ def _read_all() -> None:
             job = _jobs.popleft()
             mark, weights = read(job.value, job.kind)
             _known[id(job.value)] = _Known(_reference(job.value), mark, weights)
-            job.value = None
+            job.value, job.mark = None, mark
             job.done.set()
             del job
             HELD.look()
@@ -252,6 +267,16 @@ def _mark_torch(module: Any) -> object:
     return tuple((part.data_ptr(), part._version) for part in module.parameters())
 
 
+def _is_small(module: Any) -> bool:
+    """Tell whether a module is read in less than a millisecond, before its weights change again."""
+    size = 0
+    for part in module.parameters():
+        size += part.numel() * part.element_size()
+        if size > _SMALL_BYTES or part.device.type != "cpu":
+            return False
+    return True
+
+
 def _feed_torch(module: Any, reading: Reading) -> None:
     walk = StateWalk(reading, kind_of)
     for name, part in module.named_modules():
@@ -313,7 +338,7 @@ WEIGHT_KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("sklearn", "BaseEstimator"): _ESTIMATOR,
     ("xgboost", "XGBModel"): _ESTIMATOR,
     ("lightgbm", "LGBMModel"): _ESTIMATOR,
-    ("torch", "Module"): WeightKind(_mark_torch, _feed_torch),
+    ("torch", "Module"): WeightKind(_mark_torch, _feed_torch, _is_small),
     ("xgboost", "Booster"): WeightKind(
         lambda entry: entry.num_boosted_rounds(),
         lambda one, entry: entry.update(one.save_raw(raw_format="json")),

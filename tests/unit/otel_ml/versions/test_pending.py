@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -12,16 +13,36 @@ from otel_ml_collector.cli.explain import explain
 from tests.support.otel_ml.recording import Recording, attributes
 
 
+class Weight:
+    """A parameter of 8 MB, which counts how often it was changed in place."""
+
+    _version = 0
+    device = SimpleNamespace(type="cpu")
+
+    def data_ptr(self) -> int:
+        return 1
+
+    def numel(self) -> int:
+        return 2_000_000
+
+    def element_size(self) -> int:
+        return 4
+
+
 class Module:
     """It is read like a module of PyTorch, as soon as its gate is open."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.weight = Weight()
 
     def parameters(self) -> list[Any]:
+        return [self.weight]
+
+    def modules(self) -> list[Any]:
         return []
 
-    named_modules = modules = parameters
+    named_modules = modules
 
     def state_dict(self) -> dict[str, Any]:
         self.gate.wait(20)
@@ -67,7 +88,27 @@ def test_flush_sends_runs_without_weights(model: Module) -> None:
     assert orjson.loads(run["otel_ml.capture"]) == {"version": ["weights_pending"]}
     assert run["otel_ml.model.version"]
     unseen = orjson.loads(run["otel_ml.model.definition"])["unseen"]
-    assert "weights that were not read within the time that a flush may take" in unseen
+    assert "weights of `model`, which were not read in time" in unseen
+
+
+def test_weights_that_change_before_they_are_read(model: Module) -> None:
+    """A call whose weights changed before they were read has no version that includes them."""
+    client = Client("shop")
+
+    @client.trace
+    def predict(value: int) -> int:
+        return value if model else 0
+
+    with testing.record(client) as records:
+        predict(7)
+        model.weight._version += 1
+        predict(8)
+        model.gate.set()
+        changed, same = records.runs
+    assert orjson.loads(changed.attributes["otel_ml.capture"]) == {"version": ["weights_changed"]}
+    assert "otel_ml.capture" not in same.attributes
+    versions = [run.attributes["otel_ml.model.version"] for run in (changed, same)]
+    assert versions[0] != versions[1]
 
 
 def test_explanation_waits_for_weights(model: Module) -> None:
