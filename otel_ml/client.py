@@ -275,8 +275,8 @@ class Client(HasCard):
 
         Args:
             name: Name of the model.
-            kind: Kind of run, as in `trace`. Default: ``chain`` if `session` is given, else
-                ``training``.
+            kind: Kind of run, as in `trace`. Default: ``chain`` if `session` is given and the run
+                logs no metrics by step, else ``training``.
             inputs: Input of the run, such as a question. You can also set it later with
                 `Run.set_input`.
             params: Hyperparameters of the run.
@@ -291,6 +291,7 @@ class Client(HasCard):
                 argument.
         """
         model = check_text("name", name)
+        is_guessed = kind is None
         if kind is None:
             kind = "training" if session is None else "chain"
         check_one_of("kind", kind, names.KINDS)
@@ -302,7 +303,8 @@ class Client(HasCard):
             names.TRACE_KEY: trace_key,
             names.PARAMS: params,
         }
-        return open_run(self._recorder, model, kind, given, [tags], inputs=inputs)
+        run = open_run(self._recorder, model, kind, given, [tags], inputs=inputs)
+        return run.guess_kind() if is_guessed else run
 
     def about(
         self,

@@ -885,7 +885,7 @@ class OpenedRun(Run):
     or when the process exits. Inside the ``with`` block it is the current run.
     """
 
-    __slots__ = ("__weakref__", "_attached")
+    __slots__ = ("__weakref__", "_attached", "_may_train")
 
     def __init__(
         self,
@@ -896,6 +896,7 @@ class OpenedRun(Run):
     ) -> None:
         super().__init__(recorder, span, start_ns, constants)
         self._attached: Token[Context] | None = None
+        self._may_train = False
 
     def __enter__(self) -> "OpenedRun":
         """Make this the current run, and its span the current span."""
@@ -919,6 +920,17 @@ class OpenedRun(Run):
         if token is not None:
             detach(token)
         self.end(error)
+
+    def guess_kind(self) -> "OpenedRun":
+        """Make this a training run once it logs metrics by step, because nobody named its kind."""
+        self._may_train = True
+        return self
+
+    @quiet("run.log_metrics")
+    def _put_points(self, points: Sequence[LoggedPoint]) -> None:
+        if self._may_train and self._recorder is not None and any(at.step >= 0 for at in points):
+            self._constants = {**self._constants, names.KIND: "training"}
+        super()._put_points(points)
 
     @quiet("run.end")  # the interpreter may be shutting down
     def __del__(self) -> None:

@@ -185,3 +185,24 @@ def test_disabled_keeps_the_host_s_trace(recording: Recording) -> None:
     with recording.client.disabled():
         assert trace.get_current_span() is before
     assert trace.get_current_span() is before
+
+
+@pytest.mark.parametrize(
+    ("options", "step", "kind"),
+    [
+        ({"session": "s1"}, 0, "training"),
+        ({"session": "s1"}, None, "chain"),
+        ({"session": "s1", "kind": "chain"}, 1, "chain"),
+        ({"session": "s1", "kind": "agent"}, 1, "agent"),
+        ({}, None, "training"),
+    ],
+)
+def test_metrics_by_step_make_a_training(
+    recording: Recording, options: dict[str, str], step: int | None, kind: str
+) -> None:
+    """A run with a session whose kind nobody named trains if it logs metrics by step."""
+    with recording.client.run("fit", **options) as run:  # type: ignore[arg-type]  # of texts
+        run.log_metrics({"loss": 0.5}, step=step)
+        run.log_metrics({"accuracy": 0.5})
+    [ended] = recording.runs()
+    assert attributes(ended)["otel_ml.kind"] == kind
