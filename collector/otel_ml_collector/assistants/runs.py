@@ -324,6 +324,8 @@ def look_over(call: ToolCall) -> Digest:
                 )
             ],
         )
+        commands = [item.command for item in releases if item.word == "worse" and item.command]
+        parts["evaluate"] = list(dict.fromkeys(commands)) or None
     if errors.groups:
         table = _errors(call, errors)
         table.go_on = lambda shown: call.go_on("errors", limit=_LISTED_RUNS)

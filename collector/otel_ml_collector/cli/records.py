@@ -570,7 +570,9 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
             check(answer["findings"])
         if answer["missing"]:
             click.echo(f"Not checked in time: {', '.join(answer['missing'])}", err=True)
-        return write_rows(answer["findings"], answer, form, _FINDING_COLUMNS)
+        has_command = any(finding["command"] for finding in answer["findings"])
+        columns = (*_FINDING_COLUMNS, "command") if has_command else _FINDING_COLUMNS
+        return write_rows(answer["findings"], answer, form, columns)
 
 
 @click.command(epilog=HELP)

@@ -42,6 +42,8 @@ class Finding:
         figure: Of a version that is worse the figure by which it is; empty of all else.
         field: Path of the field that it is about, of several the one that moved most; empty if it
             is about no field.
+        command: Command that evaluates a worse version and the one before it on a data set; empty
+            of all else.
     """
 
     kind: FindingKind
@@ -53,6 +55,7 @@ class Finding:
     size: float
     figure: str = ""
     field: str = ""
+    command: str = ""
 
 
 _Made = TypeVar("_Made")

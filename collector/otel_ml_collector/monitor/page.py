@@ -82,6 +82,7 @@ class FindingLine:
     model: str
     field: str
     last: FieldsPast
+    command: str
 
 
 def list_findings(findings: Sequence[Finding], last: Past = "24h") -> list[FindingLine]:
@@ -106,6 +107,7 @@ def list_findings(findings: Sequence[Finding], last: Past = "24h") -> list[Findi
             model=finding.model,
             field=finding.field,
             last="7d" if last == "30d" else last,
+            command=finding.command,
         )
         for finding in findings
     ]

@@ -688,9 +688,7 @@ def _describe(
         stratum=tag,
         share=share,
         figures=figures,
-        command=""
-        if change.version is None
-        else f"otel-ml evaluate FILE.py:{change.model} --dataset NAME --baseline {change.baseline}",
+        command="" if change.version is None else evaluate_command(change.model, change.baseline),
     )
 
 
@@ -698,6 +696,11 @@ def _side_of(of: FigureVerdict, side: Literal["baseline", "candidate"]) -> Inter
     if isinstance(of.verdict, AmountVerdict):
         return None
     return Interval.model_validate(getattr(of.verdict, side))
+
+
+def evaluate_command(model: str, baseline: str) -> str:
+    """Return the command that evaluates the code of a model on a data set, beside a version."""
+    return f"otel-ml evaluate FILE.py:{model} --dataset NAME --baseline {baseline}"
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
@@ -756,4 +759,5 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         end_ns=now_ns,
         size=lost,
         figure=worst.name if release.dimension == "version" else "",
+        command=release.command,
     )

@@ -31,7 +31,7 @@ from otel_ml_collector.figures import (
 )
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import NewVersion, find_new_versions
-from otel_ml_collector.monitor.releases import Release
+from otel_ml_collector.monitor.releases import Release, evaluate_command
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.stats import Past, span_of
@@ -94,6 +94,9 @@ class ProjectFinding(BaseModel):
     run_id: str = Field(description="An experiment, or the last run of them; empty without one")
     versions: tuple[str, int, int] | None = Field(
         default=None, description="A model, the version that is compared, and with which"
+    )
+    command: str = Field(
+        default="", description="Evaluates a worse version and the one before it on a data set"
     )
 
 
@@ -331,6 +334,9 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFi
         time=version.first_seen_time,
         run_id=experiment.run_id if experiment else "",
         versions=(version.model, version.version, version.before),
+        command=evaluate_command(version.model, view.numbered(version.model, version.before))
+        if word == "worse"
+        else "",
     )
 
 
@@ -349,6 +355,7 @@ def _tell_release(version: NewestVersion, release: Release) -> ProjectFinding:
         time=version.first_seen_time,
         run_id="",
         versions=(version.model, version.version, version.before if before is None else before),
+        command=release.command if release.word == "worse" else "",
     )
 
 

@@ -126,6 +126,10 @@ def test_found_unasked(service: Service) -> None:
     sentence = findings[0]["sentence"]
     assert sentence.startswith("answer:v2 is worse than answer:v1: grounded: ")
     assert "sure since" in sentence
+    command = "otel-ml evaluate FILE.py:answer --dataset NAME --baseline answer:v1"
+    assert findings[0]["command"] == command
+    page = ask(service.app, "/projects/releases/monitor/findings").text
+    assert f"<code>{command}</code>" in page
 
 
 def test_model_page(service: Service) -> None:
