@@ -67,6 +67,10 @@ class MetricSeries(BaseModel):
 
     run_id: str = Field(description="Empty where they were logged for a version of a model")
     name: str
+    source: str = Field(
+        default="logged",
+        description="`data` if data_metrics computed its last point, else `logged`",
+    )
     count: int = Field(
         description="How many points it has; where `points` are fewer, the first and the last, "
         "and of each stretch between them the lowest and the highest"
@@ -151,7 +155,13 @@ def _find_series(
 ) -> list[MetricSeries]:
     run_id = "" if model_of(owner) else owner
     return [
-        MetricSeries(run_id=run_id, name=curve.name, count=curve.count, points=list(curve.points))
+        MetricSeries(
+            run_id=run_id,
+            name=curve.name,
+            source=curve.source,
+            count=curve.count,
+            points=list(curve.points),
+        )
         for curve in find_series(reader, project, [owner], name=name or "", most=points)
     ]
 
@@ -186,6 +196,7 @@ class Plot:
         source: The API call that gives its points.
         line: The curve as SVG points in a box of 100 by 20, for where nothing else is drawn.
         not_numbers: How many of the points that are drawn are NaN or infinite.
+        is_data: Whether data_metrics computed it, and the program did not log it itself.
     """
 
     name: str
@@ -197,6 +208,7 @@ class Plot:
     not_numbers: int
     source: str
     line: str
+    is_data: bool = False
 
 
 def make_plots(
@@ -217,6 +229,7 @@ def make_plots(
             not_numbers=len(values) - len(finite),
             source=view.api_address("projects", project, "metrics", **owner, name=curve.name),
             line=spark([value if isinstance(value, float) else None for value in values]),
+            is_data=curve.source == "data",
         )
         plots.append(plot)
     return plots

@@ -13,7 +13,7 @@ from otel_ml.errors import untrusted
 _ERROR_CHARS: Final = 1_024
 _LABEL_CHARS: Final = 256
 _EXPLANATION_CHARS: Final = 16_384
-_OUTPUTS: Final = frozenset({"outputs", "output"})
+_RETURNED: Final = frozenset({"outputs", "output"})
 _INPUTS: Final = "inputs"
 # What a rubric can ask for in an experiment, besides outputs and inputs.
 EXPECTED: Final = ("expected", "item")
@@ -180,7 +180,7 @@ def check_arguments(
     Raises:
         ValueError: The rubric requires something else. The message names it.
     """
-    known = {*_OUTPUTS, _INPUTS, *passed, *inputs}
+    known = {*_RETURNED, _INPUTS, *passed, *inputs}
     for name, is_required in parameters.items():
         if is_required and name not in known:
             besides = "".join(f", {item!r}" for item in passed)
@@ -205,7 +205,7 @@ def arguments_of(
     """
     arguments: dict[str, object] = {}
     for name, must_be_given in parameters.items():
-        if name in _OUTPUTS:
+        if name in _RETURNED:
             arguments[name] = outputs
         elif name == _INPUTS:
             arguments[name] = dict(inputs)

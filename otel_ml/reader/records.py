@@ -141,6 +141,11 @@ class Run(HasCard, ListedRun):
         return {name: number_of(value) for name, value in metrics.items()}
 
     @property
+    def metric_sources(self) -> Mapping[str, str]:
+        """Source of each metric: ``data`` if `data_metrics` computed it, else ``logged``."""
+        return self._told("metric_sources") or _EMPTY
+
+    @property
     def evaluations(self) -> list[Evaluation]:
         """Scores of judges, labels of reviewers, and ground truth."""
         return [made(Evaluation, item) for item in self._told("evaluations") or ()]
@@ -367,6 +372,8 @@ class Version(HasCard, HasSubject, records.ListedVersion):
         used_by: Runs that used the version: dicts with the same keys.
         metrics: Metrics logged for the version itself: a number, or a list of numbers, by name.
         last_metrics: Last value of each metric. None for NaN.
+        metric_sources: Source of each metric: ``data`` if `data_metrics` computed it, else
+            ``logged``.
         page: Address of the version's web page in the collector.
     """
 
@@ -378,6 +385,7 @@ class Version(HasCard, HasSubject, records.ListedVersion):
     tags: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     last_metrics: Mapping[str, Any] = field(default_factory=dict)
+    metric_sources: Mapping[str, str] = field(default_factory=dict)
     page: str = field(default="", compare=False)
 
     @property
@@ -417,6 +425,8 @@ class Series(HasCard):
     """The points of one metric, in the order in which they were logged.
 
     Attributes:
+        source: ``data`` if `data_metrics` computed the last point, ``logged`` if the program logged
+            it itself.
         count: Number of logged points. `points` has fewer if the series was thinned out: it keeps
             the first and last point, and the lowest and highest of each interval between them.
         page: Address of the web page of the run or version that logged the metric.
@@ -426,6 +436,7 @@ class Series(HasCard):
     name: str
     count: int
     points: Sequence[Point]
+    source: str = "logged"
     page: str = field(default="", compare=False)
 
     @property

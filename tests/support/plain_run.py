@@ -55,6 +55,7 @@ def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]
         "params": None,
         "metrics": {},
         "metric_points": {},
+        "metric_sources": {},
         "evaluations": [],
         "artifacts": [],
         "capture": {},

@@ -33,6 +33,7 @@ from otel_ml_collector.runs.logs import (
     find_all_series,
     make_lines,
     read_lines,
+    sources_of,
     values_of,
 )
 from otel_ml_collector.store.apart import find_apart
@@ -83,6 +84,7 @@ class LateRecords:
     )
     metrics: dict[str, MetricValue] = field(default_factory=dict)
     metric_points: dict[str, int] = field(default_factory=dict)
+    metric_sources: dict[str, str] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     artifacts: list[LinkedArtifact] = field(default_factory=list)
 
@@ -160,6 +162,9 @@ class Run(RunSummary):
         metadata=about("A number or numbers; of a long series 1,000, the shape of its curve")
     )
     metric_points: dict[str, int] = field(metadata=about("How many points each metric has"))
+    metric_sources: dict[str, str] = field(
+        metadata=about("Source of each metric: `data` if data_metrics computed it, else `logged`")
+    )
     evaluations: list[Evaluation]
     tag_details: list[TagDetail]
     logs: list[RunLine]
@@ -516,6 +521,7 @@ def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, 
             logs=make_lines(rows, rows[0]["time_ns"] if rows else 0),
             metrics=values_of(series),
             metric_points=counts_of(series),
+            metric_sources=sources_of(series),
             evaluations=_evaluations(made.get(owner, []), numbers),
             artifacts=artifacts.get(owner, []),
         )

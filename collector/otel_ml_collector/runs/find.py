@@ -48,6 +48,7 @@ from otel_ml_collector.runs.logs import (
     make_lines,
     read_content,
     read_error,
+    sources_of,
     values_of,
 )
 from otel_ml_collector.same_calls import CALLS
@@ -949,6 +950,7 @@ def _make_run(row: Row, details: _Details) -> Run:
         capture=_take_capture(attributes),
         metrics=values_of(series),
         metric_points=counts_of(series),
+        metric_sources=sources_of(series),
         evaluations=list(words.evaluations),
         tag_details=_tag_details(row, payload, words),
         logs=make_lines(lines, row["start_ns"]),

@@ -62,6 +62,7 @@ _LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(St
 _POINTS: Final = Sql("""
 SELECT if({apart:Bool}, owner, '') AS part, toString(name) AS name,
   assumeNotNull(value) AS value, step, time_ns, toString(mode) AS mode,
+  toString(source) AS source,
   row_number() OVER (PARTITION BY part, name ORDER BY time_ns, record_id, position) AS place
 FROM metrics FINAL
 WHERE {logged} AND (part, name) IN (
@@ -71,12 +72,12 @@ WHERE {logged} AND (part, name) IN (
 # In that order `replace`, `restart` and `clear` cut what came before them, `clear` is no point
 # itself and begins a series, and `single` counts as the first one only.
 _COUNTING: Final = Sql("""
-SELECT part, name, value, step, time_ns,
+SELECT part, name, value, step, time_ns, source,
   if(cleared > 0 AND cleared = cut, 'append', told_mode) AS mode,
   toInt64(row_number() OVER (PARTITION BY part, name ORDER BY place)) AS nth,
   toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM (
-  SELECT part, name, value, step, time_ns, place, mode AS told_mode,
+  SELECT part, name, value, step, time_ns, source, place, mode AS told_mode,
     max(if(told_mode IN ('replace', 'restart', 'clear'), place, 0)) OVER metric AS cut,
     max(if(told_mode = 'clear', place, 0)) OVER metric AS cleared
   FROM ({points}) WINDOW metric AS (PARTITION BY part, name)
@@ -86,7 +87,7 @@ FROM (
 # A bucket of nothing but NaN keeps one. Arrays of numbers: comparing tuples takes three times as
 # long for 100,000 points.
 _THINNED: Final = Sql("""
-SELECT part, name, points, mode, arrayMap(nth -> (indexOf(places, nth) AS at,
+SELECT part, name, points, mode, source, arrayMap(nth -> (indexOf(places, nth) AS at,
   (nth, `values`[at], steps[at], times[at])).2, arrayDistinct(arraySort(if(empty(real),
     [arrayMin(places)], [
       arrayMin(arrayFilter((nth, value) -> value = arrayMin(real), places, `values`)),
@@ -94,6 +95,7 @@ SELECT part, name, points, mode, arrayMap(nth -> (indexOf(places, nth) AS at,
     ])))) AS kept
 FROM (
   SELECT part, name, any(number) AS points, any(mode) AS mode, groupArray(nth) AS places,
+    argMax(source, nth) AS source,
     groupArray(value) AS `values`, groupArray(step) AS steps, groupArray(time_ns) AS times,
     arrayFilter(value -> NOT isNaN(value), `values`) AS real,
     multiIf(number <= {most:Int64}, nth, nth = 1, 0, nth = number, {most:Int64},
@@ -104,7 +106,7 @@ ORDER BY part, name, bucket
 """)
 # Where no point cuts or counts alone, each counts as the one that it is.
 _UNCUT_POINTS: Final = Sql("""
-SELECT part, name, value, step, time_ns, mode, toInt64(place) AS nth,
+SELECT part, name, value, step, time_ns, source, mode, toInt64(place) AS nth,
   toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM ({points})
 """).fill(points=_POINTS)
@@ -380,7 +382,8 @@ def read_points(
 
     Returns:
         Rows of a few points each, in order: `part` (the owner, or empty), `name`, `points` (how
-        many count), `mode` (of the first point) and `kept`, tuples of place, value, step and time.
+        many count), `mode` (of the first point), `source` (of the last point in the row) and
+        `kept`, tuples of place, value, step and time.
     """
     parameters = {
         "project": project,
@@ -401,12 +404,14 @@ class LoggedMetric:
         count: How many points it has; `points` may be fewer, among them the first and the last,
             the lowest and the highest.
         is_single: Whether it is a plain number.
+        source: ``data`` if `data_metrics` computed its last point, else ``logged``.
     """
 
     name: str
     count: int
     is_single: bool
     points: Sequence[MetricPoint]
+    source: str = "logged"
 
     @property
     def value(self) -> MetricValue:
@@ -482,11 +487,16 @@ def counts_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, int]:
     return {series.name: series.count for series in logged_metrics}
 
 
+def sources_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, str]:
+    """Return where metrics come from, by name: ``logged`` or ``data``."""
+    return {series.name: series.source for series in logged_metrics}
+
+
 def _series(name: str, rows: Sequence[Row]) -> LoggedMetric:
     first = rows[0]
     points = [_point(*kept) for row in rows for kept in row["kept"]]
     is_single = first["points"] == 1 and first["mode"] not in _SERIES
-    return LoggedMetric(name, first["points"], is_single, points)
+    return LoggedMetric(name, first["points"], is_single, points, rows[-1]["source"])
 
 
 def _spell(value: float) -> float | Infinite | None:

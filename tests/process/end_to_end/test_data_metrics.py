@@ -39,6 +39,12 @@ def test_run_has_them(collector: CollectorProcess, client: Client) -> None:
     told: Any = collector.get(f"/projects/data-metrics/runs/{run.id}")
     assert told["metrics"] == pytest.approx(found)
     assert not told["scores"]
+    assert {*told["metric_sources"].values()} == {"data"}
+    listed: Any = collector.get(f"/projects/data-metrics/metrics?run_id={run.id}")
+    assert {series["source"] for series in listed["series"]} == {"data"}
+    for page in (f"runs/{run.id}", f"metrics?run_id={run.id}"):
+        text = collector.get_text(f"/projects/data-metrics/{page}")
+        assert "missing.age <small>data</small>" in text
     where = 'model == "prepare" and metrics["missing.age"] >= 0.25'
     assert [one["run_id"] for one in collector.runs("data-metrics", where=where)] == [run.id]
 
@@ -48,10 +54,20 @@ def test_model_has_them(collector: CollectorProcess, client: Client) -> None:
     model = client.model("churn", {"rate": 0.1})
     found = model.data_metrics(ROWS, label="churned")
     model.log_metric("auc", 0.9, single_value=True)
+    model.log_metrics({"rows": 41.0})  # a series, whose last point counts
     assert client.flush()
     with Reader("data-metrics", endpoint=collector.endpoint) as reader:
         [version] = reader.versions("churn")
-    assert version.metrics == pytest.approx({**found, "auc": 0.9})
+        series = reader.metrics(model="churn", version=1)
+    logged = {"auc": "logged", "rows": "logged"}
+    assert version.metric_sources == {**dict.fromkeys(found, "data"), **logged}
+    assert {name: one.source for name, one in series.items()} == version.metric_sources
+    metrics = dict(version.metrics)
+    assert metrics.pop("rows") == [found.pop("rows"), 41.0]
+    assert metrics == pytest.approx({**found, "auc": 0.9})
+    page = collector.get_text("/projects/data-metrics/models/churn")
+    assert "missing.age</a> <small>data</small>" in page
+    assert "auc</a> <small>" not in page
 
 
 def test_entity_of_digitalhub_takes_them(collector: CollectorProcess) -> None:

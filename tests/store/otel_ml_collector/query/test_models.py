@@ -113,6 +113,7 @@ def test_versions(store: Store, project: str) -> None:
         "logs": [],
         "metrics": {},
         "metric_points": {},
+        "metric_sources": {},
         "evaluations": [],
         "artifacts": [],
         "aliases": [],
@@ -201,6 +202,7 @@ def test_series(store: Store, project: str) -> None:
     assert json.loads(series.model_dump_json()) == {
         "run_id": id_of(call),
         "name": "loss",
+        "source": "logged",
         "count": 3,
         "points": [
             {"value": 0.5, "step": None, "time_ns": NOW_NS},

@@ -155,6 +155,7 @@ def test_find_run(store: Store, project: str) -> None:
         "capture": {"inputs": ["truncated", "redacted"]},
         "metrics": {"loss": [0.5, 0.25], "accuracy": 1.0},
         "metric_points": {"loss": 2, "accuracy": 1},
+        "metric_sources": {"loss": "logged", "accuracy": "logged"},
         "evaluations": [
             {
                 "judge": "grounded",

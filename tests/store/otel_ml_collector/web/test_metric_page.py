@@ -90,6 +90,7 @@ def test_metrics_of_a_version(service: Service, project: str) -> None:
         {
             "run_id": "",
             "name": "accuracy",
+            "source": "logged",
             "count": 1,
             "points": [{"value": 0.75, "step": 3, "time_ns": NOW_NS + SECOND_NS}],
         }
