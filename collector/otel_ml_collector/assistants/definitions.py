@@ -298,7 +298,16 @@ TOOLS: Final[Mapping[str, Tool]] = {
             "beside what ran before (worse, or still watched), groups of errors (new: none in the "
             "seven days before), newest experiments with their verdicts.",
             (_PROJECT, _SINCE, _UNTIL, _WHERE),
-            ("firing", "totals", "versions", "findings", "releases", "errors", "experiments"),
+            (
+                "firing",
+                "totals",
+                "versions",
+                "findings",
+                "releases",
+                "evaluate",
+                "errors",
+                "experiments",
+            ),
         ),
         Tool(
             "find_runs",
