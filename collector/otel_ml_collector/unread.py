@@ -19,7 +19,7 @@ from otel_ml_collector.store.reader import READABLE, Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
 
 # Of so many of its newest spans it is told who wrote them.
-_NEWEST: Final = 1_000
+_NEWEST_SPANS: Final = 1_000
 _SHOWN_SCOPES: Final = 3
 _DESCRIBED_SCOPES: Final = 10
 # Of each instrumentation so many of these are read for the signs of a call.
@@ -44,7 +44,7 @@ _COUNT_SPANS: Final = Sql("""
       SELECT project, start_ns, trace_id, span_id FROM {spans}
       WHERE {without_run} ORDER BY start_ns DESC LIMIT {newest} BY project)
     GROUP BY project, scope""").fill(
-    spans=DELIVERIES, asked=_ASKED, without_run=_WITHOUT_RUN, newest=_NEWEST
+    spans=DELIVERIES, asked=_ASKED, without_run=_WITHOUT_RUN, newest=_NEWEST_SPANS
 )
 
 # A few of the newest spans of each instrumentation, with all that shows a call.
@@ -65,7 +65,7 @@ _READ_SPANS: Final = Sql("""
     most=_READ_OF_SCOPE,
     newest_spans=Sql("""SELECT start_ns, trace_id, span_id FROM {spans} WHERE {ours}
       ORDER BY start_ns DESC LIMIT {newest}""").fill(
-        spans=DELIVERIES, ours=OF_PROJECT, newest=_NEWEST
+        spans=DELIVERIES, ours=OF_PROJECT, newest=_NEWEST_SPANS
     ),
 )
 

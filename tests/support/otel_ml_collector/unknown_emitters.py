@@ -942,6 +942,169 @@ _MODELLED: Final = (
 
 _ODD: Final = (
     Emitter(
+        "entities with numbers, texts and counts in events",
+        {
+            "span.type": "inference",
+            "entity.1.type": "inference.openai",
+            "entity.1.inference_endpoint": "https://api.openai.com/v1/",
+            "entity.2.name": "gpt-4o-mini",
+            "entity.2.type": "model.llm.gpt-4o-mini",
+            "entity.count": 2,
+            "workflow.name": "desk",
+        },
+        (
+            ("data.input", {"input": [_json({"system": "Be brief."}), _json({"user": ASKED})]}),
+            ("data.output", {"response": _json({"assistant": ANSWERED})}),
+            (
+                "metadata",
+                {
+                    "temperature": 0.2,
+                    "completion_tokens": 18,
+                    "prompt_tokens": 61,
+                    "total_tokens": 79,
+                    "finish_reason": "stop",
+                },
+            ),
+        ),
+    ),
+    Emitter(
+        "events with payloads, counts of everything below",
+        {
+            "framework": "flowing",
+            "span_type": "LLM",
+            "function": "chat.create",
+            "llm.usage.prompt_tokens": 61,
+            "llm.usage.completion_tokens": 18,
+            "llm.usage.total_tokens": 79,
+            "llm.response.model": "gpt-4o-mini",
+            "__computed__.cumulative_token_count.prompt": 61,
+            "__computed__.cumulative_token_count.completion": 18,
+            "__computed__.cumulative_token_count.total": 79,
+        },
+        (
+            (
+                "flowing.function.inputs",
+                {"payload": _json({"model": "gpt-4o-mini", "messages": TALK, "temperature": 0.1})},
+            ),
+            (
+                "flowing.function.output",
+                {
+                    "payload": _json(
+                        {
+                            "id": "chatcmpl-1",
+                            "choices": [{"message": REPLY, "finish_reason": "stop"}],
+                            "usage": {"prompt_tokens": 61, "completion_tokens": 18},
+                        }
+                    )
+                },
+            ),
+        ),
+    ),
+    Emitter(
+        "counts below the cost",
+        {
+            "elm.observability.span_type": "generation",
+            "elm.observability.record_id": "r",
+            "elm.observability.cost.model": "gpt-4o-mini",
+            "elm.observability.cost.cost": 0.5,
+            "elm.observability.cost.cost_currency": "USD",
+            "elm.observability.cost.num_tokens": 79,
+            "elm.observability.cost.num_prompt_tokens": 61,
+            "elm.observability.cost.num_completion_tokens": 18,
+            "elm.observability.call.kwargs.messages": _json(TALK),
+            "elm.observability.call.return": ANSWERED,
+        },
+        want={"cost": 0.5},
+    ),
+    Emitter(
+        "a root that repeats what its calls used",
+        {
+            "elm.observability.span_type": "record_root",
+            "elm.observability.cost.model": "gpt-4o-mini",
+            "elm.observability.cost.num_prompt_tokens": 61,
+            "elm.observability.cost.num_completion_tokens": 18,
+            "elm.observability.record_root.input": ASKED,
+            "elm.observability.record_root.output": ANSWERED,
+        },
+        want={
+            "kind": "chain",
+            "model": "llm",
+            "input_tokens": None,
+            "output_tokens": None,
+            "cost": None,
+        },
+    ),
+    Emitter(
+        "counts of this call and of all below",
+        {
+            "oak.type.node": "completion",
+            "oak.meta.request.model": "gpt-4o-mini",
+            "oak.metrics.unit.tokens.prompt": 61,
+            "oak.metrics.unit.tokens.completion": 18,
+            "oak.metrics.acc.tokens.prompt": 961,
+            "oak.metrics.unit.costs.total": 0.4,
+            "oak.data.inputs": _json({"prompt": TALK}),
+            "oak.data.outputs": _json({"completion": [REPLY]}),
+        },
+        want={"cost": 0.4},
+    ),
+    Emitter(
+        "other names of the GenAI namespace",
+        {
+            "fern.span.type": "llm",
+            "gen_ai.request.model": "gpt-4o-mini",
+            "gen_ai.llm.input.system": "Be brief.",
+            "gen_ai.llm.input.user": ASKED,
+            "gen_ai.llm.output": ANSWERED,
+            "gen_ai.usage.input_tokens": 61,
+            "gen_ai.usage.output_tokens": 18,
+        },
+        want={"dialect": "gen_ai"},
+    ),
+    Emitter(
+        "short words at the end",
+        {
+            "nv.type": "LLM_CALL",
+            "nv.model": "gpt-4o-mini",
+            "nv.in": ASKED,
+            "nv.out": ANSWERED,
+            "nv.tok_in": 61,
+            "nv.tok_out": 18,
+        },
+    ),
+    Emitter(
+        "short words",
+        {
+            "qq.model": "gpt-4o-mini",
+            "qq.in.text": ASKED,
+            "qq.out.text": ANSWERED,
+            "qq.in.tokens": 61,
+            "qq.out.tokens": 18,
+        },
+    ),
+    Emitter(
+        "roles in upper case",
+        {
+            "larch.model": "gpt-4o-mini",
+            "larch.llm.params.temperature": 0.7,
+            "larch.prompt.messages": _json([{"role": "USER", "content": ASKED}]),
+            "larch.responses": _json([{"role": "ASSISTANT", "content": ANSWERED}]),
+            "larch.inputTokensCount": 61,
+            "larch.outputTokensCount": 18,
+            "larch.totalTokensCount": 79,
+        },
+    ),
+    Emitter(
+        "names without dots",
+        {
+            "Model": "gpt-4o-mini",
+            "PromptTokens": 61,
+            "CompletionTokens": 18,
+            "Prompt": ASKED,
+            "Completion": ANSWERED,
+        },
+    ),
+    Emitter(
         "an operation of the GenAI conventions, counts and texts of its own",
         {
             "gen_ai.operation.name": "chat",

@@ -41,6 +41,7 @@ from otel_ml_collector.mapping.dialects.tables import (
     DIALECTS,
     EVENT_DIALECTS,
     GEN_AI,
+    OPENLLMETRY,
     PROVIDER_WORDS,
     VERCEL,
 )
@@ -142,7 +143,9 @@ class Plans:
                 find_evidence((present.dialect for present in dialects), keys),
                 find_people(keys),
                 tuple(sorted(key for key in keys if key not in held)),
-                find_shape_names(keys, [d.dialect for d in dialects if is_specific(d.dialect)]),
+                find_shape_names(
+                    keys, [d.dialect for d in dialects if is_specific(d.dialect, keys)]
+                ),
             )
             if len(keys) <= _MAX_NAMES and sum(map(len, keys)) <= _MAX_CHARS:
                 if len(self._plans) >= _PLANS:
@@ -182,8 +185,13 @@ def find_people(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
     return people
 
 
-def is_specific(dialect: Dialect) -> bool:
-    """Return whether a dialect is of one library, recognized by the names of its attributes."""
+def is_specific(dialect: Dialect, keys: Sequence[str]) -> bool:
+    """Return whether a dialect is of one library, recognized by the names of its attributes.
+
+    Many libraries use OpenLLMetry's name for the total of tokens.
+    """
+    if dialect.name == OPENLLMETRY:
+        return any(key.startswith("traceloop.") for key in keys)
     return dialect is not GEN_AI and not (dialect.sdk or dialect.scope)
 
 

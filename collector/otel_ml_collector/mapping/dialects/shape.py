@@ -58,6 +58,18 @@ _BODIES: Final = ("body", "content", "payload")
 _MODEL_TEXT: Final = ("odel", "eployment", "ngine")
 _COUNT_TEXT: Final = ("oken", "usage", "Usage", "eval_count")
 _GEN_AI: Final = "gen_ai."
+# Names of the GenAI conventions that the table reads.
+_STANDARD: Final = (
+    "llm.usage.total_tokens",
+    *(
+        f"{_GEN_AI}{name}"
+        for name in (
+            *("request.", "response.", "usage.", "input.messages", "output.messages"),
+            *("prompt", "completion", "system", "operation", "provider", "tool", "token"),
+            *("agent", "output.type"),
+        )
+    ),
+)
 _MODEL_CHARS: Final = 128
 _MOST_WORDS: Final = 8
 _OPENING: Final = ("{", "[", '"')
@@ -129,7 +141,7 @@ def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> Shap
         tuple(
             key
             for key in special
-            if not key.startswith(_GEN_AI) and (may_be_text(key) or _may_be_count(key))
+            if not key.startswith(_STANDARD) and (may_be_text(key) or _may_be_count(key))
         )
         if any(key.startswith(_GEN_AI) for key in keys)
         else (),

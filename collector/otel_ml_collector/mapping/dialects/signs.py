@@ -82,12 +82,13 @@ _COUNT_ENDS: Final = _IN | _OUT | _TOTAL | _CACHE | _CREATED | _THOUGHTS | {"rea
 # A name with one of these is no count of this call's tokens, or counts a part of them.
 _NO_COUNT: Final = frozenset(
     {
-        *("max", "min", "limit", "budget", "per", "second", "rate", "speed", "remaining", "cost"),
-        *("price", "usd", "window", "available", "ms", "duration", "latency", "time", "quota"),
+        *("max", "min", "limit", "budget", "per", "second", "rate", "speed", "remaining", "window"),
+        *("available", "ms", "duration", "latency", "time", "quota", "acc", "cumulative"),
         *("image", "video", "accepted", "rejected", "ephemeral", "no", "uncached", "miss"),
         *("details", "tool", "reserved", "estimated", "average", "avg", "length", "5m", "1h"),
     }
 )
+_MONEY: Final = frozenset({"cost", "costs", "price", "usd"})
 
 # Texts of inputs and outputs. Earlier words are better names.
 _ASKED: Final = (
@@ -119,6 +120,8 @@ _TEXT_ENDS: Final = frozenset(
         *("texts", "preview", "markdown"),
     }
 )
+# Words right before a speaker that make it the one who says a text, and no user.
+_BEFORE_SPEAKERS: Final = _SPEECH | {"input", "inputs", "prompt", "output", "outputs"}
 # A text whose name ends in one of these is no input and no output.
 _NO_TEXT: Final = frozenset(
     {
@@ -209,7 +212,8 @@ _TWO_WORDS: Final = 2
 _COST: Final = frozenset({"cost", "costs"})
 _NO_COST: Final = frozenset(
     {
-        *("input", "output", "prompt", "completion", "cached", "cache", "reasoning", "per", "unit"),
+        *_TOKEN,
+        *("input", "output", "prompt", "completion", "cached", "cache", "reasoning", "per"),
         *("rate", "cents", "eur", "gbp", "jpy", "cny", "inr", "max", "limit", "budget", "saved"),
     }
 )
@@ -359,7 +363,7 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
     has_tokens = False
     for leaf in leaves.leaves:
         name = _count_name(leaf.words) if not isinstance(leaf.value, list | tuple) else ""
-        count = to_int(leaf.value) if name and not isinstance(leaf.value, bool) else None
+        count = _whole_number(leaf.value) if name else None
         if count is None or not 0 <= count <= _MAX_COUNT:
             continue
         has_tokens = has_tokens or not _TOKEN.isdisjoint(leaf.words)
@@ -373,6 +377,12 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
     if "input_tokens" not in counts and {"output_tokens", "total_tokens"} <= counts.keys():
         counts["input_tokens"] = max(counts["total_tokens"] - counts["output_tokens"], 0)
     signs.counts = counts | _anthropic_counts(leaves.wholes)
+
+
+def _whole_number(value: Value) -> int | None:
+    """Return a count; None for a fraction, which is a cost or a share."""
+    number = None if isinstance(value, bool) else to_float(value)
+    return to_int(value) if number is not None and number.is_integer() else None
 
 
 def _anthropic_counts(wholes: Iterable[NamedValue]) -> dict[str, int]:
@@ -395,7 +405,8 @@ def _count_name(words: Words) -> str:
     parts = frozenset(words)
     is_ollama = words[-2:] == ("eval", "count")
     is_usage = "usage" in parts and words[-1] in _COUNT_ENDS
-    is_later = any(word.isdigit() and word != "0" for word in words)
+    is_money = not _MONEY.isdisjoint(words[-2:])
+    is_later = is_money or any(word.isdigit() and word != "0" for word in words)
     if is_later or not (is_usage or is_ollama or parts & _TOKEN):
         return ""
     is_detail = not parts.isdisjoint(_CACHE | _THOUGHTS | {"audio"})
@@ -503,7 +514,13 @@ def _side_of(words: Words) -> str:
 
 
 def _side_of_text(words: Words) -> str:
-    return _side_of_speaker(words) or _side_of(words)
+    return _side_of_speaker(words) or _side_of(words) or _side_of_end(words)
+
+
+def _side_of_end(words: Words) -> str:
+    """Return the side of a name that ends in ``in`` or ``out``, such as ``x.out``."""
+    ends = words[-2:-1] if words and words[-1] in _TEXT_ENDS else words[-1:]
+    return {"in": "asked", "out": "answered"}.get("".join(ends), "")
 
 
 def _side_of_speaker(words: Words) -> str:
@@ -511,7 +528,7 @@ def _side_of_speaker(words: Words) -> str:
     for first, second in itertools.pairwise(words):
         if second in _SPEECH and first in _SPEAKERS and first != words[0]:
             return _SPEAKERS[first]
-        if first in _SPEECH and second in _SPEAKERS:
+        if second in _SPEAKERS and first in _BEFORE_SPEAKERS:
             return _SPEAKERS[second]
     return (
         _SPEAKERS[words[0]]
@@ -602,6 +619,13 @@ def _begin_alike(question: Words, answer: Words) -> bool:
     return question[0] == answer[0] or tells
 
 
+def _kind_of(name: str) -> str:
+    """Return our kind for what a library calls its span, such as ``LLM`` or ``record_root``."""
+    whole = name.rpartition(".")[2].strip().lower()
+    kinds = [_KIND_OF_NAME.get(whole, ""), *(_KIND_OF_NAME.get(x, "") for x in words_of(whole)[:4])]
+    return next((kind for kind in kinds if kind in CALLS), next(filter(None, kinds), ""))
+
+
 def _is_loop(words: Words) -> bool:
     """Return whether a number counts calls, so that its span is around several of them."""
     counts = words[:-1] if words[-1] in {"count", "total", "number"} else words
@@ -628,7 +652,7 @@ def _read_other(leaf: NamedValue, signs: Signs) -> None:
         if not _PROVIDER.isdisjoint(words[-2:]) and is_provider(value):
             signs.texts.setdefault("provider", provider_of(value))
         if not _KIND_NAMES.isdisjoint(words[-2:]) and _NO_KIND.isdisjoint(words):
-            kind = _KIND_OF_NAME.get(value.rpartition(".")[2].strip().lower(), "")
+            kind = _kind_of(value)
             signs.kind = signs.kind if signs.kind in CALLS else kind or signs.kind
     if isinstance(value, int) and value > 1 and not isinstance(value, bool) and _is_loop(words):
         signs.kind = signs.kind or "chain"

@@ -210,11 +210,12 @@ _OPENINFERENCE: Final = Dialect(
     ),
 )
 
+OPENLLMETRY: Final = "openllmetry"
 _PROPERTIES: Final = "traceloop.association.properties."
 # OpenLLMetry: Traceloop's conventions, in addition to or instead of ``gen_ai.*``.
 # https://www.traceloop.com/docs/openllmetry/contributing/semantic-conventions
 _OPENLLMETRY: Final = Dialect(
-    name="openllmetry",
+    name=OPENLLMETRY,
     marks=(
         "traceloop.",
         "llm.request.type",
