@@ -19,7 +19,6 @@ from otel_ml_collector.api import schema
 from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.span import Event, Span, Value
 from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
-from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
@@ -244,7 +243,6 @@ ALERT: Final = {
     "window": "6h",
     "by": ['tags["client"]'],
     "severity": "page",
-    "notify": ["oncall"],
     "annotations": {"summary": "{{ by }}: {{ value }} ms over {{ window }}"},
 }
 MUTE: Final = {
@@ -307,6 +305,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "POST /projects/{project}/queues/{queue}/answers": Question(
         body={"run_id": id_of(calls()[0]), "label": "Yes", "annotator": "ann", "save": True}
     ),
+    "DELETE /projects/{project}/queues/{queue}/answers/{run_id}": Question({"annotator": "ann"}),
     "POST /projects/{project}/evaluations": Question(
         body={
             "evaluations": [
@@ -470,10 +469,7 @@ def _example(one: Asked, operation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open_service(Path(folder) / "data", alert_targets=targets_of("oncall")) as made,
-    ):
+    with tempfile.TemporaryDirectory() as folder, open_service(Path(folder) / "data") as made:
         told = examples_of(ask_all(made, Path(folder) / "backup"), made.app.openapi()["paths"])
     lines = [
         f"{json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}" for name, one in told.items()
