@@ -34,6 +34,7 @@ __all__ = [
     "AliasMove",
     "Arrivals",
     "ArtifactRecord",
+    "CallPoint",
     "ItemContent",
     "LateLog",
     "LateTag",
@@ -171,6 +172,48 @@ class Arrivals:
 
 
 @dataclass(slots=True)
+class CallPoint:
+    """A data point of a metric about calls of models, which a service sent instead of spans.
+
+    Attributes:
+        service: ``service.name`` of the sender.
+        metric: Name of the metric.
+        model: Model as it was requested; else as it answered.
+        provider: Provider as the conventions spell it.
+        operation: Operation, such as ``chat``; empty if unknown.
+        kind: What is counted, such as ``input`` of tokens; empty for durations.
+        error_type: Type of the error of the calls; empty if they succeeded.
+        series: Digest of everything that tells its series from others.
+        start_ns: Since when it counts; 0 if unknown.
+        time_ns: Until when it counts.
+        slot: Points of a series with the same slot replace each other. The latest one is kept.
+        is_delta: Whether it counts since the previous point, instead of since `start_ns`.
+        count: Number of values; 0 for a counter.
+        total: Sum of the values; durations in seconds.
+        bounds: Upper bounds of the buckets, except the last one.
+        buckets: Number of values in each bucket.
+    """
+
+    project: str
+    service: str
+    metric: str
+    model: str
+    provider: str
+    operation: str
+    kind: str
+    error_type: str
+    series: str
+    start_ns: int
+    time_ns: int
+    slot: int
+    is_delta: bool
+    count: int
+    total: float
+    bounds: list[float]
+    buckets: list[int]
+
+
+@dataclass(slots=True)
 class Refusal:
     """Spans of one process that can never be stored, and why.
 
@@ -251,10 +294,16 @@ class Records:
     arrivals: list[Arrivals] = field(default_factory=list)
     # Not compared: `rejected` counts the same spans.
     refusals: list[Refusal] = field(default_factory=list, compare=False)
+    points: list[CallPoint] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     received: int = 0
     replaced: tuple[str, ...] = ()
     size: int = 0
+
+    @property
+    def kept(self) -> int:
+        """Number of data points of metrics."""
+        return len(self.points)
 
     def extend(self, other: "Records") -> None:
         """Add the records of other spans."""

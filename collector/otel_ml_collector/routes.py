@@ -41,6 +41,7 @@ from otel_ml_collector.quality import pages as quality_pages
 from otel_ml_collector.quality import routes as quality
 from otel_ml_collector.queues import pages as queue_pages
 from otel_ml_collector.queues import routes as queues
+from otel_ml_collector.reported import routes as reported
 from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import page as run_page
@@ -64,6 +65,7 @@ _ROUTERS: Final = (
     sessions.api,
     metrics.api,
     loss.router,
+    reported.api,
     artifacts.router,
     completion.router,
     export.router,

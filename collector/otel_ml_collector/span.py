@@ -142,3 +142,32 @@ class Log:
     body: Value
     attributes: Mapping[str, Value]
     scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One data point of a counter or a histogram.
+
+    Attributes:
+        name: Name of the metric.
+        unit: Its unit.
+        start_ns: Since when it counts, in nanoseconds since the epoch; 0 if unknown.
+        time_ns: Until when it counts.
+        is_delta: Whether it counts since the previous point, instead of since `start_ns`.
+        count: Number of values; 0 for a counter.
+        total: Sum of the values.
+        bounds: Upper bounds of the buckets, except the last one.
+        buckets: Number of values in each bucket; one more than there are bounds, or empty.
+    """
+
+    name: str
+    unit: str
+    attributes: Mapping[str, Value]
+    scope: Scope
+    start_ns: int
+    time_ns: int
+    is_delta: bool
+    count: int
+    total: float
+    bounds: Sequence[float] = ()
+    buckets: Sequence[int] = ()

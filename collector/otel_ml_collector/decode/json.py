@@ -23,7 +23,7 @@ from otel_ml_collector.decode.protobuf import event_of
 from otel_ml_collector.decode.utf8 import Replaced, is_utf8, repair_json
 from otel_ml_collector.errors import BadField, Rejected
 from otel_ml_collector.json_text import read_json_body
-from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
+from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value
 
 JsonObject = dict[str, object]
 Item = TypeVar("Item")
@@ -76,24 +76,6 @@ def decode_json_logs(body: bytes, replaced: list[Replaced] | None = None) -> lis
     levels = ("resourceLogs", "scopeLogs", "logRecords")
     request = parse(body, "ExportLogsServiceRequest", replaced)
     return _read_records(request, levels, _read_log)
-
-
-def read_json_metrics(body: bytes) -> tuple[int, str]:
-    """Count the data points of an OTLP metrics request in JSON.
-
-    Returns:
-        The number of data points, and ``service.name`` of the first resource (empty if missing).
-
-    Raises:
-        Rejected: The body is not an export request. If one field is wrong, the error is a
-            `BadField`.
-    """
-    request = parse(body, "ExportMetricsServiceRequest")
-    points = _count_resources(request)
-    groups = request.get("resourceMetrics")
-    first = groups[0].get("resource") if isinstance(groups, list) and groups else None
-    attributes = first.get("attributes") if isinstance(first, dict) else None
-    return points, service_of(_attributes(attributes)) if attributes is not None else ""
 
 
 def parse(body: bytes, message: str, replaced: list[Replaced] | None = None) -> JsonObject:
@@ -473,4 +455,5 @@ _count_points: Final = _sum_of("dataPoints", lambda _point: 1)
 _METRIC: Final = _fields(**{kind: (kind, _count_points) for kind in _DATA})
 _count_metrics: Final = _sum_of("metrics", lambda entry: sum(_METRIC(entry).values()))
 _count_scopes: Final = _sum_of("scopeMetrics", _count_metrics)
-_count_resources: Final = _sum_of("resourceMetrics", _count_scopes)
+count_json_points: Final = _sum_of("resourceMetrics", _count_scopes)
+"""Counts the data points of a metrics request. Raises `BadField` if its structure is wrong."""

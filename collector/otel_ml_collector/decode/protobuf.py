@@ -9,20 +9,16 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1 import logs_pb2
-from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ml_collector.decode.bounds import check_records
 from otel_ml_collector.decode.fields import Odd
 from otel_ml_collector.decode.utf8 import Replaced, repair_protobuf
 from otel_ml_collector.errors import Rejected
-from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value, service_of
+from otel_ml_collector.span import Event, Link, Log, Scope, Span, Value
 
 # Attribute with the event name in OpenTelemetry 1.40 and older, which had no field for it.
 _EVENT_NAME: Final = "event.name"
@@ -55,7 +51,7 @@ class Spans:
     def __iter__(self) -> Iterator[Span]:
         """Yield the spans in the order of the request."""
         for resource_spans in self._request.resource_spans:
-            resource = _attributes_of(resource_spans.resource.attributes)
+            resource = attributes_of(resource_spans.resource.attributes)
             for scope_spans in resource_spans.scope_spans:
                 scope = _scope_of(resource, scope_spans.scope, scope_spans, resource_spans)
                 for span in scope_spans.spans:
@@ -78,7 +74,7 @@ def decode_traces(body: bytes, replaced: list[Replaced] | None = None) -> Spans:
 
     Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
     """
-    request = _parse(body, ExportTraceServiceRequest, replaced)
+    request = parse_protobuf(body, ExportTraceServiceRequest, replaced)
     check_records(len(request.resource_spans))
     scopes = [
         scope for resource_span in request.resource_spans for scope in resource_span.scope_spans
@@ -102,7 +98,7 @@ def decode_logs(body: bytes, replaced: list[Replaced] | None = None) -> list[Log
     Raises:
         Rejected: The body is not an export request. Sending it again cannot help.
     """
-    request = _parse(body, ExportLogsServiceRequest, replaced)
+    request = parse_protobuf(body, ExportLogsServiceRequest, replaced)
     check_records(len(request.resource_logs))
     scopes = [scope for resource_log in request.resource_logs for scope in resource_log.scope_logs]
     check_records(len(scopes))
@@ -118,27 +114,9 @@ def event_of(name: str, attributes: Mapping[str, Value]) -> str:
     return older if isinstance(older, str) else ""
 
 
-def read_metrics(body: bytes) -> tuple[int, str]:
-    """Count the data points of an OTLP metrics request in protobuf.
-
-    Returns:
-        The number of data points, and ``service.name`` of the first resource (empty if missing).
-
-    Raises:
-        Rejected: The body is not an export request.
-    """
-    request = _parse(body, ExportMetricsServiceRequest)
-    points = sum(
-        _points(metric)
-        for resource_metrics in request.resource_metrics
-        for scope_metrics in resource_metrics.scope_metrics
-        for metric in scope_metrics.metrics
-    )
-    resource = request.resource_metrics[0].resource if request.resource_metrics else None
-    return points, service_of(_attributes_of(resource.attributes)) if resource else ""
-
-
-def _parse(body: bytes, message: type[Request], replaced: list[Replaced] | None = None) -> Request:
+def parse_protobuf(
+    body: bytes, message: type[Request], replaced: list[Replaced] | None = None
+) -> Request:
     """Parse a protobuf message.
 
     Args:
@@ -173,7 +151,7 @@ def _scope_of(
         resource,
         scope.name,
         scope.version,
-        _attributes_of(scope.attributes),
+        attributes_of(scope.attributes),
         below_scope.schema_url,
         scope.dropped_attributes_count,
         below_resource.schema_url,
@@ -193,12 +171,12 @@ def _span(span: trace_pb2.Span, scope: Scope) -> Span:
         span.end_time_unix_nano,
         status.code,
         status.message,
-        _attributes_of(span.attributes),
+        attributes_of(span.attributes),
         [
             Event(
                 event.name,
                 event.time_unix_nano,
-                _attributes_of(event.attributes),
+                attributes_of(event.attributes),
                 event.dropped_attributes_count,
             )
             for event in events
@@ -209,7 +187,7 @@ def _span(span: trace_pb2.Span, scope: Scope) -> Span:
             Link(
                 link.trace_id,
                 link.span_id,
-                _attributes_of(link.attributes),
+                attributes_of(link.attributes),
                 link.trace_state,
                 link.flags,
                 link.dropped_attributes_count,
@@ -225,7 +203,7 @@ def _span(span: trace_pb2.Span, scope: Scope) -> Span:
 
 def _logs(request: ExportLogsServiceRequest) -> Iterator[Log]:
     for resource_logs in request.resource_logs:
-        resource = _attributes_of(resource_logs.resource.attributes)
+        resource = attributes_of(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
             scope = _scope_of(resource, scope_logs.scope, scope_logs, resource_logs)
             for record in scope_logs.log_records:
@@ -233,7 +211,7 @@ def _logs(request: ExportLogsServiceRequest) -> Iterator[Log]:
 
 
 def _log(record: logs_pb2.LogRecord, scope: Scope) -> Log:
-    attributes = _attributes_of(record.attributes)
+    attributes = attributes_of(record.attributes)
     # The field was added in opentelemetry-proto 1.28; older versions are supported too.
     name = getattr(record, "event_name", "")
     return Log(
@@ -250,12 +228,7 @@ def _log(record: logs_pb2.LogRecord, scope: Scope) -> Log:
     )
 
 
-def _points(metric: metrics_pb2.Metric) -> int:
-    kind = metric.WhichOneof("data")
-    return len(getattr(metric, kind).data_points) if kind else 0
-
-
-def _attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Value]:
+def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Value]:
     """Read attributes. If a key occurs twice, the last value is used."""
     attributes: dict[str, Value] = {}
     for pair in pairs:
@@ -271,7 +244,7 @@ def _value_of(value: AnyValue) -> Value:
     if kind == "array_value":
         return [_value_of(item) for item in value.array_value.values]
     if kind == "kvlist_value":
-        return _attributes_of(value.kvlist_value.values)
+        return attributes_of(value.kvlist_value.values)
     if kind is None or kind == "string_value_strindex":  # only in profiles: treat as absent
         return None
     content: Value = getattr(value, kind)

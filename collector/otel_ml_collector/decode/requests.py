@@ -18,9 +18,9 @@ from otel_ml_collector.decode.fields import LEN, Odd, walk_fields, write_field
 from otel_ml_collector.decode.json import (
     decode_json_logs,
     decode_json_traces,
-    read_json_metrics,
 )
-from otel_ml_collector.decode.protobuf import Spans, decode_logs, decode_traces, read_metrics
+from otel_ml_collector.decode.metrics import READERS, Metrics
+from otel_ml_collector.decode.protobuf import Spans, decode_logs, decode_traces
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.decode.utf8 import Replaced
 from otel_ml_collector.span import Log, Span
@@ -74,17 +74,14 @@ def read_logs(body: bytes, form: Form, replaced: list[Replaced] | None = None) -
     return decode(body, replaced)
 
 
-def read_points(body: bytes, form: Form) -> tuple[int, str]:
-    """Count the data points of a metrics request.
-
-    Returns:
-        The number of data points, and ``service.name`` of the first resource (empty if missing).
+def read_points(body: bytes, form: Form) -> Metrics:
+    """Count the data points of a metrics request, and read those about calls of models.
 
     Raises:
         Rejected: The body is not a valid metrics request. Sending it again cannot help.
     """
     check_values(body, form)
-    return read_json_metrics(body) if form is Form.JSON else read_metrics(body)
+    return READERS[form](body)
 
 
 @dataclass(slots=True)

@@ -29,7 +29,9 @@ from otel_ml_collector.overview.find import (
     find_overview,
 )
 from otel_ml_collector.projects import find_project, find_projects
+from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.services import find_service
+from otel_ml_collector.stats import span_of
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
@@ -112,6 +114,7 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "people": [(person, person.capitalize()) for person in figures.people],
         "gaps": find_gaps(request, reader, project),
         "refused": find_refused(reader, project),
+        "reported": _find_reported(reader, project, asked),
         "unread": find_unread(reader, project, find_service(request, Prices).own_models)
         if is_empty
         else None,
@@ -121,6 +124,12 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "python": python_call("overview", **asked.parameters()),
     }
     return show_page(request, "overview.html", context)
+
+
+def _find_reported(reader: Reader, project: str, asked: OverviewQuery) -> Reported:
+    """Find what services reported in metrics, for the time range of the page."""
+    window, _ = span_of(asked.last, time.time_ns())
+    return find_reported(reader, project, window.start_ns, window.end_ns)
 
 
 def _find_known(reader: Reader, project: str) -> Any:

@@ -30,6 +30,7 @@ from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
 from otel_ml_collector.mapping.logs import LEFT_OUT, NO_TRACE, NO_TRACE_MEANS, map_logs
+from otel_ml_collector.mapping.points import map_points
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.shared_ids import SHARED_ID, SHARED_ID_MEANS, SpanOwners
 from otel_ml_collector.mapping.spans import map_spans
@@ -79,7 +80,10 @@ _MEANINGS: Final = {
     f"{DELETED}{PROJECT}": "the project was deleted after they began; to store them, send them to "
     "another project",
 }
-_NO_METRICS: Final = "Metrics are not kept here: send them to a Prometheus-compatible backend"
+_NO_METRICS: Final = (
+    "Metrics are not kept here, except those about calls of models: send them to a "
+    "Prometheus-compatible backend"
+)
 _SERVICES: Final = 100  # services with log lines of their own
 _OTHERS: Final = "(others)"
 _logger = logging.getLogger(__name__)
@@ -124,6 +128,7 @@ class _Large:
         size: Bytes of the body.
         stored: Number of portions that are durable.
         received: Number of records in these portions.
+        kept: Number of stored data points of metrics.
         rejected: Number of records that can never be stored, by reason.
         replaced: Places of the first texts in which invalid UTF-8 was replaced.
         outcome: Final answer or error; None before that.
@@ -134,6 +139,7 @@ class _Large:
     size: int
     stored: int = 0
     received: int = 0
+    kept: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     replaced: tuple[str, ...] = ()
     outcome: ExportAnswer | Rejected | None = None
@@ -306,31 +312,33 @@ class Intake:
             stored = self._commit.submit(records, deadline, is_urgent=export.is_urgent)
             left = await asyncio.wrap_future(stored)
             records.rejected.update(left)
-        if export.signal is Signal.METRICS:
-            return await self._leave_metrics(records.received, onward, held.service, deadline)
-        return await self._conclude(export, records, onward, deadline)
+        return await self._conclude(export, records, onward, deadline, held.service)
 
-    async def _leave_metrics(
-        self, points: int, onward: OtlpRequest | None, service: str, deadline: float
+    async def _conclude_metrics(
+        self, stored: "Records | _Large", onward: OtlpRequest | None, service: str, deadline: float
     ) -> ExportAnswer:
-        """Forward metrics if there is a destination. The collector does not store metrics."""
+        """Forward metrics if there is a destination. Else leave out those that are not stored."""
+        rejected = stored.rejected
         if self._forward and onward:
-            if points:
+            if NOT_ALLOWED in rejected:
+                self._forward.hold_back(onward)
+            elif stored.received:
                 await self._forward.pass_on(onward, deadline)
-            return ExportAnswer(0, "")
-        if self._refuses_metrics:
-            return ExportAnswer(points, _NO_METRICS if points else "")
-        self._telemetry.count_left_points(points)
+            return _answer(rejected, "Data points", ())
+        left = stored.received - stored.kept - rejected.total()
+        if self._refuses_metrics and left:
+            return ExportAnswer(left + rejected.total(), _NO_METRICS)
+        self._telemetry.count_left_points(left)
         name = service if service in self._left_out or len(self._left_out) < _SERVICES else _OTHERS
         today = int(time.time()) // _DAY_S
-        if points and self._left_out.get(name) != today:
+        if left and self._left_out.get(name) != today:
             self._left_out[name] = today
             _logger.info(
                 "OTLP metrics of %s are left out: forward them, or stop sending them here; said "
                 "once a day",
                 name or "a service without a name",
             )
-        return ExportAnswer(0, "")
+        return _answer(rejected, "Data points", ())
 
     async def _conclude(
         self,
@@ -338,10 +346,11 @@ class Intake:
         stored: "Records | _Large",
         onward: OtlpRequest | None,
         deadline: float,
+        service: str = "",
     ) -> ExportAnswer:
         """Forward and count the stored records of a request."""
         if export.signal is Signal.METRICS:
-            return await self._leave_metrics(stored.received, onward, "", deadline)
+            return await self._conclude_metrics(stored, onward, service, deadline)
         rejected = stored.rejected
         accepted = stored.received - rejected.total()
         if self._forward and onward and accepted:
@@ -435,6 +444,7 @@ class Intake:
             self._admission.leave(place, is_measured=True)
         large.stored += 1
         large.received += records.received
+        large.kept += records.kept
         large.rejected += records.rejected
         large.replaced = (large.replaced + records.replaced)[:_MOST_REPLACED]
 
@@ -461,15 +471,15 @@ class Intake:
             raise BadField(portion.place(error.field), error.description) from error
 
     def _map(self, export: Export, portion: Portion, held: Held | None = None) -> Records:
-        if export.signal is Signal.METRICS:
-            points, service = read_points(portion.body, export.form)
-            if held is not None:
-                held.service = service
-            return Records(received=points)
         now_ns, by_service = time.time_ns(), self._by_service
         filing = Filing(
             export.header_project, now_ns, export.access, self._prices, by_service, self._owners
         )
+        if export.signal is Signal.METRICS:
+            number, service, points = read_points(portion.body, export.form)
+            if held is not None:
+                held.service = service
+            return replace(map_points(points, filing), received=number)
         replaced: list[Replaced] = []
         if export.signal is Signal.LOGS:
             logs = read_logs(portion.body, export.form, replaced)

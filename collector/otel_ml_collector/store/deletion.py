@@ -115,6 +115,7 @@ _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
         (Sql("model_versions"), Sql("last_seen_ns > 0")),
         *((life.table, Sql("1")) for life in LIVES if life.follows is Follows.OWNER),
         (Sql("artifacts"), Sql("1")),
+        (Sql("call_points"), Sql("1")),
     ],
 }
 # Names what goes; while it is still there.

@@ -21,6 +21,7 @@ class Follows(Enum):
     SOURCE = "the run that it was made of"
     NAMES = "the objects that name its hash"
     PROJECT = "its project"
+    NOTHING = "no other record: it goes when it is old, or with its project"
 
 
 @dataclass(frozen=True, slots=True)

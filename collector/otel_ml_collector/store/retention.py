@@ -66,6 +66,8 @@ def _find_old(life: Life) -> Sql | None:
     match life.follows:
         case Follows.RUN if life.stamp:
             return _OLD
+        case Follows.NOTHING:
+            return _OLD
         case Follows.RUN if life.time:
             return _OLD_WORDS.fill(time=identifier(life.time, [life.time]))
         case Follows.RUN:

@@ -42,7 +42,7 @@ ALL_TOKENS: Final = join_sql(
 def list_projects(reader: Reader) -> list[Row]:
     """List projects with their recorded runs, the latest to run first.
 
-    A project that has nothing but open runs is listed with none.
+    A project that has nothing but open runs, or metrics about its calls, is listed with none.
     """
     unknown = Bounds(READABLE, days=uncomputed(READABLE))
     sql = Sql("""
@@ -59,6 +59,8 @@ def list_projects(reader: Reader) -> list[Row]:
           FROM daily_runs WHERE {readable} AND {computed} GROUP BY project
           UNION ALL
           SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {readable} GROUP BY project
+          UNION ALL
+          SELECT project, 0, 0, 0, max(time_ns) FROM call_points WHERE {readable} GROUP BY project
         )
         GROUP BY project ORDER BY last_start_ns DESC, project LIMIT {most_projects}
         """).fill(

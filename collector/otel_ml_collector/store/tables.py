@@ -34,6 +34,7 @@ from otel_ml.records import (
 from otel_ml_collector.owners import FIRST, RESPONSE, is_run, tag_texts
 from otel_ml_collector.records import (
     Arrivals,
+    CallPoint,
     ProcessSign,
     Refusal,
     TraceKey,
@@ -500,6 +501,35 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     follows=Follows.PROCESS,
     time="last_ns",
 )
+# Data points of metrics about calls of models. Cumulative points of five minutes are one row, and a
+# point that is sent again is the same row.
+CALL_POINTS: Final[Table[CallPoint]] = Table(
+    "call_points",
+    [
+        *(
+            Stored(name, _NAME, attrgetter(name))
+            for name in ("project", "service", "metric", "model", "provider", "operation", "kind")
+        ),
+        Stored("error_type", _NAME, attrgetter("error_type"), "empty if the calls succeeded"),
+        Stored("series", "String", attrgetter("series"), "digest of all attributes"),
+        Stored("start_ns", "Int64", attrgetter("start_ns"), "since when it counts"),
+        Stored("time_ns", "Int64", attrgetter("time_ns"), "until when it counts"),
+        Stored("slot", "Int64", attrgetter("slot"), "points of one slot replace each other"),
+        Stored(
+            "is_delta", "Bool", attrgetter("is_delta"), "whether it counts since the last point"
+        ),
+        Stored("count", "UInt64", attrgetter("count"), "number of values; 0 for a counter"),
+        Stored("total", "Float64", attrgetter("total"), "sum of the values"),
+        Stored("bounds", "Array(Float64)", attrgetter("bounds"), "upper bounds of the buckets"),
+        Stored("buckets", "Array(UInt64)", attrgetter("buckets"), "number of values in each"),
+        Stored(_STAMP, "Int64"),
+    ],
+    f"""ENGINE = ReplacingMergeTree(time_ns) ORDER BY (project, metric, series, start_ns, slot)
+SETTINGS index_granularity = 1024, {DURABLE}""",
+    source="points",
+    follows=Follows.NOTHING,
+    topic="runs",
+)
 # Trace id in hex, or a key of the user's own, to where the runs of that trace are.
 TRACE_INDEX: Final[Table[TraceKey]] = Table(
     "trace_index",
@@ -936,7 +966,7 @@ def fill_payloads(
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
     *(LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE, ITEMS),
     *(TRACE_INDEX, TRACE_KEYS, MODEL_VERSIONS),
-    *(PROCESSES, ARRIVALS, REFUSALS, OPEN_RUNS, PAYLOADS, RUNS),
+    *(PROCESSES, ARRIVALS, REFUSALS, CALL_POINTS, OPEN_RUNS, PAYLOADS, RUNS),
 )
 # All tables whose columns are declared here.
 DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, SETTLED)

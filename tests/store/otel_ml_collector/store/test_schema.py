@@ -18,6 +18,7 @@ TABLES: Final = [
     "arrivals",
     "artifact_chunks",
     "artifacts",
+    "call_points",
     "daily",
     "daily_runs",
     "daily_scores",

@@ -7,8 +7,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from otel_ml_collector.decode.json import read_json_metrics
-from otel_ml_collector.decode.protobuf import read_metrics
+from otel_ml_collector.decode.metrics import read_json_metrics, read_metrics
 from otel_ml_collector.errors import BadField, Rejected
 
 KINDS = {
@@ -31,7 +30,7 @@ def test_protobuf(kind: str, number: int) -> None:
         for _ in range(number):
             points.add()
     scope_metrics.metrics.add(name="of no kind")
-    assert read_metrics(request.SerializeToString()) == (2 * number, "")
+    assert read_metrics(request.SerializeToString()) == (2 * number, "", [])
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
@@ -39,7 +38,7 @@ def test_json(kind: str) -> None:
     """The data points of metrics in JSON are counted, whatever they hold."""
     metric = {"name": "m", kind: {"dataPoints": [{"asInt": "1"}, {}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric, metric, {}]}]}]}
-    assert read_json_metrics(json.dumps(body).encode()) == (4, "")
+    assert read_json_metrics(json.dumps(body).encode()) == (4, "", [])
 
 
 @pytest.mark.parametrize("body", [b"\x0a\x7f\x01", b"{}"], ids=repr)

@@ -1,0 +1,113 @@
+"""Tests of metrics about calls of models, as records."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.points import map_points
+from otel_ml_collector.records import Records
+from otel_ml_collector.span import MetricPoint, Scope
+from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
+from tests.support.otel_ml_collector.spans import NOW_NS
+
+CHAT: Final = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.system": "openai",
+    "gen_ai.request.model": "gpt-4o",
+    "gen_ai.response.model": "gpt-4o-2024-08-06",
+}
+POINT: Final = MetricPoint(
+    "gen_ai.client.operation.duration",
+    "s",
+    {**CHAT, "error.type": "<class 'openai.RateLimitError'>"},
+    Scope({"service.name": "shop"}, "x", "", {}),
+    NOW_NS - MINUTE_NS,
+    NOW_NS,
+    is_delta=False,
+    count=3,
+    total=4.5,
+    bounds=[1.0, 2.0],
+    buckets=[1, 1, 1],
+)
+
+
+def read(*points: MetricPoint) -> Records:
+    return map_points(points, Filing("shop", NOW_NS))
+
+
+def test_duration() -> None:
+    """A histogram of durations is read with its model, provider and error."""
+    (point,) = read(POINT).points
+    assert (point.project, point.service, point.model, point.provider, point.operation) == (
+        "shop",
+        "shop",
+        "gpt-4o",
+        "openai",
+        "chat",
+    )
+    assert (point.kind, point.error_type, point.count, point.total) == (
+        "",
+        "RateLimitError",
+        3,
+        4.5,
+    )
+
+
+def test_milliseconds() -> None:
+    """Durations in milliseconds become seconds."""
+    (point,) = read(replace(POINT, unit="ms")).points
+    assert (point.total, point.bounds) == (0.0045, [0.001, 0.002])
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "kind"),
+    [
+        ("gen_ai.client.token.usage", {"gen_ai.token.type": "input"}, "input"),
+        ("gen_ai.client.token.usage", {"gen_ai.token.type": "completion"}, "output"),
+        ("gen_ai.client.inference.usage.output_tokens", {}, "output"),
+        ("gen_ai.client.inference.usage.cache_read.input_tokens", {}, "cached"),
+        ("gen_ai.client.inference.operation.input_tokens", {}, "input"),
+    ],
+)
+def test_tokens(name: str, attributes: dict[str, Any], kind: str) -> None:
+    """The kind of tokens is an attribute, or part of the name of the newer metrics."""
+    (point,) = read(replace(POINT, name=name, attributes={**CHAT, **attributes})).points
+    assert point.kind == kind
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "gen_ai.server.request.duration"},
+        {"attributes": {**CHAT, "gen_ai.operation.name": "invoke_agent"}},
+        {"total": float("nan")},
+        {"total": -1.0},
+    ],
+)
+def test_left_out(fields: dict[str, Any]) -> None:
+    """Metrics of servers, of agents around calls, and numbers that make no sense are left out."""
+    assert read(replace(POINT, **fields)) == Records()
+
+
+def test_time_window() -> None:
+    """A point outside the accepted times is rejected."""
+    records = read(replace(POINT, time_ns=NOW_NS - 500 * DAY_NS))
+    assert (records.points, records.rejected) == ([], {"outside_time_window": 1})
+
+
+def test_series() -> None:
+    """Points of one series have one digest, whatever the order of its attributes."""
+    turned = replace(POINT, attributes=dict(reversed([*POINT.attributes.items()])))
+    other = replace(POINT, scope=Scope({"service.name": "other"}, "x", "", {}))
+    one, two, three = read(POINT, turned, other).points
+    assert one.series == two.series != three.series
+
+
+def test_slots() -> None:
+    """Cumulative points of some minutes replace each other, and deltas never do."""
+    later = replace(POINT, time_ns=NOW_NS + SECOND_NS)
+    assert len({point.slot for point in read(POINT, later).points}) == 1
+    deltas = (replace(POINT, is_delta=True), replace(later, is_delta=True))
+    assert len({point.slot for point in read(*deltas).points}) == 2
