@@ -178,7 +178,7 @@ def read_totals(reader: Reader, hours: Hours) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedGroup:
     """How many spans of a project were refused for a reason, and when the last one arrived."""
 
     project: str
@@ -187,14 +187,14 @@ class Refused:
     last_ns: int
 
 
-def read_refused(reader: Reader, hours: Hours) -> list[Refused]:
+def read_refused(reader: Reader, hours: Hours) -> list[RefusedGroup]:
     """Return the spans that arrived in a range of hours and were refused, most first."""
     belongs = READABLE if hours.project is None else _ONE
     sql = _REFUSED.fill(belongs=belongs, most=_REASONS)
-    return [Refused(**row) for row in reader.rows(sql, _parameters(hours))]
+    return [RefusedGroup(**row) for row in reader.rows(sql, _parameters(hours))]
 
 
-def find_refused(reader: Reader, project: str | None = None) -> list[Refused]:
+def find_refused(reader: Reader, project: str | None = None) -> list[RefusedGroup]:
     """Return up to ten reasons for which spans of the last 24 hours were refused, for a page."""
     hours = replace(last_day(time.time_ns()), project=project)
     return read_refused(reader, hours)[:_SHOWN_SENDERS]

@@ -44,9 +44,9 @@ __all__ = [
     "ModelVersion",
     "ProcessSign",
     "Records",
-    "Refusal",
-    "Refusals",
     "Run",
+    "SpanRefusal",
+    "SpanRefusals",
     "Tag",
     "TagValue",
     "TraceKey",
@@ -214,7 +214,7 @@ class CallPoint:
 
 
 @dataclass(slots=True)
-class Refusal:
+class SpanRefusal:
     """Spans of one process that can never be stored, and why.
 
     Attributes:
@@ -242,8 +242,8 @@ class Refusal:
             self.unnumbered += 1
 
 
-class Refusals:
-    """Collects refused spans: one `Refusal` for each project, reason and process.
+class SpanRefusals:
+    """Collects refused spans: one `SpanRefusal` for each project, reason and process.
 
     Args:
         now_ns: Time of arrival.
@@ -251,17 +251,17 @@ class Refusals:
 
     def __init__(self, now_ns: int) -> None:
         self._now_ns = now_ns
-        self._refusals: dict[tuple[str, str, str], Refusal] = {}
+        self._refusals: dict[tuple[str, str, str], SpanRefusal] = {}
 
     def add(self, project: str, reason: str, process: str, number: int) -> None:
         """Add a span with its number, or 0 if it has none."""
         key = (project, reason, process)
         if key not in self._refusals:
             hour = self._now_ns // HOUR_NS
-            self._refusals[key] = Refusal(*key, hour, self._now_ns)
+            self._refusals[key] = SpanRefusal(*key, hour, self._now_ns)
         self._refusals[key].add(number)
 
-    def all(self) -> list[Refusal]:
+    def all(self) -> list[SpanRefusal]:
         """Return what was collected."""
         return list(self._refusals.values())
 
@@ -293,7 +293,7 @@ class Records:
     signs: list[ProcessSign] = field(default_factory=list)
     arrivals: list[Arrivals] = field(default_factory=list)
     # Not compared: `rejected` counts the same spans.
-    refusals: list[Refusal] = field(default_factory=list, compare=False)
+    refusals: list[SpanRefusal] = field(default_factory=list, compare=False)
     points: list[CallPoint] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     received: int = 0

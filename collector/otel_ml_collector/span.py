@@ -145,7 +145,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricPoint:
+class OtlpPoint:
     """One data point of a counter or a histogram.
 
     Attributes:

@@ -17,11 +17,11 @@ from otel_ml_collector.decode.json import count_json_points, parse
 from otel_ml_collector.decode.protobuf import attributes_of, parse_protobuf
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.errors import Rejected
-from otel_ml_collector.span import MetricPoint, Scope, service_of
+from otel_ml_collector.span import OtlpPoint, Scope, service_of
 
 # Metrics with other names are only counted.
-_READ: Final = "gen_ai."
-_KINDS: Final = frozenset({"sum", "histogram", "exponential_histogram"})
+_OF_CALLS: Final = "gen_ai."
+_DATA_KINDS: Final = frozenset({"sum", "histogram", "exponential_histogram"})
 _BUCKETS: Final = 1_000
 
 
@@ -36,7 +36,7 @@ class Metrics(NamedTuple):
 
     number: int
     service: str
-    points: list[MetricPoint]
+    points: list[OtlpPoint]
 
 
 def read_metrics(body: bytes) -> Metrics:
@@ -86,7 +86,7 @@ def _choose(document: Any) -> dict[str, Any]:
                         "metrics": [
                             _without_exemplars(metric)
                             for metric in scope.get("metrics") or ()
-                            if str(metric.get("name")).startswith(_READ)
+                            if str(metric.get("name")).startswith(_OF_CALLS)
                         ],
                     }
                     for scope in resource.get("scopeMetrics") or ()
@@ -131,7 +131,7 @@ def _count(metric: metrics_pb2.Metric) -> int:
     return len(getattr(metric, kind).data_points) if kind else 0
 
 
-def _points(request: ExportMetricsServiceRequest) -> Iterator[MetricPoint]:
+def _points(request: ExportMetricsServiceRequest) -> Iterator[OtlpPoint]:
     for resource_metrics in request.resource_metrics:
         resource = attributes_of(resource_metrics.resource.attributes)
         for scope_metrics in resource_metrics.scope_metrics:
@@ -139,22 +139,20 @@ def _points(request: ExportMetricsServiceRequest) -> Iterator[MetricPoint]:
             scope = Scope(resource, inner.name, inner.version, attributes_of(inner.attributes))
             for metric in scope_metrics.metrics:
                 kind = metric.WhichOneof("data")
-                if kind in _KINDS and metric.name.startswith(_READ):
+                if kind in _DATA_KINDS and metric.name.startswith(_OF_CALLS):
                     data = getattr(metric, kind)
                     for point in data.data_points:
                         yield _point(metric, kind, data, point, scope)
 
 
-def _point(
-    metric: metrics_pb2.Metric, kind: str, data: Any, point: Any, scope: Scope
-) -> MetricPoint:
+def _point(metric: metrics_pb2.Metric, kind: str, data: Any, point: Any, scope: Scope) -> OtlpPoint:
     count, bounds, buckets = 0, (), ()
     if kind == "sum":
         total = float(point.as_int if point.WhichOneof("value") == "as_int" else point.as_double)
     else:
         total, count = point.sum, point.count
         bounds, buckets = _explicit(point) if kind == "histogram" else _exponential(point)
-    return MetricPoint(
+    return OtlpPoint(
         metric.name,
         metric.unit,
         attributes_of(point.attributes),

@@ -14,7 +14,7 @@ from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, is_project, pr
 from otel_ml_collector.mapping.values import service_name, to_sorted_json, to_text, to_type_name
 from otel_ml_collector.price import provider_of
 from otel_ml_collector.records import CallPoint, Records
-from otel_ml_collector.span import MetricPoint, Value
+from otel_ml_collector.span import OtlpPoint, Value
 from otel_ml_collector.times import MINUTE_NS
 
 _DURATIONS: Final = (
@@ -23,7 +23,7 @@ _DURATIONS: Final = (
 )
 _USAGE: Final = "gen_ai.client.token.usage"
 # What a counter or histogram of its own counts. Spec: gen-ai-token-metrics.md, next to the above.
-_COUNTED: Final = {
+_NAMED_KINDS: Final = {
     f"gen_ai.client.inference.{family}.{name}": kind
     for family in ("usage", "operation")
     for name, kind in {
@@ -34,8 +34,8 @@ _COUNTED: Final = {
         "reasoning.output_tokens": "reasoning",
     }.items()
 }
-_READ: Final = frozenset({*_DURATIONS, _USAGE, *_COUNTED})
-_KINDS: Final = {"prompt": "input", "completion": "output"}
+_OF_CALLS: Final = frozenset({*_DURATIONS, _USAGE, *_NAMED_KINDS})
+_KIND_SPELLINGS: Final = {"prompt": "input", "completion": "output"}
 _MODELS: Final = ("gen_ai.request.model", "gen_ai.response.model")
 _PROVIDERS: Final = ("gen_ai.provider.name", "gen_ai.system")
 # Operations that contain or follow calls of models.
@@ -51,7 +51,7 @@ _CHARS: Final = 256
 _MOST_COUNT: Final = 2**53
 
 
-def map_points(points: Iterable[MetricPoint], filing: Filing) -> Records:
+def map_points(points: Iterable[OtlpPoint], filing: Filing) -> Records:
     """Map data points to records. Points that are not about calls of models are left out.
 
     Args:
@@ -78,13 +78,13 @@ def map_points(points: Iterable[MetricPoint], filing: Filing) -> Records:
     return Records(points=read, rejected=rejected)
 
 
-def _is_read(point: MetricPoint) -> bool:
+def _is_read(point: OtlpPoint) -> bool:
     operation = point.attributes.get("gen_ai.operation.name")
     is_number = math.isfinite(point.total) and point.total >= 0 and point.count <= _MOST_COUNT
-    return point.name in _READ and operation not in _OTHER_OPERATIONS and is_number
+    return point.name in _OF_CALLS and operation not in _OTHER_OPERATIONS and is_number
 
 
-def _map_point(point: MetricPoint, project: str) -> CallPoint:
+def _map_point(point: OtlpPoint, project: str) -> CallPoint:
     attributes = point.attributes
     scale = 1_000 if point.name in _DURATIONS and point.unit == "ms" else 1
     kind = _text(attributes, "gen_ai.token.type") if point.name == _USAGE else ""
@@ -96,7 +96,7 @@ def _map_point(point: MetricPoint, project: str) -> CallPoint:
         _text(attributes, *_MODELS),
         provider_of(_text(attributes, *_PROVIDERS)),
         _text(attributes, "gen_ai.operation.name"),
-        _KINDS.get(kind, kind) or _COUNTED.get(point.name, ""),
+        _KIND_SPELLINGS.get(kind, kind) or _NAMED_KINDS.get(point.name, ""),
         to_type_name(attributes.get("error.type"))[:_CHARS],
         _series_of(point),
         start_ns,
@@ -115,7 +115,7 @@ def _text(attributes: Mapping[str, Value], *names: str) -> str:
     return next(filter(None, (to_text(attributes.get(name)) for name in names)), "")[:_CHARS]
 
 
-def _series_of(point: MetricPoint) -> str:
+def _series_of(point: OtlpPoint) -> str:
     parts = (point.scope.resource, {"scope": point.scope.name}, point.attributes)
     text = "\n".join(map(to_sorted_json, parts))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -45,8 +45,8 @@ from otel_ml_collector.records import (
     ModelVersion,
     ProcessSign,
     Records,
-    Refusals,
     Run,
+    SpanRefusals,
     Tag,
     TraceKey,
 )
@@ -115,7 +115,7 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
         sender=filing.access.name,
         filing=filing,
         processes=Processes(filing.now_ns),
-        refusals=Refusals(filing.now_ns),
+        refusals=SpanRefusals(filing.now_ns),
     )
     records = batch.records
     left = iter(spans)
@@ -186,7 +186,7 @@ class Processes:
 class _SpanBatch(RequestBatch):
     filing: Filing
     processes: Processes
-    refusals: Refusals
+    refusals: SpanRefusals
     scopes: dict[int, tuple[Scope, tuple[str, str]]] = field(default_factory=dict)
 
 

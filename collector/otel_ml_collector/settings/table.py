@@ -262,8 +262,8 @@ class Settings:
     metrics: str = setting(
         "leave",
         one_of("leave", "refuse"),
-        "What to do with OTLP metrics that no destination receives: leave (accept and drop them) "
-        "or refuse (reject them)",
+        "What to do with OTLP metrics that are not about calls of models and that no destination "
+        "receives: leave (accept and drop them) or refuse (reject them)",
     )
     no_mcp: bool = setting("false", read_switch, "Turn off /mcp, the address for AI assistants")
     mcp_writes: bool = setting(

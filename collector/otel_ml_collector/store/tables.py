@@ -36,7 +36,7 @@ from otel_ml_collector.records import (
     Arrivals,
     CallPoint,
     ProcessSign,
-    Refusal,
+    SpanRefusal,
     TraceKey,
 )
 from otel_ml_collector.settlement import NAMES, SettledRun
@@ -469,7 +469,7 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     follows=Follows.PROCESS,
 )
 # Spans that can never be stored, by the hour (since 1970, UTC) in which they arrived.
-REFUSALS: Final[Table[Refusal]] = Table(
+REFUSALS: Final[Table[SpanRefusal]] = Table(
     "refusals",
     [
         Stored("project", _NAME, attrgetter("project")),

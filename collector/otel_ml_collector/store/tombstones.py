@@ -26,8 +26,8 @@ from otel_ml_collector.records import (
     LineageLink,
     Metric,
     Records,
-    Refusals,
     Run,
+    SpanRefusals,
     TraceKey,
     run_id,
 )
@@ -400,7 +400,7 @@ class Tombstones:
 
 def _refuse(records: Records, runs: Iterable[Run], left: Left, now_ns: int) -> Records:
     """Count runs that were left out as refused instead of received."""
-    refusals = Refusals(now_ns)
+    refusals = SpanRefusals(now_ns)
     numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     for run in runs:
         refusals.add(run.project, left[run.project, key_of(run)], run.process, run.seq)

@@ -8,7 +8,7 @@ import pytest
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.points import map_points
 from otel_ml_collector.records import Records
-from otel_ml_collector.span import MetricPoint, Scope
+from otel_ml_collector.span import OtlpPoint, Scope
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 from tests.support.otel_ml_collector.spans import NOW_NS
 
@@ -18,7 +18,7 @@ CHAT: Final = {
     "gen_ai.request.model": "gpt-4o",
     "gen_ai.response.model": "gpt-4o-2024-08-06",
 }
-POINT: Final = MetricPoint(
+POINT: Final = OtlpPoint(
     "gen_ai.client.operation.duration",
     "s",
     {**CHAT, "error.type": "<class 'openai.RateLimitError'>"},
@@ -33,7 +33,7 @@ POINT: Final = MetricPoint(
 )
 
 
-def read(*points: MetricPoint) -> Records:
+def read(*points: OtlpPoint) -> Records:
     return map_points(points, Filing("shop", NOW_NS))
 
 
