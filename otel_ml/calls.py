@@ -17,6 +17,7 @@ from opentelemetry.context import Context
 from otel_ml import attributes as names
 from otel_ml import stubs
 from otel_ml.capture.description import is_stream
+from otel_ml.capture.snapshot import Taking
 from otel_ml.capture.taker import TRUNCATED
 from otel_ml.capture.values import NOT_FOLLOWED, encode_whole, glance
 from otel_ml.errors import hand_on, quiet, report
@@ -109,8 +110,8 @@ class Call(Run):
     _by_call = True
 
     @property
-    def _package(self) -> str:  # type: ignore[override]  # a constant of other runs
-        return self._traced.package
+    def _taking(self) -> Taking:  # type: ignore[override]  # a constant of other runs
+        return self._traced.taking
 
     # A call is created by Call.__new__ as UNOPENED and opened inside the try that ends it. So if a
     # signal handler raises at any point, the wrapper can still end the run.
@@ -152,7 +153,7 @@ class Call(Run):
                 if lean is None:
                     self._put_inputs(inputs, traced)
                 else:
-                    captured = recorder.redaction.capture(inputs, traced.package)
+                    captured = recorder.redaction.capture(inputs, traced.taking)
                     if recorder.watch is not None:
                         self._ask()._put_captured(names.INPUTS, captured)
                     else:
@@ -202,7 +203,7 @@ class Call(Run):
                     part = stream_part(whole)
                 constants = self._traced.known_constants(part, end_ns, recorder)
                 if constants is not None:
-                    captured = recorder.redaction.capture(whole, self._traced.package)
+                    captured = recorder.redaction.capture(whole, self._traced.taking)
                     # chunks are written last: none may remain if a secret across two chunks is
                     # hidden
                     if stream is None or (
@@ -403,7 +404,7 @@ class Call(Run):
         redaction = self._traced.recorder.redaction
         captured: str | CapturedPayload = _write_chunks(chunks, whole, redaction)
         if not captured:
-            captured = redaction.capture(chunks, self._traced.package)
+            captured = redaction.capture(chunks, self._traced.taking)
         self._facts[names.OUTPUTS_CHUNKS] = captured
         self._weigh(weight_of(captured))
 

@@ -21,6 +21,7 @@ from otel_ml.arguments import (
     invalid,
 )
 from otel_ml.capture.description import is_unsaid
+from otel_ml.capture.snapshot import Taking
 from otel_ml.capture.taker import root_of
 from otel_ml.errors import hand_on, quiet, untrusted, warn_once
 from otel_ml.late import late
@@ -104,6 +105,8 @@ class Options(TypedDict, total=False):
     capture: Capture | None
     """What to record: ``all``, ``inputs``, ``outputs`` or ``off``. Default: the environment
     variable ``OTEL_ML_CAPTURE``."""
+    columns: Collection[str] | None
+    """Columns of tables to record. The others never leave your process. Default: all columns."""
     provider: str | None
     """For GenAI operations: who serves the model, such as ``openai``."""
     model: str | None
@@ -129,6 +132,13 @@ def check_options(options: Options) -> None:
     check_optional_text("model", given["model"])
     if given["tags"] is not None:
         check_mapping("tags", given["tags"], "a mapping of names to values, or None")
+    columns = given["columns"]
+    if columns is not None and (
+        not issubclass(type(columns), Collection)
+        or issubclass(type(columns), str)
+        or not all(type(column) is str for column in columns)
+    ):
+        raise invalid("columns", columns, "a list of names of columns, or None")
     params = given["params"]
     if params is not None and not issubclass(type(params), Mapping):
         check_callable("params", params, "a mapping, a function that returns one, or None")
@@ -241,7 +251,11 @@ class TracedFunction:
         self.capture = capture_mode(options.get("capture"))
         self.version_on = frozenset(options.get("version_on", PARTS))
         self.bind = make_binder(function)
-        self.package = root_of(function.func if type(function) is functools.partial else function)
+        columns = options.get("columns")
+        self.taking = Taking(
+            root_of(function.func if type(function) is functools.partial else function),
+            None if columns is None else frozenset(columns),
+        )
         kind = options.get("kind", "model")
         self.start_attributes: dict[str, Value] = {
             names.PROJECT: recorder.project,

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
+from otel_ml.capture.snapshot import ALL, Taking
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, ValueTaker
 from otel_ml.capture.values import (
     LIMIT_BYTES,
@@ -139,7 +140,7 @@ class Redaction:
             hand_on(error)
             return True  # if it cannot be read, check it
 
-    def capture(self, value: object, package: str = "") -> "str | CapturedPayload":
+    def capture(self, value: object, taking: Taking = ALL) -> "str | CapturedPayload":
         """Copy inputs or outputs on the thread of the call.
 
         Plain JSON values are encoded, which costs less than a copy. Everything else waits for the
@@ -147,13 +148,13 @@ class Redaction:
 
         Args:
             value: The inputs or outputs. They are not changed, and no reference is kept.
-            package: Package of the traced function, see `ValueTaker`.
+            taking: What may be recorded.
 
         Returns:
             JSON text that can be sent as it is, or a payload to be encoded later.
         """
         if not may_be_plain(value):
-            return self._take(value, package)
+            return self._take(value, taking)
         seen = glance(value)
         if seen and self._redact is None:
             try:
@@ -163,7 +164,7 @@ class Redaction:
                 hand_on(error)
         text = encode_whole(value, seen)
         if not text:
-            return (text is not None and self._cut(value)) or self._take(value, package)
+            return (text is not None and self._cut(value)) or self._take(value, taking)
         if self.concerns(value, text, is_flat=seen is True):
             return CapturedPayload(self, text=text, weight=len(text))
         return text
@@ -179,8 +180,8 @@ class Redaction:
             payload.finish(cut, preview(value, cut.text))
         return payload
 
-    def _take(self, value: object, package: str) -> "CapturedPayload":
-        taker = ValueTaker(package)
+    def _take(self, value: object, taking: Taking) -> "CapturedPayload":
+        taker = ValueTaker(taking)
         tree = taker.take(value)
         return CapturedPayload(self, tree, weight=taker.weight, notes=frozenset(taker.notes))
 

@@ -25,6 +25,7 @@ from otel_ml.arguments import (
     invalid,
 )
 from otel_ml.capture.description import text_of
+from otel_ml.capture.snapshot import ALL
 from otel_ml.capture.taker import TRUNCATED
 from otel_ml.capture.values import PREVIEW_BYTES, clean, preview_of
 from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
@@ -456,7 +457,7 @@ class Run(Handle, HasCard):
     )
 
     _by_call = False  # it ends with its call
-    _package = ""  # of the traced function, see `ValueTaker`
+    _taking = ALL  # what may be recorded of inputs and outputs
 
     def __init__(
         self,
@@ -838,7 +839,7 @@ class Run(Handle, HasCard):
         recorder = self._recorder
         if recorder is None:
             return
-        self._put_captured(key, recorder.redaction.capture(value, self._package))
+        self._put_captured(key, recorder.redaction.capture(value, self._taking))
 
     def _put_captured(self, key: str, captured: str | CapturedPayload) -> None:
         facts = self._facts

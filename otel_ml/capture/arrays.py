@@ -36,6 +36,8 @@ def _take_scalar(value: Any, taker: Taker, depth: int) -> object:
 
 def take_array(array: Any, taker: Taker, depth: int) -> object:
     """Take a snapshot of a NumPy array of any dtype."""
+    if array.dtype.names and taker.taking.columns is not None:
+        array = array[[name for name in array.dtype.names if taker.taking.shows(name)]]
     if array.size <= _SMALL and array.dtype.kind in _NUMBER_KINDS and array.ndim:
         # most arrays of a service are such, so they have a short way
         return Snapshot(type(array), _describe_small, (array.copy(),), _SMALL_BYTES)

@@ -1,6 +1,7 @@
 """A snapshot: a small copy of a value, which another thread describes later."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from otel_ml.capture.description import type_name_of
@@ -8,8 +9,35 @@ from otel_ml.capture.description import type_name_of
 SAMPLE_BYTES: Final = 64 * 1024  # the most that is copied of one value
 
 
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What a traced function lets otel-ml record of its values.
+
+    Attributes:
+        package: Package of the function, whose classes may be asked for their ``repr``; empty if
+            there is none.
+        columns: Columns of tables that are recorded; None for all.
+    """
+
+    package: str = ""
+    columns: frozenset[str] | None = None
+
+    def shows(self, column: object) -> bool:
+        """Tell whether a column is recorded."""
+        return self.columns is None or str(column) in self.columns
+
+
+ALL: Final = Taking()
+
+
 class Taker(Protocol):
-    """Takes the parts of one value, within limits for all of them together."""
+    """Takes the parts of one value, within limits for all of them together.
+
+    Attributes:
+        taking: What may be recorded.
+    """
+
+    taking: Taking
 
     def take(self, value: object, depth: int) -> object:
         """Return a part as plain values, or as a `Snapshot`.

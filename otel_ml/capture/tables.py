@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_ml.capture.cells import HEAD, MOST_COLUMNS, is_immutable, keep_cell, row_step, write_cells
 from otel_ml.capture.description import type_name_of
-from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Way
+from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking, Way
 from otel_ml.errors import hand_on
 
 _LAST_COLUMNS: Final = 50  # pandas shows at most so many at the end of a wide table
@@ -59,7 +59,13 @@ def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
     parts = [
         _take_columns(places, array, width, step, taker) for places, array in _blocks_of(frame)
     ]
-    described = (type(frame), (rows, width), names, _take_index(frame.index), parts)
+    described = (
+        type(frame),
+        (rows, width),
+        names,
+        _take_index(frame.index),
+        (parts, taker.taking),
+    )
     weight = min(rows, HEAD) * min(width, 100) * _CELL_BYTES + 2_048
     return Snapshot(type(frame), _describe_frame, described, weight)
 
@@ -126,9 +132,15 @@ def _take_index(index: Any) -> Any:
 
 
 def _describe_frame(
-    kind: type, shape: tuple[int, int], names: Any, index: Any, parts: Sequence[_Part]
+    kind: type,
+    shape: tuple[int, int],
+    names: Any,
+    index: Any,
+    values: tuple[Sequence[_Part], Taking],
 ) -> object:
-    width = shape[1]
+    parts, taking = values
+    listed = [*names]
+    shown = [place for place, name in enumerate(listed) if taking.shows(name)]
     heads: dict[int, Any] = {}
     cells: dict[int, Any] = {}
     for part in parts:
@@ -140,18 +152,15 @@ def _describe_frame(
                 cells[place] = _listed(part.cells[row] if is_many else part.cells, part.dtype)
     pandas = sys.modules["pandas"]
     hidden = pandas.Series(["…"] * len(index), index=index, dtype=object)
-    head = pandas.DataFrame(
-        {place: heads.get(place, hidden) for place in range(min(width, _MOST_NAMES))}, index=index
-    )
-    head.columns = names
+    head = pandas.DataFrame({place: heads.get(place, hidden) for place in shown}, index=index)
+    head.columns = names if taking.columns is None else names[shown]
     described: dict[str, object] = {
         "type": type_name_of(kind),
         "shape": [*shape],
-        "columns": [str(name) for name in names],
+        "columns": [str(listed[place]) for place in shown],
         "head": str(head),
     }
-    listed = [*names[:MOST_COLUMNS]]
-    named = [(listed[place], values) for place, values in sorted(cells.items())]
+    named = [(listed[place], cells[place]) for place in shown if place in cells]
     return {**described, **write_cells(named)}
 
 
@@ -176,6 +185,8 @@ def _object_array(values: list[Any]) -> Any:
 
 
 def _take_series(series: Any, taker: Taker, depth: int) -> object:
+    if not taker.taking.shows(series.name):
+        return _take_hidden(series)
     array = getattr(series, "_values", None)  # private, but a tenth of the cost of `array`
     if array is None:
         array = series.array
@@ -194,6 +205,15 @@ def _take_series(series: Any, taker: Taker, depth: int) -> object:
         (head, array.dtype),
     )
     return Snapshot(type(series), _describe_series, described, 1_024)
+
+
+def _take_hidden(series: Any) -> object:
+    """Take only type and length of a series that is not to be recorded."""
+    return Snapshot(type(series), _describe_hidden, (type(series), len(series)), 512)
+
+
+def _describe_hidden(kind: type, length: int) -> object:
+    return {"type": type_name_of(kind), "shape": [length], "head": "…"}
 
 
 def _describe_series(
@@ -221,6 +241,8 @@ def _take_polars(frame: Any, taker: Taker, depth: int) -> object:
     columns = frame.get_columns()
     heads, cells = [], []
     for place, column in enumerate(columns[:_MOST_NAMES]):
+        if not taker.taking.shows(column.name):
+            continue
         is_first = place < MOST_COLUMNS
         if is_first or place >= width - _LAST_COLUMNS:
             head = _list_polars(column.head(HEAD))
@@ -268,6 +290,8 @@ def _describe_polars(
 
 
 def _take_polars_series(series: Any, taker: Taker, depth: int) -> object:
+    if not taker.taking.shows(series.name):
+        return _take_hidden(series)
     head = _list_polars(series.head(HEAD))
     described = (type(series), series.name, series.dtype, (len(series),), head)
     return Snapshot(type(series), _describe_polars_series, described, 1_024)
@@ -299,6 +323,8 @@ def _take_arrow(table: Any, taker: Taker, depth: int) -> object:
     names = table.column_names[:MOST_COLUMNS]
     shown, cells = {}, []
     for place, name in enumerate(names):
+        if not taker.taking.shows(name):
+            continue
         column = table.column(place)
         if place < HEAD:
             shown[name] = _take_arrow_array(column, taker, depth)

@@ -24,7 +24,7 @@ from otel_ml.capture.description import (
     type_name,
     words_of,
 )
-from otel_ml.capture.snapshot import Snapshot, Taker, Way
+from otel_ml.capture.snapshot import ALL, Snapshot, Taker, Taking, Way
 from otel_ml.errors import hand_on, untrusted
 
 TRUNCATED: Final = "truncated"
@@ -58,17 +58,16 @@ class ValueTaker:
     """Takes the snapshot of one value.
 
     Args:
-        package: Package of the traced function, whose classes may be asked for their ``repr``.
-            Empty if there is none.
+        taking: What may be recorded.
 
     Attributes:
         notes: Notes on parts that were left out.
     """
 
-    __slots__ = ("_chars", "_left", "_path", "_room", "notes", "package")
+    __slots__ = ("_chars", "_left", "_path", "_room", "notes", "taking")
 
-    def __init__(self, package: str = "") -> None:
-        self.package = package
+    def __init__(self, taking: Taking = ALL) -> None:
+        self.taking = taking
         self.notes: set[str] = set()
         self._left = _ELEMENTS
         self._chars = _PAYLOAD_CHARS
@@ -360,7 +359,7 @@ def _take_object(value: Any, taker: Any, depth: int) -> object:
     attributes = _attributes_of(value)
     if choices := _describe_choices(attributes.get("choices")):
         return {**described, "choices": choices}
-    if _has_own_repr(type(value), taker.package):
+    if _has_own_repr(type(value), taker.taking.package):
         words = words_of(value)
         return described if words is None else {**described, "repr": words[:_REPR_CHARS]}
     plain = {

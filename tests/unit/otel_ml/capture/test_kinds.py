@@ -31,6 +31,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from otel_ml.capture import taker
+from otel_ml.capture.snapshot import Taking
 from otel_ml.capture.taker import ValueTaker, describe
 from otel_ml.redaction import CapturedPayload, Redaction
 from tests.support.otel_ml.recording import Recording, inputs, outputs
@@ -540,13 +541,13 @@ def test_foreign_repr_is_not_called() -> None:
     Costly.asked = 0
     body = {"__module__": "django.db.models.query", "__repr__": Costly.__repr__}
     foreign = type("QuerySet", (Costly,), body)
-    tree = ValueTaker("shop").take([foreign(), Costly()])
+    tree = ValueTaker(Taking("shop")).take([foreign(), Costly()])
     assert Costly.asked == 0
     assert tree == [
         {"type": "django.db.models.query.QuerySet", "attributes": {}},
         {"type": f"{HERE}.Costly", "attributes": {}},
     ]
-    own = ValueTaker(HERE.partition(".")[0]).take(Costly())
+    own = ValueTaker(Taking(HERE.partition(".")[0])).take(Costly())
     assert own == {"type": f"{HERE}.Costly", "repr": "costly"}
 
 
@@ -584,3 +585,42 @@ def test_many_samples_are_bounded(count: int) -> None:
     assert isinstance(captured, CapturedPayload)
     assert captured.weight < 8_000_000
     assert orjson.loads(captured.encode().text)["x"][0]["shape"] == [8_000]
+
+
+NAMES = {"age": [31, 64], "ssn": ["123", "456"]}
+TABLES = {
+    "pandas": pd.DataFrame(NAMES),
+    "polars": pl.DataFrame(NAMES),
+    "Arrow": pa.table(NAMES),
+    "records": np.array([(31, "123")] * 70, dtype=[("age", "i4"), ("ssn", "U3")]),
+    "few records": np.array([(31, "123")], dtype=[("age", "i4"), ("ssn", "U3")]),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_only_chosen_columns_are_recorded(name: str) -> None:
+    """With ``columns=``, other columns of a table do not leave the process."""
+    recording = Recording()
+    traced = recording.client.trace(columns=["age"])(lambda table: [table])
+    traced(TABLES[name])
+    run = recording.run()
+    for recorded in (inputs(run)["table"], outputs(run)[0]):
+        text = orjson.dumps(recorded).decode()
+        assert "123" not in text
+        assert "31" in text
+
+
+@pytest.mark.parametrize("series", [pd.Series(["123"], name="ssn"), pl.Series("ssn", ["123"])])
+def test_series_that_is_not_chosen(series: Any) -> None:
+    """A series with another name leaves type and length."""
+    taker = ValueTaker(Taking(columns=frozenset({"age"})))
+    taken: Any = taker.take(series)
+    assert taken.describe()["shape"] == [1]
+    assert "123" not in str(taken.describe())
+
+
+@pytest.mark.parametrize("columns", ["age", 3, [1]])
+def test_wrong_columns_are_refused(columns: Any) -> None:
+    """Columns must be a list of names."""
+    with pytest.raises(ValueError, match="Invalid columns"):
+        Recording().client.trace(columns=columns)

@@ -169,7 +169,7 @@ def test_unknown_part_is_refused(client: Client, decorator: str, wrong: Any, sai
     """A part that there is not is refused where it is named."""
     decorate: Any = {
         "trace": client.trace,
-        "assess": lambda **told: client.assess(Judge("a", "", len), **told),
+        "assess": lambda **told: client.assess(Judge("a", "", lambda output: 1.0), **told),
         "default": otel_ml.trace,
     }[decorator]
     with pytest.raises(ValueError, match="Invalid version_on") as caught:
