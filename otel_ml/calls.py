@@ -158,7 +158,9 @@ class Call(Run):
                         self._ask()._put_captured(names.INPUTS, captured)
                     else:
                         lean.inputs = captured
-                        lean.weight += weight_of(captured)
+                        lean.weight += (
+                            len(captured) if isinstance(captured, str) else captured.weight
+                        )
                 recorder.open_runs.add(self)
                 self._cost_ns = time_ns() - start_ns
         except BaseException as error:  # noqa: BLE001 - telemetry never raises, see errors.py
@@ -193,7 +195,7 @@ class Call(Run):
                 and type(span) is RunSpan
                 and span.defers
                 and span.inputs is not None
-                and is_result(output)
+                and (type(output) in NO_STREAMS or is_result(output))
                 and recorder is not None
                 and recorder.identity is self._identity
             ):
@@ -211,7 +213,9 @@ class Call(Run):
                     ):
                         recorder.open_runs.remove(self)
                         span.constants, span.outputs = constants, captured
-                        span.weight += weight_of(captured)
+                        span.weight += (
+                            len(captured) if isinstance(captured, str) else captured.weight
+                        )
                         span.number = recorder.count()
                         span.hand_on(end_ns)
                         recorder.cost.add(time_ns() - end_ns + self._cost_ns)

@@ -153,8 +153,6 @@ class Redaction:
         Returns:
             JSON text that can be sent as it is, or a payload to be encoded later.
         """
-        if not may_be_plain(value):
-            return self._take(value, taking)
         seen = glance(value)
         if seen and self._redact is None:
             try:
@@ -162,6 +160,8 @@ class Redaction:
                     return orjson.dumps(value).decode()
             except BaseException as error:  # noqa: BLE001 - the user's keys, see errors.py
                 hand_on(error)
+        if not may_be_plain(value):
+            return self._take(value, taking)
         text = encode_whole(value, seen)
         if not text:
             return (text is not None and self._cut(value)) or self._take(value, taking)
