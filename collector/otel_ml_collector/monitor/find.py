@@ -72,7 +72,8 @@ _DELIVERED: Final = Sql("""
     SELECT count() AS runs, max(arrived_ns) AS arrived_ns, (
       SELECT (count(), max(time_ns)) FROM {scores}
       WHERE project = {project:String} AND {in_window}) AS scored, (
-      SELECT max(marked_ns) FROM daily WHERE project = {project:String}) AS marked_ns
+      SELECT (max(marked_ns), max(sketched_ns)) FROM daily
+      WHERE project = {project:String}) AS days_ns
     FROM {deliveries} WHERE project = {project:String}
       AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(
     scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
@@ -148,7 +149,7 @@ def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Moni
 
 # Answers of many runs are worked out again when the days that are checked change, and when there
 # are some per cent more runs, as after an import.
-_Size = tuple[CheckedDays, int]
+_Size = tuple[CheckedDays, int] | None
 _AnswerName = tuple[str, str, Past, _Size, int, str]
 _STEPS_OF_SIZE: Final = 20
 
@@ -191,8 +192,10 @@ def _ask(
     }
     [delivered] = reader.rows(_DELIVERED, values)
     runs = delivered["runs"]
-    state = "" if runs > _MANY else repr(delivered)
-    size = count_checked_days(question), int(math.log1p(runs) * _STEPS_OF_SIZE)
+    size: _Size = None
+    state = repr(delivered)
+    if runs > _MANY:
+        size, state = (count_checked_days(question), int(math.log(runs) * _STEPS_OF_SIZE)), ""
     return question, ("monitor", project, last, size, now_ns // KEPT_ANSWER_NS, state)
 
 

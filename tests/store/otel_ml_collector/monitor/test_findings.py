@@ -72,12 +72,13 @@ MANY: Final = Sql("""
     INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, rank)
     SELECT {project:String}, {start:Int64} - number, leftPad(toString(number), 16, '0'),
       leftPad(toString(number), 8, '0'), 'model', 'buy', 'buy', 1
-    FROM numbers(50001)""")
+    FROM numbers({runs:UInt64})""")
 
 
-def store_many(store: Store, project: str, start_ns: int) -> None:
+def store_many(store: Store, project: str, start_ns: int, runs: int = 50_001) -> None:
     """Store more runs than a page of Monitor reads anew each time; the newest starts then."""
-    store.connections.open().command(MANY, parameters={"project": project, "start": start_ns})
+    values = {"project": project, "start": start_ns, "runs": runs}
+    store.connections.open().command(MANY, parameters=values)
 
 
 def test_older_answer_of_many_runs(store: Store) -> None:

@@ -22,10 +22,10 @@ MARK_DAY: Final = Sql("""
     SELECT {project:String}, {day_ns:Int64}, toUnixTimestamp64Nano(now64(9))""")
 
 
-def import_day(service: Service, project: str, day: int) -> None:
+def import_day(service: Service, project: str, day: int, runs: int = 50_001) -> None:
     """Store more runs of a day, so many days ago, than are read without sketches."""
     day_ns = TODAY_NS - day * DAY_NS
-    store_many(service.store, project, day_ns + DAY_NS - 1)
+    store_many(service.store, project, day_ns + DAY_NS - 1, runs)
     service.store.connections.open().command(
         MARK_DAY, parameters={"project": project, "day_ns": day_ns}
     )
@@ -61,6 +61,15 @@ def test_import_into_a_checked_day_is_waited_for(service: Service, project: str)
     assert first.checked == CheckedDays(1, 1)
     import_day(service, project, 1)
     assert find_shown_monitor(store.reader, project, "24h", NOW_NS).checked == CheckedDays(0, 1)
+
+
+def test_answer_of_fewer_runs_follows_the_checks(service: Service, project: str) -> None:
+    """Where each delivery changes the answer, each day that is checked changes it too."""
+    store = service.store
+    import_day(service, project, 1, runs=25_000)
+    assert find_shown_monitor(store.reader, project, "24h", NOW_NS).checked == CheckedDays(0, 1)
+    sketch_days(store.connections, project, range(1, 2))
+    assert find_shown_monitor(store.reader, project, "24h", NOW_NS).checked == CheckedDays(1, 1)
 
 
 @pytest.mark.parametrize("last", ["1h", "7d", "30d"])
