@@ -44,7 +44,13 @@ JSON: Final = {"content-type": "application/json"}
 FROM_THE_START: Final = {"last-event-id": "1"}  # what is live has been told already
 # What answers without a key, and says nothing of any project.
 PUBLIC: Final = {"/healthz", "/readyz", "/favicon.ico", "/sign-in", "/sign-out", "/static"}
-ADMINISTERED: Final = ("/api/v1/keys", "/api/v1/storage", "/api/v1/backup", "/api/v1/retention/")
+ADMINISTERED: Final = (
+    "/api/v1/keys",
+    "/api/v1/storage",
+    "/api/v1/backup",
+    "/api/v1/retention/",
+    "/api/v1/alert-receivers/",
+)
 OTLP: Final = {"/v1/traces", "/v1/logs", "/v1/metrics"}
 
 
@@ -101,6 +107,7 @@ class World:
             "queue": f"queue-{MARK}",
             "target": f"target-{MARK}",
             "alert": f"alert-{MARK}",
+            "receiver": "nobody",
             "mute": self.mute,
             "session": MARK,
             "user": MARK,
@@ -262,6 +269,8 @@ def test_roads(world: World) -> None:
     blind.add("/api/v1/projects/theirs/unread")  # nothing of a project that has runs
     blind.add("/api/v1/projects/theirs/findings")  # nothing is wrong there
     blind.add("/projects/theirs/monitor/findings")
+    blind.add("/projects/theirs/monitor/progress")  # it tells no names
+    blind.add("/api/v1/projects/theirs/reported")  # no metrics were reported there
     blind.add("/api/v1/projects/theirs/alert-changes")  # nothing has changed there
     blind.add("/api/v1/projects/theirs/alert-deliveries")  # nothing was sent there
     blind |= {f"/projects/theirs/alert-{part}" for part in ("firing", "rule", "past")}
