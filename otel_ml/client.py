@@ -304,7 +304,8 @@ class Client(HasCard):
             names.PARAMS: params,
         }
         run = open_run(self._recorder, model, kind, given, [tags], inputs=inputs)
-        return run.guess_kind() if is_guessed else run
+        run._may_train = is_guessed
+        return run
 
     def about(
         self,

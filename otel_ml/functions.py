@@ -217,7 +217,7 @@ class Judging:
         ):
             return
         for judge in self.judges:
-            judge.check_inputs(parameters)
+            judge._check_inputs(parameters)
 
 
 UNJUDGED: Final = Judging()

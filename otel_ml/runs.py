@@ -897,7 +897,7 @@ class OpenedRun(Run):
     ) -> None:
         super().__init__(recorder, span, start_ns, constants)
         self._attached: Token[Context] | None = None
-        self._may_train = False
+        self._may_train = False  # True: metrics by step make it a training, no kind was named
 
     def __enter__(self) -> "OpenedRun":
         """Make this the current run, and its span the current span."""
@@ -921,11 +921,6 @@ class OpenedRun(Run):
         if token is not None:
             detach(token)
         self.end(error)
-
-    def guess_kind(self) -> "OpenedRun":
-        """Make this a training run once it logs metrics by step, because nobody named its kind."""
-        self._may_train = True
-        return self
 
     @quiet("run.log_metrics")
     def _put_points(self, points: Sequence[LoggedPoint]) -> None:

@@ -410,7 +410,7 @@ def _check_inputs(judges: Sequence[Judge], items: Sequence[Item]) -> None:
     for item in items:
         inputs.update(item.inputs if type(item.inputs) is dict else ())
     for judge in judges if items else ():
-        judge.check_inputs(inputs)
+        judge._check_inputs(inputs)
 
 
 def dataset_of(given: Any, recorder: Recorder) -> Dataset:

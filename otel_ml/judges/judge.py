@@ -126,7 +126,7 @@ class Judge:
         criterion = definitions.define(self.passing_criteria)
         return definitions.join(rubric, _CRITERION, criterion)
 
-    def check_inputs(self, inputs: Collection[str]) -> None:
+    def _check_inputs(self, inputs: Collection[str]) -> None:
         """Check that the rubric requires nothing that runs with these inputs do not have.
 
         Raises:
