@@ -538,6 +538,17 @@ class RunSpan(ReadableSpan, trace.Span):
             self.variables, self.inputs, ended if self.number else None, previews=previews
         )
 
+    def encode_early(self) -> None:
+        """Encode payloads on this thread, because the thread that sends cannot keep up.
+
+        So a program that calls faster than its values can be described is slowed down, and loses
+        nothing.
+        """
+        parts = (names.INPUTS, names.OUTPUTS, names.OUTPUTS_CHUNKS)
+        for payload in (self.inputs, self.outputs, *map(self.variables.get, parts)):
+            if type(payload) is CapturedPayload:
+                payload.encode()
+
     def end(self, end_time: int | None = None) -> None:
         """End the span and pass it on for export. A second call does nothing.
 

@@ -73,8 +73,14 @@ class SpanQueue:
         # for. Concurrent threads may exceed the limits slightly; the size is reset when the queue
         # is empty.
         is_batch = len(self._spans) >= self._batch_spans or self._bytes >= self._batch_bytes
-        if is_batch and not self._has_room():
-            return False
+        if is_batch:
+            if not self._has_room():
+                return False
+            is_behind = (
+                len(self._spans) > self._max_spans // 2 or self._bytes > self._max_bytes // 2
+            )
+            if is_behind and type(span) is RunSpan:
+                span.encode_early()
         self._bytes += size
         if type(span) is RunSpan:
             span.is_queued = True  # no signal handler runs between this line and the next call

@@ -4,6 +4,7 @@ import sys
 import threading
 from itertools import count
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -233,3 +234,27 @@ def test_taking_hides_nothing() -> None:
     finally:
         sys.setswitchinterval(before)
     assert seen == {20_000}
+
+
+def test_caller_encodes_if_the_sender_is_behind() -> None:
+    """If the queue is over half full, the thread that calls describes its values itself."""
+    shown: list[str] = []
+
+    def hide(text: str) -> str:
+        shown.append(text)
+        return text
+
+    exporter = InMemorySpanExporter()
+    client = Client("shop", exporter=exporter, join=False, redact=hide)
+    traced = client.trace(name="model")(lambda array: None)
+    for _ in range(8):
+        traced(np.zeros(3))
+    client.close()
+    before = len(shown)  # of the definition
+    queue = SpanQueue(max_spans=10)
+    queue.report_batch(1, ANY_BYTES, bool)
+    encoded = []
+    for span in exporter.get_finished_spans():
+        assert queue.put(span)
+        encoded.append(len(shown) > before)
+    assert encoded == [False] * 6 + [True] * 2
