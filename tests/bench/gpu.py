@@ -142,7 +142,7 @@ def _report_weights(torch: Any, device: str, size: int) -> None:
     def tick() -> None:
         last = time.perf_counter()
         while not stop.is_set():
-            time.sleep(0.0002)
+            stop.wait(0.0002)
             now = time.perf_counter()
             pauses.append(now - last)
             last = now

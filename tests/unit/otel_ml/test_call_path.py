@@ -107,7 +107,8 @@ def test_table_of_late_modules_is_true() -> None:
 
 def test_signatures_name_the_options(recording: Recording) -> None:
     """`help` and notebooks show each option of the decorators with its default."""
-    options = ["name", "kind", "tags", "params", "version_on", "capture", "provider", "model"]
+    options = ["name", "kind", "tags", "params", "version_on", "capture"]
+    options += ["columns", "provider", "model"]
     trace = inspect.signature(recording.client.trace)
     assess = inspect.signature(recording.client.assess)
     assert list(trace.parameters) == ["function", *options]

@@ -197,14 +197,17 @@ def test_judged_run_waits_as_well(recording: Recording, slow: Slow) -> None:
 
 
 def test_weights_that_change_while_they_are_read(recording: Recording, slow: Slow) -> None:
-    """An object that is fitted while it is read is read again, as it is then."""
+    """An object that is fitted while it is read is read again, and no call gets a wrong version."""
     model = recording.client.trace(ask_slow)
     model(1)
     wait_until(lambda: slow.reads)
     slow.weights = b"other"
     slow.may_be_read.set()
-    assert versions(recording) == [define(ask_slow).digest]
+    before, after = define(ask_slow, skips=True).digest, define(ask_slow).digest
+    assert versions(recording) == [before]
     assert slow.reads == 2
+    model(2)
+    assert versions(recording) == [before, after]
 
 
 def test_weights_that_cannot_be_read(recording: Recording, slow: Slow) -> None:
@@ -219,12 +222,13 @@ def test_weights_that_cannot_be_read(recording: Recording, slow: Slow) -> None:
 
 
 def test_closed_client_gives_its_runs(slow: Slow) -> None:
-    """At the end a run that still waits is sent as it is, without a version."""
+    """At the end a run that still waits is sent with the version of its code."""
     recording = Recording()
     recording.client.trace(ask_slow)(1)
     recording.client.close()
     [run] = recording.exporter.get_finished_spans()
-    assert "otel_ml.model.version" not in attributes(run)
+    code = define(ask_slow, skips=True).digest
+    assert attributes(run)["otel_ml.model.version"] == code
 
 
 def test_many_bytes_are_read_behind_the_call(client: Client, tmp_path: Path) -> None:

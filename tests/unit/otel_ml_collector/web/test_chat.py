@@ -67,7 +67,6 @@ def test_chat(value: Any, messages: list[ShownMessage]) -> None:
         ["user"],
         [{"content": "Where?"}],
         [{"role": 3, "content": "Where?"}],
-        [USER, "text"],
         {"model": "gpt"},
         {"messages": "text"},
         [{"role": "assistant"}],
