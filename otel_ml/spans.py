@@ -500,6 +500,15 @@ class RunSpan(ReadableSpan, trace.Span):
             and not self.trace_state
         )
 
+    @property
+    def is_described(self) -> bool:
+        """Whether inputs or outputs are still to be described, which takes long."""
+        return (
+            type(self.inputs) is CapturedPayload
+            or type(self.outputs) is CapturedPayload
+            or (self.inputs is None and has_payloads(self.variables))
+        )
+
     def write(self, variables: Attributes, constants: Attributes) -> None:
         """Set the attributes of the run, replacing earlier ones.
 

@@ -546,7 +546,8 @@ _SCHEMA_URL: Final = b"\x1a"
 _MOST_ENVELOPES: Final = 256
 
 # Python lets a busy thread run for 5 ms before another one gets its turn, and a call would wait
-# that long. So after this time the thread that encodes sleeps for a moment.
+# that long. So after this time the thread that encodes sleeps for a moment. With plain values it
+# does not: they need so little time that the queue would fill up instead.
 _BUSY_S: Final = 0.0005
 _YIELD_S: Final = 0.00005
 
@@ -597,10 +598,11 @@ def encode_spans(spans: Sequence[ReadableSpan], *, previews: bool = True) -> Enc
     count = 0
     began_s = time.perf_counter()
     for span in spans:
-        now_s = time.perf_counter()
-        if now_s - began_s > _BUSY_S:
-            time.sleep(_YIELD_S)
-            began_s = time.perf_counter()
+        if type(span) is RunSpan and span.is_described:
+            now_s = time.perf_counter()
+            if now_s - began_s > _BUSY_S:
+                time.sleep(_YIELD_S)
+                began_s = time.perf_counter()
         with quiet("encode"):  # spans of any library
             written = encode_span(span, previews=previews)
             resource = span.resource

@@ -37,15 +37,15 @@ def test_project_is_on_every_span(project: str) -> None:
 
 def test_judge_keeps_its_tag(client: Client) -> None:
     """The same judge has the same tag, and a tag names its judge."""
-    first = client.add_judge(Judge("length", "", lambda output: len(output)))
-    assert client.add_judge(Judge("length", "", lambda output: len(output))) == first
+    first = client.add_judge(Judge("length", "", lambda output: float(len(output))))
+    assert client.add_judge(Judge("length", "", lambda output: float(len(output)))) == first
     assert first.startswith("length@")
     assert client.assess(first)(lambda: 1)() == 1
 
 
 def test_judge_of_another_client_is_unknown(client: Client) -> None:
     """A tag is known to the client that gave it."""
-    tag = Client("other").add_judge(Judge("length", "", lambda output: len(output)))
+    tag = Client("other").add_judge(Judge("length", "", lambda output: float(len(output))))
     with pytest.raises(ValueError, match=r"^Unknown judge 'length@"):
         client.assess(tag)
 
@@ -53,7 +53,7 @@ def test_judge_of_another_client_is_unknown(client: Client) -> None:
 @pytest.mark.parametrize("name", ["lenght", "length", "Length@1"])
 def test_similar_judge(client: Client, name: str) -> None:
     """The error for a judge whose name is nearly right suggests the right one."""
-    client.add_judge(Judge("length", "", lambda output: len(output)))
+    client.add_judge(Judge("length", "", lambda output: float(len(output))))
     with pytest.raises(ValueError, match=r"; did you mean length\?$"):
         client.assess(name)
 
