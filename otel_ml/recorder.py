@@ -230,7 +230,10 @@ class OpenRuns:
     def _run(self) -> None:
         idle_since = time.monotonic()
         while not self._watch.is_stopping:
-            self._watch.pause(_TICK_S if self.count else _IDLE_TICK_S)
+            if not self.count:
+                self._watch.pause(_IDLE_TICK_S)
+            # a new run ends the idle pause, and a short one sends what it logs with its end
+            self._watch.pause(_TICK_S)
             with quiet("open runs"):
                 self._look()
             if self.count:
