@@ -1,4 +1,4 @@
-"""Arrays and tensors: takes snapshots of them, and describes the snapshots.
+"""Takes snapshots of arrays and tensors, and describes these snapshots.
 
 The functions named `take_…` run on the thread of the traced call. They copy a bounded sample, by
 slicing. The functions named `_describe_…` run later, on the thread that sends.
@@ -22,7 +22,7 @@ _TABLE_KINDS: Final = "biufUS"  # dtypes of an array whose columns are described
 
 
 def way_of_numpy(kind: type) -> Way | None:
-    """Return how to take a value of a class of NumPy, or None for types without elements."""
+    """Return the function that takes snapshots of a NumPy class; None if it has no elements."""
     if kind.__name__ == "ndarray":
         return take_array
     return _take_scalar if kind.__name__ == "generic" else None
@@ -30,7 +30,7 @@ def way_of_numpy(kind: type) -> Way | None:
 
 def _take_scalar(value: Any, taker: Taker, depth: int) -> object:
     plain = value.item()
-    # a long double has no exact plain form
+    # `item` returns a long double unchanged, because no Python float is as exact
     return float(plain) if type(plain) is type(value) else taker.take(plain, depth)
 
 
@@ -39,7 +39,7 @@ def take_array(array: Any, taker: Taker, depth: int) -> object:
     if array.dtype.names and taker.taking.columns is not None:
         array = array[[name for name in array.dtype.names if taker.taking.shows(name)]]
     if array.size <= _SMALL and array.dtype.kind in _NUMBER_KINDS and array.ndim:
-        # most arrays of a service are such, so they have a short way
+        # fast path: most arrays in a service are small and numeric
         return Snapshot(type(array), _describe_small, (array.copy(),), _SMALL_BYTES)
     return _take_elements(array, taker, depth, type(array), _describe_numpy)
 
@@ -74,7 +74,7 @@ def _take_elements(
 
 
 def _take_rows(array: Any, taker: Taker) -> Any:
-    """Return evenly spaced rows of an array that is a table, else None."""
+    """Return evenly spaced rows of an array that looks like a table; None for other arrays."""
     names = array.dtype.names
     if names:
         rows = array.flat[:: row_step(array.size, len(names))]
@@ -134,7 +134,7 @@ def _describe_numpy(dtype: Any, shape: Any, *sample: Any) -> dict[str, object]:
 
 
 def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[str, object]:
-    """Return elements, norm and projections of a vector, and cells of a table.
+    """Describe an array's elements, an embedding's norm and projections, and a table's cells.
 
     Drift detection uses norm and projections, see `otel_ml.statistics.projections`.
     """
@@ -164,12 +164,12 @@ def _describe_rows(rows: Any) -> dict[str, object]:
 
 
 def way_of_torch(kind: type) -> Way | None:
-    """Return how to take a PyTorch tensor; None for other classes of the library."""
+    """Return the function that takes snapshots of PyTorch tensors; None for other classes."""
     return _take_tensor if kind.__name__ == "Tensor" else None
 
 
 def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
-    """Take a snapshot of a tensor. Data on another device is not copied."""
+    """Take a snapshot of a tensor. Elements on a GPU or another device are not copied."""
     kind: Any = type(value)
     device, layout = value.device, value.layout
     if value.is_nested:
@@ -190,7 +190,7 @@ def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
 
 @functools.lru_cache(maxsize=1_024)
 def _take_form(kind: Any, dtype: Any, shape: Any, device: Any) -> Snapshot:
-    """Take a tensor without elements. Tensors of one form share their snapshot."""
+    """Take a snapshot without elements. Tensors of equal dtype, shape and device share it."""
     return Snapshot(kind, _describe_tensor, (dtype, shape, device, None, None), 512)
 
 
@@ -216,7 +216,7 @@ def _describe_nested(dtype: object, tensors: int, device: object) -> object:
 
 
 def way_of_jax(kind: type) -> Way | None:
-    """Return how to take an array of JAX; None for other classes of the library."""
+    """Return the function that takes snapshots of JAX arrays; None for other classes."""
     return _take_jax if hasattr(kind, "devices") else None
 
 
@@ -231,7 +231,7 @@ def _take_jax(value: Any, taker: Taker, depth: int) -> object:
 
 def _describe_jax(dtype: Any, shape: Any, *rest: Any) -> object:
     *sample, devices = rest
-    sample[3] = None  # its columns are not described
+    sample[3] = None  # leave out the rows: columns of JAX arrays are not described
     return {
         "type": "jax.Array",
         "dtype": str(dtype),
@@ -242,12 +242,12 @@ def _describe_jax(dtype: Any, shape: Any, *rest: Any) -> object:
 
 
 def way_of_cupy(kind: type) -> Way | None:
-    """Return how to take an array of CuPy; None for other classes of the library."""
+    """Return the function that takes snapshots of CuPy arrays; None for other classes."""
     return _take_cupy if kind.__name__ == "ndarray" else None
 
 
 def _take_cupy(value: Any, taker: Taker, depth: int) -> object:
-    """Take type and shape only, because reading an element would wait for the GPU."""
+    """Record type and shape only, because reading an element would wait for the GPU."""
     device = value.device.id
     return Snapshot(type(value), _describe_cupy, (value.dtype, value.shape, device), 512)
 
@@ -258,14 +258,14 @@ def _describe_cupy(dtype: Any, shape: Any, device: int) -> object:
 
 
 def way_of_tensorflow(kind: type) -> Way | None:
-    """Return how to take a tensor or variable of TensorFlow; None for its other classes."""
+    """Return the function for TensorFlow tensors and variables; None for other classes."""
     return _take_tensorflow if hasattr(kind, "dtype") and hasattr(kind, "shape") else None
 
 
 def _take_tensorflow(value: Any, taker: Taker, depth: int) -> object:
-    """Take a snapshot of a tensor. Only tensors in the memory of the CPU show elements."""
+    """Take a snapshot of a tensor. Elements are copied only from the memory of the CPU."""
     device = None
-    with untrusted:  # tensors of a graph have none
+    with untrusted:  # tensors of a graph have no values
         device = value.device
     if type(value).__name__ == "EagerTensor" and type(device) is str and ":CPU:" in device:
         array = value.__array__()
@@ -288,7 +288,7 @@ def _describe_tensorflow(dtype: Any, shape: Any, *rest: Any) -> object:
 
 
 def way_of_scipy(kind: type) -> Way | None:
-    """Return how to take a sparse matrix of SciPy; None for other classes of the library."""
+    """Return the function that takes snapshots of SciPy sparse matrices; else None."""
     return _take_sparse if hasattr(kind, "nnz") else None
 
 

@@ -18,7 +18,7 @@ _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 
 
 def row_step(rows: int, columns: int) -> int:
-    """Return the step between the sampled rows of a table."""
+    """Return the distance between sampled rows: 5 means that every fifth row is sampled."""
     return max(-(-rows // max(_SHOWN_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
 
 
@@ -34,14 +34,14 @@ def is_immutable(cell: Any) -> bool:
 
 
 def keep_cell(cell: Any) -> Any:
-    """Return a cell as it can be kept: an immutable value, or a mark of its type."""
+    """Return a cell that never changes: the cell itself if it is immutable, else only its type."""
     if type(cell) is str:
         return cell[: _LONGEST_CELL + 1]
     return cell if is_immutable(cell) else Snapshot(type(cell), type_name_of, (type(cell),))
 
 
 def make_unique(names: Sequence[str]) -> list[str]:
-    """Number the names that occur more than once, from the second time on."""
+    """Number repeated names, so that each is unique: ``a``, ``a`` becomes ``a``, ``a.2``."""
     unique: dict[str, None] = {}
     for name in names:
         numbered = (f"{name}.{number}" for number in count(2))
@@ -53,7 +53,7 @@ def make_unique(names: Sequence[str]) -> list[str]:
 
 
 def write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
-    """Return the cells by column, for the first columns. None is a missing value."""
+    """Return ``cells``: the values of the first 50 columns by name. None is a missing value."""
     shown = [*islice(columns, MOST_COLUMNS)]
     names = make_unique([str(name) for name, _ in shown])
     cells = {

@@ -1,4 +1,4 @@
-"""What is known about a value from its type: its name, its fields, and what it stands for."""
+"""Finds out about a value from its type: the name, the fields, whether it is a stream."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""Images and figures: takes snapshots of them, and describes the snapshots."""
+"""Takes snapshots of images and figures, and describes these snapshots."""
 
 import math
 import sys
@@ -16,14 +16,14 @@ _PIXELS_BYTES: Final = 2 * 4 * _THUMBNAIL * _THUMBNAIL
 
 
 def way_of_pillow(kind: type) -> Way | None:
-    """Return how to take an image of Pillow; None for other classes of the library."""
+    """Return the function that takes snapshots of Pillow images; None for other classes."""
     return _take_image if kind.__name__ == "Image" else None
 
 
 def _take_image(image: Any, taker: Taker, depth: int) -> object:
-    """Take 64 by 64 pixels of the whole image, and as many from its middle.
+    """Copy a thumbnail of 64 by 64 pixels, and as many original pixels from the middle.
 
-    An image that is not loaded from its file yet has no pixels, and stays that way.
+    An image that was not loaded from its file yet is recorded without pixels, and is not loaded.
     """
     size, mode = image.size, image.mode
     owned = vars(image)  # accessing the pixels would read the file
@@ -34,7 +34,7 @@ def _take_image(image: Any, taker: Taker, depth: int) -> object:
     width, height = (min(length, _THUMBNAIL) for length in size)
     box = (left, top, left + width, top + height)
     if mode in _DIRECT and hasattr(core, "resize"):
-        # the functions below `Image.resize` and `Image.crop`, at a third of the cost
+        # what `Image.resize` and `Image.crop` call inside; direct calls cost a third
         pixels = (core.resize(_SIDES, 0, (0, 0, *size)), core.crop(box))
     else:
         pixels = (image.resize(_SIDES, 0), image.crop(box))
@@ -73,7 +73,7 @@ def _read_grey(pixels: Any) -> bytes:
 
 
 def way_of_matplotlib(kind: type) -> Way | None:
-    """Return how to take a figure of Matplotlib; None for other classes of the library."""
+    """Return the function that takes snapshots of Matplotlib figures; None for other classes."""
     return _take_figure if kind.__name__ == "Figure" else None
 
 
@@ -89,12 +89,12 @@ def _describe_figure(kind: type, width: float, height: float, dpi: float, axes: 
 
 
 def way_of_plotly(kind: type) -> Way | None:
-    """Return how to take a figure of plotly; None for other classes of the library."""
+    """Return the function that takes snapshots of plotly figures; None for other classes."""
     return _take_plot if kind.__name__ == "BaseFigure" else None
 
 
 def _take_plot(figure: Any, taker: Taker, depth: int) -> object:
-    """Take how many traces a figure has, and the types of the first ones."""
+    """Record how many traces a figure has, and the types of the first ones."""
     traces = figure.data
     kinds = [str.__str__(trace.type) for trace in traces[:HEAD]]
     return Snapshot(type(figure), _describe_plot, (type(figure), len(traces), kinds), 512)

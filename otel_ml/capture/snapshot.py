@@ -1,4 +1,8 @@
-"""A snapshot: a small copy of a value, which another thread describes later."""
+"""Snapshots: small copies of values, taken during a call and described later.
+
+To describe a value means to summarise it as plain data, such as its type, shape and first elements.
+That takes longer than a copy, so it happens on the thread that sends the run.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +15,19 @@ SAMPLE_BYTES: Final = 64 * 1024  # the most that is copied of one value
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """What a traced function lets otel-ml record of its values.
+    """Which parts of a traced function's values may be recorded.
 
     Attributes:
-        package: Package of the function, whose classes may be asked for their ``repr``; empty if
-            there is none.
-        columns: Columns of tables that are recorded; None for all.
+        package: Package of the function. The ``repr`` of an object of unknown type is called only
+            if this package defines it. Empty means never.
+        columns: Columns of tables to record; None for all.
     """
 
     package: str = ""
     columns: frozenset[str] | None = None
 
     def shows(self, column: object) -> bool:
-        """Tell whether a column is recorded."""
+        """Tell whether a column may be recorded."""
         return self.columns is None or str(column) in self.columns
 
 
@@ -31,7 +35,7 @@ ALL: Final = Taking()
 
 
 class Taker(Protocol):
-    """Takes the parts of one value, within limits for all of them together.
+    """Copies the parts of one value. Its limits apply to all parts together.
 
     Attributes:
         taking: What may be recorded.
@@ -40,26 +44,26 @@ class Taker(Protocol):
     taking: Taking
 
     def take(self, value: object, depth: int) -> object:
-        """Return a part as plain values, or as a `Snapshot`.
+        """Return a copy of a part: plain values, or a `Snapshot`.
 
         Args:
             value: The part.
-            depth: Number of containers and objects around it.
+            depth: How many containers and objects enclose it.
         """
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a sample of so many bytes may be copied."""
+        """Tell whether a sample of `size` bytes may still be copied."""
 
 
-# takes the snapshot of a value of one type: value, taker, depth
+# a function that copies values of one type; its arguments are value, taker and depth
 Way: TypeAlias = Callable[[Any, Taker, int], object]
 
 
 class Snapshot:
-    """A copy of a bounded sample of a value, with its type and shape.
+    """A sample of limited size copied from a value, with the value's type and shape.
 
-    It does not keep the value alive, and later changes of the value do not change it. Making it
-    formats nothing. `describe` does that, on the thread that sends the run.
+    It does not keep the value alive, and later changes to the value do not affect it. Creating it
+    is quick. Formatting is left to `describe`, which the thread that sends the run calls.
 
     Args:
         kind: Type of the value.
@@ -80,9 +84,9 @@ class Snapshot:
         self._parts = parts
 
     def describe(self) -> object:
-        """Return the description.
+        """Return the description, such as a dict with type, shape and first elements.
 
-        Its parts may need to be described in turn. It may raise; callers handle that.
+        It may contain further snapshots to describe. It may raise; callers handle that.
         """
         return self._describer(*self._parts)
 

@@ -1,4 +1,4 @@
-"""Data frames, series and tables: takes snapshots of them, and describes the snapshots.
+"""Takes snapshots of data frames, series and tables, and describes these snapshots.
 
 The functions named `_take_…` run on the thread of the traced call. They copy the first rows, and
 some cells of evenly spaced rows. The functions named `_describe_…` run later, on the thread that
@@ -14,9 +14,9 @@ from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking, Way
 from otel_ml.errors import hand_on
 
-_LAST_COLUMNS: Final = 50  # pandas shows at most so many at the end of a wide table
-_MOST_NAMES: Final = 22_000  # more names of columns do not fit into a payload
-_LONGEST_TEXT: Final = 1_000  # of a cell; the first rows show at most 50 characters
+_LAST_COLUMNS: Final = 50  # pandas prints at most this many from the end of a wide table
+_MOST_NAMES: Final = 22_000  # more column names do not fit into a payload
+_LONGEST_TEXT: Final = 1_000  # characters kept of a cell; at most 50 are shown
 _CELL_BYTES: Final = 16  # for each sampled cell
 _POLARS_BYTES: Final = 16_384
 _CLASSES: Final = frozenset({"DataFrame", "Series"})
@@ -27,7 +27,7 @@ _TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
 
 
 def way_of_pandas(kind: type) -> Way | None:
-    """Return how to take a data frame or series of pandas; None for its other classes."""
+    """Return the function that takes snapshots of a pandas class; None if not supported."""
     name = kind.__name__
     if name not in _CLASSES:
         return None
@@ -38,7 +38,7 @@ class _Part(NamedTuple):
     """Sampled values of columns that pandas stores together.
 
     Attributes:
-        places: Places of the columns; None for a single extension array.
+        places: Positions of the columns in the frame; None for a single extension array.
         head: First rows: an array with a row for each column, or one column.
         cells: Evenly spaced rows, in the same form; None if there is no room.
         dtype: Type of the columns.
@@ -71,10 +71,10 @@ def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
 
 
 def _blocks_of(frame: Any) -> Iterable[tuple[Any, Any]]:
-    """Return the arrays of a frame with the places of their columns.
+    """Return the arrays of a frame, each with the positions of its columns.
 
     pandas stores columns of one type together in a block. Reading the blocks costs a tenth of
-    reading the columns. They are private, so there is another way.
+    reading the columns. Blocks are private, so if pandas has none, the columns are read.
     """
     try:
         return [(block.mgr_locs.as_array, block.values) for block in frame._mgr.blocks]
@@ -118,7 +118,7 @@ def _copy_values(array: Any, taker: Taker) -> Any:
 
 
 def _keep(cell: Any, taker: Taker) -> Any:
-    """Return a cell of the first rows as it can be kept and shown later."""
+    """Return a cell that can be shown later: long text is cut, a mutable value is copied."""
     if type(cell) is str:
         return cell[:_LONGEST_TEXT]
     return cell if is_immutable(cell) else taker.take(cell, 0)
@@ -208,7 +208,7 @@ def _take_series(series: Any, taker: Taker, depth: int) -> object:
 
 
 def _take_hidden(series: Any) -> object:
-    """Take only type and length of a series that is not to be recorded."""
+    """Record only type and length of a series whose values may not be recorded."""
     return Snapshot(type(series), _describe_hidden, (type(series), len(series)), 512)
 
 
@@ -228,7 +228,7 @@ def _describe_series(
 
 
 def way_of_polars(kind: type) -> Way | None:
-    """Return how to take a data frame or series of polars; None for its other classes."""
+    """Return the function that takes snapshots of a polars class; None if not supported."""
     name = kind.__name__
     if name not in _CLASSES:
         return None
@@ -311,7 +311,7 @@ def _describe_polars_series(
 
 
 def way_of_arrow(kind: type) -> Way | None:
-    """Return how to take a table or array of Arrow; None for other classes of the library."""
+    """Return the function that takes snapshots of an Arrow class; None if not supported."""
     if hasattr(kind, "column_names"):
         return _take_arrow
     return _take_arrow_array if hasattr(kind, "null_count") else None
@@ -340,7 +340,7 @@ def _spaced(column: Any, step: int) -> Any:
     chunks = getattr(column, "chunks", None)
     if chunks is None or len(chunks) == 1:
         return (chunks[0] if chunks else column).take(arrow.array(places))
-    # `take` of several chunks first joins all of them
+    # not `take`, which first joins all chunks of the column
     parts = [column.slice(place, 1).combine_chunks() for place in places]
     return arrow.chunked_array(parts, type=column.type).combine_chunks()
 

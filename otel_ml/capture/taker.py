@@ -1,8 +1,8 @@
 """Takes snapshots on the thread of a traced call, and describes values.
 
 A value that JSON can hold is copied within limits. A value of any other type becomes a
-`Snapshot`, or plain values such as its fields. Nothing is formatted here, and no ``__repr__`` of a
-foreign type is called.
+`Snapshot`, or plain values such as its fields. Nothing is formatted here, and no ``__repr__`` of
+another package's type is called.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
 
 _PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of one payload
-_PAYLOAD_CHARS: Final = 70_000  # more texts do not fit into a payload
+_PAYLOAD_CHARS: Final = 70_000  # more characters do not fit into a payload
 _ELEMENTS: Final = 36_000  # more elements do not fit, because each takes at least two bytes
 _FIELDED: Final = 7  # an object with fields counts as this many elements
 _ELEMENT_BYTES: Final = 24
@@ -55,7 +55,7 @@ _ZONES: Final = frozenset({type(None), datetime.timezone})
 
 
 class ValueTaker:
-    """Takes the snapshot of one value.
+    """Takes a snapshot of one value.
 
     Args:
         taking: What may be recorded.
@@ -81,15 +81,15 @@ class ValueTaker:
         return elements + _PAYLOAD_CHARS - self._chars + _PAYLOAD_BYTES - self._room + _BARE_BYTES
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a sample of so many bytes may be copied."""
+        """Tell whether a sample of `size` bytes may still be copied."""
         return size <= self._room
 
     def take(self, value: Any, depth: int = 0) -> object:
-        """Return a value as plain values and snapshots, which nothing changes later.
+        """Return a copy of a value, as plain values and snapshots, which never changes later.
 
         Args:
             value: Any value. It is not changed, and no reference to a part that can change is kept.
-            depth: Number of containers and objects around it.
+            depth: How many containers and objects enclose it.
         """
         taken = self.field(value, depth)
         return _describe_omitted(value) if taken is _OMIT else taken
@@ -140,13 +140,13 @@ class ValueTaker:
         return taken
 
     def elements(self, items: Any, depth: int) -> list[object]:
-        """Return the elements of a list or tuple that nobody else has, as a new list."""
+        """Return copies of the elements as a new list. Nobody else may change `items` meanwhile."""
         if len(items) > _FEWEST and _NUMBERS.issuperset(map(type, items)):
             return [*items]
         return [item if type(item) in _NUMBERS else self.take(item, depth) for item in items]
 
     def _count(self, size: int) -> int:
-        """Count elements. Returns how many of `size` are kept."""
+        """Count elements against the limit. Return how many of `size` may be kept."""
         kept = min(size, max(self._left, _FEWEST))
         if kept < size:
             self.notes.add(TRUNCATED)
@@ -154,7 +154,7 @@ class ValueTaker:
         return kept
 
     def _key(self, key: Any, taken: dict[Any, object]) -> object:
-        """Return a key that is not a plain value, in a form that never changes."""
+        """Convert a dict key that is not a plain value to one that never changes."""
         name = key_text(key)
         if name not in taken:
             return name
@@ -162,7 +162,7 @@ class ValueTaker:
 
 
 def key_text(key: Any) -> str:
-    """Return the text of a key of a dict, without calling the code of a foreign type."""
+    """Return a dict key as text, without calling code of another package's type."""
     kind = type(key)
     if issubclass(kind, enum.Enum):
         key = key.value
@@ -175,7 +175,7 @@ def key_text(key: Any) -> str:
 def describe(value: Any) -> object:
     """Describe a value that JSON cannot hold, for example by type and shape.
 
-    The parts of the result may need to be described in turn.
+    The result may contain snapshots, which need to be described too.
     """
     if type(value) is Snapshot:
         return value.describe()
@@ -223,7 +223,7 @@ def _take_tuple(value: Any, taker: Any, depth: int) -> object:
 
 
 def _take_set(value: Any, taker: Any, depth: int) -> object:
-    """Take a set or a view of a dict. A large one is sampled, because sorting it takes long."""
+    """Copy a set or a view of a dict. A large one is sampled, because sorting it takes long."""
     size = len(value)
     if size > _SHOWN_OF_SET:
         head = taker.elements([*islice(value, HEAD)], depth)
@@ -250,7 +250,7 @@ def _take_proxy(value: Any, taker: Any, depth: int) -> object:
     return taker.items(value.items(), len(value), depth)
 
 
-# Values that never change: they are kept, and written later.
+# Values that never change: the value itself is kept, and written later.
 
 
 def _keep(write: Callable[[Any], object]) -> Way:
@@ -265,7 +265,7 @@ def _write_repr(value: Any) -> object:
 
 
 def _take_moment(value: Any, taker: Taker, depth: int) -> object:
-    """Keep a date or time. JSON holds most of them."""
+    """Keep a date or time. orjson can write most of them directly."""
     if type(value) is datetime.date:
         return value
     if type(value) is datetime.datetime and type(value.tzinfo) in _ZONES:
@@ -306,7 +306,7 @@ def _take_float(value: Any, taker: Taker, depth: int) -> object:
 
 
 def _fields_way(names: tuple[str, ...]) -> Way:
-    """Return how to take an object of a class that declares its fields."""
+    """Return the function that copies objects of a class with these declared fields."""
 
     def way(value: Any, taker: Any, depth: int) -> object:
         taker._left -= _FIELDED
@@ -324,7 +324,7 @@ def _fields_way(names: tuple[str, ...]) -> Way:
 
 
 def _take_dumped(value: Any, taker: Any, depth: int) -> object:
-    """Take a model of pydantic as it dumps itself, without its excluded fields."""
+    """Copy what `model_dump` returns for a pydantic model. It leaves out excluded fields."""
     taker._left -= _FIELDED
     return taker.take(value.model_dump(), depth)
 
@@ -334,7 +334,7 @@ def _take_awaitable(value: Any, taker: Taker, depth: int) -> object:
 
 
 def _take_named(value: Any, taker: Taker, depth: int) -> object:
-    """Take a function, class or module by its name."""
+    """Record a function, class or module by its name."""
     names: list[object] = []
     with untrusted:
         if type(value) is types.ModuleType:
@@ -354,7 +354,7 @@ def _take_error(value: BaseException, taker: Taker, depth: int) -> object:
 
 
 def _take_object(value: Any, taker: Any, depth: int) -> object:
-    """Take an object of a type that nothing is known of: its ``repr``, or its plain attributes."""
+    """Describe an object of unknown type by its ``repr`` or by its plain attributes."""
     described: dict[str, object] = {"type": type_name(value)}
     attributes = _attributes_of(value)
     if choices := _describe_choices(attributes.get("choices")):
@@ -405,7 +405,7 @@ def root_of(named: Any) -> str:
 
 
 def _describe_choices(listed: Any) -> list[dict[str, object]]:
-    """Describe the choices of an object that looks like a chat response, else return nothing."""
+    """Describe the choices of a chat response. Return an empty list for other objects."""
     choices = listed[:HEAD] if isinstance(listed, list | tuple) else ()
     described: list[dict[str, object]] = []
     for choice in choices:
@@ -423,7 +423,7 @@ def _omit(value: object, taker: Taker, depth: int) -> object:
 
 
 class _Shallow(ValueTaker):
-    """Takes one value only: its parts stay as they are, to be encoded one by one."""
+    """Copies only the outermost level of a value. Its parts are encoded one by one later."""
 
     def field(self, value: Any, depth: int) -> object:
         return value
@@ -432,7 +432,7 @@ class _Shallow(ValueTaker):
         return [*items]
 
 
-# How to take a value, by type. It is found once for each type.
+# The function that copies values of a type, called its way. It is found once for each type.
 
 _BUILT_IN: Final[dict[type, Way]] = {
     dict: _take_dict,
@@ -464,7 +464,7 @@ _BUILT_IN: Final[dict[type, Way]] = {
     types.ModuleType: _take_named,
     BaseException: _take_error,
 }
-# immutable types of the standard library, whose `repr` shows all there is
+# immutable types of the standard library, whose `repr` shows the whole value
 _REPRESENTED: Final = frozenset(
     {range, datetime.timedelta, datetime.timezone, re.Pattern, type(...), type(NotImplemented)}
 )
@@ -503,7 +503,7 @@ _WAYS: Final[dict[type, Way]] = {}
 
 
 def _find_way(kind: type) -> Way:
-    """Find how to take the values of a type, and remember it."""
+    """Find the function that copies values of a type, and remember it."""
     way: Way | None = None
     with untrusted:  # a metaclass may raise
         way = _choose_way(kind)

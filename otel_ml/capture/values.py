@@ -122,7 +122,7 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
 
 
 def may_be_plain(value: Any) -> bool:
-    """Tell quickly whether JSON may hold a value: its first level has only plain types."""
+    """Tell quickly whether a value may be plain JSON data, from the types on its first level."""
     kind = type(value)
     if kind is dict:
         return JSON_TYPES.issuperset(map(type, value.values()))
@@ -134,7 +134,7 @@ def may_be_plain(value: Any) -> bool:
 def encode_tree(tree: object) -> str | None:
     """Convert plain values and snapshots to JSON; None if only `encode` can convert them.
 
-    Nobody else has the tree, so its snapshots may be described while orjson reads it.
+    No other code holds the tree, so it is safe to describe its snapshots while orjson reads it.
     """
     try:
         raw = orjson.dumps(tree, default=_describe_snapshot, option=orjson.OPT_NON_STR_KEYS)
@@ -238,9 +238,9 @@ def _may_fit(value: object, limit_bytes: int) -> bool:
 
 
 def _dump(value: object, seen: bool | None = None) -> bytes | None:
-    """Encode a value with orjson. None means that only the bounded walk can encode it.
+    """Encode a value with orjson. Return None if only the slower `_Walker` can encode it.
 
-    The result is empty if the value contains too many objects of the user to copy.
+    The result is empty if the value contains too many of the user's objects to copy them.
 
     While orjson reads the user's lists, no other code may run, because user code or another thread
     could change them. So orjson gets no function for unknown types. Values that need user code are
@@ -464,7 +464,7 @@ def _cut(value: object, limit_bytes: int) -> Encoded:
 
 
 def cut_plain(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded | None:
-    """Encode the beginning of a value that is too long; None if JSON cannot hold all of that."""
+    """Encode the beginning of a long value; None if JSON cannot hold a part of that."""
     cutter = _Cutter(is_plain=True)
     try:
         raw = cutter.cut(value, limit_bytes, 0)
