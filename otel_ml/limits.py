@@ -1,4 +1,4 @@
-"""Reads the limits of spans from the environment; a wrong value is replaced by its default."""
+"""Reads OpenTelemetry's span limits from the environment. An invalid value has no effect."""
 
 import os
 from typing import Any, Final
@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace import SpanLimits
 from otel_ml.errors import warn_once
 from otel_ml.sdk_import import SPAN_ATTRIBUTES, is_limit
 
-_DEFAULT_COUNT: Final = 128  # the specification's default of each count
-# Variables by argument of `SpanLimits`, with the argument whose value is the default.
+_DEFAULT_COUNT: Final = 128  # default of every count limit in the specification
+# For each argument of `SpanLimits`: its variable, and the argument that is its default.
 _VARIABLES: Final = {
     "max_attributes": ("OTEL_ATTRIBUTE_COUNT_LIMIT", ""),
     "max_events": ("OTEL_SPAN_EVENT_COUNT_LIMIT", ""),
@@ -26,7 +26,7 @@ _VARIABLES: Final = {
 
 
 def read_limits() -> SpanLimits:
-    """Return the limits of spans. A wrong value is logged once, and its default is used.
+    """Return the limits of spans. An invalid value is logged once, and its default is used.
 
     Spec: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
     """
@@ -49,7 +49,7 @@ def read_limits() -> SpanLimits:
 
 
 def _read(text: str | None, default: int) -> int:
-    """Return the value of a general limit; the default if it is not set or wrong."""
+    """Return the value of a general limit; the default if it is not set or invalid."""
     if text is None or not is_limit(text):
         return default
     return int(text) if text.strip() else SpanLimits.UNSET

@@ -2,7 +2,7 @@
 
 A traced function of a script or notebook is pickled by value: by cloudpickle, dill, joblib, Dask,
 Ray and Spark. The decorator must not make that fail. So a judge or a `redact` function that the
-pickler in use cannot write stays behind. docs/how-to/trace.md tells users what is pickled.
+pickler cannot write is left out. docs/how-to/trace.md tells users what is pickled.
 """
 
 import io
@@ -14,15 +14,15 @@ from typing import Any, Final
 
 from otel_ml.errors import hand_on
 
-# True while `can_pickle` writes an object, whose parts are then tried with it
+# True while `can_pickle` tries an object, so that its parts are not tried one by one
 _TRYING: Final[ContextVar[bool]] = ContextVar("otel_ml_can_pickle", default=False)
 
 
 def can_pickle(value: object) -> bool:
-    """Return whether the pickler that is at work can write an object.
+    """Return whether the pickler that is running now can pickle an object.
 
-    Call it from ``__getstate__`` or ``__reduce__``. It writes the object on trial, with everything
-    that the object refers to.
+    Call it from ``__getstate__`` or ``__reduce__``. To find out, it pickles the object, and
+    everything that the object refers to, into memory.
     """
     if _TRYING.get():
         return True
@@ -38,10 +38,10 @@ def can_pickle(value: object) -> bool:
 
 
 def _make_pickler() -> Any:
-    """Return a pickler like the innermost one on the stack, which writes to memory.
+    """Return a pickler like the one that is running now, but one that writes to memory.
 
-    Picklers by value are Python classes, whose ``dump`` has a frame. C's own pickler has none. The
-    options of dill's pickler are attributes that are true or false.
+    Picklers by value are Python classes, so the frame of their ``dump`` is on the stack. If there
+    is none, it is the standard pickler, written in C. dill's options are its bool attributes.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

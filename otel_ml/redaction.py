@@ -143,8 +143,8 @@ class Redaction:
     def capture(self, value: object, taking: Taking = ALL) -> "str | CapturedPayload":
         """Copy inputs or outputs on the thread of the call.
 
-        Plain JSON values are encoded, which costs less than a copy. Everything else waits for the
-        thread that sends: encoding snapshots, cutting long values, and hiding secrets.
+        Plain JSON values are encoded and cut at once, which costs less than a copy. Other values
+        are copied. The thread that sends encodes these copies, and hides secrets.
 
         Args:
             value: The inputs or outputs. They are not changed, and no reference is kept.
@@ -219,7 +219,7 @@ class Redaction:
     ) -> Encoded:
         """Hide secrets in JSON text.
 
-        `notes` are those of the text so far; the result adds to them.
+        `notes` are the notes on the text so far. The result includes them.
         """
         whole = orjson.loads(text)
         shown = self._apply(whole, 0)
@@ -310,8 +310,8 @@ class CapturedPayload:
 
     Args:
         redaction: Hides secrets in them.
-        tree: Plain values and snapshots, which nobody else has.
-        text: The payload as JSON if only secrets must still be hidden.
+        tree: Plain values and snapshots. No other code holds them.
+        text: The payload as JSON, if only its secrets must still be hidden.
         weight: Approximate size in bytes, for the limit of the queue.
         notes: Notes on parts that were left out.
     """
@@ -336,7 +336,7 @@ class CapturedPayload:
         self._preview: str | None = None
 
     def finish(self, encoded: Encoded, short: str | None) -> None:
-        """Set the result of `encode` and `preview`, which needed no redaction."""
+        """Set the results of `encode` and `preview`, if they are known and contain no secret."""
         self._encoded = encoded
         self._preview = short
 
@@ -377,7 +377,7 @@ def _names_in(value: object) -> list[str]:
 
 
 class _Unsure(Exception):
-    """The value is too large, or some of its parts are computed by code of their own."""
+    """A value is too large to check each key, or contains more than dicts, lists and tuples."""
 
 
 def _in_key(word: str) -> str:

@@ -1,9 +1,10 @@
 """Wraps traced functions: `wrap` returns a function that records each call of another one as a run.
 
-A traced function of a script or notebook is pickled by value, with the code of its wrapper and with
-what that code names. dill writes all names of this module. Classes and functions are written by
-name, but a context variable cannot be written, nor can some modules. So this module imports none of
-them from us, and a wrapper finds what uses them in the class `Hooks`.
+Pickling limits what this module imports. A traced function of a script or notebook is pickled by
+value: with the code of its wrapper and everything that this code names. dill even writes all names
+of this module. Classes and functions are written by name only, but context variables and some
+modules cannot be written. So this module imports no such object from otel-ml. A wrapper reaches the
+code that needs them through the class `Hooks`.
 """
 
 import copy

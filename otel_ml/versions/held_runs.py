@@ -32,9 +32,9 @@ class HeldRuns:
         self._giving = 0
 
     def hold(self, jobs: Sequence[Job], give: Callable[[], None]) -> bool:
-        """Let a run wait. `give`, which sends it, is called when all jobs are done.
+        """Let a run wait for jobs. When all are done, call `give`, which sends the run.
 
-        Returns False if the run need not or cannot wait: then call `give` yourself.
+        Return False if the run need not or cannot wait. Then call `give` yourself.
         """
         with self._changed:
             if len(self._held) >= _MOST_HELD or _are_done(jobs):
@@ -61,7 +61,7 @@ class HeldRuns:
                 self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> int:
-        """Wait until no run waits, at most `timeout_s` seconds. Return how many still do."""
+        """Wait at most `timeout_s` seconds until all runs are sent. Return how many are left."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while self._held or self._giving:

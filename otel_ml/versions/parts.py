@@ -326,7 +326,7 @@ class _Following:
                 self._parts.note(f"`{'.'.join(read[:2])}`, which only the object has")
             return None
         if is_a(value, type):
-            is_own = read == (self._reader.receiver,)  # what is read from the class is read by name
+            is_own = read == (self._reader.receiver,)  # its attributes are followed one by one
             return None if is_own else self._class(value)
         if is_a(value, _FUNCTIONS):
             return self._function(value)
@@ -529,7 +529,7 @@ def digest(lines: list[str]) -> str:
 
 
 def _counted(reader: ReadingFunction, read: Read) -> object:
-    """Return a value to compare with later. Other values are not kept alive."""
+    """Return a value or its text, to compare with later. The text does not keep it alive."""
     value = reader.find(read)
     if is_constant(value) or is_a(value, (type, *_FUNCTIONS)):
         return value
@@ -565,7 +565,7 @@ def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
 
 
 def _is_told(value: object, node: ast.AST | None) -> bool:
-    """Tell whether the source of a default says everything: a literal, or a name from a library."""
+    """Tell whether a default is clear from its source: a literal, or a name from a library."""
     if value is None or is_quiet(type(value)):
         return True
     function = plain_function(value)

@@ -1,10 +1,10 @@
 """The state of a model object: everything that fitting left in it, as input for a hash.
 
 An estimator consists of its parameters and everything that `fit` sets, including private
-attributes. Left out are settings for how it runs (`_HOW_IT_RUNS`) and values unrelated to the fit.
-Libraries keep addresses, times, call counters and caches (`_BESIDE_THE_FIT`, `_FIT_TIMES`,
-`_TREE_COUNTERS`). For the user's own classes, everything that using them changes is left out
-(`uses`).
+attributes. Settings for how it runs do not count (`_HOW_IT_RUNS`). Neither do values that are
+unrelated to the fit: libraries keep addresses, times, call counters and caches (`_BESIDE_THE_FIT`,
+`_FIT_TIMES`, `_TREE_COUNTERS`). For the user's own classes, attributes that change when an object
+is used do not count (`uses`).
 
 Objects inside it count by what their library would pickle. For the user's own classes no code is
 run; they count by their attributes. Parts that cannot be read are noted by name.

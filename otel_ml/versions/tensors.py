@@ -1,7 +1,8 @@
-"""Digests of PyTorch tensors, computed where the tensor is: on a GPU nothing is copied.
+"""Computes digests of PyTorch tensors on their own device: weights on a GPU are not copied.
 
-The bytes of a tensor are read in blocks of 2 MB. Each block gives two sums: its words of 64 bits,
-times fixed random odd numbers, modulo 2**64. Integer arithmetic gives the same sums on CPU and GPU.
+A tensor's bytes are read in blocks of 2 MB. Each block gives two sums. For a sum, each 64-bit word
+is multiplied by its own fixed random odd number; the products are added modulo 2**64. This is
+integer arithmetic, so CPU and GPU give the same sums.
 
 Source: Carter, Wegman, Universal classes of hash functions, Journal of Computer and System Sciences
 18 (1979).
@@ -16,16 +17,16 @@ from typing import Any, Final
 
 _WORD_BYTES: Final = 8
 _BLOCK_WORDS: Final = 2 * 1024 * 1024 // _WORD_BYTES  # changing this changes every version
-# A piece is small, so that neither the interpreter nor the GPU is busy with one for long.
+# blocks per piece on a GPU: few, so that neither the interpreter nor the GPU is busy for long
 _GPU_BLOCKS: Final = 8
-# PyTorch computes so few elements on the calling thread, and takes no cores from the service
+# so few that PyTorch computes them on the calling thread, and takes no cores from the service
 _STRIP_WORDS: Final = 32_768
-_PAUSE_S: Final = 0.0005  # between pieces, in which other threads run
+_PAUSE_S: Final = 0.0005  # pause between pieces, in which other threads run
 _LOW_HALF: Final = (1 << 32) - 1
 
 
 def _signed(number: int) -> int:
-    """Return a number of 64 bits as PyTorch's int64 holds it."""
+    """Convert an unsigned 64-bit number to the int64 with the same bits."""
     return number - 2**64 if number >= 2**63 else number
 
 
@@ -39,14 +40,14 @@ _FACTORS: Final = (
 
 
 class TensorReader:
-    """Computes digests of tensors, one after the other, with buffers that it uses again."""
+    """Computes digests of tensors, one after another. It reuses its buffers."""
 
     def __init__(self) -> None:
         self._buffers: dict[Any, tuple[Any, Any, Any]] = {}
         self._streams: dict[Any, Any] = {}
 
     def read(self, tensor: Any) -> bytes:
-        """Return the sums of a tensor's blocks, 16 bytes for every 2 MB.
+        """Return the digest of a tensor: two sums for each block, 16 bytes for every 2 MB.
 
         Args:
             tensor: A dense tensor on a CPU or a GPU. It is not changed, and records no gradient.
@@ -69,7 +70,7 @@ class TensorReader:
         return struct.pack(f"<{len(sums)}q", *sums)
 
     def _stream(self, torch: Any, flat: Any) -> Any:
-        """Return a stream of its own, which waits for what was queued before on the current one."""
+        """Return a CUDA stream to read on. It first waits for work queued on the current stream."""
         stream = self._streams.get(flat.device)
         if stream is None:
             stream = self._streams[flat.device] = torch.cuda.Stream(flat.device)
@@ -101,7 +102,7 @@ class TensorReader:
             mixed, product = (
                 buffer[: strip.numel()].view(strip.shape) for buffer in (first, second)
             )
-            # the upper half changes the lower one too, or two changed signs could cancel out
+            # mix the upper half into the lower one, or two changed signs could cancel out
             torch.bitwise_right_shift(strip, 32, out=mixed)
             mixed.bitwise_and_(_LOW_HALF).bitwise_xor_(strip)
             for place, row in enumerate(random):
@@ -110,7 +111,7 @@ class TensorReader:
         return sums.reshape(-1)
 
     def _room(self, torch: Any, device: Any, piece_words: int) -> tuple[Any, Any, Any]:
-        """Return the random numbers, two rows, and two buffers for a piece."""
+        """Return the two rows of random numbers, and two buffers of the size of a piece."""
         known = self._buffers.get(device)
         if known is None:
             first = torch.empty(piece_words, dtype=torch.int64, device=device)
@@ -120,7 +121,7 @@ class TensorReader:
 
 
 def _words_of(torch: Any, part: Any) -> Any:
-    """Return bytes as words of 64 bits, with up to 7 zeros at the end."""
+    """Convert bytes to 64-bit words. The last word is filled up with zeros."""
     missing = -part.numel() % _WORD_BYTES
     if missing or part.data_ptr() % _WORD_BYTES or part.storage_offset() % _WORD_BYTES:
         padded = torch.zeros(part.numel() + missing, dtype=torch.uint8, device=part.device)
@@ -130,7 +131,7 @@ def _words_of(torch: Any, part: Any) -> Any:
 
 
 def _wait_for_gpu(torch: Any) -> None:
-    """Wait until the piece is done, without keeping other threads from running."""
+    """Wait until the GPU has finished a piece. Other threads can run meanwhile."""
     done = torch.cuda.Event()
     done.record()
     while not done.query():
@@ -139,7 +140,7 @@ def _wait_for_gpu(torch: Any) -> None:
 
 @functools.cache
 def _make_random() -> Any:
-    """Return two rows of random odd numbers, the same in every process. It keeps 4 MB."""
+    """Return two rows of random odd numbers, the same in every process. They take 4 MB."""
     torch = sys.modules["torch"]
     numbers = torch.arange(1, 2 * _BLOCK_WORDS + 1, dtype=torch.int64).mul_(_STEP)
     for shift, factor in _FACTORS:

@@ -70,7 +70,7 @@ class WeightsJob(Job):
         super().__init__()
         self.value: object = value
         self.kind = kind
-        self.mark: object = None  # of the object as it was read
+        self.mark: object = None  # mark of the object when it was read
 
 
 class WeightsPending(Exception):
