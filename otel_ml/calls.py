@@ -301,7 +301,7 @@ class Call(Run):
                 has_changed = self._traced.weight_marks(jobs) != marks
                 if not has_changed:
                     self._find_version(output, end_ns, recorder)
-                # else what was read is not what the call used
+                # otherwise the weights that were read are not those that the call used
                 if has_changed or self._version_of is not _KNOWN:
                     self._constants = self._traced.describe_pending(
                         self._facts, output, end_ns, recorder
@@ -404,7 +404,7 @@ class Call(Run):
         return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
 
     def _put_chunks(self, chunks: object, whole: object) -> None:
-        """Write chunks next to the joined message."""
+        """Write a stream's chunks, in addition to the joined message."""
         redaction = self._traced.recorder.redaction
         captured: str | CapturedPayload = _write_chunks(chunks, whole, redaction)
         if not captured:
@@ -496,7 +496,7 @@ class Call(Run):
 
 
 def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
-    """Write chunks next to the joined message; return "" if they need the slow path."""
+    """Return a stream's chunks as JSON; return "" if they need the slow path."""
     seen = None
     if type(whole) is str and type(chunks) is list and type(chunks[0]) is str:
         # short enough together, because the joined text is
@@ -681,7 +681,7 @@ class CallStream:
         return True
 
     def describe(self) -> None:
-        """Record how many chunks came, the delay of the first, and whether any were dropped."""
+        """Record the number of chunks, the delay of the first, and whether any were dropped."""
         call, kept = self._call, len(self._chunks)
         if not call._span.is_recording():  # already handed over
             return
@@ -715,10 +715,10 @@ async def _judge_on_loop(held: "judged_call.JudgedCall", judges: "JudgePool") ->
 
 
 class Hooks:
-    """What the code of a wrapper calls, see otel_ml/wrappers.py.
+    """The functions that a wrapper calls, collected in a class; see otel_ml/wrappers.py.
 
-    It is a class because a wrapper is pickled with all that its code names: a class is pickled by
-    name.
+    A wrapper is pickled with everything that its code names. A class is pickled by its name only,
+    so the functions need not be pickled.
     """
 
     ELSEWHERE: Final = ELSEWHERE

@@ -204,7 +204,7 @@ class Judging:
         return replace(self, judges=tuple(judges))
 
     def check_function(self, function: Callable[..., Any]) -> None:
-        """Check that the judges require nothing but what the runs of a function have.
+        """Raise if a judge's rubric asks for a value that runs of this function do not have.
 
         Raises:
             ValueError: A rubric has a parameter that nobody passes.
@@ -262,7 +262,7 @@ class TracedFunction:
             names.KIND: names.OPERATIONS.get(kind, kind),
             names.MODEL_NAME: self.name,
         }
-        # True if calls carry nothing but payloads and version (fast path)
+        # fast path: True if a call has nothing but inputs, output and version
         self.is_plain = not (self.judges or self.tags) and self.capture == _ALL
         self.span_name = self.name
         self.generative: generative.Generative | None = None
@@ -406,7 +406,11 @@ class TracedFunction:
         return version.constants
 
     def weight_marks(self, jobs: Sequence[Job]) -> list[object]:
-        """Return marks that differ if a model has changed before it was read."""
+        """Return a mark for each model whose weights are being hashed.
+
+        Compare it with the marks at the time of the call. If they differ, the model changed before
+        its weights were read.
+        """
         return weights.marks_of(jobs)
 
     def describe_pending(
@@ -466,7 +470,7 @@ class _UnpickledFunction(TracedFunction):
         self.function = state["function"]
         self._state = state
 
-    # only here, because it would slow down each attribute of a class
+    # not in `TracedFunction`, because it would slow down each access to an attribute there
     def __getattr__(self, name: str) -> Any:
         """Become a complete `TracedFunction`. Another thread may be doing the same."""
         state = vars(self).get("_state")
@@ -483,7 +487,7 @@ class _UnpickledFunction(TracedFunction):
 
 @dataclass(slots=True)
 class _Version:
-    """The model version that outputs of one shape belong to.
+    """The model version of all outputs that have the same structure.
 
     Attributes:
         digest: Digest of the definition.

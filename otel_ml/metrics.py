@@ -159,7 +159,7 @@ def _step(step: Any) -> int:
         whole = int(step) if step.is_integer() else None
     else:
         try:
-            whole = operator.index(step)  # also of tensors and arrays with one integer
+            whole = operator.index(step)  # also accepts tensors and arrays with one integer
         except NO_NUMBER as error:
             hand_on(error)
     if whole is None:

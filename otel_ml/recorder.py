@@ -47,7 +47,7 @@ else:
 TELL_EVERY_NS: Final = 300 * 1_000_000_000
 HEARTBEAT_S: Final = 60.0
 _ROOM_S: Final = 30.0
-_WEIGHTS_S: Final = 2.0  # that a flush waits for digests of model weights
+_WEIGHTS_S: Final = 2.0  # time that a flush waits for digests of model weights
 _CLOSE_S: Final = 10.0
 _JUDGES_S: Final = 2.0
 _ANNOUNCE_AFTER_NS: Final = 2_000_000_000
@@ -660,11 +660,11 @@ def _tell_lost_at_end() -> None:
 
 @dataclass(frozen=True, slots=True)
 class PickledRecorder:
-    """What another process needs to find or make the recorder of a pickled function or client.
+    """Identifies the recorder of a pickled function or client, to find or recreate it.
 
     Attributes:
-        mark: `id` of the recorder, to find the same one in the same process.
-        route: Where it sends, without key, exporter and provider.
+        mark: `id` of the recorder, to find it again if it is unpickled in the same process.
+        route: Where it sends spans, without key, exporter and provider.
         redaction: Hides secrets. None if the other process must not make a recorder, because it
             could not send to the same place or not hide the same secrets.
         needs_key: Whether the recorder has an API key. The other process then needs its own.
@@ -677,7 +677,7 @@ class PickledRecorder:
 
 
 def _unpickle_recorder(pickled: PickledRecorder) -> Recorder:
-    """Return a recorder of the same project in this process, if necessary a new one.
+    """Return this process's recorder for the project. Create one if there is none.
 
     If this process cannot record the calls, it logs the reason once. The returned recorder is then
     disabled.

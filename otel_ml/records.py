@@ -128,7 +128,7 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
     """Return the columns of a record's table, in order.
 
     Returns:
-        The path of the value in the record, such as ``tag.name``, and its `Column`, by column name.
+        By column name, the path of the value in the record, such as ``tag.name``, and its `Column`.
         Fields of a nested record are columns too.
     """
     columns: dict[str, tuple[str, Column]] = {}

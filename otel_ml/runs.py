@@ -374,7 +374,7 @@ class Handle:
         raise NotImplementedError
 
     def _note(self, part: str, *notes: str) -> None:
-        """Note that a part was left out, and why. Logged values carry this note themselves."""
+        """Record on the run that a part was left out. Logged values have this note anyway."""
 
 
 def check_actual(value: object) -> Any:
@@ -475,7 +475,7 @@ class Run(Handle, HasCard):
         self._describe(constants, facts_around(None))
 
     def _describe(self, constants: Mapping[str, Value], facts: dict[str, Value]) -> None:
-        """Set the known attributes, and start collecting added ones."""
+        """Set the attributes that are known at the start. Code can add others later."""
         self._constants = constants
         self._facts: dict[str, Any] = facts
         self._tags: dict[str, Value] | None = None
@@ -741,7 +741,7 @@ class Run(Handle, HasCard):
             self._send(waiting, {} if is_short else self._tags or {})
 
     def announce(self) -> None:
-        """Tell the collector that the run has started, unless it was told before."""
+        """Tell the collector that the run has started, unless it already knows."""
         recorder = self._recorder
         if recorder is None or self._ended:
             return
@@ -854,7 +854,7 @@ class Run(Handle, HasCard):
                     facts[key + ".preview"] = short
 
     def _note(self, part: str, *notes: str) -> None:
-        """Note that a part was left out, and why."""
+        """Record on the run that a part was left out, and why."""
         if notes:
             self._notes = {**self._notes, part: sorted({*self._notes.get(part, ()), *notes})}
             self._facts[names.CAPTURE] = orjson.dumps(self._notes).decode()
@@ -897,7 +897,7 @@ class OpenedRun(Run):
     ) -> None:
         super().__init__(recorder, span, start_ns, constants)
         self._attached: Token[Context] | None = None
-        self._may_train = False  # True: metrics by step make it a training, no kind was named
+        self._may_train = False  # True if no `kind` was given: metrics by step make it a training
 
     def __enter__(self) -> "OpenedRun":
         """Make this the current run, and its span the current span."""

@@ -1,6 +1,6 @@
-"""Loads the OpenTelemetry SDK although a limit variable is wrong.
+"""Loads the OpenTelemetry SDK even if the variable for its attribute limit is invalid.
 
-The SDK reads this variable when it is imported, and raises if its value is wrong.
+The SDK reads this variable when it is imported, and raises if the value is invalid.
 """
 
 import os
@@ -13,7 +13,7 @@ _SDK: Final = "opentelemetry.sdk.trace"
 
 
 def load_sdk() -> None:
-    """Load the SDK while the variable is unset, if the import would raise. Else do nothing.
+    """Import the SDK without the variable if it would raise otherwise. Else do nothing.
 
     `otel_ml.limits` logs a warning when the first span starts.
     """
@@ -28,7 +28,7 @@ def load_sdk() -> None:
 
 
 def is_limit(text: str) -> bool:
-    """Return whether the SDK accepts a value. An empty one means that there is no limit."""
+    """Return whether the SDK accepts a value. An empty value means no limit."""
     try:
         return not text.strip() or int(text) >= 0
     except ValueError:

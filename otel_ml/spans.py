@@ -73,7 +73,7 @@ Attributes = Mapping[str, Any]
 BARE_BYTES: Final = 1_024
 UNSET: Final = Status(StatusCode.UNSET)
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
-_MOST_OF_CALL: Final = 32  # more than a call has by itself
+_MOST_OF_CALL: Final = 32  # more attributes than a call has by itself
 _STARTED_WITH: Final = 3  # project, kind and name, which are written again
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # since SDK 1.42
@@ -502,7 +502,7 @@ class RunSpan(ReadableSpan, trace.Span):
 
     @property
     def is_described(self) -> bool:
-        """Whether inputs or outputs are still to be described, which takes long."""
+        """Whether inputs or outputs must still be converted to JSON, which takes long."""
         return (
             type(self.inputs) is CapturedPayload
             or type(self.outputs) is CapturedPayload
@@ -550,8 +550,8 @@ class RunSpan(ReadableSpan, trace.Span):
     def encode_early(self) -> None:
         """Encode payloads on this thread, because the thread that sends cannot keep up.
 
-        So a program that calls faster than its values can be described is slowed down, and loses
-        nothing.
+        This slows down a program that makes calls faster than their values can be encoded. Without
+        it, the queue would fill up and spans would be lost.
         """
         parts = (names.INPUTS, names.OUTPUTS, names.OUTPUTS_CHUNKS)
         for payload in (self.inputs, self.outputs, *map(self.variables.get, parts)):

@@ -546,8 +546,8 @@ _SCHEMA_URL: Final = b"\x1a"
 _MOST_ENVELOPES: Final = 256
 
 # Python lets a busy thread run for 5 ms before another one gets its turn, and a call would wait
-# that long. So after this time the thread that encodes sleeps for a moment. With plain values it
-# does not: they need so little time that the queue would fill up instead.
+# that long. So after 0.5 ms of work the thread that encodes sleeps for a moment. It does not sleep
+# for plain values: they take so little time that sleeping would only fill up the queue.
 _BUSY_S: Final = 0.0005
 _YIELD_S: Final = 0.00005
 

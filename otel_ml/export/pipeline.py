@@ -22,7 +22,7 @@ from otel_ml.loading import LOADING
 from otel_ml.process import renew_each_in_child
 from otel_ml.worker import Worker
 
-# what a busy receiver can store in time: a byte of metric points is much work
+# as much as a busy receiver can store in time, even metric points, which are costly per byte
 _BATCH_BYTES: Final = 2 * 1024 * 1024
 _POLL_S: Final = 0.5
 _FIRST_DELAY_S: Final = 0.02
@@ -32,7 +32,7 @@ _HURRIED_PAUSE_S: Final = 1.0
 _RETRY_FOR_S: Final = 300.0
 _REQUEST_S: Final = 60.0
 _NO_PROGRESS_S: Final = 5.0
-# A receiver that asks for a pause is given two of them, and time for the request behind them.
+# If a receiver asks for a pause, wait for two such pauses and for the request after them.
 _TIMES_ASKED: Final = 2
 _LAST_REQUEST_S: Final = 1.0
 _MOST_ASKED_S: Final = 30.0

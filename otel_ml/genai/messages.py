@@ -468,7 +468,7 @@ def is_chunk(value: object) -> bool:
 
 
 def join_chunks(chunks: Sequence[object]) -> object:
-    """Join the chunks of a stream to a response. Returns the chunks if their format is unknown."""
+    """Join a stream's chunks into one response. Return the chunks if their format is unknown."""
     if all(isinstance(chunk, str) for chunk in chunks):
         return "".join(map(str, chunks))
     events = [(read_name(chunk, "type") or "", chunk) for chunk in chunks]

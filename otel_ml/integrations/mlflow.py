@@ -60,13 +60,13 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of importing one MLflow run. It is true if everything was stored.
+    """The result of importing one MLflow run. It is truthy if everything was stored.
 
     Attributes:
         source_id: Id of the run in MLflow.
         run_id: Id of the run in otel-ml.
         records: Number of spans sent.
-        delivery: What the collector stored of them. If it is not true, import the run again to
+        delivery: Whether the collector stored them. If it is falsy, import the run again to
             complete it.
     """
 

@@ -11,7 +11,7 @@ from otel_ml.runs import Run
 
 __all__ = ["Callback"]
 
-# Recorded always. Of the more than 100 arguments, others are recorded only if they were changed.
+# Always recorded. The other arguments, more than 100, are recorded only if they were changed.
 _ALWAYS: Final = (
     "learning_rate",
     "num_train_epochs",

@@ -13,7 +13,7 @@ from otel_ml.runs import Run
 
 __all__ = ["Callback"]
 
-# Recorded always. Of the 50 parameters, others are recorded only if they were changed.
+# Always recorded. XGBoost has 50 parameters; others are recorded only if they were changed.
 _ALWAYS: Final = ("booster", "eta", "max_depth", "objective", "seed", "subsample")
 # Settings of the computation, values derived from the data, and aliases of other parameters.
 _NEVER: Final = frozenset(

@@ -1,1 +1,1 @@
-"""Judges score the output of runs. Also has the threads on which they run."""
+"""Judges, which score the output of runs, and the threads that they run on."""

@@ -140,10 +140,10 @@ def read_pass(answer: object, judge: str) -> bool:
 
 
 def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
-    """Return a rubric's parameters: whether each one is required, by name.
+    """Return the names of a rubric's parameters, each with True if it is required.
 
     Raises:
-        ValueError: The rubric has no signature, or requires a parameter without a name.
+        ValueError: The rubric has no signature, or a parameter that cannot be passed by name.
     """
     expected = "a function whose parameters can be passed by name"
     parameters = None
@@ -169,7 +169,7 @@ def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
 def check_arguments(
     judge: str, parameters: Mapping[str, bool], passed: Collection[str], inputs: Collection[str]
 ) -> None:
-    """Check that a rubric requires nothing that its runs do not have.
+    """Raise an error if a rubric requires a value that its runs do not have.
 
     Args:
         judge: Name of the judge.

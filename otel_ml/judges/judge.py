@@ -127,7 +127,7 @@ class Judge:
         return definitions.join(rubric, _CRITERION, criterion)
 
     def _check_inputs(self, inputs: Collection[str]) -> None:
-        """Check that the rubric requires nothing that runs with these inputs do not have.
+        """Raise an error if the rubric requires a value that runs with these inputs do not have.
 
         Raises:
             ValueError: The rubric has a parameter that nobody passes.
@@ -177,8 +177,8 @@ class Judge:
     ) -> Steps[Judgement]:
         """Score a run as a generator: it yields each call of the user's code and gets its result.
 
-        So threads and event loops can use the same code. If the user's code raises, the result has
-        the error.
+        This lets threads and event loops use the same code. If the user's code raises, the result
+        has the error.
 
         Args:
             inputs: Inputs by name.

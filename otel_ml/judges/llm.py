@@ -217,7 +217,7 @@ def _show(inputs: Mapping[str, object], outputs: object, expected: object) -> st
 
 
 def _parse(reply: object) -> dict[str, Any]:
-    """Read a reply: a JSON object with the two keys, alone or inside a code fence.
+    """Read a reply: JSON with ``score`` and ``explanation``, alone or inside a code fence.
 
     Raises:
         _UnusableReply: The reply has another format.

@@ -69,7 +69,7 @@ class JudgeJob(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """A judge's turn on a thread: one job of its line, and the following ones while they are quick.
+    """A judge's turn on a thread: it runs one waiting job, then further ones while they are quick.
 
     Attributes:
         line: The judge's waiting jobs. Other turns of the judge take from it too.

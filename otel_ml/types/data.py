@@ -157,7 +157,7 @@ def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:
 Reader = Callable[[Params], Data]
 
 _RESERVED: Final = ("otel_ml.", "raymon.")
-_SHOWN_CHARS: Final = 100  # of a name shown in an error
+_SHOWN_CHARS: Final = 100  # longest name that an error shows
 
 _readers: dict[str, Reader] = {}
 _owners: dict[str, str] = {}

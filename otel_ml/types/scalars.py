@@ -1,7 +1,7 @@
 """Single values of the standard library as JSON. Types that JSON lacks are stored with a tag.
 
-A tagged value is ``{"$": tag, "v": parts}``. If less than the value is stored, ``of`` names its
-type.
+A tagged value is ``{"$": tag, "v": parts}``. If only a part of the value is stored, ``of`` names
+its type.
 """
 
 import array

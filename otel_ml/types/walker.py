@@ -34,7 +34,7 @@ from otel_ml.types.scalars import (
 
 _BUDGET: Final = (
     256 * 1024 * 1024
-)  # bytes, estimated: a small graph of shared lists can be an endless tree
+)  # estimated bytes; lists that share parts can otherwise expand endlessly
 LEAF_BYTES: Final = 16
 _CONTAINER: Final = 64
 _MAX_LEVELS: Final = 128  # levels of JSON: orjson writes 254, and each takes about 5 Python calls

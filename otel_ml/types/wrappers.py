@@ -658,5 +658,5 @@ def _image_of_raymon(params: Params) -> Image:
 
 
 def _either(theirs: Reader, reader: Reader, mark: str) -> Reader:
-    """Read params that raymon wrote, or, if they have `mark`, params of our own wrapper."""
+    """Return a reader that uses `reader` for params with the key `mark`, else `theirs`."""
     return lambda params: (reader if isinstance(params.get(mark), list | dict) else theirs)(params)

@@ -23,11 +23,11 @@ class _Named(Data):
     """Writes the type name of raymon's wrapper. Logged values keep the type name of otel-ml."""
 
     def class2str(self) -> str:
-        """Return the type name of the written form."""
+        """Return the type name that is written to the JSON."""
         return f"raymon.types.{type(self).__name__}"
 
     def to_jcr(self) -> Form:
-        """Return the current value as a form, with raymon's type name."""
+        """Return the current value as a dict for JSON, with raymon's type name."""
         return {**super().to_jcr(), "type": self.class2str()}  # type: ignore[safe-super]  # a wrapper's
 
 
