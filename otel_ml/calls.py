@@ -629,7 +629,7 @@ class CallStream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return the handlers for chunks, each with its number of chunks; the last is unlimited."""
+        """Return functions that receive chunks, each with how many. The last gets all others."""
         self._is_open = is_open
         self._began = time.perf_counter()
         rest = (self._count, itertools.repeat(None))

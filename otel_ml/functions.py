@@ -191,7 +191,7 @@ class Judging:
                 )
 
     def for_pickle(self) -> "Judging":
-        """Return the same without the judges that cannot be pickled, and log their names once."""
+        """Return a copy without the judges that cannot be pickled. Log their names once."""
         judges = []
         for judge in self.judges:
             if pickling.can_pickle(judge):

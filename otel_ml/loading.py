@@ -75,7 +75,7 @@ class _Loading:
     def _is_held_back(self, caller: FrameType | None) -> bool:
         """Tell whether a load must wait for a fork.
 
-        A load inside a load that the fork awaits need not.
+        It need not if it is part of another load for which the fork already waits.
         """
         this = threading.get_ident()
         if not self._forking or this in self._forking:

@@ -364,7 +364,7 @@ class Handle:
         raise NotImplementedError
 
     def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
-        """Queue text, data or points with `add`, or send them immediately."""
+        """Queue text, data or points by calling `add`, or send them immediately."""
         raise NotImplementedError
 
     def _set_tags(self, tags: dict[str, Value], details: Details) -> None:
@@ -398,12 +398,12 @@ def check_actual(value: object) -> Any:
 
 
 def _unwrapped(value: object) -> Any:
-    """Return the elements of a scalar or array of any library, or other values unchanged."""
+    """Convert a scalar or array of any library to plain Python. Return other values unchanged."""
     return value if issubclass(type(value), str | int | float | list | tuple) else listed(value)
 
 
 def _subject_of(thing: Any, kind: str) -> Subject:
-    """Return the subject for a used or produced thing, which may be an object or a string."""
+    """Convert an argument of `uses` or `produced`, an object or a string, to a `Subject`."""
     if issubclass(type(thing), HasSubject):
         subject: Subject = thing._subject
         return subject
@@ -484,7 +484,10 @@ class Run(Handle, HasCard):
         self._output: object = UNSET
 
     def _ask(self) -> "Run":
-        """Return the run to code that may add data, and leave the fast path."""
+        """Return the run to code that may add data to it.
+
+        This ends the fast path, in which only the span knows the attributes of the call.
+        """
         recorder, span = self._recorder, self._span
         if self._unasked and recorder is not None and type(span) is RunSpan:
             with recorder.lock:
@@ -803,7 +806,7 @@ class Run(Handle, HasCard):
         return waiting is None or waiting.is_due(time.time_ns(), self._start_ns)
 
     def _settle_events(self, waiting: Updates) -> None:
-        """Move text and data to events of the span, if the run has sent no updates yet."""
+        """Move queued text and data to the span, unless the run has already sent updates."""
         if not waiting.updates and len(waiting.events) < EVENTS:
             events = waiting.take_events()
             self._weigh(weigh({}, events))

@@ -955,7 +955,7 @@ class _LeftOut(NonRecordingSpan):
 
 
 def _leave_out(above: Any, context: SpanContext) -> trace.Span:
-    """Return a span that is not recorded. Warn once if the start of the trace caused this."""
+    """Return a span that is not recorded. Warn once if its trace was not sampled elsewhere."""
     if above is not None and not isinstance(above, _LeftOut):
         parent = above.get_span_context()
         if parent.is_valid and not parent.trace_flags & _SAMPLED:

@@ -216,7 +216,7 @@ class _InMemory(Recorder):
 
 
 class _Unwatched(OpenRuns):
-    """Open runs without start records, so that no background thread is needed."""
+    """Keeps the open runs, but sends no start records, so it needs no background thread."""
 
     def _wake(self) -> None:
         """Do not start a thread."""

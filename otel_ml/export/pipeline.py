@@ -111,10 +111,10 @@ class SpanSource(Protocol[B]):
         """
 
     def has_batch(self, max_spans: int, max_bytes: int) -> bool:
-        """Tell whether as many spans or bytes wait as a request may have."""
+        """Tell whether a full batch waits: `max_spans` spans or `max_bytes` bytes."""
 
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
-        """Call `report` when such a batch waits, if the queue could be full before the next poll.
+        """Call `report` when a full batch waits, if the queue may overflow before the next poll.
 
         After `take`, the next batch is reported.
         """

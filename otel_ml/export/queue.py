@@ -95,11 +95,11 @@ class SpanQueue:
         return len(self._spans) < self._max_spans and self._bytes < self._max_bytes
 
     def has_batch(self, max_spans: int, max_bytes: int) -> bool:
-        """Tell whether as many spans or bytes wait as a request may have."""
+        """Tell whether a full batch waits: `max_spans` spans or `max_bytes` bytes."""
         return len(self._spans) >= max_spans or self._bytes >= max_bytes
 
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
-        """Call `report` with the first span that does not fit into a batch of this size."""
+        """Call `report` when a span arrives and a full batch of this size already waits."""
         self._batch_spans = min(max_spans, self._max_spans)
         self._batch_bytes = min(max_bytes, self._max_bytes)
         self._report = report
@@ -250,7 +250,7 @@ class SpooledSpans:
         self._append(span, held=True)
 
     def has_batch(self, max_spans: int, max_bytes: int) -> bool:
-        """Tell whether as many spans wait as a request may have. Bytes on disk take no memory."""
+        """Tell whether a full batch waits. On disk only spans count, as bytes take no memory."""
         return self.pending >= max_spans or self._refused.has_batch(max_spans, max_bytes)
 
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:

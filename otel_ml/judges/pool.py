@@ -394,7 +394,7 @@ class JudgePool:
         return None
 
     def _let_first_go(self) -> bool:
-        """Release the run that was held first if its time is over."""
+        """Send the run that has waited longest for its judges, if its time is over."""
         judged = self._find_first_held()
         if judged is None or judged.deadline > time.monotonic():
             return False

@@ -32,7 +32,7 @@ _CONTRASTED: Final = ("drift", "invalids")
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What `contrast` needs of a profile: its components and its scores."""
+    """The parts of a profile that `contrast` compares: its components and its scores."""
 
     components: Mapping[str, Component]
     scores: Mapping[str, ProfileScore]

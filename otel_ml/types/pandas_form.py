@@ -231,7 +231,7 @@ def _read_text(params: Params, decode: Decode) -> Any:
 
 
 def _text_dtype(params: Params, decode: Decode) -> Any:
-    """Return the dtype with an installed storage and an NA value that this pandas supports."""
+    """Return a text dtype that works here: its storage is installed, its NA value supported."""
     missing = decode(params["missing"])
     for storage in (params["storage"], "python"):
         for options in ({"na_value": missing}, {}):

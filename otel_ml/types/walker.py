@@ -114,7 +114,7 @@ class Walker:
             return self.words(value)
 
     def _encode(self, value: Any, kind: type) -> Any:
-        """Serialise a value with few stack frames, because they limit the depth."""
+        """Serialise a value. Uses few stack frames, because their number limits the depth."""
         if self._left < 0:
             return tagged("repr", _CUT)
         levels, write = _way(kind)

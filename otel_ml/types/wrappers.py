@@ -187,7 +187,7 @@ def _of_row(row: Any) -> Any:
 
 
 def _columns(named: Iterable[object], dtypes: Iterable[object]) -> list[list[str]]:
-    """Return the first columns with their dtypes, in at most half of a preview."""
+    """Return names and dtypes of the first columns, as many as fit into half a preview."""
     pairs = zip(islice(named, _SHOWN_COLUMNS), dtypes, strict=False)
     columns = [[str(name)[:_FORM_CHARS], str(dtype)[:_FORM_CHARS]] for name, dtype in pairs]
     while len(orjson.dumps(columns)) > PREVIEW_BYTES // 2:

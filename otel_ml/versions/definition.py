@@ -84,7 +84,7 @@ class Definition:
         }
 
     def without_objects(self) -> "Definition":
-        """Return a definition for another process: plain values, and nothing that is watched."""
+        """Return a copy for another process: plain values, and no objects to check for changes."""
         return replace(self, params=plain_params(self.params), watched=(), marks=None)
 
     def is_current(self) -> bool:

@@ -89,7 +89,7 @@ class Watched(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """The text of a mutable object, and the function behind it if it is callable."""
+    """Text that represents a mutable object, and the function behind it if it is callable."""
 
     helper: FunctionType | None
     text: str

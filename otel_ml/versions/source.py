@@ -219,7 +219,7 @@ def _is_code_of(node: FunctionNode, function: FunctionType) -> bool:
 
 
 def _in_place(node: FunctionNode, function: FunctionType) -> ast.stmt:
-    """Put a function inside its enclosing classes and functions, which give names their meaning."""
+    """Wrap a function in its enclosing classes and functions, because names depend on them."""
     own = _bare(node)
     inside: ast.stmt = ast.copy_location(ast.Expr(own), own) if isinstance(own, ast.expr) else own
     code = function.__code__

@@ -161,7 +161,7 @@ def _are_names(keys: tuple[object, ...]) -> bool:
 
 
 def _step(left: list[int], steps: int) -> None:
-    """Count steps.
+    """Subtract steps from those that are left. Raise `RecursionError` if there are none.
 
     The limit must be below that of `output_structure`, or key order would matter.
     """
