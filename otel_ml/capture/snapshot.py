@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from otel_ml.capture.description import type_name_of
 
-SAMPLE_BYTES: Final = 64 * 1024  # the most that is copied of one value
+SAMPLE_BYTES: Final = 64 * 1024  # largest sample that is copied of one value
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from otel_ml.errors import hand_on, untrusted
 TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
 
-_PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of one payload
+_PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of a payload: the inputs or outputs of a run
 _PAYLOAD_CHARS: Final = 70_000  # more characters do not fit into a payload
 _ELEMENTS: Final = 36_000  # more elements do not fit, because each takes at least two bytes
 _FIELDED: Final = 7  # an object with fields counts as this many elements
