@@ -132,7 +132,7 @@ class Storage(BaseModel):
         description="Bytes of files that still hold rows that are deleted, until the next merge or "
         "a purge"
     )
-    replaced_bytes: int = Field(description="Bytes of replaced files: they go 8 minutes later")
+    replaced_bytes: int = Field(description="Bytes of replaced files: they go about 8 s later")
     tables: dict[str, Share]
     projects: list[ProjectShare] = Field(description="The largest first")
     days: int | None = Field(description="Of what `freed_records` and `freed_payloads` tell")
@@ -294,7 +294,7 @@ def get_storage(
 
 @router.post("/storage/purge")
 def post_purge(request: Request, admin: Admin) -> Purged:
-    """Take deleted rows off the disk now; the files that are replaced go 8 minutes later."""
+    """Take deleted rows off the disk now; replaced files go about 8 s later."""
     demand_all(admin)
     done = find_service(request, Purger).purge()
     return Purged(tables=done.tables, bytes_before=done.bytes_before, bytes_after=done.bytes_after)

@@ -257,6 +257,29 @@ CREATE TABLE IF NOT EXISTS otel_ml.refusals ON CLUSTER otel_ml (
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/otel_ml/refusals', '{replica}') ORDER BY (project, reason, process, hour)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
+CREATE TABLE IF NOT EXISTS otel_ml.call_points ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  service LowCardinality(String),
+  metric LowCardinality(String),
+  model LowCardinality(String),
+  provider LowCardinality(String),
+  operation LowCardinality(String),
+  kind LowCardinality(String),
+  error_type LowCardinality(String) COMMENT 'empty if the calls succeeded',
+  series String COMMENT 'digest of all attributes',
+  start_ns Int64 COMMENT 'since when it counts',
+  time_ns Int64 COMMENT 'until when it counts',
+  slot Int64 COMMENT 'points of one slot replace each other',
+  is_delta Bool COMMENT 'whether it counts since the last point',
+  count UInt64 COMMENT 'number of values; 0 for a counter',
+  total Float64 COMMENT 'sum of the values',
+  bounds Array(Float64) COMMENT 'upper bounds of the buckets',
+  buckets Array(UInt64) COMMENT 'number of values in each',
+  arrived_ns Int64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/call_points', '{replica}', time_ns) ORDER BY (project, metric, series, start_ns, slot)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
 CREATE TABLE IF NOT EXISTS otel_ml.open_runs ON CLUSTER otel_ml (
   project LowCardinality(String),
   start_ns Int64 CODEC(DoubleDelta, ZSTD(1)),

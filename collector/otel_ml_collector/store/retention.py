@@ -343,7 +343,7 @@ class Purger:
     def purge(self) -> Purge:
         """Take deleted rows off the disk; a second call finds nothing to do.
 
-        The files that are replaced go 8 minutes later, when the new ones are surely on disk.
+        Replaced files go about 8 s later; the new ones are on disk by then.
 
         Raises:
             Unavailable: The store has trouble; what was purged until then stays purged.

@@ -375,7 +375,7 @@ def judge_cell(cell: str, found: Mapping[str, object], expected: Mapping[str, ob
 
 
 BEGINNING: Final = """\
-# What is read of each library
+# What otel-ml reads from each library
 
 Look up what otel-ml can read from the spans of your library. The tests run each library against a
 provider with fixed answers, and record its spans. They then compare each run in otel-ml with what
