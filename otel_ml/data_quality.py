@@ -151,10 +151,10 @@ def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> di
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """What a table is compared with.
+    """The reference of a drift comparison: a table or a profile.
 
     Attributes:
-        columns: Sketches of its columns by name.
+        columns: Sketches (summarised distributions) of its columns by name.
         is_table: Whether it is a table. A profile describes only some columns.
     """
 
@@ -233,7 +233,7 @@ def _measure_drift(
 
 
 def _find_one_sided(columns: Columns, chosen: Sequence[str], reference: _Reference) -> list[str]:
-    """Return the columns with values that only the table or only the reference has."""
+    """Return the columns that have values only in the table or only in the reference."""
     gone = [
         name
         for name, sketch in reference.columns.items()
@@ -258,7 +258,7 @@ def _measure_bias(
     prediction: str | None,
     positive: object,
 ) -> dict[str, float]:
-    """Measure the rate of the favourable value by group.
+    """Measure how often the value is favourable, for each group of a sensitive column.
 
     Rates are those of the prediction if it is given, otherwise those of the label.
 

@@ -880,7 +880,7 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageLink:
-    """A record that a run used or produced a model, artifact or data set, as stored."""
+    """A link from a run to a model, artifact or data set that it used or produced, as stored."""
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     owner: str = field(metadata=kept("Run id", _TEXT))

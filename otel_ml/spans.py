@@ -122,7 +122,7 @@ def detach(token: Token[Context]) -> None:
 
 
 class _Making:
-    """A lock for creating a span's optional parts, replaced in a forked child."""
+    """The lock for creating a span's optional parts. A forked child gets a new one."""
 
     def __init__(self) -> None:
         self.renew()
@@ -723,8 +723,8 @@ class ChosenProcessors(SpanProcessor):
 class MarkedCalls(SpanProcessor):
     """Marks spans of other instrumentations that start inside a judge or an experiment.
 
-    So a judge's call of a language model does not count as a call of your service. Our own spans
-    are marked already.
+    Without the mark, a judge's call of a language model would count as a call of your service. Our
+    own spans are marked already.
     """
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
@@ -955,7 +955,7 @@ class _LeftOut(NonRecordingSpan):
 
 
 def _leave_out(above: Any, context: SpanContext) -> trace.Span:
-    """Return a span that is not recorded. Warn once if its trace was not sampled elsewhere."""
+    """Return a span that is not recorded. Warn once if another tracer dropped its trace."""
     if above is not None and not isinstance(above, _LeftOut):
         parent = above.get_span_context()
         if parent.is_valid and not parent.trace_flags & _SAMPLED:
@@ -976,7 +976,8 @@ class _RunTracer:
     """Starts `RunSpan` objects.
 
     Args:
-        keeps: Whether kept spans bypass the sampler. False with the service's provider.
+        keeps: Whether spans that are started with `kept` are recorded although the sampler drops
+            them. False with the service's provider.
     """
 
     def __init__(self, home: Home, sampler: Sampler, ids: IdGenerator, *, keeps: bool) -> None:

@@ -105,7 +105,7 @@ def _is_old_coroutine(function: object) -> bool:
 
 
 def _wrap_plainly(inner: Wrapper, traced: TracedFunction) -> Callable[..., Any]:
-    """Wrap a callable object with a coroutine or generator function as its `__call__`."""
+    """Wrap a callable object whose `__call__` is a coroutine or generator function."""
     later = inner(traced)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:

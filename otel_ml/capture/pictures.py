@@ -63,7 +63,7 @@ def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
 
 
 def _read_grey(pixels: Any) -> bytes:
-    """Return the grey values of an image, or of the pixels inside one."""
+    """Return the grey values of a Pillow image, or of the pixel object inside it."""
     if not hasattr(pixels, "tobytes"):
         grey = pixels.convert("L", 0)
         pixels = sys.modules["PIL.Image"].new("L", grey.size)

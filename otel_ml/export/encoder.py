@@ -74,7 +74,7 @@ def keep(kept: dict[K, V], key: K, value: V, most: int = 4_096) -> V:
 
 
 class Kept(dict[int, bytes]):
-    """A cache from numbers to bytes, which `make` computes.
+    """Caches the bytes that `make` computes for a number.
 
     Only numbers below 8,192 are cached.
     """

@@ -616,7 +616,7 @@ class Pipeline(Generic[B]):
             pause_s = min(pause_s * 2, _MAX_PAUSE_S)
 
     def _note_outage(self, answer: Answer) -> None:
-        """Note that nothing gets through. The first outage within a minute is logged."""
+        """Record that delivery fails now. Log it, at most once a minute."""
         now = time.monotonic()
         if answer.retry_after_s is not None:
             asked_s = min(_TIMES_ASKED * answer.retry_after_s + _LAST_REQUEST_S, _MOST_ASKED_S)
@@ -634,7 +634,7 @@ class Pipeline(Generic[B]):
             _logger.warning(text, self._what, self._destination.page, answer.message)
 
     def _note_recovery(self) -> None:
-        """Note that spans get through again. It is logged if the outage was."""
+        """Record that delivery works again. Log it if the failure was logged."""
         if self._stalled and self._is_outage_told:
             self._is_outage_told = False
             lost = sum(self.counters.lost.values()) - self._lost_before

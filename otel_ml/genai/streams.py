@@ -101,7 +101,7 @@ class _StreamReading:
             self.fail(error)
 
     def step(self, advance: Callable[[], Any]) -> Any:
-        """Take a step of an iterator."""
+        """Advance an iterator with `advance`. Record the chunk, the error or the end."""
         self.depth += 1
         try:
             chunk = advance()
@@ -114,7 +114,7 @@ class _StreamReading:
         return chunk
 
     async def step_later(self, advance: Callable[[], Any]) -> Any:
-        """Take a step of an async iterator."""
+        """Advance an async iterator with `advance`, like `step`."""
         self.depth += 1
         try:
             chunk = await advance()

@@ -261,11 +261,11 @@ class ModelProfile:
     ) -> Contrast:
         """Compare another profile with this one.
 
-        Three things can raise an alert. Values drift if the drift score exceeds 0.1 and chance is
-        an unlikely explanation (corrected for the number of components; not with fewer than 100
-        values). The share of invalid values must increase by more than 0.01, and a score must
-        become worse by more than 0.01 of its range. For both, the confidence interval of the change
-        must exclude 0.
+        Three changes can raise an alert. Drift: the drift score of a component exceeds 0.1, and
+        chance is an unlikely explanation. At least 100 values are needed, and the p-value is
+        corrected for the number of components. Invalid values: their share increases by more than
+        0.01. Scores: a score becomes worse by more than 0.01 of its range. For the last two, the
+        confidence interval of the change must also exclude 0.
 
         Args:
             other: The profile to compare with. Components and scores that it lacks are left out.

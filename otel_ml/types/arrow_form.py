@@ -65,7 +65,7 @@ def hide(value: Any, hide_column: HideColumn) -> Any:
 
 
 def read(params: Params, _decode: Decode) -> Any:
-    """Read a value. Extension types must be known in this process."""
+    """Read a stored Arrow value. Extension types must be known in this process."""
     raw, kind = from_base64(params["ipc"]), params["kind"]
     if _PICKLED in raw:
         raise ValueError("Invalid Arrow data: a type in it would be unpickled")

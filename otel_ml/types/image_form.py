@@ -135,7 +135,7 @@ def _saved(image: Image.Image, form: str, **options: Any) -> bytes | None:
 
 
 def _is_whole(image: Image.Image, raw: bytes) -> bool:
-    """Tell whether a PNG is exact. PNG may trim a palette and change transparency."""
+    """Tell whether a PNG equals its image. PNG may trim a palette and change transparency."""
     if image.mode != "P" and "transparency" not in image.info:
         return True
     again = open_image(raw)

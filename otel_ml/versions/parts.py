@@ -250,9 +250,9 @@ class Parts:
         return methods
 
     def constant(self, name: str, value: Value) -> str:
-        """Add a value that the code uses, and return its text.
+        """Add a value that the code uses to the version, and return its text.
 
-        Secrets and long values are hashed.
+        Secrets and long values are replaced by a hash.
         """
         self._constant_bytes += len(value.text)
         if SECRETS.is_secret(name) or self._constant_bytes > _MAX_CONSTANT_BYTES:
@@ -565,7 +565,7 @@ def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
 
 
 def _is_told(value: object, node: ast.AST | None) -> bool:
-    """Tell whether a default is clear from its source: a literal, or a name from a library."""
+    """Tell whether a parameter's default is clear from its source: a literal, a library's name."""
     if value is None or is_quiet(type(value)):
         return True
     function = plain_function(value)

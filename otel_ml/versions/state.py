@@ -112,7 +112,7 @@ class WeightKind:
 
 
 class _TooManyParts(Exception):
-    """The model has more parts than are read."""
+    """Raised if a model object has too many parts to hash."""
 
 
 def fitted_attributes(model: object) -> list[tuple[str, Any]]:
