@@ -1,8 +1,7 @@
-"""Scores stored runs with a version of a judge, and compares with the scores that they have.
+"""Scores stored runs with a judge, and compares the scores with those of an earlier version.
 
-The judge's code runs in this process, on its own thread pool. Its scores are compared with those
-of an earlier version on the same runs. They are stored only if the user asks for it: one
-evaluation per run, and storing it twice changes nothing.
+The judge's code runs in this process, on its own thread pool. The scores are stored only if the
+user asks for it, as one evaluation per run. Storing them twice changes nothing.
 """
 
 import os
@@ -60,7 +59,8 @@ _LOOK_S: Final = 0.2
 _END_S: Final = 1.0
 _ROOM_EVERY: Final = 5_000
 _SHOWN_FLIPS: Final = 10
-_MOST_EXPERIMENTS: Final = 8  # whose items are cached: runs come by time, so by experiment
+# Experiments whose items are cached. Runs are listed by time, so those of one experiment are close.
+_MOST_EXPERIMENTS: Final = 8
 _MINUTE_S: Final = 60.0
 
 
@@ -281,9 +281,9 @@ def _check(runs: Any, judge: Judge, options: BackfillOptions) -> Mapping[str, An
 class _Backfilling:
     """One running backfill.
 
-    Only this thread reads runs, keeps scores and writes. The judge's threads put their scores into
-    a queue. At most as many runs as threads are in progress, so that an interruption loses no
-    more.
+    Only the caller's thread reads runs, keeps scores and stores them. The judge's threads put their
+    scores into a queue. At any time there are at most as many unfinished runs as threads, so an
+    interruption loses few scores.
     """
 
     def __init__(
@@ -375,7 +375,7 @@ class _Backfilling:
         )
 
     def _find_known(self, run: "Run", digest: str) -> RejudgedRun:
-        """Return the stored scores of a run: by this version and by the version to compare with."""
+        """Return a run's stored scores: the one by this version, and the one to compare with."""
         judge = self._judge
         after = find_judgement(run, judge.name, judge.version)
         before = find_judgement(run, judge.name, digest) if digest else None
@@ -390,7 +390,7 @@ class _Backfilling:
         )
 
     def _ask(self, run: "Run") -> _Question | str:
-        """Return what the judge gets for a run, or the reason why the run is skipped."""
+        """Return what the judge gets for a run, or the reason to skip the run."""
         if run.outcome != "ok":
             return f"ended with {run.outcome}" if run.latency_ms is not None else "without an end"
         inputs, outputs = run.inputs, run.outputs
@@ -403,7 +403,7 @@ class _Backfilling:
         return _Question(by_name, outputs, self._find_more(run))
 
     def _find_more(self, run: "Run") -> Mapping[str, object]:
-        """Return the expected output: that of the experiment's item, else the ground truth."""
+        """Return the expected output: from the experiment's item, else the ground truth."""
         if run.experiment and run.item:
             if run.experiment not in self._items:
                 if len(self._items) == _MOST_EXPERIMENTS:

@@ -57,7 +57,7 @@ class ComparisonOptions:
 
     @property
     def clustered_by(self) -> str:
-        """What identifies a cluster, such as ``tags["document"]``: your option or the default."""
+        """The key that groups items into clusters, such as ``tags["document"]``, or the default."""
         return str(self.told.get("cluster") or DEFAULT_CLUSTER)
 
 

@@ -480,11 +480,13 @@ class TypedValue(NamedTuple):
 
 
 def content_of(value: Any, documents: list[TypedValue]) -> Any:
-    """Return a value as JSON, with references in place of arrays, tables, images and other objects.
+    """Return a value as JSON for a data set's item.
+
+    Arrays, tables, images and other objects become references to documents.
 
     Args:
         value: Any value.
-        documents: The replaced values are appended to this list. They are stored as documents.
+        documents: The replaced values are appended to this list, so that the caller can store them.
     """
     kind = type(value)
     if kind in _JSON_LEAVES:
@@ -763,7 +765,7 @@ def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None
 
     If `reason` is given, the version is sent again with the reason.
     """
-    # the digest does not cover the sessions
+    # The digest does not cover the sessions, so send the data set again if they changed.
     sessions = hash(tuple(item.source_session for item in dataset.items))
     key = ("dataset", dataset.name, dataset.digest, sessions)
     if recorder.active() is None:

@@ -209,7 +209,7 @@ class Work:
     before_call: Callable[[Item], None] = lambda _: None
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator["Asked"]:
-        """Yield what to score about one output: the output alone, then versus the baseline."""
+        """Yield what judges score: the output alone, then the output and the baseline's."""
         inputs: Any = item.inputs if type(item.inputs) is dict else {"inputs": item.inputs}
         more: dict[str, object] = {"expected": item.expected, "item": item}
         if self.judges:

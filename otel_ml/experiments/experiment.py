@@ -223,7 +223,8 @@ class Prepared:
         known, start_ns = (run.id if run.is_recorded else "", run.start_ns)
         above = run._span.get_span_context()
         if not known and self.started is not None and self.recorder.active() is not None:
-            # The host's provider chose another id. The remaining runs join the stored experiment.
+            # The host's tracer provider chose a new id. Link the remaining runs to the experiment
+            # that is being resumed.
             known, start_ns = self.started.id, self.started.start_ns
             flags = TraceFlags(TraceFlags.SAMPLED)
             above = SpanContext(*ids_of(known), is_remote=False, trace_flags=flags)
@@ -308,9 +309,9 @@ class Prepared:
 
 
 def _version_of_function(traced: TracedFunction) -> str:
-    """Return the function's version.
+    """Return the digest of the function's version. Empty if it has none.
 
-    Waits for its weights to be read; empty if it has no version.
+    Waits until the model weights that belong to the version have been read.
     """
     until = time.monotonic() + _WEIGHTS_S
     with untrusted:  # the source may be unreadable

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
-    """Return a stored run's newest score by one version of a judge. None if there is none."""
+    """Return the newest score that one version of a judge gave a stored run. None without one."""
     evaluations = [
         evaluation
         for evaluation in run.evaluations

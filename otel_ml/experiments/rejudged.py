@@ -20,8 +20,8 @@ from otel_ml.statistics.judge_change import (
 )
 from otel_ml.statistics.verdict import JudgeScore
 
-# A temporary file that SQLite deletes; 4 MiB are cached in memory. The view `heard` has the runs
-# that both versions scored without an error.
+# A temporary file that SQLite deletes; 4 MiB are cached in memory. The view `heard` contains the
+# runs that both versions scored without an error.
 _CREATE: Final = """
 PRAGMA cache_size = -4096;
 PRAGMA temp_store = FILE;
@@ -47,7 +47,7 @@ FROM runs"""
 _FIRST_ERROR: Final = "SELECT error FROM runs WHERE error IS NOT NULL ORDER BY place LIMIT 1"
 _COSTS: Final = "SELECT cost FROM runs WHERE cost IS NOT NULL"
 _HEARD: Final = "SELECT count(*), count(passed_before), count(passed) FROM heard"
-# Counts clusters with equal numbers of runs that passed: both times, only before, only now, never.
+# Groups clusters by how many of their runs passed both times, only before, only now and never.
 _PASSES: Final = """
 SELECT both, first, second, neither, count(*) FROM (
     SELECT sum(passed_before AND passed) AS both, sum(passed_before AND NOT passed) AS first,

@@ -84,7 +84,7 @@ class _JudgedRecord(Work):
     items: Mapping[str, Item] = field(kw_only=True)
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator[Asked]:
-        """Yield the questions to the judges about a recorded output."""
+        """Yield what judges score: a recorded output with the inputs of its run."""
         return super().judged(self.items[item.id], repeat, output, item.id)
 
 

@@ -270,7 +270,7 @@ class Api:
 
 
 def _problems() -> tuple[type[Exception], ...]:
-    """Return the exception types of a request without a response.
+    """Return the exception types that mean that no response arrived.
 
     `open_connections` has already imported their modules.
     """

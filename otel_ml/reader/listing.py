@@ -52,13 +52,13 @@ _COLUMNS_CHARS: Final = 65_536
 # Maximum size of the payloads that are fetched together for a page of runs.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PATIENT: Final = Question(())
-# Names of the orders in older collectors.
+# Older collectors know some orders under other names.
 _FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
 # Rows that a notebook shows, and the request that fetches them.
 SHOWN: Final = 20
 GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
 _RUN_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
-# Parts that are fetched together for a page: columns of an export, and the parts they contain.
+# Columns to fetch for all runs of a page at once, and the parts of a run that they contain.
 _Columns = tuple[tuple[str, ...], frozenset[str]]
 _PAYLOAD: Final[_Columns] = (
     ("inputs", "outputs", "params"),
@@ -261,8 +261,8 @@ class Runs(PagedList[Run]):
 
         Sends one request. The list's `limit` does not apply.
 
-        A call that was recorded twice counts once. If the list was made with `roots` or `traces`,
-        the totals include the calls inside the listed runs.
+        A call that several instrumentations recorded counts once. If the list was made with `roots`
+        or `traces`, the totals include the calls inside the listed runs.
         """
         return self.by("").total
 
@@ -444,13 +444,15 @@ class _Begun:
 
 
 class _Page:
-    """The parts of the runs of one page. Fetched together once, then per run if one is missing.
+    """Fetches parts of runs, such as inputs, for all runs of one page at once.
+
+    If such a request fails or lacks a part, the part is fetched for each run separately.
 
     Args:
         api: The collector.
         wanted: The list to which the page belongs.
         summaries: The runs of the page.
-        parts: Sets of columns. The columns of a set are fetched together.
+        parts: Sets of columns. One request fetches all columns of a set.
     """
 
     def __init__(
@@ -506,7 +508,7 @@ def _capture_of(attributes: object) -> Mapping[str, Sequence[str]]:
 
 
 def fetch_part(api: Api, project: str, run_id: str, name: str) -> dict[str, Any]:
-    """Fetch a part of a run, such as ``outputs``. The result may have all other parts too."""
+    """Fetch a part of one run, such as ``outputs``. The result may contain other parts too."""
     if name != INSIDE:
         return fetch_run(api, project, run_id)
     answer = api.get("projects", project, "runs", where=f'run_id == "{run_id}"', roots="true")
@@ -559,12 +561,12 @@ def _cells(run: Run, inside: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _narrowed(wanted: Wanted, starts: Collection[int]) -> Wanted:
-    """Narrow the time range to the runs that are already listed."""
+    """Limit a list to the range of these start times, so that an export reads less."""
     return replace(wanted, start=write_ns(min(starts)), end=write_ns(max(starts) + 1))
 
 
 def _with_id(columns: str) -> str:
-    """Add ``run_id`` to the columns: rows are selected by it."""
+    """Add ``run_id`` to the columns, because rows are matched to runs by it."""
     names = [name.strip() for name in columns.split(",")]
     return columns if not columns.strip() or {"*", "run_id"} & {*names} else f"run_id,{columns}"
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _EMPTY: Final[dict[str, Any]] = {}
 R = TypeVar("R")
-# Key of the totals inside each root, in a list of roots.
+# In a list of root runs: the key of the totals over all calls inside each root.
 INSIDE: Final = "inside"
 
 
@@ -126,7 +126,7 @@ class Run(HasCard, ListedRun):
 
     @property
     def capture(self) -> Mapping[str, Sequence[str]]:
-        """Why a part was not fully recorded, by part, such as ``{"inputs": ["truncated"]}``."""
+        """Parts that were not fully recorded, with the reasons: ``{"inputs": ["truncated"]}``."""
         return self._told("capture") or _EMPTY
 
     @property
@@ -301,12 +301,12 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Tags, metrics, logs, scores and artifacts of a trace that belong to none of its stored runs.
+    """Tags, metrics, logs, scores and artifacts of a trace that belong to no stored run.
 
-    For example, a label for a run that has not arrived yet, or for a whole trace.
+    For example, a reviewer's label for a run that has not arrived yet, or for a whole trace.
 
     Attributes:
-        run_id: The run. None if the records belong to the trace itself.
+        run_id: The run that they are about. None if they are about the trace itself.
     """
 
     project: str
@@ -324,7 +324,7 @@ class Trace(HasCard):
 
     Attributes:
         key: The trace id or trace key that you asked for.
-        records: Tags, scores and other records of the trace that belong to none of its stored runs.
+        records: Tags, scores and other records about the trace, or about runs that are not stored.
         truncated: True if there are more than 10,000 runs. The others are left out.
         hidden_parents: Ids of parent runs in projects that the key may not read.
     """

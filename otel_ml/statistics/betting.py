@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Final
 
-# Number of sessions (or independent runs) by their mean, from 0 to 1.
+# Maps a session's mean (0 to 1) to the number of sessions with this mean.
 Means = Mapping[float, int]
-# Number of sessions by their gain: how far they are below their limit.
+# Maps a gain (how far a session is below its limit) to the number of sessions with this gain.
 Gains = Mapping[float, int]
 
 # Default for the average number of windows between two false alarms, at least.
@@ -102,7 +102,7 @@ def bets_up_to(most_lost: float) -> list[float]:
 
 
 def mix(logs: Sequence[float]) -> float:
-    """Return the logarithm of the mean of several stakes, given the logarithm of each stake."""
+    """Combine bets of several sizes: return the logarithm of their mean stake."""
     most = max(logs)
     return most + math.log(math.fsum(math.exp(log - most) for log in logs) / len(logs))
 

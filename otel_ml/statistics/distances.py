@@ -39,7 +39,7 @@ _TERMS: Final = 1_000
 # Number of an embedding's projections that are resampled.
 _FARTHEST: Final = 4
 _TINY: Final = 1e-300
-# Relative difference that positions in bins show; they are steps of 6e-7.
+# Numbers count as equal below this relative difference. Positions in bins are steps of 6e-7.
 _EXACT: Final = 2e-6
 
 # Positions where a distribution function changes, with the change of slope and the jump.
@@ -170,7 +170,7 @@ def distance(reference: Sketch, window: Sketch) -> float:
 
 
 def _is_same_number(constant: Sketch, window: Sketch) -> bool:
-    """Return whether a window has only the number of a constant, as exactly as bins show it."""
+    """Return whether all numbers of a window equal a constant, as far as bins can show it."""
     least = abs(constant.mean) * _EXACT
     return abs(window.mean - constant.mean) <= least and window.deviation <= least
 
@@ -199,7 +199,7 @@ def _seen(share: float, n: int) -> Sketch:
 
 
 def presence(sketch: Sketch) -> Sketch:
-    """Return in how many runs a field is present: a category of ``there`` and ``missing``."""
+    """Count the runs with and without a value, as a category of ``there`` and ``missing``."""
     total = sketch.n + sketch.missing
     return Sketch(
         "category",
@@ -231,7 +231,7 @@ def chance(reference: Sketch, window: Sketch) -> float:
     if reference.kind == "vocabulary":
         reference, window = _seen(0.0, reference.n), _seen(unseen(reference, window), window.n)
     if reference.kind == "number" and not scale(reference) > 0:
-        # A constant: its cells are too wide to tell another number from it.
+        # The reference is a constant: cells are too wide to tell a close number from it.
         same, other = _seen(0.0, reference.n), _seen(distance(reference, window), window.n)
         window = replace(other, clustered=other.n * window.design)
         reference = same
@@ -329,7 +329,10 @@ def gamma_tail(value: float, mean: float, spread: float) -> float:
 
 
 def _spans(sketch: Sketch) -> list[tuple[float, float, int]]:
-    """Spread the numbers of each bin evenly, keeping its mean and variance."""
+    """Return for each bin an interval and a count, as if its numbers were spread evenly in it.
+
+    Each interval keeps the mean and variance of its bin.
+    """
     spans = []
     for key, of_bin in sketch.bins.items():
         count, mean, of_bin_variance = moments_of(key, of_bin)
@@ -341,7 +344,7 @@ def _spans(sketch: Sketch) -> list[tuple[float, float, int]]:
 
 
 def _differences(first: Sketch, second: Sketch) -> list[tuple[float, tuple[float, float]]]:
-    """Return where and how the difference of the two distribution functions changes."""
+    """Return the positions where the difference of two distribution functions changes, and how."""
     steps: defaultdict[float, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for sketch, sign in ((first, 1), (second, -1)):
         for low, high, count in _spans(sketch):

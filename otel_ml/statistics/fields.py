@@ -115,7 +115,7 @@ class FieldSketch:
         values = self.category.values
         is_varied = self.category.rest > 0 or len(values) > FEW_VALUES
         if self.n and numbers >= MOSTLY * self.n and (is_varied or len(values) == 1):
-            return "number"  # a few different numbers may be codes, a constant is none
+            return "number"  # a few different numbers may be codes, but a constant is a number
         if is_category(self.n, values.values()):
             return "category"
         return "text" if texts >= numbers else "number"
@@ -453,7 +453,7 @@ def _compare_field(
     before_parts = before.parts(kind)
     for part in [*TEXT_PARTS, VALUE, MISSING, TYPE]:
         if part == "vocabulary" and len(own) < CALIBRATED:
-            continue  # new words (numbers, names) are normal: only own windows show how many
+            continue  # new words, such as names, are normal; the reference's windows show how many
         if part in before_parts and part in after_parts:
             windows = [of_window.get(part, Sketch("category")) for of_window in own]
             parts.append(
@@ -510,7 +510,7 @@ def _find_stretches(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
 
 
 def _distances_between(window: Sketch, windows: Sequence[Sketch]) -> list[float]:
-    """Return the distances of other windows from one window."""
+    """Return the distance of each other window from this window."""
     if window.kind != "number" or not _is_wide(window):
         return [distance(sketch, window) for sketch in windows]
     unit = scale(window)

@@ -605,8 +605,8 @@ class _Mean:
         to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).
 
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
-        heterogeneity, Review of Economics and Statistics 99 (2017), whose effective number of
-        clusters this is where the values within one are independent.
+        heterogeneity, Review of Economics and Statistics 99 (2017): their effective number of
+        clusters, for independent values within each cluster.
         """
         return max(min(self.alike, self.clusters) - 1, 1.0)
 
@@ -675,7 +675,7 @@ def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
 
 
 def exponential(of: Estimate) -> Estimate:
-    """Convert an estimated difference of logarithms to a ratio, with its bounds."""
+    """Convert an estimated difference of logarithms, with its bounds, to a ratio."""
     low, high = (_exp(bound) for bound in (of.low, of.high))
     return Estimate(math.exp(of.value), low, high, of.n, of.clusters)
 

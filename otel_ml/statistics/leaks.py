@@ -41,7 +41,7 @@ def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> floa
         From 0 (explains nothing) to 1 (explains everything).
 
     Source: Brier, Verification of forecasts expressed in terms of probability, Monthly Weather
-    Review 78 (1950); its skill over the classes' own shares.
+    Review 78 (1950). The skill is the improvement over predicting the shares of the classes.
     """
     cells, labels = _sample(cells, labels)
     known = {label for label, _ in Counter(labels).most_common(_CLASSES)}

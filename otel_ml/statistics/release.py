@@ -187,7 +187,7 @@ def _find_onsets(logs: Sequence[Sequence[float]]) -> list[int | None]:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A figure within the strata that both sides have."""
+    """One measure, such as error share, limited to the strata that both versions have."""
 
     figure: FigureUnits
     baseline: Units
@@ -214,7 +214,7 @@ class _Compared:
         )
 
     def good(self, value: float) -> float:
-        """Convert a value to the range from 0 to 1, where more is better."""
+        """Convert a value to the range from 0 to 1, where a higher number is better."""
         figure = self.figure
         width = figure.high - figure.low
         share = min(max((value - figure.low) / width, 0.0), 1.0) if width > 0 else 0.5
@@ -273,7 +273,7 @@ class _Compared:
         return logs
 
     def judge(self, since: int | None, logs: Sequence[float], confidence: float) -> FigureVerdict:
-        """Return the verdict from the stakes and the confidence interval."""
+        """Return the verdict on this measure from its stakes and its confidence interval."""
         figure = self.figure
         is_amount = figure.kind == "amount"
         confidence = CONFIDENCE if is_amount else confidence
@@ -307,7 +307,7 @@ class _Compared:
         )
 
     def _find_worst(self) -> tuple[str, float, float] | None:
-        """Return the stratum with the largest loss, by its weight in the baseline."""
+        """Return the stratum that loses most, weighted by its share in the baseline."""
         sides = [_runs_by_stratum([self.baseline]), _runs_by_stratum(self.windows)]
         if len(sides[0]) == 1:
             return None
@@ -335,7 +335,7 @@ class _Compared:
         return every
 
     def _estimate(self, side: Units, confidence: float) -> Estimate:
-        """Estimate one side by its runs, with the strata weighted as in the baseline."""
+        """Return the mean of one version, with strata weighted as in the baseline."""
         sums: defaultdict[str, Counter[ClusterSum]] = defaultdict(Counter)
         for unit, count in side.items():
             sums[unit.stratum][unit.total, unit.n] += count
@@ -358,7 +358,10 @@ class _Compared:
         )
 
     def _margin(self) -> float:
-        """Return the margin: for scores in their own range, for amounts as a logarithm."""
+        """Return the smallest difference that matters.
+
+        For scores it is in their own range, for amounts it is a logarithm.
+        """
         figure = self.figure
         match figure.kind:
             case "rate":
@@ -409,7 +412,7 @@ class _Compared:
 def _plan(
     baseline: Estimate, candidate: Estimate, margin: float, confidence: float
 ) -> tuple[float | None, int | None]:
-    """Return the smallest difference that this baseline can show, and the runs for the margin."""
+    """Return the smallest detectable difference, and how many runs detect the margin."""
     if not math.isfinite(baseline.high - baseline.low):
         return None, None
     smallest = detectable(baseline, confidence=confidence)

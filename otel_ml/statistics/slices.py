@@ -225,7 +225,7 @@ class _Comparison:
 
     @classmethod
     def of(cls, figure: SliceFigure) -> "_Comparison | None":
-        """Compare. Returns None if a side has too few runs or sessions."""
+        """Compare a slice with all other runs. None if the slice or the others are too few."""
         part, every = figure.of_slice, figure.of_all
         n, n_rest = part.n, every.n - part.n
         clusters, clusters_of_rest = part.clusters, every.clusters - part.whole
@@ -326,8 +326,9 @@ def _few_events_p(
 ) -> float | None:
     """Return the p-value of a difference of rates if few events are expected. None if many are.
 
-    Given the number of events, those of the slice are binomial if nothing differs. Events of one
-    session count as fewer, by the design effects of both sides.
+    If both rates are equal, each event is in the slice with the same probability, so
+    the number of events in the slice is binomial. Events of one session count as fewer, by the
+    design effects of both sides.
 
     Source: Przyborowski and Wilenski, Homogeneity of results in testing samples from Poisson
     series, Biometrika 31 (1940); Korn and Graubard, Survey Methodology 24 (1998), for sessions.

@@ -997,7 +997,7 @@ class _Judged:
         )
 
     def value(self, run: ScoredRun) -> float | None:
-        """Return the value of a run. A failed call counts as not passed, and has no score."""
+        """Return the judge's value of a run. A failed call counts as not passed and has no score."""
         if run.is_error:
             return self.of_failed
         score = run.scores.get(self.judge)
@@ -1008,12 +1008,12 @@ class _Judged:
         return score.score
 
     def mean(self, runs: Sequence[ScoredRun]) -> float | None:
-        """Return the mean over the repeats of an item."""
+        """Return the mean value over the repeats of an item."""
         values = [value for run in runs if (value := self.value(run)) is not None]
         return math.fsum(values) / len(values) if values else None
 
     def step(self, before: Sequence[ScoredRun], after: Sequence[ScoredRun]) -> ItemStep | None:
-        """Return the change of an item. None if it has no value on one side."""
+        """Return how an item changed. None if the baseline or the candidate has no value."""
         first, second = self.mean(before), self.mean(after)
         if first is None or second is None:
             return None
@@ -1036,7 +1036,10 @@ class _Judged:
         )
 
     def turned(self, change: float) -> float:
-        """Return a change with worse below 0. For scores it is in standard deviations."""
+        """Return a change as a number below 0 if it is for the worse.
+
+        For scores it is in standard deviations of the baseline.
+        """
         return (-change if self.lower_is_better else change) / (
             1.0 if self.is_rate else self.deviation
         )
@@ -1284,7 +1287,7 @@ def _has_passed(run: ScoredRun) -> bool:
 
 
 def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> JudgeVerdict:
-    """Return the verdict of one judge from the sums of pairs."""
+    """Decide by the sums of all pairs whether the candidate is better or worse, for one judge."""
     reasons = judged.unlike()
     reasons += [
         f"no answer of the judge on {100 * share:.0f} % of the {side}'s runs: at most 5 % may miss"
@@ -1322,7 +1325,11 @@ _Values = Sequence[tuple[str | None, bool, int, float, float]]
 
 
 def _values(mean: Callable[[Sequence[ScoredRun]], float | None], pairs: _Pairs) -> _Values:
-    """Return cluster, whether both sides have one run, count and both values of each pair."""
+    """Return one tuple for each pair that has a value on both sides.
+
+    It has the cluster, whether both sides have only one run, the number of equal items, the value
+    before and the value after.
+    """
     items = []
     for partner in pairs:
         first, second = mean(partner.before), mean(partner.after)
