@@ -997,7 +997,7 @@ class _Judged:
         )
 
     def value(self, run: ScoredRun) -> float | None:
-        """Return the judge's value of a run. A failed call counts as not passed and has no score."""
+        """Return the judge's value of a run. A failed call has not passed and has no score."""
         if run.is_error:
             return self.of_failed
         score = run.scores.get(self.judge)

@@ -68,7 +68,7 @@ class ShownArtifact:
 def lay_out(
     request: Request, reader: Reader, project: str, artifacts: Sequence[LinkedArtifact]
 ) -> Slice[ShownArtifact]:
-    """Return the artifacts for the page of a run, newest first, as one slice of the list."""
+    """Return the artifacts that the page of a run shows, newest first: one page of the list."""
     server = str(request.base_url).rstrip("/")
     needs_key = SESSION_COOKIE in request.cookies
     shown = lay_out_for(artifacts, server, needs_key=needs_key)

@@ -25,7 +25,10 @@ def has_project(reader: Reader, project: str) -> bool:
 
 
 def find_short(reader: Reader, project: str, span_id: str) -> list[str]:
-    """Return the IDs of at most three runs, finished or open, with a span ID of 16 hex digits."""
+    """Return the ids of runs with this span id (16 hex digits), at most three.
+
+    Several ids mean that the short id is ambiguous. Finds finished and open runs.
+    """
     sql = Sql("""
         SELECT DISTINCT {ids} FROM (
           SELECT trace_id, span_id FROM {deliveries} WHERE project = {project:String}
@@ -39,7 +42,7 @@ def find_short(reader: Reader, project: str, span_id: str) -> list[str]:
 
 
 def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
-    """Count the runs of a list from its cursor on, including runs that have not ended.
+    """Count the runs of a list after its cursor, including runs that have not ended.
 
     Raises:
         BadInput: The filter, order or cursor is invalid.

@@ -1,8 +1,9 @@
-"""The place of a command's work: the collector at the address meant, else the data directory.
+"""Finds what a command works on: a running collector, or a data directory.
 
-The same rule for each command that touches a store. A data directory that nobody serves is asked
-through the same JSON API, which this process answers meanwhile for itself alone; a new one is made
-only where it is named. A command says in its answer where it has worked.
+All commands that use stored data follow the same rule. They use the collector at the given or usual
+address. If none answers, they open the data directory and serve the same JSON API in this process,
+only for themselves. A new data directory is created only if the user named it. Messages of a
+command say where it worked.
 """
 
 import json

@@ -274,7 +274,7 @@ def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Run
 
 
 def _is_of_whole(field: Field) -> bool:
-    """Tell whether the full run is needed because a list contains the field not at all or cut."""
+    """Return whether a column needs the full run, because lists lack this field or shorten it."""
     return field.name in _OF_WHOLES or (bool(field.path) and field.name in {"inputs", "outputs"})
 
 

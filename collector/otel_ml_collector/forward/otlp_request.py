@@ -353,7 +353,7 @@ def _tls(target: OtlpTarget) -> ssl.SSLContext | None:
 
 
 def _read_error(error: grpc.RpcError) -> Later | Never:
-    """Return whether a failed gRPC call should be retried, as an error."""
+    """Convert the error of a gRPC call: `Later` if a retry can help, else `Never`."""
     call: Any = error  # grpc raises the ended call itself
     code = call.code()
     text = f"{code.name} {_shorten(call.details() or '')}"

@@ -106,7 +106,7 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
     told_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
     start_ns = told_ns if told_ns in batch.window else 0
     is_update = span.attributes[names.RECORD] == "update"
-    if is_update and owner.startswith(SESSION_OWNER):  # they have only evaluations
+    if is_update and owner.startswith(SESSION_OWNER):  # sessions have no updates, only evaluations
         return NO_TARGET
     map_one = _map_update if is_update else map_evaluation
     reason = map_one(span, project, owner, start_ns, batch.records)

@@ -22,7 +22,7 @@ _DURATIONS: Final = (
     "gen_ai.client.inference.duration",  # its newest name
 )
 _USAGE: Final = "gen_ai.client.token.usage"
-# What a counter or histogram of its own counts. Spec: gen-ai-token-metrics.md, next to the above.
+# Metrics that count one kind of token each. Spec: gen-ai-token-metrics.md, next to the above.
 _NAMED_KINDS: Final = {
     f"gen_ai.client.inference.{family}.{name}": kind
     for family in ("usage", "operation")

@@ -1,9 +1,9 @@
 """Admission control: decides which requests are accepted now and when refused senders retry.
 
-The queue is bounded by what the collector can answer in time. A request that would wait too long is
-refused before its body is read, which costs almost nothing. The bound adapts to the machine: each
-stored request tells how long the queue in front of it took. When the queue is full, senders that
-sent little in the last seconds can still get in.
+The queue is bounded by what the collector can answer in time: this number of bytes is the window.
+A request that would wait too long is refused before its body is read, which costs almost nothing.
+The window adapts to the machine: each stored request shows how long the queue in front of it took.
+When the queue is full, senders that sent little in the last seconds can still get in.
 
 Each key with a quota has two token buckets, one for spans and one for bytes. Both fill at the key's
 rate. A request is accepted while neither bucket is empty. Its whole size is then taken out, even if
@@ -33,8 +33,8 @@ _LARGE_BYTES: Final = 64 * _MIB
 # How long a queue place is reserved while the body is being sent.
 _ARRIVAL_S: Final = 1.0
 _LARGE_ARRIVAL_S: Final = 10.0
-# Target for the longest wait. Above `_LATE_S` the window shrinks. Both leave room below the answer
-# deadline of a sender.
+# Requests should wait at most `_IN_TIME_S`. If one waits longer than `_LATE_S`, the window shrinks.
+# Both are shorter than the time after which a sender must be answered.
 _IN_TIME_S: Final = 1.75
 _LATE_S: Final = 2.5
 _FIRST_BYTES: Final = 8 * _MIB
@@ -50,13 +50,13 @@ _SHRINK: Final = 0.7
 _SHORTEST_S: Final = 1.0
 _LONGEST_S: Final = 10.0
 _JITTER: Final = 0.25
-# Time constant of the averages of load. Load is high above both `_ALL_TIME` and `_ONE_CORE`.
+# Load is averaged over this time. It is high if both averages are above `_ALL_TIME`, `_ONE_CORE`.
 _PRESSURE_S: Final = 0.15
 # How long other threads may reuse the last measurement.
 _PRESSURE_KNOWN_S: Final = 1.0
 _ALL_TIME: Final = 0.8
 _ONE_CORE: Final = 0.8
-# Seconds of its rate that an idle key can save up.
+# An idle key can save up this many seconds' worth of its quota.
 _BURST_S: Final = 2.0
 _LONGEST_QUOTA_S: Final = 300
 _QUOTA_KEYS: Final = 10_000
@@ -188,7 +188,7 @@ class Admission:
         return known
 
     def _share(self, known: _Sender) -> float:
-        """Return which fraction of the window a sender may fill; more if it sent little."""
+        """Return the share of the window that a sender may fill; above 1 if it sent little."""
         mean = self._all.had / len(self._senders)
         return 1 + _SPARE * max(1 - known.had / mean, 0.0) if mean else 1.0
 
@@ -202,7 +202,11 @@ class Admission:
             self._shrunk_s = now_s
 
     def _delay(self, cost: float, now_s: float) -> float:
-        """Return the retry delay of a refused sender. Delays are spaced at the rate of service."""
+        """Return the retry delay of a refused sender.
+
+        Each refused sender gets a later time than the one before it, so that they return no faster
+        than requests can be stored.
+        """
         rate = max(self._window / _IN_TIME_S, 1.0)
         free_s = max(self._free_s, now_s + _SHORTEST_S) + cost / rate
         self._free_s = min(free_s, now_s + _LONGEST_S)

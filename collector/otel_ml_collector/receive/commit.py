@@ -125,7 +125,7 @@ class _Backlog:
 
     @property
     def is_full(self) -> bool:
-        """Whether collecting more requests would not make storing them cheaper."""
+        """Whether enough requests wait: collecting more would not make each one cheaper."""
         return self._rows >= _FULL_ROWS or self._spans >= _FULL_SPANS or self._bytes >= _FULL_BYTES
 
     def add(self, waiting: _Waiting) -> None:

@@ -30,9 +30,10 @@ _THREADS: Final = 2
 
 
 class Health:
-    """Knows the outcome of the last write, sends a probe after a quiet time, and checks disk space.
+    """Tells whether the collector can store data: by its last write, and by the free disk space.
 
-    Safe to use from several threads.
+    After a time without writes it writes a probe, something small, to find out. Safe to use from
+    several threads.
 
     Args:
         probe: Writes something small to the store, or raises.

@@ -216,7 +216,7 @@ async def _read_export(request: Request, signal: Signal, held: Held, pipeline: I
 
 
 async def _digest_body(request: Request, export: Export) -> bytes:
-    """Return the digest of a body without keeping it, to find out whether it is in progress."""
+    """Return the digest of a body without keeping it, to find the same request in progress."""
     digest, size = begin_digest(export), 0
     async for part in request.stream():
         digest.update(part)

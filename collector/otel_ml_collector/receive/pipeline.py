@@ -51,8 +51,8 @@ from otel_ml_collector.store.tombstones import DELETED, MODEL, PROJECT, RUN, SES
 from otel_ml_collector.telemetry.service import Telemetry
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
-# Memory of a record in addition to its text. Bounded, so that the largest allowed request can be
-# accepted if it is the only one.
+# Memory of a record in addition to its text. The sum is limited to `_RECORDS_BYTES`, so that the
+# largest allowed request is accepted if it is the only one.
 _RECORD_BYTES: Final = 1024
 _RECORDS_BYTES: Final = 12 * 1024 * 1024
 # The OpenTelemetry Collector gives up on a request after 5 s. Sending the answer takes time on a
@@ -67,7 +67,7 @@ _MAPPERS: Final = 2
 _PORTION_S: Final = 60.0
 _LARGE_KNOWN: Final = 256
 _DAY_S: Final = 86_400
-# Places of replaced texts that are kept until the answer. It names fewer of them.
+# Number of replaced texts that are remembered until the answer, which names fewer of them.
 _MOST_REPLACED: Final = 20
 # Explanations of reasons that are not clear from their name.
 _MEANINGS: Final = {
@@ -526,7 +526,7 @@ def _times_of_log(log: Log) -> Seen:
 
 
 def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
-    """Return the request in the form that is forwarded, with the project it is filed under."""
+    """Return the request to forward, with its project; None if no destination wants its signal."""
     passed = forward.add_self(export.passed)
     if not forward.has_targets(export.signal):
         return None

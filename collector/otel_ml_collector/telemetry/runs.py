@@ -283,7 +283,7 @@ class RunNumbers(Collector):
         self._settling = threading.Lock()
         self._held: list[_Held] = []
         self._held_scores: list[Score] = []
-        # Of the runs that had to wait: all of them, and those that were counted.
+        # Run ids: all runs that had to wait, and those of them that were counted.
         self._waited: Remembered[str, bool] = Remembered(recent)
         self._counted: Remembered[str, bool] = Remembered(recent)
         self._asking = threading.Lock()

@@ -80,7 +80,10 @@ def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColum
 def read_rows(
     present: Present, values: AttributeColumns, fields: Collection[str] | None = None
 ) -> None:
-    """Fill the fields of a table that are not filled yet; if `fields` is given, only those."""
+    """Fill the fields of runs that a dialect's table provides and that are still empty.
+
+    If `fields` is given, only these fields are filled.
+    """
     run_columns = values.run_columns
     kinds = run_columns.column("kind")
     kinds_there = set(kinds)

@@ -1,8 +1,9 @@
-"""Opens the attributes and events of a span of an unknown library: its values, by words.
+"""Finds the values in the attributes and events of a span whose library is unknown.
 
-Libraries write one value as ``acme.usage.promptTokens``, as ``{"usage": {"prompt_tokens": 7}}`` in
-an attribute ``acme``, or as an attribute of an event ``acme.usage``. Here all of these are a leaf
-with the words ``acme usage prompt tokens``. Messages (a role and a content) are kept whole.
+Each value becomes a leaf: the value and the words of its name. Libraries write one value as
+``acme.usage.promptTokens``, as ``{"usage": {"prompt_tokens": 7}}`` in an attribute ``acme``, or as
+an attribute of an event ``acme.usage``. Each of these becomes a leaf with the words ``acme usage
+prompt tokens``. Messages (a role and a content) are kept whole.
 """
 
 import re

@@ -186,9 +186,10 @@ def find_people(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
 
 
 def is_specific(dialect: Dialect, keys: Sequence[str]) -> bool:
-    """Return whether a dialect is of one library, recognized by the names of its attributes.
+    """Return whether attribute names show that spans come from one specific library.
 
-    Many libraries use OpenLLMetry's name for the total of tokens.
+    False for names that many libraries share. For OpenLLMetry only ``traceloop.*`` counts, because
+    many libraries use its name for the total of tokens.
     """
     if dialect.name == OPENLLMETRY:
         return any(key.startswith("traceloop.") for key in keys)

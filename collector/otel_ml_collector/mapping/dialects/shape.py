@@ -247,7 +247,7 @@ def describe(span: Span, own_models: Collection[str] = ()) -> tuple[Sequence[str
 
 
 def _reason_for_none(span: Span) -> str:
-    """Return what keeps a span with all signs from being a call."""
+    """Return why a span is not a call although it has all signs of one."""
     if any(name.startswith(_OTHERS) for name in span.attributes):
         return "nothing, but it is the span of a database, a queue or a flag"
     if span.kind in {_SERVER, _CONSUMER}:
@@ -308,7 +308,7 @@ def _has_any(text: str, parts: Sequence[str]) -> bool:
 
 @lru_cache(4_096)
 def _tells(name: str) -> tuple[bool, bool]:
-    """Return whether the name of an event's attribute may be of a model, and of a count."""
+    """Return whether an event's attribute may name a model, and whether it may count tokens."""
     return _has_any(name, _MODEL_TEXT), _has_any(name, _COUNT_TEXT)
 
 
@@ -318,7 +318,7 @@ def _is_general_event(name: str) -> bool:
 
 
 def _spare_model(span: Span, names: Sequence[str], own: Collection[str]) -> str:
-    """Return a known model in the name of a span, or under any name; empty if there is none."""
+    """Return a known model from the span's name or from any attribute; empty if there is none."""
     texts = (span.attributes[name] for name in names)
     words = (text for text in texts if isinstance(text, str) and len(text) <= _MODEL_CHARS)
     named = span.name.split()[:_MOST_WORDS]

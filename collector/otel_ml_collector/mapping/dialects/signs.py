@@ -468,7 +468,7 @@ def _find_messages(leaves: Leaves, signs: Signs) -> None:
 def _part(
     messages: Sequence[Mapping[str, object]],
 ) -> tuple[list[Mapping[str, object]], list[Mapping[str, object]] | None]:
-    """Part a conversation into the question and the answer at its end."""
+    """Split a conversation into the input and the answer at its end."""
     at = len(messages)
     while at > 1 and messages[at - 1].get("role") == "assistant":
         at -= 1
@@ -502,10 +502,11 @@ def _single(value: Value) -> Value:
 
 
 def _side_of(words: Words) -> str:
-    """Return whether a name is for the ``asked`` or the ``answered``; empty if for neither.
+    """Return whether a name is that of an input (``asked``) or of an output (``answered``).
 
-    The last word that tells decides: ``llm.request.prompt``, ``prompt.response``. Arguments and
-    results are also those of functions, so the other words come first.
+    The last word that shows it decides: ``llm.request.prompt`` is an input, ``prompt.response`` an
+    output. Words such as "arguments" and "result" also belong to functions, so they are tried last.
+    Empty if no word shows it.
     """
     sides = [word for word in reversed(words) if word in _SIDES]
     return next((_SIDES[word] for word in sides if word not in _OF_FUNCTIONS), "") or (
@@ -518,13 +519,13 @@ def _side_of_text(words: Words) -> str:
 
 
 def _side_of_end(words: Words) -> str:
-    """Return the side of a name that ends in ``in`` or ``out``, such as ``x.out``."""
+    """Return the side for a name that ends in ``in`` or ``out``: ``x.out`` is ``answered``."""
     ends = words[-2:-1] if words and words[-1] in _TEXT_ENDS else words[-1:]
     return {"in": "asked", "out": "answered"}.get("".join(ends), "")
 
 
 def _side_of_speaker(words: Words) -> str:
-    """Return the side of a name such as ``user_message`` or ``message.assistant``."""
+    """Return ``asked`` or ``answered`` for names with a speaker, such as ``user_message``."""
     for first, second in itertools.pairwise(words):
         if second in _SPEECH and first in _SPEAKERS and first != words[0]:
             return _SPEAKERS[first]
@@ -612,7 +613,10 @@ def _is_related(source: str, call_names: Sequence[Collection[str]]) -> bool:
 
 
 def _begin_alike(question: Words, answer: Words) -> bool:
-    """Return whether two names share their first word, or begin with what tells them apart."""
+    """Return whether the names of a question and an answer belong together.
+
+    They do if they share their first word, or if the first word shows the side, such as ``prompt``.
+    """
     if not question or not answer:
         return False
     tells = question[0] in _SIDES or question[0] in _SPEAKERS
@@ -620,14 +624,14 @@ def _begin_alike(question: Words, answer: Words) -> bool:
 
 
 def _kind_of(name: str) -> str:
-    """Return our kind for what a library calls its span, such as ``LLM`` or ``record_root``."""
+    """Convert a library's word for its span, such as ``LLM`` or ``record_root``, to our kind."""
     whole = name.rpartition(".")[2].strip().lower()
     kinds = [_KIND_OF_NAME.get(whole, ""), *(_KIND_OF_NAME.get(x, "") for x in words_of(whole)[:4])]
     return next((kind for kind in kinds if kind in CALLS), next(filter(None, kinds), ""))
 
 
 def _is_loop(words: Words) -> bool:
-    """Return whether a number counts calls, so that its span is around several of them."""
+    """Return whether a number counts calls. Its span then contains calls and is not one itself."""
     counts = words[:-1] if words[-1] in {"count", "total", "number"} else words
     return counts[-1:] == ("iterations",) or counts[-2:] in {("llm", "calls"), ("model", "calls")}
 

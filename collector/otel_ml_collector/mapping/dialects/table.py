@@ -123,8 +123,8 @@ class Dialect:
         other_kind: Kind for unknown values; empty if evidence decides.
         named_kinds: Kinds of spans without such a value and without ``gen_ai.operation.name``. A
             kind applies if the span has one of its attributes.
-        counted: Values in lower case of which a span is a model call if it has token counts, such
-            as a guardrail that asks a model.
+        counted: Values in lower case that mean a model call only if the span also has token counts.
+            For example, a guardrail may ask a model or not.
         evidence: Attributes that show the kind if no value states it.
         form: How values are written.
         sdk: Required ``telemetry.sdk.name`` of the resource; empty for any.
