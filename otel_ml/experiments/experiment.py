@@ -462,9 +462,9 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
 
 
 def _add_lower(given: Mapping[str, Any], judges: Sequence[Judge]) -> Mapping[str, Any]:
-    """Add the judges that declare lower scores to be better.
+    """Return the options, with judges that declare lower scores as better added to them.
 
-    Judges with a pass mark are not added: their pass rate counts, and a higher pass rate is
+    They are added to the option `lower_is_better`. Judges with a pass mark are not added: their pass rate counts, and a higher pass rate is
     better.
     """
     said = {judge.name for judge in judges if judge.lower_is_better and not judge.passing_criteria}

@@ -23,7 +23,7 @@ from otel_ml.statistics.verdict import (
 _JUDGE: Final = "judge"
 _OF_RATES: Final = ("more lenient", "stricter")
 _OF_SCORES: Final = ("higher", "lower")
-# Pass before and pass after, in the order of `PassCounts`.
+# Whether a run passed before and whether it passed after, in the order of `PassCounts`.
 _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 

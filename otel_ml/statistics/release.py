@@ -48,11 +48,11 @@ from otel_ml.statistics.verdict import (
 ReleaseWord = Literal["worse", "watching", "no different", "better"]
 RELEASE_WORDS: Final[tuple[ReleaseWord, ...]] = ("worse", "watching", "no different", "better")
 
-# Probability that a version that changes nothing is ever called worse. Half of it is spent on the
-# bound of the baseline, half on the bets.
+# Largest probability that a version that changes nothing is ever called worse. Half of it is spent
+# on the bound of the baseline, half on the bets.
 FALSE_WORSE: Final = 0.01
 _HALF: Final = FALSE_WORSE / 2
-# Windows are pooled until all strata are present, or until they have this many units.
+# Windows are joined until all strata are present, or until they have this many sessions.
 _MOST_WAITING: Final = 2_000
 # A stratum is left out if its share in the new version is below this part of its baseline share.
 _LEAST_SHARE: Final = 0.1
@@ -170,10 +170,11 @@ def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
 
 
 def _find_onsets(logs: Sequence[Sequence[float]]) -> list[int | None]:
-    """Return for each figure the window in which its stake was large enough for "worse".
+    """Return for each measure the first window with enough evidence for "worse", or None.
 
-    The figure with the largest stake is worse if the mean of all stakes reaches 200. Any figure is
-    worse if its own stake reaches 200 times the number of figures.
+    A stake is the evidence for "worse" in one measure, such as error share. The measure with the
+    largest stake is worse if the mean of all stakes reaches 200. Any measure is worse if its own
+    stake reaches 200 times the number of measures.
     """
     enough, own = math.log(1 / _HALF), math.log(len(logs) / _HALF)
     since: list[int | None] = [None] * len(logs)

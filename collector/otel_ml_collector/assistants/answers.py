@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import orjson
 
-# Most characters of an answer as JSON: by default, if the caller gives a limit, and for a part that
-# `read` opens.
+# Most characters of an answer as JSON: by default; if the caller gives a limit; and if `read` opens
+# a part of a record.
 USUAL_CHARS: Final = 4_000
 ASKED_CHARS: Final = 8_000
 READ_CHARS: Final = 26_000
@@ -281,7 +281,7 @@ def step_into(value: object, steps: Sequence[str | int]) -> object:
 
 
 class _Writer:
-    """Writes an answer with a given number of rows of each table, and collects foreign fields."""
+    """Writes an answer with a limited number of rows per table, and notes foreign fields."""
 
     def __init__(self, shown: Mapping[int, int], scale: float) -> None:
         self._shown = shown

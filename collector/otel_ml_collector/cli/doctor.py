@@ -46,10 +46,10 @@ _CHECK_S: Final = 15.0
 _PORTS: Final = {4318: 4317, 14318: 14317}
 _PACKAGES: Final = ("opentelemetry-sdk", "chdb", "grpcio")
 _SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")
-_NO_SECRETS: Final = ("CLIENT_KEY",)  # the path of a file
+_NO_SECRETS: Final = ("CLIENT_KEY",)  # only the path of a file
 _TIGHT: Final = 4
 _REACH_S: Final = 2.0
-# Of https://docs.kernel.org/networking/proc_net_tcp.html
+# State of a listening socket, see https://docs.kernel.org/networking/proc_net_tcp.html
 _LISTENS: Final = "0A"
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _REQUEST_S: Final = 5.0
@@ -71,7 +71,7 @@ _COLLECTS_TODO: Final = (
     "use BatchSpanProcessor"
 )
 
-# Most projects reported for having only spans that are not recognized as runs.
+# Most projects to report whose spans are all not recognized as runs.
 _UNREAD: Final = 5
 _UNREAD_TODO: Final = "docs/dialects.md lists the supported instrumentations and attributes"
 

@@ -16,7 +16,7 @@ from otel_ml_collector.errors import Rejected, TooLarge
 
 # zlib's window argument: adding 32 makes it detect gzip and zlib headers.
 _ZLIB_WINDOW: Final = zlib.MAX_WBITS | 32
-# Each member costs a copy of all data behind it.
+# Most members of a gzip body. For each one, all data after it are copied.
 _MEMBERS: Final = 64
 _READ_BYTES: Final = 1 << 20
 # First bytes of a Snappy stream. A Snappy block of OTLP data cannot begin like this, because its
@@ -24,7 +24,8 @@ _READ_BYTES: Final = 1 << 20
 # Spec: https://github.com/google/snappy/blob/main/framing_format.txt
 _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
 _SNAPPY_CHUNK_BYTES: Final = 1 << 16
-# Each chunk costs a step in Python. Encoders write chunks of the maximum size, so few are needed.
+# Most chunks of a stream. Each one costs a step in Python. Encoders write chunks of the maximum
+# size, so few are needed.
 _SNAPPY_CHUNKS: Final = 100_000
 _SNAPPY_HEAD: Final = 4
 _SNAPPY_SKIPPED: Final = 0x80

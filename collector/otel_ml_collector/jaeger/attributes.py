@@ -22,8 +22,8 @@ from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql, pa
 from otel_ml_collector.store.tables import PAYLOADS as PAYLOAD_TABLE
 from otel_ml_collector.store.tables import RUNS
 
-# Columns of a run and the attributes from which they are filled. The columns of a version declare
-# no attribute, because other dialects have none for them.
+# Columns of a run and the attributes from which they are filled. The columns of a model version are
+# added here, because only our own dialect has attributes for them.
 FIELDS: Final = {
     **attributes_of(Run),
     "digest": names.MODEL_VERSION,

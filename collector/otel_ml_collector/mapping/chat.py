@@ -18,7 +18,7 @@ _LINE_CHARS: Final = 200
 # Leaves room for spaces around the text.
 _HEAD_CHARS: Final = _LINE_CHARS + 2
 _ROLE_CHARS: Final = 256
-# Fields of a message with a single text, and of its only part.
+# A message with a single text has this many fields, and so has its only part.
 _FIELDS_OF_TEXT: Final = 2
 _TIMES_SIGN: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents", "replies")
@@ -30,12 +30,12 @@ _MESSAGE_KEYS: Final = frozenset({"content", "parts", "blocks", *_CALLED, "call_
 _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
 _QUESTIONS: Final = (*PROMPTS, "query_str", "contents")
-# Members next to an answer that are not part of it.
+# Members that can be next to an answer but are not part of it.
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "rationale", "thinking"})
 _EMBEDDED: Final = ("input", "inputs", "texts", "text", "values", "value", "documents", "content")
 _VECTORS: Final = ("data", "embeddings", "embedding", "vectors", "vector")
 _DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
-# Members of a message without content.
+# Members of a message that are not its content.
 _WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
 _CALLS: Final = ("tool_call", "tool-call", "tool_use", "function")
 # Members that hold the message of an answer, next to usage or what led to it.

@@ -44,13 +44,13 @@ from otel_ml_collector.times import SECOND_NS
 
 NO_TRACE: Final = "no_trace"
 NO_TRACE_MEANS: Final = "they name neither a trace nor a session"
-# Reasons to skip a log record without telling its sender, who cannot fix it: one record per chunk
-# of a streamed answer, and records of known programs without a session.
+# Reasons to skip a log record silently, because its sender cannot fix it: the record is about one
+# chunk of a streamed answer, or is from a known program and has no session.
 _DELTA: Final = "stream_delta"
 _NO_SESSION: Final = "no_session"
 LEFT_OUT: Final = frozenset({_DELTA, _NO_SESSION})
 _FORMER_EVENT: Final = "event.name"
-# Event name written by Rust's appender: a place in the source code.
+# Rust's appender writes a place in the source code as event name.
 _PLACE: Final = re.compile(r"event \S+:\d+")
 _EMPTY_VALUES: Final = (None, "")
 _SESSION_NAMES: Final = (names.SESSION_ID, "gen_ai.conversation.id", "conversation.id")

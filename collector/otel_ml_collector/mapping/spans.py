@@ -78,9 +78,10 @@ _UTF8: Final = ("utf-8", "surrogatepass")
 _EMPTY_VALUES: Final = (None, "")
 # Similar spans are read together. A chunk is small enough to stay in the processor's cache.
 _SPANS_AT_ONCE: Final = 512
-# Attributes of spans that need more than a run of their own.
+# A span with one of these attributes is more than an ordinary run, or no run at all.
 _TELLING: Final = frozenset({names.RECORD, names.PROCESS, PENDING_PARENT})
-# The texts and numbers that decide the rank of a run, except those that are handled separately.
+# The rank of a run (see `_ranks`) is made from these texts and numbers, and from some others that
+# are handled separately.
 _APART: Final = {
     *("inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"),
     *("experiment", "dataset", "item", "item_digest"),  # newer than the formula of the rank

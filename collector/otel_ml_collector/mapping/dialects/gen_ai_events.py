@@ -41,8 +41,8 @@ _ROLES: Final = {
     _TOOL_MESSAGE: "tool",
 }
 _ROLE_PLACES: Final = {name: place for place, name in enumerate(_ROLES)}
-# Older events with all messages in one attribute: the field and that attribute. Some emitters call
-# the attribute `content`.
+# Older events have all messages in one attribute. For each: the field to fill, and the names of
+# that attribute. Some emitters call it `content`.
 _WHOLE_MESSAGES: Final = {
     "gen_ai.content.prompt": ("inputs", ("gen_ai.prompt", "content")),
     "gen_ai.content.completion": ("outputs", ("gen_ai.completion", "content")),

@@ -78,7 +78,7 @@ _OF_SPAN: Final = {
     "environment": (names.ENVIRONMENT, "deployment.environment"),
 }
 _EXCEPTIONS: Final = ("exception", EXCEPTION)
-# Ends of names that senders give to the session and the user, preferred ones first. The members of
+# Senders' own names of the session and the user end like this, preferred ones first. Members of
 # metadata are read, too.
 _IDS: Final = {
     "session": ("session", "conversation", "thread", "chat"),
@@ -86,7 +86,7 @@ _IDS: Final = {
 }
 _METADATA: Final = "metadata"
 _BELOW: Final = (f".{_METADATA}.", ".association.properties.")
-# Attributes that end like a session and name something else: a connection.
+# These attributes end like a session but identify a connection.
 _NO_SESSION: Final = frozenset({"mcp.session.id"})
 # Standard attributes that always fill a field of a run.
 _HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})

@@ -43,10 +43,10 @@ _GENERAL: Final = frozenset(
         *("vcs", "cicd", "android", "ios", "elasticsearch", "cassandra", "zos", "system"),
     }
 )
-# Spans of databases, queues and flags are not calls, even if a model's answer is what they carry.
+# Spans of databases, queues and flags are not calls, even if they contain a model's answer.
 _OTHERS: Final = ("db.", "messaging.", "feature_flag.", "graphql.")
 _OTHER_EVENTS: Final = frozenset({"feature_flag", "db", "messaging", "graphql"})
-# Starts of the names of scopes that a table knows. LiteLLM's other spans repeat its calls.
+# Scopes that a table knows start with one of these. LiteLLM's other spans repeat its calls.
 _KNOWN_SCOPES: Final = (
     *("litellm", "otel_ml"),
     *(dialect.scope for dialect in DIALECTS if dialect.scope),

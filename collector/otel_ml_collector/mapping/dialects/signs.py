@@ -21,7 +21,8 @@ from otel_ml_collector.span import Value
 _MAX_COUNT: Final = 10**12
 _HOTTEST: Final = 2
 
-# ModelNames. The last words of the name, and words that tell the request from the answer.
+# Words of attributes with a model's name: its last words, and words that show whether it is the
+# requested model or the one in the answer.
 _MODEL_WORDS: Final = frozenset({"model", "models", "deployment", "engine", "llm"})
 _MODEL_ENDS: Final = frozenset(
     {
@@ -90,7 +91,7 @@ _NO_COUNT: Final = frozenset(
 )
 _MONEY: Final = frozenset({"cost", "costs", "price", "usd"})
 
-# Texts of inputs and outputs. Earlier words are better names.
+# Words of attributes with inputs and outputs. If several match, the earlier word is preferred.
 _ASKED: Final = (
     *("prompt", "prompts", "input", "inputs", "question", "query", "ask"),
     *("request", "req", "instruction", "args", "arguments", "kwargs"),
@@ -110,7 +111,7 @@ _SPEAKERS: Final = {
     **dict.fromkeys(("user", "human"), "asked"),
     **dict.fromkeys(("assistant", "ai", "bot", "agent"), "answered"),
 }
-# Last words of names of whole texts. Other texts are parts of an object.
+# If a name ends in one of these, its text is a whole input or output, not a part of an object.
 _TEXT_ENDS: Final = frozenset(
     {
         *_SIDES,
@@ -120,9 +121,9 @@ _TEXT_ENDS: Final = frozenset(
         *("texts", "preview", "markdown"),
     }
 )
-# Words right before a speaker that make it the one who says a text, and no user.
+# After one of these words, "user" is the speaker of a text and not the user of the product.
 _BEFORE_SPEAKERS: Final = _SPEECH | {"input", "inputs", "prompt", "output", "outputs"}
-# A text whose name ends in one of these is no input and no output.
+# A text is neither input nor output if its name ends in one of these.
 _NO_TEXT: Final = frozenset(
     {
         *("id", "ids", "type", "format", "mime", "schema", "name", "version", "template", "hash"),
@@ -204,11 +205,12 @@ _WHO: Final = {
     "response_id": frozenset({("response", "id"), ("completion", "id"), ("generation", "id")}),
 }
 _PROVIDER: Final = frozenset({"provider", "vendor", "system", "backend", "platform"})
-# Starts of the ids that providers give to answers.
+# Ids that providers give to answers start with one of these.
 _RESPONSE_IDS: Final = ("chatcmpl-", "msg_", "resp_", "cmpl-", "gen-")
 _TWO_WORDS: Final = 2
 
-# Costs in dollars. Other words tell of a part of the cost, of a price, or of other money.
+# Names of costs in dollars. With one of the words in `_NO_COST`, a number is only a part of the
+# cost, a price, or another currency.
 _COST: Final = frozenset({"cost", "costs"})
 _NO_COST: Final = frozenset(
     {
@@ -218,7 +220,8 @@ _NO_COST: Final = frozenset(
     }
 )
 
-# What a library calls its spans, and our kinds. Below these names are the kinds of other things.
+# Libraries' words for a span, and our kinds. Names that contain a word of `_NO_KIND` describe the
+# kind of something else.
 _NO_KIND: Final = frozenset(
     {
         *("tool", "tools", "function", "functions", "format", "content", "message", "messages"),

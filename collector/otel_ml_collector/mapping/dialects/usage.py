@@ -57,10 +57,10 @@ _MEMBERS: Final[Mapping[str, Sequence[str]]] = {
     ),
 }
 _PATHS: Final = {name: [path.split(".") for path in members] for name, members in _MEMBERS.items()}
-# Members of Anthropic's own usage objects. Next to them, `input_tokens` leaves out cached tokens.
+# Members of Anthropic's own usage objects, in which `input_tokens` leaves out cached tokens.
 _OF_ANTHROPIC: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
-# Providers whose own counts include cached tokens. There, a few more cached tokens than input
-# tokens are an error of the emitter. Far more show that it subtracted them.
+# Providers whose input tokens include cached ones. If slightly more tokens are cached than input,
+# the emitter made an error. If far more are, it subtracted the cached tokens.
 _INCLUSIVE: Final = SPELLINGS.keys() - {"anthropic", "aws.bedrock"}
 _FAR: Final = 1.5
 _WRITTEN: Final = ("input_cache_creation", "input_cache_write", "input_ephemeral")
@@ -119,7 +119,7 @@ def _join_parts(
     answered: int | None,
     counts: Mapping[str, int],
 ) -> dict[str, int]:
-    """Return the input and output tokens of a usage object whose counts exclude each other."""
+    """Return the input and output tokens of a usage object in Langfuse's form, see `read_usage`."""
     total = counts.get("total_tokens")
     if total is not None and total == (given or 0) + (answered or 0):
         parts = {"input_tokens": given, "output_tokens": answered}
@@ -133,7 +133,7 @@ def _join_parts(
 
 
 def _whole(usage: Mapping[str, object], side: str, count: int | None, beside: int) -> int | None:
-    """Return the sum of a count and of all others of its side, such as ``input_audio``."""
+    """Add the other counts of a side to its count, such as ``input_audio`` to ``input``."""
     if count is None:
         return None
     others = (_count(usage[name]) or 0 for name in usage if name.startswith(f"{side}_"))
@@ -155,8 +155,9 @@ def _count(value: object) -> int | None:
 def include_cached(run_columns: RunColumns, scope_name: str) -> None:
     """Add cached tokens to the input tokens of runs whose emitter leaves them out.
 
-    The emitter's scope shows that, or a sign: a total that is the sum of all of them, or more
-    cached tokens than input tokens. Counts that contradict each other are left unchanged.
+    Such emitters are recognized by their scope, or by their numbers: the total is the sum of input,
+    cached and output tokens, or more tokens are cached than input. Counts that contradict each
+    other are left unchanged.
 
     Args:
         run_columns: Fields of the runs.
