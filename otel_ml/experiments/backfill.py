@@ -145,8 +145,7 @@ class Backfill:
             timeout_s: Maximum time in seconds to wait until the scores are stored.
 
         Returns:
-            How many records were delivered. In a condition it is true if all of them
-            were.
+            How many records were delivered. In an ``if``, it is true if all of them were.
         """
         for number, run in enumerate(self.runs, 1):
             if not run.is_stored:

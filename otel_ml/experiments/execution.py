@@ -591,7 +591,7 @@ def _forget(task: "asyncio.Future[Any]") -> None:
 
 
 async def _within(call: Awaitable[Any], timeout_s: float | None) -> Any:
-    """Wait for a call, but not for its cancellation to finish.
+    """Wait for a call for a limited time. Then cancel it, and give it only a moment to end.
 
     Raises:
         _Overdue: The call took longer than the time limit.

@@ -464,8 +464,8 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
 def _add_lower(given: Mapping[str, Any], judges: Sequence[Judge]) -> Mapping[str, Any]:
     """Return the options, with judges that declare lower scores as better added to them.
 
-    They are added to the option `lower_is_better`. Judges with a pass mark are not added: their pass rate counts, and a higher pass rate is
-    better.
+    They are added to the option `lower_is_better`. Judges with a pass mark are not added:
+    their pass rate counts, and a higher pass rate is better.
     """
     said = {judge.name for judge in judges if judge.lower_is_better and not judge.passing_criteria}
     lower = given["lower_is_better"]

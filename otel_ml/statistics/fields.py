@@ -121,7 +121,7 @@ class FieldSketch:
         return "text" if texts >= numbers else "number"
 
     def of_kind(self, kind: FieldKind) -> Sketch:
-        """Return the field's sketch of its numbers, categories, texts or embeddings."""
+        """Return one of the field's sketches: numbers, category, text or embedding."""
         sketches = {"number": self.number, "category": self.category, "text": self.text}
         return sketches.get(kind, self.embedding)
 
@@ -197,7 +197,7 @@ def sketch_field(
 def _sketch_repeated(
     by_type: Sequence[tuple[Sequence[object], Sequence[Hashable]]],
 ) -> Sketch:
-    """Count values individually, if the most frequent ones cover nearly all."""
+    """Count each value, if the most frequent ones cover nearly all of them."""
     n = sum(len(values) for values, _ in by_type)
     counts: Counter[tuple[bool, object]] = Counter()
     for values, _ in by_type:
@@ -250,7 +250,7 @@ def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
 
 
 def _keep_repeated(category: Sketch) -> Sketch:
-    """Drop the counted values if they do not cover nearly all values."""
+    """Drop the counts of single values unless they cover nearly all values."""
     if sum(category.values.values()) >= MOSTLY * category.n:
         return category
     return replace(category, values={})

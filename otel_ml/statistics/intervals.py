@@ -73,7 +73,7 @@ class EachCluster(Mapping[ClusterSum, int]):
         self._sizes = sizes
 
     def __getitem__(self, cluster: ClusterSum) -> int:
-        """Return 1: each occurrence of a cluster counts once."""
+        """Return 1, because each cluster of the iteration counts once."""
         return 1
 
     def __iter__(self) -> Iterator[ClusterSum]:

@@ -160,10 +160,10 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
 
 
 def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVariances:
-    """Return how uncertain a slice's mean and the mean of all other runs are, by sessions.
+    """Return how uncertain a slice's mean and the mean of all other runs are.
 
-    The variance of their difference is the sum of both variances minus twice the covariance (a
-    session can have runs in both).
+    Sessions are the independent observations. A session can have runs in both, so the variance of
+    the difference is the sum of both variances minus twice the covariance.
 
     Raises:
         ValueError: The slice has no run, or contains all runs.

@@ -168,7 +168,7 @@ class ToolCall:
         return more
 
     def explain_nothing(self) -> str:
-        """Return a sentence on why no run matches, with the newest run before the time range."""
+        """Explain in a sentence why no run matches, and name the newest run before the range."""
         window = self.window
         before = RunsQuery(self.project, self.where, limit=1, end_ns=window.end_ns)
         since = _to_minute(to_rfc3339(window.start_ns))

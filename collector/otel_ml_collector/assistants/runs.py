@@ -358,7 +358,9 @@ def _list_firing(alerts: Sequence[AlertState]) -> DigestTable:
 
 
 def _list_projects(call: ToolCall) -> Digest:
-    """Answer overview without a project: list the key's projects with their runs and errors.
+    """Answer a call of overview that names no project: list the key's projects.
+
+    Each project has its runs and errors.
 
     Raises:
         BadInput: There is a filter; filters need a project.

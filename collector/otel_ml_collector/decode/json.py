@@ -445,7 +445,7 @@ def _read_log(json_object: JsonObject, scope: Scope) -> Log:
 
 
 def _sum_of(key: str, count: Reader[int]) -> Reader[int]:
-    """Return a function that sums a count over the list at `key`; 0 if the object is missing."""
+    """Return a function that adds up `count` over the list at `key`; 0 without an object."""
     read = _list_of(lambda item: count(_object(item)))
     return lambda entry: 0 if entry is None else sum(_at(_object(entry), key, read))
 

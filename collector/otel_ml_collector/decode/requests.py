@@ -259,7 +259,7 @@ class _Json:
             self._load(at, size)
 
     def members(self, at: int, read: Mapping[bytes, Callable[[int], int]]) -> int:
-        """Walk over an object. Call a reader for the members in `read` and skip all others."""
+        """Walk over an object. Call the reader of each member named in `read`; skip all others."""
         return self._walk(at, b"{", b"}", lambda here: self._member(here, read))
 
     def items(self, at: int, read: Callable[[int], int]) -> int:

@@ -34,7 +34,7 @@ class Replaced:
     span: str = ""
 
     def __str__(self) -> str:
-        """Name the span and the place."""
+        """Return a description with the span and the place of the text."""
         return f"span {self.span}, {self.place}" if self.span else self.place
 
 

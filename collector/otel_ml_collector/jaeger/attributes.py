@@ -320,7 +320,7 @@ class _Tag:
 
 
 def is_tagged(number: int, name: str, text: str) -> Condition:
-    """Return the condition on `runs` for spans that have a tag.
+    """Return the SQL condition on the table `runs` that selects spans with a tag.
 
     The query needs the parameters ``start`` and ``end``.
 

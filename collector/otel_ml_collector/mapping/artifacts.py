@@ -22,7 +22,7 @@ _NO_DOCUMENT: Final = bytes(32)
 
 
 def is_artifact(event: Event) -> bool:
-    """Return whether an event logs an artifact: its reference has 1 to 1,024 characters."""
+    """Return whether an event logs an artifact under a valid name of 1 to 1,024 characters."""
     ref = event.attributes.get(names.ARTIFACT_REF)
     return (
         event.name == names.ARTIFACT_EVENT and isinstance(ref, str) and 0 < len(ref) <= _REF_CHARS
@@ -46,7 +46,7 @@ def read_artifacts(span: Span, project: str, owner: str) -> list[ArtifactRecord]
 
 
 def has_bad_artifact(span: Span) -> bool:
-    """Return whether a span has an artifact event without a valid reference."""
+    """Return whether a span logs an artifact under an invalid reference (name)."""
     return any(
         event.name == names.ARTIFACT_EVENT and not is_artifact(event) for event in span.events
     )

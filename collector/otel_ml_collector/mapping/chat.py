@@ -86,7 +86,7 @@ def _pick_messages(value: object) -> Sequence[object]:
 
 
 def _flatten(entries: list[Any]) -> list[Any]:
-    """Return the entries of a list and of the lists in it: LangChain writes batches of messages."""
+    """Join the lists inside a list, because LangChain writes batches of messages."""
     if not any(isinstance(entry, list) for entry in entries):
         return entries
     return [item for entry in entries for item in (entry if isinstance(entry, list) else [entry])]
@@ -190,7 +190,7 @@ def _open(value: object) -> object:
 
 
 def _take_wrapped(value: dict[str, Any]) -> object:
-    """Return the content of a recorded call: its only argument, or all of them."""
+    """Return what a wrapper holds: an input, an output, or the arguments of a recorded call."""
     for name in _WRAPPED:
         if name in value:
             return value[name]
@@ -361,7 +361,7 @@ def _headline(value: object) -> str:
 
 
 def _call(item: object) -> str:
-    """Return a tool call that is not inside a message as text; empty for anything else."""
+    """Return a tool call outside of a message as text; empty for anything else."""
     if not isinstance(item, dict):
         return ""
     given = item.get("function", item)
@@ -373,7 +373,7 @@ def _call(item: object) -> str:
 
 
 def _document(value: dict[str, Any]) -> str:
-    """Return the first of several objects as text: the text of a document, or the object."""
+    """Return an object as text. If it is a document, return the document's text."""
     match = next((value[name] for name in _DOCUMENT if isinstance(value.get(name), str)), None)
     if match is not None:
         return cast("str", match)

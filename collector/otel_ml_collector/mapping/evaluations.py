@@ -310,6 +310,6 @@ def _told_score(
 
 
 def _by_person(score: Metric, run: Run, place: int) -> Metric:
-    """Return the score as a reviewer's score. Each one on a span has its own record id."""
+    """Return a score as one by a reviewer, with its own record id on the span."""
     record_id = f"{run.span_id.hex()}-{place}" if place else run.span_id.hex()
     return replace(score, source="human", record_id=record_id, position=place)

@@ -216,7 +216,7 @@ def _target_text(value: Value) -> str:
 
 
 def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> None:
-    """Add the index entries by which a late-arriving record about a run or a trace key is found."""
+    """Add index entries, so that records about a run or a trace key are found."""
     at_ns = span.start_ns
     if owner.startswith(KEY):
         batch.add_key(key_of_words(owner, project, at_ns))

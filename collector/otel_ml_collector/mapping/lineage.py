@@ -124,6 +124,6 @@ def _link(event: Event, project: str, owner: str, record_id: str, position: int)
 
 
 def _rank(*value: object) -> int:
-    """Return a rank computed from the content, so that the same duplicate always wins."""
+    """Return a rank computed from the content. Of two duplicates, the same one always wins."""
     raw = repr(value).encode("utf-8", "surrogatepass")
     return min(len(raw), 2**31 - 1) << 32 | zlib.crc32(raw)

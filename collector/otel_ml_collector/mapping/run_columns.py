@@ -84,7 +84,7 @@ class RunColumns:
                 used.update(places)  # type: ignore[union-attr]  # a range means all spans
 
     def take(self, single: "RunColumns", place: int) -> None:
-        """Copy the fields that were read from one span alone; None values are skipped."""
+        """Copy the fields of one span that was read alone; skip None."""
         for field, (value,) in single.columns.items():
             if value is not None:
                 self.fill(field, [value], [place])

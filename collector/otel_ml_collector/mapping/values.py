@@ -71,7 +71,7 @@ def structured(value: Value) -> Value:
 
 
 def read_payload(value: Value) -> tuple[object, str]:
-    """Return a value, parsed as `parse` does, and its JSON text."""
+    """Parse a value as `parse` does. Return the parsed value and its JSON text."""
     if not isinstance(value, str):
         return value, to_json(value)
     try:

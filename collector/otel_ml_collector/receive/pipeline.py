@@ -198,7 +198,7 @@ class Intake:
         self._idle = asyncio.Event()
 
     def passes_on(self, signal: str) -> bool:
-        """Return whether stored data of a signal is forwarded to any destination."""
+        """Return whether any destination receives this signal (traces, logs or metrics)."""
         return self._forward is not None and self._forward.has_targets(signal)
 
     @contextmanager
@@ -398,7 +398,7 @@ class Intake:
     async def _work_off(
         self, large: _Large, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
     ) -> None:
-        """Store the portions that are not stored yet. One large request runs at a time."""
+        """Store the remaining portions of a large request. Only one such request runs at a time."""
         try:
             async with self._one_large:
                 portions = await self._on_thread(cut, body, export.signal, export.form)
@@ -452,7 +452,7 @@ class Intake:
         return asyncio.get_running_loop().run_in_executor(self._mappers, call, *arguments)
 
     def _read(self, export: Export, held: Held, deadline: float) -> Records | bytes:
-        """Decode and map a request, on a thread. Return the body instead if it is large."""
+        """Decode and map a request on a thread. For a large request, return its body undecoded."""
         body = _body(export, held, deadline)
         if len(body) > WHOLE_BYTES:
             return body

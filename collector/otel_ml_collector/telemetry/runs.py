@@ -473,7 +473,7 @@ class RunNumbers(Collector):
             counts.failed += not score.passed
 
     def _open(self, place: Place) -> tuple[Place, RunCounts]:
-        """Create a label set, or return the one that collects everything beyond the limit."""
+        """Create a label set. Beyond the limit, return the one that counts all others."""
         if self._opened >= self._sets:
             place = self._other(place[0])
         else:

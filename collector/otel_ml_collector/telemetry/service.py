@@ -260,7 +260,7 @@ class LossNumbers(Collector):
         self._shown: Mapping[str, Missed] = {}
 
     def tell(self, missed: Mapping[str, Missed]) -> None:
-        """Replace the numbers of all projects."""
+        """Set the numbers of missing spans of all projects."""
         ordered = sorted(
             missed.items(), key=lambda entry: (-entry[1].missing, -entry[1].late, entry[0])
         )

@@ -151,7 +151,10 @@ def _read_field(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Fill a field from the first readable source. An empty text is used only if all are empty."""
+    """Fill a field from the first source with a readable value.
+
+    An empty text is used only if all sources are empty.
+    """
     read, is_payload = _READERS[row.field], row.field in _PAYLOADS
     spare: dict[int, FieldSource] = {}  # spans with only empty texts so far
     for source in sources:
@@ -210,7 +213,10 @@ def _note_payload(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Mark attributes as used by inputs or outputs; put system instructions before messages."""
+    """Mark the source of inputs or outputs as used, so that it is not stored again.
+
+    Also put system instructions before the messages.
+    """
     run_columns = values.run_columns
     column = run_columns.columns[row.field]
     # Keep the attribute if its other members, or the other half of its messages, may be stored
@@ -230,7 +236,7 @@ def _note_payload(
 def _with_system(
     name: str, inputs: tuple[object, str], values: AttributeColumns, place: int
 ) -> tuple[object, str]:
-    """Put system instructions before messages, unless the messages contain some."""
+    """Put system instructions before messages that have none yet."""
     messages, system = inputs[0], read_quoted(values.column(name)[place])
     if system is None or not isinstance(messages, list) or any(map(_is_system, messages)):
         return inputs
@@ -259,7 +265,7 @@ def _read_params(
     values: AttributeColumns,
     places: Sequence[int],
 ) -> None:
-    """Merge the parameters of all sources. If two have the same parameter, the first wins."""
+    """Merge the params of all sources. For a parameter in several sources, the first one wins."""
     all_params: list[dict[str, object]] = [{} for _ in places]
     for source in sources:
         alone = "" if source.prefix or len(source.names) != 1 else source.names[0]
@@ -312,7 +318,7 @@ def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
 
 
 def _read_failures(spans: Sequence[Span], failure: Failure, run_columns: RunColumns) -> None:
-    """Mark runs as failed and set their message, unless their outcome contradicts it."""
+    """Mark runs as failed and set their error message, unless they have another outcome."""
     outcomes, messages = run_columns.column("outcome"), run_columns.column("error_message")
     for at, span in enumerate(spans):
         if not has_failed(span, failure) or outcomes[at] not in (None, "error"):
@@ -335,7 +341,7 @@ def has_failed(span: Span, failure: Failure) -> bool:
 
 
 def read_message(span: Span, failure: Failure) -> str:
-    """Return the message of a failure, which may be a member of JSON."""
+    """Return the error message of a failed span, from an attribute or a member of its JSON."""
     name, _, member = failure.message.rstrip("}").partition("{")
     value = span.attributes.get(name)
     if not member:
@@ -358,7 +364,7 @@ def _read_text(value: Value, form: Form) -> str | None:
 
 
 def _read_id(value: Value, form: Form) -> str | None:
-    """Return a session or a user. Some emitters write a missing one as a word."""
+    """Return a session or a user as text; None for a word that means a missing value."""
     text = _read_text(value, form)
     return None if text in NO_ID else text
 

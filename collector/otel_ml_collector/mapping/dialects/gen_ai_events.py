@@ -87,7 +87,7 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
 
 
 def _read_tool(events: Iterable[CallEvent], run_columns: RunColumns) -> None:
-    """Fill in arguments and result of a tool from the messages around its execution."""
+    """Fill in the arguments and the result of a tool from the messages before and after it ran."""
     for event in sorted(events, key=lambda event: event.time_ns):
         content = _content(event)
         if event.name == _TOOL_MESSAGE and "content" in content:
@@ -168,7 +168,7 @@ def _read_outputs(events: Iterable[CallEvent]) -> list[_Content]:
 
 
 def _read_whole(events: Iterable[CallEvent], event: str, sources: Sequence[str]) -> object:
-    """Return the content of all events of one type in order of time; None if there are none."""
+    """Return the contents of all events of one type, oldest first; None if there are none."""
     ordered = sorted(
         (item for item in events if item.name == event), key=lambda event: event.time_ns
     )

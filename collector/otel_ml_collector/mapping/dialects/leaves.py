@@ -170,7 +170,7 @@ class Leaves:
                 self.add(item, (*words, str(number)), source, depth + 1)
 
     def _add_messages(self, messages: list[dict[str, object]], words: Words, source: str) -> None:
-        """Add messages; those under the same words, such as choices, belong together."""
+        """Add messages. Those under the same words, such as choices of an answer, are joined."""
         words = tuple(word for word in words if not word.isdigit())
         same = next(
             (talk for talk in self.talks if (talk.words, talk.source) == (words, source)), None
@@ -213,7 +213,10 @@ def _size(pair: tuple[str, object]) -> int:
 
 
 def open_text(text: str) -> object:
-    """Return the list or object in a text: JSON, or how Python prints it. Else the text."""
+    """Parse a text that holds a list or object, as JSON or as Python prints it.
+
+    Other texts are returned unchanged.
+    """
     opened = read_structured(text)
     if opened is text and text[:1] in {"{", "["} and "'" in text:
         return read_structured(_PRINTED.sub(_to_json, text))
@@ -300,11 +303,11 @@ def _without_speaker(words: Words) -> Words:
 
 
 class _Branch(dict[str, object]):
-    """An object made of numbered names; other objects belong to the span and stay unchanged."""
+    """An object built from attributes with numbered names, to tell it from recorded objects."""
 
 
 def _unflatten(attributes: Mapping[str, Value]) -> Mapping[str, object]:
-    """Return attributes with numbered names, such as ``messages.0.role``, as objects."""
+    """Join attributes with numbered names, such as ``messages.0.role``, to objects."""
     tree, plain = _Branch(), dict[str, object]()
     for name, value in attributes.items():
         segments = [part for part in _SEGMENTS.split(name) if part]

@@ -50,7 +50,7 @@ class OwnNames:
 
 
 def find_names(keys: Iterable[str]) -> OwnNames | None:
-    """Find otel-ml's own attributes (``otel_ml.*``) among attribute names; None without any."""
+    """Find the names of otel-ml's own attributes (``otel_ml.*``); None if there are none."""
     items = [key for key in keys if key.startswith(_PREFIX)]
     if not items:
         return None
@@ -64,7 +64,7 @@ def find_names(keys: Iterable[str]) -> OwnNames | None:
 
 
 def held_names(keys: Iterable[str]) -> set[str]:
-    """Return the ``otel_ml.*`` attributes whose values always fill a field of a run."""
+    """Return the ``otel_ml.*`` attributes that are always stored in a field of a run."""
     return {key for key in keys if key.startswith(_PREFIX)} - _KEPT
 
 

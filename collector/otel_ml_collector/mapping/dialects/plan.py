@@ -102,7 +102,7 @@ class Plan:
         own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
         dialects: Present attributes of other instrumentations, in order of precedence.
         evidence: Attributes that show the kind of run if none states it.
-        people: Sources of the session and the user below names of the sender's own.
+        people: Sources of the session and the user under names that the sender chose.
         rest: Names, sorted, that are stored as attributes unless their value is stored in a field.
         shape: Attributes that may show a call of a library that no table knows; None if a table
             knows the span, or if it cannot be a call.
@@ -155,7 +155,7 @@ class Plans:
 
 
 def find_people(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
-    """Find the attributes that hold the session and the user below names of the sender's own.
+    """Find attributes that hold the session or the user under names that the sender chose.
 
     These are ``*.session.id``, ``*.metadata.sessionId``, ``*.association.properties.session_id``,
     and the members of ``metadata`` and ``*.metadata``, such as ``thread_id``.
@@ -272,7 +272,10 @@ def _join_cut_answers(run_columns: RunColumns) -> None:
 
 
 def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
-    """Find the kinds of runs by known values, otherwise by evidence (docs/dialects.md, Kinds)."""
+    """Find the kinds of runs: by an attribute that states the kind, else by other attributes.
+
+    The rules are in docs/dialects.md, Kinds.
+    """
     run_columns, unknown = values.run_columns, set[int]()
     for present in plan.dialects:
         if not (present.kind or present.kind_sources) or not is_spoken(
@@ -316,13 +319,13 @@ def _part_tools(values: AttributeColumns, places: Sequence[int]) -> Sequence[int
 
 
 def has_needed(span: Span, needed: Sequence[str]) -> bool:
-    """Return whether a span has a value in an attribute that a model call needs, or failed."""
+    """Return whether a span failed, or has a value in an attribute that a model call needs."""
     says = any(span.attributes[name] not in _SAYS_NOTHING for name in needed)
     return says or span.status_code == _STATUS_ERROR
 
 
 def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Sequence[int]) -> None:
-    """Set the kind to ``chain`` for spans that record only the request of a call, no answer."""
+    """Set the kind to ``chain`` for spans with only the request of a call and no answer."""
     kinds, outcomes = run_columns.column("kind"), run_columns.column("outcome")
     asked = [
         at

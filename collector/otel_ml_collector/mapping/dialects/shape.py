@@ -184,7 +184,10 @@ def read_shapes(
 
 
 def _fill_missing(spans: Sequence[Span], run_columns: RunColumns) -> None:
-    """Fill inputs, outputs and counts of calls whose library has usual names for all but these."""
+    """Fill the inputs, outputs and counts that a known dialect did not find.
+
+    Some libraries use the GenAI conventions for everything else, but not for these.
+    """
     kinds = run_columns.column("kind")
     columns = [run_columns.column(name) for name in ("inputs", "outputs")]
     counts = [run_columns.column(name) for name in ("input_tokens", "output_tokens")]
@@ -387,7 +390,7 @@ def _is_transport(span: Span) -> bool:
 
 
 def _has_client_error(span: Span) -> bool:
-    """Return whether the error of a span is one of the clients of providers."""
+    """Return whether a span's error comes from a provider's client library, by its type name."""
     types = [event.attributes.get("exception.type") for event in span.events]
     if names.ERROR_TYPE in span.attributes:
         types.append(span.attributes[names.ERROR_TYPE])

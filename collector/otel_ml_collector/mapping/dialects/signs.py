@@ -317,7 +317,7 @@ def may_be_text(name: str) -> bool:
 
 
 def _is_param(name: str, leaf: NamedValue, signs: Signs) -> bool:
-    """Return whether a value is a parameter of the model, and not the temperature of a room."""
+    """Return whether a value is a parameter of the model. A temperature of 21 is not."""
     if name == "temperature":
         heat = to_float(leaf.value)
         if heat is None or not 0 <= heat <= _HOTTEST:
@@ -404,7 +404,7 @@ def _anthropic_counts(wholes: Iterable[NamedValue]) -> dict[str, int]:
 
 
 def _count_name(words: Words) -> str:
-    """Return the field of a run that a name of a count is for; empty if it is none."""
+    """Return which count of a run a name means, such as ``input_tokens``; empty if none."""
     parts = frozenset(words)
     is_ollama = words[-2:] == ("eval", "count")
     is_usage = "usage" in parts and words[-1] in _COUNT_ENDS
@@ -423,7 +423,7 @@ def _count_name(words: Words) -> str:
 
 
 def _side_of_count(words: Words) -> str:
-    """Return the field for a count of all input or output tokens, or of both."""
+    """Return the field for a count of all input tokens, all output tokens, or both together."""
     for word in reversed(words):
         if word in _IN:
             return "audio_input_tokens" if "audio" in words else "input_tokens"
@@ -601,7 +601,7 @@ class _Texts:
 
 
 def _sources_of(signs: Signs) -> list[Collection[str]]:
-    """Return the telling words of the attributes with the model and the counts."""
+    """Return the words that identify the library, from the names of model and counts."""
     models = [signs.models.source] if signs.models is not None else []
     return [frozenset(words_of(source)) - _COMMON for source in (*models, signs.usage_source)]
 

@@ -308,7 +308,7 @@ def _is_marked(key: str, mark: str) -> bool:
 
 @cache  # the tables have few sources
 def _parse(source: str) -> tuple[Literal["below", "list", "member"], str, str]:
-    """Split a source into its form, its name or prefix, and the rest."""
+    """Parse a source such as ``a{b.c}``: return its form, its name or prefix, and the rest."""
     if source.endswith(".*"):
         return "below", source[:-1], ""
     if listed := _LISTED.fullmatch(source):
@@ -390,7 +390,7 @@ def _inner(path: Sequence[str], suffix: str) -> list[str] | None:
 
 
 def _put(tree: _Tree, path: Sequence[str], name: str) -> None:
-    """Put a name into the tree. A node with names below it has no value itself."""
+    """Add a name to the tree of names. A name that others extend has no value itself."""
     *above, last = path
     for part in above:
         below = tree.get(part)
@@ -414,7 +414,7 @@ def _shape(tree: _Tree | Leaf) -> Shape:
 
 
 def _item(tree: _Tree | Leaf) -> Shape:
-    """Return an item without its wrappers, unless two wrappers contain the same name."""
+    """Return an item of a list without wrappers, unless two wrappers contain the same name."""
     if not isinstance(tree, dict) or not tree.keys() <= _WRAPPERS:
         return _shape(tree)
     held = list(tree.values())
@@ -460,7 +460,7 @@ class AttributeColumns:
         return self._columns[name]
 
     def read(self, source: FieldSource, places: Sequence[int]) -> Sequence[Value]:
-        """Return the values of a field's source for some spans; None where it has no value."""
+        """Return the values of a source for some spans; None for spans without a value."""
         if source.name:
             column = self.column(source.name)
             return column if len(places) == len(column) else [column[at] for at in places]
@@ -484,7 +484,7 @@ class AttributeColumns:
         return opened[place]
 
     def _read_listed(self, schema: str, place: int) -> Value:
-        """Return the attributes that a JSON schema lists and that are in no field yet."""
+        """Return those attributes listed in a JSON schema that are in no field yet."""
         told, span = self._open(schema, place), self.spans[place]
         properties = told.get("properties") if isinstance(told, Mapping) else None
         listed = properties if isinstance(properties, Mapping) else ()

@@ -78,9 +78,9 @@ EXCLUSIVE: Final = (
 def read_usage(document: object) -> dict[str, int]:
     """Read the token counts of a usage object, as providers and frameworks write it.
 
-    An object with ``input`` or ``output`` has Langfuse's counts, which exclude each other:
-    ``input`` counts the tokens that no other ``input_*`` counts. They are added, unless the stated
-    total shows that ``input`` includes the others already.
+    In Langfuse's form (``input``, ``output``), ``input`` counts only the tokens that no other
+    ``input_*`` counts. So all of them are added up, unless the stated total shows that ``input``
+    already includes the others.
 
     Returns:
         Counts by field of a run, and ``total_tokens``, ``audio_input_tokens`` and
