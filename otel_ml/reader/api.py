@@ -337,7 +337,7 @@ def error_of(page: str, reply: Reply, question: Question) -> ReaderError:
 
 
 def _pause_s(left: int) -> float:
-    """Return the random delay before the next attempt in seconds. Doubles with each attempt."""
+    """Return the delay before the next attempt in seconds. It is random and doubles each time."""
     return float(_PAUSE_S * 2 ** (_TRIES - left) * _RANDOM.uniform(0.5, 1.0))
 
 

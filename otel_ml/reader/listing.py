@@ -96,7 +96,7 @@ class Wanted:
 
     @property
     def bounds(self) -> dict[str, object]:
-        """The query parameters for filter and time, which lists and exports have in common."""
+        """The query parameters for filter and time range, which lists and exports share."""
         return {"where": self.where or None, "start": self.start, "end": self.end}
 
 

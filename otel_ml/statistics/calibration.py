@@ -53,7 +53,7 @@ class ConfidenceBin:
 
     @property
     def waiting(self) -> "ConfidenceBin":
-        """The same bin with only the runs that have no ground truth yet."""
+        """The same bin, but only with runs that have no ground truth yet."""
         return ConfidenceBin(self.n - self.here, self.total - self.here_total, 0, 0.0, 0)
 
 
@@ -72,7 +72,7 @@ class RisingCurve:
     share: Sequence[float]
 
     def read(self, place: float) -> float:
-        """Return the height of the curve at a position: the share of right predictions."""
+        """Return the share of right predictions at a predicted probability."""
         behind = bisect_right(self.at, place)
         if behind == 0:
             return self.share[0]

@@ -578,9 +578,10 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 
 
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
-    """Return a number and whether values above it (True) or below it (False) became more frequent.
+    """Return where two distributions of numbers differ most, and in which direction.
 
-    It is the number at which the two distributions differ most. None if they do not differ.
+    The result is a number, and whether values above it (True) or below it (False) became more
+    frequent. None if the distributions do not differ.
     """
     if not before.n or not after.n:
         return None

@@ -129,7 +129,7 @@ def student_quantile(p: float, degrees: float) -> float:
 
 
 def student_p(t: float, degrees: float) -> float:
-    """Return the two-sided p-value of a value of Student's t.
+    """Return the two-sided p-value of a t value.
 
     Raises:
         ValueError: `degrees` is not above 0.
@@ -257,7 +257,7 @@ def cluster_mean(
 
 
 def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
-    """Return the p-value for the mean of clustered values being different from 0.
+    """Return the p-value of a test whether the mean of clustered values differs from 0.
 
     It is below 0.05 exactly if the 95 % interval of `cluster_mean` excludes 0.
 
@@ -625,7 +625,7 @@ def sum_counted(values: Iterable[float], counts: Iterable[int]) -> float:
 
 
 def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
-    """Return the mean, and its variance from leaving out each cluster in turn."""
+    """Return the mean and its variance, by leaving out each cluster in turn (jackknife)."""
     counts = sums.values()
     n = sum(of * count for (_, of), count in sums.items())
     if not n:

@@ -128,7 +128,7 @@ def difference_of(own: Estimate, rest: Estimate) -> tuple[float, float]:
 
 
 def differ_by_chance(own: Estimate, rest: Estimate) -> float:
-    """Return the two-sided p-value for two independent estimates being different."""
+    """Return the two-sided p-value of the difference of two independent estimates."""
     low, high = difference_of(own, rest)
     difference = own.value - rest.value
     room = difference - low if difference > 0 else high - difference
@@ -188,7 +188,7 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     Returns:
         None if there is no run. The interval is unbounded if there is only one cluster.
 
-    Source: as `rate_of`, by Student's t.
+    Source: see `rate_of`; the interval uses Student's t.
     """
     if sums.second <= 0:
         return None

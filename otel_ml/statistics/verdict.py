@@ -944,7 +944,7 @@ _Pairs = Sequence[ItemGroup]
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """How the values of one judge are read, and how many are missing."""
+    """How to read the values of one judge from runs, and how many of them are missing."""
 
     judge: str
     is_rate: bool
@@ -1095,7 +1095,7 @@ def _by_item(runs: Iterable[ScoredRun]) -> _Items:
 
 
 def _group(before: _Items, after: _Items) -> list[ItemGroup]:
-    """Return one group per item, those of the candidate first."""
+    """Return one `ItemGroup` per item. Items of the candidate come first."""
     item_groups = []
     for item in dict.fromkeys((*after, *before)):
         sides = before.get(item, ()), after.get(item, ())

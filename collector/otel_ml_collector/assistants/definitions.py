@@ -155,7 +155,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool.
+    """A tool that an assistant can call.
 
     Attributes:
         name: The tool's name.

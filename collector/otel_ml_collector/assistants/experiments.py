@@ -299,8 +299,9 @@ class _Production:
 def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     """Compare the recorded runs of two sides.
 
-    Two versions are compared by the runs of all time, as on their page. Otherwise the runs since
-    the argument ``since`` count; if a side has too few of them, the runs of all time.
+    Two versions are compared by the runs of all time, as on their page. Otherwise only runs
+    since the argument ``since`` are compared. If a side has too few of them, the runs of all time
+    are compared.
     """
     since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
     since = f"{to_rfc3339(since_ns)[:16]}Z"

@@ -316,7 +316,7 @@ def _message(text: bytes, form: Form) -> str:
 
 
 def _open_pools(target: OtlpTarget, connections: int) -> urllib3.PoolManager:
-    """Return a connection pool for a destination, through the proxy of the environment if any."""
+    """Return a connection pool for a destination. Uses the proxy in the environment, if any."""
     tls = _tls(target)
     proxy, headers = _proxy_of(target.endpoint)
     if proxy:

@@ -37,7 +37,7 @@ def add_scores(
     dialects: Iterable[Present],
     records: Records,
 ) -> None:
-    """Add the scores on a run's own span and the versions of their judges to `records`."""
+    """Add to `records` the scores on a run's own span, and the versions of their judges."""
     if own_names is not None and own_names.is_judged:
         _add_own(span.attributes, run, own_names.judges, records)
     for event in span.events:
@@ -176,7 +176,7 @@ def _finite(value: Value) -> float | None:
 
 
 def _add_version(score: Metric, at_ns: int, definition: str, records: Records) -> None:
-    """Add the version of the judge of a score, if the score names it."""
+    """Add the version of the judge that gave a score, if the score names one."""
     if score.judge_version:
         records.versions.append(
             ModelVersion(

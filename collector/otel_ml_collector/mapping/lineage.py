@@ -24,7 +24,7 @@ def is_alias(text: str) -> bool:
 
 
 def has_bad_alias(span: Span, owner: str) -> bool:
-    """Return whether a record sets an invalid alias, or is not about a model version."""
+    """Return whether a record sets an invalid alias, or one for something other than a version."""
     if names.ALIAS not in span.attributes:
         return False
     alias = span.attributes[names.ALIAS]

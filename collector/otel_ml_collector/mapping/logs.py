@@ -268,7 +268,10 @@ class CallRecord:
 
 
 def _read_gemini(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
-    """Add thought tokens to the output tokens, which Gemini counts separately; join chunks."""
+    """Add thought tokens to the output tokens, and join the chunks of the answer.
+
+    Gemini counts thought tokens separately.
+    """
     gemini: dict[str, Value] = {}
     output = to_int(attributes.get("output_token_count"))
     thoughts = to_int(attributes.get("thoughts_token_count"))

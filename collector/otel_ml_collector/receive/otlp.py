@@ -94,10 +94,9 @@ class _Exports:
 
 
 class OtlpEndpoint(_Exports):
-    """Answers the requests of one signal over HTTP, in the form of the request.
+    """Answers the requests of one signal over HTTP, in protobuf or JSON as in the request.
 
-    Errors are ``google.rpc.Status`` messages. They are in protobuf if the form of the request is
-    unknown.
+    Errors are ``google.rpc.Status`` messages. They are in protobuf if the request is in neither.
     """
 
     def __init__(self, pipeline: Intake, telemetry: Telemetry, signal: Signal) -> None:

@@ -270,7 +270,10 @@ class Intake:
         return replace(answer, service=held.service) if answer.message else answer
 
     def has_large(self, size: int) -> bool:
-        """Return whether a large request of this size is in progress or was stored recently."""
+        """Return whether a large request of this size is in progress or was stored recently.
+
+        If so, a new request of this size may be the same one, sent again.
+        """
         return any(
             item.size == size and (item.outcome is not None or (item.work and not item.work.done()))
             for item in self._large.values()
@@ -538,7 +541,7 @@ def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
 
 
 def begin_digest(export: Export) -> "hashlib.blake2b":
-    """Start the digest that identifies a large request together with its key and project."""
+    """Start the digest of a large request. It also covers the sender's key and the project."""
     parts = (export.signal, export.form, export.header_project, export.access.key_id)
     person = hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
     return hashlib.blake2b(digest_size=24, person=person)

@@ -58,7 +58,7 @@ class SettingText:
 
     @property
     def told_by(self) -> str:
-        """Return the source and the name in it, such as ``variable OTEL_ML_HTTP``."""
+        """Return where the value comes from, such as ``variable OTEL_ML_HTTP``."""
         return "default" if self.source == "default" else f"{self.source} {self.place or self.name}"
 
     def problem(self, reason: object) -> str:

@@ -233,8 +233,8 @@ class RunNumbers(Collector):
     """Metrics of recorded runs and their scores, counted when they are stored.
 
     * A run is counted once while it is among the last 20,000. The same holds for a score.
-    * If several runs record the same call, only one is counted. Usually it is the run whose data
-      count. It is the first one if that arrived earlier than the others, because counters never
+    * If several runs record the same call, only one is counted. Usually it is the one that queries
+      count, too. If another one arrived earlier, that one stays counted, because counters never
       decrease.
     * Scores of experiment runs and of duplicate records of a call are not counted.
     * A score whose run is not among the last 20,000 has no model. It waits until the store says
@@ -311,7 +311,7 @@ class RunNumbers(Collector):
                     self._take_score(score, score.project in held)
 
     def settle(self) -> None:
-        """Find out which of the waiting runs count, and count them.
+        """Count the waiting runs, but only one of those that record the same call.
 
         Raises:
             Unavailable: The store failed; the runs keep waiting.
