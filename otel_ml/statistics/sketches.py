@@ -327,7 +327,7 @@ def round_noise(value: float) -> float:
 
 
 def join_noise(counts: Mapping[str, int]) -> dict[str, int]:
-    """Join the counts of numbers that differ only in their last digits, as older versions wrote them."""
+    """Join the counts of numbers that differ in their last digits, as older versions wrote them."""
     joined: Counter[str] = Counter()
     for text, count in counts.items():
         is_long = (
