@@ -342,7 +342,7 @@ class _Backfilling:
         return islice(chosen, self._given["limit"])
 
     def _find_against(self) -> tuple[str, str]:
-        """Return the digest and the label of the version to compare with.
+        """Return digest and label (such as ``v2``) of the judge version to compare with.
 
         Raises:
             ValueError: There is no such version. The message lists the existing ones.

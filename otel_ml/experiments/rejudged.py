@@ -82,7 +82,7 @@ class RejudgedCounts:
 
 
 class _Database:
-    """A temporary SQLite database on disk. It is deleted when nothing refers to it anymore."""
+    """A temporary SQLite database on disk. It is deleted as soon as nothing refers to it."""
 
     def __init__(self) -> None:
         # Any thread may read: SQLite serializes access.

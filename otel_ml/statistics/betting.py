@@ -36,7 +36,7 @@ _MOST_SUM: Final = 1e300
 
 
 def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[float]:
-    """Return how many sessions have each mean value.
+    """Count sessions by the mean value of their runs.
 
     Args:
         runs: Session and value (from 0 to 1) of each run. A run with the session None is

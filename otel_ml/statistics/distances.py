@@ -270,7 +270,7 @@ def _resample(
 
 
 def _draw(shares: Sequence[float], size: float, generator: random.Random) -> list[float]:
-    """Draw the shares of a random sample of some size."""
+    """Draw a random sample of this size, and return the share of each value in it."""
     counts = [_draw_count(share * size, generator) for share in shares]
     total = sum(counts)
     return [count / total for count in counts] if total else [*shares]
@@ -380,7 +380,7 @@ def _divergence(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], list[float]]:
-    """Join adjacent bins. Returns the position of each cell and its share on both sides."""
+    """Join adjacent bins to cells. Return each cell's position and its share in both sketches."""
     cells: list[list[float]] = []
     room = 0.0
     for key in sorted(first.bins.keys() | second.bins.keys()):

@@ -108,7 +108,7 @@ class FieldSketch:
 
     @property
     def kind(self) -> FieldKind:
-        """Kind of the field, derived from its values: a category if there are none."""
+        """Kind of the field, derived from its values. A field without values is a category."""
         numbers, texts = self.types.get("number", 0), self.types.get("text", 0)
         if self.n and self.types.get("embedding", 0) >= MOSTLY * self.n:
             return "embedding"
@@ -498,7 +498,7 @@ def compare_part(
 
 
 def _find_stretches(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
-    """Yield how many windows at the end may already have the change, the largest number first."""
+    """Yield how many of the last windows may already have the change, the largest number first."""
     longest = min(_MOST_LATELY, len(windows) - CALIBRATED)
     if longest < 1 or any(sketch.n < _FEWEST_OWN for sketch in windows):
         return

@@ -289,7 +289,7 @@ def cut_cell(text: str) -> str:
 
 
 def write_number(value: float | None) -> str:
-    """Format a number with four significant digits. None becomes a dash."""
+    """Format a number with four significant digits. A missing number becomes a dash."""
     return "–" if value is None else f"{value:.4g}"
 
 

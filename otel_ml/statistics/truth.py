@@ -115,7 +115,7 @@ def add_up(sums: Iterable[RatioSums]) -> RatioSums:
 
 
 def difference_of(own: Estimate, rest: Estimate) -> tuple[float, float]:
-    """Return the interval of the difference of two independent estimates, first minus second.
+    """Return the interval of `own` minus `rest`, for two independent estimates.
 
     Source: Zou, Donner, Construction of confidence limits about effect measures, Statistics in
     Medicine 27 (2008).

@@ -131,7 +131,7 @@ class ObjectsQuery:
 
     @property
     def is_one(self) -> bool:
-        """Whether the query asks for the newest artifact of one reference in a trace or run."""
+        """Whether the query asks for one artifact: the newest of a reference in a trace or run."""
         return bool(self.ref and (self.trace_id or self.run_id))
 
 

@@ -68,7 +68,7 @@ def read(call: ToolCall) -> Digest:
 
 
 def _chars(call: ToolCall) -> int:
-    """Return the most characters of an answer that shows a part."""
+    """Return how long an answer may be that shows a part, in characters."""
     return min(int(call.given["chars"]) + _OUTSIDE, READ_CHARS)
 
 
@@ -102,7 +102,7 @@ def _open_part(call: ToolCall, value: object, url: str, name: Own | str) -> Dige
 
 
 def _from(call: ToolCall, start: int) -> Mapping[str, Any]:
-    """Return the call that reads on from a position."""
+    """Return the follow-up call that continues to read from a position."""
     arguments = {**call.asked, "project": call.project, "start": start}
     return {"tool": call.tool, "arguments": arguments}
 

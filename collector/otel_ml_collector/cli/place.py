@@ -100,7 +100,7 @@ class PlaceOptions:
 
     @property
     def address(self) -> str:
-        """The base address for requests from this machine to the collector of the settings."""
+        """The base address at which this machine reaches the collector of the settings."""
         scheme = "https" if self.settings.tls_cert else "http"
         return f"{scheme}://{address_here(self.settings.http)}"
 

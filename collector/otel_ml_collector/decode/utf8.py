@@ -72,7 +72,7 @@ class _Repair:
         self.replaced: list[Replaced] = []
 
     def message(self, body: bytes, descriptor: Descriptor, place: str, span: str) -> bytes:
-        """Return a message with valid texts."""
+        """Return a copy of a message in which all texts are valid UTF-8."""
         try:
             GetMessageClass(descriptor).FromString(body)
         except (DecodeError, RecursionError):

@@ -198,7 +198,7 @@ class OtlpLine:
             return item.answer
 
     def end(self, deadline_s: float) -> None:
-        """Accept no more requests, and send the queue until `deadline_s` of `time.monotonic`."""
+        """Accept no more requests, and send queued ones until `deadline_s` (`time.monotonic`)."""
         self._queue.end(deadline_s - time.monotonic())
 
     def close(self, deadline_s: float) -> None:

@@ -302,7 +302,7 @@ class _Tag:
         return parameter(name, "Int64" if isinstance(value, int) else "Float64")
 
     def pieces(self, name: str) -> list[str]:
-        """Return the JSON texts that show that an attribute has this value."""
+        """Return the JSON texts to search for: those that occur if an attribute has this value."""
         key = orjson.dumps(name).decode()
         written = [orjson.dumps(value).decode() for value in (self.text, *self.values)]
         return [f"{key}:{value}{end}" for value in written for end in (",", "}")]

@@ -311,7 +311,7 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
 
 
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
-    """Return those of the given traces that are stored, up to 10,000 spans in total."""
+    """Return the stored ones of these traces, up to 10,000 spans in total."""
     return [
         make_trace(trace.trace_id, trace.spans, trace.warnings)
         for trace in _read_traces(reader, trace_ids, now_ns)

@@ -164,7 +164,7 @@ def _read_actual(attributes: Mapping[str, Value]) -> str | None:
 
 
 def _score(metric: Metric) -> Metric:
-    """Replace a value that is NaN or infinite by None, with an error text."""
+    """Return a score unchanged; if it is NaN or infinite, without value and with an error."""
     score, problem = real_score(metric.value)
     return replace(metric, value=score, error=metric.error or problem) if problem else metric
 

@@ -211,7 +211,7 @@ def _target_of(span: Span) -> str | None:
 
 
 def _target_text(value: Value) -> str:
-    """Return the text of a subject; empty if it is not a text or is too long."""
+    """Return the text that identifies a subject; empty if it is not a text or too long."""
     return value if isinstance(value, str) and len(value) <= _TARGET_CHARS else ""
 
 

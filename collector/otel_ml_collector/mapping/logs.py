@@ -100,7 +100,7 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
 
 
 def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> str | None:
-    """Add the records of a log record to its batch. Return the reason if it is rejected.
+    """Add the records that a log record becomes to its batch. Return the reason if it is rejected.
 
     A record of a model call, a tool call or a question is added to `calls` as a span.
     """
@@ -139,7 +139,7 @@ def _event_of(log: Log) -> str:
 
 
 def _read_text(log: Log, event: str) -> tuple[Log, str]:
-    """Return a log record about a span as the event of the conventions, if it holds a text."""
+    """Convert a log record with a text of a span to a GenAI event; return others unchanged."""
     texts = next((of for name, of in _TEXTS.items() if log.scope.name.startswith(name)), {})
     content, name = texts.get(event, ("", ""))
     text = log.attributes.get(name)
@@ -232,7 +232,7 @@ def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
 def _note_trace(
     trace_id: bytes, owner: str, project: str, time_ns: int, batch: RequestBatch
 ) -> None:
-    """Add the index entry of the trace of a log record, so that it is found before its spans."""
+    """Add an index entry, so that a log record's trace is found even before its spans arrive."""
     key = trace_id.hex()
     about = [trace_id, NO_TRACE_ID] if owner == own_key(key) else [trace_id]
     for place in about:

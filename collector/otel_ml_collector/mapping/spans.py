@@ -145,7 +145,7 @@ class Processes:
         self.arrivals: dict[tuple[str, str, int], Arrivals] = {}
 
     def note(self, span: Span, project: str) -> None:
-        """Add a sign of life of the process that sent a span, and the number of the span."""
+        """Note that the process that sent a span is alive, and the number that it gave the span."""
         process = _process_of(span)
         if not process:
             return
@@ -288,7 +288,10 @@ def _map_some(spans: Sequence[Span], batch: _SpanBatch) -> None:
 def _map_record(
     span: Span, project: str, place: int, groups: _AlikeSpans, batch: _SpanBatch
 ) -> str | None:
-    """Add the records of a span, or group its run. Return why it is rejected, or None."""
+    """Add the records of a span, or put its run into a group.
+
+    Return why the span is rejected, or None.
+    """
     record = to_text(span.attributes.get(names.RECORD, "run"))
     if record in {"update", "evaluation"}:
         return map_late_record(span, project, batch)
@@ -312,7 +315,7 @@ def _map_record(
 
 
 def _count_shared(alike: _Alike, batch: _SpanBatch) -> None:
-    """Count spans as rejected that share id and start time with a span of another sender."""
+    """Count those spans as rejected that share id and start time with another sender's span."""
     if alike.is_open:  # a start record does not conflict with the span it announces
         return
     service = service_of(alike.spans[0].scope.resource)

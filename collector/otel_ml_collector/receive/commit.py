@@ -98,7 +98,10 @@ class Recent:
 
 
 def _key_of(run: Run) -> bytes:
-    """Return the key of a run. Two spans may share an ID: docs/design/023-shared-ids.md."""
+    """Return the key that identifies a run. It is more than the span ID, which two spans may share.
+
+    Why: docs/design/023-shared-ids.md.
+    """
     start = run.start_ns.to_bytes(8, signed=True)
     return run.trace_id + run.span_id + start + run.project.encode()
 

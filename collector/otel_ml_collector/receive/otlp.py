@@ -163,7 +163,7 @@ def make_routes(
 
 
 class RootEndpoint:
-    """Answers OTLP requests that were sent to ``/`` with the correct paths."""
+    """Answers OTLP requests that were wrongly sent to ``/``, and names the correct paths."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry

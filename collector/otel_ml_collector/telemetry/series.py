@@ -27,7 +27,7 @@ _SERIES_LABEL_CHARS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class SeriesKind:
-    """A kind of metric: its description, and its labels after the project."""
+    """A kind of metric: its description, and the names of its labels after ``project``."""
 
     about: str
     labels: tuple[str, ...]

@@ -430,7 +430,7 @@ class OtlpForwardNumbers(Collector):
     def add_target(
         self, target: str, signals: Iterable[str], waiting: Callable[[], Waiting]
     ) -> None:
-        """Show a destination with counters at 0, so that rate() sees the first event."""
+        """Show a destination with counts of 0, so that Prometheus' rate() sees the first event."""
         self._queues[target] = waiting
         self._bytes.labels(target)
         self._retries.labels(target)

@@ -280,7 +280,7 @@ def role_of(text: str) -> str | None:
 
 
 def _plain(content: object) -> object:
-    """Return content whose blocks only hold texts as one text."""
+    """Join the blocks of a content to one text, if all blocks are texts."""
     if isinstance(content, Mapping):
         content = content.get("parts", content.get("text", content.get("content", content)))
     if not isinstance(content, list):

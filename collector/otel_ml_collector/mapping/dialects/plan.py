@@ -411,7 +411,7 @@ def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
 
 
 def _read_general(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
-    """Fill the fields that every OpenTelemetry span has: status, exception, session, user."""
+    """Fill fields that any OpenTelemetry span can have: status, exception, session, user."""
     run_columns = values.run_columns
     run_columns.fill_missing("dialect", "opentelemetry")
     run_columns.fill_missing("kind", "span")

@@ -500,7 +500,7 @@ def _without_numbers(words: Words) -> Words:
 
 
 def _single(value: Value) -> Value:
-    """Return the only text of a list of one; other values unchanged."""
+    """Return the item of a list with one item; other values unchanged."""
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
@@ -542,7 +542,7 @@ def _side_of_speaker(words: Words) -> str:
 
 
 class _Texts:
-    """The texts of a span that may be its question, its answer and its system instructions."""
+    """Collects texts that may be a span's question, answer or system instructions."""
 
     def __init__(self, leaves: Leaves, call_names: Sequence[Collection[str]]) -> None:
         self._call_names = call_names

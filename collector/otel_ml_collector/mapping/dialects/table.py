@@ -414,7 +414,7 @@ def _shape(tree: _Tree | Leaf) -> Shape:
 
 
 def _item(tree: _Tree | Leaf) -> Shape:
-    """Return an item of a list without wrappers, unless two wrappers contain the same name."""
+    """Remove wrappers around a list item, unless two wrappers contain the same name."""
     if not isinstance(tree, dict) or not tree.keys() <= _WRAPPERS:
         return _shape(tree)
     held = list(tree.values())
