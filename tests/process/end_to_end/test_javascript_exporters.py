@@ -166,6 +166,7 @@ def test_tool_span(collector: CollectorProcess, sent: Sent) -> None:
         kind="tool",
         span_kind="internal",
         name="execute_tool search",
+        params={"tool.call.id": "call_1", "tool.type": "function"},
         model="search",
         latency_ms=500.0,
         inputs={"order": 17, "open": True},

@@ -125,7 +125,7 @@ def test_documented_defaults(make: MakeClient, sink: Sink) -> None:
         "queue_spans": 50_000,
         "queue_bytes": 64 * 1024 * 1024,
         "batch_spans": 2_048,
-        "delay_ms": 200.0,
+        "delay_ms": 1_000.0,
         "spool": None,
     }
 

@@ -406,6 +406,7 @@ def test_deep_payload(service: Service, project: str) -> None:
 
 def test_project_opens_on_its_overview(service: Service) -> None:
     """The address of a project is its overview, to which its name and Home lead."""
+    service.store.take("a/b", make_call())
     answered = get(service, "/projects/a%2Fb")
     assert answered.status == 200
     assert '<a href="/projects/a%2Fb" data-go="home" aria-current="page">Home</a>' in answered.text

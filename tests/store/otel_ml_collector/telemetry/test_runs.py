@@ -309,13 +309,13 @@ def test_bound_of_judges() -> None:
 
 
 def test_infinite_score() -> None:
-    """A score that is infinite is not added up; its verdict counts."""
+    """A score that is infinite is an error of its judge, and nothing is added up."""
     numbers = RunNumbers((), no_versions)
     call = make_call("answer")
     said = evaluate(call, "grounded", **{"score.value": math.inf, "passed": True})
     count(numbers, call, said)
     assert read(numbers, "otel_ml_judge") == {
-        ("otel_ml_judge_verdicts_total", ("grounded", "", "answer", "true", "p", "")): 1
+        ("otel_ml_judge_errors_total", ("grounded", "", "answer", "p", "")): 1
     }
 
 
