@@ -134,8 +134,7 @@ def check_options(options: Options) -> None:
         check_mapping("tags", given["tags"], "a mapping of names to values, or None")
     columns = given["columns"]
     if columns is not None and (
-        not issubclass(type(columns), Collection)
-        or issubclass(type(columns), str)
+        not issubclass(type(columns), list | tuple | set | frozenset)
         or not all(type(column) is str for column in columns)
     ):
         raise invalid("columns", columns, "a list of names of columns, or None")

@@ -425,8 +425,8 @@ def train_and_score(collector: CollectorProcess, folder: Path, project: str) -> 
 
 def test_lineage_is_shown_both_ways(collector: CollectorProcess, tmp_path: Path) -> None:
     """What a run used and produced leads to it and back: API, reader, page of run and model."""
-    made, used, digest = train_and_score(collector, tmp_path, "lineage")
-    with Reader("lineage", endpoint=collector.endpoint) as reader:
+    made, used, digest = train_and_score(collector, tmp_path, "both-ways")
+    with Reader("both-ways", endpoint=collector.endpoint) as reader:
         fit, score, version = reader.run(made), reader.run(used), reader.version("churn", 1)
     assert [(one.kind, one.name, one.version, one.told) for one in fit.uses] == [
         ("dataset", "orders", None, "v7")
@@ -445,14 +445,14 @@ def test_lineage_is_shown_both_ways(collector: CollectorProcess, tmp_path: Path)
     assert {one.run_id for one in score.uses} == {None, made}
     assert [one["run_id"] for one in version.produced_by] == [made]
     assert {one["run_id"] for one in version.used_by} == {used}
-    of_run = collector.get_text(f"/projects/lineage/runs/{used}")
+    of_run = collector.get_text(f"/projects/both-ways/runs/{used}")
     section = of_run[of_run.index('id="lineage"') :].partition("</section>")[0]
-    assert f'href="/projects/lineage/runs/{made}" title="The run that logged it">table' in section
-    assert 'href="/projects/lineage/models/churn?to=1">churn' in section
-    of_model = collector.get_text("/projects/lineage/models/churn")
+    assert f'href="/projects/both-ways/runs/{made}" title="The run that logged it">table' in section
+    assert 'href="/projects/both-ways/models/churn?to=1">churn' in section
+    of_model = collector.get_text("/projects/both-ways/models/churn")
     section = of_model[of_model.index('id="lineage"') :].partition("</section>")[0]
-    assert f'href="/projects/lineage/runs/{made}"' in section.partition("Used by")[0]
-    assert f'href="/projects/lineage/runs/{used}"' in section.partition("Used by")[2]
+    assert f'href="/projects/both-ways/runs/{made}"' in section.partition("Used by")[0]
+    assert f'href="/projects/both-ways/runs/{used}"' in section.partition("Used by")[2]
 
 
 def test_alias_of_the_time_of_use(collector: CollectorProcess) -> None:

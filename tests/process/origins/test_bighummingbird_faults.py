@@ -181,8 +181,8 @@ def test_rubric_runs_from_its_source() -> None:
 @pytest.mark.parametrize(
     ("score", "passed", "error"),
     [
-        ("ten", True, "scoring_rubric of judge 'j' returned str: expected a number"),
-        (None, True, "scoring_rubric of judge 'j' returned NoneType: expected a number"),
+        ("ten", True, "scoring_rubric of judge 'j' returned str: expected a finite number"),
+        (None, True, "scoring_rubric of judge 'j' returned NoneType: expected a finite number"),
         (1, "yes", "passing_criteria of judge 'j' returned str: expected a bool"),
         (1, 1, "passing_criteria of judge 'j' returned int: expected a bool"),
     ],

@@ -179,6 +179,7 @@ TRACED: Final = {
     "params": also(OPTIONAL_MAPPING, *FUNCTION.taken),
     "version_on": sort(),
     "capture": NONE,
+    "columns": sort("None", "[]", "['text']"),
     "provider": NONE,
     "model": NONE,
 }
