@@ -207,9 +207,9 @@ def line_event(severity: str, text: str, time_ns: int) -> Event:
 
 
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
-    """Estimate how much of a request's size limit attributes and events use, in bytes.
+    """Estimate the size of attributes and events in bytes. Requests are limited by this size.
 
-    List items count more than their size, because each metric point becomes a row in the store.
+    A list of metric points counts as more than its bytes, because the store keeps a row for each.
     """
     total = 0
     for part in (attributes, *(event[1] for event in events)):

@@ -163,12 +163,12 @@ class AnyDestination(Protocol[B_contra]):
 
 
 class LateDestination(Generic[B_contra]):
-    """A destination that is created only in the sender thread.
+    """A destination that the thread that sends creates at its first request.
 
-    So no traced call waits for the imports that sending needs.
+    The imports that sending needs take long, and no traced call waits for them.
 
     Args:
-        page: Name for display.
+        page: Name of the destination in log lines.
         make: Creates the destination, importing the modules that it needs.
     """
 

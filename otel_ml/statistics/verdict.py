@@ -806,8 +806,8 @@ def compare_scores(
 
     Args:
         judge: Name of the judge.
-        sums: Three lists with one entry per cluster (such as a session): sum and number of the
-            scores before, of the scores after, and of the changes.
+        sums: Three lists: the scores before, the scores after, and the changes. Each has one
+            entry per cluster, such as a session: the sum of its numbers, and how many there are.
         deviation: Standard deviation of the scores before.
         is_clustered: Whether any cluster has several runs.
         margin: Smallest difference that matters. Default: a tenth of `deviation`.
@@ -842,9 +842,10 @@ def estimate_judges(
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Return the pass rate or mean score of each judge from counted items, without a baseline.
+    """Return the pass rate or mean score of each judge for one experiment.
 
-    The result is identical to that of `estimate_judges` on the single runs.
+    Equal items are given once, with their count. The result is identical to that of
+    `estimate_judges` on the single runs.
     """
     every, lower = (
         [(run, group.count) for group in groups for run in group.after],

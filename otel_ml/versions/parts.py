@@ -197,11 +197,12 @@ class Parts:
             self.helpers[self.name(function, function.__qualname__)] = source.text
 
     def helper(self, helper: FunctionType, depth: int) -> str | None:
-        """Add a function that the code calls, if it belongs to the same package.
+        """Include a helper in the version: a function of the same package that the code calls.
 
         Returns:
-            A reference to it, such as ``#3``. None if it is left out, for example because `depth`,
-            the number of calls between it and the traced function, is too large.
+            The helper's number in the version, such as ``#3``. None if it is not included, for
+            example because `depth`, the number of calls between it and the traced function, is too
+            large.
         """
         if "helpers" not in self.counts:
             return None

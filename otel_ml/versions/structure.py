@@ -50,7 +50,7 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return the part of a stream's output whose structure opens versions: the first chunk.
+    """Return the first chunk of a stream. If its structure changes, a new version begins.
 
     Returns:
         The first chunk if it is text, else a list with it. Text that was joined is returned whole.

@@ -67,11 +67,11 @@ Follow = Callable[[object, str], Value | None]
 
 
 class ValueReader:
-    """Converts a value that a function uses to text, to detect changes.
+    """Writes values that a function uses, such as constants, as text that changes with them.
 
     Args:
         follow: Called with a value that is not plain data, such as a function, and its name.
-            Returns None if it cannot be part of a version.
+            Returns None if the version cannot include it.
         own: Called with a class. Returns True if the attributes of its objects should be read.
         is_state: Called with a class and an attribute name. Returns True if the attribute changes
             while the program runs, so that it does not count.

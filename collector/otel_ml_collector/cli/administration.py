@@ -250,8 +250,8 @@ def retention(
 ) -> int:
     """Show or set how long the records of a project are kept, counted from their arrival.
 
-    If the collector's clock has moved by more than 2 days since the last pass of retention,
-    nothing is deleted. To let retention delete again, check the clock and use --confirm.
+    If the collector's clock has jumped by more than 2 days since old records were last deleted,
+    nothing more is deleted. Check the clock. If it is right, use --confirm.
     """
     if confirm is bool(project):
         raise BadSetting("Give PROJECT, or --confirm alone")

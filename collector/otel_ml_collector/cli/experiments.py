@@ -202,7 +202,7 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Most runs to replay; the newest are taken",
+    help="Replay at most this many runs, the newest first",
 )
 @click.option(
     "--stub",

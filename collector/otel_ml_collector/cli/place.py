@@ -371,7 +371,7 @@ def with_place(command: Command) -> Command:
         click.option(
             "--endpoint",
             metavar="URL",
-            help="Address of the collector [OTEL_ML_ENDPOINT, else the one at --http]",
+            help="Address of the collector [OTEL_ML_ENDPOINT, or the address that --http names]",
         ),
         click.option(
             "--api-key-file",

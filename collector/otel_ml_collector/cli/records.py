@@ -517,9 +517,10 @@ def fields(
 def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) -> int:
     """Check whether new versions of models are worse than the versions before them.
 
-    For each model, or the given one, this checks the newest version, service release and LLM that
-    started in the last 14 days. "Worse" is reported as soon as it is certain. Until then, you see
-    how many runs there are and about how many are needed.
+    For each model, or only for the one you name, this checks the newest version, the newest release
+    of the service, and the newest LLM, if they started in the last 14 days. "Worse" is reported as
+    soon as it is certain. Until then, you see how many runs there are and about how many are
+    needed.
     """
     with asked.open() as place:
         api = place.api()
