@@ -509,8 +509,8 @@ class Reader(HasCard):
         """Compare how strict two versions of a judge are, on the runs that both scored.
 
         The result has the fields of the HTTP API. `sentence` summarizes whether the version is
-        stricter, by how much, and how certain that is. `flipped_to_fail` and `flipped_to_pass` each have a
-        filter `where` that lists the runs.
+        stricter, by how much, and how certain that is. `flipped_to_fail` and `flipped_to_pass`
+        each have a filter `where` that lists the runs.
 
         Args:
             judge: The judge's name.
