@@ -40,16 +40,17 @@ class ProfileStateException(RuntimeError):
 
 
 class ModelProfile:
-    """The values that a model's runs had, and which of them are valid.
+    """Describes which values are normal for a model, to check new runs against them.
 
-    Call `build` with known-good data, then `validate_input` and the like for new runs, or
-    `contrast` with the profile of other runs. Profiles with the same content have the same digest.
+    First call `build` with known-good data. Then check new runs with `validate_input` and the other
+    `validate_...` methods, or compare with the profile of other runs by `contrast`. Profiles with
+    the same content have the same digest.
 
     Args:
         name: Name of the profile.
         version: Your own version label.
-        components: Values to observe: `InputComponent`, `OutputComponent`, `ActualComponent` and
-            `EvalComponent` objects.
+        components: The values to describe, such as an input called ``age``: `InputComponent`,
+            `OutputComponent`, `ActualComponent` and `EvalComponent` objects.
         scores: Numbers that summarize components: `MeanScore`, `PrecisionScore` and `RecallScore`
             objects.
 
@@ -97,9 +98,10 @@ class ModelProfile:
 
     @property
     def sketches(self) -> dict[str, Sketch]:
-        """Distributions of inputs and outputs, by the path of their value, for drift detection.
+        """The distribution of each input and output, for drift detection.
 
-        Values that a function extracts have no path and are left out.
+        A sketch is a small summary of a value's distribution. The key is the path of the value in a
+        run, such as ``inputs.age``. Values that a function computes have no path and are left out.
         """
         return {
             component.where: component.sketch
@@ -115,12 +117,12 @@ class ModelProfile:
         Args:
             inputs: A pandas, polars or pyarrow table, a NumPy array, or a list with one value per
                 run, such as a dictionary.
-            outputs: The outputs, in one of these forms.
-            actuals: The ground truth, in one of these forms.
+            outputs: The outputs, as a table of any of these types.
+            actuals: The ground truth, as a table of any of these types.
 
         Raises:
-            DataException: A component needs inputs, outputs or ground truth that you did not pass
-                or that are not a table, or none of its values has the right type.
+            DataException: A component needs inputs, outputs or ground truth, but you did not pass a
+                table with them. Or none of its values has the right type.
             ValueError: The tables have different numbers of rows.
         """
         given = {"inputs": inputs, "outputs": outputs, "actuals": actuals}
@@ -151,7 +153,7 @@ class ModelProfile:
             runs: Runs from `Reader.runs`.
 
         Raises:
-            DataException: A component finds no value of its type.
+            DataException: None of a component's values has the right type.
             ValueError: There is no run, or an element is not a run.
         """
         rows = [parts_of_run(run) for run in _check_each("runs", runs, is_run, _RUNS)]
@@ -174,11 +176,13 @@ class ModelProfile:
             score.build(values)
 
     def validate_input(self, input: object) -> list[Tag]:
-        """Return the tags for a run's inputs: the value of each component, and its error if any.
+        """Check a run's inputs, and return the result as tags that you can add to the run.
 
-        An error is a tag with the component's name and the suffix ``-error``. Its value is
-        ``LowerBoundError``, ``UpperBoundError``, ``Domain Error``, ``Value None``, ``Value NaN``,
-        or ``DataException`` for a value of the wrong type or one that cannot be read.
+        Each component adds a tag with its value, such as ``age`` 34. If the value is invalid, there
+        is also an error tag with the suffix ``-error``, such as ``age-error``. Its value is
+        ``LowerBoundError``, ``UpperBoundError``, ``Domain Error``, ``Value None``, ``Value NaN``
+        or ``DataException`` (the value has the wrong type or cannot be read). In the last three
+        cases there is only the error tag.
 
         Args:
             input: Inputs of one run.
@@ -189,7 +193,7 @@ class ModelProfile:
         return self.validate({"inputs": input}, "input")
 
     def validate_output(self, output: object) -> list[Tag]:
-        """Return the tags for a run's output: values and errors, as in `validate_input`.
+        """Check a run's output, and return the result as tags, as in `validate_input`.
 
         Args:
             output: Output of one run.
@@ -200,7 +204,7 @@ class ModelProfile:
         return self.validate({"outputs": output}, "output")
 
     def validate_actual(self, actual: object) -> list[Tag]:
-        """Return the tags for a run's ground truth: values and errors, as `validate_input` does.
+        """Check a run's ground truth, and return the result as tags, as in `validate_input`.
 
         Args:
             actual: Ground truth of one run.
@@ -211,7 +215,9 @@ class ModelProfile:
         return self.validate({"actuals": actual}, "actual")
 
     def validate_eval(self, output: object, actual: object) -> list[Tag]:
-        """Return the tags for values computed from output and ground truth, as in `validate_input`.
+        """Check values computed from both output and ground truth, such as a prediction's error.
+
+        The result is returned as tags, as in `validate_input`.
 
         Args:
             output: Output of one run.
@@ -223,9 +229,9 @@ class ModelProfile:
         return self.validate({"outputs": output, "actuals": actual}, "eval")
 
     def validate_all(self, input: object, output: object, actual: object) -> list[Tag]:
-        """Return the tags for a whole run: values and errors of inputs, output and ground truth.
+        """Check a run's inputs, output and ground truth, and return the result as tags.
 
-        See `validate_input` for the errors.
+        See `validate_input` for the tags.
 
         Args:
             input: Inputs of one run.
@@ -238,12 +244,15 @@ class ModelProfile:
         return self.validate({"inputs": input, "outputs": output, "actuals": actual})
 
     def validate(self, parts: Parts, side: str | None = None) -> list[Tag]:
-        """Return the tags for a run, given as a dictionary with inputs, outputs and ground truth.
+        """Check the known values of a run, and return the result as tags (see `validate_input`).
 
         Args:
-            parts: ``inputs``, ``outputs`` and ``actuals``, as far as known.
-            side: Only components of this type: ``input``, ``output``, ``actual`` or ``eval``. None
-                for all.
+            parts: What is known of the run, with the keys ``inputs``, ``outputs`` and ``actuals``.
+            side: Which components to check: those of ``input``, ``output``, ``actual`` or ``eval``.
+                None checks all.
+
+        Raises:
+            ProfileStateException: The profile was not built.
         """
         if not self.is_built():
             raise ProfileStateException(
@@ -259,18 +268,23 @@ class ModelProfile:
     def contrast(
         self, other: "ModelProfile", thresholds: Mapping[str, Any] | None = None
     ) -> Contrast:
-        """Compare another profile with this one.
+        """Compare another profile with this one, and report what became worse.
 
-        Three changes can raise an alert. Drift: the drift score of a component exceeds 0.1, and
-        chance is an unlikely explanation. At least 100 values are needed, and the p-value is
-        corrected for the number of components. Invalid values: their share increases by more than
-        0.01. Scores: a score becomes worse by more than 0.01 of its range. For the last two, the
-        confidence interval of the change must also exclude 0.
+        A component or score raises an alert in three cases.
+
+        Drift: the drift score of a component exceeds 0.1 and the change is significant. At least
+        100 values are needed. The p-value is corrected for the number of components.
+
+        Invalid values: their share in a component increases by more than 0.01, and the confidence
+        interval of the change excludes 0.
+
+        Scores: a score becomes worse by more than 0.01 of its range, and the confidence interval of
+        the change excludes 0.
 
         Args:
             other: The profile to compare with. Components and scores that it lacks are left out.
-            thresholds: Replaces these limits: ``{"components": {name: {"drift": 0.3, "invalids":
-                0.05}}, "scores": {name: 0.1}}``.
+            thresholds: Your own limits instead of 0.1 and 0.01. Example:
+                ``{"components": {"age": {"drift": 0.3, "invalids": 0.05}}, "scores": {"f1": 0.1}}``
 
         Returns:
             The report, a dictionary with an alert for each component and score.
@@ -303,8 +317,8 @@ class ModelProfile:
 
         Args:
             path: The file, or a directory for it. Default: a new temporary directory.
-            tags: Tags of one run, as `validate_all` returns them. Its values are marked in the
-                distributions.
+            tags: Tags of one run, from `validate_all`. The page marks the values of this run in the
+                charts.
             show: Whether to open the file in the browser.
 
         Raises:
@@ -348,9 +362,9 @@ class ModelProfile:
 
         Args:
             path: The file.
-            extractors: Functions of the components that have an extractor, by component name. A
-                file cannot store functions. A component without its function can be compared but
-                cannot validate data.
+            extractors: The functions that compute values of components, by component name. Pass
+                them again, because a file cannot store functions. Without its function, a component
+                can be compared but cannot validate data.
 
         Raises:
             OSError: The file cannot be read.
@@ -374,8 +388,8 @@ class ModelProfile:
 
         Args:
             document: The profile as a dictionary.
-            extractors: Functions of the components that have an extractor, by component name. A
-                dictionary cannot hold them.
+            extractors: The functions that compute values of components, by component name. Pass
+                them again, because `to_dict` leaves them out.
 
         Raises:
             ValueError: The dictionary is not a profile, or an argument is invalid.
@@ -401,7 +415,10 @@ class ModelProfile:
 
 
 def read_rows(name: str, value: Any) -> list[object]:
-    """Convert a table to a list with one value per row: a dictionary by column, or a single value.
+    """Convert a table to a list of its rows.
+
+    A row is a dictionary from column name to value. If the data has no named columns, such as a
+    Series, a row is the value itself.
 
     Raises:
         DataException: The value is not a table.
