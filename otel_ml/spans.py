@@ -142,10 +142,9 @@ _MADE_UP: Final = "unknown_service"
 
 
 def resource_of(project: str) -> Resource:
-    """Return the OpenTelemetry resource (description of the service) for our own provider.
+    """Return the OpenTelemetry resource for our own provider: which service the spans come from.
 
-    The project is the service name if none is set. The SDK's made-up default name counts as not
-    set.
+    If the user has set no service name, the project is used, not the SDK's ``unknown_service``.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):
@@ -163,16 +162,16 @@ class HasResource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What all spans of one tracer have in common.
+    """Settings that all spans of one tracer share.
 
     Attributes:
-        origin: Provider whose resource the spans use.
+        origin: Provider or tracer of the SDK whose resource the spans use.
         make_scope: Returns the instrumentation scope, always the same object.
         limits: Limits for attributes that the user adds.
         processor: Receives each span at its start and end; None if `take` is set.
-        take: Receives each span at its end, instead of a processor.
-        defers: True if no limit can affect the attributes that otel-ml sets itself. The span then
-            creates them only when it is exported, which keeps calls fast.
+        take: Receives each span at its end, if there is no processor.
+        defers: Whether a span builds its attributes only when it is exported, which keeps calls
+            fast. True if the limits can never cut the attributes that otel-ml sets itself.
     """
 
     origin: HasResource
@@ -189,21 +188,21 @@ class Home:
 
 
 class RunSpan(ReadableSpan, trace.Span):
-    """The OpenTelemetry span that a recorded run becomes.
+    """The OpenTelemetry span of a recorded run.
 
-    It acts like a span of the SDK, but costs much less: it builds attributes only when it is
-    exported.
+    It acts like a span of the SDK, but costs much less, because it builds its attributes only when
+    it is exported. Until then, `inputs`, `outputs` and `number` hold what they are built from.
 
     Attributes:
         variables: Attributes of this run only, without `inputs`, `outputs` and `number`.
-        constants: Attributes that it shares with other runs, such as the model version.
+        constants: Attributes that the run shares with others, such as the model version.
         defers: True while the attributes have not been built yet. False if nobody will export the
             span, or someone has added attributes to it.
-        inputs: The complete inputs as JSON or as a payload, for attributes that are not built yet;
-            else None.
-        outputs: The output, like `inputs`.
-        number: Sequence number, for attributes that are not built yet.
-        weight: Approximate size in bytes, for the limit of the queue.
+        inputs: The complete inputs, as JSON or as a copy to be encoded later. None if they are
+            already among the attributes.
+        outputs: The output, stored like `inputs`.
+        number: Sequence number of the run.
+        weight: Approximate size in bytes, which counts toward the size limit of the send queue.
     """
 
     # slots have the names that ReadableSpan's properties read
@@ -433,9 +432,9 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_links.append(Link(context, kept))
 
     def link(self, links: tuple[Link, ...]) -> None:
-        """Add links that several spans share, such as links to the same experiment.
+        """Link the span to others, with links that many spans share, such as to their experiment.
 
-        Pass the same tuple each time, so that it is encoded only once.
+        Pass the same tuple object each time, so that it is encoded only once.
         """
         most = self._home.limits.max_links
         if most is None or len(links) <= most:
@@ -513,9 +512,9 @@ class RunSpan(ReadableSpan, trace.Span):
         """Set the attributes of the run, replacing earlier ones.
 
         Args:
-            variables: Attributes of this run. The mapping is kept, not copied.
+            variables: Attributes of this run only. It is not copied, so do not change it later.
             constants: Attributes shared with other runs, such as the version. Always pass the same
-                object, so that it is encoded only once. It is kept, not copied.
+                object, so that it is encoded only once. It is not copied either.
         """
         if self._end_time is not None:  # the user has ended the span
             return
@@ -529,7 +528,7 @@ class RunSpan(ReadableSpan, trace.Span):
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
         """Return the attributes of this run only, without `constants`, as a new dict.
 
-        This encodes payloads, so it may take long.
+        This converts inputs and outputs to JSON, so it may take long.
 
         Args:
             previews: Whether to add a short preview to each long input and output.
@@ -548,10 +547,10 @@ class RunSpan(ReadableSpan, trace.Span):
         )
 
     def encode_early(self) -> None:
-        """Encode payloads on this thread, because the thread that sends cannot keep up.
+        """Convert inputs and outputs to JSON now, on the calling thread.
 
-        This slows down a program that makes calls faster than their values can be encoded. Without
-        it, the queue would fill up and spans would be lost.
+        Called if the background thread that sends cannot keep up. It slows down the program, but
+        otherwise the queue would fill up and spans would be lost.
         """
         parts = (names.INPUTS, names.OUTPUTS, names.OUTPUTS_CHUNKS)
         for payload in (self.inputs, self.outputs, *map(self.variables.get, parts)):
@@ -620,10 +619,12 @@ def is_sampled(span: trace.Span) -> bool:
 
 
 def run_id_of(context: SpanContext | RunSpan) -> str:
-    """Return the ID of a run, ``<32 hex>-<16 hex>``, as used in the HTTP API.
+    """Return the ID of a run: trace ID and span ID in hex, with a hyphen between them.
+
+    The HTTP API uses the same IDs.
 
     Args:
-        context: The context of the run's span. A `RunSpan` itself is faster.
+        context: The span context of the run. A `RunSpan` is accepted too, and is faster.
     """
     return f"{context.trace_id:032x}-{context.span_id:016x}"
 
@@ -679,11 +680,13 @@ def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
 
 
 class ChosenProcessors(SpanProcessor):
-    """Passes our spans to some processors of the service's provider, including later added ones.
+    """Passes our spans only to those of a provider's span processors that should receive them.
+
+    Processors that the service adds later are included.
 
     Args:
-        every: Multi-processor of the provider, which knows all processors.
-        is_wanted: Called with a processor. Returns False if it must not receive our spans.
+        every: The provider's multi-processor, which lists all its processors.
+        is_wanted: Returns whether a processor should receive our spans.
     """
 
     def __init__(
@@ -721,10 +724,10 @@ class ChosenProcessors(SpanProcessor):
 
 
 class MarkedCalls(SpanProcessor):
-    """Marks spans of other instrumentations that start inside a judge or an experiment.
+    """Adds attributes to other libraries' spans that start inside a judge or an experiment.
 
-    Without the mark, a judge's call of a language model would count as a call of your service. Our
-    own spans are marked already.
+    Because of them, a judge's LLM call does not count as a call of your service. otel-ml's own
+    spans get these attributes elsewhere.
     """
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
@@ -751,9 +754,9 @@ def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
 class OwnRandomIds(RandomIdGenerator):
     """Generates trace and span IDs that do not depend on the program's random seed.
 
-    The SDK uses Python's global `random` generator. A program that seeds it, as most training
-    scripts do, would get the same IDs in every process, so runs would overwrite each other. Also,
-    each ID would change the random numbers that the program draws.
+    The SDK uses Python's global `random` generator. Most training scripts seed it. They would then
+    get the same IDs in every process, so runs would overwrite each other. Each ID would also change
+    the random numbers that the program gets.
     """
 
     def __init__(self) -> None:
@@ -789,10 +792,11 @@ Rule = Callable[[int], bool]
 
 
 class Rules(NamedTuple):
-    """The decisions of a sampler that works by trace ID, so that it need not be called.
+    """The decisions of a standard sampler. Used instead of calling it, which takes longer.
 
-    Each field is a function from trace ID to decision, for one state of the parent span: none
-    (root), local or remote, sampled or dropped.
+    Each field is a function that takes a trace ID and returns whether to record the span. Which one
+    applies depends on the parent span: `root` without a parent, else local or remote, and sampled
+    or dropped.
     """
 
     root: Rule
@@ -856,10 +860,10 @@ _CONSTANT: Final[Mapping[Decision, Rule]] = {
 
 
 class Start(Protocol):
-    """A function that starts a span under the current span of `context`.
+    """The signature of a function that starts a span.
 
-    With `kept`, the span is recorded whatever the client's sampler decides. A service's own
-    provider ignores `kept`.
+    The parent is the current span of `context`. If `kept` is True, the span is recorded even if the
+    client's sampler would drop it. With a service's own provider, `kept` has no effect.
     """
 
     def __call__(
@@ -873,10 +877,10 @@ def start_of_own(
     make_scope: Callable[[], InstrumentationScope],
     take: Callable[[RunSpan], None],
 ) -> Start:
-    """Return a function that starts spans of the client's own provider.
+    """Return a function that starts spans of the client's own tracer provider.
 
     Args:
-        provider: The provider.
+        provider: The client's provider. Its sampler and ID generator are used.
         make_scope: Returns the instrumentation scope of the spans.
         take: Receives each span when it has ended.
     """
@@ -898,14 +902,14 @@ def start_of(
 ) -> Start:
     """Return a function that starts spans of the service's own tracer provider.
 
-    The spans are `RunSpan` objects if provider and tracer are the SDK's own classes, otherwise
-    spans of the tracer.
+    If provider and tracer are the SDK's own classes, it creates `RunSpan` objects, which are
+    faster. Otherwise the tracer creates the spans.
 
     Args:
-        provider: The provider.
+        provider: The service's provider.
         tracer: Tracer of that provider, created for this package.
-        is_wanted: Called with a processor of the provider. Returns False if it must not receive our
-            spans. None: all receive them.
+        is_wanted: Returns whether a span processor of the provider should receive our spans. None:
+            all receive them.
     """
     if type(provider) is not TracerProvider or type(tracer) is not Tracer:
         return _start_stock(tracer)
