@@ -17,12 +17,12 @@ def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
     """Return Cohen's kappa: how far two raters agree beyond chance.
 
     Args:
-        counts: Confusion table: number of runs by pair of labels, first the label of one rater,
-            then that of the other.
+        counts: How many runs got each pair of labels. The first label is one rater's, the second
+            the other's, as in ``{("good", "bad"): 3}``.
 
     Returns:
-        1 for full agreement, 0 for agreement by chance, below 0 for less. NaN if there is no run,
-        or if both raters gave all runs the same label.
+        1 for full agreement, 0 for agreement by chance, negative for less than by chance. NaN if
+        there is no run, or if both raters gave all runs the same label.
 
     Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological
     Measurement 20 (1960).
@@ -44,18 +44,19 @@ def kappa_of_clusters(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa of two raters with its confidence interval.
+    """Return Cohen's kappa (agreement of two raters beyond chance) with its confidence interval.
 
-    Use it if runs are not independent, such as the runs of one session. Uses the jackknife over
-    these clusters and Student's t.
+    Use it if runs are not independent, such as the runs of one session, which form a cluster. The
+    interval uses the jackknife over clusters and Student's t.
 
     Args:
-        counts: One entry per cluster and pair of labels: the cluster (such as a session), the
-            labels of both raters, and the number of runs. Runs of the cluster None are independent.
+        counts: Triples of a cluster (such as a session ID), a pair of labels (one rater's and the
+            other's), and how many runs of the cluster got this pair. With None as cluster, each run
+            is independent.
         confidence: Between 0 and 1.
 
     Returns:
-        From -1 to 1. NaN if both raters gave all runs the same label.
+        Kappa, from -1 to 1, and its interval. NaN if both raters gave all runs the same label.
 
     Raises:
         ValueError: There is no run.
@@ -75,14 +76,18 @@ def kappa_of_tables(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa with its confidence interval, as `kappa_of_clusters` does.
+    """Return Cohen's kappa with its confidence interval, for many clusters with the same counts.
 
-    Use it if many clusters (such as sessions) have equal runs.
+    Gives the same result as `kappa_of_clusters`, but is faster if many clusters (such as sessions)
+    have the same confusion table.
 
     Args:
-        tables: One entry for all clusters with equal runs: their confusion table (number of runs by
-            pair of labels), and the number of these clusters.
+        tables: Pairs of a confusion table (number of runs by pair of labels), and how many clusters
+            have this table.
         confidence: Between 0 and 1.
+
+    Returns:
+        Kappa, from -1 to 1, and its interval. NaN if both raters gave all runs the same label.
 
     Raises:
         ValueError: There is no run.
@@ -111,17 +116,17 @@ def kappa_of_tables(
 def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nominal") -> float:
     """Return Krippendorff's alpha: how far several raters agree beyond chance.
 
-    Raters may leave out runs.
+    Not every rater needs to answer for every run.
 
     Args:
-        units: The raters' answers for each run, in any order. Runs with fewer than two answers do
-            not count.
+        units: For each run, the answers of its raters, in any order. Runs with fewer than two
+            answers are ignored.
         level: Type of the answers: `nominal` labels, `ordinal` ranks (numbers in their order) or
             `interval` numbers.
 
     Returns:
-        1 for full agreement, 0 for agreement by chance, below 0 for less. NaN if nothing can be
-        compared, or if all answers are equal.
+        1 for full agreement, 0 for agreement by chance, negative for less than by chance. NaN if no
+        run has two answers, or if all answers are equal.
 
     Raises:
         ValueError: The level is unknown.

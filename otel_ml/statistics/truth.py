@@ -41,19 +41,21 @@ class _Sums:
 
 @dataclass(frozen=True, slots=True)
 class RatioSums(_Sums):
-    """Sums for a ratio such as accuracy (right predictions / predictions) and its interval.
+    """Sums from which a ratio, such as accuracy, and its confidence interval are computed.
 
-    In each cluster (a session), `first` is the sum above the line of the ratio, `second` the sum
-    below it.
+    Runs of one session are not independent, so a session is one cluster. Each cluster has two sums
+    over its runs: `first` for the numerator (such as right predictions) and `second` for the
+    denominator (such as all predictions).
 
     Attributes:
         clusters: Number of clusters whose second sum is above 0.
-        first, second: Sums over all clusters.
+        first, second: The two sums, added up over all clusters.
         first_squares, products, second_squares: Sums over clusters of first², first·second and
             second².
         with_hit: Number of clusters whose first sum is above 0, such as at least one right
             prediction.
-        with_miss: Number of clusters whose first sum is below the second.
+        with_miss: Number of clusters whose first sum is below the second, such as at least one
+            wrong prediction.
         n: Number of runs.
     """
 
@@ -68,9 +70,9 @@ class RatioSums(_Sums):
     n: int = 0
 
     def subtracted_from(self, whole: "RatioSums") -> "RatioSums":
-        """Return the sums of all other runs: those of `whole` without these.
+        """Return the sums of all other runs: `whole` minus these.
 
-        Every cluster must be either in these sums or among the others, not in both.
+        Only correct if these sums contain either all runs of a cluster (a session) or none.
         """
         return RatioSums(
             *(getattr(whole, field.name) - getattr(self, field.name) for field in fields(self))
@@ -79,17 +81,18 @@ class RatioSums(_Sums):
 
 @dataclass(frozen=True, slots=True)
 class SpreadSums(_Sums):
-    """Sums over clusters that `explained_of` needs to compute R² and its interval.
+    """Sums over sessions from which `explained_of` computes R² and its confidence interval.
 
-    A cluster is a session, whose runs are not independent.
+    Runs of one session are not independent, so a session is one cluster.
 
     Attributes:
         clusters: Number of clusters.
         n: Number of runs.
-        error: Sum of squared errors.
-        truth, squares: Sums of the ground truth and of its squares.
-        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums over clusters of products. The letters are: n
-            runs, e squared errors, t ground truth, s squared ground truth.
+        error: Sum of squared errors over all runs.
+        truth, squares: Sums of the ground truth and of its squares over all runs.
+        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Products of two sums of a cluster, added up over
+            clusters. The letters are a cluster's number of runs (n), squared errors (e), ground
+            truth (t) and squared ground truth (s). For example, ``ne`` adds up n·e.
     """
 
     clusters: int = 0
@@ -182,11 +185,13 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     """Return a mean over runs, such as Brier score, absolute error or bias, with its interval.
 
     Args:
-        sums: Sums over clusters (such as sessions). The second sum is the number of runs.
+        sums: Sums over clusters (such as sessions). First sum: the values to average. Second sum:
+            the number of runs.
         confidence: Between 0 and 1.
 
     Returns:
-        None if there is no run. The interval is unbounded if there is only one cluster.
+        The mean and its confidence interval, which is unbounded if there is only one cluster. None
+        if there is no run.
 
     Source: see `rate_of`; the interval uses Student's t.
     """
@@ -202,14 +207,15 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
     """Return the square root of a mean, such as the root mean squared error, with its interval.
 
-    A lower bound of the mean that is below 0 counts as 0.
+    If the lower bound of the mean is negative, the lower bound of the root is 0.
 
     Args:
-        sums: Sums over clusters (such as sessions). The second sum is the number of runs.
+        sums: Sums over clusters (such as sessions). First sum: the values to average, such as
+            squared errors. Second sum: the number of runs.
         confidence: Between 0 and 1.
 
     Returns:
-        None if there is no run.
+        The root and its confidence interval. None if there is no run.
     """
     mean = mean_of(sums, confidence=confidence)
     if mean is None:
@@ -219,17 +225,19 @@ def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
 
 def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return R², the share of the ground truth's variance that predictions explain.
+    """Return R²: the share of the ground truth's variance that the predictions explain.
 
-    It is 1 minus the squared errors divided by the squared deviations of the ground truth.
+    R² is 1 − (sum of squared errors) / (sum of squared deviations of the ground truth from its
+    mean).
 
     Args:
         sums: Sums over clusters, such as sessions.
         confidence: Between 0 and 1.
 
     Returns:
-        1 for perfect predictions, 0 for predictions as good as always the mean, below 0 for worse
-        ones. None if all ground truth is equal.
+        R² and its confidence interval. R² is 1 for perfect predictions. It is 0 if they are only as
+        good as the mean, predicted for every run, and negative if they are worse. None if all
+        ground truth is equal.
 
     Source: The delta method on the four means, with their variances over clusters: Oehlert, A note
     on the delta method, The American Statistician 46 (1992); Cohen, Cohen, West, Aiken, Applied
@@ -271,7 +279,7 @@ class CalibrationBin:
 
     Attributes:
         predicted: Mean predicted probability.
-        came: Share of the runs whose predicted event happened.
+        came: Share of these runs in which the predicted event happened, with its interval.
     """
 
     predicted: float
@@ -279,11 +287,15 @@ class CalibrationBin:
 
 
 def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
-    """Return the calibration curve: how often predicted events happened, by predicted probability.
+    """Return a calibration curve: for each predicted probability, how often the event happened.
 
     Args:
-        bins: For each bin the sum of the predicted probabilities, and sums with the events that
-            happened as first and the runs as second. Empty bins are left out.
+        bins: One pair for each range of predicted probabilities. First: the sum of these
+            probabilities. Second: sums whose `first` counts the runs in which the event happened,
+            and whose `second` counts all runs.
+
+    Returns:
+        The points of the curve, in the order of the bins. Bins without runs are left out.
 
     Source: Murphy and Winkler, Reliability of subjective probability forecasts, Applied Statistics
     26 (1977); Bröcker and Smith, Increasing the reliability of reliability diagrams, Weather and
@@ -299,12 +311,12 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
 
 @dataclass(frozen=True, slots=True)
 class AgedBucket:
-    """The predictions of a period, such as a day, and how fast their ground truth arrived.
+    """The predictions of one period, such as a day, and how fast their ground truth arrived.
 
     Attributes:
-        age: Age of the youngest prediction, in the unit of the ages passed to `usual_course`.
+        age: Age of the youngest prediction, in the same unit as the ages passed to `usual_course`.
         n: Number of predictions.
-        came: Number of predictions that had ground truth at each of these ages.
+        came: For each of those ages, how many predictions had ground truth by then.
     """
 
     age: float
@@ -313,14 +325,17 @@ class AgedBucket:
 
 
 def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[float | None]:
-    """Return which share of the ground truth has usually arrived at each age.
+    """Return how much of the ground truth has usually arrived at each age of the predictions.
 
-    It is the median over periods that are old enough, so one week with lost ground truth does not
-    change it. None for ages that fewer than five periods have reached.
+    For example, 0.4 after one day and 0.9 after a week. Each share is the median over periods that
+    are old enough, so one week with lost ground truth does not change it.
 
     Args:
-        buckets: Periods of equal length, such as days.
+        buckets: The predictions by period. The periods have equal length, such as a day.
         ages: The ages, in rising order and any unit.
+
+    Returns:
+        One share per age, from 0 to 1. None if fewer than five periods are that old.
     """
     shares: list[float | None] = []
     for place, age in enumerate(ages):
@@ -334,9 +349,15 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
 
 
 def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) -> float | None:
-    """Return the share of ground truth that has usually arrived at an age.
+    """Return the share of ground truth that has usually arrived at one age of the predictions.
 
-    None if no share is known. Interpolates between the ages of `usual_course`.
+    Args:
+        course: The shares from `usual_course`.
+        ages: The ages of these shares. Between two ages, the share is interpolated.
+        age: The age to look up, in the same unit.
+
+    Returns:
+        The share, from 0 to 1. None if no share is known.
     """
     points = [(0.0, 0.0)]
     points += [(at, share) for at, share in zip(ages, course, strict=True) if share is not None]
@@ -351,19 +372,19 @@ def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) 
 def is_early(
     here: int, n: int, usual: float | None, at_last: float | None, *, confidence: float = 0.99
 ) -> str:
-    """Return why it is too early to judge predictions of a period. Empty if it is not.
+    """Return why it is too early to judge predictions by their ground truth; empty if it is not.
 
     Args:
-        here: Number of predictions with ground truth.
+        here: How many of the predictions have ground truth by now.
         n: Number of predictions.
         usual: Share of predictions that usually have ground truth at this age. None if unknown.
-        at_last: Share of predictions that usually have ground truth in the end.
-        confidence: Confidence of the test for less ground truth than usual.
+        at_last: Share of predictions that usually get ground truth in the end. None if unknown.
+        confidence: Confidence of the test whether less ground truth than usual has arrived.
 
     Returns:
-        ``too young`` if usually less than half of the final ground truth has arrived at this age.
-        ``less than usual`` if significantly less has arrived, by more than a tenth of the usual
-        share.
+        ``too young`` if, at this age, usually less than half of the final ground truth has arrived.
+        ``less than usual`` if the share with ground truth is significantly below `usual`, and by
+        more than a tenth of it. Empty if neither is true or a usual share is unknown.
     """
     if usual is None or at_last is None or not n:
         return ""
