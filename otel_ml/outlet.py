@@ -44,9 +44,9 @@ class Outlet:
 
     Attributes:
         start: Function that starts a span.
-        pipeline: The queue and thread that send the spans. None if only the service's own tracer
-            provider sends them.
-        joined: The service's own tracer provider; None if it is not used.
+        pipeline: The client's own queue and background thread. None if the service's tracer
+            provider sends the spans instead.
+        joined: The service's tracer provider; None if it is not used.
         configuration: Settings in effect, as shown by `Client.stats`.
         uploads: Uploads values that are too large for a span. None unless spans go to an OTLP/HTTP
             endpoint.
@@ -62,9 +62,9 @@ class Outlet:
     def wants_previews(self) -> bool:
         """Whether to add a short preview to each long input and output.
 
-        False if the only receiver is a collector that creates previews itself. True with a spool,
-        because another collector may receive the spans later, and with a service's tracer provider,
-        which may send them anywhere.
+        False only if the spans go to one collector that creates previews itself. True if they are
+        stored on disk first, because another collector may receive them later. True with a
+        service's tracer provider, because it may send them anywhere.
         """
         pipeline = self.pipeline
         if pipeline is None or self.joined is not None or pipeline.is_durable:

@@ -10,14 +10,15 @@ from otel_ml.errors import Tally
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What happened to the spans since the last `flush`. It is truthy if all were delivered.
+    """What happened to a client's spans since the last `flush`. Truthy if all were delivered.
 
-    A value that is uploaded separately counts like a span.
+    A value that is uploaded separately counts as one span.
 
     Attributes:
         delivered: Number of spans that the receiver accepted.
-        pending: Number of spans that still wait: in the queue, on disk, or for a judge.
-        lost: Number of spans that are lost for good, by reason, such as a full queue.
+        pending: Number of spans that are not sent yet: in the queue, on disk, or waiting for a
+            judge.
+        lost: How many spans are lost for good, by reason, such as ``queue full``.
         reason: Why spans are pending, if the receiver could not be reached; else empty.
     """
 
@@ -70,11 +71,11 @@ class Counters:
         return lost
 
     def deliver_news(self, pending: int, reason: str) -> Delivery:
-        """Return what was delivered or lost since the last call of this method.
+        """Return how many spans were delivered or lost since the last call of this method.
 
         Args:
-            pending: Number of spans that still wait, for the result.
-            reason: Why they wait, for the result.
+            pending: Number of spans that are not sent yet; copied to the result.
+            reason: Why they are not sent; copied to the result if there are any.
         """
         with self._lock:
             lost, delivered = Counter(self.lost), self.delivered

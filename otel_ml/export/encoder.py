@@ -126,14 +126,14 @@ def write_count_field(tag: bytes, count: int) -> bytes:
 
 
 def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
-    """Put the tag and length of a protobuf field in front of its content.
+    """Put a protobuf field's tag and length in front of its content.
 
     Args:
-        heads: Cache from `make_heads` for this field.
+        heads: The field's encoded tag with each possible length, from `make_heads`.
         parts: The content, in pieces.
 
     Returns:
-        The pieces, with tag and length first.
+        All pieces: tag and length first, then the content.
     """
     return [heads[sum(map(len, parts))], *parts]
 
@@ -408,15 +408,16 @@ def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes
 
 
 def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
-    """Encode a span as an OTLP Span message, without surrounding tag and length.
+    """Encode a span as an OTLP Span message.
 
-    For spans of other libraries only public properties are read. Attributes that cannot be encoded
-    are left out. A span kind outside the standard stays unspecified.
+    The result starts with the message itself; the caller adds the tag and length of the field.
+    Attributes that cannot be encoded are left out. If the span's kind is unknown, the field is left
+    out too. Of other libraries' spans, only public properties are read.
 
     Args:
         span: A span. If it has not ended, it is encoded without end time.
-        previews: Whether to add a short preview to each long input and output. Only for spans of
-            otel-ml whose attributes have not been built yet.
+        previews: Whether to add a short preview to each long input and output. Only has an effect
+            on spans of otel-ml whose attributes have not been built yet.
 
     Raises:
         Exception: The span is invalid: it has no context, its IDs are too long, or a time is not an
@@ -556,9 +557,9 @@ _Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The encoded resource and scope of spans: which service and project they come from.
+    """The encoded resource and scope of spans, which tell what service and project they come from.
 
-    They are the same for many requests, so they are encoded once.
+    Many requests have the same ones, so they are encoded only once.
     """
 
     resource: bytes
@@ -577,9 +578,9 @@ class EncodedRequest(NamedTuple):
     """An OTLP export request as bytes, ready to send.
 
     Attributes:
-        body: The request, an ExportTraceServiceRequest; empty without spans.
+        body: An ExportTraceServiceRequest message. Empty if there are no spans.
         spans: Number of spans in it.
-        failed: Number of spans that could not be encoded.
+        failed: Number of spans that were left out because they could not be encoded.
     """
 
     body: bytes
@@ -682,14 +683,14 @@ def encode_envelope(resource: Resource, scope: InstrumentationScope | None) -> E
 
 
 def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes:
-    """Encode an export request.
+    """Combine encoded spans into one OTLP export request.
 
     Args:
-        batches: Pairs of an envelope and the spans in it, encoded by `encode_span`. Spans with
-            equal resource and scope are grouped. Batches without spans are left out.
+        batches: Pairs of a resource and scope, and the spans from `encode_span` that have them.
+            Spans with equal resource and scope are grouped. Pairs without spans are left out.
 
     Returns:
-        An ExportTraceServiceRequest; empty without spans.
+        An ExportTraceServiceRequest message. Empty if there are no spans.
     """
     resources: dict[tuple[bytes, str], dict[tuple[bytes, str], list[bytes]]] = {}
     for envelope, spans in batches:

@@ -57,10 +57,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often spans are sent.
+    """How often spans are sent, and how many at a time.
 
-    `batch_spans` is the largest number of spans per request. `delay_s` is the time in seconds that
-    spans are collected before a request. The first span after an idle time waits only 20 ms.
+    `batch_spans` is the largest number of spans per request. `delay_s` is how long spans are
+    collected before a request, in seconds. The first span after an idle time waits only 20 ms.
     """
 
     batch_spans: int = 2_048
@@ -83,10 +83,10 @@ B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 
 
 class SpanSource(Protocol[B]):
-    """A queue of spans, in memory or on disk.
+    """Interface of a queue of spans that are still to be sent, in memory or on disk.
 
-    A span that is taken stays in the queue until it is settled: delivered or given up. Only one
-    thread may call `take` and `settle`.
+    `take` returns spans but leaves them in the queue. `settle` removes them after they were
+    delivered or given up. Only one thread may call these two.
     """
 
     @property
@@ -97,17 +97,17 @@ class SpanSource(Protocol[B]):
     def look_every_s(self) -> float | None:
         """How often to look for spans that other processes left on disk, in seconds.
 
-        None for a queue in memory. If it is not None, spans outlive this process, so undelivered
-        spans are not lost.
+        None for a queue in memory. A number also means that the queue is on disk, so undelivered
+        spans are kept when this process ends.
         """
 
     def put(self, item: Any, /) -> bool:
         """Add a span or another item. Returns False if there is no space."""
 
     def hold(self, item: Any, /) -> None:
-        """Store a span of a call that is not finished, in case the process is killed.
+        """Store the span of a call that is still running, in case the process is killed.
 
-        If `put` follows with the same span, only that one is sent.
+        When the call ends, `put` replaces it with the complete span.
         """
 
     def has_batch(self, max_spans: int, max_bytes: int) -> bool:
@@ -163,13 +163,13 @@ class AnyDestination(Protocol[B_contra]):
 
 
 class LateDestination(Generic[B_contra]):
-    """A destination that the thread that sends creates at its first request.
+    """A destination that is created at the first request, by the background thread that sends.
 
-    The imports that sending needs take long, and no traced call waits for them.
+    Sending needs imports that take long. This way no traced call waits for them.
 
     Args:
         page: Name of the destination in log lines.
-        make: Creates the destination, importing the modules that it needs.
+        make: Imports the modules that sending needs, and returns the destination.
     """
 
     def __init__(self, page: str, make: Callable[[], AnyDestination[B_contra]]) -> None:
@@ -210,22 +210,23 @@ class LateDestination(Generic[B_contra]):
 class Pipeline(Generic[B]):
     """Queues ended spans of all threads and sends them in a background thread.
 
-    The thread starts with the first span and sleeps while there is none. A forked child starts
-    empty, because queued spans belong to the parent.
+    The thread starts with the first span and sleeps while the queue is empty. A forked child starts
+    with an empty queue, because the parent sends the queued spans.
 
     Attributes:
         counters: How many spans this process delivered and lost.
         is_durable: Whether queued spans are kept when the process ends, because they are on disk.
         wants_previews: Whether to add a short preview to each long input and output. The receiver
             decides, see `Answer`.
-        say: Function that logs which destination is used, called when the thread starts; or None.
+        say: Function that logs which destination is used. The thread calls it when it starts. May
+            be None.
 
     Args:
         source: The queue.
         destination: Where the spans are sent.
         pace: How many spans per request, and how often.
         what: What is sent, as plural noun for log messages: spans or artifacts.
-        prepare: Called in the background thread when it starts.
+        prepare: Called in the background thread when it starts, for example to import modules.
     """
 
     def __init__(
@@ -300,10 +301,9 @@ class Pipeline(Generic[B]):
     def put(self, span: Any) -> None:
         """Queue an ended span for sending.
 
-        If the queue is full, the call waits for space, at most 100 ms per call and 5 s per minute
-        for all calls of the process. It does not wait if the receiver accepts no spans, or in a
-        thread with a running event loop. If there is still no space, the span is dropped and
-        counted as lost.
+        If the queue is full, it waits for space: at most 100 ms, and at most 5 s per minute for all
+        calls of the process together. If there is still no space, the span is dropped and counted
+        as lost. It does not wait while delivery fails, or in a thread with a running event loop.
         """
         if self._closed:
             self.counters.lose("closed", 1)
@@ -328,8 +328,9 @@ class Pipeline(Generic[B]):
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
         """Wait until the spans queued so far are delivered or lost.
 
-        It gives up early if nothing was delivered for 5 s, or for twice the longest pause that the
-        receiver has asked for (at most 30 s). It logs that it waits.
+        It gives up early if nothing was delivered for 5 s. If the receiver has asked for pauses
+        (Retry-After), it gives up only after twice the longest pause, at most 30 s. It logs that it
+        waits.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
@@ -337,7 +338,7 @@ class Pipeline(Generic[B]):
                 is refused.
 
         Returns:
-            How many spans were delivered, are pending or were lost since the last flush.
+            How many spans were delivered or lost since the last flush, and how many are pending.
         """
         settled = not self._closed and self.settle(timeout_s, is_hasty=is_hasty)
         return self._news(0 if settled else self.pending)
@@ -358,11 +359,15 @@ class Pipeline(Generic[B]):
             self._is_prepared.wait(limit_s)
 
     def close(self, timeout_s: float, *, is_patient: bool = True) -> Delivery:
-        """Deliver the queue, then stop. A second call does nothing.
+        """Send the queued spans, then stop the background thread. A second call sends nothing.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
-            is_patient: Whether to wait longer for a receiver that asks for pauses, see `flush`.
+            is_patient: Whether to wait longer than `timeout_s` if the receiver asks for a pause
+                (Retry-After).
+
+        Returns:
+            How many spans were delivered or lost since the last flush, and how many are pending.
         """
         if not self._closed:
             self._stop(timeout_s, is_patient=is_patient)
@@ -418,8 +423,8 @@ class Pipeline(Generic[B]):
     def settle(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
         """Wait until all queued spans are delivered or lost, or nothing was delivered for 5 s.
 
-        When the process ends, it waits only 1.5 s for a receiver that cannot be reached. See
-        `flush` for a receiver that asks for pauses.
+        When the process ends, it waits only 1.5 s for a receiver that cannot be reached. A receiver
+        that asks for pauses gets more time, see `flush`.
 
         Args:
             timeout_s: Longest time to wait, in seconds.

@@ -20,8 +20,8 @@ class Exporter(SpanExporter):
     """OpenTelemetry span exporter that sends all spans of a process to the collector over HTTP.
 
     Enable it with ``OTEL_TRACES_EXPORTER=otel_ml``. Configure it with ``OTEL_ML_ENDPOINT``,
-    ``OTEL_ML_API_KEY`` and ``OTEL_ML_PROJECT``. A span with a project attribute goes to that
-    project. If the collector cannot be reached, spans are retried for 5 minutes. Creating the
+    ``OTEL_ML_API_KEY`` and ``OTEL_ML_PROJECT``. If a span has a project attribute, it goes to that
+    project instead. If the collector cannot be reached, it retries for 5 minutes. Creating the
     exporter opens no connection and never raises.
     """
 
