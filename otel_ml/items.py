@@ -34,9 +34,9 @@ def digest_of(value: object) -> str:
 
 
 def digest_item(inputs: object, expected: object, tags: Mapping[str, Any]) -> str:
-    """Return the digest of an item, from its inputs, expected value and tags.
+    """Return a hash of a data set item: of its inputs, expected value and tags.
 
-    Where the item came from, such as a source run, makes no difference.
+    Items with the same content have the same hash, even if they were made from different runs.
     """
     return digest_of({"inputs": inputs, "expected": expected, "tags": dict(tags)})
 
@@ -52,13 +52,14 @@ def is_item_id(text: object) -> bool:
 
 
 def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
-    """Return an ID for each item of a data set. Items without one get a hash of their inputs.
+    """Return an ID for each item of a data set. An item without an ID gets a hash of its inputs.
 
-    Items with equal inputs are numbered (``~2``, ``~3``) in the order of their digests, so that the
-    order of the items does not matter.
+    Further items with the same inputs get a number, such as ``3f2a~2`` and ``3f2a~3``. They are
+    numbered in the order of their digests. So an ID does not depend on the order of the items.
 
     Args:
-        items: For each item: its own ID (empty if it has none), its inputs and its digest.
+        items: For each item: its own ID (empty if it has none), its inputs, and its digest from
+            `digest_item`.
     """
     named = [own for own, _, _ in items]
     alike: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -92,7 +93,7 @@ def digest_version(digests: Mapping[str, str]) -> str:
 def write_version(
     name: str, digests: Mapping[str, str], description: str, reason: str
 ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
-    """Prepare a version of a data set for sending: its list of items and its description.
+    """Convert a version of a data set to the span attributes and events that are sent.
 
     Args:
         name: Name of the data set.
@@ -101,8 +102,8 @@ def write_version(
         reason: Why the version was made; may be empty.
 
     Returns:
-        The attributes that all records share, and for each record the attributes of its events.
-        Each event contains a part of the manifest.
+        First, the attributes, which are the same for all records. Second, for each record, the
+        attributes of its events. Each event contains a part of the manifest, the list of items.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)
@@ -153,18 +154,20 @@ def read_manifest(manifest: str) -> dict[str, str]:
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:
-    """Return the placeholder for a typed value, such as an array, in the JSON of an item.
+    """Return a placeholder for a typed value, such as an array, to put into an item's JSON.
 
-    It contains the type and the hash under which the value itself is stored.
+    The value itself is stored separately. The placeholder contains its type and its hash, by which
+    it is found.
     """
     return {wire.ARTIFACT_TYPE: kind, wire.ARTIFACT_SHA256: digest}
 
 
 def find_documents(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Find the placeholders for typed values in a JSON value, see `refer_document`.
+    """Find the placeholders in a JSON value. They replace typed values (see `refer_document`).
 
     Yields:
-        The path of each placeholder in the value, and the hash of the stored value.
+        For each placeholder, its path in the JSON value, such as ``image.0``, and the hash under
+        which the typed value is stored.
     """
     if isinstance(value, Mapping):
         if value.keys() == {wire.ARTIFACT_TYPE, wire.ARTIFACT_SHA256}:

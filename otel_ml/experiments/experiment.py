@@ -170,7 +170,7 @@ class Prepared:
 
     @property
     def jobs(self) -> list[Job]:
-        """The calls to make: every item once, then every item again for each further repeat.
+        """The calls to make: first every item once, then every item again for the next repeat.
 
         In this order an interrupted experiment covers as many items as possible. When you resume an
         experiment, calls that already finished are left out.
@@ -338,7 +338,7 @@ def prepare(
     judges: Sequence[Any],
     options: EvaluateOptions,
 ) -> Prepared:
-    """Check all arguments, and load the data set, function and judges that they name.
+    """Check the arguments of `evaluate`, and load what they name, such as a stored data set.
 
     Raises:
         ValueError: An argument is invalid. The message names it.
@@ -415,7 +415,11 @@ def _check_inputs(judges: Sequence[Judge], items: Sequence[Item]) -> None:
 
 
 def dataset_of(given: Any, recorder: Recorder) -> Dataset:
-    """Return the data set that an argument names: a `Dataset`, a file, a stored one, or a list.
+    """Return the data set that the user passed as an argument.
+
+    Args:
+        given: A `Dataset`, a path of a file, the name of a stored data set, or a list of items.
+        recorder: Recorder whose collector has the stored data sets.
 
     Raises:
         ValueError: The argument is none of these, or there is no such data set.
@@ -515,8 +519,8 @@ def _target_of(
 def source_digest(function: Callable[..., Any]) -> str:
     """Return a hash of a function's source files, to notice changed code when resuming.
 
-    Covers the loaded modules of the function's package. If the module is not in a package, covers
-    the loaded modules in its folder. Empty if there is no source file, for example in an
+    It covers all loaded modules of the function's package. If there is no package, it covers the
+    loaded modules in the same folder. Empty if there is no source file, for example in an
     interactive console.
     """
     while isinstance(function, partial):

@@ -64,7 +64,7 @@ WHERE score_before IS NOT NULL AND score IS NOT NULL ORDER BY cluster"""
 
 @dataclass(frozen=True, slots=True)
 class RejudgedCounts:
-    """Counts of the runs that a judge scored anew (see `Client.judge`).
+    """Counts of stored runs that a judge scored again, by `Client.judge`.
 
     Attributes:
         runs: Number of runs.
@@ -140,11 +140,11 @@ class _Flips(_StoredRuns):
 
 
 class RejudgedRuns(_StoredRuns):
-    """The runs that a judge scored anew, as a sequence. They are on disk; each access reads them.
+    """A sequence of the runs that a judge scored again. It reads them from disk on each access.
 
     Attributes:
-        flips: Runs that pass with one judge version and fail with the other. New failures come
-            first.
+        flips: Runs that passed with the earlier judge version and fail now, then runs that failed
+            and pass now.
     """
 
     _count = "SELECT count(*) FROM runs"
@@ -195,8 +195,8 @@ class RejudgedRuns(_StoredRuns):
     def compare(self) -> JudgeVersionChange | None:
         """Compare the two judge versions on the runs that both scored. None if there are none.
 
-        Memory use stays small: SQLite adds up pass and fail per session. Only for numeric scores,
-        four numbers per session, or per run without a session, are in memory.
+        It needs little memory: SQLite counts passed and failed runs per session. For numeric
+        scores, it keeps four numbers in memory per session, and per run that has no session.
         """
         [(runs, before, after)] = self._database.ask(_HEARD)
         if not runs:

@@ -27,12 +27,12 @@ _FAILED: Final = "the judge failed"
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """An unfinished experiment to resume. Another process may have started it.
+    """An unfinished experiment to resume, possibly started by another process.
 
     Attributes:
         id: Run id of the experiment.
         start_ns: Start time in nanoseconds since the epoch (UTC).
-        runs: The finished runs. They are not repeated.
+        runs: The runs that have finished. Resuming does not repeat them.
     """
 
     id: str
@@ -47,7 +47,9 @@ def ids_of(run_id: str) -> tuple[int, int]:
 
 
 def open_reader(recorder: Recorder) -> Reader:
-    """Return a reader for the recorder's collector. Sends queued spans first, so it can read them.
+    """Return a reader for the collector that the recorder sends to.
+
+    First sends queued spans, waiting up to 5 s, so that the reader finds them.
 
     Raises:
         LookupError: The recorder has no collector to read from.
@@ -67,10 +69,10 @@ def load_result(
     Args:
         run_id: Run id of the experiment, as shown on its web page and returned by
             `otel_ml.reader.Reader.experiments`.
-        baseline: What to compare with: a result, the run id of another experiment, ``recorded``
-            for the runs that the experiment replays, or ``none``. Default: the baseline that the
-            experiment used when it ran.
-        reader: Where to read. Default: a reader configured by the environment.
+        baseline: What to compare with: a result; the run id of another experiment; ``recorded``,
+            for a replay, to compare with the original runs; or ``none``. Default: the baseline that
+            the experiment used when it ran.
+        reader: Reader to load it with. Default: one configured by environment variables.
 
     Raises:
         NotFound: There is no such experiment or baseline.
@@ -167,13 +169,13 @@ def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
 
 
 def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
-    """Load the experiment that the option `baseline` names, if it ran on the same data set.
+    """Load the experiment to compare with, as named by the option `baseline`.
 
     Args:
-        reader: Where to read.
-        named: One of: a run id; ``name:vN`` or ``name@alias`` for the newest finished experiment of
-            that version of a function; or one of an experiment's tags.
-        dataset: Name of the data set.
+        reader: Reader to load it with.
+        named: The run id of an experiment, a version of a function (``name:vN`` or ``name@alias``),
+            or a tag of an experiment. With a version or tag, loads the newest finished experiment.
+        dataset: Name of the data set. Only experiments on it are searched for a version or tag.
 
     Raises:
         LookupError: There is no such experiment. The message suggests similar names.
@@ -210,7 +212,10 @@ def _find_version(reader: Reader, named: str) -> tuple[str, int] | None:
 
 
 def find_named(reader: Reader, named: str) -> ListedExperiment:
-    """Find an experiment by its run id, or the newest finished one with a name.
+    """Find an experiment by its run id or by its name.
+
+    With a name, returns the newest finished experiment that has it. If none has finished, returns
+    the newest one.
 
     Raises:
         LookupError: There is no such experiment. The message suggests similar names.
@@ -228,10 +233,10 @@ def find_named(reader: Reader, named: str) -> ListedExperiment:
 
 
 def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: object) -> Started:
-    """Find an unfinished experiment to resume, with its runs.
+    """Find an unfinished experiment to resume, with the runs that it has finished.
 
     Args:
-        reader: Where to read.
+        reader: Reader to find it with.
         named: The run id of an experiment, or ``auto`` for the newest one that matches `wanted`.
         wanted: The experiment that you want to run. The unfinished one must have the same name,
             data set, judges, repeats, function version and source files.
@@ -270,10 +275,10 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
 def find_replayed(
     reader: Reader, named: str, name: str, function: str, params: object
 ) -> tuple[list[str], Mapping[str, int]] | None:
-    """Find an unfinished replay to resume: which runs it replays. None if there is none.
+    """Find an unfinished replay to resume, and return which recorded runs it repeats.
 
     Args:
-        reader: Where to read.
+        reader: Reader to find it with.
         named: The run id of a replay, or ``auto`` for the newest one of the same name, function and
             params.
         name: Name of the experiment.
@@ -281,7 +286,8 @@ def find_replayed(
         params: Params of the experiment. The unfinished replay must have the same.
 
     Returns:
-        The ids of the recorded runs, and the number of skipped runs by reason.
+        The ids of the recorded runs, and for each reason how many runs were skipped. None if there
+        is no such replay.
     """
     for experiment in islice(reader.experiments(), _LATEST_EXPERIMENTS):
         if experiment.outcome == "ok" or experiment.baseline != RECORDED:

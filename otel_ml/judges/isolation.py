@@ -11,10 +11,10 @@ _FIXED: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 
 
 def isolate(arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Return copies of a rubric's arguments.
+    """Return copies of the arguments for a judge, so that it cannot change the originals.
 
-    An object that occurs twice is copied once, so that it still equals itself. A value that cannot
-    be copied, such as a generator or a connection, is passed as it is.
+    If an object occurs twice, both places get the same copy. A value that cannot be copied, such as
+    a generator or a connection, is passed as it is.
     """
     copies: dict[int, Any] = {}
     return {name: _copy(value, copies) for name, value in arguments.items()}
