@@ -41,7 +41,7 @@ class LoggedValue:
     """A value from `Run.log`, converted to what is sent to the collector.
 
     Attributes:
-        said: Attributes of the span event that announces the value, such as its name and type.
+        said: Attributes of the span event for the value, such as its name and type.
         document: The value as JSON, to upload separately. None if it is short enough for the event,
             or if only a description is stored.
         sha256: SHA-256 of the JSON in hex; empty if only a description is stored.
@@ -173,10 +173,10 @@ _SMALL: Final = _LEAVES | {str, bytes, bytearray}
 
 
 def is_within(value: Any, limit_bytes: int) -> bool:
-    """Estimate whether a value takes at most `limit_bytes` bytes.
+    """Estimate whether a value takes at most `limit_bytes` bytes of memory.
 
-    It adds up containers and the fields of objects, and stops as soon as the limit is exceeded.
-    Objects that it cannot look into count as small.
+    It adds up the sizes of everything in containers and objects, and stops above the limit. Objects
+    whose fields it cannot read count as small.
     """
     left = limit_bytes
     waiting, seen = [value], set[int]()
@@ -266,18 +266,18 @@ class _Hider:
         listed: Callable[[], list[Any]],
         make: Callable[[list[Any]], Any],
     ) -> Any:
-        """Return a column with its secrets hidden.
+        """Return a table column with its secrets hidden.
 
         Args:
-            column: The column.
+            column: The column, such as a pyarrow array.
             name: Name of the column.
             dtype: Name of its dtype.
-            listed: Returns its elements as Python values.
-            make: Creates a column of the same dtype from such elements.
+            listed: Function that returns the elements as Python values.
+            make: Function that creates a column of the same dtype from Python values.
 
         Returns:
-            The same column if nothing is secret. None if the whole column is secret, or if its
-            dtype cannot hold the replacement.
+            The same column if nothing is secret, else a new one. None if its name is secret, or if
+            its dtype cannot hold the text that replaces a secret.
         """
         if self._redaction.is_secret(name):
             return None

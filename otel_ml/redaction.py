@@ -66,12 +66,12 @@ class Redaction:
     """Hides secrets in everything that a client sends.
 
     Args:
-        redact: Function that receives each string before it is sent: strings and keys within inputs
-            and outputs, log lines, messages. It returns the string to send. If it raises or returns
-            something else, the whole string is hidden.
-        keys: Words that mark a key as secret, such as ``password``. The value under a key that
-            contains one is hidden, whatever it is. ``token`` must be the last word of the key,
-            because ``max_tokens`` is a count.
+        redact: Your function that receives each string before it is sent, and returns the string to
+            send. It gets the strings and keys in inputs and outputs, log lines and messages. If it
+            raises or returns something else, the whole string is hidden.
+        keys: Words that mark a key as secret, such as ``password``. If a key contains such a word,
+            its value is hidden. ``token`` only counts as the last word of the key, because
+            ``max_tokens`` is a count.
 
     Raises:
         ValueError: `redact` is not callable, or `keys` is not a collection of strings.
@@ -113,7 +113,7 @@ class Redaction:
         return False
 
     def concerns(self, value: object, text: str, *, is_flat: bool = False) -> bool:
-        """Tell whether a value may contain a secret. If not, it can be sent without a closer look.
+        """Tell whether a value may contain a secret. If it cannot, it can be sent unchanged.
 
         Args:
             value: The value.
@@ -141,17 +141,18 @@ class Redaction:
             return True  # if it cannot be read, check it
 
     def capture(self, value: object, taking: Taking = ALL) -> "str | CapturedPayload":
-        """Copy inputs or outputs on the thread of the call.
+        """Copy a call's inputs or outputs, so that the program can change them afterwards.
 
-        Plain JSON values are encoded and cut at once, which costs less than a copy. Other values
-        are copied. The thread that sends encodes these copies, and hides secrets.
+        Values that JSON can hold are converted and cut at once, because that is faster than a copy.
+        Other values are copied now, and converted later by the thread that sends. That thread also
+        hides secrets.
 
         Args:
             value: The inputs or outputs. They are not changed, and no reference is kept.
-            taking: What may be recorded.
+            taking: Which parts may be recorded, such as the columns of a table.
 
         Returns:
-            JSON text that can be sent as it is, or a payload to be encoded later.
+            JSON text that can be sent as it is, or a copy to be encoded later.
         """
         seen = glance(value)
         if seen and self._redact is None:
@@ -192,12 +193,12 @@ class Redaction:
 
         Args:
             value: Any value.
-            limit_bytes: Longer JSON is cut.
-            is_too_long: True if the value is known to be longer than that.
+            limit_bytes: Longest JSON, in bytes. Longer JSON is cut.
+            is_too_long: True if the JSON is known to exceed `limit_bytes`.
 
         Returns:
-            The JSON text, and notes on what was left out. `NOTE` is among them if something was
-            hidden.
+            The JSON text, and notes on what was left out. If something was hidden, `NOTE` is one of
+            them.
         """
         if self._redact is None:
             text, notes = encode(value, limit_bytes, is_too_long=is_too_long)
@@ -306,14 +307,14 @@ class Redaction:
 
 
 class CapturedPayload:
-    """Inputs or outputs that are encoded when the run is sent.
+    """A copy of a run's inputs or outputs. Converted to JSON only when the run is sent.
 
     Args:
         redaction: Hides secrets in them.
-        tree: Plain values and snapshots. No other code holds them.
-        text: The payload as JSON, if only its secrets must still be hidden.
-        weight: Approximate size in bytes, for the limit of the queue.
-        notes: Notes on parts that were left out.
+        tree: The copy, if there is no `text`. No other code may hold a reference to it.
+        text: The inputs or outputs as JSON, in which only secrets must still be hidden.
+        weight: Approximate size in bytes, which counts toward the size limit of the send queue.
+        notes: Notes on parts that were left out of the copy.
     """
 
     __slots__ = ("_encoded", "_notes", "_preview", "_redaction", "_text", "_tree", "weight")
@@ -343,7 +344,7 @@ class CapturedPayload:
     def encode(self) -> Encoded:
         """Return the JSON text with secrets hidden, and notes on what was left out. Never raises.
 
-        It is computed once. Two threads that ask at the same time get equal results.
+        The result is kept for later calls. Two threads may call it at the same time.
         """
         if self._encoded is None:
             encoded = Encoded("null", frozenset({UNSERIALISABLE}))

@@ -107,7 +107,7 @@ def _take_objects(
 
 
 def first_elements(array: Any, count: int) -> list[Any]:
-    """Return the first elements of a NumPy array as Python values, in C order.
+    """Return the first `count` elements of a NumPy array as Python values, row by row (C order).
 
     Elements are read one by one, because NumPy cannot slice `flat` for variable-length strings.
     """

@@ -25,8 +25,15 @@ def write_moment(moment: Moment) -> str | None:
 def check_moment(argument: str, moment: Any) -> str | None:
     """Check a time that the user passed, and return it as RFC 3339 text.
 
+    Args:
+        argument: Name of the user's argument, for the error message.
+        moment: The time: RFC 3339 text, a datetime (UTC if it has no time zone), or None.
+
+    Returns:
+        The text; None for no time.
+
     Raises:
-        ValueError: The value is not a time. The message names `argument`.
+        ValueError: The value is not a time.
     """
     kind = type(moment)
     is_moment = issubclass(kind, datetime) or (issubclass(kind, str) and len(moment) <= _MOST_CHARS)

@@ -38,13 +38,13 @@ HideColumn = Callable[[Any, str, str, Callable[[], list[Any]], Callable[[list[An
 
 
 class Data(ABC):
-    """Base class of wrappers that store a value as JSON and read it back unchanged.
+    """Base class of wrappers, which convert a value to JSON and back without changing it.
 
     To support your own type, write a subclass and `register` it, so that `load` finds it.
 
     Attributes:
-        type_name: Name of the type in the stored form: the qualified name of the class, or the name
-            it was registered under.
+        type_name: The type that is written to the JSON. Default: the class's module and name. You
+            can choose another one with `register`.
         data: The value itself, not a copy.
     """
 
@@ -61,7 +61,7 @@ class Data(ABC):
 
     @abstractmethod
     def to_jcr(self) -> Form:
-        """Convert the value, as it is now, to a dict that JSON supports.
+        """Convert the current value to a dict that can be written as JSON.
 
         Returns:
             A dict with ``type`` (the `type_name`) and ``params``. It contains only values that JSON
@@ -85,11 +85,11 @@ def dump(data: Data) -> bytes:
     """Convert a wrapped value to JSON bytes, which `load` reads.
 
     Returns:
-        The JSON text of ``data.to_jcr()``. Later changes to the value do not affect it.
+        The result of ``data.to_jcr()`` as JSON. Later changes to the value do not affect it.
 
     Raises:
-        ValueError: `data` is not a wrapper, or a wrapper of yours returns something that JSON does
-            not support.
+        ValueError: `data` is not a wrapper, or your wrapper's `to_jcr` returned something that JSON
+            does not support.
     """
     if not issubclass(type(data), Data):
         raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
@@ -167,8 +167,9 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
     """Register your own wrapper class, so that `load` can read its values. Works as a decorator.
 
     Args:
-        cls: A subclass of `Data`. Registering the same class again, as in a notebook, replaces it.
-        name: Type name in the stored form. Default: the qualified name of the class.
+        cls: A subclass of `Data`. If the same class is defined again, as in a notebook, the new one
+            replaces it.
+        name: The type that is written to the JSON. Default: the class's module and name.
 
     Raises:
         ValueError: `cls` is not a subclass of `Data`, or the name is already used or reserved.
@@ -198,13 +199,13 @@ def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
     """Read a value stored by `dump` or `Data.to_jcr`, or by raymon 0.0.39.
 
     Args:
-        jcr: The stored form, as JSON text or as the dict read from it.
+        jcr: What was stored: JSON text, or a dict with ``type`` and ``params``.
 
     Returns:
-        A wrapper. Its ``data`` has the stored type, dtype, shape and values.
+        A wrapper. Its ``data`` is the value, with the type, dtype and shape that it had.
 
     Raises:
-        ValueError: `jcr` is not a stored form, its type is not registered, or its params are
+        ValueError: `jcr` is not a stored value, its type is not registered, or its params are
             invalid.
         ImportError: The value needs a library that is not installed.
     """

@@ -35,16 +35,16 @@ def why_not(value: object) -> str:
 
 
 def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
-    """Serialise an image. Of an animation, only the current frame is kept.
+    """Convert a Pillow image to JSON values. Of an animation, only the current frame is kept.
 
-    If the EXIF data contain an orientation, the stored picture is upright, so that a page can show
-    it. It is turned back when it is read.
+    If the EXIF data contain an orientation, the stored picture is upright, so that a web page can
+    show it. `read` turns it back.
 
     Args:
         image: The image. It is loaded if necessary.
         lossless: If False, grey and RGB images may be stored as JPEG, which is smaller but not
             exact.
-        writer: Serialises the transparency of a palette.
+        writer: Converts the transparency of a palette.
     """
     image.load()
     form = {"mode": image.mode, "size": list(image.size), "lossless": lossless}
@@ -66,7 +66,7 @@ def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> Image.Image:
-    """Convert the stored form of an image back to a Pillow image.
+    """Convert a stored image, as `write` returned it, back to a Pillow image.
 
     Raises:
         ValueError: The pixels do not match mode and size, or the format is unknown.

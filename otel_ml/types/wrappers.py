@@ -470,8 +470,8 @@ class Image(_Formed):
     """Wrapper for a Pillow image.
 
     Attributes:
-        lossless: If False, a grey or RGB image may be stored as JPEG, which is smaller but not
-            exact. Images of other modes are always exact.
+        lossless: If False, a grey or RGB image may be stored as JPEG, which is smaller but changes
+            pixels slightly. Images of other modes are always stored exactly.
     """
 
     type_name = "otel_ml.types.Image"
@@ -538,11 +538,11 @@ def wrap(value: Any) -> Data:
 
 
 def describe(data: Data) -> Form:
-    """Describe a wrapped value, for example by shape, columns, first elements and statistics.
+    """Return a short description of a wrapped value, such as shape, columns and first elements.
 
     Returns:
-        JSON values of at most 1,024 bytes. ``type`` is always present, other entries as far as they
-        fit. If the value cannot be inspected, only ``type`` is returned.
+        A dict for JSON, of at most 1,024 bytes. ``type`` is always present, other entries as far as
+        they fit. If the value cannot be inspected, there is only ``type``.
 
     Raises:
         ValueError: `data` is not a wrapper.

@@ -70,8 +70,8 @@ class _Uses:
 def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
     """Return an estimator's attributes without those that change when you use it.
 
-    These are call counters and caches. So `predict` does not open a new version. Only methods of
-    your own classes are analysed, not those of libraries.
+    Call counters and caches are left out, so that calling `predict` does not create a new model
+    version. To find them, it analyses methods of your own classes, but not those of libraries.
     """
     uses = _uses_of(kind)
     if not uses.is_of_host:

@@ -62,7 +62,7 @@ class Image(_Named, types.Image):
 
 
 class RaymonDataType(Data):
-    """Base class for your own data wrappers, to log values of other types.
+    """Base class for your own wrappers, so that you can log values of further types.
 
     Defining a subclass registers it, so that `load_jcr` can read its values.
     """
@@ -80,11 +80,11 @@ _KIND_OF_FORM: Final = {kind.__mro__[2]: kind for kind in (Native, Numpy, DataFr
 
 
 def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read a logged value from its JSON, as ``to_jcr`` or raymon 0.0.39 wrote it.
+    """Read a logged value from the JSON that ``to_jcr`` or raymon 0.0.39 wrote.
 
     Returns:
-        A wrapper of this module if there is one for the value. Otherwise what `otel_ml.types.load`
-        returns.
+        A wrapper with the value in ``data``. Its class is from this module if there is one for the
+        type, such as `Image`. Otherwise it is what `otel_ml.types.load` returns.
 
     Raises:
         ValueError: The argument is not such JSON, its type is not registered, or its params are
