@@ -58,10 +58,12 @@ class Estimate:
 
 
 class EachCluster(Mapping[ClusterSum, int]):
-    """Sums and sizes of clusters as arrays, which is faster if few clusters are equal.
+    """Clusters of values, such as sessions, stored as an array of sums and an array of sizes.
 
-    Use it in place of a mapping from (sum, size) to the number of clusters. Equal clusters appear
-    several times, each with the count 1, so you can iterate over it but not look up a key.
+    Functions such as `cluster_mean` also accept a mapping from (sum, size) to the number of
+    clusters with this sum and size. `EachCluster` can replace that mapping, and is faster if few
+    clusters have the same sum and size. You can iterate over it, but not look up a key: each
+    cluster is an entry of its own with the count 1.
 
     Args:
         sums: Sum of the values of each cluster.
@@ -91,14 +93,14 @@ def normal_quantile(p: float) -> float:
     Raises:
         ValueError: `p` is not between 0 and 1.
 
-    Source: Wichura, Algorithm AS 241, Applied Statistics 37 (1988), as the standard library has
-    it.
+    Source: Wichura, Algorithm AS 241, Applied Statistics 37 (1988), as implemented in Python's
+    standard library.
     """
     return _NORMAL.inv_cdf(_share(p))
 
 
 def student_quantile(p: float, degrees: float) -> float:
-    """Return the quantile of Student's t distribution.
+    """Return the quantile of Student's t distribution: 2.23 for `p` = 0.975 and 10 degrees.
 
     Args:
         p: Between 0 and 1.
@@ -140,15 +142,15 @@ def student_p(t: float, degrees: float) -> float:
 
 
 def beta_share(x: float, a: float, b: float) -> float:
-    """Return the regularized incomplete beta function.
+    """Return the probability that a variable with a beta distribution is at most `x`.
 
-    It is the probability that a beta-distributed variable is below `x`. For integers it is the
-    probability of at least `a` successes in ``a + b - 1`` trials with success probability `x`.
+    This is the regularized incomplete beta function. For integers it is also the probability
+    of at least `a` successes in ``a + b - 1`` trials with success probability `x`.
 
     Args:
         x: From 0 to 1.
-        a: At least 0. 0 returns 1.
-        b: Above 0.
+        a: First parameter of the distribution, at least 0. If it is 0, the result is 1.
+        b: Second parameter of the distribution, above 0.
 
     Source: Press and others, Numerical recipes (2007), section 6.4.
     """
@@ -166,8 +168,8 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
     """Return a pass rate with Wilson's score interval.
 
     Args:
-        passed: Number of passes, from 0 to `n`.
-        n: Total number, above 0.
+        passed: Number of items that passed, from 0 to `n`.
+        n: Number of all items, above 0.
         confidence: Between 0 and 1.
 
     Raises:
@@ -184,15 +186,19 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
 
 
 def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Return a rate, such as a pass rate, with its interval if runs are not independent.
+    """Return a pass rate with a confidence interval for runs that are not independent.
 
-    Runs of one cluster, such as a session, may be similar. Uses Wilson's interval at the effective
-    sample size (from the jackknife over clusters) and Student's t. If passes or fails are very
-    rare, each cluster counts as one value, because the similarity within clusters cannot be
-    estimated.
+    Runs of one cluster, such as a session, often have the same result, which makes the interval
+    wider. This is Wilson's interval with the effective sample size (from the jackknife over
+    clusters) and Student's t.
+
+    Passes are too rare to measure this similarity if fewer than ten clusters, or less than a tenth
+    of them, have one. The same holds for fails. The interval then assumes that all runs of a
+    cluster have the same result.
 
     Args:
-        sums: Sum and number of values, from 0 to 1, for each cluster.
+        sums: Sum and number of the values of each cluster, such as ``(3, 4)`` if three of four runs
+            passed. Values are from 0 to 1.
         confidence: Between 0 and 1.
 
     Raises:
@@ -257,9 +263,13 @@ def cluster_mean(
 
 
 def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
-    """Return the p-value of a test whether the mean of clustered values differs from 0.
+    """Test whether the mean of clustered values differs from 0, and return the p-value.
 
     It is below 0.05 exactly if the 95 % interval of `cluster_mean` excludes 0.
+
+    Args:
+        sums: Sum and number of values of each cluster, such as a session.
+        of_rates: Set it if the values are differences of rates, see `cluster_mean`.
 
     Raises:
         ValueError: There is no value.
@@ -275,10 +285,10 @@ def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
 def log_ratio(
     pairs: Iterable[tuple[Hashable | None, float, float]], *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return how much larger paired numbers became, as a ratio: 1.1 means 10 % larger on average.
+    """Return the average ratio of paired numbers, with its interval: 1.1 means 10 % larger.
 
-    Use it for latencies, tokens or costs of the same items. It is the exponential of the mean of
-    the log ratios.
+    Use it to compare latencies, tokens or costs of the same items before and after a change. The
+    average is the geometric mean of the ratios.
 
     Args:
         pairs: Cluster (such as a session), first number and second number of each item. Numbers are
@@ -316,7 +326,7 @@ def newcombe_paired(
         both: Number of items that passed both times.
         first: Number of items that passed only the first time.
         second: Number of items that passed only the second time.
-        neither: Number of items that never passed.
+        neither: Number of items that failed both times.
         confidence: Between 0 and 1.
 
     Raises:
@@ -354,7 +364,9 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 
 def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
-    """Return the weighted sum of independent estimates, such as the pass rates of several clients.
+    """Return the weighted sum of independent estimates, with its confidence interval.
+
+    With each client's share of the traffic as weight, it turns pass rates per client into one rate.
 
     Args:
         parts: Weight (from 0 to 1) and estimate of each part. At least one.
@@ -387,9 +399,11 @@ def corrected_rate(
     Args:
         passed: Number of runs that the judge passed, from 0 to `n`.
         n: Number of runs that the judge scored, above 0.
-        differences: One entry per run of the sample: the share of reviewers who pass it minus the
-            judge's result (1 or 0), and the number 1. For clustered runs: the sum of these
-            differences, and the number of runs of the cluster.
+        differences: A pair for each run of the sample. Its first number is the share of reviewers
+            who pass the run minus the judge's result (1 or 0). Its second number is 1. Example:
+            ``(0.5, 1)`` if half of the reviewers pass a run that the judge failed. If runs are
+            clustered, for example by session: the sum of the first numbers and the number of runs
+            in each cluster.
         confidence: Between 0 and 1.
 
     Returns:
@@ -413,7 +427,7 @@ def corrected_rate(
 def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return the difference of the means of two independent samples, second minus first.
 
-    Uses Welch's t test. Values of one cluster, such as a session, may be similar.
+    Uses Welch's t test. Values of one cluster, such as a session, need not be independent.
 
     Args:
         first: Sum and number of values of each cluster of the first sample. An independent value is
@@ -422,7 +436,7 @@ def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFID
         confidence: Between 0 and 1.
 
     Returns:
-        The difference. The interval is unbounded if a sample has only one cluster.
+        The difference with its interval, which is unbounded if a sample has only one cluster.
 
     Raises:
         ValueError: A sample is empty.
@@ -447,10 +461,10 @@ def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFID
 def cluster_median(
     values: Iterable[tuple[Hashable, float]], *, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Return a median with its confidence interval if values are not independent.
+    """Return a median with a confidence interval for values that are not independent.
 
     Args:
-        values: Cluster (such as a session) and value of each run.
+        values: For each run, its cluster (such as its session) and its value.
         confidence: Between 0 and 1.
 
     Raises:
@@ -506,7 +520,8 @@ def rate_ratio(first: Estimate, second: Estimate) -> Estimate:
 
     Args:
         first: Result of `wilson` for the first sample, above 0.
-        second: Result of `wilson` for the second sample. If it is 0, the interval is too wide.
+        second: Result of `wilson` for the second sample. If its rate is 0, the interval is
+            conservative, that is wider than the confidence requires.
 
     Raises:
         ValueError: The first rate is 0.
@@ -526,10 +541,11 @@ def bootstrap(
     resamples: int = 1_000,
     seed: int = 0,
 ) -> Estimate:
-    """Return any statistic of runs with its confidence interval, from random resamples.
+    """Compute any statistic of runs, and its confidence interval by the bootstrap (resampling).
 
     Args:
-        runs: Independent units: single runs with their data, or whole clusters such as sessions.
+        runs: The units to resample, which must be independent: single runs with their data, or
+            whole clusters such as sessions.
         statistic: Function that computes the number from runs. Resamples for which it returns NaN
             are left out.
         confidence: Between 0 and 1.
@@ -555,9 +571,13 @@ def bootstrap(
 
 
 def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
-    """Return the smallest difference that a sample as large as this one detects with 80 % power.
+    """Return the smallest difference that could be detected with 80 % power at this sample size.
 
-    Infinite if the interval of the estimate is unbounded.
+    It is computed from the width of the estimate's interval, and is infinite if that is unbounded.
+
+    Args:
+        estimate: The estimate, such as a difference of pass rates.
+        confidence: Confidence of the estimate's interval.
 
     Source: Cohen, Statistical power analysis for the behavioral sciences (1988), section 2.4, by
     the normal distribution.
@@ -567,9 +587,15 @@ def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
 
 
 def needed(estimate: Estimate, margin: float, *, confidence: float = CONFIDENCE) -> int | None:
-    """Return the number of items needed to detect a difference as large as the margin (80 % power).
+    """Return how many items you need to detect a difference of `margin` with 80 % power.
 
-    None if unknown: the margin is 0, or the interval is unbounded.
+    Args:
+        estimate: An estimate from a first sample, such as a difference of pass rates.
+        margin: The difference to detect, in the unit of the estimate.
+        confidence: Confidence of the estimate's interval.
+
+    Returns:
+        The number of items. None if the margin is 0, or if the interval is unbounded.
     """
     shown = detectable(estimate, confidence=confidence)
     if not (margin > 0 and math.isfinite(shown)):
@@ -599,10 +625,11 @@ class _Mean:
 
     @property
     def degrees(self) -> float:
-        """Degrees of freedom: G − 1 for G clusters of one size, fewer if a few hold most values.
+        """Degrees of freedom: G − 1 for G clusters of equal size, fewer if a few hold most values.
 
-        With G − 1 for 12 clusters of unequal sizes, a 95 % interval covered the true value in 85
-        to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).
+        G − 1 would be too many if sizes differ: for 12 clusters of unequal sizes, a 95 % interval
+        covered the true value in 85 to 90 % of samples
+        (tests/unit/otel_ml/statistics/test_coverage.py).
 
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
         heterogeneity, Review of Economics and Statistics 99 (2017): their effective number of
@@ -660,12 +687,12 @@ def _square_and_add(
 
 
 def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
-    """Return lower and upper bound of Wilson's score interval.
+    """Return the lower and the upper bound of Wilson's score interval for a rate.
 
     Args:
         rate: From 0 to 1.
         n: Effective sample size, above 0. Need not be an integer.
-        z: Width of the interval in standard errors, such as 1.96 for 95 % confidence.
+        z: Half the width of the interval in standard errors: 1.96 for 95 % confidence.
     """
     scale = z * z / n
     middle = (rate + scale / 2) / (1 + scale)

@@ -59,13 +59,13 @@ _LEAST_SHARE: Final = 0.1
 
 
 class Unit(NamedTuple):
-    """The runs of one session (or of a trace without a session), summed up for one measure.
+    """The values of one session, or of a trace without a session, summed up for one measure.
 
     Attributes:
         stratum: Group of sessions that is compared separately, such as a client.
-        total: Sum of the values of the runs.
+        total: Sum of the values of the session's runs.
         n: Number of runs.
-        first: Mean over the runs that started in the same window as the session.
+        first: Mean of the runs that started in the same time window as the session.
     """
 
     stratum: str
@@ -86,11 +86,12 @@ class FigureUnits:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Sessions of the baseline, each with the number of equal ones.
-        windows: Sessions of the new version by the window in which they started, oldest first. Only
-            windows that are over.
-        low: Smaller values count as this one. The test needs values from `low` to `high`.
-        high: Larger values count as this one.
+        baseline: Sessions of the baseline: each different `Unit` and how many sessions equal it.
+        windows: The same for the new version, separately for each time window in which sessions
+            started, oldest first. Only windows that are over.
+        low: Lower limit of the values. Smaller values are raised to it, because the test needs a
+            limited range.
+        high: Upper limit of the values. Larger values are lowered to it.
         lower_is_better: Whether lower values are better.
         passing: Verb for sentences about a rate, such as `pass` or `fail`.
         margin: Smallest difference that matters. None for the default of `kind`.
@@ -153,8 +154,10 @@ class FigureVerdict:
 def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a new version is worse.
 
-    A measure is left out if baseline or new version has no session with it, or if they have no
-    stratum (such as a client) in common. The order stays the same.
+    Returns:
+        The verdicts, in the order of `figures`. A measure is left out if the baseline or the new
+        version has no session with it. It is also left out if the versions have no group of
+        sessions, such as a client, in common.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:
@@ -222,14 +225,15 @@ class _Compared:
         return 1 - share if figure.lower_is_better else share
 
     def log_stakes(self, share: float) -> list[float]:
-        """Return the evidence for "worse" after each window: logarithms of stakes that start at 1.
+        """Return the evidence that the new version is worse, after each time window.
 
-        The stake does not grow on average if the new version is at least as good as the baseline,
-        whatever the mix of strata in a window. For this, each session is weighted by the share of
-        its stratum in the baseline divided by the share in the window.
+        The evidence is the logarithm of a gambler's stake, which starts at 1. The stake does not
+        grow on average if the new version is at least as good as the baseline. This also holds if a
+        window has another mix of strata, such as clients, than the baseline. For this, sessions are
+        weighted so that each stratum has the same share as in the baseline.
 
         Args:
-            share: Error probability of the bound on the baseline's mean.
+            share: Error probability of the lower bound of the baseline's mean.
         """
         # Safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)

@@ -72,21 +72,24 @@ TEXT_PARTS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A small summary of the values of one field, which can be merged with others.
+    """A compressed summary of one field's values, which can be merged with other summaries.
+
+    It has a histogram for numbers, and counts for categories and words.
 
     Attributes:
-        kind: Kind of the field: number, category, text, vocabulary or embedding. Sketches are
-            compared according to it.
+        kind: Kind of the field: number, category, text, vocabulary or embedding. It determines how
+            sketches are compared.
         n: Number of runs with a value.
         missing: Number of runs without a value.
-        clustered: How similar the values within sessions are. Equal to `n` if runs are independent,
-            larger if they are similar. (Sum over sessions of the squared sums of standardized
-            values.)
+        clustered: Measures how similar the values within a session are. It equals `n` if runs are
+            independent and is larger if values within sessions are similar. It is the sum over
+            sessions of the squared sums of standardized values; see `design`.
         low: Smallest number. None if there is none.
         high: Largest number. None if there is none.
         bins: For numbers: counts and sums by bin. For a vocabulary: counts of hashed words.
         values: For a category: number of runs for each of the 200 most frequent values.
-        parts: Sketches of the parts of a text, or of the projections of an embedding, by name.
+        parts: Sketches of the parts of a text, such as its length and vocabulary, or of the
+            projections of an embedding, by name.
     """
 
     kind: Kind
@@ -111,10 +114,10 @@ class Sketch:
 
     @property
     def design(self) -> float:
-        """The design effect: how much fewer independent values there are than runs.
+        """The design effect: the number of runs divided by the effective number of runs.
 
-        2 means half as many, because the runs of a session have similar values. 1 if runs are
-        independent.
+        Runs of a session often have similar values, so they carry less information than independent
+        runs. With a design effect of 2, 100 runs are as informative as 50 independent ones.
         """
         return max(self.clustered / self.n, 1.0) if self.n else 1.0
 
@@ -220,7 +223,7 @@ def _moments(bins: Mapping[int, Bin]) -> dict[int, tuple[int, float, float]]:
 
 
 def kind_of(values: Iterable[object]) -> Kind:
-    """Return the kind of a field from its values: number, category or text.
+    """Decide from a field's values whether it is a number, a category or a text.
 
     None is a missing value. A field without values is a category.
     """
@@ -233,11 +236,11 @@ def kind_of(values: Iterable[object]) -> Kind:
 
 
 def is_category(n: int, counts: Iterable[int]) -> bool:
-    """Return whether values repeat often enough to count each one, as for a category.
+    """Return whether a field's values repeat often enough to treat the field as a category.
 
     Args:
         n: Number of values.
-        counts: Count of each value. Small counts may be left out.
+        counts: How often each different value occurs. Rare values may be left out.
     """
     largest = sorted(counts, reverse=True)[:MOST_VALUES]
     repeated = len(largest) <= FEW_VALUES or sum(largest) >= 2 * len(largest)
@@ -250,11 +253,11 @@ def sketch_values(
     kind: Kind | None = None,
     clusters: Iterable[Hashable] | None = None,
 ) -> Sketch:
-    """Summarize the values of a field in a sketch.
+    """Return a sketch, that is a compressed summary of a field's values.
 
     Args:
         values: Numbers, booleans and texts. None, infinite and NaN numbers count as missing.
-        kind: Kind of the field. None derives it from the values.
+        kind: Kind of the field, such as ``number``. None derives it from the values.
         clusters: Session of each value. None if all values are independent.
     """
     rows = [*values]
@@ -310,10 +313,10 @@ def write_value(value: object) -> str:
 
 
 def round_noise(value: float) -> float:
-    """Return a number without the last digits, which differ by chance.
+    """Round a number to remove floating-point noise from its last digits.
 
-    19.99 and 19.990000000000002 are the same value, and so are 0.1 in single and in double
-    precision.
+    So 19.990000000000002 becomes 19.99, and 0.1 in single precision becomes the same number as 0.1
+    in double precision.
     """
     number = float(value)
     if number.is_integer() or not math.isfinite(number):
@@ -443,13 +446,14 @@ def _cluster_categories(
 
 
 def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
-    """Return how similar values within sessions are, for `Sketch.clustered`.
+    """Compute `Sketch.clustered`: `n` if values are independent, more if sessions are similar.
 
     Args:
-        squares: Sum over sessions of the squared sums of centred values.
-        spread: Sum of the squares of the centred values.
+        squares: For each session, subtract the overall mean from its values, add them up and square
+            the sum. This is the total over all sessions.
+        spread: Sum of the squared differences between the values and their overall mean.
         n: Number of values.
-        sessions: Number of sessions. With a single session all values count as one.
+        sessions: Number of sessions. With a single session, all values together count as one.
     """
     if sessions <= 1:
         return float(n * n)
@@ -463,11 +467,13 @@ def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def merge_sketches(sketches: Iterable[Sketch], kind: Kind | None = None) -> Sketch:
-    """Return one sketch of a field from several, such as those of each hour.
+    """Merge sketches of one field, such as one per hour, into one sketch.
+
+    A sketch is a compressed summary of the field's values.
 
     Args:
-        sketches: The sketches, in any order. Sketches of another kind are left out.
-        kind: Kind of the result. None uses the kind of most values.
+        sketches: The sketches, in any order. Only those with the same kind as the result are used.
+        kind: Kind of the result, such as ``number``. None uses the kind that most values have.
     """
     of_all = [*sketches]
     chosen: Kind = kind or _kind_of_most(of_all)

@@ -49,7 +49,9 @@ class RepeatedInput:
         return sum(count * (count - 1) for count in self.answers) / (n * (n - 1))
 
     def spread(self, judge: str) -> float | None:
-        """Return how far the scores of two runs differ on average. None for fewer than two scores.
+        """Return the mean difference between a judge's scores of two runs of this input.
+
+        None for fewer than two scores.
 
         Source: Gini's mean difference, from the ordered scores (David and Nagaraja, Order
         statistics (2003), section 9.4).
@@ -68,15 +70,17 @@ class RepeatedInput:
 
 @dataclass(frozen=True, slots=True)
 class Variability:
-    """How similar a model's answers to the same inputs are.
+    """How consistently a model answers the same input, estimated from repeated runs.
 
     Attributes:
         inputs: Number of inputs that were answered several times.
         runs: Number of runs that answered them.
-        differing: Share of the inputs with different answers. It grows with the runs per input.
+        differing: Share of these inputs that got different answers. The more runs per input, the
+            larger it is.
         agreement: Probability that two runs of one input gave the same answer, averaged over
             inputs. It does not depend on the number of runs per input.
-        spreads: By judge: how far the scores of two runs of one input differ, averaged over inputs.
+        spreads: For each judge, the mean difference between its scores of two runs of one input,
+            averaged over inputs.
     """
 
     inputs: int
@@ -91,14 +95,14 @@ class VariabilityChange:
     """Whether a new version answers the same input more or less consistently than an old one.
 
     Attributes:
-        word: ``steadier``, ``less steady``, ``no different`` or ``inconclusive``.
+        word: The verdict: ``steadier``, ``less steady``, ``no different`` or ``inconclusive``.
         before: Probability that two runs of one input give the same answer, in the old version.
         after: The same probability in the new version.
         difference: After minus before.
         is_paired: Whether the versions are compared on the same inputs. If False, they answered
-            different inputs, which may be harder.
+            different inputs, and one version's inputs may be harder.
         reasons: Why the verdict is inconclusive. Empty if the confidence interval alone decides.
-        needed: Number of inputs needed to detect the margin of 0.02 (80 % power).
+        needed: Number of inputs needed to detect a difference of 0.02 with 80 % power.
     """
 
     word: str
@@ -145,13 +149,13 @@ class VariabilityChange:
 
 
 def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
-    """Estimate how similar a model's answers to the same inputs are, with confidence intervals.
+    """Estimate how consistently a model answers the same input, with confidence intervals.
 
     Args:
-        inputs: The inputs. Those with fewer than two runs are left out.
+        inputs: The inputs with their answers. Those with fewer than two runs are left out.
 
     Returns:
-        None if no input has two runs.
+        The estimates. None if no input has two runs.
     """
     repeated = [input_ for input_ in inputs if input_.runs > 1]
     if not repeated:
@@ -179,11 +183,12 @@ def compare_variability(
     Otherwise all inputs are compared as two independent samples.
 
     Args:
-        before: Inputs of the old version, by digest. Those with fewer than two runs are left out.
-        after: Inputs of the new version, by digest.
+        before: Inputs of the old version, each with at least two runs. The keys identify the inputs
+            in both versions, such as a digest.
+        after: Inputs of the new version, in the same way.
 
     Returns:
-        None if a version has no input with two runs.
+        The comparison. None if a version has no inputs.
     """
     common = sorted(before.keys() & after.keys(), key=repr)
     is_paired = len(common) >= LEAST_ITEMS
