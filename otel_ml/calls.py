@@ -88,7 +88,7 @@ def is_result(output: object) -> bool:
 
 
 class Call(Run):
-    """The run of one call of a traced function. The wrapper around the function creates it.
+    """A run that records one call of a traced function. The function's wrapper creates it.
 
     Attributes:
         stage: Progress of the call: `UNOPENED`, `OPEN`, `JUDGING` or `JUDGED`.
@@ -182,7 +182,8 @@ class Call(Run):
             stream: The stream that has ended; None if the function returned a plain value.
 
         Returns:
-            What the caller must await to finish inline judges; None if there is nothing to await.
+            The inline judges that an async wrapper must still wait for, as arguments of
+            `Hooks.judge_on_loop`. None if there are none.
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
@@ -255,8 +256,8 @@ class Call(Run):
     ) -> None:
         """End the run of a call that raised, or of a stream that was closed early.
 
-        The run is not judged. A second call does nothing. But if a signal handler interrupts this
-        method, call it again to complete it. It also completes a `finish` that was interrupted.
+        The run is not judged. If a signal handler interrupts this method or `finish`, call this
+        method (again) to complete the run. Otherwise a second call does nothing.
 
         Args:
             error: The error; ``GeneratorExit`` for a stream that was closed early.
@@ -427,9 +428,12 @@ class Call(Run):
             self._add_generative(generative, generative.describe_inputs(inputs, redaction))
 
     def say_stubbed(self, run_id: str) -> None:
-        """Note on the run that it was not executed: the recorded run with this ID gave the output.
+        """Record that the function was not executed, because its output was replayed.
 
         This happens during a replay with stubs, see `otel_ml.stubs`.
+
+        Args:
+            run_id: Id of the recorded run from which the output was taken.
         """
         if self.stage == OPEN:
             self._ask()
@@ -506,7 +510,7 @@ def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
 
 
 def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
-    """Send the definition of a judge to the collector, unless it was sent in the last 5 minutes.
+    """Send a judge's code to the collector, unless it was sent in the last 5 minutes.
 
     Args:
         recorder: Recorder that sends it.
@@ -531,10 +535,15 @@ new: Final = Call.__new__
 
 
 def follow_awaitable(call: Call, output: Any) -> Any:
-    """Record the result of a coroutine, task or future that a call returned.
+    """Record the result of a coroutine, task or future that a call returned, when it finishes.
+
+    Args:
+        call: The run of the call.
+        output: What the function returned.
 
     Returns:
-        The object to return to the caller; None if the run ends with the call.
+        The object to return to the caller in place of `output`. None if `output` cannot be
+        followed; the run then ends with the call.
     """
     try:
         kind = type(output)
@@ -694,10 +703,15 @@ class CallStream:
 
 
 def follow(call: Call, output: Any) -> Any:
-    """Record a model's stream that a call returned, while the caller reads it.
+    """Record a streamed LLM response while the caller reads it.
+
+    Args:
+        call: The run of the call.
+        output: What the function returned.
 
     Returns:
-        The stream to return to the caller; None if the run ends with the call.
+        The stream to return to the caller in place of `output`. None if `output` is not such a
+        stream; the run then ends with the call.
     """
     generative = call._traced.generative
     if generative is None or not generative.is_talk or type(output) in NO_STREAMS:
@@ -715,10 +729,11 @@ async def _judge_on_loop(held: "judged_call.JudgedCall", judges: "JudgePool") ->
 
 
 class Hooks:
-    """The functions that a wrapper calls, collected in a class; see otel_ml/wrappers.py.
+    """The functions that the wrappers of traced functions call, as attributes of one class.
 
-    A wrapper is pickled with everything that its code names. A class is pickled by its name only,
-    so the functions need not be pickled.
+    A traced function may be pickled together with its wrapper and all objects that the wrapper's
+    code names. Some of these functions cannot be pickled. A class can, because it is pickled by its
+    name only. See otel_ml/wrappers.py.
     """
 
     ELSEWHERE: Final = ELSEWHERE

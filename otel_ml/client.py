@@ -236,8 +236,8 @@ class Client(HasCard):
 
         Raises:
             ValueError: A judge or an option is invalid, a tag is unknown to this client, two judges
-                have the same name, a rubric has a parameter that nobody passes, or `sample` is not
-                between 0 and 1.
+                have the same name, a judge's scoring function needs a value that these calls do not
+                have, or `sample` is not between 0 and 1.
         """
         judges_ = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
         return self._decorator(options, Judging(judges_, inline, sample))
@@ -246,8 +246,9 @@ class Client(HasCard):
         """Register a judge with this client, so that `assess` can refer to it by its tag.
 
         Returns:
-            The judge's tag, ``name@version``, where the version is a digest. The collector assigns
-            the short version number, such as ``v1``, later; this method does not contact it.
+            The judge's tag, ``name@version``. The version is a hash of the judge's code, computed
+            without contacting the collector. The collector assigns the short version number, such
+            as ``v1``, later.
 
         Raises:
             ValueError: The argument is not a `Judge`.
@@ -314,14 +315,15 @@ class Client(HasCard):
         trace_key: str | None = None,
         tag: tuple[str, object] | None = None,
     ) -> "Elsewhere":
-        """Return a handle to add tags, text, metrics or feedback to runs outside the current run.
+        """Return a handle to add tags, text, metrics or feedback to runs by their ID, trace or tag.
 
         The runs may have ended, may be in another process, or may not exist yet. Pass exactly one
         argument.
 
         Args:
             run_id: The `Run.id` of one run.
-            trace_key: Key of a trace, as passed to `run`.
+            trace_key: The key that was passed as `trace_key` to `run`. The handle refers to
+                the runs of this trace.
             tag: Name and value of a tag. The handle refers to all runs with this tag.
 
         Raises:
@@ -339,11 +341,12 @@ class Client(HasCard):
         """Return a handle for a model, or for a version of a model that is not a traced function.
 
         Use the handle to log metrics, tags and data to the version and to read them back. The
-        version is computed locally from `params` and the content of `artifact`. It is the same in
-        every process and changes if either changes.
+        version is a hash of `params` and the content of `artifact`, computed locally. It is the
+        same in every process and changes if either changes.
 
-        With neither argument, the handle refers to the model as it was recorded anywhere. Whatever
-        you log then belongs to its newest version, see `otel_ml.targets.TargetModel.version`.
+        If you pass neither, the handle refers to the model with this name, whichever process
+        recorded it. What you log then belongs to the model's newest version, see
+        `otel_ml.targets.TargetModel.version`.
 
         Args:
             name: Name of the model.
@@ -363,7 +366,8 @@ class Client(HasCard):
 
         Args:
             model: Name of the model.
-            alias: The alias, see `otel_ml.targets.TargetModel.set_alias`.
+            alias: Name of the alias. For the allowed names, see
+                `otel_ml.targets.TargetModel.set_alias`.
             version: Version number, such as 3. Default: the newest version.
             by: Name of the author of the change. Default: the name of the API key.
 
@@ -478,7 +482,9 @@ class Client(HasCard):
         judges: "Sequence[Judge | Callable[..., Any]]" = (),
         **options: "Unpack[EvaluateOptions]",
     ) -> "Result":
-        """Run `evaluate` on the running event loop. Sync functions run in threads.
+        """Evaluate a function on a data set like `evaluate`, but from async code.
+
+        It runs on the current event loop. Sync functions run in threads.
 
         Args:
             function: The function to evaluate, as in `evaluate`.
@@ -650,18 +656,18 @@ class Client(HasCard):
     def profile(self, profile: "ModelProfile", action: str) -> str:
         """Check each run of a model against a profile, after the call has returned.
 
-        A profile describes the values that a model normally sees. Each violation becomes a tag of
-        the run, such as ``age-error`` with the value ``UpperBoundError``, in the group
-        ``name@version``. Values that the profile extracts become tags too. The profile reads the
-        recorded JSON. It skips inputs or outputs that were hidden, cut or not recorded, and the
-        outputs of failed calls.
+        A profile describes the values that a model normally sees. If a run violates it, the run
+        gets a tag, such as ``age-error`` with the value ``UpperBoundError``. Values that the
+        profile extracts become tags too. All tags of a profile are in the group ``name@version``.
+        The profile reads the recorded JSON. It skips inputs or outputs that were hidden, cut or not
+        recorded, and the outputs of failed calls.
 
         The profile is also sent to the collector. A second profile with the same name and version
         replaces the first.
 
         Args:
-            profile: A profile that has been built. Later calls of `ModelProfile.build` have no
-                effect here.
+            profile: A profile that has been built. If you build it again later, this client keeps
+                using the profile as it was.
             action: Name of the model.
 
         Returns:
@@ -684,7 +690,7 @@ class Client(HasCard):
         """Record calls of other libraries, such as ``openai``, with OpenTelemetry instrumentations.
 
         The instrumentation package must be installed. If several packages instrument the library,
-        the first one by package name is used. Instrumenting a library twice does nothing. `close`
+        the alphabetically first one is used. Instrumenting a library twice does nothing. `close`
         removes the instrumentation.
 
         Args:
@@ -706,8 +712,9 @@ class Client(HasCard):
 
         Pass it to an instrumentation as ``tracer_provider=client.tracer_provider``. It is not the
         global provider, and hides secrets as configured by `redact` and `redact_keys`. If the
-        client has no endpoint and uses your service's own provider, you get that one. Its spans are
-        queued in memory, even if the client has a `spool`.
+        client has no endpoint and sends through your service's own tracer provider, this is that
+        provider. Spans of instrumentations are queued in memory, even if the client has a `spool`
+        on disk.
         """
         return self._recorder.tracer_provider
 
@@ -728,9 +735,9 @@ class Client(HasCard):
     def flush(self, timeout_s: float = 30.0) -> "Delivery":
         """Wait for pending judges and deliver all queued spans.
 
-        It gives up early if nothing could be delivered for 5 s. If the collector has asked for
-        pauses (``Retry-After``), it waits for at least two of the longest ones, at most 30 s. The
-        log reports that it waits.
+        It gives up early if nothing could be delivered for 5 s. If the collector has asked to retry
+        later (``Retry-After``), it gives up only after about twice the longest requested pause, at
+        most 30 s. While it waits, it logs that it does.
 
         Args:
             timeout_s: Longest time to wait, in seconds. 0 is allowed.
