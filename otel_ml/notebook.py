@@ -19,7 +19,7 @@ _ESCAPES: Final = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """How an object looks in a notebook: one line with a link to its page.
+    """The one-line summary of an object that a notebook shows, with a link to the object's page.
 
     Attributes:
         kind: Type of the object, such as ``Run``.
@@ -83,7 +83,7 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> 
 
     Args:
         columns: Names of the columns.
-        rows: For each row, the URL that its first cell links to, and the texts of its cells.
+        rows: For each row, a URL and the texts of the cells. The first cell links to the URL.
     """
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(

@@ -19,13 +19,13 @@ Update = tuple[Attributes, list[Event]]
 
 
 class Updates:
-    """What was added to an open run and is not sent yet: tags, points and log lines.
+    """Data that was added to an unfinished run and is not sent yet: tags, metrics and log lines.
 
     Attributes:
-        details: Type and group of each tag that has them.
+        details: Type and group of each tag that has a type or group.
         events: Log lines and logged values to send, oldest first.
         points: Metric points to send, oldest first.
-        metrics: Values of all points of the run, including sent ones.
+        metrics: Values of all metric points of the run, including sent ones.
         said: Tags that were already sent.
         updates: Number of `update` records that the run has sent.
     """
@@ -88,7 +88,7 @@ class Updates:
             now_ns: Current time in ns.
 
         Returns:
-            Records of limited size; empty if there is nothing new.
+            Records, each of limited size. The list is empty if there is nothing new.
         """
         points, self.points = self.points, []
         events = self.take_events()

@@ -31,9 +31,10 @@ _KNOWN_DOCUMENT_S: Final = 3_600.0  # the store may have deleted it since
 
 @dataclass(frozen=True, slots=True)
 class HashedText:
-    """A value to upload, as JSON text with its SHA-256 in hex.
+    """A value that is too large for a span and is uploaded by itself.
 
-    It is too large for a span. It acts as a batch of one, so that a `Pipeline` can send it.
+    It consists of JSON text and its SHA-256 in hex. It has the interface of a batch, so that a
+    `Pipeline` can send it.
     """
 
     sha256: str
@@ -46,13 +47,13 @@ class HashedText:
 
 
 class DocumentQueue:
-    """A queue of values to upload, called documents, with a limit on their total size.
+    """A queue of documents, that is of values to upload, with a limit on their total size.
 
-    It is in memory, or on disk with one file per document, written before `put` returns. Several
-    processes may share a directory. Each uploads the documents it finds; uploading one twice is
-    harmless.
+    It is in memory or on disk. On disk, each document is a file that is written before `put`
+    returns. Several processes may share the directory, and each uploads the documents that it
+    finds. Uploading one twice is harmless.
 
-    A document that is being uploaded still counts for the limit.
+    A document that is being uploaded still counts towards the limit.
 
     Args:
         directory: Directory of the queue, created with the first document; None for memory.
@@ -72,9 +73,9 @@ class DocumentQueue:
             self._look(directory)
 
     def clear(self) -> None:
-        """Reset the queue in a forked child, where a copied lock may be locked forever.
+        """Reset the queue in a forked child process, where the copied lock may stay locked forever.
 
-        Documents on disk stay, because they belong to all processes.
+        Documents on disk stay, because other processes share them.
         """
         self._lock = threading.RLock()
         if self._directory is None:
@@ -122,8 +123,8 @@ class DocumentQueue:
     def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
         """Return the oldest document, or None if there is none.
 
-        On disk, this includes documents that processes left behind when they ended. The arguments
-        are ignored, because a batch is one document.
+        On disk, this may be a document of a process that ended before uploading it. The arguments
+        are ignored: they limit batches, and a document is always sent alone.
         """
         if self._directory is not None:
             self._look(self._directory)
@@ -150,7 +151,7 @@ class DocumentQueue:
             self._sizes.pop(document.sha256, None)
 
     def leave(self, document: HashedText) -> int:
-        """Stop trying to upload a document, because the process ends.
+        """Give up on uploading a document, because the process is ending.
 
         Returns:
             How many documents are lost. That is 1 in memory, and 0 on disk, where a later process
@@ -222,14 +223,16 @@ class _Uploaded:
 class DocumentUploads:
     """Uploads values that are too large for a span, in a background thread.
 
-    Each value is identified by its hash and uploaded once. The thread starts with the first one.
+    Each value is identified by its hash and uploaded once. The thread starts with the first value.
 
     Args:
         settings: Export settings, as for spans.
         project: Project that the values belong to.
-        make: Creates the destination, given the path of the uploads below the collector's base URL
-            and a function to call with the hash of each accepted value.
-        spool: Directory below which each value is written before `put` returns; None for memory.
+        make: Function that creates the destination. Its arguments are the URL path for uploads and
+            a function. The destination calls that function with the hash of each value that the
+            collector has accepted.
+        spool: Directory for values that are not uploaded yet. Each is written to a subdirectory
+            before `put` returns. None keeps them in memory.
     """
 
     def __init__(
@@ -258,10 +261,10 @@ class DocumentUploads:
             self._pipeline.wake()
 
     def put(self, document: HashedText) -> str | None:
-        """Queue a value and return its future address, or None if the queue is full.
+        """Queue a value for upload. Returns its future URL, or None if the queue is full.
 
-        A value that is queued, or that this process uploaded in the last hour, is not sent again.
-        If the queue is full, the call waits briefly for space, see `Pipeline.put`.
+        A value is not sent again if it is already queued, or if this process uploaded it in the
+        last hour. If the queue is full, the call waits briefly for space, see `Pipeline.put`.
         """
         sha256 = document.sha256
         if not self._uploaded.has(sha256):

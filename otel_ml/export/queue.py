@@ -34,7 +34,7 @@ class SpanQueue:
     """A first-in, first-out queue of spans in memory.
 
     Any thread may call `put`, but only one thread may call `take`. A taken span counts as pending
-    until it is settled: delivered or given up.
+    until `settle` is called for it, because it was delivered or given up.
     """
 
     def __init__(self, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES) -> None:
@@ -147,7 +147,7 @@ class SpanBatch:
         self._encoded: EncodedRequest | None = None
 
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
-        """Return the request body, and how many spans could not be encoded.
+        """Return the encoded request, with the number of spans that could not be encoded.
 
         Args:
             previews: Whether to add a short preview to each long input and output. Ignored for
@@ -211,8 +211,8 @@ class SpooledSpans:
     Args:
         directory: Directory of the queue. Processes and clients with the same destination may share
             it.
-        envelope: Returns the encoded resource and scope of this process's spans; called again after
-            a fork.
+        envelope: Function that returns the encoded OpenTelemetry resource and scope of this
+            process's spans. It is called again after a fork.
 
     Raises:
         OSError: The directory cannot be used.
@@ -238,8 +238,8 @@ class SpooledSpans:
     def put(self, span: ReadableSpan) -> bool:
         """Write a span to disk. Returns False if neither disk nor memory has space.
 
-        Spans of other instrumentations are queued in memory, because the files contain only spans
-        with the resource and scope of otel-ml.
+        Spans that other instrumentations created are queued in memory. The files can only contain
+        spans with the OpenTelemetry resource and scope of otel-ml.
         """
         if type(span) is not RunSpan and _is_foreign(span):
             return self._refused.put(span)

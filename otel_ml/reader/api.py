@@ -76,7 +76,7 @@ class Question:
         body: Body, sent as JSON. None for no body.
         is_repeatable: Whether to retry the request if no response arrived. False for requests that
             must not be processed twice.
-        timeout_s: Time limit in seconds, if it is shorter than that of the `Api`.
+        timeout_s: Time limit in seconds. If the `Api` has a shorter one, that applies.
         below: Path prefix under which the API is served.
         headers: Additional headers.
     """
@@ -99,15 +99,15 @@ class Question:
 
 
 class Api:
-    """The JSON API of a collector. Safe to use from several threads.
+    """A client for a collector's JSON API. Safe to use from several threads.
 
     Args:
-        endpoint: Base address of the collector. Default: found in the same way as for spans.
+        endpoint: Base URL of the collector. Default: the collector to which spans are sent.
         api_key: API key. Default: ``OTEL_ML_API_KEY``.
         timeout_s: Time limit in seconds for a request, or for each part of a stream.
 
     Attributes:
-        page: Base address of the collector as shown to users.
+        page: Base URL of the collector as shown to users.
         headers: Headers of every request, including the one with the API key. Do not log them.
     """
 
@@ -131,11 +131,11 @@ class Api:
         return self.ask(Question(path, parameters))
 
     def all(self, name: str, *path: str, **parameters: object) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list. Pages are fetched as the caller iterates.
+        """Yield all items of a paginated list. Each page is fetched when the caller reaches it.
 
         Args:
             name: Key of the list in the JSON response, such as ``runs``.
-            path: Path segments.
+            path: Path segments, such as ``"projects", "shop", "runs"``.
             parameters: Query parameters.
 
         Raises:
@@ -166,7 +166,7 @@ class Api:
             ) from None
 
     def exchange(self, question: Question) -> Reply:
-        """Send a request and return the response, whatever its status.
+        """Send a request and return the response, even if its status is an error.
 
         Retries a few times if the collector is busy or does not respond.
 
