@@ -71,13 +71,14 @@ class _LateModule:
 
 
 def late(name: str) -> object:
-    """Return a stand-in for a module of otel-ml that imports it on first use.
+    """Return a stand-in for a module of otel-ml. It imports the module on first use.
 
     Args:
-        name: Module name without the ``otel_ml.`` prefix. It must be listed in `WHY`.
+        name: Module name without the ``otel_ml.`` prefix. It must be a key of `WHY`, the table of
+            modules that are imported late.
 
     Raises:
-        KeyError: The module is not listed in `WHY`.
+        KeyError: The name is not in `WHY`.
     """
     if name not in WHY:
         raise KeyError(f"Unknown module {name!r}: expected one of the table in otel_ml/late.py")

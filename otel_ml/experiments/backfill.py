@@ -139,13 +139,13 @@ class Backfill:
         return self.runs.flips
 
     def write(self, timeout_s: float = 60.0) -> "Delivery":
-        """Store the scores as evaluations of the runs. Calling it again changes nothing.
+        """Store the scores in the collector. Calling it again changes nothing.
 
         Args:
             timeout_s: Maximum time in seconds to wait until the scores are stored.
 
         Returns:
-            How many records were delivered. In an ``if``, it is true if all of them were.
+            How many records were delivered. It is truthy if all of them were.
         """
         for number, run in enumerate(self.runs, 1):
             if not run.is_stored:

@@ -66,8 +66,8 @@ class Imported:
         source_id: Id of the run in MLflow.
         run_id: Id of the run in otel-ml.
         records: Number of spans sent.
-        delivery: Whether the collector stored them. If it is falsy, import the run again to
-            complete it.
+        delivery: How many spans the collector stored. It is falsy if some are missing; then import
+            the run again to complete it.
     """
 
     source_id: str
@@ -140,7 +140,7 @@ def _digest(parts: Iterable[str], size: int) -> int:
 
 
 def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[int, Delivery]:
-    """Send records in batches. Stops at the first batch that is not stored.
+    """Send the spans of an imported MLflow run in batches. Stop at the first that is not stored.
 
     Args:
         client: The client to send with.
@@ -218,8 +218,8 @@ _DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
     """Return a description of the model that an MLflow run logged.
 
-    It has the model's framework, parameters, data sets and signature. The model itself is not
-    loaded. A run without a model, a signature or data sets is not an error.
+    It includes the model's framework, parameters, data sets and signature. The model itself is not
+    loaded. It is not an error if the run has no model, signature or data sets.
 
     Args:
         run_id: Id of the run in MLflow, at the current tracking URI.

@@ -38,10 +38,12 @@ class JudgedCall:
     Attributes:
         judges: The judges, each one once.
         run_id: Id of the scored run. Empty if unknown.
-        more: Further values that rubrics can ask for: ``expected``, ``item``, ``baseline``.
-        release: Sends the run. Called once, with the scores that arrived in time, in the order of
-            `judges`.
-        late: Called for each score that arrives after `release`. It is then sent separately.
+        more: Further values that a judge's scoring function can take as parameters: ``expected``,
+            ``item``, ``baseline``.
+        release: Function that sends the run. Called once, with the scores that arrived in time, in
+            the order of `judges`.
+        late: Function that sends a score separately. Called for each score that arrives after the
+            run was sent.
         deadline: When the run is sent at the latest, as a value of `time.monotonic`.
     """
 
@@ -90,8 +92,8 @@ class JudgedCall:
     def judge_here(self, wait: Wait) -> None:
         """Run all judges on this thread, then send the run.
 
-        If a judge raises, its result has the error and the other judges still run. Only a
-        KeyboardInterrupt and exceptions of signal handlers are raised here.
+        If a judge raises, the error is stored as its result, and the other judges still run. Only
+        KeyboardInterrupt and exceptions of signal handlers propagate to the caller.
         """
         try:
             for judge in self.judges:

@@ -89,13 +89,16 @@ def _read_component(
 
 
 def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
-    """Create a distribution (sketch) from raymon's statistics. None if they were not built.
+    """Convert raymon's statistics of a field to a sketch, that is a summary of its distribution.
 
     raymon's statistics leave out invalid values. They count as missing here.
 
     Args:
         dtype: ``INT``, ``FLOAT`` or ``CAT``.
         stats: Statistics with ``percentiles`` or ``frequencies``, ``samplesize`` and ``invalids``.
+
+    Returns:
+        The sketch. None if raymon has not computed the statistics.
     """
     size, invalids = stats.get("samplesize"), stats.get("invalids")
     if not size or invalids is None:

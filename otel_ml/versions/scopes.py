@@ -29,12 +29,15 @@ MISSING: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class ReadingFunction:
-    """A function, with what is needed to look up the names that it uses from outside.
+    """A function whose code may use names from outside, with what is needed to look them up.
+
+    Such names are globals of its module, variables of an enclosing function, and attributes of
+    ``self``.
 
     Attributes:
         function: The function.
-        owner: Class of which it is a method; None for other functions, or if unknown.
-        receiver: Name of its first parameter if it is a method, usually ``self``; else None.
+        owner: The class, if the function is a method. None for other functions, or if unknown.
+        receiver: Name of a method's first parameter, usually ``self``. None for other functions.
     """
 
     function: FunctionType
@@ -51,7 +54,7 @@ class ReadingFunction:
         return cls(function, owner, names[0])
 
     def reads(self, node: FunctionNode | None) -> list[Read]:
-        """Return the names that the function uses from its module, closure and class.
+        """Return the names from its module, closure and class that the function uses.
 
         Args:
             node: Syntax tree of the function. None uses its bytecode, which is less exact.
@@ -65,9 +68,9 @@ class ReadingFunction:
         return sorted({chain for chain in chains if chain and chain[0] in outside})
 
     def find(self, read: Read) -> object:
-        """Return the value of a name as the function would see it, or `MISSING`.
+        """Return the value that a name has for the function, or `MISSING` if it has none.
 
-        Attributes are read only from modules and classes of the function's own package.
+        A dotted name is followed only through modules and classes of the function's own package.
         """
         name, *attributes = read
         value = self._named(name)
@@ -104,9 +107,9 @@ def is_same_package(module: object, other: object) -> bool:
 
 
 def is_in_console(function: FunctionType) -> bool:
-    """Tell whether the names that a function reads may be redefined while the program runs.
+    """Tell whether a function was defined in a notebook or console, or in code without a file.
 
-    This is the case in a notebook or console, and for code without a file.
+    The names that such a function uses may be redefined while the program runs.
     """
     namespace = function.__globals__
     if "__file__" not in namespace or "In" in namespace:  # IPython's list of inputs
@@ -191,10 +194,11 @@ _known: Final[dict[str, tuple[int, frozenset[Read]]]] = {}
 
 
 def written_in_module(function: FunctionType) -> frozenset[Read]:
-    """Return the names and attributes that code in a function's module changes at run time.
+    """Return the global names and attributes that code in a function's module changes at run time.
 
-    They do not count for the version. ``self.count += 1`` gives ``("Class", "count")``, except in
-    methods that create the object.
+    The values of these, such as a call counter, do not count for the function's version. Code like
+    ``self.count += 1`` in a method of ``Class`` gives ``("Class", "count")``. Changes in methods
+    that create the object, such as ``__init__``, are left out.
     """
     file = function.__code__.co_filename
     text = "".join(linecache.getlines(file, function.__globals__))

@@ -72,10 +72,10 @@ class Source(NamedTuple):
 
 
 def find_source(function: FunctionType) -> Source | None:
-    """Return the source code of a function, if it is certain that this code runs.
+    """Return the source code of a function, or None if it may differ from the code that runs.
 
     Returns:
-        The source. None if there is none, as in a console, if the file was changed after the
+        The source. None if there is no file (as in a console), if the file was changed after the
         import, or if two lambdas in one line cannot be distinguished.
     """
     try:
@@ -179,9 +179,10 @@ def _text(function: FunctionType) -> str:
 
 
 def parse(text: str) -> ast.Module:
-    """Parse source text to a syntax tree. Retry if another thread was parsing at the same time.
+    """Parse source text to a syntax tree. Retry after a `SystemError`.
 
-    Some Python versions then raise `SystemError`: https://github.com/python/cpython/issues/106905
+    Some Python versions raise it while another thread is parsing:
+    https://github.com/python/cpython/issues/106905
     """
     for _ in range(_PARSES):
         with suppress(SystemError):
@@ -262,10 +263,10 @@ def _nothing(where: ast.expr) -> ast.expr:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress compiler warnings inside the block.
+    """Suppress compiler warnings inside the block. Python showed them when it compiled the code.
 
-    The code was compiled before, so its warnings were shown. Warning filters are global: if another
-    thread is inside such a block, do nothing, because waiting could deadlock a finalizer.
+    Warning filters are global, so only one thread at a time may change them. If another thread is
+    inside such a block, the warnings are not suppressed: waiting could deadlock a finalizer.
     """
     if not _quiet_lock.acquire(blocking=False):
         yield

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class BigHummingbird:
-    """The client of BigHummingbird's API, which records to otel-ml.
+    """A replacement for the client of the BigHummingbird package that records to otel-ml.
 
     Call it as ``BigHummingbird(project, key)``, or as ``BigHummingbird(key, config)`` like the
     published package.
@@ -70,9 +70,9 @@ class BigHummingbird:
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Record and score every call of the decorated function. See `Client.assess`.
 
-        If you pass a data set, each call instead runs the function once per row of the data set and
-        returns the result of the experiment. The arguments of the call are ignored. See
-        `Client.evaluate`.
+        With a data set, calling the function runs an experiment instead: the original function is
+        called once per row, and the result of the experiment is returned. Arguments of the call are
+        ignored. See `Client.evaluate`.
 
         Args:
             judge_tag: Tag of the judge, as `add_judge` returned it.
