@@ -76,17 +76,18 @@ _NO_BASELINE: Final = "none"
 
 
 class Reader(HasCard):
-    """Read runs, models, metrics and data of one project, and store feedback.
+    """Read the runs, models, metrics and data sets of one project, and store feedback.
 
     Safe to use from several threads. Creating a reader opens no connection. If the collector is
     busy or does not respond, requests are retried a few times. Then a `ReaderError` is raised.
 
     Args:
-        project: The project. Default: ``OTEL_ML_PROJECT``, else ``default``.
+        project: Name of the project. Default: ``OTEL_ML_PROJECT``, else ``default``.
         api_key: A key with the scope ``read``. Default: ``OTEL_ML_API_KEY``.
-        endpoint: Base address of the collector. Default: found in the same way as by
-            `otel_ml.Client`.
-        timeout_s: Time limit in seconds for a request, or for each part of an export.
+        endpoint: Base URL of the collector, such as ``http://localhost:4318``. Default: the same as
+            for `otel_ml.Client`.
+        timeout_s: Time limit in seconds for each request. An export may take longer: the limit
+            applies to each of its chunks.
 
     Raises:
         ValueError: An argument is invalid. Every method checks its own arguments before it sends a
@@ -181,8 +182,9 @@ class Reader(HasCard):
         """Read all runs of a trace, the oldest first.
 
         Args:
-            key: A trace id, or a trace key that you set yourself. If several traces have the same
-                key, you get the runs of all of them.
+            key: A trace id, or a trace key, that is your own name for a trace, such as
+                ``order-17``. If several traces have the same key, the runs of all of them are
+                returned.
 
         Raises:
             NotFound: There is no such trace.
@@ -208,20 +210,22 @@ class Reader(HasCard):
         users: str = "user",
         order: str = "cost",
     ) -> dict[str, Any]:
-        """Return what the project's overview page shows, in the form of ``GET .../overview``.
+        """Return the data of the project's overview page, in the format of ``GET .../overview``.
 
-        `findings` lists the problems, the worst first: worse versions, new errors, crashed runs.
-        Each finding has a filter `where` that lists its runs.
+        The key `findings` lists the problems, the worst first: worse versions, new errors, crashed
+        runs. Each problem has a filter, `where`, that selects its runs. The result also has a table
+        of models and a table of users.
 
         Args:
             last: The period that ends now: ``1h``, ``24h``, ``7d`` or ``30d``.
-            models: Grouping of the table of models: ``model``, ``provider_model`` or ``version``.
-            users: Grouping of the table of users: ``user`` or ``session``.
-            order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` or ``tokens``,
-                the largest first, or ``quality``, the worst first.
+            models: What a row of the model table stands for: a ``model`` of yours, an LLM
+                (``provider_model``) or a ``version``.
+            users: What a row of the user table stands for: a ``user`` or a ``session``.
+            order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` (latency) or
+                ``tokens``, the largest first, or ``quality``, the worst first.
 
         Raises:
-            BadQuery: An argument has none of these values.
+            BadQuery: The value of an argument is not one of these.
         """
         asked = {"last": last, "models": models, "users": users, "order": order}
         for name, value in asked.items():
@@ -244,11 +248,11 @@ class Reader(HasCard):
         return [self._version(item) for item in versions]
 
     def version(self, model: str, number: int | None = None) -> Version:
-        """Return one version of a model.
+        """Return one version of a model: ``version("churn", 3)`` or ``version("churn:v3")``.
 
         Args:
-            model: The model's name if you pass `number`. Otherwise the name of a version, such as
-                ``churn:v3``, or ``churn@champion`` for an alias.
+            model: The model's name, together with `number`. Without `number`: the model's name with
+                a version (``churn:v3``) or an alias (``churn@champion``).
             number: Version number of the model.
 
         Raises:
@@ -275,14 +279,18 @@ class Reader(HasCard):
         return model, aliases[0].version
 
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
-        """Compare each new model version, service release and LLM with what ran before it.
+        """Compare each new model version, service release and LLM with the one before it.
 
-        Covers what is new in the last 14 days, the newest first. The items are those of ``GET
-        .../releases``. Each has the verdict (`word`, such as ``worse``), a `sentence`, and
-        `figures`: error rate, latency, cost and scores before and after, with confidence intervals.
+        Returns those that are new in the last 14 days, the newest first, in the format of ``GET
+        .../releases``. Each is a dict with these keys, among others:
+
+        * `word`: the verdict, such as ``worse``
+        * `sentence`: the verdict in words
+        * `figures`: error rate, latency, cost and scores before and after, with confidence
+          intervals
 
         Args:
-            model: Only for this model. None for all models.
+            model: Only releases of this model. None for all models.
         """
         if model is None:
             path: tuple[str, ...] = ("releases",)
@@ -294,17 +302,21 @@ class Reader(HasCard):
     def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
         """Return the problems and changes in the project, the worst first.
 
-        The items are those of ``GET .../findings``. Each has a `sentence`, a filter `where` that
-        lists its runs, and a `kind`: ``broken`` data, a worse ``release``, a changed ``model``, a
-        ``slice`` (group of runs) that does worse than the others, or changed ``traffic``. `field`
-        is the path of the field that it is about, or empty.
+        Each is a dict in the format of ``GET .../findings``, with these keys, among others:
+
+        * `sentence`: the problem in words
+        * `where`: filter that selects the affected runs
+        * `kind`: ``broken`` (data are missing or have another type), ``release`` (a release is
+          worse), ``model`` (outputs, scores, latency or cost drifted), ``slice`` (a group of runs
+          does worse than all others) or ``traffic`` (the inputs drifted)
+        * `field`: path of the field that has the problem, such as ``inputs.age``. Otherwise empty.
 
         Args:
             last: The period to check, ending now: ``1h``, ``24h``, ``7d`` or ``30d``.
-            than: The period before it to compare with: ``24h``, ``7d`` or ``28d``.
+            than: Length of the earlier period to compare with: ``24h``, ``7d`` or ``28d``.
 
         Raises:
-            BadQuery: An argument has none of these values.
+            BadQuery: The value of an argument is not one of these.
         """
         asked = {"last": check_text("last", last), "than": check_text("than", than)}
         findings: list[dict[str, Any]] = self._get("findings", **asked)["findings"]
@@ -354,19 +366,19 @@ class Reader(HasCard):
     ) -> dict[str, Any]:
         """Return how consistently a model answers when it gets the same input several times.
 
-        Uses the newest 10,000 production runs of each version and groups those with equal inputs.
-        The result has:
+        Uses the newest 10,000 production runs of each version. The result has these keys:
 
-        * `versions`: per version, the share of inputs with different answers, the probability that
-          two runs of one input agree, and the spread of their scores, with 95 % intervals over
-          inputs
-        * `comparison`: a sentence that compares two versions
-        * `groups`: the repeated inputs, each with a filter `where` that lists its runs
+        * `versions`: three measures for each version, with 95 % confidence intervals: the share of
+          repeated inputs that got different answers, the probability that two runs with the same
+          input give the same answer, and how much their scores differ
+        * `comparison`: a sentence that says which of two versions is more consistent
+        * `groups`: the repeated inputs of one version, each with a filter `where` that selects its
+          runs
 
         Args:
             model: The model's name.
-            version: Number of the version whose groups are listed. Default: the newest version
-                with repeated inputs.
+            version: Version number. `groups` lists the inputs of this version, and `comparison`
+                compares it. Default: the newest version with repeated inputs.
             against: Number of the version to compare with.
 
         Raises:
@@ -387,18 +399,23 @@ class Reader(HasCard):
     ) -> dict[str, Any]:
         """Check all fields of a model for drift: inputs, outputs, params, latency, cost and scores.
 
-        The result is that of ``GET .../fields``. Each of `fields` has a `sentence`, a `word`
-        (``drift``, ``as before``, or ``too few`` runs to tell), and the likely cause, `change`:
-        ``broken`` (more values are missing or have another type), ``traffic`` (inputs drifted), or
-        ``model`` (inputs did not drift).
+        The result has the format of ``GET .../fields``. Its list `fields` has a dict for each
+        field, with these keys, among others:
+
+        * `sentence`: the result in words
+        * `word`: ``drift``, ``as before``, or ``too few`` (not enough runs to tell)
+        * `change`: likely cause of the drift. ``broken``: more values are missing or have another
+          type. ``traffic``: the inputs drifted. ``model``: outputs, scores, latency or cost
+          drifted, but not the inputs.
 
         Args:
             model: The model's name.
             last: Length of the period to check: ``1h``, ``24h`` or ``7d``. The newest complete one
                 is used.
-            than: What to compare with: ``28d`` (the 28 days before), ``version`` or ``version:3``,
-                two days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, or ``profile:churn``.
-            where: A filter on the runs.
+            than: What to compare with: ``28d`` (the 28 days before), ``version`` (the version
+                before) or ``version:3``, two dates such as ``2026-11-01/2026-11-08``,
+                ``dataset:qa``, or ``profile:churn``.
+            where: A filter on the runs. Empty for all.
         """
         answer: dict[str, Any] = self._get(
             "fields", **_ask_fields(model, last=last, than=than, where=where)
@@ -408,10 +425,11 @@ class Reader(HasCard):
     def profiles(self) -> list[dict[str, Any]]:
         """List the data profiles of the project, the newest version of each.
 
-        A profile defines which input and output values of a model are valid. To compare a model's
-        fields with one, call ``reader.fields(model, than="profile:NAME")``. The items are those of
-        ``GET .../profiles``, with `name`, `number`, `version` and `components` (one per input or
-        output).
+        A data profile defines which input and output values of a model are valid. To check a
+        model's recent runs against one, call ``reader.fields(model, than="profile:NAME")``.
+
+        Each profile is a dict in the format of ``GET .../profiles``. Its keys are `name`, `number`,
+        `version` and `components` (the definition of each input and output), among others.
         """
         profiles: list[dict[str, Any]] = self._get("profiles")["profiles"]
         return profiles
@@ -419,17 +437,17 @@ class Reader(HasCard):
     def field(
         self, name: str, *, model: str, last: str = "24h", than: str = "28d", where: str = ""
     ) -> dict[str, Any]:
-        """Return details on the drift of one field: distributions, values over time, typical runs.
+        """Return how one field of a model drifted: distributions, drift over time, typical runs.
 
-        The result is that of ``GET .../fields/{field}``.
+        The result has the format of ``GET .../fields/{field}``.
 
         Args:
             name: Path of the field, such as ``inputs.question``.
             model: The model's name.
             last: Length of the period to check: ``1h``, ``24h`` or ``7d``.
-            than: What to compare with, such as ``28d`` or ``version:3``. See `fields` for all
-                values.
-            where: A filter on the runs.
+            than: What to compare with, such as ``28d`` (the 28 days before) or ``version:3``. See
+                `fields` for all values.
+            where: A filter on the runs. Empty for all.
 
         Raises:
             NotFound: The model has no such field.
@@ -484,19 +502,23 @@ class Reader(HasCard):
         return _aliases(self._post({**body, "source": "sdk"}, "models", model, "aliases"))
 
     def judges(self) -> Rows:
-        """List the judges by name, as ``GET .../judges`` returns them. Notebooks show a table.
+        """List the judges and their scores, sorted by name. Notebooks show a table.
 
-        Each item has `judge`, `description` and `versions` (how many there are). The pass rate and
-        mean score of the newest version are in `newest`, those of the other versions in `others`.
-        They are never averaged over versions.
+        Each judge is a dict in the format of ``GET .../judges``, with these keys:
+
+        * `judge` and `description`: its name and what it judges
+        * `versions`: number of versions
+        * `newest`: pass rate and mean score of the newest version
+        * `others`: the same for each other version. Scores of different versions are never mixed.
         """
         return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
     def judge_versions(self, judge: str) -> list[dict[str, Any]]:
-        """Return the versions of a judge, the newest first, as the API returns them.
+        """Return the versions of a judge with their code and scores, the newest first.
 
-        Each version has its code, its pass rate and mean score, and the distribution of its scores.
-        Each bar of the distribution and each day has a filter `where` that lists its runs.
+        The format is that of ``GET .../judges/{judge}/versions``. Each version is a dict with its
+        code, pass rate and mean score. It also has a histogram of its scores and its scores per
+        day. Each bar and each day has a filter, `where`, that selects its runs.
 
         Raises:
             NotFound: There is no such judge.
@@ -508,13 +530,17 @@ class Reader(HasCard):
     def judge_strictness(self, judge: str, version: int, against: int) -> dict[str, Any]:
         """Compare how strict two versions of a judge are, on the runs that both scored.
 
-        The result has the fields of the HTTP API. `sentence` summarizes whether the version is
-        stricter, by how much, and how certain that is. `flipped_to_fail` and `flipped_to_pass`
-        each have a filter `where` that lists the runs.
+        The result is a dict in the format of the HTTP API, with these keys, among others:
+
+        * `sentence`: whether `version` is stricter than `against`, by how much, and how certain
+          that is
+        * `flipped_to_fail`: runs that pass with `against` and fail with `version`. The filter
+          ``flipped_to_fail["where"]`` selects them.
+        * `flipped_to_pass`: the opposite, in the same form
 
         Args:
             judge: The judge's name.
-            version: Number of the version that you ask about.
+            version: Version number of the judge.
             against: Number of the version to compare with.
 
         Raises:
@@ -528,26 +554,26 @@ class Reader(HasCard):
         return judge_strictness
 
     def judge_agreement(self, judge: str) -> dict[str, Any]:
-        """Return how well a judge agrees with reviewers and with other judges.
+        """Return how well a judge agrees with human reviewers and with other judges.
 
-        The result has the following keys. All intervals are 95 % confidence intervals.
+        The result has these keys. All intervals are 95 % confidence intervals.
 
-        * `versions`: per version that scored labelled runs, the confusion table, the agreement and
-          Cohen's kappa
-        * `people`: Krippendorff's alpha between the reviewers
-        * `corrected`: pass rate of the newest version, corrected by the reviewers' labels. None
-          unless a labelling queue sampled the runs at random.
-        * `judges`: the agreement with each other judge on the runs that both scored
+        * `versions`: for each version that scored labelled runs, the confusion table of judge and
+          reviewers, their agreement, and Cohen's kappa
+        * `people`: how well the reviewers agree with each other, as Krippendorff's alpha
+        * `corrected`: estimate of the pass rate that reviewers would give, computed from the newest
+          version's pass rate. None unless a labelling queue sampled the runs at random.
+        * `judges`: the agreement with each other judge, on the runs that both scored
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
         return found
 
     def queues(self) -> list[dict[str, Any]]:
-        """List the labelling queues by name, as ``GET .../queues`` returns them.
+        """List the labelling queues, sorted by name, as ``GET .../queues`` returns them.
 
-        A labelling queue selects runs for reviewers by a filter and asks one question about each.
-        The items have the filter, the question, the possible answers, and `progress` (how many are
-        done).
+        A labelling queue selects runs by a filter and asks reviewers the same question about each
+        of them. Each queue is a dict with the filter, the question, the possible answers, and
+        `progress` (how many runs are labelled).
         """
         queues: list[dict[str, Any]] = self._get("queues")["queues"]
         return queues
@@ -576,23 +602,27 @@ class Reader(HasCard):
     def alerts(self) -> dict[str, Any]:
         """List the alert rules with their states, the most urgent first, and what is muted.
 
-        The result is that of ``GET .../alerts``. Each of `alerts` has a `rule`, its `state`, the
-        groups of runs that it watches (`slices`), and its state on each of the last 30 days
-        (`days`).
+        The result has the format of ``GET .../alerts``. Its list `alerts` has a dict for each rule:
+
+        * `rule`: the settings of the rule
+        * `state`: such as ``firing``
+        * `slices`: state of each group of runs, if the rule is evaluated for several groups, such
+          as per client
+        * `days`: state on each of the last 30 days
         """
         alerts: dict[str, Any] = self._get("alerts")
         return alerts
 
     def check_alert(self, name: str, *, since: str = "30d") -> dict[str, Any]:
-        """Return when an alert rule would have fired in the past. Nobody is notified.
+        """Return when an alert rule, with its current settings, would have fired in the past.
 
-        The result is that of ``GET .../alerts/{alert}/check``: `firings`, the newest first, and the
-        values over time of the `slices` (groups of runs) that fired longest. The rule's current
-        settings are used.
+        Nobody is notified. The result has the format of ``GET .../alerts/{alert}/check``. `firings`
+        lists when the rule would have fired, the newest first. `slices` has the values over time of
+        the groups of runs for which it would have fired longest.
 
         Args:
             name: The rule's name.
-            since: Start of the period: an age such as ``30d``, or a time.
+            since: Start of the period: how long ago, such as ``30d``, or a time.
 
         Raises:
             NotFound: There is no rule of that name.
@@ -603,11 +633,11 @@ class Reader(HasCard):
         return history
 
     def alert_deliveries(self, rule: str = "") -> dict[str, Any]:
-        """List the newest 20 notifications of each receiver.
+        """List the newest 20 alert notifications to each receiver, such as a chat channel.
 
-        The result is that of ``GET .../alert-deliveries``. Each of `targets` is a receiver with
-        its `deliveries`: the time of delivery, the number of attempts (`tries`), and the last
-        error (`trouble`).
+        The result has the format of ``GET .../alert-deliveries``. Its list `targets` has a dict for
+        each receiver. The key `deliveries` lists the notifications: when each was delivered, the
+        number of attempts (`tries`), and the last error (`trouble`).
 
         Args:
             rule: Only notifications of this alert rule. Empty for all rules.
@@ -620,17 +650,17 @@ class Reader(HasCard):
         return deliveries
 
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
-        """Save an alert rule. It replaces the rule of that name.
+        """Create an alert rule, or replace the rule of that name.
 
         The key needs the scope ``admin``.
 
         Args:
             name: The rule's name.
-            wanted: Fields of the rule, such as ``when='error_share > 0.05', window="1h"``.
+            wanted: Settings of the rule, such as ``when='error_share > 0.05', window="1h"``.
 
         Raises:
-            ValueError: The value of a field cannot be written as JSON.
-            BadQuery: A field is invalid.
+            ValueError: The value of a setting cannot be written as JSON.
+            BadQuery: A setting is invalid.
         """
         path = ("projects", self.project, "alerts", check_text("name", name))
         for field, value in wanted.items():
@@ -642,22 +672,26 @@ class Reader(HasCard):
         return saved
 
     def targets(self) -> dict[str, Any]:
-        """List the prediction targets: which part of a model's output predicts which ground truth.
+        """List the prediction targets, as ``GET .../targets`` returns them.
 
-        The result is that of ``GET .../targets``. `targets` has each target's model, prediction
-        (path in the output) and kind (``class``, ``number`` or ``ranking``). `truths` lists the
-        names of ground truth that has no target yet.
+        A prediction target defines which part of a model's output predicts which ground truth. For
+        example, ``outputs.label`` of the model ``churn`` predicts ``churned``. The result has:
+
+        * `targets`: model, `prediction` (path of the predicted value) and `kind` (``class``,
+          ``number`` or ``ranking``) of each target
+        * `truths`: names of ground truth that was received, but that no target uses yet
         """
         targets: dict[str, Any] = self._get("targets")
         return targets
 
     def target(self, name: str) -> TargetHandle:
-        """Choose a prediction target to evaluate. No request is sent yet.
+        """Return a handle for a prediction target, to measure how good its predictions are.
 
-        ``reader.target("churned").quality(last="60d")``
+        A prediction target defines which part of a model's output predicts which ground truth. No
+        request is sent yet. Example: ``reader.target("churned").quality(last="60d")``.
 
         Args:
-            name: Name of a prediction target, or of ground truth that has no target.
+            name: Name of the target, or of ground truth for which no target was saved.
         """
         return TargetHandle(check_text("name", name, _MOST_CHARS), self.project, self._api)
 
@@ -761,10 +795,11 @@ class Reader(HasCard):
         return sent
 
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
-        """List the sessions that have a matching run, the most recently active first.
+        """List the sessions in which at least one run matches, the most recently active first.
 
-        Notebooks show a table. The items are dicts as in ``GET .../sessions``: number of turns and
-        runs, tokens, cost, scores. These count all runs of a session, not only matching ones.
+        Notebooks show a table. Each session is a dict in the format of ``GET .../sessions``, with
+        the number of turns and runs, tokens, cost and scores. These numbers include all runs of the
+        session, also those that do not match.
 
         Args:
             where: A filter on runs, such as ``user == "ada"``. Empty for all.
@@ -781,8 +816,8 @@ class Reader(HasCard):
     def session(self, session: str) -> dict[str, Any]:
         """Return one session with all of its turns, as ``GET .../sessions/{session}`` returns it.
 
-        A session of more than 1,000 runs takes several requests; their turns are joined into one
-        list.
+        A session of more than 1,000 runs is read with several requests. The result still has all
+        turns in one list.
 
         Raises:
             NotFound: No run belongs to this session.
@@ -810,12 +845,12 @@ class Reader(HasCard):
         Pass either `run_id`, or `model` and `version`.
 
         Args:
-            run_id: The run.
+            run_id: Id of the run.
             name: Only this metric. None for all.
-            model: The model whose version has the metrics.
+            model: Name of the model.
             version: Version number of the model.
-            points: Maximum number of points per series, from 1 to 100,000. Longer series are
-                thinned out, but keep their peaks.
+            points: Maximum number of points per metric, from 1 to 100,000. If there are more, some
+                are left out, but never the peaks.
 
         Raises:
             NotFound: There is no such version.
@@ -875,13 +910,13 @@ class Reader(HasCard):
 
         Args:
             ref: The name under which the value was logged.
-            run_id: The run that logged the value.
+            run_id: Id of the run that logged the value.
             trace: The trace that logged the value: a trace id, or your own trace key.
 
         Raises:
             NotFound: Nothing was logged under this name.
-            ValueError: You passed neither a run nor a trace, or both; or the value's type is not
-                registered.
+            ValueError: You passed neither a run nor a trace, or both. Also if the value has a
+                custom type that is not registered in this process.
             ImportError: The value needs a package that is not installed.
         """
         check_text("ref", ref)
@@ -1004,11 +1039,11 @@ class Reader(HasCard):
         return made(DatasetItem, {**facts, **values})
 
     def dataset_diff(self, name: str, version: int, against: int) -> DatasetDiff:
-        """Return what changed between two versions of a data set.
+        """Return which items were added, removed or changed between two versions of a data set.
 
         Args:
             name: Name of the data set.
-            version: Number of the version that you ask about.
+            version: Number of the newer version.
             against: Number of the version to compare with.
 
         Raises:
@@ -1020,9 +1055,10 @@ class Reader(HasCard):
         return made(DatasetDiff, answer, items=items)
 
     def dataset_coverage(self, name: str, version: int) -> DatasetCoverage:
-        """Return which groups of production runs a data set covers, and which have too few items.
+        """Return how well a data set represents production, and where it has too few items.
 
-        Groups are runs with the same value of a tag.
+        For each frequent value of a tag, such as ``client = lakeview``, the result compares the
+        share of production runs with the share of items.
 
         Args:
             name: Name of the data set.
@@ -1044,8 +1080,8 @@ class Reader(HasCard):
             where: A filter such as ``dataset == "qa" and last("7d")``. The filter language is
                 described in docs/api.md. Empty for all.
             limit: Maximum number of experiments. None for all.
-            verdicts: Whether to include each experiment's `verdict` and the `values` of its
-                judges.
+            verdicts: Whether to include each experiment's `verdict` and, in `values`, the pass rate
+                or mean score of each judge.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         if limit is not None:
@@ -1064,12 +1100,12 @@ class Reader(HasCard):
         return made(ListedExperiment, answer["experiment"])
 
     def experiment_rows(self, run_id: str, baseline: str = _NO_BASELINE) -> Iterator[ExperimentRow]:
-        """Return the items of an experiment with its runs on each item, sorted by item id.
+        """Return the items of an experiment, sorted by id, each with its runs in the experiment.
 
         Args:
             run_id: Run id of the experiment.
-            baseline: Which runs on the same items to return next to them: the run id of another
-                experiment, ``recorded`` for the runs that the experiment replays, or ``none``.
+            baseline: Which earlier runs on each item to return as well: the run id of another
+                experiment, ``recorded`` (the recorded runs that a replay repeated), or ``none``.
 
         Raises:
             NotFound: There is no such experiment or baseline.
@@ -1136,9 +1172,10 @@ class Reader(HasCard):
         end: Moment = None,
         columns: str = "",
     ) -> Iterator[bytes]:
-        """Return all finished runs as one file, in parts of bytes, the oldest run first.
+        """Export finished runs as one file, the oldest run first. Yields the file in chunks.
 
-        The file can have any size: the parts are read from the collector as you iterate.
+        The chunks are bytes. The file can have any size, because each chunk is read from the
+        collector as you iterate. Write the chunks to a file opened with ``"wb"``.
 
         Args:
             kind: File format: ``jsonl``, ``csv`` or ``parquet``.
@@ -1146,10 +1183,10 @@ class Reader(HasCard):
             start: Only runs that started at or after this time.
             end: Only runs that started before this time.
             columns: Comma-separated column names. ``*`` for all columns including inputs and
-                outputs. Default: the columns of a list.
+                outputs. Default: the columns that lists of runs have.
 
         Raises:
-            Unreachable: The connection broke. The parts so far are not a complete file.
+            Unreachable: The connection broke. The chunks so far are not a complete file.
         """
         check_one_of("kind", kind, ("jsonl", "csv", "parquet"))
         check_text("columns", columns, _MOST_CHARS, may_be_empty=True)
