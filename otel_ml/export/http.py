@@ -71,16 +71,16 @@ class HttpSender:
         return self._latest is not None and self._latest.is_out_of_reach
 
     def post(self, body: bytes, timeout_s: float) -> Answer:
-        """Send an export request.
+        """Send encoded spans to the receiver.
 
         Args:
             body: An encoded ``ExportTraceServiceRequest``.
-            timeout_s: Longest time for the whole request in seconds. DNS lookup is not included;
+            timeout_s: Maximum time for the whole request in seconds. DNS lookup is not included;
                 the operating system limits it.
 
         Returns:
-            What the receiver answered. ``retry`` is True for status 429, 502, 503 and 504, and if
-            there is no response, for example because of a rejected certificate.
+            Whether the receiver accepted the spans. ``retry`` is True for status 429, 502, 503 and
+            504, and if there is no response, for example because of a rejected certificate.
         """
         if self._settings.compression == "gzip":
             body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
@@ -91,10 +91,10 @@ class HttpSender:
         return self._exchange("PUT", url, document, _JSON_HEADERS, timeout_s)
 
     def open(self) -> None:
-        """Import the modules that sending needs. Opens no connection.
+        """Import the modules that sending needs, without opening a connection.
 
-        Call it early: if Python imports them while the process ends, Ctrl-C can lose its exit
-        status.
+        Call it early. If Python imports them only while the process ends, a process that is stopped
+        with Ctrl-C can get the wrong exit status.
         """
         with suppress(Unusable):  # each request reports it
             self._open()
@@ -162,13 +162,13 @@ class HttpSender:
 
 @dataclass(slots=True)
 class Attempt:
-    """The HTTP request that this thread is sending now.
+    """State of the HTTP request that this thread is sending now.
 
     Attributes:
-        deadline: Time when it must end, as `time.monotonic`.
-        connected: True if it opened a new connection instead of reusing one.
-        is_out_of_reach: True if it is still connecting, or ended without a response.
-        used: Socket that it used last.
+        deadline: Time limit of the request, on the clock of `time.monotonic`.
+        connected: True if the request opened a new connection instead of reusing one.
+        is_out_of_reach: True if the request is still connecting, or ended without a response.
+        used: Socket that the request used last.
     """
 
     deadline: float
@@ -198,12 +198,12 @@ _ATTEMPT: Final[ContextVar[Attempt]] = ContextVar("otel_ml_attempt")
 
 @contextmanager
 def attempt_until(deadline: float) -> Iterator[Attempt]:
-    """Limit the time of all requests that this thread sends inside the block.
+    """Set a common time limit for all requests that this thread sends inside the ``with`` block.
 
-    They are also hidden from instrumentations, which would record them as spans.
+    Instrumentations of HTTP libraries do not record these requests as spans.
 
     Args:
-        deadline: Time when they must end, as `time.monotonic`.
+        deadline: Time limit, on the clock of `time.monotonic`.
     """
     attempt = Attempt(deadline)
     entries = _ATTEMPT.set(attempt)
@@ -310,10 +310,10 @@ class HttpConnections:
     _targets: dict[str, str] = field(default_factory=dict)
 
     def urlopen(self, method: str, url: str, **options: Any) -> "BaseHTTPResponse":
-        """Send a request to an address of the receiver.
+        """Send a request to the receiver, such as a collector.
 
-        Without a proxy, it skips urllib3's search for the pool of the address, which takes a tenth
-        of a small request.
+        Without a proxy, the connection pool is used directly. Otherwise urllib3 would search for
+        the pool of the address, which takes a tenth of the time of a small request.
         """
         if self.pools.proxy is not None:
             return self.pools.urlopen(method, url, **options)
@@ -345,7 +345,7 @@ class _KeptConnections(queue.LifoQueue[Any]):
 
 
 def open_connections(settings: ExportSettings) -> HttpConnections:
-    """Prepare connections to the receiver. They are opened with the first request.
+    """Create a pool of connections to the collector. Connecting happens with the first request.
 
     Raises:
         Unusable: The address, the proxy address or a certificate file is invalid.

@@ -41,15 +41,15 @@ _told: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """Where and how spans are sent.
+    """Settings of the export: where spans are sent, and how.
 
     Attributes:
-        url: Request URL without user and password; empty if the given address is invalid. Not shown
-            in `repr`, because the query may contain a key.
-        page: Base URL to show in messages, without secrets.
-        headers: Headers of each request, names in lower case. Not shown in `repr`, because they
-            contain keys.
-        timeout_s: Longest time for a request, in seconds.
+        url: Request URL without user and password; empty if the given address is invalid. Hidden in
+            `repr`, because the query may contain a key.
+        page: Base URL without secrets, to show in messages.
+        headers: Headers of each request, by lower-case name. Hidden in `repr`, because they contain
+            keys.
+        timeout_s: Maximum time for a request, in seconds.
         compression: Compression of request bodies.
         ca_file: CA certificates to trust instead of the system's.
         client_cert_file: Client certificate, for servers that require one.
@@ -92,18 +92,19 @@ def is_endpoint_named(endpoint: str | None) -> bool:
 def resolve(
     endpoint: str | None, project: str, api_key: str | None, protocol: Protocol | None = None
 ) -> ExportSettings:
-    """Compute the export settings from arguments and environment variables. Never raises.
+    """Return the export settings, from arguments and environment variables. Never raises.
 
     Args:
-        endpoint: Base URL such as ``http://localhost:4318``. None reads ``OTEL_ML_ENDPOINT``, then
-            the standard variables, then uses the default.
-        project: Sent in the header ``x-otel-ml-project``, if a header can contain it.
-        api_key: Sent as a bearer token in ``authorization``, replacing any other value.
-        protocol: OTLP protocol; None reads it from the environment.
+        endpoint: Base URL such as ``http://localhost:4318``. None uses ``OTEL_ML_ENDPOINT``, else
+            OpenTelemetry's variables such as ``OTEL_EXPORTER_OTLP_ENDPOINT``, else the default.
+        project: Name of the project. Sent in the header ``x-otel-ml-project`` if it is valid there.
+        api_key: Sent as a bearer token in the header ``authorization``. Replaces a value from the
+            environment.
+        protocol: OTLP protocol. None uses the environment.
 
     Returns:
-        The settings. Invalid ones are logged once. The other ``OTEL_EXPORTER_OTLP_*`` variables,
-        such as headers and timeout, always apply.
+        The settings. Invalid values are logged once. Headers, timeout and the like are always taken
+        from the ``OTEL_EXPORTER_OTLP_*`` variables.
     """
     protocol = protocol or _protocol()
     parts = _address(endpoint, protocol)

@@ -53,12 +53,13 @@ _CRC: Final = struct.Struct("<I")
 
 
 class SegmentFile(NamedTuple):
-    """What the name and metadata of a file in the spool's directory tell.
+    """A file in the directory of a disk queue (spool), as its name and metadata describe it.
 
     Attributes:
         changed_s: Time of the last write, in seconds since the epoch.
         size: Size on disk in bytes, at least one block.
-        number: Position among the files of the same process, counting up.
+        owner: ID of the process that wrote it, 16 hex digits.
+        number: Sequence number among the files of that process. The newest has the highest.
         suffix: Empty for a normal file, ``.new`` for one that is being created, ``.damaged`` for
             one that cannot be read.
     """
@@ -72,10 +73,11 @@ class SegmentFile(NamedTuple):
 
 
 def prepare_directory(directory: Path) -> None:
-    """Create the directory of a spool if it is missing. Only its owner can access it.
+    """Create the directory of a disk queue (spool) if it is missing, accessible only to this user.
 
     Raises:
-        OSError: It cannot be used as a spool.
+        OSError: The directory cannot be used: it belongs to another user, is not writable, or the
+            system has no `flock`.
     """
     if not HAS_FLOCK:
         raise OSError(
@@ -135,11 +137,11 @@ def segment_path(directory: str, owner: str, number: int) -> str:
 
 
 def lock_file(path: str) -> int | None:
-    """Lock a file, to take it over from a process that has ended.
+    """Lock a spool file of another process, to send its spans if that process has ended.
 
     Returns:
-        A file descriptor. The lock lasts while any copy of it is open. None if the process still
-        lives, another one was faster, or the file is gone or belongs to another user.
+        A file descriptor. The lock lasts while any copy of it is open. None if the process is still
+        running, another process got the lock first, or the file is gone or belongs to another user.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
@@ -279,10 +281,10 @@ def _write(fd: int, header: bytes) -> None:
 
 
 def open_segment(path: str) -> Segment:
-    """Open a segment file that another process wrote, and read its header.
+    """Open a spool file that another process wrote, and read its header.
 
     Raises:
-        DamagedHeaderError: The header is damaged, so its spans cannot be read.
+        DamagedHeaderError: The header is damaged, so the spans in the file cannot be read.
         OSError: The file cannot be opened.
     """
     fd = os.open(path, os.O_RDONLY)
@@ -305,19 +307,19 @@ def open_segment(path: str) -> Segment:
 
 
 def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
-    """Open the files that an ended process left behind, and count the spans to send in each.
+    """Open the spool files that an ended process left behind, and count the spans to send in each.
 
-    Spans of unfinished calls (held frames) are sent only if no final frame with the same key
-    follows.
+    A call that has not finished has a preliminary span in the file (a held frame). It is sent only
+    if the process ended before it wrote the final span.
 
     Args:
         paths: All files of that process, oldest first.
 
     Returns:
-        The segment of each file, or path and error if the file cannot be read.
+        The `Segment` of each file, or a tuple of path and error if the file cannot be read.
 
     Raises:
-        OSError: Files cannot be opened at the moment.
+        OSError: Files cannot be opened at the moment, for example because too many are open.
     """
     segments: list[Segment | tuple[str, Exception]] = []
     held: dict[bytes, tuple[Segment, int]] = {}
@@ -360,15 +362,15 @@ def _read(fd: int, start: int, end: int) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class FrameBatch:
-    """Spans that are read from a segment file to be sent in one request.
+    """Encoded spans from one spool file, to be sent in one request.
 
     Attributes:
         segment: File that they were read from.
         end: Offset in the file, in bytes, where the next batch starts.
         keys: Trace ID and span ID of each span, in the order of writing.
         payloads: The encoded spans, in the order of `keys`.
-        gaps: Number of damaged places that were skipped.
-        gap_bytes: Number of bytes in these places.
+        gaps: Number of damaged sections that were skipped.
+        gap_bytes: Total size of these sections in bytes.
     """
 
     segment: Segment
@@ -392,12 +394,14 @@ class FrameBatch:
 
 
 def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch:
-    """Read the next spans to send, skipping damaged places. The cursor does not move.
+    """Read the next spans to send from a spool file. Damaged sections are skipped.
+
+    The read position (`segment.cursor`) does not change, so a second call returns the same spans.
 
     Args:
         segment: The file to read, up to its `size`.
-        max_frames: Largest number of spans.
-        max_bytes: Largest total size of the spans in bytes. A single larger span is still returned.
+        max_frames: Maximum number of spans.
+        max_bytes: Maximum total size of the spans in bytes. A single larger span is still returned.
 
     Raises:
         FileNotFoundError: The file was removed.
@@ -450,13 +454,14 @@ _ATTEMPTS: Final = 2
 
 
 class Chain:
-    """The segment files that this process writes: creates, hands out and removes them.
+    """The files of a disk queue (spool) that this process writes. Creates and removes them.
 
-    Files are removed only from the old end, so a held frame stays as long as its final frame.
+    A held frame is the preliminary span of a call that has not finished. Only the oldest files are
+    removed, so a held frame is kept as long as its final span.
 
-    Call all methods while holding the spool's lock. A finalizer or signal handler may append in the
-    middle of any method (a nested append). So code that shortens a file first removes it from
-    `current` and iterates over copies.
+    Call all methods while holding the spool's lock. Even then, a finalizer or signal handler of the
+    same thread may append a span in the middle of any method (a nested append). So code that
+    shortens a file sets `current` to None before, and loops run over copies.
 
     Args:
         rotated: Called with the size of a file, in bytes, when it is full.
@@ -464,7 +469,7 @@ class Chain:
 
     Attributes:
         owner: ID of this process in the names of the files.
-        seal: Packs the frames.
+        seal: Encodes the spans with a header and a checksum.
         current: File for the next span; None if `choose` must create one.
     """
 
@@ -550,15 +555,15 @@ class Chain:
         return create_segment(path, self.seal, self.envelope)
 
     def take_back(self, segment: Segment, size: int, written: int, inside: bool) -> None:
-        """Remove a span from the file that was written only in part, because writing failed.
+        """Remove a span that was written only in part, for example because the disk is full.
 
-        If another append is in progress, the partial span stays and is skipped later as damage. The
-        other span may be before or after it.
+        If another append is in progress, the file cannot be shortened. Then the partial span stays,
+        and readers skip it as damaged.
 
         Args:
             segment: File that it was written to.
-            size: Size of the file before, in bytes.
-            written: Number of bytes written.
+            size: Size of the file before the write, in bytes.
+            written: Number of bytes that were written.
             inside: True if a finalizer or signal handler appends within another append.
         """
         self.current = None
@@ -572,7 +577,7 @@ class Chain:
         self.current = self.current or segment
 
     def measure(self, inside: bool) -> None:
-        """Find the end of the current file again after an append was interrupted.
+        """Correct the recorded size of the current file after an exception interrupted a write.
 
         `inside` is True if a finalizer or signal handler appends within another append.
         """
@@ -633,11 +638,11 @@ class Chain:
             segment.close()
 
     def drop(self, path: str) -> int | None:
-        """Remove a file to stay within the limits.
+        """Remove a file because the spool has reached its size or age limit.
 
         Returns:
-            The number of unsent spans in it. None if nothing was removed, because the file is
-            current or belongs to another process.
+            Number of unsent spans in the file. None if nothing was removed, because the file is
+            still being written or belongs to another process.
         """
         for segment in list(self._segments):
             if segment.path == path and segment is not self.current:
