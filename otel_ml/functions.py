@@ -55,11 +55,13 @@ class CaptureMode:
 
 
 def capture_mode(given: str | None) -> CaptureMode:
-    """Return the capture mode: the given value, else ``OTEL_ML_CAPTURE``, else ``all``.
+    """Return whether to record inputs and outputs.
+
+    Uses the given mode, else ``OTEL_ML_CAPTURE``, else ``all``. If the variable has an unknown
+    value, nothing is recorded, because whoever set it wanted to record less.
 
     Raises:
-        ValueError: The given mode is unknown. A wrong environment variable does not raise: it turns
-            capture off, because it was meant to record less.
+        ValueError: The given mode is unknown.
     """
     if given is not None:
         check_one_of("capture", given, _MODES)
@@ -117,11 +119,11 @@ DEFAULTS: Final[Mapping[str, Any]] = {"kind": "model", "version_on": PARTS}
 
 
 def check_options(options: Options) -> None:
-    """Check the options that were passed to `trace` or `assess`.
+    """Raise an error if an option that was passed to `trace` or `assess` is invalid.
 
     Raises:
-        ValueError: An option is invalid. The message says which values are valid.
-        TypeError: An option is unknown.
+        ValueError: An option has an invalid value. The message says which values are valid.
+        TypeError: There is no such option.
     """
     given: dict[str, Any] = {**dict.fromkeys(Options.__annotations__), **DEFAULTS, **options}
     for key in given.keys() - Options.__annotations__.keys():
@@ -166,7 +168,12 @@ def _check_kind(kind: Any, *, is_served: bool) -> None:
 
 @dataclass(frozen=True)
 class Judging:
-    """The judges of a traced function, and which runs they score; see `Client.assess`.
+    """The judges that score the runs of a traced function; see `Client.assess`.
+
+    Attributes:
+        judges: The judges. Each needs a different name.
+        inline: Whether they score during the call. Otherwise they score in the background.
+        sample: Share of the runs that they score, from 0 to 1.
 
     Raises:
         ValueError: An option is invalid. The message says which values are valid.
@@ -203,10 +210,13 @@ class Judging:
         return replace(self, judges=tuple(judges))
 
     def check_function(self, function: Callable[..., Any]) -> None:
-        """Raise if a judge's rubric asks for a value that runs of this function do not have.
+        """Raise an error if a judge needs a value that runs of this function do not have.
+
+        For example, a judge whose rubric has the parameter ``question`` cannot score a function
+        without that parameter.
 
         Raises:
-            ValueError: A rubric has a parameter that nobody passes.
+            ValueError: A required parameter of a rubric is not a parameter of the function.
         """
         parameters = None
         with untrusted:  # a builtin may have no signature
@@ -223,13 +233,15 @@ UNJUDGED: Final = Judging()
 
 
 class TracedFunction:
-    """Everything that `trace` and `assess` configure for a function: name, tags, judges, version.
+    """A traced function with its settings: name, tags, judges, and what to record.
+
+    It also computes the function's model version.
 
     Args:
-        recorder: Recorder for its calls.
+        recorder: Records the calls of the function.
         function: The user's function.
         options: Options that `check_options` accepted.
-        judging: The judges of its calls.
+        judging: The judges that score its calls.
     """
 
     def __init__(
@@ -313,10 +325,10 @@ class TracedFunction:
 
     @property
     def definition(self) -> "definitions.Definition":
-        """What the model version is computed from: source, helpers, constants and params.
+        """Everything that determines the model version: source, helpers, constants and params.
 
-        It is computed at the first call. In an interactive session it is computed again after each
-        change.
+        It is computed at the first call. In a notebook or console it is computed again when the
+        code is redefined.
         """
         known = self._definition
         if known is not None and known.is_current():
@@ -345,8 +357,11 @@ class TracedFunction:
     def structure(self, output: object) -> tuple[str | None, str | None]:
         """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
-        A changed structure opens a new version. After 8 different structures, all further ones
-        count as the same: dynamic.
+        An output with a different structure belongs to a different model version. After 8
+        structures, all further ones get the same text, ``dynamic``, and share a version.
+
+        Returns:
+            Text and digest. Both are None if the structure does not count for the version.
         """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:
@@ -371,14 +386,19 @@ class TracedFunction:
     def describe_version(
         self, facts: dict[str, Value], output: object, now_ns: int, recorder: Recorder
     ) -> Mapping[str, Value] | None:
-        """Return the attributes of the model version that produced an output.
+        """Return the span attributes that identify the model version of a run.
 
-        If the collector has not received the version's definition lately, add it to `facts`.
+        Args:
+            facts: Attributes of the run. The version's definition is added to them if the collector
+                has not received it lately.
+            output: Output of the run. Its structure is part of the version.
+            now_ns: Current time in nanoseconds.
+            recorder: Recorder of the run.
 
         Returns:
-            Attributes that all runs of the version share. If the version cannot be determined,
-            attributes without a version. None while model weights are being hashed: `waits_for`
-            then holds the background jobs to wait for.
+            Attributes that all runs of the version share. They do not name a version if it cannot
+            be determined. None if the version depends on model weights that are still being hashed.
+            `waits_for` then has the background jobs to wait for.
         """
         if self._marks is not None:
             self._look_at(self._marks, now_ns)
@@ -405,10 +425,10 @@ class TracedFunction:
         return version.constants
 
     def weight_marks(self, jobs: Sequence[Job]) -> list[object]:
-        """Return a mark for each model whose weights are being hashed.
+        """Return a fingerprint of each model whose weights are being hashed in the background.
 
-        Compare it with the marks at the time of the call. If they differ, the model changed before
-        its weights were read.
+        Compare the result with that at the time of the call. If they differ, the model was changed
+        before its weights were hashed, so the hash does not belong to the call.
         """
         return weights.marks_of(jobs)
 
@@ -543,13 +563,13 @@ _SIMPLE: Final = frozenset(
 
 
 def make_binder(function: Callable[..., Any]) -> Binder:
-    """Return a function that gives each argument of a call its parameter name, for recording.
+    """Return a function that maps the arguments of a call to parameter names, for recording.
 
     Returns:
-        A function of ``(args, kwargs)`` that returns a dict by parameter name. It includes
-        defaults, and leaves out ``self``, ``cls`` and a client library's "not given" placeholders.
-        It never raises. Arguments that the function itself would reject are returned under
-        ``args``.
+        A function of ``(args, kwargs)`` that returns the value of each parameter by name, as a dict
+        with defaults. It leaves out ``self``, ``cls`` and the "not given" placeholders of client
+        libraries. It never raises. If the arguments do not fit the parameters, the dict has them
+        under ``args``.
     """
     parameters = None
     with untrusted:  # a builtin may have no signature

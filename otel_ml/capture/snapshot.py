@@ -15,11 +15,11 @@ SAMPLE_BYTES: Final = 64 * 1024  # largest sample that is copied of one value
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """Which parts of a traced function's values may be recorded.
+    """Limits on what may be recorded of the inputs and outputs of a traced function.
 
     Attributes:
-        package: Package of the function. The ``repr`` of an object of unknown type is called only
-            if this package defines it. Empty means never.
+        package: Package of the function. ``repr`` of an object of unknown type is only called if
+            its class belongs to this package. Empty means never.
         columns: Columns of tables to record; None for all.
     """
 
@@ -60,16 +60,15 @@ Way: TypeAlias = Callable[[Any, Taker, int], object]
 
 
 class Snapshot:
-    """A sample of limited size copied from a value, with the value's type and shape.
+    """A small copy of a value, such as the first rows of a table, with its type and shape.
 
-    It does not keep the value alive, and later changes to the value do not affect it. Creating it
-    is quick. Formatting is left to `describe`, which the thread that sends the run calls.
+    It is created during the call, so creating it is fast. The sender thread later calls `describe`,
+    which is slower. The value can be changed or freed in the meantime.
 
     Args:
         kind: Type of the value.
-        describer: Function that describes the value from `parts`.
-        parts: Arguments for `describer`. Nothing else may hold a reference to their contents,
-            except to immutable objects.
+        describer: Function that describes the value. It is called with `parts`.
+        parts: The copied data. They must not be shared with other code, unless they are immutable.
         weight: Approximate size of the parts in bytes.
     """
 
@@ -84,9 +83,10 @@ class Snapshot:
         self._parts = parts
 
     def describe(self) -> object:
-        """Return the description, such as a dict with type, shape and first elements.
+        """Return the value as plain data, such as a dict with type, shape and first elements.
 
-        It may contain further snapshots to describe. It may raise; callers handle that.
+        The result may contain other snapshots, which the caller describes in turn. Callers must
+        handle exceptions.
         """
         return self._describer(*self._parts)
 

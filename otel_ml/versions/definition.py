@@ -26,21 +26,23 @@ _ALL: Final = PARTS - {"output"}
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Everything that determines a version of a model or judge. A change opens a new version.
+    """Everything that determines a version of a model or judge. A change creates a new version.
 
     Attributes:
-        digest: 16 hex digits over all fields below. If there is source, it is the same on every
-            supported Python version.
+        digest: Hash of everything that counts for the version, 16 hex digits. If the source is
+            available, it is the same on every supported Python version.
         source: Source of the function without decorators; None if unavailable (REPL, frozen code,
             builtins).
         signature: Parameters with annotations, and the return annotation.
         params: Parameters that the user declared with ``params=``.
-        helpers: Source of the functions in the same package that it calls, by name.
-        constants: Values that it uses from its module, class and closure, by name.
-        unseen: Descriptions of parts that the version does not include, so a change of them is
-            missed.
-        read_by: For each helper and constant, the function that uses it.
-        marks: Detects that a model object it uses was fitted again; None if it uses none.
+        helpers: Source of the functions in the same package that the function calls, by name.
+        constants: Values that the function uses from its module, class and closure, by name.
+        unseen: Descriptions of parts that are not included. If one of them changes, the version
+            stays the same.
+        read_by: For each helper and constant, the name of the function that uses it.
+        watched: Names to check for changes, because a notebook or console can redefine them.
+        marks: Detects that a model object used by the function was fitted again; None if there is
+            no such object.
     """
 
     digest: str
@@ -58,8 +60,8 @@ class Definition:
         """Return the definition as JSON for the collector.
 
         Args:
-            redaction: Hides secrets in it.
-            output: Structure of the output, such as ``{answer: str}``; None if unknown.
+            redaction: Rules that hide secrets in the text.
+            output: Structure of the function's output, such as ``{answer: str}``; None if unknown.
         """
         source = {} if is_source_left_out() else self._told(redaction)
         content: dict[str, object] = {
@@ -117,15 +119,16 @@ def define(
     waits: bool = True,
     skips: bool = False,
 ) -> Definition:
-    """Compute what determines the version of a function, also without its source.
+    """Collect everything that determines the version of a function. Also works without its source.
 
     Args:
         target: A function or another callable.
         params: Parameters that the user declared.
-        version_on: Parts that open a new version when they change. Other helpers and constants are
-            not collected.
-        waits: True waits until the model weights that it uses are hashed, which may take long.
-        skips: True leaves out the weights of models, and notes that.
+        version_on: Which parts open a new version when they change, such as ``helpers``. Helpers
+            and constants that do not count are not collected.
+        waits: True waits until the weights of the models that it uses are hashed. That may take
+            long.
+        skips: True leaves out the weights of models, and mentions that in `unseen`.
 
     Raises:
         WeightsPending: The weights are not hashed yet, and `waits` is False.
@@ -165,7 +168,7 @@ def define(
 
 
 def declared_params(params: Params) -> dict[str, object]:
-    """Return the parameters that the user declared as a dict. If they are a function, call it.
+    """Return the value of the option ``params`` as a dict. If it is a function, call it.
 
     If the function raises, the dict is empty.
     """
@@ -194,15 +197,17 @@ def _bound_arguments(target: object, parts: Parts) -> list[str]:
 
 
 def join(definition: Definition, name: str, other: Definition) -> Definition:
-    """Combine the definitions of two functions to one, in which the second is a helper.
+    """Combine the definitions of two functions, so that a change of either opens a new version.
+
+    Used for a judge: its rubric is the main function, its passing criterion the second one.
 
     Args:
-        definition: The main definition.
-        name: Name of the second function.
+        definition: Definition of the main function.
+        name: Name of the second function among the helpers of the result.
         other: Definition of the second function.
 
     Returns:
-        A definition whose digest changes if either part does.
+        The main definition with the second function as a helper, and a new digest.
     """
     shown = {} if other.source is None else {name: other.source}
     return replace(

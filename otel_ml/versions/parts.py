@@ -97,22 +97,22 @@ class _Said(NamedTuple):
 
 @dataclass(slots=True)
 class Parts:
-    """Collects the parts of a function that determine its version: code, helpers and constants.
+    """Collects everything that determines the version of a function: code, helpers and constants.
 
     Attributes:
-        module: Module of the function. Helpers in other packages are not followed.
+        module: Module of the function. Helpers in other packages are not collected.
         counts: Which parts open a new version when they change, such as ``source`` or ``helpers``.
         skips_weights: Whether to leave out the weights of models.
         source: Source of the function; None if unavailable.
         signature: Parameters with annotations, and the return annotation.
         helpers: Source of the functions that it calls, by name.
         constants: Values that it uses, by name.
-        unseen: Parts that the version does not include, and why.
-        read_by: For each helper and constant, the function that reads it.
-        watched: Names to check before each call, because they may be redefined; empty outside
-            notebooks and consoles.
-        jobs: Background jobs that still hash model weights.
-        models: Functions that find the model objects it uses. Call one to get the current objects.
+        unseen: Descriptions of parts that are not included, with the reason.
+        read_by: For each helper and constant, the name of the function that uses it.
+        watched: Names to check before each call, because a notebook or console can redefine them.
+            Empty outside of these.
+        jobs: Background jobs that are still hashing model weights.
+        models: Functions that return the model objects it uses at present.
     """
 
     module: str
@@ -197,12 +197,15 @@ class Parts:
             self.helpers[self.name(function, function.__qualname__)] = source.text
 
     def helper(self, helper: FunctionType, depth: int) -> str | None:
-        """Include a helper in the version: a function of the same package that the code calls.
+        """Include a function that the code calls (a helper), if it is in the same package.
+
+        Args:
+            helper: The called function.
+            depth: Number of calls between the traced function and the code that calls it.
 
         Returns:
-            The helper's number in the version, such as ``#3``. None if it is not included, for
-            example because `depth`, the number of calls between it and the traced function, is too
-            large.
+            Number of the helper, such as ``#3``. None if it is not included, for example because it
+            is in another package or `depth` is too large.
         """
         if "helpers" not in self.counts:
             return None
@@ -223,13 +226,13 @@ class Parts:
         return f"#{self._number(helper, depth + 1)}"
 
     def methods(self, kind: type, depth: int, also: Iterable[str] = ()) -> list[str]:
-        """Add the methods of a class that the code may call.
+        """Include the methods of a class that the code may call.
 
-        These are special methods such as ``__call__``, methods named in the code so far, and those
-        in `also`.
+        These are special methods such as ``__call__``, methods whose name appears in the code so
+        far, and those in `also`.
 
         Returns:
-            A line of text per method, with its name and a reference.
+            A text per included method with its number as a helper, such as ``__call__=#3``.
         """
         special = {
             name
