@@ -90,18 +90,19 @@ class _JudgedRecord(Work):
 
 @dataclass
 class Replay:
-    """A planned replay: which recorded runs to run again on today's code. Call `run` to start it.
+    """A planned replay, which calls a function again with recorded inputs. Call `run` to start.
 
-    Print it before you start: it shows how many runs are replayed, and what they cost when they
-    were recorded.
+    Print it before you start. It shows how many runs it will replay, and how much these runs cost
+    when they were recorded.
 
     Attributes:
         read: Number of runs that were read from the collector.
         left_out: Number of runs that cannot be replayed, by reason.
-        items: The inputs of the runs as a data set. The id of each item is its run id.
-        recorded: The recorded runs by item id. They are the baseline.
+        items: The inputs of the runs, as a data set. The id of each item is the id of its run.
+        recorded: The recorded runs by item id. The new outputs are compared with them.
         starts: Start times of the recorded runs by item id, in nanoseconds since the epoch (UTC).
-        answers: What the stubbed functions (option `stub`) return, by item id.
+        answers: Recorded results of the functions in the option `stub`, by item id. During the
+            replay these functions return them instead of being called.
     """
 
     recorder: Recorder
@@ -168,9 +169,12 @@ class Replay:
         return counts
 
     def run(self, tell: Tell = lambda _: None) -> Result:
-        """Run the function on the recorded inputs and compare its outputs with the recorded ones.
+        """Call the function with the recorded inputs, and compare new and recorded outputs.
 
-        Judges first score the recorded outputs that they have not scored yet.
+        Before that, judges score those recorded outputs that they have not scored yet.
+
+        Args:
+            tell: Called with each finished run.
 
         Raises:
             KeyboardInterrupt: The replay was interrupted before the function was called.
@@ -286,13 +290,13 @@ def plan_replay(
     judges: Sequence[Any],
     options: ReplayOptions,
 ) -> Replay:
-    """Read recorded runs and find out which can be replayed. The function is not called.
+    """Read recorded runs and check which can be replayed. The function is not called.
 
     Raises:
         ValueError: An argument is invalid, no run matches, or none can be replayed. The message
             says which.
         TypeError: An option is unknown.
-        ReaderError: The collector does not answer, or there is none.
+        ReaderError: The collector does not respond, or the client has none.
     """
     given: dict[str, Any] = {**REPLAYED, **options}
     for key in given.keys() - ReplayOptions.__annotations__.keys():

@@ -58,12 +58,12 @@ class Regression:
         item: Id of the item.
         inputs: Inputs of the item.
         judge: Judge with the largest drop. Empty if the call failed and no judge scored it.
-        before: That judge's mean score over the repeats in the baseline. Passed counts as 1, failed
-            as 0.
+        before: Mean score by this judge in the baseline, over all repeats of the item. Passed
+            counts as 1, failed as 0.
         after: The same mean in this experiment.
-        change: Each judge with a drop, such as ``exact pass → fail``.
-        outputs: Output of the first repeat in this experiment.
-        baseline_outputs: Output of the first repeat in the baseline.
+        change: Change of each judge with a drop, such as ``exact pass → fail``.
+        outputs: Output in this experiment, from the first repeat.
+        baseline_outputs: Output in the baseline, from the first repeat.
         error: Error message of a failed call in this experiment. Empty if no call failed.
         scores: Scores by judge in this experiment.
         run_id: Run id of the first repeat in this experiment.
@@ -85,14 +85,13 @@ class Regression:
 
 
 class Result(HasCard):
-    """The result of an experiment, from `evaluate` or `load_result`: runs, scores and verdict.
+    """Result of an experiment, from `evaluate` or `load_result`: runs, scores and verdict.
 
     Attributes:
         experiment: Name, function, data set and start time of the experiment.
-        runs: The runs on the items, in the order of the data set. An interrupted experiment has the
-            runs that finished.
+        runs: All finished runs, one for each item and repeat, in the order of the data set.
         baseline: The earlier result that this one is compared with. None if there is none.
-        first_errors: Traceback of the first error of each exception type.
+        first_errors: Traceback of the first error of each exception type, by type.
         is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
 
@@ -186,10 +185,10 @@ class Result(HasCard):
     def verdict(self) -> str:
         """The overall verdict: ``better``, ``worse``, ``no different`` or ``inconclusive``.
 
-        It is ``worse`` if the share of failed calls has risen, whatever the judges say. It is
-        ``better`` if that share has fallen and no judge is worse. Otherwise it is the verdict of
-        the worst judge. Empty if there is no baseline, or if there is no judge and failures have
-        neither risen nor fallen.
+        * ``worse`` if the share of failed calls has risen, regardless of the judges
+        * ``better`` if that share has fallen and no judge has the verdict ``worse``
+        * otherwise the worst verdict of any judge
+        * empty without a baseline, and without judges if the share of failed calls is unchanged
         """
         return "" if self.comparison is None else self.comparison.word_of(self.judges.values())
 
@@ -268,14 +267,16 @@ class Result(HasCard):
         return find_flaky(self.runs)
 
     def assert_not(self, *words: str) -> None:
-        """Fail a test if the verdict is one of these: ``result.assert_not("worse")``.
+        """Make a test fail if the verdict is ``worse``, or one of the verdicts that you name.
+
+        Example: ``result.assert_not("worse", "inconclusive")``.
 
         Args:
-            words: Verdicts: ``worse``, ``inconclusive``, ``no different`` or ``better``. ``errors``
-                means that any call failed. Default: ``worse``.
+            words: Verdicts that fail the test: ``worse``, ``inconclusive``, ``no different`` or
+                ``better``. Also ``errors``, which fails it if any call failed. Default: ``worse``.
 
         Raises:
-            AssertionError: The verdict is one of these words. The message is the complete result.
+            AssertionError: The verdict is one of these. The message has the complete result.
             ValueError: A word is unknown.
         """
         for word in words or ("worse",):

@@ -158,13 +158,13 @@ class Judge:
         ).decode()
 
     def evaluate(self, inputs: Mapping[str, object], outputs: object) -> Judgement:
-        """Score one run on this thread, to try the judge out. Nothing is recorded.
+        """Score one output and return the result. Use it to try the judge out: nothing is recorded.
 
-        If the rubric or the criterion raises, the result has the error; it is not raised.
+        If the rubric or the passing criterion raises, the exception is in the result's `error`.
 
         Args:
             inputs: Inputs by name.
-            outputs: Output of the run.
+            outputs: Output to score.
 
         Raises:
             ValueError: The inputs are not a mapping.
@@ -175,15 +175,19 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score a run as a generator: it yields each call of the user's code and gets its result.
+        """Score one output as a generator, so that threads and event loops can run the same code.
 
-        This lets threads and event loops use the same code. If the user's code raises, the result
-        has the error.
+        The generator yields each call of the user's code as a function without arguments. The
+        caller runs it and sends its result back. If the user's code raises, the exception is in the
+        result's `error`.
 
         Args:
             inputs: Inputs by name.
-            outputs: Output of the run.
+            outputs: Output to score.
             more: Further values for the rubric: ``expected``, ``item``, ``baseline``.
+
+        Returns:
+            The score, as a `Judgement`.
         """
         started = time.perf_counter()
         key = None
@@ -247,10 +251,10 @@ class Judge:
 
 
 def describe_judge(judge: Judge, redaction: Redaction) -> str:
-    """Return a judge's code and description as JSON text, to store them with its version.
+    """Return a judge's code and description as JSON text for the collector.
 
-    With ``OTEL_ML_CAPTURE_SOURCE=off``, code and description are left out. The description can be
-    the rubric of an `LLMJudge`.
+    With ``OTEL_ML_CAPTURE_SOURCE=off``, both are left out. The description too, because that of an
+    `LLMJudge` can be its prompt.
     """
     from otel_ml.versions.definition import is_source_left_out  # keeps start-up fast
 
@@ -274,9 +278,13 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
 
 
 def is_in_sample(span_id: int, sample: float) -> bool:
-    """Return whether a run belongs to a random sample. The same run always gives the same answer.
+    """Return whether a run belongs to a random sample of runs. The answer for a run never changes.
 
-    A run in a sample is also in every larger sample.
+    A run that is in a sample of 10 % is also in every larger sample.
+
+    Args:
+        span_id: Span id of the run.
+        sample: Size of the sample, as a share of all runs from 0 to 1.
     """
     return span_id * _MIX % _SPAN_IDS < sample * _SPAN_IDS
 
@@ -346,13 +354,12 @@ def cache_key(
     outputs: object,
     more: Mapping[str, object] = NO_MORE,
 ) -> bytes | None:
-    """Return the key under which `ScoreCache` remembers a score.
-
-    It is a hash of everything that the score depends on.
+    """Return the key under which `ScoreCache` stores a score: a hash of all the judge's inputs.
 
     Returns:
-        None if the score must not be cached, because the values are too long or JSON would change
-        or lose them (arrays, tables, objects, NaN, tuples, dates).
+        None if the score must not be cached. That is the case if the values are too long, or if
+        they are not the same after a conversion to JSON (arrays, tables, objects, NaN, tuples,
+        dates).
     """
     import hashlib  # loads OpenSSL, which would slow down start-up
 

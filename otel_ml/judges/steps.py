@@ -39,15 +39,16 @@ def drive(
     timeout_s: float,
     is_of_host: Callable[[BaseException], bool] | None = None,
 ) -> T:
-    """Run a judge's generator to its end on this thread, and return its result.
+    """Run a judge's generator on this thread until it ends, and return its result.
 
     Args:
-        steps: The generator. It yields calls of the user's code; their exceptions are thrown into
-            it.
+        steps: The generator. It yields functions to call. Their results are sent into it, and their
+            exceptions are thrown into it.
         wait: Waits for the results of async functions.
-        timeout_s: Time limit in seconds for all calls together. If it is exceeded, a
-            `JudgeTimedOut` is thrown into the generator.
-        is_of_host: Returns whether to raise an exception here instead, such as KeyboardInterrupt.
+        timeout_s: Time limit in seconds for all calls together. After that, `JudgeTimedOut` is
+            thrown into the generator.
+        is_of_host: Called with each exception. If it returns True, such as for KeyboardInterrupt,
+            the exception is raised to the caller instead of being thrown into the generator.
     """
     deadline = time.monotonic() + timeout_s
     go_on: Callable[[Any], Step] = steps.send

@@ -15,14 +15,16 @@ FEWEST_TRUTHS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBin:
-    """Counts of runs with similar predicted probabilities, the input of `expect_right`.
+    """A histogram bin of predictions: runs whose predicted probabilities are similar.
+
+    Pass bins to `expect_right`.
 
     Attributes:
-        n: Number of runs.
-        total: Sum of the predicted probabilities.
-        here: Number of runs with ground truth.
-        here_total: Sum of the predicted probabilities of the runs with ground truth.
-        right: Number of runs with ground truth whose prediction was right.
+        n: Number of all runs in the bin.
+        total: Sum of their predicted probabilities.
+        here: Number of runs whose ground truth has arrived.
+        here_total: Sum of the predicted probabilities of these runs.
+        right: Number of these runs whose prediction was right.
     """
 
     n: int
@@ -59,12 +61,13 @@ class ConfidenceBin:
 
 @dataclass(frozen=True, slots=True)
 class RisingCurve:
-    """A curve that never falls: straight between its points, constant outside of them.
+    """A calibration curve: maps a predicted probability to the share of right predictions.
 
-    Maps a predicted probability to the share of predictions that are right.
+    The curve never falls. It is linear between its points, and constant before the first and after
+    the last one.
 
     Attributes:
-        at: Probabilities of the points, in rising order.
+        at: Predicted probabilities at the points, in rising order.
         share: Share of right predictions at each point.
     """
 
@@ -84,11 +87,11 @@ class RisingCurve:
 
 
 def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurve:
-    """Fit a curve that never falls to points, by least squares (isotonic regression).
+    """Fit a curve that never falls to weighted points, by least squares (isotonic regression).
 
     Args:
-        points: Position, height and weight of each point, in any order. At least one. A point with
-            weight 2 counts like two equal points.
+        points: At least one tuple of x, y and weight, in any order. A point with weight 2 counts
+            like two equal points.
 
     Source: Ayer and others, An empirical distribution function for sampling with incomplete
     information, Annals of Mathematical Statistics 26 (1955), pool adjacent violators; Zadrozny and
@@ -113,16 +116,19 @@ def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurv
 
 
 def expect_right(known: Iterable[ConfidenceBin], asked: Iterable[ConfidenceBin]) -> float | None:
-    """Estimate which share of predictions is right, before their ground truth arrives.
+    """Estimate the accuracy of predictions before their ground truth arrives.
+
+    For example, if 70 % of the predictions with a probability near 0.8 were right so far, 70 % of
+    the new ones are expected to be right.
 
     Args:
-        known: Runs to learn from. Those with ground truth show how reliable the predicted
-            probabilities are.
-        asked: Runs to estimate.
+        known: Bins of earlier runs. Those with ground truth show how often predictions of each
+            probability are right.
+        asked: Bins of the runs to estimate.
 
     Returns:
-        From 0 to 1. None if fewer than 100 of the known runs have ground truth, or if there is no
-        run to estimate.
+        Expected share of right predictions, from 0 to 1. None if fewer than 100 of the known runs
+        have ground truth, or if there is no run to estimate.
     """
     truths = [
         (part.here_total / part.here, part.right / part.here, part.here)

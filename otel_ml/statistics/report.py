@@ -28,11 +28,11 @@ _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 
 @dataclass(frozen=True, slots=True)
 class WorseItem:
-    """One regression in the report of an experiment, as texts.
+    """An item that got worse than in the baseline, as texts for a row of an experiment's report.
 
     Attributes:
-        item: Name of the item, from `label_item`.
-        change: Which judges dropped, and from what to what.
+        item: Id and inputs of the item, from `label_item`.
+        change: Judges by which it got worse, with the change, such as ``exact pass → fail``.
         now: Output or error in this experiment, as one short line.
         then: Output in the baseline, as one short line.
         address: Web address of the item's first run. Empty if there is none.
@@ -47,24 +47,28 @@ class WorseItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the report of an experiment shows: progress, verdict and regressions.
+    """The contents of an experiment's report: progress, verdict and regressions.
 
     Attributes:
-        baseline: Label of the baseline, from `write_label`. None without a baseline.
-        runs: Number of runs so far.
+        name: Name of the experiment.
+        baseline: Name, run id and time of the baseline, from `write_label`. None without a
+            baseline.
+        runs: Number of finished runs.
         wanted: Number of planned runs.
         errors: Number of failed runs.
         word: The overall verdict, such as ``worse``. Empty without a baseline.
+        judges: Result of each judge, by name.
         failures: Change of the share of failed calls. None without a baseline, or if none failed.
-        shared: Number of items that are in both experiments, only in this one, only in the
-            baseline, and in both with changed content. None without a baseline.
-        flaky: Names of the first items whose repeats differ.
-        flaky_count: Number of all items whose repeats differ.
+        shared: Four numbers of items: in both experiments, only in this one, only in the baseline,
+            and in both with changed content. None without a baseline.
+        flaky: Names of the first flaky items: some repeats pass and others fail.
+        flaky_count: Number of all flaky items.
         worse: The first regressions, the worst first.
         worse_count: Number of all regressions.
         url: Address of the experiment's web page. Empty if there is none.
-        baseline_id: Run id of the baseline. Empty if it is not a stored experiment.
-        left_out: Number of recorded runs that were not replayed, by reason.
+        is_interrupted: Whether the experiment was interrupted before all runs finished.
+        baseline_id: Run id of the baseline. Empty if it is not stored in a collector.
+        left_out: For a replay: number of recorded runs that were not replayed, by reason.
     """
 
     name: str
@@ -199,9 +203,10 @@ class Report:
 def advise_judging(
     judges: Mapping[str, JudgeOutcome] | Mapping[str, JudgeVerdict], baseline_id: str
 ) -> list[str]:
-    """Return commands that score the baseline with the judge versions of this experiment.
+    """Return hints how to score the baseline again with the judge versions of this experiment.
 
-    There is one for each judge whose version differs, because such scores cannot be compared.
+    Scores of different judge versions cannot be compared. So there is one hint, with a shell
+    command, for each judge whose version differs from that in the baseline.
     """
     where = f'experiment == "{baseline_id}" and item != ""'
     return [
@@ -213,9 +218,13 @@ def advise_judging(
 
 
 def write_failed(errors: int, kinds: Collection[bool]) -> str:
-    """Return in words how many calls failed, and how the judges count them.
+    """Return in words how many calls failed, and how that affects the results of the judges.
 
-    `kinds` tells whether there are judges with pass rates (True) and with mean scores (False).
+    For example, a failed call counts as not passed in a pass rate, but is left out of a mean score.
+
+    Args:
+        errors: Number of failed calls.
+        kinds: Contains True if a judge has a pass rate, and False if a judge has a mean score.
     """
     effects = {True: "counts as not passed", False: "no mean score includes"}
     told = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)
@@ -239,9 +248,10 @@ def write_label(name: str, run_id: str, start_ns: int) -> str:
 
 
 def furthest_fall(change: ItemChange) -> tuple[str, float, float]:
-    """Return the judge with an item's largest drop, and its values before and after.
+    """Return the judge by which an item dropped most, with its values before and after.
 
-    If no judge changed, the judge is empty and the values are the shares of successful calls.
+    If no judge scored the item differently, the judge is empty. The values are then the shares of
+    calls that succeeded.
     """
     judge = next(iter(change.judges), "")
     if not judge:  # no judge scored it, but its calls fail
@@ -261,10 +271,10 @@ def _write_value(value: float, step: ItemStep) -> str:
 
 
 def write_change(change: ItemChange) -> str:
-    """Return in words which judges changed for an item, such as ``exact, brief pass → fail``.
+    """Return in words how an item's judges changed, such as ``exact, brief pass → fail``.
 
-    The largest change comes first. If no judge changed, the text says how the share of failed calls
-    changed.
+    The largest change comes first. If no judge changed, the text describes the change of the share
+    of failed calls.
     """
     by_words: dict[str, list[str]] = {}
     for judge in change.judges:
