@@ -40,9 +40,12 @@ def measure_data(
     positive: object = None,
     reference: Any = None,
 ) -> dict[str, float]:
-    """Compute the data metrics of a table, such as missing values, bias and drift.
+    """Compute quality metrics of a table, such as missing values, bias and drift.
 
-    The arguments are those of `otel_ml.data_metrics`.
+    See `otel_ml.data_metrics` for the arguments.
+
+    Returns:
+        Value of each metric by name, such as ``rows`` or ``duplicates``.
 
     Raises:
         ValueError: An argument is invalid. The message names it.
@@ -184,9 +187,13 @@ def _read_reference(reference: Any) -> _Reference:
 
 
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
-    """Summarise the distribution of a column, so that two columns can be compared for drift.
+    """Summarize the distribution of a column, so that two columns can be compared for drift.
 
-    The summary is called a sketch. Lists and mappings are compared by their JSON.
+    The summary is called a sketch. Lists and mappings count as equal if their JSON is equal.
+
+    Args:
+        values: Values of the column.
+        kind: Kind of the column, such as numbers. Default: found from the values.
     """
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
     return sketch_values(items, kind=kind)

@@ -68,11 +68,12 @@ def write(text: str, path: str | Path | None, stem: str, *, show: bool) -> Path:
 
 
 def profile_page(document: Mapping[str, Any], marks: Mapping[str, object]) -> str:
-    """Return a page (HTML) that shows a profile: distributions, bounds and scores.
+    """Return an HTML page that shows a data profile: distributions, bounds and scores.
 
     Args:
         document: The profile, as `ModelProfile.to_dict` returns it.
-        marks: Values of one run by component. They are marked in the distributions.
+        marks: Values of one run, by name of the input or output. The page marks them in the
+            distributions. Empty if there is no run to show.
     """
     parts = []
     for side, title in _TITLES.items():

@@ -28,15 +28,16 @@ QUEUED: Final = 10_000
 
 
 class ProfileWatch:
-    """Validates finished runs of models that have a profile, and tags the runs with the results.
+    """Checks finished runs against the data profile of their model. Stores the results as tags.
 
-    Runs wait in a queue of at most 10,000, so your calls are not slowed down.
+    A data profile defines which input and output values are valid. The checks happen in the
+    background, so calls are not slowed down. At most 10,000 runs wait in the queue.
 
     Args:
         recorder: Sends the tags to the collector.
 
     Attributes:
-        lost: Number of runs that were not validated because the queue was full.
+        lost: Number of runs that were not checked because the queue was full.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -52,9 +53,9 @@ class ProfileWatch:
         self._waiting: deque[_SeenRun | threading.Event] = deque()
 
     def add(self, model: str, profile: ModelProfile) -> None:
-        """Validate a model's runs against a profile from now on, and send the profile.
+        """Check all further runs of a model against a data profile.
 
-        Uses the profile as it is now; later changes to it have no effect.
+        Also sends the profile to the collector. Later changes to the profile object have no effect.
 
         Args:
             model: Name of the model.

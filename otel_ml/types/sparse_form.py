@@ -38,10 +38,10 @@ def write(value: Any, writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> Any:
-    """Convert the stored form of a sparse matrix or array back to a SciPy object.
+    """Rebuild a SciPy sparse matrix or array from its JSON form.
 
     Raises:
-        ValueError: The parts do not match, or the format is unknown.
+        ValueError: The format is unknown, or the arrays do not fit together.
     """
     form, shape = params["format"], tuple(params["shape"])
     make = _MAKERS.get((form, params["kind"]))

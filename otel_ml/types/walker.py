@@ -49,12 +49,14 @@ _UNCHANGED: Final = frozenset({bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Functions of a wrapper class that inspect a value before it is converted to JSON.
+    """Functions that inspect a value before it is converted to JSON.
+
+    Each wrapper class, such as the one for arrays, has its own.
 
     Attributes:
-        describes: Returns a short description for the preview, such as type and shape.
-        size_of: Estimates the size of the value in bytes.
-        is_binary: Returns True if the value is written as bytes. Secrets are not searched in it.
+        describes: Returns a short description of the value, such as its type and shape.
+        size_of: Returns the approximate size of the value in bytes.
+        is_binary: Returns True if the value is stored as bytes, which are not searched for secrets.
     """
 
     describes: Callable[[Any], Form]
@@ -63,10 +65,12 @@ class Looks:
 
 
 class BuiltIn(Data):
-    """Base class of otel-ml's own wrappers. Their values can be part of other values.
+    """Base class of otel-ml's own wrappers, which convert values of other libraries to JSON.
+
+    A wrapped value can be part of another value, such as an array in a dict.
 
     Attributes:
-        looks: Functions that inspect the value before it is converted to JSON.
+        looks: Functions that inspect the value before it is converted.
     """
 
     looks: ClassVar[Looks]

@@ -9,11 +9,11 @@ __all__ = ["Dataset"]
 
 
 class Dataset(datasets.Dataset):
-    """A data set that has inputs but no expected outputs.
+    """A data set with inputs, but without expected outputs.
 
     Args:
         dataset_name: Name of the data set.
-        data: One row per call, with the arguments of the function.
+        data: Rows. Each row has the arguments for one call of the function.
         description: What the data set is for.
 
     Raises:

@@ -23,10 +23,10 @@ _NOT_BUILT: Final = (
 
 
 class Extractor:
-    """Computes one value from the data of a run. Base class of all extractors.
+    """Computes one value from the data of a run, such as the brightness of an image. Base class.
 
-    A subclass implements `extract`. Defining it also registers it, so that profile files can name
-    it.
+    A subclass implements `extract`. It is registered automatically, so that profiles loaded from a
+    file can use it.
     """
 
     # Class name in raymon's files. For your own subclasses: module and class name.
@@ -160,11 +160,11 @@ class ElementExtractor(SimpleExtractor, home="structured.element"):
 
 
 class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
-    """Returns the position of the largest number (such as a class score), or its category.
+    """Returns the class with the highest score: its position in the list of scores, or its name.
 
     Args:
-        categories: Names of the categories, as a list or one-dimensional array. None returns the
-            position as an index.
+        categories: Names of the classes, as a list or one-dimensional array. None returns the
+            position, counted from 0.
     """
 
     def __init__(self, categories: Any = None) -> None:
@@ -186,7 +186,7 @@ class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
 class ClassificationMarginExtractor(SimpleExtractor, home="structured.margin"):
     """Returns how uncertain a classification is: 0 if certain, 1 if two classes are equally likely.
 
-    It is (1 − d)², where d is the difference of the two largest class probabilities.
+    The value is (1 − d)², where d is the difference between the two largest class probabilities.
     """
 
     def extract(self, data: Any) -> float:
@@ -272,10 +272,10 @@ class Sharpness(SimpleExtractor, home="vision.sharpness"):
 
 
 class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
-    """Returns how confident an object detector (YOLO) is of the boxes in an image.
+    """Returns the confidence of an object detector (YOLO) for all boxes in an image, as one number.
 
     Args:
-        aggregation: ``mean`` for the mean over all boxes, ``min`` for the least certain box.
+        aggregation: ``mean`` for the mean confidence of the boxes, ``min`` for the lowest.
     """
 
     def __init__(self, aggregation: str = "mean") -> None:
@@ -295,12 +295,12 @@ class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
 
 
 class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
-    """Prepares the data, such as by scaling, then extracts a value with another extractor.
+    """Transforms the data first, for example with a scaler, then applies another extractor to it.
 
     Args:
-        prep: Object that prepares the data, such as a fitted scaler.
-        extractor: Extracts the value from the prepared data.
-        func: Name of the method of `prep` that prepares the data.
+        prep: Object that transforms the data, such as a fitted scaler.
+        extractor: Computes the value from the transformed data.
+        func: Name of the method of `prep` to call.
     """
 
     def __init__(self, prep: Any, extractor: SimpleExtractor, func: str = "transform") -> None:
@@ -332,11 +332,11 @@ class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
 
 
 class SequenceEvalExtractor(EvalExtractor, home="extractors"):
-    """Prepares output and ground truth, then computes a value from both.
+    """Transforms output and ground truth first, then computes a value from both, such as the error.
 
     Args:
-        prep_output: Extractors that are applied to the output, one after another.
-        prep_actual: Extractors that are applied to the ground truth, one after another.
+        prep_output: Extractors to apply to the output, one after another.
+        prep_actual: Extractors to apply to the ground truth, one after another.
         eval_extractor: Computes the value from the two results.
     """
 
