@@ -10,11 +10,12 @@ class ListOrder:
     """A sort order for a list of runs, such as ``newest`` or ``slowest``.
 
     Attributes:
-        name: Name of the order. Replace ``JUDGE`` with the name of a judge.
+        name: Name of the order. In ``worst:JUDGE`` and similar, replace ``JUDGE`` with a judge's
+            name.
         about: Which runs come first, as text for help messages.
-        column: Value of the run that the list is sorted by.
+        column: Field of the run by which the list is sorted.
         is_ascending: True if the smallest value comes first.
-        former: Earlier name of the order, still accepted; empty if there is none.
+        former: Old name of the order, which still works. Empty if there is none.
     """
 
     name: str
@@ -51,10 +52,12 @@ ORDER_CHARS: Final = 300
 
 
 def settle_order(order: str, *, lower_is_better: bool) -> str:
-    """Replace ``worst`` and ``best`` by ``lowest`` or ``highest``, depending on the judge.
+    """Replace the sort orders ``worst`` and ``best`` of a judge by ``lowest`` or ``highest``.
+
+    For example, ``worst:toxicity`` becomes ``highest:toxicity`` if lower scores are better.
 
     Args:
-        order: Name of an order. Other orders are returned unchanged.
+        order: Name of a sort order. All other orders are returned unchanged.
         lower_is_better: Whether lower scores are better for the judge.
     """
     way, _, judge = order.partition(":")

@@ -69,13 +69,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """How a text field of a run, such as the user, is shown and where its value comes from.
+    """How a text field of a run, such as its user, is shown, and where its value comes from.
 
-    A field with a label is a column of lists. You can also filter by it and group statistics by it.
+    Lists of runs show a field with a label as a column. You can filter and group runs by it.
 
     Attributes:
-        label: Name on web pages. Empty for a field that is not shown in this way.
-        resource: OpenTelemetry resource attributes that can have the value, preferred ones first.
+        label: Name on web pages. Empty for a field that is not a list column.
+        resource: OpenTelemetry resource attributes to read the value from, preferred ones first.
     """
 
     label: str = ""
@@ -91,15 +91,18 @@ def kept(
     resource: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
-    """Return the metadata that makes a dataclass field a column of the database.
+    """Describe a dataclass field that is stored as a database column.
 
     Args:
         about: Description of the field, for the API's schema.
         sql: Column type in ClickHouse.
-        attribute: Span attribute that carries the field.
-        label: Name of the field on web pages. Empty for none.
-        resource: Resource attributes that can have the value, preferred ones first.
+        attribute: Span attribute that contains the field's value.
+        label: Name of the field on web pages. Empty if it is not shown as a list column.
+        resource: Resource attributes that can contain the value, preferred ones first.
         more: Further arguments of `Column`.
+
+    Returns:
+        The ``metadata`` argument of `dataclasses.field`.
     """
     return {
         ABOUT: about,
@@ -125,11 +128,13 @@ def about_field(default: T, text: str) -> T:
 
 
 def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
-    """Return the columns of a record's table, in order.
+    """Return the columns of the database table that stores a dataclass, in order.
+
+    A nested dataclass has no column itself, but each of its fields has one.
 
     Returns:
-        By column name, the path of the value in the record, such as ``tag.name``, and its `Column`.
-        Fields of a nested record are columns too.
+        A dictionary by column name. Each entry is a pair of the value's path in the record, such as
+        ``tag.name`` for a nested field, and the column's definition.
     """
     columns: dict[str, tuple[str, Column]] = {}
     last = ""
@@ -320,9 +325,11 @@ def describe_field(name: str) -> str:
 
 @dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields is a quarter of mapping
 class Run(RunFields):
-    """A run or another span, as stored in the database. `kind` is ``span`` if it is not a run.
+    """A run or any other span, as stored in the database.
 
-    JSON texts are empty if there is no value. `outcome` is ``running`` until the run has ended.
+    A run is a span of a kind that otel-ml knows, such as a model or tool call. All other spans have
+    the `kind` ``span``. Fields that contain JSON are an empty string if there is no value.
+    `outcome` is ``running`` until the run has ended.
     """
 
     trace_id: bytes = field(metadata=kept("Trace id, 16 bytes", _TRACE_ID_TYPE, after="start_ns"))
@@ -474,7 +481,9 @@ class ListedRun(RunFields):
 
 @dataclass(frozen=True, slots=True)
 class WorstScore:
-    """The worst score that a judge gave in a request: its lowest, or highest if lower is better.
+    """A judge's worst score among the runs of one request.
+
+    It is the lowest score, or the highest if lower scores are better for this judge.
 
     Attributes:
         run_id: ID of the run with this score.
@@ -489,15 +498,20 @@ class WorstScore:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Totals of a request: of the run that no other run called, and all calls inside it.
+    """Totals of a request, which is an outermost run with all calls inside it.
 
     Attributes:
         calls: Number of calls inside.
-        is_least: True if a model call has no token counts, so the real number of tokens is higher.
-        asked, answered: If the request itself has no question or answer: preview of the first
-            question and the last answer of the calls inside it. Else empty.
-        asked_run_id, answered_run_id: The runs that `asked` and `answered` come from.
-        scores: The worst score of each judge, over the request and the calls inside it.
+        is_least: True if a model call has no token counts. The real number of tokens is then
+            higher.
+        asked: Preview of the first question among the calls inside. Empty if the outermost run has
+            a question itself.
+        answered: Preview of the last answer among the calls inside. Empty if the outermost run has
+            an answer itself.
+        asked_run_id: ID of the run that `asked` comes from.
+        answered_run_id: ID of the run that `answered` comes from.
+        scores: Worst score of each judge among the outermost run and the calls inside, by judge
+            name.
     """
 
     calls: int
@@ -516,11 +530,11 @@ class Evaluation:
     """A judge's score of a run, a reviewer's label, or the run's ground truth.
 
     Attributes:
-        judge: Name of the judge, of the label, or of the ground truth.
-        version: Number of the judge's version. None if it has none.
+        judge: Name of the judge, label or ground truth, whichever this is.
+        version: Version number of the judge. None if there is none, as for a label.
         score: The score. None if there is none.
-        passed: Whether the run passed. None if this was not decided.
-        error: Error of the judge itself. It does not mean that the run failed.
+        passed: Whether the run passed. None if the evaluation only has a score, label or value.
+        error: Error that the judge itself raised. It does not mean that the run failed.
         source: ``judge``, ``human`` (reviewer), ``actual`` (ground truth) or ``agent`` (program).
         digest: Hash of the judge's code.
         actual: Ground truth: a string, number, bool or list. None if there is no value.
@@ -649,9 +663,10 @@ Infinite = Literal["Infinity", "-Infinity"]  # JSON has no numbers for them
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One value of a metric. `step` is null if none was logged. `value` is null for NaN.
+    """One value of a metric.
 
-    Infinity is sent as text, ``Infinity`` or ``-Infinity``, because JSON has no number for it.
+    `step` is null if no step was logged. `value` is null for NaN. Infinity is sent as the text
+    ``Infinity`` or ``-Infinity``, because JSON has no number for it.
     """
 
     value: float | Infinite | None
@@ -665,7 +680,7 @@ class ModelVersion:
 
     Attributes:
         first_seen_ns: Start of the first run with this version, in nanoseconds since the epoch
-            (UTC). If versions arrive together, they are numbered in this order.
+            (UTC). New versions that are stored at the same time get their numbers in this order.
         first_arrived_ns: Time when the collector first stored it, in nanoseconds since the epoch
             (UTC).
     """
@@ -694,13 +709,13 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A point of a metric, a judge's score, a label or ground truth, as stored in the database.
+    """A value as stored in the database: a metric point, a judge's score, a label or ground truth.
 
     Attributes:
-        owner: What it belongs to: a run ID, or a text such as ``key:...`` (trace key), ``tag:...``,
-            ``model:...`` or ``set:...`` (data set).
-        record_id: Span that carried it, so that a value that is sent twice is stored once. Empty
-            for a judge: its score of a run is the same however often it is sent.
+        owner: What the value describes. This is a run ID, or a text with a prefix: ``key:...``
+            (trace key), ``tag:...``, ``model:...`` or ``set:...`` (data set).
+        record_id: ID of the span that contained the value. If the span is sent twice, the value is
+            still stored once. Empty for a judge's score, because a judge has one score per run.
     """
 
     project: str = field(metadata=kept("Project of the record", _NAME))
@@ -797,13 +812,13 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """What a run used or produced: a model, an artifact or a data set.
+    """A model, artifact or data set that a run used or produced.
 
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
         version: Version number of the model. None if the run named no version or it is not stored.
-        told: The version as the run named it: a digest, ``v3``, or an alias after an ``@``. Else
-            empty.
+        told: The version in the form that the run used: a digest, ``v3``, or an alias such as
+            ``@production``. Empty if the run named no version.
         run_id: Run that logged the artifact. None for models and data sets.
         time: When the run used or produced it, RFC 3339, UTC.
     """
@@ -821,8 +836,9 @@ class LinkedRun:
     """A run that used or produced a model, an artifact or a data set.
 
     Attributes:
-        name: Name of what it used or produced.
-        version: Version number of the model. None if the run named no version.
+        run_id: ID of the run.
+        name: Name of the model, artifact or data set.
+        version: Version number of the model. None if the run named no version or it is not stored.
         time: When the run used or produced it, RFC 3339, UTC.
     """
 
@@ -901,9 +917,9 @@ class LineageLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemContent:
-    """An item of a data set, as stored. Data set versions with the same item share it.
+    """The content of a data set item. It is stored once, even if many versions contain it.
 
-    JSON texts are empty if there is no value.
+    Fields that contain JSON are an empty string if there is no value.
     """
 
     project: str = field(metadata=kept("Project of the record", _NAME))
@@ -1011,12 +1027,15 @@ class CoveredSlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCoverage:
-    """How well a data set version represents production: runs and items compared per tag value.
+    """How well a data set version represents production traffic.
 
-    Production means the runs of the last 28 days, of the models in the data set's last six
-    experiments. Without experiments, it means the models whose runs became items. A slice is one
-    value of a tag. Slices use the five tags that most items have. Only the ten largest slices of a
-    tag are listed, and none below 1 % of the runs.
+    Runs and items are divided into slices by tag value, such as all with ``country=DE``. The share
+    of each slice among the runs is compared with its share among the items.
+
+    The runs are those of the last 28 days, of the models in the data set's last six experiments. If
+    there are no experiments, the models are those whose runs were added to the data set as items.
+    The slices use the five tags that most items have. For each tag, only the ten largest slices are
+    listed, and none with less than 1 % of the runs.
     """
 
     name: str
