@@ -47,11 +47,14 @@ _Steps: TypeAlias = Mapping[float, tuple[float, float]]
 
 
 def quantile(sketch: Sketch, p: float) -> float:
-    """Return a quantile of the numbers of a sketch. NaN if there is none.
+    """Return a quantile of the numbers that a sketch summarizes.
 
     Args:
-        sketch: Summary of a field of kind ``number``.
-        p: From 0 to 1; 0.5 is the median.
+        sketch: Compressed summary of the values of a numeric field.
+        p: Which quantile, from 0 to 1. 0.5 is the median.
+
+    Returns:
+        The quantile. NaN if the sketch has no numbers.
     """
     if not sketch.n:
         return math.nan
@@ -65,16 +68,24 @@ def quantile(sketch: Sketch, p: float) -> float:
 
 
 def scale(sketch: Sketch) -> float:
-    """Return the number by which distances are divided: the interquartile range of a sketch.
+    """Return the interquartile range of the numbers that a sketch summarizes.
 
-    If it is 0, return the standard deviation instead. That is 0 if all numbers are equal.
+    Drift scores are measured in this unit. If the range is 0, return the standard deviation
+    instead, which is 0 if all numbers are equal. A sketch is a compressed summary of a field's
+    values.
     """
     between = quantile(sketch, 0.75) - quantile(sketch, 0.25)
     return between if between > 0 else sketch.deviation
 
 
 def wasserstein(first: Sketch, second: Sketch) -> float:
-    """Return the Wasserstein distance of two sketches: how far the numbers must move on average.
+    """Return the Wasserstein distance of two sets of numbers.
+
+    It is how far the numbers of one set must move on average to become those of the other.
+
+    Args:
+        first: Sketch, that is a compressed summary, of the first set.
+        second: Sketch of the second set.
 
     Source: Vallender, Calculation of the Wasserstein distance between probability distributions on
     the line, Theory of Probability and its Applications 18 (1974).
@@ -92,10 +103,14 @@ def wasserstein(first: Sketch, second: Sketch) -> float:
 
 
 def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
-    """Return the Kolmogorov–Smirnov statistic of two sketches of numbers.
+    """Return the Kolmogorov–Smirnov statistic of two sets of numbers.
 
     It is the largest difference of their two distribution functions, from 0 (equal) to 1. The
     result is approximate, because sketches store numbers in bins that are 2 % wide.
+
+    Args:
+        first: Sketch, that is a compressed summary, of the first set.
+        second: Sketch of the second set.
     """
     largest, low, gap, slope = 0.0, 0.0, 0.0, 0.0
     for at, (steeper, jump) in _differences(first, second):
@@ -106,9 +121,13 @@ def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
 
 
 def jensen_shannon(first: Sketch, second: Sketch) -> float:
-    """Return the Jensen–Shannon distance of two sketches of categories.
+    """Return the Jensen–Shannon distance of the values of a category in two sets of runs.
 
-    It is 0 if all values have the same shares, and 1 if the sketches have no value in common.
+    It is 0 if all values have the same shares in both, and 1 if they have no value in common.
+
+    Args:
+        first: Sketch, that is a compressed summary, of the values in the first set.
+        second: Sketch of the values in the second set.
 
     Source: Endres, Schindelin, A new metric for probability distributions, IEEE Transactions on
     Information Theory 49 (2003).
@@ -132,18 +151,20 @@ def population_stability(reference: Sketch, window: Sketch) -> float:
 
 
 def distance(reference: Sketch, window: Sketch) -> float:
-    """Return the drift score: how far a window's values are from those of the reference.
+    """Return the drift score of a field: how far its current values are from the reference values.
 
-    How it is computed depends on the kind of the field:
+    0 means equal, or that there are no values. The formula depends on the kind of the field:
 
     * Numbers: Wasserstein distance divided by the reference's interquartile range (see `scale`). If
-      the reference has only one number: the share of different values.
+      all reference numbers are equal: the share of current numbers that differ from them.
     * Categories: Jensen–Shannon distance.
-    * Texts: the largest distance of a part, such as length, script or vocabulary.
+    * Texts: the largest distance of any property of the text, such as length, script or vocabulary.
     * Vocabularies: Jensen–Shannon distance of the share of new words.
-    * Embeddings: mean distance over the projections.
+    * Embeddings: mean distance over several projections of the vectors to single numbers.
 
-    0 if either sketch has no values.
+    Args:
+        reference: Sketch, that is a compressed summary, of the reference values.
+        window: Sketch of the values in the period to check.
     """
     if not reference.n or not window.n:
         return 0.0
@@ -210,11 +231,15 @@ def presence(sketch: Sketch) -> Sketch:
 
 
 def chance(reference: Sketch, window: Sketch) -> float:
-    """Return the p-value of a distance: how often chance alone gives at least this distance.
+    """Return the p-value of a drift score: how often chance alone gives at least this distance.
 
-    Draws 200 pairs of samples from the values of both sketches together, and fits a gamma
-    distribution to their distances. The samples are smaller if values within sessions are similar.
-    Equal sketches always give the same result.
+    Draws 200 pairs of samples from all values of both sketches, and fits a gamma distribution to
+    the distances. If values in the same session are similar, smaller samples are drawn. The random
+    seed is fixed, so the same sketches always give the same result.
+
+    Args:
+        reference: Sketch, that is a compressed summary, of the reference values.
+        window: Sketch of the values in the period to check.
     """
     if not reference.n or not window.n:
         return 1.0
@@ -293,7 +318,8 @@ def gamma_tail(value: float, mean: float, spread: float) -> float:
     Args:
         value: At least 0.
         mean: Mean of the distribution.
-        spread: Variance of the distribution. If it is 0, the variable always equals the mean.
+        spread: Variance of the distribution. If it is 0, the variable is constant and equals the
+            mean.
 
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 6.5.29 and 6.5.31.
     """
@@ -401,18 +427,19 @@ def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], lis
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Whether one field, or a part of it, drifted: a window compared with its reference.
+    """Whether the values of one field drifted in a period, compared with a reference.
 
-    The window is the period to check, such as the last 24 hours. The reference is an earlier period
-    or another version.
+    The period, called window, is for example the last 24 hours. The reference is an earlier period,
+    divided into windows too, or another version.
 
     Attributes:
         distance: Drift score, see the function `distance`.
         margin: Smallest drift score that matters.
-        usual: Largest drift score that is normal between windows of this reference. None if the
-            reference has fewer than 7 windows.
-        chance: p-value, corrected for the number of fields. None if the distance is not above
-            `margin` and `usual`, because it is not computed then.
+        usual: Largest normal drift score, from the differences between the reference's own windows.
+            None if the reference has fewer than 7 windows, or if it was not computed because
+            `distance` is at most `margin` or there are too few values.
+        chance: p-value, corrected for the number of fields. None if it was not computed, because
+            `distance` is at most `margin` or `usual`, or there are too few values.
         word: ``drift``, ``as before`` (no drift), or ``too few`` values to decide.
     """
 
@@ -429,14 +456,19 @@ class Comparison:
 
 
 def usual_distance(own: Sequence[float]) -> float | None:
-    """Return the largest distance that is normal for a reference. None with fewer than 7 windows.
+    """Return the largest drift score that is still normal, learned from the reference period.
 
-    It is the larger of two numbers. The first is the mean of the distances plus 3 standard
-    deviations. The second is the upper end of a 99 % prediction interval (Student's t) for the same
-    weekday, because weekends differ from other days.
+    It is the larger of two numbers. The first is the mean of `own` plus 3 standard deviations. The
+    second uses only windows on the same weekday as the window to check, because weekends differ
+    from other days. It is the upper end of the 99 % prediction interval of their distances
+    (Student's t).
 
     Args:
-        own: Distance of each window of the reference from all its other windows, oldest first.
+        own: One distance per window (usually a day) of the reference, oldest first. Each measures
+            how far the window is from all other windows of the reference.
+
+    Returns:
+        The drift score. None if there are fewer than 7 distances.
     """
     if len(own) < CALIBRATED:
         return None
@@ -461,13 +493,13 @@ def compare(
     own: Callable[[], Sequence[float]] = tuple,
     margin: float = MARGIN,
 ) -> Comparison:
-    """Decide whether one field drifted in a window, compared with a reference.
+    """Decide whether one field drifted in a window, that is the period to check.
 
     Args:
-        reference: Summary of the reference's values, of the same kind as `window`.
-        window: Summary of the window's values.
-        own: Function that returns the distance of each window of the reference from all its other
-            windows. It is slow, so it is called only if the distance exceeds the margin.
+        reference: Sketch, that is a compressed summary, of the reference values.
+        window: Sketch of the values in the period to check.
+        own: Function that returns how far each window of the reference is from its other windows.
+            It is slow, so it is called only if the drift score exceeds the margin.
         margin: Smallest drift score that matters.
     """
     gap = distance(reference, window)
@@ -483,9 +515,10 @@ def compare(
 
 
 def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Correct the p-values for the number of fields, and decide again which fields drift.
+    """Correct p-values for the number of compared fields, and decide again which fields drifted.
 
-    More fields make a small p-value by chance more likely. Fields without a p-value count as 1.
+    Without this, the more fields you compare, the more of them seem to drift by chance. Fields
+    without a p-value are treated as having a p-value of 1. The method is Benjamini-Hochberg.
     """
     tails = benjamini_hochberg(
         [1.0 if comparison.chance is None else comparison.chance for comparison in comparisons]

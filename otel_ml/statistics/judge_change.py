@@ -29,14 +29,14 @@ _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 @dataclass(frozen=True, slots=True)
 class TwiceJudged:
-    """A run that two versions of a judge scored; equal runs are counted together.
+    """Results of two versions of a judge for the same run, or for several runs with equal results.
 
     Attributes:
         before: Result of the older version.
         after: Result of the newer version.
-        cluster: Session or other group whose runs are not independent. Empty for an independent
-            run.
-        count: Number of runs with these results in this cluster.
+        cluster: ID of the session, or of another group of runs that are not independent. Empty for
+            a run that is independent of all others.
+        count: Number of runs in this cluster with these two results.
     """
 
     before: JudgeScore
@@ -47,15 +47,16 @@ class TwiceJudged:
 
 @dataclass(frozen=True)
 class JudgeVersionChange:
-    """How two versions of a judge differ on the same runs: is the new one stricter?
+    """How two versions of a judge differ on the same runs, such as which one is stricter.
 
     Attributes:
         verdict: Both pass rates or mean scores, and their difference.
-        table: Number of runs by result (True for pass) of the old and of the new version.
+        table: Number of runs for each pair of results, old version first. For example,
+            ``table[True, False]`` runs pass with the old version and fail with the new one.
         agreement: Share of runs with the same result from both. None if the judge has no pass or
             fail.
-        kappa: Cohen's kappa: agreement beyond chance. None if the judge has no pass or fail. NaN if
-            all runs have the same result.
+        kappa: Cohen's kappa, that is agreement beyond chance. None if the judge has no pass or
+            fail. NaN if all runs have the same result.
     """
 
     verdict: JudgeVerdict
@@ -110,11 +111,11 @@ def compare_judge_versions(
 ) -> JudgeVersionChange:
     """Compare two versions of a judge on the runs that both scored.
 
-    Runs on which either version failed are left out, because a judge's error is not a score.
+    Runs for which either version raised an error are left out.
 
     Args:
-        pairs: The runs, in any order.
-        margin: Smallest difference that matters. Default: 0.02 for a pass rate; for a score a tenth
+        pairs: Results of both versions for each run, in any order.
+        margin: Smallest difference that matters. Default: 0.02 for pass rates. For scores, a tenth
             of the standard deviation of the old version's scores.
 
     Raises:
@@ -152,11 +153,14 @@ def compare_pass_counts(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare two versions of a judge from counts, with the result of `compare_judge_versions`.
+    """Compare two versions of a judge that returns pass or fail, if the runs are already counted.
+
+    The result equals that of `compare_judge_versions` for the single runs.
 
     Args:
-        clusters: Number of clusters (such as sessions) with each content, as
-            `otel_ml.statistics.verdict.compare_passes` takes it.
+        clusters: Number of clusters (such as sessions) by content. The content is four numbers: how
+            many runs of the cluster passed with both versions, only with the old one, only with the
+            new one, and with neither.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail from the old and from the new version.
     """
@@ -186,11 +190,14 @@ def compare_score_sums(
     is_clustered: bool,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare two versions of a judge from sums, with the result of `compare_judge_versions`.
+    """Compare two versions of a judge that returns scores, if the scores are already summed.
+
+    The result equals that of `compare_judge_versions` for the single runs.
 
     Args:
-        sums: Sums per cluster (such as a session), as `otel_ml.statistics.verdict.compare_scores`
-            takes them.
+        sums: Three lists: the old version's scores, the new version's scores, and their
+            differences. Each has one entry per cluster, such as a session: the sum and the number
+            of runs.
         deviation: Standard deviation of the old version's scores.
         is_clustered: Whether any cluster has several runs.
         missing: Share of the runs without a score from the old and from the new version.
