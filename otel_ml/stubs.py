@@ -28,10 +28,12 @@ from otel_ml.process import MARKS
 
 
 class Stubbed(dict[str, bool]):
-    """Whether a stubbed function is called for unknown inputs, by function name.
+    """Functions that the current replay stubs, by name. Stubs return recorded results.
 
-    It is empty outside replays, so a normal call pays only for this check. The wrappers of traced
-    functions name it and may be pickled, so it is pickled by name.
+    The value is True if inputs without a recorded result call the real function.
+
+    Outside of replays it is empty, so a normal call only has to check that. Pickling stores just a
+    reference to `STUBBED`, so that traced functions can be sent to other processes.
     """
 
     def __reduce__(self) -> str:
@@ -74,14 +76,14 @@ class HasFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """What one recorded call of a function returned or raised. A stub returns it again.
+    """What a recorded call of a function returned or raised. A stub returns or raises it again.
 
     Attributes:
-        run_id: ID of that run.
-        output: Its output; None if the run failed.
-        chunks: The chunks, if the function returned a stream.
-        error_type: Type of the error if the run failed, else empty.
-        error_message: Message of the error.
+        run_id: ID of the recorded run of the function.
+        output: What the function returned. None if it raised an error.
+        chunks: The items that it yielded, if it returned a stream.
+        error_type: Type of the error that it raised, or empty.
+        error_message: Message of that error.
     """
 
     run_id: str
@@ -105,15 +107,16 @@ def key_of(name: str, inputs: Any) -> tuple[str, bytes]:
 
 
 class Answers:
-    """The recorded answers for all functions that one recorded run called.
+    """Recorded results that stubs return instead of calling functions, while one run is replayed.
 
-    If a function was called several times with the same inputs, its answers are used in order, each
-    once.
+    They are the results of all functions that this run called when it was recorded. Each result is
+    used once. If a function was called several times with the same inputs, its results are used in
+    the same order.
 
     Args:
-        recorded: Answers by `key_of`, oldest first.
-        rebuild: Converts a recorded output to the function's annotated return type. Raises
-            ValueError if the record is incomplete.
+        recorded: Results by function name and inputs (see `key_of`), oldest first.
+        rebuild: Function that converts a recorded output to the function's return type. It raises
+            ValueError if the output was not recorded completely.
     """
 
     def __init__(
@@ -166,14 +169,14 @@ def answer_from(answers: Answers) -> None:
 
 @contextmanager
 def stubbing(stubbed: Collection[str], *, calls_misses: bool) -> Iterator[None]:
-    """Let the traced functions with these names return recorded answers inside the block.
+    """Make traced functions return recorded results inside a ``with`` block.
 
     It affects all threads.
 
     Args:
         stubbed: Names of the functions.
-        calls_misses: What happens for an input without recorded answer. True calls the real
-            function, False raises `StubMissError`.
+        calls_misses: What happens if no result is recorded for the inputs of a call. True calls the
+            real function. False raises `StubMissError`.
 
     Raises:
         RuntimeError: Another replay already stubs functions in this process.

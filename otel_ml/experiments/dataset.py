@@ -91,14 +91,14 @@ class Item:
 
     Attributes:
         id: Id of the item within its data set.
-        inputs: What the function is called with.
+        inputs: Arguments for the function under test.
         expected: The correct answer. None if unknown.
-        tags: Tag values by name. Results are also shown per tag value.
-        source_run: Id of the run that the item was created from. Empty for other items.
+        tags: Tag values by name. Experiments also show results per tag value.
+        source_run: Id of the recorded run that the item was created from. Empty if there is none.
         digest: Hash of inputs, expected answer and tags: 64 hex digits.
         is_named: Whether you chose the id. If False, the id is a hash of the inputs.
-        source_session: Session of the source run, or empty. Items of one session are not
-            independent, so confidence intervals treat them as one cluster.
+        source_session: Session of the source run, or empty. Items of the same session are not
+            independent, and confidence intervals take this into account.
     """
 
     id: str
@@ -125,20 +125,20 @@ class Changes:
 
 
 class Dataset(HasCard, HasSubject):
-    """A named, immutable list of items. Creating one sends no request.
+    """A named, immutable list of items. It exists only in this process until you save or use it.
 
     Args:
-        name: Name of the data set. Its versions share the name.
-        data: The items. A mapping can have the keys ``inputs``, ``expected``, ``id`` and ``tags``;
-            its other keys are added to the inputs. A row that is not a mapping is used as the
-            inputs. Values can be anything that `Run.log` accepts.
+        name: Name of the data set. All its versions have this name.
+        data: The items, one row each. A row that is a mapping can have the keys ``inputs``,
+            ``expected``, ``id`` and ``tags``. All other keys become inputs. A row of another type
+            is itself the inputs. Values can be anything that `Run.log` accepts.
         description: What the data set is for.
 
     Attributes:
         items: The items in their order.
-        digest: Hash of the content, 64 hex digits. The same items give the same version on every
-            machine.
-        left_out: After `from_runs`: number of skipped runs by reason.
+        digest: Hash of the content, 64 hex digits. The same items give the same hash, and so the
+            same version, on every machine.
+        left_out: Number of runs that `from_runs` skipped, by reason. Empty for other data sets.
 
     Raises:
         ValueError: An argument is invalid, or two different items have the same id.
@@ -159,12 +159,12 @@ class Dataset(HasCard, HasSubject):
     def read(cls, path: str | os.PathLike[str], name: str | None = None) -> "Dataset":
         """Read a data set from a file with one item per line or row.
 
-        The file is ``.jsonl``, ``.csv`` or ``.parquet``.
+        The file can be ``.jsonl``, ``.csv`` or ``.parquet``.
 
         Args:
-            path: The file. Columns are ``inputs``, ``expected``, ``id`` and ``tags``; other
-                columns are added to the inputs. In a CSV file the cells of ``inputs`` and ``tags``
-                are JSON.
+            path: The file. Its columns can be ``inputs``, ``expected``, ``id`` and ``tags``. All
+                other columns become inputs with the column's name. In a CSV file the cells of
+                ``inputs`` and ``tags`` are JSON.
             name: Name of the data set. Default: the file's name without its suffix.
 
         Raises:
@@ -197,17 +197,17 @@ class Dataset(HasCard, HasSubject):
 
         Args:
             name: Name of the data set.
-            frame: The table.
-            inputs: Columns that the function is called with. Default: all columns that have no
-                other use.
-            expected: Column of the correct answers.
-            id: Column of the item ids.
-            tags: Columns that become tags.
+            frame: The table, with one row per item.
+            inputs: Names of the columns that become inputs of the function under test. Default: all
+                columns except `expected`, `id` and `tags`.
+            expected: Name of the column with the correct answers.
+            id: Name of the column with the item ids.
+            tags: Names of the columns that become tags of the items.
             description: What the data set is for.
 
         Raises:
-            ValueError: `frame` is not a table, a column does not exist, or two different items
-                have the same id.
+            ValueError: `frame` is not a table, a column does not exist, or two different items have
+                the same id.
         """
         rows = _rows_of(frame)
         for argument, given in (("expected", expected), ("id", id)):
@@ -237,7 +237,9 @@ class Dataset(HasCard, HasSubject):
     def from_runs(
         cls, name: str, runs: Iterable[Any], expected: Expected = None, description: str = ""
     ) -> "Dataset":
-        """Create a data set from recorded runs. Items keep the run ids and sessions of their runs.
+        """Create a data set from recorded runs, with one item per run.
+
+        Each item keeps the id and the session of its run.
 
         Args:
             name: Name of the data set.
@@ -248,8 +250,8 @@ class Dataset(HasCard, HasSubject):
             description: What the data set is for.
 
         Returns:
-            The data set. Runs whose inputs or expected value were not recorded completely are
-            skipped; `left_out` has their number by reason.
+            The data set. A run is skipped if its inputs or its correct answer were not recorded
+            completely. `left_out` counts the skipped runs by reason, such as ``without inputs``.
 
         Raises:
             ValueError: An argument is invalid.
@@ -278,13 +280,14 @@ class Dataset(HasCard, HasSubject):
         Arrays, tables and images have the same type as when they were saved.
 
         Args:
-            name: Name of the data set for its newest whole version, or ``qa:v3`` for version 3.
-            reader: Where to read. Default: a reader configured by the environment.
+            name: A name with a version, such as ``qa:v3``. A name alone, such as ``qa``, loads the
+                newest version whose items are all stored.
+            reader: Client to read with. Default: one that environment variables configure.
 
         Raises:
             NotFound: There is no such data set.
-            ValueError: There is no such version, it is incomplete, or items were not recorded
-                completely.
+            ValueError: There is no such version, some of its items are not stored, or the content
+                of an item was cut when it was recorded.
             ReaderError: The collector does not answer.
         """
         check_text("name", name)
@@ -371,10 +374,10 @@ class Dataset(HasCard, HasSubject):
         """Compare this data set with an older one.
 
         Args:
-            before: The data set to compare with.
+            before: The older data set.
 
         Returns:
-            The ids of items that were added, removed and changed since `before`.
+            Ids of the items that were added, removed or changed since `before`.
 
         Raises:
             ValueError: `before` is not a data set.
@@ -393,9 +396,9 @@ class Dataset(HasCard, HasSubject):
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return the items as table rows: one column per input, and ``expected``.
+        """Return the items as table rows, with one column per input and a column ``expected``.
 
-        If an item's inputs are not a mapping, they become one column, ``inputs``.
+        If an item's inputs are a single value instead of a mapping, the column is named ``inputs``.
         """
         return [
             {
@@ -436,15 +439,15 @@ class Dataset(HasCard, HasSubject):
 
 
 def choose_version(versions: Sequence[DatasetVersion], number: int) -> DatasetVersion | None:
-    """Select a version of a data set by its number. 0 selects the newest whole version.
+    """Select a version of a data set by its number, or the newest complete version.
 
     Args:
         versions: The versions, the newest first.
-        number: The number, or 0.
+        number: The version number. 0 selects the newest version whose items are all stored, or else
+            the newest version.
 
     Returns:
-        The version, or None if there is none with this number. If no version is whole, 0 selects
-        the newest one.
+        The version, or None if there is none with this number.
     """
     if number:
         return next((version for version in versions if version.version == number), None)
@@ -453,12 +456,13 @@ def choose_version(versions: Sequence[DatasetVersion], number: int) -> DatasetVe
 
 
 def choose_items(dataset: Dataset, limit: int | None, sample: float) -> tuple[Item, ...]:
-    """Select a part of a data set, the same items each time, so that experiments stay comparable.
+    """Select some items of a data set. The same arguments always select the same items.
 
     Args:
         dataset: The data set.
-        limit: Maximum number of items. None for all.
-        sample: Share of the items, from 0 to 1.
+        limit: Maximum number of items. None for no limit.
+        sample: Share of the items, from 0 to 1. If `limit` is also given, the smaller number
+            applies.
 
     Returns:
         The items in the order of the data set.
@@ -480,13 +484,15 @@ class TypedValue(NamedTuple):
 
 
 def content_of(value: Any, documents: list[TypedValue]) -> Any:
-    """Return a value as JSON for a data set's item.
+    """Convert inputs or an expected answer of an item to JSON.
 
-    Arrays, tables, images and other objects become references to documents.
+    Arrays, tables, images and other objects are not converted. They are replaced by a reference
+    with the SHA-256 of their content, because they are stored separately.
 
     Args:
         value: Any value.
-        documents: The replaced values are appended to this list, so that the caller can store them.
+        documents: List to which the replaced objects are appended, so that the caller can store
+            them.
     """
     kind = type(value)
     if kind in _JSON_LEAVES:
@@ -515,6 +521,11 @@ def fresh(value: Any) -> Any:
 
 def check_rows(argument: str, given: object, expected: str) -> None:
     """Check that an argument is a list or another iterable of rows.
+
+    Args:
+        argument: Name of the argument, for the error message.
+        given: Its value.
+        expected: What is expected instead, for the error message.
 
     Raises:
         ValueError: The argument is a text, a mapping, a table, or not iterable.
@@ -761,9 +772,13 @@ def write_cut(capture: Mapping[str, Sequence[str]], part: str) -> str:
 
 
 def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None:
-    """Send a data set's items and version to the collector, unless this process did so recently.
+    """Send a data set to the collector, unless this process sent it in the last 5 minutes.
 
-    If `reason` is given, the version is sent again with the reason.
+    Args:
+        recorder: Sends the records.
+        dataset: The data set.
+        reason: Why this version was created. If given, it is sent even if the items were sent
+            before.
     """
     # The digest does not cover the sessions, so send the data set again if they changed.
     sessions = hash(tuple(item.source_session for item in dataset.items))
@@ -846,10 +861,17 @@ def send_data_metrics(recorder: Recorder, dataset: Dataset, metrics: Mapping[str
 
 
 def save(recorder: Recorder, dataset: Dataset, timeout_s: float, reason: str) -> str:
-    """Send a data set with the reason for this version, and wait until it is stored.
+    """Send a data set to the collector and wait until it is stored.
+
+    Args:
+        recorder: Sends the records.
+        dataset: The data set.
+        timeout_s: Longest time to wait, in seconds.
+        reason: Why this version was created. May be empty.
 
     Returns:
-        ``name:vN``, or ``name@digest`` (`Dataset.tag`) if no collector answers.
+        Name and version, such as ``qa:v3``. If the collector does not answer, the version is a
+        hash, such as ``qa@1f2e3d4c5b6a7988``.
 
     Raises:
         ValueError: The reason is not a text, or too long.

@@ -55,10 +55,12 @@ class NotRebuiltError(ValueError):
 
 
 class Recorded:
-    """Converts recorded JSON back to the types that a function expects, so that it can be called.
+    """Converts recorded inputs and outputs of a function from JSON back to Python objects.
+
+    Use it to call the function again with recorded inputs.
 
     Args:
-        function: The current function. Its annotations determine the types.
+        function: The function in its current version. Its annotations determine the types.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -72,18 +74,18 @@ class Recorded:
         recorded: Mapping[str, Any],
         find_logged: Callable[[str], Iterable[Any]] = lambda _: (),
     ) -> dict[str, Any]:
-        """Rebuild recorded inputs as the types that the function's annotations ask for.
+        """Convert a function's recorded inputs from JSON to the types in its annotations.
 
         For example, a list becomes an array and a dict becomes a dataclass.
 
         Args:
             recorded: Recorded inputs by parameter name.
-            find_logged: Returns the values that the run logged under a parameter's name. If an
-                input was recorded only in part, a logged value with the same type, shape and first
-                elements is used instead.
+            find_logged: Function that takes a parameter name and returns the values that the run
+                logged under this name. If an input was recorded only in part, a logged value
+                replaces it. That value must have the same type, shape and first elements.
 
         Raises:
-            NotRebuiltError: An input cannot be rebuilt.
+            NotRebuiltError: An input cannot be converted.
         """
         inputs = {}
         for name, value in recorded.items():
@@ -159,14 +161,16 @@ def _hints_of(function: Any) -> Mapping[str, Any]:
 
 
 def rebuild(value: Any, hint: Any) -> Any:
-    """Convert recorded JSON to a value of a type.
+    """Convert a recorded value from JSON to a Python type.
 
     Args:
         value: The recorded JSON.
-        hint: A type or annotation. ``Any`` uses the type that the record itself names.
+        hint: A type or annotation to convert to. With ``Any``, the type in the recorded JSON is
+            used.
 
     Raises:
-        NotRebuiltError: Too little of the value was recorded.
+        NotRebuiltError: The value cannot be converted, for example because it was recorded only in
+            part.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union or origin is types.UnionType:

@@ -21,19 +21,19 @@ _KIND: Final = names.EXPERIMENT
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Describes an experiment: which function ran on which data set, and when.
+    """Facts about an experiment, such as which function ran on which data set, and when.
 
     Attributes:
         id: Run id of the experiment. Empty if nothing was recorded.
-        name: Name of the experiment. Experiments with the same name are compared.
-        function: Name of the function, which is also the name of its model.
+        name: Name of the experiment. Experiments with the same name are compared with each other.
+        function: Name of the function under test. Its runs are recorded under this model name.
         version: Hash of the function's code, 16 hex digits. Empty if unknown.
         dataset: Name of the data set.
         dataset_version: Hash of the data set's content.
         items: Number of items.
         repeats: Number of runs per item.
         judges: Version of each judge by name.
-        source: Hash of the loaded source files of the function's package.
+        source: Hash of the source files of the function's package. Only loaded modules count.
         start_ns: Start time in nanoseconds since the epoch (UTC).
         page: Address of the experiment's web page. Empty if there is none.
     """
@@ -54,7 +54,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class ItemRun:
-    """One run of the function on one item, with its output and scores.
+    """One run of the function under test on one item of a data set, with its output and scores.
 
     Attributes:
         item: Id of the item.
@@ -63,13 +63,13 @@ class ItemRun:
         outputs: What the function returned. None if it failed.
         outcome: ``ok`` or ``error``.
         error_type: Type of the exception. Empty if the run did not fail.
-        error: Type and message of the exception.
+        error: Type and message of the exception. Empty if the run did not fail.
         latency_ms: Duration of the call in milliseconds.
-        run_id: Run id. Empty if nothing was recorded.
-        judgements: Scores by judge name. A failed run has none.
+        run_id: Id of this run. Empty if nothing was recorded.
+        judgements: Scores by judge name. Empty if the run failed.
         tags: Tags of the item.
-        source_run: Id of the recorded run that the item was created from. Empty for other items.
-        source_session: Session of that recorded run, or empty.
+        source_run: Id of the earlier run that the item was created from. Empty if there is none.
+        source_session: Session of that earlier run, or empty.
         cost: Cost in US dollars. None if unknown.
         inputs: Inputs of the item. None if the result was read from a file.
     """
@@ -101,9 +101,9 @@ class ItemRun:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the run passed all judges. None if no judge decides; False if the run failed.
+        """Whether the run passed all judges that return passed or failed.
 
-        A judge decides if it returns passed or failed, not only a score.
+        False if the run itself failed. None if all judges only return a score.
         """
         if self.outcome != "ok":
             return False
@@ -189,16 +189,16 @@ def by_item(runs: Sequence[ItemRun]) -> dict[tuple[str, str], list[ItemRun]]:
 
 @dataclass(frozen=True, slots=True)
 class RejudgedRun:
-    """A stored run that a judge scored anew, with the score of an earlier version of the judge.
+    """A stored run that the current version of a judge scored, with an earlier version's score.
 
     Attributes:
         run_id: Run id.
         start_ns: Start time in nanoseconds since the epoch (UTC).
-        cluster: The run's session, or its trace if it has no session. Runs of one cluster are not
-            independent, so confidence intervals treat them together.
+        cluster: The run's session, or its trace if it has no session. Runs of the same cluster are
+            not independent, and confidence intervals take this into account.
         before: Score by the earlier version. None if that version did not score the run.
-        after: Score by this version.
-        is_stored: Whether the score of this version was already stored.
+        after: Score by the current version.
+        is_stored: True if `after` was stored before, so the judge did not have to be called again.
     """
 
     run_id: str
@@ -210,9 +210,10 @@ class RejudgedRun:
 
     @property
     def turn(self) -> str:
-        """``to fail`` if this version fails a run that the earlier one passed.
+        """How the result changed from the earlier to the current version of the judge.
 
-        ``to pass`` for the opposite. Empty if the versions agree or one gave no result.
+        ``to fail`` if the run passed before and fails now, ``to pass`` for the opposite. Empty if
+        the result is the same or a version returned neither passed nor failed.
         """
         if self.before is None or None in (self.before.passed, self.after.passed):
             return ""

@@ -104,7 +104,18 @@ def write_target(
 def write_actuals(
     frame: Any, name: str, key: str, value: str, *, by: About | None, time: str | None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Convert a table of ground truth to the bodies of requests, up to 1,000 rows each.
+    """Convert a table of ground truth to request bodies for the API, with up to 1,000 rows each.
+
+    Rows without a key or value are skipped.
+
+    Args:
+        frame: The table.
+        name: Name of the ground truth.
+        key: Column that identifies the run of each row.
+        value: Column with the ground truth.
+        by: What the key column contains: ``run_id``, ``trace_id``, ``trace_key``, or ``tag`` for
+            values of the tag with the column's name. None derives it from the column's name.
+        time: Column with the times when the values became known. None if there is none.
 
     Raises:
         ValueError: A column is missing, or a value is of a type that ground truth cannot have.
