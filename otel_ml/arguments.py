@@ -178,10 +178,10 @@ def check_one_of(argument: str, value: object, known: Collection[str]) -> str:
 
 
 def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
-    """Return the project name: the given name, else ``OTEL_ML_PROJECT``, else ``default``.
+    """Return the project name: `given`, else the variable ``OTEL_ML_PROJECT``, else ``default``.
 
     Args:
-        given: The given name; None or an empty string means not given.
+        given: The name that the user passed. None or an empty string means none.
         most: Largest number of characters. More than 128 is allowed only to read projects that
             other tools recorded.
 

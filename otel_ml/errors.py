@@ -41,10 +41,10 @@ class InvalidMetricError(ValueError):
 
 
 class Tally:
-    """Counts events by name, from any thread, without ever waiting for a lock.
+    """Counters by name that any thread can increment without waiting for a lock.
 
-    A plain lock could deadlock: a finalizer can run in the middle of any code, also while its own
-    thread increments a counter.
+    A lock could deadlock: the garbage collector may run a finalizer while its thread holds the
+    lock, and the finalizer may increment a counter too.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,9 @@ _told: dict[tuple[str, ...], object] = {}
 
 
 def report(where: str, error: BaseException) -> None:
-    """Count an error inside otel-ml instead of raising it, and log the first one at each place.
+    """Count an error inside otel-ml instead of raising it in the user's program.
+
+    The first error at each place is also logged.
 
     Args:
         where: Name of the place in the code, such as ``version``. Use a constant, because each new
@@ -87,17 +89,21 @@ def report(where: str, error: BaseException) -> None:
             level, because it may contain model inputs.
 
     Raises:
-        BaseException: The error itself, if it is meant for the user's program.
+        BaseException: The same error, if it must reach the user's program, such as
+            KeyboardInterrupt.
     """
     hand_on(error)
     _count(where, error)
 
 
 def report_named(where: str, error: BaseException) -> None:
-    """Count an error like `report`, but do not log it. The caller logs it with `warn_once`.
+    """Count an error inside otel-ml like `report`, but log it only at debug level.
+
+    Use it if you log your own message with `warn_once`.
 
     Raises:
-        BaseException: The error itself, if it is meant for the user's program.
+        BaseException: The same error, if it must reach the user's program, such as
+            KeyboardInterrupt.
     """
     hand_on(error)
     _tally.add(where)
@@ -136,13 +142,13 @@ _context_of: Final[Callable[[BaseException], BaseException | None]] = BaseExcept
 
 
 class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("run.tag")`
-    """Log and count errors inside otel-ml instead of raising them.
+    """Log and count errors inside otel-ml instead of raising them in the user's program.
 
-    Use it as a context manager, or as a decorator of functions that return None. Errors that are
-    meant for the user's program pass through.
+    Use it as a context manager, or as a decorator of functions that return None. Errors that must
+    reach the user's program, such as KeyboardInterrupt, are still raised.
 
     Args:
-        where: Name of the place in the code, as for `report`.
+        where: Name of the place in the code, such as ``flush``. Errors are counted by this name.
     """
 
     __slots__ = ("_where",)
@@ -220,10 +226,11 @@ def hand_on(error: BaseException) -> None:
 
 
 def host_error(error: BaseException) -> BaseException | None:
-    """Return the error to raise in the user's program, or None if there is none.
+    """Return the error that must reach the user's program, or None if otel-ml may suppress it.
 
-    This is `error` itself or an error that Python replaced with it. For example, Ctrl-C while a
-    thread starts can surface as a KeyError, and Ctrl-C while a class is created as a RuntimeError.
+    Usually this is `error` itself, such as a KeyboardInterrupt. It can also be an earlier error
+    that Python replaced. For example, Ctrl-C can appear as a KeyError while a thread starts, or as
+    a RuntimeError while a class is created. The KeyboardInterrupt is then returned.
     """
     if is_of_host(error):
         return error
@@ -245,13 +252,15 @@ def host_error(error: BaseException) -> BaseException | None:
 
 
 def is_of_host(error: BaseException) -> bool:
-    """Tell whether an error that was raised inside otel-ml must reach the user's program.
+    """Return whether an error raised inside otel-ml must reach the user's program.
 
-    True for an error that a signal handler raised, such as a time limit: Python runs handlers
-    between any two steps of the main thread, so also in the middle of our code. True for errors
-    that stop a thread from outside and are not an `Exception`, such as KeyboardInterrupt or a
-    gevent timeout. False for all errors that the code of a recorded object raises itself, even
-    SystemExit or a panic in a Rust library.
+    Two kinds of errors must. The first are errors from signal handlers, such as a time limit,
+    because Python can run a handler in the middle of otel-ml's code. The second are errors that
+    stop a thread from outside and are not an `Exception`, such as KeyboardInterrupt or a gevent
+    timeout.
+
+    All other errors may be suppressed. They include those that the methods of a recorded object
+    raise, even SystemExit or a panic in a Rust library.
     """
     if is_of_signal(error):
         return True

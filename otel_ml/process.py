@@ -64,9 +64,10 @@ def renew_in_child(renew: Callable[[], None]) -> None:
 
 
 def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
-    """Return a weak set of objects to reset in every forked child process.
+    """Return a weak set whose objects are reset in every forked child process.
 
-    In the child, `renew` is called with each object that is in the set.
+    Add an object to the set to register it. In the child, `renew` is called with each object that
+    is still alive.
     """
     living: weakref.WeakSet[T] = weakref.WeakSet()
 

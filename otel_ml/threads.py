@@ -18,17 +18,17 @@ R = TypeVar("R")
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
-    """Bind a function to the current run. Use it when you pass the function to another thread.
+    """Make a function that you pass to another thread continue the current trace.
 
     Without it, calls in other threads start new traces. With it, they become children of the run
-    that is current when you call `wrap`. You can call the wrapper many times, also from several
-    threads at once.
+    that is current when you call `wrap`. You can call the wrapped function many times, also from
+    several threads at once.
 
     Args:
-        function: A sync function or a coroutine function. A coroutine function stays one.
+        function: A sync function or a coroutine function.
 
     Returns:
-        The wrapped function.
+        The wrapped function, of the same kind.
 
     Raises:
         TypeError: The argument is not callable, or it is a generator function. The body of a
@@ -69,10 +69,10 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def follow_threads() -> None:
-    """Make all threads and thread pools of this process inherit the run that starts them.
+    """Make code in all threads and thread pools continue the trace of the code that starts it.
 
-    It affects `threading.Thread`, `threading.Timer`, `ThreadPoolExecutor` and everything built on
-    them, through the package ``opentelemetry-instrumentation-threading``. Calling it again does
+    Without it, calls in other threads start new traces. It affects `threading.Thread`,
+    `threading.Timer`, `ThreadPoolExecutor` and everything that uses them. Calling it again does
     nothing.
 
     Raises:

@@ -21,7 +21,8 @@ _SLOW: Final[dict[type, float]] = {}
 def field_names(kind: type) -> Sequence[str] | None:
     """Return the names of the fields that a class declares, or None if it declares none.
 
-    It supports dataclasses, named tuples, and classes of attrs, msgspec and pydantic. It may raise.
+    It supports dataclasses, named tuples, and classes of attrs, msgspec and pydantic. An unusual
+    class may raise an exception, which the caller must handle.
     """
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
@@ -39,10 +40,10 @@ def field_names(kind: type) -> Sequence[str] | None:
 
 
 def words_of(value: Any) -> str | None:
-    """Return a value's ``repr``, or None if ``repr`` was slow for this type in the last minute.
+    """Return the ``repr`` of a value, or None if that is too slow.
 
-    A running ``repr`` cannot be interrupted, so a slow one is called only once per minute. It may
-    raise; callers handle that.
+    It is too slow if it took more than 20 ms for a value of the same type in the last minute. An
+    exception of ``repr`` is not caught.
     """
     kind = type(value)
     began = time.monotonic()
@@ -59,10 +60,10 @@ def words_of(value: Any) -> str | None:
 
 
 def is_stream(value: object) -> bool:
-    """Tell whether a value is a stream that yields its parts later, such as a generator.
+    """Return whether a value is a stream that yields its parts later, such as a generator.
 
-    It never raises or reads the value. Clients of OpenAI and Anthropic may return a context manager
-    that creates the stream.
+    The value is not read, and no exception is raised. Objects of OpenAI's and Anthropic's clients
+    with ``Stream`` in their type's name count too, even those that only open the stream later.
     """
     kind = type(value)
     with untrusted:  # a metaclass may raise
@@ -73,9 +74,10 @@ def is_stream(value: object) -> bool:
 
 
 def is_unsaid(value: object) -> bool:
-    """Tell whether a value is a library's placeholder for "argument not given". Never raises.
+    """Return whether a value is a placeholder for an argument that was not given. Never raises.
 
-    Those of OpenAI, Anthropic and similar generated clients are recognised by name.
+    Clients such as those of OpenAI and Anthropic have such placeholders, for example ``NOT_GIVEN``.
+    They are recognised by the name of their type.
     """
     with untrusted:  # a metaclass may raise
         return is_unsaid_type(type(value))

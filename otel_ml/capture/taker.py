@@ -85,11 +85,14 @@ class ValueTaker:
         return size <= self._room
 
     def take(self, value: Any, depth: int = 0) -> object:
-        """Return a copy of a value, as plain values and snapshots, which never changes later.
+        """Copy a value, so that later changes to it do not change what is recorded.
 
         Args:
-            value: Any value. It is not changed, and no reference to a part that can change is kept.
-            depth: How many containers and objects enclose it.
+            value: Any value. It is not changed.
+            depth: Number of containers and objects around the value. Deeply nested values are cut.
+
+        Returns:
+            Plain Python values, and snapshots of large objects such as arrays.
         """
         taken = self.field(value, depth)
         return _describe_omitted(value) if taken is _OMIT else taken

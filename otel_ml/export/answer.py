@@ -36,20 +36,19 @@ _FIXED_SIZES: Final = {1: 8, 5: 4}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the receiver answered to an export request, and what to do next.
+    """The result of an export request: which spans were stored, and whether to send them again.
 
     Attributes:
-        delivered: True if the receiver accepted the request. All its spans are stored, except
-            `rejected` ones.
+        delivered: True if the receiver accepted the request. It stored all spans except `rejected`
+            ones.
         retry: True if the request failed, but sending it again may succeed.
-        retry_after_s: Seconds that the receiver asks to wait before the next request; None if it
+        retry_after_s: Seconds that the receiver asks to wait before the next request. None if it
             did not ask.
         rejected: Number of spans that the receiver refused although it accepted the request.
-        message: Why the request or some spans failed; never contains a secret.
-        too_large: True if the request must be split, because the receiver accepts only smaller
-            ones.
-        wants_previews: Whether the next requests should add a short preview to each long input and
-            output. False if the collector creates previews itself.
+        message: Why the request or some spans failed. It never contains a secret.
+        too_large: True if the request is too large for the receiver. Split it and send the parts.
+        wants_previews: Whether the next requests should contain a short preview of each long input
+            and output. False if the collector creates previews itself.
     """
 
     delivered: bool
@@ -102,13 +101,16 @@ def _read(response: "BaseHTTPResponse") -> bytes:
 
 
 def read_partial_success(body: bytes) -> tuple[int, str]:
-    """Return how many spans were rejected, and why, from an ``ExportTraceServiceResponse``.
+    """Read from the response to an OTLP export request how many spans were rejected, and why.
 
-    This is OTLP's message for "accepted, but not all spans". It is parsed without protobuf, which
-    need not be installed.
+    The response is an ``ExportTraceServiceResponse``, which can accept a request but reject some of
+    its spans. It is parsed without the protobuf package, which may not be installed.
+
+    Args:
+        body: Body of the HTTP response.
 
     Returns:
-        Number of rejected spans and reason; ``(0, "")`` if the body is not such a message.
+        Number of rejected spans and reason. ``(0, "")`` if the body is not such a message.
 
     Spec: https://protobuf.dev/programming-guides/encoding/
     """

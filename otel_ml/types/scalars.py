@@ -33,10 +33,10 @@ _OF_CHARS: Final = 200
 
 
 class TextOnly(str):
-    """A string that you get in place of an object that could not be stored.
+    """A text that is loaded in place of an object that could not be stored, such as its ``repr``.
 
     Attributes:
-        of: Qualified name of the object's type, such as ``app.Model``; empty if unknown.
+        of: Qualified name of the object's type, such as ``app.Model``. Empty if unknown.
     """
 
     __slots__ = ("of",)
@@ -56,12 +56,12 @@ def tagged(tag: str, value: Any) -> dict[str, Any]:
 
 
 def reduced(tag: str, value: Any, of: str) -> dict[str, Any]:
-    """Return the stored form of an object of which only a part is stored, such as its text.
+    """Return the JSON for an object that is only partly stored, for example as its ``repr``.
 
     Args:
-        tag: Which part is stored.
-        value: The part, as JSON.
-        of: Qualified name of the object's type.
+        tag: What is stored: ``repr``, ``fields`` or ``member`` (the value of an enum member).
+        value: The stored part, as JSON.
+        of: Qualified name of the object's type, such as ``app.Model``.
     """
     return {TAG: tag, VALUE: value, OF: clean(of[:_OF_CHARS])}
 
@@ -105,11 +105,12 @@ _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 
 def write_zone(zone: Any, at: datetime.datetime | None = None) -> dict[str, Any]:
-    """Convert a time zone to JSON, by its name or else by its offset.
+    """Convert a time zone to JSON, by its name or else by its offset from UTC.
 
     Args:
-        zone: A time zone of zoneinfo, pytz, the standard library or any other library.
-        at: Time whose offset is stored if the zone has no name to look up.
+        zone: A time zone, such as ``Europe/Berlin``, of zoneinfo, pytz, the standard library or any
+            other library.
+        at: Time at which to take the offset, for a zone that is stored without a name.
 
     Raises:
         ValueError: The zone has neither a name nor an offset.

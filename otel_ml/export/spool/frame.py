@@ -25,9 +25,16 @@ _HEAD: Final = struct.Struct("<4xIBI24s")
 
 
 class Frame(NamedTuple):
-    """An intact encoded span in a file, with its position.
+    """An undamaged span that was found in a file.
 
-    A frame is a span with a header and a checksum; see the module for the layout.
+    In the file, a span is stored as a frame: a header with a checksum, then the encoded span.
+
+    Attributes:
+        start: Position of the frame's first byte in the scanned bytes.
+        end: Position after the frame's last byte.
+        held: Whether the span belongs to a call that was not finished when it was written.
+        key: Trace ID and span ID, 24 bytes in total.
+        payload: The encoded span.
     """
 
     start: int
@@ -38,10 +45,13 @@ class Frame(NamedTuple):
 
 
 class Seal:
-    """Packs spans into frames, and finds the frames of one process in a file.
+    """Writes and finds the spans of one process in a file.
+
+    Each span is stored as a frame, that is with a header and a checksum in front.
 
     Args:
-        salt: 8 random bytes of that process. A frame of another process is not recognised.
+        salt: 8 random bytes, different for each process. They are part of header and checksum, so
+            frames of other processes are not recognised.
     """
 
     __slots__ = ("_marker", "_seed", "salt")
@@ -52,26 +62,27 @@ class Seal:
         self._seed = int.from_bytes(salt[4:], "little")
 
     def pack(self, key: bytes, payload: bytes, flags: int) -> bytes:
-        """Return the frame for an encoded span.
+        """Return an encoded span with a header and a checksum in front, ready to write to a file.
 
         Args:
             key: Trace ID and span ID, 24 bytes in total.
             payload: The encoded span, shorter than 4 GiB.
-            flags: `FINAL`, or `HELD` for the span of a call that is not finished.
+            flags: `HELD` for the span of a call that is not finished, otherwise `FINAL`.
         """
         body = _BODY.pack(flags, len(payload), key) + payload
         return _LEAD.pack(self._marker, zlib.crc32(body, self._seed)) + body
 
     def scan(self, data: bytes, *, whole: bool) -> Iterator[Frame]:
-        """Find the frames in bytes of a segment file. Bytes between frames are damaged.
+        """Find the undamaged spans in the bytes of a file. Damaged bytes are skipped.
 
         Args:
-            data: Bytes that start where a frame is expected.
-            whole: True if the file ends with these bytes. False stops at a frame whose end is
-                missing, because the file may contain it.
+            data: Bytes of the file that start where a span should begin.
+            whole: True if the bytes reach to the end of the file. A span whose end is missing is
+                then damaged. If False, the search stops at such a span, because its end may follow
+                in the file.
 
         Returns:
-            The intact frames in order. A damaged frame passes the checksum with probability 2**-32.
+            The spans in the order of the file. Damage stays unnoticed with probability 2**-32.
         """
         view = memoryview(data)
         start = data.find(self._marker)
