@@ -27,14 +27,13 @@ Number = float | int
 
 
 class Entity:
-    """A model or run with DigitalHub's metric methods: `log_metric`, `log_metrics` and `metrics`.
+    """A model or run of otel-ml with DigitalHub's methods for metrics.
 
     Args:
-        handle: The run or model version from `otel_ml.Client`.
+        handle: The run or model version of `otel_ml.Client` to log to.
 
     Attributes:
-        handle: The run or model version. Use it for what DigitalHub lacks: steps, tags, text and
-            data.
+        handle: The same object. Use it to log what DigitalHub cannot: steps, tags, text and data.
     """
 
     def __init__(self, handle: Run | TargetModel) -> None:
@@ -47,13 +46,14 @@ class Entity:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Append a number or a list of numbers to a metric. See `otel_ml.Run.log_metric`.
+        """Log a number or a list of numbers to a metric. They are appended to earlier ones.
 
         Args:
             key: Name of the metric.
             value: A number or a list of numbers.
-            overwrite: Whether to replace the numbers logged so far.
-            single_value: Whether the metric is a single number instead of a series.
+            overwrite: True to replace the numbers logged so far instead.
+            single_value: True to store one number instead of a series. If the metric already
+                exists, its value changes only with `overwrite`.
 
         Raises:
             InvalidMetricError: The value is not a number. Nothing is logged.
@@ -63,11 +63,11 @@ class Entity:
     def log_metrics(
         self, metrics: Mapping[str, Number | Sequence[Number]], overwrite: bool = False
     ) -> None:
-        """Log several metrics that belong to the same moment. See `otel_ml.Run.log_metrics`.
+        """Log several metrics at once, such as loss and accuracy after an epoch.
 
         Args:
-            metrics: Numbers or lists of numbers by metric name.
-            overwrite: Whether to replace the numbers logged so far.
+            metrics: A number or a list of numbers for each metric name.
+            overwrite: True to replace the numbers logged so far. By default, numbers are appended.
 
         Raises:
             InvalidMetricError: A value is not a number. Nothing is logged.
@@ -78,21 +78,21 @@ class Entity:
     def metrics(self) -> dict[str, Metric]:
         """Logged metrics by name: a single number, or the list of numbers of a series.
 
-        For a model, these are the metrics that all processes logged. For a run, those that this
-        process logged.
+        A model has the metrics that all processes logged. A run only has those that this process
+        logged.
         """
         return self.handle.metrics
 
 
 class Project:
-    """A DigitalHub project: creates models and runs whose records go to otel-ml.
+    """A project with DigitalHub's methods. It creates models and runs, and records them in otel-ml.
 
     Args:
         name: Name of the project.
-        url: Base address of the collector. Default: that of `otel_ml.Client`.
+        url: Base address of the otel-ml collector. Default: as for `otel_ml.Client`.
 
     Attributes:
-        client: The client that sends the records.
+        client: The `otel_ml.Client` that sends the records.
     """
 
     def __init__(self, name: str, url: str | None = None) -> None:
@@ -100,7 +100,7 @@ class Project:
         self.client = Client(name, endpoint=url)
 
     def log_model(self, name: str, kind: str = "model", **params: object) -> Entity:
-        """Create a version of a model. Different parameters make a different version.
+        """Create a version of a model. The same parameters give the same version.
 
         Args:
             name: Name of the model.
@@ -136,14 +136,15 @@ def get_or_create_project(name: str) -> Project:
 
 
 def handler(outputs: Sequence[str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Record every call of the decorated function as a training run. See `otel_ml.trace`.
+    """Record every call of the decorated function as a training run.
 
-    If an argument of the call is a `Project`, the run belongs to it. Else it belongs to the project
-    of the environment. The function returns the same value as without the decorator.
+    If you pass a `Project` as an argument of the call, the run is recorded in it. Otherwise it is
+    recorded in the project that the environment variables select. The function still returns the
+    same value.
 
     Args:
-        outputs: Names under which to record the results: one name for a single value, or one per
-            item of a returned tuple.
+        outputs: Names under which to record the returned value. Give one name for a single value,
+            or one per item of a returned tuple.
     """
     named = tuple(outputs or ())
 

@@ -148,9 +148,10 @@ class Component:
 
     @property
     def domain(self) -> frozenset[str] | None:
-        """Valid values of a ``CAT``. None if any value is valid.
+        """Valid values of a component of type ``CAT`` (category). None if any value is valid.
 
-        If you set no `values` and the data had too many different ones to keep, any value is valid.
+        These are the `values` that you set, or else those seen when the profile was built. If the
+        data had too many different values to keep, any value is valid.
         """
         if self.dtype != "CAT":
             return None
@@ -230,9 +231,15 @@ class Component:
         self.invalid = sum(self.check(value) is not None for value in known)
 
     def validate(self, parts: Parts, group: str) -> list[Tag]:
-        """Return the tags for a run: the component's value, and its error if it is invalid.
+        """Check a run's value, and return the result as tags.
 
-        The list is empty if the run lacks the part that the component reads.
+        Args:
+            parts: The run's inputs, output and ground truth, as far as they are known.
+            group: Group of the tags, such as the profile's name.
+
+        Returns:
+            A tag with the value, a tag with the error, or both. An empty list if the run lacks the
+            part that the component reads, such as ground truth.
         """
         error: str | None = DATA
         value: object = None
@@ -285,26 +292,24 @@ class OutputComponent(Component):
 
 
 class ActualComponent(Component):
-    """A value of the ground truth, by default the one with the component's name.
+    """A value of the ground truth that a profile observes.
 
-    Ground truth is the correct result, which usually arrives later. See `Component` for the
-    arguments.
+    Ground truth is the correct result, which usually arrives later. By default, the value is the
+    ground truth with the same name as the component. See `Component` for the arguments.
     """
 
     side = "actual"
 
 
 class EvalComponent(Component):
-    """A value computed from output and ground truth, such as an error.
-
-    See also `Component`.
+    """A value that a profile computes from a run's output and ground truth, such as the error.
 
     Args:
         name: Name of the component.
-        extractor: Function that gets output and ground truth, and returns the value.
-        dtype: Type that the function returns: ``INT``, ``FLOAT``, ``CAT`` or ``TEXT``.
-        output: Path of the value that the function gets as output. Default: the whole output.
-        actual: Path of the value that the function gets as ground truth. Default: all of it.
+        extractor: Function that takes output and ground truth, and returns the value.
+        dtype: Type that the function returns: ``INT``, ``FLOAT``, ``CAT`` (category) or ``TEXT``.
+        output: Path to the part of the output that the function gets. Default: the whole output.
+        actual: Path to the part of the ground truth that the function gets. Default: all of it.
         low: Smallest valid number. Default: the smallest number seen when the profile was built.
         high: Largest valid number. Default: the largest number seen when the profile was built.
         values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
@@ -371,11 +376,12 @@ def _lost(*_: object) -> object:
 def component_of(
     facts: Mapping[str, Any], extractors: Mapping[str, Callable[..., object]]
 ) -> Component:
-    """Create a component from what `Component.to_dict` returned.
+    """Create a profile component from the dictionary that `Component.to_dict` returned.
 
     Args:
-        facts: The component as a dictionary.
-        extractors: Extractor functions by component name. They are not part of the dictionary.
+        facts: The dictionary.
+        extractors: Extractor functions by component name. An extractor computes a component's value
+            for a run. The dictionary does not contain functions.
 
     Raises:
         ValueError: The dictionary is not a component.
@@ -420,12 +426,14 @@ def read_path(path: str, parts: Parts) -> object:
 
 
 def step_into(value: object, path: str, is_default: bool) -> object:
-    """Follow a path of keys and indexes in a value. A key that itself contains dots is tried first.
+    """Return the part of a nested value at a path, such as ``user.age``. None if there is none.
 
     Args:
-        value: Value in which the path begins.
-        path: The remaining path, such as ``user.age``.
-        is_default: Whether to return the value itself if it has no keys.
+        value: A dictionary or list, or a single value.
+        path: Keys and list indexes, separated by dots. A key that itself contains dots is tried
+            first.
+        is_default: True if the path is only the default, a component's name. A single value, or the
+            only item of a list, is then returned whatever the path is.
     """
     if isinstance(value, Mapping):
         if path in value:

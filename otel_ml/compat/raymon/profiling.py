@@ -168,13 +168,15 @@ def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
 
 
 class Component(profiles.Component):
-    """One value that a profile observes in each run, with raymon's arguments.
+    """A value that a profile observes in each run, such as the age among the inputs.
+
+    It has the same arguments as raymon's class.
 
     Args:
         name: Name of the component, stored in lower case.
-        extractor: Extracts the value from the data of a run.
-        dtype: One of `DataType`.
-        stats: Statistics, if they are already known.
+        extractor: An `Extractor`, that is an object that gets the value from a run's data.
+        dtype: Type of the value, one of `DataType`.
+        stats: Statistics of the values, if they are already known. Otherwise `build` computes them.
     """
 
     def __init__(
@@ -234,12 +236,12 @@ class Component(profiles.Component):
 
     @classmethod
     def from_jcr(cls, jcr: Mapping[str, Any], mock_extractor: bool = False) -> "Component":
-        """Create a component from what `to_jcr` returned, or from its state alone.
+        """Create a component from a dictionary that `to_jcr` returned.
 
         Args:
-            jcr: The dictionary.
-            mock_extractor: Whether to leave out the extractor. The component can then be compared,
-                but cannot validate data.
+            jcr: The dictionary. Its part ``state`` alone is accepted too.
+            mock_extractor: True if the extractor, which reads the value from a run, is not needed.
+                The component can then be compared with others, but cannot validate data.
         """
         if set(jcr) == {"class", "state"}:
             return _COMPONENT_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(
@@ -288,12 +290,12 @@ _COMPONENT_KINDS: Final[Mapping[str, type[Component]]] = {
 def generate_components(
     dtypes: Any, complass: type[Component] = InputComponent, name_prefix: str = ""
 ) -> list[Component]:
-    """Create a component for each column of a pandas table.
+    """Create a profile component for each column of a pandas table.
 
     Args:
-        dtypes: The ``dtypes`` of the table.
+        dtypes: The ``dtypes`` attribute of the table.
         complass: Class of the components, such as `InputComponent`.
-        name_prefix: Text before each column name.
+        name_prefix: Text to put before each column name.
     """
     return [
         complass(f"{name_prefix}{column}", ElementExtractor(column), _dtype_of(dtype))
@@ -313,12 +315,12 @@ def _dtype_of(dtype: Any) -> str:
 
 
 class Score(scores.ProfileScore):
-    """A number that summarizes the values of components. Use a subclass.
+    """A number that summarizes the values of components, such as a mean. Use a subclass.
 
     Args:
         name: Name of the score, stored in lower case.
-        inputs: Names of the components.
-        preference: Which values are good: ``high`` or ``low``.
+        inputs: Names of the components whose values are summarized.
+        preference: ``high`` if high scores are good, or ``low``.
         result: The number, if it is already known.
     """
 
@@ -373,13 +375,15 @@ _SCORE_KINDS: Final[Mapping[str, type[Score]]] = {
 
 
 class ModelProfile(profiles.ModelProfile):
-    """A model profile with raymon's methods and file format.
+    """A model profile: statistics of a model's inputs, outputs and ground truth.
+
+    It has the same methods and file format as raymon's class.
 
     Args:
         name: Name of the profile, stored in lower case.
-        version: Version of the profile.
-        components: Components, as a list or a dictionary by name.
-        scores: Scores, as a list or a dictionary by name.
+        version: Version of the profile, such as ``0.0.0``.
+        components: The values to observe, as a list or a dictionary by name.
+        scores: Numbers that summarize the components, as a list or a dictionary by name.
     """
 
     def __init__(
@@ -412,13 +416,14 @@ class ModelProfile(profiles.ModelProfile):
         silent: bool = True,
         build_extractors: bool = True,
     ) -> None:
-        """Build the profile from tables with one row per run.
+        """Build the profile: compute the statistics of all components from data.
 
         Args:
-            input: Inputs as a pandas table, an array, or a list.
-            output: Outputs in one of these forms.
-            actual: Ground truth in one of these forms.
-            domains: Valid values by component: lower and upper bound, or a list of values.
+            input: Inputs as a pandas table, an array or a list, with one row per run.
+            output: Outputs of the same runs, in one of these forms.
+            actual: Ground truth of the same runs, in one of these forms.
+            domains: Valid values by component name: a lower and upper bound, or a list of values.
+                Default: the values in the data.
             silent: Accepted for compatibility and ignored. Nothing is printed.
             build_extractors: Whether to fit the extractors to the data too.
         """
@@ -454,12 +459,14 @@ class ModelProfile(profiles.ModelProfile):
             score.build(valid)
 
     def validate_input(self, input: Any, tag_format: str = "jcr") -> Any:
-        """Return the tags for a run's inputs: values and errors, by default as dictionaries.
+        """Check a run's inputs against the profile, and return the results as tags.
+
+        For each input component there is a tag with its value, a tag with its error, or both.
 
         Args:
             input: Inputs of one run.
-            tag_format: ``jcr`` for dictionaries, ``tag`` for `Tag` objects, ``simple`` for values
-                by name.
+            tag_format: ``jcr`` returns a list of dictionaries, ``tag`` a list of `Tag` objects, and
+                ``simple`` a dictionary of tag values by name.
         """
         return _format(self.validate({"inputs": input}, "input"), tag_format)
 
@@ -508,12 +515,14 @@ class ModelProfile(profiles.ModelProfile):
     def view(  # type: ignore[override]  # likewise
         self, poi: Any = None, mode: str = "external", outdir: Any = None, silent: bool = True
     ) -> Path:
-        """Write the profile to an HTML file.
+        """Write an HTML file that shows the profile, and return its path.
 
         Args:
-            poi: Tags of one run. Its values are marked in the distributions.
-            mode: ``external`` opens the file in the browser.
-            outdir: Directory of the file.
+            poi: Tags of one run, from a method such as `validate_input`. The distributions in the
+                file then show where this run's values are.
+            mode: ``external`` also opens the file in the browser.
+            outdir: Folder in which a new folder for the file is created. Default: the system's
+                folder for temporary files.
             silent: Accepted for compatibility and ignored.
         """
         tags = [item if isinstance(item, Tag) else Tag.from_jcr(item) for item in poi or ()]
@@ -548,8 +557,8 @@ class ModelProfile(profiles.ModelProfile):
 
         Args:
             jcr: The dictionary.
-            mock_extractors: Whether to leave out the extractors. The profile can then be compared,
-                but cannot validate data.
+            mock_extractors: True if the extractors, which read values from runs, are not needed.
+                The profile can then be compared with others, but cannot validate data.
         """
         components = [
             Component.from_jcr(component, mock_extractors)
@@ -604,11 +613,12 @@ def _directory(outdir: Any) -> Path:
 
 
 def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
-    """Return only those tags that report an invalid value.
+    """Return only the tags that report an invalid value.
 
     Args:
-        tags: `Tag` objects or dictionaries.
-        format: ``tag`` returns them unchanged. Other values as in `ModelProfile.validate_input`.
+        tags: Tags from validation, as `Tag` objects or dictionaries.
+        format: ``tag`` returns the tags as given. ``jcr`` returns a list of dictionaries, and
+            ``simple`` a dictionary of tag values by name.
     """
     errors = [
         tag

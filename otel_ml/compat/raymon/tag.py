@@ -13,18 +13,19 @@ _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
 
 
 class Tag(OwnTag):
-    """A tag, as raymon has them. Its name is normalized.
+    """A tag as in raymon: a name and a value, with a type and a group.
 
     Args:
-        name: Name of the tag. It is converted to lower case, and spaces to ``_``. Characters other
-            than ASCII letters, digits and ``_-@./`` are removed.
-        value: A text, number or bool. A text that is a number can be compared with numbers.
-        type: Any text. raymon uses label, metric, vector, error, and profile-input, -output,
-            -actual and -score with their errors, such as profile-input-error.
-        group: Any text that groups tags, such as the profile that created them.
+        name: Name of the tag. Upper case becomes lower case, and spaces become ``_``. Characters
+            other than ASCII letters, digits and ``_-@./`` are removed.
+        value: A text, number or bool. A text such as ``"3.5"`` can be compared with numbers.
+        type: Any text. raymon uses ``label``, ``metric``, ``vector`` and ``error``. For values of a
+            profile it uses ``profile-input``, ``profile-output``, ``profile-actual`` and
+            ``profile-score``, and for their errors ``profile-input-error`` and so on.
+        group: Any text that groups tags, such as the name of the profile that created them.
 
     Raises:
-        ValueError: The name is not text, or is empty after the conversion.
+        ValueError: The name is not text, or no characters of it are left.
     """
 
     __slots__ = ()
@@ -45,10 +46,10 @@ class Tag(OwnTag):
 
 
 def normalize(name: str) -> str:
-    """Return a tag name in the form in which it is stored, see `Tag`.
+    """Convert a tag name to lower case and to the allowed characters. `Tag` lists them.
 
     Raises:
-        ValueError: The name is not text, or is empty after the conversion.
+        ValueError: The name is not text, or no characters of it are left.
     """
     if not isinstance(name, str):
         raise DataException(f"Invalid tag name {name!r}: expected text")
