@@ -87,10 +87,10 @@ UNSET: Final = object()
 
 
 class Handle:
-    """Base class of runs and model versions, with the methods that add data to them.
+    """Base class of objects that you can add tags, log lines, metrics and other data to.
 
-    The methods raise only for invalid arguments. All other errors are logged, so they never break
-    your program.
+    Examples are a run and a model version. The methods raise only for invalid arguments. All other
+    errors are logged, so they never break your program.
     """
 
     __slots__ = ()
@@ -157,15 +157,15 @@ class Handle:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Append one point, or a list of points, to a metric series.
+        """Append one point, or a list of points, to a metric.
 
         Args:
             name: Name of the metric.
             value: A number or a list of numbers. Arrays and tensors are accepted too.
             step: Number that orders the points, such as an epoch.
             overwrite: Replace all earlier points of this metric.
-            single_value: Store a single number instead of a series. If the metric already exists,
-                its value changes only with `overwrite`.
+            single_value: Store one number, not a series of points. If the metric already has a
+                value, the new one is ignored unless you also pass `overwrite`.
 
         Raises:
             InvalidMetricError: `value` is not a number. Nothing is logged.
@@ -209,14 +209,18 @@ class Handle:
         positive: object = None,
         reference: Any = None,
     ) -> dict[str, float]:
-        """Compute the data metrics of a table and log them to this run with the source ``data``.
+        """Measure the quality of a table's data, and log the results as metrics of this run.
+
+        The results are numbers such as the share of missing values, bias and drift. Each metric has
+        a source: ``data`` for these, ``logged`` for those that your program logs itself.
 
         Args:
-            frame: The table, in any form that `otel_ml.data_metrics` accepts.
+            frame: The table, such as a pandas table or a list of mappings. See
+                `otel_ml.data_metrics` for all accepted forms.
             label: Column with the ground truth.
-            sensitive: One or more columns whose groups should be treated equally.
+            sensitive: One or more columns, such as ``sex``, whose groups should be treated equally.
             prediction: Column with the model's predictions.
-            positive: The favourable value of the label or prediction.
+            positive: The favourable value of the label or prediction, such as ``approved``.
             reference: Table or `ModelProfile` to compare with for drift.
 
         Returns:
@@ -260,9 +264,9 @@ class Handle:
             passed: Whether the run is good enough.
             label: The result as a word, such as ``off-topic``.
             explanation: The reason for the result.
-            source: Who evaluated: ``human`` for a reviewer, ``actual`` for ground truth, or
-                ``agent`` for a program on its own. Feedback of an agent is shown, but counts
-                neither as a score nor as a reviewer's label.
+            source: Who evaluated the run: ``human`` for a reviewer, ``agent`` for a program, or
+                ``actual`` if the result is ground truth. Feedback of an agent is shown, but is not
+                included in statistics of scores or reviewers' labels.
 
         Raises:
             InvalidMetricError: `score` is not a number.
@@ -297,10 +301,11 @@ class Handle:
         explanation: str | None = None,
         annotator: str | None = None,
     ) -> None:
-        """Record ground truth for the run. It is shown next to the run's output.
+        """Record ground truth for the run, that is, the correct result.
 
-        You can send it at any time and from any process, even before the run. If you send the same
-        name again, the newest value is used. Different names are separate ground truths.
+        It is shown next to the run's output. You can send it at any time and from any process, even
+        before the run. If you send the same name again, the newest value is used. Different names
+        are separate ground truths.
 
         Args:
             value: A string, a finite number, a bool, or a list of these, at most 16 KiB as JSON.
@@ -308,7 +313,7 @@ class Handle:
             name: Name of the ground truth, such as ``churned``. Default: ``output``, the ground
                 truth for the run's output.
             explanation: Why the value is right, or where it comes from.
-            annotator: Source of the value. Default: the name of the service.
+            annotator: Person or system that provided the value. Default: the name of the service.
 
         Raises:
             ValueError: An argument is invalid. Nothing is recorded.
@@ -417,7 +422,12 @@ def _subject_of(thing: Any, kind: str) -> Subject:
 
 
 def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
-    """Check the tags that a user passed. If the user's own objects raise meanwhile, return no tags.
+    """Check the tags that a user passed, and return their values and details.
+
+    Returns:
+        Two dicts with the tag name as key. The first has the value of each tag. The second has the
+        type and group of each tag that has them. Both are empty if an object of the user raises an
+        error while it is read; the error is logged.
 
     Raises:
         ValueError: An argument is not a tag.
@@ -437,8 +447,10 @@ class Run(Handle, HasCard):
     """A run that is being recorded: one call of a model, or a block such as a training loop.
 
     Use it to add tags, log lines, metrics and data. Its methods raise only for invalid arguments.
-    Tags and text of a short run are sent together with the run. For longer runs they are sent about
-    twice a second, before the run ends. Metric points are always sent this way.
+
+    For a traced call that takes less than a second, tags and log lines are sent when it ends. For
+    all other runs they are sent while the run is open, about twice a second at first. Metrics are
+    always sent in separate messages, not with the run itself.
     """
 
     __slots__ = (
@@ -526,10 +538,10 @@ class Run(Handle, HasCard):
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The metrics that this process logged to the run, by name. A series is a list.
+        """Metrics that this process logged to the run, by name: a number, or a list for a series.
 
-        It keeps the last 10,000 points of each series and at most 1,000 names. The collector stores
-        all points.
+        Only the last 10,000 points of each series and the first 1,000 names are kept in memory. The
+        collector stores all points.
         """
         recorder, waiting = self._recorder, self._waiting
         if recorder is None or waiting is None:
@@ -575,13 +587,16 @@ class Run(Handle, HasCard):
             )
 
     def uses(self, *things: object, kind: str = "model") -> None:
-        """Record which models, artifacts or data sets the run used. Their pages link to the run.
+        """Record which models, artifacts or data sets the run used.
+
+        The web page of each of them then lists this run.
 
         Args:
-            things: Models from `otel_ml.Client.model`, versions or artifacts from `otel_ml.reader`,
-                or strings: ``churn:v3``, ``churn@champion`` (the version with that alias now),
-                ``churn``, or the name of an artifact.
-            kind: What the strings in `things` name: ``model``, ``artifact`` or ``dataset``.
+            things: Objects or strings. An object is a model from `otel_ml.Client.model`, or a
+                version or artifact from `otel_ml.reader`. A string is ``churn:v3`` (version 3 of
+                the model ``churn``), ``churn@champion`` (the version that has this alias now),
+                ``churn``, or the name of an artifact or data set.
+            kind: What the strings name: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -589,11 +604,14 @@ class Run(Handle, HasCard):
         self._link("used", things, kind)
 
     def produced(self, *things: object, kind: str = "model") -> None:
-        """Record which models, artifacts or data sets the run produced, to link their pages.
+        """Record which models, artifacts or data sets the run produced, such as a trained model.
+
+        The web page of each of them then lists this run.
 
         Args:
-            things: Models, versions, artifacts or strings, as in `uses`.
-            kind: What the strings in `things` name: ``model``, ``artifact`` or ``dataset``.
+            things: Models, versions or artifacts as objects, or strings such as ``churn:v3``. The
+                accepted forms are those of `uses`.
+            kind: What the strings name: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -613,10 +631,10 @@ class Run(Handle, HasCard):
                     self._say(Updates.add_event, lineage_event(role, subject, at_ns))
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the run now. If you pass an error, the run has failed.
+        """End the run now. If you pass an error, the run counts as failed.
 
-        A second call does nothing. The run of a traced function ends when its call ends, so this
-        method has no effect there.
+        A second call does nothing. For a traced function this method has no effect, because its run
+        ends when the call ends.
 
         Raises:
             ValueError: `error` is not an exception.
@@ -726,9 +744,13 @@ class Run(Handle, HasCard):
         pipeline.hold(self._span.copy(attributes, end_ns))
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send the tags, text and metrics added since the last update, if an update is due.
+        """Send the tags, log lines and metrics that were added to the open run since the last send.
 
-        With `at_once`, send them immediately. A short call sends them with its end instead.
+        Does nothing if the last send was less than 0.4 s ago (10 s for runs of over 10 minutes).
+        Does nothing either for a traced call younger than a second that has no new metrics.
+
+        Args:
+            at_once: Send even if the last send was more recent.
         """
         if self._unasked:
             return
@@ -886,7 +908,7 @@ class OpenedRun(Run):
     """A run that you opened with `Client.run`.
 
     It ends when its ``with`` block ends, when you call `end`, when the object is garbage-collected,
-    or when the process exits. Inside the ``with`` block it is the current run.
+    or when the process exits. Inside the ``with`` block, `current_run` returns it.
     """
 
     __slots__ = ("__weakref__", "_attached", "_may_train")
@@ -948,19 +970,22 @@ def open_run(
     ids: tuple[int, int] | None = None,
     start_ns: int = 0,
 ) -> OpenedRun:
-    """Open a run under the current run, and report its start immediately. See `Client.run`.
+    """Open a run inside the current run, and report its start to the collector immediately.
+
+    This is the implementation of `Client.run`.
 
     Args:
-        recorder: The recorder to use.
+        recorder: Recorder that sends the run.
         name: Name of the model.
         kind: Kind of the run, such as ``chain`` or ``training``.
-        given: Attributes of the run by name, such as its params. Values are strings or counts.
+        given: Span attributes of the run, by name. None values are left out. Values other than
+            integers and the run's params are converted to text.
         tags: Tags to set on the run.
         inputs: Input of the run, or None.
-        ids: Trace ID and span ID, if several processes share the run as their root; None for new
-            IDs. Tracer providers other than the SDK's own cannot use given IDs; the run is then not
-            recorded.
-        start_ns: Start time if another process started the run, in ns; 0 for now.
+        ids: Trace ID and span ID to use, for a run that several processes share. None creates new
+            IDs. If spans come from another tracer provider than the SDK's own, it cannot use given
+            IDs, so the run is not recorded.
+        start_ns: Start time in ns, if another process started the run; 0 for now.
 
     Returns:
         The run. If recording is off, its methods do nothing.
@@ -1017,13 +1042,15 @@ def _start_run(
 
 
 def facts_around(context: Context | None) -> dict[str, Value]:
-    """Return the attributes that a new run gets from its surroundings, as a new dict.
+    """Return the span attributes that a new run gets from the code around it, as a new dict.
 
-    Inside a judge or an experiment, these link the run to it.
+    For example, a run inside an experiment or a judge gets attributes that name the experiment or
+    judge.
 
     Args:
-        context: If given, ``session.id`` and ``user.id`` from its baggage are added. Pass None
-            inside another run, because session and user are then inherited from that run.
+        context: OpenTelemetry context. Outside any run, ``session.id`` and ``user.id`` are copied
+            from its baggage. Pass None for a run inside another run: it inherits session and user
+            from that run.
     """
     facts: dict[str, Value] = dict(MARKS.get() or ())
     if context and RUN_KEY not in context:
@@ -1041,7 +1068,7 @@ NO_RUN: Final = Run(None, trace.INVALID_SPAN, 0, {})
 def current_run() -> Run:
     """Return the innermost open run of the current task or thread.
 
-    Outside any run it returns a run that is not recorded, so you can call its methods anywhere.
+    You can call this anywhere: outside any run it returns a run whose methods do nothing.
     """
     run = context_api.get_value(RUN_KEY)
     return run._ask() if isinstance(run, Run) else NO_RUN
