@@ -80,9 +80,9 @@ class Wanted:
         start: Only runs that started at or after this time (RFC 3339). None for any.
         end: Only runs that started before this time. None for any.
         limit: Maximum number of runs. None for all.
-        order: One of the orders in `otel_ml.orders`.
-        roots: Whether to leave out runs that another run called.
-        traces: Whether to list only the top span of each trace, such as an HTTP request.
+        order: One of the orders in `otel_ml.orders`, such as ``newest``.
+        roots: Whether to list only runs that no other run called.
+        traces: Whether to list one entry per trace: its top span, such as an HTTP request.
     """
 
     project: str
@@ -201,12 +201,12 @@ class PagedList(HasCard, Generic[Item]):
 class Runs(PagedList[Run]):
     """The list of runs that `Reader.runs` returns. Pages are fetched as you iterate.
 
-    Nothing is cached: each iteration sends the requests again. Runs that are stored while you
-    iterate do not shift the pages: no run appears twice or is skipped. The inputs, outputs and
-    params of a page are fetched together when you first use one of them.
+    Nothing is cached: each iteration sends the requests again. If runs are stored while you
+    iterate, no run appears twice or is skipped. When you first use inputs, outputs or params of a
+    run, they are fetched for its whole page.
 
     ``len(runs)`` reads all pages, with one request per 500 runs. ``runs[0]`` and ``runs[-1]`` fetch
-    one run; ``runs[i]`` and ``runs[:i]`` fetch the runs up to `i`. A slice returns a plain list. A
+    one run. ``runs[i]`` and ``runs[:i]`` fetch the runs up to `i`. A slice returns a plain list. A
     notebook shows the first 20 runs as a table, with one request of at most 3 s.
     """
 
@@ -259,19 +259,20 @@ class Runs(PagedList[Run]):
     def sums(self) -> Figures:
         """Return the totals of all matching runs: errors, latency, tokens, cost and scores.
 
-        Sends one request. The list's `limit` does not apply.
-
-        A call that several instrumentations recorded counts once. If the list was made with `roots`
-        or `traces`, the totals include the calls inside the listed runs.
+        Sends one request. The totals include all runs, even if the list has a `limit`. If several
+        instrumentations recorded the same call, it counts once. If the list was made with `roots`
+        or `traces`, the totals also include the calls inside the listed runs.
         """
         return self.by("").total
 
     def by(self, group: str) -> Sums:
-        """Return totals like `sums`, for all matching runs and for each group. Sends one request.
+        """Return totals like `sums`, for all matching runs and for each group of runs.
+
+        Sends one request.
 
         Args:
-            group: ``model``, ``provider_model``, ``user``, ``session``, another field that
-                statistics can be grouped by, or a tag such as ``tags["client"]``.
+            group: What the runs of a group have in common: a field such as ``model``,
+                ``provider_model``, ``user`` or ``session``, or a tag such as ``tags["client"]``.
 
         Raises:
             BadQuery: Runs cannot be grouped by this.
@@ -295,11 +296,11 @@ class Runs(PagedList[Run]):
         }
 
     def to_arrow(self, columns: str = "") -> "pa.Table":
-        """Return the finished runs as an Arrow table, with the columns of an export.
+        """Return the runs that have ended as an Arrow table.
 
         Args:
-            columns: Comma-separated column names. ``*`` for all columns including inputs and
-                outputs. Default: the columns of a list.
+            columns: Comma-separated column names, such as ``run_id,model,inputs``. Default: the
+                main columns, without inputs and outputs. ``*`` for all columns.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -333,11 +334,11 @@ class Runs(PagedList[Run]):
         return table if names == columns else table.drop_columns(["run_id"])
 
     def to_pandas(self, columns: str = "") -> "pd.DataFrame":
-        """Return the finished runs as a pandas table. Tags and scores are dicts.
+        """Return the runs that have ended as a pandas table. Tags and scores are dicts.
 
         Args:
-            columns: Comma-separated column names. ``*`` for all columns including inputs and
-                outputs. Default: the columns of a list.
+            columns: Comma-separated column names, such as ``run_id,model,inputs``. Default: the
+                main columns, without inputs and outputs. ``*`` for all columns.
 
         Raises:
             ImportError: pandas or pyarrow is not installed.
@@ -373,9 +374,10 @@ class Runs(PagedList[Run]):
         return Runs(self._api, replace(self._wanted, **changes), self._load, parts=self._parts)
 
     def with_whole_runs(self) -> "Runs":
-        """Return the same list, with all parts of its runs (inputs, outputs) fetched page by page.
+        """Return the same list, but fetch all large parts of a page's runs with one request.
 
-        Use it if you read these parts of every run.
+        These parts are inputs, outputs, params, evaluations and others. Use this if you read them
+        for every run.
         """
         return Runs(self._api, self._wanted, self._load, parts=(_WHOLE,))
 
@@ -396,14 +398,14 @@ class Runs(PagedList[Run]):
 
 
 def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
-    """Fetch a list and return it as HTML for a notebook, or the reason why it could not be fetched.
+    """Return the HTML that a notebook shows for a list. Waits only a few seconds for the collector.
 
-    Takes at most a few seconds.
+    If the collector does not answer in time, the HTML contains the reason and not the list.
 
     Args:
         card: Heading of the list.
-        page: Base address of the collector.
-        write: Fetches the list with a short time limit and returns it as HTML.
+        page: Base address of the collector, for the error message.
+        write: Function that fetches the list and returns it as HTML.
     """
 
     def attempt() -> str:

@@ -28,8 +28,8 @@ class Experiments(PagedList[ListedExperiment]):
     """The list that `Reader.experiments` returns. Pages are fetched as you iterate.
 
     Nothing is cached: each iteration sends the requests again. ``len(experiments)`` reads all
-    pages; an index or a slice fetches only what it needs. A slice returns a plain list. A notebook
-    shows the first 20 with their verdicts, with one request of at most 3 s.
+    pages. An index or a slice fetches only what it needs; a slice returns a plain list. A notebook
+    shows the first 20 experiments with their verdicts, with one request of at most 3 s.
     """
 
     _key = "experiments"

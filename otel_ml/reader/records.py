@@ -42,8 +42,9 @@ class Artifact(records.ListedArtifact, HasSubject):
     """A value that a run logged under a name (`ref`). Call `load` to fetch the value.
 
     Attributes:
-        run_id: The run that logged the artifact. None if it belongs to a trace only.
-        obj_id: Id of the artifact. Empty if you got the artifact from a run.
+        run_id: ID of the run that logged the artifact. None if it was logged to a trace, not to a
+            run.
+        obj_id: ID of the artifact. Empty if you read the artifact from `Run.artifacts`.
     """
 
     run_id: str | None = None
@@ -78,13 +79,13 @@ class Run(HasCard, ListedRun):
     """A recorded run. In a list, inputs, outputs and other large parts are fetched on first use.
 
     Attributes:
-        run_id: Id of the run: 32 hex digits, a dash, 16 hex digits.
+        run_id: ID of the run: 32 hex digits, a dash, 16 hex digits.
         version: Version number of the model.
-        latency_ms: Duration in milliseconds. None if the run has no end yet.
-        outcome: ``ok``, ``error``, ``cancelled`` or ``abandoned``. ``running`` or ``crashed`` if
-            the run has no end.
+        latency_ms: Duration in milliseconds. None if the run has not ended.
+        outcome: ``ok``, ``error``, ``cancelled`` or ``abandoned``. A run that has not ended is
+            ``running``, or ``crashed`` if its process stopped reporting.
         inputs_preview: The inputs as one short line of text.
-        outputs_preview: The output as one short line of text. None if the run has no end yet.
+        outputs_preview: The output as one short line of text. None if the run has not ended.
     """
 
     inputs_preview: str = ""
@@ -179,10 +180,11 @@ class Run(HasCard, ListedRun):
 
     @property
     def inside(self) -> Inside | None:
-        """Totals (tokens, cost) of this run and all calls inside it. None if another run called it.
+        """Totals of this run and all calls inside it. None if another run called this run.
 
-        Includes the worst score of each judge. If the run itself has no question or answer,
-        includes the first question and the last answer of the calls inside it.
+        The totals are tokens, cost and the worst score of each judge. If this run has no question
+        or answer itself, they also contain the first question and the last answer of the calls
+        inside it.
         """
         summary = self._told(INSIDE)
         if summary is None:
@@ -208,7 +210,7 @@ class Run(HasCard, ListedRun):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Number of runs and errors, latency, tokens, cost and scores of a set of runs.
+    """Statistics of a set of runs: number of runs and errors, latency, tokens, cost and scores.
 
     If several instrumentations recorded the same call, it counts once.
 
@@ -222,8 +224,8 @@ class Figures:
         p99_ms: 99 % quantile of the latency.
         tokens: Number of tokens.
         cost: Cost in US dollars of the runs with a known cost. None if no cost is known.
-        judges: Per judge version: number of scores, mean score and pass rate, as the API returns
-            them.
+        judges: One dict for each judge version, with its number of scores, mean score and pass
+            rate.
     """
 
     runs: int
@@ -240,11 +242,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group of `Runs.by`: runs with the same value, such as the same model, and their totals.
+    """Runs that have the same value, such as the same model, and their totals.
+
+    `Runs.by` returns one group for each value.
 
     Attributes:
         label: The value that the runs share. Empty for runs without a value.
-        where: A filter that lists the runs of the group.
+        where: A filter that selects the runs of the group, to pass to `Reader.runs`.
+        total: Totals of the group.
     """
 
     label: str
@@ -254,13 +259,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The result of `Runs.by`: totals of all runs and of each group.
+    """The result of `Runs.by`: totals of all runs, and totals of each group of runs.
 
     Attributes:
         total: Totals of all matching runs, regardless of the list's order and limit.
         groups: The groups with the most runs, at most 20.
-        left: Number of groups that are not in `groups`.
-        rest: Totals of the groups that are not in `groups`. None if there are none.
+        left: Number of further groups, which are not in `groups`.
+        rest: Totals of the further groups together. None if there are none.
     """
 
     total: Figures
@@ -270,12 +275,13 @@ class Sums:
 
 
 class Whole:
-    """Fetches the parts of listed runs, such as inputs, when they are first used, and caches them.
+    """Fetches large parts of listed runs, such as inputs, on first use, and caches them.
 
     Args:
-        fetch: Reads a part by run id and name of the part. It may return further parts too.
-        load: Reads the value of an artifact.
-        known: Parts that are already fetched, by run id and name.
+        fetch: Function that gets a run ID and the name of a part, such as ``inputs``. It returns a
+            dict with this part and possibly others.
+        load: Function that fetches the value of an artifact.
+        known: Parts that are already fetched, by run ID and name.
         page: Base address of the collector's web pages.
     """
 
@@ -301,12 +307,12 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Tags, metrics, logs, scores and artifacts of a trace that belong to no stored run.
+    """Tags, scores and other data that were sent for a trace, but for no run that is stored.
 
-    For example, a reviewer's label for a run that has not arrived yet, or for a whole trace.
+    For example, a reviewer's label for a run that has not arrived yet, or a tag of a whole trace.
 
     Attributes:
-        run_id: The run that they are about. None if they are about the trace itself.
+        run_id: ID of the run that the data was sent for. None if it was sent for the trace itself.
     """
 
     project: str
@@ -320,13 +326,16 @@ class Told:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trace(HasCard):
-    """All runs of a trace, the oldest first. If traces share a trace key, the runs of all of them.
+    """All runs of a trace, the oldest first.
+
+    If you asked for a trace key, that is, your own ID for related traces, all runs of these traces
+    are included.
 
     Attributes:
-        key: The trace id or trace key that you asked for.
-        records: Tags, scores and other records about the trace, or about runs that are not stored.
+        key: The trace ID or trace key that you asked for.
+        records: Tags, scores and other data of the trace itself, or of runs that are not stored.
         truncated: True if there are more than 10,000 runs. The others are left out.
-        hidden_parents: Ids of parent runs in projects that the key may not read.
+        hidden_parents: IDs of parent runs in projects that your API key may not read.
     """
 
     key: str
@@ -363,10 +372,11 @@ class Version(HasCard, HasSubject, records.ListedVersion):
     Attributes:
         version: Version number.
         experiment_runs: Number of runs in experiments. They are not included in `runs`.
-        judges: One dict per judge: `evaluations` (number of scores), `failed` (errors of the
-            judge), `mean_score`, and `passed` of `judged` runs.
-        definition: What defines the version: source, signature, params, helpers, constants, parts
-            that could not be read, and output structure.
+        judges: One dict for each judge version, with the keys `evaluations` (number of scores),
+            `failed` (how often the judge itself failed), `mean_score`, `judged` (number of
+            evaluations with a pass or fail result) and `passed` (number of passes among them).
+        definition: What identifies the version, as a dict: source, signature, params, helper
+            functions, constants, parts that could not be read, and structure of the output.
         aliases: Current aliases of the version, such as ``champion``.
         produced_by: Runs that produced the version: dicts with run_id, name, version and time.
         used_by: Runs that used the version: dicts with the same keys.
@@ -427,8 +437,9 @@ class Series(HasCard):
     Attributes:
         source: ``data`` if `data_metrics` computed the last point, ``logged`` if the program logged
             it itself.
-        count: Number of logged points. `points` has fewer if the series was thinned out: it keeps
-            the first and last point, and the lowest and highest of each interval between them.
+        count: Number of points that were logged.
+        points: The points. Long series are thinned out: of each interval, only the lowest and the
+            highest point remain. The first and last point are always included.
         page: Address of the web page of the run or version that logged the metric.
     """
 
