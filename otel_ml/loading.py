@@ -61,10 +61,13 @@ class _Loading:
         self._threads.add(thread)
 
     def load(self, make: Callable[[], T]) -> T:
-        """Call a function that imports modules. Forks in other threads wait until it ends.
+        """Call a function that imports modules, and return its result.
+
+        A fork in another thread waits for it, at most 30 s. Otherwise the forked child could hang
+        when it imports the same module.
 
         Args:
-            make: The function. Its result is returned, its error raised.
+            make: The function. If it raises, its error is raised.
         """
         until_s = time.monotonic() + _WAIT_S
         # no gap between this check and the import: the fork looks for this very frame

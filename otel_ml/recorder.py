@@ -144,15 +144,16 @@ class RunWatch(Protocol):
 
 
 class OpenRuns:
-    """Reports long runs to the collector before they end.
+    """Reports long runs to the collector before they end, from a background thread.
 
     A span is sent only when it ends. Without this class, a run that hangs or whose process is
-    killed would never appear. A background thread sends a record when a run has lasted a while, and
-    then heartbeats while the process lives. It sleeps while no run is open.
+    killed would never appear. So the start of a run is reported: after 2 s for a traced call,
+    immediately for a run of `Client.run`. While such a run is open, heartbeats show that the
+    process lives.
 
     Args:
-        beat: Sends a ``heartbeat`` (the process lives) or a ``goodbye`` (it ends).
-        heartbeat_s: Seconds between heartbeats while a reported run is open.
+        beat: Function that sends a ``heartbeat`` (the process lives) or a ``goodbye`` (it ends).
+        heartbeat_s: Seconds between heartbeats.
     """
 
     def __init__(self, beat: Callable[[str], None], heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -207,10 +208,10 @@ class OpenRuns:
             run.send_waiting(at_once=True)
 
     def close(self) -> None:
-        """End the runs that `Client.run` opened, and tell the collector that the process ends.
+        """End the runs that `Client.run` opened, and report to the collector that the process ends.
 
-        If the process ends with an uncaught exception, the runs fail with that exception. Traced
-        calls that are still open stay open.
+        If the process ends because of an uncaught exception, these runs fail with that exception.
+        Calls of traced functions are not ended here.
         """
         if self._closed:
             return
@@ -261,23 +262,25 @@ class OpenRuns:
 
 
 class Recorder:
-    """Creates and sends the runs of a client. Each client has one.
+    """Creates and sends the runs of a client. Each client has one recorder.
 
-    Where the spans go is decided when the first one starts.
+    It decides at its first span where to send spans: to a collector or another tracer provider.
 
     Attributes:
-        enabled: False if nothing is ever recorded, because of ``OTEL_SDK_DISABLED`` or because it
-            was unpickled and cannot send.
-        pauses: Number of `disabled` blocks that are active now.
+        enabled: False if nothing is ever recorded. Reasons are ``OTEL_SDK_DISABLED``, a failed
+            setup, or a recorder that was unpickled in a process in which it cannot send.
+        pauses: Number of ``with`` blocks of `disabled` that are active now.
         diverted: Recorder that receives new runs instead of this one during a test, see
             `otel_ml.testing`; otherwise None.
         start: Function that starts a span; None before the first one.
-        watch: Checks each ended run, for example against a profile; None if nothing does.
+        watch: Checks each ended run in the background, for example against a profile; None if no
+            check is set.
         lock: Lock to hold while adding data to a run.
-        identity: Attributes that name project and process. A forked child gets a new object.
+        identity: Attributes that identify project and process. In a forked child it is a new
+            object, so a run can tell that it was opened in the parent process.
 
     Args:
-        route: Where the user asked to send the spans.
+        route: The user's settings for where to send spans.
         redaction: Hides secrets. Default: hides values under keys such as ``password``.
     """
 
@@ -410,11 +413,13 @@ class Recorder:
         return context_api.get_value(_PAUSED_KEY) is self
 
     def miss(self, error: BaseException | None = None) -> None:
-        """Count a run that was not recorded as lost, unless nobody wanted it to be recorded.
+        """Count a run as lost if an error prevented its recording.
+
+        Runs that are not recorded on purpose, for example inside `disabled`, do not count.
 
         Args:
-            error: Why the run could not be opened. None: the error that ended the client's setup,
-                if there was one.
+            error: Why the run could not be opened. None for the error that made the client's setup
+                fail, if it failed.
         """
         recorder = self.in_force
         reason = recorder._failure if error is None else type(error).__name__
@@ -431,11 +436,14 @@ class Recorder:
         at_ns: int | None = None,
         link: trace.Span | None = None,
     ) -> None:
-        """Send something about a run or this process that the run's own span does not contain.
+        """Send a record: a short span with data that the run's own span does not contain.
+
+        For example, a score that was computed after the run was sent.
 
         Args:
             record: Type of record: start, update, evaluation, heartbeat or goodbye.
-            about: Span of the run. None sends the record in a trace of its own.
+            about: Span of the run that the record belongs to. None sends the record in its own
+                trace.
             attributes: Attributes of the record.
             events: Events of the record: name, attributes, time in ns.
             at_ns: Time of the record in ns. Default: now.
@@ -463,8 +471,8 @@ class Recorder:
             document: The value as JSON.
 
         Returns:
-            Address under which it is stored, or None if no collector stores it or the queue is
-            full.
+            Address from which the value can be read. None if spans are not sent to a collector or
+            the upload queue is full.
         """
         if self.start is None:
             self.open()
@@ -472,18 +480,19 @@ class Recorder:
         return None if uploads is None else uploads.put(documents.HashedText(sha256, document))
 
     def tell(self, key: Hashable, now_ns: int) -> int | None:
-        """Decide whether to send a definition now, such as that of a version or a judge.
+        """Decide whether a definition must be sent now.
 
-        A definition is sent at its first use in the process and every 5 minutes after that, in case
-        the collector missed an earlier one.
+        A definition describes something that many runs refer to, such as the source of a model
+        version or a judge. It is sent at its first use in the process. It is sent again every 5
+        minutes, in case the collector missed it.
 
         Args:
             key: Identifies the definition.
             now_ns: Current time in ns.
 
         Returns:
-            None if you must send it now; it then counts as sent. Otherwise the time in ns when it
-            will be due again.
+            None if you must send it now; it then counts as sent. Otherwise the time in ns at which
+            you must send it again.
         """
         told_ns = self._told.get(key)
         if told_ns is not None and now_ns - told_ns < TELL_EVERY_NS:
@@ -555,9 +564,14 @@ class Recorder:
     ) -> None:
         """Send everything that is queued, and stop. Never raises.
 
-        Runs whose judges need longer than `judges_s` seconds are sent without these scores. A
-        second call waits for the first one, which may run in another thread. If `is_patient`, it
-        waits longer than `timeout_s` for a collector that asks for pauses.
+        A second call waits until the first one is done, which may run in another thread.
+
+        Args:
+            timeout_s: Longest time to wait for the delivery, in seconds.
+            judges_s: Longest time to wait for judges. Runs that still wait for a judge are then
+                sent without its score.
+            is_patient: Whether to wait longer than `timeout_s` if the collector asks to retry
+                later.
         """
         with self.lock:
             if self._outlet is NOWHERE:  # nothing was recorded yet, so there is nothing to stop
@@ -604,9 +618,10 @@ class Recorder:
         self.close(limit_s * 0.75, limit_s * 0.25, is_patient=False)
 
     def open(self) -> "Start":
-        """Decide where the spans go, once, and return the function that starts spans.
+        """Connect the client if it is not connected yet, and return the function that starts spans.
 
-        It is called before the run's start time is taken, so that the run does not include it.
+        The first call decides where spans go. Call this before you read the run's start time, so
+        that the time for connecting does not count as part of the run.
         """
         with self.lock:
             if self._opening:
@@ -660,14 +675,17 @@ def _tell_lost_at_end() -> None:
 
 @dataclass(frozen=True, slots=True)
 class PickledRecorder:
-    """Identifies the recorder of a pickled function or client, to find or recreate it.
+    """What is pickled instead of a recorder. Unpickling it finds a recorder or creates a new one.
+
+    Recorders are pickled with traced functions and clients. Their API keys and exporters stay in
+    the original process.
 
     Attributes:
-        mark: `id` of the recorder, to find it again if it is unpickled in the same process.
-        route: Where it sends spans, without key, exporter and provider.
-        redaction: Hides secrets. None if the other process must not make a recorder, because it
-            could not send to the same place or not hide the same secrets.
-        needs_key: Whether the recorder has an API key. The other process then needs its own.
+        mark: `id()` of the recorder. In the same process, unpickling returns that recorder.
+        route: Where to send spans, without API key, exporter and tracer provider.
+        redaction: Hides secrets. None if a new recorder must not send: it could not send to the
+            same place, or not hide the same secrets.
+        needs_key: Whether the recorder has an API key. The other process then needs its own key.
     """
 
     mark: int
