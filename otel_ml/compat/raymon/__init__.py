@@ -79,9 +79,9 @@ class TraceLogger(Protocol):
 
 
 class RaymonAPILogger:
-    """Sends what traces log to the collector, on its own thread.
+    """Sends what you log to traces to the collector, on a background thread.
 
-    If no collector answers, your calls still succeed.
+    Logging also succeeds if no collector answers.
 
     Args:
         project_id: Project of the traces.
@@ -136,20 +136,21 @@ class TraceException(LookupError):
 class Trace:
     """A trace of one call or request, to which you log text, tags and data.
 
-    You can read it in the collector as soon as it is open. It ends with its ``with`` block, by
-    `end`, when it is garbage collected, or with the process. The current trace of a task or thread
-    is not garbage collected.
+    It is visible in the collector as soon as you create it. It ends with its ``with`` block, when
+    you call `end`, when the object is garbage-collected, or when the process ends. The current
+    trace is not garbage-collected.
 
     Args:
-        logger: A `RaymonAPILogger`, or any object with the methods `info`, `tag`, `log` and
-            `flush`. With your own object, nothing is sent to the collector; only these methods are
-            called.
+        logger: A `RaymonAPILogger`, or your own object with the methods `info`, `tag`, `log` and
+            `flush`. With your own object, these methods are called and nothing is sent to the
+            collector.
         trace_id: Any text or UUID. Default: a random UUID. Traces of several processes can share
-            one id.
-        set_global: Whether `current_trace` returns this trace from now on, in this task or thread.
+            one ID.
+        set_global: Whether to make this the current trace of this task or thread, which
+            `current_trace` returns.
 
     Attributes:
-        run: The run behind the trace, as `otel_ml.Client.run` returns it. It records nothing if you
+        run: The run of the trace, as `otel_ml.Client.run` returns it. It records nothing if you
             pass your own logger.
 
     Raises:

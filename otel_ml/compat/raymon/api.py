@@ -108,9 +108,9 @@ class Response:
 class RaymonAPI:
     """Reads traces, tags and data from the collector, with raymon's method names.
 
-    Each method returns a `Response` with ``ok``, ``status_code``, ``text`` and ``json()``. Times
-    are ISO 8601 texts (UTC if they have no offset) or datetimes. A slice selects traces by their
-    tags, such as ``client==Remax``.
+    Each method returns a `Response` with ``ok``, ``status_code``, ``text`` and ``json()``. You can
+    pass times as datetimes or as ISO 8601 text, which is UTC if it has no offset. To select traces
+    by their tags, pass a slice such as ``client==Remax``.
 
     Args:
         url: Base address of the collector. Default: that of `otel_ml.Client`.
@@ -156,13 +156,13 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List the values logged under a name, the newest first, without the data.
+        """List the values that were logged under a name, the newest first, without their data.
 
         Args:
             project_id: The project.
             ref: Name under which the values were logged. Empty for all.
-            slicestr: A slice such as ``client==Remax``. Only values in the traces of its newest
-                `limit` runs are listed. None for all traces.
+            slicestr: Condition on tags, such as ``client==Remax``. Of the matching runs, the newest
+                `limit` are used, and values in their traces are listed. None for all traces.
             begin: Only values logged at or after this time.
             end: Only values logged before this time.
             limit: Maximum number of values.
@@ -202,12 +202,12 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List the runs of a slice, the newest first, as ``{"runs": [...]}``.
+        """List runs, the newest first, as ``{"runs": [...]}``.
 
         Args:
             project_id: The project.
-            slicestr: Condition on tags, such as ``client==Remax`` (see `to_filter`). None for all
-                runs.
+            slicestr: Condition on tags, such as ``client==Remax``. Only matching runs are listed.
+                None for all runs.
             begin: Only runs that started at or after this time.
             end: Only runs that started before this time.
             limit: Maximum number of runs.
@@ -241,14 +241,14 @@ class RaymonAPI:
         end: Moment = None,
         limit: int = 250,
     ) -> Response:
-        """List the names under which the newest values were logged, as a list of texts.
+        """List the names under which values were logged, as a sorted list of strings.
 
         Args:
             project_id: The project.
-            slicestr: A slice such as ``client==Remax``. None for all traces.
+            slicestr: Condition on tags, such as ``client==Remax``. None for all traces.
             begin: Only values logged at or after this time.
             end: Only values logged before this time.
-            limit: Maximum number of values to look at.
+            limit: Number of values to read. The newest are read, and their names are returned.
 
         Raises:
             ValueError: The slice is invalid.
@@ -294,13 +294,14 @@ def _moment(moment: Moment) -> str | None:
 
 
 def to_filter(slicestr: str | None) -> str:
-    """Translate a raymon slice, such as ``client==Remax``, to a filter. None gives an empty filter.
+    """Translate a raymon slice to a filter of the collector: ``a==b`` to ``tags['a'] == 'b'``.
 
-    Names and values are quoted, so a slice cannot inject filter syntax.
+    None or an empty slice gives an empty filter. Names and values are quoted, so a slice cannot
+    inject filter syntax.
 
     Args:
-        slicestr: Conditions ``tag==value`` joined by ``&&``. Also ``!=``, and with numbers ``<``,
-            ``<=``, ``>`` and ``>=``. A value can be quoted.
+        slicestr: One or more conditions ``tag==value``, joined by ``&&``. ``!=`` is allowed too.
+            For numbers you can also use ``<``, ``<=``, ``>`` and ``>=``. A value can be quoted.
 
     Raises:
         ValueError: A part is not a condition.
