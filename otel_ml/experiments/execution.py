@@ -88,7 +88,8 @@ class Target:
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Convert an item's inputs to positional and keyword arguments of the function.
 
-        A dict is passed by name. Other inputs are passed as the only argument.
+        A dict becomes keyword arguments. Any other value becomes the only positional argument. So
+        does a dict if the function has one parameter and the dict has no key of that name.
         """
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)
@@ -168,13 +169,13 @@ class ItemCall(Call):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What all runs of an experiment have in common: attributes and the link to the experiment.
+    """Span attributes, links and context that all runs of an experiment share.
 
     Attributes:
-        facts: Span attributes that each run gets.
-        links: Link to the experiment's span. Empty if the experiment is not recorded.
-        context: OpenTelemetry context of the caller without its span. So each run starts a new
-            trace.
+        facts: Span attributes of each run.
+        links: Link from each run to the experiment's span. Empty if the experiment is not recorded.
+        context: The caller's OpenTelemetry context without its current span, so that each run
+            starts a new trace.
     """
 
     facts: Mapping[str, Any]
@@ -189,13 +190,17 @@ class Work:
     """Settings of an experiment that each call needs: the function, the judges and the limits.
 
     Attributes:
-        judges: Judges that score a run on its own.
-        pairs: Judges that compare a run with the baseline's run of the same item.
-        before: Returns the baseline's run for an item and repeat number, for the judges in `pairs`.
+        target: The function that the experiment calls.
+        judges: Judges that score the output of a run by itself.
+        pairs: Judges that compare the output with that of the baseline, an earlier experiment.
+        before: Function that gets an item and a repeat number, and returns the baseline's run. Used
+            for the judges in `pairs`.
         timeout_s: Time limit of a call in seconds. None for no limit.
         about: Attributes and links of every run.
-        is_recorded: Whether calls are recorded as runs. False if recorded outputs are scored.
-        before_call: Called with each item right before the function, in the same context.
+        is_recorded: Whether calls are recorded as runs. False if the outputs were recorded earlier
+            and are only scored.
+        before_call: Function that is called with each item right before the function, in the same
+            context.
     """
 
     target: Target
@@ -264,10 +269,10 @@ class Asked(JudgedCall):
 
 
 class Trial:
-    """One call of the function on an item, which may time out.
+    """One call of the function on one item of an experiment, with an optional time limit.
 
-    The thread of the call and the timeout both try to end the trial. The first one to call `claim`
-    succeeds; the other must not record anything.
+    The call's thread and the thread that checks the time limit both try to end the trial. The first
+    one to call `claim` records the result. The other must not record anything.
     """
 
     def __init__(self, item: Item, repeat: int) -> None:
@@ -365,11 +370,11 @@ class Trial:
 
 
 class Progress:
-    """Collects the finished runs of an experiment while it is running.
+    """Collects the results of an experiment while it is running.
 
     Attributes:
         runs: Finished runs, in the order in which they ended.
-        first_errors: Traceback of the first error of each exception type.
+        first_errors: For each exception type, the traceback of its first error.
         is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
 
@@ -405,14 +410,15 @@ def _is_for_host(error: BaseException) -> bool:
 
 
 def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
-    """Call the function on one item and score the result, on this thread.
+    """Call the function on one item and score the result, all on this thread.
 
     Returns:
-        The result. None if the call took too long and was already recorded as timed out.
+        The result with its scores. None if the call exceeded its time limit. Another thread has
+        then already recorded it as timed out.
 
     Raises:
-        KeyboardInterrupt: The user interrupted the call. An exception that a signal handler raises
-            during the call is raised here too.
+        KeyboardInterrupt: The user interrupted the call. If a signal handler raises another
+            exception during the call, that exception is raised.
     """
     args, kwargs = trial.open(work)
     token = None if trial.call is None else attach(trial.call.context)

@@ -55,13 +55,15 @@ class TestedRun:
 def record_test(
     recorder: Recorder, experiment: tuple[int, int], name: str, dataset: Dataset, job: Job
 ) -> Iterator[TestedRun]:
-    """Record a test on one item as a new trace. Within the block it is the current run.
+    """Record a pytest test on one item of a data set, as a run in a new trace.
+
+    Inside the ``with`` block it is the current run.
 
     Args:
-        recorder: Records the run.
-        experiment: Trace id and span id of the experiment.
+        recorder: Recorder that sends the run.
+        experiment: Trace ID and span ID of the experiment to which the run belongs.
         name: Name of the test.
-        dataset: The data set. Each process sends it once, before the run.
+        dataset: The data set. It is sent once per process, before the run.
         job: The item, and the number of the repeat, counted from 0.
     """
     item, repeat = job
@@ -90,12 +92,14 @@ def record_test(
 
 
 def open_tests(recorder: Recorder, ids: tuple[int, int], about: Mapping[str, Any]) -> OpenedRun:
-    """Start the experiment that collects the runs of one marked test function.
+    """Open the experiment for a pytest function that runs once per item of a data set.
 
     Args:
-        recorder: Records the experiment.
-        ids: Trace id and span id of the experiment. Tests in other processes refer to them.
-        about: Attributes of the experiment: name, data set, its digest, items and repeats.
+        recorder: Recorder that sends the experiment.
+        ids: Trace ID and span ID of the experiment. Test processes that run in parallel use the
+            same.
+        about: Attributes of the experiment: name, data set, digest of the data set, items and
+            repeats.
     """
     name = f"{about['name']} on {about['dataset']}"
     given = {

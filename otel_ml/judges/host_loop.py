@@ -22,7 +22,9 @@ _CANCELLED: Final = "lost: the call was cancelled"
 
 
 async def judge_on_loop(judged: JudgedCall, pool: JudgePool) -> None:
-    """Score a call of an async function: wait until all judges are done or timed out, then send it.
+    """Score a call of an async function, then send its run with the scores.
+
+    Waits without blocking the event loop until each judge is done or has timed out.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled. Judges that are not done give no score.
