@@ -19,15 +19,17 @@ _TWO_SIDED: Final = 0.975
 
 
 class ProfileScore:
-    """A number that summarizes one or two components, such as their mean. Use a subclass.
+    """A number that summarizes the values of a component, such as their mean. Use a subclass.
+
+    A component is a value that a profile observes in each run, such as the age among the inputs.
 
     Args:
         name: Name of the score.
-        inputs: Name of the component, or a list of names.
+        inputs: Name of the component, or a list of names if the score needs two components.
         preference: Whether ``high`` or ``low`` values are good.
 
     Attributes:
-        result: The number. None before it is built, and if there are no values.
+        result: The number. None if it has not been computed, or if there are no values.
         n: Number of values it was computed from.
         deviation: Standard deviation of these values.
 
@@ -82,16 +84,21 @@ class ProfileScore:
     def contrast(
         self, other: "ProfileScore", components: Mapping[str, Component], threshold: float
     ) -> dict[str, Any]:
-        """Report whether the score of another profile is worse than this one.
+        """Compare the score of another profile with this one, and report whether it is worse.
 
-        Worse (an alert) means: the score changed in the bad direction by more than `threshold`, and
-        the confidence interval of the change does not include 0.
+        It is worse if it changed in the bad direction by more than `threshold` and the confidence
+        interval of the change excludes 0. If an interval is unknown, only the threshold counts.
 
         Args:
             other: The score of the other profile.
             components: Components of this profile, by name.
             threshold: Smallest change that matters, as a share of the component's range (largest
-                minus smallest value). The range of a rate is 1.
+                minus smallest value). For a score that is a rate, the range is 1.
+
+        Returns:
+            A dict. `alert` is True if the other score is worse. `diff` is the change as a share of
+            the range. `valid` is False if one of the scores has no value. `before`, `after`, `low`
+            and `high` are the two scores and the confidence interval of the change, if known.
         """
         if self.result is None or other.result is None:
             return {"diff": None, "alert": False, "valid": False}
@@ -155,17 +162,18 @@ class PrecisionScore(ProfileScore):
 
     Args:
         name: Name of the score.
-        inputs: Name of a ``CAT`` component whose values are ``TP`` (true positive), ``FP``, ``TN``
-            and ``FN``.
+        inputs: Name of a component that is ``TP`` (true positive), ``FP`` (false positive), ``TN``
+            or ``FN`` for each run. Its dtype is ``CAT``.
         preference: Whether ``high`` or ``low`` values are good. Default: ``high``.
     """
 
     other: ClassVar[str] = "FP"
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if there is no run to count.
+        """Compute the score from one value per run.
 
-        Precision counts the runs that were predicted positive, recall those that are positive.
+        Precision uses the runs that were predicted positive. Recall uses the runs that are positive
+        in ground truth. The score is None if there are no such runs.
         """
         items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
         right = sum(value == "TP" for value in items)
@@ -182,12 +190,12 @@ class RecallScore(PrecisionScore):
 
 
 class ClassPrecisionScore(ProfileScore):
-    """Precision of one class: how many of the runs predicted as this class belong to it.
+    """Precision of one class: of the runs predicted as this class, the share that belongs to it.
 
     Args:
         name: Name of the score.
-        inputs: Two component names: first the prediction, then the ground truth.
-        positive: The class.
+        inputs: Names of two components: first the prediction, then the ground truth.
+        positive: The class, such as ``spam``.
         preference: Whether ``high`` or ``low`` values are good. Default: ``high``.
     """
 
@@ -202,9 +210,10 @@ class ClassPrecisionScore(ProfileScore):
         self.positive = positive
 
     def build(self, values: Values) -> None:
-        """Compute the score. It is None if there is no run to count.
+        """Compute the score from pairs of prediction and ground truth, one pair per run.
 
-        Precision counts the runs predicted as the class, recall those that belong to it.
+        Precision uses the runs predicted as the class. Recall uses the runs that belong to the
+        class. The score is None if there are no such runs.
         """
         sides = [values.get(name, ()) for name in self.inputs]
         pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]

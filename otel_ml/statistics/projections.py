@@ -22,11 +22,11 @@ _PROJECTED_DIGITS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """An embedding reduced to a few numbers, as drift detection uses it.
+    """A summary of an embedding in 33 numbers, which drift detection uses.
 
     Attributes:
         norm: Length of the vector.
-        projections: The `PROJECTIONS` (32) numbers that `project` computes.
+        projections: The 32 numbers that `project` computes.
     """
 
     norm: float
@@ -38,10 +38,11 @@ class Projected:
 
 
 def project(numbers: Sequence[float]) -> Projected:
-    """Reduce a vector to 32 numbers and its length, so that embeddings can be summarized.
+    """Reduce an embedding to 32 numbers and its length, so that many embeddings can be summarized.
 
-    Each number is the sum of every 32nd element with fixed random signs. Such sums keep distances
-    between vectors on average.
+    Each of the 32 numbers is a random projection: every 32nd element is multiplied by a random sign
+    (+1 or -1) and added up. The signs are always the same. On average, such projections preserve
+    distances between vectors.
 
     Args:
         numbers: Finite numbers, at most `MOST_NUMBERS` (8,192).
