@@ -46,19 +46,22 @@ _GREATEST_NUMBER: Final = 1e9
 
 
 def message_content_mode() -> bool:
-    """Return whether messages to and from models are recorded: yes, unless the environment says no.
+    """Return whether to record the messages that are sent to and received from models.
 
-    Set ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` to ``false`` or ``NO_CONTENT`` to
-    turn it off. All other values, including ``EVENT_ONLY``, record the messages with the run.
+    The default is yes. To turn it off, set the environment variable
+    ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` to ``false`` or ``NO_CONTENT``. With any
+    other value, including ``EVENT_ONLY``, messages are recorded with the run.
     """
     return os.environ.get(CONTENT_VARIABLE, "").strip().lower() not in _NO_CONTENT
 
 
 class Generative:
-    """Adds GenAI attributes to the runs of one traced function that calls a model, tool or agent.
+    """Adds OpenTelemetry's GenAI attributes to the runs of a traced function.
+
+    There is one object for each function that calls a model, tool or agent.
 
     Args:
-        operation: A GenAI operation, a key of `otel_ml.attributes.OPERATIONS`.
+        operation: A GenAI operation, such as ``chat``: a key of `otel_ml.attributes.OPERATIONS`.
         function: The traced function.
         name: Name of the model, tool or agent.
         provider: Provider of the model, as in ``gen_ai.provider.name``.
@@ -66,11 +69,10 @@ class Generative:
 
     Attributes:
         attributes: Attributes that are the same for all runs of the function.
-        span_name: Name of the spans before a call. `name_span` may add the model's name after the
-            call.
+        span_name: Name of a span when the call starts. When the call ends, `name_span` can return a
+            name with the model.
         keeps_content: Whether messages are recorded.
-        is_talk: Whether the function calls a language model, so that its output is the model's
-            text.
+        is_talk: Whether the function's output is text that a language model wrote, as in a chat.
     """
 
     def __init__(
@@ -101,11 +103,13 @@ class Generative:
     def describe_inputs(
         self, inputs: Mapping[str, object], hide: Redaction | None
     ) -> dict[str, Any]:
-        """Return the request attributes found in the inputs of a call. Never raises.
+        """Return the GenAI attributes of a request, such as its model, read from a call's inputs.
+
+        Never raises.
 
         Args:
             inputs: Inputs by parameter name.
-            hide: Hides secrets in messages. None records no messages.
+            hide: Hides secrets in messages. If None, no messages are recorded.
         """
         entries: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -126,14 +130,17 @@ class Generative:
         known: Mapping[str, object],
         hide: Redaction | None,
     ) -> dict[str, Any]:
-        """Return the response attributes found in the output of a call. Never raises.
+        """Return the GenAI attributes of a response, such as its tokens, read from a call's output.
+
+        Never raises.
 
         Args:
-            items: Pairs: a value and its complete form. For a stream, the chunks and the joined
-                message. The first pair is the function's result. If the run used `set_output`, a
-                second pair has that output.
+            items: Outputs as pairs. The first element is the output, or the list of its chunks if
+                it is a stream. The second element is the same output with the chunks joined. The
+                first pair is what the function returned. A second pair is the output of
+                `set_output`, if used.
             known: Attributes that the run already has.
-            hide: Hides secrets in messages. None records no messages.
+            hide: Hides secrets in messages. If None, no messages are recorded.
         """
         output: dict[str, Any] = {}
         with quiet("gen_ai"):
@@ -328,11 +335,11 @@ _WITHIN: Final = ("message", "response")
 
 
 def find_usage(output: object) -> dict[str, int]:
-    """Return the token counts that a model's response reports. Also accepts chunks or a list.
+    """Return the token counts that a model's response reports.
 
     Args:
-        output: A response, the chunks of a response, or several responses. Counts of several
-            responses are added. Within the chunks of one response, the last count is used.
+        output: A response, a list of the chunks of one response, or a list of responses. Counts of
+            several responses are added. Within the chunks of one response, the last count is used.
 
     Returns:
         The counts by attribute name, such as ``gen_ai.usage.input_tokens``. Empty if there are

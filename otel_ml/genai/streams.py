@@ -34,16 +34,17 @@ class Chunks(Protocol):
 
 
 def follow(output: Any, chunks: Chunks, context: Context) -> Any:
-    """Record a stream while the caller reads it.
+    """Record the chunks of a stream while the caller reads it.
 
     Args:
-        output: The value that a function returned.
-        chunks: Receives each chunk.
-        context: OpenTelemetry context in which a generator's code runs, so that its spans get the
-            right parent.
+        output: The stream that a traced function returned, such as a generator.
+        chunks: Object that records each chunk and the end of the stream.
+        context: OpenTelemetry context for a generator's code, so that its spans get the right
+            parent.
 
     Returns:
-        The stream to give to the caller. None if the object cannot be recorded while it is read.
+        The stream to give to the caller instead of `output`. None if `output` cannot be recorded
+        while it is read.
     """
     following = _StreamReading(chunks)
     kind = type(output)
