@@ -29,8 +29,12 @@ NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, Attrib
 class LoggedPoint(NamedTuple):
     """One logged value of a metric.
 
-    `step` is -1 if none was given. `mode` says how the value combines with earlier ones: append to
-    the series, or replace them.
+    Attributes:
+        step: Step of the value, such as an epoch. -1 if none was given.
+        mode: What the value does to earlier values of the metric. ``append`` adds it to a series.
+            ``replace`` replaces them with this single value, ``restart`` with a new series. All
+            modes are in docs/wire.md.
+        source: ``data`` if `data_metrics` computed the value, else ``logged``.
     """
 
     name: str
@@ -99,9 +103,10 @@ def make_points(
     Args:
         values: Numbers or lists of numbers, by name.
         step: Step of all points, such as an epoch; None for no step.
-        mode: How to store single numbers: added to a series, or as a single value. Lists are always
-            series.
-        overwrite: Replace earlier points of each name. An empty list removes all points.
+        mode: How to store a single number: ``append`` adds it to a series, ``single`` stores one
+            value, ``auto`` stores one value, which becomes a series with the second value. Lists
+            are always added to a series.
+        overwrite: Whether to replace earlier points of each name. An empty list removes all points.
 
     Raises:
         InvalidMetricError: A value is not a number. The message names metric and value.
@@ -131,9 +136,9 @@ def make_points(
 
 
 def make_data_points(values: Mapping[str, float]) -> list[LoggedPoint]:
-    """Convert data metrics, such as missing values or drift, to points with the current time.
+    """Convert results of `data_metrics`, such as drift by name, to points with the current time.
 
-    A metric that is logged a second time becomes a series.
+    Each point has the source ``data``. If the same metric is logged again, it becomes a series.
     """
     return [point._replace(source="data") for point in make_points(values, None, "auto")]
 
@@ -170,12 +175,12 @@ def _step(step: Any) -> int:
 
 
 def number(name: str, value: object, text: str = "value {} of metric {}") -> float:
-    """Return a metric value as a float. Arrays and tensors with one element count as numbers.
+    """Convert the value of a metric to a float.
 
     Args:
         name: Name of the metric, for the error message.
-        value: The value.
-        text: Error message with two placeholders: the value, then the name.
+        value: A number, or an array or tensor with one element.
+        text: Text for the error message, with two placeholders: the value, then the name.
 
     Raises:
         InvalidMetricError: The value is not a number. The message names metric and value.

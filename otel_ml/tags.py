@@ -26,10 +26,10 @@ class Tag:
     """A tag with a type and a group.
 
     Attributes:
-        name: Name to filter by.
+        name: Name of the tag. You can filter runs by it.
         value: A string, number or bool. Other values are converted to text.
         type: Type of the tag, such as ``label``, ``metric`` or ``error``.
-        group: Group that the tag is shown in.
+        group: Name of a group of related tags. Pages show them together.
 
     Raises:
         ValueError: `name`, `type` or `group` is not a string.
@@ -109,10 +109,11 @@ def primitive(value: object) -> Value:
 
 
 def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:
-    """Return tags as span attributes.
+    """Convert the tags of a run to span attributes.
 
-    The first 80 tags get an attribute each. All other tags, and all types and groups, share one
-    JSON attribute. If that is too long, some tags are lost; check first with `fits`.
+    The first 80 tags get an attribute each. All other tags share one JSON attribute, with the types
+    and groups of all tags. If that attribute is too long, some tags are lost. Call `fits` first to
+    check.
     """
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}

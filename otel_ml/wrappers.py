@@ -27,7 +27,10 @@ Wrapper = Callable[[TracedFunction], Callable[..., Any]]
 
 
 def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
-    """Apply `trace` to a function, or to the function inside a ``staticmethod`` or similar.
+    """Apply the decorator `trace` to a function or another callable.
+
+    For a ``staticmethod``, ``classmethod`` or ``partialmethod``, it is applied to the function
+    inside.
 
     Raises:
         TypeError: The target is a class or is not callable.
@@ -51,12 +54,14 @@ def decorate(target: Any, trace: Callable[[Any], Any]) -> Any:
 
 
 def wrap(traced: TracedFunction) -> Callable[..., Any]:
-    """Return a function that records each call of a traced function as a run.
+    """Return a function that calls the original and records each call as a run.
 
-    It looks like the original to `inspect`: same name, docstring and signature.
+    Args:
+        traced: The original function and the settings for its recording.
 
     Returns:
-        A function. For another callable, such as a bound method, a `TracedObject`.
+        A function with the name, docstring and signature of the original. If the original is
+        another callable, such as a bound method, a `TracedObject`.
     """
     function = traced.function
     wrapper = _wrapper(function)(traced)
@@ -280,9 +285,8 @@ def _wrap_async_stream(traced: TracedFunction) -> Callable[..., Any]:
 class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript at run time in 3.10
     """A traced callable that is not a function: a partial, a bound method, a builtin, an object.
 
-    It behaves like the original object and can be copied and pickled. After unpickling in another
-    process, its calls are recorded as `Recorder.__reduce__` describes. If they cannot be, you get
-    the original object.
+    It behaves like the original object and can be copied and pickled. If you unpickle it in another
+    process, its calls are recorded there too. If that is impossible, you get the original object.
     """
 
     def __new__(cls, wrapper: Callable[..., Any], traced: TracedFunction) -> "TracedObject":

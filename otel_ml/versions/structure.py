@@ -36,9 +36,10 @@ _names: Final[set[tuple[object, ...]]] = set()
 def output_structure(value: object) -> str | None:
     """Return the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
-    A changed structure opens a new version. All numbers have one type. The type of a list comes
-    from its first and last elements, that of a table from its columns. The keys of a dict do not
-    count if there are more than 64 or if they are not identifiers.
+    If a function's output has a new structure, the collector shows a new model version. All numeric
+    types except bool are ``number``. A list is described by its first and last elements, a table by
+    its columns. Keys of a dict are left out if there are more than 64, or if some are not
+    identifiers: they are then data.
 
     Returns:
         The text. None if the output contains None or an empty list, because the structure is then
@@ -50,11 +51,15 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return the first chunk of a stream. If its structure changes, a new version begins.
+    """Return the part of a streamed output whose structure identifies the model version.
+
+    Args:
+        chunks: The list of chunks, or the output that they were joined to.
 
     Returns:
-        The first chunk if it is text, else a list with it. Text that was joined is returned whole.
-        None for a message of a language model, which has no fixed structure.
+        Joined text as it is. For a list of chunks, the first chunk if it is text, else a list with
+        the first chunk. None for other joined outputs, such as a message of a language model, which
+        have no fixed structure.
     """
     if type(chunks) is not list:
         return chunks if type(chunks) is str else None
@@ -70,9 +75,10 @@ def structure_digest(text: str) -> str:
 
 
 def flat_shape(value: object) -> object:
-    """Return the key of `shape` for a scalar or a flat dict, faster than `shape`.
+    """Return the same key as `shape`, but faster, if the output is a scalar or a flat dict.
 
-    For any other value, the result equals no key of `shape`.
+    A flat dict has only scalar values. For nested dicts, lists and tables, the result is a key that
+    `shape` never returns, so that looking it up finds nothing.
     """
     if type(value) is dict and len(value) <= _MAX_KEYS:
         return (*value, *map(type, value.values()))
@@ -80,13 +86,13 @@ def flat_shape(value: object) -> object:
 
 
 def shape(value: object) -> object:
-    """Return a key for the structure of an output. Equal keys mean equal structures.
+    """Return a dictionary key for the structure of an output. Equal keys mean equal structures.
 
-    This is faster than `output_structure`.
+    Use it to look up known structures: it is faster than `output_structure`.
 
     Returns:
-        The key. None if the output is too complex or contains unusual containers. Then use
-        `output_structure`.
+        The key. None if the output is too complex or contains unusual containers. Then call
+        `output_structure` instead.
     """
     kind = type(value)
     if kind in _LEAVES:

@@ -47,10 +47,13 @@ class TensorReader:
         self._streams: dict[Any, Any] = {}
 
     def read(self, tensor: Any) -> bytes:
-        """Return the digest of a tensor: two sums for each block, 16 bytes for every 2 MB.
+        """Return the digest of a tensor, to tell whether its values changed.
+
+        It has 16 bytes for each 2 MB of the tensor: two 64-bit sums.
 
         Args:
-            tensor: A dense tensor on a CPU or a GPU. It is not changed, and records no gradient.
+            tensor: A dense tensor on a CPU or a GPU. It is not changed, and no gradient is
+                computed.
 
         Raises:
             RuntimeError: The tensor's memory cannot be read, for example on the device ``meta``.
