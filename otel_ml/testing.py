@@ -39,10 +39,11 @@ class RecordedEvaluation:
     """An evaluation that was recorded in a test: by a judge, by a reviewer, or ground truth.
 
     Attributes:
-        run_id: ID of the run; None if the evaluation refers to a tag or a trace key.
+        run_id: ID of the run. None if the evaluation was sent for all runs with a tag or a trace
+            key.
         judge: Name of the judge, or the name passed to `Run.feedback` or `Run.actual`.
         source: Who evaluated: ``judge``, ``human``, ``agent``, or ``actual`` for ground truth.
-        actual: The ground truth; None if there is none.
+        actual: The ground truth; None if the evaluation is not ground truth.
     """
 
     run_id: str | None
@@ -58,15 +59,16 @@ class RecordedEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A run that was recorded in a test, as it would have been sent.
+    """A run that was recorded in a test, with the values that would have been sent.
 
     Attributes:
         id: Run ID, ``<32 hex>-<16 hex>``, as in `Run.id`.
         parent_id: ID of the parent span in the same format; None for a root.
         inputs: Inputs by parameter name, as JSON values; None if they were not recorded.
         outputs: Output as JSON values; None if it was not recorded.
-        scores: Numeric scores by judge.
-        passed: Whether the run passed, by judge. Judges that report only a score are missing.
+        scores: Score of each judge that returned a number, by name of the judge.
+        passed: Whether the run passed, by name of the judge. Judges that return only a score are
+            missing.
         metrics: Metrics by name: a number, or a list for a series.
         logs: Severity and text of each log line.
         attributes: All attributes of the span, as they would be sent.
@@ -97,8 +99,8 @@ class RecordedRun:
 class RecordedCalls:
     """The runs that a `record` block has recorded so far, for assertions in a test.
 
-    Reading any property waits up to 60 s for the judges of finished calls, and for the weights of
-    their models to be read.
+    Each property first waits until the results are complete: up to 60 s for judges, and up to 60 s
+    for model weights to be hashed. A model's version includes the hash of its weights.
     """
 
     def __init__(self, recorder: Recorder, spans: list[RunSpan]) -> None:
@@ -126,7 +128,9 @@ class RecordedCalls:
         )
 
     def named(self, name: str) -> list[RecordedRun]:
-        """Return the runs of one model. For ``shop.cart.rank``, the name ``rank`` is enough.
+        """Return the runs of one model.
+
+        You can leave out the start of a dotted name: ``rank`` finds runs of ``shop.cart.rank``.
 
         Raises:
             ValueError: `name` is not a string of 1 to 1,024 characters.
@@ -149,11 +153,12 @@ class RecordedCalls:
 
 @contextmanager
 def record(client: Client | None = None) -> Iterator[RecordedCalls]:
-    """Keep the runs that start in this block in memory, to check them in a test.
+    """Record runs in memory instead of sending them, so that a test can check them.
 
-    None of them is sent. It covers all threads. Inside the block, the client uses no tracer
-    provider and starts no threads except for judges. Sampling and ``OTEL_SDK_DISABLED`` are
-    ignored. Runs that started before the block are sent as usual.
+    This applies to runs of all threads that start inside the block. Runs that started earlier are
+    sent as usual. Inside the block every run is recorded, even if sampling or ``OTEL_SDK_DISABLED``
+    would drop it. Only judges run on background threads, and your tracer provider gets no spans
+    from the client.
 
     Args:
         client: The client whose runs to record. Default: the client behind ``otel_ml.trace``.
