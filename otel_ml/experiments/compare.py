@@ -37,8 +37,7 @@ class ComparisonOptions:
             cluster.
         margins: Smallest difference that matters, by judge.
         lower_is_better: Judges for which a lower score is better.
-        is_partial: Whether to give a verdict even if the baseline shares less than 90 % of the
-            items.
+        is_partial: Whether to give a verdict even if less than 90 % of the items are shared.
         told: The options that you changed from their defaults. They are stored with the experiment,
             so that a later comparison uses them too.
     """
@@ -65,9 +64,10 @@ ALIKE: Final = ComparisonOptions()
 
 
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
-    """Turn the option `cluster` into a function that returns the cluster of a run.
+    """Convert the option `cluster` to a function that returns the cluster of a run.
 
-    By default all runs whose items come from the same session are one cluster.
+    Runs of one cluster do not count as independent evidence. By default, a cluster consists of all
+    runs whose items were recorded in the same session.
 
     Raises:
         ValueError: The value is not valid for the option `cluster`.

@@ -74,12 +74,12 @@ FAILED_CALLS: Final = "failed calls"
 
 @dataclass(frozen=True, slots=True)
 class JudgeScore:
-    """The score of one run by one version of a judge.
+    """One judge's result for one run.
 
     Attributes:
         passed: Whether the run passed. None if the judge only gives scores.
         score: The score, in the judge's own range.
-        version: Version of the judge.
+        version: Version of the judge that scored the run.
         failed: Whether the judge itself raised an error.
     """
 
@@ -91,13 +91,16 @@ class JudgeScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRun:
-    """One run with its scores, as `compare_items` takes it. Repeats of an item are separate runs.
+    """One run with its scores: the input of `compare_items`.
+
+    If an item was run several times, each repeat is a separate `ScoredRun`.
 
     Attributes:
         item: Id of the data set's item. Empty for production runs.
-        digest: Digest of the item's content. A different digest means that the item was changed.
-        cluster: Name of a group whose runs are not independent, such as a session. Empty if the run
-            or its item is independent of all others.
+        digest: Digest of the item's content. It shows whether the item was edited between two
+            experiments.
+        cluster: Name of the run's cluster, such as a session. Runs of one cluster are not
+            independent. Empty if the run is independent of all others.
         tags: Tags of the item.
         is_error: Whether the call raised or timed out.
         scores: Scores by judge name.
@@ -127,18 +130,18 @@ class ScoredRun:
 
 @dataclass(frozen=True, slots=True)
 class ItemGroup:
-    """Items with the same results in baseline and candidate, counted together.
+    """One item, or several items with identical results that are stored once, with their number.
 
-    A single item is a group of one.
+    Items have identical results if their scores agree both in the baseline and in the candidate.
 
     Attributes:
         name: Id of the item, or name of the group.
-        before: Runs of each item in the baseline, without latency, tokens and cost. Empty if the
-            baseline does not have the items.
-        after: Runs of each item in the candidate, without latency, tokens and cost.
-        count: Number of items.
-        amounts: By `latency`, `tokens` and `cost`: the means of baseline and candidate for each
-            item that has both.
+        before: Runs of one such item in the baseline, without latency, tokens and cost. Empty if
+            the baseline does not have the item.
+        after: Runs of one such item in the candidate, without latency, tokens and cost.
+        count: Number of items in the group.
+        amounts: Lists of pairs under the keys `latency`, `tokens` and `cost`. Each pair is the mean
+            of one item in the baseline and in the candidate. Items without both are left out.
     """
 
     name: str
@@ -161,13 +164,15 @@ class ItemGroup:
 
 @dataclass(frozen=True, slots=True)
 class SharedItems:
-    """Which items baseline and candidate share. An item is shared if its id and content are equal.
+    """Which items the baseline and the candidate have in common, and which not.
+
+    Two items are the same if their ids and their contents are equal.
 
     Attributes:
-        common: Ids of the shared items.
+        common: Ids of the items that both have.
         new: Ids that only the candidate has.
         gone: Ids that only the baseline has.
-        changed: Ids that both have with different content.
+        changed: Ids that both have, but with different content.
     """
 
     common: Sequence[str]
@@ -192,21 +197,26 @@ class JudgeVerdict:
     """Whether a candidate is better or worse than its baseline, according to one judge.
 
     Attributes:
+        judge: Name of the judge.
         word: ``better``, ``worse``, ``no different`` or ``inconclusive``.
         is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
         baseline: Pass rate or mean score of the baseline.
         candidate: Pass rate or mean score of the candidate.
-        difference: Candidate minus baseline. The interval is wider with more judges.
+        difference: Candidate minus baseline, with a confidence interval. If there are several
+            judges, the interval is wider, to correct for multiple comparisons.
         margin: Smallest difference that matters.
-        versions: Versions of the judge that scored the baseline, and those that scored the
-            candidate.
-        confidence: Confidence of the interval of `difference`.
-        n: Sample size in words: `150`, `150 in 34 clusters by session`, or `150/150` for two
-            samples.
-        reasons: Why the verdict is inconclusive. Empty if the interval alone decides.
+        lower_is_better: Whether lower values are better.
+        versions: Two lists: the versions of the judge that scored the baseline, and those that
+            scored the candidate.
+        confidence: Confidence level of the interval of `difference`, such as 0.95.
+        n: Sample size as text, such as `150` items or `150 in 34 clusters by session`. For two
+            independent samples both sizes: `150/150`.
+        reasons: Why the verdict is inconclusive, such as too few items. Empty if only the
+            confidence interval decided.
         p: p-value of the difference.
-        directions: Words that replace better and worse, such as "more lenient" and "stricter".
-        passing: Verb for sentences about a rate, such as `pass` or `fail`.
+        directions: Words to use in sentences in place of "better" and "worse", such as "more
+            lenient" and "stricter".
+        passing: Verb for sentences about a rate: "69 % pass" or "31 % fail".
     """
 
     judge: str
@@ -307,15 +317,17 @@ class JudgeVerdict:
 
 @dataclass(frozen=True)
 class FailureVerdict(JudgeVerdict):
-    """Whether more calls fail than in the baseline. See `JudgeVerdict` for the other attributes.
+    """Whether more or fewer calls fail than in the baseline.
 
-    `word` is ``worse`` if failures have risen and ``better`` if they have fallen. Both also hold
-    for few items. The values are shares of failed calls.
+    `word` is ``worse`` if the share of failed calls has risen, and ``better`` if it has fallen.
+    `baseline` and `candidate` are these shares, from 0 to 1. For the other attributes, see
+    `JudgeVerdict`.
 
     Attributes:
-        calls: Numbers of failed calls and of all calls: in the baseline, and in the candidate.
-        repaired: Number of items that failed in the baseline and pass now, and of all that failed
-            in the baseline. Both are 0 for two independent samples.
+        calls: Two pairs, for the baseline and for the candidate. Each is the number of failed calls
+            and the number of all calls.
+        repaired: How many items that failed in the baseline pass now, and how many failed in the
+            baseline. Both are 0 for two independent samples.
     """
 
     calls: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
@@ -341,13 +353,13 @@ class JudgeOutcome:
     Attributes:
         version: Version of the judge. Empty if the scores of all versions are used.
         is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
-        value: Mean over items. None if no item has a score.
-        baseline: Mean over items in the baseline.
-        difference: This result minus the baseline, on the items that both have. The interval is
-            wider with more judges.
+        value: Pass rate or mean score over all items. None if no item has a score.
+        baseline: Pass rate or mean score of the baseline. None if there is none.
+        difference: Experiment minus baseline, measured on the items that both have. If there are
+            several judges, its interval is wider, to correct for multiple comparisons.
         margin: Smallest difference that matters.
         word: ``better``, ``worse``, ``no different`` or ``inconclusive``. Empty without a baseline.
-        why: Why the verdict is inconclusive, and what would decide it.
+        why: Why the verdict is inconclusive, such as too few items.
         lower_is_better: Whether lower scores are better.
         sentence: The verdict in words. Empty without a baseline.
         failed: Number of runs on which the judge itself raised an error.
@@ -388,11 +400,13 @@ class JudgeOutcome:
 
 
 def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Return whether more than one version of a judge scored baseline and candidate together.
+    """Return whether several versions of a judge are mixed, so that its scores are not comparable.
+
+    False if the baseline or the candidate has no score.
 
     Args:
-        before: Versions that scored the baseline.
-        after: Versions that scored the candidate.
+        before: Versions of the judge that scored the baseline.
+        after: Versions of the judge that scored the candidate.
     """
     return bool(before and after) and len({*before, *after}) > 1
 
@@ -403,13 +417,17 @@ def judge_outcomes(
     compared: "Verdict | None",
     lower_is_better: Iterable[str] = (),
 ) -> dict[str, JudgeOutcome]:
-    """Return the result of each judge, with its comparison to the baseline.
+    """Return the result of each judge in an experiment, compared with the baseline if there is one.
 
     Args:
-        versions: Versions of the judges by name.
-        alone: Results without a baseline, from `estimate_judges`. May lack judges without a score.
+        versions: Version of each judge, by judge name.
+        alone: Results without a comparison, from `estimate_judges`. Judges without any score may be
+            missing.
         compared: The comparison with the baseline. None if there is no baseline.
         lower_is_better: Judges for which lower scores are better.
+
+    Returns:
+        The results by judge name.
     """
     lower = set(lower_is_better)
     silent = {
@@ -448,15 +466,16 @@ def _beside(
 
 @dataclass(frozen=True, slots=True)
 class AmountVerdict:
-    """Whether latency, tokens or cost of a candidate are better or worse. Lower is better.
+    """Whether a candidate has better (lower) or worse (higher) latency, tokens or cost.
 
     Attributes:
         name: ``latency``, ``tokens`` or ``cost``.
         word: ``better``, ``worse``, ``no different`` or ``inconclusive``.
         ratio: Candidate divided by baseline, over successful calls. 1.1 means 10 % more.
-        margin: Smallest change of the ratio that matters, such as 0.05.
-        n: Sample size in words.
-        reasons: Why the verdict is inconclusive. Empty if the interval alone decides.
+        margin: Smallest relative change that matters. 0.05 means 5 %.
+        n: Sample size as text, such as `150` items.
+        reasons: Why the verdict is inconclusive, such as too few runs. Empty if only the confidence
+            interval decided.
     """
 
     name: str
@@ -483,15 +502,16 @@ class AmountVerdict:
 
 @dataclass(frozen=True, slots=True)
 class SliceVerdict:
-    """The change among items with the same tag value, such as lang = de, according to one judge.
+    """How one judge's result changed in a slice, such as all items with the tag lang = de.
 
     Attributes:
         tag: Name of the tag.
         value: Value of the tag.
-        difference: Candidate minus baseline, with a 95 % interval that is not corrected for the
-            number of slices.
-        word: ``better`` or ``worse`` if the change is at least the margin and still significant
-            after correction for all slices. Else None.
+        judge: Name of the judge.
+        difference: Candidate minus baseline. Its 95 % interval is not corrected for the number of
+            slices.
+        word: ``better`` or ``worse`` if the change is at least the margin, and significant after
+            correction for the number of slices. Else None.
     """
 
     tag: str
@@ -503,19 +523,21 @@ class SliceVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ItemStep:
-    """The result of one judge for an item, before and after.
+    """One judge's result for one item in the baseline and in the candidate.
+
+    If an item was run several times, the values are means over these repeats.
 
     Attributes:
-        is_rate: Whether `before` and `after` are shares of repeats that passed. If False, they are
-            mean scores.
+        is_rate: Whether the judge passes or fails runs. Then `before` and `after` are the shares of
+            the repeats that passed. If False, they are mean scores.
         before: Value in the baseline.
         after: Value in the candidate.
-        change: Change of the value; below 0 is worse. Scores are in standard deviations of the
-            baseline, and changes below the margin are 0.
-        scores: Mean scores in baseline and candidate, also for judges that pass or fail. None if
-            there is no score.
-        fall: Change of the mean score; below 0 is worse. Minus infinity if the candidate has no
-            score but the baseline has.
+        change: Change of the value; below 0 is worse. A change of a score is in standard deviations
+            of the baseline, and 0 if it is below the margin.
+        scores: Mean scores in the baseline and in the candidate, also for a judge that passes or
+            fails runs. None if there is no score.
+        fall: Change of the mean score; below 0 is worse. Infinite if only one of the two has a
+            score.
     """
 
     is_rate: bool
@@ -528,15 +550,17 @@ class ItemStep:
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """An item whose result changed: for a judge, or because its calls now fail or no longer fail.
+    """An item with a better or worse result than in the baseline.
+
+    Either a judge's result changed, or the share of failed calls.
 
     Attributes:
-        item: Id of the item, or name of the group of equal items.
-        steps: Results before and after, by judge.
+        item: Id of the item. For several items with identical results, the name of their group.
+        steps: Results in the baseline and in the candidate, by judge.
         errors: Share of failed calls in the baseline, and in the candidate.
-        change: Largest change for the worse (below 0). If there is none, largest change for the
-            better.
-        count: Number of items in the group that changed like this.
+        change: The largest deterioration, as a number below 0. If nothing got worse, the largest
+            improvement.
+        count: Number of items in the group.
     """
 
     item: str
@@ -573,18 +597,19 @@ class Verdict:
     """Whether a candidate is better or worse than its baseline, overall and for each judge.
 
     Attributes:
-        word: Worse if failures have risen. Else better if they have fallen and no judge is worse.
-            Else the verdict of the worst judge, in the order worse, inconclusive, no different,
-            better.
+        word: The overall verdict. ``worse`` if more calls fail than in the baseline. Else
+            ``inconclusive`` if there are `reasons`. Else ``better`` if fewer calls fail and no
+            judge is worse. Else the verdict of the worst judge, in the order worse, inconclusive,
+            no different, better.
         reasons: Why the whole comparison is inconclusive, such as too few shared items.
         judges: Verdicts by judge.
-        amounts: Verdicts on latency, tokens and cost, by these names.
+        amounts: Verdicts under the keys ``latency``, ``tokens`` and ``cost``.
         failures: Change of the share of failed calls. None if no call failed.
-        shared: Which items both have. None for two independent samples.
-        slices: Verdicts by tag value and judge.
+        shared: Which items baseline and candidate have in common. None for two independent samples.
+        slices: Verdicts for each tag value and judge.
         regressions: Items that are worse for any judge, the worst first.
         fixed: Items that are better, and not worse for any judge, the best first.
-        flaky: Ids of items whose repeats differ in the candidate.
+        flaky: Ids of items with mixed results in the candidate: some repeats pass, others fail.
     """
 
     word: Word
@@ -623,7 +648,7 @@ def compare_items(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare the runs of two experiments on the items that both have.
+    """Decide whether a candidate is better than its baseline, from the items that both ran.
 
     Args:
         baseline: Runs of the baseline.
@@ -633,8 +658,9 @@ def compare_items(
             latency, tokens and cost 0.05 (5 %).
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Which runs are not independent: a key such as ``source_session``, see
-            `read_cluster`. It only appears in texts; the comparison uses `ScoredRun.cluster`.
+        cluster: The key that runs were clustered by, such as ``source_session``, see
+            `read_cluster`. It is only shown in texts. The clusters themselves are read from
+            `ScoredRun.cluster`.
 
     Spec: evaluations, section 4: Verdict.
     """
@@ -655,14 +681,17 @@ def compare_groups(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare two experiments from counted items, with the same result as `compare_items`.
+    """Compare two experiments like `compare_items`, with identical items given once and counted.
+
+    The result is the same as that of `compare_items` on the single runs.
 
     Args:
-        groups: The items of baseline and candidate. Equal items are counted.
+        groups: The items of baseline and candidate, with the number of identical ones.
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Which runs are not independent, see `compare_items`. It only appears in texts.
+        cluster: The key that runs were clustered by, such as ``source_session``. It is only shown
+            in texts.
     """
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
@@ -717,8 +746,9 @@ def compare_samples(
 ) -> Verdict:
     """Compare two independent samples of runs, such as two versions in production.
 
-    A failed call counts as not passed if the judge scored nearly all successful calls. If the judge
-    scores only a sample of the calls, failed calls do not count. Mean scores leave them out.
+    A failed call counts as not passed if the judge scored at least 95 % of the successful calls. A
+    judge that scored fewer has seen only a sample of the calls, so failed calls that it did not
+    score are left out. Mean scores never include failed calls.
 
     Args:
         baseline: Runs of the baseline.
@@ -755,15 +785,16 @@ def compare_passes(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVerdict:
-    """Compare passes of the same runs before and after, given as counts.
+    """Compare how many runs pass before and after a change of the judge, given only counts.
 
-    Use it if the data are too many to load: the result is identical to that from single runs.
+    Both judge versions scored the same runs. Use it if there are too many runs to load: the result
+    is identical to a comparison of single runs.
 
     Args:
         judge: Name of the judge.
-        clusters: Number of clusters (such as sessions) by content. The content is four numbers: how
-            many runs of the cluster passed both times, only before, only after, and never. A run
-            without a cluster is a cluster of one.
+        clusters: How many clusters (such as sessions) there are for each content. The content is
+            four counts of the cluster's runs: passed both times, only before, only after, never. A
+            run without a cluster counts as a cluster of one.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, before and after.
     """
@@ -800,14 +831,15 @@ def compare_scores(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVerdict:
-    """Compare scores of the same runs before and after, given as sums.
+    """Compare scores before and after a change of the judge, given only sums.
 
-    Use it if the data are too many to load: the result is identical to that from single runs.
+    Both judge versions scored the same runs. Use it if there are too many runs to load: the result
+    is identical to a comparison of single runs.
 
     Args:
         judge: Name of the judge.
-        sums: Three lists: the scores before, the scores after, and the changes. Each has one
-            entry per cluster, such as a session: the sum of its numbers, and how many there are.
+        sums: Three lists: for the scores before, the scores after, and the changes. Each has one
+            entry per cluster (such as a session): the sum over its runs, and the number of runs.
         deviation: Standard deviation of the scores before.
         is_clustered: Whether any cluster has several runs.
         margin: Smallest difference that matters. Default: a tenth of `deviation`.
@@ -842,9 +874,9 @@ def estimate_judges(
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Return the pass rate or mean score of each judge for one experiment.
+    """Return the pass rate or mean score of each judge for one experiment, without a baseline.
 
-    Equal items are given once, with their count. The result is identical to that of
+    Identical items are given once, with their number. The result is the same as that of
     `estimate_judges` on the single runs.
     """
     every, lower = (
@@ -891,14 +923,14 @@ def is_flaky(runs: Sequence[ScoredRun]) -> bool:
 
 
 def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] | None:
-    """Parse a key that says which items are not independent.
+    """Parse the key that groups dependent items into clusters.
 
-    The keys are ``tags["name"]``, ``source_run`` and ``source_session``: items are in one cluster
-    if they have the same tag value, or were made from the same run or session.
+    With ``tags["name"]``, items with the same value of this tag form a cluster. With ``source_run``
+    or ``source_session``, items made from the same recorded run or session form a cluster.
 
     Returns:
-        A function that returns the cluster of an item from its tags, source run and source session.
-        The cluster is empty if the item is independent. None if the text is not a cluster key.
+        A function that returns an item's cluster. It takes the item's tags, source run and source
+        session, and returns an empty text for an independent item. None if the key is invalid.
     """
     if text in SOURCE_CLUSTERS:
         return lambda tags, run, session: session if text == DEFAULT_CLUSTER else run
@@ -925,7 +957,7 @@ def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) ->
     Args:
         change: Candidate minus baseline, with its interval.
         margin: Smallest difference that matters.
-        lower_is_better: Whether a decrease is an improvement.
+        lower_is_better: Whether a decrease is an improvement. Then better and worse are swapped.
     """
     value, low, high = change.value, change.low, change.high
     if lower_is_better:
