@@ -65,14 +65,14 @@ _MOST_POINTS: Final = 100_000
 
 
 class Elsewhere(Handle):
-    """Adds tags, text, metrics or feedback to runs outside the current run, see `Client.about`.
+    """A handle that adds tags, text, metrics or feedback to runs other than the current one.
 
-    Each method call sends one record. The collector adds it to all runs that the run ID, trace key
-    or tag refers to.
+    You get one from `Client.about`. Each method call sends one record. The collector adds it to all
+    runs with the given run ID, trace key or tag.
 
     Args:
         recorder: Recorder that sends the records.
-        target: Attributes that identify the runs.
+        target: Attributes that identify the runs: their run ID, trace key or tag.
         span: The run's span if its ID is known, so that the records join its trace.
     """
 
@@ -117,11 +117,13 @@ def about(
     trace_key: str | None = None,
     tag: tuple[str, object] | None = None,
 ) -> Elsewhere:
-    """Return a handle to add data to runs, by run ID, trace key or tag. See `Client.about`.
+    """Return a handle that adds data to the runs with a run ID, trace key or tag.
+
+    It implements `Client.about`.
 
     Raises:
         ValueError: Not exactly one argument is given, the run ID is malformed, or the tag is not a
-            pair.
+            pair of name and value.
     """
     if sum(item is not None for item in (run_id, trace_key, tag)) != 1:
         raise ValueError("Invalid target: expected exactly one of run_id, trace_key, tag")
@@ -153,10 +155,10 @@ class WeightsContent:
 
 
 def read_content(weights: Any) -> WeightsContent:
-    """Hash the weights of a model: bytes, a file, or all files below a directory.
+    """Return the SHA-256 and size of model weights: bytes, a file, or all files below a directory.
 
-    For a directory, relative paths and contents count. Times, owners and file order do not. Links
-    to directories are not followed.
+    The hash of a directory covers relative paths and contents, but not times, owners or the order
+    of files. Links to directories are not followed.
 
     Raises:
         ValueError: The argument is neither bytes nor a path, or the path cannot be read.
@@ -201,8 +203,8 @@ class TargetModel(Elsewhere, HasSubject):
     """A version of a model that is not a traced function, for example a file of weights.
 
     You get one from `Client.model`. Use it to log metrics, tags, text, data and feedback to the
-    version. Properties such as `metrics` and `latest` ask the collector, so they include what other
-    processes logged.
+    version. Properties such as `metrics` and `latest` are read from the collector, so they include
+    what other processes logged.
 
     Attributes:
         name: Name of the model.
@@ -224,11 +226,12 @@ class TargetModel(Elsewhere, HasSubject):
 
     @property
     def version(self) -> str:
-        """Digest of the version, 16 hex digits. Equal params and content give the same digest.
+        """Hash of the params and the artifact, 16 hex digits. Equal content gives the same hash.
 
         If you created the handle without params and artifact, this is the newest version of the
-        model. The first access asks the collector for it, for at most 3 s. If there is no answer or
-        no version yet, you get the digest of a version without params and content.
+        model. The first access asks the collector which one that is, and waits at most 3 s. If the
+        collector does not answer or has no version, you get the hash of empty params and no
+        artifact.
         """
         if self._version is None:
             chosen = self._told
@@ -249,12 +252,13 @@ class TargetModel(Elsewhere, HasSubject):
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """All metrics of this version, by name: a number, or a list for a series.
+        """All metrics of this version by name: the value, or a list of values for a series.
 
-        Metrics that this process logged are sent first, then all are read from the collector.
-        Series of more than 100,000 points are thinned out, keeping their shape. If the collector
-        does not answer, or the client does not send to one, you get only what was logged through
-        this object: the last 10,000 points of each series, at most 1,000 names.
+        Pending metrics of this process are sent first, then all metrics are read from the
+        collector. Series of more than 100,000 points are thinned out, keeping their shape.
+
+        If there is no collector or it does not answer, you get only what you logged through this
+        object: the last 10,000 points of each series, at most 1,000 names.
 
         Raises:
             ReaderError: The collector does not answer, and nothing was logged through this object.
@@ -296,13 +300,14 @@ class TargetModel(Elsewhere, HasSubject):
     def set_alias(self, alias: str, version: int | None = None, *, by: str = "") -> None:
         """Point an alias, a movable name such as ``champion``, to a version of the model.
 
-        The collector records author and time of the change. The change is sent in the background
-        like other records. If changes arrive out of order, the latest one by time counts.
+        The change is sent in the background. The collector also records its author and time. If
+        changes arrive out of order, the one with the latest time counts.
 
         Args:
             alias: The alias, at most 128 characters: letters, digits, ``_``, ``.`` and ``-``. It
                 starts with a letter or ``_`` and must not look like a version, such as ``v3``.
-            version: Version number, which is looked up in the collector. Default: this version.
+            version: Version number, such as 3. It must exist in the collector. Default: this
+                version.
             by: Name of the author of the change. Default: the name of the API key.
 
         Raises:
@@ -326,7 +331,7 @@ class TargetModel(Elsewhere, HasSubject):
 
     @property
     def aliases(self) -> "Mapping[str, int | None]":
-        """The current aliases of the model, each with the number of its version.
+        """The current aliases of the model, and the version number that each points to.
 
         Raises:
             NotFound: The model has no version.
@@ -353,10 +358,10 @@ class TargetModel(Elsewhere, HasSubject):
 
     @quiet("model")
     def tell(self) -> None:
-        """Send the definition of the version to the collector, unless this was done recently.
+        """Send the version's params and the hash of its artifact, unless this was done recently.
 
-        Does nothing for a handle without params and artifact, because the collector may know a
-        newer version.
+        Does nothing for a handle without params and artifact: it refers to the newest version,
+        which only the collector knows.
         """
         if self._records_to() is None:
             return
@@ -440,7 +445,9 @@ def name_model(
     params: Mapping[str, object] | None = None,
     artifact: Weights | None = None,
 ) -> TargetModel:
-    """Return a handle for a version of a model, see `Client.model`.
+    """Return a handle for the version of a model that has these params and this artifact.
+
+    It implements `Client.model`.
 
     Raises:
         ValueError: The name is empty or too long, `params` is not a mapping, or the artifact cannot

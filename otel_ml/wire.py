@@ -71,14 +71,14 @@ Event = tuple[str, Attributes, int]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The model, artifact or data set that a run used or produced.
+    """Identifies the model, artifact or data set that a run used or produced.
 
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
         name: Name of the model, data set or artifact.
-        version: A digest, a number such as ``v3``, or an alias such as ``@champion``. Empty for no
-            particular version.
-        run_id: ID of the run that logged an artifact, else empty.
+        version: A digest, a number such as ``v3``, or an alias such as ``@champion``. Empty if the
+            version is not known or does not matter.
+        run_id: For an artifact, the ID of the run that logged it. Else empty.
     """
 
     kind: str
@@ -94,15 +94,16 @@ def call_attributes(
     *,
     previews: bool,
 ) -> dict[str, Any]:
-    """Return the span attributes of a call of a traced function.
+    """Return the span attributes for one call of a traced function.
 
-    A payload stays as it is, see `encode_payloads`.
+    Inputs and output are JSON text, or a `CapturedPayload` that is only encoded when the run is
+    sent. `encode_payloads` does that later.
 
     Args:
         known: Other attributes of the call.
-        inputs: The complete inputs as JSON, or a payload.
-        ended: Duration in ns, sequence number and output like `inputs`; None for an open call.
-        previews: Whether to add a short preview to each long input and output.
+        inputs: The complete inputs.
+        ended: Duration in ns, sequence number and output of the call. None if it has not ended.
+        previews: Whether to add a short preview to each long input and output that is JSON text.
     """
     facts: dict[str, Any] = {**known, names.INPUTS: inputs}
     short = preview_of(inputs) if previews and type(inputs) is str else None
@@ -138,12 +139,17 @@ def has_payloads(attributes: Mapping[str, Any]) -> bool:
 
 
 def encode_payloads(attributes: Mapping[str, Any], *, previews: bool) -> dict[str, Any]:
-    """Return attributes with JSON text in place of each payload, as a new dict.
+    """Encode the inputs and outputs among a run's attributes as JSON, just before sending.
+
+    A payload is a `CapturedPayload`: inputs or outputs that are not encoded yet.
 
     Args:
-        attributes: Attributes of a run.
-        previews: Whether to add a short preview to each long input and output. A payload with parts
-            that were left out always gets one.
+        attributes: Attributes of the run. They are not changed.
+        previews: Whether to add a short preview to each long input and output. If parts of it were
+            left out, it gets a preview in any case.
+
+    Returns:
+        The attributes as a new dict, with JSON text in place of each payload.
     """
     encoded: dict[str, Any] = dict(attributes)
     left_out: dict[str, list[str]] = {}
@@ -182,7 +188,7 @@ class HasSubject:
 
 
 def lineage_event(role: str, subject: Subject, at_ns: int) -> Event:
-    """Return the span event that says what a run used or produced.
+    """Return the span event that records that a run used or produced something.
 
     Args:
         role: Whether the run used or produced it.
@@ -207,9 +213,10 @@ def line_event(severity: str, text: str, time_ns: int) -> Event:
 
 
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
-    """Estimate the size of attributes and events in bytes. Requests are limited by this size.
+    """Estimate the size of attributes and events in bytes, to keep requests below a limit.
 
-    A list of metric points counts as more than its bytes, because the store keeps a row for each.
+    A list of metric points counts as more than its bytes, because the store keeps a row for each
+    point.
     """
     total = 0
     for part in (attributes, *(event[1] for event in events)):
@@ -222,15 +229,15 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
-    """Reduce the number of a run's attributes to the limit of its tracer provider.
+    """Combine a run's tags and scores if it has more attributes than its tracer provider allows.
 
-    No data is lost: all tags move into one JSON attribute, and so do all scores. All other
-    attributes stay, even if they exceed the limit.
+    All tags move into one JSON attribute, and all scores into another, so none is lost. Other
+    attributes stay, even if they still exceed the limit.
 
     Args:
         attributes: Attributes of the run.
         limit: Largest number of attributes.
-        chars: Longest text of an attribute, in characters; None for no limit.
+        chars: Largest length of an attribute's text, in characters; None for no limit.
     """
     longest = LIMIT_BYTES if chars is None else chars
     if len(attributes) <= limit:
@@ -255,10 +262,10 @@ def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dic
 
 
 def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
-    """Cut the texts among attributes to `limit` characters. JSON stays valid.
+    """Cut the texts in a run's attributes to `limit` characters. JSON text stays valid JSON.
 
     The project name is never cut, because it identifies the record. If nothing is too long, the
-    same mapping is returned.
+    same mapping is returned, not a copy.
     """
     if not any(isinstance(value, str) and len(value) > limit for value in attributes.values()):
         return attributes
@@ -304,7 +311,7 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Return the attributes of a record with one judge's result, sent after the run.
+    """Return the attributes for one judge's result that is sent separately, after its run.
 
     `start_ns` is when the judged run started, in ns since the epoch.
     """
