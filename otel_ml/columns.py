@@ -29,11 +29,12 @@ _JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.O
 
 
 def read_columns(frame: Any, argument: str = "frame") -> Columns:
-    """Read a table as columns. The table is not changed.
+    """Convert a table of any supported library to lists of Python values, one per column.
 
     Args:
         frame: A pandas, polars or pyarrow table, a structured NumPy array, a list of mappings, or
-            stored runs (see `row_of_run`). A key that a mapping lacks is a missing value.
+            stored runs (see `row_of_run`). It is not changed. A key that a mapping lacks is a
+            missing value.
         argument: Name of the argument for error messages.
 
     Returns:
@@ -89,10 +90,14 @@ def is_run(value: object) -> bool:
 
 
 def parts_of_run(run: Any) -> dict[str, Any]:
-    """Return what can be analysed of a stored run: inputs, outputs, and ground truth by name.
+    """Return the complete inputs, outputs and ground truth of a stored run.
 
-    The outputs of failed runs are left out, and so are inputs or outputs that were cut, hidden or
-    not recorded.
+    Inputs or outputs are left out if they were cut, hidden or not recorded, and outputs also if the
+    run failed.
+
+    Returns:
+        A dict with the keys ``inputs``, ``outputs`` and ``actuals`` (ground truth by name). A key
+        without data is missing.
     """
     capture = run.capture
     parts: dict[str, Any] = {}
@@ -119,10 +124,10 @@ def _truth_of(evaluation: Any) -> Any:
 
 
 def row_of_run(run: Any) -> dict[str, Any]:
-    """Return a stored run as a table row with a column per input, output and ground truth.
+    """Return a stored run as one row of a table: a dict of values by column name.
 
-    If the output is a mapping, each key becomes a column such as ``outputs.label``. Otherwise there
-    is one column ``outputs``.
+    There is a column for each input, output and ground truth. If the output is a mapping, each of
+    its keys becomes a column such as ``outputs.label``. Otherwise there is one column ``outputs``.
     """
     parts = parts_of_run(run)
     inputs, outputs = parts.get("inputs"), parts.get("outputs")
@@ -135,7 +140,7 @@ def row_of_run(run: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Convert a cell of a table to a plain Python value.
+    """Convert one value of a table to a plain Python value.
 
     NaN, NaT and similar become None. NumPy scalars become Python numbers, strings or bools.
     """

@@ -39,11 +39,12 @@ class Side:
 
 
 class Contrast(dict[str, Any]):
-    """The result of comparing two profiles, as a dictionary. `view` writes it as a page.
+    """The result of comparing two profiles, as a dictionary. `view` writes it as an HTML page.
 
-    ``health_reports`` has ``drift`` and ``invalids`` for each component. ``score_reports`` has one
-    report per score. In each report, ``alert`` is True if the change matters, and ``valid`` is
-    False if there was not enough data to decide.
+    ``health_reports`` has two reports for each component, such as an input: ``drift`` and
+    ``invalids``.
+    ``score_reports`` has one report per score. In each report, ``alert`` is True if the change
+    matters, and ``valid`` is False if there was not enough data to decide.
     """
 
     @property
@@ -67,7 +68,8 @@ class Contrast(dict[str, Any]):
         """Write the report to a self-contained HTML file and return its path.
 
         Args:
-            path: The file, or a directory for it. Default: a new temporary directory.
+            path: The file to write, or a directory to create it in. Default: a new temporary
+                directory.
             show: Whether to open the file in the browser.
         """
         before, after = (self[side] for side in ("reference", "alternativeA"))
@@ -78,13 +80,13 @@ class Contrast(dict[str, Any]):
 def contrast(
     reference: Side, other: Side, thresholds: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compare the components and scores that both profiles have.
+    """Compare the components and scores that two profiles have in common.
 
     Args:
         reference: The reference profile.
         other: The profile to compare with it.
-        thresholds: Changes to tolerate, as in `ModelProfile.contrast`: ``drift`` and ``invalids``
-            by component, and one number by score.
+        thresholds: Changes that are tolerated, in the format of `ModelProfile.contrast`, such as
+            ``{"components": {name: {"drift": 0.3, "invalids": 0.05}}, "scores": {name: 0.1}}``.
 
     Returns:
         The reports by component, and the reports by score.

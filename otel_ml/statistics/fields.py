@@ -77,14 +77,17 @@ _TAIL: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class FieldSketch:
-    """A summary of all values of one field, such as `inputs.age`, over many runs.
+    """A compressed summary of all values that one field, such as `inputs.age`, had in many runs.
+
+    A field can also be a column of recorded tables. Then each cell of the column is a value.
 
     Attributes:
-        runs: Number of runs that can have the field. For a column of tables: number of cells.
-        types: Number of runs by type of value: number, text, bool, embedding, or `HIDDEN` (redacted
-            or cut). For a column also the number of `CELLS` and `TABLES`.
+        runs: Number of runs that could have a value. For a column of tables: number of cells.
+        types: Number of values of each type: number, text, bool or embedding. Values that were
+            redacted or cut count as `HIDDEN`. For a column of tables also the number of its cells
+            (`CELLS`) and of its tables (`TABLES`).
         number: Summary of the values that are numbers.
-        category: Count of each value. Empty if values rarely repeat.
+        category: Count of each distinct value. Empty if values rarely repeat.
         text: Summary of the values that are texts.
         embedding: Summary of the values that are embeddings.
     """
@@ -152,12 +155,12 @@ def sketch_field(
     cells: int = 0,
     tables: int = 0,
 ) -> FieldSketch:
-    """Summarize the values of a field.
+    """Summarize all values of a field, to compare them with others later.
 
     Args:
         values: Numbers, texts, booleans and embeddings. Infinite and NaN numbers are left out.
         clusters: Session of each value. Values of one session are not treated as independent.
-        runs: Number of runs that can have the field.
+        runs: Number of runs that could have a value. For a column of tables: number of cells.
         hidden: Number of values that were redacted or cut.
         cells: For a column of tables: number of cells, including those without a value.
         tables: For a column of tables: number of tables.
@@ -217,9 +220,10 @@ def _sketch_repeated(
 
 
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
-    """Create the summary of a field from a single sketch, such as that of a profile.
+    """Convert a sketch of numbers, texts or categories, such as a profile's, to a `FieldSketch`.
 
-    If the sketch is of numbers, there are no counts of single values.
+    A sketch is a compressed summary of values. A sketch of numbers does not tell how often each
+    value occurs, so the result has no counts in `category`.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
@@ -257,10 +261,10 @@ def _keep_repeated(category: Sketch) -> Sketch:
 
 
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
-    """Remove a part, such as one hour, from a field's sketch.
+    """Remove a part, such as one hour, from the summary of a field that contains it.
 
-    If sessions have runs in the part and in what remains, the similarity within sessions is only
-    approximate.
+    A session can have runs inside and outside of the part. Then the correlation within sessions is
+    only approximate in the result.
     """
     types = {name: count - part.types.get(name, 0) for name, count in total.types.items()}
     return FieldSketch(
@@ -305,14 +309,15 @@ def subtract_sketch(total: Sketch, part: Sketch) -> Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a window is compared with: an earlier period, a version, a data set or a profile.
+    """What a time window is compared with: an earlier period, a version, a data set or a profile.
 
     Attributes:
         name: Name for sentences, such as "the 28 days before".
-        fields: Sketches by field path.
-        windows: The reference cut into windows as long as the one to check, oldest first. They show
-            which differences are normal. Empty if the reference has no time, such as a data set.
-        starts_ns: Start times of these windows in nanoseconds since the epoch (UTC).
+        fields: Summary of each field, by field path such as `inputs.age`.
+        windows: Summaries as in `fields` for each part of the reference, oldest first. A part is as
+            long as the window to check. The parts show how much the values normally vary. Empty if
+            the reference has no time, such as a data set.
+        starts_ns: Start times of these parts in nanoseconds since the epoch (UTC).
     """
 
     name: str
@@ -323,15 +328,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class PartDrift:
-    """The drift of one part of a field, such as the number of words of its texts.
+    """Whether one property of a field drifted, such as its text length or its missing values.
 
     Attributes:
-        name: Name of the part, such as ``value``, ``words``, ``missing``, ``type``.
-        reference: Sketch of the reference. Its most recent windows are left out if they already had
-            the change.
-        window: Sketch of the window to check.
+        name: Name of the property, such as ``value``, ``words``, ``missing``, ``type``.
+        reference: Summary of the values in the reference. The last windows of the reference are
+            left out if they already had the change.
+        window: Summary of the values in the time window to check.
         comparison: Drift score, p-value and result.
-        lately: Number of windows just before this one that already had the change.
+        lately: How many consecutive windows before this one already had the change.
     """
 
     name: str
@@ -360,13 +365,14 @@ class PartDrift:
 
 @dataclass(frozen=True, slots=True)
 class FieldDrift:
-    """Whether one field drifted, and how: the result of `compare_fields`.
+    """Whether one field drifted in a time window, and how. Result of `compare_fields`.
 
     Attributes:
         name: Path of the field, such as ``inputs.age``.
         kind: How the values are compared: as number, category, text or embedding.
-        reference, window: Summaries of the values that are compared.
-        parts: Comparisons of the value, its presence and its type, the largest drift score first.
+        reference, window: Summaries of the field's values in the reference and in the window.
+        parts: Results for each property of the field: its values, how often it is missing, and its
+            type. The largest drift score comes first.
     """
 
     name: str
@@ -409,16 +415,15 @@ class FieldDrift:
 def compare_fields(
     window: Mapping[str, FieldSketch], reference: Reference, *, margin: float = MARGIN
 ) -> list[FieldDrift]:
-    """Find the fields that drifted in a window, compared with a reference.
+    """Find the fields whose values drifted in a time window, compared with a reference.
 
-    A field drifts if its drift score exceeds the margin and the distances that are normal for the
-    reference, and chance is an unlikely explanation. The p-values are corrected for the number of
-    fields.
+    A field drifts if its drift score is above the margin and above what is normal between windows
+    of the reference. In addition, its p-value, corrected for the number of fields, must be small.
 
     Args:
-        window: Sketches of the window by field path.
-        reference: What to compare with. A field that is missing here or in the window is compared
-            with an empty sketch.
+        window: Summaries of the window's values, by field path.
+        reference: What to compare with. A field that only one of the two has is compared with an
+            empty summary.
         margin: Smallest drift score that matters.
 
     Returns:
@@ -470,16 +475,17 @@ def compare_part(
     *,
     margin: float = MARGIN,
 ) -> PartDrift:
-    """Compare a part of a field with its reference, without windows that already have the change.
+    """Decide whether one property of a field, such as the text length, drifted.
 
-    A change that continues for days would soon look normal. So the last windows of the reference
-    are left out if they differ from all earlier ones in the same way as the window to check.
+    A change that continues for days would become part of the reference and look normal. So the last
+    windows of the reference are left out if they already differ from the earlier ones in the same
+    way as the window to check.
 
     Args:
-        name: Name of the part, such as ``value``, ``words`` or ``missing``.
-        reference: Sketch of the whole reference.
-        window: Sketch of the window to check.
-        windows: Sketches of the reference's windows, oldest first.
+        name: Name of the property, such as ``value``, ``words`` or ``missing``.
+        reference: Summary of the values in the whole reference.
+        window: Summary of the values in the time window to check.
+        windows: Summaries for each window of the reference, oldest first.
         margin: Smallest drift score that matters.
     """
     comparison = compare(
@@ -578,10 +584,10 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 
 
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
-    """Return where two distributions of numbers differ most, and in which direction.
+    """Return the number above or below which values became more frequent, and the direction.
 
-    The result is a number, and whether values above it (True) or below it (False) became more
-    frequent. None if the distributions do not differ.
+    For example, ``(30.0, True)`` means that more values are above 30 than before; False means
+    below. It is the number at which the two distributions differ most. None if they do not differ.
     """
     if not before.n or not after.n:
         return None
@@ -596,9 +602,10 @@ def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
 
 
 def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
-    """Return how far each window of a reference is from all its other windows (its drift score).
+    """Return how much each window of a reference differs from its other windows, as drift scores.
 
-    Windows with few values are left out, because their distance is large by chance.
+    These scores show which differences are normal. Windows with few values are left out,
+    because their scores are large by chance.
     """
     if reference.kind == "number" and _is_wide(reference):
         return _own_distances_of_bins(reference, windows)

@@ -28,14 +28,14 @@ def cut(values: Sequence[float | None]) -> list[Cell]:
 
 
 def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> float:
-    """Return how much of a class label a single column explains. Close to 1 suggests a leak.
+    """Return how well a single column predicts a class label. Close to 1 suggests a leak.
 
-    It is the share of the label's variance (the Brier skill score). It is measured on rows that
-    were not used for fitting, in five fixed folds.
+    The result is the share of the label's variance that the column explains (Brier skill score). It
+    is measured by five-fold cross-validation, on rows that were not used for fitting.
 
     Args:
         cells: Value or bin of the column in each row.
-        labels: Class of each row. Classes beyond the 50 most frequent are joined.
+        labels: Class of each row. All but the 50 most frequent classes are treated as one.
 
     Returns:
         From 0 (explains nothing) to 1 (explains everything).
@@ -77,9 +77,10 @@ def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> floa
 
 
 def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
-    """Return how much of a numeric label a single column explains, from 0 to 1.
+    """Return how well a single column predicts a numeric label. Close to 1 suggests a leak.
 
-    It is the share of the label's variance, on rows that were not used for fitting (five folds).
+    The result is the share of the label's variance that the column explains, from 0 to 1. It is
+    measured by five-fold cross-validation, on rows that were not used for fitting.
 
     Args:
         cells: Value or bin of the column in each row.

@@ -46,11 +46,14 @@ _STRENGTHS: Final = (3.0, 6.0)
 
 
 class ClusterMoments(NamedTuple):
-    """Sums over sessions that `judge_slices` needs, for a slice or for all runs.
+    """Sums over sessions, for a slice or for all runs. `judge_slices` computes variances from them.
 
-    A store computes them. For each session, `t` is the sum of the values of its runs in the slice,
-    and `n` is their number. `T` and `N` are the same for all runs of the session. For the sums of
-    all runs, the slice is everything: `t` equals `T`.
+    A database can compute them, so no runs are loaded. Each session has four numbers:
+
+    * `n` is the number of its runs in the slice, and `t` is the sum of their values.
+    * `N` is the number of all its runs, and `T` is the sum of their values.
+
+    In the sums for all runs, `n` equals `N` and `t` equals `T`.
 
     Attributes:
         clusters: Number of sessions with runs in the slice.
@@ -90,14 +93,14 @@ class MeanVariances(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """The data of one measure, such as error share or latency, for a slice and for all runs.
+    """The data to compare a slice with all other runs by one measure, such as latency.
 
     Attributes:
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
         lower_is_better: Whether lower values are better.
-        of_slice: Sums of the slice.
-        of_all: Sums of all runs of the model, including the slice.
+        of_slice: Sums over the runs of the slice.
+        of_all: Sums over all runs of the model, including the slice.
         margin: Smallest difference that matters. None for the default of `kind`.
     """
 
@@ -110,17 +113,19 @@ class SliceFigure:
 
 @dataclass(frozen=True, slots=True)
 class RestVerdict:
-    """Whether a slice is worse than all other runs, for one measure.
+    """Whether a slice is worse than all other runs, by one measure such as error share or latency.
+
+    Latency, tokens and cost are called amounts here. They are compared as ratios.
 
     Attributes:
         word: ``worse``, ``better``, ``no different`` (the difference is below the margin or may be
             chance), or ``too few`` runs or sessions to decide.
-        value: Mean of the slice. For latency, tokens and cost the geometric mean.
-        rest: Mean of all other runs, of the same kind.
-        difference: Slice minus all others. For latency, tokens and cost the ratio.
-        lost: How much worse the slice is at least (lower bound). 0 if it is not worse. For latency,
-            tokens and cost as the logarithm of a ratio.
-        margin: Smallest difference that matters. For latency, tokens and cost as a logarithm.
+        value: Mean of the slice. For amounts the geometric mean.
+        rest: Mean of all other runs. For amounts the geometric mean.
+        difference: Slice minus all other runs. For amounts slice divided by all other runs.
+        lost: Lower bound of how much worse the slice is. 0 if it is not worse. For amounts the
+            logarithm of the ratio.
+        margin: Smallest difference that matters. For amounts the logarithm of a ratio.
         p: p-value of the difference.
         strength: Size of the difference: 1, 2 (at least 3 margins) or 3 (at least 6 margins). 0 if
             the slice is neither worse nor better.
@@ -142,10 +147,16 @@ class RestVerdict:
 
 
 def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
-    """Decide which slices are worse or better than all other runs, in the given order.
+    """Decide for each slice whether it is worse or better than all other runs.
 
-    Many slices are compared at once, so the p-values are corrected: at most 5 % of the slices
-    reported as different are so by chance.
+    The p-values are corrected, because many slices are compared at once. So among the slices
+    reported as different, at most 5 % are expected to be false alarms.
+
+    Args:
+        figures: The data of each slice and measure.
+
+    Returns:
+        One verdict for each figure, in the same order.
 
     Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
     """
@@ -160,10 +171,11 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
 
 
 def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVariances:
-    """Return how uncertain a slice's mean and the mean of all other runs are.
+    """Return the variances of the means of a slice and of all other runs, and their covariance.
 
-    Sessions are the independent observations. A session can have runs in both, so the variance of
-    the difference is the sum of both variances minus twice the covariance.
+    Runs of a session are not independent, but sessions are. The covariance is needed because a
+    session can have runs in the slice and outside of it. The variance of the difference is the sum
+    of both variances minus twice the covariance.
 
     Raises:
         ValueError: The slice has no run, or contains all runs.
