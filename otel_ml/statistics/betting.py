@@ -38,6 +38,8 @@ _MOST_SUM: Final = 1e300
 def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[float]:
     """Count sessions by the mean value of their runs.
 
+    For example, ``{1.0: 8, 0.5: 2}``: all runs passed in 8 sessions, and half of them in 2.
+
     Args:
         runs: Session and value (from 0 to 1) of each run. A run with the session None is
             independent and counts as its own session.
@@ -54,28 +56,32 @@ def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[floa
 
 
 def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float) -> Counter[float]:
-    """Return how many sessions have each share of runs above a threshold.
+    """Count sessions by the share of their runs that are above a threshold.
 
-    Use it to check a quantile: ``p95 > threshold`` means that the share is above 0.05.
+    For example, ``{0.0: 9, 0.25: 1}``: in one session, a quarter of the runs is above it.
+
+    Use it to check a quantile. ``p95 > 2000`` means: more than 5 % of the runs are above 2000.
 
     Args:
         runs: Session and value of each run. A run with the session None counts as its own session.
-        threshold: Only values above it count, in the unit of the values.
+        threshold: The threshold, in the unit of the values.
     """
     return session_means((session, float(value > threshold)) for session, value in runs)
 
 
 def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[float]:
-    """Return the evidence that sessions are below a limit, one number per bet size.
+    """Return the evidence that the mean of the sessions is below a limit, for each bet size.
 
-    Each number is the logarithm of a gambler's stake, which starts at 1 (logarithm 0). The stake
-    does not grow on average unless the sessions are below the limit on average.
+    The evidence is the stake of an imaginary gambler who starts with 1 and bets that sessions are
+    below the limit. It does not grow on average unless that is true. The result has the logarithm
+    of each stake; 0 is no evidence.
 
     Args:
-        gains: Number of sessions by their distance below the limit. Negative above the limit.
+        gains: Number of sessions by distance from the limit. The distance is positive for sessions
+            below the limit, and negative for those above it.
         most_lost: Largest possible distance above the limit, as a positive number.
-        bets: How much of the stake each gambler bets per unit of distance. A bet that could lose
-            more than half of the stake is reduced.
+        bets: Bet sizes: share of the stake that is won or lost per unit of distance. A bet that
+            could lose more than half of the stake is reduced.
 
     Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting,
     Journal of the Royal Statistical Society B 86 (2024), section 4.
@@ -90,9 +96,10 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 def bets_up_to(most_lost: float) -> list[float]:
     """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on, up to a maximum.
 
+    With the maximum, a single session can cost at most half of the stake.
+
     Args:
-        most_lost: Largest possible distance above the limit. It sets the maximum: no bet can lose
-            more than half of its stake.
+        most_lost: Largest possible distance of a session above the limit.
     """
     most = min(_MOST_LOST / most_lost, _MOST_BET) if most_lost > 0 else _MOST_BET
     bets = [_LEAST_BET]
@@ -108,13 +115,13 @@ def mix(logs: Sequence[float]) -> float:
 
 
 def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the evidence of one time window that a limit is exceeded, as the logarithm of a stake.
+    """Return the evidence in one time window that a limit is exceeded. 0 means no evidence.
 
-    0 means no evidence. While the number is at the limit or on its good side, the stake does not
-    grow on average.
+    An imaginary gambler starts with a stake of 1 and bets that the limit is exceeded. The result is
+    the logarithm of the final stake. While the limit is kept, the stake does not grow on average.
 
     Args:
-        means: Number of sessions in the window by their mean value, from 0 to 1.
+        means: Number of sessions in the window by mean value, from 0 to 1. See `session_means`.
         limit: The limit to check, from 0 to 1.
         is_above: Whether values above the limit are bad. If False, values below are bad.
 
@@ -132,14 +139,15 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
 
 
 def add_window(total: float, means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the updated evidence of an alert rule after one more time window.
+    """Return the evidence that a limit is exceeded, updated with one more time window.
 
-    Raise an alarm if the result exceeds N, and start again at 0 after it. While the number is
-    within its limit, at least N windows lie between two alarms on average, however often you check.
+    Raise an alarm when the result exceeds a number N of your choice, and continue with 0. N sets
+    the rate of false alarms. While the limit is kept, they are at least N windows apart on average,
+    however often you check.
 
     Args:
         total: The evidence before this window. Start with 0.
-        means: Number of sessions in the window by their mean value, from 0 to 1.
+        means: Number of sessions in the window by mean value, from 0 to 1. See `session_means`.
         limit: The limit to check: 0.9 for ``pass_rate < 0.9``.
         is_above: Whether values above the limit are bad, as for ``error_share > 0.05``.
 
@@ -158,14 +166,18 @@ def find_alarms(
     is_above: bool = False,
     windows_between: float = WINDOWS_BETWEEN,
 ) -> list[int]:
-    """Return the indexes of the windows in which a limit is certainly exceeded.
+    """Return the indexes of the time windows after which there is enough evidence for an alarm.
+
+    Evidence that a limit is exceeded accumulates from window to window. After an alarm it starts at
+    0 again.
 
     Args:
-        windows: One entry per time window, oldest first: number of sessions by their mean value,
-            from 0 to 1. A window without a session changes nothing.
+        windows: One entry per time window, oldest first: number of sessions by mean value, from 0
+            to 1. An empty window changes nothing.
         limit: The limit to check, from 0 to 1.
         is_above: Whether values above the limit are bad. If False, values below are bad.
-        windows_between: Minimum average number of windows between two false alarms.
+        windows_between: Smallest average number of windows between two false alarms. Larger values
+            need more evidence.
     """
     alarms, total = [], 0.0
     for place, means in enumerate(windows):
