@@ -27,8 +27,8 @@ class Score:
     Attributes:
         value: The score, in the judge's own range.
         label: A word for the score, such as ``relevant``.
-        explanation: The reason, in a sentence.
-        cost: What computing this score cost in US dollars, for example by asking a model.
+        explanation: The reason for the score, in a sentence.
+        cost: What it cost to compute the score in US dollars, for example by calling an LLM.
 
     Raises:
         ValueError: `value` or `cost` is not a finite number, or `label` or `explanation` is not
@@ -57,10 +57,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge found about one run: a score, passed or failed, or an error of the judge.
+    """A judge's result for one run: a score, passed or failed, or an error of the judge.
 
-    With an error, `passed` is None, and usually `score` too. `against` is set for a pairwise judge:
-    the id of the run that this one was compared with.
+    If the judge itself failed, `error` is set, `passed` is None, and usually `score` too. A
+    pairwise judge compares two runs: `against` is the ID of the run that this one was compared
+    with.
     """
 
     judge: str
@@ -100,13 +101,13 @@ def tell(problem: BaseException) -> str:
 
 
 def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
-    """Convert what a rubric returned to a score.
+    """Convert the return value of a rubric to a score. A rubric is a function that scores a run.
 
     Returns:
-        The score, and whether the run passed. The latter is None unless the rubric returned a bool.
+        The score, and whether the run passed. The second is None unless the rubric returned a bool.
 
     Raises:
-        TypeError: The rubric did not return a finite number.
+        TypeError: The score is not a finite number.
     """
     if type(answer) is bool:
         return _OF_BOOL[answer], answer
@@ -140,7 +141,10 @@ def read_pass(answer: object, judge: str) -> bool:
 
 
 def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
-    """Return the names of a rubric's parameters, each with True if it is required.
+    """Return the parameter names of a rubric (a function that scores a run).
+
+    Returns:
+        True for each required parameter and False for each optional one, by name.
 
     Raises:
         ValueError: The rubric has no signature, or a parameter that cannot be passed by name.
@@ -169,16 +173,19 @@ def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
 def check_arguments(
     judge: str, parameters: Mapping[str, bool], passed: Collection[str], inputs: Collection[str]
 ) -> None:
-    """Raise an error if a rubric requires a value that its runs do not have.
+    """Check that a rubric only requires parameters that can be passed to it.
+
+    A rubric is a function that scores a run. It can take ``outputs``, ``inputs``, single inputs by
+    name, and the names in `passed`.
 
     Args:
         judge: Name of the judge.
         parameters: Parameters of its rubric, from `parameters_of`.
-        passed: Names that are passed besides ``outputs`` and ``inputs``, such as ``expected``.
-        inputs: Names of the inputs.
+        passed: Names of other available values, such as ``expected``.
+        inputs: Names of the run's inputs.
 
     Raises:
-        ValueError: The rubric requires something else. The message names it.
+        ValueError: The rubric requires another parameter. The message names it.
     """
     known = {*_RETURNED, _INPUTS, *passed, *inputs}
     for name, is_required in parameters.items():
@@ -198,7 +205,10 @@ def arguments_of(
     outputs: object,
     more: Mapping[str, object],
 ) -> dict[str, object]:
-    """Return what to pass to a rubric: the values that its parameters name.
+    """Return the arguments to call a rubric with, by parameter name.
+
+    A rubric is a function that scores a run. It gets only the values that its parameters name, such
+    as ``outputs`` or an input of the run.
 
     Raises:
         TypeError: The rubric requires a value that the run does not have.

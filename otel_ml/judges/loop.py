@@ -105,10 +105,11 @@ class _AwaitedAnswer:
 
 
 class JudgeLoop:
-    """The event loop for async rubrics. Its thread starts with the first async rubric.
+    """The event loop that runs async rubrics (functions that score runs), in a thread of its own.
 
-    If a rubric blocks the loop or cannot be cancelled, the loop is abandoned and the next rubric
-    gets a new one. At most 16 loops are abandoned at a time.
+    The thread starts with the first async rubric. If a rubric blocks the loop or cannot be
+    cancelled, the loop is abandoned and the next rubric gets a new one. While 16 abandoned loops
+    still hang, no new one is started.
     """
 
     def __init__(self) -> None:
@@ -119,13 +120,15 @@ class JudgeLoop:
     def wait(
         self, awaitable: Awaitable[object], timeout_s: float, *, is_worker: bool = False
     ) -> object:
-        """Run an awaitable on the loop and wait on this thread for its result.
+        """Run an awaitable on the event loop and wait in the calling thread for its result.
 
         Args:
-            awaitable: What to run, in the context of this thread. Its exceptions are raised.
-            timeout_s: Time limit in seconds. Then the awaitable is cancelled.
-            is_worker: Whether this is a thread of the pool. Then it keeps waiting for an awaitable
-                that cannot be cancelled, so that the pool notices and replaces the thread.
+            awaitable: What to run, with the context variables of the calling thread. Its exceptions
+                are raised here.
+            timeout_s: Time limit in seconds, after which the awaitable is cancelled.
+            is_worker: Whether the calling thread belongs to the pool that runs judges. Such a
+                thread keeps waiting if the awaitable cannot be cancelled, so that the pool replaces
+                the thread.
 
         Raises:
             JudgeTimedOut: The time limit was exceeded.
