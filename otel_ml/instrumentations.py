@@ -47,10 +47,14 @@ _logger = logging.getLogger(__name__)
 
 
 def instrument(library: str, provider: trace.TracerProvider) -> Any:
-    """Record calls of a library, with the OpenTelemetry instrumentation installed for it.
+    """Record the calls of a library, with the OpenTelemetry instrumentation installed for it.
+
+    Args:
+        library: Name of the library, such as ``openai``.
+        provider: Tracer provider that receives the spans.
 
     Returns:
-        The active instrumentor; None if the program has already instrumented the library itself.
+        The active instrumentor. None if the program has already instrumented the library itself.
 
     Raises:
         ValueError: No installed package instruments the library or its installed version.
@@ -134,7 +138,7 @@ def _advice(library: str) -> str:
 
 
 def tell_lost() -> None:
-    """Log a warning, once each, about instrumentations whose spans are lost.
+    """Warn once about each instrumentation whose spans are lost.
 
     Spans are lost if an instrumentation has no tracer provider to send them to.
     """
@@ -146,9 +150,12 @@ def tell_lost() -> None:
 
 
 def lost() -> list[tuple[str, str]]:
-    """Describe each instrumentation that loses its spans, and how to fix it.
+    """List the instrumentations whose spans are lost.
 
     Spans are lost if an instrumentation has no tracer provider to send them to.
+
+    Returns:
+        For each one, a description of the problem and how to fix it.
     """
     return [describe_lost(kind) for kind in _find_lost()]
 
@@ -259,13 +266,14 @@ def _is_of(name: str, module: str) -> bool:
 def lend(
     project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
 ) -> trace.TracerProvider:
-    """Create a tracer provider for other instrumentations. Their spans go where the runs go.
+    """Return a tracer provider that sends other instrumentations' spans where the client's runs go.
 
-    If the client sends its runs only through the service's own tracer provider, return that one.
+    If the client uses only the service's own tracer provider, the result is that one. Otherwise it
+    is a new one.
 
     Args:
         project: Project of the client.
-        outlet: Where the client's runs are sent.
+        outlet: The client's own connection, through which its runs are sent.
         redaction: Hides secrets in the spans.
         is_recording: Called at the start of each span. If it returns False, the span is dropped.
     """

@@ -26,7 +26,9 @@ _VARIABLES: Final = {
 
 
 def read_limits() -> SpanLimits:
-    """Return the limits of spans. An invalid value is logged once, and its default is used.
+    """Read the limits of spans, such as the number of attributes, from the environment variables.
+
+    For an invalid value a warning is logged once, and the default is used.
 
     Spec: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
     """

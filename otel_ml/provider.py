@@ -50,11 +50,15 @@ _logger = logging.getLogger(__name__)
 
 
 def choose(route: Route) -> Outlet:
-    """Decide where a client's spans go. This happens at its first call.
+    """Decide where a client's spans go, at the client's first call.
 
-    The first of these is used: the tracer provider passed to the client, a global provider of the
-    OpenTelemetry SDK's own class, a new provider. With the first two, spans also go directly to the
-    endpoint if one is set.
+    The first available of these tracer providers is used:
+
+    1. the one that was passed to the client,
+    2. the global one, if it is the OpenTelemetry SDK's own class,
+    3. a new one.
+
+    With 1 and 2, spans also go directly to the endpoint, if one is set.
     """
     provider = route.tracer_provider
     if provider is None and route.join == "auto":

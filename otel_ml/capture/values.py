@@ -88,8 +88,8 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
         is_too_long: True if the value is known to be too long.
 
     Returns:
-        The text and its notes. NaN becomes ``null``. Infinities, integers above 64 bits and keys
-        that are not strings become strings.
+        The text, and notes on parts that were left out. NaN becomes ``null``. Infinities, integers
+        above 64 bits and keys that are not strings become strings.
     """
     seen = None if is_too_long else glance(value)
     if is_too_long or (seen is None and not _may_fit(value, limit_bytes)):
@@ -103,15 +103,15 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
 
 
 def encode_whole(value: object, seen: bool | None = None) -> str | None:
-    """Convert a value to JSON if that is quick and the JSON is not too long; see `encode`.
+    """Convert plain data to JSON on a fast path. Use `encode` for all other values.
 
     Args:
         value: Any value.
         seen: Result of `glance` for the value, if you have it.
 
     Returns:
-        The JSON text; an empty string if it would be too long, None if only `encode` can convert
-        the value.
+        The JSON text. An empty string if it would be longer than 64 KiB. None if the value needs
+        `encode`.
     """
     if seen is None and not _may_fit(value, LIMIT_BYTES):
         return ""
@@ -132,9 +132,10 @@ def may_be_plain(value: Any) -> bool:
 
 
 def encode_tree(tree: object) -> str | None:
-    """Convert plain values and snapshots to JSON; None if only `encode` can convert them.
+    """Convert plain values, with snapshots of objects among them, to JSON.
 
-    No other code holds the tree, so it is safe to describe its snapshots while orjson reads it.
+    None if the value needs `encode`, for example because it is too long or contains NaN. The tree
+    must not change meanwhile, so no other code may hold it.
     """
     try:
         raw = orjson.dumps(tree, default=_describe_snapshot, option=orjson.OPT_NON_STR_KEYS)
@@ -152,11 +153,11 @@ def _describe_snapshot(value: object) -> object:
 
 
 def glance(value: object) -> bool | None:
-    """Check quickly whether a value is so short that it needs no further size checks.
+    """Check quickly whether a value is surely short, so that its size need not be computed.
 
     Returns:
-        True for a short dict of strings, finite numbers and other scalars; False for another short
-        value; None if the value may be long.
+        True for a short dict that contains only strings, finite numbers and other scalars; False
+        for any other short value; None if the value may be long.
     """
     kind: type = type(value)
     left = _SMALL_BYTES
@@ -374,11 +375,11 @@ class _Copier:
 
 
 def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str | None:
-    """Return a short version of a value as valid JSON; None if `text` is short enough itself.
+    """Return a shortened version of a value as valid JSON. None if it is short enough already.
 
     Args:
         value: The value.
-        text: The value as JSON.
+        text: The complete value as JSON.
         limit_bytes: Largest size of the result in bytes.
     """
     if _is_short(text, limit_bytes):

@@ -34,12 +34,13 @@ class OtlpDestination(HttpSender):
 
 
 class ArtifactDestination(HttpSender):
-    """Uploads values that are too large for a span to the collector.
+    """Uploads values that are too large for a span to the collector, one request per value.
 
     Args:
-        settings: Export settings, as for spans.
-        below: Path of the uploads below the collector's base URL. The value's hash is appended.
-        note: Called with the hash of each accepted value.
+        settings: Export settings, the same as for spans.
+        below: URL path of the uploads, after the collector's base URL. The value's hash is
+            appended.
+        note: Called with the hash of each value that the collector accepted.
     """
 
     def __init__(self, settings: ExportSettings, below: str, note: Callable[[str], None]) -> None:

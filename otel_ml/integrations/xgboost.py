@@ -28,10 +28,11 @@ _NEVER: Final = frozenset(
 class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # not installed for mypy
     """Records each training of ``xgboost.train``, ``xgboost.cv`` or an estimator as a run.
 
-    The run starts and ends with the training. Its params are the parameters of the booster. Its
-    metrics are the numbers of each round, named as XGBoost prints them (``valid-rmse``). XGBoost
-    calls no callback if a training raises. To record the error, open the run yourself in a
-    ``with`` block around the training and pass it as `run`.
+    The run starts and ends with the training. It contains the parameters of the booster, and the
+    metrics of each round under XGBoost's names, such as ``valid-rmse``.
+
+    If a training raises, XGBoost does not tell its callbacks. To record such errors, open the run
+    yourself in a ``with`` block around the training and pass it as `run`.
 
     Args:
         name: Name of the model.

@@ -41,20 +41,21 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SpoolCounts:
-    """Counters of a disk queue since it was created, or since the fork in a child.
+    """Counters of a disk queue since it was created. A forked child process starts at 0.
 
     A frame is one encoded span on disk.
 
     Attributes:
         written: Number of frames written, including those of unfinished calls.
         write_failed: Number of frames that could not be written.
-        damaged: Number of damaged places found, such as cut ends or flipped bits.
+        damaged: Number of damaged places in files, such as cut ends or flipped bits.
         damaged_bytes: Number of bytes in these places.
         dropped_by_limit: Number of unsent frames that were removed, oldest first, to stay within
-            the limits.
-        vanished: Number of unsent frames whose file someone removed. Those of the newest file are
-            still delivered while the process lives.
-        adopted: Number of unsent frames taken over from ended processes.
+            the limits of size and age.
+        vanished: Number of unsent frames whose file was deleted by another program or process. If
+            it is the file now being written, its frames are still delivered while this process
+            lives.
+        adopted: Number of unsent frames taken over from processes that ended.
     """
 
     written: int = 0
@@ -152,17 +153,19 @@ class Spool:
                 self._is_inside = inside
 
     def append(self, key: bytes, payload: bytes, *, held: bool = False) -> bool:
-        """Write a frame. It is on disk when this method returns.
+        """Write an encoded span to disk. It survives a killed process once this method returns.
+
+        A frame is one encoded span on disk.
 
         Args:
             key: Trace ID (16 bytes) and span ID (8 bytes).
             payload: The encoded span.
-            held: True if a final frame with the same key will follow. Until then, this file and
-                later ones stay on disk.
+            held: True for a provisional frame that a final frame with the same key will replace.
+                Until then, this file and later ones stay on disk.
 
         Returns:
-            False if writing failed, which is counted. If a final frame fails, the held frame is no
-            longer kept.
+            False if writing failed; the failure is counted. If it was a final frame, the
+            provisional one is no longer kept on disk.
 
         Raises:
             ValueError: The key has the wrong length.
@@ -216,16 +219,17 @@ class Spool:
             self._held[key] = segment
 
     def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
-        """Read the next frames to send: our own first, then those of ended processes.
+        """Read the next spans to send: first our own, then those that ended processes left behind.
 
-        Reading happens outside the lock, so appends do not wait for it.
+        A backlog of one does not block the other. Other threads can append while this method reads.
 
         Args:
-            max_frames: Largest number of frames, at least 1.
+            max_frames: Largest number of frames (encoded spans), at least 1.
             max_bytes: Largest total size in bytes. A single larger frame is still returned.
 
         Returns:
-            A batch, or None. Call `done` or `give_back` before you take the next one.
+            A batch of frames, or None if there is nothing to send. Call `done` or `give_back`
+            before you take the next one.
 
         Raises:
             RuntimeError: `done` or `give_back` was not called for the previous batch.
@@ -323,10 +327,10 @@ class Spool:
         return replace(self._counts)
 
     def close(self) -> None:
-        """Close the spool. Delivered files are removed, others are left to a later process.
+        """Close the queue. Delivered files are deleted. A later process sends the others.
 
-        Call it when nothing is taken any more. Afterwards every append fails. A second call does
-        nothing.
+        Call `done` or `give_back` for the last batch first. After closing, every append fails. A
+        second call does nothing.
         """
         with self._entered():
             self._is_closed = True
@@ -338,9 +342,9 @@ class Spool:
         self._envelope = self._chain.envelope = envelope
 
     def after_fork_in_child(self) -> None:
-        """Reset in a forked child. Files and locks of the parent stay with the parent.
+        """Start an empty queue in a forked child process. The parent keeps its files and locks.
 
-        The counters start at zero, and the first append creates a file.
+        The counters start at 0, and the first append creates a file.
         """
         self._chain.abandon()
         self._release()
