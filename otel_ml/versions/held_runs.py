@@ -32,9 +32,12 @@ class HeldRuns:
         self._giving = 0
 
     def hold(self, jobs: Sequence[Job], give: Callable[[], None]) -> bool:
-        """Let a run wait for jobs. When all are done, call `give`, which sends the run.
+        """Delay a finished run until background jobs, such as hashing model weights, are done.
 
-        Return False if the run need not or cannot wait. Then call `give` yourself.
+        Then `give` is called, which sends the run.
+
+        Returns:
+            False if the jobs are done already or too many runs wait. Then call `give` yourself.
         """
         with self._changed:
             if len(self._held) >= _MOST_HELD or _are_done(jobs):

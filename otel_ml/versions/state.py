@@ -53,11 +53,11 @@ _PLAIN: Final = (tuple, str, bytes, int, float, complex)
 
 
 class Gap(NamedTuple):
-    """A part of a model object that the version does not include.
+    """A part of a model object that cannot be read. If it changes, no new version is opened.
 
     Attributes:
         path: Path inside the object, such as ``.steps[0][1].tokenizer``.
-        reason: Why it is not included, as text to show after the path.
+        reason: Why it cannot be read, as text to show after the path.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Gap(NamedTuple):
 
 
 class Reading:
-    """Hashes the state of a model object, and notes what was found in it.
+    """Computes the hash of a model object's contents, and notes what was found in the object.
 
     Attributes:
         gaps: Parts that cannot be read, at most 32.
@@ -95,15 +95,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class WeightKind:
-    """How to read model objects of one library, such as scikit-learn or PyTorch.
+    """How to detect changes of a library's model objects, such as those of scikit-learn or PyTorch.
+
+    Each attribute is a function that takes the model object.
 
     Attributes:
         mark: Returns a value that changes when the object is fitted or loaded again. It must be
             fast, because it is called often.
-        feed: Adds the weights to a hash, which takes long for large models. None if the weights are
-            the object's attributes.
-        is_small: Tells whether an object is read at once, instead of in the background. None for
-            never.
+        feed: Adds the weights to a hash, which is slow for large models. None if the object's
+            attributes contain the weights; then they are hashed.
+        is_small: Returns True if hashing is so fast that it needs no background thread. None if it
+            always needs one.
     """
 
     mark: Callable[[Any], object]
@@ -127,7 +129,8 @@ class StateWalk:
 
     Args:
         reading: Holds the hash, and receives notes on what was found.
-        kind_of: Returns how to read a model object; None for other objects.
+        kind_of: Called with each object. Returns how to hash it if it is a model object of a
+            supported library, else None.
     """
 
     def __init__(self, reading: Reading, kind_of: Callable[[object], WeightKind | None]) -> None:

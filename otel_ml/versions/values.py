@@ -47,12 +47,12 @@ class Weighed(dict[str, object]):
 
 
 class Value(NamedTuple):
-    """A value that a function uses and that is part of the model version.
+    """A value that a function uses, such as a constant, as part of the function's version.
 
     Attributes:
-        text: The value as text that is the same on every Python version. A change opens a new
-            version.
-        shown: The value as shown on pages, with secrets hashed.
+        text: The value as text that is the same on every Python version. If it changes, a new
+            version is opened.
+        shown: The value as shown on pages, with secrets replaced by hashes.
     """
 
     text: str
@@ -67,14 +67,16 @@ Follow = Callable[[object, str], Value | None]
 
 
 class ValueReader:
-    """Writes values that a function uses, such as constants, as text that changes with them.
+    """Converts values that a function uses, such as constants, to text for the function's version.
+
+    If a value changes, its text changes, and a new version is opened.
 
     Args:
         follow: Called with a value that is not plain data, such as a function, and its name.
-            Returns None if the version cannot include it.
-        own: Called with a class. Returns True if the attributes of its objects should be read.
+            Converts it, or returns None if it cannot be part of the version.
+        own: Called with a class. Returns True if the attributes of its objects count.
         is_state: Called with a class and an attribute name. Returns True if the attribute changes
-            while the program runs, so that it does not count.
+            while the program runs, such as a call counter. Then it does not count.
     """
 
     def __init__(

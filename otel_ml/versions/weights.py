@@ -41,11 +41,11 @@ _GLANCE: Final = 16  # elements of an array that are compared
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The hash of a model object's weights, and notes on what was found in it.
+    """The hash of a model object's weights, and notes on what was found in the object.
 
     Attributes:
         digest: Hash of the weights, 16 hex digits.
-        gaps: Parts that could not be read, so the version does not include them.
+        gaps: Parts that could not be read. A change in them does not open a new version.
         functions: The user's own functions in the object, by path such as ``.steps[0]``.
         kinds: Classes of all objects in it.
     """
@@ -129,10 +129,10 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
 
 
 class WeightMarks:
-    """Detects that a model object which a function uses was replaced or fitted again.
+    """Detects whether the model objects that a function uses were replaced or fitted again.
 
     Args:
-        finds: Functions that find these objects. Call one to get the current objects.
+        finds: Functions without arguments. Each returns some of these objects as they are now.
     """
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:
@@ -141,9 +141,10 @@ class WeightMarks:
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
-        """Tell whether an object was replaced or fitted again since the start.
+        """Return whether a model object was replaced or fitted again since the start.
 
-        If checking is slow, it is done rarely; in between the answer is False.
+        If a check is slow, the next one waits at least 100 times as long as it took. Until then the
+        result is False.
         """
         if now_ns < self._next_ns:
             return False
