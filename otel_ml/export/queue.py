@@ -150,8 +150,8 @@ class SpanBatch:
         """Return the encoded request, with the number of spans that could not be encoded.
 
         Args:
-            previews: Whether to add a short preview to each long input and output. Ignored for
-                spans that have their attributes already.
+            previews: Whether to add a short preview to each long input and output. Spans whose
+                attributes are built already are sent as they are.
         """
         if self._encoded is None:
             self._encoded = encoder.encode_spans(self.spans, previews=previews)

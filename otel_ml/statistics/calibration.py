@@ -87,7 +87,7 @@ class RisingCurve:
 
 
 def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurve:
-    """Fit a curve that never falls to weighted points, by least squares (isotonic regression).
+    """Fit an isotonic regression: the least-squares curve that never falls as x grows.
 
     Args:
         points: At least one tuple of x, y and weight, in any order. A point with weight 2 counts

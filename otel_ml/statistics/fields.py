@@ -261,7 +261,7 @@ def _keep_repeated(category: Sketch) -> Sketch:
 
 
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
-    """Remove a part, such as one hour, from the summary of a field that contains it.
+    """Subtract the summary of a part, such as one hour, from that of the whole, such as a day.
 
     A session can have runs inside and outside of the part. Then the correlation within sessions is
     only approximate in the result.

@@ -555,7 +555,7 @@ class ItemChange:
     Either a judge's result changed, or the share of failed calls.
 
     Attributes:
-        item: Id of the item. For several items with identical results, the name of their group.
+        item: ID of the item. Items with identical results form a group; then the group's name.
         steps: Results in the baseline and in the candidate, by judge.
         errors: Share of failed calls in the baseline, and in the candidate.
         change: The largest deterioration, as a number below 0. If nothing got worse, the largest

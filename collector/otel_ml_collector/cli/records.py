@@ -401,8 +401,9 @@ def models(
 
     NAME is a model (churn) or one of its versions (churn:v3 or churn@champion).
 
-    With --where, --start or --end, the matching runs of each model are counted. The period is the
-    last 24 hours. With --start, it is whole days from then on, at most 190.
+    With --where, --start or --end, the matching runs of each model are counted. By default
+    these are the runs of the last 24 hours. With --start, they are the runs of whole days since
+    then, at most 190 days.
     """
     model = model or name
     if model and within:
@@ -478,8 +479,9 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
     "--than",
     metavar="BASELINE",
     default="28d",
-    help="Baseline: days before such as 28d, version (the one before), version:3, dataset:NAME, "
-    "profile:NAME, or dates such as 2026-11-01/2026-11-08",
+    help="What to compare with: the days before (28d), the version before (version), a version "
+    "(version:3), a data set (dataset:NAME), a profile (profile:NAME), or dates "
+    "(2026-11-01/2026-11-08)",
     show_default=True,
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
