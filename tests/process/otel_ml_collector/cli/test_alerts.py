@@ -33,6 +33,7 @@ RULE: Final = {
     "every": "1h",
     "hold": "1 of 1",
     "min_runs": 5,
+    "keep": "1d",  # or it ends without runs, if an hour ends during the test
     "by": ['tags["client"]'],
     "notify": ["desk"],
 }
