@@ -159,9 +159,12 @@ class ValueTaker:
     def _key(self, key: Any, taken: dict[Any, object]) -> object:
         """Convert a dict key that is not a plain value to one that never changes."""
         name = key_text(key)
-        if name not in taken:
-            return name
-        return next(made for n in range(2, _ELEMENTS * 4) if (made := f"{name} {n}") not in taken)
+        number = len(taken)  # large enough to be new at once, or many keys of one type take long
+        made = name
+        while made in taken:
+            number += 1
+            made = f"{name} {number}"
+        return made
 
 
 def key_text(key: Any) -> str:

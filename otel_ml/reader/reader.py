@@ -218,9 +218,9 @@ class Reader(HasCard):
 
         Args:
             last: The period that ends now: ``1h``, ``24h``, ``7d`` or ``30d``.
-            models: What a row of the model table stands for: a ``model`` of yours, an LLM
+            models: What a row of the model table represents: a ``model`` of yours, an LLM
                 (``provider_model``) or a ``version``.
-            users: What a row of the user table stands for: a ``user`` or a ``session``.
+            users: What a row of the user table represents: a ``user`` or a ``session``.
             order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` (latency) or
                 ``tokens``, the largest first, or ``quality``, the worst first.
 

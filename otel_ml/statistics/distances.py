@@ -9,7 +9,7 @@ very few nor very many runs cause drift by themselves.
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, pairwise
@@ -41,9 +41,6 @@ _FARTHEST: Final = 4
 _TINY: Final = 1e-300
 # Numbers count as equal below this relative difference. Positions in bins are steps of 6e-7.
 _EXACT: Final = 2e-6
-
-# Positions where a distribution function changes, with the change of slope and the jump.
-_Steps: TypeAlias = Mapping[float, tuple[float, float]]
 
 
 def quantile(sketch: Sketch, p: float) -> float:

@@ -42,7 +42,7 @@ def report() -> None:
 
 
 class Service:
-    """Eight threads that call a model until they are told to stop."""
+    """Eight threads that call a model until a deadline."""
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch

@@ -429,11 +429,6 @@ def _content_of(item: DatasetItem) -> dict[str, Any] | None:
     }
 
 
-def _asked(value: object) -> str:
-    """Write an item's inputs as lists show an input: the question."""
-    return line_in(value) or _line(value)
-
-
 def _expected(value: object) -> str:
     """Write an item's expected value as lists show an output."""
     return line_out(value) or _line(value)

@@ -977,7 +977,7 @@ def _make_verdict(
 
 
 def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
-    """Write the notes that must be known beside the numbers.
+    """Write the notes that readers need to interpret the numbers.
 
     `kinds` tells whether there are judges with pass rates (True) and with mean scores (False).
     """

@@ -54,7 +54,7 @@ def test_api(service: Service, project: str) -> None:
 
 
 def test_missing_signs(service: Service, project: str) -> None:
-    """The API says of each instrumentation which signs of a call its spans have, and lack."""
+    """For each instrumentation, the API lists the signs of a call that its spans have or lack."""
     http: dict[str, Value] = {"http.request.method": "GET", "url.path": "/"}
     service.store.take(project, *make_spans(), make_scope_span("http", http))
     told = ask(service.app, f"/api/v1/projects/{project}/unread").json

@@ -108,7 +108,7 @@ class Project:
         self.sent += spans
 
     def send_refused(self, *spans: Span) -> tuple[int, str]:
-        """Send spans of which some are refused; returns how many, and what the sender is told."""
+        """Send spans, some of which are refused. Return how many are, and the answer."""
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": self.name}
         answer = ask(
             self.service.app, "/v1/traces", method="POST", headers=headers, body=[encode(spans)]

@@ -129,7 +129,7 @@ def test_hostile_object_is_said() -> None:
 
 
 class Broken:
-    """It looks like a model of pydantic and cannot be dumped."""
+    """It looks like a pydantic model, but dumping it raises an error."""
 
     def model_dump(self) -> object:
         raise RuntimeError

@@ -15,7 +15,6 @@ from otel_ml_collector.mapping.dialects.table import (
     Row,
 )
 
-_AGENTS: Final = frozenset({"agent"})
 _TOOLS: Final = frozenset({"tool"})
 
 # Mastra's exporter: the texts of each span are below the name of its type.

@@ -59,7 +59,6 @@ from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Event, Span, Value
 
 _PLANS: Final = 1_000
-_OF_INPUT: Final = ("input_tokens", "cached_tokens", "cache_creation_tokens")
 # Instrumentations that record each chunk of a streamed answer as a message.
 _A_MESSAGE_A_PIECE: Final = frozenset({"opentelemetry.instrumentation.google_genai"})
 _CHOICES: Final = "gen_ai.request.choice.count"

@@ -148,7 +148,6 @@ _NO_TEXT: Final = frozenset(
         *("fingerprint", "tier", "effort", "deployment", "engine", "stream", "system", "level"),
     }
 )
-_SYSTEM: Final = frozenset({"system", "instructions"})
 _SYSTEM_TEXT: Final = frozenset(
     {"prompt", "instruction", "instructions", "message", "content", "text"}
 )

@@ -142,12 +142,12 @@ QUESTIONS: Final = [f"where is order {place}" + " please" * (place % 5) for plac
     [
         [QUESTIONS[place % 15] for place in range(150)],  # sentences that are often the same
         [f"{QUESTIONS[place % 15]} {place}" + " today" * (place % 5) for place in range(150)],
-        # short texts, of which many occur once
+        # short texts that mostly occur once
         [f"shoes {place}" if place % 20 == 0 else "red shoes" for place in range(150)],
     ],
 )
 def test_new_text_is_usual(values: list[str]) -> None:
-    """A free text that no run had is not unusual, even where texts are often the same."""
+    """A new free text is not unusual, even if texts often repeat."""
     usual = sketch_inputs({"question": value} for value in values)
     own = sketch_inputs([{"question": "can you tell me more about boots"}])
     assert [field.path for field in compare_with_usual(own, usual)] == []
