@@ -43,7 +43,8 @@ class TensorReader:
     """Computes digests of tensors, one after another. It reuses its buffers."""
 
     def __init__(self) -> None:
-        self._buffers: dict[Any, tuple[Any, Any, Any]] = {}
+        self._buffers: dict[Any, tuple[Any, Any]] = {}
+        self._numbers: dict[Any, Any] = {}
         self._streams: dict[Any, Any] = {}
 
     def read(self, tensor: Any) -> bytes:
@@ -96,8 +97,9 @@ class TensorReader:
                 time.sleep(_PAUSE_S)
 
     def _add(self, torch: Any, words: Any, piece_words: int) -> Any:
-        random, first, second = self._room(torch, words.device, piece_words)
         rows, width = words.shape
+        first, second = self._room(torch, words.device, piece_words)
+        random = self._random(words.device, width)
         step = width if words.device.type == "cuda" else _STRIP_WORDS
         sums = torch.zeros(rows, len(random), dtype=torch.int64, device=words.device)
         for start in range(0, width, step):
@@ -113,13 +115,23 @@ class TensorReader:
                 sums[:, place] += product.sum(dim=1)
         return sums.reshape(-1)
 
-    def _room(self, torch: Any, device: Any, piece_words: int) -> tuple[Any, Any, Any]:
-        """Return the two rows of random numbers, and two buffers of the size of a piece."""
+    def _room(self, torch: Any, device: Any, piece_words: int) -> tuple[Any, Any]:
+        """Return two buffers of the size of a piece."""
         known = self._buffers.get(device)
         if known is None:
             first = torch.empty(piece_words, dtype=torch.int64, device=device)
-            random = _make_random().to(device)
-            known = self._buffers[device] = (random, first, torch.empty_like(first))
+            known = self._buffers[device] = (first, torch.empty_like(first))
+        return known
+
+    def _random(self, device: Any, width: int) -> Any:
+        """Return two rows of random numbers for blocks of at least `width` words.
+
+        Making all of them takes some 10 ms, which a small model must not cost its first call.
+        """
+        known = self._numbers.get(device)
+        if known is None or known.shape[1] < width:
+            made = min(1 << (width - 1).bit_length(), _BLOCK_WORDS)
+            known = self._numbers[device] = _make_random(made).to(device)
         return known
 
 
@@ -141,12 +153,17 @@ def _wait_for_gpu(torch: Any) -> None:
         time.sleep(_PAUSE_S)
 
 
-@functools.cache
-def _make_random() -> Any:
-    """Return two rows of random odd numbers, the same in every process. They take 4 MB."""
+@functools.lru_cache(maxsize=16)
+def _make_random(width: int) -> Any:
+    """Return two rows of random odd numbers, the same in every process.
+
+    A wider result begins with the numbers of a narrower one. The widest takes 4 MB.
+    """
     torch = sys.modules["torch"]
-    numbers = torch.arange(1, 2 * _BLOCK_WORDS + 1, dtype=torch.int64).mul_(_STEP)
+    starts = (1, _BLOCK_WORDS + 1)
+    rows = [torch.arange(start, start + width, dtype=torch.int64) for start in starts]
+    numbers = torch.stack(rows).mul_(_STEP)
     for shift, factor in _FACTORS:
         shifted = torch.bitwise_right_shift(numbers, shift)
         numbers.bitwise_xor_(shifted.bitwise_and_((1 << (64 - shift)) - 1)).mul_(factor)
-    return numbers.bitwise_or_(1).reshape(2, _BLOCK_WORDS)
+    return numbers.bitwise_or_(1)
