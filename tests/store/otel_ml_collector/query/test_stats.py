@@ -369,6 +369,15 @@ def test_all_projects(store: Store, project: str) -> None:
     assert (found.cost, found.p95_ms) == (0.25, found.buckets[0].p95_ms)
 
 
+def test_quantiles_of_all_projects(store: Store, project: str) -> None:
+    """The p95 of a project is that of its runs: of 100 calls of 1 to 100 s, 95 s."""
+    start_ns = NOW_NS - HOUR_NS
+    ends_ns = [start_ns + seconds * SECOND_NS for seconds in range(1, 101)]
+    store.take(project, *(make_call(start_ns=start_ns, end_ns=end_ns) for end_ns in ends_ns))
+    [found] = [one for one in find_all_stats(store.reader, NOW_NS).groups if one.project == project]
+    assert found.p95_ms == pytest.approx(95_000, rel=0.011)
+
+
 def test_calls_of_judges(store: Store, project: str) -> None:
     """What a judge calls is counted with no model, list or session, and found by its kind."""
     spent: dict[str, Value] = {
