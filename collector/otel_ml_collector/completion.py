@@ -17,12 +17,12 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, read_tokens
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.tables import IS_POINT, WORD
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.windows import Window
 
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")

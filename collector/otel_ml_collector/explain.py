@@ -25,10 +25,11 @@ from otel_ml_collector.store.apart import Apart, tag_sign
 from otel_ml_collector.store.experiments import count_alike, item_parameters
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Key, Window, read_runs
+from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import read_scored_runs
 from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.windows import Window
 
 _PROJECT: Final = "project"
 _ITEMS: Final = 30

@@ -27,11 +27,11 @@ from otel_ml_collector.stats import (
 )
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.view import THIN
+from otel_ml_collector.windows import Window
 
 UserGroup = Literal["user", "session"]
 Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]

@@ -25,13 +25,13 @@ from otel_ml_collector.stats import (
 from otel_ml_collector.store.open_runs import find_open_runs, list_open_projects
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
+from otel_ml_collector.windows import Window
 
 _UNFINISHED: Final = 10
 _SHOWN_PROJECTS: Final = 50

@@ -52,13 +52,14 @@ from otel_ml_collector.store.counted import (
     shares,
 )
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import OF_TRACES, Window
+from otel_ml_collector.store.runs import OF_TRACES
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.traces.conversation import find_answers
 from otel_ml_collector.traces.find import outline_of
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.windows import Window
 
 _RUNS_OF_SESSION: Final = 1_000
 _LISTED_SESSIONS: Final = 50

@@ -46,7 +46,7 @@ from otel_ml_collector.store.rollup import (
     SCORE_SUMS,
     SUMS,
 )
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, Window
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import (
     ALWAYS,
     EMPTY,
@@ -67,6 +67,7 @@ from otel_ml_collector.store.versions import (
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, UNITS_NS, to_rfc3339
 from otel_ml_collector.verdicts import JudgeVersionName
 from otel_ml_collector.web.view import spark
+from otel_ml_collector.windows import Window
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40

@@ -23,8 +23,8 @@ from otel_ml_collector.filter.figures import (
 from otel_ml_collector.filter.grammar import FieldComparison, conjuncts, parse, read_field
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.monitor.drift import parse_than
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS, read_length
+from otel_ml_collector.windows import Window
 
 QUANTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 OF_JUDGES: Final = ("pass_rate", "mean_score", "judge_errors")

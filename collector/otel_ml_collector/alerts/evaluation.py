@@ -64,10 +64,11 @@ from otel_ml_collector.store.alerts import (
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.documents import Documents, list_all_documents
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window, list_keys
+from otel_ml_collector.store.runs import list_keys
 from otel_ml_collector.telemetry.service import AlertLook
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 EVALUATE_S: Final = 60.0
 # A look leaves the store to others for half of the time at least.

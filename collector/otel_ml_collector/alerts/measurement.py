@@ -36,7 +36,6 @@ from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, counte
 from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import EXACT
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.scores import (
     BY_JUDGE,
     IN_WINDOW,
@@ -56,6 +55,7 @@ from otel_ml_collector.store.sql import (
 from otel_ml_collector.store.tables import LENT_PAYLOAD, TOKENS_PER_SECOND, fill_payloads
 from otel_ml_collector.store.versions import all_version_numbers, read_version_starts
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from otel_ml_collector.windows import Window
 
 # Of so many slices, those with most runs, the monitor is asked: each is a question of its own.
 MOST_MONITORED_SLICES: Final = 20

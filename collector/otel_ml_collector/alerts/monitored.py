@@ -11,8 +11,8 @@ from otel_ml_collector.monitor.releases import find_changes, find_releases
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.windows import Window
 
 _PAST_OF_NS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: "7d"}
 

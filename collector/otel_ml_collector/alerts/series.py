@@ -29,9 +29,9 @@ from otel_ml_collector.quality.find import (
 from otel_ml_collector.stats import find_all_stats
 from otel_ml_collector.store.alerts import WHOLE_RULE, AlertRow, read_alert_rows
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.telemetry.series import ComputedSeries, SeriesName, SeriesRow
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
+from otel_ml_collector.windows import Window
 
 _MEASURED_PROJECTS: Final = 20
 # Without a scrape for so long nothing is computed.

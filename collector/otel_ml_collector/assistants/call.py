@@ -28,10 +28,10 @@ from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import AHEAD_NS, SECOND_NS, UNITS_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 _AGO: Final = re.compile("([0-9]{1,6})([smhdw])", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")

@@ -36,10 +36,11 @@ from otel_ml_collector.models.find import (
 )
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
 from otel_ml_collector.stats import RunFigures
-from otel_ml_collector.store.runs import Key, Window
+from otel_ml_collector.store.runs import Key
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import AmountChange, FailureChange, Interval, JudgeChange
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 _MOST_SHOWN: Final = 20
 _DIFF_LINES: Final = 40

@@ -34,10 +34,10 @@ from otel_ml_collector.models.find import find_version
 from otel_ml_collector.models.variability import find_variability
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import TracePage, find_run
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.find import find_trace
 from otel_ml_collector.web.view import numbered, tell_error
+from otel_ml_collector.windows import Window
 
 _TREE_LINES: Final = 40
 _READ_SPANS: Final = 2_000

@@ -38,9 +38,9 @@ from otel_ml_collector.stats import (
     find_stats,
 )
 from otel_ml_collector.store.apart import find_apart
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web.view import numbered, tell_error
+from otel_ml_collector.windows import Window
 
 _USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
 _ALONE: Final = ("scores", "tags")  # default columns that are left out if no run has a value

@@ -55,12 +55,12 @@ from otel_ml_collector.stats import StatsQuery, list_groups, make_question
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.experiments import MOST_RUNS
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.windows import Window
 
 _ON_A_PAGE: Final = 50
 _MEASURED: Final = 4  # versions whose data metrics stand side by side

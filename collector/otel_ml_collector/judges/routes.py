@@ -22,11 +22,11 @@ from otel_ml_collector.judges.find import (
 from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
 from otel_ml_collector.models import diff
 from otel_ml_collector.stats import Past, span_of
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.verdict_lines import write_bounds, write_value
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, percent, read_state
+from otel_ml_collector.windows import Window
 
 _CURVE_HEIGHT: Final = 110
 _GAP: Final = 0.85

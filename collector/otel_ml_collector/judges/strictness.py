@@ -11,12 +11,12 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.judges.find import named
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import read_scored_runs
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import Interval
 from otel_ml_collector.web.view import quoted
+from otel_ml_collector.windows import Window
 
 _EVER: Final = Window(0, 2**62)
 _MOST_RUNS: Final = 10_000

@@ -19,7 +19,6 @@ from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import RunFigures, StatsQuery, find_total
 from otel_ml_collector.store.apart import find_apart, find_owners
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import (
@@ -47,6 +46,7 @@ from otel_ml_collector.verdicts import (
     make_judges,
 )
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 EVER: Final = Window(0, 2**62)
 _NEWEST_VERSIONS: Final = 8

@@ -40,7 +40,6 @@ from otel_ml_collector.store.field_values import (
     write_step,
 )
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sketches import (
     SketchQuestion,
     read_fields,
@@ -54,6 +53,7 @@ from otel_ml_collector.store.versions import (
     version_numbers,
 )
 from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.windows import Window
 
 FieldsPast = Literal["1h", "24h", "7d"]
 ChangeWord = Literal["broken", "model", "traffic", ""]

@@ -69,10 +69,10 @@ from otel_ml_collector.store.field_values import (
     section_of,
 )
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sketches import read_sample
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.windows import Window
 
 _CELLS: Final = 40
 _MOST_VALUES: Final = 20

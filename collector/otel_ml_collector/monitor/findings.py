@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, TypeVar
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.windows import Window
 
 FindingKind = Literal["broken", "release", "model", "slice", "traffic"]
 Before = Literal["24h", "7d", "28d"]

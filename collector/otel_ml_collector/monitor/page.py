@@ -32,10 +32,10 @@ from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, find_stats, span_of
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.windows import Window
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 _KINDS: Final[dict[FindingKind, str]] = {

@@ -31,7 +31,7 @@ from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window, write_nothing
+from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.scores import all_scores, find_lower_judges, newest_scores
 from otel_ml_collector.store.sql import ALWAYS, EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.versions import (
@@ -42,6 +42,7 @@ from otel_ml_collector.store.versions import (
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.verdicts import Interval, choose_versions
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 Dimension = Literal["version", "release", "provider_model"]
 DIMENSIONS: Final[tuple[Dimension, ...]] = ("version", "release", "provider_model")

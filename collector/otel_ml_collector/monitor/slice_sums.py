@@ -22,12 +22,13 @@ from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart
 from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window, write_nothing
+from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
 from otel_ml_collector.store.versions import all_version_numbers
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 MOST_DIMENSIONS: Final = 50
 MOST_VALUES: Final = 200

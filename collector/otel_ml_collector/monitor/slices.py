@@ -37,11 +37,11 @@ from otel_ml_collector.monitor.slice_sums import (
 )
 from otel_ml_collector.monitor.slice_truths import choose_targets, find_truths, list_figures
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import Interval
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 CellWord: TypeAlias = SliceWord | Literal["other"]
 

@@ -38,9 +38,9 @@ from otel_ml_collector.stats import Past, span_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 ModelGroup = Literal["model", "provider_model", "version"]
 _ERROR_GROUPS: Final = 50

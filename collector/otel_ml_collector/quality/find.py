@@ -45,12 +45,12 @@ from otel_ml_collector.store.predictions import (
     write_rows,
 )
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.verdicts import Interval
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 _BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _MOST_CLASSES: Final = 20

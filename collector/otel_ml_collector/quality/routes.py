@@ -29,8 +29,8 @@ from otel_ml_collector.quality.target import (
 from otel_ml_collector.services import service_of
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339
+from otel_ml_collector.windows import Window
 
 _MOST_POINTS: Final = 400
 _BUCKETS: Final = {"hour": HOUR_NS, "day": DAY_NS, "week": 7 * DAY_NS}

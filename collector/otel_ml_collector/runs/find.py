@@ -73,7 +73,6 @@ from otel_ml_collector.store.runs import (
     KeyedTraces,
     Listing,
     Place,
-    Window,
     find_key,
     find_places,
     find_topped,
@@ -91,6 +90,7 @@ from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
 from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.store.tables import LENT_PAYLOAD, LIGHT
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.windows import Window
 
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")

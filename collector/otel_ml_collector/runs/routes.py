@@ -39,7 +39,6 @@ from otel_ml_collector.runs.sums import ListSums, find_sums
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import (
     Buckets,
     bound_runs,
@@ -52,6 +51,7 @@ from otel_ml_collector.unread import find_unread
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.windows import Window
 
 _MOST: Final = 24
 _OFFERED: Final = 40

@@ -17,11 +17,11 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES, Bounds, shares
 from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.times import SECOND_NS
 from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
 
 _MOST_GROUPS: Final = 20
 # The traces of what a list of roots or traces has, and what these are called there.

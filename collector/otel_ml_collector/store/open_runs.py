@@ -20,11 +20,11 @@ from otel_ml_collector.store.runs import (
     Key,
     Listing,
     Place,
-    Window,
 )
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import LIGHT, OPEN_RUNS, PAYLOAD, RUNS
 from otel_ml_collector.times import MINUTE_NS
+from otel_ml_collector.windows import Window
 
 SILENT_AFTER_NS: Final = 5 * MINUTE_NS
 # How many runs without an end a list looks at from where it begins.

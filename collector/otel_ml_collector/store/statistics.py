@@ -21,12 +21,13 @@ from otel_ml_collector.store.counted import (
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, STATES, computed, uncomputed
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP, Window
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP
 from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
 from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import HOUR_NS
+from otel_ml_collector.windows import Window
 
 _MOST_PROJECTS: Final = 20_000
 # The small number of a run's version, of some that are known; 0 for any other.

@@ -32,7 +32,6 @@ from otel_ml_collector.store.runs import (
     OF_TRACE,
     KeyedTraces,
     Place,
-    Window,
     find_hidden,
     find_key,
     find_places,
@@ -41,6 +40,7 @@ from otel_ml_collector.store.runs import (
     read_trace,
 )
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.windows import Window
 
 _RECORDS: Final = 100
 MOST: Final = 100_000

@@ -44,7 +44,7 @@ from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import Window, find_key
+from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
 from otel_ml_collector.traces.find import (
     Sender,
@@ -59,6 +59,7 @@ from otel_ml_collector.traces.find import (
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import THIN, State, duration, read_state
+from otel_ml_collector.windows import Window
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -13,7 +13,7 @@ import pytest
 from otel_ml import attributes as names
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.windows import Window
 from tests.store.otel_ml_collector.api.test_feedback import JSON
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_span

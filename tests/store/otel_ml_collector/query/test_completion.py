@@ -16,7 +16,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS, make_call, make_record
 from tests.support.otel_ml_collector.stores import Store
 

@@ -20,7 +20,7 @@ from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.stats import StatsQuery, find_stats
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.windows import Window
 from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.spans import (

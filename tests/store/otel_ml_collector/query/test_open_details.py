@@ -12,8 +12,8 @@ from otel_ml_collector.runs.answers import SUMMARY
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Value
 from otel_ml_collector.store import statistics
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import ALWAYS
+from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.query.timeline import Timeline
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,

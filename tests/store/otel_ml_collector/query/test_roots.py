@@ -11,8 +11,8 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.statistics import Buckets, count_roots, count_traces
+from otel_ml_collector.windows import Window
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
 from tests.support.examples import examples

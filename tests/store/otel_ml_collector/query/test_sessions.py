@@ -12,8 +12,8 @@ from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.sessions import SessionsQuery, find_session, find_sessions
 from otel_ml_collector.span import Span
 from otel_ml_collector.stats import StatsQuery, find_stats
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.traces.find import find_trace
+from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

@@ -24,8 +24,8 @@ from otel_ml_collector.stats import (
     find_stats,
     make_question,
 )
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.windows import Window
 from tests.bench.dataset import Dataset, Plan
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,

@@ -6,9 +6,9 @@ from typing import Any, Final
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store import statistics
-from otel_ml_collector.store.runs import Window
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.store.tables import METRICS
+from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,

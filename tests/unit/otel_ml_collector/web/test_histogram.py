@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml_collector.runs.routes import BARS, draw_bars, lay_out_bars
-from otel_ml_collector.store.runs import Window
+from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS
 
 WINDOW = Window(NOW_NS - 45 * 60 * SECOND_NS, NOW_NS)
