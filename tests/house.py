@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.folders import ROOT
+from tests.walks import FLOWS, Walks
 
 PRODUCT: Final = ("otel_ml", "collector")
 _LEFT_OUT: Final = re.compile(r"_pb2|/vendor/|/_proto/|\.svg$|\.png$|py\.typed$")
@@ -26,7 +27,6 @@ _BROAD: Final = frozenset({"Exception", "BaseException"})
 _CONTRACTS: Final = "tool.importlinter"
 FIELDS: Final = ("cached_tokens", "reasoning_tokens", "provider_model")
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
-_TABLES: Final = re.compile(r"\bFROM (runs|scores_by_judge)\b")
 _MANY: Final = 5
 _ORIGINS: Final = "otel_ml.compat."  # whose names are those of other packages
 
@@ -86,6 +86,7 @@ class House:
             and words[name] == len(("def", "call"))
             for name in functions
         )
+        walks = Walks(self.trees)
         count, field = max((len(self.naming(field)), field) for field in FIELDS)
         return {
             "lines, templates too": sum(text.count("\n") for text in self.texts.values()),
@@ -97,9 +98,13 @@ class House:
             ),
             "lines of import contracts": self._contract_lines(),
             f"files that name {field}": count,
-            "files that ask FROM runs, scores": sum(
-                _TABLES.search(text) is not None for text in python
-            ),
+            "files outside store, fold that name a table of facts": len(walks.naming_facts()),
+            **{
+                f"{flow}: {name}": getattr(walk, name)
+                for flow, start in FLOWS.items()
+                if (walk := walks.walk(start)) is not None
+                for name in ("rooms", "stops", "returns")
+            },
             "broad excepts / 1,000 lines": round(1_000 * broad / lines, 2),
             "noqa / 1,000 lines": round(
                 1_000 * sum(text.count("# noqa") for text in python) / lines, 2

@@ -1,0 +1,219 @@
+"""Follows flows through the code, and finds the files that name a table of facts.
+
+A *walk* starts at a function and follows its calls, in the order of the source, through functions
+of this project. A *stop* is a public function on the way; private ones belong to their callers. A
+*room* is a folder of the collector or, if it is in no folder, a module. A *return* is a step back
+into a room that the walk has left. ``python -m tests.house`` prints the figures.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Final
+
+FLOWS: Final = {
+    "a call, encoded": "otel_ml.export.encoder.encode_spans",
+    "a request, stored": "otel_ml_collector.receive.pipeline.Intake.accept",
+    "find_runs": "otel_ml_collector.runs.find.find_runs",
+    "a rule, evaluated": "otel_ml_collector.alerts.evaluation.AlertEvaluator.evaluate",
+    "find_experiment": "otel_ml_collector.experiments.find.find_experiment",
+}
+# Tables of what was recorded. Only `store` and `fold` may name them.
+FACT_TABLES: Final = frozenset(
+    {"runs", "open_runs", "settled", "scores", "metrics", "late_tags", "late_logs", "trace_keys"}
+)
+_ALLOWED: Final = ("otel_ml_collector.store", "otel_ml_collector.fold")
+_NAMES_TABLE: Final = re.compile(r"\b(?:FROM|JOIN|INTO|TABLE|UPDATE)\s+(\w+)", re.IGNORECASE)
+_ONLY_TABLE: Final = re.compile(r"\s*(\w+)(?:\s+FINAL)?\s*")
+_MOST_FUNCTIONS: Final = 2_000
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The figures of a walk.
+
+    Attributes:
+        stops: Public functions on the way.
+        rooms: Different rooms of these.
+        returns: Steps into a room that the walk has left before.
+    """
+
+    stops: int
+    rooms: int
+    returns: int
+
+
+class Walks:
+    """The functions of a tree, and which of them call which.
+
+    Args:
+        trees: The modules, parsed, by name.
+    """
+
+    def __init__(self, trees: Mapping[str, ast.Module]) -> None:
+        self._trees = trees
+        self._functions: dict[str, tuple[str, _Function]] = {}
+        self._methods: defaultdict[str, list[str]] = defaultdict(list)
+        for module, tree in trees.items():
+            for name, function in _functions_of(tree):
+                self._functions[f"{module}.{name}"] = module, function
+                if "." in name:
+                    self._methods[name.rpartition(".")[2]].append(f"{module}.{name}")
+
+    def walk(self, start: str) -> Walk | None:
+        """Follow the calls from a function; None if there is no function of this name."""
+        if start not in self._functions:
+            return None
+        way = [name for name in self._follow(start) if not _is_private(name)]
+        rooms = [_room_of(self._functions[name][0]) for name in way]
+        seen, returns = {rooms[0]}, 0
+        for before, room in pairwise(rooms):
+            returns += room != before and room in seen
+            seen.add(room)
+        return Walk(len(way), len(seen), returns)
+
+    def _follow(self, start: str) -> Iterator[str]:
+        """Yield each function once, the first time that the walk reaches it."""
+        waiting, seen = [start], set[str]()
+        while waiting and len(seen) < _MOST_FUNCTIONS:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                yield name
+                waiting += reversed([*self._called_by(name)])
+
+    def _called_by(self, name: str) -> Iterator[str]:
+        module, function = self._functions[name]
+        owner = name.removeprefix(f"{module}.").rpartition(".")[0]
+        names = self._imports[module]
+        for node in _in_order(function):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                target = names.get(node.id, f"{module}.{node.id}")
+                yield from self._named(target)
+            elif isinstance(node, ast.Attribute):
+                yield from self._member(node, module, owner, names)
+
+    def _named(self, target: str) -> Iterator[str]:
+        if target in self._functions:
+            yield target
+
+    def _member(
+        self, node: ast.Attribute, module: str, owner: str, names: Mapping[str, str]
+    ) -> Iterator[str]:
+        """Find the function of an attribute: of a module, the own class, or the only one."""
+        if isinstance(node.value, ast.Name):
+            if node.value.id in {"self", "cls"} and owner:
+                own = f"{module}.{owner}.{node.attr}"
+                if own in self._functions:
+                    yield own
+                    return
+            of_import = f"{names.get(node.value.id, '')}.{node.attr}"
+            if of_import in self._functions:
+                yield of_import
+                return
+        package = module.partition(".")[0]
+        methods = [
+            name for name in self._methods.get(node.attr, ()) if name.startswith(f"{package}.")
+        ]
+        if len(methods) == 1:
+            yield methods[0]
+
+    @cached_property
+    def _imports(self) -> Mapping[str, Mapping[str, str]]:
+        """What each name that a module imports is, by module."""
+        found: dict[str, dict[str, str]] = {}
+        for module, tree in self._trees.items():
+            names = found[module] = {}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom):
+                    for alias in node.names:
+                        names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                elif isinstance(node, ast.Import):
+                    for alias in node.names:
+                        names[alias.asname or alias.name] = alias.name
+        return found
+
+    def naming_facts(self) -> dict[str, set[str]]:
+        """Find the modules outside `store` and `fold` that name tables of facts, with these.
+
+        A module names a table in the text of a statement, or by a constant of `store` that is
+        nothing but the table.
+        """
+        tables = {
+            f"{module}.{name}": table
+            for module, tree in self._trees.items()
+            for name, table in _constant_tables(tree)
+        }
+        naming: dict[str, set[str]] = {}
+        for module, tree in self._trees.items():
+            if not module.startswith("otel_ml_collector") or module.startswith(_ALLOWED):
+                continue
+            imported = (tables.get(target) for target in self._imports[module].values())
+            found = {*_tables_in(tree), *filter(None, imported)} & FACT_TABLES
+            if found:
+                naming[module] = found
+        return naming
+
+
+def _functions_of(tree: ast.Module) -> Iterator[tuple[str, _Function]]:
+    for node in tree.body:
+        if isinstance(node, _Function):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for member in node.body:
+                if isinstance(member, _Function):
+                    yield f"{node.name}.{member.name}", member
+
+
+def _in_order(function: _Function) -> Iterator[ast.AST]:
+    """Yield the nodes of a function's body in the order of the source."""
+    nodes = [node for part in function.body for node in ast.walk(part)]
+    parts = [node for node in nodes if isinstance(node, ast.expr)]
+    yield from sorted(parts, key=lambda node: (node.lineno, node.col_offset))
+
+
+def _is_private(name: str) -> bool:
+    return any(part.startswith("_") for part in name.split("."))
+
+
+def _room_of(module: str) -> str:
+    """Return the folder of a module below its package, or the module if it is in none."""
+    return ".".join(module.split(".")[:2])
+
+
+def _texts_of(node: ast.AST) -> Iterator[str]:
+    """Yield the texts of the statements that are written in a part of a module."""
+    for part in ast.walk(node):
+        if (
+            isinstance(part, ast.Call)
+            and isinstance(part.func, ast.Name)
+            and part.func.id == "Sql"
+            and part.args
+            and isinstance(text := part.args[0], ast.Constant)
+            and isinstance(text.value, str)
+        ):
+            yield text.value
+
+
+def _tables_in(tree: ast.Module) -> Iterator[str]:
+    for text in _texts_of(tree):
+        yield from _NAMES_TABLE.findall(text)
+
+
+def _constant_tables(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield the constants of a module that are nothing but a table: ``Sql("runs FINAL")``."""
+    for node in tree.body:
+        if not isinstance(node, ast.AnnAssign | ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        first = node.value.args[0] if node.value.args else None
+        if isinstance(target, ast.Name) and isinstance(first, ast.Constant):
+            match = _ONLY_TABLE.fullmatch(str(first.value))
+            if match and match[1] in FACT_TABLES:
+                yield target.id, match[1]
