@@ -1,24 +1,25 @@
-"""The rule for runs that record the same call of a model, and for the amounts of each.
+"""Finds which runs record the same call of a model, and the amounts that count for each call.
 
-Two runs record the same call when different instrumentations (scopes) wrote them, they carry the
-same id of a response, or the same usage, model and provider with one within the other's time, and
-one is inside the other, with nothing but wrappers (chains and plain spans) between, or both have
-one parent. Calls of one model that both failed have used the same: nothing, or what either says
-of an answer that broke off. A call has one run of a scope at most.
+Two runs record the same call if they have the same response ID, or the same usage, model and
+provider at the same time. One of them is inside the other with only wrappers (chains and plain
+spans) between them, or both have the same parent. Different instrumentations (scopes) usually wrote
+them. One scope writes a call twice only as a span directly inside another. Two failed calls of one
+model also match, because both used nothing or whatever either reports of an interrupted answer.
+`join_traces` joins the records of a call that are in several traces.
 
-But a run that names a model and says neither usage, cost nor the id of a response is no call beside
-one of the same model right inside it, or right around it: libraries write spans around their own
-calls. It records that call, whoever wrote it; of two such runs the outer one counts. What our own
-decorators record stays a run of its own.
+Three kinds of runs have rules of their own:
 
-A run that says usage and nothing else, no id of a response and no content, is an account of the
-call that it stands in, around or right behind, whose usage it repeats, whoever wrote it:
-frameworks write spans of their own for what was used. Alone it counts: nobody else may have
-recorded the call.
+* Our own decorators: what they record stays a run of its own.
+* A run that names a model but reports neither usage nor cost is a wrapper, if a run of the same
+  model is directly inside or around it. Of two such runs the outer one counts.
+* A run with usage, but without content and response ID, is an account of a call with the same usage
+  that was under way or had just ended. Without such a call the account itself counts.
 
-The rule looks at the runs of a
-trace alone, so the order in which they came changes nothing. Why so:
-docs/design/021-counted-once.md.
+An agent, a chain or a tool counts with its own tokens and cost only where no run below it reports
+any.
+
+The functions look only at the runs they are given, so the order of arrival changes nothing.
+Reasons: docs/design/021-counted-once.md.
 """
 
 import re
@@ -43,6 +44,10 @@ _WRAPPERS: Final = frozenset({"chain", "span"})
 OWN_SCOPE: Final = "otel_ml"
 # Two spans around one call read the clock one after the other, and some round it.
 _SLACK_NS: Final = 1_000_000
+# The part of the later span that may be after the end of the earlier one, if both record one call:
+# inside the other, and beside it. See `_is_within`.
+_LATE_INSIDE: Final = 1 / 2
+_LATE_BESIDE: Final = 1 / 50
 # What a call used is written down as soon as it is over; a busy machine may take its time.
 ACCOUNTED_NS: Final = 1_000_000_000
 # ``gpt-4o-2024-08-06`` answers for ``gpt-4o``, ``models/gemini-pro`` is ``gemini-pro``.
@@ -109,9 +114,9 @@ class CallRun:
 
     @property
     def is_bare(self) -> bool:
-        """Whether it names a model and says nothing of an answer, so that it may wrap a call."""
+        """Whether it names a model and reports no usage, so that it may wrap a call."""
         is_call = self.kind in CALLS and self.scope != OWN_SCOPE and bool(self.model)
-        return is_call and not (self.response_id or self.has_tokens or self.cost is not None)
+        return is_call and not self.has_tokens and self.cost is None
 
     @property
     def is_account(self) -> bool:
@@ -128,11 +133,16 @@ class CallRun:
 
 @dataclass(frozen=True, slots=True)
 class OtherRecord:
-    """Another run that records the same call."""
+    """Another run that records the same call.
+
+    Attributes:
+        trace_id: Its trace; empty if it is in the trace of the run that counts.
+    """
 
     span_id: bytes
     start_ns: int
     scope: str
+    trace_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +178,7 @@ class CallShare:
         tokens, cost: What is added up of it: for its call the number of any of its records, and
             nothing where it repeats the sum of the runs below it.
         facts: The facts that it shows of its call, where others record it, too.
+        trace_id: The trace of the run `record_of`; empty if it is in the same trace.
     """
 
     record_of: bytes = b""
@@ -175,6 +186,10 @@ class CallShare:
     tokens: Tokens = UNTOLD
     cost: float | None = None
     facts: CallFacts = UNKNOWN
+    trace_id: bytes = b""
+
+
+_OWN_VALUES: Final = CallShare()
 
 
 def call_run_of(run: Run) -> CallRun:
@@ -211,8 +226,11 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
         None where they are too many to be looked at before they are stored.
     """
     items = [run for run in runs if is_telling(run)]
-    if len({(run.project, run.scope) for run in items}) == len({run.project for run in items}) and (
-        CALLS.issuperset(run.kind for run in items) and not any(map(may_be_second, items))
+    nested = _find_nested(items)
+    if (
+        len({(run.project, run.scope) for run in items}) == len({run.project for run in items})
+        and (CALLS.issuperset(run.kind for run in items) and not any(map(may_be_second, items)))
+        and not nested
     ):
         return {}
     if len(items) > _AT_ONCE:
@@ -228,6 +246,7 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
             len({run.scope for run in telling}) > 1
             or {run.kind for run in telling} - CALLS
             or any(map(may_be_second, telling))
+            or key in nested
         )
     }
     whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
@@ -235,6 +254,22 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
         if (run.project, run.trace_id) in mixed:
             whole[run.project, run.trace_id][run.span_id] = run
     return {key: find_shares(map(_facts_of, of_trace.values())) for key, of_trace in whole.items()}
+
+
+def _find_nested(telling: Sequence[Run]) -> set[tuple[str, bytes]]:
+    """Find the traces in which a call is directly inside another, by project and trace."""
+    calls = [run for run in telling if may_be_nested(run)]
+    places = {(run.trace_id, run.span_id) for run in calls}
+    return {
+        (run.project, run.trace_id)
+        for run in calls
+        if run.parent_span_id and (run.trace_id, run.parent_span_id) in places
+    }
+
+
+def may_be_nested(run: Run) -> bool:
+    """Return whether a run with any facts of a call may record a call twice within its scope."""
+    return run.kind in CALLS and name_scope(run.scope) != OWN_SCOPE
 
 
 def _facts_of(run: Run) -> CallRun:
@@ -257,7 +292,7 @@ def is_telling(run: Run) -> bool:
 
 
 def is_bare(run: Run) -> bool:
-    """Tell whether a run names a model and says nothing of an answer: it may wrap a call."""
+    """Tell whether a run names a model and reports no usage: it may wrap a call."""
     return (
         run.input_tokens is None
         and run.output_tokens is None
@@ -311,6 +346,143 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
         shares |= {run.span_id: CallShare(record_of=first.span_id) for run in others}
     shares |= _find_totals(tree, telling)
     return shares
+
+
+def join_traces(traces: Mapping[bytes, Iterable[CallRun]]) -> dict[bytes, dict[bytes, CallShare]]:
+    """Find the shares of the runs of several traces of a project, as `find_shares` does for one.
+
+    Two instrumentations may write one call into two traces: LangChain.js is not the parent of
+    OpenAI's span, and LangSmith has trace IDs of its own. A response ID is unique in the world. So
+    two calls are one if they have the same response ID and kind, no scope recorded both, and their
+    times overlap or are at most a second apart. A later time or the same scope means a cached
+    answer, which is a call of its own. Usage alone joins no traces.
+
+    Call it for all traces in which a response ID occurs, whenever one of them changes. Traces that
+    share no response ID do not influence each other, so it is harmless to pass more of them.
+
+    Args:
+        traces: All known runs of each trace, in any order. For a repeated span the last one holds.
+
+    Returns:
+        For each trace, the shares of the runs that count otherwise than their own values. Where a
+        call is in several traces, the share of the run that counts names all other records, those
+        in other traces with their `OtherRecord.trace_id`. Its tokens, cost and facts are those of
+        the whole call. The shares of the other records have `record_of` and, in another trace,
+        `trace_id`. The result does not depend on the order of traces and runs.
+    """
+    spans = {trace_id: {run.span_id: run for run in each} for trace_id, each in traces.items()}
+    shares = {trace_id: find_shares(runs.values()) for trace_id, runs in spans.items()}
+    answers: defaultdict[tuple[str, str], list[_Answer]] = defaultdict(list)
+    for trace_id, runs in spans.items():
+        for answer in _list_answers(trace_id, runs, shares[trace_id]):
+            answers[answer.kind, answer.response_id].append(answer)
+    for alike in answers.values():
+        for parts in _join_answers(sorted(alike, key=attrgetter("start"))):
+            _share_answer(parts, shares)
+    return shares
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A call with a response ID in one trace: its records, the one that counts first."""
+
+    trace_id: bytes
+    response_id: str
+    records: Sequence[CallRun]
+
+    @property
+    def kind(self) -> str:
+        """The kind of its runs."""
+        return self.records[0].kind
+
+    @property
+    def start(self) -> tuple[int, bytes, bytes]:
+        """Sort key by time."""
+        return self.records[0].start_ns, self.trace_id, self.records[0].span_id
+
+    @property
+    def order(self) -> tuple[bool, int, int, bytes, bytes]:
+        """Sort key: our own record first, as it has the version, then the one around the others."""
+        first = self.records[0]
+        is_ours = first.scope == OWN_SCOPE
+        return not is_ours, first.start_ns, -first.end_ns, self.trace_id, first.span_id
+
+
+def _list_answers(
+    trace_id: bytes, runs: Mapping[bytes, CallRun], shares: Mapping[bytes, CallShare]
+) -> Iterator[_Answer]:
+    """List the calls of a trace that have a response ID."""
+    for run in runs.values():
+        share = shares.get(run.span_id, _OWN_VALUES)
+        if run.kind not in CALLS or share.record_of:
+            continue
+        records = [run, *(runs[other.span_id] for other in share.others)]
+        if response_id := next((item.response_id for item in records if item.response_id), ""):
+            yield _Answer(trace_id, response_id, records)
+
+
+def _join_answers(alike: Sequence[_Answer]) -> Iterator[Sequence[_Answer]]:
+    """Join calls with the same response ID, the nearest first. A scope records a call once."""
+    pairs: list[tuple[int, int, int]] = []
+    for place, answer in enumerate(alike):
+        for at, other in enumerate(alike[place + 1 : place + 1 + _NEIGHBOURS], place + 1):
+            run, beside = answer.records[0], other.records[0]
+            if answer.trace_id != other.trace_id and _are_near(run, beside):
+                gap_ns = abs(run.start_ns - beside.start_ns) + abs(run.end_ns - beside.end_ns)
+                pairs.append((gap_ns, place, at))
+    calls = {place: [place] for place in range(len(alike))}
+    for _, place, at in sorted(pairs):
+        first, other_places = calls[place], calls[at]
+        scopes, other_scopes = (
+            {run.scope for item in places for run in alike[item].records}
+            for places in (first, other_places)
+        )
+        if first is not other_places and scopes.isdisjoint(other_scopes):
+            both = [*first, *other_places]
+            calls |= dict.fromkeys(both, both)
+    for place, places in calls.items():
+        if len(places) > 1 and place == places[0]:
+            yield [alike[item] for item in places]
+
+
+def _share_answer(parts: Sequence[_Answer], shares: dict[bytes, dict[bytes, CallShare]]) -> None:
+    """Set the shares of the records of a call that is in several traces."""
+    first, *others = sorted(parts, key=attrgetter("order"))
+    counting, home = first.records[0], first.trace_id
+    for part in others:
+        for run in part.records:
+            share = CallShare(record_of=counting.span_id, trace_id=home)
+            shares[part.trace_id][run.span_id] = share
+    records = [run for part in (first, *others) for run in part.records]
+    tokens, cost = _fill(records)
+    shares[home][counting.span_id] = CallShare(
+        others=tuple(
+            OtherRecord(
+                run.span_id, run.start_ns, run.scope, b"" if part is first else part.trace_id
+            )
+            for part in (first, *others)
+            for run in part.records
+            if run is not counting
+        ),
+        tokens=tokens,
+        cost=cost,
+        facts=gather_facts(records),
+    )
+
+
+def may_share(telling: Sequence[CallRun]) -> bool:
+    """Return whether `find_shares` may return anything for a trace with these runs.
+
+    Args:
+        telling: All runs of the trace with any facts of a call.
+    """
+    if len({run.scope for run in telling}) > 1 or {run.kind for run in telling} - CALLS:
+        return len(telling) > 1
+    places = {run.span_id for run in telling}
+    return any(
+        run.is_bare or run.is_account or (run.parent_span_id in places and run.scope != OWN_SCOPE)
+        for run in telling
+    )
 
 
 # The least sure of what tells that two runs record one call: one of them says its usage alone.
@@ -368,38 +540,57 @@ def _ancestors(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]
         above = tree.get(above.parent_span_id)
 
 
-def _compare(call_run: CallRun, other: CallRun, distance: int) -> _Order | None:
-    """Tell how sure it is that two runs record the same call; None when they do not.
+def _compare(above: CallRun, run: CallRun, distance: int) -> _Order | None:
+    """Return how sure it is that two runs record the same call; None if they do not.
 
-    By the id of its response before its usage, that before one around the other, inside before
-    beside, near before far.
+    The surest pair sorts first: by response ID before usage, inside before beside, near before far.
+
+    Args:
+        above: The outer run, or any one of two with the same parent.
+        run: The inner run, or the other one.
+        distance: The number of wrappers between them; `_BESIDE` for two with the same parent.
     """
-    if call_run.kind not in CALLS or call_run.kind != other.kind:
+    if above.kind not in CALLS or above.kind != run.kind:
         return None
-    doubt = _find_doubt(call_run, other, is_around=distance < _BESIDE)
+    doubt = _find_doubt(above, run, distance)
     if doubt is None:
         return None
     if doubt == _ACCOUNTED:
-        gap_ns = min(abs(call_run.start_ns - other.end_ns), abs(other.start_ns - call_run.end_ns))
+        gap_ns = min(abs(above.start_ns - run.end_ns), abs(run.start_ns - above.end_ns))
     else:
-        gap_ns = abs(call_run.start_ns - other.start_ns) + abs(call_run.end_ns - other.end_ns)
-    first, last = sorted((call_run.span_id, other.span_id))
+        gap_ns = abs(above.start_ns - run.start_ns) + abs(above.end_ns - run.end_ns)
+    first, last = sorted((above.span_id, run.span_id))
     return doubt, distance, gap_ns, first, last
 
 
-def _find_doubt(call_run: CallRun, other: CallRun, *, is_around: bool) -> int | None:
-    """Rank the sign by which two runs record the same call, the surest first; else None."""
-    is_other = call_run.scope != other.scope
-    if is_other and call_run.response_id and call_run.response_id == other.response_id:
-        return 0
-    if call_run.response_id and other.response_id:
-        return None
-    is_within = _is_within(call_run, other)
-    if is_within and is_other and _use_the_same(call_run, other):
+def _find_doubt(above: CallRun, run: CallRun, distance: int) -> int | None:
+    """Return the rank of the sign by which two runs record one call; None if there is no sign."""
+    is_around = distance < _BESIDE
+    is_other = above.scope != run.scope
+    if above.response_id and run.response_id:
+        is_same = above.response_id == run.response_id and _are_near(above, run)
+        return 0 if is_same and (is_other or _is_again(above, run, distance)) else None
+    is_within = _is_within(above, run, _LATE_INSIDE if is_around else _LATE_BESIDE)
+    if is_within and _use_the_same(above, run) and (is_other or _is_again(above, run, distance)):
         return 1
-    if is_within and is_around and _is_wrapping(call_run, other):
+    if is_within and is_around and _is_wrapping(above, run):
         return 2
-    return _ACCOUNTED if _is_accounted(call_run, other) or _is_accounted(other, call_run) else None
+    return _ACCOUNTED if _is_accounted(above, run) or _is_accounted(run, above) else None
+
+
+def _is_again(above: CallRun, run: CallRun, distance: int) -> bool:
+    """Return whether a scope may have written a call twice: as two spans, one right in the other.
+
+    A library that wraps itself writes such spans, for example MLflow for LangChain over OpenAI.
+    Beside each other, two runs of one scope are two calls: a retry, or the next turn of an agent.
+    """
+    return distance == 0 and above.scope != OWN_SCOPE and _has_model_of(above, run)
+
+
+def _has_model_of(call_run: CallRun, other: CallRun) -> bool:
+    """Return whether two runs name the same model."""
+    model = name_model(call_run.model)
+    return bool(model) and model == name_model(other.model)
 
 
 def _is_accounted(call: CallRun, account: CallRun) -> bool:
@@ -420,16 +611,45 @@ def _is_wrapping(above: CallRun, below: CallRun) -> bool:
     """
     if not (above.is_bare or (below.is_bare and (above.failed or not below.failed))):
         return False
-    model = name_model(above.model)
-    return bool(model) and model == name_model(below.model)
+    return _has_model_of(above, below)
 
 
-def _is_within(call_run: CallRun, other: CallRun) -> bool:
-    """Tell whether either of two runs began and ended while the other was under way."""
-    starts, ends = call_run.start_ns - other.start_ns, call_run.end_ns - other.end_ns
-    return (starts <= _SLACK_NS and ends >= -_SLACK_NS) or (
-        starts >= -_SLACK_NS and ends <= _SLACK_NS
-    )
+def _are_near(call_run: CallRun, other: CallRun) -> bool:
+    """Return whether the times of two runs overlap, or are at most a second apart.
+
+    A response ID is unique, but a cache returns an answer with its old ID again and again.
+    """
+    gap_ns = max(call_run.start_ns, other.start_ns) - min(call_run.end_ns, other.end_ns)
+    return gap_ns <= ACCOUNTED_NS
+
+
+def _is_within(call_run: CallRun, other: CallRun, most_late: float) -> bool:
+    """Return whether two runs were under way at the same time, as two records of one call are.
+
+    The one that started later is the inner one; of two that started together, the shorter one. It
+    may end a little later than the outer one: the span of a client that reads a stream is closed by
+    the connection, behind the last piece that the caller sees. How much later grows with the
+    answer, so no fixed time separates it from another call. Its overlap with the outer run does:
+
+    * Inside another run, most of its time is within it. A call that the outer one only started, and
+      that goes on behind it, is another call.
+    * Beside it, all but a fiftieth of its time is within it. Parallel calls overlap as well, but
+      they end at different times.
+
+    Clocks are read one after the other and some are rounded, so a millisecond more never matters.
+
+    Args:
+        call_run: A run.
+        other: Another run.
+        most_late: The part of the inner run's time that may be behind the end of the outer one.
+    """
+    outer, inner = call_run, other
+    lag_ns = inner.start_ns - outer.start_ns
+    is_longer = inner.end_ns - inner.start_ns > outer.end_ns - outer.start_ns
+    if lag_ns < -_SLACK_NS or (lag_ns <= _SLACK_NS and is_longer):
+        outer, inner = inner, outer
+    late_ns = inner.end_ns - outer.end_ns
+    return late_ns <= _SLACK_NS or late_ns < most_late * (inner.end_ns - inner.start_ns)
 
 
 def _use_the_same(call_run: CallRun, other: CallRun) -> bool:
@@ -477,10 +697,9 @@ def name_model(name: str) -> str:
 
 
 def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[CallRun]]:
-    """Join pairs to calls, the surest first: of a scope a call has one run, and one response.
+    """Join pairs to calls, the surest first. A call has one response ID.
 
-    Runs of a scope that are around each other count as a single run, as far as either has any
-    values.
+    A call has one run of each scope, or several that are inside each other.
     """
     calls: dict[bytes, list[CallRun]] = {}
     for _, *pair in sorted(pairs, key=itemgetter(0)):
@@ -495,12 +714,14 @@ def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[Ca
 
 
 def _may_join(call_run: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bool:
-    """Tell whether a call may have both runs."""
+    """Return whether a call may have both runs: of a scope it has one, or several nested ones."""
     if call_run.span_id == other.span_id or call_run.scope != other.scope:
         return call_run.span_id != other.span_id
     if _is_accounted(call_run, other) or _is_accounted(other, call_run):
         return True
-    return (call_run.is_bare or other.is_bare) and (
+    is_wrapped = call_run.is_bare or other.is_bare
+    is_again = call_run.scope != OWN_SCOPE and _has_model_of(call_run, other)
+    return (is_wrapped or is_again) and (
         call_run in _ancestors(other, tree) or other in _ancestors(call_run, tree)
     )
 
@@ -517,7 +738,7 @@ def _precedence(
     is_ours = run.scope == OWN_SCOPE
     is_account = any(item.scope == run.scope and _is_accounted(item, run) for item in call)
     order = depth, run.start_ns, -run.end_ns, run.scope, run.span_id
-    return run.is_bare, is_account, not is_ours, *order
+    return run.is_bare and not run.response_id, is_account, not is_ours, *order
 
 
 def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from otel_ml.records import Run
 from otel_ml_collector.records import Records
-from otel_ml_collector.same_calls import CALLS, is_telling, may_be_second
+from otel_ml_collector.same_calls import CALLS, is_telling, may_be_nested, may_be_second
 from otel_ml_collector.settlement import NAMES, form_of
 from otel_ml_collector.store.annotations import (
     ANNOTATED,
@@ -29,8 +30,8 @@ from otel_ml_collector.store.settlements import SHARED
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import RESPONSE_ID
 
-# Among the scopes of its calls: some may record calls of others of their scope; older ones are
-# not read yet.
+# Among the scopes of a project's calls: some may record calls that others of their scope record;
+# older ones are not read yet.
 _BARE: Final = "bare"
 _UNREAD: Final = "unread"
 # Of so many of its newest calls it is known by which scopes a project's calls are recorded.
@@ -39,14 +40,17 @@ _NEWEST: Final = 1_000
 # no more than so many projects.
 _READ_AT_ONCE: Final = 100_000
 _PROJECTS_AT_ONCE: Final = 5_000
+# So many calls are kept, to find those that are directly inside another one.
+_MOST_PLACES: Final = 20_000
 _SAYS: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
 
 
 def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
     """Write the SQL for the instrumentations of the newest calls of one or more projects."""
     calls = Sql("""
-        SELECT project, start_ns, trace_id, span_id, kind, provider_model, input_tokens,
-          output_tokens, cost, NOT ({says}) AND {response} = '' AND process = '' AS is_account
+        SELECT project, start_ns, trace_id, span_id, parent_span_id, kind, provider_model,
+          input_tokens, output_tokens, cost, process,
+          NOT ({says}) AND {response} = '' AND process = '' AS is_account
         FROM {deliveries} WHERE {wanted} AND {tells} ORDER BY start_ns DESC {newest}""").fill(
         deliveries=DELIVERIES,
         wanted=wanted,
@@ -65,6 +69,10 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
           WHERE kind IN ('model', 'embedding') AND if(
             input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
             provider_model != '', is_account) LIMIT 1 BY project
+          UNION ALL
+          SELECT project, '{bare}' FROM ({calls})
+          WHERE process = '' AND (project, trace_id, parent_span_id) IN (
+            SELECT project, trace_id, span_id FROM ({calls})) LIMIT 1 BY project
           UNION ALL
           SELECT project, '{shared}' FROM settled WHERE {wanted} AND counts LIMIT 1 BY project)
         """).fill(wanted=wanted, calls=calls, bare=Sql(_BARE), shared=Sql(SHARED))
@@ -117,6 +125,9 @@ class PlainProjects:
         self._memory = memory
         self._guard = threading.Lock()
         self._scopes: dict[str, set[str]] = {}
+        # The spans of recent calls, and the parents of recent calls, the oldest first.
+        self._spans: dict[tuple[str, bytes, bytes], None] = {}
+        self._parents: dict[tuple[str, bytes, bytes], None] = {}
         # Which names runs of a project have: where all have the same ones, none is lent.
         self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
 
@@ -140,10 +151,26 @@ class PlainProjects:
             if may_be_second(run):
                 scopes[run.project].add(_BARE)
         with self._guard:
+            for run in records.runs:
+                if is_telling(run) and may_be_nested(run) and self._is_nested(run):
+                    scopes[run.project].add(_BARE)
             for project in projects:
                 self._scopes.setdefault(project, {_UNREAD}).update(scopes.get(project, ()))
                 self._forms[project] |= forms[project]
             return {project for project in scopes if not self.counts_plainly(project)}
+
+    def _is_nested(self, run: Run) -> bool:
+        """Return whether a call is directly inside or around a recent one; keep it as recent."""
+        of_trace = run.project, run.trace_id
+        span, parent = (*of_trace, run.span_id), (*of_trace, run.parent_span_id)
+        is_nested = span in self._parents or parent in self._spans
+        self._spans[span] = None
+        if run.parent_span_id:
+            self._parents[parent] = None
+        for places in (self._spans, self._parents):
+            if len(places) > _MOST_PLACES:
+                del places[next(iter(places))]
+        return is_nested
 
     def is_plain(self, project: str) -> bool:
         """Tell whether nothing has to be settled in a project."""

@@ -12,7 +12,13 @@ from operator import attrgetter, itemgetter
 from typing import Final
 
 from otel_ml_collector.owners import KEY
-from otel_ml_collector.same_calls import CALLS, CallRun, CallShare, find_shares, gather_facts
+from otel_ml_collector.same_calls import (
+    CallRun,
+    CallShare,
+    find_shares,
+    gather_facts,
+    may_share,
+)
 from otel_ml_collector.settlement import (
     NO_NAMES,
     NOTHING,
@@ -178,7 +184,7 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
         for trace, rows in telling.items()
         if trace in wanted
     }
-    mixed = [trace for trace in several if _is_mixed(calls[trace])]
+    mixed = [trace for trace in several if may_share(calls[trace])]
     others = read_links(client, {**values, **ids_of(mixed)}) if mixed else {}
     naming = read_naming(client, values)
     annotated = [trace for trace in wanted if may_be_annotated(memory, trace[0])]
@@ -247,7 +253,7 @@ def settle_recent(
     for (project, trace_id), trace in traces.items():
         runs = list(trace.runs.values())
         calls = [run for run in runs if run.tells]
-        shares = find_shares(runs) if len(calls) > 1 and _is_mixed(calls) else {}
+        shares = find_shares(runs) if len(calls) > 1 and may_share(calls) else {}
         everyone = (trace.open_runs | trace.runs).values()
         names = lend_names(everyone, trace.settled)
         rank = _rank_after(trace.settled_ranks.values(), now_ns)
@@ -274,12 +280,3 @@ def _gather_again(
         if share.others and span_id in here:
             shares[span_id] = replace(share, facts=gather_facts(records))
     return shares
-
-
-def _is_mixed(runs: Sequence[CallRun]) -> bool:
-    """Tell whether runs of a trace may record one call, or say the sum of others."""
-    return (
-        bool({run.kind for run in runs} - CALLS)
-        or len({run.scope for run in runs}) > 1
-        or any(run.is_bare or run.is_account for run in runs)
-    )

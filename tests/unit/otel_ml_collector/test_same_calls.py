@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -19,6 +20,8 @@ from otel_ml_collector.same_calls import (
     call_run_of,
     find_shares,
     find_shares_of,
+    join_traces,
+    may_share,
     name_model,
 )
 from tests.unit.recorded.test_recorded import filing_of, read
@@ -34,6 +37,8 @@ LLAMA: Final = "openinference.instrumentation.llama_index"
 BARE: Final[dict[str, Any]] = {"tokens": Tokens()}  # of a run that says nothing of an answer
 USED: Final = Tokens(input=50, output=7)
 AG2: Final = "opentelemetry.instrumentation.ag2"
+MLFLOW: Final = "mlflow.tracing.provider"
+M: Final[dict[str, Any]] = {"model": "m"}
 ACCOUNT: Final[dict[str, Any]] = {"inputs_preview": ""}  # of a run that says usage alone
 
 
@@ -181,9 +186,164 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
         ],
         ["a", "b"],
     ),
-    "the same response of the same scope": (
+    "the same response of our own decorators": (
         [run("a", response_id="r1"), run("b", "a", response_id="r1")],
         ["a", "b"],
+    ),
+    "one scope twice, with the same usage": (
+        [run("a", "", MLFLOW, **M), run("b", "a", MLFLOW, (10, 90), model="m-2024-07-18")],
+        ["a b"],
+    ),
+    "one scope twice, with the same response": (
+        [
+            run("a", "", MLFLOW, model="m", response_id="r1"),
+            run("b", "a", MLFLOW, (10, 90), model="m", response_id="r1", tokens=Tokens(50, 9)),
+        ],
+        ["a b"],
+    ),
+    "one scope three times": (
+        [
+            run("a", "", MLFLOW, **M),
+            run("b", "a", MLFLOW, (1, 99), **M),
+            run("c", "b", MLFLOW, (2, 98), **M),
+        ],
+        ["a b c"],
+    ),
+    "one scope twice, with another record inside": (
+        [
+            run("a", "", MLFLOW, **M),
+            run("b", "a", MLFLOW, (1, 99), **M),
+            run("c", "b", OPENAI, (2, 98), **M),
+        ],
+        ["a b c"],
+    ),
+    "embeddings of one scope twice": (
+        [
+            run("a", "", MLFLOW, model="m", kind="embedding", tokens=Tokens(input=3)),
+            run("b", "a", MLFLOW, (1, 99), model="m", kind="embedding", tokens=Tokens(input=3)),
+        ],
+        ["a b"],
+    ),
+    "one scope, of which the outer one tried twice": (
+        [
+            run("a", "", MLFLOW, **M),
+            run("b", "a", MLFLOW, (1, 40), model="m", failed=True, tokens=Tokens()),
+            run("c", "a", MLFLOW, (50, 99), **M),
+        ],
+        ["a c", "b"],
+    ),
+    "one scope, and two equal calls inside": (
+        [
+            run("a", "", MLFLOW, **M),
+            run("b", "a", MLFLOW, (1, 40), **M),
+            run("c", "a", MLFLOW, (50, 99), **M),
+        ],
+        ["a c", "b"],
+    ),
+    "one scope, with another usage inside": (
+        [run("a", "", MLFLOW, **M), run("b", "a", MLFLOW, (1, 99), model="m", tokens=Tokens(9, 7))],
+        ["a", "b"],
+    ),
+    "one scope, with another model inside": (
+        [run("a", "", MLFLOW, **M), run("b", "a", MLFLOW, (1, 99), model="n")],
+        ["a", "b"],
+    ),
+    "one scope, with no model": (
+        [run("a", "", MLFLOW), run("b", "a", MLFLOW, (1, 99))],
+        ["a", "b"],
+    ),
+    "one scope, with other responses": (
+        [
+            run("a", "", MLFLOW, model="m", response_id="r1"),
+            run("b", "a", MLFLOW, (1, 99), model="m", response_id="r2"),
+        ],
+        ["a", "b"],
+    ),
+    "one scope, with a chain between": (
+        [run("a", "", MLFLOW, **M), around("w", "a"), run("b", "w", MLFLOW, (1, 99), **M)],
+        ["a", "b"],
+    ),
+    "one scope side by side": (
+        [
+            around("r"),
+            run("a", "r", MLFLOW, model="m", response_id="r1"),
+            run("b", "r", MLFLOW, (1, 99), model="m", response_id="r1"),
+        ],
+        ["a", "b"],
+    ),
+    "one scope, with a call that went on behind": (
+        [run("a", "", MLFLOW, **M), run("b", "a", MLFLOW, (90, 190), **M)],
+        ["a", "b"],
+    ),
+    "our own decorators inside each other": (
+        [run("a", **M), run("b", "a", OWN, (1, 99), **M)],
+        ["a", "b"],
+    ),
+    "a stream whose client ends a little later": (
+        [
+            run("a", "", INFERENCE, (0, 411)),
+            run("b", "a", ANTHROPIC, (2, 413), response_id="msg_1"),
+        ],
+        ["a b"],
+    ),
+    "a stream whose client ends much later": (
+        [run("a", "", INFERENCE, (0, 100)), run("b", "a", ANTHROPIC, (2, 195))],
+        ["a b"],
+    ),
+    "a call most of which is behind the one around it": (
+        [run("a", "", INFERENCE, (0, 100)), run("b", "a", ANTHROPIC, (2, 199))],
+        ["a", "b"],
+    ),
+    "a call half of which is behind the one around it": (
+        [run("a", "", INFERENCE, (0, 100)), run("b", "a", ANTHROPIC, (2, 198))],
+        ["a", "b"],
+    ),
+    "a call that starts as the one around it ends": (
+        [run("a", "", INFERENCE, (0, 100)), run("b", "a", ANTHROPIC, (100, 110))],
+        ["a", "b"],
+    ),
+    "a call that clocks put before the one around it": (
+        [run("a", "", INFERENCE, (1, 100)), run("b", "a", ANTHROPIC, (0, 90))],
+        ["a b"],
+    ),
+    "beside each other, the client ends a little later": (
+        [around("r"), run("a", "r", LANGCHAIN, (0, 400)), run("b", "r", OPENAI, (1, 407))],
+        ["a b"],
+    ),
+    "parallel calls beside each other": (
+        [around("r"), run("a", "r", LANGCHAIN, (0, 400)), run("b", "r", OPENAI, (5, 420))],
+        ["a", "b"],
+    ),
+    "a cached answer, in the same second": (
+        [
+            around("r"),
+            run("a", "r", LANGCHAIN, response_id="r1"),
+            run("b", "r", OPENAI, (1, 99), response_id="r1"),
+            run("c", "r", LANGCHAIN, (200, 201), response_id="r1"),
+        ],
+        ["a b", "c"],
+    ),
+    "a cached answer, later": (
+        [
+            around("r"),
+            run("a", "r", OPENAI, response_id="r1"),
+            run("b", "r", LANGCHAIN, (1_101, 1_102), response_id="r1"),
+        ],
+        ["a", "b"],
+    ),
+    "a call with a response and no usage inside one with usage": (
+        [
+            run("a", "", LANGCHAIN, model="m"),
+            run("b", "a", OPENAI, (1, 99), model="m", response_id="r1", tokens=Tokens()),
+        ],
+        ["a b"],
+    ),
+    "a wrapper that has the response": (
+        [
+            run("a", "", LLAMA, model="m", response_id="r1", **BARE),
+            run("b", "a", LLAMA, (1, 99), model="m"),
+        ],
+        ["a b"],
     ),
     "one after the other": (
         [around("r"), run("a", "r", OWN, (0, 10)), run("b", "r", OPENAI, (11, 20))],
@@ -440,6 +600,14 @@ def test_calls(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_glance(case: str) -> None:
+    """A trace that a glance leaves out has no shares."""
+    runs, _ = CASES[case]
+    telling = [one for one in runs if one.tells]
+    assert may_share(telling) or find_shares(runs) == {}
+
+
+@pytest.mark.parametrize("case", CASES)
 @given(data=st.data())
 def test_any_order(case: str, data: st.DataObject) -> None:
     """Runs that come in any order, or twice, are the same calls."""
@@ -510,6 +678,186 @@ def test_total_of_cost_alone() -> None:
     """An agent that says a cost counts with it where only tokens are said below."""
     above = run("a", kind="agent", cost=2.0)
     assert find_shares([above, run("b", "a", OPENAI)]) == {b"a": CallShare(cost=2.0)}
+
+
+def test_agent_alone() -> None:
+    """An agent counts with its tokens where nothing below it reports any."""
+    agent = around("a", kind="agent", tokens=USED, scope=LANGCHAIN)
+    bare = run("b", "a", LANGCHAIN, model="m", tokens=Tokens())
+    assert find_shares([agent, around("t", "a", "tool"), bare]) == {}
+
+
+def test_agents_below_each_other() -> None:
+    """Of agents around each other the innermost one with tokens counts."""
+    runs = [
+        around("a", kind="agent", tokens=Tokens(90, 9)),
+        around("b", "a", kind="agent", tokens=USED),
+        around("c", "b", kind="agent"),
+    ]
+    assert find_shares(runs) == {b"a": CallShare()}
+
+
+# Runs of several traces, by trace, and the calls that count in all of them.
+TRACES: Final[dict[str, tuple[dict[str, list[CallRun]], list[str]]]] = {
+    "LangChain.js beside OpenAI": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("b", "", OPENAI, (10, 90), response_id="r1", tokens=Tokens(50, 9))],
+        },
+        ["1a 2b"],
+    ),
+    "our own decorator in the later trace": (
+        {
+            "1": [run("a", "", OPENAI, response_id="r1")],
+            "2": [run("b", "", OWN, (10, 90), response_id="r1")],
+        },
+        ["2b 1a"],
+    ),
+    "two records in each trace": (
+        {
+            "1": [run("a", "", LANGCHAIN), run("b", "a", MLFLOW, (1, 99), response_id="r1")],
+            "2": [
+                around("r"),
+                run("c", "r", OPENAI, (2, 98), response_id="r1"),
+                run("d", "c", INFERENCE, (3, 97)),
+            ],
+        },
+        ["1a 1b 2c 2d"],
+    ),
+    "three traces": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("b", "", OPENAI, response_id="r1")],
+            "3": [run("c", "", MLFLOW, response_id="r1")],
+        },
+        ["1a 2b 3c"],
+    ),
+    "within a second": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("b", "", OPENAI, (1_100, 1_110), response_id="r1")],
+        },
+        ["1a 2b"],
+    ),
+    "a cached answer, later": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("b", "", OPENAI, (1_101, 1_110), response_id="r1")],
+        },
+        ["1a", "2b"],
+    ),
+    "a cached answer of the same scope": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("b", "", LANGCHAIN, (1, 99), response_id="r1")],
+        },
+        ["1a", "2b"],
+    ),
+    "a cached answer beside the records of the call": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("b", "", OPENAI, (10, 90), response_id="r1")],
+            "3": [run("c", "", LANGCHAIN, (200, 201), response_id="r1")],
+        },
+        ["1a 2b", "3c"],
+    ),
+    "a scope in both traces, beside another one": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1"), run("b", "a", OPENAI, (1, 99))],
+            "2": [run("c", "", OPENAI, (2, 98), response_id="r1")],
+        },
+        ["1a 1b", "2c"],
+    ),
+    "other responses": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("b", "", OPENAI, response_id="r2")],
+        },
+        ["1a", "2b"],
+    ),
+    "the same usage alone": (
+        {"1": [run("a", "", LANGCHAIN, model="m")], "2": [run("b", "", OPENAI, model="m")]},
+        ["1a", "2b"],
+    ),
+    "a judge's call": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1", kind="judge")],
+            "2": [run("b", "", OPENAI, response_id="r1")],
+        },
+        ["1a", "2b"],
+    ),
+    "the same span ID in both traces": (
+        {
+            "1": [run("a", "", LANGCHAIN, response_id="r1")],
+            "2": [run("a", "", OPENAI, (1, 99), response_id="r1")],
+        },
+        ["1a 2a"],
+    ),
+}
+
+
+def shares_of(traces: dict[str, list[CallRun]]) -> dict[bytes, dict[bytes, CallShare]]:
+    """Find the shares of traces that have one letter as ID."""
+    return join_traces({name.encode(): runs for name, runs in traces.items()})
+
+
+@pytest.mark.parametrize("case", TRACES)
+def test_traces(case: str) -> None:
+    """A call in several traces counts once, by its response ID."""
+    traces, expected = TRACES[case]
+    shares = shares_of(traces)
+    counted = [
+        " ".join(
+            [
+                name + one.span_id.decode(),
+                *(
+                    (other.trace_id.decode() or name) + other.span_id.decode()
+                    for other in share.others
+                ),
+            ]
+        )
+        for name, runs in traces.items()
+        for one in runs
+        if one.kind in {"model", "judge"}
+        if not (share := shares[name.encode()].get(one.span_id, CallShare())).record_of
+    ]
+    assert sorted(counted) == sorted(expected)
+
+
+@pytest.mark.parametrize("case", TRACES)
+@given(data=st.data())
+def test_traces_in_any_order(case: str, data: st.DataObject) -> None:
+    """The order of traces and runs changes nothing."""
+    traces, _ = TRACES[case]
+    order = data.draw(st.permutations([*traces]))
+    again = {name: data.draw(st.permutations(traces[name])) for name in order}
+    assert shares_of(again) == shares_of(traces)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_single_trace(case: str) -> None:
+    """A single trace has the shares that it has without others."""
+    runs, _ = CASES[case]
+    assert shares_of({"1": runs}) == {b"1": find_shares(runs)}
+
+
+def test_shares_across_traces() -> None:
+    """The run that counts has the numbers and facts of the call, and the others name it."""
+    first = run("a", "", LANGCHAIN, tokens=Tokens(input=50), response_id="r1")
+    other = run("b", "", OPENAI, (1, 99), tokens=Tokens(50, 7, 3), cost=0.5, response_id="r1")
+    agent = around("g", kind="agent", tokens=Tokens(50, 7, 3))
+    inner = replace(other, parent_span_id=b"g")
+    assert shares_of({"1": [first], "2": [agent, inner]}) == {
+        b"1": {
+            b"a": CallShare(
+                others=(OtherRecord(b"b", MS, OPENAI, b"2"),),
+                tokens=Tokens(50, 7, 3),
+                cost=0.5,
+                facts=CallFacts(response_id="r1", inputs_preview="why", latency_ns=100 * MS),
+            )
+        },
+        b"2": {b"b": CallShare(record_of=b"a", trace_id=b"1"), b"g": CallShare()},
+    }
 
 
 @pytest.mark.parametrize(
