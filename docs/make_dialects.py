@@ -102,6 +102,12 @@ or there are more cached tokens than input tokens. Counts that contradict each o
 `usage` in a table is an object with all counts, in the spelling of OpenAI, Anthropic, Google, the
 AI SDK, LangChain or Langfuse. `total_tokens` and audio tokens are not stored: they show what input
 tokens include, and what a call costs."""
+_RESPONSES: Final = """\
+`response_id` is the provider's ID of a response. If a call states none, the ID of the response in
+its output is used: of a chat completion or a response of OpenAI and compatible providers, as a
+whole or in chunks, of a message of Anthropic, of an answer of Gemini, or of a result or a message
+of LangChain. `output.value` of OpenInference is searched in the same way. IDs of other messages,
+tool calls and output items are not response IDs, and an output with several responses has none."""
 _STREAMS: Final = """\
 These rules apply to all dialects. `first_token_ms` is the first source below with a value from 0 to
 one day. If the value is later than the end of the run, a finer unit is assumed.
@@ -121,6 +127,7 @@ def make() -> str:
     parts += ["## Read by shape", _SHAPE]
     scopes = "\n".join(f"* `{scope}*`" for scope in EXCLUSIVE)
     parts += ["## Sessions and users", _PEOPLE, "## Tokens", _TOKENS, scopes, _SIGNS]
+    parts += ["## Response IDs", _RESPONSES]
     parts += ["## Streams", _STREAMS, _first_tokens(), "## Providers", _providers()]
     return "\n\n".join(part for part in parts if part) + "\n"
 

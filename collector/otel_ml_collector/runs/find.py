@@ -20,8 +20,9 @@ from otel_ml_collector.filter.grammar import parse as parse_filter
 from otel_ml_collector.filter.sql import REASONS, compile_own
 from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
+from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
-from otel_ml_collector.mapping.values import parse
+from otel_ml_collector.mapping.values import parse, read_structured
 from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
@@ -120,16 +121,14 @@ NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
 _IS_TOP: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
 _TOPS: Final = parse_filter(_IS_TOP)
 _PRODUCTION_TOPS: Final = parse_filter(f'{_IS_TOP} and kind != "experiment"')
-# The attributes that hold the provider's id of an answer.
-_RESPONSES: Final = tuple(
-    dict.fromkeys(
-        source
-        for dialect in DIALECTS
-        for row in dialect.rows
-        if row.field == "response_id"
-        for source in row.sources
-    )
-)
+# The attributes with the provider's ID of a response, or with a response that has it.
+_RESPONSES: Final = {
+    source: row.form == "held"
+    for dialect in DIALECTS
+    for row in dialect.rows
+    if row.field == "response_id"
+    for source in row.sources
+}
 _SUMMARY_FIELDS: Final = tuple(field.name for field in fields(RunSummary))
 
 
@@ -899,9 +898,13 @@ def _lend_payloads(
             for name in LENT_PAYLOAD
         }
         lend_payloads = [load_json(row.get("attributes", ""), {}) for row in rows]
+        responses = (
+            _find_response(attributes, load_json(row.get("outputs", "")))
+            for attributes, row in zip(lend_payloads, rows, strict=True)
+        )
         payloads[run_id] |= {
             "reasons": next(filter(None, map(_find_reasons, lend_payloads)), ""),
-            "response": next(filter(None, map(_find_response, lend_payloads)), ""),
+            "response": next(filter(None, responses), ""),
         }
 
 
@@ -920,10 +923,15 @@ def _find_reasons(attributes: Mapping[str, Any]) -> str:
     return ", ".join(dict.fromkeys(str(item) for item in reasons if item))
 
 
-def _find_response(attributes: Mapping[str, Any]) -> str:
-    """Return the provider's id of an answer; empty where it is missing."""
-    response = (attributes.get(name) for name in _RESPONSES)
-    return next((item for item in response if isinstance(item, str) and item), "")
+def _find_response(attributes: Mapping[str, Any], outputs: object) -> str:
+    """Return the provider's ID of a response; empty if there is none."""
+    texts = {name: attributes[name] for name in _RESPONSES if name in attributes}
+    ids = (
+        find_response_id(read_structured(text)) if _RESPONSES[name] else text
+        for name, text in texts.items()
+    )
+    found = next((item for item in ids if isinstance(item, str) and item), "")
+    return found or find_response_id(outputs)
 
 
 def _make_run(row: Row, details: _Details) -> Run:
@@ -943,7 +951,8 @@ def _make_run(row: Row, details: _Details) -> Run:
         **shown,
         **content,
         finish_reason=payload.get("reasons") or _find_reasons(attributes),
-        response_id=payload.get("response") or _find_response(attributes),
+        response_id=payload.get("response")
+        or _find_response(attributes, content["outputs"] if row["kind"] in CALLS else None),
         chunks=_take_chunks(attributes),
         params=load_json(payload.get("params", "")),
         trace_keys=list(words.keys),

@@ -21,6 +21,7 @@ from otel_ml_collector.mapping.dialects.table import (
     Row,
 )
 from otel_ml_collector.mapping.dialects.usage import read_usage
+from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import join_pieces
 from otel_ml_collector.mapping.values import (
@@ -377,8 +378,8 @@ def _read_provider(value: Value, form: Form) -> str | None:
 
 
 def _read_response(value: Value, form: Form) -> str | None:
-    text = _read_text(value, form)
-    return text and text[:RESPONSE_CHARS]
+    text = find_response_id(read_structured(value)) if form == "held" else _read_text(value, form)
+    return text[:RESPONSE_CHARS] if text else None
 
 
 def _read_count(value: Value, form: Form) -> int | None:

@@ -46,6 +46,7 @@ from otel_ml_collector.mapping.dialects.tables import (
     VERCEL,
 )
 from otel_ml_collector.mapping.dialects.usage import include_cached
+from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import (
     TELLING,
@@ -54,6 +55,7 @@ from otel_ml_collector.mapping.streams import (
     join_pieces,
 )
 from otel_ml_collector.mapping.values import read_structured, to_json, to_text, to_type_name
+from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.price import bare_model, without_interface
 from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Event, Span, Value
@@ -237,6 +239,7 @@ def read_fields(
     if plan.shape is not None:
         read_shapes(spans, plan.shape, run_columns, own_models)
     include_cached(run_columns, spans[0].scope.name)
+    _read_response_ids(run_columns)
     _read_streams(spans, values)
     if spans[0].scope.name in _A_MESSAGE_A_PIECE and _CHOICES not in values.names:
         _join_cut_answers(run_columns)
@@ -246,6 +249,22 @@ def read_fields(
     if names.JUDGING in values.names:
         _mark_judges(run_columns, values)
     return run_columns
+
+
+def _read_response_ids(run_columns: RunColumns) -> None:
+    """Fill the response IDs of calls whose output is or holds the provider's response."""
+    outputs = run_columns.columns.get("outputs")
+    if outputs is None:
+        return
+    kinds, places = run_columns.column("kind"), run_columns.missing("response_id")
+    held = [
+        find_response_id(outputs[at][0])[:RESPONSE_CHARS]
+        if kinds[at] in CALLS and outputs[at] is not None
+        else ""
+        for at in places
+    ]
+    if any(held):
+        run_columns.fill("response_id", [response_id or None for response_id in held], places)
 
 
 def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:

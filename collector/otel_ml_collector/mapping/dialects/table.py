@@ -43,9 +43,9 @@ _PART_FIELDS: Final = ("contents", "content")
 # like json, and join the chunks of a streamed answer. head: the part of a text before a slash.
 # members: like plain, and parse the JSON text in each member of an object. asked, answered: the
 # messages before the answer, and those of the answer. named: a parameter is called as its
-# attribute, without the first part.
+# attribute, without the first part. held: an ID inside the response that is the value.
 Form = Literal[
-    "plain", "quoted", "json", "messages", "head", "members", "asked", "answered", "named"
+    "plain", "quoted", "json", "messages", "head", "members", "asked", "answered", "named", "held"
 ]
 
 
