@@ -72,6 +72,8 @@ _STATUS_ERROR: Final = 2
 _SERVER: Final = 2
 _CLIENT: Final = 3
 _EXECUTE_TOOL: Final = "execute_tool"
+# Kinds of runs that may report usage which no other run reports.
+_REPORTING: Final = CALLS | {"agent"}
 # Fields with standard attributes, current name first.
 _OF_SPAN: Final = {
     "session": (names.SESSION_ID,),
@@ -510,19 +512,20 @@ def _count_cached_input(values: AttributeColumns) -> None:
 
 
 def _keep_own_usage(run_columns: RunColumns) -> None:
-    """Remove tokens and cost from runs that are not model calls; their attributes keep them.
+    """Remove tokens and cost from runs that are neither model calls nor agents.
 
-    Spans around a call repeat the sum of the calls inside them, so tokens would be counted twice.
-    The decision uses only the span itself, so it does not depend on what else arrived or when.
-    Spans of our own SDK do not repeat such sums.
+    Chains and tools around a call repeat the sum of the calls inside them. Their attributes keep
+    it. An agent may be the only one that reports usage, so its numbers are kept: they count where
+    nothing inside the agent reports any (`same_calls.find_shares`). Spans of our own SDK do not
+    repeat such sums.
     """
     kinds, dialects = run_columns.columns["kind"], run_columns.columns["dialect"]
-    if CALLS.issuperset(kinds):
+    if _REPORTING.issuperset(kinds):
         return
     around = {
         at
         for at, (kind, dialect) in enumerate(zip(kinds, dialects, strict=True))
-        if kind not in CALLS and dialect != "otel_ml"
+        if kind not in _REPORTING and dialect != "otel_ml"
     }
     for name in ("cost", *TOKENS) if around else ():
         run_columns.drop(name, around)

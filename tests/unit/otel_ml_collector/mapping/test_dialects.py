@@ -180,11 +180,11 @@ def test_precedence(attributes: dict[str, Value], dialect: str, fields: dict[str
             {"ai.operationId": "ai.generateText.doGenerate", "ai.usage.inputTokens": 12},
         ),
         (
-            {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 12},
+            {"gen_ai.operation.name": "invoke_workflow", "gen_ai.usage.input_tokens": 12},
             {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 12},
         ),
         (
-            {"mlflow.spanType": '"AGENT"', "mlflow.chat.tokenUsage": '{"input_tokens": 12}'},
+            {"mlflow.spanType": '"CHAIN"', "mlflow.chat.tokenUsage": '{"input_tokens": 12}'},
             {"mlflow.spanType": '"LLM"', "mlflow.chat.tokenUsage": '{"input_tokens": 12}'},
         ),
         (
@@ -205,3 +205,33 @@ def test_tokens_of_a_tree(outer: dict[str, Value], inner: dict[str, Value]) -> N
     runs = map_all(make_span("outer", outer), make_span("inner", inner)).runs
     assert [run.input_tokens for run in runs] == [None, 12]
     assert "12" in runs[0].attributes
+
+
+@pytest.mark.parametrize(
+    ("attributes", "tokens"),
+    [
+        (
+            {
+                "gen_ai.operation.name": "invoke_agent",
+                "gen_ai.usage.input_tokens": 12,
+                "gen_ai.usage.output_tokens": 3,
+            },
+            (12, 3),
+        ),
+        (
+            {
+                "mlflow.spanType": '"AGENT"',
+                "mlflow.chat.tokenUsage": '{"input_tokens": 12, "output_tokens": 3}',
+            },
+            (12, 3),
+        ),
+        ({"openinference.span.kind": "AGENT", "llm.token_count.completion": 3}, (None, 3)),
+    ],
+    ids=["gen_ai", "mlflow", "openinference"],
+)
+def test_tokens_of_an_agent(
+    attributes: dict[str, Value], tokens: tuple[int | None, int | None]
+) -> None:
+    """An agent keeps its tokens: nobody else may report them."""
+    run = map_call("it", attributes)
+    assert (run.kind, run.input_tokens, run.output_tokens) == ("agent", *tokens)

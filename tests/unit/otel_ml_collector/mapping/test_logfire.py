@@ -59,7 +59,7 @@ def test_messages() -> None:
 
 
 def test_agent() -> None:
-    """The span of an agent has its name, and no tokens: they are those of its calls."""
+    """The span of an agent has its name, and its own tokens and cost."""
     told: dict[str, Value] = {
         "logfire.msg": "trip run",
         "agent_name": "trip",
@@ -74,6 +74,8 @@ def test_agent() -> None:
         kind="agent",
         dialect="logfire",
         model="trip",
+        input_tokens=12,
+        cost=0.25,
         inputs='[{"role":"user","content":"Where?"}]',
         inputs_preview="Where?",
         outputs='"In Kyoto."',

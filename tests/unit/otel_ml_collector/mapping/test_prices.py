@@ -170,9 +170,15 @@ def test_own_price_without_a_provider(provider: str) -> None:
 
 
 def test_no_call() -> None:
-    """A span around a call repeats its tokens, and has no cost."""
+    """A chain around a call repeats its tokens, and has no cost."""
+    chain: dict[str, Value] = {"gen_ai.operation.name": "invoke_workflow"}
+    assert cost("openai", "gpt-4o", (1_000, 200), chain) is None
+
+
+def test_agent() -> None:
+    """An agent that reports a model and tokens has their cost."""
     agent: dict[str, Value] = {"gen_ai.operation.name": "invoke_agent"}
-    assert cost("openai", "gpt-4o", (1_000, 200), agent) is None
+    assert cost("openai", "gpt-4o", (1_000, 200), agent) == pytest.approx(0.0045)
 
 
 def test_time() -> None:
