@@ -40,7 +40,7 @@ from otel_ml_collector.price import is_provider, provider_of, without_interface
 # The kinds of runs that are calls of a provider's model, of the product or of a judge.
 CALLS: Final = frozenset({"model", "embedding", JUDGE_KIND})
 UNTOLD: Final = Tokens()
-_WRAPPERS: Final = frozenset({"chain", "span"})
+WRAPPERS: Final = frozenset({"chain", "span"})
 OWN_SCOPE: Final = "otel_ml"
 # Two spans around one call read the clock one after the other, and some round it.
 _SLACK_NS: Final = 1_000_000
@@ -77,7 +77,8 @@ class CallRun:
         first_token_ms, stream_chunks: How the answer came, where it came in pieces.
         is_client: Whether its span is one of a client, as of a call that leaves the process.
         is_whole: Whether its payload has an input and an output.
-        session, user, experiment: What it names, of which `settlement` looks.
+        session, user, experiment: What it names; `settlement` reads them.
+        tool: The name of the tool, if it is a run of one.
     """
 
     span_id: bytes
@@ -101,6 +102,7 @@ class CallRun:
     session: str = ""
     user: str = ""
     experiment: str = ""
+    tool: str = ""
 
     @property
     def has_tokens(self) -> bool:
@@ -216,6 +218,7 @@ def call_run_of(run: Run) -> CallRun:
         session=run.session,
         user=run.user,
         experiment=run.experiment,
+        tool=run.model if run.kind == "tool" else "",
     )
 
 
@@ -524,14 +527,14 @@ def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterato
 
 def _enclosing(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
     """Walk up from a run, past wrappers only, to the first run that is none."""
-    for above in islice(_ancestors(run, tree), _BESIDE):
+    for above in islice(walk_up(run, tree), _BESIDE):
         yield above
-        if above.kind not in _WRAPPERS:
+        if above.kind not in WRAPPERS:
             return
 
 
-def _ancestors(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
-    """Walk up from a run, past whatever is there."""
+def walk_up(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
+    """Walk up from a run, past whatever is there. Ends where parents are in a circle."""
     seen = {run.span_id}
     above = tree.get(run.parent_span_id)
     while above is not None and above.span_id not in seen:
@@ -722,7 +725,7 @@ def _may_join(call_run: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) 
     is_wrapped = call_run.is_bare or other.is_bare
     is_again = call_run.scope != OWN_SCOPE and _has_model_of(call_run, other)
     return (is_wrapped or is_again) and (
-        call_run in _ancestors(other, tree) or other in _ancestors(call_run, tree)
+        call_run in walk_up(other, tree) or other in walk_up(call_run, tree)
     )
 
 
@@ -734,7 +737,7 @@ def _precedence(
     What says nothing of the answer comes last, and before it what says its usage alone.
     """
     ids = {item.span_id for item in call}
-    depth = sum(above.span_id in ids for above in _ancestors(run, tree))
+    depth = sum(above.span_id in ids for above in walk_up(run, tree))
     is_ours = run.scope == OWN_SCOPE
     is_account = any(item.scope == run.scope and _is_accounted(item, run) for item in call)
     order = depth, run.start_ns, -run.end_ns, run.scope, run.span_id
@@ -793,7 +796,7 @@ def _find_totals(
     paid: set[bytes] = set()
     for run in telling:
         for covered, says in ((used, run.has_tokens), (paid, run.cost is not None)):
-            for above in _ancestors(run, tree) if says else ():
+            for above in walk_up(run, tree) if says else ():
                 is_judged = run.kind == JUDGE_KIND and above.kind != JUDGE_KIND
                 if is_judged or above.span_id in covered:  # what judges use is no part of it
                     break

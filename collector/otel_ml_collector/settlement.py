@@ -20,9 +20,21 @@ from itertools import chain
 from operator import attrgetter
 from typing import Final
 
+from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import Run
+from otel_ml_collector.mapping.chat import text_of_part
 from otel_ml_collector.owners import own_key, own_tag
-from otel_ml_collector.same_calls import CallRun, CallShare, find_shares_of
+from otel_ml_collector.records import UNCOUNTED
+from otel_ml_collector.same_calls import (
+    CALLS,
+    UNKNOWN,
+    WRAPPERS,
+    CallRun,
+    CallShare,
+    find_shares_of,
+    name_scope,
+    walk_up,
+)
 
 TraceId = tuple[str, bytes]
 
@@ -55,8 +67,27 @@ class Settlement:
     owners: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LentContent:
+    """The question and the answer that a run lacks and other runs of its trace have.
+
+    Attributes:
+        inputs_preview, outputs_preview: One line of text; empty if the run has its own, or if no
+            other run has any.
+        inputs_of: Span ID of the run whose input it is.
+        outputs_of: Span IDs of the runs whose output it is. For a call that asked for tools, these
+            are the runs of the tools: their inputs are its answer.
+    """
+
+    inputs_preview: str = ""
+    outputs_preview: str = ""
+    inputs_of: bytes = b""
+    outputs_of: Sequence[bytes] = ()
+
+
 NOTHING: Final = Settlement()
 _NO_SHARE: Final = CallShare()
+NO_CONTENT: Final = LentContent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +128,19 @@ def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
 
 
 def naming_run_of(run: Run) -> CallRun:
-    """Take the names of a run, and its place in the trace."""
+    """Take the names and previews of a run, and its place in the trace."""
     return CallRun(
         run.span_id,
         run.parent_span_id,
         run.kind,
         run.start_ns,
+        scope=name_scope(run.scope),
+        inputs_preview=run.inputs_preview,
+        outputs_preview=run.outputs_preview,
         session=run.session,
         user=run.user,
         experiment=run.experiment,
+        tool=run.model if run.kind == "tool" else "",
     )
 
 
@@ -164,6 +199,111 @@ def name_owners(
         if named:
             owners[run.span_id] = tuple(sorted(named))
     return owners
+
+
+# Kinds of runs whose result is not the answer to a request.
+_FINDERS: Final = frozenset({"tool", "retriever"})
+# Kinds of runs that neither ask nor answer. An experiment around a request does.
+_SILENT: Final = frozenset(UNCOUNTED) - {"experiment"}
+
+
+def lend_contents(
+    runs: Iterable[CallRun], shares: Mapping[bytes, CallShare]
+) -> dict[bytes, LentContent]:
+    """Find the questions and answers that runs of a trace lack and other runs of it have.
+
+    * A call that has an answer and no question was asked what the nearest wrapper around it was
+      asked, if the same scope wrote that one and it has no other call inside. Mastra writes the
+      question on the step around its call.
+    * A call that has neither an answer nor an error answered with the tools right below it.
+      AgentOps writes the tool calls of an answer as runs.
+    * A request, which is a run without a recorded parent, was asked the first question inside it,
+      and answered the last answer inside it. The result of a tool or a retriever is an answer only
+      if there is no other. A request that failed has no answer.
+
+    Args:
+        runs: All runs of the trace, each once, in any order. What came as log records is in them.
+        shares: The shares of the runs. Repeated records are left out, and what other records of a
+            call say is not looked for elsewhere.
+
+    Returns:
+        The contents by span ID, of the runs that lack some and can have it.
+    """
+    tree = {run.span_id: run for run in sorted(runs, key=_order)}
+    repeats = {span_id for span_id, share in shares.items() if share.record_of}
+    below: defaultdict[bytes, list[CallRun]] = defaultdict(list)
+    for run in tree.values():
+        below[run.parent_span_id].append(run)
+    calls = [run for run in tree.values() if run.kind in CALLS and run.span_id not in repeats]
+    number: defaultdict[bytes, int] = defaultdict(int)
+    for call in calls:
+        for above in walk_up(call, tree):
+            number[above.span_id] += 1
+    lent: dict[bytes, LentContent] = {}
+    for call in calls:
+        facts = shares[call.span_id].facts if call.span_id in shares else UNKNOWN
+        is_asked = bool(call.inputs_preview or facts.inputs_preview)
+        is_answered = bool(call.outputs_preview or facts.outputs_preview)
+        if call.kind != "model" or is_asked == is_answered:
+            continue
+        if is_answered:
+            lent[call.span_id] = _find_question(call, tree, number)
+        elif not call.failed:
+            lent[call.span_id] = _find_tools(below[call.span_id])
+    for run in tree.values():
+        is_request = run.parent_span_id not in tree and run.kind != JUDGE_KIND
+        if is_request and lent.get(run.span_id, NO_CONTENT) == NO_CONTENT:
+            lent[run.span_id] = _find_talk(run, below)
+    return {span_id: content for span_id, content in lent.items() if content != NO_CONTENT}
+
+
+def _find_question(
+    call: CallRun, tree: Mapping[bytes, CallRun], number: Mapping[bytes, int]
+) -> LentContent:
+    """Find the question of a call on a wrapper around it."""
+    for above in walk_up(call, tree):
+        if above.kind not in WRAPPERS or above.scope != call.scope or number[above.span_id] > 1:
+            break
+        if above.inputs_preview:
+            return LentContent(inputs_preview=above.inputs_preview, inputs_of=above.span_id)
+    return NO_CONTENT
+
+
+def _find_tools(below: Iterable[CallRun]) -> LentContent:
+    """Write the tools right below a call as its answer."""
+    tools = [run for run in below if run.kind == "tool"]
+    parts = (
+        {"type": "tool_call", "name": run.tool, "arguments": run.inputs_preview or None}
+        for run in tools
+    )
+    text = ", ".join(map(text_of_part, parts))
+    return LentContent(outputs_preview=text, outputs_of=tuple(run.span_id for run in tools))
+
+
+def _find_talk(request: CallRun, below: Mapping[bytes, Sequence[CallRun]]) -> LentContent:
+    """Find the first question and the last answer inside a request."""
+    inside: list[CallRun] = []
+    waiting = [*below.get(request.span_id, ())]
+    while waiting:  # no circle of parents can be below a run whose own parent is not here
+        run = waiting.pop()
+        waiting += below.get(run.span_id, ())
+        if run.kind not in _SILENT:
+            inside.append(run)
+    inside.sort(key=_order)
+    asked = [run for run in inside if run.inputs_preview and not request.inputs_preview]
+    is_answered = bool(request.outputs_preview) or request.failed
+    answers = [run for run in inside if run.outputs_preview and not is_answered]
+    answers = [run for run in answers if run.kind not in _FINDERS] or answers
+    return LentContent(
+        asked[0].inputs_preview if asked else "",
+        answers[-1].outputs_preview if answers else "",
+        asked[0].span_id if asked else b"",
+        (answers[-1].span_id,) if answers else (),
+    )
+
+
+def _order(run: CallRun) -> tuple[int, bytes]:
+    return run.start_ns, run.span_id
 
 
 def _precedence(run: CallRun) -> tuple[bool, int, bytes]:

@@ -1,0 +1,161 @@
+"""Tests of the questions and answers that runs have from other runs of their trace."""
+
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ml_collector.same_calls import CallFacts, CallRun, CallShare, find_shares
+from otel_ml_collector.settlement import LentContent, lend_contents
+
+MASTRA: Final = "@mastra/otel-exporter"
+ASKED: Final = "Which tram goes to the fish market?"
+ANSWERED: Final = "Line 13, from platform B."
+ARGUMENTS: Final = '{"line": "M7", "zones": 3}'
+
+
+def span(
+    name: str, parent: str = "", kind: str = "chain", start_ns: int = 0, **more: Any
+) -> CallRun:
+    """Make a run of Mastra's exporter."""
+    said: dict[str, Any] = {"scope": MASTRA, "start_ns": start_ns, "end_ns": 100, **more}
+    return CallRun(name.encode(), parent.encode(), kind, **said)
+
+
+def asked(*more: CallRun) -> list[CallRun]:
+    """Make a call with an answer, inside a step with a question, inside an agent."""
+    return [
+        span("r", kind="agent", inputs_preview="all", outputs_preview="done"),
+        span("s", "r", start_ns=1, inputs_preview=ASKED, outputs_preview=ANSWERED),
+        span("c", "s", "model", 2, outputs_preview=ANSWERED),
+        *more,
+    ]
+
+
+def lent(asked_in: str = "", answered_in: str = "") -> LentContent:
+    """Make the usual question and answer, each of one run."""
+    return LentContent(
+        ASKED if asked_in else "",
+        ANSWERED if answered_in else "",
+        asked_in.encode(),
+        (answered_in.encode(),) if answered_in else (),
+    )
+
+
+# Runs of a trace, and the contents that some of them have from others, by name.
+CASES: Final[dict[str, tuple[list[CallRun], dict[str, LentContent]]]] = {
+    "the question on the step around a call": (asked(), {"c": lent("s")}),
+    "with an empty step between": (
+        [
+            span("s", inputs_preview=ASKED, outputs_preview=ANSWERED),
+            span("t", "s", "span"),
+            span("c", "t", "model", 2, outputs_preview=ANSWERED),
+        ],
+        {"c": lent("s")},
+    ),
+    "a step with a second call": (asked(span("d", "s", "model", 3, inputs_preview="x")), {}),
+    "a step of another scope": (
+        [
+            span("s", scope="app", inputs_preview=ASKED, outputs_preview=ANSWERED),
+            span("c", "s", "model", 2, outputs_preview=ANSWERED),
+        ],
+        {},
+    ),
+    "a step beyond an agent": (
+        [
+            span("s", inputs_preview=ASKED, outputs_preview=ANSWERED),
+            span("a", "s", "agent"),
+            span("c", "a", "model", 2, outputs_preview=ANSWERED),
+        ],
+        {},
+    ),
+    "a call of which nothing was recorded": (
+        [span("s", inputs_preview=ASKED, outputs_preview=ANSWERED), span("c", "s", "model", 2)],
+        {},
+    ),
+    "the tool calls of an answer as runs": (
+        [
+            span("c", "x", "model", inputs_preview=ASKED),
+            span("t", "c", "tool", 1, tool="fare", inputs_preview=ARGUMENTS),
+            span("u", "c", "tool", 2, tool="clock", outputs_preview="10:05"),
+        ],
+        {"c": LentContent("", 'fare(line="M7", zones=3), clock()', b"", (b"t", b"u"))},
+    ),
+    "a call that failed": (
+        [
+            span("c", "x", "model", inputs_preview=ASKED, failed=True),
+            span("t", "c", "tool", 1, tool="fare", inputs_preview=ARGUMENTS),
+        ],
+        {},
+    ),
+    "an answer beside the tool calls": (
+        [
+            span("c", "x", "model", inputs_preview=ASKED, outputs_preview=ANSWERED),
+            span("t", "c", "tool", 1, tool="fare", inputs_preview=ARGUMENTS),
+        ],
+        {},
+    ),
+    "a request without words": (
+        [
+            span("r"),
+            span("a", "r", "agent", 1),
+            span("c", "a", "model", 2, inputs_preview=ASKED, outputs_preview="fare()"),
+            span("t", "a", "tool", 3, inputs_preview=ARGUMENTS, outputs_preview="42.50 kr"),
+            span("d", "a", "model", 4, inputs_preview="42.50 kr", outputs_preview=ANSWERED),
+            span("e", "a", "tool", 5, outputs_preview="saved"),
+            span("j", "r", "judge", 6, inputs_preview="rate", outputs_preview="1"),
+        ],
+        {"r": lent("c", "d")},
+    ),
+    "a request whose parent is elsewhere": (
+        [span("r", "x", "span"), span("c", "r", "model", 2, inputs_preview=ASKED)],
+        {"r": lent("c")},
+    ),
+    "a request with an answer of its own": (
+        [
+            span("r", outputs_preview="done"),
+            span("c", "r", "model", 2, inputs_preview=ASKED, outputs_preview=ANSWERED),
+        ],
+        {"r": lent("c")},
+    ),
+    "a request that failed": (
+        [
+            span("r", failed=True),
+            span("c", "r", "model", 2, inputs_preview=ASKED, outputs_preview=ANSWERED),
+        ],
+        {"r": lent("c")},
+    ),
+    "a request that only a tool answered": (
+        [span("r"), span("t", "r", "tool", 1, outputs_preview=ANSWERED)],
+        {"r": lent("", "t")},
+    ),
+    "spans above each other": (
+        [
+            span("a", "b", outputs_preview=ANSWERED),
+            span("b", "a", "model", outputs_preview=ANSWERED),
+        ],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@given(data=st.data())
+def test_contents(case: str, data: st.DataObject) -> None:
+    """A run has the question and the answer that its trace has, in any order of its runs."""
+    runs, expected = CASES[case]
+    contents = lend_contents(data.draw(st.permutations(runs)), {})
+    assert {span_id.decode(): content for span_id, content in contents.items()} == expected
+
+
+def test_repeats() -> None:
+    """Other records of a call neither make it a second call, nor hide what they say."""
+    other = span("d", "c", "model", 3, scope="openai", inputs_preview="own", response_id="r")
+    runs = [*asked(other)]
+    runs[2].response_id = "r"
+    shares = find_shares(runs)
+    assert shares[b"d"] == CallShare(record_of=b"c")
+    assert lend_contents(runs, shares) == {}
+    silent = {**shares, b"c": CallShare(facts=CallFacts())}
+    assert lend_contents(runs, silent) == {b"c": lent("s")}
