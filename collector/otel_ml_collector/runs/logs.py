@@ -22,6 +22,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     EXCEPTION,
     CallEvent,
     read_events,
+    read_names,
 )
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import structured, to_text
@@ -207,7 +208,7 @@ def read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
 
 
 def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
-    """Fill the preview lines of runs whose content came as log records into their light rows."""
+    """Fill the previews, session and user of runs into their rows if they came as log records."""
     lacking = {
         run_id_of(row): row
         for row in rows
@@ -217,6 +218,8 @@ def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
         return
     for run_id, events in find_call_events(reader, project, list(lacking)).items():
         row, content = lacking[run_id], read_content(events)
+        for name, text in read_names(events).items():
+            row[name] = row[name] or text
         failure = line_of_error(*read_error(events)) if row["outcome"] == "error" else ""
         if not row["inputs_preview"] and "inputs" in content:
             row["inputs_preview"] = line_in(content["inputs"][0], row["kind"])

@@ -18,6 +18,7 @@ from otel_ml_collector.runs.answers import (
     summarise,
 )
 from otel_ml_collector.runs.find import NO_CALLS, RunsQuery, add_open, find_runs
+from otel_ml_collector.runs.logs import add_contents
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.runs import (
@@ -34,6 +35,8 @@ from otel_ml_collector.store.scores import find_lower_judges
 _FINDERS: Final = frozenset({"tool", "retriever"})
 _INSIDE: Final = 20_000
 _KIDS: Final = 500
+# Of so many of the first and of the last calls inside a root, log records are read.
+_NEAR: Final = 10
 
 
 def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
@@ -128,19 +131,26 @@ def _lend_words(
 ) -> dict[str, Inside]:
     """Give roots that say nothing themselves the first question and the last answer below them."""
     above, found = dict[str, str](), set[str]()
+    calls: list[Stretch] = []
     for root in roots:
         for span in inside[root.run_id]:
             if span.run_id != root.run_id and span.kind not in NO_CALLS:
                 above[span.run_id] = root.run_id
+                calls.append(span)
                 if span.kind in _FINDERS:
                     found.add(span.run_id)
     if not above:
         return {}
     traces = sorted({root.trace_id for root in roots})
+    project = roots[0].project
+    words = {run_id_of(row): row for row in read_words(reader, project, traces, _INSIDE)}
+    calls.sort(key=attrgetter("start_ns"))
+    if find_apart(reader, project).contents:
+        words |= _read_logged_words(reader, project, calls, above, words)
     lend_words: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in read_words(reader, roots[0].project, traces, _INSIDE):
-        if run_id_of(row) in above:
-            lend_words[above[run_id_of(row)]].append(row)
+    for span in calls:
+        if span.run_id in words:
+            lend_words[above[span.run_id]].append(words[span.run_id])
     lent: dict[str, Inside] = {}
     for root in roots:
         rows = lend_words[root.run_id]
@@ -162,6 +172,48 @@ def _lend_words(
             answered_run_id=run_id_of(answered) if answered else "",
         )
     return lent
+
+
+def _read_logged_words(
+    reader: Reader,
+    project: str,
+    calls: Sequence[Stretch],
+    above: Mapping[str, str],
+    words: Mapping[str, Row],
+) -> dict[str, Row]:
+    """Read the questions and answers that came as log records, of the first and last calls inside.
+
+    Args:
+        reader: The store.
+        project: The project of the calls.
+        calls: The calls inside some roots, oldest first.
+        above: The root of each call, by run ID.
+        words: What the rows of calls say, as `read_words` returns it, by run ID.
+
+    Returns:
+        Such rows of the calls that have any words, by run ID.
+    """
+    by_root: defaultdict[str, list[Stretch]] = defaultdict(list)
+    for call in calls:
+        by_root[above[call.run_id]].append(call)
+    near = (
+        call
+        for inside in by_root.values()
+        for call in {item.run_id: item for item in (*inside[:_NEAR], *inside[-_NEAR:])}.values()
+    )
+    rows: list[Row] = []
+    for call in near:
+        trace_id, _, span_id = call.run_id.partition("-")
+        own = words.get(call.run_id, {"asked": "", "answered": ""})
+        texts = {"inputs_preview": own["asked"], "outputs_preview": own["answered"]}
+        about = {"kind": call.kind, "outcome": "", "session": "", "user": ""}
+        rows.append({"trace_id": trace_id, "span_id": span_id, **about, **texts})
+    add_contents(reader, project, rows)
+    return {
+        run_id_of(row): row | {"asked": row["inputs_preview"], "answered": row["outputs_preview"]}
+        for row in rows
+        if row["inputs_preview"] or row["outputs_preview"]
+    }
 
 
 def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from otel_ml import attributes as names
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.evaluator import read_rows
 from otel_ml_collector.mapping.dialects.table import (
@@ -26,6 +27,7 @@ from otel_ml_collector.mapping.values import (
     to_int,
     to_json,
     to_sorted_json,
+    to_text,
 )
 from otel_ml_collector.span import Span, Value
 
@@ -50,6 +52,12 @@ _WHOLE_MESSAGES: Final = {
 CONTENT_EVENTS: Final = frozenset({DETAILS, _CHOICE, *_ROLES, *_WHOLE_MESSAGES})
 # Attribute that holds the body as JSON text, for events that cannot have a body.
 _BODY: Final = "gen_ai.event.content"
+
+# Names of the session and the user that events of a call may have.
+_NAMES: Final = {
+    "session": (names.SESSION_ID, "gen_ai.conversation.id"),
+    "user": (names.USER_ID, "enduser.id"),
+}
 
 # Fields that are read from the details event.
 _TOLD: Final = frozenset({"inputs", "outputs", "cost", *TOKENS})
@@ -138,6 +146,17 @@ def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
         content = _read_whole(events, event, sources)
         if content is not None:
             run_columns.fill_missing(field, (content, to_json(content)))
+
+
+def read_names(events: Iterable[CallEvent]) -> dict[str, str]:
+    """Return the `session` and the `user` that events of a call name; the newest event wins."""
+    ordered = sorted(events, key=lambda event: (-event.time_ns, to_sorted_json(event.attributes)))
+    values = {
+        field: (to_text(_first(event.attributes, sources)) for event in ordered)
+        for field, sources in _NAMES.items()
+    }
+    found = {field: next(filter(None, texts), "") for field, texts in values.items()}
+    return {field: text for field, text in found.items() if text}
 
 
 def _join_details(events: Iterable[CallEvent]) -> dict[str, Value]:

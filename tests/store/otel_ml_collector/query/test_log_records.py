@@ -17,6 +17,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.runs.logs import RunLine
+from otel_ml_collector.runs.roots import find_roots
 from otel_ml_collector.span import Event, Log, Span, Value
 from otel_ml_collector.store.apart import CONTENTS as SQL_OF_CONTENTS
 from otel_ml_collector.store.writer import Writer
@@ -51,6 +52,16 @@ JUDGED: Final[dict[str, Value]] = {
     "gen_ai.evaluation.name": "relevance",
     "gen_ai.evaluation.score.value": 0.5,
 }
+
+
+# What two calls of one request were asked and answered.
+DETAILS_OF_TALK: Final[Sequence[dict[str, Value]]] = [
+    {
+        "gen_ai.input.messages": json.dumps([{"role": "user", "content": asked}]),
+        "gen_ai.output.messages": json.dumps([{"role": "assistant", "content": answered}]),
+    }
+    for asked, answered in (("Where?", "I look."), ("So?", "In Bergen."))
+]
 
 
 def place(number: int, parent: int = 0) -> dict[str, Any]:
@@ -592,3 +603,26 @@ def test_content_in_exports(store: Store, project: str, form: str) -> None:
         *(told.inputs, told.outputs),
         *("Where is it?", "In Kyoto."),
     ]
+
+
+def test_request(store: Store, project: str) -> None:
+    """A request shows the first question and the last answer that came as log records."""
+    root = make_span("workflow", {"gen_ai.operation.name": "invoke_workflow"}, **place(1))
+    calls = [
+        make_span("chat", CHAT, **place(number, 1), start_ns=NOW_NS + number) for number in (2, 3)
+    ]
+    store.take(project, root, *calls)
+    take(
+        store,
+        project,
+        *[
+            make_log(None, {**DETAILS_OF_TALK[number], "user.id": "liv"}, of=call, event=DETAILS)
+            for number, call in enumerate(calls)
+        ],
+    )
+    page = find_roots(store.reader, RunsQuery(project, roots=True), NOW_NS)
+    (inside,) = (page.inside or {}).values()
+    assert (inside.asked, inside.asked_run_id) == ("Where?", id_of(calls[0]))
+    assert (inside.answered, inside.answered_run_id) == ("In Bergen.", id_of(calls[1]))
+    runs = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert [run.user for run in runs if run.kind == "model"] == ["liv", "liv"]
