@@ -45,6 +45,7 @@ OWN: Final = Scope({}, "otel_ml", "1", {})
 ANTHROPIC: Final = Scope({}, "com.anthropic.sdk.python", "2.11", {})
 TRACELOOP: Final = Scope({}, "opentelemetry.instrumentation.anthropic", "1", {})
 AG2: Final = Scope({}, "opentelemetry.instrumentation.ag2", "", {})
+MLFLOW: Final = Scope({}, "mlflow.tracing.provider", "", {})
 USED: Final[dict[str, Value]] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "anthropic",
@@ -201,6 +202,30 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
+
+
+@pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
+def test_scope_that_records_a_call_twice(service: Service, project: str, order: str) -> None:
+    """A call that one scope records in a span inside another counts once, in any order."""
+    outer, inner = (replace(span, scope=MLFLOW) for span in make_answer(40)[1:3])
+    outer = replace(outer, attributes=USED, parent_span_id=b"")
+    groups = {
+        "together": [[outer, inner]],
+        "outer first": [[outer], [inner]],
+        "inner first": [[inner], [outer]],
+        "restarted": [[outer], [inner]],
+    }[order]
+    watch = CallWatch(service.store.connections)
+    for group in groups:
+        watch.look()
+        if order == "restarted":
+            watch = CallWatch(service.store.connections)
+        service.store.take(project, *group)
+        watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
+    watch.look()
+    assert count(service, project) == ONCE
+    [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert (other["run_id"], other["record_of"]) == (id_of(inner), id_of(outer))
 
 
 @pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
@@ -641,6 +666,23 @@ def test_agent_beside_its_calls(service: Service, project: str) -> None:
     chain.attributes |= total  # type: ignore[operator]
     service.store.take(project, own)
     service.store.take(project, chain)
+    settle(service.store)
+    assert count(service, project, "") == (2, 50, 7, 0.25)
+
+
+@pytest.mark.parametrize("has_usage", [True, False], ids=["calls report", "agent alone"])
+def test_agent_of_another_library(service: Service, project: str, has_usage: bool) -> None:
+    """What an agent reports counts where no call inside it reports any."""
+    chain, _, call, *_ = make_answer(9)
+    agent = replace(chain, attributes={**USED, "gen_ai.operation.name": "invoke_agent"})
+    bare = {name: value for name, value in USED.items() if ".usage." not in name}
+    call = replace(
+        call,
+        parent_span_id=agent.span_id,
+        attributes=call.attributes if has_usage else bare,
+    )
+    for span in (replace(call, scope=TRACELOOP), replace(agent, scope=TRACELOOP)):
+        service.store.take(project, span)
     settle(service.store)
     assert count(service, project, "") == (2, 50, 7, 0.25)
 
