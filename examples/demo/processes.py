@@ -126,6 +126,7 @@ def start_collector(folder: Path) -> Process:
     arguments = [
         *("otel_ml_collector", "serve", "--data-dir", "data"),
         *("--http", _address(4318), "--grpc", _address(4317)),
+        *("--collect-ms", "0"),  # the scripts flush 20 times and wait for each answer
     ]
     return Process("collector", arguments, folder, ready=_COLLECTOR_READY)
 
