@@ -36,10 +36,10 @@ check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, p
 
 test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (about 3 minutes)
 	@echo "make test: tests/unit, which start nothing, then $(SMOKE), which starts a collector"
-	$(BIN)/python -m pytest $(PYTEST) $(FORBID) tests/unit $(SMOKE)
+	$(BIN)/python -m pytest $(PYTEST) --numprocesses 4 $(FORBID) tests/unit $(SMOKE)
 
 test-rest: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What CI runs after `make check test`: stores, processes, Chromium
-	$(BIN)/python -m pytest $(PYTEST) --forbid-skips --deselect $(SMOKE) \
+	$(BIN)/python -m pytest $(PYTEST) --numprocesses 5 --forbid-skips --deselect $(SMOKE) \
 	  tests/store tests/process tests/browser
 
 test-all: test test-rest ## All tests of CI, with Node and Chromium
@@ -144,8 +144,9 @@ NEIGHBOURS ?= $(wildcard ../shared/neighbours)
 FORBID := $(if $(filter Linux,$(shell uname)),--forbid-skips)
 # One module with a real collector, for `make test`.
 SMOKE := tests/process/test_smoke.py
-# Four workers on two cores: a worker waits half of its time for other processes.
-PYTEST := --numprocesses 4 --dist worksteal --durations 40 -o faulthandler_timeout=300
+# Each target has more workers than two cores could keep busy: its tests wait for other processes, at
+# `make test` a little, at `make test-rest` half of their time.
+PYTEST := --dist worksteal --durations 40 -o faulthandler_timeout=300
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
 # $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.
