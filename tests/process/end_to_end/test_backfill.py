@@ -72,12 +72,19 @@ def client(collector: CollectorProcess, project: str) -> Iterator[Client]:
     client.close()
 
 
+def export_runs(collector: CollectorProcess, project: str, columns: str) -> list[dict[str, Any]]:
+    """Read columns of all runs of a project at once."""
+    path = f"/api/v1/projects/{project}/export"
+    lines = collector.get_text(path, format="jsonl", columns=columns).splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def said_of(collector: CollectorProcess, project: str) -> list[tuple[str, int, bool]]:
     """List what judges said of the runs of a project: judge, version, pass."""
     return sorted(
-        (one["judge"], one["version"], one["passed"])
-        for run in collector.runs(project)
-        for one in collector.get(f"/runs/{run['run_id']}")["evaluations"]
+        (score["judge"], score["version"], score["passed"])
+        for run in export_runs(collector, project, "evaluations")
+        for score in run["evaluations"]
     )
 
 
@@ -135,8 +142,8 @@ def test_links_reach_the_flipped_runs(
 ) -> None:
     """Each link of a report opens a run whose word changes; the page and API list the same runs."""
     sizes = {
-        run["run_id"]: len(collector.get(f"/runs/{run['run_id']}")["outputs"])
-        for run in collector.runs(project)
+        run["run_id"]: len(run["outputs"])
+        for run in export_runs(collector, project, "run_id,outputs")
     }
     change = client.judge("", ROUND)
     links = re.findall(r"^  (to \w+): (\S+)$", str(change), re.MULTILINE)
@@ -549,6 +556,12 @@ def hold_after(runs: int, folder: Path, client: Client, endpoint: str) -> list[s
     ]
 
 
+def count_stored(client: Client, collector: CollectorProcess) -> int:
+    """Count the runs that the second version of the judge has scored."""
+    newest = 'judge_version["brief"] == 2'
+    return len(collector.runs(client.project, where=newest, limit=RUNS))
+
+
 def test_interrupted_and_begun_again(
     client: Client, collector: CollectorProcess, tmp_path: Path
 ) -> None:
@@ -556,14 +569,11 @@ def test_interrupted_and_begun_again(
     command = hold_after(30, tmp_path, client, collector.endpoint)
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
 
-    def count_stored() -> int:
-        return sum(version == 2 for _, version, _ in said_of(collector, client.project))
-
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        wait_until(lambda: process.poll() is not None or count_stored() >= 3, 60)
+        wait_until(lambda: process.poll() is not None or count_stored(client, collector) >= 3, 60)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-    assert 3 <= count_stored() <= 30
+    assert 3 <= count_stored(client, collector) <= 30
     (tmp_path / "again").touch()
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
     after = said_of(collector, client.project)
@@ -583,26 +593,22 @@ def test_killed_and_begun_again(
     command = hold_after(held, tmp_path, client, collector.endpoint)
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
 
-    def count_stored() -> int:
-        newest = 'judge_version["brief"] == 2'
-        return len(collector.runs(client.project, where=newest, limit=RUNS))
-
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
         # All that it may judge is stored, and it waits for the answer about the next run.
         wait_until(lambda: asked.exists() and len(asked.read_text().split()) == held + 1, 60)
-        wait_until(lambda: count_stored() == held, 60)
+        wait_until(lambda: count_stored(client, collector) == held, 60)
         process.kill()
         assert process.wait(30) == -signal.SIGKILL
-    assert count_stored() == held
+    assert count_stored(client, collector) == held
     (tmp_path / "again").touch()
     again = subprocess.run(
         command, env=environment, check=True, capture_output=True, text=True, timeout=120
     )
     assert f"judged 60 runs, {held} of them before" in again.stdout
     words = Counter(
-        (word["version"], run["run_id"])
-        for run in collector.runs(client.project)
-        for word in collector.get(f"/runs/{run['run_id']}")["evaluations"]
+        (score["version"], run["run_id"])
+        for run in export_runs(collector, client.project, "run_id,evaluations")
+        for score in run["evaluations"]
     )
     assert (len(words), {*words.values()}) == (2 * RUNS, {1})
     # Of no run that was stored it was asked again, but of that which was under way.
