@@ -270,7 +270,7 @@ def test_course(undisturbed: Undisturbed) -> None:
     ]
 
 
-@sampled(4)
+@sampled(2)
 @pytest.mark.parametrize("name", MOMENTS)
 def test_killed_at(name: str, course: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """A process that is killed at a moment has lost and doubled nothing once another went on."""

@@ -276,6 +276,7 @@ def tuned(collector: CollectorProcess) -> list[Result]:
     return found
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("words", "status"),
     [

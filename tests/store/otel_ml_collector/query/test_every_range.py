@@ -19,6 +19,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 DAYS: Final = 4
 A_DAY: Final = 3
@@ -98,6 +99,7 @@ def check_sums(service: Service, asked: dict[str, str], groups: Sequence[str]) -
         assert sums["total"]["runs"] == len(listed) * (3 if inside else 1), (asked, group)
 
 
+@sampled(2)
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("tops", TOPS, ids=lambda tops: "-".join(tops) or "calls")
 def test_sums(own_service: Service, tops: dict[str, str]) -> None:
@@ -115,6 +117,7 @@ def test_filtered_sums(own_service: Service, where: str) -> None:
         check_sums(own_service, asked, ("", "user", 'tags["client"]'))
 
 
+@sampled(3)
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("asked", RANGES[-5:], ids=lambda asked: quote(str(asked)))
 def test_pages(own_service: Service, asked: dict[str, str]) -> None:

@@ -87,7 +87,7 @@ def stored_calls(store: Store) -> list[Span]:
     return calls
 
 
-@sampled(7)
+@sampled(5)
 @pytest.mark.parametrize("limit", [1, 7, 60])
 @pytest.mark.parametrize("order", NAMES)
 def test_pages(store: Store, stored_calls: list[Span], order: str, limit: int) -> None:
@@ -230,6 +230,7 @@ def score_turns(scores: list[float], passes: bool | None) -> tuple[list[str], li
     return roots, spans
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("passes", "says", "worst"),
     [

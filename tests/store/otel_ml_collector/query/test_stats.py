@@ -38,6 +38,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 HOUR_NS: Final = 3_600 * SECOND_NS
 TODAY_NS: Final = NOW_NS // DAY_NS * DAY_NS
@@ -205,6 +206,7 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
     assert (find_project(store.reader, project), find_models(store.reader, project)) == counted
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("hours", "step", "days"),
     [((0, 72), 1, 3), ((5, 100), 1, 5), ((5, 100.5), 1, 4), ((18, 162), 6, 7)],
@@ -223,6 +225,7 @@ def test_hours_of_the_rollup_are_the_same(
     assert [find_stats(store.reader, query) for query in queries] == before
 
 
+@sampled(4)
 @pytest.mark.parametrize("groups", [3, 50])
 @pytest.mark.parametrize("where", ["", 'outcome == "ok"', 'model == "nothing"'])
 def test_groupings_at_once_are_the_same(

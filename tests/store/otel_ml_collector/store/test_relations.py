@@ -29,6 +29,7 @@ from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call, make_record, span_id
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 _FOLDER: Final = Path(otel_ml_collector.__file__).parent
 # The steps of older schemas stay what they were.
@@ -48,6 +49,7 @@ def test_asked_by_name() -> None:
     assert found <= _NAMING
 
 
+@sampled(3)
 @pytest.mark.parametrize("order", [*permutations(range(3))])
 def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) -> None:
     """Of scores that were given at one time the same one is the last, wherever it is asked."""
