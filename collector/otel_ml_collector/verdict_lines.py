@@ -43,6 +43,7 @@ class VerdictLine:
     word: str
     sentence: str
     bar: IntervalBar | None
+    reasons: Sequence[str] = ()
 
 
 def judge_lines(
@@ -63,13 +64,14 @@ def judge_lines(
             VerdictLine(
                 name=judge.judge,
                 version=judge.version or (versions or {}).get(judge.judge),
-                before=write_value(judge.baseline, is_rate=judge.is_rate),
-                now=write_value(judge.candidate, is_rate=judge.is_rate),
+                before=write_value(judge.baseline if change else None, is_rate=judge.is_rate),
+                now=write_value(judge.candidate if change else None, is_rate=judge.is_rate),
                 change=_signed(change.value * of) if change else "–",
                 interval=_span(change, of),
                 word=judge.word,
                 sentence=judge.sentence,
                 bar=_bar(change, judge.margin, scale, judge.word, of),
+                reasons=judge.reasons,
             )
         )
     return lines
@@ -91,6 +93,7 @@ def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
             word=failures.word,
             sentence=failures.sentence,
             bar=_bar(change, failures.margin, _most(change, failures.margin), failures.word, 100),
+            reasons=failures.reasons,
         )
     ]
 
@@ -119,6 +122,7 @@ def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
             word=amount.word,
             sentence=amount.sentence,
             bar=_bar(changes[amount.name], amount.margin, widest, amount.word, 100),
+            reasons=amount.reasons,
         )
         for amount in amounts
     ]

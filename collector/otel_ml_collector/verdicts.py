@@ -1,14 +1,26 @@
 """The verdict on two sides that judges compared: in production, and in experiments."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from otel_ml.statistics.verdict import FAILED_CALLS, Verdict, Word
+from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.release import FigureVerdict
+from otel_ml.statistics.verdict import FAILED_CALLS, AmountVerdict, Verdict
 from otel_ml_collector.store.versions import Numbers
 from otel_ml_collector.web.view import numbered
+
+# Of two sets of recorded runs it is `watching` while a release goes on, else `inconclusive`.
+ComparisonWord = Literal["worse", "watching", "inconclusive", "no different", "better"]
+COMPARISON_WORDS: Final[tuple[ComparisonWord, ...]] = (
+    *("worse", "watching", "inconclusive", "no different", "better"),
+)
+# Figures that every recorded run has, by name; others are of judges.
+ERRORS: Final = "errors"
+MISSING: Final = "missing outputs"
+AMOUNT_FIGURES: Final = ("latency", "tokens", "cost")
 
 
 def _finite(bound: float | None) -> float | None:
@@ -48,10 +60,14 @@ class Interval(BaseModel):
     clusters: int
 
 
+def _interval_of(estimate: Estimate | None) -> Interval | None:
+    return None if estimate is None else Interval.model_validate(estimate)
+
+
 class JudgeChange(JudgeVersionName):
     """The change between two sides by a judge; pass rates are from 0 to 1."""
 
-    word: Word
+    word: ComparisonWord
     sentence: str
     is_rate: bool = Field(description="Whether the values are pass rates, or mean scores")
     lower_is_better: bool = Field(description="Whether lower values are the better ones")
@@ -76,7 +92,7 @@ class AmountChange(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     name: str
-    word: Word
+    word: ComparisonWord
     sentence: str
     ratio: Interval = Field(
         description="Candidate to baseline: of medians, or of the items that both have"
@@ -90,7 +106,7 @@ class FailureChange(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    word: Word = Field(
+    word: ComparisonWord = Field(
         description="`worse` if failures have risen: by at least 2 points, with an interval above "
         "0, or because every call fails now. `better` if they have fallen in the same sense. Both "
         "decide about the whole verdict"
@@ -111,6 +127,190 @@ class FailureChange(BaseModel):
     def named(self) -> str:
         """The sentence with what it is about."""
         return f"{FAILED_CALLS}: {self.sentence}"
+
+
+class FigureChange(BaseModel):
+    """The change of one figure between two sets of recorded runs."""
+
+    name: str = Field(description="errors, missing outputs, latency, tokens, cost, or a judge")
+    judge_version: str = Field(description="The digest of the judge's version; empty without one")
+    judge_number: int | None = Field(
+        default=None, description="The small number of the judge's version; null without one"
+    )
+    word: ComparisonWord
+    sentence: str
+    is_rate: bool
+    lower_is_better: bool
+    baseline: Interval | None = Field(
+        description="Null of latency, tokens and cost; without bounds where a side has fewer than "
+        "30 runs"
+    )
+    candidate: Interval | None
+    difference: Interval | None = Field(
+        description="Candidate less baseline; of latency, tokens and cost the ratio. Null where a "
+        "side has fewer than 30 runs"
+    )
+    margin: float = Field(description="A difference below it does not matter")
+    detectable: float | None = Field(
+        description="The difference that so many runs could have shown with 80 % power"
+    )
+    reasons: list[str] = Field(description="Why it is too early, besides the interval")
+    runs: int = Field(description="Runs of the candidate that have the figure")
+    needed: int | None = Field(
+        description="About how many would show the margin; null where the baseline is too small"
+    )
+    smallest: float | None = Field(
+        description="What this baseline can show at best, however many runs the candidate has"
+    )
+
+
+def make_figure_change(
+    figure: FigureVerdict, digest: str, number: int | None, *, is_release: bool
+) -> FigureChange:
+    """Describe the change of a figure.
+
+    Args:
+        figure: The verdict on it.
+        digest: The digest of the judge's version; empty without a judge.
+        number: Its small number.
+        is_release: Whether runs still come, so that it is only a matter of time.
+    """
+    verdict = figure.verdict
+    change = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
+    sides = (
+        (None, None)
+        if isinstance(verdict, AmountVerdict)
+        else (verdict.baseline, verdict.candidate)
+    )
+    return FigureChange(
+        name=figure.name,
+        judge_version=digest,
+        judge_number=number,
+        word=figure.word if is_release else verdict.word,
+        sentence=figure.sentence if is_release else figure.comparison,
+        is_rate=not isinstance(verdict, AmountVerdict) and verdict.is_rate,
+        lower_is_better=isinstance(verdict, AmountVerdict) or verdict.lower_is_better,
+        baseline=_interval_of(sides[0]),
+        candidate=_interval_of(sides[1]),
+        difference=_interval_of(change),
+        margin=verdict.margin,
+        detectable=None if isinstance(verdict, AmountVerdict) else verdict.detectable,
+        reasons=[*verdict.reasons],
+        runs=figure.runs,
+        needed=figure.needed,
+        smallest=figure.smallest,
+    )
+
+
+def leave_out(judge: str, word: ComparisonWord, reason: str) -> FigureChange:
+    """Describe a judge that is not compared, with the reason."""
+    return FigureChange(
+        name=judge,
+        judge_version="",
+        word=word,
+        sentence=reason,
+        is_rate=False,
+        lower_is_better=False,
+        baseline=None,
+        candidate=None,
+        difference=None,
+        margin=0.0,
+        detectable=None,
+        reasons=[reason],
+        runs=0,
+        needed=None,
+        smallest=None,
+    )
+
+
+class RecordedChange(BaseModel):
+    """The verdict on two sets of recorded runs, which are not paired."""
+
+    word: ComparisonWord
+    sentence: str = Field(description="By the figure that decides, in words")
+    judges: list[JudgeChange]
+    amounts: list[AmountChange]
+    failures: FailureChange | None = Field(description="Null if no call failed")
+    missing: FailureChange | None = Field(
+        description="The change of the share of answers without output; null if none is without"
+    )
+
+
+def make_recorded_change(
+    word: ComparisonWord, sentence: str, figures: Iterable[FigureChange]
+) -> RecordedChange:
+    """Sort the changes of figures by what they are: judges, amounts, failed calls."""
+    shares: dict[str, FailureChange] = {}
+    judges, amounts = list[JudgeChange](), list[AmountChange]()
+    for figure in figures:
+        facts = figure.model_dump(exclude={"judge_version", "judge_number", "runs", "smallest"})
+        if figure.name in (ERRORS, MISSING):
+            sides = (figure.baseline, figure.candidate)
+            if any(side.value for side in sides if side is not None):
+                shares[figure.name] = FailureChange.model_validate(facts)
+        elif figure.name in AMOUNT_FIGURES:
+            amounts.append(AmountChange.model_validate({**facts, "ratio": facts["difference"]}))
+        else:
+            judges.append(
+                JudgeChange.model_validate(
+                    {
+                        **facts,
+                        "judge": figure.name,
+                        "digest": figure.judge_version,
+                        "version": figure.judge_number,
+                    }
+                )
+            )
+    return RecordedChange(
+        word=word,
+        sentence=sentence,
+        judges=judges,
+        amounts=amounts,
+        failures=shares.get(ERRORS),
+        missing=shares.get(MISSING),
+    )
+
+
+class JudgedSides(Protocol):
+    """A comparison of two sides, whatever it is made of."""
+
+    @property
+    def word(self) -> ComparisonWord:
+        """The verdict."""
+
+    @property
+    def judges(self) -> Sequence[JudgeChange]:
+        """By each judge."""
+
+    @property
+    def amounts(self) -> Sequence[AmountChange]:
+        """Latency, tokens and cost."""
+
+    @property
+    def failures(self) -> FailureChange | None:
+        """The share of failed calls."""
+
+
+def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | None:
+    """Return the word that decides, its sentence, and the size of the change; None for nothing.
+
+    Failed calls decide before judges do; latency, tokens and cost count if no judge does.
+    """
+    failures, judges = comparison.failures, comparison.judges
+    if failures is not None and failures.is_decided and failures.word == comparison.word:
+        size = abs(failures.difference.value) if failures.difference else 1.0
+        return failures.word, failures.named, size
+    changes: list[tuple[ComparisonWord, str, float]] = [
+        (judge.word, f"{judge.judge}: {judge.sentence}", abs(judge.difference.value))
+        for judge in judges
+        if judge.difference
+    ] or [
+        (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.ratio.value - 1))
+        for amount in comparison.amounts
+    ]
+    return min(
+        changes, key=lambda entry: (COMPARISON_WORDS.index(entry[0]), -entry[2]), default=None
+    )
 
 
 # What both say of themselves, besides which version of a judge it was.

@@ -8,12 +8,10 @@ to 1. Intervals are two-sided, with 95 % confidence by default.
 
 import math
 import random
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
-from operator import itemgetter
 from statistics import NormalDist
 from typing import Final, TypeVar
 
@@ -424,88 +422,13 @@ def corrected_rate(
     return Estimate(value, low, high, shift.n, shift.clusters)
 
 
-def welch(first: ClusterSums, second: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the difference of the means of two independent samples, second minus first.
-
-    Uses Welch's t test. Values of one cluster, such as a session, need not be independent.
-
-    Args:
-        first: Sum and number of values of each cluster of the first sample. An independent value is
-            a cluster of one.
-        second: Sum and number of values of each cluster of the second sample.
-        confidence: Between 0 and 1.
-
-    Returns:
-        The difference with its interval, which is unbounded if a sample has only one cluster.
-
-    Raises:
-        ValueError: A sample is empty.
-
-    Source: Welch, The generalization of Student's problem, Biometrika 34 (1947), with the degrees
-    of Satterthwaite; the variance of each sample is the jackknife over its clusters.
-    """
-    earlier, later = (_jackknife(count_clusters(side)) for side in (first, second))
-    value = later.value - earlier.value
-    n, clusters = earlier.n + later.n, earlier.clusters + later.clusters
-    if min(earlier.clusters, later.clusters) == 1:
-        return Estimate(value, -math.inf, math.inf, n, clusters)
-    variance = earlier.variance + later.variance
-    if not variance:
-        return Estimate(value, value, value, n, clusters)
-    shares = (part.variance**2 / part.degrees for part in (earlier, later))
-    t = student_quantile(_upper(confidence), variance**2 / sum(shares))
-    half = t * math.sqrt(variance)
-    return Estimate(value, value - half, value + half, n, clusters)
-
-
-def cluster_median(
-    values: Iterable[tuple[Hashable, float]], *, confidence: float = CONFIDENCE
-) -> Estimate:
-    """Return a median with a confidence interval for values that are not independent.
-
-    Args:
-        values: For each run, its cluster (such as its session) and its value.
-        confidence: Between 0 and 1.
-
-    Raises:
-        ValueError: There is no value.
-
-    Source: Woodruff, Confidence intervals for medians and other position measures, Journal of the
-    American Statistical Association 47 (1952), with the interval of `cluster_rate`.
-    """
-    ordered = sorted(values, key=itemgetter(1))
-    if not ordered:
-        raise ValueError("No value: expected at least one")
-    n = len(ordered)
-    numbers = [value for _, value in ordered]
-    median = (numbers[(n - 1) // 2] + numbers[n // 2]) / 2
-    # Number of values below the median in each cluster; values equal to it count half.
-    clusters = [cluster for cluster, _ in ordered]
-    at, behind = bisect_left(numbers, median), bisect_right(numbers, median)
-    below, same, sizes = Counter(clusters[:at]), Counter(clusters[at:behind]), Counter(clusters)
-    sums = [(below.get(name, 0) + 0.5 * same.get(name, 0), of) for name, of in sizes.items()]
-    share = cluster_rate(sums, confidence=confidence)
-    # Use the wider side, so that the interval is at least as wide as for independent values.
-    half = max(0.5 - share.low, share.high - 0.5)
-    low = numbers[max(math.floor((0.5 - half) * n), 0)]
-    high = numbers[min(math.ceil((0.5 + half) * n), n) - 1]
-    return Estimate(median, low, high, n, len(sums))
-
-
-def median_ratio(first: Estimate, second: Estimate) -> Estimate:
-    """Return the ratio of two independent medians, second divided by first, with its interval.
-
-    Args:
-        first: Result of `cluster_median` for the first sample.
-        second: Result of `cluster_median` for the second sample.
-
-    Raises:
-        ValueError: A median is not above 0.
+def _ratio(first: Estimate, second: Estimate) -> Estimate:
+    """Return the ratio of two independent positive estimates, second divided by first.
 
     Source: Zou and Donner (2008) on the logarithms, see `difference`.
     """
     if min(first.low, second.low) <= 0:
-        raise ValueError("Invalid amounts: expected numbers above 0")
+        raise ValueError("Invalid rate 0: expected one above 0")
     logs = [
         Estimate(
             math.log(part.value), math.log(part.low), math.log(part.high), part.n, part.clusters
@@ -529,7 +452,7 @@ def rate_ratio(first: Estimate, second: Estimate) -> Estimate:
     Source: Zou and Donner (2008) on the logarithms, see `difference`.
     """
     if second.value > 0 or first.value <= 0:
-        return median_ratio(first, second)
+        return _ratio(first, second)
     return Estimate(0.0, 0.0, second.high / first.low, first.n + second.n, first.n + second.n)
 
 

@@ -16,7 +16,7 @@ version.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -48,6 +48,9 @@ from otel_ml.statistics.verdict import (
 ReleaseWord = Literal["worse", "watching", "no different", "better"]
 RELEASE_WORDS: Final[tuple[ReleaseWord, ...]] = ("worse", "watching", "no different", "better")
 
+# With fewer runs on a side there is no interval, only counts.
+LEAST_INTERVAL: Final = 30
+
 # Largest probability that a version that changes nothing is ever called worse. Half of it is spent
 # on the bound of the baseline, half on the bets.
 FALSE_WORSE: Final = 0.01
@@ -56,6 +59,12 @@ _HALF: Final = FALSE_WORSE / 2
 _MOST_WAITING: Final = 2_000
 # A stratum is left out if its share in the new version is below this part of its baseline share.
 _LEAST_SHARE: Final = 0.1
+# Verbs of rates, as sentences about counts have them.
+_PAST: Final[Mapping[str, str]] = {
+    "fail": "failed",
+    "pass": "passed",
+    "have no output": "had no output",
+}
 
 
 class Unit(NamedTuple):
@@ -113,7 +122,8 @@ class FigureVerdict:
     """Whether a new version is worse in one measure, such as error share or latency.
 
     Attributes:
-        verdict: Estimates, margin and reasons, as for two independent samples.
+        verdict: Estimates, margin and reasons. Without a difference if either version has fewer
+            than 30 runs.
         word: The result. ``watching`` means that it is too early to decide.
         runs: Number of runs of the new version with a value.
         needed: Approximate number of runs that suffice to detect the margin (80 % power). None if
@@ -124,8 +134,8 @@ class FigureVerdict:
             and rarely grows if the version is not worse.
         since: Index of the window in which the evidence for "worse" first sufficed. None if the
             version is not worse.
-        worst: The stratum, such as a client, with the largest loss: its name, then the means of
-            baseline and new version. None if there is only one stratum.
+        counts: If either version has fewer than 30 runs: how many runs of the new version and of
+            the baseline failed or passed, in words. Else empty.
     """
 
     name: str
@@ -136,23 +146,35 @@ class FigureVerdict:
     smallest: float | None
     stake: float
     since: int | None
-    worst: tuple[str, float, float] | None = None
+    counts: str = ""
 
     @property
     def sentence(self) -> str:
-        """The verdict in words."""
-        if self.word != "watching":
-            return self.verdict.sentence
-        if self.needed is not None:
-            return f"watching, {self.runs:,} of about {self.needed:,} runs"
-        if self.smallest is None:
-            return f"watching, {self.runs:,} runs"
+        """The verdict in words. While it is too early, how many runs there are and are needed."""
+        if self.word != "watching" or self.counts:
+            return self.comparison
+        if self.needed is not None and self.needed > self.runs:
+            return f"{self.runs:,} of about {self.needed:,} runs"
+        if self.smallest is None or self.needed is not None:
+            return f"{self.runs:,} runs"
         shown = _write_size(self.smallest, self.verdict)
-        return f"watching, {self.runs:,} runs; the baseline is too small to show less than {shown}"
+        return f"{self.runs:,} runs; the baseline is too small to show less than {shown}"
+
+    @property
+    def comparison(self) -> str:
+        """Both versions in words, also while it is too early to decide."""
+        return self.counts or self.verdict.sentence
 
 
-def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
+def judge_release(figures: Sequence[FigureUnits], baseline: str = "before") -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a new version is worse.
+
+    A verdict needs 100 runs of each version, an interval 30. With fewer, a rate is given as counts
+    and any other measure is left out.
+
+    Args:
+        figures: The data of each measure.
+        baseline: Name of the baseline in sentences about counts, such as `v1`.
 
     Returns:
         The verdicts, in the order of `figures`. A measure is left out if the baseline or the new
@@ -168,7 +190,9 @@ def judge_release(figures: Sequence[FigureUnits]) -> list[FigureVerdict]:
     judges = sum(item.figure.kind != "amount" for item in compared)
     confidence = 1 - (1 - CONFIDENCE) / max(judges, 1)
     return [
-        item.judge(since[place], logs[place], confidence) for place, item in enumerate(compared)
+        verdict
+        for place, item in enumerate(compared)
+        if (verdict := item.judge(since[place], logs[place], confidence, baseline))
     ]
 
 
@@ -277,9 +301,17 @@ class _Compared:
             logs.append(mix(stakes))
         return logs
 
-    def judge(self, since: int | None, logs: Sequence[float], confidence: float) -> FigureVerdict:
-        """Return the verdict on this measure from its stakes and its confidence interval."""
+    def judge(
+        self, since: int | None, logs: Sequence[float], confidence: float, name: str
+    ) -> FigureVerdict | None:
+        """Return the verdict on this measure from its stakes and its confidence interval.
+
+        None if there are too few runs for an interval, and it is no rate that can be counted.
+        """
         figure = self.figure
+        stake = math.exp(min(max(logs, default=0.0), 700.0))
+        if min(map(_count_runs, (self.baseline, self._candidate()))) < LEAST_INTERVAL:
+            return self._count(stake, name) if figure.kind == "rate" else None
         is_amount = figure.kind == "amount"
         confidence = CONFIDENCE if is_amount else confidence
         sides = (
@@ -292,13 +324,13 @@ class _Compared:
         passes = change.value <= least if least < 0 else change.value >= least
         reasons = _too_few(*sides)
         word: Word = decide(change, margin, lower_is_better=figure.lower_is_better)
-        is_worse = since is not None and passes and sides[0].n >= LEAST_RUNS
+        is_enough = min(side.n for side in sides) >= LEAST_RUNS
+        is_worse = since is not None and passes and is_enough
         if is_worse:
             word, reasons = "worse", []
         elif word == "worse" or reasons:
             word = "inconclusive"
         smallest, runs_needed = _plan(*sides, margin, confidence)
-        stake = math.exp(min(max(logs, default=0.0), 700.0))
         return FigureVerdict(
             name=figure.name,
             word="watching" if word == "inconclusive" else word,
@@ -308,36 +340,46 @@ class _Compared:
             smallest=smallest,
             stake=stake,
             since=since if is_worse else None,
-            worst=self._find_worst() if is_worse else None,
         )
 
-    def _find_worst(self) -> tuple[str, float, float] | None:
-        """Return the stratum that loses most, weighted by its share in the baseline."""
-        sides = [_runs_by_stratum([self.baseline]), _runs_by_stratum(self.windows)]
-        if len(sides[0]) == 1:
-            return None
-        totals: list[defaultdict[str, float]] = [defaultdict(float), defaultdict(float)]
-        for side, units in zip(totals, (self.baseline, self._candidate()), strict=True):
-            for unit, count in units.items():
-                side[unit.stratum] += unit.total * count
-        means = {
-            stratum: (totals[0][stratum] / runs, totals[1][stratum] / sides[1][stratum])
-            for stratum, runs in sides[0].items()
-        }
-        sign = 1 if self.figure.lower_is_better else -1
-
-        def loss(stratum: str) -> tuple[float, str]:
-            before, after = means[stratum]
-            return sign * (after - before) * sides[0][stratum], stratum
-
-        worst = max(means, key=loss)
-        return worst, *means[worst]
+    def _count(self, stake: float, name: str) -> FigureVerdict:
+        """Return a rate as counts, without a verdict."""
+        figure = self.figure
+        before, after = figure.baseline, _join(figure.windows)
+        (had, of), (has, runs) = (
+            (round(_sum_values(part)), _count_runs(part)) for part in (before, after)
+        )
+        did = _PAST.get(figure.passing, figure.passing)
+        verdict = JudgeVerdict(
+            judge=figure.name,
+            word="inconclusive",
+            is_rate=True,
+            baseline=Estimate(had / of, -math.inf, math.inf, of, of),
+            candidate=Estimate(has / runs, -math.inf, math.inf, runs, runs),
+            difference=None,
+            margin=self._margin(),
+            lower_is_better=figure.lower_is_better,
+            versions=((), ()),
+            confidence=CONFIDENCE,
+            n=f"{of:,}/{runs:,}",
+            reasons=[f"at least {LEAST_INTERVAL} runs a side are needed for an interval"],
+            passing=figure.passing,
+        )
+        return FigureVerdict(
+            name=figure.name,
+            word="watching",
+            verdict=verdict,
+            runs=runs,
+            needed=None,
+            smallest=None,
+            stake=stake,
+            since=None,
+            counts=f"{has:,} of {runs:,} {'run' if runs == 1 else 'runs'} {did}; "
+            f"{name}: {had:,} of {of:,}",
+        )
 
     def _candidate(self) -> Units:
-        every: Counter[Unit] = Counter()
-        for window in self.windows:
-            every.update(window)
-        return every
+        return _join(self.windows)
 
     def _estimate(self, side: Units, confidence: float) -> Estimate:
         """Return the mean of one version, with strata weighted as in the baseline."""
@@ -433,6 +475,21 @@ def _too_few(*sides: Estimate) -> list[str]:
     if min(side.clusters for side in sides) < LEAST_CLUSTERS:
         return [f"at least {LEAST_CLUSTERS} sessions or traces a side are needed"]
     return []
+
+
+def _join(windows: Iterable[Units]) -> Units:
+    every: Counter[Unit] = Counter()
+    for window in windows:
+        every.update(window)
+    return every
+
+
+def _count_runs(units: Units) -> int:
+    return sum(unit.n * count for unit, count in units.items())
+
+
+def _sum_values(units: Units) -> float:
+    return math.fsum(unit.total * count for unit, count in units.items())
 
 
 def _runs_by_stratum(sides: Sequence[Units]) -> Counter[str]:

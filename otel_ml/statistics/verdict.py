@@ -1,8 +1,8 @@
 """Compares two sets of scored runs: better, worse, no different or inconclusive, and why.
 
 `compare_items` compares two experiments: it pairs the runs of the same items. `compare_groups`
-takes the same data as counts, as a store returns them. `compare_samples` compares two independent
-samples, such as two versions in production. The functions only compute; they do no input or output.
+takes the same data as counts, as a store returns them. Two versions in production are compared by
+`otel_ml.statistics.release`. The functions only compute; they do no input or output.
 """
 
 import math
@@ -21,19 +21,15 @@ from otel_ml.statistics.intervals import (
     Estimate,
     benjamini_hochberg,
     cluster_mean,
-    cluster_median,
     cluster_p,
     cluster_rate,
     count_clusters,
     detectable,
-    difference,
     log_ratio,
     mcnemar_mid_p,
-    median_ratio,
     needed,
     newcombe_paired,
     sum_counted,
-    welch,
     wilson,
 )
 
@@ -56,7 +52,6 @@ _ALONE: Final[Mapping[tuple[int, int], PassCounts]] = {
 LEAST_ITEMS: Final = 20
 LEAST_CLUSTERS: Final = 12
 LEAST_RUNS: Final = 100
-_LEAST_CALLS: Final = 30  # a side, for the share of failed calls of independent samples
 LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
@@ -737,47 +732,6 @@ def compare_groups(
     )
 
 
-def compare_samples(
-    baseline: Iterable[ScoredRun],
-    candidate: Iterable[ScoredRun],
-    *,
-    margin: Mapping[str, float] | None = None,
-    lower_is_better: Iterable[str] = (),
-) -> Verdict:
-    """Compare two independent samples of runs, such as two versions in production.
-
-    A failed call counts as not passed if the judge scored at least 95 % of the successful calls. A
-    judge that scored fewer has seen only a sample of the calls, so failed calls that it did not
-    score are left out. Mean scores never include failed calls.
-
-    Args:
-        baseline: Runs of the baseline.
-        candidate: Runs of the candidate.
-        margin: Smallest difference that matters, see `compare_items`.
-        lower_is_better: Judges for which lower scores are better.
-
-    Spec: evaluations, section 4.4: two stored versions in production.
-    """
-    sides = list(baseline), list(candidate)
-    counted = [(run, 1) for run in sides[0]], [(run, 1) for run in sides[1]]
-    names = _judges(*counted)
-    margins, lower = margin or {}, set(lower_is_better)
-    confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
-    setups = [_Judged.of(name, *counted, name in lower, margins.get(name)) for name in names]
-    judges = {setup.judge: _unpaired(setup, *sides, confidence) for setup in setups}
-    amounts = {}
-    for name in AMOUNTS:
-        items = [_amounts(runs, name) for runs in sides]
-        if all(items):
-            ratio = median_ratio(*(cluster_median(item) for item in items))
-            n = "/".join(f"{len(item):,}" for item in items)
-            reasons = _too_few_runs(*items)
-            amounts[name] = _amount(name, ratio, margins.get(name, AMOUNT_MARGIN), n, reasons)
-    failures = _unpaired_failures(*sides)
-    word = _decide_overall([judge.word for judge in judges.values()], failures, [])
-    return Verdict(word, [], judges, amounts, failures)
-
-
 def compare_passes(
     judge: str,
     clusters: Mapping[PassCounts, int],
@@ -1231,40 +1185,6 @@ def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict |
     )
 
 
-def _unpaired_failures(
-    before: Sequence[ScoredRun], after: Sequence[ScoredRun]
-) -> FailureVerdict | None:
-    """Compare the shares of failed calls of two samples. None if no call failed.
-
-    A verdict needs 30 runs a side, or that every call of a side failed. Its interval must exclude 0
-    in both cases, because in production one or two failed calls may be bad luck.
-    """
-    calls = [_count_failed((run, 1) for run in side) for side in (before, after)]
-    if not before or not after or not calls[0][0] + calls[1][0]:
-        return None
-    own = [
-        estimate_mean(
-            sum_clusters(
-                (_cluster(run, place), float(run.is_error), 1) for place, run in enumerate(side)
-            ),
-            is_rate=True,
-        )
-        for side in (before, after)
-    ]
-    change = difference(*own)
-    word = decide(change, _FAILURE_MARGIN, lower_is_better=True)
-    is_enough = min(len(before), len(after)) >= _LEAST_CALLS
-    if not is_enough and not any(failed == every for failed, every in calls):
-        word = "inconclusive"
-    return _failure_verdict(
-        word,
-        (own[0], own[1], change),
-        calls=(calls[0], calls[1]),
-        n=f"{len(before):,}/{len(after):,}",
-        reasons=[] if is_enough else [f"at least {_LEAST_CALLS} runs a side are needed"],
-    )
-
-
 def _failure_verdict(
     word: Word,
     estimates: tuple[Estimate | None, Estimate | None, Estimate | None],
@@ -1471,86 +1391,11 @@ def _amount(
     return AmountVerdict(name, word, ratio, margin, n, reasons)
 
 
-def _unpaired(
-    judged: _Judged, before: Sequence[ScoredRun], after: Sequence[ScoredRun], confidence: float
-) -> JudgeVerdict:
-    reasons = judged.unlike()
-    if reasons:
-        return judged.result(
-            "inconclusive", _NO_ESTIMATE, confidence=confidence, n="0/0", reasons=reasons
-        )
-    asked = [[run for run in runs if judged.judge in run.scores] for runs in (before, after)]
-    for side, runs in zip(("baseline", "candidate"), asked, strict=True):
-        failed = sum(run.scores[judged.judge].failed for run in runs)
-        if failed > MOST_MISSING * len(runs):
-            share = 100 * failed / len(runs)
-            reasons.append(f"the judge failed on {share:.0f} % of the {side}'s runs")
-    is_whole = all(
-        len(runs) >= (1 - MOST_MISSING) * sum(not run.is_error for run in every)
-        for runs, every in zip(asked, (before, after), strict=True)
-    )
-    counted = (before, after) if is_whole else asked
-    values = [
-        [
-            (_cluster(run, place), value)
-            for place, run in enumerate(runs)
-            if (value := judged.value(run)) is not None
-        ]
-        for runs in counted
-    ]
-    n = "/".join(f"{len(side):,}" for side in values)
-    if not all(values):
-        return judged.result(
-            "inconclusive", _NO_ESTIMATE, confidence=confidence, n=n, reasons=["no answer"]
-        )
-    reasons += _too_few_runs(*values)
-    first, second = (
-        sum_clusters((cluster, value, 1) for cluster, value in side) for side in values
-    )
-    own = [estimate_mean(part, is_rate=judged.is_rate) for part in (first, second)]
-    if judged.is_rate:
-        rates = (
-            estimate_mean(part, is_rate=True, confidence=confidence) for part in (first, second)
-        )
-        change = difference(*rates)
-    else:
-        change = welch(first, second, confidence=confidence)
-    word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
-    return judged.result(
-        "inconclusive" if reasons else word,
-        (*own, change),
-        confidence=confidence,
-        n=n,
-        reasons=reasons,
-    )
-
-
-def _amounts(runs: Sequence[ScoredRun], name: str) -> list[tuple[str, float]]:
-    return [
-        (_cluster(run, place), value)
-        for place, run in enumerate(runs)
-        if (value := run.amount(name)) is not None
-    ]
-
-
-def _cluster(run: ScoredRun, place: int) -> str:
-    return f"c{run.cluster}" if run.cluster else f"r{place}"
-
-
 def _too_few_items(of: Estimate) -> list[str]:
     if of.n < LEAST_ITEMS:
         return [f"{of.n} items: at least {LEAST_ITEMS} are needed"]
     if of.clusters < LEAST_CLUSTERS:
         return [f"{of.clusters} clusters: at least {LEAST_CLUSTERS} are needed"]
-    return []
-
-
-def _too_few_runs(*sides: Sequence[tuple[str, float]]) -> list[str]:
-    counts = [(len(side), len({cluster for cluster, _ in side})) for side in sides]
-    if min(n for n, _ in counts) < LEAST_RUNS:
-        return [f"at least {LEAST_RUNS} runs a side are needed"]
-    if min(clusters for _, clusters in counts) < LEAST_CLUSTERS:
-        return [f"at least {LEAST_CLUSTERS} sessions or traces a side are needed"]
     return []
 
 

@@ -28,9 +28,9 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
-from otel_ml_collector.monitor.releases import make_figure
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
+from otel_ml_collector.sides import make_figure
 from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart, find_counted, points
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, counted, named, shares
 from otel_ml_collector.store.predictions import write_rows
@@ -327,10 +327,10 @@ def _add_verdicts(
                     units_of = make_figure(figure.of, kind, old, [new])
                     if kind == "scored" and figure.of in lower:
                         units_of = replace(units_of, lower_is_better=True)
-                    [verdict] = judge_release([units_of])
-                    runs = verdict.runs
+                    runs = sum(unit.n * count for unit, count in new.items())
                     if sum(unit.n * count for unit, count in old.items()) >= LEAST_RUNS:
-                        value = float(verdict.word == "worse")
+                        verdicts = judge_release([units_of])
+                        value = float(any(verdict.word == "worse" for verdict in verdicts))
                     break
             of_window[key] = replace(
                 known,

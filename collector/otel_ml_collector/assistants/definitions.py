@@ -385,10 +385,10 @@ TOOLS: Final[Mapping[str, Tool]] = {
         Tool(
             "compare",
             "Says whether b is better than a: per judge, latency and cost a verdict (better, "
-            "worse, no different, inconclusive) with its interval, why, how it was compared, what "
-            "changed in code and parameters, which runs got worse, what more it would take. "
-            "Experiments on one data set decide where both have them. Use it instead of comparing "
-            "means.",
+            "worse, no different, watching, inconclusive) with its interval, why, how it was "
+            "compared, what changed in code and parameters, which runs got worse, what more it "
+            "would take. A new version and the one before it are compared as a release; else "
+            "experiments on one data set decide. Use it instead of comparing means.",
             (
                 Argument("a", about="version, experiment or filter", is_needed=True, chars=4_000),
                 Argument("b", is_needed=True, chars=4_000),
@@ -397,8 +397,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
                 Argument("since", about="of filters", default="7d", chars=_TIME_CHARS),
             ),
             (
-                *("a", "b", "verdict", "because", "how", "judges", "amounts", "production"),
-                *("changed", "slice", "worse", "needed", "notes"),
+                *("a", "b", "verdict", "because", "how", "shares", "judges", "amounts"),
+                *("production", "experiments", "changed", "slice", "worse", "needed", "notes"),
             ),
         ),
         Tool(

@@ -18,7 +18,12 @@ from otel_ml_collector.assistants.call import (
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.comparison.values import flatten
-from otel_ml_collector.comparison.versions import PairedVerdict, find_paired
+from otel_ml_collector.comparison.versions import (
+    PairedVerdict,
+    find_paired,
+    find_release_of,
+    find_version_releases,
+)
 from otel_ml_collector.datasets.find import find_datasets
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments import find as experiments
@@ -27,18 +32,23 @@ from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.models.find import (
-    MOST_RUNS,
     Sample,
-    SamplesVerdict,
     find_definitions,
     find_sample_figures,
-    find_samples_verdict,
 )
+from otel_ml_collector.monitor.releases import Release
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
+from otel_ml_collector.sides import compare_filters, compare_versions
 from otel_ml_collector.stats import RunFigures
 from otel_ml_collector.store.runs import Key
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts import AmountChange, FailureChange, Interval, JudgeChange
+from otel_ml_collector.verdicts import (
+    AmountChange,
+    FailureChange,
+    Interval,
+    JudgeChange,
+    RecordedChange,
+)
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
@@ -52,6 +62,7 @@ _EXPERIMENT_COLUMNS: Final = (
     *("baseline", "verdict", "done", "outcome"),
 )
 _JUDGE_COLUMNS: Final = ("judge", "verdict", "a", "b", "difference", "low", "high", "n", "says")
+_SHARE_COLUMNS: Final = ("name", "verdict", "difference", "low", "high", "n", "says")
 _AMOUNT_COLUMNS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says")
 
 
@@ -143,8 +154,8 @@ class _Side:
 def compare(call: ToolCall) -> Digest:
     """Answer a call of the tool compare.
 
-    If both sides have experiments on the same data set, their paired items decide. Otherwise the
-    recorded runs decide.
+    A new version and the one before it are compared as a release. If any other two sides have
+    experiments on the same data set, their paired items decide. Otherwise the recorded runs decide.
     """
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
@@ -164,9 +175,84 @@ def compare(call: ToolCall) -> Digest:
         _experiments_of(call, b),
         now_ns=call.now_ns,
     )
+    release = _find_release(call, a, b)
+    if release is not None:
+        return _tell_release(call, (a, b), release, paired)
     if paired is not None:
         return _tell_paired(call, a, b, paired)
     return _compare_production(call, a, b)
+
+
+def _find_release(call: ToolCall, a: _Side, b: _Side) -> Release | None:
+    """Return the release if b is a new version and a the one that it is compared with."""
+    if a.version is None or b.version is None or a.version[0] != b.version[0]:
+        return None
+    (model, old), (_, new) = a.version, b.version
+    releases = find_version_releases(call.reader, call.project, call.now_ns, model)
+    return find_release_of(releases, model, new, old)
+
+
+def _tell_release(
+    call: ToolCall, sides: tuple[_Side, _Side], release: Release, paired: PairedVerdict | None
+) -> Digest:
+    """Answer with the verdict on a release, and with that on experiments of both versions."""
+    a, b = sides
+    figures = _find_figures(call, a, b, _every(call))
+    recorded = release.recorded
+    before = after = tried = worse = None
+    if paired is not None:
+        before, after = paired.verdict.baseline, paired.detail.experiment
+        worse = _worse(call, paired.compared, paired.verdict)
+        tried = {
+            "verdict": Own(paired.verdict.word),
+            "because": _because(
+                paired.verdict.judges, paired.verdict.failures, paired.verdict.reasons
+            ),
+            "how": _write_paired(paired),
+        }
+    return Digest(
+        {
+            "a": {"name": a.name, **_figures(figures[0])},
+            "b": {"name": b.name, **_figures(figures[1])},
+            "verdict": Own(recorded.word),
+            "because": recorded.sentence,
+            "how": Own(release.heading),
+            **_tell_recorded(recorded),
+            "changed": _changed(call, a.version, b.version, before, after),
+            "needed": _needed(recorded.judges, "runs of both"),
+            "experiments": tried,
+            "worse": worse,
+        },
+        url=call.page(
+            "models",
+            release.model,
+            **{"from": release.baseline.version, "to": release.candidate.version},
+        ),
+        chars=call.chars,
+    )
+
+
+def _write_paired(paired: PairedVerdict) -> str:
+    experiment = paired.detail.experiment
+    dataset = view.numbered(experiment.dataset, experiment.dataset_version)
+    return f"paired on {dataset}: {paired.verdict.common} common items"
+
+
+def _tell_recorded(verdict: RecordedChange) -> dict[str, object]:
+    """Return what recorded runs say by each figure."""
+    shares = [("failed calls", verdict.failures), ("missing outputs", verdict.missing)]
+    return {
+        "shares": DigestTable(
+            _SHARE_COLUMNS,
+            [
+                [Own(name), Own(share.word), *interval_cells(share.difference), Own(share.sentence)]
+                for name, share in shares
+                if share is not None
+            ],
+        ),
+        "judges": _judges(verdict.judges),
+        "amounts": _amounts(verdict.amounts),
+    }
 
 
 def _find_side(call: ToolCall, text: str, field: str) -> _Side:
@@ -235,8 +321,7 @@ def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> D
             "b": _side(b, after),
             "verdict": Own(verdict.word),
             "because": _because(verdict.judges, verdict.failures, verdict.reasons),
-            "how": f"paired on {view.numbered(after.dataset, after.dataset_version)}: "
-            f"{verdict.common} common items",
+            "how": _write_paired(paired),
             "judges": _judges(verdict.judges),
             "amounts": _amounts(verdict.amounts),
             "slice": None
@@ -285,7 +370,7 @@ class _Production:
         because: The reason for the verdict, in one sentence.
         how: Which runs were compared.
         figures: Runs, errors, latency and cost of each side.
-        found: The statistical verdict; None if a side has no runs.
+        found: The verdict by each figure; None if a side has no runs.
         window: The time range of the compared runs.
     """
 
@@ -293,7 +378,7 @@ class _Production:
     because: str
     how: str
     figures: Sequence[RunFigures]
-    found: SamplesVerdict | None
+    found: RecordedChange | None
     window: Window
 
 
@@ -307,8 +392,7 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
     since = f"{to_rfc3339(since_ns)[:16]}Z"
     window = Window(since_ns, call.now_ns + AHEAD_NS)
-    # Whole days, because the rollup has the figures of finished days.
-    every = Window(0, -(-window.end_ns // DAY_NS) * DAY_NS)
+    every = _every(call)
     if a.version is not None and b.version is not None:
         since_ns, window = 0, every
     figures = _find_figures(call, a, b, window)
@@ -322,28 +406,24 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
                 f"{_counts(wider)} runs"
             )
             figures, window = wider, every
-    are_few = max(figure.runs for figure in figures) < MOST_RUNS
-    if not are_few:
-        how += f", of each the newest {MOST_RUNS:,} at most"
     if not all(figure.runs for figure in figures):
         because = Own(f"no verdict: {'b' if figures[0].runs else 'a'} matches no run")
         return _Production(None, because, how, figures, None, window)
-    samples_verdict = find_samples_verdict(
-        call.reader, call.project, a.sample, b.sample, window, are_few=are_few
-    )
-    if samples_verdict.shared:
-        text = (
-            f"{samples_verdict.shared:,} runs match both sides: let the filters exclude each other"
-        )
+    if a.version is not None and b.version is not None and a.version[0] == b.version[0]:
+        (model, old), (_, new) = a.version, b.version
+        compared = compare_versions(call.reader, call.project, model, old, new)
+    else:
+        compared = compare_filters(call.reader, call.project, a.where, b.where, window)
+    if compared.shared:
+        text = f"{compared.shared:,} runs match both sides: let the filters exclude each other"
         return _Production(None, Own(f"no verdict: {text}"), how, figures, None, window)
-    return _Production(
-        Own(samples_verdict.word),
-        _because(samples_verdict.judges, samples_verdict.failures),
-        how,
-        figures,
-        samples_verdict,
-        window,
-    )
+    change = compared.change
+    return _Production(Own(change.word), change.sentence, how, figures, change, window)
+
+
+def _every(call: ToolCall) -> Window:
+    """Return all time, in whole days, because the rollup has the figures of finished days."""
+    return Window(0, -(-(call.now_ns + AHEAD_NS) // DAY_NS) * DAY_NS)
 
 
 def _find_figures(call: ToolCall, a: _Side, b: _Side, window: Window) -> Sequence[RunFigures]:
@@ -352,7 +432,7 @@ def _find_figures(call: ToolCall, a: _Side, b: _Side, window: Window) -> Sequenc
 
 
 def _counts(figures: Sequence[RunFigures]) -> str:
-    return " and ".join(f"{min(figure.runs, MOST_RUNS):,}" for figure in figures)
+    return " and ".join(f"{figure.runs:,}" for figure in figures)
 
 
 def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
@@ -383,8 +463,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     return Digest(
         {
             **parts,
-            "judges": _judges(judgement.found.judges),
-            "amounts": _amounts(judgement.found.amounts),
+            **_tell_recorded(judgement.found),
             "changed": changed,
             "needed": _needed(judgement.found.judges, "runs of both")
             or Own("pairs tell more: run both over one data set with otel-ml evaluate"),
@@ -454,7 +533,7 @@ def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
     items = [
         f"{judge.name}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
         for judge in judges
-        if judge.word == "inconclusive" and judge.needed
+        if judge.word in {"inconclusive", "watching"} and judge.needed
     ]
     return items or None
 

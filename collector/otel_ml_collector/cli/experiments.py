@@ -689,10 +689,11 @@ class VersionResult:
             return ["no verdict: the versions belong to different models"]
         judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
-        failures = self._verdict["failures"]
+        failures, missing = self._verdict["failures"], self._verdict["missing"]
         return [
             *self._verdict["reasons"],
             *([f"failed calls: {failures['sentence']}"] if failures else []),
+            *([f"missing outputs: {missing['sentence']}"] if missing else []),
             *(judged or ["no judge scored both versions"]),
             *amounts,
             *self._made_of,
@@ -701,16 +702,15 @@ class VersionResult:
     @property
     def _made_of(self) -> list[str]:
         """Where the data come from: experiments, with the verdict on production, or runs."""
-        now, before = self._verdict["experiment"], self._verdict["baseline_experiment"]
-        if now is None:
-            return ["data: recorded runs of both versions (not paired)"]
-        production = self._verdict["production"]
-        word = production["word"] if production["judges"] else "no judge scored both versions"
-        return [
-            f"data: experiments on {now['dataset']}, {now['name']} vs {before['name']}, "
-            f"{self._verdict['common']:,} shared items",
-            f"recorded runs: {word}",
-        ]
+        lines = [f"data: {self._verdict['heading']}"]
+        production, paired = self._verdict["production"], self._verdict["paired"]
+        if production is not None:
+            word = production["word"] if production["judges"] else "no judge scored both versions"
+            lines.append(f"recorded runs: {word}")
+        if paired is not None:
+            dataset = self._verdict["experiment"]["dataset"]
+            lines.append(f"experiments on {dataset}: {paired['word']}: {paired['sentence']}")
+        return lines
 
     def to_json(self) -> str:
         """Return the API's data on the version, with the verdict, as JSON text."""

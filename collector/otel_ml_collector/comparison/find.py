@@ -609,8 +609,8 @@ def _say_word(
     judges: Sequence[JudgeChange | AmountChange] = verdict.judges
     if not judges and not verdict.failures:
         return f"{side.letter}: no judge has spoken of it and of the baseline {before}"
-    if verdict.word == "inconclusive":
-        return f"{side.letter} beside the baseline {before}: inconclusive"
+    if verdict.word in {"inconclusive", "watching"}:
+        return f"{side.letter} beside the baseline {before}: {verdict.word}"
     than = "from" if verdict.word == "no different" else "than"
     return f"{side.letter} is {verdict.word} {than} the baseline {before}"
 

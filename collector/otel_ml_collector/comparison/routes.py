@@ -85,9 +85,9 @@ def get_verdict(
 ) -> VersionsVerdict:
     """Compare a version of a model with another, in words.
 
-    By each judge, and in latency, tokens and cost. Experiments of both on one data set decide;
-    where there are none the newest recorded runs of both do, with the runs of a session or
-    trace as a cluster.
+    By each judge, failed calls, missing outputs, latency, tokens and cost. A new version and the
+    one before it are compared as a release. Of any other two, experiments on one data set decide,
+    else all recorded runs of both, with the runs of a session or trace as a cluster.
     """
     return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 

@@ -1,16 +1,16 @@
 """The verdict on two versions of a model: the same for pages, API, reader and assistants.
 
-Experiments of both on one data set decide, as they pair items; where there are none the newest
-recorded runs of both do.
+A new version and the one before it are compared as a release (`monitor.releases`). Any other two
+are compared by experiments of both on one data set, which pair items, else by recorded runs.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from otel_ml.records import ListedExperiment
-from otel_ml.statistics.verdict import Word
 from otel_ml_collector.experiments.find import (
     Compared,
     ExperimentDetail,
@@ -20,55 +20,68 @@ from otel_ml_collector.experiments.find import (
     describe,
     find_experiments_of,
 )
-from otel_ml_collector.models.find import (
-    EVER,
-    MOST_RUNS,
-    Sample,
-    find_digest,
-    find_samples_verdict,
-)
+from otel_ml_collector.models.find import find_digest
+from otel_ml_collector.monitor.releases import Release, find_changes, find_releases
+from otel_ml_collector.sides import compare_versions
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.verdicts import AmountChange, FailureChange, JudgeChange
+from otel_ml_collector.verdicts import (
+    AmountChange,
+    ComparisonWord,
+    FailureChange,
+    JudgeChange,
+    RecordedChange,
+    find_worst,
+)
 
 
-class ProductionVerdict(BaseModel):
-    """The verdict on two versions by their newest recorded runs, which are not paired."""
+class PairedChange(BaseModel):
+    """The verdict on experiments of two versions on one data set."""
 
-    word: Word
+    word: ComparisonWord
+    sentence: str
+    reasons: list[str]
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(description="Null if no call failed")
 
 
 class VersionsVerdict(BaseModel):
-    """The verdict on a version of a model beside another.
-
-    Experiments of both on one data set decide where a judge spoke of both, else production does.
-    """
+    """The verdict on a version of a model compared with another."""
 
     model: str
     version: int
     baseline: int
-    word: Word = Field(
-        description="Of the worst judge: worse, inconclusive, no different, better; unless "
-        "failures have risen or fallen"
+    basis: Literal["release", "experiments", "runs"] = Field(
+        description="What decides. `release`: the comparison of a new version with the one before "
+        "it, as `/release` has it. Else `experiments` of both on one data set; else `runs`, all "
+        "recorded ones of both"
     )
+    heading: str = Field(description="What is compared, in words")
+    word: ComparisonWord = Field(
+        description="Of the figure or judge that decides: worse, watching (a release), "
+        "inconclusive, no different, better"
+    )
+    sentence: str = Field(description="By the figure or judge that decides, in words")
     reasons: list[str] = Field(description="Why it is inconclusive as a whole")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(description="Null if no call failed")
+    missing: FailureChange | None = Field(
+        description="The change of the share of answers without output; null if none is without, "
+        "and of experiments"
+    )
     experiment: ListedExperiment | None = Field(
-        description="The version's experiment that decides; null where recorded runs do"
+        description="The version's experiment on a data set that both ran"
     )
     baseline_experiment: ListedExperiment | None = Field(
         description="The one that it was compared with"
     )
-    common: int | None = Field(description="How many items both have; null of recorded runs")
-    production: ProductionVerdict | None = Field(
-        description="What recorded runs say beside the experiments; null where they decide"
+    common: int | None = Field(description="How many items both experiments have")
+    paired: PairedChange | None = Field(
+        description="What these experiments say beside a release; null where they decide"
     )
-    most_runs: int = Field(
-        description="Of recorded runs the newest of each version count, at most so many"
+    production: RecordedChange | None = Field(
+        description="What recorded runs say beside the experiments; null where they decide"
     )
 
 
@@ -82,48 +95,117 @@ class PairedVerdict:
 
 
 def find_verdict(
-    reader: Reader, project: str, model: str, version: int, baseline: int, *, now_ns: int
+    reader: Reader,
+    project: str,
+    model: str,
+    version: int,
+    baseline: int,
+    *,
+    now_ns: int,
+    releases: Sequence[Release] | None = None,
 ) -> VersionsVerdict:
-    """Compare two versions of a model: by their experiments, else by recorded runs.
+    """Compare two versions of a model: as a release, else by experiments, else by recorded runs.
 
-    Of each judge the newest version counts that spoke of both. Of recorded runs the newest 10,000
-    of each count; those of a session, or of a trace without one, form a cluster.
+    Args:
+        reader: The store.
+        project: The project.
+        model: The model.
+        version: The number of the version that is compared.
+        baseline: That of the version it is compared with.
+        now_ns: The time of the question.
+        releases: The releases of the project, where they were judged already.
 
     Raises:
         Missing: There is no such version.
     """
     for number in (version, baseline):
         find_digest(reader, project, model, number)
-    before, after = (Sample.of_version(model, number) for number in (baseline, version))
-    ahead = reader.ahead(find_samples_verdict, project, before, after, EVER)
-    pair = find_paired(
-        reader,
-        project,
-        *(
-            find_experiments_of(reader, project, model, part, now_ns)
-            for part in (baseline, version)
-        ),
-        now_ns=now_ns,
+    pairing = reader.ahead(_find_pair, project, model, (baseline, version), now_ns)
+    if releases is None:
+        releases = find_version_releases(reader, project, now_ns, model)
+    release = find_release_of(releases, model, version, baseline)
+    pair = pairing.result()
+    paired = None if pair is None else _describe_paired(pair)
+    facts: dict[str, object] = {
+        "experiment": None if pair is None else pair.detail.experiment,
+        "baseline_experiment": None if pair is None else pair.verdict.baseline,
+        "common": None if pair is None else pair.verdict.common,
+        "paired": None if release is None else paired,
+        "production": None,
+    }
+    names = f"v{version} vs v{baseline}"
+    if release is not None:
+        facts |= {
+            **dict(release.recorded),
+            "basis": "release",
+            "heading": release.heading,
+            "reasons": [],
+        }
+    else:
+        runs = compare_versions(reader, project, model, baseline, version).change
+        if pair is None or paired is None:
+            facts |= {
+                **dict(runs),
+                "basis": "runs",
+                "heading": f"{names}: your choice, all recorded runs of both (not paired)",
+                "reasons": [],
+            }
+        else:
+            now, beside = pair.detail.experiment, pair.verdict.baseline
+            facts |= {
+                **dict(paired),
+                "basis": "experiments",
+                "heading": f"{names}: experiments on {now.dataset}, {now.name} vs {beside.name}, "
+                f"{pair.verdict.common:,} shared items",
+                "missing": None,
+                "production": runs,
+            }
+    return VersionsVerdict.model_validate(
+        {"model": model, "version": version, "baseline": baseline, **facts}
     )
-    runs = ahead.result()
-    production = ProductionVerdict(
-        word=runs.word, judges=runs.judges, amounts=runs.amounts, failures=runs.failures
+
+
+def find_version_releases(reader: Reader, project: str, now_ns: int, *models: str) -> list[Release]:
+    """Judge the new versions of some models, and neither their releases nor LLMs."""
+    changes = [
+        change
+        for model in dict.fromkeys(models)
+        for change in find_changes(reader, project, now_ns, model, dimensions=("version",))
+    ]
+    return find_releases(reader, project, now_ns, changes=changes)
+
+
+def find_release_of(
+    releases: Sequence[Release], model: str, version: int, baseline: int | None = None
+) -> Release | None:
+    """Find the release of a version among others; with a baseline only if it has that one."""
+    for release in releases:
+        is_its = (release.model, release.candidate.version) == (model, version)
+        if release.dimension == "version" and is_its:
+            return release if baseline in {None, release.baseline.version} else None
+    return None
+
+
+def _find_pair(
+    reader: Reader, project: str, model: str, versions: tuple[int, int], now_ns: int
+) -> PairedVerdict | None:
+    """Compare experiments of two versions, the baseline first."""
+    before, after = (
+        find_experiments_of(reader, project, model, version, now_ns) for version in versions
     )
-    deciding = production if pair is None else pair.verdict
-    return VersionsVerdict(
-        model=model,
-        version=version,
-        baseline=baseline,
-        word=deciding.word,
-        reasons=[] if pair is None else pair.verdict.reasons,
-        judges=deciding.judges,
-        amounts=deciding.amounts,
-        failures=deciding.failures,
-        experiment=None if pair is None else pair.detail.experiment,
-        baseline_experiment=None if pair is None else pair.verdict.baseline,
-        common=None if pair is None else pair.verdict.common,
-        production=None if pair is None else production,
-        most_runs=MOST_RUNS,
+    return find_paired(reader, project, before, after, now_ns=now_ns)
+
+
+def _describe_paired(pair: PairedVerdict) -> PairedChange:
+    verdict = pair.verdict
+    worst = find_worst(verdict)
+    return PairedChange(
+        word=verdict.word,
+        sentence="; ".join(verdict.reasons) or (worst[1] if worst else "no judge scored both"),
+        reasons=verdict.reasons,
+        judges=verdict.judges,
+        amounts=verdict.amounts,
+        failures=verdict.failures,
     )
 
 

@@ -8,23 +8,18 @@ from typing import Final
 from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, ModelCounts, about
-from otel_ml.statistics.verdict import JudgeScore, ScoredRun, Word, compare_samples
 from otel_ml_collector.errors import Missing
-from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.owners import own_model
-from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import RunFigures, StatsQuery, find_total
 from otel_ml_collector.store.apart import find_apart, find_owners
 from otel_ml_collector.store.reader import READABLE, Reader, Row
-from otel_ml_collector.store.scores import find_lower_judges
-from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.store.statistics import (
     is_version,
     list_models,
-    read_scored_runs,
     read_version_runs,
     read_version_scores,
 )
@@ -36,14 +31,7 @@ from otel_ml_collector.store.versions import (
 )
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import (
-    AmountChange,
-    FailureChange,
-    JudgeChange,
     JudgeVersionName,
-    choose_versions,
-    make_amounts,
-    make_failures,
-    make_judges,
 )
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
@@ -53,8 +41,6 @@ _NEWEST_VERSIONS: Final = 8
 _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
 _LINKED: Final = 100
-# Of each version, so that a verdict takes a second and not the memory of all its runs.
-MOST_RUNS: Final = 10_000
 
 
 class Models(BaseModel):
@@ -174,23 +160,6 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
 
 
 @dataclass(frozen=True, slots=True)
-class SamplesVerdict:
-    """The verdict on two samples of recorded runs, which are not paired.
-
-    Attributes:
-        runs: How many of each, the baseline first: the newest, at most `MOST_RUNS`.
-        shared: How many are in both; the samples are no evidence then.
-    """
-
-    word: Word
-    judges: list[JudgeChange]
-    amounts: list[AmountChange]
-    failures: FailureChange | None
-    runs: tuple[int, int]
-    shared: int
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
     """The recorded runs that are a side of a comparison.
 
@@ -222,95 +191,6 @@ def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Wi
     beside = sample.beside(reader, project)
     query = StatsQuery(project, sample.where, "", window, step_ns, 1, beside)
     return find_total(reader, query)
-
-
-def find_samples_verdict(
-    reader: Reader,
-    project: str,
-    baseline: Sample,
-    candidate: Sample,
-    window: Window,
-    *,
-    are_few: bool = False,
-) -> SamplesVerdict:
-    """Compare the newest recorded runs of a window of two samples, 10,000 of each.
-
-    `are_few` means that neither has more.
-
-    Of each judge the newest version counts that spoke of both; runs of a session, or of a trace
-    without one, form a cluster.
-
-    Raises:
-        BadInput: A filter is wrong.
-    """
-    ahead = reader.ahead(_read_sample, project, candidate, window, are_few=are_few)
-    runs, scores = _read_sample(reader, project, baseline, window, are_few=are_few)
-    others, of_others = ahead.result()
-    return _compare(reader, project, (runs, others), (*scores, *of_others))
-
-
-def _read_sample(
-    reader: Reader, project: str, sample: Sample, window: Window, *, are_few: bool
-) -> tuple[list[Row], list[Row]]:
-    condition, _ = compile_where(reader, project, sample.where, is_bounded=True)
-    whole = all_of([condition, sample.beside(reader, project)])
-    return read_scored_runs(reader, project, whole, window, MOST_RUNS, are_few=are_few)
-
-
-def _compare(
-    reader: Reader, project: str, sides: Sequence[Sequence[Row]], rows: Sequence[Row]
-) -> SamplesVerdict:
-    """Compare two samples of runs, the baseline first, by their scores."""
-    keys = [{(row["trace_id"], row["span_id"]) for row in side} for side in sides]
-    digests: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    items = [((row["trace_id"], row["span_id"]), row) for row in rows]
-    for key, row in items:
-        for own, value in zip(digests, keys, strict=True):
-            if key in value:
-                own[row["judge"]].add(row["judge_version"])
-    numbers = version_numbers(reader, project, "judge", {judge for own in digests for judge in own})
-    newest = choose_versions(digests, numbers)
-    scores: defaultdict[tuple[str, str], dict[str, JudgeScore]] = defaultdict(dict)
-    for key, row in items:
-        judge, digest = row["judge"], row["judge_version"]
-        if digest in newest.get(judge, ()):
-            scores[key][judge] = JudgeScore(
-                row["passed"], row["score"], digest, bool(row["failed"])
-            )
-    nothing: Mapping[str, JudgeScore] = {}
-    samples = [
-        [
-            ScoredRun(
-                cluster=f"session {row['belongs']}"
-                if row["belongs"]
-                else f"trace {row['trace_id']}",
-                is_error=bool(row["is_error"]),
-                scores=scores.get((row["trace_id"], row["span_id"]), nothing),
-                latency=row["latency_ns"] / 1e9,
-                tokens=row["tokens"],
-                cost=round_cost(row["cost"]),
-            )
-            for row in side
-        ]
-        for side in sides
-    ]
-    # Of what passes more is better, whichever way the scores go.
-    rated = {
-        judge
-        for score in scores.values()
-        for judge, value in score.items()
-        if value.passed is not None
-    }
-    lower = find_lower_judges(reader, project, newest.keys() - rated)
-    found = compare_samples(*samples, lower_is_better=lower)
-    return SamplesVerdict(
-        word=found.word,
-        judges=make_judges(found, numbers, newest),
-        amounts=make_amounts(found),
-        failures=make_failures(found),
-        runs=(len(sides[0]), len(sides[1])),
-        shared=len(keys[0] & keys[1]),
-    )
 
 
 def find_aliases(reader: Reader, project: str, model: str) -> Aliases:

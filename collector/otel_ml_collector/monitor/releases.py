@@ -5,42 +5,28 @@ alike. All is counted anew from the recorded runs whenever somebody asks, so not
 delivered twice, late or in another order they give the same answer.
 """
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
-from otel_ml.records import TOKENS
-from otel_ml.statistics.release import (
-    RELEASE_WORDS,
-    FigureUnits,
-    FigureVerdict,
-    ReleaseWord,
-    Unit,
-    judge_release,
-)
-from otel_ml.statistics.verdict import AmountVerdict
+from otel_ml.statistics.release import ReleaseWord
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
-from otel_ml_collector.owners import RESPONSE
-from otel_ml_collector.store.apart import find_apart, find_counted
-from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.runs import write_nothing
-from otel_ml_collector.store.scores import all_scores, find_lower_judges, newest_scores
-from otel_ml_collector.store.sql import ALWAYS, EMPTY, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.versions import (
-    all_version_numbers,
-    read_current_aliases,
-    version_numbers,
-)
+from otel_ml_collector.monitor.slices import find_worst_slice
+from otel_ml_collector.sides import SidesVerdict, compare_sides
+from otel_ml_collector.store.apart import find_counted
+from otel_ml_collector.store.counted import RECORDED
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.sides import BOUNDS, VERSION_LABEL, Sides
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
+from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
-from otel_ml_collector.verdicts import Interval, choose_versions
+from otel_ml_collector.verdicts import FigureChange, RecordedChange, make_recorded_change
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
@@ -51,17 +37,10 @@ _NEW_NS: Final = 14 * DAY_NS
 _BEFORE_NS: Final = 7 * DAY_NS
 # The alias of the version that others are held against.
 _PRODUCTION: Final = "production"
-# Of a side with more runs every second, third, ... session or trace counts.
-_MOST_RUNS: Final = 50_000
 _MOST_LABELS: Final = 10_000
 # Of version, release and provider's model together.
 _MOST_COMBINED: Final = 50_000
 _NO_VERSION: Final = ":"
-_MOST_STRATA: Final = 20
-_MOST_VALUES: Final = 1_000
-_LEAST_STRATUM: Final = 0.02
-_MOST_ROWS: Final = 500_000
-_MOST_JUDGES: Final = 20
 # How many releases of a project are judged at once, those that began last.
 _MOST_JUDGED: Final = 20
 # A window is looked at when its slow runs are in, too.
@@ -75,14 +54,6 @@ _STRETCHES: Final = (
     (12 * HOUR_NS, 2 * HOUR_NS, 2 * DAY_NS),
     (2 * DAY_NS, 12 * HOUR_NS, _NEW_NS),
 )
-# Figures of every run, by their number in the question.
-_ERRORS: Final = "errors"
-_MISSING: Final = "missing outputs"
-_AMOUNTS: Final = ("latency", "tokens", "cost")
-_PASSED: Final = "passed"
-_SCORED: Final = "scored"
-# How far beyond those of the baseline amounts are told apart: half as much again.
-_ROOM: Final = math.log(1.5)
 
 
 class Side(BaseModel):
@@ -94,29 +65,14 @@ class Side(BaseModel):
     runs: int
 
 
-class ReleaseFigure(BaseModel):
+class ReleaseFigure(FigureChange):
     """One figure of a release beside its baseline."""
 
-    name: str = Field(description="errors, missing outputs, latency, tokens, cost, or a judge")
-    judge_version: str = Field(description="The digest of the judge's version; empty without one")
-    word: ReleaseWord
-    sentence: str
-    is_rate: bool
-    baseline: Interval | None = Field(description="Null of latency, tokens and cost")
-    candidate: Interval | None
-    difference: Interval = Field(
-        description="Candidate less baseline; of latency, tokens and cost the ratio"
-    )
-    margin: float = Field(description="A difference below it does not matter")
-    runs: int = Field(description="Runs of the candidate that have the figure")
-    needed: int | None = Field(
-        description="About how many would show the margin; null where the baseline is too small"
-    )
-    smallest: float | None = Field(
-        description="What this baseline can show at best, however many runs the candidate has"
-    )
     since: str | None = Field(description="When it was sure to be worse, RFC 3339")
-    worst: str = Field(description="The tag's value that lost most by it; empty where none is told")
+    worst: str = Field(
+        description="The slice of the candidate's runs that lost most runs by it, of all tags; "
+        "empty where none stands out"
+    )
 
 
 class Release(BaseModel):
@@ -140,6 +96,19 @@ class Release(BaseModel):
     share: float = Field(description="The share of sessions and traces that was counted")
     figures: list[ReleaseFigure] = Field(description="The worst first")
     command: str = Field(description="Evaluates both on a data set; empty where it is no version")
+
+    @property
+    def heading(self) -> str:
+        """What is compared, in words."""
+        return (
+            f"{self.candidate.name} vs {self.baseline.name}: recorded runs since "
+            f"{self.began[:16].replace('T', ' ')} UTC vs the 7 days before"
+        )
+
+    @property
+    def recorded(self) -> RecordedChange:
+        """The same as a comparison of two versions."""
+        return make_recorded_change(self.word, self.sentence, self.figures)
 
 
 class Releases(BaseModel):
@@ -174,11 +143,10 @@ class Change:
 
 
 _LABELS: Final[Mapping[Dimension, Sql]] = {
-    "version": Sql("concat(toString(digest), ':', toString(structure))"),
+    "version": VERSION_LABEL,
     "release": Sql("toString(release)"),
     "provider_model": Sql("toString(provider_model)"),
 }
-_IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 
 
 def find_releases(
@@ -220,7 +188,12 @@ def find_releases(
 
 
 def find_changes(
-    reader: Reader, project: str, now_ns: int, model: str | None = None
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    model: str | None = None,
+    *,
+    dimensions: Sequence[Dimension] = DIMENSIONS,
 ) -> list[Change]:
     """Find the newest version, release and provider's model of models, where they are new.
 
@@ -230,6 +203,8 @@ def find_changes(
     numbers = all_version_numbers(reader, project, "model")
     changes = []
     for (of, dimension), labels in _find_firsts(reader, project, now_ns, model, numbers).items():
+        if dimension not in dimensions:
+            continue
         first_ns: dict[str | int, int] = {}
         for name, began_ns in labels.values():
             first_ns[name] = min(first_ns.get(name, began_ns), began_ns)
@@ -266,7 +241,7 @@ def _find_firsts(
         ORDER BY first_ns DESC, model, digest, structure, release, provider_model LIMIT {most}
         """).fill(
         recorded=RECORDED,
-        counted=find_counted(reader, project, _IN_TIME).sql,
+        counted=find_counted(reader, project, BOUNDS).sql,
         of_model=of_model.sql,
         most=_MOST_COMBINED,
     )
@@ -311,7 +286,7 @@ def _find_baseline(
         """).fill(
         label=_LABELS[new.dimension],
         recorded=RECORDED,
-        counted=find_counted(reader, project, _IN_TIME).sql,
+        counted=find_counted(reader, project, BOUNDS).sql,
         most=_MOST_LABELS,
     )
     values = {
@@ -384,13 +359,16 @@ def _count_windows(elapsed_ns: int) -> int:
 
 
 # The place of the window in which a run of the new version began.
-_WINDOW: Final = Sql("multiIf(is_before, 0, {cases}, {last})").fill(
+_IS_BEFORE: Final = Sql("start_ns < {began:Int64}")
+_WINDOW: Final = Sql("multiIf({is_before}, 0, {cases}, {last})").fill(
+    is_before=_IS_BEFORE,
     cases=join_sql(
         ", ",
         [
-            Sql("age_ns < {end}, {first} + intDiv(age_ns - {start}, {step})").fill(
-                end=end_ns, first=_count_windows(start_ns), start=start_ns, step=step_ns
-            )
+            Sql(
+                "start_ns - {began:Int64} < {end}, "
+                "{first} + intDiv(start_ns - {began:Int64} - {start}, {step})"
+            ).fill(end=end_ns, first=_count_windows(start_ns), start=start_ns, step=step_ns)
             for start_ns, step_ns, end_ns in _STRETCHES
         ],
     ),
@@ -400,102 +378,6 @@ _WINDOW: Final = Sql("multiIf(is_before, 0, {cases}, {last})").fill(
 _SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AND (
   (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
   OR (start_ns >= {began:Int64} AND {label} IN {after:Array(String)}))""")
-# A sum of whole numbers is the same in any order: values are kept to a millionth.
-_MILLIONTHS: Final = 1_000_000
-_UNITS: Final = Sql("""
-WITH sides AS (
-  SELECT trace_id, span_id, start_ns, start_ns < {began:Int64} AS is_before,
-    start_ns - {began:Int64} AS age_ns, {window} AS place,
-    if({session} != '', concat('s', {session}), concat('t', trace_id)) AS unit,
-    arrayFirst(token -> has({strata:Array(String)}, token), tag_kv) AS stratum,
-    outcome = 'error' AS has_failed,
-    [('errors', toNullable(toFloat64(has_failed))),
-     ('missing outputs', if(outcome = 'ok',
-       toFloat64({no_outputs}), NULL)),
-     ('latency', if(has_failed OR latency_ns <= 0, NULL, round(log(latency_ns) * 50) / 50)),
-     ('tokens', if(has_failed OR {tokens} <= 0, NULL, round(log({tokens}) * 50) / 50)),
-     ('cost', if(has_failed OR ifNull({cost}, 0) <= 0, NULL, round(log({cost}) * 50) / 50))
-    ] AS figures
-  FROM {recorded} {shares}
-  WHERE {sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0
-)
-SELECT is_before, figure, place, stratum, total, n, first, count() AS units
-FROM (
-  SELECT is_before, figure, min(of_window.place) AS place,
-    argMin(of_window.stratum, of_window.place) AS stratum,
-    sum(of_window.total) AS total, sum(of_window.n) AS n,
-    argMin(of_window.total / of_window.n, of_window.place) AS first
-  FROM (
-    SELECT is_before, unit, figure, place, min(stratum) AS stratum,
-      sum(toInt64(round(least(greatest(assumeNotNull(value), -1e9), 1e9) * {whole}))) AS total,
-      count() AS n
-    FROM (
-      SELECT is_before, unit, place, stratum, pair.1 AS figure, pair.2 AS value
-      FROM sides ARRAY JOIN figures AS pair
-      UNION ALL
-      SELECT is_before, unit, place, stratum,
-        concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
-        if(isNull(passed), score, toFloat64(passed)) AS value
-      FROM sides INNER JOIN ({newest}) AS said
-        ON said.trace_id = sides.trace_id AND said.span_id = sides.span_id
-      WHERE NOT said.failed
-    )
-    WHERE isFinite(value) GROUP BY is_before, unit, figure, place
-  ) AS of_window
-  GROUP BY is_before, unit, figure
-)
-GROUP BY ALL ORDER BY ALL LIMIT {most}""")
-
-
-def _ask(
-    reader: Reader, project: str, change: Change, end_ns: int, where: str
-) -> tuple[Sql, dict[str, Any]]:
-    """Write which runs are compared, with the parameters of that."""
-    condition, _ = compile_where(reader, project, where, is_bounded=True)
-    sides = _SIDES.fill(
-        counted=find_counted(reader, project, _IN_TIME).sql,
-        condition=condition.sql,
-        label=_LABELS[change.dimension],
-    )
-    return sides, {
-        **condition.parameters,
-        "project": project,
-        "model": change.model,
-        "start": max(change.began_ns - _BEFORE_NS, 0),
-        "end": end_ns,
-        "began": change.began_ns,
-        "before": [*change.before],
-        "after": [*change.labels],
-    }
-
-
-def _choose_strata(reader: Reader, sides: Sql, values: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Choose the largest tag that both sides have, and its values that both have often enough."""
-    sql = Sql("""
-        SELECT arrayJoin(arrayDistinct(tag_kv)) AS token,
-          countIf(start_ns < {began:Int64}) AS before, count() - before AS after
-        FROM {recorded} WHERE {sides} GROUP BY token HAVING before > 0 AND after > 0
-        ORDER BY before DESC, token LIMIT {most}
-        """).fill(recorded=RECORDED, sides=sides, most=_MOST_VALUES)
-    tags: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in reader.rows(sql, values):
-        name, is_tag, _ = row["token"].partition("=")
-        if is_tag and not name.startswith(RESPONSE):
-            tags[name].append(row)
-    several = {name: rows for name, rows in tags.items() if len(rows) > 1}
-    if not several:
-        return "", []
-
-    def size(name: str) -> tuple[int, str]:
-        rows = several[name]
-        return min(sum(row[side] for row in rows) for side in ("before", "after")), name
-
-    chosen = max(several, key=size)
-    every = sum(row["before"] for row in several[chosen])
-    often = [row for row in several[chosen] if row["before"] >= _LEAST_STRATUM * every]
-    if len(often) < 2:  # noqa: PLR2004 - one is no other mix
-        return "", []
-    return chosen, [row["token"] for row in often[:_MOST_STRATA]]
 
 
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
@@ -503,171 +385,46 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
     windows = _count_windows(now_ns - change.began_ns - delay_ns)
     end_ns = change.began_ns + (_find_window(windows - 1)[1] if windows else 0)
-    sides, values = _ask(reader, project, change, end_ns, where)
-    tag, strata = _choose_strata(reader, sides, values)
-    apart = find_apart(reader, project)
-    every_before, every = (-(-runs // _MOST_RUNS) for runs in change.runs)
-    sql = _UNITS.fill(
-        window=_WINDOW,
-        no_outputs=write_nothing(Sql("outputs_preview")),
-        session=named(Sql("session")) if apart.named else Sql("session"),
-        tokens=join_sql(
-            " + ",
-            [
-                Sql("ifNull({one}, 0)").fill(
-                    one=counted(name) if apart.settled else identifier(name, TOKENS)
-                )
-                for name in TOKENS[:2]
-            ],
+    condition, _ = compile_where(reader, project, where, is_bounded=True)
+    sides = _SIDES.fill(
+        counted=find_counted(reader, project, BOUNDS).sql,
+        condition=condition.sql,
+        label=_LABELS[change.dimension],
+    )
+    verdict = compare_sides(
+        reader,
+        project,
+        Sides(
+            runs=sides,
+            is_before=_IS_BEFORE,
+            values={
+                **condition.parameters,
+                "project": project,
+                "model": change.model,
+                "start": max(change.began_ns - _BEFORE_NS, 0),
+                "end": end_ns,
+                "began": change.began_ns,
+                "before": [*change.before],
+                "after": [*change.labels],
+            },
+            counts=change.runs,
+            baseline=change.baseline
+            if change.baseline_version is None
+            else f"v{change.baseline_version}",
+            place=_WINDOW,
+            windows=windows,
         ),
-        cost=counted("cost") if apart.settled else Sql("cost"),
-        recorded=RECORDED,
-        shares=shares(_IN_TIME.sql) if apart.settled else EMPTY,
-        sides=sides,
-        whole=_MILLIONTHS,
-        newest=newest_scores(all_scores(_SCORED_IN_TIME, is_told=apart.told_scores)),
-        most=_MOST_ROWS,
     )
-    rows = reader.rows(
-        sql, {**values, "strata": strata, "every": every, "every_before": every_before}
-    )
-    figures, digests = _make_figures(reader, project, rows, windows)
-    verdicts = judge_release(figures)
-    return _describe(change, verdicts, digests, tag, 1 / max(every, every_before))
-
-
-_SCORED_IN_TIME: Final = Sql(
-    "(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))"
-)
-
-
-def _make_figures(
-    reader: Reader, project: str, rows: Sequence[Row], windows: int
-) -> tuple[list[FigureUnits], dict[str, str]]:
-    """Make the figures of the rows; with the version of each judge that counts."""
-    before: defaultdict[str, Counter[Unit]] = defaultdict(Counter)
-    after: defaultdict[str, list[Counter[Unit]]] = defaultdict(
-        lambda: [Counter() for _ in range(windows)]
-    )
-    for row in rows:
-        unit = Unit(
-            row["stratum"], row["total"] / _MILLIONTHS, row["n"], row["first"] / _MILLIONTHS
-        )
-        side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
-        side[unit] += row["units"]
-    figures = [
-        make_figure(name, name, before[name], after[name])
-        for name in (_ERRORS, _MISSING, *_AMOUNTS)
-        if name in before and name in after
-    ]
-    spoke: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    for own, names in zip(spoke, ([*before], [*after]), strict=True):
-        for figure in names:
-            kind, _, rest = figure.partition(" ")
-            if kind in (_PASSED, _SCORED):
-                digest, _, judge = rest.partition(" ")
-                own[judge].add(digest)
-    numbers = version_numbers(reader, project, "judge", {item for own in spoke for item in own})
-    digests: dict[str, str] = {}
-    for judge, chosen in sorted(choose_versions(spoke, numbers).items())[:_MOST_JUDGES]:
-        for kind in (_PASSED, _SCORED):
-            digest = next(iter(chosen))
-            key = f"{kind} {digest} {judge}"
-            if len(chosen) == 1 and key in before and key in after and judge not in digests:
-                digests[judge] = digest
-                figures.append(make_figure(judge, kind, before[key], after[key]))
-    scored = [figure.name for figure in figures if figure.kind == "score"]
-    lower = find_lower_judges(reader, project, scored)
-    return [
-        replace(figure, lower_is_better=True) if figure.name in lower else figure
-        for figure in figures
-    ], digests
-
-
-def make_figure(
-    name: str, kind: str, before: Counter[Unit], after: Sequence[Counter[Unit]]
-) -> FigureUnits:
-    """Make a figure; of scores and amounts with the range that the baseline tells."""
-    if kind in (_ERRORS, _MISSING, _PASSED):
-        return FigureUnits(
-            name=name,
-            kind="rate",
-            baseline=before,
-            windows=after,
-            lower_is_better=kind != _PASSED,
-            passing={_ERRORS: "fail", _MISSING: "have no output"}.get(kind, "pass"),
-        )
-    firsts = sorted(unit.first for unit in before)
-    if kind == _SCORED:
-        low, high = firsts[0], firsts[-1]
-        room = max((high - low) / 4, abs(high) / 4, 1 / _MILLIONTHS)
-    else:
-        low, high = firsts[len(firsts) // 100], firsts[-1 - len(firsts) // 100]
-        room = _ROOM
-    return FigureUnits(
-        name=name,
-        kind="score" if kind == _SCORED else "amount",
-        baseline=before,
-        windows=after,
-        low=low - room,
-        high=high + room,
-        lower_is_better=kind != _SCORED,
-    )
+    return _describe(reader, project, change, verdict, now_ns)
 
 
 def _describe(
-    change: Change,
-    verdicts: Sequence[FigureVerdict],
-    digests: Mapping[str, str],
-    tag: str,
-    share: float,
+    reader: Reader, project: str, change: Change, verdict: SidesVerdict, now_ns: int
 ) -> Release:
     """Describe a change by its figures."""
-
-    def order(verdict: FigureVerdict) -> tuple[int, float, str]:
-        return RELEASE_WORDS.index(verdict.word), -verdict.stake, verdict.name
-
-    ordered = sorted(verdicts, key=order)
-    # Latency, tokens and cost alone make a release worse, but neither better nor unsettled.
-    deciding = [figure for figure in ordered if figure.word == "worse"] or [
-        figure for figure in ordered if not isinstance(figure.verdict, AmountVerdict)
-    ]
-    word: ReleaseWord = "watching"
-    sentence = f"watching, none of {change.runs[1]:,} runs is old enough yet"
-    if ordered:
-        first = (deciding or ordered)[0]
-        if first.word == "watching":  # the figure that takes longest
-            watched = [item for item in deciding or ordered if item.word == "watching"]
-            first = max(watched, key=lambda entry: entry.needed or 0)
-        word, sentence = first.word, f"{first.name}: {first.sentence}"
-    figures = [
-        ReleaseFigure(
-            name=figure.name,
-            judge_version=digests.get(figure.name, ""),
-            word=figure.word,
-            sentence=figure.sentence,
-            is_rate=not isinstance(figure.verdict, AmountVerdict) and figure.verdict.is_rate,
-            baseline=_side_of(figure, "baseline"),
-            candidate=_side_of(figure, "candidate"),
-            difference=Interval.model_validate(
-                figure.verdict.ratio
-                if isinstance(figure.verdict, AmountVerdict)
-                else figure.verdict.difference
-            ),
-            margin=figure.verdict.margin,
-            # A stratum as a filter; that of all other values has none.
-            worst=f"tags[{view.quoted(tag_name)}] == {view.quoted(value)}" if tag_name else "",
-            runs=figure.runs,
-            needed=figure.needed,
-            smallest=figure.smallest,
-            since=None
-            if figure.since is None
-            else to_rfc3339(change.began_ns + _find_window(figure.since)[1]),
-        )
-        for figure in ordered
-        for tag_name, _, value in ((figure.worst[0] if figure.worst else "").partition("="),)
-    ]
-    since = min((figure.since for figure in figures if figure.since), default=None)
+    sentence = f"none of {change.runs[1]:,} runs is old enough yet"
+    if verdict.first is not None:
+        sentence = f"{verdict.first.name}: {verdict.first.sentence}"
     of_model = f"model == {view.quoted(change.model)}"
 
     def make_side(name: str, version: int | None, runs: int) -> Side:
@@ -675,28 +432,39 @@ def _describe(
         where = f"{of_model} and {change.dimension} == {view.quoted(value)}"
         return Side(name=name, version=version, where=where, runs=runs)
 
+    candidate = make_side(change.name, change.version, change.runs[1])
+    window = Window(change.began_ns, now_ns + 1)
+    since = {
+        figure.name: to_rfc3339(change.began_ns + _find_window(figure.since)[1])
+        for figure in verdict.figures
+        if figure.since is not None
+    }
+    figures = [
+        ReleaseFigure(
+            **figure.model_dump(),
+            since=since.get(figure.name),
+            worst=find_worst_slice(reader, project, candidate.where, figure, window)
+            if figure.word == "worse"
+            else "",
+        )
+        for figure in verdict.describe(is_release=True)
+    ]
     return Release(
         model=change.model,
         dimension=change.dimension,
-        word=word,
+        word=verdict.word,
         sentence=sentence,
-        candidate=make_side(change.name, change.version, change.runs[1]),
+        candidate=candidate,
         baseline=make_side(change.baseline, change.baseline_version, change.runs[0]),
         change="",
         began=to_rfc3339(change.began_ns),
         began_ns=change.began_ns,
-        since=since,
-        stratum=tag,
-        share=share,
+        since=min(since.values(), default=None),
+        stratum=verdict.tag,
+        share=verdict.share,
         figures=figures,
         command="" if change.version is None else evaluate_command(change.model, change.baseline),
     )
-
-
-def _side_of(of: FigureVerdict, side: Literal["baseline", "candidate"]) -> Interval | None:
-    if isinstance(of.verdict, AmountVerdict):
-        return None
-    return Interval.model_validate(getattr(of.verdict, side))
 
 
 def evaluate_command(model: str, baseline: str) -> str:
@@ -750,7 +518,8 @@ def write_release(release: Release) -> str:
 
 def _make_finding(release: Release, now_ns: int) -> Finding:
     worst = release.figures[0]
-    lost = abs(worst.difference.value - (0 if worst.baseline else 1)) * release.candidate.runs
+    change = worst.difference.value if worst.difference else 0.0
+    lost = abs(change - (0 if worst.baseline else 1)) * release.candidate.runs
     return Finding(
         kind="release",
         sentence=write_release(release),

@@ -20,6 +20,7 @@ from otel_ml.statistics.slices import (
     SliceWord,
     judge_slices,
 )
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slice_sums import (
     CENTRES,
@@ -39,7 +40,7 @@ from otel_ml_collector.monitor.slice_truths import choose_targets, find_truths, 
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.verdicts import FigureChange, Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
@@ -439,6 +440,42 @@ def _keep_worse_pairs(
                 kept.append(pair)
                 break
     return kept
+
+
+def find_worst_slice(
+    reader: Reader, project: str, where: str, figure: FigureChange, window: Window
+) -> str:
+    """Return the filter of the slice that lost most runs by a figure, over all tags.
+
+    Args:
+        reader: The store.
+        project: Of which project.
+        where: Which runs; a slice is compared with the others of these.
+        figure: By what.
+        window: When the runs began.
+
+    Returns:
+        The condition of the first slice that `find_slices` calls worse; empty where there is none,
+        or where slices have no such figure.
+    """
+    query = SlicesQuery(project, where, figure.name, start_ns=window.start_ns, end_ns=window.end_ns)
+    try:
+        answer = find_slices(reader, query, window.end_ns)
+    except BadInput as error:
+        if error.field == "figure":
+            return ""
+        raise
+    names = {
+        column.name
+        for column in answer.figures
+        if (column.judge or column.name, column.digest) == (figure.name, figure.judge_version)
+        and (column.kind == "rate") == figure.is_rate
+    }
+    for item in answer.slices:
+        is_worse = any(cell.word == "worse" and cell.figure in names for cell in item.cells)
+        if is_worse and item.dimension != "outcome":
+            return item.condition
+    return ""
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:

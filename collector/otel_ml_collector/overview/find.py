@@ -3,22 +3,24 @@
 All figures are of `stats`: runs of experiments, and calls of judges, are in none of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from otel_ml.statistics.verdict import WORST_FIRST, Word
 from otel_ml_collector.alerts.find import AlertState, find_firing
-from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
+from otel_ml_collector.comparison.versions import (
+    VersionsVerdict,
+    find_release_of,
+    find_verdict,
+    find_version_releases,
+)
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments.find import (
-    ExperimentVerdict,
     find_experiment,
     find_experiments,
-    find_experiments_of,
 )
 from otel_ml_collector.figures import (
     FiguresBeside,
@@ -39,6 +41,12 @@ from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, to_rfc3339
+from otel_ml_collector.verdicts import (
+    ComparisonWord,
+    FailureChange,
+    JudgeChange,
+    find_worst,
+)
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
@@ -54,15 +62,9 @@ _VERDICT_NS: Final = 30 * DAY_NS
 # What is found, the worst first; verdicts that say nothing bad stand behind.
 _FINDING_WORDS: Final = (
     *("firing", "worse", "new error", "crashed"),
-    *("inconclusive", "no different", "better"),
+    *("watching", "inconclusive", "no different", "better"),
 )
 _WRONG: Final = frozenset(_FINDING_WORDS[:4])
-# What monitoring still watches, the verdict on all recorded runs may tell already.
-_DECIDED: Final[Mapping[str, Word]] = {
-    "worse": "worse",
-    "no different": "no different",
-    "better": "better",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,7 @@ class OverviewQuery(FiguresQuery):
 class ProjectFinding(BaseModel):
     """A sentence about a project that leads to the runs that it is about."""
 
-    word: Literal[
-        "firing", "worse", "new error", "crashed", "inconclusive", "no different", "better"
-    ]
+    word: ComparisonWord | Literal["firing", "new error", "crashed"]
     is_wrong: bool
     subject: str = Field(
         description="What it is about: an alert, a version, an experiment, a type of error"
@@ -92,6 +92,7 @@ class ProjectFinding(BaseModel):
     runs: int | None
     time: str | None = Field(description="When it began, RFC 3339; null where that is not known")
     run_id: str = Field(description="An experiment, or the last run of them; empty without one")
+    reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
     versions: tuple[str, int, int] | None = Field(
         default=None, description="A model, the version that is compared, and with which"
     )
@@ -108,10 +109,12 @@ class NewestVersion(BaseModel):
     before: int = Field(description="The version that it took the place of")
     first_seen_time: str
     change: str = Field(description="What is new in it, in a few words")
-    word: Word | None = Field(
+    word: ComparisonWord | None = Field(
         default=None, description="Beside the one before; null where nobody asked"
     )
-    sentence: str = Field(default="", description="The verdict by its worst judge, in words")
+    sentence: str = Field(default="", description="By the figure that decides, in words")
+    runs: int | None = Field(default=None, description="Of its release; null where it has none")
+    reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
 
 
 class OverviewFigures(FiguresBeside):
@@ -183,7 +186,7 @@ def find_news(
     last: Past = "24h",
     *,
     most: int = JUDGED,
-    releases: Sequence[Release] = (),
+    releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
     """Say what is wrong in a project, or what its newest verdict is, the worst first.
 
@@ -193,8 +196,7 @@ def find_news(
         now_ns: The time of the question.
         last: What is said of runs and errors is of so many hours or days.
         most: Of at most so many of its newest versions.
-        releases: What monitoring judged already: of versions that it decided on, recorded runs are
-            not compared once more.
+        releases: The releases of the project, where they were judged already.
     """
     window, _ = span_of(last, now_ns)
     errors = reader.ahead(_find_errors, project, window, now_ns)
@@ -240,45 +242,44 @@ def _make_news(
     last: Past,
     errors: ErrorGroups,
     versions: Sequence[NewestVersion],
-    releases: Sequence[Release] = (),
+    releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
     window, _ = span_of(last, now_ns)
     alerts = [_tell_alert(alert) for alert in find_firing(reader, project, now_ns)][:_FIRING]
     findings = [_tell_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
     findings += _tell_crashed(reader, project, window, now_ns)
-    known = {
-        (release.model, release.candidate.version): release
-        for release in releases
-        if release.dimension == "version" and release.word in _DECIDED
-    }
+    if releases is None:
+        models = [version.model for version in versions[:JUDGED]]
+        releases = find_version_releases(reader, project, now_ns, *models)
     decided: set[str] = set()
     judged: list[NewestVersion] = []
-    for place, version in enumerate(versions):
+    for place, listed in enumerate(versions):
+        release = find_release_of(releases, listed.model, listed.version)
+        version = listed if release is None else _name_baseline(listed, release)
         if place >= JUDGED:
             judged.append(version)
             continue
-        release = known.get((version.model, version.version))
-        if release is not None and not find_experiments_of(
-            reader, project, version.model, version.version, now_ns
-        ):
-            of_release = _tell_release(version, release)
-            judged.append(
-                version.model_copy(
-                    update={"word": of_release.word, "sentence": of_release.sentence}
-                )
-            )
-            findings.append(of_release)
-            continue
         try:
             verdict = find_verdict(
-                reader, project, version.model, version.version, version.before, now_ns=now_ns
+                reader,
+                project,
+                version.model,
+                version.version,
+                version.before,
+                now_ns=now_ns,
+                releases=releases,
             )
         except Missing:  # it was deleted meanwhile
             continue
         if verdict.experiment:
             decided.add(verdict.experiment.run_id)
         finding = _tell_version(version, verdict)
-        judged.append(version.model_copy(update=_said_of(finding, verdict)))
+        facts = {
+            "word": verdict.word,
+            "sentence": verdict.sentence,
+            "reasons": _list_reasons(verdict),
+        }
+        judged.append(version.model_copy(update=facts))
         if finding is not None:
             findings.append(finding)
     experiment = _tell_experiment(reader, project, now_ns, decided)
@@ -300,62 +301,48 @@ def _make_news(
     )
 
 
-def _said_of(finding: ProjectFinding | None, verdict: VersionsVerdict) -> dict[str, object]:
-    reasons = verdict.reasons or [reason for judge in verdict.judges for reason in judge.reasons]
-    return {
-        "word": finding.word if finding else verdict.word,
-        "sentence": finding.sentence if finding else next(iter(reasons), "no runs to compare"),
-    }
+def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
+    """Name the version that a release is compared with as the one before it."""
+    facts = {"before": release.baseline.version, "runs": release.candidate.runs}
+    return version.model_copy(update=facts)
+
+
+def _list_reasons(verdict: VersionsVerdict) -> list[str]:
+    """List why a verdict is inconclusive: as a whole, or by the judges that are."""
+    if verdict.word != "inconclusive":
+        return []
+    parts: list[JudgeChange | FailureChange] = [*verdict.judges]
+    parts += [verdict.failures] if verdict.failures else []
+    reasons = [reason for part in parts if part.word == verdict.word for reason in part.reasons]
+    return verdict.reasons or reasons or ([] if parts else ["nothing to compare"])
 
 
 def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
     """Say what is to be said of a version; None where there is nothing to compare it by."""
-    worst = _worst(verdict)
-    if worst is None:
+    if not (verdict.judges or verdict.amounts or verdict.failures):
         return None
-    word, sentence, size = worst
-    name = view.numbered(version.model, version.version)
-    experiment = verdict.experiment
+    experiment = verdict.experiment if verdict.basis == "experiments" else None
     where = f"model == {view.quoted(version.model)} and version == {version.version}"
-    # Of production those of the judge that spoke of most.
-    runs = max((judge.candidate.n for judge in verdict.judges if judge.candidate), default=None)
+    runs = version.runs
     if experiment:
         runs = experiment.done
         where = f"experiment == {view.quoted(experiment.run_id)}"
     return ProjectFinding(
-        word=word,
-        is_wrong=word in _WRONG,
-        subject=name,
-        sentence=sentence,
+        word=verdict.word,
+        is_wrong=verdict.word in _WRONG,
+        subject=view.numbered(version.model, version.version),
+        sentence=verdict.sentence,
         by="experiment" if experiment else "production",
-        size=size,
+        size=float(runs or 0),
         where=where,
         runs=runs,
         time=version.first_seen_time,
         run_id=experiment.run_id if experiment else "",
+        reasons=_list_reasons(verdict),
         versions=(version.model, version.version, version.before),
         command=evaluate_command(version.model, view.numbered(version.model, version.before))
-        if word == "worse"
+        if verdict.word == "worse"
         else "",
-    )
-
-
-def _tell_release(version: NewestVersion, release: Release) -> ProjectFinding:
-    """Say of a version what monitoring decided."""
-    before = release.baseline.version
-    return ProjectFinding(
-        word=_DECIDED[release.word],
-        is_wrong=release.word == "worse",
-        subject=view.numbered(version.model, version.version),
-        sentence=release.sentence,
-        by="production",
-        size=float(release.candidate.runs),
-        where=release.candidate.where,
-        runs=release.candidate.runs,
-        time=version.first_seen_time,
-        run_id="",
-        versions=(version.model, version.version, version.before if before is None else before),
-        command=release.command if release.word == "worse" else "",
     )
 
 
@@ -376,7 +363,7 @@ def _tell_experiment(
             verdict = find_experiment(reader, project, experiment.run_id, now_ns).verdict
         except (BadInput, Missing):
             continue
-        worst = _worst(verdict) if verdict else None
+        worst = find_worst(verdict) if verdict else None
         if worst is not None and verdict is not None:
             word, sentence, size = worst
             baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
@@ -393,26 +380,6 @@ def _tell_experiment(
                 run_id=experiment.run_id,
             )
     return None
-
-
-def _worst(verdict: VersionsVerdict | ExperimentVerdict) -> tuple[Word, str, float] | None:
-    """Return the deciding word, its sentence, and the size of the change; None for nothing.
-
-    Failed calls decide before the judges do; latency, tokens and cost count if no judge does.
-    """
-    failures, judges = verdict.failures, verdict.judges
-    if failures is not None and failures.is_decided and failures.word == verdict.word:
-        size = abs(failures.difference.value) if failures.difference else 1.0
-        return failures.word, failures.named, size
-    changes: list[tuple[Word, str, float]] = [
-        (judge.word, f"{judge.judge}: {judge.sentence}", abs(judge.difference.value))
-        for judge in judges
-        if judge.difference
-    ] or [
-        (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.ratio.value - 1))
-        for amount in verdict.amounts
-    ]
-    return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
 
 
 def _tell_alert(alert: AlertState) -> ProjectFinding:

@@ -65,7 +65,9 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
     with suppress(StoreTimeout):
         state = find_monitor(reader, project, asked.last, now_ns)
     found = state.findings if state else []
-    news = find_news(reader, project, now_ns, asked.last, releases=state.releases if state else ())
+    news = find_news(
+        reader, project, now_ns, asked.last, releases=state.releases if state else None
+    )
     # A version that is worse is told once, as a release before all else.
     released = {one.where for one in found if one.kind == "release"}
     wrong = [

@@ -199,6 +199,18 @@ def named(name: Sql) -> Sql:
     return Sql("if({n} != '', {n}, shared_{n})").fill(n=name)
 
 
+def unit_of(*, is_joined: bool) -> Sql:
+    """Write the unit of uncertainty of a run: its session, else that of its trace, else its trace.
+
+    Runs of one unit are not independent. A session over several traces is one unit.
+
+    Args:
+        is_joined: Whether the join of `shares` stands beside the runs.
+    """
+    session = named(Sql("session")) if is_joined else Sql("session")
+    return Sql("if({s} != '', concat('s', {s}), concat('t', lower(hex(trace_id))))").fill(s=session)
+
+
 def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
     """Write that the session or the user of a run passes a test: its own, else its trace's.
 

@@ -110,6 +110,7 @@ TEMPLATES.filters.update(
     cut_id=view.cut_id,
     dollars=write_dollars,
     duration=view.duration,
+    page_word=view.page_word,
     elapsed_ms=view.elapsed_ms,
     moment=view.moment,
     money=write_cost,

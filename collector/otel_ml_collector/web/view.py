@@ -190,6 +190,34 @@ def duration(value_ms: float) -> str:
     return f"{number(value_ms)}{THIN}ms"
 
 
+# What pages say for words of the API.
+_PAGE_WORDS: Final[Mapping[str, str]] = {"no different": "unchanged", "watching": "collecting"}
+
+
+def page_word(verdict: Any) -> str:
+    """Write a verdict as pages say it.
+
+    An inconclusive one is "too early" below the minimum of runs or items: then it has reasons, or
+    nothing was compared.
+
+    Args:
+        verdict: A comparison, or its word.
+    """
+    word = str(getattr(verdict, "word", verdict))
+    if word != "inconclusive":
+        return _PAGE_WORDS.get(word, word)
+    failures = getattr(verdict, "failures", None)
+    compared = [*getattr(verdict, "judges", ()), *([failures] if failures else ())]
+    parts = compared if hasattr(verdict, "judges") else [verdict]
+    reasons = [
+        reason
+        for part in (verdict, *parts)
+        if getattr(part, "word", "") == word
+        for reason in getattr(part, "reasons", ())
+    ]
+    return "too early" if reasons or not parts else "no visible difference"
+
+
 def count(value: int) -> str:
     """Write a count, thousands grouped."""
     return f"{value:,}"

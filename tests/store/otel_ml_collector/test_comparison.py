@@ -383,7 +383,7 @@ def test_versions(service: Service) -> None:
     [judge] = verdict["judges"]
     text = page(service, ["answer:v1", "answer:v2"])
     assert judge["sentence"] == (
-        "68.7 % pass, 95.3 % before: 27 points worse (18 to 35), n = 150/150"
+        "68.7 % pass, 95.3 % before: 27 points worse (16 to 37), n = 150/150"
     )
     assert judge["sentence"] in text
     _, row, *_ = table(text, "judges-B")
@@ -406,7 +406,10 @@ def test_versions_turned(service: Service) -> None:
     [judge] = sides[0]["version"]["verdict"]["judges"]
     assert judge["word"] == "better"
     assert judge["difference"]["value"] == pytest.approx(40 / 150, rel=1e-12)
-    bounds = confint_proportions_2indep(143, 150, 103, 150, method="newcomb", compare="diff")
+    # Failed calls, missing outputs and the judge share the 5 %.
+    bounds = confint_proportions_2indep(
+        143, 150, 103, 150, method="newcomb", compare="diff", alpha=0.05 / 3
+    )
     assert (judge["difference"]["low"], judge["difference"]["high"]) == pytest.approx(
         bounds, rel=1e-9
     )

@@ -34,7 +34,7 @@ def make_desk(now_ns: int) -> Iterator[Span]:
         yield from _ask(1_000 + place, at_ns, "aa", is_brief=place % 10 != 0, chance=chance)
     for place in range(AFTER):
         at_ns = now_ns - 6 * HOUR_NS + place * 2 * MINUTE_NS
-        yield from _ask(2_000 + place, at_ns, "bb", is_brief=place % 10 > 2, chance=chance)
+        yield from _ask(2_000 + place, at_ns, "bb", is_brief=place % 10 > 6, chance=chance)
     for place in range(LOST):
         at_ns = now_ns - 3 * HOUR_NS + place * MINUTE_NS
         failed: dict[str, Value] = {

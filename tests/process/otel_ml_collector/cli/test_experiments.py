@@ -192,7 +192,7 @@ def test_wrong_words(words: tuple[str, ...], capsys: pytest.CaptureFixture[str])
 
 def said_by(answer: str) -> Callable[[int], str]:
     """Make a function whose source is its own, so that it is a version of its own."""
-    if answer == "v1":
+    if answer == "v2":
 
         def reply(question: int) -> str:
             return "yes" if question % 20 else "no"
@@ -210,7 +210,10 @@ def rubric(outputs: str) -> float:
 
 @pytest.fixture(scope="module")
 def versions(collector: CollectorProcess) -> Reader:
-    """Two versions of a model in production, of which the second one is worse."""
+    """Two versions of a model in production, of which the first one is worse.
+
+    Compared with the second it is somebody's choice: a release is judged when it is older.
+    """
     for version in ("v1", "v2"):
         client = Client("tried", endpoint=collector.endpoint, join=False)
         judge = Judge("says_yes", "", rubric, lambda score: score > 0.5)
@@ -225,12 +228,12 @@ def versions(collector: CollectorProcess) -> Reader:
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        (("reply:v1", "reply:v2"), 1),
-        (("reply:v2", "reply:v1"), 0),
-        (("reply:v1", "reply:v2", "--fail-if", "errors > 0"), 0),
-        (("reply:v1", "reply:v2", "--fail-if", 'pass_rate["says_yes"] < 0.7'), 1),
-        (("reply:v1", "reply:v2", "--fail-if", "runs < 120"), 0),
-        (("reply:v1", "reply:v2", "--fail-if", "flaky > 0"), 2),
+        (("reply:v2", "reply:v1"), 1),
+        (("reply:v1", "reply:v2"), 0),
+        (("reply:v2", "reply:v1", "--fail-if", "errors > 0"), 0),
+        (("reply:v2", "reply:v1", "--fail-if", 'pass_rate["says_yes"] < 0.7'), 1),
+        (("reply:v2", "reply:v1", "--fail-if", "runs < 120"), 0),
+        (("reply:v2", "reply:v1", "--fail-if", "flaky > 0"), 2),
         (("reply:v1", "reply:v9"), 2),
         (("reply:v1", f"{'1' * 32}-{'1' * 16}"), 2),
     ],
@@ -248,17 +251,17 @@ def test_versions_have_the_words_of_the_page(
 ) -> None:
     """Command, API, reader and page say the same of two versions, digit by digit."""
     report, told = tmp_path / "report.md", tmp_path / "told.json"
-    words = ["reply:v1", "reply:v2", "--markdown", str(report), "--json", str(told)]
+    words = ["reply:v2", "reply:v1", "--markdown", str(report), "--json", str(told)]
     assert main(["compare", *words]) == 1
-    found = versions.compare(["reply:v1", "reply:v2"])
+    found = versions.compare(["reply:v2", "reply:v1"], baseline="reply:v2")
     assert found["sentence"] == "B is worse than the baseline A"
     version = found["sides"][1]["version"]
     [judge] = version["verdict"]["judges"]
     assert json.loads(told.read_text()) == version
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:2] == ["reply:v2 vs reply:v1: worse", f"  says_yes: {judge['sentence']}"]
+    assert printed[:2] == ["reply:v1 vs reply:v2: worse", f"  says_yes: {judge['sentence']}"]
     assert f"* says_yes: {judge['sentence']}" in report.read_text()
-    path = "/projects/tried/compare?of=reply:v1&of=reply:v2"
+    path = "/projects/tried/compare?of=reply:v2&of=reply:v1&baseline=reply:v2"
     with urlopen(f"{collector.endpoint}{path}") as page:
         assert judge["sentence"] in page.read().decode()
 
@@ -305,6 +308,10 @@ def test_versions_have_one_verdict(
     assert found["sentence"] == "B is worse than the baseline A"
     assert found["sides"][1]["version"]["verdict"] == own
     assert (own["word"], own["judges"][0]["sentence"]) == ("worse", sentence)
+    assert (own["basis"], own["heading"]) == (
+        "experiments",
+        "v2 vs v1: experiments on qa, tuned wrong vs tuned right, 40 shared items",
+    )
     assert [own[name]["name"] for name in ("baseline_experiment", "experiment")] == [
         "tuned right",
         "tuned wrong",
@@ -314,7 +321,7 @@ def test_versions_have_one_verdict(
         "tuned:v2 vs tuned:v1: worse",
         f"  exact: {sentence}",
         *(f"  {one['name']}: {one['sentence']}" for one in own["amounts"]),
-        "  data: experiments on qa, tuned wrong vs tuned right, 40 shared items",
+        f"  data: {own['heading']}",
         "  recorded runs: no judge scored both versions",
     ]
     for path in (

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 
@@ -152,12 +153,108 @@ def test_model_page(service: Service) -> None:
     assert "<p" not in ask(service.app, "/projects/releases/newest-verdict?model=none").text
 
 
+def test_one_verdict(service: Service) -> None:
+    """The table of the model's page, the banner, the API and the overview show the release."""
+    (release,) = get(service, "models/answer/release")["releases"]
+    verdict = get(service, "models/answer/versions/2/verdict?against=1")
+    assert (verdict["basis"], verdict["word"]) == ("release", release["word"])
+    assert verdict["sentence"] == release["sentence"]
+    named = {one["judge"]: one["sentence"] for one in verdict["judges"]}
+    named |= {one["name"]: one["sentence"] for one in verdict["amounts"]}
+    figures = {one["name"]: one["sentence"] for one in release["figures"]}
+    assert named == {name: figures[name] for name in ("grounded", "latency")}
+    query = "model=answer&version=2&against=1"
+    table = html.unescape(ask(service.app, f"/projects/releases/model-verdict?{query}").text)
+    banner = html.unescape(ask(service.app, "/projects/releases/newest-verdict?model=answer").text)
+    assert figures["grounded"] in table
+    assert release["sentence"] in banner
+    assert verdict["heading"] in table
+    assert verdict["heading"].startswith("answer:v2 vs answer:v1: recorded runs since ")
+    findings = get(service, "overview")["findings"]
+    (worse,) = [one for one in findings if one["subject"] == "answer:v2"]
+    assert (worse["word"], worse["sentence"]) == ("worse", release["sentence"])
+    newest = get(service, "overview")["newest_versions"]
+    words = {one["model"]: (one["word"], one["sentence"]) for one in newest}
+    assert words["answer"] == ("worse", release["sentence"])
+    assert words["chat"][0] == "watching"
+
+
+def test_a_choice_is_no_release(service: Service) -> None:
+    """Two versions that somebody chose are compared by the same function, and the heading says."""
+    verdict = get(service, "models/answer/versions/1/verdict?against=2")
+    assert (verdict["basis"], verdict["word"]) == ("runs", "better")
+    assert verdict["heading"] == "v1 vs v2: your choice, all recorded runs of both (not paired)"
+
+
+def test_a_single_run(service: Service) -> None:
+    """With one run on a side there are only counts: no interval, and no latency."""
+    before = make_runs(
+        "one", "v1", 0.9, seed=1, first_ns=BEGAN_NS - 20 * HOUR_NS, step_ns=MINUTE_NS, runs=514
+    )
+    after = make_runs("one", "v2", 0.0, seed=2, first_ns=BEGAN_NS, step_ns=MINUTE_NS, runs=1)
+    take(service.store, "one", [tell("a1"), *before, *after])
+    (release,) = get(service, "models/one/release", "one")["releases"]
+    figures = {one["name"]: one["sentence"] for one in release["figures"]}
+    assert figures == {
+        "errors": "0 of 1 run failed; v1: 0 of 514",
+        "missing outputs": "0 of 1 run had no output; v1: 0 of 514",
+        "grounded": "0 of 1 run passed; v1: 463 of 514",
+    }
+    verdict = get(service, "models/one/versions/2/verdict?against=1", "one")
+    assert (release["word"], verdict["word"], verdict["amounts"]) == ("watching", "watching", [])
+    page = ask(service.app, "/projects/one/model-verdict?model=one&version=2&against=1").text
+    assert "0 of 1 run passed; v1: 463 of 514" in page
+
+
+def test_cost_of_calls_inside(service: Service) -> None:
+    """A version that costs three times as much is worse, where calls inside it have the cost."""
+    spans = []
+    for version, cost, first_ns in (
+        ("v1", 0.01, BEGAN_NS - 20 * HOUR_NS),
+        ("v2", 0.03, BEGAN_NS),
+    ):
+        for run in make_runs(
+            "dear", version, 1.0, seed=3, first_ns=first_ns, step_ns=20 * SECOND_NS, runs=400
+        )[::2]:
+            chain = make_call(
+                "chain",
+                {"otel_ml.kind": "chain"},
+                trace_id=run.trace_id,
+                parent_span_id=run.span_id,
+                start_ns=run.start_ns,
+                end_ns=run.end_ns,
+            )
+            called = make_call(
+                "llm",
+                {
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.usage.cost": cost,
+                    "gen_ai.usage.input_tokens": 100,
+                },
+                trace_id=run.trace_id,
+                parent_span_id=chain.span_id,
+                start_ns=run.start_ns,
+                end_ns=run.end_ns - MS_NS,
+            )
+            spans += [run, chain, called]
+    take(service.store, "dear", spans)
+    (release,) = [
+        one
+        for one in get(service, "models/dear/release", "dear")["releases"]
+        if one["dimension"] == "version"
+    ]
+    figures = {one["name"]: one for one in release["figures"]}
+    assert (release["word"], figures["cost"]["word"]) == ("worse", "worse")
+    assert figures["cost"]["difference"]["value"] == pytest.approx(3, rel=0.03)
+    assert figures["tokens"]["difference"]["value"] == pytest.approx(1, rel=0.001)
+
+
 def test_watching(service: Service) -> None:
     """Of a version that is not worse it is said how many runs there are, and about how many do."""
     (release,) = get(service, "models/chat/release")["releases"]
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("watching", "watching")
-    assert grounded["sentence"].startswith("watching, ")
+    assert grounded["sentence"].startswith("800 runs; the baseline is too small to show less than ")
 
 
 def test_any_order_twice(service: Service) -> None:
@@ -232,11 +329,18 @@ def test_assistants(service: Service) -> None:
 
 
 def test_worst_client(service: Service) -> None:
-    """A version that is worse for one client says for which."""
+    """A version that is worse for one client says for which, as the slices page does.
+
+    A tag of as many runs, of which the name comes later, tells nothing of it.
+    """
     spans = [tell("a1")]
     for version, first_ns in (("v1", BEGAN_NS - 20 * HOUR_NS), ("v2", BEGAN_NS)):
         for client in ("acme", "bigshot"):
             rate = 0.6 if (client, version) == ("acme", "v2") else 0.95
+            tags: dict[str, Any] = {
+                "otel_ml.tag.client": lambda _, client=client: client,
+                "otel_ml.tag.region": lambda place: ("north", "south")[place % 2],
+            }
             spans += make_runs(
                 "answer",
                 version,
@@ -245,13 +349,18 @@ def test_worst_client(service: Service) -> None:
                 first_ns=first_ns + len(client) * SECOND_NS,
                 step_ns=20 * SECOND_NS,
                 runs=RUNS,
-                **{"otel_ml.tag.client": lambda _, client=client: client},
+                **tags,
             )
     take(service.store, "worst", spans)
     (finding,) = [
         item for item in get(service, "findings", "worst")["findings"] if item["kind"] == "release"
     ]
     assert 'most where tags["client"] == "acme"' in finding["sentence"]
+    (release,) = get(service, "models/answer/release", "worst")["releases"]
+    assert release["stratum"] == "region"
+    where = quote(release["candidate"]["where"])
+    slices = get(service, f"slices?where={where}&start={quote(release['began'])}", "worst")
+    assert slices["slices"][0]["name"] == "client = acme"
 
 
 def test_empty_outputs(service: Service) -> None:

@@ -14,7 +14,6 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
-from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from otel_ml.statistics.agreement import cohen_kappa, krippendorff_alpha
 from otel_ml.statistics.intervals import (
@@ -22,7 +21,6 @@ from otel_ml.statistics.intervals import (
     benjamini_hochberg,
     bootstrap,
     cluster_mean,
-    cluster_median,
     cluster_p,
     cluster_rate,
     corrected_rate,
@@ -31,13 +29,11 @@ from otel_ml.statistics.intervals import (
     holm,
     log_ratio,
     mcnemar_mid_p,
-    median_ratio,
     needed,
     newcombe_paired,
     normal_quantile,
     student_p,
     student_quantile,
-    welch,
     wilson,
 )
 from tests.support.sampling import sampled
@@ -176,16 +172,6 @@ def test_rate_of_single_items() -> None:
     assert bounds(found) == exactly(*proportion_confint(30, 50, 1 - confidence, "wilson"))
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.3])
-def test_welch(shift: float) -> None:
-    """Welch's interval is that of statsmodels."""
-    draw = np.random.default_rng(1)
-    first, second = draw.beta(0.3, 0.3, 120), draw.beta(0.3, 0.3, 150) + shift
-    found = welch([(one, 1) for one in first.tolist()], [(one, 1) for one in second.tolist()])
-    means = CompareMeans(DescrStatsW(second), DescrStatsW(first))
-    assert bounds(found) == exactly(*means.tconfint_diff(usevar="unequal"))
-
-
 def test_log_ratio() -> None:
     """The ratio of paired amounts is scipy's interval of the logarithms."""
     draw = np.random.default_rng(2)
@@ -194,30 +180,6 @@ def test_log_ratio() -> None:
     expected = np.exp(stats.t.interval(0.95, 39, logs.mean(), stats.sem(logs)))
     found = log_ratio(zip(range(40), first.tolist(), second.tolist(), strict=True))
     assert bounds(found) == exactly(*expected)
-
-
-def test_median() -> None:
-    """The interval of a median of single values is between the ranks that its score gives."""
-    values = stats.lognorm.ppf(np.linspace(0.005, 0.995, 100), 1).tolist()
-    seeded(1).shuffle(values)
-    found = cluster_median(enumerate(values))
-    size, t = 100.0, stats.t.ppf(0.975, 99)
-    half = t * math.sqrt(0.25 / size + t * t / size**2 / 4) / (1 + t * t / size)
-    ordered = sorted(values)
-    assert found.value == pytest.approx(np.median(values), rel=1e-12)
-    assert bounds(found) == (
-        ordered[math.floor((0.5 - half) * 100)],
-        ordered[math.ceil((0.5 + half) * 100) - 1],
-    )
-
-
-def test_median_ratio() -> None:
-    """The ratio of a sample's median to itself is 1, as wide downwards as upwards."""
-    median = cluster_median(enumerate([1.0 + k / 10 for k in range(100)]))
-    found = median_ratio(median, median)
-    assert found.value == pytest.approx(1)
-    assert found.low == pytest.approx(1 / found.high)
-    assert (found.n, found.clusters) == (200, 200)
 
 
 def test_difference_of_any_two() -> None:
@@ -302,7 +264,6 @@ def test_one_cluster_says_nothing() -> None:
     """One cluster gives a value, and an interval without bounds."""
     assert cluster_mean([(2.0, 4)]) == Estimate(0.5, -math.inf, math.inf, 4, 1)
     assert cluster_rate([(2.0, 4)]) == Estimate(0.5, 0.0, 1.0, 4, 1)
-    assert welch([(2.0, 4)], [(1.0, 1), (0.0, 1)]).high == math.inf
     assert cluster_p([(2.0, 4)]) == 1.0
 
 
@@ -333,9 +294,7 @@ def test_order_does_not_matter() -> None:
         lambda: newcombe_paired(0, 0, 0, 0),
         lambda: newcombe_paired(1, -1, 0, 2),
         lambda: cluster_mean([]),
-        lambda: cluster_median([]),
         lambda: log_ratio([("a", 0.0, 1.0)]),
-        lambda: median_ratio(Estimate(1, 0, 2, 3, 3), Estimate(1, 1, 2, 3, 3)),
         lambda: student_quantile(0.5, 0),
         lambda: student_p(1.0, 0),
         lambda: normal_quantile(0),

@@ -143,10 +143,12 @@ def test_fall_among_six_figures() -> None:
     assert median(waits) <= 3
 
 
-def judge_one(baseline: Units, *windows: Units, **options: Any) -> FigureVerdict:
+def judge_one(
+    baseline: Units, *windows: Units, name: str = "before", **options: Any
+) -> FigureVerdict:
     """Judge a new version by one figure."""
     figure = FigureUnits(name="f", kind="rate", baseline=baseline, windows=windows, **options)
-    (verdict,) = judge_release([figure])
+    (verdict,) = judge_release([figure], name)
     return verdict
 
 
@@ -154,7 +156,6 @@ def test_word_of_a_fall() -> None:
     """A fall is worse, by so many points."""
     verdict = judge_one(alone(1_800, 2_000), alone(160, 200), alone(160, 200))
     assert (verdict.word, verdict.runs, verdict.since) == ("worse", 400, 1)
-    assert verdict.worst is None
     assert (
         verdict.sentence == "80.0 % pass, 90.0 % before: 10 points worse (6 to 14), n = 2,000/400"
     )
@@ -184,7 +185,7 @@ def test_watching_says_how_many_runs() -> None:
     verdict = judge_one(alone(18_000, 20_000), alone(360, 400))
     assert verdict.word == "watching"
     assert verdict.needed is not None
-    assert verdict.sentence == f"watching, 400 of about {verdict.needed:,} runs"
+    assert verdict.sentence == f"400 of about {verdict.needed:,} runs"
     # By the normal distribution: 0.09 (1.96 + 0.84)² / (0.02² - 0.09 (1.96 + 0.84)² / 20,000)
     assert 1_800 < verdict.needed < 2_200
 
@@ -193,9 +194,34 @@ def test_small_baseline_says_what_it_can_show() -> None:
     """A baseline of 500 runs cannot show 2 points, however many runs the new version has."""
     verdict = judge_one(alone(450, 500), alone(90, 100))
     assert (verdict.word, verdict.needed) == ("watching", None)
-    assert verdict.sentence == (
-        "watching, 100 runs; the baseline is too small to show less than 3.8 points"
+    assert verdict.sentence == ("100 runs; the baseline is too small to show less than 3.8 points")
+
+
+def test_counts_below_thirty_runs() -> None:
+    """With fewer than 30 runs on a side there is no interval, only counts."""
+    verdict = judge_one(
+        alone(2, 500), alone(12, 12), lower_is_better=True, passing="fail", name="v1"
     )
+    assert (verdict.word, verdict.verdict.word) == ("watching", "inconclusive")
+    assert verdict.sentence == "12 of 12 runs failed; v1: 2 of 500"
+    assert verdict.verdict.difference is None  # type: ignore[union-attr]
+    slow = FigureUnits(
+        name="latency",
+        kind="amount",
+        baseline={Unit("", 1.0, 1, 1.0): 514},
+        windows=[{Unit("", 9.0, 1, 9.0): 1}],
+        high=10.0,
+        lower_is_better=True,
+    )
+    assert judge_release([slow]) == []
+
+
+def test_verdict_needs_a_hundred_runs() -> None:
+    """Between 30 and 100 runs on a side there is an interval, and no verdict."""
+    verdict = judge_one(alone(20, 2_000), alone(60, 60), lower_is_better=True, passing="fail")
+    assert (verdict.word, verdict.since) == ("watching", None)
+    assert verdict.verdict.reasons == ["at least 100 runs a side are needed"]
+    assert "99 points" in verdict.comparison
 
 
 def test_another_mix_is_no_other_version() -> None:
@@ -217,7 +243,6 @@ def test_fall_in_one_client() -> None:
     assert verdict.word == "worse"
     # 20 points of the half of the baseline's runs that are of that client.
     assert "10 points worse" in verdict.sentence
-    assert verdict.worst == ("good", 0.95, 0.75)
 
 
 def test_client_that_only_one_side_has() -> None:

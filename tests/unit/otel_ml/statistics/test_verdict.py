@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.proportion import confint_proportions_2indep
 
 from otel_ml.statistics.intervals import Estimate, newcombe_paired, wilson
 from otel_ml.statistics.verdict import (
@@ -21,7 +20,6 @@ from otel_ml.statistics.verdict import (
     Word,
     compare_groups,
     compare_items,
-    compare_samples,
     decide,
     estimate_groups,
     estimate_judges,
@@ -241,28 +239,9 @@ def test_slices() -> None:
     ]
 
 
-def test_two_samples() -> None:
-    """Two samples have Newcombe's unpaired interval, and the sentence of the model page."""
-    before, after = items("+" * 143 + "-" * 7), items("+" * 103 + "-" * 47)
-    found = compare_samples(before, after).judges["exact"]
-    expected = confint_proportions_2indep(103, 150, 143, 150, method="newcomb", compare="diff")
-    assert found.difference is not None
-    assert (found.difference.low, found.difference.high) == pytest.approx(expected, rel=1e-9)
-    assert found.sentence == ("68.7 % pass, 95.3 % before: 27 points worse (18 to 35), n = 150/150")
-
-
-def test_two_samples_are_too_small() -> None:
-    """Under 100 runs a side, or 12 clusters, two samples say nothing."""
-    found = compare_samples(items("+" * 99), items("-" * 150))
-    assert found.judges["exact"].reasons == ["at least 100 runs a side are needed"]
-    found = compare_samples(items("+" * 110, cluster=10), items("-" * 110, cluster=10))
-    assert found.judges["exact"].reasons == ["at least 12 sessions or traces a side are needed"]
-
-
 def test_nothing() -> None:
     """Of nothing there is no verdict."""
     assert compare_items([], []).word == "inconclusive"
-    assert compare_samples([], []).word == "inconclusive"
 
 
 def with_failed(*scores: float | None) -> list[ScoredRun]:
@@ -373,24 +352,6 @@ def test_failures_of_repeats_and_clusters() -> None:
     one = compare_items(items("+" * 40, cluster=40), items("x" * 20 + "+" * 20, cluster=40))
     assert one.failures is not None
     assert (one.failures.word, one.word) == ("inconclusive", "inconclusive")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "word"),
-    [
-        ("+" * 200, "+" * 100 + "x" * 100, "worse"),
-        ("+" * 60, "+" * 20 + "x" * 40, "worse"),  # too few for a judge
-        ("+" * 60, "x" * 12, "worse"),  # all of them
-        ("x" * 60, "+" * 12, "better"),
-        ("+" * 60, "+" * 10 + "x" * 10, "inconclusive"),  # fewer than 30
-        ("+" * 200, "+" * 199 + "x", "inconclusive"),
-    ],
-)
-def test_failed_calls_in_production(before: str, after: str, word: Word) -> None:
-    """Versions in production are compared by failed calls too, from 30 runs a side on."""
-    found = compare_samples(items(before), items(after)).failures
-    assert found is not None
-    assert found.word == word
 
 
 def test_value_of_one_side() -> None:

@@ -1,0 +1,360 @@
+"""Compares two sets of recorded runs: the one function behind every comparison in production.
+
+A release, two versions and two filters are compared alike: by error share, missing outputs, judges,
+latency, tokens and cost. Only what is compared differs, see `Sides`.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from otel_ml.statistics.release import (
+    RELEASE_WORDS,
+    FigureUnits,
+    FigureVerdict,
+    ReleaseWord,
+    Unit,
+    judge_release,
+)
+from otel_ml.statistics.verdict import AmountVerdict
+from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.store.apart import find_apart, find_counted
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.scores import find_lower_judges
+from otel_ml_collector.store.sides import (
+    BOUNDS,
+    VERSION_LABEL,
+    WHOLE,
+    Sides,
+    count_both,
+    count_tag_values,
+    read_units,
+)
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.versions import Numbers, version_numbers
+from otel_ml_collector.verdicts import (
+    AMOUNT_FIGURES,
+    ERRORS,
+    MISSING,
+    ComparisonWord,
+    FigureChange,
+    RecordedChange,
+    choose_versions,
+    leave_out,
+    make_figure_change,
+    make_recorded_change,
+)
+from otel_ml_collector.windows import Window
+
+_FOR_EVER_NS: Final = 2**62
+# Of a side with more runs every second, third, ... session or trace counts.
+_RUNS_COUNTED: Final = 50_000
+_MOST_STRATA: Final = 20
+_LEAST_STRATUM: Final = 0.02
+_MOST_JUDGES: Final = 20
+_PASSED: Final = "passed"
+_SCORED: Final = "scored"
+# How far beyond those of the baseline amounts are told apart: half as much again.
+_ROOM: Final = math.log(1.5)
+
+
+@dataclass(frozen=True, slots=True)
+class SidesVerdict:
+    """The verdict on two sets of recorded runs.
+
+    Attributes:
+        word: By the worst figure; latency, tokens and cost alone make it worse, but never better.
+        first: The figure that decides; None where both have none in common.
+        figures: The worst first.
+        digests: By judge, the digest of its version that counts.
+        unlike: By judge, why it is not compared: no version of it scored both.
+        numbers: The small numbers of versions of judges.
+        tag: The tag by which both are weighted alike; empty without one.
+        share: The share of sessions and traces that was counted.
+        counts: How many runs the baseline and the candidate have.
+        shared: How many runs are on both sides: then there is no comparison.
+    """
+
+    word: ReleaseWord
+    first: FigureVerdict | None
+    figures: Sequence[FigureVerdict]
+    digests: Mapping[str, str]
+    unlike: Mapping[str, str]
+    numbers: Numbers
+    tag: str
+    share: float
+    counts: tuple[int, int]
+    shared: int = 0
+
+    def describe(self, *, is_release: bool = False) -> list[FigureChange]:
+        """Describe the figures, the worst first; `is_release` means that more runs are to come."""
+        changes = [
+            make_figure_change(
+                figure,
+                (digest := self.digests.get(figure.name, "")),
+                self.numbers.get((figure.name, digest, "")),
+                is_release=is_release,
+            )
+            for figure in self.figures
+        ]
+        word: ComparisonWord = "watching" if is_release else "inconclusive"
+        return changes + [leave_out(judge, word, reason) for judge, reason in self.unlike.items()]
+
+    @property
+    def change(self) -> RecordedChange:
+        """The verdict on runs that somebody chose: what is not decided is inconclusive."""
+        sentence = "no recorded runs of both"
+        if self.first is not None:
+            sentence = f"{self.first.name}: {self.first.comparison}"
+        word = "inconclusive" if self.word == "watching" else self.word
+        return make_recorded_change(word, sentence, self.describe())
+
+
+def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
+    """Compare two sets of recorded runs.
+
+    Sessions are the units; a trace without one counts as one. Both sides are weighted alike by the
+    largest tag that both have. Of each judge the newest version counts that scored both.
+    """
+    tag, strata = _choose_strata(reader, sides)
+    every_before, every = (max(-(-runs // _RUNS_COUNTED), 1) for runs in sides.counts)
+    rows = read_units(reader, project, sides, strata, (every_before, every))
+    figures, judges = _make_figures(reader, project, rows, sides.windows)
+    verdicts = sorted(judge_release(figures, sides.baseline), key=_order)
+    deciding = _choose_deciding(verdicts)
+    first = next(iter(deciding), None)
+    if first is not None and first.word == "watching":  # the figure that takes longest
+        watched = [item for item in deciding if item.word == "watching"]
+        first = max(watched, key=lambda entry: entry.needed or 0)
+    return SidesVerdict(
+        word="watching" if first is None else first.word,
+        first=first,
+        figures=verdicts,
+        digests=judges.digests,
+        unlike=judges.unlike,
+        numbers=judges.numbers,
+        tag=tag,
+        share=1 / max(every, every_before),
+        counts=sides.counts,
+    )
+
+
+def _choose_deciding(verdicts: Sequence[FigureVerdict]) -> Sequence[FigureVerdict]:
+    """Choose the figures that decide, the worst first.
+
+    Any figure can make a side worse. Else judges decide. Errors and missing outputs that did not
+    change do not count then, and latency, tokens and cost never make a side better.
+    """
+    worse = [figure for figure in verdicts if figure.word == "worse"]
+    rated = [figure for figure in verdicts if not isinstance(figure.verdict, AmountVerdict)]
+    judges = [
+        figure
+        for figure in rated
+        if figure.name not in (ERRORS, MISSING) or figure.word == "watching"
+    ]
+    has_judge = any(figure.name not in (ERRORS, MISSING) for figure in rated)
+    return worse or (judges if has_judge else rated) or verdicts
+
+
+def _order(verdict: FigureVerdict) -> tuple[int, float, str]:
+    return RELEASE_WORDS.index(verdict.word), -verdict.stake, verdict.name
+
+
+def compare_filters(
+    reader: Reader, project: str, baseline: str, candidate: str, window: Window
+) -> SidesVerdict:
+    """Compare the recorded runs of two filters in a window, looked at once.
+
+    Raises:
+        BadInput: A filter is wrong.
+    """
+    apart = find_apart(reader, project)
+    either = f"({baseline}) or ({candidate})" if baseline and candidate else ""
+    filters = [baseline, candidate]
+    condition, (before, after) = compile_tests(reader, project, either, filters, apart)
+    values = {
+        **condition.parameters,
+        "project": project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+    }
+    runs = Sql("{bounds} AND ({condition})").fill(bounds=BOUNDS.sql, condition=condition.sql)
+    return _compare_once(reader, project, runs, sides=(before, after), values=values)
+
+
+def compare_versions(
+    reader: Reader, project: str, model: str, baseline: int, candidate: int
+) -> SidesVerdict:
+    """Compare all recorded runs of two versions of a model, looked at once."""
+    labels: dict[int, list[str]] = {baseline: [], candidate: []}
+    for (_, digest, structure), number in version_numbers(
+        reader, project, "model", [model]
+    ).items():
+        if number in labels:
+            labels[number].append(f"{digest}:{structure}")
+    runs = Sql("{counted} AND model = {model:String}").fill(
+        counted=find_counted(reader, project, BOUNDS).sql
+    )
+    sides = (
+        Sql("{label} IN {before:Array(String)}").fill(label=VERSION_LABEL),
+        Sql("{label} IN {after:Array(String)}").fill(label=VERSION_LABEL),
+    )
+    values = {
+        "project": project,
+        "start": 0,
+        "end": _FOR_EVER_NS,
+        "model": model,
+        "before": labels[baseline],
+        "after": labels[candidate],
+    }
+    return _compare_once(reader, project, runs, sides=sides, values=values, baseline=f"v{baseline}")
+
+
+def _compare_once(
+    reader: Reader,
+    project: str,
+    runs: Sql,
+    *,
+    sides: tuple[Sql, Sql],
+    values: Mapping[str, Any],
+    baseline: str = "before",
+) -> SidesVerdict:
+    """Count the runs of two sides, and compare them, if they have no run in common."""
+    before, after = sides
+    row = count_both(reader, runs, sides, values)
+    counts = row["before"], row["after"]
+    if row["shared"] or not all(counts):
+        return SidesVerdict("watching", None, [], {}, {}, {}, "", 1.0, counts, row["shared"])
+    either = Sql("{runs} AND (({before}) OR ({after}))").fill(runs=runs, before=before, after=after)
+    return compare_sides(
+        reader,
+        project,
+        Sides(
+            runs=either,
+            is_before=Sql("({before})").fill(before=before),
+            values=values,
+            counts=counts,
+            baseline=baseline,
+        ),
+    )
+
+
+def _choose_strata(reader: Reader, sides: Sides) -> tuple[str, list[str]]:
+    """Choose the largest tag that both sides have, and its values that both have often enough."""
+    tags: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in count_tag_values(reader, sides):
+        name, is_tag, _ = row["token"].partition("=")
+        if is_tag and not name.startswith(RESPONSE):
+            tags[name].append(row)
+    several = {name: rows for name, rows in tags.items() if len(rows) > 1}
+    if not several:
+        return "", []
+
+    def size(name: str) -> tuple[int, str]:
+        rows = several[name]
+        return min(sum(row[side] for row in rows) for side in ("before", "after")), name
+
+    chosen = max(several, key=size)
+    every = sum(row["before"] for row in several[chosen])
+    often = [row for row in several[chosen] if row["before"] >= _LEAST_STRATUM * every]
+    if len(often) < 2:  # noqa: PLR2004 - one is no other mix
+        return "", []
+    return chosen, [row["token"] for row in often[:_MOST_STRATA]]
+
+
+@dataclass(frozen=True, slots=True)
+class _JudgesOfSides:
+    """The versions of judges that count, see `SidesVerdict`."""
+
+    digests: Mapping[str, str]
+    unlike: Mapping[str, str]
+    numbers: Numbers
+
+
+def _make_figures(
+    reader: Reader, project: str, rows: Sequence[Row], windows: int
+) -> tuple[list[FigureUnits], _JudgesOfSides]:
+    """Make the figures of the rows; with the version of each judge that counts."""
+    before: defaultdict[str, Counter[Unit]] = defaultdict(Counter)
+    after: defaultdict[str, list[Counter[Unit]]] = defaultdict(
+        lambda: [Counter() for _ in range(windows)]
+    )
+    for row in rows:
+        unit = Unit(row["stratum"], row["total"] / WHOLE, row["n"], row["first"] / WHOLE)
+        side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
+        side[unit] += row["units"]
+    figures = [
+        make_figure(name, name, before[name], after[name])
+        for name in (ERRORS, MISSING, *AMOUNT_FIGURES)
+        if name in before and name in after
+    ]
+    spoke: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
+    for own, names in zip(spoke, ([*before], [*after]), strict=True):
+        for figure in names:
+            kind, _, rest = figure.partition(" ")
+            if kind in (_PASSED, _SCORED):
+                digest, _, judge = rest.partition(" ")
+                own[judge].add(digest)
+    numbers = version_numbers(reader, project, "judge", {item for own in spoke for item in own})
+    digests, unlike = dict[str, str](), dict[str, str]()
+    for judge, chosen in sorted(choose_versions(spoke, numbers).items())[:_MOST_JUDGES]:
+        for kind in (_PASSED, _SCORED):
+            digest = next(iter(chosen))
+            key = f"{kind} {digest} {judge}"
+            if len(chosen) == 1 and key in before and key in after and judge not in digests:
+                digests[judge] = digest
+                figures.append(make_figure(judge, kind, before[key], after[key]))
+        if judge not in digests:
+            unlike[judge] = _tell_unlike(*(side[judge] for side in spoke))
+    scored = [figure.name for figure in figures if figure.kind == "score"]
+    lower = find_lower_judges(reader, project, scored)
+    figures = [
+        replace(figure, lower_is_better=True) if figure.name in lower else figure
+        for figure in figures
+    ]
+    return figures, _JudgesOfSides(digests, unlike, numbers)
+
+
+def _tell_unlike(before: Collection[str], after: Collection[str]) -> str:
+    """Say why a judge is not compared, by the digests of its versions on both sides."""
+    for side, digests in (("baseline", before), ("candidate", after)):
+        if not digests:
+            return f"the judge scored no run of the {side}"
+    named = [
+        ", ".join(digest[:12] or "none" for digest in sorted(part)) for part in (before, after)
+    ]
+    return f"different versions of the judge: {named[0]} in the baseline, {named[1]} now"
+
+
+def make_figure(
+    name: str, kind: str, before: Counter[Unit], after: Sequence[Counter[Unit]]
+) -> FigureUnits:
+    """Make a figure; of scores and amounts with the range that the baseline tells."""
+    if kind in (ERRORS, MISSING, _PASSED):
+        return FigureUnits(
+            name=name,
+            kind="rate",
+            baseline=before,
+            windows=after,
+            lower_is_better=kind != _PASSED,
+            passing={ERRORS: "fail", MISSING: "have no output"}.get(kind, "pass"),
+        )
+    firsts = sorted(unit.first for unit in before)
+    if kind == _SCORED:
+        low, high = firsts[0], firsts[-1]
+        room = max((high - low) / 4, abs(high) / 4, 1 / WHOLE)
+    else:
+        low, high = firsts[len(firsts) // 100], firsts[-1 - len(firsts) // 100]
+        room = _ROOM
+    return FigureUnits(
+        name=name,
+        kind="score" if kind == _SCORED else "amount",
+        baseline=before,
+        windows=after,
+        low=low - room,
+        high=high + room,
+        lower_is_better=kind != _SCORED,
+    )

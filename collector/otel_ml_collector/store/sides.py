@@ -1,0 +1,160 @@
+"""Questions about two sets of recorded runs that are compared: their units, tags and counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
+from otel_ml_collector.store.inside import sum_inside, with_inside
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.runs import write_nothing
+from otel_ml_collector.store.scores import all_scores, newest_scores
+from otel_ml_collector.store.sql import EMPTY, Sql
+
+_MOST_TOKENS: Final = 1_000
+_MOST_UNITS: Final = 500_000
+# A sum of whole numbers is the same in any order: values are kept to a millionth.
+WHOLE: Final = 1_000_000
+# Which version of its model a run is of, as the store says it.
+VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
+BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+_SCORED_IN_TIME: Final = Sql(
+    "(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))"
+)
+
+
+# All runs of the candidate are in one window.
+_AT_ONCE: Final = Sql("0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Which recorded runs are compared.
+
+    Attributes:
+        runs: SQL that is true for the runs of both sides.
+        is_before: SQL that is true for those of the baseline, among these.
+        values: The parameters of both, with `project`, `start` and `end`.
+        counts: How many runs the baseline and the candidate have, at least about.
+        baseline: The baseline's name in sentences, such as `v1`.
+        place: SQL of the number of the time window in which a run of the candidate began.
+        windows: How many windows there are. With a single one the runs are looked at once.
+    """
+
+    runs: Sql
+    is_before: Sql
+    values: Mapping[str, Any]
+    counts: tuple[int, int]
+    baseline: str
+    place: Sql = _AT_ONCE
+    windows: int = 1
+
+
+_UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place, {unit} AS unit,
+    arrayFirst(token -> has({strata:Array(String)}, token), tag_kv) AS stratum""")
+_SAMPLED: Final = Sql(
+    "{sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0"
+)
+_UNITS: Final = Sql("""
+SELECT is_before, figure, place, stratum, total, n, first, count() AS units
+FROM (
+  SELECT is_before, figure, min(of_window.place) AS place,
+    argMin(of_window.stratum, of_window.place) AS stratum,
+    sum(of_window.total) AS total, sum(of_window.n) AS n,
+    argMin(of_window.total / of_window.n, of_window.place) AS first
+  FROM (
+    SELECT is_before, unit, figure, place, min(stratum) AS stratum,
+      sum(toInt64(round(least(greatest(assumeNotNull(value), -1e9), 1e9) * {whole}))) AS total,
+      count() AS n
+    FROM (
+      SELECT is_before, unit, place, stratum, pair.1 AS figure, pair.2 AS value
+      FROM (
+        SELECT {columns}, outcome = 'error' AS has_failed, {tokens} AS used, {cost} AS paid,
+          [('errors', toNullable(toFloat64(has_failed))),
+           ('missing outputs', if(outcome = 'ok',
+             toFloat64({no_outputs}), NULL)),
+           ('latency', if(has_failed OR latency_ns <= 0, NULL, round(log(latency_ns) * 50) / 50)),
+           ('tokens', if(has_failed OR used <= 0, NULL, round(log(used) * 50) / 50)),
+           ('cost', if(has_failed OR paid <= 0, NULL, round(log(paid) * 50) / 50))
+          ] AS figures
+        FROM {recorded} {shares} {inside} WHERE {sampled}
+      )
+      ARRAY JOIN figures AS pair
+      UNION ALL
+      SELECT is_before, unit, place, stratum,
+        concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
+        if(isNull(passed), score, toFloat64(passed)) AS value
+      FROM (SELECT trace_id, span_id, {columns} FROM {recorded} {shares} WHERE {sampled}) AS sides
+      INNER JOIN ({newest}) AS said
+        ON said.trace_id = sides.trace_id AND said.span_id = sides.span_id
+      WHERE NOT said.failed
+    )
+    WHERE isFinite(value) GROUP BY is_before, unit, figure, place
+  ) AS of_window
+  GROUP BY is_before, unit, figure
+)
+GROUP BY ALL ORDER BY ALL LIMIT {most}""")
+
+
+def read_units(
+    reader: Reader, project: str, sides: Sides, strata: Sequence[str], every: tuple[int, int]
+) -> list[Row]:
+    """Read the sums of each figure over each unit, equal ones once with their number.
+
+    Args:
+        reader: The store.
+        project: Of which project.
+        sides: Which runs.
+        strata: The values of a tag by which units are told apart, as `tag_kv` has them.
+        every: Of the units of the baseline, and of the candidate, every so many-th counts.
+
+    Returns:
+        Rows of `is_before`, `figure`, `place`, `stratum`, `total` and `first` in parts of `WHOLE`,
+        `n` and `units`.
+    """
+    apart = find_apart(reader, project)
+    tokens, cost = with_inside(is_settled=apart.settled)
+    sql = _UNITS.fill(
+        columns=_UNIT_COLUMNS.fill(
+            is_before=sides.is_before,
+            place=sides.place,
+            unit=unit_of(is_joined=apart.settled),
+        ),
+        sampled=_SAMPLED.fill(sides=sides.runs),
+        no_outputs=write_nothing(Sql("outputs_preview")),
+        tokens=tokens,
+        cost=cost,
+        recorded=RECORDED,
+        shares=shares(BOUNDS.sql) if apart.settled else EMPTY,
+        inside=sum_inside(sides.runs, is_settled=apart.settled),
+        whole=WHOLE,
+        newest=newest_scores(all_scores(_SCORED_IN_TIME, is_told=apart.told_scores)),
+        most=_MOST_UNITS,
+    )
+    sampled = {"strata": [*strata], "every_before": every[0], "every": every[1]}
+    return reader.rows(sql, {**sides.values, **sampled})
+
+
+def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:
+    """Count the runs `before` and `after` that have each `token` of a tag, where both have any."""
+    sql = Sql("""
+        SELECT arrayJoin(arrayDistinct(tag_kv)) AS token,
+          countIf({is_before}) AS before, count() - before AS after
+        FROM {recorded} WHERE {sides} GROUP BY token HAVING before > 0 AND after > 0
+        ORDER BY before DESC, token LIMIT {most}
+        """).fill(is_before=sides.is_before, recorded=RECORDED, sides=sides.runs, most=_MOST_TOKENS)
+    return reader.rows(sql, dict(sides.values))
+
+
+def count_both(reader: Reader, runs: Sql, sides: tuple[Sql, Sql], values: Mapping[str, Any]) -> Row:
+    """Count the runs of two sides, `before` and `after`, and those that are on both, `shared`."""
+    before, after = sides
+    sql = Sql("""
+        SELECT countIf({before}) AS before, countIf({after}) AS after,
+          countIf(({before}) AND ({after})) AS shared
+        FROM {recorded} WHERE {runs}""").fill(
+        before=before, after=after, recorded=RECORDED, runs=runs
+    )
+    [row] = reader.rows(sql, dict(values))
+    return row
