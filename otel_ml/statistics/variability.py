@@ -183,13 +183,16 @@ def compare_variability(
     Otherwise all inputs are compared as two independent samples.
 
     Args:
-        before: Inputs of the old version, each with at least two runs. The keys identify the inputs
-            in both versions, such as a digest.
+        before: Inputs of the old version. Those with fewer than two runs are left out. The keys
+            identify the inputs in both versions, such as a digest.
         after: Inputs of the new version, in the same way.
 
     Returns:
         The comparison. None if a version has no inputs.
     """
+    before, after = (
+        {key: item for key, item in side.items() if item.runs > 1} for side in (before, after)
+    )
     common = sorted(before.keys() & after.keys(), key=repr)
     is_paired = len(common) >= LEAST_ITEMS
     sides = [

@@ -154,3 +154,13 @@ def test_nothing_changed() -> None:
         assert change
         wrong += change.word in {"steadier", "less steady"}
     assert wrong / DRAWS <= 0.05 + 3 * math.sqrt(0.95 * 0.05 / DRAWS)
+
+
+def test_inputs_with_one_run_are_left_out() -> None:
+    """An input that was run once says nothing of how steady the answers are."""
+    repeated: dict[Hashable, RepeatedInput] = {
+        place: RepeatedInput([2, 1]) for place in range(INPUTS)
+    }
+    found = compare_variability(repeated, {**repeated, "once": RepeatedInput([1])})
+    assert found == compare_variability(repeated, repeated)
+    assert compare_variability(repeated, {"once": RepeatedInput([1])}) is None
