@@ -193,9 +193,17 @@ def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
 
 
 def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
-    """Choose the newest versions of the judges that spoke of most runs."""
-    newest = [judge for judge, _ in newest_versions(figures.judges)]
-    judges = [item for item in newest if item.pass_rate is not None or item.mean_score is not None]
+    """Choose the judges that spoke of most runs, each in the version that is live.
+
+    That is the newest one that scored at least half as many runs as any other of the judge. So a
+    trial of a newer version on some stored runs is no headline.
+    """
+    live = []
+    for newest, others in newest_versions(figures.judges):
+        versions = [newest, *others]
+        most_runs = max(version.evaluations for version in versions)
+        live.append(next(item for item in versions if 2 * item.evaluations >= most_runs))
+    judges = [item for item in live if item.pass_rate is not None or item.mean_score is not None]
     return sorted(judges, key=lambda entry: (-entry.evaluations, entry.judge))[:most]
 
 

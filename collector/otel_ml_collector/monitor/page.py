@@ -311,7 +311,7 @@ def _draw(
         lines = view.sparks(*(_values(stats, read, *span) for stats in sides))
         if any(lines):
             cell = cells.get(figure.name)
-            curves.append(SliceCurve(figure.name, lines[0], lines[1], cell, figure.unit))
+            curves.append(SliceCurve(figure.title, lines[0], lines[1], cell, figure.unit))
     return curves
 
 

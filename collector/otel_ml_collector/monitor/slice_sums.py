@@ -25,7 +25,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
-from otel_ml_collector.store.versions import all_version_numbers
+from otel_ml_collector.store.versions import all_version_numbers, version_numbers
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
@@ -293,7 +293,11 @@ CENTRES: Final[Mapping[str, int]] = {"latency": 6, "cost": -6}
 
 
 def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[FigureColumn]:
-    """List the figures of the judges that said most, each version by itself."""
+    """List the figures of the judges that said most, each version by itself.
+
+    The newest version of a judge has its name, and any other one a name with its number. Scores
+    without a version, such as labels of reviewers, are no figure beside those of a judge's version.
+    """
     sql = Sql("""
         SELECT judge, judge_version, count() AS n, count(passed) AS judged,
           countIf(isNotNull(score) AND (isNull(passed) OR score != toFloat64(passed))) AS scored
@@ -303,13 +307,22 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
         newest=newest_scores(all_scores(asked.score_sql, is_told=asked.apart.told_scores)),
         most=_MOST_JUDGES,
     )
+    rows = reader.rows(sql, asked.values)
+    versions: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        versions[row["judge"]].append(row["judge_version"])
+    numbers = version_numbers(reader, project, "judge", versions.keys())
     columns: list[FigureColumn] = []
-    for row in reader.rows(sql, asked.values):
+    for row in rows:
         judge, digest = row["judge"], row["judge_version"]
+        _, newest = max((numbers.get((judge, item, ""), 0), item) for item in versions[judge])
+        if newest and not digest:
+            continue
+        suffix = "" if digest == newest else f" v{numbers.get((judge, digest, ''), digest[:12])}"
         if row["judged"]:
-            columns.append(_judge_column(judge, "rate", judge, digest, len(columns)))
+            columns.append(_judge_column(f"{judge}{suffix}", "rate", judge, digest, len(columns)))
         if row["scored"]:
-            name = f"{judge} score" if row["judged"] else judge
+            name = f"{judge} score{suffix}" if row["judged"] else f"{judge}{suffix}"
             columns.append(_judge_column(name, "score", judge, digest, len(columns)))
     return columns
 

@@ -57,7 +57,7 @@ class SlicesFigure(BaseModel):
 
     name: str = Field(
         description="errors, missing inputs, latency, cost, a judge, truth and a target's name, or "
-        "drift and a field's path"
+        "drift and a field's path. An older version of a judge has its number: `grounded v1`"
     )
     kind: Literal["rate", "score", "amount", "drift"]
     lower_is_better: bool
@@ -66,6 +66,13 @@ class SlicesFigure(BaseModel):
     digest: str = Field(description="Of the judge's version")
     target: str = Field(description="Whose truth it is of; empty for none")
     unit: Literal["points", "%", ""] = Field(description="Of a difference as pages show it")
+
+    @property
+    def title(self) -> str:
+        """The name on pages, with the version of the judge."""
+        if self.judge_version is None:
+            return self.name
+        return view.numbered(self.name.removesuffix(f" v{self.judge_version}"), self.judge_version)
 
 
 class SliceCell(BaseModel):

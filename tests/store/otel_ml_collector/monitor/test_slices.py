@@ -110,6 +110,26 @@ def test_filter_of_tags(service: Service) -> None:
     assert found["total"]["runs"] == worst["runs"]
 
 
+def test_versions_of_a_judge(service: Service) -> None:
+    """Each version of a judge has figures of its own, whatever reviewers say of the runs."""
+    spans = make_traffic(600, seed=5)
+    runs = [span for span in spans if "otel_ml.outputs" in span.attributes]
+    spans += [say(run, "b2", float(place % 4 > 0), after_s=2) for place, run in enumerate(runs)]
+    label = {"otel_ml.evaluation.source": "human", "otel_ml.annotator": "ann"}
+    spans += [say(run, "", 1.0, after_s=3, more=label) for run in runs[:40]]
+    take(service.store, "judged", [tell("a1"), tell("b2"), *spans])
+    answer = get(service, "slices", "judged")
+    judged = [(one["name"], one["judge_version"]) for one in answer["figures"] if one["judge"]]
+    assert sorted(judged) == [("grounded", 2), ("grounded v1", 1)]
+    cells = {cell["figure"]: cell for cell in answer["slices"][0]["cells"]}
+    assert answer["slices"][0]["name"] == "client = Remax"
+    assert (cells["grounded v1"]["word"], cells["grounded"]["word"]) == ("worse", "no different")
+    assert cells["grounded"]["n"] == cells["grounded v1"]["n"] > 100
+    page = ask(service.app, "/projects/judged/monitor/findings").text
+    assert page.count("grounded:v1") >= 1
+    assert page.count("grounded:v2") >= 1
+
+
 def test_pairs(service: Service) -> None:
     """Two conditions at once are told where they are worse than each alone."""
     (pair,) = get(service, "slices", pairs="true")["slices"]
