@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydantic import BaseModel, Field, ValidationError
@@ -38,6 +38,7 @@ from otel_ml_collector.windows import Window
 
 EVER: Final = Window(0, 2**62)
 _NEWEST_VERSIONS: Final = 8
+_VERSIONS_KEPT: Final = 4
 _NEW_DAYS: Final = 30
 _MOVES: Final = 1_000
 _LINKED: Final = 100
@@ -356,48 +357,89 @@ class NewVersion:
 def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
     """Find the last eight versions that replaced another, in the last 30 days.
 
-    Where nobody else writes to the store they are read again once a version has arrived or gone.
+    A version that experiments alone ran has replaced none. Where nobody else writes to the store
+    versions are read again once one has arrived or gone.
     """
     if reader.memory.is_alone:
         state = ("new versions", reader.access.projects, reader.memory.generation)
-        newest = reader.memory.work_out(state, lambda: _read_new_versions(reader), _count_kept)
+        models = reader.memory.work_out(state, lambda: _read_new_models(reader), _count_kept)
     else:
-        newest = _read_new_versions(reader)
+        models = _read_new_models(reader)
+    chosen = [version for model in models if (version := _choose_newest(reader, model))]
+    chosen.sort(key=lambda version: -version.first_ns)
+    newest = chosen[:_NEWEST_VERSIONS]
     return [item for item in newest if item.first_ns >= now_ns - _NEW_DAYS * DAY_NS]
 
 
-def _count_kept(versions: Sequence[NewVersion]) -> int:
+@dataclass(frozen=True, slots=True)
+class _NewModel:
+    """A model with its newest versions: number, when it arrived first, and definition."""
+
+    project: str
+    model: str
+    versions: Sequence[tuple[int, int, VersionDefinition]]
+
+
+def _count_kept(models: Sequence[_NewModel]) -> int:
     """Tell how much is kept of versions, in rows of two kilobytes: most of it is their source."""
-    return sum(len(repr((version.before, version.after))) // 2_000 + 1 for version in versions)
+    return sum(len(repr(model.versions)) // 2_000 + 1 for model in models)
 
 
-def _read_new_versions(reader: Reader) -> list[NewVersion]:
-    rows = list_new_versions(reader, _NEWEST_VERSIONS)
+def _read_new_models(reader: Reader) -> list[_NewModel]:
+    listed = list_new_versions(reader, 2 * _NEWEST_VERSIONS)
     names: defaultdict[str, list[str]] = defaultdict(list)
-    for row in rows:
+    for row in listed:
         names[row["project"]].append(row["name"])
-    defined = {
-        (project, model): definitions
-        for project, models in names.items()
-        for model, definitions in find_definitions(reader, project, models).items()
-    }
-    new_versions = []
-    for row in rows:
-        definitions = defined.get((row["project"], row["name"]), {})
-        if len(definitions) > 1:  # or one was deleted in between
-            previous, number = list(definitions)[-2:]
-            new_versions.append(
-                NewVersion(
-                    project=row["project"],
-                    model=row["name"],
-                    number=number,
-                    previous=previous,
-                    first_ns=row["newest_ns"],
-                    after=definitions[number],
-                    before=definitions[previous],
+    models = []
+    for project, of_project in names.items():
+        rows: defaultdict[str, list[Row]] = defaultdict(list)
+        for row in read_versions(reader, project, "model", of_project):
+            rows[row["name"]].append(row)
+        for model, structures in rows.items():
+            first_ns: dict[int, int] = {}
+            for row in structures:
+                first_ns[row["number"]] = min(
+                    row["first_ns"], first_ns.get(row["number"], row["first_ns"])
+                )
+            definitions = _definitions(structures)
+            models.append(
+                _NewModel(
+                    project,
+                    model,
+                    [
+                        (number, first_ns[number], definitions[number])
+                        for number in sorted(first_ns)[-_VERSIONS_KEPT:]
+                    ],
                 )
             )
-    return new_versions
+    return models
+
+
+def _choose_newest(reader: Reader, model: _NewModel) -> NewVersion | None:
+    """Choose the newest version that not only experiments ran, and the one before it."""
+    own = reader.narrow(replace(reader.access, projects=(model.project,)))
+    tried = find_tried_alone(own, model.project, model.model)
+    versions = [version for version in model.versions if version[0] not in tried]
+    if len(versions) < 2:  # noqa: PLR2004 - it replaced none, or that was deleted in between
+        return None
+    (previous, _, before), (number, first_ns, after) = versions[-2:]
+    return NewVersion(
+        project=model.project,
+        model=model.model,
+        number=number,
+        previous=previous,
+        first_ns=first_ns,
+        after=after,
+        before=before,
+    )
+
+
+def find_tried_alone(reader: Reader, project: str, model: str) -> set[int]:
+    """Return the numbers of a model's versions that experiments ran, and nothing else."""
+    if not find_apart(reader, project).experiments:
+        return set()
+    rows = read_version_runs(reader, project, model)
+    return {row["number"] for row in rows if row["experiment_runs"] and not row["runs"]}
 
 
 def list_new_versions(reader: Reader, limit: int) -> list[Row]:

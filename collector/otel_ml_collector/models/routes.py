@@ -379,6 +379,8 @@ def show_model(
     context = {
         "model": model,
         "versions": versions,
+        # The newest that not only experiments ran.
+        "newest": next((one for one in versions if one.runs or not one.experiment_runs), after),
         "shown": shown,
         "choices": sorted({version.version: version for version in near}.values(), key=_number),
         "changes": {

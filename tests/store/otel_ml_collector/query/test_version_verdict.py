@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.span import Span
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.store.otel_ml_collector.test_experiments import AFTER, BEFORE, make_experiment
@@ -188,3 +189,15 @@ def test_versions_that_were_recorded_are_compared(service: Service) -> None:
     assert "v3" in page
     assert "v2 against v1" in page
     assert "v3 against v2" in ask(service.app, "/projects/p/models/answer?to=3").text
+
+
+def test_version_that_only_an_experiment_ran(service: Service) -> None:
+    """It is neither the title of the model's page nor among the new versions."""
+    told = {"otel_ml.model.version": "v4", "otel_ml.model.output_schema": "s"}
+    unseen = make_call("answer", {**told, "otel_ml.experiment": "e", "otel_ml.item.id": "i"})
+    service.store.take("p", unseen)
+    page = ask(service.app, "/projects/p/models/answer").text
+    title = page.partition("<h1>answer</h1>")[2].partition("<span")[0]
+    assert ("v2" in title, "v4" in title) == (True, False)
+    newest = {one.model: one for one in find_new_versions(service.store.reader, NOW_NS)}
+    assert (newest["answer"].number, newest["answer"].previous) == (2, 1)
