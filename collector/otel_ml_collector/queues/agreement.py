@@ -34,6 +34,7 @@ _MOST_WORDS: Final = 50_000
 _DRAWN: Final = 200_000
 _LEAST_DRAWS: Final = 200
 _SHOWN_RUNS: Final = 20
+_FEW_LABELS: Final = 50
 _NO_NUMBER: Final = 0
 _ALL_RUNS: Final = Sql("""
     SELECT trace_id, span_id FROM {recorded} WHERE kind != 'span' AND {counted}""")
@@ -104,6 +105,7 @@ class VersionAgreement(JudgeVersionName):
 
     runs: int = Field(description="Runs of which both spoke")
     words: int = Field(description="What people said of these, each person's word once")
+    is_few: bool = Field(description="Whether that is fewer than 50, too few to rely on")
     confusion: Confusion
     agreement: AgreementInterval = Field(
         description="The share of words that say what the judge says"
@@ -309,6 +311,7 @@ def _compare(
         digest=digest,
         runs=len(runs),
         words=counts.total(),
+        is_few=counts.total() < _FEW_LABELS,
         confusion=Confusion(
             both_pass=counts[True, True],
             judge_passes=counts[True, False],

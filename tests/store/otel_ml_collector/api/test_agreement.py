@@ -99,6 +99,7 @@ def test_confusion(service: Service, project: str) -> None:
         found = ask_json(service, project, path)
         second, first = found["versions"]
         assert (first["version"], first["runs"], first["words"]) == (1, 4, 7)
+        assert first["is_few"]
         assert first["confusion"] == {
             "both_pass": 3,
             "judge_passes": 1,
