@@ -12,8 +12,8 @@ from otel_ml_collector.errors import TooLarge
 
 # As many records as can be stored while the sender waits. Larger requests would time out each time.
 MOST_RECORDS: Final = 25_000
-# A body of 64 MiB stays below this if its attributes have 30 bytes or more. An empty link takes 500
-# bytes of memory, and two such bodies may be processed at a time.
+# A body of 20 MiB stays below this if its attributes have 10 bytes or more. An empty link takes 500
+# bytes of memory. One such body is decoded at a time.
 _MOST_VALUES: Final = {Form.PROTOBUF: 1_500_000, Form.JSON: 3_000_000}
 _COUNTED_BYTES: Final = 1_000_000
 # Bytes counted at once. The interpreter lock is held meanwhile.

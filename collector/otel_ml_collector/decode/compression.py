@@ -58,7 +58,9 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
         for part in _DECOMPRESSORS[encoding](body, room):
             left -= len(part)
             if left < 0:
-                raise TooLarge(f"The body has more than {limit_bytes} bytes uncompressed")
+                raise TooLarge(
+                    f"The body has more than {limit_bytes} bytes uncompressed: send smaller batches"
+                )
             parts.append(part)
     except (zlib.error, OSError, ValueError) as error:
         raise Rejected(f"The body is not {encoding} data: {error}") from error
@@ -93,7 +95,10 @@ def _read_snappy(body: bytes, room: _Room) -> Iterator[bytes]:
     """Decompress a Snappy block or stream. Older collectors label a stream as a block."""
     if not body.startswith(_SNAPPY_STREAM):
         if _size_of(body) > room():
-            raise TooLarge(f"The body has {_size_of(body)} bytes uncompressed, which is too many")
+            raise TooLarge(
+                f"The body has {_size_of(body)} bytes uncompressed, more than {room()}: send "
+                "smaller batches"
+            )
         yield _SNAPPY.decompress(body, _size_of(body), asbytes=True) if body else b""
         return
     at = chunks = 0

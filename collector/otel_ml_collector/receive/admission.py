@@ -26,13 +26,13 @@ from otel_ml_collector.errors import OverQuota, Unavailable
 from otel_ml_collector.telemetry.service import Telemetry
 
 _MIB: Final = 2**20
-# Larger bodies are stored in portions. The SDK and most exporters stay below this size.
-WHOLE_BYTES: Final = 2 * _MIB
+# Most exporters, and the SDK, send smaller bodies.
+LARGE_BYTES: Final = 2 * _MIB
 _IN_FLIGHT_BYTES: Final = 96 * _MIB
-_LARGE_BYTES: Final = 64 * _MIB
+# Large requests leave the rest to others.
+_LARGE_IN_FLIGHT_BYTES: Final = 64 * _MIB
 # How long a queue place is reserved while the body is being sent.
 _ARRIVAL_S: Final = 1.0
-_LARGE_ARRIVAL_S: Final = 10.0
 # Requests should wait at most `_IN_TIME_S`. If one waits longer than `_LATE_S`, the window shrinks.
 # Both are shorter than the time after which a sender must be answered.
 _IN_TIME_S: Final = 1.75
@@ -41,6 +41,9 @@ _FIRST_BYTES: Final = 8 * _MIB
 _MOST_BYTES: Final = 48 * _MIB
 # Fixed cost of a request in addition to its bytes.
 _REQUEST_BYTES: Final = 4 * 1024
+# Most of the window that one request counts for. So a body larger than the window needs no empty
+# queue. With `_SPARE`, it gets into a full one if its sender sent nothing recently.
+_MOST_OF_WINDOW: Final = 0.25
 # Extra share of the window for a sender that sent nothing recently.
 _SPARE: Final = 0.25
 _LATELY_S: Final = 10.0
@@ -80,11 +83,13 @@ class PlaceInLine:
     """The place of an admitted request in the queue.
 
     Attributes:
-        cost: Size of the request in bytes, plus a fixed cost.
+        size: Size of the request in bytes, plus a fixed cost.
+        cost: How many of them count; less than `size` for a large request.
         since_s: When it started to wait, in seconds of a monotonic clock.
-        before: Bytes in the queue at that time, including its own.
+        before: Bytes in the queue at that time, including all of its own.
     """
 
+    size: float
     cost: float
     since_s: float
     before: float
@@ -123,33 +128,31 @@ class Admission:
         Raises:
             Unavailable: The request would wait too long. The error contains the retry delay.
         """
-        cost = float(size + _REQUEST_BYTES)
         with self._lock:
             now_s = self._clock()
             known = self._fade(sender, now_s)
-            if self._waiting and self._waiting + cost > self._window * self._share(known):
-                raise Unavailable("The collector is busy", self._delay(cost, now_s))
-            return self._enter(known, cost, now_s)
-
-    def enter(self, sender: str, size: int) -> PlaceInLine:
-        """Add a portion of a large request to the queue. The request itself was accepted before."""
-        with self._lock:
-            now_s = self._clock()
-            return self._enter(self._fade(sender, now_s), float(size), now_s)
+            place = self._make_place(size, now_s)
+            if self._waiting and self._waiting + place.cost > self._window * self._share(known):
+                raise Unavailable("The collector is busy", self._delay(place.cost, now_s))
+            known.had += place.size
+            self._all.had += place.size
+            self._waiting += place.cost
+            return place
 
     def begin(self, place: PlaceInLine, size: int) -> None:
         """Start the waiting time of a request, once its body and size are known."""
         self.resize(place, size)
         with self._lock:
-            place.since_s, place.before = self._clock(), self._waiting
+            place.since_s = self._clock()
+            place.before = self._waiting - place.cost + place.size
 
     def resize(self, place: PlaceInLine, size: int) -> None:
         """Replace the size of a queued request with that of its uncompressed body."""
         with self._lock:
-            more = float(size + _REQUEST_BYTES) - place.cost
-            self._waiting += more
-            place.cost += more
-            place.before += more
+            sized = self._make_place(size, place.since_s)
+            self._waiting += sized.cost - place.cost
+            place.before += sized.size - place.size
+            place.size, place.cost = sized.size, sized.cost
 
     def leave(self, place: PlaceInLine, *, is_measured: bool = False) -> None:
         """Remove a request from the queue.
@@ -165,17 +168,10 @@ class Admission:
                 now_s = self._clock()
                 self._learn(place.before, max(now_s - place.since_s, 1e-3), now_s)
 
-    def delay(self, size: int) -> float:
-        """Return the Retry-After delay in seconds for a backlog of this many bytes."""
-        with self._lock:
-            waits_s = size * _IN_TIME_S / max(self._window, 1.0) * self._spread(1, 1 + 2 * _JITTER)
-            return min(max(waits_s, _SHORTEST_S), _LONGEST_S)
-
-    def _enter(self, known: _Sender, cost: float, now_s: float) -> PlaceInLine:
-        known.had += cost
-        self._all.had += cost
-        self._waiting += cost
-        return PlaceInLine(cost, now_s, self._waiting)
+    def _make_place(self, size: int, since_s: float) -> PlaceInLine:
+        whole = float(size + _REQUEST_BYTES)
+        cost = min(whole, self._window * _MOST_OF_WINDOW)
+        return PlaceInLine(whole, cost, since_s, self._waiting + whole)
 
     def _fade(self, sender: str, now_s: float) -> _Sender:
         if len(self._senders) > _MOST_SENDERS:
@@ -284,50 +280,38 @@ class Pressure:
 
 
 class Budget:
-    """Limits the bytes of all requests in progress, and those of large requests separately."""
+    """Limits the bytes of all requests in progress."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._lock = threading.Lock()
         self._bytes = 0
-        self._large = 0
 
-    def claim(self, size: int) -> bool:
-        """Reserve bytes for a large request whose body has not arrived.
-
-        Returns:
-            False if there is no room.
-        """
-        with self._lock:
-            fits = self._bytes + size <= _IN_FLIGHT_BYTES
-            if not fits or (self._large and self._large + size > _LARGE_BYTES):
-                return False
-            self._bytes += size
-            self._large += size
-        return True
-
-    def is_crowded(self, own: int) -> bool:
-        """Return whether large requests other than the caller's use too many bytes."""
-        with self._lock:
-            return self._large > max(own, _LARGE_BYTES)
-
-    def move(self, number: int, *, large: int = 0, is_needed: bool = False) -> None:
-        """Add bytes to the budget, or remove them if the number is negative.
+    def claim(self, number: int, own: int) -> None:
+        """Add bytes of a request.
 
         Args:
             number: Bytes to add.
-            large: How many of them belong to large requests.
-            is_needed: Add the bytes even above the limit, because work in progress needs them.
+            own: How many the request has then. A large request leaves a part of the limit to
+                others.
 
         Raises:
-            Unavailable: The limit is reached and `is_needed` is False.
+            Unavailable: The limit is reached.
         """
+        most = _LARGE_IN_FLIGHT_BYTES if own > LARGE_BYTES else _IN_FLIGHT_BYTES
         with self._lock:
-            if number > 0 and not is_needed and self._bytes + number > _IN_FLIGHT_BYTES:
+            if self._bytes + number > most:
                 raise Unavailable("Too many bytes wait for the store")
-            self._bytes += number
-            self._large += large
-            self._telemetry.set_queue_bytes(self._bytes)
+            self._change(number)
+
+    def change(self, number: int) -> None:
+        """Add bytes even above the limit, or remove them if the number is negative."""
+        with self._lock:
+            self._change(number)
+
+    def _change(self, number: int) -> None:
+        self._bytes += number
+        self._telemetry.set_queue_bytes(self._bytes)
 
 
 class Held:
@@ -338,8 +322,6 @@ class Held:
         self._budget = budget
         self._lock = threading.Lock()
         self._bytes = 0
-        self._claimed = 0
-        self._is_large = False
         self._released = False
         self._place: PlaceInLine | None = None
         self._lapse: asyncio.TimerHandle | None = None
@@ -353,22 +335,14 @@ class Held:
         return time.monotonic() - self._since_s
 
     def announce(self, sender: str, size: int) -> None:
-        """Reserve room before the body is read; it is lost if the body is not sent in time.
+        """Reserve a place before the body is read; it is lost if the body is not sent in time.
 
         Raises:
             Unavailable: There is no room. The error contains the retry delay.
         """
         self.sender = sender
-        loop = asyncio.get_running_loop()
-        if size <= WHOLE_BYTES:
-            self._place = self._admission.admit(sender, size)
-            self._lapse = loop.call_later(_ARRIVAL_S, self.leave)
-        elif self._budget.claim(size):
-            self._bytes = self._claimed = size
-            self._is_large = True
-            self._lapse = loop.call_later(_LARGE_ARRIVAL_S, self._unclaim)
-        else:
-            raise self._no_room(size)
+        self._place = self._admission.admit(sender, size)
+        self._lapse = asyncio.get_running_loop().call_later(_ARRIVAL_S, self.leave)
 
     def begin(self, size: int) -> None:
         """Start waiting for the answer, once the body has been received.
@@ -378,25 +352,10 @@ class Held:
         """
         if self._lapse is not None:
             self._lapse.cancel()
-        if size > WHOLE_BYTES:
-            self.leave()
-            if self._budget.is_crowded(self._bytes):
-                raise self._no_room(size)
-        elif self._place is None:
+        if self._place is None:
             self._place = self._admission.admit(self.sender, size)
         else:
             self._admission.begin(self._place, size)
-
-    def _no_room(self, size: int) -> Unavailable:
-        delay_s = self._admission.delay(size)
-        return Unavailable("Too many bytes wait for the store", delay_s)
-
-    def _unclaim(self) -> None:
-        """Release the reservation of a body that is late; it is counted when it arrives."""
-        with self._lock:
-            claimed, self._claimed = self._claimed, 0
-            self._bytes -= claimed
-            self._budget.move(-claimed, large=-claimed)
 
     def resize(self, size: int) -> None:
         """Replace the size in the queue with that of the uncompressed body."""
@@ -413,20 +372,14 @@ class Held:
         with self._lock:
             if self._released:  # the sender was answered: nobody waits for this body
                 raise Unavailable("The collector is busy")
-            claimed = min(self._claimed, number)
-            self._claimed -= claimed
-            number -= claimed
-            is_large = self._is_large or self._bytes + number > WHOLE_BYTES
-            self._budget.move(number, large=self._large_of(is_large, number))
+            self._budget.claim(number, self._bytes + number)
             self._bytes += number
-            self._is_large = is_large
 
     def count(self, number: int) -> None:
         """Count bytes of decoded data, even above the limit, because decoding is done."""
         with self._lock:
             if not self._released:
-                large = self._large_of(self._is_large, number)
-                self._budget.move(number, large=large, is_needed=True)
+                self._budget.change(number)
                 self._bytes += number
 
     def leave(self, *, is_measured: bool = False) -> None:
@@ -441,12 +394,11 @@ class Held:
             self._admission.leave(place, is_measured=is_measured)
 
     def hand_over(self) -> "Held":
-        """Return a new `Held` that takes over the bytes and stays valid after the answer."""
+        """Return a new `Held` that takes over all of this one and stays valid after the answer."""
         other = Held(self._admission, self._budget)
+        other._place, self._place = self._place, None
         with self._lock:
             other._bytes, self._bytes = self._bytes, 0
-            other._is_large = self._is_large
-        other.sender = self.sender
         return other
 
     def release(self) -> None:
@@ -456,14 +408,8 @@ class Held:
         self.leave()
         with self._lock:
             self._released = True
-            self._budget.move(-self._bytes, large=-self._bytes if self._is_large else 0)
+            self._budget.change(-self._bytes)
             self._bytes = 0
-
-    def _large_of(self, is_large: bool, number: int) -> int:
-        """Return by how much the bytes of large requests grow if this request grows by `number`."""
-        if not is_large:
-            return 0
-        return number if self._is_large else self._bytes + number
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp and #otlpgrpc
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
 from typing import Final, NoReturn
 
 import grpc
@@ -31,7 +30,7 @@ from otel_ml_collector.errors import (
     WrongMethod,
 )
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
-from otel_ml_collector.receive.admission import WHOLE_BYTES, Held
+from otel_ml_collector.receive.admission import Held
 from otel_ml_collector.receive.answers import (
     ExportAnswer,
     on_wire,
@@ -40,18 +39,13 @@ from otel_ml_collector.receive.answers import (
     write,
     write_answer,
 )
-from otel_ml_collector.receive.pipeline import (
-    BODY_LIMIT_BYTES,
-    Export,
-    Intake,
-    begin_digest,
-)
+from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES, Export, Intake
 from otel_ml_collector.receive.refusals import note_http, note_request
 from otel_ml_collector.telemetry.service import Telemetry
 
 # Bytes of an oversized body that are read and discarded. Closing a connection with unread data
 # resets it, and the client would resend the body instead of reading the answer.
-_DRAIN_BYTES: Final = 4 * BODY_LIMIT_BYTES
+_DRAIN_BYTES: Final = 12 * BODY_LIMIT_BYTES
 _COMPRESSIONS: Final = ", ".join(sorted(ENCODINGS - {"identity"}))
 
 # Estimates: how much larger an uncompressed body is, and the size of a body without a length.
@@ -126,7 +120,7 @@ class OtlpEndpoint(_Exports):
         return Response(write_answer(answer, self._signal, form), headers=headers, media_type=form)
 
     def _read_of(self, request: Request) -> Callable[[Held], Awaitable[Export]]:
-        return lambda held: _read_export(request, self._signal, held, self._pipeline)
+        return lambda held: _read_export(request, self._signal, held)
 
     def _error(self, error: CollectorError, form: Form) -> Response:
         row = on_wire(error)
@@ -181,7 +175,7 @@ class RootEndpoint:
         await response(scope, receive, send)
 
 
-async def _read_export(request: Request, signal: Signal, held: Held, pipeline: Intake) -> Export:
+async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
     """Build an `Export` from the headers and the body of an HTTP request."""
     access = access_of(request.scope).demand(INGEST)
     if request.method != "POST":
@@ -203,26 +197,10 @@ async def _read_export(request: Request, signal: Signal, held: Held, pipeline: I
     sender = f"{access.key_id}@{client.host}:{client.port}" if client else access.key_id
     project = request.headers.get(names.PROJECT_HEADER)
     passed = request.headers.get(PASSED_HEADER, "")
-    export = Export(b"", encoding, project, signal, form, access, passed)
-    is_plain = encoding == "identity"
-    try:
-        held.announce(sender, size if is_plain else size * _EXPANSION)
-    except Unavailable:
-        if is_plain and size > WHOLE_BYTES and pipeline.has_large(size):
-            return replace(export, key=await _digest_body(request, export))
-        raise
-    return replace(export, body=await _read_body(request, held))
-
-
-async def _digest_body(request: Request, export: Export) -> bytes:
-    """Return the digest of a body without keeping it, to find the same request in progress."""
-    digest, size = begin_digest(export), 0
-    async for part in request.stream():
-        digest.update(part)
-        size += len(part)
-        if size > BODY_LIMIT_BYTES:
-            raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes")
-    return digest.digest()
+    expansion = 1 if encoding == "identity" else _EXPANSION
+    held.announce(sender, min(size * expansion, BODY_LIMIT_BYTES))
+    body = await _read_body(request, held)
+    return Export(body, encoding, project, signal, form, access, passed)
 
 
 async def _read_body(request: Request, held: Held) -> bytes:
@@ -237,7 +215,7 @@ async def _read_body(request: Request, held: Held) -> bytes:
             held.grow(len(part))
             parts.append(part)
     if size > BODY_LIMIT_BYTES:
-        raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes")
+        raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes: send smaller batches")
     return b"".join(parts)
 
 

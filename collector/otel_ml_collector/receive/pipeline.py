@@ -5,27 +5,19 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.clock import ClockWatch, Seen
 from otel_ml_collector.decode.compression import decompress
-from otel_ml_collector.decode.requests import (
-    PORTION_BYTES,
-    Portion,
-    cut,
-    read_logs,
-    read_points,
-    read_spans,
-)
+from otel_ml_collector.decode.requests import read_logs, read_points, read_spans
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.decode.utf8 import Replaced, describe
-from otel_ml_collector.errors import BadField, Rejected, TooLarge, Unavailable
+from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
@@ -35,11 +27,10 @@ from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.shared_ids import SHARED_ID, SHARED_ID_MEANS, SpanOwners
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.receive.admission import (
-    WHOLE_BYTES,
+    LARGE_BYTES,
     Admission,
     Budget,
     Held,
-    PlaceInLine,
     Pressure,
     Quotas,
 )
@@ -50,7 +41,7 @@ from otel_ml_collector.span import Log, Span, service_of
 from otel_ml_collector.store.tombstones import DELETED, MODEL, PROJECT, RUN, SESSION, USER
 from otel_ml_collector.telemetry.service import Telemetry
 
-BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
+BODY_LIMIT_BYTES: Final = 20 * 1024 * 1024
 # Memory of a record in addition to its text. The sum is limited to `_RECORDS_BYTES`, so that the
 # largest allowed request is accepted if it is the only one.
 _RECORD_BYTES: Final = 1024
@@ -58,14 +49,13 @@ _RECORDS_BYTES: Final = 12 * 1024 * 1024
 # The OpenTelemetry Collector gives up on a request after 5 s. Sending the answer takes time on a
 # busy event loop; with 3.5 s here, senders get the answer within 4 s.
 _ANSWER_S: Final = 3.5
-# Least time left for storing after the body was received. It is shorter for a large request,
-# because its work goes on after the answer and its sender may have given up long ago.
+# Least time left for storing after the body was received.
 _LEAST_S: Final = 1.0
-_LEAST_LARGE_S: Final = 0.25
 _MAPPERS: Final = 2
-# How long a portion of a large request may wait for the store. Its sender retries meanwhile.
-_PORTION_S: Final = 60.0
-_LARGE_KNOWN: Final = 256
+# A larger request goes on after its answer, because on a busy machine it would time out each time.
+_GOES_ON_BYTES: Final = 256 * 1024
+_GOES_ON_S: Final = 60.0
+_KNOWN_REQUESTS: Final = 256
 _DAY_S: Final = 86_400
 # Number of replaced texts that are remembered until the answer, which names fewer of them.
 _MOST_REPLACED: Final = 20
@@ -104,8 +94,6 @@ class Export:
         form: Protobuf or JSON.
         access: What the key of the sender allows.
         passed: Ids of the collectors that forwarded the request, separated by commas.
-        key: Digest of a large request that has no room in memory. Set instead of `body` if the same
-            request is already in progress; else empty.
         is_urgent: Whether a person waits for the answer, so that the request is stored at once.
     """
 
@@ -116,35 +104,7 @@ class Export:
     form: Form = Form.PROTOBUF
     access: Access = OPEN
     passed: str = ""
-    key: bytes = b""
     is_urgent: bool = False
-
-
-@dataclass(slots=True)
-class _Large:
-    """Progress of a large request. Storing goes on even if its sender disconnects.
-
-    Attributes:
-        size: Bytes of the body.
-        stored: Number of portions that are durable.
-        received: Number of records in these portions.
-        kept: Number of stored data points of metrics.
-        rejected: Number of records that can never be stored, by reason.
-        replaced: Places of the first texts in which invalid UTF-8 was replaced.
-        outcome: Final answer or error; None before that.
-        trouble: Why storing stopped. It continues from there when the request is sent again.
-        work: Task that stores the portions.
-    """
-
-    size: int
-    stored: int = 0
-    received: int = 0
-    kept: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    replaced: tuple[str, ...] = ()
-    outcome: ExportAnswer | Rejected | None = None
-    trouble: Unavailable | None = None
-    work: "asyncio.Task[None] | None" = None
 
 
 class Intake:
@@ -190,8 +150,9 @@ class Intake:
         self._admission = Admission()
         self.pressure = Pressure(is_collecting=lambda: commit.is_collecting)
         self._owners = SpanOwners()
-        self._large: dict[bytes, _Large] = {}
         self._one_large = asyncio.Lock()
+        # By digest: requests that go on, and those that were stored after their answer.
+        self._going_on: dict[bytes, asyncio.Task[ExportAnswer]] = {}
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
         self._under_way = 0
         self._is_ending = False
@@ -231,8 +192,8 @@ class Intake:
     async def accept(self, export: Export, held: Held) -> ExportAnswer:
         """Store the records of a request and return the answer.
 
-        A large request is stored in portions, even after the answer deadline. If its sender sends
-        it again, that call waits for the same work and returns when everything is stored.
+        If the time for an answer is over, a request of more than 256 KiB goes on. When its sender
+        sends the same bytes again, that call waits for the same work.
 
         Args:
             export: The request.
@@ -246,49 +207,21 @@ class Intake:
         """
         self._quotas.check(export.access)
         self._quotas.take(export.access, size=len(export.body))
-        is_compressed = export.encoding != "identity"
-        is_large = bool(export.key) or len(export.body) > WHOLE_BYTES
-        if not export.key:
-            held.begin(len(export.body))
-        left_s = max(_ANSWER_S - held.age_s, _LEAST_LARGE_S if is_large else _LEAST_S)
-        deadline = time.monotonic() + left_s
+        held.begin(len(export.body))
+        left_s = max(_ANSWER_S - held.age_s, _LEAST_S)
+        if len(export.body) > _GOES_ON_BYTES:
+            work = self._go_on(export, held)
+        else:
+            work = self._work(export, held, time.monotonic() + left_s)
+        del export  # so that `work` frees the body as soon as it is decoded
         try:
             async with asyncio.timeout(left_s):
-                if export.key:
-                    return await self._end_large(self._find_large(export.key))
-                with self.pressure.work():
-                    onward = _onward(export, self._forward) if self._forward else None
-                    body: Records | bytes = export.body  # decoded later if large
-                    if not WHOLE_BYTES < len(body) <= BODY_LIMIT_BYTES or is_compressed:
-                        body = await self._on_thread(self._read, export, held, deadline)
-                    export = replace(export, body=b"")  # decoded: free the memory of the body
-                    answer = await self._store(export, body, onward, held, deadline)
+                answer = await work
         except TimeoutError as error:
             held.leave(is_measured=True)
             raise Unavailable("The store is busy") from error
         held.leave(is_measured=True)
-        return replace(answer, service=held.service) if answer.message else answer
-
-    def has_large(self, size: int) -> bool:
-        """Return whether a large request of this size is in progress or was stored recently.
-
-        If so, a new request of this size may be the same one, sent again.
-        """
-        return any(
-            item.size == size and (item.outcome is not None or (item.work and not item.work.done()))
-            for item in self._large.values()
-        )
-
-    def _find_large(self, key: bytes) -> _Large:
-        """Return the large request with this digest, which must be in progress or stored.
-
-        Raises:
-            Unavailable: There is no such request.
-        """
-        large = self._large.get(key)
-        if large is None or (large.outcome is None and (not large.work or large.work.done())):
-            raise Unavailable("Too many bytes wait for the store")
-        return large
+        return answer
 
     def close(self) -> None:
         """Wait until requests in progress are decoded and mapped."""
@@ -298,19 +231,71 @@ class Intake:
         if self._is_ending and not self._under_way:
             self._idle.set()
 
+    async def _go_on(self, export: Export, held: Held) -> ExportAnswer:
+        """Do the work of a request in a task of its own, or wait for that of the same request."""
+        key = await self._on_thread(_digest, export)
+        task = self._going_on.get(key)
+        if task is None:
+            own = held.hand_over()
+            work = self._work(export, own, time.monotonic() + _GOES_ON_S)
+            task = self._going_on[key] = asyncio.create_task(self._finish(key, work, own))
+        del export
+        held.leave()  # waiting for another call's work measures nothing
+        answer = await asyncio.shield(task)
+        self._going_on.pop(key, None)
+        return answer
+
+    async def _finish(
+        self, key: bytes, work: Coroutine[None, None, ExportAnswer], own: Held
+    ) -> ExportAnswer:
+        """Finish the work of a request. Forget it if it was not stored."""
+        try:
+            answer = await work
+            own.leave(is_measured=True)
+        except BaseException:
+            self._going_on.pop(key, None)
+            raise
+        finally:
+            own.release()
+        self._forget_ended()
+        return answer
+
+    def _forget_ended(self) -> None:
+        ended = [key for key, task in self._going_on.items() if task.done()]
+        for key in ended[: max(len(ended) - _KNOWN_REQUESTS, 0)]:
+            del self._going_on[key]
+
+    async def _work(self, export: Export, held: Held, deadline: float) -> ExportAnswer:
+        with self.pressure.work():
+            onward = _onward(export, self._forward) if self._forward else None
+            records = await self._read(export, held, deadline)
+            export = replace(export, body=b"")  # decoded: free the memory of the body
+            answer = await self._store(export, records, onward, held, deadline)
+        return replace(answer, service=held.service) if answer.message else answer
+
+    async def _read(self, export: Export, held: Held, deadline: float) -> Records:
+        """Decode and map a request on a thread. Only one large body is decoded at a time.
+
+        A large body would otherwise take both threads from the other requests, and the memory of
+        decoded bodies would add up.
+        """
+        if export.encoding != "identity":
+            body = await self._on_thread(_decompress, export, held, deadline)
+            export = replace(export, body=body, encoding="identity")
+        if len(export.body) <= LARGE_BYTES:
+            return await self._on_thread(self._map, export, held, deadline)
+        async with self._one_large:
+            return await self._on_thread(self._map, export, held, deadline)
+
     async def _store(
         self,
         export: Export,
-        records: Records | bytes,
+        records: Records,
         onward: OtlpRequest | None,
         held: Held,
         deadline: float,
     ) -> ExportAnswer:
-        """Store the records of a request, or start storing the body of a large request."""
-        if isinstance(records, bytes):
-            held.begin(len(records))
-            beginning = self._begin_large(export, records, onward, held.hand_over())
-            return await self._end_large(await asyncio.shield(asyncio.create_task(beginning)))
+        """Store the records of a request."""
         if len(records) or records.trace_keys:
             stored = self._commit.submit(records, deadline, is_urgent=export.is_urgent)
             left = await asyncio.wrap_future(stored)
@@ -318,7 +303,7 @@ class Intake:
         return await self._conclude(export, records, onward, deadline, held.service)
 
     async def _conclude_metrics(
-        self, stored: "Records | _Large", onward: OtlpRequest | None, service: str, deadline: float
+        self, stored: Records, onward: OtlpRequest | None, service: str, deadline: float
     ) -> ExportAnswer:
         """Forward metrics if there is a destination. Else leave out those that are not stored."""
         rejected = stored.rejected
@@ -346,10 +331,10 @@ class Intake:
     async def _conclude(
         self,
         export: Export,
-        stored: "Records | _Large",
+        stored: Records,
         onward: OtlpRequest | None,
         deadline: float,
-        service: str = "",
+        service: str,
     ) -> ExportAnswer:
         """Forward and count the stored records of a request."""
         if export.signal is Signal.METRICS:
@@ -368,154 +353,60 @@ class Intake:
         self._telemetry.count_spans(accepted, rejected)
         return _answer(rejected, "Spans", stored.replaced)
 
-    async def _begin_large(
-        self, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
-    ) -> _Large:
-        try:
-            key = await self._on_thread(_digest, export, body)
-        except BaseException:
-            held.release()
-            raise
-        large = self._large.setdefault(key, _Large(len(body)))
-        if large.outcome is None and (large.work is None or large.work.done()):
-            large.trouble = None
-            large.work = asyncio.create_task(self._work_off(large, export, body, onward, held))
-        else:
-            held.release()
-        return large
-
-    async def _end_large(self, large: _Large) -> ExportAnswer:
-        """Wait until a large request is stored, and return its answer."""
-        if large.outcome is None and large.work is not None:
-            await asyncio.shield(large.work)
-        self._forget_large()
-        if isinstance(large.outcome, ExportAnswer):
-            return large.outcome
-        raise large.outcome or large.trouble or Unavailable("The collector is busy")
-
-    def _forget_large(self) -> None:
-        ended = [key for key, value in self._large.items() if value.work and value.work.done()]
-        for key in ended[: max(len(ended) - _LARGE_KNOWN, 0)]:
-            del self._large[key]
-
-    async def _work_off(
-        self, large: _Large, export: Export, body: bytes, onward: OtlpRequest | None, held: Held
-    ) -> None:
-        """Store the remaining portions of a large request. Only one such request runs at a time."""
-        try:
-            async with self._one_large:
-                portions = await self._on_thread(cut, body, export.signal, export.form)
-                await self._store_portions(
-                    large, export, islice(portions, large.stored, None), held
-                )
-            deadline = time.monotonic() + _ANSWER_S
-            large.outcome = await self._conclude(export, large, onward, deadline)
-        except Rejected as error:
-            large.outcome = error
-        except Unavailable as error:
-            large.trouble = error
-        finally:
-            held.release()
-
-    async def _store_portions(
-        self, large: _Large, export: Export, portions: Iterator[Portion], held: Held
-    ) -> None:
-        """Store portions in order. The next one is mapped while one is being stored."""
-        storing: asyncio.Task[None] | None = None
-        while True:
-            place = self._admission.enter(held.sender, PORTION_BYTES)
-            try:
-                records = await self._on_thread(self._read_portion, export, portions)
-            except BaseException:
-                self._admission.leave(place)
-                raise
-            finally:
-                if storing is not None:
-                    await storing
-            if records is None:
-                self._admission.leave(place)
-                return
-            storing = asyncio.create_task(self._store_portion(large, records, place))
-
-    async def _store_portion(self, large: _Large, records: Records, place: PlaceInLine) -> None:
-        try:
-            if len(records) or records.trace_keys:
-                until = time.monotonic() + _PORTION_S
-                left = await asyncio.wrap_future(self._commit.submit(records, until))
-                records.rejected.update(left)
-        finally:
-            self._admission.leave(place, is_measured=True)
-        large.stored += 1
-        large.received += records.received
-        large.kept += records.kept
-        large.rejected += records.rejected
-        large.replaced = (large.replaced + records.replaced)[:_MOST_REPLACED]
-
     def _on_thread(self, call: Callable[..., Made], *arguments: Any) -> "asyncio.Future[Made]":
         return asyncio.get_running_loop().run_in_executor(self._mappers, call, *arguments)
 
-    def _read(self, export: Export, held: Held, deadline: float) -> Records | bytes:
-        """Decode and map a request on a thread. For a large request, return its body undecoded."""
-        body = _body(export, held, deadline)
-        if len(body) > WHOLE_BYTES:
-            return body
-        records = self._map(export, Portion(body), held)
+    def _map(self, export: Export, held: Held, deadline: float) -> Records:
+        """Decode and map a request, on a thread.
+
+        Raises:
+            Unavailable: The deadline has passed, so nobody waits for the answer.
+        """
+        if time.monotonic() >= deadline:
+            raise Unavailable("The collector is busy")
+        records = self._map_body(export, held)
         held.count(min(records.received * _RECORD_BYTES, _RECORDS_BYTES))
         return records
 
-    def _read_portion(self, export: Export, portions: Iterator[Portion]) -> Records | None:
-        """Decode and map the next portion, on a thread. Return None after the last one."""
-        portion = next(portions, None)
-        if portion is None:
-            return None
-        try:
-            return self._map(export, portion)
-        except BadField as error:
-            raise BadField(portion.place(error.field), error.description) from error
-
-    def _map(self, export: Export, portion: Portion, held: Held | None = None) -> Records:
+    def _map_body(self, export: Export, held: Held) -> Records:
         now_ns, by_service = time.time_ns(), self._by_service
         filing = Filing(
             export.header_project, now_ns, export.access, self._prices, by_service, self._owners
         )
+        body, form = export.body, export.form
         if export.signal is Signal.METRICS:
-            number, service, points = read_points(portion.body, export.form)
-            if held is not None:
-                held.service = service
+            number, held.service, points = read_points(body, form)
             return replace(map_points(points, filing), received=number)
         replaced: list[Replaced] = []
         if export.signal is Signal.LOGS:
-            logs = read_logs(portion.body, export.form, replaced)
+            logs = read_logs(body, form, replaced)
             self._note_received(export, len(logs))
             _note_service(logs, held)
             followed_logs = self._clocks.follow(logs, _times_of_log)
-            records = replace(
-                map_logs(followed_logs, filing), received=len(logs), size=len(portion.body)
-            )
-            return _with_places(records, replaced, portion)
-        spans = read_spans(portion.body, export.form, replaced)
+            records = replace(map_logs(followed_logs, filing), received=len(logs), size=len(body))
+            return _with_places(records, replaced)
+        spans = read_spans(body, form, replaced)
         self._note_received(export, len(spans))
         _note_service(spans, held)
         followed = self._clocks.follow(spans, _times_of_span, are_spans=True)
-        records = replace(map_spans(followed, filing), received=len(spans), size=len(portion.body))
-        return _with_places(records, replaced, portion)
+        records = replace(map_spans(followed, filing), received=len(spans), size=len(body))
+        return _with_places(records, replaced)
 
     def _note_received(self, export: Export, number: int) -> None:
         self._quotas.take(export.access, spans=number)
         self._telemetry.count_received(export.signal, number)
 
 
-def _with_places(records: Records, replaced: Sequence[Replaced], portion: Portion) -> Records:
-    """Add the places where invalid UTF-8 was replaced to the records of a portion."""
+def _with_places(records: Records, replaced: Sequence[Replaced]) -> Records:
+    """Add the places where invalid UTF-8 was replaced to the records of a request."""
     if not replaced:
         return records
-    found = [replace(text, place=portion.place(text.place)) for text in replaced[:_MOST_REPLACED]]
-    return replace(records, replaced=tuple(map(str, found)))
+    return replace(records, replaced=tuple(map(str, replaced[:_MOST_REPLACED])))
 
 
-def _note_service(spans: Iterable[Span | Log], held: Held | None) -> None:
-    first = next(iter(spans), None) if held else None
-    if held and first:
+def _note_service(spans: Iterable[Span | Log], held: Held) -> None:
+    first = next(iter(spans), None)
+    if first:
         held.service = service_of(first.scope.resource)
 
 
@@ -540,20 +431,14 @@ def _onward(export: Export, forward: OtlpForward) -> OtlpRequest | None:
     return OtlpRequest(export.body, export.encoding, export.signal, export.form, project, passed)
 
 
-def begin_digest(export: Export) -> "hashlib.blake2b":
-    """Start the digest of a large request. It also covers the sender's key and the project."""
-    parts = (export.signal, export.form, export.header_project, export.access.key_id)
-    person = hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
-    return hashlib.blake2b(digest_size=24, person=person)
+def _digest(export: Export) -> bytes:
+    """Return a digest of a body, its sender's key and the project."""
+    parts = (export.signal, export.form, export.encoding, export.header_project)
+    person = hashlib.blake2b(repr((*parts, export.access.key_id)).encode(), digest_size=16).digest()
+    return hashlib.blake2b(export.body, digest_size=24, person=person).digest()
 
 
-def _digest(export: Export, body: bytes) -> bytes:
-    digest = begin_digest(export)
-    digest.update(body)
-    return digest.digest()
-
-
-def _body(export: Export, held: Held, deadline: float) -> bytes:
+def _decompress(export: Export, held: Held, deadline: float) -> bytes:
     """Decompress a body.
 
     Raises:
@@ -563,11 +448,8 @@ def _body(export: Export, held: Held, deadline: float) -> bytes:
     if time.monotonic() >= deadline:
         raise Unavailable("The collector is busy")
     body = decompress(export.body, export.encoding, BODY_LIMIT_BYTES)
-    if len(body) > BODY_LIMIT_BYTES:
-        raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes uncompressed")
-    if body is not export.body:
-        held.grow(len(body))
-        held.resize(len(body))
+    held.grow(len(body))
+    held.resize(len(body))
     return body
 
 

@@ -149,19 +149,19 @@ def test_point_4_gzip(collector: CollectorProcess, project: str, form: str) -> N
 
 
 def test_point_5_size_over_http(collector: CollectorProcess) -> None:
-    """5. A body over 64 MiB is answered 413, as it comes or uncompressed."""
+    """5. A body over 20 MiB is answered 413, as it comes or uncompressed."""
     answers = [
-        refused_by_http(collector, bytes(64 * 2**20 + 1)),
+        refused_by_http(collector, bytes(20 * 2**20 + 1)),
         refused_by_http(collector, make_bomb(8), {"Content-Encoding": "gzip"}),
     ]
     assert [(status, said.code) for status, _, said in answers] == [(413, 8)] * 2
 
 
 def test_point_5_size_over_grpc(collector: CollectorProcess) -> None:
-    """5. A message over 64 MiB is RESOURCE_EXHAUSTED without a delay, as it comes or not."""
+    """5. A message over 20 MiB is RESOURCE_EXHAUSTED without a delay, as it comes or not."""
     errors = [
-        refused_by_grpc(collector, bytes(64 * 2**20 + 1)),
-        refused_by_grpc(collector, bytes(64 * 2**20 + 1), grpc.Compression.Gzip),
+        refused_by_grpc(collector, bytes(20 * 2**20 + 1)),
+        refused_by_grpc(collector, bytes(20 * 2**20 + 1), grpc.Compression.Gzip),
     ]
     expected = (grpc.StatusCode.RESOURCE_EXHAUSTED, ())
     assert [(error.code(), error.trailing_metadata()) for error in errors] == [expected] * 2

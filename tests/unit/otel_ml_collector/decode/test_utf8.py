@@ -7,8 +7,8 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_ml_collector.decode.requests import cut, read_logs, read_spans
-from otel_ml_collector.decode.signals import Form, Signal
+from otel_ml_collector.decode.requests import read_logs, read_spans
+from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.decode.utf8 import Replaced
 from otel_ml_collector.errors import Rejected
 from tests.support.otel_ml_collector.spans import make_span, span_id, trace_id
@@ -122,12 +122,9 @@ def test_broken_requests_stay_rejected(form: Form) -> None:
             read_spans(body, form, [])
 
 
-def test_portions() -> None:
-    """In a large request, the place counts from the start of the whole request."""
+def test_place_in_large_request() -> None:
+    """The place of a text counts from the start of the request, however large that is."""
     body = encode([make_span("caf__" if at == 2_500 else "a") for at in range(3_000)])
-    places = []
-    for portion in cut(break_texts(body), Signal.TRACES, Form.PROTOBUF):
-        replaced: list[Replaced] = []
-        read_spans(portion.body, Form.PROTOBUF, replaced)
-        places += [portion.place(text.place) for text in replaced]
-    assert places == ["resourceSpans[2500].scopeSpans[0].spans[0].name"]
+    replaced: list[Replaced] = []
+    read_spans(break_texts(body), Form.PROTOBUF, replaced)
+    assert [text.place for text in replaced] == ["resourceSpans[2500].scopeSpans[0].spans[0].name"]

@@ -91,6 +91,25 @@ def test_idle_teaches_nothing() -> None:
     assert all(line.send("one", MIB) for _ in range(4))
 
 
+def test_larger_than_the_window() -> None:
+    """A body larger than the window is taken although others wait, and keeps few of them out."""
+    line = Line(20 * MIB)
+    for _ in range(3):
+        assert line.send("small", MIB)
+    assert line.send("large", 20 * MIB)  # the window is 8 MiB at first
+    assert all(line.send("small", MIB) for _ in range(3))
+    assert not line.send("large", 20 * MIB)
+
+
+def test_large_is_measured_whole() -> None:
+    """Large bodies that are stored fast widen the window, although they count for less."""
+    line = Line(20 * MIB)
+    for _ in range(20):
+        assert line.send("large", 20 * MIB)
+        line.serve(1)
+    assert all(line.send("small", MIB) for _ in range(24))
+
+
 def test_small_sender() -> None:
     """A small sender is taken each time while many others want all there is."""
     line = Line(2 * MIB)
