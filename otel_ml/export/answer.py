@@ -46,7 +46,7 @@ class Answer:
             did not ask.
         rejected: Number of spans that the receiver refused although it accepted the request.
         message: Why the request or some spans failed. It never contains a secret.
-        too_large: True if the request is too large for the receiver. Split it and send the parts.
+        too_large: True if the request is too large. Split it and send the parts.
         wants_previews: Whether the next requests should contain a short preview of each long input
             and output. False if the collector creates previews itself.
     """

@@ -22,6 +22,8 @@ class OtlpDestination(HttpSender):
     def send(self, batch: SpanBatch | SpooledBatch, timeout_s: float) -> Answer:
         """Send a batch, without retries."""
         encoded = batch.encode(previews=self._previews)
+        if encoded.is_too_large:
+            return Answer(delivered=False, too_large=True)
         if encoded.failed == batch.count:
             return Answer(delivered=False, message="not encodable")
         answer = self.post(encoded.body, min(timeout_s, self._settings.timeout_s))

@@ -10,6 +10,7 @@ The file is ordered from the inside out: values, attributes, spans, resource and
 Spec: https://opentelemetry.io/docs/specs/otlp/#binary-protobuf-encoding
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -581,24 +582,35 @@ class EncodedRequest(NamedTuple):
         body: An ExportTraceServiceRequest message. Empty if there are no spans.
         spans: Number of spans in it.
         failed: Number of spans that were left out because they could not be encoded.
+        is_too_large: True if the request was not encoded to the end, because its spans have too
+            many bytes. Split it. A request of one span is never too large.
     """
 
     body: bytes
     spans: int
     failed: int
+    is_too_large: bool = False
 
 
-def encode_spans(spans: Sequence[ReadableSpan], *, previews: bool = True) -> EncodedRequest:
+TOO_LARGE: Final = EncodedRequest(b"", 0, 0, is_too_large=True)
+
+
+def encode_spans(
+    spans: Sequence[ReadableSpan], *, previews: bool = True, most_bytes: float = math.inf
+) -> EncodedRequest:
     """Encode spans of any library as an export request, see `encode_span`. Never raises.
 
-    Spans are grouped by resource and scope, in their original order.
+    Spans are grouped by resource and scope, in their original order. If several spans have more
+    than `most_bytes`, the request is `TOO_LARGE`.
     """
     groups = _Groups()
     group: list[bytes] = []
     origin: _Origin | None = None
-    count = 0
+    count = size = 0
     began_s = time.perf_counter()
     for span in spans:
+        if size > most_bytes:
+            return TOO_LARGE
         if type(span) is RunSpan and span.is_described:
             now_s = time.perf_counter()
             if now_s - began_s > _BUSY_S:
@@ -613,6 +625,9 @@ def encode_spans(spans: Sequence[ReadableSpan], *, previews: bool = True) -> Enc
                 origin = (resource, scope)
             group.append(written)
             count += 1
+            size += len(written)
+    if size > most_bytes and len(spans) > 1:
+        return TOO_LARGE
     return EncodedRequest(encode_request(groups.all.values()), count, len(spans) - count)
 
 

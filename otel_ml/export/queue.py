@@ -27,6 +27,8 @@ else:
 MAX_SPANS: Final = 50_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 
+# Our collector accepts 20 MiB.
+_REQUEST_BYTES: Final = 16 * 1024 * 1024
 _FOREIGN_BYTES: Final = 2_048  # estimate for spans of other libraries
 
 
@@ -154,7 +156,9 @@ class SpanBatch:
                 attributes are built already are sent as they are.
         """
         if self._encoded is None:
-            self._encoded = encoder.encode_spans(self.spans, previews=previews)
+            self._encoded = encoder.encode_spans(
+                self.spans, previews=previews, most_bytes=_REQUEST_BYTES
+            )
         return self._encoded
 
     def halves(self) -> "list[SpanBatch]":
@@ -188,7 +192,7 @@ class SpooledBatch:
         self._payloads = payloads
 
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
-        """Return the request body."""
+        """Return the encoded request. The spool limits its bytes, unless it has a single span."""
         envelope = _unpack(self.whole.batch.envelope)
         return encoder.EncodedRequest(
             encoder.encode_request([(envelope, self._payloads)]), self.count, 0

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_ml import Client
 from otel_ml.export.queue import SpanBatch, SpanQueue
 
+MIB = 1 << 20
 ANY_BYTES = 1 << 40
 ANY_SPANS = 1 << 40
 TRACER = TracerProvider(resource=Resource({}), shutdown_on_exit=False).get_tracer("any")
@@ -168,6 +169,22 @@ def test_halves_are_the_whole() -> None:
     first, second = SpanBatch(make_spans(5)).halves()
     assert names(first) + names(second) == ["0", "1", "2", "3", "4"]
     assert abs(first.count - second.count) <= 1
+
+
+def make_large(name: str, size: int) -> ReadableSpan:
+    span = TRACER.start_span(name, attributes={"text": "x" * size})
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    return span
+
+
+def test_batch_above_16_mib_is_too_large() -> None:
+    """A batch of more than 16 MiB is to be split, a single span is written whatever its size."""
+    batch = SpanBatch([make_large("0", 9 * MIB), make_large("1", 17 * MIB)])
+    assert batch.encode().is_too_large
+    written = [half.encode() for half in batch.halves()]
+    assert [(one.spans, one.is_too_large) for one in written] == [(1, False)] * 2
+    assert len(written[1].body) > 17 * MIB
 
 
 def test_batch_is_written_once() -> None:
