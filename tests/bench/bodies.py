@@ -15,8 +15,8 @@ from typing import Final
 
 import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from otel_ml import attributes as names
 from otel_ml_collector.access import OPEN
 from otel_ml_collector.decode.bounds import MOST_RECORDS
 from otel_ml_collector.decode.compression import decompress
@@ -108,8 +108,9 @@ def _bodies() -> Iterator[tuple[str, Form, bytes]]:
 def _one(payload: str) -> ExportTraceServiceRequest:
     request = make_request("bodies", 1)
     [span] = request.resource_spans[0].scope_spans[0].spans
-    value = AnyValue(string_value=payload)
-    span.attributes.append(KeyValue(key="input.value", value=value))
+    for attribute in span.attributes:
+        if attribute.key == names.INPUTS:
+            attribute.value.string_value = payload
     return request
 
 
