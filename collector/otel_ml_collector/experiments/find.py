@@ -1184,7 +1184,7 @@ def _make_run(row: Row, scores: Mapping[tuple[str, str], Mapping[str, ItemScore]
         error_message=row["error_message"],
         latency_ms=row["latency_ns"] / 1e6,
         tokens=row["tokens"] or None,
-        cost=row["cost"],
+        cost=row["paid"],
         inputs=row["inputs_preview"],
         outputs=row["outputs_preview"],
         scores=dict(scores.get((row["trace_id"], row["span_id"]), {})),

@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from otel_ml.attributes import RECORDED as RECORDED_RUNS
 from otel_ml.statistics.verdict import DEFAULT_CLUSTER
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED
+from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, shares
+from otel_ml_collector.store.inside import sum_inside, with_inside
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.scores import BY_JUDGE, SCORES, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.statistics import ALL_TOKENS
 from otel_ml_collector.store.targets import BY_IDS
-from otel_ml_collector.times import AHEAD_NS, SECOND_NS
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, SECOND_NS
 
 # Of what is expected of an item, as JSON.
 _SHOWN_CHARS: Final = 2_000
@@ -44,32 +46,42 @@ _COUNTS: Final = Sql("""
     GROUP BY experiment""").fill(deliveries=DELIVERIES, called=_CALLED)
 _EXACT_COUNTS: Final = Sql("""
     SELECT experiment, count() AS done, countIf(outcome != 'ok') AS errors, sum(every) AS every,
-      sumOrNull(cost) AS cost
+      sumOrNull(paid) AS cost
     FROM (
-      SELECT experiment, argMin(outcome, ended) AS outcome, argMin(cost, ended) AS cost,
+      SELECT experiment, argMin(outcome, ended) AS outcome, argMin(paid, ended) AS paid,
         count() AS every
       FROM (
-        SELECT experiment, item, item_digest, repeat, outcome, cost,
+        SELECT experiment, item, item_digest, repeat, outcome, {cost} AS paid,
           (start_ns + latency_ns, trace_id, span_id) AS ended
-        FROM {recorded}
+        FROM {recorded} {joins}
         WHERE {ours}
       )
       GROUP BY experiment, item, item_digest, repeat
     )
-    GROUP BY experiment""").fill(recorded=RECORDED, ours=FINISHED_CALLS)
+    GROUP BY experiment""")
+# Whether runs over items have calls inside them with tokens or cost.
+_HAS_CALLS: Final = Sql("""
+    SELECT 1 FROM {deliveries} WHERE project = {project:String} AND start_ns >= {start:Int64}
+      AND item = '' AND kind != 'judge' AND (cost > 0 OR input_tokens > 0 OR output_tokens > 0)
+      AND trace_id IN (SELECT trace_id FROM {deliveries} WHERE {ours}) LIMIT 1""").fill(
+    deliveries=DELIVERIES, ours=FINISHED_CALLS
+)
+_SINCE: Final = Sql("project = {project:String} AND start_ns >= {start:Int64}")
+_NEAR_RECORDED: Final = Sql("""project = {project:String} AND start_ns >= {recorded_first:Int64}
+  AND start_ns <= {recorded_last:Int64} + {day}""").fill(day=DAY_NS)
 _OF_ITEMS: Final = Sql("""project = {project:String} AND start_ns >= {recorded_first:Int64}
   AND start_ns <= {recorded_last:Int64} AND (trace_id, span_id) IN (
     SELECT {run} FROM {deliveries} WHERE {ours} AND {is_run_id} {among})""")
 # Of each run that takes part: of an experiment over an item, or the recorded one of an item.
 _MEMBERS: Final = Sql("""
       SELECT experiment, item, item_digest, toUInt64(repeat) AS repeat, {columns}
-      FROM {recorded}
+      FROM {recorded} {joins}
       WHERE {ours} {among}
       {first}""")
 _RECORDED_MEMBERS: Final = Sql("""
       SELECT {name:String} AS experiment, item_id AS item, content AS item_digest,
         toUInt64(0) AS repeat, {columns}
-      FROM (SELECT * FROM {recorded} WHERE {of_items}) AS run
+      FROM (SELECT * FROM {recorded} {joins} WHERE {of_items}) AS run
       INNER JOIN (
         SELECT item AS item_id, any(item_digest) AS content, {run}
         FROM {deliveries} WHERE {ours} AND {is_run_id} {among}
@@ -86,11 +98,9 @@ _ITEM_RUNS: Final = Sql("""
     SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({members})
     ORDER BY experiment, item, item_digest, repeat LIMIT {most}""")
 _LISTED: Final = Sql("""trace_id, span_id, start_ns, outcome, error_type, error_message, latency_ns,
-  {tokens} AS tokens, cost, inputs_preview, outputs_preview""").fill(tokens=ALL_TOKENS)
+  {tokens} AS tokens, {cost} AS paid, inputs_preview, outputs_preview""")
 _COMPARED: Final = Sql("""trace_id, span_id, outcome != 'ok' AS failed,
-  latency_ns / 1e6 AS latency_ms, toFloat64({tokens}) AS tokens, ifNull(cost, 0) AS cost""").fill(
-    tokens=ALL_TOKENS
-)
+  latency_ns / 1e6 AS latency_ms, toFloat64({tokens}) AS tokens, ifNull({cost}, 0) AS paid""")
 _NEWEST_SCORES: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({newest})").fill(
     ids=IDS,
     newest=newest_scores(
@@ -193,10 +203,10 @@ _ALIKE: Final = Sql("""
       arrayFlatten(groupArray(took.2)) AS latency_after,
       arrayFlatten(groupArray(used.1)) AS tokens_before,
       arrayFlatten(groupArray(used.2)) AS tokens_after,
-      arrayFlatten(groupArray(paid.1)) AS cost_before,
-      arrayFlatten(groupArray(paid.2)) AS cost_after
+      arrayFlatten(groupArray(costs.1)) AS cost_before,
+      arrayFlatten(groupArray(costs.2)) AS cost_after
     FROM (
-      SELECT item, took, used, paid, {own},
+      SELECT item, took, used, costs, {own},
         arrayMap(one -> (indexOf(digests, one.1), one.2, one.3), sides.1) AS before,
         arrayMap(one -> (indexOf(digests, one.1), one.2, one.3), sides.2) AS after
       FROM (
@@ -208,10 +218,10 @@ _ALIKE: Final = Sql("""
             groupArrayIf(latency_ms, is_new AND NOT failed)) AS took,
           (groupArrayIf(tokens, NOT is_new AND NOT failed),
             groupArrayIf(tokens, is_new AND NOT failed)) AS tokens_of,
-          (groupArrayIf(cost, NOT is_new AND NOT failed),
-            groupArrayIf(cost, is_new AND NOT failed)) AS cost_of,
+          (groupArrayIf(run.paid, NOT is_new AND NOT failed),
+            groupArrayIf(run.paid, is_new AND NOT failed)) AS cost_of,
           if(arraySum(tokens_of.1) > 0 AND arraySum(tokens_of.2) > 0, tokens_of, ([], [])) AS used,
-          if(arraySum(cost_of.1) > 0 AND arraySum(cost_of.2) > 0, cost_of, ([], [])) AS paid
+          if(arraySum(cost_of.1) > 0 AND arraySum(cost_of.2) > 0, cost_of, ([], [])) AS costs
         FROM (
           SELECT *, experiment != {baseline:String} AS is_new FROM ({members})
         ) AS run
@@ -301,10 +311,16 @@ def count_item_runs(
     reader: Reader, project: str, experiments: Sequence[str], start_ns: int
 ) -> dict[str, Row]:
     """Count the runs over items of some experiments: `done`, `errors`, `every` and `cost`."""
-    rows = reader.rows(_COUNTS, item_parameters(project, experiments, start_ns))
-    if doubled := [row["experiment"] for row in rows if row["is_doubled"]]:
-        again = reader.rows(_EXACT_COUNTS, item_parameters(project, doubled, start_ns))
-        rows = [row for row in rows if not row["is_doubled"]] + again
+    asked = item_parameters(project, experiments, start_ns)
+    rows = reader.rows(_COUNTS, asked)
+    amounts = _choose_amounts(reader, asked)
+    exact = [row["experiment"] for row in rows if row["is_doubled"] or amounts.joins]
+    if exact:
+        sql = _EXACT_COUNTS.fill(
+            cost=amounts.cost, joins=amounts.joins, recorded=RECORDED, ours=FINISHED_CALLS
+        )
+        again = reader.rows(sql, item_parameters(project, exact, start_ns))
+        rows = [row for row in rows if row["experiment"] not in exact] + again
     return {row["experiment"]: row for row in rows if row["done"]}
 
 
@@ -339,7 +355,9 @@ def read_item_runs(
         `passed`, `failed` and `time_ns`.
     """
     asked = item_parameters(project, experiments, start_ns, None, recorded)
-    members = _members(asked, _LISTED, _AMONG, FIRST_ENDED)
+    amounts = _choose_amounts(reader, asked)
+    columns = _LISTED.fill(tokens=amounts.tokens, cost=amounts.cost)
+    members = _members(asked, columns, _AMONG, FIRST_ENDED, amounts)
     sql = _ITEM_RUNS.fill(ids=IDS, members=members, most=MOST_RUNS)
     rows = reader.rows(sql, asked | {"items": list(items)})
     if not rows:
@@ -395,8 +413,15 @@ def count_alike(
         if tags or cluster
         else EMPTY
     )
+    amounts = _choose_amounts(reader, asked)
     sql = _ALIKE.fill(
-        members=_members(asked, _COMPARED, among, FIRST_ENDED if is_doubled else EMPTY),
+        members=_members(
+            asked,
+            _COMPARED.fill(tokens=amounts.tokens, cost=amounts.cost),
+            among,
+            FIRST_ENDED if is_doubled else EMPTY,
+            amounts,
+        ),
         content=content,
         own=_OWN if content else _NO_CONTENT,
         newest=newest_scores(_scores_of(asked, among)),
@@ -442,16 +467,63 @@ def _of_items(among: Sql) -> Sql:
     )
 
 
-def _members(asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql) -> Sql:
+@dataclass(frozen=True, slots=True)
+class _Amounts:
+    """How tokens and cost of runs over items are read.
+
+    Attributes:
+        tokens, cost: SQL of both, beside the joins.
+        joins: The joins to the calls inside the runs; empty if there are none.
+        recorded_joins: The same for recorded runs.
+    """
+
+    tokens: Sql
+    cost: Sql
+    joins: Sql
+    recorded_joins: Sql
+
+
+_OWN_AMOUNTS: Final = _Amounts(ALL_TOKENS, Sql("cost"), EMPTY, EMPTY)
+
+
+def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _Amounts:
+    """Choose how amounts are read: with the calls inside runs only if there are any."""
+    has_recorded = "recorded_first" in asked
+    if not has_recorded and not reader.rows(_HAS_CALLS, dict(asked)):
+        return _OWN_AMOUNTS
+    is_settled = find_apart(reader, asked["project"]).settled
+    tokens, cost = with_inside(is_settled=is_settled)
+
+    def join(runs: Sql, near: Sql) -> Sql:
+        joined = shares(near) if is_settled else EMPTY
+        return joined + Sql(" ") + sum_inside(runs, is_settled=is_settled, near=near)
+
+    return _Amounts(
+        tokens,
+        Sql("if(isNull(cost) AND {n} = 0, NULL, {n})").fill(n=cost),
+        join(FINISHED_CALLS, _SINCE),
+        join(_of_items(EMPTY), _NEAR_RECORDED) if has_recorded else EMPTY,
+    )
+
+
+def _members(
+    asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql, amounts: _Amounts
+) -> Sql:
     """Write the SQL for the runs that take part, with given columns of each."""
     members = _MEMBERS.fill(
-        columns=columns, recorded=RECORDED, ours=FINISHED_CALLS, among=among, first=first
+        columns=columns,
+        recorded=RECORDED,
+        joins=amounts.joins,
+        ours=FINISHED_CALLS,
+        among=among,
+        first=first,
     )
     if "recorded_first" not in asked:
         return members
     recorded = _RECORDED_MEMBERS.fill(
         columns=columns,
         recorded=RECORDED,
+        joins=amounts.recorded_joins,
         of_items=_of_items(among),
         run=_RUN_OF_ITEM,
         deliveries=DELIVERIES,

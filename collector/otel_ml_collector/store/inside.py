@@ -11,7 +11,7 @@ from otel_ml_collector.times import DAY_NS
 _SPANS_BETWEEN: Final = 32
 _NO_SPAN: Final = Sql("toFixedString('', 8)")
 # What begins inside of a run of the window begins no later than that after it.
-_NEAR: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
+NEAR_WINDOW: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns < {end:Int64} + {day}""").fill(day=DAY_NS)
 # The spans of a trace are folded into a map, and each call is added to all spans around it. Nothing
 # of a judge's call is added to what it judged.
@@ -63,21 +63,21 @@ def with_inside(*, is_settled: bool) -> tuple[Sql, Sql]:
     )
 
 
-def sum_inside(runs: Sql, *, is_settled: bool) -> Sql:
+def sum_inside(runs: Sql, *, is_settled: bool, near: Sql = NEAR_WINDOW) -> Sql:
     """Write the join that adds the sums of the calls inside runs, as `with_inside` reads them.
 
     Args:
-        runs: A condition on the runs that are asked about, which began between the parameters
-            `start` and `end`.
+        runs: A condition on the runs that are asked about.
         is_settled: Whether amounts of the project are settled.
+        near: A condition on project and start that these runs pass, and the calls inside them.
     """
     tokens, cost = own_amounts(is_settled=is_settled)
     return _SUMS.fill(
         tokens=tokens,
         cost=cost,
         recorded=RECORDED,
-        shares=shares(_NEAR) if is_settled else EMPTY,
-        near=_NEAR,
+        shares=shares(near) if is_settled else EMPTY,
+        near=near,
         runs=runs,
         no_span=_NO_SPAN,
         levels=_SPANS_BETWEEN,

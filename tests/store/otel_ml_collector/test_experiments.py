@@ -737,3 +737,36 @@ def test_page_of_a_run_names_its_experiment(service: Service) -> None:
         (told,) = re.findall(r"<dt>Experiment</dt><dd>(.*?)</dd>", page)
         assert f'<a href="/projects/named/experiments/{id_of(experiment)}">try 70</a>' in told
         assert ', item q-000 of <a href="/projects/named/datasets/qa">qa</a>' in told
+
+
+def test_calls_inside_runs_have_the_cost(service: Service) -> None:
+    """An experiment has the tokens and the cost of the model calls inside its runs."""
+    for number, cost in ((30, 0.01), (31, 0.03)):
+        experiment = make_experiment(number)
+        runs = make_runs(experiment, BEFORE)
+        called = [
+            make_call(
+                "llm",
+                {
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.usage.cost": cost,
+                    "gen_ai.usage.input_tokens": 100,
+                    "otel_ml.experiment": id_of(experiment),
+                },
+                trace_id=run.trace_id,
+                parent_span_id=run.span_id,
+                start_ns=run.start_ns,
+                end_ns=run.end_ns - MS_NS,
+            )
+            for run in runs
+        ]
+        service.store.take("costs", experiment, *runs, *called)
+    first, second = (id_of(make_experiment(number)) for number in (30, 31))
+    found = ask(service.app, f"/api/v1/projects/costs/experiments/{second}?baseline={first}").json
+    assert found["experiment"]["cost"] == pytest.approx(ITEMS * 0.03)
+    amounts = {one["name"]: one["ratio"]["value"] for one in found["verdict"]["amounts"]}
+    assert amounts["cost"] == pytest.approx(3)
+    assert amounts["tokens"] == pytest.approx(1)
+    listed = ask(service.app, f"/api/v1/projects/costs/experiments/{second}/rows?limit=1").json
+    (run,) = listed["rows"][0]["runs"]
+    assert (run["tokens"], run["cost"]) == (100, 0.03)
