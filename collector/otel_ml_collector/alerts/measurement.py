@@ -32,7 +32,7 @@ from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_t
 from otel_ml_collector.quality.target import SavedTarget
 from otel_ml_collector.sides import make_figure
 from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart, find_counted, points
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, counted, named, shares
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, counted, shares, unit_of
 from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import EXACT
@@ -477,7 +477,6 @@ class _Question:
     @property
     def cells(self) -> Sql:
         """The runs in each of their windows, with the columns."""
-        session = named(Sql("session")) if self.apart.named else Sql("session")
         cost = counted("cost") if self.apart.settled else Sql("cost")
         tokens = join_sql(
             " + ",
@@ -495,12 +494,12 @@ class _Question:
         return Sql("""
           SELECT runs.trace_id AS trace_id, runs.span_id AS span_id, arrayJoin({places}) AS place,
             {slices} AS slices,
-            if({session} != '', concat('s', {session}), concat('t', runs.trace_id)) AS unit,
+            {unit} AS unit,
             {cost} AS own_cost, {tokens} AS own_tokens {xs}
           FROM {recorded} {joins} WHERE {bounds} AND ({condition})""").fill(
             places=_PLACES,
             slices=self.slices,
-            session=session,
+            unit=unit_of(is_joined=self.apart.named),
             cost=cost,
             tokens=tokens,
             xs=join_sql("", xs),

@@ -9,7 +9,7 @@ from pydantic import Field
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
 from otel_ml_collector.judges.find import named
-from otel_ml_collector.judges.strictness import cluster_of, read_judged
+from otel_ml_collector.judges.strictness import read_judged
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.verdicts import Interval, JudgeVersionName
@@ -47,7 +47,7 @@ def find_other_judges(reader: Reader, project: str, judge: str) -> list[OtherJud
     own = named(judge, newest, "", "passed")
     rows, said, where = read_judged(reader, project, f"{own} in (True, False)")
     digests = {digest for (_, digest, _), number in numbers.items() if number == newest} or {""}
-    clusters = {(row["trace_id"], row["span_id"]): cluster_of(row) for row in rows}
+    clusters = {(row["trace_id"], row["span_id"]): row["unit"] for row in rows}
     verdicts: dict[_RunKey, bool] = {}
     others: defaultdict[str, defaultdict[str, dict[_RunKey, bool]]] = defaultdict(
         lambda: defaultdict(dict)

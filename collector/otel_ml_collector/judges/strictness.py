@@ -98,7 +98,7 @@ def find_strictness(
                 failed=bool(row["failed"]),
             )
     pairs = Counter(
-        (pair[against], pair[version], cluster_of(row))
+        (pair[against], pair[version], row["unit"])
         for row in rows
         for pair in (scores[row["trace_id"], row["span_id"]],)
         if len(pair) == len({against, version})
@@ -182,14 +182,7 @@ def _digests(reader: Reader, project: str, judge: str) -> dict[int, list[str]]:
 def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
     """Read the newest runs of a filter, their scores, and the filter of just these runs."""
     condition, _ = compile_where(reader, project, where, is_bounded=True)
-    rows, scored_runs = read_scored_runs(
-        reader, project, condition, _EVER, _MOST_RUNS, of_judges=True
-    )
+    rows, scored_runs = read_scored_runs(reader, project, condition, _EVER, _MOST_RUNS)
     if len(rows) == _MOST_RUNS:
         where = f"{where} and start >= {quoted(to_rfc3339(rows[-1]['start_ns']))}"
     return rows, scored_runs, where
-
-
-def cluster_of(row: Row) -> str:
-    """Name what a run hangs together with: its session, else its trace."""
-    return f"session {row['belongs']}" if row["belongs"] else f"trace {row['trace_id'].hex()}"

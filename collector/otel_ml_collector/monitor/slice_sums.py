@@ -20,7 +20,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart
-from otel_ml_collector.store.counted import RECORDED, Bounds, counted, named, shares
+from otel_ml_collector.store.counted import RECORDED, Bounds, counted, shares, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
@@ -480,9 +480,8 @@ def read_counted(
         A row for each: `of_model`, `unit` (its session, else its trace), `labels` (its slices), and
         of each figure `h` (whether it has it) and `v` (its value).
     """
-    session = named(Sql("session")) if asked.apart.named else Sql("session")
     sql = _COUNTED.fill(
-        unit=Sql("if({s} != '', cityHash64({s}), cityHash64(trace_id))").fill(s=session),
+        unit=unit_of(is_joined=asked.apart.named),
         tokens=asked.tokens,
         run=RUN_NUMBER if truths else Sql("0"),
         figures=join_sql(

@@ -208,7 +208,9 @@ def unit_of(*, is_joined: bool) -> Sql:
         is_joined: Whether the join of `shares` stands beside the runs.
     """
     session = named(Sql("session")) if is_joined else Sql("session")
-    return Sql("if({s} != '', concat('s', {s}), concat('t', lower(hex(trace_id))))").fill(s=session)
+    return Sql("if({s} != '', concat('s', {s}), concat('t', lower(hex(runs.trace_id))))").fill(
+        s=session
+    )
 
 
 def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:

@@ -18,8 +18,8 @@ from otel_ml_collector.store.counted import (
     RECORDED,
     Bounds,
     CountedRuns,
-    named,
     shares,
+    unit_of,
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.rollup import STATES
@@ -57,7 +57,7 @@ _PREDICTIONS: Final = Sql("""
   FROM (
     SELECT start_ns, trace_id, span_id, rank, toString(model) AS model,
       toString(digest) AS digest, toString(structure) AS structure,
-      cityHash64(if({session} != '', concat('s', {session}), concat('t', trace_id))) AS unit
+      cityHash64({unit}) AS unit
     FROM {recorded} {shares} WHERE {counted} AND {of_model}
   ) AS run
   INNER JOIN (
@@ -307,7 +307,7 @@ def _write_predictions(
         predicted=predicted,
         amount=amount,
         items=items,
-        session=named(Sql("session")) if settled else Sql("session"),
+        unit=unit_of(is_joined=settled),
         recorded=RECORDED,
         shares=shares(bounds) if settled else EMPTY,
         counted=replace(counted, is_joined=settled).sql,

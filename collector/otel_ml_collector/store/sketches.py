@@ -21,8 +21,8 @@ from otel_ml_collector.store.counted import (
     Bounds,
     CountedRuns,
     counted,
-    named,
     shares,
+    unit_of,
 )
 from otel_ml_collector.store.field_values import (
     VersionFields,
@@ -97,7 +97,7 @@ FROM (
   SELECT {bucket} AS bucket_ns, start_ns, trace_id, span_id, toString(model) AS model,
     toString(digest) AS digest,
     toString(structure) AS structure, {place} AS place,
-    if({session} != '', concat('s', {session}), concat('t', hex(trace_id))) AS session,
+    {unit} AS session,
     concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
     latency_ns / 1e6 AS latency_ms, first_token_ms, stream_chunks, toString(outcome) AS outcome,
     toString(error_type) AS error_type, {input_tokens} AS input_tokens,
@@ -399,7 +399,7 @@ def _write_runs(runs: CountedRuns, condition: Condition) -> Sql:
     return _RUNS.fill(
         bucket=_BUCKET,
         place=_PLACE,
-        session=named(Sql("session")),
+        unit=unit_of(is_joined=True),
         input_tokens=counted("input_tokens"),
         output_tokens=counted("output_tokens"),
         cost=counted("cost"),

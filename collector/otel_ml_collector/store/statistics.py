@@ -15,13 +15,13 @@ from otel_ml_collector.store.counted import (
     OF_PROJECT,
     RECORDED,
     Bounds,
-    named,
     repeats,
     shares,
+    unit_of,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.rollup import EXACT, STATES, computed, uncomputed
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, FILTERED, IS_TOP
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP
 from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
 from otel_ml_collector.store.tables import IS_POINT
@@ -420,35 +420,27 @@ def read_scored_runs(
     condition: Condition,
     window: Window,
     most: int,
-    *,
-    are_few: bool = False,
-    of_judges: bool = False,
 ) -> tuple[list[Row], list[Row]]:
-    """Read the newest recorded runs of a window that match, and the scores of each.
-
-    `are_few` means that no more match than are read: then nothing ends early that reads in order.
-    `of_judges` leaves out what people said.
+    """Read the newest recorded runs of a window that match, and the judges' scores of each.
 
     Returns:
-        Runs with `trace_id`, `span_id`, `belongs` (its session, else that of its trace),
-        `is_error`, `latency_ns`, `tokens` and `cost`; then scores with `trace_id`, `span_id`,
-        `judge`, `judge_version`, `score`, `passed` and `failed`. Of other runs there may be
-        scores, too.
+        Runs with `trace_id`, `span_id`, `start_ns` and `unit`, which runs of one session share;
+        then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`, `passed` and
+        `failed`. Of other runs there may be scores, too.
     """
     bounds = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
     is_named = find_apart(reader, project).named
     sql = Sql("""
         SELECT trace_id, span_id, reinterpretAsUInt64(span_id) AS span, start_ns,
-          {session} AS belongs, outcome = 'error' AS is_error, latency_ns, {tokens} AS tokens, cost
+          {unit} AS unit
         FROM {recorded} {shares}
         WHERE {bounds} AND ({condition})
         ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}
         """).fill(
-        session=named(Sql("session")) if is_named else Sql("session"),
+        unit=unit_of(is_joined=is_named),
         recorded=RECORDED,
         shares=shares(bounds) if is_named else EMPTY,
         bounds=bounds,
-        tokens=ALL_TOKENS,
         condition=condition.sql,
     )
     parameters = {
@@ -458,7 +450,7 @@ def read_scored_runs(
         "most": most,
         **condition.parameters,
     }
-    runs = reader.rows(sql, parameters, FILTERED if are_few else None)
+    runs = reader.rows(sql, parameters)
     if not runs:
         return [], []
     values = {
@@ -467,7 +459,7 @@ def read_scored_runs(
         "last": runs[0]["start_ns"] + HOUR_NS,
         "spans": [row["span"] for row in runs],
     }
-    return runs, reader.rows(_JUDGED_LAST if of_judges else SAID_LAST, values)
+    return runs, reader.rows(_JUDGED_LAST, values)
 
 
 def of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:

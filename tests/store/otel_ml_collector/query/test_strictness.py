@@ -92,6 +92,14 @@ def test_nothing_in_common(store: Store, project: str) -> None:
     assert found.sentence == "v2 and v1 judged no run both"
 
 
+def test_session_over_several_traces(store: Store, project: str) -> None:
+    """Runs of one session are one unit, though each has a trace of its own."""
+    judge_twice(store, project, [(0.9, 0.1)] * 20, **{"session.id": "one"})
+    found = find_strictness(store.reader, project, "grounded", 2, 1)
+    assert found.before is not None
+    assert (found.runs, found.before.clusters) == (20, 1)
+
+
 def test_unknown_version(store: Store, project: str) -> None:
     """A version that nobody told of is missing."""
     store.take(project, tell("a1"))
