@@ -27,7 +27,12 @@ from otel_ml_collector.comparison.find import (
     write_param,
 )
 from otel_ml_collector.comparison.values import write_number
-from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
+from otel_ml_collector.comparison.versions import (
+    VersionsVerdict,
+    find_release_of,
+    find_verdict,
+    find_version_releases,
+)
 from otel_ml_collector.experiments.find import ExperimentVerdict
 from otel_ml_collector.models import diff
 from otel_ml_collector.verdict_lines import (
@@ -267,10 +272,21 @@ def show_verdict(
     model: Annotated[str, Query(max_length=1_024)],
     version: Annotated[int, Query(ge=1)],
     against: Annotated[int, Query(ge=1)],
+    is_default: Annotated[bool, Query(alias="default")] = False,
 ) -> Response:
-    """Whether a version is better than another, as a part of its page that comes after the rest."""
-    verdict = find_verdict(reader, project, model, version, against, now_ns=time.time_ns())
-    return show_page(request, "verdict.html", {"found": verdict})
+    """Whether a version is better than another, as a part of its page that comes after the rest.
+
+    Where nobody chose a pair, a new version is compared with the baseline of its release.
+    """
+    now_ns = time.time_ns()
+    releases = find_version_releases(reader, project, now_ns, model) if is_default else None
+    release = find_release_of(releases or (), model, version)
+    if release is not None and release.baseline.version is not None:
+        against = release.baseline.version
+    verdict = find_verdict(
+        reader, project, model, version, against, now_ns=now_ns, releases=releases
+    )
+    return show_page(request, "verdict.html", {"found": verdict, "is_default": is_default})
 
 
 def _verdict_of(side: ComparedSide) -> VersionsVerdict | ExperimentVerdict | None:

@@ -186,6 +186,26 @@ def test_a_choice_is_no_release(service: Service) -> None:
     assert verdict["heading"] == "v1 vs v2: your choice, all recorded runs of both (not paired)"
 
 
+def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
+    """Where nobody chose a pair, the model's page compares with the version that had most runs."""
+    spans = make_release("third", 0.9, seed=41)
+    middle = make_runs(
+        "third", "v3", 0.9, seed=43, first_ns=BEGAN_NS + HOUR_NS, step_ns=20 * SECOND_NS, runs=40
+    )
+    few = make_runs("third", "v2", 0.9, seed=42, first_ns=BEGAN_NS, step_ns=20 * SECOND_NS, runs=40)
+    take(service.store, "third", [tell("a1"), *spans[: 2 * RUNS], *few, *middle])
+    (release,) = get(service, "models/third/release", "third")["releases"]
+    assert (release["candidate"]["name"], release["baseline"]["name"]) == ("third:v3", "third:v1")
+    page = ask(service.app, "/projects/third/models/third").text
+    (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', page)
+    part = ask(service.app, html.unescape(address)).text
+    assert "v3 against v1</h2>" in part
+    assert "third:v3 vs third:v1: recorded runs since " in part
+    chosen = ask(service.app, "/projects/third/models/third?from=2&to=3").text
+    (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', chosen)
+    assert "v3 vs v2: your choice" in ask(service.app, html.unescape(address)).text
+
+
 def test_a_single_run(service: Service) -> None:
     """With one run on a side there are only counts: no interval, and no latency."""
     before = make_runs(
