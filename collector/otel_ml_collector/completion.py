@@ -22,9 +22,9 @@ from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.tables import IS_POINT, WORD
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import DAY_NAMES, Window
 
-_LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d")
+_LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d", *DAY_NAMES)
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
 _SETS: Final = {
     "kind": (

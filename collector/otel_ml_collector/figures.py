@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from otel_ml_collector.api.parameters import ZoneName
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.stats import (
     JudgeFigures,
@@ -31,7 +33,7 @@ from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.view import THIN
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Buckets, Window
 
 UserGroup = Literal["user", "session"]
 Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
@@ -78,6 +80,7 @@ class FiguresQuery:
     order: Annotated[
         Order, Query(description="Which of them come first: most of it, or the worst")
     ] = "cost"
+    tz: ZoneName = ""
 
     def parameters(self, **changes: Any) -> dict[str, Any]:
         """Return the parameters that differ from the defaults, after some changes."""
@@ -120,14 +123,13 @@ class FiguresAt:
 def find_figures_at(
     reader: Reader,
     project: str,
-    window: Window,
-    step_ns: int,
+    buckets: Buckets,
     *,
     by: Sequence[str],
     order: Order,
     where: str = "",
 ) -> FiguresAt:
-    """Count the runs of a window in all and by some groupings, and those of the time before.
+    """Count the runs of a window in all, in buckets and by groupings, and those of the time before.
 
     Of each grouping the 50 groups with most runs are told, in the order that is asked for. A window
     of up to a day, of which the rollup has little, is read once for everything.
@@ -135,19 +137,19 @@ def find_figures_at(
     Raises:
         BadInput: Filter or group is wrong.
     """
+    window, step_ns = buckets.window, buckets.step_ns
     length_ns = window.end_ns - window.start_ns
-    back_ns = max(_WEEK_NS, length_ns)
-    earlier = Window(window.start_ns - back_ns, window.end_ns - back_ns)
+    earlier = _before(window)
     asked_before = StatsQuery(project, where, "", earlier, step_ns, 1)
     query = StatsQuery(project, where, "", window, step_ns, _GROUPS)
-    if length_ns <= DAY_NS:
+    if by and length_ns <= DAY_NS:
         ahead = reader.ahead(find_at_once, query, by)
         before = find_stats(reader, asked_before)
         now, *grouped = ahead.result()
     else:
         now = find_stats(reader, replace(query, groups=1))
         before = find_stats(reader, asked_before)
-        whole = replace(query, step_ns=length_ns)
+        whole = replace(query, step_ns=None)
         grouped = [find_stats(reader, replace(whole, group=item)) for item in by if now.total.runs]
     return FiguresAt(
         FiguresBeside(
@@ -162,6 +164,12 @@ def find_figures_at(
         ),
         [_order_groups(reader, project, item, order) for item in grouped],
     )
+
+
+def _before(window: Window) -> Window:
+    """Return the same time a week before a window, or as long before as the window is."""
+    back_ns = max(_WEEK_NS, window.end_ns - window.start_ns)
+    return Window(window.start_ns - back_ns, window.end_ns - back_ns, window.zone)
 
 
 def list_people(reader: Reader, project: str) -> list[UserGroup]:
@@ -333,9 +341,19 @@ class GroupTable:
 
 
 def make_tiles(
-    figures_beside: FiguresBeside, judges: Sequence[JudgeFigures], where: str = ""
+    figures_beside: FiguresBeside,
+    judges: Sequence[JudgeFigures],
+    zone: ZoneInfo,
+    where: str = "",
 ) -> list[Tile]:
-    """Make a tile of each figure; of runs that match a filter, each leads to those."""
+    """Make a tile of each figure; of runs that match a filter, each leads to those.
+
+    Args:
+        figures_beside: The figures.
+        judges: The judges that have a tile.
+        zone: The time zone of the buckets.
+        where: The filter; empty for all runs.
+    """
     now, before = figures_beside.total, figures_beside.before
     scored: list[tuple[JudgeFigures, float]] = []
     for judge in judges:
@@ -343,26 +361,24 @@ def make_tiles(
         if value is not None:
             scored.append((judge, value))
 
-    start_ns, before_ns = (
-        from_rfc3339(part, "start_time")
-        for part in (figures_beside.start_time, figures_beside.before_start_time)
-    )
-    length_ns = from_rfc3339(figures_beside.end_time, "end_time") - start_ns
+    start_ns = from_rfc3339(figures_beside.start_time, "start_time")
+    window = Window(start_ns, from_rfc3339(figures_beside.end_time, "end_time"), zone)
+    step_ns = figures_beside.bucket_s * SECOND_NS
+    over, over_before = window.cut(step_ns), _before(window).cut(step_ns)
 
     def lay_out(
-        of: Sequence[StatsBucket], from_ns: int, value: _Value, missing: float | None
+        of: Sequence[StatsBucket], over: Buckets, value: _Value, missing: float | None
     ) -> list[float | None]:
-        step_ns = figures_beside.bucket_s * SECOND_NS
-        values = [missing if of else None] * (length_ns // step_ns)
+        values = [missing if of else None] * len(over.starts_ns)
         for bucket in of:
-            values[(bucket.start_ns - from_ns) // step_ns] = value(bucket)
+            values[over.place_of(bucket.start_ns)] = value(bucket)
         return values
 
     def curves(*values: _Value, missing: float | None = None) -> list[str]:
         """Draw figures of this time, then the first of them of the time before, in one scale."""
         return view.sparks(
-            *(lay_out(figures_beside.buckets, start_ns, value, missing) for value in values),
-            lay_out(figures_beside.buckets_before, before_ns, values[0], missing),
+            *(lay_out(figures_beside.buckets, over, value, missing) for value in values),
+            lay_out(figures_beside.buckets_before, over_before, values[0], missing),
         )
 
     runs, runs_before = curves(lambda entry: entry.runs, missing=0)

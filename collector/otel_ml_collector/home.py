@@ -19,6 +19,7 @@ from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
     ProjectStats,
+    cut_past,
     draw_curve,
     find_all_stats,
 )
@@ -26,12 +27,12 @@ from otel_ml_collector.store.open_runs import find_open_runs, list_open_projects
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention
 from otel_ml_collector.telemetry.service import Telemetry
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Buckets, Window
 
 _UNFINISHED: Final = 10
 _SHOWN_PROJECTS: Final = 50
@@ -98,8 +99,7 @@ def show_home(
     projects = find_projects(reader)
     stats = {group.project: group for group in counted.result().groups}
     costs = [stat.cost for stat in stats.values() if stat.cost is not None]
-    end_ns = -(-now_ns // HOUR_NS) * HOUR_NS
-    day = Window(end_ns - DAY_NS, end_ns)
+    day = cut_past(reader, "24h", now_ns)
     stored_projects = select_projects(projects, find)
     page = cut_slice(stored_projects, read_state(request).first("projects"), _SHOWN_PROJECTS)
     unread = find_all_unread(reader, [item.project for item in page.items if not item.runs])
@@ -148,12 +148,12 @@ def show_today(request: Request, reader: FromReader, project: str) -> Response:
 
 
 def _show(
-    project: ProjectCounts, did: ProjectStats | None, day: Window, unread: UnreadSpans | None
+    project: ProjectCounts, did: ProjectStats | None, day: Buckets, unread: UnreadSpans | None
 ) -> ShownProject:
     buckets = did.buckets if did else []
     return ShownProject(
         project=project,
         day=did,
         unread=str(unread or ""),
-        runs=draw_curve(buckets, lambda bucket: bucket.runs, day, HOUR_NS, 0),
+        runs=draw_curve(buckets, lambda bucket: bucket.runs, day, 0),
     )

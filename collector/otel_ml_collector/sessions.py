@@ -54,7 +54,7 @@ from otel_ml_collector.store.counted import (
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.runs import OF_TRACES
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
-from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.traces.conversation import find_answers
 from otel_ml_collector.traces.find import outline_of
 from otel_ml_collector.web import view
@@ -332,13 +332,12 @@ def _find_figures(
         window = Window(
             min(row["first_ns"] for row in facts), max(row["last_ns"] for row in facts) + 1
         )
-        length_ns = window.end_ns - window.start_ns
         query = StatsQuery(
             project=project,
             where="",
             group="session",
             window=window,
-            step_ns=-(-length_ns // SECOND_NS) * SECOND_NS,
+            step_ns=None,
             groups=len(wanted),
             beside=these,
             by=Grouping(_BELONGS, is_settled=True),

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from otel_ml.records import LABELS, TOKENS, Tokens, tokens_of
-from otel_ml_collector.api.parameters import End, FromReader, Start, Where
+from otel_ml_collector.api.parameters import FromReader, FromTime, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
@@ -56,7 +56,7 @@ from otel_ml_collector.store.sql import (
     identifier,
     join_sql,
 )
-from otel_ml_collector.store.statistics import read_days
+from otel_ml_collector.store.statistics import bucket_of, bucket_parameters, read_days
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import (
     NUMBERED_VERSIONS,
@@ -64,10 +64,10 @@ from otel_ml_collector.store.versions import (
     all_version_numbers,
     version_numbers,
 )
-from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, UNITS_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UNITS_NS, to_rfc3339
 from otel_ml_collector.verdicts import JudgeVersionName
 from otel_ml_collector.web.view import spark
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Buckets, Window, find_last
 
 # Pieces of the window that the rollup does not cover; of more than that it is not asked.
 _PIECES: Final = 40
@@ -75,7 +75,10 @@ _PIECES: Final = 40
 _IN_PIECES: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
 _OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
   SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
-_OF_HOURS: Final = Sql("AND hour_ns >= {start:Int64} AND hour_ns < {end:Int64}")
+_OF_HOURS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
+  SELECT arrayJoin(arrayZip({cut_days:Array(Int64)}, {cut_computed:Array(Int64)})))
+  AND hour_ns >= {first_hour:Int64} AND hour_ns < {until_hour:Int64}
+  AND NOT has({cut_hours:Array(Int64)}, hour_ns)""")
 _TOKENS: Final = join_sql(
     ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
 )
@@ -130,33 +133,103 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True)
+class RollupPart:
+    """The part of a window that is read from the rollup; the rest is read from the runs.
+
+    Attributes:
+        days: The whole days of UTC that are in a single bucket, each with when it was computed.
+        cut_days: The other days of which whole hours are read.
+        hours: The whole hours of the window.
+        cut_hours: Hours in it that are in two buckets, so they are read from the runs.
+        pieces: The intervals that are read from the runs.
+    """
+
+    days: Mapping[int, int]
+    cut_days: Mapping[int, int]
+    hours: Window
+    cut_hours: Sequence[int]
+    pieces: Sequence[Window]
+
+    @classmethod
+    def nothing(cls, window: Window) -> "RollupPart":
+        """Return the part of a window that is read from the runs alone."""
+        return cls({}, {}, Window(window.start_ns, window.start_ns), (), [window])
+
+    @classmethod
+    def of(cls, known: Mapping[int, int], buckets: Buckets) -> "RollupPart":
+        """Choose what is read from the rollup, of the days that it knows.
+
+        Args:
+            known: These days, each with when it was computed.
+            buckets: The buckets of the window.
+        """
+        window, edges_ns = buckets.window, buckets.edges_ns
+        hours = Window(-(-window.start_ns // HOUR_NS) * HOUR_NS, window.end_ns // HOUR_NS * HOUR_NS)
+        cut_hours = {edge_ns // HOUR_NS * HOUR_NS for edge_ns in edges_ns if edge_ns % HOUR_NS}
+        split_days = {edge_ns // DAY_NS * DAY_NS for edge_ns in edges_ns if edge_ns % DAY_NS}
+        days, cut_days, covered = dict[int, int](), dict[int, int](), list[Window]()
+        for day_ns, computed_ns in sorted(known.items()):
+            start_ns = max(day_ns, hours.start_ns)
+            end_ns = min(day_ns + DAY_NS, hours.end_ns)
+            if start_ns >= end_ns:
+                continue
+            if day_ns not in split_days:
+                days[day_ns] = computed_ns
+                covered.append(Window(start_ns, end_ns))
+                continue
+            cut_days[day_ns] = computed_ns
+            covered += [
+                Window(hour_ns, hour_ns + HOUR_NS)
+                for hour_ns in range(start_ns, end_ns, HOUR_NS)
+                if hour_ns not in cut_hours
+            ]
+        pieces = _between(covered, window)
+        if not covered or len(pieces) > _PIECES:
+            return cls.nothing(window)
+        inner = sorted(hour_ns for hour_ns in cut_hours if hours.start_ns <= hour_ns < hours.end_ns)
+        return cls(days, cut_days, hours, inner, pieces)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the SQL that reads the rollup, and of `_of_runs`."""
+        parameters: dict[str, Any] = {
+            "first": min((piece.start_ns for piece in self.pieces), default=0),
+            "until": max((piece.end_ns for piece in self.pieces), default=0),
+            "days": list(self.days),
+            "computed": list(self.days.values()),
+            "cut_days": list(self.cut_days),
+            "cut_computed": list(self.cut_days.values()),
+            "first_hour": self.hours.start_ns,
+            "until_hour": self.hours.end_ns,
+            "cut_hours": list(self.cut_hours),
+        }
+        for place, piece in enumerate(self.pieces):
+            parameters |= {f"from{place}": piece.start_ns, f"until{place}": piece.end_ns}
+        return parameters
+
+
+@dataclass(frozen=True, slots=True)
 class StatsQuestion:
     """A question of statistics, and where each piece of its window is read.
 
     Attributes:
         condition: The condition on the runs.
-        window: The starts of the runs.
-        step_ns: How long a bucket is; the first begins with the window.
+        buckets: Its window, by the starts of the runs, in buckets.
         grouping: The grouping of runs.
         is_told: Whether scores of keys and tags count too.
         counted: The runs of its pieces that count.
         shares_calls: Whether shares of calls may replace the runs' own amounts.
-        days: Days that the rollup knows as they stand, each with when it was computed.
-        is_hourly: Whether they are read by the hour.
-        pieces: The stretches that are read from the runs.
+        rollup: What is read from the rollup.
     """
 
     project: str
     condition: Condition
-    window: Window
-    step_ns: int
+    buckets: Buckets
     grouping: Grouping
     is_told: bool
     counted: CountedRuns
     shares_calls: bool
-    days: Mapping[int, int]
-    is_hourly: bool
-    pieces: Sequence[Window]
+    rollup: RollupPart
 
     @property
     def needs_shares(self) -> bool:
@@ -171,27 +244,21 @@ class StatsQuestion:
     @property
     def of_scores(self) -> "StatsQuestion":
         """The question as scores are asked: the rollup has none that are told of keys or tags."""
-        return replace(self, days={}, pieces=[self.window]) if self.is_told else self
+        rollup = RollupPart.nothing(self.buckets.window)
+        return replace(self, rollup=rollup) if self.is_told else self
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of its cells."""
-        parameters: dict[str, Any] = {
+        return {
             "project": self.project,
-            "origin": self.window.start_ns,
-            "step": self.step_ns,
-            "first": min((piece.start_ns for piece in self.pieces), default=0),
-            "until": max((piece.end_ns for piece in self.pieces), default=0),
-            "start": self.window.start_ns,
-            "end": self.window.end_ns,
-            "days": list(self.days),
-            "computed": list(self.days.values()),
+            "start": self.buckets.window.start_ns,
+            "end": self.buckets.window.end_ns,
+            **bucket_parameters(self.buckets),
+            **self.rollup.parameters,
             **self.condition.parameters,
             **(self.grouping.parameters or {}),
         }
-        for place, piece in enumerate(self.pieces):
-            parameters |= {f"from{place}": piece.start_ns, f"until{place}": piece.end_ns}
-        return parameters
 
 
 def list_groups(reader: Reader, question: StatsQuestion, limit: int) -> list[Row]:
@@ -290,7 +357,7 @@ def read_runs_at_once(
         GROUP BY part, is_wanted, named, bucket ORDER BY part, sum(runs) DESC, named, bucket
         """).fill(
         tokens=_TOKENS,
-        bucket=_bucket(Sql("start_ns")),
+        bucket=bucket_of(question.buckets),
         groups=join_sql(", ", groups),
         part=_part_of(names),
         names=join_sql(", ", names),
@@ -343,7 +410,7 @@ def read_scores_at_once(
         flags=join_sql(", ", [Sql("is_{name}").fill(name=name) for name in names]),
         names=join_sql(", ", names),
         score_sums=SCORE_SUMS,
-        bucket=_bucket(Sql("start_ns")),
+        bucket=bucket_of(question.buckets),
         placed=join_sql(", ", placed),
         recorded=RECORDED,
         join=question.grouping.join,
@@ -375,18 +442,18 @@ def _part_of(names: Sequence[Sql]) -> Sql:
 _P95: Final = 2  # its place among the quantiles of `count_projects`
 
 
-def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
+def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
     """Count the recorded runs of all projects, with errors, latency and cost.
 
     Returns:
-        Rows by project and `bucket`, and a row in all of each project, which `is_total`.
+        Rows by project and `bucket`, its start, and a row in all of each project, which `is_total`.
     """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)
     runs = replace(runs, is_joined=runs.repeats)
     cost = counted("cost") if runs.repeats else Sql("cost")
     sql = Sql("""
-        SELECT project, intDiv(start_ns - {start:Int64}, {step:Int64}) AS bucket,
+        SELECT project, {bucket},
           grouping(bucket) AS is_total, count() AS runs, countIf(outcome = 'error') AS errors,
           uniqExactIf(trace_id, outcome = 'error') AS failed_traces,
           quantilesDD(0.01, 0.5, 0.9, 0.95, 0.99)(latency_ns) AS quantiles,
@@ -396,24 +463,16 @@ def count_projects(reader: Reader, window: Window, step_ns: int) -> list[Row]:
         GROUP BY GROUPING SETS ((project, bucket), (project))
         ORDER BY project, is_total, bucket LIMIT 100000
         """).fill(
+        bucket=bucket_of(buckets),
         recorded=RECORDED,
         exact=EXACT.fill(number=Sql("ifNull({cost}, 0)").fill(cost=cost)),
         cost=cost,
         shares=shares(bounds.sql) if runs.repeats else EMPTY,
         counted=runs.sql,
     )
-    parameters = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
+    window = buckets.window
+    parameters = {"start": window.start_ns, "end": window.end_ns, **bucket_parameters(buckets)}
     return reader.rows(sql, parameters)
-
-
-def _find_days(reader: Reader, project: str, window: Window) -> dict[int, int]:
-    """Find which whole days of a window the rollup knows as they stand, and since when."""
-    known = reader.memory.days(project, lambda: _read_known_days(reader, project))
-    return {
-        day_ns: computed_ns
-        for day_ns, computed_ns in known.items()
-        if window.start_ns <= day_ns and day_ns + DAY_NS <= window.end_ns
-    }
 
 
 def _read_known_days(reader: Reader, project: str) -> dict[int, int]:
@@ -421,22 +480,13 @@ def _read_known_days(reader: Reader, project: str) -> dict[int, int]:
     return {day_ns: known_ns for day_ns, known_ns in days.items() if known_ns is not None}
 
 
-def _to_days(window: Window) -> Window:
-    """Widen a window to the days that it begins and ends in, of which the rollup has the hours.
-
-    A day that it ends in the middle of an hour of is none of them.
-    """
-    end_ns = window.end_ns if window.end_ns % HOUR_NS else -(-window.end_ns // DAY_NS) * DAY_NS
-    return Window(window.start_ns // DAY_NS * DAY_NS, end_ns)
-
-
-def _between(days: Sequence[int], window: Window) -> list[Window]:
-    """Cut the stretches between some days, which it may begin or end in, out of a window."""
+def _between(covered: Sequence[Window], window: Window) -> list[Window]:
+    """Return the intervals of a window that others, in order, do not cover."""
     pieces, at_ns = [], window.start_ns
-    for day_ns in days:
-        if at_ns < day_ns:
-            pieces.append(Window(at_ns, day_ns))
-        at_ns = min(day_ns + DAY_NS, window.end_ns)
+    for part in covered:
+        if at_ns < part.start_ns:
+            pieces.append(Window(at_ns, part.start_ns))
+        at_ns = part.end_ns
     if at_ns < window.end_ns:
         pieces.append(Window(at_ns, window.end_ns))
     return pieces
@@ -451,7 +501,7 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
         GROUP BY ALL""").fill(
         recorded=RECORDED,
         shares=_shares_of(question),
-        bucket=_bucket(Sql("start_ns")),
+        bucket=bucket_of(question.buckets),
         columns=columns,
         raw=raw,
         join=question.grouping.join,
@@ -485,7 +535,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
         GROUP BY ALL""").fill(
         recorded=RECORDED,
         score_sums=SCORE_SUMS,
-        bucket=_bucket(Sql("start_ns")),
+        bucket=bucket_of(question.buckets),
         columns=columns,
         join=question.grouping.join,
         shares=shares(_IN_PIECES.sql) if question.grouping.is_settled else EMPTY,
@@ -497,24 +547,24 @@ def _score_cells(question: StatsQuestion) -> Sql:
 
 
 def _with_days(question: StatsQuestion, own: Sql, daily: Sql, days: Sql, hours: Sql) -> Sql:
-    """Add the cells of the days that the rollup has, from its table of days or that of hours."""
-    if question.days:
+    """Add the cells that the rollup has, of whole days and of hours."""
+    for column, table, is_read, of_them in (
+        (Sql("day_ns"), days, question.rollup.days, _OF_DAYS),
+        (Sql("hour_ns"), hours, question.rollup.cut_days, _OF_HOURS),
+    ):
+        if not is_read:
+            continue
         own += Sql("""
         UNION ALL
         SELECT {bucket}, {daily} FROM {table}
-        WHERE {of_days} {of_hours} AND ({condition}) GROUP BY ALL""").fill(
-            bucket=_bucket(Sql("hour_ns" if question.is_hourly else "day_ns")),
+        WHERE {of_them} AND ({condition}) GROUP BY ALL""").fill(
+            bucket=bucket_of(question.buckets, column),
             daily=daily,
-            table=hours if question.is_hourly else days,
-            of_days=_OF_DAYS,
-            of_hours=_OF_HOURS if question.is_hourly else EMPTY,
+            table=table,
+            of_them=of_them,
             condition=question.condition.sql,
         )
     return own
-
-
-def _bucket(time: Sql) -> Sql:
-    return Sql("intDiv({time} - {origin:Int64}, {step:Int64}) AS bucket").fill(time=time)
 
 
 def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
@@ -528,7 +578,7 @@ def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
         Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
             place=place
         )
-        for place in range(len(question.pieces))
+        for place in range(len(question.rollup.pieces))
     ]
     counted_runs = replace(question.counted, is_joined=is_joined)
     wanted = [counted_runs.sql, Sql("({condition})").fill(condition=question.condition.sql)]
@@ -634,20 +684,18 @@ class ProjectStats(BaseModel):
 
 
 # How far back a page looks, and how long a bucket of its curves is.
-_PAGE_SPANS: Final = {
-    "1h": (HOUR_NS, HOUR_NS // 60),
-    "24h": (DAY_NS, HOUR_NS),
-    "7d": (7 * DAY_NS, 6 * HOUR_NS),
-    "30d": (30 * DAY_NS, DAY_NS),
+_PAGE_STEPS_NS: Final = {
+    "1h": MINUTE_NS,
+    "24h": HOUR_NS,
+    "7d": 6 * HOUR_NS,
+    "30d": DAY_NS,
 }
 Past = Literal["1h", "24h", "7d", "30d"]
 
 
-def span_of(last: Past, now_ns: int) -> tuple[Window, int]:
-    """Return the last hour, 24 hours, 7 or 30 days in whole buckets, and how long a bucket is."""
-    length_ns, step_ns = _PAGE_SPANS[last]
-    end_ns = -(-now_ns // step_ns) * step_ns
-    return Window(end_ns - length_ns, end_ns), step_ns
+def cut_past(reader: Reader, last: Past, now_ns: int) -> Buckets:
+    """Return the last hour, 24 hours, 7 or 30 days, in the buckets of their curves."""
+    return find_last(last, now_ns, reader.zone).cut(_PAGE_STEPS_NS[last])
 
 
 _Bucket = TypeVar("_Bucket", StatsBucket, ProjectBucket)
@@ -657,14 +705,13 @@ _Versioned = TypeVar("_Versioned", bound=JudgeVersionName)
 def draw_curve(
     buckets: Iterable[_Bucket],
     value: Callable[[_Bucket], float | None],
-    window: Window,
-    step_ns: int,
+    over: Buckets,
     missing: float | None = None,
 ) -> str:
     """Draw a figure of the buckets of a window as SVG points; those without runs miss it."""
-    values = [missing] * ((window.end_ns - window.start_ns) // step_ns)
+    values = [missing] * len(over.starts_ns)
     for bucket in buckets:
-        values[(bucket.start_ns - window.start_ns) // step_ns] = value(bucket)
+        values[over.place_of(bucket.start_ns)] = value(bucket)
     return spark(values)
 
 
@@ -743,8 +790,8 @@ class StatsQuery:
         where: A filter; empty for all. Spans that are no model calls are left out unless it
             speaks of ``kind``.
         group: A field or tag, such as ``version`` or ``tags["client"]``; empty for none.
-        window: The starts of the runs; the first bucket begins there.
-        step_ns: How long a bucket is.
+        window: The starts of the runs; the first bucket begins there, and the last ends there.
+        step_ns: How long a bucket is; None for one of all the time.
         groups: How many groups are listed.
         beside: A condition on runs beside the filter.
         by: The grouping in place of that of `group`.
@@ -756,7 +803,7 @@ class StatsQuery:
     where: str
     group: str
     window: Window
-    step_ns: int
+    step_ns: int | None
     groups: int
     beside: Condition = ALWAYS
     by: Grouping | None = None
@@ -843,7 +890,7 @@ def _make_stats(
     """Make statistics of rows of `read_runs` and `read_scores`."""
     judged = _judged(reader, query.project, scores)
     facts = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
-    buckets = _buckets(facts, query)
+    buckets = _buckets(facts)
     groups = {
         (wanted_too, name): StatsGroup(
             group=name, total=figures, buckets=buckets.get((wanted_too, name), [])
@@ -857,7 +904,7 @@ def _make_stats(
     return RunStats(
         start_time=to_rfc3339(query.window.start_ns),
         end_time=to_rfc3339(query.window.end_ns),
-        bucket_s=query.step_ns // SECOND_NS,
+        bucket_s=_bucket_s(query),
         group=query.group,
         total=total,
         groups=(
@@ -868,6 +915,12 @@ def _make_stats(
         groups_found=groups_found if query.group else 1,
         other=groups.get((0, "")) if query.group else None,
     )
+
+
+def _bucket_s(query: StatsQuery) -> int:
+    """Return how long a bucket is, in seconds: of one of all the time as many as it began."""
+    step_ns = query.step_ns or query.window.end_ns - query.window.start_ns
+    return -(-step_ns // SECOND_NS)
 
 
 def _read_groups(
@@ -918,10 +971,9 @@ def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list
 
 def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
     """Count the recorded runs of all projects in the last 24 hours, by the hour."""
-    end_ns = (now_ns // HOUR_NS + 1) * HOUR_NS
-    window = Window(end_ns - DAY_NS, end_ns)
+    buckets = cut_past(reader, "24h", now_ns)
     rows: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in count_projects(reader, window, HOUR_NS):
+    for row in count_projects(reader, buckets):
         rows[row["project"]].append(row)
     groups = [
         ProjectStats(
@@ -931,33 +983,32 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
             failed_traces=total["failed_traces"],
             p95_ms=total["quantiles"][_P95] / 1e6,
             cost=round_cost(total["cost"]) if total["priced"] else None,
-            buckets=[_project_bucket(row, window) for row in of_project],
+            buckets=[_project_bucket(row) for row in of_project],
         )
         for project, (*of_project, total) in rows.items()
     ]
     return AllStats(
-        start_time=to_rfc3339(window.start_ns),
-        end_time=to_rfc3339(window.end_ns),
+        start_time=to_rfc3339(buckets.window.start_ns),
+        end_time=to_rfc3339(buckets.window.end_ns),
         bucket_s=HOUR_NS // SECOND_NS,
         groups=sorted(groups, key=lambda group: (-group.runs, group.project)),
     )
 
 
 def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
-    """Make the question to the store: days that the rollup knows are read from there.
-
-    Of days that the window begins or ends in it reads the hours.
+    """Make the question to the store: days and hours that the rollup knows are read from there.
 
     Raises:
         BadInput: Filter or group is wrong, or there would be too many buckets.
     """
-    window, step_ns = query.window, query.step_ns
+    window = query.window
     if window.end_ns <= window.start_ns:
         raise BadInput("The end is not after the start: expected a later one", "end")
-    buckets = -(-(window.end_ns - window.start_ns) // step_ns)
+    number = -(-(window.end_ns - window.start_ns) // query.step_ns) if query.step_ns else 1
     most = min(MAX_BUCKETS, _MAX_CELLS // (query.groups + 2))
-    if buckets > most:
-        raise BadInput(f"There would be {buckets:,} buckets: expected at most {most}", "bucket")
+    if number > most:
+        raise BadInput(f"There would be {number:,} buckets: expected at most {most}", "bucket")
+    buckets = window.cut(query.step_ns)
     apart = find_apart(reader, query.project)
     condition, _ = compile_where(
         reader, query.project, query.where, is_bounded=True, apart=apart, hides=False
@@ -965,22 +1016,16 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     fields = fields_of(parse(query.where))
     has_items = not fields.isdisjoint(OF_ITEMS)
     grouping = query.by or make_grouping(reader, query.project, query.group, apart)
-    # Without buckets of hours only a total could come from the rollup.
-    in_hours = window.start_ns % HOUR_NS == 0 and step_ns % HOUR_NS == 0
-    in_days = window.start_ns % DAY_NS == 0 and step_ns % DAY_NS == 0
-    is_daily = in_hours and grouping.is_daily and not query.needs_runs
-    days: dict[int, int] = {}
+    rollup = RollupPart.nothing(window)
     # The rollup knows nothing of runs over items.
+    is_daily = grouping.is_daily and not query.needs_runs
     if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):
-        days = _find_days(reader, query.project, window if in_days else _to_days(window))
-    pieces = _between(list(days), window)
-    if len(pieces) > _PIECES:
-        days, pieces = {}, [window]
+        days = reader.memory.days(query.project, lambda: _read_known_days(reader, query.project))
+        rollup = RollupPart.of(days, buckets)
     return StatsQuestion(
         project=query.project,
         condition=all_of([condition, query.beside]),
-        window=window,
-        step_ns=step_ns,
+        buckets=buckets,
         grouping=grouping,
         is_told=apart.told_scores,
         counted=CountedRuns(
@@ -990,9 +1035,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
             kinds=True,  # the condition says which
         ),
         shares_calls=apart.same_calls,
-        days=days,
-        is_hourly=not in_days,
-        pieces=pieces,
+        rollup=rollup,
     )
 
 
@@ -1048,22 +1091,21 @@ def _figures(row: Row, judges: Sequence[JudgeFigures]) -> RunFigures:
 
 
 def _buckets(
-    run_figures: dict[_Place, RunFigures], query: StatsQuery
+    run_figures: dict[_Place, RunFigures],
 ) -> dict[tuple[int, str], list[StatsBucket]]:
     buckets: defaultdict[tuple[int, str], list[StatsBucket]] = defaultdict(list)
     for (level, is_wanted, name, bucket), figures in sorted(
         run_figures.items(), key=lambda entry: entry[0]
     ):
         if level == _A_BUCKET:
-            start_ns = query.window.start_ns + bucket * query.step_ns
             buckets[is_wanted, name].append(
-                StatsBucket(start_time=to_rfc3339(start_ns), start_ns=start_ns, **dict(figures))
+                StatsBucket(start_time=to_rfc3339(bucket), start_ns=bucket, **dict(figures))
             )
     return buckets
 
 
-def _project_bucket(row: Row, window: Window) -> ProjectBucket:
-    start_ns = window.start_ns + row["bucket"] * HOUR_NS
+def _project_bucket(row: Row) -> ProjectBucket:
+    start_ns = row["bucket"]
     p50, p90, p95, p99 = (quantile / 1e6 for quantile in row["quantiles"])
     return ProjectBucket(
         start_time=to_rfc3339(start_ns),
@@ -1111,8 +1153,7 @@ def parse_stats(
     project: str,
     where: Where = "",
     group: Group = "",
-    start_ns: Start = None,
-    end_ns: End = None,
+    asked: FromTime,
     bucket: Bucket = "1h",
     groups: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="How many are told apart")] = 10,
 ) -> StatsQuery:
@@ -1121,21 +1162,11 @@ def parse_stats(
     Raises:
         BadInput: The length of a bucket cannot be read.
     """
-    if bucket == _ALL_TIME:
-        end_ns = time.time_ns() if end_ns is None else end_ns
-        window = Window(max(end_ns - DAY_NS, 0) if start_ns is None else start_ns, end_ns)
-        length_s = max(-(-(window.end_ns - window.start_ns) // SECOND_NS), 1)
-        return StatsQuery(project, where, group, window, length_s * SECOND_NS, groups)
     match = _BUCKET.fullmatch(bucket)
-    if match is None:
+    if match is None and bucket != _ALL_TIME:
         raise BadInput(f"Invalid bucket {bucket!r}: expected such as 15m, 1h, 1d or all", "bucket")
-    step_ns = int(match[1]) * UNITS_NS[match[2]]
-    if end_ns is None:
-        end_ns = -(-time.time_ns() // step_ns) * step_ns
-    if start_ns is None:
-        start_ns = max(end_ns - DAY_NS, 0)
-    # Buckets begin at whole hours or days, whenever the first run may have started.
-    window = Window(start_ns // step_ns * step_ns, end_ns)
+    step_ns = int(match[1]) * UNITS_NS[match[2]] if match else None
+    window = asked.bound(DAY_NS, time.time_ns())
     return StatsQuery(project, where, group, window, step_ns, groups)
 
 
@@ -1143,8 +1174,9 @@ def parse_stats(
 def get_stats(query: Annotated[StatsQuery, Depends(parse_stats)], reader: FromReader) -> RunStats:
     """Count recorded runs by group and time: errors, latency, scores, tokens, cost.
 
-    By default the last 24 hours. The first bucket begins where a whole bucket does, at or before
-    `start`; at most 750 buckets, and 10,000 buckets times groups.
+    By default the last 24 hours. Buckets are cut at full hours or days of `tz`; the first begins at
+    `start` and the last ends at `end`, so both may be shorter. At most 750 buckets, and 10,000
+    buckets times groups.
     """
     return find_stats(reader, query)
 

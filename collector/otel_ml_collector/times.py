@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from otel_ml_collector.errors import BadInput
@@ -45,8 +45,8 @@ def to_rfc3339(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def from_rfc3339(text: str, field: str) -> int:
-    """Return an RFC 3339 time as nanoseconds since the epoch. Without an offset it is UTC.
+def from_rfc3339(text: str, field: str, zone: tzinfo = UTC) -> int:
+    """Return an RFC 3339 time as nanoseconds since the epoch. Without an offset it is of `zone`.
 
     Raises:
         BadInput: The text is not a time. The error names the parameter `field`.
@@ -55,7 +55,7 @@ def from_rfc3339(text: str, field: str) -> int:
         match = _FRACTION.search(text)
         moment = datetime.fromisoformat(_FRACTION.sub("", text, 1) if match else text)
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+            moment = moment.replace(tzinfo=zone)
         whole = int(moment.replace(microsecond=0).timestamp())
     except (ValueError, OverflowError) as error:
         raise BadInput(

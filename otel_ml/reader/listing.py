@@ -79,6 +79,7 @@ class Wanted:
         where: A filter. Empty for all runs.
         start: Only runs that started at or after this time (RFC 3339). None for any.
         end: Only runs that started before this time. None for any.
+        tz: IANA time zone of dates and days in the filter and the bounds. Empty for UTC.
         limit: Maximum number of runs. None for all.
         order: One of the orders in `otel_ml.orders`, such as ``newest``.
         roots: Whether to list only runs that no other run called.
@@ -93,11 +94,13 @@ class Wanted:
     order: str = NEWEST
     roots: bool = False
     traces: bool = False
+    tz: str = ""
 
     @property
     def bounds(self) -> dict[str, object]:
         """The query parameters for filter and time range, which lists and exports share."""
-        return {"where": self.where or None, "start": self.start, "end": self.end}
+        times = {"start": self.start, "end": self.end, "tz": self.tz or None}
+        return {"where": self.where or None, **times}
 
 
 class PagedList(HasCard, Generic[Item]):
@@ -236,7 +239,8 @@ class Runs(PagedList[Run]):
     def _card(self) -> Card:
         wanted = self._wanted
         limit = "" if wanted.limit is None else f"at most {wanted.limit:,}"
-        asked = {"where": wanted.where, "start": wanted.start, "end": wanted.end}
+        times = {"start": wanted.start, "end": wanted.end, "tz": wanted.tz}
+        asked = {"where": wanted.where, **times}
         order = None if wanted.order == NEWEST else wanted.order
         tops = {"roots": "1"} if wanted.roots else {"traces": "1"} if wanted.traces else {}
         page = page_address(self._api.page, wanted.project, "runs", **asked, order=order, **tops)

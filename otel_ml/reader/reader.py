@@ -140,6 +140,7 @@ class Reader(HasCard):
         *,
         start: Moment = None,
         end: Moment = None,
+        tz: str | None = None,
         limit: int | None = None,
         order: str = NEWEST,
         roots: bool = False,
@@ -153,6 +154,8 @@ class Reader(HasCard):
             start: Only runs that started at or after this time: RFC 3339 text or a datetime. A
                 datetime without a time zone is UTC.
             end: Only runs that started before this time.
+            tz: IANA time zone, such as ``Europe/Berlin``, of days such as ``last("yesterday")`` and
+                of text times without an offset, in `where`, `start` and `end`. None for UTC.
             limit: Maximum number of runs. None for all.
             order: ``newest``, ``oldest``, ``slowest``, ``costliest`` or ``most_tokens``. To sort by
                 a judge's newest score: ``worst:JUDGE``, ``best:JUDGE``, ``lowest:JUDGE`` or
@@ -164,7 +167,7 @@ class Reader(HasCard):
             traces: One entry per trace: its top span, such as an HTTP request, if a model call is
                 inside.
         """
-        wanted = self._wanted(where, start, end, limit, order)
+        wanted = self._wanted(where, start, end, limit, order, tz=tz)
         wanted = replace(wanted, roots=check_flag("roots", roots))
         return Runs(self._api, replace(wanted, traces=check_flag("traces", traces)), self._load)
 
@@ -209,6 +212,7 @@ class Reader(HasCard):
         models: str = "model",
         users: str = "user",
         order: str = "cost",
+        tz: str | None = None,
     ) -> dict[str, Any]:
         """Return the data of the project's overview page, in the format of ``GET .../overview``.
 
@@ -223,11 +227,14 @@ class Reader(HasCard):
             users: What a row of the user table represents: a ``user`` or a ``session``.
             order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` (latency) or
                 ``tokens``, the largest first, or ``quality``, the worst first.
+            tz: IANA time zone of the buckets, such as ``Europe/Berlin``. None for UTC.
 
         Raises:
             BadQuery: The value of an argument is not one of these.
         """
         asked = {"last": last, "models": models, "users": users, "order": order}
+        if tz is not None:
+            asked["tz"] = tz
         for name, value in asked.items():
             check_text(name, value)
         answer: dict[str, Any] = self._get("overview", **asked)
@@ -1170,6 +1177,7 @@ class Reader(HasCard):
         *,
         start: Moment = None,
         end: Moment = None,
+        tz: str | None = None,
         columns: str = "",
     ) -> Iterator[bytes]:
         """Export finished runs as one file, the oldest run first. Yields the file in chunks.
@@ -1182,6 +1190,7 @@ class Reader(HasCard):
             where: A filter, as for `runs`. Empty for all runs.
             start: Only runs that started at or after this time.
             end: Only runs that started before this time.
+            tz: IANA time zone, as for `runs`. None for UTC.
             columns: Comma-separated column names. ``*`` for all columns including inputs and
                 outputs. Default: the columns that lists of runs have.
 
@@ -1190,7 +1199,8 @@ class Reader(HasCard):
         """
         check_one_of("kind", kind, ("jsonl", "csv", "parquet"))
         check_text("columns", columns, _MOST_CHARS, may_be_empty=True)
-        return export(self._api, self._wanted(where, start, end, None, OLDEST), kind, columns)
+        wanted = self._wanted(where, start, end, None, OLDEST, tz=tz)
+        return export(self._api, wanted, kind, columns)
 
     def _get(self, *path: str, **asked: object) -> Any:
         return self._api.get("projects", self.project, *path, **asked)
@@ -1202,7 +1212,14 @@ class Reader(HasCard):
         return self._api.ask(Question(("projects", self.project, *path), method="POST", body=body))
 
     def _wanted(
-        self, where: str, start: Moment, end: Moment, limit: int | None, order: str
+        self,
+        where: str,
+        start: Moment,
+        end: Moment,
+        limit: int | None,
+        order: str,
+        *,
+        tz: str | None = None,
     ) -> Wanted:
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         if limit is not None:
@@ -1215,6 +1232,7 @@ class Reader(HasCard):
             check_moment("end", end),
             limit,
             order,
+            tz="" if tz is None else check_text("tz", tz),
         )
 
     def _page(self, *parts: str, **asked: str | None) -> str:

@@ -5,8 +5,12 @@ A cursor names a record, so it stays true while others are written.
 
 import base64
 import binascii
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo
 
 import orjson
 from fastapi import Depends, Query, Request
@@ -16,6 +20,7 @@ from otel_ml_collector.errors import BadInput, Missing, NotPermitted
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.windows import UTC_ZONE, Window, find_last, read_zone
 
 MAX_LIMIT: Final = 1_000
 _TEXT_CHARS: Final = 4_000
@@ -46,7 +51,8 @@ def reader_for(scope: str, *others: str) -> Callable[..., Awaitable[Reader]]:
     async def reader_of(
         request: Request, access: Annotated[Access, Depends(needs(scope, *others))]
     ) -> Reader:
-        return find_service(request, Reader).narrow(access)
+        zone = zone_of(request, request.query_params.get("tz", ""))
+        return find_service(request, Reader).narrow(access).in_zone(zone)
 
     return reader_of
 
@@ -72,19 +78,106 @@ Where = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[str | None, Query(max_length=800, description="`next_cursor` of a page")]
-Time = Annotated[str | None, Query(max_length=64, description="RFC 3339, UTC without offset")]
+Time = Annotated[
+    str | None,
+    Query(max_length=64, description="RFC 3339, or a date; without an offset it is of `tz`"),
+]
+Last = Annotated[
+    str,
+    Query(
+        max_length=16,
+        description="The time until now, such as `24h` (a number of s, m, h, d or w), or a day of "
+        "`tz`: `today`, `yesterday`. It counts where neither `start` nor `end` is given",
+    ),
+]
+ZoneName = Annotated[
+    str,
+    Query(
+        alias="tz",
+        max_length=64,
+        description="The time zone of days, and of dates and times without an offset, also in "
+        "`where`: an IANA name such as `Europe/Berlin`; without it UTC",
+    ),
+]
+# Where a browser says its time zone, and a page that of its parts; only pages read these.
+_ZONE_COOKIE: Final = "otel_ml_tz"
+_ZONE_HEADER: Final = "otel-ml-tz"
 
 
-def _read_start(start: Time = None) -> int | None:
-    return from_rfc3339(start, "start") if start else None
+@dataclass(frozen=True, slots=True)
+class AskedTime:
+    """The time that a request asks about, in nanoseconds since the epoch; None for no bound."""
+
+    start_ns: int | None
+    end_ns: int | None
+    zone: ZoneInfo
+
+    def bound(self, length_ns: int, now_ns: int) -> Window:
+        """Return the window; without an end until now, without a start of a length."""
+        end_ns = now_ns if self.end_ns is None else self.end_ns
+        start_ns = max(end_ns - length_ns, 0) if self.start_ns is None else self.start_ns
+        return Window(start_ns, end_ns, self.zone)
 
 
-def _read_since(start: Time = None) -> int:
-    return _read_start(start) or 0
+def zone_of(request: Request, name: str) -> ZoneInfo:
+    """Return the time zone that a request names, else of a page that of the browser, else UTC.
+
+    A part that comes after its page has the zone of the page, also where the browser has named
+    another one since.
+
+    Raises:
+        BadInput: There is no time zone of that name.
+    """
+    if name:
+        return read_zone(name)
+    if request.url.path.startswith("/api/"):
+        return UTC_ZONE
+    known = request.headers.get(_ZONE_HEADER) or request.cookies.get(_ZONE_COOKIE) or ""
+    try:
+        return read_zone(known)
+    except BadInput:  # nobody typed it
+        return UTC_ZONE
 
 
-def _read_end(end: Time = None) -> int | None:
-    return from_rfc3339(end, "end") if end else None
+def page_zone_of(request: Request) -> ZoneInfo:
+    """Return the time zone of a page, which may be the one that explains that there is no such."""
+    with suppress(BadInput):
+        return zone_of(request, request.query_params.get("tz", ""))
+    return UTC_ZONE
+
+
+def read_asked_time(
+    request: Request, start: Time = None, end: Time = None, last: Last = "", zone: ZoneName = ""
+) -> AskedTime:
+    """Read the time that a request asks about.
+
+    Raises:
+        BadInput: A parameter is wrong.
+    """
+    own = zone_of(request, zone)
+    if last and not start and not end:
+        window = find_last(last, time.time_ns(), own)
+        return AskedTime(window.start_ns, window.end_ns, own)
+    return AskedTime(
+        from_rfc3339(start, "start", own) if start else None,
+        from_rfc3339(end, "end", own) if end else None,
+        own,
+    )
+
+
+FromTime = Annotated[AskedTime, Depends(read_asked_time)]
+
+
+def _read_start(asked: FromTime) -> int | None:
+    return asked.start_ns
+
+
+def _read_since(asked: FromTime) -> int:
+    return asked.start_ns or 0
+
+
+def _read_end(asked: FromTime) -> int | None:
+    return asked.end_ns
 
 
 # The bounds of a question, nanoseconds since the epoch; None when none is told.

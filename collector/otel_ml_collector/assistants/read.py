@@ -588,8 +588,8 @@ def _line(value: object) -> str | None:
 
 
 def _read_judge(call: ToolCall, reference: Reference) -> Digest:
-    window = Window(max(call.now_ns - DAY_NS, 0), call.now_ns)
-    versions = find_judge_versions(call.reader, call.project, reference.name, window, DAY_NS)
+    day = Window(max(call.now_ns - DAY_NS, 0), call.now_ns).cut(None)
+    versions = find_judge_versions(call.reader, call.project, reference.name, day)
     version = next(version for version in versions if version.version == reference.number)
     definition = version.definition
     url = call.page("judges", reference.name)

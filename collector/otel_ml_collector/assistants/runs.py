@@ -178,12 +178,8 @@ def count(call: ToolCall) -> Digest:
 
 
 def _find_stats(call: ToolCall, group: str, bucket: str, groups: int) -> RunStats:
-    window = call.window
-    step_ns = _STEPS_NS.get(bucket, window.end_ns - window.start_ns)
-    if bucket:  # buckets of whole hours or days, as in the API and on pages
-        first_ns = window.start_ns // step_ns * step_ns
-        window = Window(first_ns, -(-window.end_ns // step_ns) * step_ns)
-    query = StatsQuery(call.project, call.where, group, window, step_ns, groups)
+    step_ns = _STEPS_NS.get(bucket)
+    query = StatsQuery(call.project, call.where, group, call.window, step_ns, groups)
     return find_stats(call.reader, query)
 
 
@@ -367,9 +363,8 @@ def _list_projects(call: ToolCall) -> Digest:
     """
     if call.where:
         raise BadInput("project: missing: a filter is about the runs of one project", "project")
-    window = call.window
     ahead = call.reader.ahead(find_projects)
-    counts = count_projects(call.reader, window, window.end_ns - window.start_ns)
+    counts = count_projects(call.reader, call.window.cut(None))
     counted = {row["project"]: row for row in counts}
     found = ahead.result()
     nothing = {"runs": 0, "errors": 0}

@@ -39,6 +39,11 @@ _SHOW_EVERY_S: Final = 0.2
     help="Only runs that started at this time or later, such as 2026-11-20",
 )
 @click.option("--end", metavar="TIME", help="Only runs that started before this time")
+@click.option(
+    "--tz",
+    metavar="ZONE",
+    help="Time zone of days and of times without an offset, such as Europe/Berlin [UTC]",
+)
 @click.option("--limit", type=click.IntRange(1), help="Score at most this many runs, the newest")
 @click.option(
     "--sample",
@@ -84,7 +89,8 @@ def judge(judge: str, **options: Any) -> int:
     against = None if options["against"] == "none" else options["against"]
     try:
         with open_reader(client._recorder) as reader:
-            runs = reader.runs(options["where"], start=options["start"], end=options["end"])
+            times = {name: options[name] for name in ("start", "end", "tz")}
+            runs = reader.runs(options["where"], **times)
             progress = _Progress(_say_beforehand(reader, asked, len(runs), rate, options))
             backfill = client.judge(
                 runs, asked, against=against, rate=rate, progress=progress.show, **shares

@@ -399,11 +399,13 @@ class Within:
         where: A filter expression; empty for all runs.
         start: Only runs that started at this time or later; None for no limit.
         end: Only runs that started before this time; None for no limit.
+        tz: The time zone of dates and days in these; None for UTC.
     """
 
     where: str
     start: str | None
     end: str | None
+    tz: str | None
 
     def __bool__(self) -> bool:
         """Whether any of the three is set."""
@@ -426,7 +428,7 @@ def with_project(command: Command) -> Command:
 
 
 def with_filter(command: Command) -> Command:
-    """Add --where, --start and --end to a command and pass them as ``within``, a `Within`."""
+    """Add --where, --start, --end and --tz to a command, passed as ``within``, a `Within`."""
     options: list[Command] = [
         click.option(
             "--where",
@@ -437,17 +439,21 @@ def with_filter(command: Command) -> Command:
         click.option(
             "--start",
             metavar="TIME",
-            help="Only runs that started at this time or later, such as 2026-11-20 (UTC)",
+            help="Only runs that started at this time or later, such as 2026-11-20",
         ),
         click.option(
             "--end",
             metavar="TIME",
-            help="Only runs that started before this time (UTC, unless it has an offset)",
+            help="Only runs that started before this time",
+        ),
+        click.option(
+            "--tz",
+            metavar="ZONE",
+            help="Time zone of days and of times without an offset, such as Europe/Berlin [UTC]",
         ),
     ]
-    return taking(options, {"where", "start", "end"}, "within", lambda taken: Within(**taken))(
-        command
-    )
+    names = {"where", "start", "end", "tz"}
+    return taking(options, names, "within", lambda taken: Within(**taken))(command)
 
 
 @contextmanager

@@ -402,8 +402,7 @@ def models(
     NAME is a model (churn) or one of its versions (churn:v3 or churn@champion).
 
     With --where, --start or --end, the matching runs of each model are counted. By default
-    these are the runs of the last 24 hours. With --start, they are the runs of whole days since
-    then, at most 190 days.
+    these are the runs of the last 24 hours. With --start, they are the runs since then.
     """
     model = model or name
     if model and within:
@@ -415,10 +414,9 @@ def models(
         with check_project(api, project) as check:
             path = ("projects", project, "models")
             if within:
-                bucket = "1d" if within.start else None
                 answer = api.get(
                     *("projects", project, "stats"),
-                    bucket=bucket,
+                    bucket="all",
                     groups=_GROUPS,
                     group="model",
                     **asdict(within),

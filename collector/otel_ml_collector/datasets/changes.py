@@ -30,6 +30,7 @@ from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.store.reader import Reader, load_json
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.windows import read_zone
 
 MOST_ITEMS: Final = 10_000
 _MOST_NEW: Final = 1_000
@@ -108,6 +109,11 @@ class WantedRuns(BaseModel):
     end: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="They began before then"
     )
+    tz: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None,
+        description="The time zone of days and of times without an offset, such as "
+        "`Europe/Berlin`; UTC unless told",
+    )
     roots: bool = Field(default=False, description="Only runs that stand inside no other run")
     traces: bool = Field(default=False, description="Only what stands at the top of a trace")
     expected: Literal["nothing", "outputs", "actual", "given"] = Field(
@@ -136,12 +142,14 @@ def read_runs(
             runs.find_run(reader, item, project, now_ns=now_ns) for item in wanted.run_ids
         ]
     else:
+        zone = read_zone(wanted.tz) if wanted.tz else reader.zone
+        reader = reader.in_zone(zone)
         query = runs.RunsQuery(
             project,
             wanted.where,
             limit=_MOST_RUNS,
-            start_ns=from_rfc3339(wanted.start, "start") if wanted.start else 0,
-            end_ns=from_rfc3339(wanted.end, "end") if wanted.end else None,
+            start_ns=from_rfc3339(wanted.start, "start", zone) if wanted.start else 0,
+            end_ns=from_rfc3339(wanted.end, "end", zone) if wanted.end else None,
             roots=wanted.roots,
             traces=wanted.traces,
         )

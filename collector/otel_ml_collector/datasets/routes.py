@@ -226,7 +226,7 @@ def _count(
     reader: Reader, project: str, where: str, group: str, window: Window
 ) -> Sequence[tuple[str, int]]:
     """Count production's runs by group, the largest ones first."""
-    query = StatsQuery(project, where, group, window, window.end_ns - window.start_ns, _SLICES)
+    query = StatsQuery(project, where, group, window, None, _SLICES)
     rows = list_groups(reader, make_question(reader, query), _SLICES)
     return [(row["label"], row["number"]) for row in rows]
 

@@ -19,15 +19,14 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, Kind, is_field, nearest
-from otel_ml_collector.times import DAY_NS, UNITS_NS
+from otel_ml_collector.times import UNITS_NS
+from otel_ml_collector.windows import DAY_NAMES, MOST_LAST_NS, read_last_ns
 
 _MAX_CHARS: Final = 4_000
 _MAX_NODES: Final = 1_000
 _MAX_PATH: Final = 20
 _MAX_PATTERN: Final = 200
 _PARSES: Final = 20
-_MAX_AGO_NS: Final = 100 * 366 * DAY_NS
-_AGO: Final = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 _UNIT: Final = re.compile(r"\d[smhdwun]", re.ASCII)  # perhaps a length
 _LENGTH: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|us|ns|[smhdw])", re.ASCII)
 # A text in quotes is one token, so that nothing in it divides, compares or is a length of time.
@@ -79,9 +78,15 @@ _WARNED: Final = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """A moment, given as the time that has passed since."""
+    """A moment, given as the time that has passed since, or as the beginning of a day.
+
+    Attributes:
+        length_ns: The time that has passed; 0 for a day.
+        day: ``today`` or ``yesterday``; else empty.
+    """
 
     length_ns: int
+    day: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ class FieldComparison:
     Attributes:
         operator: A sign of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains``
             for a text in the field; ``matches`` for a regular expression; ``is`` for JSON that is
-            true in Python's sense.
+            true in Python's sense; ``within`` for a time from an `Ago` until now, or on its day.
         column: Where the value stands.
     """
 
@@ -443,7 +448,7 @@ class RunExpression(Expression[FieldComparison]):
         called = node.func.id if isinstance(node.func, ast.Name) else ""
         column = self.column_of(node)
         if called == _LAST_FUNCTION:
-            return FieldComparison(Field("start", (), column), ">=", self._ago(node), column)
+            return FieldComparison(Field("start", (), column), "within", self._ago(node), column)
         if called != _MATCHES:
             raise self.bad(
                 f"Unknown function {self.shown(node.func)}: expected "
@@ -536,14 +541,15 @@ class RunExpression(Expression[FieldComparison]):
         """Read ``last("24h")``, which ``last(24h)`` is too."""
         given = node.args[0] if len(node.args) == 1 and not node.keywords else None
         text = given.value if isinstance(given, ast.Constant) else None
-        match = _AGO.fullmatch(text) if isinstance(text, str) else None
-        length_ns = int(match[1]) * UNITS_NS[match[2]] if match else 0
+        if isinstance(text, str) and text in DAY_NAMES:
+            return Ago(0, text)
+        length_ns = read_last_ns(text) if isinstance(text, str) else None
         if isinstance(given, ast.Constant):
             length_ns = self.length_ns(given) or length_ns
-        if not 0 < length_ns <= _MAX_AGO_NS:
+        if length_ns is None or not 0 < length_ns <= MOST_LAST_NS:
             raise self.bad(
-                'Expected a number of s, m, h, d or w such as last("24h"), found '
-                + self.shown(node),
+                'Expected a number of s, m, h, d or w such as last("24h"), last("today") or '
+                f'last("yesterday"), found {self.shown(node)}',
                 self.column_of(given or node),
             )
         return Ago(length_ns)

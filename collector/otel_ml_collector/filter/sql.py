@@ -4,9 +4,11 @@ Each comparison is written by the kind of its field; those with one payload look
 """
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -78,6 +80,7 @@ from otel_ml_collector.store.tables import (
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.windows import UTC_ZONE, find_day
 
 # The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
 _MAX_SQL: Final = 230_000
@@ -233,12 +236,15 @@ def lend_reasons(column: Sql) -> LentColumn:
 _PAYLOAD_LENT: Final = LENT_PAYLOAD | {"attributes": lend_reasons(Sql("attributes"))}
 
 
-def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, Condition]:
+def compile_filter(
+    where: str, apart: Apart = EVERYTHING, zone: ZoneInfo = UTC_ZONE
+) -> tuple[Tree | None, Condition]:
     """Compile a filter to a condition on `runs`.
 
     Args:
         where: An expression of the filter language; empty for no filter.
         apart: What came apart from the runs that are looked at.
+        zone: The time zone of its days, and of its times without an offset.
 
     Returns:
         The parsed filter, and the condition; besides its own parameters it needs ``project``, and
@@ -249,16 +255,16 @@ def compile_filter(where: str, apart: Apart = EVERYTHING) -> tuple[Tree | None, 
             another type.
     """
     tree = parse(where)
-    return tree, _compile(tree, apart)
+    return tree, _compile(tree, apart, zone)
 
 
-def _compile(tree: Tree | None, apart: Apart) -> Condition:
+def _compile(tree: Tree | None, apart: Apart, zone: ZoneInfo) -> Condition:
     if tree is None:
         return ALWAYS
     comparisons = list(comparisons_of(tree))
     for comparison in comparisons:
         _check(comparison)
-    compiler = _Compiler(apart)
+    compiler = _Compiler(apart, zone)
     sql = compiler.write(tree)
     if len(sql) > _MAX_SQL and len(sql := compact(sql)) > _MAX_SQL:
         raise bad("The filter has too many parts", 0)
@@ -342,7 +348,7 @@ def compile_own(
         whole = parts[0] if len(parts) == 1 else Both(parts)
         apart = apart or find_apart(reader, project)
         apart = of_tag_names(reader, project, apart, tag_names_of(whole))
-        conditions.append(_compile(whole, apart))
+        conditions.append(_compile(whole, apart, reader.zone))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
     counted = find_counted(
         reader,
@@ -371,7 +377,7 @@ def compile_tests(
     for part in (tree, *trees):
         check_patterns(reader, project, part, is_bounded=True)
     names = {name for part in (tree, *trees) for name in tag_names_of(part)}
-    compiler = _Compiler(of_tag_names(reader, project, apart, names))
+    compiler = _Compiler(of_tag_names(reader, project, apart, names), reader.zone)
     written = [compiler.write(part) if part is not None else Sql("1") for part in (tree, *trees)]
     fields = fields_of(tree)
     counted = find_counted(
@@ -433,7 +439,7 @@ def _is_narrow(tree: Tree) -> bool:
     if isinstance(tree, Not):
         return False
     if tree.field.name == "start":
-        return tree.operator in {">", ">="}
+        return tree.operator in {">", ">=", "within"}
     if tree.field.name in _KEYS or _kind(tree) is Kind.TAG:
         return tree.operator in {"==", "in"}
     return _is_indexed(tree) and _WORD.search(str(tree.value)) is not None
@@ -446,8 +452,9 @@ class _Compiler:
         values: The parameters, by name.
     """
 
-    def __init__(self, apart: Apart) -> None:
+    def __init__(self, apart: Apart, zone: ZoneInfo) -> None:
         self._apart = apart
+        self._zone = zone
         self._written: dict[int, Sql] = {}
         self._tests: dict[int, Sql] = {}
         self.values: dict[str, Any] = {}
@@ -581,23 +588,38 @@ class _Compiler:
     def _time(self, tree: FieldComparison) -> Sql:
         """Write a condition on when a run began or ended."""
         _refuse_path(tree, "time")
+        if tree.operator == "within" and isinstance(tree.value, Ago):
+            start, end = self._moment(tree), _NOW
+            if tree.value.day:
+                day = find_day(tree.value.day, time.time_ns(), self._zone)
+                end = self._value("Int64", day.end_ns)
+            return Sql("(start_ns >= {start} AND start_ns < {end})").fill(start=start, end=end)
         if tree.operator not in {"<", "<=", ">", ">="}:
             raise bad("Expected < <= > or >=: this is a time", tree.column)
-        if isinstance(tree.value, Ago):
-            moment = _NOW + Sql(" - ") + self._value("Int64", tree.value.length_ns)
-        elif isinstance(tree.value, str):
-            try:
-                moment = self._value("Int64", from_rfc3339(tree.value, "where"))
-            except BadInput as error:
-                raise bad(str(error), tree.column) from error
-        else:
-            shown = "several" if isinstance(tree.value, tuple) else _shown(tree.value)
-            expected = 'Expected a time such as "2026-11-01" or last("24h")'
-            raise bad(f"{expected}, found {shown}", tree.column)
         test = Sql("ifNull(start_ns + latency_ns {sign} {moment}, 0)")
         if tree.field.name == "start":
             test = Sql("start_ns {sign} {moment}")
-        return test.fill(sign=_SIGNS[tree.operator], moment=moment)
+        return test.fill(sign=_SIGNS[tree.operator], moment=self._moment(tree))
+
+    def _moment(self, tree: FieldComparison) -> Sql:
+        """Write the time that a field is compared with; of a day its beginning."""
+        match tree.value:
+            case Ago(day=""):
+                return _NOW + Sql(" - ") + self._value("Int64", tree.value.length_ns)
+            case Ago():
+                day = find_day(tree.value.day, time.time_ns(), self._zone)
+                return self._value("Int64", day.start_ns)
+            case str():
+                try:
+                    return self._value("Int64", from_rfc3339(tree.value, "where", self._zone))
+                except BadInput as error:
+                    raise bad(str(error), tree.column) from error
+            case tuple():
+                shown = "several"
+            case _:
+                shown = _shown(tree.value)
+        expected = 'Expected a time such as "2026-11-01" or last("24h")'
+        raise bad(f"{expected}, found {shown}", tree.column)
 
     def _text(self, tree: FieldComparison) -> Sql:
         """Write a condition on a text of the light row, ids and keys among them."""

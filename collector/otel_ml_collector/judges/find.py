@@ -22,11 +22,12 @@ from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import OF_JUDGE, SAID, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.statistics import bucket_of, bucket_parameters
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import JudgeVersionName
 from otel_ml_collector.web.view import quoted
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Buckets
 
 _BINS: Final = 10
 _MOST_WHOLE: Final = 20  # of a scale of whole numbers: a bar each
@@ -101,11 +102,11 @@ _DISTRIBUTION: Final = Sql("""
     FROM ({judged}) WHERE score IS NOT NULL
     GROUP BY judge_version, place ORDER BY judge_version, place""")
 _OVER_TIME: Final = Sql("""
-    SELECT judge_version, intDiv(start_ns - {start:Int64}, {step:Int64}) AS place,
+    SELECT judge_version, {bucket},
       count() AS evaluations, countIf(failed) AS errors, countIf(passed = true) AS passes,
       count(passed) AS verdicts, count(score) AS scored, toFloat64(sum({score})) / 1e15 AS total
     FROM ({judged}) WHERE start_ns >= {start:Int64} AND start_ns < {end:Int64}
-    GROUP BY judge_version, place ORDER BY judge_version, place""")
+    GROUP BY judge_version, bucket ORDER BY judge_version, bucket""")
 _SCORE: Final = EXACT.fill(number=Sql("ifNull(score, 0)"))
 _COST: Final = EXACT.fill(number=Sql("ifNull(cost, 0)"))
 
@@ -234,11 +235,11 @@ def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
 
 
 def find_judge_versions(
-    reader: Reader, project: str, judge: str, window: Window, step_ns: int
+    reader: Reader, project: str, judge: str, over: Buckets
 ) -> list[JudgeVersion]:
     """Read the versions of a judge with their figures, newest first.
 
-    The window holds for the buckets alone; all other figures are of all runs.
+    The window of `over` holds for the buckets alone; all other figures are of all runs.
 
     Raises:
         Missing: Nobody ever spoke of such a judge.
@@ -252,16 +253,14 @@ def find_judge_versions(
             raise Missing(f"Project {project!r} has no judge {judge[:80]!r}: {near}")
     numbers = _all_numbers(judge, known, rows)
     bins = _read_bins(reader, project, judge, list(rows.values()))
-    buckets = _read_buckets(reader, project, judge, window, step_ns)
+    buckets = _read_buckets(reader, project, judge, over)
     return [
         JudgeVersion(
             **number.model_dump(),
             first_seen_time=to_rfc3339(part.first_ns) if part else None,
             definition=part.definition if part else JudgeDefinition(),
             distribution=[_bin(number, *item) for item in bins.get(number.digest, [])],
-            buckets=[
-                _bucket(number, row, window, step_ns) for row in buckets.get(number.digest, [])
-            ],
+            buckets=[_bucket(number, row, over) for row in buckets.get(number.digest, [])],
         )
         for number in numbers
         for part in (known.get(number.digest),)
@@ -461,20 +460,19 @@ def _bin(
     )
 
 
-def _read_buckets(
-    reader: Reader, project: str, judge: str, window: Window, step_ns: int
-) -> dict[str, list[Row]]:
-    sql = _OVER_TIME.fill(score=_SCORE, judged=_said(reader, project))
-    more = {"start": window.start_ns, "end": window.end_ns, "step": step_ns}
+def _read_buckets(reader: Reader, project: str, judge: str, over: Buckets) -> dict[str, list[Row]]:
+    sql = _OVER_TIME.fill(bucket=bucket_of(over), score=_SCORE, judged=_said(reader, project))
+    window = over.window
+    more = {"start": window.start_ns, "end": window.end_ns, **bucket_parameters(over)}
     rows: defaultdict[str, list[Row]] = defaultdict(list)
     for row in _ask(reader, sql, project, [judge], more):
         rows[row["judge_version"]].append(row)
     return rows
 
 
-def _bucket(judge_numbers: JudgeNumbers, row: Row, window: Window, step_ns: int) -> JudgeBucket:
-    start_ns = window.start_ns + row["place"] * step_ns
-    end_ns = min(start_ns + step_ns, window.end_ns)
+def _bucket(judge_numbers: JudgeNumbers, row: Row, over: Buckets) -> JudgeBucket:
+    start_ns = row["bucket"]
+    end_ns = over.edges_ns[over.place_of(start_ns) + 1]
     start, end = to_rfc3339(start_ns), to_rfc3339(end_ns)
     return JudgeBucket(
         start_time=start,

@@ -21,12 +21,12 @@ from otel_ml_collector.judges.find import (
 )
 from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
 from otel_ml_collector.models import diff
-from otel_ml_collector.stats import Past, span_of
+from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.verdict_lines import write_bounds, write_value
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, percent, read_state
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Buckets
 
 _CURVE_HEIGHT: Final = 110
 _GAP: Final = 0.85
@@ -57,8 +57,8 @@ def get_judge_versions(
     Scores of different versions are never joined. Each `where` is the filter that lists the runs
     that were counted.
     """
-    window, step_ns = span_of(last, time.time_ns())
-    judge_versions = judges.find_judge_versions(reader, project, judge, window, step_ns)
+    over = cut_past(reader, last, time.time_ns())
+    judge_versions = judges.find_judge_versions(reader, project, judge, over)
     return JudgeVersions(judge=judge, versions=judge_versions)
 
 
@@ -119,14 +119,16 @@ def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
 
 
 def draw_buckets(
-    buckets: Sequence[JudgeBucket], bins: Sequence[ScoreBin], window: Window, step_ns: int
+    buckets: Sequence[JudgeBucket], bins: Sequence[ScoreBin], over: Buckets
 ) -> list[FigureBar]:
     """Draw pass rates over time; mean scores on the judge's scale where nothing passes or fails."""
-    width = 100 * step_ns / (window.end_ns - window.start_ns)
+    edges_ns, window = over.edges_ns, over.window
+    scale = 100 / (window.end_ns - window.start_ns)
     low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
     is_judged = any(bucket.judged for bucket in buckets)
     bars = []
     for bucket in buckets:
+        length_ns = edges_ns[over.place_of(bucket.start_ns) + 1] - bucket.start_ns
         share = bucket.pass_rate
         label = f"{percent(bucket.passed, bucket.judged)} passed"
         if not is_judged:
@@ -135,8 +137,8 @@ def draw_buckets(
             label = f"mean score {view.number(mean)}"
         bars.append(
             FigureBar(
-                left=100 * (bucket.start_ns - window.start_ns) / (window.end_ns - window.start_ns),
-                width=width * _GAP,
+                left=scale * (bucket.start_ns - window.start_ns),
+                width=scale * length_ns * _GAP,
                 height=max(_CURVE_HEIGHT * (share or 0), 2),
                 failed=0,
                 label=f"{view.moment(bucket.start_time)}: {label}, {bucket.evaluations:,} runs"
@@ -171,8 +173,8 @@ def show_judge(
     last: Last = "30d",
 ) -> Response:
     """Show a judge: its versions, their figures, and the changes between two of them."""
-    window, step_ns = span_of(last, time.time_ns())
-    versions = judges.find_judge_versions(reader, project, judge, window, step_ns)
+    over = cut_past(reader, last, time.time_ns())
+    versions = judges.find_judge_versions(reader, project, judge, over)
     by_number = {version.version: version for version in versions if version.version is not None}
     after = by_number.get(new or 0, versions[0])
     before = by_number.get(old or (after.version or 0) - 1)
@@ -194,8 +196,8 @@ def show_judge(
         "chosen": chosen,
         "scores": draw_scores(chosen.distribution),
         "most": max((item.evaluations for item in chosen.distribution), default=0),
-        "rates": draw_buckets(chosen.buckets, chosen.distribution, window, step_ns),
-        "window": window,
+        "rates": draw_buckets(chosen.buckets, chosen.distribution, over),
+        "window": over.window,
         "before": before,
         "after": after,
         "beside": beside,

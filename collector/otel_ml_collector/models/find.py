@@ -188,9 +188,8 @@ def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Wi
     Raises:
         BadInput: The filter is wrong.
     """
-    step_ns = window.end_ns - window.start_ns
     beside = sample.beside(reader, project)
-    query = StatsQuery(project, sample.where, "", window, step_ns, 1, beside)
+    query = StatsQuery(project, sample.where, "", window, None, 1, beside)
     return find_total(reader, query)
 
 

@@ -56,10 +56,10 @@ from otel_ml_collector.stats import (
     RunFigures,
     StatsBucket,
     StatsQuery,
+    cut_past,
     draw_curve,
     find_stats,
     newest_versions,
-    span_of,
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
@@ -247,14 +247,14 @@ class Curves:
 
 def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: int) -> Curves:
     """Find how the versions of a model did in the last hour, 24 hours, 7 or 30 days."""
-    window, step_ns = span_of(last, now_ns)
+    over = cut_past(reader, last, now_ns)
     where = f"model == {quoted(model)}"
-    query = StatsQuery(project, where, "version", window, step_ns, _CURVES)
+    query = StatsQuery(project, where, "version", over.window, over.step_ns, _CURVES)
     stats = find_stats(reader, query)
     judges = [newest for newest, _ in newest_versions(stats.total.judges)][:_CURVE_JUDGES]
 
     def curve(buckets: Sequence[StatsBucket], of: Callable[[RunFigures], float | None]) -> str:
-        return draw_curve(buckets, of, window, step_ns)
+        return draw_curve(buckets, of, over)
 
     return Curves(
         judges,
@@ -291,9 +291,8 @@ def list_models(
 ) -> Response:
     """Show the models of a project, with their figures of the last 30 days."""
     found = models.find_models(reader, project)
-    window, _ = span_of("30d", time.time_ns())
-    length_ns = window.end_ns - window.start_ns
-    query = StatsQuery(project, "", "model", window, length_ns, max(len(found), 1))
+    window = cut_past(reader, "30d", time.time_ns()).window
+    query = StatsQuery(project, "", "model", window, None, max(len(found), 1))
     stats = find_stats(reader, query) if found else None
     figures = {group.group: group.total for group in stats.groups} if stats else {}
     judge = next(iter(choose_judges(stats.total, 1)), None) if stats else None
@@ -425,14 +424,13 @@ def _show_alone(
     if known is None:
         raise Missing(f"Project {project!r} has no model {model!r}")
     where = f"model == {quoted(model)}"
-    window, step_ns = span_of(asked.last, time.time_ns())
+    over = cut_past(reader, asked.last, time.time_ns())
     people = list_people(reader, project)
     by = choose_people(asked, people)
     at = find_figures_at(
         reader,
         project,
-        window,
-        step_ns,
+        over,
         by=[by] if by else [],
         order=asked.order,
         where=where,
@@ -450,7 +448,7 @@ def _show_alone(
         "where": where,
         "asked": asked,
         "span": SPANS[asked.last],
-        "tiles": make_tiles(beside, judges, where)
+        "tiles": make_tiles(beside, judges, reader.zone, where)
         if beside.total.runs or beside.before.runs
         else [],
         "table": table,

@@ -7,7 +7,7 @@ from dataclasses import field as dataclass_field
 from typing import Any, Final, Literal, TypeVar
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.stats import Past, span_of
+from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.windows import Window
@@ -129,7 +129,7 @@ def make_question(
     reader: Reader, project: str, now_ns: int, *, last: Past = "24h", than: Before = "28d"
 ) -> FindingsQuestion:
     """Ask about the last so many hours or days, held against so many before these."""
-    window, _ = span_of(last, now_ns)
+    window = cut_past(reader, last, now_ns).window
     reference = Window(window.start_ns - _BEFORE_NS[than], window.start_ns)
     return FindingsQuestion(reader, project, window, reference, now_ns)
 

@@ -30,12 +30,12 @@ from otel_ml_collector.monitor.suggestions import (
 )
 from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.services import service_of
-from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, find_stats, span_of
+from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Buckets
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 _KINDS: Final[dict[FindingKind, str]] = {
@@ -187,8 +187,8 @@ def show_slice(
     own = _find_stats(reader, project, view.narrow(of_model, where), last, now_ns)
     rest = asked_rest.result()
     runs_where = view.narrow(of_model, where)
-    span = span_of(last, now_ns)
-    window, _ = span
+    over = cut_past(reader, last, now_ns)
+    window = over.window
     context = {
         "slice": known,
         "suggestion": suggest_for_slice(known, state.slices.figures, last)
@@ -200,7 +200,7 @@ def show_slice(
         "runs": own.total.runs,
         "rest_runs": rest.total.runs,
         "runs_where": runs_where,
-        "curves": _draw(state, known, (own, rest), span),
+        "curves": _draw(state, known, (own, rest), over),
         "here": lambda past: view.address(
             project, "monitor", "slice", model=model, where=where, last=past
         ),
@@ -291,15 +291,15 @@ def shade(cell: SliceCell) -> str:
 
 
 def _find_stats(reader: Reader, project: str, where: str, last: Past, now_ns: int) -> RunStats:
-    window, step_ns = span_of(last, now_ns)
-    return find_stats(reader, StatsQuery(project, where, "", window, step_ns, 1))
+    over = cut_past(reader, last, now_ns)
+    return find_stats(reader, StatsQuery(project, where, "", over.window, over.step_ns, 1))
 
 
 def _draw(
     state: MonitorState,
     known: RunSlice | None,
     sides: tuple[RunStats, RunStats],
-    span: tuple[Window, int],
+    over: Buckets,
 ) -> list[SliceCurve]:
     """Draw the figures of a slice and of the rest over time."""
     cells = {cell.figure: cell for cell in known.cells} if known else {}
@@ -308,7 +308,7 @@ def _draw(
         read = _READ.get(figure.name) or _read_judge(figure)
         if read is None:
             continue
-        lines = view.sparks(*(_values(stats, read, *span) for stats in sides))
+        lines = view.sparks(*(_values(stats, read, over) for stats in sides))
         if any(lines):
             cell = cells.get(figure.name)
             curves.append(SliceCurve(figure.title, lines[0], lines[1], cell, figure.unit))
@@ -316,13 +316,13 @@ def _draw(
 
 
 def _values(
-    stats: RunStats, read: Callable[[RunFigures], float | None], window: Window, step_ns: int
+    stats: RunStats, read: Callable[[RunFigures], float | None], over: Buckets
 ) -> list[float | None]:
     """Read a figure of each bucket of a window; those without runs have none."""
-    values: list[float | None] = [None] * ((window.end_ns - window.start_ns) // step_ns)
+    values: list[float | None] = [None] * len(over.starts_ns)
     for group in stats.groups:
         for bucket in group.buckets:
-            values[(bucket.start_ns - window.start_ns) // step_ns] = read(bucket)
+            values[over.place_of(bucket.start_ns)] = read(bucket)
     return values
 
 

@@ -36,7 +36,7 @@ from otel_ml_collector.models.find import NewVersion, find_new_versions
 from otel_ml_collector.monitor.releases import Release, evaluate_command
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
-from otel_ml_collector.stats import Past, span_of
+from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
@@ -145,12 +145,12 @@ def find_figures(
     reader: Reader, project: str, query: OverviewQuery, now_ns: int
 ) -> OverviewFigures:
     """Count what a project's runs were like lately, beside a week before."""
-    window, step_ns = span_of(query.last, now_ns)
+    over = cut_past(reader, query.last, now_ns)
     versions = reader.ahead(_find_versions, project, now_ns)
     named = list_people(reader, project)
     chosen = choose_people(query, named)
     by = [query.models, *([chosen] if chosen else [])]
-    figures_at = find_figures_at(reader, project, window, step_ns, by=by, order=query.order)
+    figures_at = find_figures_at(reader, project, over, by=by, order=query.order)
     nothing = GroupTotals(group=query.models, groups=[], groups_found=0, other=None)
     models, *users = figures_at.groups or [nothing]
     return OverviewFigures(
@@ -164,7 +164,7 @@ def find_figures(
 
 def find_overview(reader: Reader, project: str, query: OverviewQuery, now_ns: int) -> Overview:
     """Say how a project does: its figures, and what is to be said of it."""
-    window, _ = span_of(query.last, now_ns)
+    window = cut_past(reader, query.last, now_ns).window
     asked_errors = reader.ahead(_find_errors, project, window, now_ns)
     figures = find_figures(reader, project, query, now_ns)
     errors = asked_errors.result()
@@ -198,7 +198,7 @@ def find_news(
         most: Of at most so many of its newest versions.
         releases: The releases of the project, where they were judged already.
     """
-    window, _ = span_of(last, now_ns)
+    window = cut_past(reader, last, now_ns).window
     errors = reader.ahead(_find_errors, project, window, now_ns)
     versions = [_describe_version(version) for version in _find_versions(reader, project, now_ns)][
         :most
@@ -244,7 +244,7 @@ def _make_news(
     versions: Sequence[NewestVersion],
     releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
-    window, _ = span_of(last, now_ns)
+    window = cut_past(reader, last, now_ns).window
     alerts = [_tell_alert(alert) for alert in find_firing(reader, project, now_ns)][:_FIRING]
     findings = [_tell_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
     findings += _tell_crashed(reader, project, window, now_ns)

@@ -31,8 +31,9 @@ from otel_ml_collector.overview.find import (
 from otel_ml_collector.projects import find_project, find_projects
 from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.services import find_service
-from otel_ml_collector.stats import span_of
+from otel_ml_collector.stats import cut_past
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -106,7 +107,8 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "asked": asked,
         "known": known,
         "span": SPANS[asked.last],
-        "tiles": [] if is_empty else make_tiles(figures, judges),
+        "until_ns": from_rfc3339(figures.end_time, "end_time"),
+        "tiles": [] if is_empty else make_tiles(figures, judges, reader.zone),
         "tables": [
             make_table(project, part, figures.total, judge=next(iter(judges), None))
             for part in (figures.models, figures.users)
@@ -130,7 +132,7 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
 
 def _find_reported(reader: Reader, project: str, asked: OverviewQuery) -> Reported:
     """Find what services reported in metrics, for the time range of the page."""
-    window, _ = span_of(asked.last, time.time_ns())
+    window = cut_past(reader, asked.last, time.time_ns()).window
     return find_reported(reader, project, window.start_ns, window.end_ns)
 
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
@@ -23,7 +23,15 @@ from otel_ml.orders import (
     read_order,
 )
 from otel_ml.records import LABELS, Inside
-from otel_ml_collector.api.parameters import Cursor, End, FromReader, Limit, Since, Where
+from otel_ml_collector.api.parameters import (
+    Cursor,
+    End,
+    FromReader,
+    Limit,
+    Since,
+    Where,
+    page_zone_of,
+)
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import SOURCES
@@ -40,7 +48,6 @@ from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.statistics import (
-    Buckets,
     bound_runs,
     count_roots,
     count_runs,
@@ -51,7 +58,7 @@ from otel_ml_collector.unread import find_unread
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Buckets, Window, write_local
 
 _MOST: Final = 24
 _OFFERED: Final = 40
@@ -64,14 +71,6 @@ BARS: Final = 45
 _HEIGHT: Final = 44
 _GROUND: Final = 48
 _STEPS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
-_LAST_NS: Final = {
-    "15m": HOUR_NS // 4,
-    "1h": HOUR_NS,
-    "24h": DAY_NS,
-    "7d": 7 * DAY_NS,
-    "30d": 30 * DAY_NS,
-}
-_DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 # The times that are offered, and what they are called.
 _OFFERED_TIMES: Final = {
     "": "All time",
@@ -83,10 +82,9 @@ _OFFERED_TIMES: Final = {
     "7d": "Last 7 days",
     "30d": "Last 30 days",
 }
+_TIME_PARAMETERS: Final = ("last", "start", "end", "tz")
 _KEPT_PARAMETERS: Final = (
-    "last",
-    "start",
-    "end",
+    *_TIME_PARAMETERS,
     "order",
     "group",
     "live",
@@ -123,13 +121,6 @@ Roots = Annotated[bool, Query(description="Only runs that stand inside no other 
 Traces = Annotated[
     bool, Query(description="Only what stands at the top of a trace with a call, plain spans too")
 ]
-Last = Annotated[
-    Literal["", "15m", "1h", "24h", "7d", "30d", "today", "yesterday"],
-    Query(
-        description="A time that moves along with the clock, where neither start nor end is given; "
-        "days are those of UTC"
-    ),
-]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
 
 
@@ -138,26 +129,14 @@ def parse_tops(*, roots: Roots = False, traces: Traces = False) -> Mapping[str, 
     return {"roots": roots, "traces": traces}
 
 
-def parse_window(
-    *, start_ns: Since = 0, end_ns: End = None, last: Last = ""
-) -> tuple[int, int | None]:
-    """Read the time that is asked for: its start, 0 for none, and its end, None for none."""
-    if not last or start_ns or end_ns is not None:
-        return start_ns, end_ns
-    now_ns = time.time_ns()
-    if last not in _DAYS_AGO:
-        return now_ns - _LAST_NS[last], None
-    start_ns = (now_ns // DAY_NS - _DAYS_AGO[last]) * DAY_NS
-    return start_ns, start_ns + DAY_NS
-
-
 def parse_query(
     *,
     project: str,
     where: Where = "",
     limit: Limit = 50,
     cursor: Cursor = None,
-    window: Annotated[tuple[int, int | None], Depends(parse_window)],
+    start_ns: Since = 0,
+    end_ns: End = None,
     order: Order = NEWEST,
     tops: Annotated[Mapping[str, bool], Depends(parse_tops)],
 ) -> runs.RunsQuery:
@@ -175,8 +154,8 @@ def parse_query(
         where=where,
         limit=limit,
         cursor=cursor,
-        start_ns=window[0],
-        end_ns=window[1],
+        start_ns=start_ns,
+        end_ns=end_ns,
         order=order,
         **tops,
     )
@@ -421,43 +400,38 @@ def _most_common(names: Sequence[str], limit: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Bars of equal width.
+    """Bars of equal width; the times of the first and the last may be shorter.
 
     Attributes:
-        runs: SVG path of all runs; errors: of the failed ones; both in a box of 450 by 48.
-        labels: Times below the axis.
-        step: Width of a bar, in words.
+        runs: SVG path of all runs; errors: of the failed ones; both in a box of 10 a bar by 48.
+        labels: Times below the axis, as clocks in `zone` show them.
+        zone: The name of the time zone.
+        step: The time of a bar, in words.
         most: Height of the highest bar.
         total: Runs in all bars; failed: failed ones among them.
-        start_ms, step_ms: Start of the first bar since the epoch, and the width of a bar.
+        edges: Where each bar begins, and where the last one ends, RFC 3339.
         counted: The unit that is counted, in the singular.
     """
 
     runs: str
     errors: str
     labels: Sequence[str]
+    zone: str
     step: str
     most: int
     total: int
     failed: int
-    start_ms: int
-    step_ms: int
+    edges: Sequence[str]
     counted: str
-    bars: int = BARS
+
+    @property
+    def bars(self) -> int:
+        """How many there are."""
+        return len(self.edges) - 1
 
 
-def lay_out_bars(window: Window) -> tuple[Window, int]:
-    """Choose a round width for 45 bars that cover a window and end where it ends.
-
-    Returns:
-        The time that the bars cover, and the width of a bar in nanoseconds.
-    """
-    step_ns = _step_ns(window)
-    end_ns = -(-window.end_ns // step_ns) * step_ns
-    return Window(end_ns - BARS * step_ns, end_ns), step_ns
-
-
-def _step_ns(window: Window) -> int:
+def choose_bar_ns(window: Window) -> int:
+    """Choose a round time for each of at most 45 bars over a window."""
     length_s = (window.end_ns - window.start_ns) / SECOND_NS
     for step_s in _STEPS_S:
         if length_s <= step_s * (BARS - 1):  # one more when the window begins within a bar
@@ -466,34 +440,32 @@ def _step_ns(window: Window) -> int:
     return days * 86_400 * SECOND_NS
 
 
-def draw_bars(
-    buckets: Sequence[Row], window: Window, step_ns: int, counted: str = "run"
-) -> Histogram:
+def draw_bars(rows: Sequence[Row], over: Buckets, counted: str = "run") -> Histogram:
     """Draw the counts of the buckets of a window, of runs or of another unit."""
-    most = max((row["runs"] for row in buckets), default=0)
-    total = sum(row["runs"] for row in buckets)
-    failed = sum(row["errors"] for row in buckets)
+    window, step_ns = over.window, over.step_ns
+    most = max((row["runs"] for row in rows), default=0)
+    total = sum(row["runs"] for row in rows)
+    failed = sum(row["errors"] for row in rows)
     scale = _HEIGHT / most if most else 0
 
     def draw(key: str) -> str:
-        counts = [0] * BARS
-        for row in buckets:
-            if 0 <= row["bucket"] < BARS:
-                counts[row["bucket"]] = row[key]
+        counts = [0] * len(over.starts_ns)
+        for row in rows:
+            counts[over.place_of(row["bucket"])] = row[key]
         return view.bars(counts, scale, ground=_GROUND, least=2, width=8)
 
     times = [window.start_ns, (window.start_ns + window.end_ns) // 2, window.end_ns]
-    cut = slice(5, 16) if step_ns * BARS > 86_400 * SECOND_NS else slice(11, 19)
+    cut = slice(5, 16) if window.end_ns - window.start_ns > DAY_NS else slice(11, 19)
     return Histogram(
         runs=draw("runs"),
         errors=draw("errors"),
-        labels=[to_rfc3339(time_ns)[cut].replace("T", " ") for time_ns in times],
+        labels=[write_local(time_ns, window.zone)[cut] for time_ns in times],
+        zone=window.zone.key,
         step=_words(step_ns // SECOND_NS),
         most=most,
         total=total,
         failed=failed,
-        start_ms=window.start_ns // 1_000_000,
-        step_ms=step_ns // 1_000_000,
+        edges=[to_rfc3339(edge_ns) for edge_ns in over.edges_ns],
         counted=counted,
     )
 
@@ -569,7 +541,7 @@ def list_calls(
 def show_chart(request: Request, reader: FromReader, query: ListQuery) -> Response:
     """The count of a list and its course over time, as a part that comes after the rows."""
     chart = _chart(reader, query, time.time_ns())
-    times = {name: request.query_params.get(name) for name in ("last", "start", "end")}
+    times = {name: request.query_params.get(name) for name in _TIME_PARAMETERS}
     facts = {"chart": chart, "project": query.project, "where": query.where, "times": times}
     return show_page(request, "chart.html", facts)
 
@@ -601,7 +573,7 @@ def show_error_groups(request: Request, reader: FromReader, query: ListQuery) ->
         "where": query.where,
         "found": error_groups,
         "is_since": query.start_ns > 0,
-        "times": {name: request.query_params.get(name) for name in ("last", "start", "end")},
+        "times": {name: request.query_params.get(name) for name in _TIME_PARAMETERS},
     }
     return show_page(request, "error_groups.html", facts)
 
@@ -624,7 +596,8 @@ def _list_context(
     order = None if query.order == NEWEST else query.order
     asked = {
         "start": to_rfc3339(query.start_ns) if query.start_ns else None,
-        "end": given.get("end") or (to_rfc3339(query.end_ns or 0) if last in _DAYS_AGO else None),
+        "end": None if query.end_ns is None else to_rfc3339(query.end_ns),
+        "tz": zone if (zone := page_zone_of(request).key) != "UTC" else None,
         "order": order,
         "roots": "true" if query.roots else None,
         "traces": "true" if query.traces else None,
@@ -647,7 +620,7 @@ def _list_context(
             **{f"tags[{view.quoted(n)}]": n for n in _most_common(_tags_of(page.runs), _MOST_TAGS)},
         },
         "times": _OFFERED_TIMES,
-        "time": _OFFERED_TIMES.get(last or "", "All time"),
+        "time": _OFFERED_TIMES.get(last or "", f"Last {last}"),
         "inside": page.inside,
         "levels": {},
         "is_roots": query.is_of_tops,
@@ -687,21 +660,24 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
     if whole is None:
         return None
     window = Window(
-        max(query.start_ns, whole.start_ns), min(query.end_ns or now_ns + HOUR_NS, whole.end_ns)
+        max(query.start_ns, whole.start_ns),
+        min(query.end_ns or now_ns + HOUR_NS, whole.end_ns),
+        reader.zone,
     )
     if window.start_ns >= window.end_ns:
         return None
     condition, _ = runs.compile_query(reader, query)
-    shown, step_ns = lay_out_bars(window)
-    asked = Window(max(shown.start_ns, window.start_ns), window.end_ns)
-    buckets = Buckets(asked, shown.start_ns, step_ns)
+    step_ns = choose_bar_ns(window)
+    # Without a start the bars fill the width; else none begins before it.
+    start_ns = max(min(window.start_ns, window.end_ns - (BARS - 1) * step_ns), query.start_ns)
+    buckets = replace(window, start_ns=start_ns).cut(step_ns)
     if query.is_of_tops:
         count = count_traces if query.traces else count_roots
         tops = count(reader, query.project, condition, buckets)
         if tops is not None:
-            return draw_bars(tops, shown, step_ns, "trace" if query.traces else "root")
+            return draw_bars(tops, buckets, "trace" if query.traces else "root")
     counted = count_runs(reader, query.project, condition, buckets)
-    return draw_bars(counted, shown, step_ns)
+    return draw_bars(counted, buckets)
 
 
 def _find_plain(reader: Reader, project: str, now_ns: int) -> RunsPage | None:

@@ -19,7 +19,6 @@ from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import bound_runs
-from otel_ml_collector.times import SECOND_NS
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
@@ -86,7 +85,6 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
     window = Window(max(asked.start_ns, whole.start_ns), min(asked.end_ns, whole.end_ns))
     if window.start_ns >= window.end_ns:
         return None
-    step_ns = -(-(window.end_ns - window.start_ns) // SECOND_NS) * SECOND_NS
     where, beside, by = query.where, ALWAYS, None
     if query.is_of_tops:
         condition = all_of([compile_query(reader, query)[0], OUTERMOST])
@@ -101,7 +99,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
             where=where,
             group=group,
             window=window,
-            step_ns=step_ns,
+            step_ns=None,
             groups=_MOST_GROUPS,
             beside=beside,
             by=by,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo
 
 import orjson
 import pyarrow as pa
@@ -16,6 +17,7 @@ from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import BadInput, Missing, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.store.connection import Connections, name_of
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values, substitute
+from otel_ml_collector.windows import UTC_ZONE
 
 Row = dict[str, Any]
 _Told = TypeVar("_Told")
@@ -43,11 +45,13 @@ class Reader:
 
     Attributes:
         memory: Knowledge about the store without asking.
+        zone: The time zone of the question: its days, and dates in its filter, are of it.
     """
 
     def __init__(self, connections: Connections) -> None:
         self._access = OPEN
         self.memory: Final = connections.memory
+        self.zone = UTC_ZONE
         self._idle: queue.LifoQueue[StoreClient] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())
@@ -76,6 +80,12 @@ class Reader:
         narrowed = copy.copy(self)
         narrowed._access = access
         return narrowed
+
+    def in_zone(self, zone: ZoneInfo) -> "Reader":
+        """Return a reader of questions in a time zone."""
+        moved = copy.copy(self)
+        moved.zone = zone
+        return moved
 
     def rows(
         self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None

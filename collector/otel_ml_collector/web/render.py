@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of
+from otel_ml_collector.api.parameters import page_zone_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadInput, CollectorError, Missing, NotPermitted
@@ -30,6 +31,7 @@ from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
 from otel_ml_collector.web.view import address, cut_slice, read_state, short, show, whole
+from otel_ml_collector.windows import read_zone, write_local
 
 # The page of the queues of all projects.
 LABELLING: Final = "/queues"
@@ -112,6 +114,7 @@ TEMPLATES.filters.update(
     duration=view.duration,
     page_word=view.page_word,
     elapsed_ms=view.elapsed_ms,
+    local=lambda time_ns, zone: write_local(time_ns, read_zone(zone)),
     moment=view.moment,
     money=write_cost,
     number=view.number,
@@ -215,6 +218,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "state": read_state(request),
         "is_signed_in": SESSION_COOKIE in request.cookies,
         "clock_trouble": find_service(request, ClockWatch).trouble,
+        "zone": page_zone_of(request).key,
     }
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
 

@@ -14,7 +14,7 @@ from otel_ml_collector.monitor.find import (
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.monitor.watch import MonitorWatch
-from otel_ml_collector.stats import Past, span_of
+from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from tests.store.otel_ml_collector.monitor.test_findings import count_statements, store_many
 from tests.support.otel_ml_collector.asgi import ask
@@ -88,7 +88,7 @@ def test_answer_is_that_of_a_person(large: Store) -> None:
     now_ns = NOW_NS + 21 * MINUTE_NS
     look_at_all(watch, now_ns)
     ahead = find_shown_monitor(large.reader, "large", "7d", now_ns + MINUTE_NS)
-    window, _ = span_of("7d", now_ns)
+    window = cut_past(large.reader, "7d", now_ns).window
     query = SlicesQuery("large", start_ns=window.start_ns, end_ns=window.end_ns)
     findings = find_project_findings(large.reader, "large", now_ns, last="7d")
     assert ahead.made_ns == now_ns

@@ -21,6 +21,7 @@ from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS, mak
 from tests.support.otel_ml_collector.stores import Store
 
 ALL: Final = Window(0, NOW_NS + SECOND_NS)
+LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d", "today", "yesterday")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def told(found: Completion) -> dict[str, int | None]:
         ("not cac", dict.fromkeys(["cached", "cache_creation_tokens"])),
         ('"x" ', dict.fromkeys(["in", "not in"])),
         ('last("2', {"24h": None}),
-        ("start > ", {f'last("{text}")': None for text in ("15m", "1h", "24h", "7d", "30d")}),
+        ("start > ", {f'last("{text}")': None for text in LENGTHS}),
         ("latency_ms > ", {}),
         ("colour == ", {}),
         ("tags[1].", {}),

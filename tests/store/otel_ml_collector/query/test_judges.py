@@ -89,7 +89,7 @@ def calls(number: int, **attributes: Value) -> list[Span]:
 
 
 def versions_of(store: Store, project: str, judge: str = "grounded") -> list[JudgeVersion]:
-    return find_judge_versions(store.reader, project, judge, MONTH, DAY_NS)
+    return find_judge_versions(store.reader, project, judge, MONTH.cut(DAY_NS))
 
 
 def listed(store: Store, project: str, where: str) -> int:

@@ -174,9 +174,7 @@ def test_statistics(line: Timeline) -> None:
             [model for model in models.find_models(reader, project) if model.runs],
             models.find_versions(reader, project, "train"),
             statistics.bound_runs(reader, project),
-            statistics.count_runs(
-                reader, project, ALWAYS, statistics.Buckets(window, window.start_ns, SECOND_NS)
-            ),
+            statistics.count_runs(reader, project, ALWAYS, window.cut(DAY_NS)),
             statistics.read_version_runs(reader, project, "train"),
         ]
 

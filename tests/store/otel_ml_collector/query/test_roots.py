@@ -11,7 +11,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.store.statistics import Buckets, count_roots, count_traces
+from otel_ml_collector.store.statistics import count_roots, count_traces
 from otel_ml_collector.windows import Window
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
@@ -204,7 +204,7 @@ def count_of(store: Store, project: str, where: str = "", *, traces: bool = Fals
         store.reader,
         project,
         condition,
-        Buckets(Window(0, LATER), 0, SECOND_NS),
+        Window(0, LATER).cut(None),
     )
     assert rows is not None
     return sum(row["runs"] for row in rows)

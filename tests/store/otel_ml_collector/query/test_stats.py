@@ -25,7 +25,7 @@ from otel_ml_collector.stats import (
     make_question,
 )
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.windows import Window
+from otel_ml_collector.windows import Window, read_zone
 from tests.bench.dataset import Dataset, Plan
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
@@ -58,7 +58,8 @@ def compute(store: Store, project: str) -> None:
 
 
 def days_of_rollup(store: Store, project: str) -> int:
-    return len(make_question(store.reader, StatsQuery(project, "", "", WEEK, DAY_NS, 1)).days)
+    query = StatsQuery(project, "", "", WEEK, DAY_NS, 1)
+    return len(make_question(store.reader, query).rollup.days)
 
 
 def take_week(store: Store, project: str, runs: int = 400) -> None:
@@ -209,19 +210,29 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
 @sampled(2)
 @pytest.mark.parametrize(
     ("hours", "step", "days"),
-    [((0, 72), 1, 3), ((5, 100), 1, 5), ((5, 100.5), 1, 4), ((18, 162), 6, 7)],
+    [
+        ((0, 72), 1, 3),
+        ((5, 100), 1, 5),
+        ((5, 100.5), 1, 5),
+        ((18, 162), 6, 7),
+        ((0.3, 71.7), 1, 3),
+        ((0.3, 167.7), 24, 7),
+    ],
 )
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
 def test_hours_of_the_rollup_are_the_same(
-    store: Store, project: str, hours: tuple[float, float], step: int, days: int
+    *, store: Store, project: str, hours: tuple[float, float], step: int, days: int, zone: str
 ) -> None:
-    """Statistics by the hour from the rollup are those from the runs, from any hour on."""
+    """Statistics by the hour or day from the rollup are those from the runs, from any time on."""
     take_week(store, project)
-    window = Window(*(WEEK.start_ns + int(hour * HOUR_NS) for hour in hours))
+    start_ns, end_ns = (WEEK.start_ns + int(hour * HOUR_NS) for hour in hours)
+    window = Window(start_ns, end_ns, read_zone(zone))
     queries = [StatsQuery(project, "", group, window, step * HOUR_NS, 10) for group in GROUPS]
     before = [find_stats(store.reader, query) for query in queries]
-    assert len(before[0].groups[0].buckets) > 10
+    assert len(before[0].groups[0].buckets) > 5
     compute(store, project)
-    assert [len(make_question(store.reader, query).days) for query in queries] == [days] * 4
+    parts = [make_question(store.reader, query).rollup for query in queries]
+    assert [len(part.days) + len(part.cut_days) for part in parts] == [days] * 4
     assert [find_stats(store.reader, query) for query in queries] == before
 
 
@@ -248,6 +259,18 @@ def test_groupings_at_once_are_the_same(
             one.buckets.clear()
         assert stats.model_copy(update={"bucket_s": own.bucket_s}) == own
         assert bool(own.groups) == (where != 'model == "nothing"')
+
+
+def test_hours_of_two_buckets(store: Store, project: str) -> None:
+    """In a zone that is half an hour off, days come from the rollup but for their first hours."""
+    take_week(store, project)
+    window = Window(WEEK.start_ns + 1, WEEK.end_ns - 1, read_zone("Asia/Kolkata"))
+    query = StatsQuery(project, "", "version", window, DAY_NS, 10)
+    before = find_stats(store.reader, query)
+    compute(store, project)
+    part = make_question(store.reader, query).rollup
+    assert (len(part.days), len(part.cut_days), len(part.pieces)) == (0, 7, 9)
+    assert find_stats(store.reader, query) == before
 
 
 def judged(stats: RunStats) -> Sequence[JudgeFigures]:
@@ -367,7 +390,8 @@ def test_unknown_group(store: Store, project: str) -> None:
 def test_all_projects(store: Store, project: str) -> None:
     """The last day of every project is told by the hour, with what it cost."""
     store.take(project, make_call("m", {"gen_ai.usage.cost": 0.25}), make_call())
-    [found] = [one for one in find_all_stats(store.reader, NOW_NS).groups if one.project == project]
+    groups = find_all_stats(store.reader, NOW_NS + 1).groups
+    [found] = [one for one in groups if one.project == project]
     assert (found.runs, found.errors, [bucket.runs for bucket in found.buckets]) == (2, 0, [2])
     assert (found.cost, found.p95_ms) == (0.25, found.buckets[0].p95_ms)
 

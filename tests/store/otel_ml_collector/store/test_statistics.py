@@ -170,15 +170,11 @@ def test_count_runs(store: Store, project: str) -> None:
     spans = [call(age, 1, {}, status_code=2 if age == 12 else 0) for age in (31, 30, 12, 11, 10, 9)]
     store.take(project, *spans, *spans)
     start_ns, end_ns = NOW_NS - 30 * SECOND_NS, NOW_NS - 10 * SECOND_NS
-    rows = statistics.count_runs(
-        store.reader,
-        project,
-        ALWAYS,
-        statistics.Buckets(Window(start_ns, end_ns), start_ns, 10 * SECOND_NS),
-    )
+    buckets = Window(start_ns, end_ns).cut(10 * SECOND_NS)
+    rows = statistics.count_runs(store.reader, project, ALWAYS, buckets)
     assert rows == [
-        {"bucket": 0, "runs": 1, "errors": 0},
-        {"bucket": 1, "runs": 2, "errors": 1},
+        {"bucket": start_ns, "runs": 1, "errors": 0},
+        {"bucket": start_ns + 10 * SECOND_NS, "runs": 2, "errors": 1},
     ]
 
 
@@ -193,7 +189,7 @@ def test_count_of_winners(store: Store, project: str) -> None:
         store.reader,
         project,
         Condition(Sql("outcome = 'error'")),
-        statistics.Buckets(Window(NOW_NS - DAY_NS, NOW_NS), 0, DAY_NS),
+        Window(NOW_NS - DAY_NS, NOW_NS).cut(DAY_NS),
     )
     assert rows == []
 
@@ -213,10 +209,13 @@ def test_count_of_roots(store: Store, project: str) -> None:
     spans = [root, alone, child, outer, inner, served, within, deeper, asked, orphan]
     store.take(project, *spans, *spans)
     window = Window(NOW_NS - 30 * SECOND_NS, NOW_NS)
-    buckets = statistics.Buckets(window, window.start_ns, 20 * SECOND_NS)
+    buckets = window.cut(15 * SECOND_NS)
     is_call = Condition(Sql("kind != 'span'"))
     counted = statistics.count_roots(store.reader, project, is_call, buckets)
-    assert counted == [{"bucket": 0, "runs": 3, "errors": 1}, {"bucket": 1, "runs": 1, "errors": 0}]
+    assert counted == [
+        {"bucket": window.start_ns, "runs": 3, "errors": 1},
+        {"bucket": window.start_ns + 15 * SECOND_NS, "runs": 1, "errors": 0},
+    ]
     query = RunsQuery(project, roots=True)
     assert {run.run_id for run in find_runs(store.reader, query, NOW_NS).runs} == {
         *map(id_of, (root, alone, served, orphan))

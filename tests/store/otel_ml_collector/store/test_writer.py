@@ -166,9 +166,7 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
         "versions": models.find_versions(reader, project, "answer"),
         "series": [find_metrics(reader, project, id_of(call)) for call in calls],
         "owners": find_metrics(reader, project),
-        "count": statistics.count_runs(
-            reader, project, ALWAYS, statistics.Buckets(window, window.start_ns, SECOND_NS)
-        ),
+        "count": statistics.count_runs(reader, project, ALWAYS, window.cut(HOUR_NS)),
         "objects": [
             find_objects(reader, project, ObjectsQuery()),
             find_objects(reader, project, ObjectsQuery(trace_id=trace_id(1).hex())),
@@ -186,7 +184,7 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
 
 def plain(answer: Any, project: str) -> Any:
     """Write an answer as plain values, without the project's name and times of arrival."""
-    answer = to_jsonable_python(answer)
+    answer = to_jsonable_python(answer, fallback=str)  # of a time zone
     if isinstance(answer, list):
         return [plain(item, project) for item in answer]
     if isinstance(answer, dict):

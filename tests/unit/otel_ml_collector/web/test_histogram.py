@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.runs.routes import BARS, draw_bars, lay_out_bars
-from otel_ml_collector.windows import Window
+from otel_ml_collector.runs.routes import BARS, choose_bar_ns, draw_bars
+from otel_ml_collector.windows import Window, read_zone
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS
 
 WINDOW = Window(NOW_NS - 45 * 60 * SECOND_NS, NOW_NS)
@@ -29,29 +29,29 @@ MINUTE_NS = 60 * SECOND_NS
 )
 def test_step(length_s: int, step_s: int) -> None:
     """The width of a bar is the least round one whose 45 bars cover the window."""
-    _, step_ns = lay_out_bars(Window(NOW_NS - length_s * SECOND_NS, NOW_NS))
+    step_ns = choose_bar_ns(Window(NOW_NS - length_s * SECOND_NS, NOW_NS))
     assert step_ns == step_s * SECOND_NS
 
 
 @given(st.integers(0, 2**61), st.integers(1, 400 * DAY_NS))
 def test_cover(start_ns: int, length_ns: int) -> None:
-    """The bars cover the window and end within one bar behind it, at a round time."""
+    """At most 45 bars cover the window: the first begins where it begins, others at round times."""
     window = Window(start_ns, start_ns + length_ns)
-    shown, step_ns = lay_out_bars(window)
-    assert shown.start_ns <= window.start_ns < window.end_ns <= shown.end_ns
-    assert shown.end_ns - window.end_ns < step_ns
-    assert shown.end_ns % step_ns == 0
-    assert shown.end_ns - shown.start_ns == BARS * step_ns
+    step_ns = choose_bar_ns(window)
+    edges_ns = window.cut(step_ns).edges_ns
+    assert (edges_ns[0], edges_ns[-1]) == (window.start_ns, window.end_ns)
+    assert len(edges_ns) - 1 <= BARS
+    assert all(edge_ns % min(step_ns, DAY_NS) == 0 for edge_ns in edges_ns[1:-1])
 
 
 def test_draw() -> None:
     """Bars are drawn at their places, the highest one over the whole height."""
     buckets = [
-        {"bucket": 0, "runs": 44, "errors": 0},
-        {"bucket": 2, "runs": 22, "errors": 11},
-        {"bucket": 44, "runs": 1, "errors": 1},
+        {"bucket": WINDOW.start_ns, "runs": 44, "errors": 0},
+        {"bucket": WINDOW.start_ns + 2 * MINUTE_NS, "runs": 22, "errors": 11},
+        {"bucket": WINDOW.start_ns + 44 * MINUTE_NS, "runs": 1, "errors": 1},
     ]
-    drawn = draw_bars(buckets, WINDOW, MINUTE_NS)
+    drawn = draw_bars(buckets, WINDOW.cut(MINUTE_NS))
     assert drawn.runs == "M0 48v-44.0h8v44.0M20 48v-22.0h8v22.0M440 48v-2.0h8v2.0"
     assert drawn.errors == "M20 48v-11.0h8v11.0M440 48v-2.0h8v2.0"
     assert (drawn.most, drawn.total, drawn.failed) == (44, 67, 12)
@@ -59,7 +59,7 @@ def test_draw() -> None:
 
 def test_draw_nothing() -> None:
     """Without runs nothing is drawn."""
-    drawn = draw_bars([], WINDOW, MINUTE_NS)
+    drawn = draw_bars([], WINDOW.cut(MINUTE_NS))
     assert (drawn.runs, drawn.errors, drawn.most, drawn.total, drawn.failed) == ("", "", 0, 0, 0)
 
 
@@ -76,5 +76,19 @@ def test_draw_nothing() -> None:
 def test_labels(step_s: int, labels: list[str], step: str) -> None:
     """The axis is labelled with times of day, or with days where it is longer than one."""
     window = Window(NOW_NS - BARS * step_s * SECOND_NS, NOW_NS)
-    drawn = draw_bars([], window, step_s * SECOND_NS)
-    assert (drawn.labels, drawn.step) == (labels, step)
+    drawn = draw_bars([], window.cut(step_s * SECOND_NS))
+    assert (drawn.labels, drawn.step, drawn.zone) == (labels, step, "UTC")
+
+
+def test_first_bar() -> None:
+    """A range that begins within a bar cuts this bar, and the axis has the time of its zone."""
+    start_ns = NOW_NS - 90 * MINUTE_NS + 1
+    window = Window(start_ns, NOW_NS, read_zone("Europe/Berlin"))
+    drawn = draw_bars([{"bucket": start_ns, "runs": 3, "errors": 0}], window.cut(60 * MINUTE_NS))
+    assert drawn.edges == [
+        "2026-11-20T05:30:00.000000001Z",
+        "2026-11-20T06:00:00.000000000Z",
+        "2026-11-20T07:00:00.000000000Z",
+    ]
+    assert drawn.labels == ["06:30:00", "07:15:00", "08:00:00"]
+    assert (drawn.bars, drawn.zone, drawn.total) == (2, "Europe/Berlin", 3)

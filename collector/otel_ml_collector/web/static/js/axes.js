@@ -1,9 +1,10 @@
-// What a curve is drawn along: steps, the numbers of points, or time in UTC; and how numbers read.
+// What a curve is drawn along: steps, the numbers of points, or time; and how numbers read.
 
 // Steps are whole numbers, and so are their marks.
 const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(16).keys()].map((ten) => digit * 10 ** ten));
 const INCREMENTS = WHOLE.sort((one, other) => one - other);
 const DAY_S = 86400;
+export const ZONE = document.documentElement.dataset.zone;
 
 /** Write a number of an axis in few characters. */
 export function short(number) {
@@ -46,20 +47,20 @@ export function byStep(points) {
   };
 }
 
-/** Draw by time: the label says the day in UTC, the marks the hours below it. */
+/** Draw by time: the label says the zone and the day, the marks the hours below it. */
 export function byTime(points) {
   const x = points.map((point) => point.time_ns / 1e9);
-  const days = [...new Set([x[0], x[x.length - 1]].map((at) => iso(at).slice(0, 10)))];
+  const days = [...new Set([x[0], x[x.length - 1]].map((at) => local(at).slice(0, 10)))];
   return {
     x,
     y: points.map(height),
-    label: `time, UTC, ${days.join(" to ")}`,
+    label: `time, ${ZONE}, ${days.join(" to ")}`,
     scale: { time: true, ...room(x, 60) },
     axis: {
       space: 72,
       values: (_, ticks, __, ___, increment) => ticks.map((at) => clock(at, increment)),
     },
-    value: (_, at) => (at === null ? "–" : `${iso(at).slice(0, 23).replace("T", " ")} UTC`),
+    value: (_, at) => (at === null ? "–" : `${local(at)} ${ZONE}`),
   };
 }
 
@@ -92,14 +93,16 @@ export function above0(values) {
   return values.map((value) => (value > 0 ? value : null));
 }
 
-function iso(seconds) {
-  return new Date(seconds * 1e3).toISOString();
+/** Write a time in the zone of the page: "sv" writes it as 2026-11-20 07:00:00. */
+function local(seconds) {
+  const at = new Date(seconds * 1e3);
+  return at.toLocaleString("sv", { timeZone: ZONE }) + at.toISOString().slice(19, 23);
 }
 
 /** Write a mark on the axis of time as finely as its distance to the next one asks for. */
 function clock(seconds, increment) {
   if (seconds === null) return "";
-  const text = iso(seconds);
+  const text = local(seconds);
   if (increment >= DAY_S) return text.slice(5, 10);
   if (increment >= 60) return text.slice(11, 16);
   return increment >= 1 ? text.slice(11, 19) : text.slice(14, 23);

@@ -4,7 +4,7 @@
 function barAt(chart, event) {
   const box = chart.getBoundingClientRect();
   const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 0.999999);
-  return Math.floor(share * Number(chart.dataset.bars));
+  return Math.floor(share * chart.dataset.bars);
 }
 
 /** Draw what is chosen between two bars, both included. */
@@ -20,10 +20,9 @@ function draw(chart, one, other) {
 function choose(chart, [first, last]) {
   const form = document.querySelector(".filter");
   const address = new URL(location.href);
-  const [start, step] = [Number(chart.dataset.start), Number(chart.dataset.step)];
-  const at = (bar) => new Date(start + bar * step).toISOString();
-  address.searchParams.set("start", at(first));
-  address.searchParams.set("end", at(last + 1));
+  const edges = chart.dataset.edges.split(" ");
+  address.searchParams.set("start", edges[first]);
+  address.searchParams.set("end", edges[last + 1]);
   for (const name of ["last", "cursor"]) address.searchParams.delete(name);
   address.searchParams.set("where", form.elements.where.value);
   location.assign(address);
@@ -35,7 +34,7 @@ let from = 0;
 let range = null;
 
 document.addEventListener("pointerdown", (event) => {
-  chart = event.target.closest(".hist svg[data-start]");
+  chart = event.target.closest(".hist svg");
   if (!chart) return;
   from = barAt(chart, event);
   range = draw(chart, from, from);

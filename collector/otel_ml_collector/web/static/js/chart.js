@@ -1,6 +1,6 @@
 // Metric curves: fetches the series that come into view and draws them by step or by time.
 
-import { above0, byElapsed, byStep, byTime, isolated, short, smoothed } from "./axes.js";
+import { above0, byElapsed, byStep, byTime, isolated, short, smoothed, ZONE } from "./axes.js";
 
 const HEIGHT = 180;
 const FEW = 60;
@@ -121,7 +121,7 @@ async function draw(box) {
       ...(isAlone ? {} : { padding: [null, 50, null, null] }),
       cursor: { y: false },
       legend: { live: true },
-      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), ZONE),
       scales: { x: scale, y: isLog ? { distr: 3 } : {} },
       hooks: isAlone ? {} : { draw: [(plot) => writeLetters(plot, drawn)] },
       series: [

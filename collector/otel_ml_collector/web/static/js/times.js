@@ -31,6 +31,9 @@ export function switchTimes() {
   writeTimes();
 }
 
+// The time zone of the next page.
+const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+document.cookie = `otel_ml_tz=${timeZone}; path=/; max-age=31536000`;
 setInterval(writeTimes, EVERY_MS);
 document.addEventListener("htmx:after:swap", () => writeTimes());
 writeTimes();
