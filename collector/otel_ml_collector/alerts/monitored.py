@@ -46,7 +46,7 @@ def measure_monitored(
     releases = find_releases(reader, project, end_ns, model, narrowed, changes=changes)
     for release in releases:
         for part in release.figures:
-            if part.name == figure.of:
+            if part.name == figure.of and part.runs:  # a judge may have scored one side alone
                 return float(part.word == "worse"), part.runs
     return math.nan, 0
 

@@ -122,7 +122,7 @@ def test_everything(shop: Service, path: str, most: int) -> None:
         (f"/projects/{SHOP}/news", 40),
         (f"/api/v1/projects/{SHOP}/experiments/{TRIED['run_id']}", 14),
         (f"/projects/{SHOP}/experiments/{TRIED['run_id']}", 36),
-        (f"/projects/{SHOP}/datasets/{QA['name']}", 30),
+        (f"/projects/{SHOP}/datasets/{QA['name']}", 31),
         (f"/projects/{SHOP}/metrics?run_id={FIRST}", 21),
     ],
 )

@@ -21,10 +21,10 @@ from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
 
 END_NS: Final = NOW_NS // DAY_NS * DAY_NS
-PER_HOUR: Final = 40
+PER_HOUR: Final = 120  # a verdict needs 100 runs on each side
 DRIFTED: Final = 40  # of the 100 runs of client a on the last day
-OLD_PASSED: Final = 38  # of 40
-FALLEN: Final = 20
+OLD_PASSED: Final = 114  # of 120
+FALLEN: Final = 60
 
 
 def make_run(start_ns: int, version: str = "v1", **more: Any) -> Span:
@@ -51,7 +51,7 @@ def make_fall(version: str) -> list[Span]:
             passed = FALLEN if (client, hour) == ("Remax", 1) else OLD_PASSED
             for place in range(PER_HOUR):
                 run = make_run(
-                    END_NS - hour * HOUR_NS + place * MINUTE_NS,
+                    END_NS - hour * HOUR_NS + place * HOUR_NS // PER_HOUR,
                     version if hour == 1 else "v1",
                     tags={"client": client},
                     took_ns=(2 if (client, hour) == ("Remax", 1) else 1) * 100 * MS_NS,

@@ -278,7 +278,9 @@ def test_roads(world: World) -> None:
     blind |= {
         address
         for _, address in world.roads()
-        if address.partition("?")[0].endswith(("/release", "/releases", "/newest-verdict"))
+        if address.partition("?")[0].endswith(
+            ("/release", "/releases", "/newest-verdict", "/model-verdict")
+        )
     }
     silent = []
     for method, address in world.roads():
