@@ -1,0 +1,1 @@
+"""Computes the rows of runs from the facts of their traces."""

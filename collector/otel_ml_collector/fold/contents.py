@@ -1,0 +1,85 @@
+"""Reads what calls were asked and answered, if that arrived as log records."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from otel_ml.records import TOKENS
+from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
+from otel_ml_collector.mapping.dialects.gen_ai_events import (
+    CONTENT_EVENTS,
+    EXCEPTION,
+    CallEvent,
+    read_events,
+    read_names,
+)
+from otel_ml_collector.mapping.run_columns import RunColumns
+from otel_ml_collector.mapping.values import structured, to_text
+from otel_ml_collector.records import LateLog, Run
+
+_MOST_EVENTS: Final = 1_000  # of a run
+
+
+@dataclass(frozen=True, slots=True)
+class CallContent:
+    """What the log records of a run say; empty for what they do not say.
+
+    Attributes:
+        texts: Values of text fields of the run, by name.
+        amounts: Tokens and cost, by name.
+    """
+
+    texts: Mapping[str, str]
+    amounts: Sequence[tuple[str, Any]] = ()
+
+    def complete(self, run: Run) -> dict[str, Any]:
+        """Return the fields of a run that it lacks and its log records have."""
+        found = {name: text for name, text in self.texts.items() if not getattr(run, name)}
+        missing = ((name, value) for name, value in self.amounts if getattr(run, name) is None)
+        return found | dict(missing)
+
+
+def group_events(logs: Iterable[LateLog]) -> dict[str, list[CallEvent]]:
+    """Group log records by the run that they are about: each once, oldest first."""
+    unique = {(log.owner, log.record_id, log.position): log for log in logs}
+    ordered = sorted(
+        unique.values(), key=lambda log: (log.line.time_ns, log.record_id, log.position)
+    )
+    events: defaultdict[str, list[CallEvent]] = defaultdict(list)
+    for log in ordered:
+        attributes = orjson.loads(log.attributes) if log.attributes else {}
+        event = CallEvent(
+            log.event, log.line.time_ns, structured(log.line.message) or None, attributes
+        )
+        events[log.owner].append(event)
+    return dict(events)
+
+
+def read_contents(events: Sequence[CallEvent], run: Run) -> CallContent:
+    """Read content, session and user of a call from its log records, and its error if any."""
+    events = events[:_MOST_EVENTS]
+    columns = RunColumns(1)
+    read_events([event for event in events if event.name in CONTENT_EVENTS], columns)
+    content = columns.row(0)
+    error_type, message = _read_error(events) if run.outcome == "error" else ("", "")
+    outputs = line_out(content["outputs"][0], run.kind) if "outputs" in content else ""
+    amounts = tuple((name, content[name]) for name in (*TOKENS, "cost") if name in content)
+    failure = line_of_error(error_type, message) if error_type or message else ""
+    texts = {
+        "inputs_preview": line_in(content["inputs"][0], run.kind) if "inputs" in content else "",
+        "outputs_preview": failure or outputs,
+        "error_type": error_type,
+        "error_message": message,
+        **read_names(events),
+    }
+    return CallContent({name: text for name, text in texts.items() if text}, amounts)
+
+
+def _read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
+    """Read type and message of the exception that came last."""
+    errors = [event.attributes for event in events if event.name == EXCEPTION]
+    last = errors[-1] if errors else {}
+    return to_text(last.get("exception.type")), to_text(last.get("exception.message"))

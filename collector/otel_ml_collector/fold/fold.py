@@ -1,0 +1,555 @@
+"""`fold` computes the rows of runs from the facts of their traces.
+
+It is a pure function: no clock, no SQL, no prices. The same facts give the same rows, in any order
+and however often each fact was delivered. Why: docs/design/056-folded-runs.md.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
+from operator import attrgetter
+from typing import Final, TypeVar
+
+import orjson
+
+from otel_ml.attributes import JUDGE_KIND, METRIC_SOURCES_KNOWN
+from otel_ml.records import TOKENS, Tag, Tokens
+from otel_ml_collector.fold.contents import group_events, read_contents
+from otel_ml_collector.fold.facts import Facts, LastPoint, SpanFact
+from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, FoldedScore, RunRef
+from otel_ml_collector.owners import own_key, own_response, own_tag, tag_texts
+from otel_ml_collector.price import round_cost
+from otel_ml_collector.records import LateTag, Metric, Run, text_of
+from otel_ml_collector.same_calls import (
+    CallRun,
+    CallShare,
+    call_run_of,
+    is_telling,
+    join_traces,
+    may_share,
+)
+from otel_ml_collector.settlement import (
+    NO_CONTENT,
+    NO_NAMES,
+    LentContent,
+    lend_contents,
+    lend_names,
+    naming_run_of,
+)
+
+# A run inside such a span is not inside a call.
+_NOT_INSIDE: Final = frozenset({"span", JUDGE_KIND})
+# Source of feedback by the field that shows it.
+_WORDS: Final = {"actual": "truth", "human": "label", "agent": "agent"}
+# Fields of a run that another record of its call may have, with their names in `CallFacts`.
+_SHOWN: Final[Mapping[str, str]] = {
+    "provider": "provider",
+    "provider_model": "provider_model",
+    "response_id": "response_id",
+    "inputs_preview": "inputs_preview",
+    "outputs_preview": "outputs_preview",
+    "first_token_ms": "first_token_ms",
+    "stream_chunks": "stream_chunks",
+    "error_type": "",
+    "error_message": "",
+}
+# `dataclasses.astuple` takes 30 times as long.
+_counts_of: Final = attrgetter(*[name.removesuffix("_tokens") for name in TOKENS])
+# Identity of a span in a trace: its ID, and its start if another span has the same ID.
+_SpanKey = bytes
+
+
+def fold(facts: Facts) -> list[FoldedRun]:
+    """Compute the row of each run.
+
+    Args:
+        facts: All facts about some traces of a project. Traces that share a response ID must be
+            folded together.
+
+    Returns:
+        One row for each run, open ones too, sorted by trace, start and span ID. `folded_ns` is 0.
+    """
+    late = _LateFacts(facts)
+    spans = _divide(facts.spans)
+    shared = _find_shared_responses(spans)
+    rows: list[FoldedRun] = []
+    traces: dict[bytes, _Trace] = {}
+    for trace_id, of_trace in spans.items():
+        if len(of_trace) == 1 and trace_id not in shared:
+            rows.append(_fold_alone(of_trace[0], late))
+        else:
+            traces[trace_id] = _Trace(trace_id, of_trace, late)
+    joined = {
+        trace_id: trace.ended
+        for trace_id, trace in traces.items()
+        if trace_id in shared or may_share([call for call in trace.ended if call.tells])
+    }
+    for trace_id, shares in join_traces(joined).items():
+        for key, share in shares.items():
+            traces[trace_id].nodes[key].share = share
+    for trace in traces.values():
+        rows += _fold_trace(trace, traces, late)
+    return sorted(rows, key=lambda row: (row.run.trace_id, row.run.start_ns, row.run.span_id))
+
+
+def _find_shared_responses(spans: Mapping[bytes, Sequence[SpanFact]]) -> set[bytes]:
+    """Find the traces that have a response ID of another trace."""
+    traces: defaultdict[str, set[bytes]] = defaultdict(set)
+    for trace_id, of_trace in spans.items():
+        for fact in of_trace:
+            if fact.run.response_id:
+                traces[fact.run.response_id].add(trace_id)
+    return {trace_id for together in traces.values() if len(together) > 1 for trace_id in together}
+
+
+def _divide(spans: Iterable[SpanFact]) -> dict[bytes, list[SpanFact]]:
+    """Choose the delivery of each span that counts, and group these by trace.
+
+    An end counts more than a start record. Among deliveries of the same kind the highest rank
+    counts.
+    """
+    best: dict[tuple[bytes, bytes, int], SpanFact] = {}
+    for fact in spans:
+        run = fact.run
+        identity = run.trace_id, run.span_id, run.start_ns
+        known = best.get(identity)
+        if known is None or _precedence(fact) > _precedence(known):
+            best[identity] = fact
+    traces: defaultdict[bytes, list[SpanFact]] = defaultdict(list)
+    for (trace_id, _, _), fact in sorted(best.items()):
+        traces[trace_id].append(fact)
+    return dict(traces)
+
+
+def _precedence(fact: SpanFact) -> tuple[object, ...]:
+    run = fact.run
+    # After the rank, only so that the order of equal deliveries does not matter.
+    same_rank = run.end_ns, run.arrived_ns, run.outcome, run.name, run.inputs_preview
+    return not fact.is_open, run.rank, *same_rank
+
+
+@dataclass(slots=True)
+class _Node:
+    """A span at its place in the trace.
+
+    Attributes:
+        above: The span that it is in; None if there is none, or it is not recorded.
+        depth: Number of recorded spans above it.
+    """
+
+    fact: SpanFact
+    key: _SpanKey
+    above: "_Node | None" = None
+    depth: int = -1
+    share: CallShare | None = None
+    counted: Amounts = NO_AMOUNTS
+    inside: list[Amounts] = field(default_factory=list)
+
+    @property
+    def run(self) -> Run:
+        return self.fact.run
+
+
+class _Trace:
+    """The spans of a trace as a tree."""
+
+    def __init__(self, trace_id: bytes, facts: Sequence[SpanFact], late: "_LateFacts") -> None:
+        self.trace_id = trace_id
+        by_id: defaultdict[bytes, list[_Node]] = defaultdict(list)
+        for fact in facts:
+            run = fact.run
+            known = by_id[run.span_id]
+            key = run.span_id + run.start_ns.to_bytes(8, signed=True) if known else run.span_id
+            known.append(_Node(fact, key))
+        self.nodes = {node.key: node for nodes in by_id.values() for node in nodes}
+        for node in self.nodes.values():
+            if candidates := by_id.get(node.run.parent_span_id):
+                node.above = _choose_parent(node.run, candidates)
+        self._break_circles()
+        for node in self.nodes.values():
+            _complete(node, late)
+        self.calls = {key: _call_run(node) for key, node in self.nodes.items()}
+
+    @property
+    def ended(self) -> list[CallRun]:
+        """What the rules of `same_calls` compare of the runs that have ended."""
+        return [self.calls[key] for key, node in self.nodes.items() if not node.fact.is_open]
+
+    def _break_circles(self) -> None:
+        """Set the depths. Of spans that are above each other, the one with the least ID is top."""
+        done: set[_SpanKey] = set()
+        for node in self.nodes.values():
+            way: dict[_SpanKey, _Node] = {}
+            at: _Node | None = node
+            while at is not None and at.key not in done and at.key not in way:
+                way[at.key] = at
+                at = at.above
+            if at is not None and at.key in way:
+                spans = [*way.values()]
+                circle = spans[spans.index(at) :]
+                min(circle, key=lambda span: span.key).above = None
+            done.update(way)
+        for node in self.nodes.values():
+            below = [node]
+            while below[-1].depth < 0 and (above := below[-1].above) is not None:
+                below.append(above)
+            for span in reversed(below):
+                if span.depth < 0:
+                    span.depth = 0 if span.above is None else span.above.depth + 1
+
+
+def _choose_parent(run: Run, candidates: Sequence[_Node]) -> _Node:
+    """Choose the parent among spans that share an ID: the one that was under way."""
+    if len(candidates) == 1:
+        return candidates[0]
+    around = [
+        node
+        for node in candidates
+        if node.run.start_ns <= run.start_ns
+        and (node.fact.is_open or run.start_ns <= node.run.end_ns)
+    ]
+    return (around or candidates)[0]
+
+
+def _fold_trace(
+    trace: _Trace, traces: Mapping[bytes, _Trace], late: "_LateFacts"
+) -> Iterator[FoldedRun]:
+    """Compute the rows of a trace. Other traces may have records of its calls."""
+    nodes = [*trace.nodes.values()]
+    for node in nodes:
+        node.counted = _count(node)
+    _add_up(nodes)
+    names = lend_names(trace.calls.values())
+    contents = lend_contents(
+        trace.calls.values(), {node.key: node.share for node in nodes if node.share is not None}
+    )
+    place = _find_places(nodes)
+    keys = sorted({*late.keys.get(trace.trace_id, ())})
+    experiment = late.experiments.get(trace.trace_id, "")
+    for node in nodes:
+        run, named = node.run, names.get(node.key, NO_NAMES)
+        is_request, is_top = place[node.key]
+        folded = FoldedRun(
+            run=run,
+            is_open=node.fact.is_open,
+            last_heard_ns=run.arrived_ns if node.fact.is_open else 0,
+            session=run.session or named.session,
+            user=run.user or named.user,
+            trace_experiment=run.experiment or named.experiment or experiment,
+            counted=node.counted,
+            inside=_sum(node.inside),
+            is_request=is_request,
+            is_top=is_top,
+            trace_keys=keys,
+        )
+        records = _find_records(node, trace.trace_id, traces)
+        _show_call(folded, node, records)
+        _show_lent(folded, contents.get(node.key, NO_CONTENT), trace)
+        if node.share is not None and node.share.record_of:
+            counts = traces[node.share.trace_id or trace.trace_id].nodes[node.share.record_of]
+            folded.record_of = _ref(counts.run)
+        _add_late(folded, late, _name(node, records, late, keys))
+        yield folded
+
+
+def _fold_alone(fact: SpanFact, late: "_LateFacts") -> FoldedRun:
+    """Compute the row of the only run of a trace, as `_fold_trace` does for several."""
+    node = _Node(fact, fact.run.span_id)
+    _complete(node, late)
+    run = node.run
+    keys = sorted({*late.keys.get(run.trace_id, ())})
+    folded = FoldedRun(
+        run=run,
+        is_open=fact.is_open,
+        last_heard_ns=run.arrived_ns if fact.is_open else 0,
+        session=run.session,
+        user=run.user,
+        trace_experiment=run.experiment or late.experiments.get(run.trace_id, ""),
+        counted=_count(node),
+        is_request=run.kind not in _NOT_INSIDE,
+        is_top=True,
+        trace_keys=keys,
+    )
+    _show_call(folded, node, ())
+    _add_late(folded, late, _name(node, (), late, keys))
+    return folded
+
+
+def _complete(node: _Node, late: "_LateFacts") -> None:
+    """Add what log records say about a call and its own span does not."""
+    events = late.events.get(node.run.run_id) if late.events else None
+    if events and node.run.kind != "span":
+        content = read_contents(events, node.run)
+        if found := content.complete(node.run):
+            node.fact = replace(node.fact, run=replace(node.run, **found))
+
+
+def _call_run(node: _Node) -> CallRun:
+    """Make what the rules of `same_calls` compare, with the keys of the tree as span IDs."""
+    run = node.run
+    call = call_run_of(run) if is_telling(run) else naming_run_of(run)
+    call.span_id = node.key
+    call.parent_span_id = node.above.key if node.above else run.parent_span_id
+    call.scope = node.fact.scope
+    call.is_whole = node.fact.has_inputs and node.fact.has_outputs
+    return call
+
+
+def _is_repeat(node: _Node) -> bool:
+    return node.share is not None and node.share.record_of != b""
+
+
+def _own(run: Run) -> Amounts:
+    return Amounts(Tokens(*[getattr(run, name) for name in TOKENS]), run.cost)
+
+
+def _count(node: _Node) -> Amounts:
+    if node.fact.is_open:
+        return NO_AMOUNTS
+    if node.share is None:
+        return _own(node.run)
+    return Amounts(node.share.tokens, node.share.cost)
+
+
+def _add_up(nodes: Sequence[_Node]) -> None:
+    """Pass the amounts of each run to the run above it, the lowest first.
+
+    What a judge calls is no part of the run that it judges.
+    """
+    for node in sorted(nodes, key=lambda node: -node.depth):
+        above = node.above
+        if above is None or (node.run.kind == JUDGE_KIND and above.run.kind != JUDGE_KIND):
+            continue
+        total = _sum([node.counted, *node.inside])
+        if total != NO_AMOUNTS:
+            above.inside.append(total)
+
+
+def _sum(amounts: Sequence[Amounts]) -> Amounts:
+    """Add up amounts. The sum of costs does not depend on their order."""
+    if not amounts:
+        return NO_AMOUNTS
+    counts = [
+        None if all(count is None for count in column) else sum(filter(None, column))
+        for column in zip(*[_counts_of(item.tokens) for item in amounts], strict=True)
+    ]
+    costs = [item.cost for item in amounts if item.cost is not None]
+    return Amounts(Tokens(*counts), round_cost(math.fsum(costs)) if costs else None)
+
+
+def _find_places(nodes: Sequence[_Node]) -> dict[_SpanKey, tuple[bool, bool]]:
+    """Find which spans are requests, and which have no recorded call around them, by key."""
+    has_calls = any(node.run.kind not in _NOT_INSIDE for node in nodes)
+    has_start = any(
+        not node.run.parent_span_id and node.run.kind != JUDGE_KIND and not _is_repeat(node)
+        for node in nodes
+    )
+    is_top: dict[_SpanKey, bool] = {}
+    for node in sorted(nodes, key=lambda node: node.depth):
+        above = node.above
+        is_call_above = (
+            above is not None and above.run.kind not in _NOT_INSIDE and not _is_repeat(above)
+        )
+        is_top[node.key] = not is_call_above and (above is None or is_top[above.key])
+    places: dict[_SpanKey, tuple[bool, bool]] = {}
+    for node in nodes:
+        kind = node.run.kind
+        is_first = not node.run.parent_span_id
+        is_lost = not (is_first or has_start) and is_top[node.key] and kind != "span"
+        is_request = (is_first and (kind not in _NOT_INSIDE or has_calls)) or is_lost
+        places[node.key] = is_request and kind != JUDGE_KIND, is_top[node.key]
+    return places
+
+
+def _find_records(node: _Node, trace_id: bytes, traces: Mapping[bytes, _Trace]) -> list[SpanFact]:
+    """Find the other records of a call, if this is the one that counts."""
+    others = node.share.others if node.share else ()
+    return [traces[other.trace_id or trace_id].nodes[other.span_id].fact for other in others]
+
+
+def _show_call(folded: FoldedRun, node: _Node, records: Sequence[SpanFact]) -> None:
+    """Set what is shown of a run: its own values, else those of other records of its call."""
+    run, share = node.run, node.share
+    own = _own(run)
+    folded.own = own
+    for name in _SHOWN:
+        setattr(folded, name, getattr(run, name))
+    if share is None or not records:
+        return
+    for name, fact in _SHOWN.items():
+        if fact and getattr(folded, name) in {"", None}:
+            setattr(folded, name, getattr(share.facts, fact))
+    counts = zip(_counts_of(own.tokens), _counts_of(share.tokens), strict=True)
+    tokens = Tokens(*[called if count is None else count for count, called in counts])
+    folded.own = Amounts(tokens, own.cost if share.cost is None else share.cost)
+    folded.others = [_ref(record.run, record.scope) for record in records]
+    folded.content_of = [
+        _ref(record.run)
+        for record in records
+        if (record.has_inputs and not node.fact.has_inputs)
+        or (record.has_outputs and not node.fact.has_outputs)
+    ]
+
+
+def _show_lent(folded: FoldedRun, content: LentContent, trace: _Trace) -> None:
+    """Show the question and the answer that a run lacks and other runs of its trace have."""
+    folded.inputs_preview = folded.inputs_preview or content.inputs_preview
+    folded.outputs_preview = folded.outputs_preview or content.outputs_preview
+    if content.inputs_of:
+        folded.content_of = [*folded.content_of, _ref(trace.nodes[content.inputs_of].run)]
+
+
+def _ref(run: Run, scope: str = "") -> RunRef:
+    return RunRef(run.trace_id, run.span_id, run.start_ns, scope)
+
+
+def _name(
+    node: _Node, records: Sequence[SpanFact], late: "_LateFacts", keys: Sequence[str]
+) -> list[str]:
+    """List what late facts may call a run: its keys and tags, and other records of its call.
+
+    A trace key names the calls that no other call is the parent of.
+    """
+    if not late.owners and not records:
+        return []
+    run = node.run
+    late_texts = [f"{tag.name}={text_of(tag.value)}" for tag in late.tags_of(run.run_id)]
+    names = {*map(own_tag, (*tag_texts(run), *late_texts))} & late.owners
+    if run.kind != "span" and (node.above is None or node.above.run.kind == "span"):
+        names |= {*map(own_key, (run.trace_id.hex(), *keys))} & late.owners
+    for record in records:
+        names.add(record.run.run_id)
+        response_id = record.run.response_id
+        if response_id and (name := own_response(response_id)) in late.owners:
+            names.add(name)
+    return sorted(names)
+
+
+def _add_late(folded: FoldedRun, late: "_LateFacts", names: Sequence[str]) -> None:
+    """Add late tags, scores, labels, ground truth and metrics to a row."""
+    run = folded.run
+    folded.owners = names
+    if late.is_empty:
+        folded.tags = run.tags
+        return
+    owners = [run.run_id, *names]
+    own = {tag.name: tag for tag in run.tags}
+    from_ns = run.start_ns if folded.is_open else run.end_ns
+    newest = dict(own)
+    for tag in sorted(chain.from_iterable(map(late.tags.get, owners, repeat(()))), key=_tag_order):
+        if tag.tag.name not in own or tag.time_ns >= from_ns:
+            newest[tag.tag.name] = tag.tag
+    folded.tags = [*newest.values()]
+    metrics = [*chain.from_iterable(map(late.metrics.get, owners, repeat(())))]
+    folded.scores = _find_scores(metrics)
+    for source, name in _WORDS.items():
+        setattr(folded, name, _find_words(metrics, source))
+    folded.metrics = _find_values(chain.from_iterable(map(late.points.get, owners, repeat(()))))
+
+
+def _find_scores(metrics: Iterable[Metric]) -> list[FoldedScore]:
+    """Find the newest score of each version of a judge; of one judge the newest comes last."""
+    newest: dict[tuple[str, str], Metric] = {}
+    for metric in sorted(metrics, key=_score_order):
+        if metric.source != "agent" and not metric.actual:
+            newest[metric.name, metric.judge_version] = metric
+    return [
+        FoldedScore(
+            metric.name,
+            metric.judge_version,
+            metric.value,
+            metric.passed,
+            metric.error != "",
+            metric.time_ns,
+            metric.record_id,
+        )
+        for metric in sorted(
+            newest.values(), key=lambda metric: (metric.name, *_score_order(metric))
+        )
+    ]
+
+
+def _find_words(metrics: Iterable[Metric], source: str) -> dict[str, str]:
+    """Find the newest value of each name from one source, as JSON text.
+
+    A later record with the same ID replaces an earlier one. If it is empty, the value was
+    withdrawn.
+    """
+    records: dict[tuple[str, str, str, int], Metric] = {}
+    for metric in sorted(metrics, key=_score_order):
+        if metric.source == source:
+            identity = metric.owner, metric.name, metric.record_id, metric.position
+            records[identity] = metric
+    ordered = sorted(records.values(), key=lambda metric: (metric.time_ns, metric.record_id))
+    words = {metric.name: word for metric in ordered if (word := _word(metric))}
+    return dict(sorted(words.items()))
+
+
+def _word(metric: Metric) -> str:
+    """Write what a truth, a person or an agent says, as JSON text."""
+    if metric.actual or metric.label:
+        return metric.actual or orjson.dumps(metric.label).decode()
+    if metric.value is not None and math.isfinite(metric.value):
+        return f"{metric.value:.17g}"
+    return "" if metric.passed is None else orjson.dumps(metric.passed).decode()
+
+
+def _find_values(points: Iterable[LastPoint]) -> dict[str, float]:
+    """Find the value that is shown of each metric: the last of a series, else the first point."""
+    series: dict[str, LastPoint] = {}
+    single: dict[str, LastPoint] = {}
+    for point in points:
+        known = (series if point.is_series else single).setdefault(point.name, point)
+        if point.is_series and _point_order(point) > _point_order(known):
+            series[point.name] = point
+        elif not point.is_series and _point_order(point) < _point_order(known):
+            single[point.name] = point
+    return {name: point.value for name, point in sorted((single | series).items())}
+
+
+def _tag_order(tag: LateTag) -> tuple[int, str, str]:
+    return tag.time_ns, tag.record_id, text_of(tag.tag.value)
+
+
+def _score_order(metric: Metric) -> tuple[object, ...]:
+    """Sort key of scores: the last holds. Behind the record ID it only makes the order certain."""
+    value = math.inf if metric.value is None or math.isnan(metric.value) else metric.value
+    certain = metric.position, metric.owner, value, metric.label, metric.actual, metric.error
+    return metric.time_ns, metric.judge_version, metric.record_id, *certain, bool(metric.passed)
+
+
+def _point_order(point: LastPoint) -> tuple[int, str, int]:
+    return point.time_ns, point.record_id, point.position
+
+
+class _LateFacts:
+    """Late facts by their owner."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.keys = facts.keys
+        self.experiments = facts.experiments
+        self.owners = facts.owners
+        self.events = group_events(facts.logs)
+        self.tags = _by_owner(facts.tags)
+        self.metrics = _by_owner(
+            metric for metric in facts.metrics if metric.source not in METRIC_SOURCES_KNOWN
+        )
+        self.points = _by_owner(facts.points)
+        self.is_empty = not (self.tags or self.metrics or self.points)
+
+    def tags_of(self, owner: str) -> Iterator[Tag]:
+        """Yield the late tags of an owner."""
+        for tag in self.tags.get(owner, ()):
+            yield tag.tag
+
+
+_Owned = TypeVar("_Owned", LateTag, Metric, LastPoint)
+
+
+def _by_owner(facts: Iterable[_Owned]) -> dict[str, list[_Owned]]:
+    groups: defaultdict[str, list[_Owned]] = defaultdict(list)
+    for fact in facts:
+        groups[fact.owner].append(fact)
+    return dict(groups)

@@ -1,0 +1,137 @@
+"""The row of a run: what every question about runs asks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from otel_ml.records import Tag, Tokens
+from otel_ml_collector.records import Run
+from otel_ml_collector.same_calls import UNTOLD
+
+# The version of the rules in `fold`. Rows of an older version are folded again in the background.
+FOLD_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Tokens and cost; None for what nobody reported."""
+
+    tokens: Tokens = UNTOLD
+    cost: float | None = None
+
+
+NO_AMOUNTS: Final = Amounts()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunRef:
+    """The identity of a run within its project. Two spans can share an ID, but not its start too.
+
+    Attributes:
+        scope: Name of the instrumentation that recorded it, where that matters; else empty.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    start_ns: int
+    scope: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """``<32 hex>-<16 hex>``."""
+        return f"{self.trace_id.hex()}-{self.span_id.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedScore:
+    """The newest score of a version of a judge, or of a reviewer.
+
+    Attributes:
+        judge: Name of the judge, or of what was labelled.
+        version: Digest of the judge's version; empty for reviewers and for judges without one.
+        score: None if there is no number.
+        has_failed: Whether the judge raised an error.
+        time_ns: When it was given.
+        record_id: Empty for a judge's score.
+    """
+
+    judge: str
+    version: str
+    score: float | None
+    passed: bool | None
+    has_failed: bool
+    time_ns: int
+    record_id: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class FoldedRun:
+    """A run with everything that other facts of its trace say about it.
+
+    Attributes:
+        run: The delivery that counts, or the start record of an open run. Fields that are not
+            repeated here, such as its latency, hold as they are there.
+        is_open: Whether no end was recorded. Whether it has crashed depends on the time of the
+            question and on `last_heard_ns`.
+        last_heard_ns: When its start record arrived, nanoseconds since the epoch; 0 if it ended.
+        session, user: Its own, else those of its trace.
+        trace_experiment: The experiment that any run of its trace belongs to, as a run ID. Such a
+            run never counts as production.
+        inputs_preview, outputs_preview, provider, provider_model, response_id, first_token_ms,
+            stream_chunks, error_type, error_message: Its own, else from another record of its
+            call or from log records.
+        tags: Its own and late ones; the newest of each name.
+        own: What its span, and other records of its call, report.
+        counted: What totals add up: nothing for a repeated record, and nothing for an agent or
+            chain that repeats the sum of the runs below it.
+        inside: The sum of `counted` of all runs below it. Calls of judges are left out.
+        record_of: The run that counts for its call; None for most runs.
+        others: The other records of its call, if it is the one that counts.
+        content_of: The runs whose payload has the inputs or outputs that its own lacks: other
+            records of its call, or the step around it.
+        is_request: Whether it is listed as a request: no recorded span is around it, and its trace
+            has a call; or it is the outermost call of a trace whose first span is missing.
+        is_top: Whether no recorded call is around it.
+        trace_keys: The user's own keys of its trace, sorted.
+        owners: The keys, tags and other records that late facts may name it by, sorted. Its own ID
+            is not among them.
+        scores: The newest score of each version of a judge and of each reviewer's label, by judge,
+            then oldest first: of one judge the last holds.
+        truth, label, agent: JSON text by name: ground truth, the newest label of a reviewer, the
+            newest label of an agent.
+        metrics: The value of each metric that lists show.
+        folded_ns: When its facts were read, by the store's clock. The highest holds.
+    """
+
+    run: Run
+    is_open: bool = False
+    last_heard_ns: int = 0
+    session: str = ""
+    user: str = ""
+    trace_experiment: str = ""
+    inputs_preview: str = ""
+    outputs_preview: str = ""
+    provider: str = ""
+    provider_model: str = ""
+    response_id: str = ""
+    first_token_ms: float | None = None
+    stream_chunks: int | None = None
+    error_type: str = ""
+    error_message: str = ""
+    tags: Sequence[Tag] = ()
+    own: Amounts = NO_AMOUNTS
+    counted: Amounts = NO_AMOUNTS
+    inside: Amounts = NO_AMOUNTS
+    record_of: RunRef | None = None
+    others: Sequence[RunRef] = ()
+    content_of: Sequence[RunRef] = ()
+    is_request: bool = False
+    is_top: bool = False
+    trace_keys: Sequence[str] = ()
+    owners: Sequence[str] = ()
+    scores: Sequence[FoldedScore] = ()
+    truth: Mapping[str, str] = field(default_factory=dict)
+    label: Mapping[str, str] = field(default_factory=dict)
+    agent: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    folded_ns: int = 0
