@@ -15,7 +15,7 @@ import orjson
 # orjson holds the interpreter lock until all is parsed, up to 20 ms per MB. Longer JSON is parsed
 # by the standard library, which takes about 1.5 times as long but calls a function of ours for
 # each object and number, so that other threads get their turn.
-_LONG: Final = 2 * 1024 * 1024
+_LARGE_TEXT: Final = 2 * 1024 * 1024
 # The first characters of a list, an object and a text. A bare NaN stays the text it is.
 _STARTS: Final = ("[", "{", '"')
 # Matches each escape. Group 1 is half a surrogate pair.
@@ -36,7 +36,7 @@ def read_json(text: str) -> object:
     Raises:
         ValueError: The text is not JSON.
     """
-    if len(text) > _LONG and text.lstrip()[:1].startswith(_STARTS):
+    if len(text) > _LARGE_TEXT and text.lstrip()[:1].startswith(_STARTS):
         return _read_long(text.encode("utf-8", "replace"), _PAYLOADS)
     try:
         return orjson.loads(text)
@@ -56,7 +56,7 @@ def read_json_body(body: bytes) -> object:
         ValueError: The body is not JSON.
     """
     body = body.removeprefix(BOM_UTF8)
-    if len(body) > _LONG:
+    if len(body) > _LARGE_TEXT:
         return _read_long(body, _BODIES)
     try:
         return orjson.loads(body)
