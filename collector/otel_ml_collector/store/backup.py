@@ -29,7 +29,7 @@ from otel_ml_collector.errors import BadInput, BadSetting, InUse, Rejected, Unav
 from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
 from otel_ml_collector.store.keys import SECRET_FILE
 from otel_ml_collector.store.lock import LOCK_FILE
-from otel_ml_collector.store.migrations import DROPPED, SCHEMA_VERSION
+from otel_ml_collector.store.migrations import OLDEST_SCHEMA, SCHEMA_VERSION, refuse_schema
 from otel_ml_collector.store.schema import COPIES, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.tombstones import Tombstones
@@ -287,10 +287,12 @@ def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
             f"The backup has schema {schema}, this program knows {SCHEMA_VERSION}: "
             "use a newer otel-ml"
         )
+    if schema < OLDEST_SCHEMA:
+        raise BadSetting(f"The backup has {refuse_schema(schema)}, and take a new backup")
     for table, parts in tables.items():
         for part, sizes in parts.items():
             place = f"{table}/{part}"
-            if table not in (TABLE_NAMES | DROPPED.keys()) or not _PART.fullmatch(part):
+            if table not in TABLE_NAMES or not _PART.fullmatch(part):
                 raise _damaged(backup, place, "is no part of a table")
             _check_sizes(backup, place, sizes)
             for name in sizes if checksums else ():
@@ -367,7 +369,7 @@ def _check_empty(data_dir: Path) -> None:
 
 
 def _attach_all(client: StoreClient, backup: Path, tables: Mapping[str, list[str]]) -> None:
-    for statement in (*TABLES, *(DROPPED[table] for table in DROPPED.keys() & tables.keys())):
+    for statement in TABLES:
         client.command(statement)
     sql = Sql("SELECT name, data_paths[1] FROM system.tables WHERE database = currentDatabase()")
     places = {row[0]: Path(row[1]) for row in client.query(sql).result_rows}

@@ -17,7 +17,6 @@ from tests.support.otel_ml_collector.spans import make_call, map_all, map_one, s
 from tests.support.otel_ml_collector.stores import Store
 
 # What older schemas called a table.
-RENAMED: Final = {"same_calls": "settled", "scores_by_judge": "scores"}
 # What became rows of another table.
 DROPPED: Final = frozenset({"views", "experiment_traces"})
 _TABLE: Final = re.compile(
@@ -93,8 +92,7 @@ def columns_of_schema(text: str) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for table in _TABLE.finditer(text):
         for line in _COLUMN.finditer(table[2]):
-            name = RENAMED.get(table[1], table[1])
-            found[name, line[1]] = " ".join(line[0].rstrip(",").split())
+            found[table[1], line[1]] = " ".join(line[0].rstrip(",").split())
     return found
 
 
@@ -104,8 +102,7 @@ def test_released_columns(file: Path) -> None:
     released = columns_of_schema(file.read_text())
     today = columns_of_schema(";\n".join(TABLES) + ";")
     assert len(released) > 50
-    kept = {key: made for key, made in released.items() if key[0] not in DROPPED}
-    assert {key: today.get(key) for key in kept} == kept
+    assert {key: today.get(key) for key in released} == released
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,7 @@
--- The tables that a migration to schema 28 leaves which was killed at schema 26 or 27.
+-- The tables of schema 28, as the program of its time made them.
 
 CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
-ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
-ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
-
-CREATE TABLE IF NOT EXISTS model_versions (
-  project LowCardinality(String),
-  kind LowCardinality(String),
-  name String,
-  digest String,
-  structure String,
-  first_arrived_ns SimpleAggregateFunction(min, Int64),
-  last_seen_ns SimpleAggregateFunction(max, Int64),
-  definition SimpleAggregateFunction(max, String) CODEC(ZSTD(3)),
-  stored SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', first_arrived_ns) COMMENT 'when which collector stored something of it last'
-)
-ENGINE = AggregatingMergeTree ORDER BY (project, kind, name, digest, structure)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS late_logs (
   project LowCardinality(String),
@@ -37,7 +20,7 @@ CREATE TABLE IF NOT EXISTS late_logs (
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS late_tags (
   project LowCardinality(String),
@@ -55,7 +38,7 @@ CREATE TABLE IF NOT EXISTS late_tags (
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, name, record_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS metrics (
   project LowCardinality(String),
@@ -86,7 +69,7 @@ CREATE TABLE IF NOT EXISTS metrics (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, name, source, judge_version, record_id, position)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS scores (
   project LowCardinality(String),
@@ -108,7 +91,7 @@ ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, judge, start_ns)
 ORDER BY (project, judge, start_ns, trace_id, span_id, judge_version, record_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS objects (
   project LowCardinality(String),
@@ -131,7 +114,7 @@ CREATE TABLE IF NOT EXISTS objects (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS aliases (
   project LowCardinality(String),
@@ -150,7 +133,7 @@ CREATE TABLE IF NOT EXISTS aliases (
 )
 ENGINE = ReplacingMergeTree(rank)
 ORDER BY (project, model, alias, record_id)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS lineage (
   project LowCardinality(String),
@@ -171,7 +154,7 @@ CREATE TABLE IF NOT EXISTS lineage (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, owner, record_id, position)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS items (
   project LowCardinality(String),
@@ -190,7 +173,7 @@ CREATE TABLE IF NOT EXISTS items (
 )
 ENGINE = ReplacingMergeTree(rank)
 ORDER BY (project, digest)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS trace_index (
   key String,
@@ -200,7 +183,7 @@ CREATE TABLE IF NOT EXISTS trace_index (
   end_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree ORDER BY (key, project, trace_id)
-SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS trace_keys (
   project LowCardinality(String),
@@ -210,7 +193,21 @@ CREATE TABLE IF NOT EXISTS trace_keys (
   collector LowCardinality(String) COMMENT 'which one stored it'
 )
 ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, key)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS model_versions (
+  project LowCardinality(String),
+  kind LowCardinality(String),
+  name String,
+  digest String,
+  structure String,
+  first_arrived_ns SimpleAggregateFunction(min, Int64),
+  last_seen_ns SimpleAggregateFunction(max, Int64),
+  definition SimpleAggregateFunction(max, String) CODEC(ZSTD(3)),
+  stored SimpleAggregateFunction(maxMap, Map(String, Int64)) DEFAULT map('', first_arrived_ns) COMMENT 'when which collector stored something of it last'
+)
+ENGINE = AggregatingMergeTree ORDER BY (project, kind, name, digest, structure)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS processes (
   project LowCardinality(String),
@@ -222,7 +219,7 @@ CREATE TABLE IF NOT EXISTS processes (
   arrived_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, process)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS arrivals (
   project LowCardinality(String),
@@ -237,7 +234,43 @@ CREATE TABLE IF NOT EXISTS arrivals (
   late_numbers Array(UInt64) EPHEMERAL
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, process, hour)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS refusals (
+  project LowCardinality(String),
+  reason LowCardinality(String) COMMENT 'why, as the sender was told',
+  process String COMMENT 'empty if the spans name none',
+  hour UInt32,
+  last_ns SimpleAggregateFunction(max, Int64) COMMENT 'when the last one arrived',
+  numbers AggregateFunction(groupBitmap, UInt64) DEFAULT bitmapBuild(span_numbers),
+  unnumbered SimpleAggregateFunction(sum, UInt64) COMMENT 'how many have no number',
+  span_numbers Array(UInt64) EPHEMERAL
+)
+ENGINE = AggregatingMergeTree ORDER BY (project, reason, process, hour)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS call_points (
+  project LowCardinality(String),
+  service LowCardinality(String),
+  metric LowCardinality(String),
+  model LowCardinality(String),
+  provider LowCardinality(String),
+  operation LowCardinality(String),
+  kind LowCardinality(String),
+  error_type LowCardinality(String) COMMENT 'empty if the calls succeeded',
+  series String COMMENT 'digest of all attributes',
+  start_ns Int64 COMMENT 'since when it counts',
+  time_ns Int64 COMMENT 'until when it counts',
+  slot Int64 COMMENT 'points of one slot replace each other',
+  is_delta Bool COMMENT 'whether it counts since the last point',
+  count UInt64 COMMENT 'number of values; 0 for a counter',
+  total Float64 COMMENT 'sum of the values',
+  bounds Array(Float64) COMMENT 'upper bounds of the buckets',
+  buckets Array(UInt64) COMMENT 'number of values in each',
+  arrived_ns Int64
+)
+ENGINE = ReplacingMergeTree(time_ns) ORDER BY (project, metric, series, start_ns, slot)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS open_runs (
   project LowCardinality(String),
@@ -283,7 +316,7 @@ CREATE TABLE IF NOT EXISTS open_runs (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS payloads (
   project LowCardinality(String),
@@ -308,7 +341,7 @@ CREATE TABLE IF NOT EXISTS payloads (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS runs (
   project LowCardinality(String),
@@ -361,7 +394,7 @@ CREATE TABLE IF NOT EXISTS runs (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'with_buckets', map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 4, merge_selector_base = 8, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS settled (
   project LowCardinality(String),
@@ -395,7 +428,7 @@ CREATE TABLE IF NOT EXISTS settled (
 ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS artifacts (
   project LowCardinality(String),
@@ -404,7 +437,7 @@ CREATE TABLE IF NOT EXISTS artifacts (
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (project, sha256)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS artifact_chunks (
   project LowCardinality(String),
@@ -417,7 +450,7 @@ ENGINE = ReplacingMergeTree(arrived_ns)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))
 ORDER BY (project, sha256, position)
 SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_once = 10,
-  max_bytes_to_merge_at_max_space_in_pool = 268435456, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+  max_bytes_to_merge_at_max_space_in_pool = 268435456, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS access_keys (
   id String COMMENT 'the public part',
@@ -431,7 +464,7 @@ CREATE TABLE IF NOT EXISTS access_keys (
   revoked_ns Int64 COMMENT '0 while it is valid',
   version UInt64
 )
-ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS deletions (
   project LowCardinality(String),
@@ -441,7 +474,7 @@ CREATE TABLE IF NOT EXISTS deletions (
   stage UInt8 COMMENT '1 asked, 2 carried out'
 )
 ENGINE = ReplacingMergeTree(stage) ORDER BY (project, kind, target, deleted_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS deleted_runs (
   project LowCardinality(String),
@@ -451,7 +484,7 @@ CREATE TABLE IF NOT EXISTS deleted_runs (
   deleted_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'names the deletion'
 )
 ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, span_id, deleted_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS deleted_owners (
   project LowCardinality(String),
@@ -459,7 +492,7 @@ CREATE TABLE IF NOT EXISTS deleted_owners (
   deleted_ns Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'names the deletion'
 )
 ENGINE = ReplacingMergeTree ORDER BY (project, owner, deleted_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS retention (
   project LowCardinality(String),
@@ -467,7 +500,7 @@ CREATE TABLE IF NOT EXISTS retention (
   payload_days Nullable(UInt32) COMMENT 'null as configured, 0 for ever',
   set_ns Int64
 )
-ENGINE = ReplacingMergeTree(set_ns) ORDER BY project SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplacingMergeTree(set_ns) ORDER BY project SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS daily (
   project LowCardinality(String),
@@ -477,7 +510,7 @@ CREATE TABLE IF NOT EXISTS daily (
   sketched_ns SimpleAggregateFunction(max, Int64) COMMENT 'the same of its sketches'
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, day_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS daily_runs (
   project LowCardinality(String),
@@ -500,7 +533,7 @@ CREATE TABLE IF NOT EXISTS daily_runs (
   priced UInt64 COMMENT 'how many runs have a cost'
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS daily_scores (
   project LowCardinality(String),
@@ -521,7 +554,7 @@ CREATE TABLE IF NOT EXISTS daily_scores (
   judged UInt64
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS hourly_runs (
   project LowCardinality(String),
@@ -545,7 +578,7 @@ CREATE TABLE IF NOT EXISTS hourly_runs (
   priced UInt64 COMMENT 'how many runs have a cost'
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS hourly_scores (
   project LowCardinality(String),
@@ -567,7 +600,7 @@ CREATE TABLE IF NOT EXISTS hourly_scores (
   judged UInt64
 )
 ENGINE = MergeTree ORDER BY (project, day_ns, computed_ns)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS sketches (
   project LowCardinality(String),
@@ -589,7 +622,7 @@ CREATE TABLE IF NOT EXISTS sketches (
   counts Map(String, UInt64) COMMENT 'the 200 largest, of values shorter than 64 characters'
 )
 ENGINE = MergeTree ORDER BY (project, model, day_ns, hour_ns, field)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS predictions (
   project LowCardinality(String),
@@ -608,7 +641,7 @@ CREATE TABLE IF NOT EXISTS predictions (
   items Array(String) COMMENT 'of a ranking the first ones'
 )
 ENGINE = MergeTree ORDER BY (project, rule, day_ns, computed_ns, start_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS predicted (
   project LowCardinality(String),
@@ -617,7 +650,7 @@ CREATE TABLE IF NOT EXISTS predicted (
   predicted_ns SimpleAggregateFunction(max, Int64)
 )
 ENGINE = AggregatingMergeTree ORDER BY (project, rule, day_ns)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS documents (
   project LowCardinality(String),
@@ -629,7 +662,7 @@ CREATE TABLE IF NOT EXISTS documents (
   save_id String COMMENT 'names the save'
 )
 ENGINE = ReplacingMergeTree(version) ORDER BY (project, kind, name)
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS alerts (
   project LowCardinality(String),
@@ -645,7 +678,7 @@ CREATE TABLE IF NOT EXISTS alerts (
   version UInt64
 )
 ENGINE = ReplacingMergeTree(version) ORDER BY (project, rule, slice)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS alert_events (
   project LowCardinality(String),
@@ -663,7 +696,7 @@ CREATE TABLE IF NOT EXISTS alert_events (
 ENGINE = ReplacingMergeTree(arrived_ns)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(time_ns, 'UTC'))
 ORDER BY (project, rule, time_ns, slice, state)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS forward_cursors (
   target String,
@@ -671,7 +704,7 @@ CREATE TABLE IF NOT EXISTS forward_cursors (
   collector String,
   arrived_ns Int64
 )
-ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS notifications (
   project LowCardinality(String),
@@ -689,7 +722,6 @@ CREATE TABLE IF NOT EXISTS notifications (
   version UInt64
 )
 ENGINE = ReplacingMergeTree(version) ORDER BY (project, target, id)
-TTL toDateTime(intDiv(announced_ns, 1000000000)) + INTERVAL 1 YEAR
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 480, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS scores_of_metrics TO scores AS SELECT project AS project, name AS judge, owner_start_ns AS start_ns, toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id, toFixedString(unhex(substring(owner, 34, 16)), 8) AS span_id, judge_version AS judge_version, value AS score, passed AS passed, error != '' AS failed, time_ns AS time_ns, toUInt64(time_ns) AS rank, latency_ms AS latency_ms, cost AS cost, record_id AS record_id FROM metrics WHERE NOT (source IN ('logged', 'data')) AND source != 'agent' AND actual = '' AND owner < 'key:';
