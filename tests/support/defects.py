@@ -110,8 +110,8 @@ DEFECTS: Final = (
     Defect(
         name="Cached tokens have a wrong price",
         file="collector/otel_ml_collector/mapping/prices.py",
-        old="(rates.cached, usage.cached or 0)",
-        new="(rates.input, usage.cached or 0)",
+        old="(rates.cached, (usage.cached or 0) - cached_audio)",
+        new="(rates.input, (usage.cached or 0) - cached_audio)",
         packages=("otel_ml_collector/mapping/test_prices.py",),
         others=("otel_ml_collector/web/test_cost.py",),
     ),
