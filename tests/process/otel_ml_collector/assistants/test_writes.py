@@ -93,12 +93,16 @@ def test_on(writing: Service) -> None:
 def test_feedback(writing: Service, project: str, runs: list[Span]) -> None:
     """What an agent says stands beside what people said, and their scores stay as they are."""
     short = [id_of(run)[-16:] for run in runs[:2]]
-    before = ask(writing.app, f"/api/v1/projects/{project}/stats?start=2026-11-01").json
+    before = ask(
+        writing.app, f"/api/v1/projects/{project}/stats?start=2026-11-01&end=2026-12-01"
+    ).json
     said = {"judge": "good", "score": 0, "passed": False, "explanation": "It is not"}
     told = call(writing, "add_feedback", project=project, runs=short, **said)
     assert (told["stored"], told["already_there"], told["source"]) == (2, 0, "agent")
     assert [row[0] for row in told["rows"]] == short
-    after = ask(writing.app, f"/api/v1/projects/{project}/stats?start=2026-11-01").json
+    after = ask(
+        writing.app, f"/api/v1/projects/{project}/stats?start=2026-11-01&end=2026-12-01"
+    ).json
     assert after == before
     for run in runs[:2]:
         one = ask(writing.app, f"/api/v1/runs/{id_of(run)}").json

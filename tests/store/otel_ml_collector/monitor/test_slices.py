@@ -238,7 +238,7 @@ def test_page_of_many_runs(service: Service) -> None:
     """A page of an older answer says since when, and asks for what came since."""
     now_ns = time.time_ns()
     made_ns = now_ns - 6 * MINUTE_NS
-    store_many(service.store, "large-slices", made_ns)
+    store_many(service.store, "large-slices", made_ns - 1)
     find_monitor(service.store.reader, "large-slices", "24h", made_ns)
     older = ask(service.app, "/projects/large-slices/monitor/findings").text
     assert f'As of <time datetime="{to_rfc3339(made_ns)}">' in older
