@@ -316,7 +316,7 @@ def test_release(collector: CollectorProcess) -> None:
         ]
     with Reader("released", endpoint=collector.endpoint) as reader:
         (release,) = reader.releases("answer")
-    assert release["sentence"] == "watching, none of 2 runs is old enough yet"
+    assert release["sentence"] == "none of 2 runs is old enough yet"
 
 
 def test_variability(collector: CollectorProcess) -> None:
