@@ -54,7 +54,7 @@ def test_line_is_seen_soon(collector: CollectorProcess) -> None:
         open_record = record(collector, "live", run.id)
     client.close()
     assert open_record["outcome"] == "running"
-    assert took_s[0] <= 1.0
+    assert took_s[0] <= 1.5  # a group that began just before it has a second to collect
     assert statistics.median(took_s) <= 2.0
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from otel_ml_collector.store.sql import Sql
 from tests.store.otel_ml_collector.store.test_calls import ONCE, count, make_answer, settle
 from tests.support.otel_ml_collector.stores import open_service, open_store
 
@@ -25,19 +24,5 @@ def test_late_after_a_restart(tmp_path: Path) -> None:
         settle(store)
     with open_service(tmp_path) as service:
         service.store.take("p", *spans[2:])
-        settle(service.store)
-        assert count(service, "p") == ONCE
-
-
-def test_older_store(tmp_path: Path) -> None:
-    """Calls that an older program stored twice are settled, their days computed again."""
-    with open_store(tmp_path) as store:
-        store.take("p", *make_answer(1))
-        client = store.connections.open()
-        client.command(Sql("DROP TABLE settled SYNC"))
-        client.command(Sql("TRUNCATE TABLE store_meta"))
-        client.insert("store_meta", [["schema", 9]], column_names=["name", "value"])
-    with open_service(tmp_path) as service:
-        assert count(service, "p") != ONCE
         settle(service.store)
         assert count(service, "p") == ONCE

@@ -6,7 +6,7 @@ from otel_ml_collector.projects import find_projects
 from otel_ml_collector.stats import find_all_stats
 from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.store.otel_ml_collector.store.test_experiments import make_item_run, make_production
-from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS
+from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
 from tests.support.otel_ml_collector.stores import open_store
 
 
@@ -16,7 +16,7 @@ def test_experiments(tmp_path: Path) -> None:
         store.take("other", *make_production(16))
         for expected in (2, 3):
             listed = find_projects(store.reader)
-            counted = find_all_stats(store.reader, NOW_NS + MS_NS).groups
+            counted = find_all_stats(store.reader, NOW_NS + SECOND_NS).groups
             assert sum(one.runs for one in listed) == expected
             assert sum(one.runs for one in counted) == expected
             store.take("shop", *make_item_run(17), *make_production(18)[:1])

@@ -11,7 +11,7 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.span import Event
 from otel_ml_collector.store.outbox import KINDS, Outbox
 from otel_ml_collector.store.schema import TABLE_NAMES
-from otel_ml_collector.store.sql import EMPTY, Sql, identifier
+from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.writer import Writer
 from tests.support.otel_ml_collector.spans import (
     NOW_NS,
@@ -197,30 +197,3 @@ def test_definition_that_comes_later(store: Store) -> None:
         versions = read_all(outbox, cursors).versions
         definitions.append([version.definition for version in versions])
     assert definitions == [[""], ['{"source":"x"}']]
-
-
-def test_what_an_older_store_has(tmp_path: Path) -> None:
-    """What was stored before collectors had names is read from the start."""
-    with open_store(tmp_path) as store:
-        story = make_story()
-        store.writer.write(story)
-        client = store.connections.open()
-        for table in ("runs", "metrics", "late_tags", "late_logs", "objects", "open_runs"):
-            drop = EMPTY
-            if table not in {"objects", "open_runs"}:
-                drop = Sql("DROP INDEX IF EXISTS by_arrival, ")
-            client.command(
-                Sql("ALTER TABLE {table} {drop}DROP COLUMN collector").fill(
-                    table=identifier(table, TABLE_NAMES), drop=drop
-                )
-            )
-        client.command(Sql("ALTER TABLE trace_keys DROP COLUMN arrived_ns, DROP COLUMN collector"))
-        client.command(Sql("ALTER TABLE model_versions DROP COLUMN stored"))
-        client.command(Sql("DROP TABLE forward_cursors"))
-        client.command(Sql("TRUNCATE TABLE store_meta"))
-        client.insert("store_meta", [["schema", 5]])
-    with open_store(tmp_path) as store:
-        found = read_all(Outbox(store.connections, "t", ""))
-        assert {kind: len(bare(found, kind)) for kind in KINDS} == {
-            kind: len(bare(story, kind)) for kind in KINDS
-        }
