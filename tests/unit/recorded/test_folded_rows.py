@@ -1,4 +1,4 @@
-"""Compares the rows of recorded traces with a table that a person has checked."""
+"""Compares the rows of recorded traces with a table that a person can check."""
 
 import json
 import sys
