@@ -19,9 +19,10 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
 from otel_ml_collector.filter.sql import compile_where, lend_reasons, reasons_of
 from otel_ml_collector.mapping.chat import line_in, line_out
+from otel_ml_collector.mapping.dialects.gen_ai_events import read_content
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
-from otel_ml_collector.runs.logs import find_all_series, find_call_events, read_content, values_of
+from otel_ml_collector.runs.logs import find_all_series, find_call_events, values_of
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, show_calls
 from otel_ml_collector.store.reader import Reader, run_id_of, winners

@@ -5,19 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
-    CONTENT_EVENTS,
-    EXCEPTION,
     CallEvent,
-    read_events,
+    event_of,
+    read_content,
+    read_error,
     read_names,
 )
-from otel_ml_collector.mapping.run_columns import RunColumns
-from otel_ml_collector.mapping.values import structured, to_text
 from otel_ml_collector.records import LateLog, Run
 
 _MOST_EVENTS: Final = 1_000  # of a run
@@ -50,21 +46,16 @@ def group_events(logs: Iterable[LateLog]) -> dict[str, list[CallEvent]]:
     )
     events: defaultdict[str, list[CallEvent]] = defaultdict(list)
     for log in ordered:
-        attributes = orjson.loads(log.attributes) if log.attributes else {}
-        event = CallEvent(
-            log.event, log.line.time_ns, structured(log.line.message) or None, attributes
-        )
-        events[log.owner].append(event)
+        line = log.line
+        events[log.owner].append(event_of(log.event, line.time_ns, line.message, log.attributes))
     return dict(events)
 
 
 def read_contents(events: Sequence[CallEvent], run: Run) -> CallContent:
     """Read content, session and user of a call from its log records, and its error if any."""
     events = events[:_MOST_EVENTS]
-    columns = RunColumns(1)
-    read_events([event for event in events if event.name in CONTENT_EVENTS], columns)
-    content = columns.row(0)
-    error_type, message = _read_error(events) if run.outcome == "error" else ("", "")
+    content = read_content(events)
+    error_type, message = read_error(events) if run.outcome == "error" else ("", "")
     outputs = line_out(content["outputs"][0], run.kind) if "outputs" in content else ""
     amounts = tuple((name, content[name]) for name in (*TOKENS, "cost") if name in content)
     failure = line_of_error(error_type, message) if error_type or message else ""
@@ -76,10 +67,3 @@ def read_contents(events: Sequence[CallEvent], run: Run) -> CallContent:
         **read_names(events),
     }
     return CallContent({name: text for name, text in texts.items() if text}, amounts)
-
-
-def _read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
-    """Read type and message of the exception that came last."""
-    errors = [event.attributes for event in events if event.name == EXCEPTION]
-    last = errors[-1] if errors else {}
-    return to_text(last.get("exception.type")), to_text(last.get("exception.message"))

@@ -21,11 +21,11 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
     EXCEPTION,
     CallEvent,
-    read_events,
+    event_of,
+    read_content,
+    read_error,
     read_names,
 )
-from otel_ml_collector.mapping.run_columns import RunColumns
-from otel_ml_collector.mapping.values import structured, to_text
 from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
@@ -181,30 +181,11 @@ def find_call_events(
     events_of = read_events_of(reader, project, run_ids, _CONTENT_EVENTS)
     return {
         run_id: [
-            CallEvent(
-                item["event"],
-                item["time_ns"],
-                structured(item["message"]) or None,
-                load_json(item["attributes"], {}),
-            )
+            event_of(item["event"], item["time_ns"], item["message"], item["attributes"])
             for item in of_run
         ]
         for run_id, of_run in events_of.items()
     }
-
-
-def read_content(events: Iterable[CallEvent]) -> dict[str, Any]:
-    """Read the fields of a call that its events name; inputs and outputs with their JSON."""
-    run_columns = RunColumns(1)
-    read_events([event for event in events if event.name in CONTENT_EVENTS], run_columns)
-    return run_columns.row(0)
-
-
-def read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
-    """Read type and message of the exception that came last."""
-    error = [event.attributes for event in events if event.name == EXCEPTION]
-    last = error[-1] if error else {}
-    return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
 
 
 def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:

@@ -8,7 +8,9 @@ https://github.com/open-telemetry/semantic-conventions-genai
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS
@@ -24,6 +26,7 @@ from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import (
     read_quoted,
     read_structured,
+    structured,
     to_int,
     to_json,
     to_sorted_json,
@@ -146,6 +149,26 @@ def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
         content = _read_whole(events, event, sources)
         if content is not None:
             run_columns.fill_missing(field, (content, to_json(content)))
+
+
+def event_of(name: str, time_ns: int, message: str, attributes: str) -> CallEvent:
+    """Make the event of a log record, from its message and its attributes as JSON text."""
+    values = orjson.loads(attributes) if attributes else {}
+    return CallEvent(name, time_ns, structured(message) or None, values)
+
+
+def read_content(events: Iterable[CallEvent]) -> dict[str, Any]:
+    """Return the fields of a call that its events name; inputs and outputs with their JSON."""
+    columns = RunColumns(1)
+    read_events([event for event in events if event.name in CONTENT_EVENTS], columns)
+    return columns.row(0)
+
+
+def read_error(events: Iterable[CallEvent]) -> tuple[str, str]:
+    """Return type and message of the exception that came last; empty if there is none."""
+    errors = [event.attributes for event in events if event.name == EXCEPTION]
+    last = errors[-1] if errors else {}
+    return to_text(last.get("exception.type")), to_text(last.get("exception.message"))
 
 
 def read_names(events: Iterable[CallEvent]) -> dict[str, str]:
