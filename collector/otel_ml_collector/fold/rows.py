@@ -1,4 +1,4 @@
-"""The row of a run: what every question about runs asks."""
+"""The row of a run, which has everything that a question about runs asks for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,9 +7,6 @@ from typing import Final
 from otel_ml.records import Tag, Tokens
 from otel_ml_collector.records import Run
 from otel_ml_collector.same_calls import UNTOLD
-
-# The version of the rules in `fold`. Rows of an older version are folded again in the background.
-FOLD_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +20,7 @@ class Amounts:
 NO_AMOUNTS: Final = Amounts()
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class RunRef:
     """The identity of a run within its project. Two spans can share an ID, but not its start too.
 
@@ -66,14 +63,13 @@ class FoldedScore:
 
 @dataclass(slots=True, kw_only=True)
 class FoldedRun:
-    """A run with everything that other facts of its trace say about it.
+    """A run, completed by the other facts of its trace.
 
     Attributes:
         run: The delivery that counts, or the start record of an open run. Fields that are not
             repeated here, such as its latency, hold as they are there.
         is_open: Whether no end was recorded. Whether it has crashed depends on the time of the
             question and on `last_heard_ns`.
-        last_heard_ns: When its start record arrived, nanoseconds since the epoch; 0 if it ended.
         session, user: Its own, else those of its trace.
         trace_experiment: The experiment that any run of its trace belongs to, as a run ID. Such a
             run never counts as production.
@@ -100,12 +96,10 @@ class FoldedRun:
         truth, label, agent: JSON text by name: ground truth, the newest label of a reviewer, the
             newest label of an agent.
         metrics: The value of each metric that lists show.
-        folded_ns: When its facts were read, by the store's clock. The highest holds.
     """
 
     run: Run
     is_open: bool = False
-    last_heard_ns: int = 0
     session: str = ""
     user: str = ""
     trace_experiment: str = ""
@@ -134,4 +128,8 @@ class FoldedRun:
     label: Mapping[str, str] = field(default_factory=dict)
     agent: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    folded_ns: int = 0
+
+    @property
+    def last_heard_ns(self) -> int:
+        """When its start record arrived, in nanoseconds since the epoch; 0 if it ended."""
+        return self.run.arrived_ns if self.is_open else 0
