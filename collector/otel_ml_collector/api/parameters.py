@@ -132,7 +132,9 @@ def zone_of(request: Request, name: str) -> ZoneInfo:
         return read_zone(name)
     if request.url.path.startswith("/api/"):
         return UTC_ZONE
-    known = request.headers.get(_ZONE_HEADER) or request.cookies.get(_ZONE_COOKIE) or ""
+    known = request.headers.get(_ZONE_HEADER) or request.cookies.get(_ZONE_COOKIE)
+    if not known:
+        return UTC_ZONE
     try:
         return read_zone(known)
     except BadInput:  # nobody typed it

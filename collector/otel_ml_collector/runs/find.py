@@ -18,7 +18,11 @@ from otel_ml_collector.filter.fields import OF_ITEMS
 from otel_ml_collector.filter.grammar import fields_of
 from otel_ml_collector.filter.grammar import parse as parse_filter
 from otel_ml_collector.filter.sql import REASONS, compile_own
-from otel_ml_collector.mapping.dialects.gen_ai_events import CallEvent
+from otel_ml_collector.mapping.dialects.gen_ai_events import (
+    CallEvent,
+    read_content,
+    read_error,
+)
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
@@ -47,8 +51,6 @@ from otel_ml_collector.runs.logs import (
     find_lines,
     find_links,
     make_lines,
-    read_content,
-    read_error,
     sources_of,
     values_of,
 )
@@ -931,7 +933,7 @@ def _find_response(attributes: Mapping[str, Any], outputs: object) -> str:
         for name, text in texts.items()
     )
     found = next((item for item in ids if isinstance(item, str) and item), "")
-    return found or find_response_id(outputs)
+    return found if found or outputs is None else find_response_id(outputs)
 
 
 def _make_run(row: Row, details: _Details) -> Run:
