@@ -596,7 +596,7 @@ class Run(Handle, HasCard):
                 version or artifact from `otel_ml.reader`. A string is ``churn:v3`` (version 3 of
                 the model ``churn``), ``churn@champion`` (the version that has this alias now),
                 ``churn``, or the name of an artifact or data set.
-            kind: What the strings name: ``model``, ``artifact`` or ``dataset``.
+            kind: The kind of things that the strings name: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -611,7 +611,7 @@ class Run(Handle, HasCard):
         Args:
             things: Models, versions or artifacts as objects, or strings such as ``churn:v3``. The
                 accepted forms are those of `uses`.
-            kind: What the strings name: ``model``, ``artifact`` or ``dataset``.
+            kind: The kind of things that the strings name: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.

@@ -22,7 +22,7 @@ FLOWS: Final = {
     "a rule, evaluated": "otel_ml_collector.alerts.evaluation.AlertEvaluator.evaluate",
     "find_experiment": "otel_ml_collector.experiments.find.find_experiment",
 }
-# Tables of what was recorded. Only `store` and `fold` may name them.
+# Tables of recorded facts. Only `store` and `fold` may name them.
 FACT_TABLES: Final = frozenset(
     {"runs", "open_runs", "settled", "scores", "metrics", "late_tags", "late_logs", "trace_keys"}
 )

@@ -201,7 +201,7 @@ def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
 
 
 def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
-    """Choose the judges that spoke of most runs, each in the version that is live.
+    """Choose the judges that scored the most runs, each in its live version.
 
     That is the newest one that scored at least half as many runs as any other of the judge. So a
     trial of a newer version on some stored runs is no headline.

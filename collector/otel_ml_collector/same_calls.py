@@ -45,7 +45,7 @@ OWN_SCOPE: Final = "otel_ml"
 # Two spans around one call read the clock one after the other, and some round it.
 _SLACK_NS: Final = 1_000_000
 # The part of the later span that may be after the end of the earlier one, if both record one call:
-# inside the other, and beside it. See `_is_within`.
+# inside the other, or have the same parent. See `_is_within`.
 _LATE_INSIDE: Final = 1 / 2
 _LATE_BESIDE: Final = 1 / 50
 # What a call used is written down as soon as it is over; a busy machine may take its time.
@@ -534,7 +534,7 @@ def _enclosing(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]
 
 
 def walk_up(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
-    """Walk up from a run, past whatever is there. Ends where parents are in a circle."""
+    """Yield the runs above a run, the nearest first. Stop if the parents form a circle."""
     seen = {run.span_id}
     above = tree.get(run.parent_span_id)
     while above is not None and above.span_id not in seen:
@@ -546,7 +546,7 @@ def walk_up(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
 def _compare(above: CallRun, run: CallRun, distance: int) -> _Order | None:
     """Return how sure it is that two runs record the same call; None if they do not.
 
-    The surest pair sorts first: by response ID before usage, inside before beside, near before far.
+    The surest pair sorts first: by response ID before by usage, nested before siblings, near first.
 
     Args:
         above: The outer run, or any one of two with the same parent.
@@ -585,7 +585,7 @@ def _is_again(above: CallRun, run: CallRun, distance: int) -> bool:
     """Return whether a scope may have written a call twice: as two spans, one right in the other.
 
     A library that wraps itself writes such spans, for example MLflow for LangChain over OpenAI.
-    Beside each other, two runs of one scope are two calls: a retry, or the next turn of an agent.
+    Two siblings of one scope are two calls: a retry, or the next turn of an agent.
     """
     return distance == 0 and above.scope != OWN_SCOPE and _has_model_of(above, run)
 
@@ -636,7 +636,7 @@ def _is_within(call_run: CallRun, other: CallRun, most_late: float) -> bool:
 
     * Inside another run, most of its time is within it. A call that the outer one only started, and
       that goes on behind it, is another call.
-    * Beside it, all but a fiftieth of its time is within it. Parallel calls overlap as well, but
+    * For siblings, all but a fiftieth of its time is within it. Parallel calls overlap as well, but
       they end at different times.
 
     Clocks are read one after the other and some are rounded, so a millisecond more never matters.

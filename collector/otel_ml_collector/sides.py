@@ -57,7 +57,7 @@ _LEAST_STRATUM: Final = 0.02
 _MOST_JUDGES: Final = 20
 _PASSED: Final = "passed"
 _SCORED: Final = "scored"
-# How far beyond those of the baseline amounts are told apart: half as much again.
+# The range of amounts goes 1.5 times beyond that of the baseline.
 _ROOM: Final = math.log(1.5)
 
 
@@ -70,9 +70,9 @@ class SidesVerdict:
         first: The figure that decides; None where both have none in common.
         figures: The worst first.
         digests: By judge, the digest of its version that counts.
-        unlike: By judge, why it is not compared: no version of it scored both.
-        numbers: The small numbers of versions of judges.
-        tag: The tag by which both are weighted alike; empty without one.
+        unlike: Why a judge is not compared, by judge: no version of it scored both sides.
+        numbers: The numbers of the judges' versions.
+        tag: The tag by which both sides are weighted; empty for none.
         share: The share of sessions and traces that was counted.
         counts: How many runs the baseline and the candidate have.
         shared: How many runs are on both sides: then there is no comparison.
@@ -116,8 +116,8 @@ class SidesVerdict:
 def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     """Compare two sets of recorded runs.
 
-    Sessions are the units; a trace without one counts as one. Both sides are weighted alike by the
-    largest tag that both have. Of each judge the newest version counts that scored both.
+    The units are sessions; a trace without a session is a unit of its own. Both sides are weighted
+    by the largest tag that both have. Of each judge, the newest version that scored both counts.
     """
     tag, strata = _choose_strata(reader, sides)
     every_before, every = (max(-(-runs // _RUNS_COUNTED), 1) for runs in sides.counts)
@@ -332,7 +332,7 @@ def _tell_unlike(before: Collection[str], after: Collection[str]) -> str:
 def make_figure(
     name: str, kind: str, before: Counter[Unit], after: Sequence[Counter[Unit]]
 ) -> FigureUnits:
-    """Make a figure; of scores and amounts with the range that the baseline tells."""
+    """Make a figure. For scores and amounts, the baseline gives the range."""
     if kind in (ERRORS, MISSING, _PASSED):
         return FigureUnits(
             name=name,

@@ -138,7 +138,7 @@ class RollupPart:
 
     Attributes:
         days: The whole days of UTC that are in a single bucket, each with when it was computed.
-        cut_days: The other days of which whole hours are read.
+        cut_days: The other days. Only whole hours of them are read.
         hours: The whole hours of the window.
         cut_hours: Hours in it that are in two buckets, so they are read from the runs.
         pieces: The intervals that are read from the runs.

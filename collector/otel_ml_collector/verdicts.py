@@ -272,7 +272,7 @@ def make_recorded_change(
 
 
 class JudgedSides(Protocol):
-    """A comparison of two sides, whatever it is made of."""
+    """A comparison of two sides, of experiments or of recorded runs."""
 
     @property
     def word(self) -> ComparisonWord:

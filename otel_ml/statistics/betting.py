@@ -58,7 +58,7 @@ def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[floa
 def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float) -> Counter[float]:
     """Count sessions by the share of their runs that are above a threshold.
 
-    For example, ``{0.0: 9, 0.25: 1}``: in one session, a quarter of the runs is above it.
+    For example, ``{0.0: 9, 0.25: 1}``: in one session, a quarter of the runs are above it.
 
     Use it to check a quantile. ``p95 > 2000`` means: more than 5 % of the runs are above 2000.
 

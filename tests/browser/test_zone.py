@@ -40,7 +40,7 @@ def clock(time: str, zone: ZoneInfo) -> str:
 
 
 def test_axis_names_the_zone_of_the_browser(adelaide: Tab) -> None:
-    """The first page is in UTC and says so; the next one is in the zone of the browser."""
+    """The first page is in UTC and shows that; the next one is in the zone of the browser."""
     (*_, first), end = axis_of(adelaide, f"{DOCS}/runs")
     assert first.endswith(", UTC")
     assert first.removesuffix(", UTC") in clock(end, ZoneInfo("UTC"))

@@ -99,7 +99,7 @@ ZoneName = Annotated[
         "`where`: an IANA name such as `Europe/Berlin`; without it UTC",
     ),
 ]
-# Where a browser says its time zone, and a page that of its parts; only pages read these.
+# The browser's time zone, and for parts of a page the zone of the page. Only pages read these.
 _ZONE_COOKIE: Final = "otel_ml_tz"
 _ZONE_HEADER: Final = "otel-ml-tz"
 
@@ -120,10 +120,9 @@ class AskedTime:
 
 
 def zone_of(request: Request, name: str) -> ZoneInfo:
-    """Return the time zone that a request names, else of a page that of the browser, else UTC.
+    """Return the time zone that a request names; for a page, else the browser's; else UTC.
 
-    A part that comes after its page has the zone of the page, also where the browser has named
-    another one since.
+    A part that is loaded later has the zone of its page, even if the browser's zone has changed.
 
     Raises:
         BadInput: There is no time zone of that name.
@@ -137,7 +136,7 @@ def zone_of(request: Request, name: str) -> ZoneInfo:
         return UTC_ZONE
     try:
         return read_zone(known)
-    except BadInput:  # nobody typed it
+    except BadInput:  # no user typed it
         return UTC_ZONE
 
 

@@ -78,10 +78,10 @@ class VersionsVerdict(BaseModel):
     )
     common: int | None = Field(description="How many items both experiments have")
     paired: PairedChange | None = Field(
-        description="What these experiments say beside a release; null where they decide"
+        description="The verdict of these experiments; null without a release: then they decide"
     )
     production: RecordedChange | None = Field(
-        description="What recorded runs say beside the experiments; null where they decide"
+        description="The verdict on recorded runs, if experiments decide; else null"
     )
 
 

@@ -112,7 +112,7 @@ class WantedRuns(BaseModel):
     tz: Annotated[str, Field(max_length=64)] | None = Field(
         default=None,
         description="The time zone of days and of times without an offset, such as "
-        "`Europe/Berlin`; UTC unless told",
+        "`Europe/Berlin`; default UTC",
     )
     roots: bool = Field(default=False, description="Only runs that stand inside no other run")
     traces: bool = Field(default=False, description="Only what stands at the top of a trace")

@@ -74,7 +74,7 @@ class Facts:
         owners: All owners with late records of any kind, such as an artifact: keys and tags that
             are not among them name no run.
         experiments: Traces known to belong to an experiment, with its run ID, although the run that
-            said so may be deleted.
+            named it may be deleted.
     """
 
     project: str

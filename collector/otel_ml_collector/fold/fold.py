@@ -491,7 +491,7 @@ def _find_words(metrics: Iterable[Metric], source: str) -> dict[str, str]:
 
 
 def _word(metric: Metric) -> str:
-    """Write what a truth, a person or an agent says, as JSON text."""
+    """Write ground truth, or a label by a person or an agent, as JSON text."""
     if metric.actual or metric.label:
         return metric.actual or orjson.dumps(metric.label).decode()
     if metric.value is not None and math.isfinite(metric.value):

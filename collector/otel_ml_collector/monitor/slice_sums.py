@@ -293,10 +293,10 @@ CENTRES: Final[Mapping[str, int]] = {"latency": 6, "cost": -6}
 
 
 def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[FigureColumn]:
-    """List the figures of the judges that said most, each version by itself.
+    """List the figures of the judges with the most scores, each version separately.
 
     The newest version of a judge has its name, and any other one a name with its number. Scores
-    without a version, such as labels of reviewers, are no figure beside those of a judge's version.
+    without a version, such as labels of reviewers, are not listed if a judge's version has figures.
     """
     sql = Sql("""
         SELECT judge, judge_version, count() AS n, count(passed) AS judged,

@@ -205,7 +205,7 @@ def unit_of(*, is_joined: bool) -> Sql:
     Runs of one unit are not independent. A session over several traces is one unit.
 
     Args:
-        is_joined: Whether the join of `shares` stands beside the runs.
+        is_joined: Whether the query joins `shares`.
     """
     session = named(Sql("session")) if is_joined else Sql("session")
     return Sql("if({s} != '', concat('s', {s}), concat('t', lower(hex(runs.trace_id))))").fill(

@@ -472,7 +472,7 @@ class _Amounts:
     """How tokens and cost of runs over items are read.
 
     Attributes:
-        tokens, cost: SQL of both, beside the joins.
+        tokens, cost: SQL for both, in a query with these joins.
         joins: The joins to the calls inside the runs; empty if there are none.
         recorded_joins: The same for recorded runs.
     """

@@ -41,7 +41,7 @@ def own_amounts(*, is_settled: bool) -> tuple[Sql, Sql]:
     """Write the tokens and the cost that count of a run alone; 0 for none.
 
     Args:
-        is_settled: Whether the join of `shares` stands beside the runs.
+        is_settled: Whether the query joins `shares`.
     """
     tokens = [
         Sql("ifNull({n}, 0)").fill(n=counted(name) if is_settled else identifier(name, TOKENS))
@@ -52,7 +52,7 @@ def own_amounts(*, is_settled: bool) -> tuple[Sql, Sql]:
 
 
 def with_inside(*, is_settled: bool) -> tuple[Sql, Sql]:
-    """Write the tokens and the cost of a run, beside the join of `sum_inside`.
+    """Write the tokens and the cost of a run, in a query that joins `sum_inside`.
 
     They are its own, else the sums of the calls inside it; 0 for none.
     """

@@ -45,7 +45,7 @@ class Reader:
 
     Attributes:
         memory: Knowledge about the store without asking.
-        zone: The time zone of the question: its days, and dates in its filter, are of it.
+        zone: The time zone of the days in the question, and of dates in its filter.
     """
 
     def __init__(self, connections: Connections) -> None:

@@ -16,7 +16,7 @@ _MOST_TOKENS: Final = 1_000
 _MOST_UNITS: Final = 500_000
 # A sum of whole numbers is the same in any order: values are kept to a millionth.
 WHOLE: Final = 1_000_000
-# Which version of its model a run is of, as the store says it.
+# The version of its model that a run belongs to, as text.
 VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
 BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _SCORED_IN_TIME: Final = Sql(
@@ -104,10 +104,10 @@ def read_units(
 
     Args:
         reader: The store.
-        project: Of which project.
-        sides: Which runs.
-        strata: The values of a tag by which units are told apart, as `tag_kv` has them.
-        every: Of the units of the baseline, and of the candidate, every so many-th counts.
+        project: The project.
+        sides: The runs to compare.
+        strata: Values of the tag by which units are grouped, as in `tag_kv`.
+        every: Every how many-th unit is read, of the baseline and of the candidate.
 
     Returns:
         Rows of `is_before`, `figure`, `place`, `stratum`, `total` and `first` in parts of `WHOLE`,

@@ -120,7 +120,7 @@ def fold_all(records: Records, project: str) -> list[FoldedRun]:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recording(store: Store, name: str) -> None:
-    """A folded row says what a list says of the run."""
+    """A folded row has the same values as the run in a list."""
     project = f"folded {name}"
     compare(store, project, records_of(name, project))
 
@@ -131,7 +131,7 @@ NUMBERS = count()
 @settings(max_examples=examples(100, on_commit=20))
 @given(st.data())
 def test_drawn(store: Store, data: st.DataObject) -> None:
-    """A folded row says what a list says, with late facts of all kinds."""
+    """With late facts of all kinds, a folded row has the same values as the run in a list."""
     project = f"folded drawn {next(NUMBERS)}"
     records = data.draw(worlds(project))
     rows = fold_all(records, project)

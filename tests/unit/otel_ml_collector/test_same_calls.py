@@ -306,11 +306,11 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
         [run("a", "", INFERENCE, (1, 100)), run("b", "a", ANTHROPIC, (0, 90))],
         ["a b"],
     ),
-    "beside each other, the client ends a little later": (
+    "with one parent, the client ends a little later": (
         [around("r"), run("a", "r", LANGCHAIN, (0, 400)), run("b", "r", OPENAI, (1, 407))],
         ["a b"],
     ),
-    "parallel calls beside each other": (
+    "parallel calls with one parent": (
         [around("r"), run("a", "r", LANGCHAIN, (0, 400)), run("b", "r", OPENAI, (5, 420))],
         ["a", "b"],
     ),
@@ -601,7 +601,7 @@ def test_calls(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_glance(case: str) -> None:
-    """A trace that a glance leaves out has no shares."""
+    """A trace for which `may_share` is false has no shares."""
     runs, _ = CASES[case]
     telling = [one for one in runs if one.tells]
     assert may_share(telling) or find_shares(runs) == {}
@@ -699,7 +699,7 @@ def test_agents_below_each_other() -> None:
 
 # Runs of several traces, by trace, and the calls that count in all of them.
 TRACES: Final[dict[str, tuple[dict[str, list[CallRun]], list[str]]]] = {
-    "LangChain.js beside OpenAI": (
+    "LangChain.js next to OpenAI": (
         {
             "1": [run("a", "", LANGCHAIN, response_id="r1")],
             "2": [run("b", "", OPENAI, (10, 90), response_id="r1", tokens=Tokens(50, 9))],
@@ -753,7 +753,7 @@ TRACES: Final[dict[str, tuple[dict[str, list[CallRun]], list[str]]]] = {
         },
         ["1a", "2b"],
     ),
-    "a cached answer beside the records of the call": (
+    "a cached answer next to the records of the call": (
         {
             "1": [run("a", "", LANGCHAIN, response_id="r1")],
             "2": [run("b", "", OPENAI, (10, 90), response_id="r1")],
@@ -761,7 +761,7 @@ TRACES: Final[dict[str, tuple[dict[str, list[CallRun]], list[str]]]] = {
         },
         ["1a 2b", "3c"],
     ),
-    "a scope in both traces, beside another one": (
+    "a scope in both traces, next to another one": (
         {
             "1": [run("a", "", LANGCHAIN, response_id="r1"), run("b", "a", OPENAI, (1, 99))],
             "2": [run("c", "", OPENAI, (2, 98), response_id="r1")],

@@ -89,7 +89,7 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, LentContent]]]] = {
         ],
         {},
     ),
-    "an answer beside the tool calls": (
+    "an answer next to the tool calls": (
         [
             span("c", "x", "model", inputs_preview=ASKED, outputs_preview=ANSWERED),
             span("t", "c", "tool", 1, tool="fare", inputs_preview=ARGUMENTS),

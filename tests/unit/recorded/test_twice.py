@@ -97,11 +97,11 @@ CASES: Final[dict[str, list[Span]]] = {
         write_mlflow(1, GEMINI, "gemini-2.5-flash"),
         write_mlflow(2, GEMINI, "gemini-2.5-flash", parent=1),
     ],
-    "LangChain.js beside OpenAI": [
+    "LangChain.js next to OpenAI": [
         write_openinference(1, "langchain", {"generations": [[LANGCHAIN]]}, trace=1),
         write_openinference(2, "openai", COMPLETION, trace=2),
     ],
-    "Langfuse's call beside Anthropic's own span": [
+    "Langfuse's call next to Anthropic's own span": [
         write(
             1,
             "langfuse-sdk",
@@ -113,7 +113,7 @@ CASES: Final[dict[str, list[Span]]] = {
         ),
         write(2, "com.anthropic.sdk.python", ANTHROPIC, parent=9),
     ],
-    "LangSmith beside Anthropic's own span": [
+    "LangSmith next to Anthropic's own span": [
         write(
             1,
             "langsmith",

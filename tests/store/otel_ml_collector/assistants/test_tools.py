@@ -238,7 +238,7 @@ def test_verdict_is_the_api_s(service: Service, ask_tool: Ask) -> None:
 
 
 def test_versions(service: Service, ask_tool: Ask) -> None:
-    """A new version is compared as its release, as by the API; experiments stand beside."""
+    """A new version is compared as its release, as in the API; experiments are shown too."""
     found = ask_tool("compare", a="answer:v1", b="answer:v2")
     path = "/api/v1/projects/shop/models/answer/versions/2/verdict?against=1"
     told = ask(service.app, path).json

@@ -180,7 +180,7 @@ def test_one_verdict(service: Service) -> None:
 
 
 def test_a_choice_is_no_release(service: Service) -> None:
-    """Two versions that somebody chose are compared by the same function, and the heading says."""
+    """Two chosen versions are compared by the same function, and the heading names them."""
     verdict = get(service, "models/answer/versions/1/verdict?against=2")
     assert (verdict["basis"], verdict["word"]) == ("runs", "better")
     assert verdict["heading"] == "v1 vs v2: your choice, all recorded runs of both (not paired)"
@@ -349,9 +349,9 @@ def test_assistants(service: Service) -> None:
 
 
 def test_worst_client(service: Service) -> None:
-    """A version that is worse for one client says for which, as the slices page does.
+    """A version that is worse for one client names that client, as the slices page does.
 
-    A tag of as many runs, of which the name comes later, tells nothing of it.
+    Another tag of as many runs, whose name sorts later, does not matter.
     """
     spans = [tell("a1")]
     for version, first_ns in (("v1", BEGAN_NS - 20 * HOUR_NS), ("v2", BEGAN_NS)):

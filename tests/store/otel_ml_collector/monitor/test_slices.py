@@ -111,7 +111,7 @@ def test_filter_of_tags(service: Service) -> None:
 
 
 def test_versions_of_a_judge(service: Service) -> None:
-    """Each version of a judge has figures of its own, whatever reviewers say of the runs."""
+    """Each version of a judge has its own figures, whether or not reviewers labelled the runs."""
     spans = make_traffic(600, seed=5)
     runs = [span for span in spans if "otel_ml.outputs" in span.attributes]
     spans += [say(run, "b2", float(place % 4 > 0), after_s=2) for place, run in enumerate(runs)]

@@ -84,7 +84,7 @@ def verdict(service: Service, model: str, path: str = "versions/2/verdict?agains
 def test_pass_rates(service: Service) -> None:
     """Pass rates have Newcombe's unpaired interval, shared over the three rates of a version.
 
-    The judge counts by the version that both have, failed calls and missing outputs beside it.
+    The judge's version that both have counts, with failed calls and missing outputs.
     """
     found = verdict(service, "answer")
     assert (found["word"], found["version"], found["baseline"]) == ("worse", 2, 1)
@@ -106,7 +106,7 @@ def test_pass_rates(service: Service) -> None:
 
 
 def test_latency(service: Service) -> None:
-    """Latency is the ratio of geometric means; its interval holds the truth, and says worse."""
+    """Latency is the ratio of geometric means. Its interval contains the truth and is worse."""
     amounts = {one["name"]: one for one in verdict(service, "answer")["amounts"]}
     assert list(amounts) == ["latency"]
     ratio = amounts["latency"]["ratio"]

@@ -157,7 +157,7 @@ def test_nothing_changed() -> None:
 
 
 def test_inputs_with_one_run_are_left_out() -> None:
-    """An input that was run once says nothing of how steady the answers are."""
+    """An input that was run once is not evidence of how steady the answers are."""
     repeated: dict[Hashable, RepeatedInput] = {
         place: RepeatedInput([2, 1]) for place in range(INPUTS)
     }

@@ -1,4 +1,4 @@
-"""Tests of which judge, and which version of it, is the headline of a project."""
+"""Tests of the judge, and its version, that is the headline of a project."""
 
 from otel_ml.records import Tokens
 from otel_ml_collector.figures import choose_judges
