@@ -113,6 +113,11 @@ class SidesVerdict:
         return make_recorded_change(word, sentence, self.describe())
 
 
+def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:
+    """Make the verdict on two sides that are not compared, see `SidesVerdict`."""
+    return SidesVerdict("watching", None, [], {}, {}, {}, "", 1.0, counts, shared)
+
+
 def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     """Compare two sets of recorded runs.
 
@@ -227,7 +232,7 @@ def _compare_once(
     row = count_both(reader, runs, sides, values)
     counts = row["before"], row["after"]
     if row["shared"] or not all(counts):
-        return SidesVerdict("watching", None, [], {}, {}, {}, "", 1.0, counts, row["shared"])
+        return leave_open(counts, row["shared"])
     either = Sql("{runs} AND (({before}) OR ({after}))").fill(runs=runs, before=before, after=after)
     return compare_sides(
         reader,

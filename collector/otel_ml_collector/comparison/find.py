@@ -604,10 +604,13 @@ def _say_word(
     sides: Sequence[ComparedSide],
     verdict: Any,
 ) -> str:
-    """Write a verdict in a few words; its sentences stand beside it."""
+    """Write a verdict in a few words. The page shows its sentences below."""
     before = next(side.letter for side in sides if side.reference == baseline)
     judges: Sequence[JudgeChange | AmountChange] = verdict.judges
     if not judges and not verdict.failures:
+        is_compared = not isinstance(verdict, VersionsVerdict) or verdict.amounts or verdict.missing
+        if not is_compared:
+            return f"{side.letter} vs {before}: {verdict.sentence}"
         return f"{side.letter}: no judge has spoken of it and of the baseline {before}"
     if verdict.word in {"inconclusive", "watching"}:
         return f"{side.letter} beside the baseline {before}: {verdict.word}"

@@ -18,7 +18,7 @@ from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slices import find_worst_slice
-from otel_ml_collector.sides import SidesVerdict, compare_sides
+from otel_ml_collector.sides import SidesVerdict, compare_sides, leave_open
 from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
@@ -384,7 +384,9 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
     """Judge a change by the windows that are over."""
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
     windows = _count_windows(now_ns - change.began_ns - delay_ns)
-    end_ns = change.began_ns + (_find_window(windows - 1)[1] if windows else 0)
+    if not windows:
+        return _describe(reader, project, change, leave_open(change.runs), now_ns)
+    end_ns = change.began_ns + _find_window(windows - 1)[1]
     condition, _ = compile_where(reader, project, where, is_bounded=True)
     sides = _SIDES.fill(
         counted=find_counted(reader, project, BOUNDS).sql,

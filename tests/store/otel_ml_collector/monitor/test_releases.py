@@ -269,6 +269,23 @@ def test_cost_of_calls_inside(service: Service) -> None:
     assert figures["tokens"]["difference"]["value"] == pytest.approx(1, rel=0.001)
 
 
+def test_no_run_is_old_enough(service: Service) -> None:
+    """A version that has just begun is not compared: nothing is claimed about its judges."""
+    now_ns = time.time_ns()
+    ages = (("v1", 0.9, 20 * HOUR_NS), ("v2", 0.7, 10 * SECOND_NS))
+    spans = [
+        make_runs("young", version, rate, seed=1, first_ns=now_ns - age_ns, step_ns=MS_NS, runs=100)
+        for version, rate, age_ns in ages
+    ]
+    take(service.store, "young", [tell("a1"), *spans[0], *spans[1]])
+    (release,) = get(service, "models/young/release", "young")["releases"]
+    assert (release["word"], release["figures"]) == ("watching", [])
+    assert release["sentence"] == "none of 100 runs is old enough yet"
+    page = ask(service.app, "/projects/young/compare?of=young:v2&of=young:v1").text
+    assert "none of 100 runs is old enough yet" in page
+    assert "the judge scored no run" not in page
+
+
 def test_watching(service: Service) -> None:
     """Of a version that is not worse it is said how many runs there are, and about how many do."""
     (release,) = get(service, "models/chat/release")["releases"]
