@@ -39,7 +39,7 @@ test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (abo
 	$(BIN)/python -m pytest $(PYTEST) --numprocesses 4 $(FORBID) tests/unit $(SMOKE)
 
 test-rest: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What CI runs after `make check test`: stores, processes, Chromium
-	$(BIN)/python -m pytest $(PYTEST) --numprocesses 5 --forbid-skips --deselect $(SMOKE) \
+	$(BIN)/python -m pytest $(PYTEST) --numprocesses 4 --forbid-skips --deselect $(SMOKE) \
 	  tests/store tests/process tests/browser
 
 test-all: test test-rest ## All tests of CI, with Node and Chromium
