@@ -410,7 +410,7 @@ class Reader(HasCard):
         field, with these keys, among others:
 
         * `sentence`: the result in words
-        * `word`: ``drift``, ``as before``, or ``too few`` (not enough runs to tell)
+        * `word`: ``drift``, ``as before``, or ``too few`` (not enough runs to decide)
         * `change`: likely cause of the drift. ``broken``: more values are missing or have another
           type. ``traffic``: the inputs drifted. ``model``: outputs, scores, latency or cost
           drifted, but not the inputs.
