@@ -51,7 +51,7 @@ ORDER_NAMES: Final = ", ".join(order.name for order in ORDERS)
 ORDER_CHARS: Final = 300
 
 
-def settle_order(order: str, *, lower_is_better: bool) -> str:
+def resolve_order(order: str, *, lower_is_better: bool) -> str:
     """Replace the sort orders ``worst`` and ``best`` of a judge by ``lowest`` or ``highest``.
 
     For example, ``worst:toxicity`` becomes ``highest:toxicity`` if lower scores are better.

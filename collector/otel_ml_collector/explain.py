@@ -21,10 +21,10 @@ from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.filter.sql import compile_where, tag_names_of
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import StatsQuery, find_stats
-from otel_ml_collector.store.apart import Apart, tag_sign
 from otel_ml_collector.store.experiments import count_alike, item_parameters
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import RecordKinds, tag_sign
 from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import read_scored_runs
@@ -88,8 +88,8 @@ def open_empty(*, is_full: bool) -> Iterator[ListeningReader]:
     with tempfile.TemporaryDirectory() as folder:
         connections = connect(f"chdb://{folder}")
         try:
-            every = [field.name for field in fields(Apart)] if is_full else []
-            connections.memory.note(_PROJECT, every, settled=True)
+            every = [field.name for field in fields(RecordKinds)] if is_full else []
+            connections.memory.note(_PROJECT, every, is_complete=True)
             reader = ListeningReader(connections)
             yield reader
             reader.close()

@@ -17,20 +17,20 @@ from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.grammar import Field, read_field, split_list, step_into
-from otel_ml_collector.filter.sql import compile_where, lend_reasons, reasons_of
+from otel_ml_collector.filter.sql import compile_where, inherit_reasons, reasons_of
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.mapping.dialects.gen_ai_events import read_content
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
 from otel_ml_collector.runs.logs import find_all_series, find_call_events, values_of
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, show_calls
 from otel_ml_collector.store.reader import Reader, run_id_of, winners
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
-    LENT_PAYLOAD,
+    INHERITED_PAYLOAD,
     PAYLOAD,
     RESPONSE_ID,
     RUNS,
@@ -152,7 +152,7 @@ LEFT JOIN ({payloads}) AS payload ON payload.start_ns = run.start_ns
   AND payload.trace_id = run.trace_id AND payload.span_id = run.span_id""")
 # What of a payload another record of the call may say; `telling` are attributes that tell why the
 # model stopped, beside those that the run has itself.
-_LENT_PAYLOAD: Final = LENT_PAYLOAD | {"telling": lend_reasons(Sql("telling"))}
+_INHERITED_PAYLOAD: Final = INHERITED_PAYLOAD | {"telling": inherit_reasons(Sql("telling"))}
 # Of one project, whose rows are read whole; an index that leaves out losers would show old ones.
 _SETTINGS: Final = {"use_skip_indexes_if_final": 0, "join_use_nulls": 0, "max_execution_time": 60}
 # How many runs are read at once: the first time few, then as many as make a batch of this size.
@@ -181,9 +181,9 @@ def _short() -> dict[str, pa.DataType]:
 # What a list shows of a run, in short; numbers of tokens stand under the names of the filters.
 SHORT: Final = _short()
 # What was told of a run apart from its span, whole; looked up run by run where there is any.
-TOLD: Final = ("evaluations", "metrics", "artifacts")
+RECORD_LISTS: Final = ("evaluations", "metrics", "artifacts")
 # The payload, as JSON text in Parquet and CSV, as it is in JSON lines.
-WHOLE: Final = dict.fromkeys((*PAYLOAD, *TOLD), _STRING)
+WHOLE: Final = dict.fromkeys((*PAYLOAD, *RECORD_LISTS), _STRING)
 # Fields of the filters that are no columns of a run, and made of some.
 MADE: Final = {
     **dict.fromkeys(("response_id", "finish_reason", "record_of"), _STRING),
@@ -253,7 +253,7 @@ def choose_columns(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportStretch:
+class ExportInterval:
     """A part that is read at once: runs that started from `start_ns` to before `end_ns`.
 
     Attributes:
@@ -270,7 +270,7 @@ class ExportStretch:
     limit: int
 
 
-def find_stretch_end(
+def find_interval_end(
     reader: Reader, project: str, start_ns: int, end_ns: int, deliveries: int
 ) -> int:
     """Find a time, after `start_ns` and not after `end_ns`, before which so many runs started.
@@ -286,31 +286,31 @@ def find_stretch_end(
     return max(int(rows[0]["start_ns"]), start_ns + 1) if rows else end_ns
 
 
-def read_stretch(
-    reader: Reader, stretch: ExportStretch, columns: Sequence[str], *, json_tags: bool
+def read_interval(
+    reader: Reader, interval: ExportInterval, columns: Sequence[str], *, json_tags: bool
 ) -> pa.Table:
     """Read runs in the order of (start, trace id, span id), each once, as its winning delivery.
 
     Args:
         reader: The store.
-        stretch: Which runs.
+        interval: Which runs.
         columns: Those of a run and of its payload, those made of them, `SCORED`, `WORDS`,
             ``version`` and ``trace_key``.
         json_tags: Give tags as a JSON object, not as a map of texts.
     """
-    keys = _select(stretch, _KEYS)
+    keys = _select(interval, _KEYS)
     near = Sql(
         "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
     )
-    runs = _select(stretch, Sql("*"))
+    runs = _select(interval, Sql("*"))
     kept = {name: identifier(name, PAYLOAD) for name in columns if name in PAYLOAD}
     if "finish_reason" in columns:
         kept["telling"] = Sql("attributes AS telling")
     payloads = _KEPT.fill(asked=join_sql(", ", kept.values()), keys=_KEYS, wanted=keys)
-    if find_apart(reader, stretch.project).same_calls:
+    if find_record_kinds(reader, interval.project).same_calls:
         runs = show_calls(runs, near)
-        if lent := {name: value for name, value in _LENT_PAYLOAD.items() if name in kept}:
-            payloads = fill_payloads(payloads, lent, near)
+        if inherited := {name: value for name, value in _INHERITED_PAYLOAD.items() if name in kept}:
+            payloads = fill_payloads(payloads, inherited, near)
     joins = [
         _SCORES.fill(
             newest=newest_scores(
@@ -345,12 +345,12 @@ def read_stretch(
         FROM ({runs}) AS run {joins}
         ORDER BY run.start_ns, run.trace_id, run.span_id
         """).fill(asked=join_sql(", ", asked), runs=runs, joins=join_sql("", joins))
-    return reader.arrow(sql, _parameters(stretch), _SETTINGS)
+    return reader.arrow(sql, _parameters(interval), _SETTINGS)
 
 
-def _select(stretch: ExportStretch, what: Sql) -> Sql:
+def _select(interval: ExportInterval, what: Sql) -> Sql:
     after = Sql("1")
-    if stretch.after is not None:
+    if interval.after is not None:
         after = Sql("""({keys}) > ({start:Int64}, toFixedString(unhex({trace:String}), 16),
           toFixedString(unhex({span:String}), 8))""").fill(keys=_KEYS)
     return Sql("""
@@ -359,20 +359,20 @@ def _select(stretch: ExportStretch, what: Sql) -> Sql:
           AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
           AND {after} AND ({condition})
         ORDER BY {keys} LIMIT {limit:UInt32}""").fill(
-        recorded=RECORDED, what=what, after=after, condition=stretch.condition.sql, keys=_KEYS
+        recorded=RECORDED, what=what, after=after, condition=interval.condition.sql, keys=_KEYS
     )
 
 
-def _parameters(stretch: ExportStretch) -> dict[str, Any]:
-    after = stretch.after
+def _parameters(interval: ExportInterval) -> dict[str, Any]:
+    after = interval.after
     place = {} if after is None else {"trace": after.trace_id, "span": after.span_id}
     return {
-        "project": stretch.project,
-        "start": stretch.start_ns if after is None else after.start_ns,
-        "end": stretch.end_ns,
-        "limit": stretch.limit,
+        "project": interval.project,
+        "start": interval.start_ns if after is None else after.start_ns,
+        "end": interval.end_ns,
+        "limit": interval.limit,
         **place,
-        **stretch.condition.parameters,
+        **interval.condition.parameters,
     }
 
 
@@ -472,7 +472,7 @@ def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery)
     ]
     if kind.metadata == _IS_JSON:
         values = [
-            None if value is None else _told(value, is_plain=not query.json_tags)
+            None if value is None else _to_text(value, is_plain=not query.json_tags)
             for value in values
         ]
     return pa.chunked_array([pa.array(values, kind.type)])
@@ -491,7 +491,7 @@ def _version_of(judge: str | None, evaluations: list[dict[str, Any]]) -> int | N
     return versions[-1] if versions else None
 
 
-def _told(value: object, *, is_plain: bool) -> str:
+def _to_text(value: object, *, is_plain: bool) -> str:
     """Write a value as JSON text; a plain text as it is, where nothing else tells of its type."""
     return value if is_plain and isinstance(value, str) else _json(value)
 
@@ -517,7 +517,7 @@ def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
     limit, width, start_ns = _FIRST, 1, query.start_ns
     while start_ns < query.end_ns:
         reach = limit * width
-        end_ns = find_stretch_end(reader, query.project, start_ns, query.end_ns, reach)
+        end_ns = find_interval_end(reader, query.project, start_ns, query.end_ns, reach)
         count = 0
         for batch in _read_until(reader, query, (start_ns, end_ns), limit):
             count += batch.num_rows
@@ -540,21 +540,21 @@ def _read_until(
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     after: Key | None = None
     while True:
-        stretch = ExportStretch(query.project, condition, *times, after, limit + 1)
-        batch, after = _read_batch(reader, query, stretch)
+        interval = ExportInterval(query.project, condition, *times, after, limit + 1)
+        batch, after = _read_batch(reader, query, interval)
         if batch.num_rows:
             yield batch
-        if batch.num_rows < stretch.limit:
+        if batch.num_rows < interval.limit:
             return
 
 
 def _read_batch(
-    reader: Reader, query: ExportQuery, stretch: ExportStretch
+    reader: Reader, query: ExportQuery, interval: ExportInterval
 ) -> tuple[pa.Table, Key | None]:
     """Read a batch with the requested columns, and the run behind which the next batch begins."""
-    stored = [name for name in query.columns if name not in TOLD and name != "start_time"]
+    stored = [name for name in query.columns if name not in RECORD_LISTS and name != "start_time"]
     asked = list(dict.fromkeys([*stored, *_PLACE]))
-    table = read_stretch(reader, stretch, asked, json_tags=query.json_tags)
+    table = read_interval(reader, interval, asked, json_tags=query.json_tags)
     schema = schema_of(query)
     if not table.num_rows:
         return schema.empty_table(), None
@@ -581,7 +581,7 @@ def _find_late(
     Of a project without late records this costs two short questions.
     """
     made = _find_contents(reader, query, keys, columns)
-    items = [name for name in query.columns if name in TOLD]
+    items = [name for name in query.columns if name in RECORD_LISTS]
     late = [name for name in query.columns if name in LATE]
     chosen = keys if items else _named(reader, query.project, keys) if late else []
     if not chosen:
@@ -591,7 +591,7 @@ def _find_late(
     values |= {name: [None] * len(keys) for name in items}
     for first in range(0, len(chosen), _LATE_AT_ONCE):
         part = chosen[first : first + _LATE_AT_ONCE]
-        for run_id, value in _tell(reader, query, part, late, items).items():
+        for run_id, value in _read_late(reader, query, part, late, items).items():
             if run_id in places:
                 for name in values:
                     values[name][places[run_id]] = value[name]
@@ -606,7 +606,7 @@ def _find_contents(
 ) -> dict[str, pa.ChunkedArray]:
     """Fill the columns of contents for calls whose content came as log records."""
     wanted = [name for name in query.columns if name in _CONTENT]
-    if not wanted or not find_apart(reader, query.project).contents:
+    if not wanted or not find_record_kinds(reader, query.project).contents:
         return {}
     values = {name: columns[name].to_pylist() for name in wanted}
     places = {
@@ -632,10 +632,10 @@ def _find_contents(
 
 def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
     """Choose the runs that may have late records: all, where records name keys or tags."""
-    apart = find_apart(reader, project)
-    if apart.told:
+    kinds = find_record_kinds(reader, project)
+    if kinds.keyed_runs:
         return keys
-    if not apart.tags:
+    if not kinds.tags:
         return []
     chosen: list[Key] = []
     for first in range(0, len(keys), _LATE_AT_ONCE):
@@ -646,14 +646,14 @@ def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
     return chosen
 
 
-def _tell(
+def _read_late(
     reader: Reader,
     query: ExportQuery,
     keys: Sequence[Key],
     late: Sequence[str],
     items: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    """Read what late records say of some runs, by run id: the columns of `LATE`, and of `TOLD`."""
+    """Read late-arriving records of runs, by run ID: the columns of `LATE` and `RECORD_LISTS`."""
     rows = winners(read_runs(reader, query.project, keys))
     words = find_said(reader, query.project, rows)
     facts: dict[str, dict[str, Any]] = {run_id: {} for run_id in words}
@@ -684,7 +684,7 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
 def _whole_values(
     reader: Reader, project: str, name: str, words: Mapping[str, Said]
 ) -> dict[str, str]:
-    """Write a column of `TOLD` of some runs as JSON text, by run id."""
+    """Write a column of `RECORD_LISTS` of some runs as JSON text, by run id."""
     if name == "evaluations":
         return {run_id: _json(said.evaluations) for run_id, said in words.items()}
     owners = {run_id: said.owners for run_id, said in words.items()}
@@ -812,7 +812,7 @@ def _flat_type(kind: pa.DataType) -> pa.DataType:
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write JSON texts as the texts that they are, and any other JSON as it is."""
     items = [item and orjson.loads(item) for item in column.to_pylist()]
-    values = [None if item is None else _told(item, is_plain=True) for item in items]
+    values = [None if item is None else _to_text(item, is_plain=True) for item in items]
     return pa.chunked_array([pa.array(values, _STRING)])
 
 

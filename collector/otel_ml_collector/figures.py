@@ -27,8 +27,8 @@ from otel_ml_collector.stats import (
     find_stats,
     newest_versions,
 )
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
 from otel_ml_collector.web import view
@@ -174,7 +174,7 @@ def _before(window: Window) -> Window:
 
 def list_people(reader: Reader, project: str) -> list[UserGroup]:
     """List the groupings by people that runs of a project name: user, session, both or neither."""
-    named = find_apart(reader, project).names
+    named = find_record_kinds(reader, project).names
     both: Sequence[UserGroup] = ("user", "session")
     return [experiment for experiment in both if experiment in named]
 

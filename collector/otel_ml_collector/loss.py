@@ -372,7 +372,7 @@ class LossWatch:
         self._gaps: Sequence[Gaps] = ()
         self._told: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
 
-    def look(self, now_ns: int) -> None:
+    def run_pass(self, now_ns: int) -> None:
         """Check once. Log missing spans once per process and hour, at most ten lines."""
         hours = last_day(now_ns)
         totals = [

@@ -77,7 +77,7 @@ class CallRun:
         first_token_ms, stream_chunks: How the answer came, where it came in pieces.
         is_client: Whether its span is one of a client, as of a call that leaves the process.
         is_whole: Whether its payload has an input and an output.
-        session, user, experiment: What it names; `settlement` reads them.
+        session, user, experiment: What it names; `resolution` reads them.
         tool: The name of the tool, if it is a run of one.
     """
 

@@ -41,7 +41,6 @@ from otel_ml_collector.stats import (
     StatsQuery,
     find_stats,
 )
-from otel_ml_collector.store.apart import Apart, find_apart, find_counted
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     IS_CALL,
@@ -52,6 +51,7 @@ from otel_ml_collector.store.counted import (
     shares,
 )
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import RecordKinds, find_counted, find_record_kinds
 from otel_ml_collector.store.runs import OF_TRACES
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
@@ -208,11 +208,11 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     Raises:
         BadInput: Filter or cursor is wrong.
     """
-    apart = find_apart(reader, query.project)
-    if "session" not in apart.names:
+    kinds = find_record_kinds(reader, query.project)
+    if "session" not in kinds.names:
         return SessionsPage(sessions=[], next_cursor=None)
     condition, is_filtered = compile_where(
-        reader, query.project, query.where, is_bounded=query.start_ns > 0, apart=apart
+        reader, query.project, query.where, is_bounded=query.start_ns > 0, kinds=kinds
     )
     after_ns, after = 0, ""
     if query.cursor:
@@ -232,8 +232,8 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     for start_ns in [query.start_ns] if is_filtered else _find_starts(query, from_ns):
         sql = _LATEST.fill(
             deliveries=DELIVERIES,
-            belongs=_belongs(apart),
-            join=_join(apart, _IN_WINDOW),
+            belongs=_belongs(kinds),
+            join=_join(kinds, _IN_WINDOW),
             condition=condition.sql,
         )
         rows = reader.rows(sql, {**parameters, "start": start_ns})
@@ -297,14 +297,14 @@ def _read_session(
 
 def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> tuple[str, str]:
     """Find the sessions before and behind a session in their list; empty at its ends."""
-    apart = find_apart(reader, project)
-    if "session" not in apart.names:
+    kinds = find_record_kinds(reader, project)
+    if "session" not in kinds.names:
         return "", ""
-    condition, _ = compile_where(reader, project, "", apart=apart)
+    condition, _ = compile_where(reader, project, "", kinds=kinds)
     sql = _BESIDE.fill(
         deliveries=DELIVERIES,
-        belongs=_belongs(apart),
-        join=_join(apart, OF_PROJECT),
+        belongs=_belongs(kinds),
+        join=_join(kinds, OF_PROJECT),
         condition=condition.sql,
     )
     parameters = {
@@ -340,7 +340,7 @@ def _find_figures(
             step_ns=None,
             groups=len(wanted),
             beside=these,
-            by=Grouping(_BELONGS, is_settled=True),
+            by=Grouping(_BELONGS, is_resolved=True),
             only=wanted,
         )
         totals = {group.group: group.total for group in find_stats(reader, query).groups}
@@ -376,13 +376,13 @@ def _read_facts(reader: Reader, project: str, these: Condition) -> list[Row]:
     return reader.rows(sql, {"project": project, **these.parameters})
 
 
-def _belongs(apart: Apart) -> Sql:
-    return _BELONGS if apart.named else _SESSION
+def _belongs(kinds: RecordKinds) -> Sql:
+    return _BELONGS if kinds.named else _SESSION
 
 
-def _join(apart: Apart, among: Sql) -> Sql:
+def _join(kinds: RecordKinds, among: Sql) -> Sql:
     """Write the join that `_belongs` needs."""
-    return shares(among) if apart.named else EMPTY
+    return shares(among) if kinds.named else EMPTY
 
 
 def _make_figures(row: Row, total: RunFigures) -> SessionFigures:

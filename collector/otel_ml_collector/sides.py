@@ -21,8 +21,8 @@ from otel_ml.statistics.release import (
 from otel_ml.statistics.verdict import AmountVerdict
 from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.owners import RESPONSE
-from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sides import (
     BOUNDS,
@@ -176,10 +176,10 @@ def compare_filters(
     Raises:
         BadInput: A filter is wrong.
     """
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     either = f"({baseline}) or ({candidate})" if baseline and candidate else ""
     filters = [baseline, candidate]
-    condition, (before, after) = compile_tests(reader, project, either, filters, apart)
+    condition, (before, after) = compile_tests(reader, project, either, filters, kinds)
     values = {
         **condition.parameters,
         "project": project,

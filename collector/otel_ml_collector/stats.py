@@ -22,12 +22,6 @@ from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.store.apart import (
-    Apart,
-    find_apart,
-    find_counted_of_all,
-    late_tags,
-)
 from otel_ml_collector.store.counted import (
     NAMED,
     RECORDED,
@@ -38,11 +32,17 @@ from otel_ml_collector.store.counted import (
     shares,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.record_kinds import (
+    RecordKinds,
+    find_counted_of_all,
+    find_record_kinds,
+    late_tags,
+)
 from otel_ml_collector.store.rollup import (
     COUNTED_SUMS,
     EXACT,
     NEWEST_SCORES,
-    NEWEST_TOLD,
+    NEWEST_WITH_KEYED,
     SCORE_SUMS,
     SUMS,
 )
@@ -120,7 +120,7 @@ class Grouping:
         is_daily: Whether the rollup has it.
         join: SQL that joins what the label needs to `runs`.
         parameters: Of both.
-        is_settled: Whether the label needs the settlement of `runs`.
+        is_resolved: Whether the label needs the resolution of `runs`.
         labels: Those that are known; of a project that has others, `_OTHERS` is noted.
     """
 
@@ -128,7 +128,7 @@ class Grouping:
     is_daily: bool = False
     join: Sql = EMPTY
     parameters: Mapping[str, Any] | None = None
-    is_settled: bool = False
+    is_resolved: bool = False
     labels: Sequence[str] = ()
 
 
@@ -216,7 +216,7 @@ class StatsQuestion:
         condition: The condition on the runs.
         buckets: Its window, by the starts of the runs, in buckets.
         grouping: The grouping of runs.
-        is_told: Whether scores of keys and tags count too.
+        has_keyed: Whether scores of keys and tags count too.
         counted: The runs of its pieces that count.
         shares_calls: Whether shares of calls may replace the runs' own amounts.
         rollup: What is read from the rollup.
@@ -226,15 +226,15 @@ class StatsQuestion:
     condition: Condition
     buckets: Buckets
     grouping: Grouping
-    is_told: bool
+    has_keyed: bool
     counted: CountedRuns
     shares_calls: bool
     rollup: RollupPart
 
     @property
     def needs_shares(self) -> bool:
-        """Whether figures of runs need the settlements of these."""
-        return self.shares_calls or self.grouping.is_settled
+        """Whether figures of runs need the resolutions of these."""
+        return self.shares_calls or self.grouping.is_resolved
 
     @property
     def columns(self) -> Sql:
@@ -245,7 +245,7 @@ class StatsQuestion:
     def of_scores(self) -> "StatsQuestion":
         """The question as scores are asked: the rollup has none that are told of keys or tags."""
         rollup = RollupPart.nothing(self.buckets.window)
-        return replace(self, rollup=rollup) if self.is_told else self
+        return replace(self, rollup=rollup) if self.has_keyed else self
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -311,7 +311,7 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
         ORDER BY level, is_wanted, named, bucket, judge, judge_version
         """).fill(score_cells=_score_cells(question))
     parameters = {**question.parameters, "wanted": list(wanted)}
-    return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.has_keyed else None)
 
 
 # Rows of several groupings at once have a part: 0 is all, 1 a bucket, then the groupings in order.
@@ -426,7 +426,7 @@ def read_scores_at_once(
         **question.parameters,
         **{f"wanted{at}": list(labelled) for at, labelled in enumerate(wanted)},
     }
-    return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.is_told else None)
+    return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.has_keyed else None)
 
 
 def _name_groups(labels: Sequence[Sql]) -> list[Sql]:
@@ -513,13 +513,13 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
 
 
 def _shares_of(question: StatsQuestion) -> Sql:
-    """Write the join that adds the settlement to the runs of a question, where it is needed."""
+    """Write the join that adds the resolution to the runs of a question, where it is needed."""
     return shares(_IN_PIECES.sql) if question.needs_shares else EMPTY
 
 
 def _newest_of(question: StatsQuestion) -> Sql:
     """Write the SQL for what each version of a judge said of the runs of a question."""
-    return NEWEST_TOLD if question.is_told else NEWEST_SCORES
+    return NEWEST_WITH_KEYED if question.has_keyed else NEWEST_SCORES
 
 
 def _score_cells(question: StatsQuestion) -> Sql:
@@ -538,8 +538,8 @@ def _score_cells(question: StatsQuestion) -> Sql:
         bucket=bucket_of(question.buckets),
         columns=columns,
         join=question.grouping.join,
-        shares=shares(_IN_PIECES.sql) if question.grouping.is_settled else EMPTY,
-        of_runs=_of_runs(question, is_joined=question.grouping.is_settled),
+        shares=shares(_IN_PIECES.sql) if question.grouping.is_resolved else EMPTY,
+        of_runs=_of_runs(question, is_joined=question.grouping.is_resolved),
         newest=_newest_of(question),
     )
     daily = columns + Sql(", judge, judge_version, ") + _MERGED_SCORES
@@ -724,7 +724,7 @@ class AllStats(BaseModel):
     groups: list[ProjectStats]
 
 
-def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Grouping:
+def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) -> Grouping:
     """Make the grouping that a text names; an empty text makes a single group of all.
 
     Raises:
@@ -734,8 +734,8 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
         return Grouping(Sql("''"), is_daily=True)
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
-    if apart.named and group in NAMED:  # Of runs that name none, that of their trace counts.
-        return Grouping(named(identifier(group, _GROUP_COLUMNS)), is_settled=True)
+    if kinds.named and group in NAMED:  # Of runs that name none, that of their trace counts.
+        return Grouping(named(identifier(group, _GROUP_COLUMNS)), is_resolved=True)
     if group in _GROUP_COLUMNS:
         column = identifier(group, _GROUP_COLUMNS)
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
@@ -744,7 +744,7 @@ def make_grouping(reader: Reader, project: str, group: str, apart: Apart) -> Gro
         raise BadInput(
             f"Invalid group {group[:80]!r}: expected one of {', '.join(GROUPS)}", "group"
         )
-    return _by_tag(match[1] or match[2], apart)
+    return _by_tag(match[1] or match[2], kinds)
 
 
 def _by_version(numbers: Numbers) -> Grouping:
@@ -762,16 +762,16 @@ def _by_version(numbers: Numbers) -> Grouping:
     return Grouping(_VERSION, is_daily=True, parameters=parameters, labels=labels)
 
 
-def _by_tag(name: str, apart: Apart) -> Grouping:
+def _by_tag(name: str, kinds: RecordKinds) -> Grouping:
     """Group by the text of a tag: the newest, also if it came late."""
     value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
-    if apart.tags:
+    if kinds.tags:
         join = Sql("""
           LEFT JOIN (
             SELECT trace_id AS late_trace, span_id AS late_span, newest, newest_ns
             FROM ({late_tags})
           ) AS late ON late_trace = trace_id AND late_span = span_id""").fill(
-            late_tags=late_tags(_LABEL, apart)
+            late_tags=late_tags(_LABEL, kinds)
         )
         is_newer = Sql("NOT mapContains(tags, {label}) OR newest_ns >= start_ns + latency_ns").fill(
             label=_LABEL
@@ -836,14 +836,14 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
     Raises:
         BadInput: Filter or group is wrong, or there would be too many buckets.
     """
-    apart = find_apart(reader, query.project)
-    groupings = [make_grouping(reader, query.project, group, apart) for group in groups]
+    kinds = find_record_kinds(reader, query.project)
+    groupings = [make_grouping(reader, query.project, group, kinds) for group in groups]
     labels = [grouping.label for grouping in groupings]
     joined = Grouping(
         EMPTY,
         join=join_sql("", [grouping.join for grouping in groupings]),
         parameters={k: v for grouping in groupings for k, v in (grouping.parameters or {}).items()},
-        is_settled=any(grouping.is_settled for grouping in groupings),
+        is_resolved=any(grouping.is_resolved for grouping in groupings),
     )
     question = make_question(reader, replace(query, by=joined))
     rows = read_runs_at_once(reader, question, labels, query.groups)
@@ -1009,17 +1009,17 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     if number > most:
         raise BadInput(f"There would be {number:,} buckets: expected at most {most}", "bucket")
     buckets = window.cut(query.step_ns)
-    apart = find_apart(reader, query.project)
+    kinds = find_record_kinds(reader, query.project)
     condition, _ = compile_where(
-        reader, query.project, query.where, is_bounded=True, apart=apart, hides=False
+        reader, query.project, query.where, is_bounded=True, kinds=kinds, hides=False
     )
     fields = fields_of(parse(query.where))
     has_items = not fields.isdisjoint(OF_ITEMS)
-    grouping = query.by or make_grouping(reader, query.project, query.group, apart)
+    grouping = query.by or make_grouping(reader, query.project, query.group, kinds)
     rollup = RollupPart.nothing(window)
     # The rollup knows nothing of runs over items.
     is_daily = grouping.is_daily and not query.needs_runs
-    if is_daily and fields <= _DAILY_FIELDS and not (has_items and apart.experiments):
+    if is_daily and fields <= _DAILY_FIELDS and not (has_items and kinds.experiments):
         days = reader.memory.days(query.project, lambda: _read_known_days(reader, query.project))
         rollup = RollupPart.of(days, buckets)
     return StatsQuestion(
@@ -1027,14 +1027,14 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         condition=all_of([condition, query.beside]),
         buckets=buckets,
         grouping=grouping,
-        is_told=apart.told_scores,
+        has_keyed=kinds.keyed_scores,
         counted=CountedRuns(
             _IN_PIECES,
-            repeats=apart.same_calls and RECORD_OF not in fields,
-            items=apart.experiments and not has_items,
+            repeats=kinds.same_calls and RECORD_OF not in fields,
+            items=kinds.experiments and not has_items,
             kinds=True,  # the condition says which
         ),
-        shares_calls=apart.same_calls,
+        shares_calls=kinds.same_calls,
         rollup=rollup,
     )
 

@@ -20,7 +20,7 @@ from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.rollup import recompute
-from otel_ml_collector.store.sketches import SketchDuty, sketch_day
+from otel_ml_collector.store.sketches import SketchJob, sketch_day
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
@@ -113,8 +113,8 @@ def fill(store: Store, runs: int, end_ns: int) -> None:
         day_ns = day * DAY_NS
         client.command(_MARK, parameters={"project": PROJECT, "day_ns": day_ns})
         recompute(client, store.connections.memory, PROJECT, [day_ns], time.time_ns())
-    duty = SketchDuty(client, store.connections.memory, time.monotonic)
-    while duty.run():
+    job = SketchJob(client, store.connections.memory, time.monotonic)
+    while job.run():
         pass
 
 

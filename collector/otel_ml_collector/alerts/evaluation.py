@@ -65,7 +65,7 @@ from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.documents import Documents, list_all_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import list_keys
-from otel_ml_collector.telemetry.service import AlertLook
+from otel_ml_collector.telemetry.service import AlertPass
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
@@ -216,9 +216,9 @@ class AlertEvaluator:
         self._muted: set[tuple[str, str]] = set()
         # When rules are looked at again whose windows wait for truths.
         self._later: dict[tuple[str, str, str], int] = {}
-        self.numbers = AlertLook()
+        self.numbers = AlertPass()
 
-    def evaluate(self) -> AlertLook:
+    def evaluate(self) -> AlertPass:
         """Look at each window that is over; a second call right behind has nothing to do.
 
         Raises:
@@ -241,7 +241,7 @@ class AlertEvaluator:
                 "Another collector evaluates the rules of alerts of this store: set "
                 "alerts.evaluate = false in all but one of them"
             )
-        self.numbers = AlertLook(
+        self.numbers = AlertPass(
             rules=len(watched),
             windows=self.numbers.windows + windows,
             failed=sum(bool(item.reason) for item in watched),

@@ -31,10 +31,16 @@ from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
 from otel_ml_collector.sides import make_figure
-from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart, find_counted, points
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, counted, shares, unit_of
 from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import (
+    RecordKinds,
+    all_late_tags,
+    find_counted,
+    find_record_kinds,
+    points,
+)
 from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.scores import (
     BY_JUDGE,
@@ -52,7 +58,7 @@ from otel_ml_collector.store.sql import (
     parameter,
     substitute,
 )
-from otel_ml_collector.store.tables import LENT_PAYLOAD, TOKENS_PER_SECOND, fill_payloads
+from otel_ml_collector.store.tables import INHERITED_PAYLOAD, TOKENS_PER_SECOND, fill_payloads
 from otel_ml_collector.store.versions import all_version_numbers, read_version_starts
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from otel_ml_collector.windows import Window
@@ -409,7 +415,7 @@ class _Question:
     reader: Reader
     columns: Sequence[_Column]
     condition: Condition
-    apart: Apart
+    kinds: RecordKinds
     joins: Sql
     slices: Sql
     values: Mapping[str, Any]
@@ -419,12 +425,12 @@ class _Question:
         cls, reader: Reader, asked: Measurement, windows: MeasuredWindows, figures: Sequence[Figure]
     ) -> "_Question":
         """Write the question for some figures."""
-        apart = find_apart(reader, asked.project)
+        kinds = find_record_kinds(reader, asked.project)
         tests = [figure for figure in figures if figure.name == "share"]
         condition, written = compile_tests(
-            reader, asked.project, asked.where, [figure.of for figure in tests], apart
+            reader, asked.project, asked.where, [figure.of for figure in tests], kinds
         )
-        columns = _Columns(apart)
+        columns = _Columns(kinds)
         own = dict(zip(map(key_of, tests), written, strict=True))
         made = [
             columns.add(place, item, own.get(key_of(item))) for place, item in enumerate(figures)
@@ -442,7 +448,7 @@ class _Question:
         }
         slices = []
         for place, dimension in enumerate(asked.by):
-            slices.append(_write_slice(dimension, place, apart))
+            slices.append(_write_slice(dimension, place, kinds))
             if dimension.is_tag:
                 values[f"tag_{place}"] = f"{dimension.name}="
         if any(dimension.name == "version" and not dimension.is_tag for dimension in asked.by):
@@ -452,21 +458,21 @@ class _Question:
             ] or [""]
             values["version_numbers"] = [str(number) for number in numbers.values()] or [""]
         joins = [columns.joins]
-        if apart.tags and any(dimension.is_tag for dimension in asked.by):
+        if kinds.tags and any(dimension.is_tag for dimension in asked.by):
             joins.append(
                 Sql("""
                   LEFT JOIN ({late}) AS late_tag
                   ON late_trace = runs.trace_id AND late_span = runs.span_id""").fill(
-                    late=all_late_tags(apart)
+                    late=all_late_tags(kinds)
                 )
             )
-        if apart.settled:
+        if kinds.resolved:
             joins.append(shares(_IN_TIME))
         return cls(
             reader=reader,
             columns=made,
             condition=condition,
-            apart=apart,
+            kinds=kinds,
             joins=join_sql("", joins),
             slices=Sql("[{slices}]").fill(slices=join_sql(", ", slices))
             if slices
@@ -477,12 +483,12 @@ class _Question:
     @property
     def cells(self) -> Sql:
         """The runs in each of their windows, with the columns."""
-        cost = counted("cost") if self.apart.settled else Sql("cost")
+        cost = counted("cost") if self.kinds.resolved else Sql("cost")
         tokens = join_sql(
             " + ",
             [
                 Sql("ifNull({n}, 0)").fill(
-                    n=counted(name) if self.apart.settled else identifier(name, [name])
+                    n=counted(name) if self.kinds.resolved else identifier(name, [name])
                 )
                 for name in ("input_tokens", "output_tokens")
             ],
@@ -499,7 +505,7 @@ class _Question:
           FROM {recorded} {joins} WHERE {bounds} AND ({condition})""").fill(
             places=_PLACES,
             slices=self.slices,
-            unit=unit_of(is_joined=self.apart.named),
+            unit=unit_of(is_joined=self.kinds.named),
             cost=cost,
             tokens=tokens,
             xs=join_sql("", xs),
@@ -566,8 +572,8 @@ class _Columns:
         values: The parameters, by name.
     """
 
-    def __init__(self, apart: Apart) -> None:
-        self._apart = apart
+    def __init__(self, kinds: RecordKinds) -> None:
+        self._kinds = kinds
         self._judges: list[str] = []
         self._paths: list[tuple[Sql, Sql]] = []
         self._payload_columns: set[str] = set()
@@ -626,7 +632,7 @@ class _Columns:
                     ON m_trace_{n} = runs.trace_id AND m_span_{n} = runs.span_id""").fill(
                     n=place,
                     last=_LAST_POINT,
-                    points=points(parameter(f"metric_{place}", "String"), self._apart),
+                    points=points(parameter(f"metric_{place}", "String"), self._kinds),
                 )
             )
             return Sql("if(isFinite(metric_{n}), metric_{n}, NULL)").fill(n=place)
@@ -694,7 +700,7 @@ class _Columns:
           ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""").fill(
             said=join_sql(", ", said),
             newest=newest_scores(
-                all_scores(IN_WINDOW, judges=every, is_told=self._apart.told_scores), by=BY_JUDGE
+                all_scores(IN_WINDOW, judges=every, has_keyed=self._kinds.keyed_scores), by=BY_JUDGE
             ),
         )
 
@@ -707,11 +713,13 @@ class _Columns:
               AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {bounds})""").fill(
             bounds=_IN_TIME, deliveries=DELIVERIES
         )
-        lent = {
-            name: column for name, column in LENT_PAYLOAD.items() if name in self._payload_columns
+        inherited = {
+            name: column
+            for name, column in INHERITED_PAYLOAD.items()
+            if name in self._payload_columns
         }
-        if self._apart.same_calls and lent:
-            rows = fill_payloads(rows, lent, _IN_TIME)
+        if self._kinds.same_calls and inherited:
+            rows = fill_payloads(rows, inherited, _IN_TIME)
         columns = [Sql("{v} AS {n}").fill(v=value, n=name) for value, name in self._paths]
         return Sql("""
           LEFT JOIN (
@@ -724,7 +732,7 @@ class _Columns:
         )
 
 
-def _write_slice(dimension: Dimension, place: int, apart: Apart) -> Sql:
+def _write_slice(dimension: Dimension, place: int, kinds: RecordKinds) -> Sql:
     """Write the value of a run by which slices are told apart; empty where it has none."""
     if not dimension.is_tag:
         if dimension.name == "version":
@@ -733,7 +741,7 @@ def _write_slice(dimension: Dimension, place: int, apart: Apart) -> Sql:
     mark = parameter(f"tag_{place}", "String")
     own = Sql("""substring(arrayFirst(kv -> startsWith(kv, {mark}), tag_kv),
       length({mark}) + 1)""").fill(mark=mark)
-    if not apart.tags:
+    if not kinds.tags:
         return own
     # The newest holds, also if it came late: the time of a run's own is its end.
     newest = Sql("arrayFirst(tag -> concat(tag.1, '=') = {mark}, late)").fill(mark=mark)
@@ -765,7 +773,7 @@ def _add_truth(
     )
     counted_runs = find_counted(reader, asked.project, _MEASURED_TIME)
     sql = _TRUTH.fill(
-        rows=write_rows(target.rule, counted_runs, question.apart),
+        rows=write_rows(target.rule, counted_runs, question.kinds),
         cells=question.cells,
         most=_MOST_MEASURED,
     )

@@ -65,7 +65,7 @@ class SeriesWatch:
         self._listed_ns = -_LISTED_EVERY_NS
         self._measured_ns: dict[str, int] = {}
 
-    def look(self, now_ns: int) -> None:
+    def run_pass(self, now_ns: int) -> None:
         """Read the states of alerts, and compute the series of one project if one is due.
 
         Raises:

@@ -37,7 +37,7 @@ from otel_ml_collector.stats import (
     count_projects,
     find_stats,
 )
-from otel_ml_collector.store.apart import find_apart
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web.view import numbered, tell_error
 from otel_ml_collector.windows import Window
@@ -383,7 +383,7 @@ def _list_projects(call: ToolCall) -> Digest:
 
 def _newest_experiments(call: ToolCall) -> DigestTable:
     columns = ("experiment", "name", "start", "version", "dataset", "verdict", "done")
-    if not find_apart(call.reader, call.project).experiments:
+    if not find_record_kinds(call.reader, call.project).experiments:
         return DigestTable(columns, [])
     experiments = find_experiments(call.reader, call.project, call.now_ns, limit=_EXPERIMENTS)
     table = experiment_table(call, columns, experiments.experiments)

@@ -58,7 +58,6 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
     ItemsState,
@@ -72,6 +71,7 @@ from otel_ml_collector.store.experiments import (
     read_state,
 )
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.versions import read_version_numbers, version_numbers
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import (
@@ -271,7 +271,7 @@ def find_experiments_of(
     reader: Reader, project: str, model: str, version: int, now_ns: int
 ) -> list[ListedExperiment]:
     """List the newest 100 experiments of a version of a model, the newest first."""
-    if not find_apart(reader, project).experiments:
+    if not find_record_kinds(reader, project).experiments:
         return []
     digests = sorted(
         digest

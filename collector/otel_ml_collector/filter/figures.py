@@ -261,7 +261,7 @@ class _FigureExpression(Expression[FigureLeaf]):
             _put_before(comparison.left, figure), sign, _put_before(comparison.right, figure)
         )
 
-    def stand_alone(self, node: ast.expr) -> FigureLeaf:
+    def read_bare(self, node: ast.expr) -> FigureLeaf:
         if (word := self.written(node)) in self._vocabulary.verdicts:
             return VerdictWord(word)
         match node:

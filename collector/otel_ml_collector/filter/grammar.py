@@ -357,7 +357,7 @@ class Expression(Generic[Leaf]):
         """
         raise NotImplementedError
 
-    def stand_alone(self, node: ast.expr) -> Leaf:
+    def read_bare(self, node: ast.expr) -> Leaf:
         """Read a node in the place of a condition that compares nothing.
 
         Raises:
@@ -382,7 +382,7 @@ class Expression(Generic[Leaf]):
                 for left, operator, right in zip(sides, node.ops, sides[1:], strict=False)
             ]
             return pairs[0] if len(pairs) == 1 else Both(pairs)
-        return self.stand_alone(node)
+        return self.read_bare(node)
 
     def written(self, node: ast.expr) -> str:
         """Return a part as it is written."""
@@ -431,7 +431,7 @@ class Expression(Generic[Leaf]):
 class RunExpression(Expression[FieldComparison]):
     """A filter of runs: each comparison is of a field and a constant."""
 
-    def stand_alone(self, node: ast.expr) -> FieldComparison:
+    def read_bare(self, node: ast.expr) -> FieldComparison:
         """Read a field that is there, ``last("24h")`` or ``matches(field, "...")``."""
         if isinstance(node, ast.Call):
             return self._call(node)

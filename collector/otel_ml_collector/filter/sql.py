@@ -37,12 +37,15 @@ from otel_ml_collector.filter.grammar import (
     parse,
 )
 from otel_ml_collector.owners import RESPONSE, RESPONSE_CHARS, TRACE_KEY_CHARS
-from otel_ml_collector.store.apart import (
+from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, CountedRuns, named_where
+from otel_ml_collector.store.digests import WORDS_CHARS, digest, is_whole, words_digest
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import (
     CONTENTS,
     EVERYTHING,
-    Apart,
-    find_apart,
+    RecordKinds,
     find_counted,
+    find_record_kinds,
     late_tags,
     of_tag_names,
     own_tags,
@@ -50,9 +53,6 @@ from otel_ml_collector.store.apart import (
     scores,
     words,
 )
-from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, CountedRuns, named_where
-from otel_ml_collector.store.digests import WORDS_CHARS, digest, is_whole, words_digest
-from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.scores import ANYTHING, BY_RUN, newest_scores
 from otel_ml_collector.store.sql import (
     ALWAYS,
@@ -68,12 +68,12 @@ from otel_ml_collector.store.sql import (
 )
 from otel_ml_collector.store.tables import (
     COUNTING,
+    INHERITED_PAYLOAD,
     LACKING,
-    LENT_PAYLOAD,
     RESPONSE_ID,
     SHOWN,
     TOKENS_PER_SECOND,
-    LentColumn,
+    InheritedColumn,
     count_for_others,
     fill_payloads,
 )
@@ -156,11 +156,11 @@ _RECORD_OF: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(record_of))
 # Tests of a row of `payloads`, or of `open_runs`, that has the run's own key.
 _PAYLOAD_KEY: Final = Sql("start_ns, trace_id, span_id, rank")
 _HAS_PAYLOAD: Final = Sql("""({key}) IN (
-  SELECT {key} FROM payloads WHERE {window} AND {tests} {beside}
+  SELECT {key} FROM payloads WHERE {window} AND {tests} {also_tested}
   UNION ALL
   SELECT {key} FROM (SELECT *, '' AS outputs FROM open_runs WHERE {window}) AS open
   WHERE {tests}
-  {apart})""")
+  {late})""")
 # What another record of a call says where the one that counts says nothing.
 _FILLED: Final = Sql("SELECT {key} FROM ({filled}) WHERE {tests}")
 _OF_COUNTING: Final = Sql("SELECT * FROM payloads WHERE {window} AND {counts}")
@@ -169,16 +169,14 @@ _CONTENTS_FIELDS: Final = frozenset({"inputs", "outputs"})
 _OF_RECORDS: Final = Sql("""if({counts}, (trace_id, span_id) IN (
   SELECT trace_id, span_id {counting} AND {test}), {test})""")
 # Where what a call was asked and answered came as log records, it is its payload.
-_APART: Final = Sql("""
+_FROM_LOGS: Final = Sql("""
   SELECT {key} FROM (
     SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
       if(outputs = '', said_outputs, outputs) AS outputs)
     FROM (SELECT * FROM payloads WHERE {window} AND (inputs = '' OR outputs = '')) AS payload
     INNER JOIN ({contents}) AS told USING (trace_id, span_id)) AS whole
   WHERE {tests}""")
-_BESIDE: Final = Sql(
-    "AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {window} AND {rest})"
-)
+_ALSO: Final = Sql("AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {window} AND {rest})")
 # The attributes in which emitters say why a model stopped: a list of texts first, or one text.
 REASONS: Final = (
     Sql("gen_ai.response.finish_reasons"),
@@ -219,10 +217,10 @@ def reasons_of(attributes: Sql) -> Sql:
     )
 
 
-def lend_reasons(column: Sql) -> LentColumn:
+def inherit_reasons(column: Sql) -> InheritedColumn:
     """Write how attributes show why the model stopped, where another record of the call says it."""
     reasons = reasons_of(Sql("attributes"))
-    return LentColumn(
+    return InheritedColumn(
         reasons,
         Sql("notEmpty({reasons})").fill(reasons=reasons),
         Sql("""if(notEmpty({own}) OR empty(lent_{column}), own.{column},
@@ -233,17 +231,17 @@ def lend_reasons(column: Sql) -> LentColumn:
     )
 
 
-_PAYLOAD_LENT: Final = LENT_PAYLOAD | {"attributes": lend_reasons(Sql("attributes"))}
+_INHERITED: Final = INHERITED_PAYLOAD | {"attributes": inherit_reasons(Sql("attributes"))}
 
 
 def compile_filter(
-    where: str, apart: Apart = EVERYTHING, zone: ZoneInfo = UTC_ZONE
+    where: str, kinds: RecordKinds = EVERYTHING, zone: ZoneInfo = UTC_ZONE
 ) -> tuple[Tree | None, Condition]:
     """Compile a filter to a condition on `runs`.
 
     Args:
         where: An expression of the filter language; empty for no filter.
-        apart: What came apart from the runs that are looked at.
+        kinds: What came apart from the runs that are looked at.
         zone: The time zone of its days, and of its times without an offset.
 
     Returns:
@@ -255,16 +253,16 @@ def compile_filter(
             another type.
     """
     tree = parse(where)
-    return tree, _compile(tree, apart, zone)
+    return tree, _compile(tree, kinds, zone)
 
 
-def _compile(tree: Tree | None, apart: Apart, zone: ZoneInfo) -> Condition:
+def _compile(tree: Tree | None, kinds: RecordKinds, zone: ZoneInfo) -> Condition:
     if tree is None:
         return ALWAYS
     comparisons = list(comparisons_of(tree))
     for comparison in comparisons:
         _check(comparison)
-    compiler = _Compiler(apart, zone)
+    compiler = _Compiler(kinds, zone)
     sql = compiler.write(tree)
     if len(sql) > _MAX_SQL and len(sql := compact(sql)) > _MAX_SQL:
         raise bad("The filter has too many parts", 0)
@@ -278,7 +276,7 @@ def compile_where(
     where: str,
     *,
     is_bounded: bool = False,
-    apart: Apart | None = None,
+    kinds: RecordKinds | None = None,
     hides: bool = True,
 ) -> tuple[Condition, bool]:
     """Compile a filter's text as `compile_tree` does.
@@ -287,7 +285,7 @@ def compile_where(
         BadInput: The filter is wrong.
     """
     tree = parse(where)
-    return compile_tree(reader, project, tree, is_bounded=is_bounded, apart=apart, hides=hides)
+    return compile_tree(reader, project, tree, is_bounded=is_bounded, kinds=kinds, hides=hides)
 
 
 def compile_tree(
@@ -296,7 +294,7 @@ def compile_tree(
     tree: Tree | None,
     *,
     is_bounded: bool = False,
-    apart: Apart | None = None,
+    kinds: RecordKinds | None = None,
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, bool]:
@@ -305,7 +303,7 @@ def compile_tree(
     Runs of whose call another one counts, and runs over items of data sets, are left out where it
     does not speak of them.
 
-    `is_bounded` says that the question has a bound in time beside it; `apart` what of the project
+    `is_bounded` says that the question has a bound in time beside it; `kinds` what of the project
     came apart from its runs, None where that is not known yet; `hides` that what asks does not
     leave these out itself; `also` is a filter that must hold beside it, on spans of all kinds, and
     that lets in nothing else.
@@ -317,9 +315,9 @@ def compile_tree(
         BadInput: The filter is wrong.
     """
     condition, counted, is_filtered = compile_own(
-        reader, project, tree, is_bounded=is_bounded, apart=apart, hides=hides, also=also
+        reader, project, tree, is_bounded=is_bounded, kinds=kinds, hides=hides, also=also
     )
-    return counted.with_settled(condition), is_filtered
+    return counted.with_resolved(condition), is_filtered
 
 
 def compile_own(
@@ -328,14 +326,14 @@ def compile_own(
     tree: Tree | None,
     *,
     is_bounded: bool = False,
-    apart: Apart | None = None,
+    kinds: RecordKinds | None = None,
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, CountedRuns, bool]:
     """Compile a filter as `compile_tree` does, but for what is settled of the runs that count.
 
     Returns:
-        The condition, the runs that count, of which `settled_conditions` or `leaves_out` are still
+        The condition, the runs that count, of which `resolved_conditions` or `leaves_out` are still
         to be tested, and whether it leaves out much.
 
     Raises:
@@ -346,9 +344,9 @@ def compile_own(
     conditions = list[Condition]()
     if parts:
         whole = parts[0] if len(parts) == 1 else Both(parts)
-        apart = apart or find_apart(reader, project)
-        apart = of_tag_names(reader, project, apart, tag_names_of(whole))
-        conditions.append(_compile(whole, apart, reader.zone))
+        kinds = kinds or find_record_kinds(reader, project)
+        kinds = of_tag_names(reader, project, kinds, tag_names_of(whole))
+        conditions.append(_compile(whole, kinds, reader.zone))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
     counted = find_counted(
         reader,
@@ -363,7 +361,7 @@ def compile_own(
 
 
 def compile_tests(
-    reader: Reader, project: str, where: str, tests: Sequence[str], apart: Apart
+    reader: Reader, project: str, where: str, tests: Sequence[str], kinds: RecordKinds
 ) -> tuple[Condition, list[Sql]]:
     """Compile a filter as `compile_where` does, and tests that are made of its runs beside it.
 
@@ -377,7 +375,7 @@ def compile_tests(
     for part in (tree, *trees):
         check_patterns(reader, project, part, is_bounded=True)
     names = {name for part in (tree, *trees) for name in tag_names_of(part)}
-    compiler = _Compiler(of_tag_names(reader, project, apart, names), reader.zone)
+    compiler = _Compiler(of_tag_names(reader, project, kinds, names), reader.zone)
     written = [compiler.write(part) if part is not None else Sql("1") for part in (tree, *trees)]
     fields = fields_of(tree)
     counted = find_counted(
@@ -452,8 +450,8 @@ class _Compiler:
         values: The parameters, by name.
     """
 
-    def __init__(self, apart: Apart, zone: ZoneInfo) -> None:
-        self._apart = apart
+    def __init__(self, kinds: RecordKinds, zone: ZoneInfo) -> None:
+        self._kinds = kinds
         self._zone = zone
         self._written: dict[int, Sql] = {}
         self._tests: dict[int, Sql] = {}
@@ -471,7 +469,7 @@ class _Compiler:
     def _write(self, tree: Tree) -> Sql:
         if isinstance(tree, FieldComparison):
             condition = self._compare(tree)
-            return self._of_records(condition) if _is_lent(tree) else condition
+            return self._of_records(condition) if _is_inheritable(tree) else condition
         if isinstance(tree, Not):
             return Sql("NOT ({part})").fill(part=self.write(tree.part))
         return self._join(tree.parts, " AND " if isinstance(tree, Both) else " OR ")
@@ -483,9 +481,9 @@ class _Compiler:
             return None
         tests = join_sql(" AND ", [self._test_payload(part) for part in tested])
         rest = self._all(others) if others else Sql("1")
-        apart = _payloads_apart(_in_brackets(tests), self._apart, tested)
+        late = _late_payloads(_in_brackets(tests), self._kinds, tested)
         return Search(
-            tests + Sql(" ") + _beside(self._light(others)), rest, join_sql(" UNION ALL ", apart)
+            tests + Sql(" ") + _test_also(self._light(others)), rest, join_sql(" UNION ALL ", late)
         )
 
     def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
@@ -495,18 +493,22 @@ class _Compiler:
         """
         tested, others = _divide(parts)
         written: list[Sql] = []
-        if self._apart.same_calls:
-            lent = [part for part in others if isinstance(part, FieldComparison) and _is_lent(part)]
-            others = [part for part in others if part not in lent]
-            if lent:
-                tests = join_sql(word, [_in_brackets(self._compare(part)) for part in lent])
+        if self._kinds.same_calls:
+            inheritable = [
+                part
+                for part in others
+                if isinstance(part, FieldComparison) and _is_inheritable(part)
+            ]
+            others = [part for part in others if part not in inheritable]
+            if inheritable:
+                tests = join_sql(word, [_in_brackets(self._compare(part)) for part in inheritable])
                 written = [_in_brackets(self._of_records(_in_brackets(tests)))]
         written += [_in_brackets(self.write(part)) for part in others]
         if tested:
             tests = join_sql(word, [self._test_payload(part) for part in tested])
             is_found = word == " OR " or any(map(_is_indexed, tested))
             light = EMPTY if is_found else self._light(others)
-            found = _has_payload(_in_brackets(tests), light, self._apart, tested)
+            found = _has_payload(_in_brackets(tests), light, self._kinds, tested)
             written.append(_in_brackets(found))
         return join_sql(word, written)
 
@@ -528,11 +530,11 @@ class _Compiler:
     def _compare(self, tree: FieldComparison) -> Sql:
         match _kind(tree):
             case Kind.PAYLOAD | Kind.JSON | Kind.REASON | Kind.DIGEST:
-                return _has_payload(self._test_payload(tree), EMPTY, self._apart, [tree])
+                return _has_payload(self._test_payload(tree), EMPTY, self._kinds, [tree])
             case Kind.TAG:
                 return self._tag(tree)
             case Kind.SCORE | Kind.PASSED | Kind.JUDGE_VERSION:
-                return self._said(tree)
+                return self._write_score(tree)
             case Kind.METRIC:
                 return self._metric(tree)
             case Kind.WORD:
@@ -557,7 +559,7 @@ class _Compiler:
 
     def _of_records(self, test: Sql) -> Sql:
         """Write that a run passes a test, with what other records of its call say."""
-        if not self._apart.same_calls:
+        if not self._kinds.same_calls:
             return test
         return _OF_RECORDS.fill(
             counts=count_for_others(_WINDOW), counting=COUNTING.fill(among=_WINDOW), test=test
@@ -635,7 +637,7 @@ class _Compiler:
         column = _IDS.get(tree.field.name)
         if column is None:
             column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
-            if self._apart.named and tree.field.name in NAMED:
+            if self._kinds.named and tree.field.name in NAMED:
                 return self._named(tree, column)
             return self._test_text(tree, column)
         sql = self._test_text(tree, column)
@@ -742,11 +744,11 @@ class _Compiler:
         affirmed = _affirm(tree)
         sql, late = self._test_tag(affirmed, key, label)
         is_told = Sql("mapContains(tags, {label})").fill(label=label)
-        if self._apart.tags:
-            newest = late_tags(label, self._apart)
+        if self._kinds.tags:
+            newest = late_tags(label, self._kinds)
             changed = Sql("""((trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest}))
               AND NOT (trace_id, span_id, rank) IN ({own}))""").fill(
-                newest=newest, own=own_tags(label, self._apart)
+                newest=newest, own=own_tags(label, self._kinds)
             )
             sql = Sql("""if({changed}, (trace_id, span_id) IN (
               SELECT trace_id, span_id FROM ({newest}) WHERE {late}), {found})""").fill(
@@ -782,12 +784,12 @@ class _Compiler:
         """Write whether a run has a tag of a name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
         sql = Sql("mapContains(tags, {label})").fill(label=label)
-        if self._apart.tags:
+        if self._kinds.tags:
             sql = Sql("""({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id
-              FROM ({newest})))""").fill(found=sql, newest=late_tags(label, self._apart))
+              FROM ({newest})))""").fill(found=sql, newest=late_tags(label, self._kinds))
         return _negate(tree, sql)
 
-    def _said(self, tree: FieldComparison) -> Sql:
+    def _write_score(self, tree: FieldComparison) -> Sql:
         """Write a condition on what a judge or a person said last, or a version of the judge."""
         kind, path = _kind(tree), tree.field.path
         score_column = _SCORE_COLUMNS[tree.field.name]
@@ -796,18 +798,18 @@ class _Compiler:
         if not 0 < len(path) <= versions or not isinstance(path[0], str):
             label = self._value("String", _key_of(tree))
             sign = Sql("!= ''") if kind is Kind.JUDGE_VERSION else Sql("IS NOT NULL")
-            return _negate(tree, self._of_said(label, score_column, newest + Sql(" ") + sign))
+            return _negate(tree, self._scored(label, score_column, newest + Sql(" ") + sign))
         label = self._value("String", path[0])
         if kind is Kind.JUDGE_VERSION:
-            return self._of_said(label, score_column, self._test_judge_version(tree, label, newest))
+            return self._scored(label, score_column, self._test_judge_version(tree, label, newest))
         test = self._test_number(tree) if kind is Kind.SCORE else self._test_passed(tree)
         version = ANYTHING if len(path) == 1 else self._of_version(path[1], label)
-        return self._of_said(label, score_column, newest + Sql(" ") + test, version)
+        return self._scored(label, score_column, newest + Sql(" ") + test, version)
 
-    def _of_said(self, label: Sql, text: str, test: Sql, version: Sql = ANYTHING) -> Sql:
+    def _scored(self, label: Sql, text: str, test: Sql, version: Sql = ANYTHING) -> Sql:
         """Write that what a judge said last of a run passes a test, or one version of it alone."""
         newest = newest_scores(
-            scores(label, self._apart, text), by=BY_RUN, said=(text,), where=version
+            scores(label, self._kinds, text), by=BY_RUN, said=(text,), where=version
         )
         return Sql("""(trace_id, span_id) IN (
           SELECT trace_id, span_id FROM ({newest}) WHERE {test})""").fill(newest=newest, test=test)
@@ -849,7 +851,7 @@ class _Compiler:
             )
         sql = Sql("""(trace_id, span_id) IN (
           SELECT trace_id, span_id FROM ({points}) GROUP BY trace_id, span_id
-          HAVING {test})""").fill(points=points(label, self._apart), test=test)
+          HAVING {test})""").fill(points=points(label, self._kinds), test=test)
         return _negate(tree, sql) if key is None else sql
 
     def _word(self, tree: FieldComparison) -> Sql:
@@ -863,7 +865,7 @@ class _Compiler:
         source = self._value("String", SOURCES[tree.field.name])
         sql = Sql("""(trace_id, span_id) IN (
           SELECT trace_id, span_id FROM ({words}) WHERE {test})""").fill(
-            words=words(label, source, self._apart), test=test
+            words=words(label, source, self._kinds), test=test
         )
         return sql if isinstance(key, str) else _negate(tree, sql)
 
@@ -976,40 +978,44 @@ def _judge_digests(label: Sql, test: Sql) -> Sql:
 
 
 def _has_payload(
-    tests: Sql, rest: Sql, apart: Apart, comparisons: Sequence[FieldComparison]
+    tests: Sql, rest: Sql, kinds: RecordKinds, comparisons: Sequence[FieldComparison]
 ) -> Sql:
     """Write that the payload of a run passes the tests of some comparisons, if the rest holds."""
-    more = [Sql(" UNION ALL ") + keys for keys in _payloads_apart(tests, apart, comparisons)]
+    more = [Sql(" UNION ALL ") + keys for keys in _late_payloads(tests, kinds, comparisons)]
     return _HAS_PAYLOAD.fill(
         key=_PAYLOAD_KEY,
         window=_WINDOW,
         tests=tests,
-        beside=_beside(rest),
-        apart=join_sql("", more),
+        also_tested=_test_also(rest),
+        late=join_sql("", more),
     )
 
 
-def _payloads_apart(tests: Sql, apart: Apart, comparisons: Sequence[FieldComparison]) -> list[Sql]:
+def _late_payloads(
+    tests: Sql, kinds: RecordKinds, comparisons: Sequence[FieldComparison]
+) -> list[Sql]:
     """Write which runs pass the tests of some comparisons with what came apart from their payload.
 
     Returns:
         SQL that selects keys of payloads: by log records, and by other records of the same call.
     """
     found = []
-    if apart.contents:
-        found.append(_APART.fill(key=_PAYLOAD_KEY, window=_WINDOW, contents=CONTENTS, tests=tests))
+    if kinds.contents:
+        found.append(
+            _FROM_LOGS.fill(key=_PAYLOAD_KEY, window=_WINDOW, contents=CONTENTS, tests=tests)
+        )
     is_of_contents = {tree.field.name for tree in comparisons} <= _CONTENTS_FIELDS
-    if apart.lacking if is_of_contents else apart.same_calls:
+    if kinds.lacking if is_of_contents else kinds.same_calls:
         counting = LACKING if is_of_contents else COUNTING
         rows = _OF_COUNTING.fill(window=_WINDOW, counts=count_for_others(_WINDOW, counting))
-        filled = fill_payloads(rows, _PAYLOAD_LENT, _WINDOW, counting)
+        filled = fill_payloads(rows, _INHERITED, _WINDOW, counting)
         found.append(_FILLED.fill(key=_PAYLOAD_KEY, filled=filled, tests=tests))
     return found
 
 
-def _beside(rest: Sql) -> Sql:
+def _test_also(rest: Sql) -> Sql:
     """Write that only payloads of such runs are read for which another condition holds."""
-    return _BESIDE.fill(deliveries=DELIVERIES, window=_WINDOW, rest=rest) if rest else EMPTY
+    return _ALSO.fill(deliveries=DELIVERIES, window=_WINDOW, rest=rest) if rest else EMPTY
 
 
 def _in_brackets(part: Sql) -> Sql:
@@ -1034,7 +1040,7 @@ def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:
     return tested, others
 
 
-def _is_lent(tree: FieldComparison) -> bool:
+def _is_inheritable(tree: FieldComparison) -> bool:
     """Tell whether another record of a call may say what the one that counts does not."""
     return tree.field.name in {*SHOWN, "response_id", "tokens_per_second"}
 

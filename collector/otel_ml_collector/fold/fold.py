@@ -22,6 +22,15 @@ from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, FoldedSc
 from otel_ml_collector.owners import own_key, own_response, own_tag, tag_texts
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import LateTag, Metric, Run, text_of
+from otel_ml_collector.resolution import (
+    NO_CONTENT,
+    NO_NAMES,
+    InheritedContent,
+    TraceNames,
+    find_inherited_contents,
+    find_inherited_names,
+    naming_run_of,
+)
 from otel_ml_collector.same_calls import (
     CallRun,
     CallShare,
@@ -29,15 +38,6 @@ from otel_ml_collector.same_calls import (
     is_telling,
     join_traces,
     may_share,
-)
-from otel_ml_collector.settlement import (
-    NO_CONTENT,
-    NO_NAMES,
-    LentContent,
-    TraceNames,
-    lend_contents,
-    lend_names,
-    naming_run_of,
 )
 
 # A run inside such a span is not inside a call.
@@ -215,8 +215,8 @@ def _fold_trace(
     for node in nodes:
         node.counted = _count(node)
     _add_up(nodes)
-    names = lend_names(trace.calls.values())
-    contents = lend_contents(
+    names = find_inherited_names(trace.calls.values())
+    contents = find_inherited_contents(
         trace.calls.values(), {node.key: node.share for node in nodes if node.share is not None}
     )
     place = _find_places(nodes)
@@ -395,7 +395,7 @@ def _show_call(folded: FoldedRun, node: _Node, records: Sequence[SpanFact]) -> N
     ]
 
 
-def _show_lent(folded: FoldedRun, content: LentContent, trace: _Trace) -> None:
+def _show_lent(folded: FoldedRun, content: InheritedContent, trace: _Trace) -> None:
     """Show the question and the answer that a run lacks and other runs of its trace have."""
     folded.inputs_preview = folded.inputs_preview or content.inputs_preview
     folded.outputs_preview = folded.outputs_preview or content.outputs_preview

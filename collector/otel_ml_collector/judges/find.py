@@ -15,12 +15,12 @@ from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN, JUDGING_VERSION
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
-from otel_ml_collector.store.scores import OF_JUDGE, SAID, all_scores, newest_scores
+from otel_ml_collector.store.scores import OF_JUDGE, RESULT, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.statistics import bucket_of, bucket_parameters
 from otel_ml_collector.store.versions import read_versions
@@ -32,7 +32,7 @@ from otel_ml_collector.windows import Buckets
 _BINS: Final = 10
 _MOST_WHOLE: Final = 20  # of a scale of whole numbers: a bar each
 CRITERION: Final = "passing_criteria"
-_JUDGEMENT_COLUMNS: Final = (*SAID, "latency_ms", "cost")
+_JUDGEMENT_COLUMNS: Final = (*RESULT, "latency_ms", "cost")
 
 _JUDGE_NAMES: Final = Sql("""
     SELECT DISTINCT name FROM (
@@ -319,10 +319,10 @@ def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
 
     People's words under the name of a judge are none of its scores.
     """
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     counted = find_counted(reader, project, kinds=True)
     calls = find_counted(reader, project, kinds=True, items=True)
-    scores = all_scores(judges=OF_JUDGES, is_told=apart.told_scores, said=_JUDGEMENT_COLUMNS)
+    scores = all_scores(judges=OF_JUDGES, has_keyed=kinds.keyed_scores, said=_JUDGEMENT_COLUMNS)
     return _JUDGED.fill(
         recorded=RECORDED,
         deliveries=DELIVERIES,
@@ -354,7 +354,7 @@ def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[s
     rows: defaultdict[str, dict[str, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, judges, {}):
         rows[row["judge"]][row["judge_version"]] = row | {"tried": 0}
-    if find_apart(reader, project).experiments:
+    if find_record_kinds(reader, project).experiments:
         tried = _TRIED.fill(judged=_said(reader, project, tried=True))
         for row in _ask(reader, tried, project, judges, {}):
             version = rows[row["judge"]].setdefault(row["judge_version"], {**_UNHEARD})

@@ -14,8 +14,8 @@ from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_told
 from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import RunFigures, StatsQuery, find_total
-from otel_ml_collector.store.apart import find_apart, find_owners
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.record_kinds import find_owners, find_record_kinds
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.store.statistics import (
     is_version,
@@ -132,7 +132,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
         version = spoken.get((row["judge"], digest, ""))
         judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
     late_records = _find_told(reader, project, model, by_number)
-    has_links = find_apart(reader, project).links
+    has_links = find_record_kinds(reader, project).links
     linked = find_linked_runs(reader, project, model) if has_links else {}
     newest = max(by_number)
     numbers = _first_numbers(rows)
@@ -435,7 +435,7 @@ def _choose_newest(reader: Reader, model: _NewModel) -> NewVersion | None:
 
 def find_tried_alone(reader: Reader, project: str, model: str) -> set[int]:
     """Return the numbers of a model's versions that experiments ran, and nothing else."""
-    if not find_apart(reader, project).experiments:
+    if not find_record_kinds(reader, project).experiments:
         return set()
     rows = read_version_runs(reader, project, model)
     return {row["number"] for row in rows if row["experiment_runs"] and not row["runs"]}

@@ -29,7 +29,6 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.monitor.conditions import write_where
 from otel_ml_collector.monitor.findings import Finding, FindingKind, FindingsQuestion
 from otel_ml_collector.monitor.releases import Change, find_changes_of
-from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.field_values import (
     Section,
@@ -40,6 +39,7 @@ from otel_ml_collector.store.field_values import (
     write_step,
 )
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sketches import (
     SketchQuestion,
     read_fields,

@@ -59,7 +59,6 @@ from otel_ml_collector.monitor.drift import (
 )
 from otel_ml_collector.monitor.releases import Change, find_changes
 from otel_ml_collector.monitor.unusual_texts import weigh_texts
-from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.field_values import (
     FIGURES,
@@ -69,6 +68,7 @@ from otel_ml_collector.store.field_values import (
     section_of,
 )
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sketches import read_sample
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.times import to_rfc3339

@@ -19,9 +19,9 @@ from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slices import find_worst_slice
 from otel_ml_collector.sides import SidesVerdict, compare_sides, leave_open
-from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sides import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
 from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases

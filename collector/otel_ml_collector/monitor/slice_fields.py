@@ -42,10 +42,10 @@ from otel_ml_collector.monitor.slices import (
     SlicesFigure,
     find_slices,
 )
-from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.field_values import FIGURES, SECTIONS, ColumnCells, section_of
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sketches import read_sample
 from otel_ml_collector.store.sql import Condition, Sql, all_of
 from otel_ml_collector.times import to_rfc3339

@@ -19,9 +19,9 @@ from otel_ml_collector.api.parameters import End, Start, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import RESPONSE
-from otel_ml_collector.store.apart import Apart, all_late_tags, find_apart
 from otel_ml_collector.store.counted import RECORDED, Bounds, counted, shares, unit_of
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
 from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
@@ -144,7 +144,7 @@ class AskedRuns:
 
     condition: Condition
     window: Window
-    apart: Apart
+    kinds: RecordKinds
     every: int
     runs: int
     models: Sequence[str]
@@ -153,9 +153,9 @@ class AskedRuns:
     @classmethod
     def of(cls, reader: Reader, query: SlicesQuery, window: Window) -> "AskedRuns":
         """Count the runs of each model, and choose which are looked at."""
-        apart = find_apart(reader, query.project)
+        kinds = find_record_kinds(reader, query.project)
         condition, _ = compile_where(
-            reader, query.project, query.where, is_bounded=True, apart=apart
+            reader, query.project, query.where, is_bounded=True, kinds=kinds
         )
         values = {
             "project": query.project,
@@ -177,7 +177,7 @@ class AskedRuns:
         return cls(
             condition=condition,
             window=window,
-            apart=apart,
+            kinds=kinds,
             every=every,
             runs=sum(row["runs"] for row in rows),
             models=models,
@@ -209,7 +209,7 @@ class AskedRuns:
     def tokens(self) -> Sql:
         """The slices of a run: its tags, the newest also if they came late, and its labels."""
         tags = Sql("tag_kv")
-        if self.apart.tags:
+        if self.kinds.tags:
             tags = Sql("""arrayConcat(
               arrayFilter(kv -> NOT arrayExists(tag -> startsWith(kv, concat(tag.1, '='))
                 AND tag.3 >= start_ns + latency_ns, late), tag_kv),
@@ -225,16 +225,16 @@ class AskedRuns:
     def with_joins(self, joins: Sql) -> Sql:
         """Write the runs, with the columns that their tokens need, joined to others."""
         late = EMPTY
-        if self.apart.tags:
+        if self.kinds.tags:
             late = Sql("""LEFT JOIN ({late}) AS late_tag
               ON late_trace = trace_id AND late_span = span_id""").fill(
-                late=all_late_tags(self.apart)
+                late=all_late_tags(self.kinds)
             )
         return Sql("{recorded} {late} {shares} {joins} {chosen}").fill(
             recorded=RECORDED,
             joins=joins,
             late=late,
-            shares=shares(_IN_TIME.sql) if self.apart.settled else EMPTY,
+            shares=shares(_IN_TIME.sql) if self.kinds.resolved else EMPTY,
             # Chosen before their tags are read, which are most of what is read.
             chosen=Sql("PREWHERE {sample}").fill(sample=_SAMPLE) if self.every > 1 else EMPTY,
         )
@@ -254,7 +254,7 @@ def choose_figures(
     Raises:
         BadInput: The figure that is asked for is none.
     """
-    cost = counted("cost") if asked.apart.settled else Sql("cost")
+    cost = counted("cost") if asked.kinds.resolved else Sql("cost")
     answered = Sql("outcome != 'error'")
     columns = [
         FigureColumn(
@@ -304,7 +304,7 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
         FROM ({newest}) WHERE NOT failed GROUP BY judge, judge_version
         ORDER BY n DESC, judge, judge_version LIMIT {most}
         """).fill(
-        newest=newest_scores(all_scores(asked.score_sql, is_told=asked.apart.told_scores)),
+        newest=newest_scores(all_scores(asked.score_sql, has_keyed=asked.kinds.keyed_scores)),
         most=_MOST_JUDGES,
     )
     rows = reader.rows(sql, asked.values)
@@ -404,7 +404,7 @@ def find_dimensions(
     reader: Reader, query: SlicesQuery, asked: AskedRuns, runs: pa.Table
 ) -> SliceDimensions:
     """Find the largest values of the largest dimensions of the runs that were read."""
-    left_out = [name for name in _LEFT_OUT if getattr(asked.apart, f"{name}s")]
+    left_out = [name for name in _LEFT_OUT if getattr(asked.kinds, f"{name}s")]
     ids: dict[str, int] = {}
     slices: dict[tuple[int, str], SliceCondition] = {}
     numbers = _number_versions(reader, query.project)
@@ -481,7 +481,7 @@ def read_counted(
         of each figure `h` (whether it has it) and `v` (its value).
     """
     sql = _COUNTED.fill(
-        unit=unit_of(is_joined=asked.apart.named),
+        unit=unit_of(is_joined=asked.kinds.named),
         tokens=asked.tokens,
         run=RUN_NUMBER if truths else Sql("0"),
         figures=join_sql(
@@ -680,5 +680,5 @@ def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
           FROM ({newest}) WHERE NOT failed GROUP BY trace_id, span_id
         ) AS scored ON scored_trace = trace_id AND scored_span = span_id""").fill(
         columns=join_sql(", ", columns),
-        newest=newest_scores(all_scores(asked.score_sql, is_told=asked.apart.told_scores)),
+        newest=newest_scores(all_scores(asked.score_sql, has_keyed=asked.kinds.keyed_scores)),
     )

@@ -19,10 +19,10 @@ from otel_ml_collector.monitor.slice_sums import (
 )
 from otel_ml_collector.quality.find import list_targets
 from otel_ml_collector.quality.target import SavedTarget, make_unsaved
-from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.predictions import PredictionKind, read_kept_days, write_rows
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sql import Sql
 
 # Each is a question of its own.
@@ -52,7 +52,7 @@ def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, 
 
     Those that are saved stand first; a truth without a target must equal the whole output.
     """
-    if not (asked.apart.scores or asked.apart.told_scores):  # truths are among them
+    if not (asked.kinds.scores or asked.kinds.keyed_scores):  # truths are among them
         return {}
     listed = list_targets(reader, project)
     targets = [target for target in listed.targets if target.model in asked.models]
@@ -88,7 +88,7 @@ def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTar
         run=RUN_NUMBER,
         value=MOST_VALUE.fill(value=Sql("raw")),
         right=_FIGURE_VALUES[target.kind],
-        rows=write_rows(rule, counted_runs, asked.apart, kept),
+        rows=write_rows(rule, counted_runs, asked.kinds, kept),
         sample=asked.sample,
         most=MOST_READ,
     )

@@ -137,7 +137,7 @@ def _count_before(question: FindingsQuestion, asked: AskedRuns) -> _Counted:
         return _count_values(reader, runs, length_ns)
 
     last_ns = -(-reference.end_ns // DAY_NS) * DAY_NS
-    if last_ns > question.now_ns or asked.apart.tags:
+    if last_ns > question.now_ns or asked.kinds.tags:
         return count()
     days = tuple(
         (day_ns, known_ns)

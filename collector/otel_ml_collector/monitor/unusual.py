@@ -20,7 +20,6 @@ from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import RunSlice, find_slices
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run
-from otel_ml_collector.store.apart import find_counted
 from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.field_values import (
     SECTIONS,
@@ -30,6 +29,7 @@ from otel_ml_collector.store.field_values import (
     sketch_runs,
 )
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sketches import (
     SketchQuestion,
     read_sample,

@@ -63,7 +63,7 @@ class MonitorWatch:
             if len(self._pages) > _MOST_PAGES:
                 self._pages.popitem(last=False)
 
-    def look(self, now_ns: int) -> None:
+    def run_pass(self, now_ns: int) -> None:
         """Work out again the oldest answer of these pages, if it is due.
 
         Raises:

@@ -37,9 +37,9 @@ from otel_ml_collector.monitor.releases import Release, evaluate_command
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.stats import Past, cut_past
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import (
     ComparisonWord,
@@ -350,7 +350,7 @@ def _tell_experiment(
     reader: Reader, project: str, now_ns: int, decided: set[str]
 ) -> ProjectFinding | None:
     """Say what the newest experiment with a verdict says, if no version was decided by it."""
-    if not find_apart(reader, project).experiments:
+    if not find_record_kinds(reader, project).experiments:
         return None
     for experiment in find_experiments(
         reader, project, now_ns, limit=_LATEST_EXPERIMENTS

@@ -35,7 +35,6 @@ from otel_ml_collector.quality.target import (
     make_unsaved,
     write_body,
 )
-from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds
 from otel_ml_collector.store.documents import Documents, list_documents, read_document
 from otel_ml_collector.store.predictions import (
@@ -45,6 +44,7 @@ from otel_ml_collector.store.predictions import (
     write_rows,
 )
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
@@ -413,10 +413,10 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
 def _write(reader: Reader, question: QualityQuestion) -> _Rows:
     """Write the predictions of the question: of days that are kept beside those that are not."""
     rule, project = question.target.rule, question.project
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     counted = find_counted(reader, project, _BOUNDS)
     kept = read_kept_days(reader, project, rule, question.window.start_ns, question.window.end_ns)
-    sql = write_rows(rule, counted, apart, kept)
+    sql = write_rows(rule, counted, kinds, kept)
     values = {
         **rule.parameters,
         **kept.parameters,
@@ -430,7 +430,7 @@ def _write(reader: Reader, question: QualityQuestion) -> _Rows:
         "ages": [*_AGES_NS],
     }
     if question.where:
-        condition, _ = compile_where(reader, project, question.where, is_bounded=True, apart=apart)
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True, kinds=kinds)
         sql = Sql("""
             SELECT {columns} FROM ({rows}) WHERE (start_ns, trace_id, span_id) IN (
               SELECT start_ns, trace_id, span_id FROM {deliveries}

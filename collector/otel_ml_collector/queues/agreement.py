@@ -18,11 +18,11 @@ from otel_ml_collector.judges.other_judges import OtherJudge, find_other_judges
 from otel_ml_collector.queues.find import IS_WORD, write_draw
 from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query
-from otel_ml_collector.store.apart import find_apart, find_counted
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.people import people_words
 from otel_ml_collector.store.reader import Reader, Row, run_id_of
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
@@ -193,14 +193,14 @@ class _Question:
         return self.reader.rows(sql, asked, ACROSS_PARTITIONS)
 
     @property
-    def is_told(self) -> bool:
+    def has_keyed(self) -> bool:
         """Whether words may be about trace keys and tags."""
-        return find_apart(self.reader, self.project).told_scores
+        return find_record_kinds(self.reader, self.project).keyed_scores
 
     @property
     def newest_verdicts(self) -> Sql:
         """The SQL for the newest word of each version of the judge about each run."""
-        scores = all_scores(judges=Sql("{judge} = {judge:String}"), is_told=self.is_told)
+        scores = all_scores(judges=Sql("{judge} = {judge:String}"), has_keyed=self.has_keyed)
         return newest_scores(scores, where=OF_JUDGE)
 
 
@@ -267,7 +267,7 @@ def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
     """Read the words of people about runs; tell whether there is more than is read."""
     runs, values = question.runs
     sql = _PEOPLE_WORDS.fill(
-        words=people_words(is_told=question.is_told), is_word=IS_WORD, runs=runs
+        words=people_words(has_keyed=question.has_keyed), is_word=IS_WORD, runs=runs
     )
     asked = {**values, "unanswered": list(question.unanswered), "most": _MOST_WORDS}
     rows = question.ask(sql, asked)

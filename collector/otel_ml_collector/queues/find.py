@@ -15,11 +15,11 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.queues.queue import QUEUE, Queue, QueueChoice, make_queue
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, TracePage, compile_query, find_run
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.documents import list_documents, read_document
 from otel_ml_collector.store.people import people_words
 from otel_ml_collector.store.reader import JsonValue, Reader, run_id_of
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
@@ -227,8 +227,8 @@ def write_draw(
     condition, _ = compile_query(reader, query)
     split, join = Sql("0."), EMPTY
     if queue.order == "disagreement":
-        apart = find_apart(reader, project)
-        verdicts = all_scores(IN_WINDOW, is_told=apart.told_scores)
+        kinds = find_record_kinds(reader, project)
+        verdicts = all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)
         newest = newest_scores(verdicts, by=BY_JUDGE, where=OF_JUDGE)
         split, join = Sql("judged.split"), _SPLIT.fill(newest=newest)
     drawn = _DRAWN.fill(
@@ -248,7 +248,7 @@ def list_runs(
     drawn, values = write_draw(reader, project, queue, now_ns)
     sql = _QUEUED.fill(
         drawn=drawn,
-        words=people_words(is_told=find_apart(reader, project).told_scores),
+        words=people_words(has_keyed=find_record_kinds(reader, project).keyed_scores),
         is_word=IS_WORD,
     )
     values |= {"judge": queue.judge, "annotator": annotator, "unanswered": queue.unanswered}

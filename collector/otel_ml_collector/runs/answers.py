@@ -36,7 +36,6 @@ from otel_ml_collector.runs.logs import (
     sources_of,
     values_of,
 )
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import NAMED, CountedRuns
 from otel_ml_collector.store.reader import (
     JsonValue,
@@ -48,13 +47,14 @@ from otel_ml_collector.store.reader import (
     span_of,
     told_ns,
 )
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
     Key,
     find_holders,
     read_evaluations,
     read_late_tags,
+    read_resolved,
     read_responses,
-    read_settled,
     read_trace_keys,
 )
 from otel_ml_collector.store.tables import SHOWN
@@ -196,7 +196,7 @@ class Stretch:
 
     Attributes:
         tokens, cost: The amounts that count.
-        is_settled: Whether these are settled, and not the run's own values.
+        is_resolved: Whether these are settled, and not the run's own values.
         names_provider: Whether it names the provider of its model: such a call has used tokens.
     """
 
@@ -208,7 +208,7 @@ class Stretch:
     end_ns: int
     tokens: Tokens
     cost: float | None
-    is_settled: bool = False
+    is_resolved: bool = False
     kind: str = ""
     names_provider: bool = True
 
@@ -225,7 +225,7 @@ def make_stretch(row: Row, trace_id: str, project: str) -> Stretch:
         end_ns=row["end_ns"],
         tokens=tokens_of(row),
         cost=row["cost"],
-        is_settled=bool(row["has_share"]),
+        is_resolved=bool(row["has_share"]),
         kind=row["kind"],
         names_provider=bool(row["names_provider"]),
     )
@@ -275,7 +275,7 @@ def _lowest(spans: Sequence[Stretch], says: Callable[[Stretch], bool]) -> list[S
         while over is not None and over != span.run_id and over not in covered:
             covered.add(over)
             over = above.get(over)
-    return [span for span in telling if span.is_settled or span.run_id not in covered]
+    return [span for span in telling if span.is_resolved or span.run_id not in covered]
 
 
 def _sum(numbers: Sequence[int | None]) -> int | None:
@@ -351,13 +351,13 @@ class LateRows:
     """Rows of records that came apart from some runs.
 
     Attributes:
-        settled: The settlements, by run id and start.
+        resolved: The resolutions, by run id and start.
         owners: The names of each run in late records, by run id and start.
         evaluations, tags: Late records, by the name under which they stand.
         trace_keys: The keys of the user's own, by trace id.
     """
 
-    settled: Mapping[tuple[str, int], Row] = field(default_factory=dict)
+    resolved: Mapping[tuple[str, int], Row] = field(default_factory=dict)
     owners: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
     evaluations: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     tags: Mapping[str, Sequence[Row]] = field(default_factory=dict)
@@ -372,19 +372,21 @@ class AskedRecords:
 
     def ask(self, reader: Reader, project: str, keys: Sequence[Key]) -> None:
         """Ask for the late records of some stored runs, if the project has any."""
-        apart = find_apart(reader, project)
+        kinds = find_record_kinds(reader, project)
         if keys and (
-            apart.settled or apart.experiments or apart.scores or apart.tags or apart.keys
+            kinds.resolved or kinds.experiments or kinds.scores or kinds.tags or kinds.keys
         ):
             self._asked.append(reader.ahead(_read_late, project, [*keys], is_listed=True))
 
     def leave_out(self, counted: CountedRuns, rows: Sequence[Row]) -> list[Row]:
-        """Leave out the runs that do not count by their settlements; these were asked for."""
-        settled = {key: row for asked in self._asked for key, row in asked.result().settled.items()}
+        """Leave out the runs that do not count by their resolutions; these were asked for."""
+        resolved = {
+            key: row for asked in self._asked for key, row in asked.result().resolved.items()
+        }
         return [
             row
             for row in rows
-            if (known := settled.get(span_of(row))) is None or not counted.leaves_out(known)
+            if (known := resolved.get(span_of(row))) is None or not counted.leaves_out(known)
         ]
 
     def take(self, reader: Reader, project: str, rows: Sequence[Row]) -> LateRows:
@@ -413,33 +415,33 @@ def _key_of(row: Row) -> Key:
 def _read_late(
     reader: Reader, project: str, keys: Sequence[Key], *, is_listed: bool = False
 ) -> LateRows:
-    """Read the late records of some runs: settlements first, as they say how runs are named.
+    """Read the late records of some runs: resolutions first, as they say how runs are named.
 
     A list also tells by that which runs are of experiments.
     """
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     traces = sorted({key.trace_id for key in keys})
-    keyed = reader.ahead(_keys_of, project, traces) if apart.keys else None
-    has_settled = apart.settled or (is_listed and apart.experiments)
-    settled = read_settled(reader, project, keys) if has_settled else {}
-    recorded = {key: others for key, row in settled.items() if (others := _others(row))}
+    keyed = reader.ahead(_keys_of, project, traces) if kinds.keys else None
+    has_resolved = kinds.resolved or (is_listed and kinds.experiments)
+    resolved = read_resolved(reader, project, keys) if has_resolved else {}
+    recorded = {key: others for key, row in resolved.items() if (others := _others(row))}
     responses: Mapping[str, str] = {}
-    if apart.responses and recorded:
+    if kinds.responses and recorded:
         of_others = [Key.of(item.start_ns, item.run_id) for of in recorded.values() for item in of]
         responses = read_responses(reader, project, of_others)
     owners: dict[tuple[str, int], list[str]] = {}
     for key in keys:
         place = key.run_id, key.start_ns
-        names = [key.run_id, *(settled[place]["owners"] if place in settled else ())]
+        names = [key.run_id, *(resolved[place]["owners"] if place in resolved else ())]
         others_of = [item.run_id for item in recorded.get(place, ())]
         names += others_of
         names += {own_tag(responses[item]) for item in others_of if item in responses} - {*names}
         owners[place] = names
     named = sorted({name for names in owners.values() for name in names})
-    scored = named if apart.scores else [name for name in named if not is_run(name)]
-    tags = reader.ahead(read_late_tags, project, named) if apart.tags else None
+    scored = named if kinds.scores else [name for name in named if not is_run(name)]
+    tags = reader.ahead(read_late_tags, project, named) if kinds.tags else None
     return LateRows(
-        settled,
+        resolved,
         owners,
         _by_owner(read_evaluations(reader, project, scored)) if scored else {},
         _by_owner(tags.result()) if tags else {},
@@ -473,8 +475,8 @@ def _make_said(
 ) -> Said:
     """Make the facts of a run beside its own row."""
     place = span_of(row)
-    settled = late.settled.get(place)
-    share = settled if settled is not None and settled["counts"] else None
+    resolved = late.resolved.get(place)
+    share = resolved if resolved is not None and resolved["counts"] else None
     return Said(
         keys=late.trace_keys.get(row["trace_id"], []),
         owners=late.owners[place],
@@ -486,17 +488,17 @@ def _make_said(
         version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
         share=share,
         others=_others(share) if share is not None else (),
-        names={name: settled[name] for name in NAMED} if settled is not None else {},
+        names={name: resolved[name] for name in NAMED} if resolved is not None else {},
     )
 
 
-def _others(settled: Row) -> list[SameCall]:
+def _others(resolved: Row) -> list[SameCall]:
     """Return the other records of a call of which the amounts are settled."""
-    if not settled["counts"]:
+    if not resolved["counts"]:
         return []
     return [
-        SameCall(f"{settled['trace_id']}-{item['span_id']}", item["start_ns"], item["scope"])
-        for item in load_json(settled["others"], [])
+        SameCall(f"{resolved['trace_id']}-{item['span_id']}", item["start_ns"], item["scope"])
+        for item in load_json(resolved["others"], [])
     ]
 
 

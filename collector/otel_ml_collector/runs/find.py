@@ -56,7 +56,6 @@ from otel_ml_collector.runs.logs import (
 )
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.span import OTLP
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES, CountedRuns
 from otel_ml_collector.store.open_runs import (
     OpenKey,
@@ -65,8 +64,9 @@ from otel_ml_collector.store.open_runs import (
     read_open_payloads,
     read_open_runs,
 )
-from otel_ml_collector.store.orders import OUTERMOST, make_ordering, settle_worth
+from otel_ml_collector.store.orders import OUTERMOST, make_ordering, resolve_worth
 from otel_ml_collector.store.reader import IDS, Reader, Row, is_open, load_json, run_id_of, winners
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
     FILTERED,
     KEY,
@@ -91,7 +91,7 @@ from otel_ml_collector.store.runs import (
 )
 from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
 from otel_ml_collector.store.statistics import bound_runs
-from otel_ml_collector.store.tables import LENT_PAYLOAD, LIGHT
+from otel_ml_collector.store.tables import INHERITED_PAYLOAD, LIGHT
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.windows import Window
 
@@ -250,7 +250,7 @@ def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | Non
 
     The worst and best of a judge become the lowest and highest, so that all pages agree.
     """
-    query = replace(query, order=settle_worth(reader, query.project, query.order))
+    query = replace(query, order=resolve_worth(reader, query.project, query.order))
     if query.order in BY_TIME or query.start_ns > 0:
         return query, None
     whole = bound_runs(reader, query.project, plain=True)
@@ -283,11 +283,11 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
         BadInput: The filter is wrong.
     """
     condition, counted, is_filtered = _compile_own(reader, query)
-    return counted.with_settled(condition), is_filtered
+    return counted.with_resolved(condition), is_filtered
 
 
 def _compile_own(reader: Reader, query: RunsQuery) -> tuple[Condition, CountedRuns, bool]:
-    """Compile the conditions of a list but for those on the settlements of runs."""
+    """Compile the conditions of a list but for those on the resolutions of runs."""
     tree = parse_filter(query.where)
     also = None
     if query.traces:
@@ -554,7 +554,7 @@ def _fill(
     missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
     look = listing
     counted = listing.counted if asked is not None else None
-    if counted is not None and counted.settled_conditions:
+    if counted is not None and counted.resolved_conditions:
         missing += want // _LEFT_OUT
         look = replace(listing, counted=None)
     while len(rows) < want:
@@ -872,15 +872,15 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
         reader, project, [run_id_of(row) for row in rows if is_open(row)]
     )
     _lend_payloads(reader, project, words, payloads)
-    apart = find_apart(reader, project)
-    has_series = apart.metrics or apart.told_metrics
+    kinds = find_record_kinds(reader, project)
+    has_series = kinds.metrics or kinds.keyed_metrics
     return _Details(
         words,
         payloads,
-        _find_events(reader, rows, payloads) if apart.lines else {},
-        find_lines(reader, project, rows, owners) if apart.lines else {},
-        find_artifacts(reader, project, owners) if apart.artifacts else {},
-        find_links(reader, project, run_ids) if apart.links else {},
+        _find_events(reader, rows, payloads) if kinds.lines else {},
+        find_lines(reader, project, rows, owners) if kinds.lines else {},
+        find_artifacts(reader, project, owners) if kinds.artifacts else {},
+        find_links(reader, project, run_ids) if kinds.links else {},
         find_all_series(reader, project, owners, most=most) if has_series else {},
     )
 
@@ -897,7 +897,7 @@ def _lend_payloads(
         rows = [own, *(lent[other.run_id] for other in others if other.run_id in lent)]
         payloads[run_id] = own | {
             name: next((text for row in rows if (text := row.get(name))), "")
-            for name in LENT_PAYLOAD
+            for name in INHERITED_PAYLOAD
         }
         lend_payloads = [load_json(row.get("attributes", ""), {}) for row in rows]
         responses = (

@@ -26,9 +26,9 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     read_error,
     read_names,
 )
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import IS_POINT
@@ -61,13 +61,13 @@ _LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(St
   AND {point} AND ({name:String} = '' OR name = {name:String})""").fill(point=IS_POINT)
 # Points of one name are one metric, of all owners or of each: its `part`.
 _POINTS: Final = Sql("""
-SELECT if({apart:Bool}, owner, '') AS part, toString(name) AS name,
+SELECT if({by_owner:Bool}, owner, '') AS part, toString(name) AS name,
   assumeNotNull(value) AS value, step, time_ns, toString(mode) AS mode,
   toString(source) AS source,
   row_number() OVER (PARTITION BY part, name ORDER BY time_ns, record_id, position) AS place
 FROM metrics FINAL
 WHERE {logged} AND (part, name) IN (
-  SELECT if({apart:Bool}, owner, '') AS part, name FROM metrics WHERE {logged}
+  SELECT if({by_owner:Bool}, owner, '') AS part, name FROM metrics WHERE {logged}
   GROUP BY part, name ORDER BY part, name LIMIT {names} BY part)
 """).fill(logged=_LOGGED, names=_MOST_NAMES)
 # In that order `replace`, `restart` and `clear` cut what came before them, `clear` is no point
@@ -195,7 +195,7 @@ def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
         for row in rows
         if row["kind"] != "span" and not (row["inputs_preview"] and row["outputs_preview"])
     }
-    if not lacking or not find_apart(reader, project).contents:
+    if not lacking or not find_record_kinds(reader, project).contents:
         return
     for run_id, events in find_call_events(reader, project, list(lacking)).items():
         row, content = lacking[run_id], read_content(events)
@@ -350,7 +350,7 @@ def read_points(
     most: int,
     *,
     is_plain: bool = False,
-    apart: bool = False,
+    by_owner: bool = False,
 ) -> list[Row]:
     """Read the points that count, of the first 1,000 metrics by name.
 
@@ -362,7 +362,7 @@ def read_points(
         most: How many points of a metric are read. Of more than that the first and the last and
             the lowest and highest of each stretch between them.
         is_plain: Whether each of them is known to count.
-        apart: Whether points of a name are a metric of each owner, and not one of all.
+        by_owner: Whether points of a name are a metric of each owner, and not one of all.
 
     Returns:
         Rows of a few points each, in order: `part` (the owner, or empty), `name`, `points` (how
@@ -374,7 +374,7 @@ def read_points(
         "owners": list(owners),
         "name": name,
         "most": most,
-        "apart": apart,
+        "by_owner": by_owner,
     }
     sql = _THINNED.fill(points=_UNCUT_POINTS if is_plain else _COUNTING)
     return reader.rows(sql, parameters, ACROSS_PARTITIONS)
@@ -451,7 +451,7 @@ def find_all_series(
     if alone:
         parts = sorted(set(alone.values()))
         is_plain = all(facts[owner]["is_plain"] for owner in parts)
-        rows = read_points(reader, project, parts, name, most, is_plain=is_plain, apart=True)
+        rows = read_points(reader, project, parts, name, most, is_plain=is_plain, by_owner=True)
         by_owner = _by(rows, "part")
         logged_metrics |= {key: _make_series(by_owner[owner]) for key, owner in alone.items()}
     return logged_metrics

@@ -19,8 +19,8 @@ from otel_ml_collector.runs.answers import (
 )
 from otel_ml_collector.runs.find import NO_CALLS, RunsQuery, add_open, find_runs
 from otel_ml_collector.runs.logs import add_contents
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
     OF_TRACES,
     find_places,
@@ -61,10 +61,10 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
     known = {root.run_id for root in roots}
     traces = sorted({root.trace_id for root in roots})
     project = roots[0].project
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     scored = None
-    if apart.scores:
-        ask = partial(read_last_scores, is_told=apart.told_scores)
+    if kinds.scores:
+        ask = partial(read_last_scores, has_keyed=kinds.keyed_scores)
         scored = reader.ahead(ask, project, traces, _INSIDE)
     parameters = {"project": project, "traces": traces, "limit": _INSIDE + 1}
     rows = reader.rows(outlines(IDS, OF_TRACES), parameters)
@@ -145,7 +145,7 @@ def _lend_words(
     project = roots[0].project
     words = {run_id_of(row): row for row in read_words(reader, project, traces, _INSIDE)}
     calls.sort(key=attrgetter("start_ns"))
-    if find_apart(reader, project).contents:
+    if find_record_kinds(reader, project).contents:
         words |= _read_logged_words(reader, project, calls, above, words)
     lend_words: defaultdict[str, list[Row]] = defaultdict(list)
     for span in calls:
@@ -223,7 +223,7 @@ def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
     asked = [call for call in calls if call.kind == "model" and call.run_id not in above]
     total = add_up(spans)
     is_least = any(
-        item.names_provider and not has_tokens(item.tokens) and not item.is_settled
+        item.names_provider and not has_tokens(item.tokens) and not item.is_resolved
         for item in asked
     )
     has_sum = has_tokens(total.tokens) or total.cost is not None

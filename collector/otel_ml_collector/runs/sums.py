@@ -13,10 +13,10 @@ from otel_ml_collector.stats import (
     find_stats,
     make_grouping,
 )
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES, Bounds, shares
 from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.web import view
@@ -118,8 +118,8 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
 
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
     """Group the runs inside roots and traces by the value of the top run of each."""
-    own = make_grouping(reader, project, group, find_apart(reader, project))
-    join = own.join + shares(_IN_WINDOW) if own.is_settled else own.join
+    own = make_grouping(reader, project, group, find_record_kinds(reader, project))
+    join = own.join + shares(_IN_WINDOW) if own.is_resolved else own.join
     tops = _TOPS.fill(deliveries=DELIVERIES, join=join, condition=condition.sql)
     return Grouping(
         Sql("top_label"),

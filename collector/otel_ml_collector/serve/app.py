@@ -84,7 +84,7 @@ from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.retention import Days, Purger, Retention
 from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.runs import find_experiment_traces
-from otel_ml_collector.store.sketches import SketchDuty
+from otel_ml_collector.store.sketches import SketchJob
 from otel_ml_collector.store.sql import StoreClient
 from otel_ml_collector.store.tables import warm_up
 from otel_ml_collector.store.tombstones import Tombstones
@@ -94,7 +94,7 @@ from otel_ml_collector.telemetry.runs import RunNumbers
 from otel_ml_collector.telemetry.series import ComputedSeries
 from otel_ml_collector.telemetry.service import (
     MEDIA_TYPE,
-    AlertLookNumbers,
+    AlertPassNumbers,
     AlertSendNumbers,
     LossNumbers,
     OtlpForwardNumbers,
@@ -253,8 +253,8 @@ def open_collector(settings: Settings) -> Collector:
             file_alerts,
             trusts_clock=lambda: retention.trusts_clock,
         )
-        looks = AlertLookNumbers(lambda: alert_evaluator.numbers)
-        telemetry.register(looks)
+        passes = AlertPassNumbers(lambda: alert_evaluator.numbers)
+        telemetry.register(passes)
     return Collector(
         pipeline=pipeline,
         uploads=UploadIntake(ArtifactWriter(connections), telemetry, check_room=health.check_room),
@@ -365,7 +365,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class BackgroundJob:
     """Something to do again and again.
 
     Attributes:
@@ -389,25 +389,25 @@ class Lane:
         clock: Tells seconds that never fall.
     """
 
-    def __init__(self, *duties: Duty, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *duties: BackgroundJob, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         now_s = clock()
-        self._due_s = {duty: now_s + duty.first_s for duty in duties}
+        self._due_s = {job: now_s + job.first_s for job in duties}
 
     def run(self) -> float:
         """Do the duties that are due; return in how many seconds the next is due.
 
         What failed is tried again after a minute at most, and keeps nothing else from being done.
         """
-        for duty, due_s in self._due_s.items():
+        for job, due_s in self._due_s.items():
             now_s = self._clock()
             if now_s < due_s:
                 continue
-            wait_s = min(duty.every_s, _RETRY_S)
-            with going_on(partial(_logger.warning, "%s: %s", duty.trouble)):
-                duty.do()
-                wait_s = duty.every_s
-            self._due_s[duty] = now_s + wait_s
+            wait_s = min(job.every_s, _RETRY_S)
+            with going_on(partial(_logger.warning, "%s: %s", job.trouble)):
+                job.do()
+                wait_s = job.every_s
+            self._due_s[job] = now_s + wait_s
         return max(min(self._due_s.values()) - self._clock(), 0.0)
 
     async def run_for_ever(self) -> None:
@@ -436,23 +436,29 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
     unwritten = "What could not be written was not put right"
     lanes = (
         # A key that was revoked elsewhere stops working here within 3 s, and its streams end.
-        (Duty(collector.keyring.refresh, keys_s, "Keys were not read again", first_s=keys_s),),
         (
-            Duty(
-                lambda: collector.losses.look(time.time_ns()), 60.0, "What is missing is not known"
+            BackgroundJob(
+                collector.keyring.refresh, keys_s, "Keys were not read again", first_s=keys_s
             ),
         ),
         (
-            Duty(
-                lambda: collector.series.look(time.time_ns()),
+            BackgroundJob(
+                lambda: collector.losses.run_pass(time.time_ns()),
+                60.0,
+                "What is missing is not known",
+            ),
+        ),
+        (
+            BackgroundJob(
+                lambda: collector.series.run_pass(time.time_ns()),
                 30.0,
                 "Series of drift, slices, truth and experiments were not computed",
                 first_s=30.0,
             ),
         ),
         (
-            Duty(
-                lambda: collector.monitors.look(time.time_ns()),
+            BackgroundJob(
+                lambda: collector.monitors.run_pass(time.time_ns()),
                 30.0,
                 "Pages of Monitor were not worked out ahead",
                 first_s=30.0,
@@ -461,7 +467,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
         *(
             (
                 (
-                    Duty(
+                    BackgroundJob(
                         evaluator.evaluate,
                         EVALUATE_S,
                         "Rules of alerts were not looked at",
@@ -473,29 +479,29 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             else ()
         ),
         # What records a call that another run counts for is known by then.
-        (Duty(collector.runs.settle, 0.25, "Calls that are recorded twice count twice"),),
+        (BackgroundJob(collector.runs.settle, 0.25, "Calls that are recorded twice count twice"),),
         # Long before the good parts leave the disk.
-        (Duty(Repair(collector.connections).look, 2.0, unwritten, first_s=2.0),),
+        (BackgroundJob(Repair(collector.connections).run_pass, 2.0, unwritten, first_s=2.0),),
         # Without it statistics are right, and slower.
         (
-            Duty(
+            BackgroundJob(
                 lambda: _roll_up(rollup, collector.connections.memory),
                 30.0,
                 "The daily rollup was not computed",
             ),
-            Duty(
-                SketchDuty(rollup, collector.connections.memory, clock).run,
+            BackgroundJob(
+                SketchJob(rollup, collector.connections.memory, clock).run,
                 30.0,
                 "Fields were not sketched",
             ),
-            Duty(
+            BackgroundJob(
                 lambda: keep_due(rollup, clock),
                 30.0,
                 "Predictions of targets were not kept",
             ),
         ),
         (
-            Duty(
+            BackgroundJob(
                 lambda: _delete_unnamed(collector),
                 3_600.0,
                 "Artifacts that no record names were not deleted",
@@ -503,10 +509,10 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             ),
         ),
         (
-            Duty(collector.deleter.complete, 60.0, disorder),
-            Duty(lambda: _delete_old(collector.retention), 3_600.0, disorder),
-            Duty(lambda: _go_on(collector.retention), 5.0, disorder, first_s=5.0),
-            Duty(collector.purger.purge, 86_400.0, disorder, first_s=86_400.0),
+            BackgroundJob(collector.deleter.complete, 60.0, disorder),
+            BackgroundJob(lambda: _delete_old(collector.retention), 3_600.0, disorder),
+            BackgroundJob(lambda: _go_on(collector.retention), 5.0, disorder, first_s=5.0),
+            BackgroundJob(collector.purger.purge, 86_400.0, disorder, first_s=86_400.0),
         ),
     )
     return [Lane(*duties, clock=clock) for duties in lanes]

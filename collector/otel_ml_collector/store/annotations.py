@@ -1,6 +1,6 @@
 """Finds the keys and tags that have late records, and the runs that they name.
 
-Which runs a key or a tag names is the rule of `settlement.name_owners`.
+Which runs a key or a tag names is the rule of `resolution.name_owners`.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from typing import Final
 from otel_ml.records import ArtifactRecord, LateLog, LateTag, Metric
 from otel_ml_collector.owners import FIRST, KEY, TAG, own_key, own_tag
 from otel_ml_collector.records import Records
-from otel_ml_collector.settlement import name_owners
+from otel_ml_collector.resolution import name_owners
 from otel_ml_collector.store.call_runs import (
     IN_PROJECTS,
     TaggedRuns,
@@ -31,7 +31,7 @@ from otel_ml_collector.store.targets import TAG_TEXT
 # not; or that none had any when it was looked for.
 ANNOTATED: Final = "annotated"
 QUIET: Final = "quiet"
-TELLING_TABLES: Final = (LATE_LOGS, LATE_TAGS, METRICS, OBJECTS)
+LATE_TABLES: Final = (LATE_LOGS, LATE_TAGS, METRICS, OBJECTS)
 IS_OF_KEY_OR_TAG: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
 )
@@ -42,7 +42,7 @@ def late_records(columns: Sql, where: Sql) -> Sql:
     rows = Sql("SELECT {columns} FROM {table} WHERE {where}")
     return join_sql(
         " UNION ALL ",
-        [rows.fill(columns=columns, table=table.sql, where=where) for table in TELLING_TABLES],
+        [rows.fill(columns=columns, table=table.sql, where=where) for table in LATE_TABLES],
     )
 
 

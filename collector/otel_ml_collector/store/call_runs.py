@@ -1,4 +1,4 @@
-"""Reads the runs of traces as the rules of `same_calls` and `settlement` look at them.
+"""Reads the runs of traces as the rules of `same_calls` and `resolution` look at them.
 
 A question names traces of several projects, and reads those of one stretch of time.
 """
@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from otel_ml.records import tokens_of
 from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.resolution import NAMES, Resolution, TraceNames
 from otel_ml_collector.same_calls import CallFacts, CallRun, CallShare, OtherRecord, name_scope
-from otel_ml_collector.settlement import NAMES, Settlement, TraceNames
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
-from otel_ml_collector.store.tables import OF_TOKENS, RESPONSE_ID, SETTLED
+from otel_ml_collector.store.tables import OF_TOKENS, RESOLVED_RUNS, RESPONSE_ID
 
 # Traces, keys or tags in one question.
 _AT_ONCE: Final = 5_000
@@ -122,11 +122,11 @@ _TAGGED: Final = Sql("""
     open=_OPEN_IN_TRACES,
     most=_MOST_SPANS,
 )
-_OF_SETTLED: Final = Sql("""SELECT {columns}, {response} AS response FROM settled FINAL""").fill(
-    columns=SETTLED.select("tag_kv"), response=RESPONSE_ID
+_OF_RESOLVED: Final = Sql("""SELECT {columns}, {response} AS response FROM settled FINAL""").fill(
+    columns=RESOLVED_RUNS.select("tag_kv"), response=RESPONSE_ID
 )
-_SETTLEMENTS: Final = _OF_SETTLED + Sql(" WHERE ") + _IN_TRACES
-_SHARES: Final = _OF_SETTLED + Sql("""
+_RESOLUTIONS: Final = _OF_RESOLVED + Sql(" WHERE ") + _IN_TRACES
+_SHARES: Final = _OF_RESOLVED + Sql("""
     WHERE {wanted} AND start_ns IN {starts:Array(Int64)}
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(wanted=IN_PROJECTS)
 
@@ -168,9 +168,9 @@ def read_places(client: StoreClient, traces: Iterable[Trace]) -> dict[Trace, Row
     return {(row["project"], row["trace_id"]): row for row in rows}
 
 
-def read_settlements(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
+def read_resolutions(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
     """Read the settled rows of the runs of traces."""
-    return group_by_trace(read_rows(client, _SETTLEMENTS, values))
+    return group_by_trace(read_rows(client, _RESOLUTIONS, values))
 
 
 def read_shares(client: StoreClient, runs: Collection[Key]) -> dict[str, CallShare]:
@@ -300,10 +300,10 @@ def _naming_run(row: Row) -> CallRun:
     )
 
 
-def make_settlement(row: Row) -> Settlement:
-    """Make the settlement of a row of `read_settlements`."""
+def make_resolution(row: Row) -> Resolution:
+    """Make the resolution of a row of `read_resolutions`."""
     names = TraceNames(**{name: row[name] for name in NAMES})
-    return Settlement(_make_share(row) if row["counts"] else None, names, tuple(row["owners"]))
+    return Resolution(_make_share(row) if row["counts"] else None, names, tuple(row["owners"]))
 
 
 def _make_share(row: Row) -> CallShare:

@@ -1,4 +1,4 @@
-"""Keeps the settlements of runs true, whatever is stored.
+"""Keeps the resolutions of runs true, whatever is stored.
 
 What comes in one group is settled before it is stored. For all else the traces of what was stored
 are looked at behind it: those that are whole among the recent runs without a question, whatever the
@@ -18,12 +18,12 @@ from typing import Any, Final
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.owners import FIRST, is_run
 from otel_ml_collector.records import Records
+from otel_ml_collector.resolution import NOTHING
 from otel_ml_collector.same_calls import CallShare
-from otel_ml_collector.settlement import NOTHING
 from otel_ml_collector.store.annotations import (
     ANNOTATED,
     IS_OF_KEY_OR_TAG,
-    TELLING_TABLES,
+    LATE_TABLES,
     find_annotated,
     find_named_traces,
     find_naming_owners,
@@ -44,7 +44,7 @@ from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.plain_projects import PlainProjects
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.recent_calls import MOST_PROJECTS, RecentTrace
-from otel_ml_collector.store.settlements import SHARED, settle, settle_recent, write_settled
+from otel_ml_collector.store.resolutions import SHARED, resolve_recent, settle, write_resolutions
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
@@ -89,7 +89,7 @@ def _arrivals(end: Sql) -> Sql:
 
     A killed collector may have stored feedback of a key behind the last run.
     """
-    late_tables = (table.sql for table in TELLING_TABLES)
+    late_tables = (table.sql for table in LATE_TABLES)
     tables = (DELIVERIES, Sql("open_runs"), Sql("trace_keys"), *late_tables)
     rows = Sql("SELECT {end}(arrived_ns) AS arrived_ns FROM {table}")
     return join_sql(" UNION ALL ", [rows.fill(end=end, table=table) for table in tables])
@@ -181,7 +181,7 @@ class CallWatch:
         self._plain = PlainProjects(self._client, self._memory)
         self._mark_name = f"settled {collector}"
         self._guard = threading.Lock()
-        self._looking = threading.Lock()
+        self._pass_guard = threading.Lock()
         # Projects to look at, with the traces in which new runs were stored.
         self._dirty: dict[str, set[bytes]] = {}
         # Keys and tags of projects of which something new was told.
@@ -214,7 +214,7 @@ class CallWatch:
                 self._annotated.setdefault(project, set()).update(owners)
         return counting
 
-    def look(self) -> bool:
+    def run_pass(self) -> bool:
         """Settle all that was stored since the last look, and a part of all that was there before.
 
         Returns:
@@ -225,18 +225,18 @@ class CallWatch:
         """
         if time.monotonic() < self._rest_until_s:
             return True
-        with self._resting(), self._looking, store_trouble():
+        with self._resting(), self._pass_guard, store_trouble():
             if self._began_ns is None:
                 self._begin()
-            self._settle_new()
+            self._resolve_new()
             if is_behind := self._past_ns < (self._began_ns or 0):
                 until_ns = min(self._past_ns + self._window_ns, self._began_ns or 0)
-                self._past_ns = self._look_at(self._past_ns, until_ns)
+                self._past_ns = self._resolve_arrivals(self._past_ns, until_ns)
             if is_behind or time.monotonic() - self._marked[0] > _MARK_EVERY_S:
                 self._note_mark()
             return is_behind
 
-    def _settle_new(self) -> None:
+    def _resolve_new(self) -> None:
         """Settle the traces in which runs were stored since the last look."""
         with self._guard:
             dirty, self._dirty = self._dirty, {}
@@ -250,9 +250,9 @@ class CallWatch:
                 if not self._plain.is_plain(project)
                 for trace_id in of_project
             }
-            self._settle_traces(sorted(traces | find_named_traces(self._client, annotated)))
+            self._resolve_traces(sorted(traces | find_named_traces(self._client, annotated)))
             while self._done_ns < min(noted_ns, self._memory.calls.doubtful_ns):
-                self._done_ns = self._look_at(self._done_ns, noted_ns)
+                self._done_ns = self._resolve_arrivals(self._done_ns, noted_ns)
         except BaseException:
             with self._guard:
                 for project, of_project in dirty.items():
@@ -262,7 +262,7 @@ class CallWatch:
             raise
         self._done_ns = max(self._done_ns, noted_ns)
 
-    def _settle_traces(self, traces: Sequence[Trace]) -> None:
+    def _resolve_traces(self, traces: Sequence[Trace]) -> None:
         """Settle traces with news: from memory those that are whole there.
 
         Those whose runs all came in a single group were settled with it.
@@ -281,12 +281,12 @@ class CallWatch:
                 for key, trace in whole.items()
                 if may_be_annotated(self._memory, key[0])
             }
-            to_settle = {
-                key: trace for key, trace in whole.items() if key in tagged or not trace.is_settled
+            to_resolve = {
+                key: trace for key, trace in whole.items() if key in tagged or not trace.is_resolved
             }
             owners = find_naming_owners(self._client, tagged)
-            changed = list(settle_recent(to_settle, owners, now_ns))
-            write_settled(self._client, self._memory, changed, mark=True)
+            changed = list(resolve_recent(to_resolve, owners, now_ns))
+            write_resolutions(self._client, self._memory, changed, mark=True)
             recent.keep(changed)
             others += [trace for trace in part if trace not in whole]
         settle(self._client, self._memory, others)
@@ -327,9 +327,9 @@ class CallWatch:
         Raises:
             Unavailable: The store has trouble.
         """
-        self.look()
+        self.run_pass()
         call_shares: dict[str, CallShare] = {}
-        with self._looking, store_trouble():
+        with self._pass_guard, store_trouble():
             counting = {
                 project
                 for project in {project for project, *_ in runs}
@@ -351,7 +351,7 @@ class CallWatch:
             trace = traces[project, trace_id]
             if trace is None:
                 yield run
-            elif share := trace.settled.get(span_id, NOTHING).share:
+            elif share := trace.resolved.get(span_id, NOTHING).share:
                 call_shares[f"{trace_id.hex()}-{span_id.hex()}"] = share
 
     def _begin(self) -> None:
@@ -369,7 +369,7 @@ class CallWatch:
         self._began_ns = self._done_ns = last_ns
         self._marked = (time.monotonic(), self._past_ns)
 
-    def _look_at(self, after_ns: int, until_ns: int) -> int:
+    def _resolve_arrivals(self, after_ns: int, until_ns: int) -> int:
         """Settle the arrivals of a stretch of time, or of its beginning when they are too many.
 
         Returns:

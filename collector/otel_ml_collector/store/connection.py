@@ -58,7 +58,7 @@ _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retri
 # All from the colon behind the user to the last @: a password may hold what should be escaped.
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*@")
 _ASKED: Final = re.compile(r" with url: \S+| \(for url \S+\)")
-_SAID_CHARS: Final = 200
+_ERROR_CHARS: Final = 200
 _UNWRITTEN: Final = Sql("""
     SELECT sum(value) FROM system.events
     WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'""")
@@ -90,7 +90,7 @@ class Memory:
         self.calls = RecentCalls()
         # Of projects that have any: who asks about others makes it no longer.
         self._found: dict[str, frozenset[str]] = {}
-        self._settled: set[str] = set()
+        self._complete: set[str] = set()
         self._numbers: dict[tuple[str, str, str], KnownNumbers] = {}
         self._generation = 0
         self._days: dict[str, Mapping[int, int]] = {}
@@ -134,15 +134,17 @@ class Memory:
 
     def recall(self, project: str) -> tuple[frozenset[str], bool]:
         """Return the sorts that a project is known to have, and whether it has no others."""
-        return self._found.get(project, frozenset()), project in self._settled
+        return self._found.get(project, frozenset()), project in self._complete
 
-    def note(self, project: str, sorts: Iterable[str], *, settled: bool = False) -> frozenset[str]:
+    def note(
+        self, project: str, sorts: Iterable[str], *, is_complete: bool = False
+    ) -> frozenset[str]:
         """Note the sorts that a project has, before they are stored or once they were seen.
 
         Args:
             project: The project; `EVERY_PROJECT` has all sorts of any project.
             sorts: The sorts that it has.
-            settled: Whether everything was looked for.
+            is_complete: Whether everything was looked for.
 
         Returns:
             All that is known by now.
@@ -153,10 +155,10 @@ class Memory:
                 if known := self._found.get(name, frozenset()).union(added):
                     self._found[name] = known
             known = self._found.get(project, frozenset())
-            if settled and self.is_alone:
-                if len(self._settled) >= _KNOWN_NAMES:
-                    self._settled.clear()
-                self._settled.add(project)
+            if is_complete and self.is_alone:
+                if len(self._complete) >= _KNOWN_NAMES:
+                    self._complete.clear()
+                self._complete.add(project)
             return known
 
     def numbers(self, project: str, kind: str, name: str) -> KnownNumbers | None:
@@ -445,7 +447,7 @@ def _shown(url: str) -> str:
     return _PASSWORD.sub(r"\1:***@", url).partition("?")[0]
 
 
-def said_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Describe an error in a line, without the address that a client asked."""
     return _ASKED.sub("", str(error)).partition("\n")[0]
 
@@ -467,5 +469,7 @@ def name_of(error: ClickHouseError | OSError) -> str:
     """Name an error as the engine or the system does, without the data that it may quote."""
     if isinstance(error, OSError):
         # Not every library gives its errors a number; the type alone still says what it was.
-        return error.strerror or str(error).partition("\n")[0][:_SAID_CHARS] or type(error).__name__
+        return (
+            error.strerror or str(error).partition("\n")[0][:_ERROR_CHARS] or type(error).__name__
+        )
     return getattr(error, "name", None) or type(error).__name__

@@ -21,7 +21,7 @@ from otel_ml_collector.store.sql import (
     join_sql,
     substitute,
 )
-from otel_ml_collector.store.tables import COUNTING, RESPONSE_ID, SETTLED, SHOWN
+from otel_ml_collector.store.tables import COUNTING, RESOLVED_RUNS, RESPONSE_ID, SHOWN
 
 DELIVERIES: Final = Sql("runs")
 RECORDED: Final = Sql("runs FINAL")
@@ -108,31 +108,31 @@ class CountedRuns:
         return conditions + ([Sql("NOT (") + _IS_OF_ITEM + Sql(")")] if self.items else [])
 
     @property
-    def settled_conditions(self) -> list[Sql]:
-        """The conditions on the settlement of a run, as `leaves_out` tests it."""
+    def resolved_conditions(self) -> list[Sql]:
+        """The conditions on the resolution of a run, as `leaves_out` tests it."""
         left_out = [_IS_REPEAT] if self.repeats else []
         left_out += [_IS_OF_ITEM] if self.items else []
         if self.is_joined:
             return [Sql("NOT ") + _JOINED_AS[test] for test in left_out]
-        among = _among_settled(self.bounds.sql, left_out) if left_out else EMPTY
+        among = _among_resolved(self.bounds.sql, left_out) if left_out else EMPTY
         return [Sql("NOT ") + among] if among else []
 
     @property
     def conditions(self) -> list[Sql]:
         """The conditions on a run beside the bounds."""
-        return self.own_conditions + self.settled_conditions
+        return self.own_conditions + self.resolved_conditions
 
-    def with_settled(self, own: Condition) -> Condition:
-        """Add what is tested of the settlements of runs to a condition on their own rows."""
-        return all_of([own, *map(Condition, self.settled_conditions)])
+    def with_resolved(self, own: Condition) -> Condition:
+        """Add what is tested of the resolutions of runs to a condition on their own rows."""
+        return all_of([own, *map(Condition, self.resolved_conditions)])
 
-    def leaves_out(self, settled: Mapping[str, Any]) -> bool:
-        """Tell whether a run does not count by its settlement, a row of `store.runs.read_settled`.
+    def leaves_out(self, resolved: Mapping[str, Any]) -> bool:
+        """Tell whether a run does not count by its resolution, a row of `store.runs.read_resolved`.
 
-        The same as `settled_conditions`: a page that reads this row needs no second look.
+        The same as `resolved_conditions`: a page that reads this row needs no second look.
         """
-        is_repeat = bool(settled["record_of"].strip("0"))
-        return (self.repeats and is_repeat) or (self.items and settled["experiment"] != "")
+        is_repeat = bool(resolved["record_of"].strip("0"))
+        return (self.repeats and is_repeat) or (self.items and resolved["experiment"] != "")
 
     @property
     def sql(self) -> Sql:
@@ -147,7 +147,7 @@ class CountedRuns:
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
         of_items = Sql("({own} OR {of_trace})").fill(
-            own=_IS_OF_ITEM, of_trace=_among_settled(others.bounds.sql, [_IS_OF_ITEM])
+            own=_IS_OF_ITEM, of_trace=_among_resolved(others.bounds.sql, [_IS_OF_ITEM])
         )
         return join_sql(" AND ", [others.sql, of_items])
 
@@ -158,10 +158,10 @@ def repeats(among: Sql) -> Sql:
     Args:
         among: A condition on the project and start of runs: the bounds of the question.
     """
-    return _among_settled(among, [_IS_REPEAT])
+    return _among_resolved(among, [_IS_REPEAT])
 
 
-def _among_settled(among: Sql, tests: Sequence[Sql]) -> Sql:
+def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
     """Write the condition on runs for those with any of some settled values."""
     return Sql("""(project, start_ns, trace_id, span_id) IN (
       SELECT project, start_ns, trace_id, span_id FROM settled FINAL
@@ -169,13 +169,13 @@ def _among_settled(among: Sql, tests: Sequence[Sql]) -> Sql:
 
 
 def shares(among: Sql) -> Sql:
-    """Write the join that adds the settlement to `runs`, as `counted` and `named` read it.
+    """Write the join that adds the resolution to `runs`, as `counted` and `named` read it.
 
     Beside these `is_repeat`, `is_of_item`, as its trace is of a data set's item, and `has_share`:
     whether the amounts of a run are settled.
     """
     columns = [
-        Sql("{n} AS shared_{n}").fill(n=identifier(name, SETTLED.names()))
+        Sql("{n} AS shared_{n}").fill(n=identifier(name, RESOLVED_RUNS.names()))
         for name in (*TOKENS, "cost", *NAMED)
     ]
     return Sql("""
@@ -219,17 +219,17 @@ def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
     Args:
         name: The column, `session` or `user`.
         own: The test of that column, which no empty text passes.
-        of_trace: The same of the column of `settled`, which has the same name.
+        of_trace: The same of the column of `resolved`, which has the same name.
         among: A condition on the project and start of runs: which of them may be asked about.
     """
-    return Sql("(({own}) OR ({n} = '' AND {settled}))").fill(
-        own=own, n=name, settled=_among_settled(among, [of_trace])
+    return Sql("(({own}) OR ({n} = '' AND {resolved}))").fill(
+        own=own, n=name, resolved=_among_resolved(among, [of_trace])
     )
 
 
 def counted(name: str) -> Sql:
     """Write the value of a run's number that counts, beside the join of `shares`."""
-    column = identifier(name, SETTLED.names())
+    column = identifier(name, RESOLVED_RUNS.names())
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
 
 

@@ -17,10 +17,10 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.mutations import Mutator
+from otel_ml_collector.store.resolutions import resolve_deleted
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES
 from otel_ml_collector.store.scores import SCORES
-from otel_ml_collector.store.settlements import settle_deleted
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import (
     DONE,
@@ -43,7 +43,7 @@ _SETTINGS: Final = {
 }
 _WAIT_S: Final = 60.0
 # By then every other collector knows, and what it had in hand is stored.
-_SETTLED_NS: Final = int(4 * REFRESH_S * SECOND_NS)
+_SPREAD_NS: Final = int(4 * REFRESH_S * SECOND_NS)
 _UNDONE: Final = Sql("""
     SELECT project, kind, target, deleted_ns FROM deletions
     GROUP BY project, kind, target, deleted_ns HAVING max(stage) < {done:UInt8}
@@ -135,13 +135,13 @@ _FILL_SESSION: Final = Sql("""
     of=Sql(SESSION_OWNER)
 )
 _OF_SESSIONS: Final = Sql("startsWith(owner, '{of}')").fill(of=Sql(SESSION_OWNER))
-_SPOKEN_OF: Final = Sql("""project = {project:String} AND concat('{of}', session) IN (
+_HAS_LABELS: Final = Sql("""project = {project:String} AND concat('{of}', session) IN (
   SELECT owner FROM metrics WHERE project = {project:String} AND {of_sessions})""").fill(
     of=Sql(SESSION_OWNER), of_sessions=_OF_SESSIONS
 )
 _SESSIONS: Final = Sql("""
-    SELECT session FROM {deliveries} WHERE {spoken_of} AND ({these})
-    UNION ALL SELECT session FROM open_runs WHERE {spoken_of} AND ({these})""")
+    SELECT session FROM {deliveries} WHERE {has_labels} AND ({these})
+    UNION ALL SELECT session FROM open_runs WHERE {has_labels} AND ({these})""")
 _FILL_SESSIONS: Final = Sql("""
     INSERT INTO deleted_owners (project, owner, deleted_ns)
     SELECT DISTINCT {project:String}, concat('{of}', session), {deleted:Int64} FROM ({meant})
@@ -279,7 +279,7 @@ class Deleter:
             ]
             for deletion in undone:
                 self._carry_out(deletion)
-                if self._is_alone or time.time_ns() - deletion.deleted_ns > _SETTLED_NS:
+                if self._is_alone or time.time_ns() - deletion.deleted_ns > _SPREAD_NS:
                     note(self._client, deletion, DONE)
                 _logger.info("The deletion of a %s was completed", deletion.kind)
         return len(undone)
@@ -319,7 +319,7 @@ class Deleter:
         condition = _BEFORE if deletion.kind == PROJECT else _DELETED_RUNS
         self._mask([(table, condition) for table in _RUN_TABLES], deletion)
         if deletion.kind != PROJECT:  # what recorded the same call counts now
-            settle_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
+            resolve_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
         self._command(_FILL_KEYS, deletion)
         if deletion.kind == PROJECT:
             self._command(_KEEP_NUMBERS, deletion)
@@ -333,7 +333,7 @@ class Deleter:
         if deletion.kind == SESSION:
             self._command(_FILL_SESSION, deletion)
         elif self._has_rows(Sql("metrics"), _in_project(_OF_SESSIONS), deletion):
-            of_runs = {"deliveries": DELIVERIES, "spoken_of": _SPOKEN_OF}
+            of_runs = {"deliveries": DELIVERIES, "has_labels": _HAS_LABELS}
             left = Sql("NOT ({meant})").fill(meant=meant)
             sql = _FILL_SESSIONS.fill(
                 of=Sql(SESSION_OWNER),

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from otel_ml.attributes import RECORDED as RECORDED_RUNS
 from otel_ml.statistics.verdict import DEFAULT_CLUSTER
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, shares
 from otel_ml_collector.store.inside import sum_inside, with_inside
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import BY_JUDGE, SCORES, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.statistics import ALL_TOKENS
@@ -491,12 +491,12 @@ def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _Amounts:
     has_recorded = "recorded_first" in asked
     if not has_recorded and not reader.rows(_HAS_CALLS, dict(asked)):
         return _OWN_AMOUNTS
-    is_settled = find_apart(reader, asked["project"]).settled
-    tokens, cost = with_inside(is_settled=is_settled)
+    is_resolved = find_record_kinds(reader, asked["project"]).resolved
+    tokens, cost = with_inside(is_resolved=is_resolved)
 
     def join(runs: Sql, near: Sql) -> Sql:
-        joined = shares(near) if is_settled else EMPTY
-        return joined + Sql(" ") + sum_inside(runs, is_settled=is_settled, near=near)
+        joined = shares(near) if is_resolved else EMPTY
+        return joined + Sql(" ") + sum_inside(runs, is_resolved=is_resolved, near=near)
 
     return _Amounts(
         tokens,

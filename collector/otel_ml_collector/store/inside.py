@@ -37,46 +37,46 @@ _SUMS: Final = Sql("""
   ) AS inside ON inside_trace = runs.trace_id AND inside_span = runs.span_id""")
 
 
-def own_amounts(*, is_settled: bool) -> tuple[Sql, Sql]:
+def own_amounts(*, is_resolved: bool) -> tuple[Sql, Sql]:
     """Write the tokens and the cost that count of a run alone; 0 for none.
 
     Args:
-        is_settled: Whether the query joins `shares`.
+        is_resolved: Whether the query joins `shares`.
     """
     tokens = [
-        Sql("ifNull({n}, 0)").fill(n=counted(name) if is_settled else identifier(name, TOKENS))
+        Sql("ifNull({n}, 0)").fill(n=counted(name) if is_resolved else identifier(name, TOKENS))
         for name in TOKENS[:2]
     ]
-    cost = Sql("ifNull({n}, 0)").fill(n=counted("cost") if is_settled else Sql("cost"))
+    cost = Sql("ifNull({n}, 0)").fill(n=counted("cost") if is_resolved else Sql("cost"))
     return Sql("({n})").fill(n=join_sql(" + ", tokens)), cost
 
 
-def with_inside(*, is_settled: bool) -> tuple[Sql, Sql]:
+def with_inside(*, is_resolved: bool) -> tuple[Sql, Sql]:
     """Write the tokens and the cost of a run, in a query that joins `sum_inside`.
 
     They are its own, else the sums of the calls inside it; 0 for none.
     """
-    tokens, cost = own_amounts(is_settled=is_settled)
+    tokens, cost = own_amounts(is_resolved=is_resolved)
     return (
         Sql("if({n} > 0, {n}, inside_tokens)").fill(n=tokens),
         Sql("if({n} > 0, {n}, inside_cost)").fill(n=cost),
     )
 
 
-def sum_inside(runs: Sql, *, is_settled: bool, near: Sql = NEAR_WINDOW) -> Sql:
+def sum_inside(runs: Sql, *, is_resolved: bool, near: Sql = NEAR_WINDOW) -> Sql:
     """Write the join that adds the sums of the calls inside runs, as `with_inside` reads them.
 
     Args:
         runs: A condition on the runs that are asked about.
-        is_settled: Whether amounts of the project are settled.
+        is_resolved: Whether amounts of the project are settled.
         near: A condition on project and start that these runs pass, and the calls inside them.
     """
-    tokens, cost = own_amounts(is_settled=is_settled)
+    tokens, cost = own_amounts(is_resolved=is_resolved)
     return _SUMS.fill(
         tokens=tokens,
         cost=cost,
         recorded=RECORDED,
-        shares=shares(near) if is_settled else EMPTY,
+        shares=shares(near) if is_resolved else EMPTY,
         near=near,
         runs=runs,
         no_span=_NO_SPAN,

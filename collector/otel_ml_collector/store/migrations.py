@@ -14,7 +14,7 @@ from typing import Any, Final
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadSetting, Unavailable
-from otel_ml_collector.store.connection import Connections, said_of
+from otel_ml_collector.store.connection import Connections, describe_error
 from otel_ml_collector.store.repair import drop_unread
 from otel_ml_collector.store.schema import COPIES, META, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
@@ -108,7 +108,7 @@ def connect(url: str) -> Connections:
             _remove_by_one_thread(client)
     except (ClickHouseError, Unavailable, TypeError) as error:  # of an option that nobody knows
         connections.close()
-        text = f"The store at {connections.name} cannot be opened: {said_of(error)}"
+        text = f"The store at {connections.name} cannot be opened: {describe_error(error)}"
         raise BadSetting(text) from error
     except BadSetting:
         connections.close()

@@ -12,9 +12,9 @@ from typing import Final
 import pyarrow as pa
 
 from otel_ml.records import RunFields
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of, winners
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
     ACROSS_PARTITIONS,
     Key,
@@ -28,7 +28,7 @@ from otel_ml_collector.windows import Window
 
 SILENT_AFTER_NS: Final = 5 * MINUTE_NS
 # How many runs without an end a list looks at from where it begins.
-_LOOKED_AT: Final = 2_000
+_MOST_LISTED: Final = 2_000
 _IN_TRACE: Final = 10_000
 _MOST_PROJECTS: Final = 50
 
@@ -84,7 +84,7 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
 
     Nothing is asked for a project that never sent a start record.
     """
-    if not find_apart(reader, listing.project).open_runs:
+    if not find_record_kinds(reader, listing.project).open_runs:
         return []
     began = Sql(
         "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
@@ -103,7 +103,7 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
         began=began,
         seek=listing.seek,
         direction=listing.direction,
-        looked_at=_LOOKED_AT,
+        looked_at=_MOST_LISTED,
     )
     rows = reader.rows(sql, listing.parameters(window), ACROSS_PARTITIONS)
     return [OpenKey(**row) for row in rows]
@@ -141,7 +141,7 @@ def find_all_open_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -
 def _find_keys_where(
     reader: Reader, project: str, condition: Sql, parameters: Mapping[str, object]
 ) -> list[OpenKey]:
-    if not find_apart(reader, project).open_runs:
+    if not find_record_kinds(reader, project).open_runs:
         return []
     sql = Sql("""
         SELECT {key} FROM open_runs FINAL

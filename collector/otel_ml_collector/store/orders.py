@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from otel_ml.orders import BY_TIME, BY_WORTH, LOWEST, settle_order
+from otel_ml.orders import BY_TIME, BY_WORTH, LOWEST, resolve_order
 from otel_ml.records import TOKENS
-from otel_ml_collector.store.apart import find_apart, scores
 from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, RECORDED, counted, repeats, shares
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds, scores
 from otel_ml_collector.store.runs import Ordering
 from otel_ml_collector.store.scores import BY_RUN, find_lower_judges, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
@@ -25,13 +25,13 @@ _JOIN_SCORE: Final = Sql("""
     INNER JOIN (
       SELECT trace_id AS said_trace, span_id AS said_span, score AS said_score FROM ({newest})
     ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""")
-_SAID_INSIDE: Final = Sql("""
+_SCORE_INSIDE: Final = Sql("""
     INNER JOIN (
       SELECT trace_id AS said_trace, {worst}(score) AS said_score FROM ({newest})
       WHERE isFinite(score) GROUP BY trace_id
     ) AS said ON said_trace = runs.trace_id""")
-_LOWEST_SAID: Final = Sql("minOrNull")
-_HIGHEST_SAID: Final = Sql("maxOrNull")
+_LOWEST_SCORE: Final = Sql("minOrNull")
+_HIGHEST_SCORE: Final = Sql("maxOrNull")
 _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
   SELECT trace_id, span_id FROM {deliveries} WHERE {near} AND {is_call} AND NOT {repeats})""").fill(
     deliveries=DELIVERIES, near=_NEAR, is_call=IS_CALL, repeats=repeats(_NEAR)
@@ -58,31 +58,31 @@ def make_ordering(
         return Ordering(order, Sql("toFloat64(latency_ns)"))
     if order in {"costliest", "most_tokens"}:
         return _order_by_use(reader, project, order, is_of_tops=is_of_tops)
-    order = settle_worth(reader, project, order)
+    order = resolve_worth(reader, project, order)
     way, _, judge = order.partition(":")
     said = newest_scores(
-        scores(_JUDGE, find_apart(reader, project), "score"), by=BY_RUN, said=("score",)
+        scores(_JUDGE, find_record_kinds(reader, project), "score"), by=BY_RUN, said=("score",)
     )
     join = _JOIN_SCORE.fill(newest=said)
     if is_of_tops:
         is_lower = bool(find_lower_judges(reader, project, [judge]))
-        join = _SAID_INSIDE.fill(newest=said, worst=_HIGHEST_SAID if is_lower else _LOWEST_SAID)
+        join = _SCORE_INSIDE.fill(newest=said, worst=_HIGHEST_SCORE if is_lower else _LOWEST_SCORE)
     value = Sql("-said_score") if way == LOWEST else Sql("said_score")
     return Ordering(order, value, join, {"order_judge": judge})
 
 
-def settle_worth(reader: Reader, project: str, order: str) -> str:
+def resolve_worth(reader: Reader, project: str, order: str) -> str:
     """Turn the worst or best of a judge into the lowest or highest; other orders stay."""
     way, _, judge = order.partition(":")
     if not judge or way not in BY_WORTH:
         return order
     is_lower = bool(find_lower_judges(reader, project, [judge]))
-    return settle_order(order, lower_is_better=is_lower)
+    return resolve_order(order, lower_is_better=is_lower)
 
 
 def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool) -> Ordering:
     """Order by cost or tokens as lists show them: with the amounts of other records of a call."""
-    has_shares = find_apart(reader, project).same_calls
+    has_shares = find_record_kinds(reader, project).same_calls
     names = ("cost",) if order == "costliest" else TOKENS[:2]
     if is_of_tops:
         number = counted if has_shares else _own

@@ -9,7 +9,7 @@ from typing import Final
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.targets import RUN, told_of_others
+from otel_ml_collector.store.targets import RUN, join_keyed
 
 _WORD_COLUMNS: Final = Sql(
     "annotator, label, value AS score, passed, explanation, time_ns, record_id, arrived_ns"
@@ -24,11 +24,11 @@ _RUNS_WITH_WORDS: Final = Sql("""owner IN (
 )
 
 
-def people_words(*, is_told: bool) -> Sql:
+def people_words(*, has_keyed: bool) -> Sql:
     """Write the SQL for the last word of each person on each run; `judge` is a parameter.
 
     Args:
-        is_told: Whether words about trace keys and tags are in it, as about the runs that have
+        has_keyed: Whether words about trace keys and tags are in it, as about the runs that have
             these.
 
     Returns:
@@ -42,9 +42,9 @@ def people_words(*, is_told: bool) -> Sql:
         first=Sql(FIRST),
         judged=_RUNS_WITH_WORDS,
     )
-    if is_told:
+    if has_keyed:
         others = Sql("{words} AND owner >= '{first}'").fill(words=_FROM_METRICS, first=Sql(FIRST))
-        words += Sql(" UNION ALL ") + told_of_others(_WORD_COLUMNS, others)
+        words += Sql(" UNION ALL ") + join_keyed(_WORD_COLUMNS, others)
     return Sql("""
         SELECT trace_id, span_id, annotator, newest.1 AS label, newest.2 AS score,
           newest.3 AS passed, newest.4 AS explanation, newest.5 AS time_ns, newest.6 AS record_id

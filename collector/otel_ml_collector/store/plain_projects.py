@@ -8,8 +8,8 @@ from typing import Final
 
 from otel_ml.records import Run
 from otel_ml_collector.records import Records
+from otel_ml_collector.resolution import NAMES, form_of
 from otel_ml_collector.same_calls import CALLS, is_telling, may_be_nested, may_be_second
-from otel_ml_collector.settlement import NAMES, form_of
 from otel_ml_collector.store.annotations import (
     ANNOTATED,
     QUIET,
@@ -26,7 +26,7 @@ from otel_ml_collector.store.call_runs import (
 )
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT
-from otel_ml_collector.store.settlements import SHARED
+from otel_ml_collector.store.resolutions import SHARED
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import RESPONSE_ID
 

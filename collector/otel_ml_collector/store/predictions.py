@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from otel_ml_collector.store.apart import Apart, words
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     RECORDED,
@@ -22,9 +21,10 @@ from otel_ml_collector.store.counted import (
     unit_of,
 )
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import RecordKinds, words
 from otel_ml_collector.store.rollup import STATES
 from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, join_sql, parameter
-from otel_ml_collector.store.tables import LENT_PAYLOAD, fill_payloads
+from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 TARGET: Final = "target"
@@ -48,7 +48,8 @@ _ITEMS_OF: Final = Sql("""arrayMap(item -> {text}, if(JSONType({raw}) = 'Array',
 COLUMNS: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
   amount, came, truth, told_ns""")
 # The part of these that the run itself says, with the items of a ranking.
-_FORETOLD: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
+_PREDICTION_COLUMNS: Final = Sql("""
+  start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
   amount, items""")
 _PREDICTIONS: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
@@ -75,7 +76,7 @@ _KEPT: Final = Sql("""
     AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
     AND (day_ns, computed_ns) IN (
       SELECT arrayJoin(arrayZip({kept_days:Array(Int64)}, {kept_at:Array(Int64)})))""").fill(
-    columns=_FORETOLD
+    columns=_PREDICTION_COLUMNS
 )
 _JOINED: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
@@ -91,10 +92,10 @@ _WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # The runs of a question that no kept day has.
 _REST: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"), days=_NOT_KEPT)
 
-_SETTLED_NS: Final = MINUTE_NS
+_QUIET_NS: Final = MINUTE_NS
 _REPLACED_NS: Final = 10 * MINUTE_NS
 _MOST_DAYS: Final = 1_000
-# A duty that comes again in half a minute takes no longer: the collector has other work.
+# The job runs again after half a minute, so it stops here: the collector has other work.
 _BUDGET_S: Final = 10.0
 _DOCUMENTS: Final = Sql("""
 SELECT project, argMax(body, version) AS text FROM documents WHERE kind = {kind:String}
@@ -117,8 +118,8 @@ WHERE states.marked_ns >= predicted.predicted_ns
 ORDER BY states.day_ns DESC, states.project, wanted.rule LIMIT {most}""").fill(
     states=STATES.fill(ours=Sql("project IN {projects:Array(String)}")),
     predicted=_PREDICTED,
-    settled_ns=_SETTLED_NS,
-    over_ns=DAY_NS + _SETTLED_NS,
+    settled_ns=_QUIET_NS,
+    over_ns=DAY_NS + _QUIET_NS,
     most=_MOST_DAYS,
 )
 _KEPT_DAYS: Final = Sql("""
@@ -247,7 +248,7 @@ def read_kept_days(
 
 
 def write_rows(
-    rule: PredictionRule, counted: CountedRuns, apart: Apart, kept: KeptDays | None = None
+    rule: PredictionRule, counted: CountedRuns, kinds: RecordKinds, kept: KeptDays | None = None
 ) -> Sql:
     """Write the SQL for the predictions of runs that count, each with its truth.
 
@@ -256,7 +257,7 @@ def write_rows(
     Args:
         rule: Of the target.
         counted: Which runs, within any bounds: those that began from `start` to `end` are meant.
-        apart: What of the project came apart from its runs.
+        kinds: What of the project came apart from its runs.
         kept: The days whose payloads need not be read; None for none.
 
     Returns:
@@ -266,8 +267,8 @@ def write_rows(
     predictions = _write_predictions(
         rule,
         replace(counted, bounds=_REST if has_kept else _WINDOW),
-        settled=apart.settled,
-        lends=apart.same_calls,
+        resolved=kinds.resolved,
+        inherits=kinds.same_calls,
     )
     if has_kept:
         predictions = join_sql(" UNION ALL ", [_KEPT, predictions])
@@ -279,38 +280,38 @@ def write_rows(
         truth=truth,
         # Of a truth without a target only the runs that have it.
         join=Sql("LEFT") if rule.model else Sql("INNER"),
-        truths=words(Sql("{truth:String}"), Sql("'actual'"), apart),
+        truths=words(Sql("{truth:String}"), Sql("'actual'"), kinds),
     )
 
 
 def _write_predictions(
-    rule: PredictionRule, counted: CountedRuns, *, settled: bool = True, lends: bool = True
+    rule: PredictionRule, counted: CountedRuns, *, resolved: bool = True, inherits: bool = True
 ) -> Sql:
     """Write the SQL for what runs that count foretold, from their payloads.
 
     Args:
         rule: Of the target.
         counted: Which runs.
-        settled: Whether a trace may name the session of a run.
-        lends: Whether a payload may lack what another record of the call has.
+        resolved: Whether a trace may name the session of a run.
+        inherits: Whether a payload may lack what another record of the call has.
 
     Returns:
-        SQL that selects `_FORETOLD`.
+        SQL that selects `_PREDICTION_COLUMNS`.
     """
     bounds = counted.bounds.sql
     of_model = Sql("model = {model:String}") if rule.model else Sql("model != ''")
     payloads = _PAYLOADS.fill(bounds=bounds, deliveries=DELIVERIES, of_model=of_model)
-    if lends:
-        payloads = fill_payloads(payloads, {"outputs": LENT_PAYLOAD["outputs"]}, bounds)
+    if inherits:
+        payloads = fill_payloads(payloads, {"outputs": INHERITED_PAYLOAD["outputs"]}, bounds)
     predicted, amount, items = _FORMS[rule.kind]
     return _PREDICTIONS.fill(
         predicted=predicted,
         amount=amount,
         items=items,
-        unit=unit_of(is_joined=settled),
+        unit=unit_of(is_joined=resolved),
         recorded=RECORDED,
-        shares=shares(bounds) if settled else EMPTY,
-        counted=replace(counted, is_joined=settled).sql,
+        shares=shares(bounds) if resolved else EMPTY,
+        counted=replace(counted, is_joined=resolved).sql,
         of_model=of_model,
         raw=_at("path", rule.path),
         chance=Sql("NULL")
@@ -368,7 +369,7 @@ def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: in
         INSERT INTO predictions (project, rule, day_ns, computed_ns, {columns})
         SELECT {project:String}, {rule:String}, {day:Int64}, {computed:Int64}, {columns}
         FROM ({predictions})""").fill(
-        columns=_FORETOLD, predictions=_write_predictions(rule, CountedRuns(_WINDOW))
+        columns=_PREDICTION_COLUMNS, predictions=_write_predictions(rule, CountedRuns(_WINDOW))
     )
     client.command(rows, values)
     state = [[project, rule.key, day_ns, now_ns]]
@@ -408,7 +409,7 @@ def _items(raw: Sql) -> Sql:
 
 
 _RAW: Final = Sql("payload.raw")
-_CAME: Final = Sql("truths.newest")
+_RAW_TRUTH: Final = Sql("truths.newest")
 _NO_NUMBER: Final = Sql("CAST(NULL AS Nullable(Float64))")
 _NO_ITEMS: Final = Sql("CAST([] AS Array(String))")
 _IS_NUMBER: Final = Sql("if(isNull({number}), '', '1')")
@@ -434,17 +435,17 @@ _FORMS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
 # By kind, beside the truth: the number of the prediction, and text and number of the truth. Of a
 # ranking the first is the share of the first k that are relevant.
 _TRUTHS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
-    "class": (Sql("run.amount"), _word(_CAME, 2), _NO_NUMBER),
+    "class": (Sql("run.amount"), _word(_RAW_TRUTH, 2), _NO_NUMBER),
     "number": (
         Sql("run.amount"),
-        _IS_NUMBER.fill(number=_NUMBER_OF.fill(raw=_CAME)),
-        _NUMBER_OF.fill(raw=_CAME),
+        _IS_NUMBER.fill(number=_NUMBER_OF.fill(raw=_RAW_TRUTH)),
+        _NUMBER_OF.fill(raw=_RAW_TRUTH),
     ),
     "ranking": (
         Sql("""toNullable(length(arrayIntersect(run.items, {relevant})) / {k:UInt32})""").fill(
-            relevant=_items(_CAME)
+            relevant=_items(_RAW_TRUTH)
         ),
-        Sql("if({raw} IN ('', 'null'), '', '1')").fill(raw=_CAME),
+        Sql("if({raw} IN ('', 'null'), '', '1')").fill(raw=_RAW_TRUTH),
         _NO_NUMBER,
     ),
 }

@@ -15,8 +15,8 @@ from typing import Final
 
 from otel_ml.records import Run
 from otel_ml_collector.owners import tag_texts
+from otel_ml_collector.resolution import Resolution, ResolvedGroup, ResolvedRun, naming_run_of
 from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, is_telling
-from otel_ml_collector.settlement import SettledGroup, SettledRun, Settlement, naming_run_of
 
 # About 1 kB each, with their previews.
 _MOST_CALLS: Final = 50_000
@@ -34,11 +34,11 @@ class RecentTrace:
         runs: By span id; runs without facts of a call are links of a chain.
         open_runs: Those that said that they began, also when they have ended since.
         tags: The texts of the tags of each run, by span id.
-        settled: Their settlements, by span id.
+        resolved: Their resolutions, by span id.
         ranks, open_ranks: The rank of each run's delivery, by span id.
-        settled_ranks: The rank of each run's settlement, by span id.
+        resolved_ranks: The rank of each run's resolution, by span id.
         group: In which group its first run came.
-        is_settled: Whether all of its runs came in that group, which was settled before it was
+        is_resolved: Whether all of its runs came in that group, which was settled before it was
             stored: a look at it would find the same.
         others_end_ns: By when all runs that were in the store and not here had ended when the first
             run of the trace came.
@@ -47,12 +47,12 @@ class RecentTrace:
     runs: dict[bytes, CallRun] = field(default_factory=dict)
     open_runs: dict[bytes, CallRun] = field(default_factory=dict)
     tags: dict[bytes, Sequence[str]] = field(default_factory=dict)
-    settled: dict[bytes, Settlement] = field(default_factory=dict)
+    resolved: dict[bytes, Resolution] = field(default_factory=dict)
     ranks: dict[bytes, int] = field(default_factory=dict)
     open_ranks: dict[bytes, int] = field(default_factory=dict)
-    settled_ranks: dict[bytes, int] = field(default_factory=dict)
+    resolved_ranks: dict[bytes, int] = field(default_factory=dict)
     group: int = 0
-    is_settled: bool = False
+    is_resolved: bool = False
     others_end_ns: int = 0
     start_ns: int = 0
     end_ns: int = 0
@@ -129,7 +129,7 @@ class RecentCalls:
             self._others_end_ns.setdefault(project, 0)
 
     def note_stored(self, projects: Collection[str]) -> None:
-        """Note the projects of which runs or settlements are in the store: all others are new.
+        """Note the projects of which runs or resolutions are in the store: all others are new.
 
         A project that is new is followed from its first group on, if that leaves anything to
         settle: then nothing of it was stored before.
@@ -156,13 +156,13 @@ class RecentCalls:
                     if of_project == project:
                         trace.others_end_ns = max(end_ns, trace.others_end_ns)
 
-    def add(self, runs: Sequence[Run], open_runs: Sequence[Run], settled: SettledGroup) -> None:
-        """Add the stored runs of a group, with the settlements stored with them."""
+    def add(self, runs: Sequence[Run], open_runs: Sequence[Run], resolved: ResolvedGroup) -> None:
+        """Add the stored runs of a group, with the resolutions stored with them."""
         with self._guard:
             if self._stored is not None:
                 new = {run.project for run in chain(runs, open_runs)} - self._stored
                 if new and self._knows_stored:
-                    self._follow_new(new.intersection(run.project for run in settled.runs))
+                    self._follow_new(new.intersection(run.project for run in resolved.runs))
                 self._note_stored(new)
             if not self._others_end_ns:
                 return
@@ -170,8 +170,8 @@ class RecentCalls:
             for is_open, of_kind in ((True, open_runs), (False, runs)):
                 for run in of_kind:
                     if run.project in self._others_end_ns:
-                        self._add(run, is_open=is_open, is_settled=settled.is_complete)
-            self._keep(settled.runs)
+                        self._add(run, is_open=is_open, is_resolved=resolved.is_complete)
+            self._keep(resolved.runs)
             while self._runs > self._most:
                 self._make_room()
 
@@ -188,28 +188,28 @@ class RecentCalls:
             self._open_traces[project] = set()
             self._known.add(project)
 
-    def _add(self, run: Run, *, is_open: bool, is_settled: bool) -> None:
+    def _add(self, run: Run, *, is_open: bool, is_resolved: bool) -> None:
         key = (run.project, run.trace_id)
         if (trace := self._traces.get(key)) is None:
             trace = RecentTrace(
                 group=self._groups,
-                is_settled=is_settled,
+                is_resolved=is_resolved,
                 others_end_ns=self._others_end_ns[run.project],
             )
             self._traces[key] = trace
         elif trace.group != self._groups:
-            trace.is_settled = False
+            trace.is_resolved = False
         before = trace.size
         if trace.add_open(run) if is_open else trace.add(run):
             self._traces.move_to_end(key)
         else:
-            trace.is_settled = False
+            trace.is_resolved = False
         self._runs += trace.size - before
 
-    def keep(self, settled: Sequence[SettledRun]) -> None:
-        """Keep the settlements of runs that are here."""
+    def keep(self, resolved: Sequence[ResolvedRun]) -> None:
+        """Keep the resolutions of runs that are here."""
         with self._guard:
-            self._keep(settled)
+            self._keep(resolved)
 
     def find(self, project: str, trace_id: bytes) -> RecentTrace | None:
         """Return a copy of a trace that is whole here, None for any other trace."""
@@ -226,7 +226,7 @@ class RecentCalls:
                 runs=trace.runs.copy(),
                 open_runs=trace.open_runs.copy(),
                 tags=trace.tags.copy(),
-                settled=trace.settled.copy(),
+                resolved=trace.resolved.copy(),
             )
 
     def forget(self, project: str) -> None:
@@ -256,14 +256,14 @@ class RecentCalls:
             self._stored = None
             self._runs = 0
 
-    def _keep(self, settled: Sequence[SettledRun]) -> None:
-        for run in settled:
+    def _keep(self, resolved: Sequence[ResolvedRun]) -> None:
+        for run in resolved:
             trace = self._traces.get((run.project, run.trace_id))
             # As the store has it: of two groups that were settled before they were stored, neither
             # of which outranks the other, the last one holds.
-            if trace is not None and run.rank >= trace.settled_ranks.get(run.span_id, 0):
-                trace.settled[run.span_id] = run.settlement
-                trace.settled_ranks[run.span_id] = run.rank
+            if trace is not None and run.rank >= trace.resolved_ranks.get(run.span_id, 0):
+                trace.resolved[run.span_id] = run.resolution
+                trace.resolved_ranks[run.span_id] = run.rank
 
     def _make_room(self) -> None:
         (project, trace_id), trace = self._traces.popitem(last=False)

@@ -48,7 +48,7 @@ class Repair:
         self._is_sure = True
         self._unloaded: set[str] = set()
 
-    def look(self) -> None:
+    def run_pass(self) -> None:
         """Load the tables anew that were written since a write to a file failed.
 
         A merge may have begun before that and end after it: the next look loads them once more.

@@ -31,7 +31,7 @@ from otel_ml_collector.store.tables import (
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 
 # A group that was marked is stored by then: no commit takes as long.
-_SETTLED_NS: Final = MINUTE_NS
+_QUIET_NS: Final = MINUTE_NS
 # A day is marked again by then at the latest, well before it counts as settled.
 _AGAIN_S: Final = 10.0
 _KNOWN_DAYS: Final = 10_000
@@ -92,7 +92,7 @@ SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS faile
 _BEGAN: Final = Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))")
 NEWEST_SCORES: Final = newest_scores(all_scores(_BEGAN))
 # The same with what is told of keys and tags.
-NEWEST_TOLD: Final = newest_scores(all_scores(_BEGAN, is_told=True))
+NEWEST_WITH_KEYED: Final = newest_scores(all_scores(_BEGAN, has_keyed=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +197,8 @@ WHERE marked_ns >= computed_ns AND marked_ns < now_ns - {settled_ns}
 ORDER BY project, day_ns LIMIT 1000""").fill(
     now=_NOW,
     states=STATES.fill(ours=Sql("1")),
-    settled_ns=_SETTLED_NS,
-    over_ns=DAY_NS + _SETTLED_NS,
+    settled_ns=_QUIET_NS,
+    over_ns=DAY_NS + _QUIET_NS,
 )
 
 
@@ -309,7 +309,7 @@ class Marks:
     def mark(self, records: Records) -> None:
         """Mark the days of a group, before it is stored."""
         now_ns, now_s = self._clock(), time.monotonic()
-        changed = _days_of(records) | self._days_of_traces(_find_told(records), now_ns)
+        changed = _days_of(records) | self._days_of_traces(_find_scored_traces(records), now_ns)
         days = {day for day in changed if self._is_due(day, now_ns, now_s)}
         mark_days(self._client, self._memory, days)
         if len(self._marked_s) > _KNOWN_DAYS:
@@ -353,7 +353,7 @@ def _days_of(records: Records) -> set[tuple[str, int]]:
     return days
 
 
-def _find_told(records: Records) -> set[tuple[str, str]]:
+def _find_scored_traces(records: Records) -> set[tuple[str, str]]:
     """Find the traces of whose runs a score is told that does not tell when the run began."""
     return {
         (metric.project, metric.owner.partition("-")[0])

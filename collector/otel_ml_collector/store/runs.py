@@ -34,7 +34,7 @@ from otel_ml_collector.store.tables import (
     LIGHT,
     OF_PAYLOADS,
     PAYLOAD,
-    SETTLED,
+    RESOLVED_RUNS,
 )
 from otel_ml_collector.store.targets import BY_IDS
 from otel_ml_collector.windows import Window
@@ -59,7 +59,7 @@ _MOST_PLACES: Final = 100
 _KEYED: Final = 2 * _MOST_PLACES
 _FIRST_KEYED: Final = Sql(" LIMIT {most}").fill(most=_KEYED)
 # The key of `metrics`.
-_TOLD_BY: Final = ("owner", "judge", "source", "version", "record_id", "position")
+_METRICS_KEY: Final = ("owner", "judge", "source", "version", "record_id", "position")
 
 KEY: Final = Sql("start_ns, {ids}, rank").fill(ids=IDS)
 # Of few rows: as texts, because a subquery that makes ids of them takes longer to plan.
@@ -174,7 +174,7 @@ class Listing:
     @property
     def condition(self) -> Condition:
         """Which runs."""
-        return self.own if self.counted is None else self.counted.with_settled(self.own)
+        return self.own if self.counted is None else self.counted.with_resolved(self.own)
 
     @property
     def direction(self) -> Sql:
@@ -278,19 +278,19 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
     return reader.rows(sql, key_parameters(project, keys), BY_KEY)
 
 
-def read_settled(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
-    """Read the settlements of the runs of some keys, by run id and start.
+def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
+    """Read the resolutions of the runs of some keys, by run id and start.
 
     Returns:
         Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
         `others`, JSON; tokens and `cost`.
     """
-    # Of settlements of a rank the last holds, which the order of the rows does not tell.
+    # Of resolutions of a rank the last holds, which the order of the rows does not tell.
     sql = Sql("SELECT {columns} FROM settled FINAL PREWHERE {these}").fill(
-        columns=SETTLED.select("project"), these=OF_KEYS
+        columns=RESOLVED_RUNS.select("project"), these=OF_KEYS
     )
-    settled = reader.rows(sql, key_parameters(project, keys), BY_KEY)
-    return {span_of(row): row for row in settled}
+    resolved = reader.rows(sql, key_parameters(project, keys), BY_KEY)
+    return {span_of(row): row for row in resolved}
 
 
 def read_trace(
@@ -580,7 +580,7 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
         PREWHERE project = {project:String} AND owner IN {owners:Array(String)}
           AND NOT ({point})""").fill(point=IS_POINT)
     rows = reader.rows(sql, {"project": project, "owners": list(owners)}, BY_KEY)
-    return [row | {"word": _word_of(row)} for row in _last_told(rows)]
+    return [row | {"word": _word_of(row)} for row in _last_sent(rows)]
 
 
 def _word_of(row: Row) -> str:
@@ -595,14 +595,14 @@ def _word_of(row: Row) -> str:
     return "" if row["passed"] is None else orjson.dumps(row["passed"]).decode()
 
 
-def _last_told(rows: Iterable[Row]) -> list[Row]:
+def _last_sent(rows: Iterable[Row]) -> list[Row]:
     """Keep the last of rows that were sent several times, as the engine does in the end.
 
     Of one judge, the last of them is the last by `otel_ml_collector.store.scores.LAST`.
     """
     kept: dict[tuple[object, ...], Row] = {}
     for row in sorted(rows, key=itemgetter("time_ns", "arrived_ns")):
-        kept[tuple(row[name] for name in _TOLD_BY)] = row
+        kept[tuple(row[name] for name in _METRICS_KEY)] = row
     order = itemgetter("time_ns", "judge", "version", "record_id", "position", "source")
     return sorted(kept.values(), key=order)
 
@@ -695,7 +695,7 @@ def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, 
 
 
 def read_last_scores(
-    reader: Reader, project: str, traces: Sequence[str], limit: int, *, is_told: bool
+    reader: Reader, project: str, traces: Sequence[str], limit: int, *, has_keyed: bool
 ) -> list[Row]:
     """Read the last score of each judge on each run of some traces, the lowest first.
 
@@ -706,7 +706,7 @@ def read_last_scores(
         project: Of the traces.
         traces: Their ids.
         limit: How many at most.
-        is_told: Whether there are scores of keys and tags.
+        has_keyed: Whether there are scores of keys and tags.
 
     Returns:
         Rows with ids, `judge`, `score` and `passed`.
@@ -716,7 +716,7 @@ def read_last_scores(
       AND start_ns <= (SELECT maxOrNull(end_ns) {of}))) AND {of_traces}""").fill(
         of=_OF_TRACES, of_traces=of_traces
     )
-    newest = newest_scores(all_scores(near, is_told=is_told), by=BY_JUDGE)
+    newest = newest_scores(all_scores(near, has_keyed=has_keyed), by=BY_JUDGE)
     sql = Sql("""
         SELECT {ids}, toString(judge) AS judge, if(isFinite(score), score, NULL) AS score, passed
         FROM ({newest}) WHERE NOT failed AND (isNotNull(score) OR isNotNull(passed))

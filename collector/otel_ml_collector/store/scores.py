@@ -12,13 +12,13 @@ from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
-from otel_ml_collector.store.targets import told_of_others
+from otel_ml_collector.store.targets import join_keyed
 
 LAST: Final = Sql("(time_ns, judge_version, record_id)")
 SCORES: Final = Sql("scores")
 # A score whose run's start was not told stands at 0.
 IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
-SAID: Final = ("score", "passed", "failed")
+RESULT: Final = ("score", "passed", "failed")
 BY_VERSION: Final = ("trace_id", "span_id", "judge", "judge_version")
 BY_JUDGE: Final = ("trace_id", "span_id", "judge")
 BY_RUN: Final = ("trace_id", "span_id")
@@ -26,31 +26,31 @@ ANYTHING: Final = Sql("1")
 # A person's words stand beside those of judges: a judge's score has no record of its own.
 OF_JUDGE: Final = Sql("record_id = ''")
 # What a score of a key or a tag calls what one of a run says.
-_TOLD_AS: Final = {
+_KEYED_AS: Final = {
     "judge": Sql("name AS judge"),
     "score": Sql("value"),
     "failed": Sql("error != '' AS failed"),
 }
 # How many of a judge's newest scores are looked at for what it lets pass, and of how many judges.
-_PASSES_LOOKED_AT: Final = 10_000
-_JUDGES_LOOKED_AT: Final = 20
+_SCORES_READ: Final = 10_000
+_JUDGES_READ: Final = 20
 _ORDERED: Final = (*BY_VERSION, "time_ns")
-_SCORE_COLUMNS: Final = (*_ORDERED, *SAID, "latency_ms", "cost")
+_SCORE_COLUMNS: Final = (*_ORDERED, *RESULT, "latency_ms", "cost")
 
 
 def all_scores(
     among: Sql = ANYTHING,
     *,
     judges: Sql = ANYTHING,
-    is_told: bool = False,
-    said: Sequence[str] = SAID,
+    has_keyed: bool = False,
+    said: Sequence[str] = RESULT,
 ) -> Sql:
     """Write the SQL for every score that was given to runs of a project.
 
     Args:
         among: A condition on `start_ns`, `trace_id` and `span_id` of the runs that are asked about.
         judges: A condition on the judge, of which the name stands as ``{judge}``.
-        is_told: Whether scores of keys and tags are in it, as those of the runs that have these.
+        has_keyed: Whether scores of keys and tags are in it, as those of the runs that have these.
         said: The wanted columns of a score.
 
     Returns:
@@ -65,15 +65,15 @@ def all_scores(
         judges=_test(judges, Sql("judge")),
         among=among,
     )
-    if not is_told:
+    if not has_keyed:
         return scores
     items = [
-        _TOLD_AS.get(name, identifier(name, _SCORE_COLUMNS)) for name in [*_ORDERED[2:], *wanted]
+        _KEYED_AS.get(name, identifier(name, _SCORE_COLUMNS)) for name in [*_ORDERED[2:], *wanted]
     ]
     return (
         scores
         + Sql(" UNION ALL ")
-        + told_of_others(
+        + join_keyed(
             join_sql(", ", [*items, Sql("record_id")]),
             Sql("""FROM metrics WHERE project = {project:String} AND owner >= '{first}'
               AND {judges} AND {is_score}""").fill(
@@ -88,7 +88,7 @@ def newest_scores(
     scores: Sql,
     *,
     by: Sequence[str] = BY_VERSION,
-    said: Sequence[str] = SAID,
+    said: Sequence[str] = RESULT,
     where: Sql = ANYTHING,
 ) -> Sql:
     """Write the SQL for the last score of each run, by each version of a judge.
@@ -120,7 +120,7 @@ def newest_scores(
 
 
 # What the newest version of each judge says of itself; null where it says nothing.
-_SAID_OF_ITSELF: Final = Sql("""
+_DECLARED: Final = Sql("""
     SELECT toString(name) AS judge, true AS is_said,
       argMax(JSONExtract(definition, 'lower_is_better', 'Nullable(Bool)'), first_ns) AS is_lower
     FROM (
@@ -145,20 +145,18 @@ def find_lower_judges(reader: Reader, project: str, judges: Iterable[str]) -> fr
     it lets pass does: less is better where the passes among its newest 10,000 scores are lower on
     average than the fails. Of a judge that never passes and fails, more is better.
     """
-    names = sorted(set(judges))[:_JUDGES_LOOKED_AT]
+    names = sorted(set(judges))[:_JUDGES_READ]
     if not names:
         return frozenset()
     by_passes = [
         _BY_WHAT_PASSES.fill(
             judge=Sql("{judge{place}:String}").fill(place=place),
             scores=SCORES,
-            looked_at=_PASSES_LOOKED_AT,
+            looked_at=_SCORES_READ,
         )
         for place in range(len(names))
     ]
-    sql = join_sql(
-        " UNION ALL ", [Sql("SELECT * FROM ({said})").fill(said=_SAID_OF_ITSELF), *by_passes]
-    )
+    sql = join_sql(" UNION ALL ", [Sql("SELECT * FROM ({said})").fill(said=_DECLARED), *by_passes])
     values = {f"judge{place}": name for place, name in enumerate(names)}
     rows = reader.rows(sql, {"project": project, "judges": names, **values})
     facts = {row["judge"]: row["is_lower"] for row in rows if row["is_said"]}

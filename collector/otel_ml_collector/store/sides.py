@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.inside import sum_inside, with_inside
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
@@ -113,23 +113,23 @@ def read_units(
         Rows of `is_before`, `figure`, `place`, `stratum`, `total` and `first` in parts of `WHOLE`,
         `n` and `units`.
     """
-    apart = find_apart(reader, project)
-    tokens, cost = with_inside(is_settled=apart.settled)
+    kinds = find_record_kinds(reader, project)
+    tokens, cost = with_inside(is_resolved=kinds.resolved)
     sql = _UNITS.fill(
         columns=_UNIT_COLUMNS.fill(
             is_before=sides.is_before,
             place=sides.place,
-            unit=unit_of(is_joined=apart.settled),
+            unit=unit_of(is_joined=kinds.resolved),
         ),
         sampled=_SAMPLED.fill(sides=sides.runs),
         no_outputs=write_nothing(Sql("outputs_preview")),
         tokens=tokens,
         cost=cost,
         recorded=RECORDED,
-        shares=shares(BOUNDS.sql) if apart.settled else EMPTY,
-        inside=sum_inside(sides.runs, is_settled=apart.settled),
+        shares=shares(BOUNDS.sql) if kinds.resolved else EMPTY,
+        inside=sum_inside(sides.runs, is_resolved=kinds.resolved),
         whole=WHOLE,
-        newest=newest_scores(all_scores(_SCORED_IN_TIME, is_told=apart.told_scores)),
+        newest=newest_scores(all_scores(_SCORED_IN_TIME, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,
     )
     sampled = {"strata": [*strata], "every_before": every[0], "every": every[1]}

@@ -33,7 +33,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rollup import STATES
 from otel_ml_collector.store.scores import SCORES, all_scores, newest_scores
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, StoreClient
-from otel_ml_collector.store.tables import LENT_PAYLOAD, fill_payloads
+from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
 from otel_ml_collector.times import DAY_NS, HOUR_NS, LATEST_NS, MINUTE_NS
 
 # Of an hour and model with more runs so many enter, chosen by their span ids.
@@ -44,9 +44,9 @@ _LEAST_RUNS: Final = 100
 # Where an hour has more models, those with most runs.
 _MOST_MODELS: Final = 200
 _MOST_DAYS: Final = 1_000
-# A duty that comes again in half a minute takes no longer: the collector has other work.
+# The job runs again after half a minute, so it stops here: the collector has other work.
 _BUDGET_S: Final = 10.0
-_SETTLED_NS: Final = MINUTE_NS
+_QUIET_NS: Final = MINUTE_NS
 _KEPT_NS: Final = 10 * MINUTE_NS
 # The hour of the row of a whole day.
 ALL_DAY: Final = -1
@@ -135,8 +135,8 @@ WHERE marked_ns >= sketched_ns AND marked_ns < now_ns - {settled_ns}
   AND day_ns + {over_ns} < now_ns
 ORDER BY day_ns DESC, project LIMIT {most}""").fill(
     states=STATES.fill(ours=Sql("1")),
-    settled_ns=_SETTLED_NS,
-    over_ns=DAY_NS + _SETTLED_NS,
+    settled_ns=_QUIET_NS,
+    over_ns=DAY_NS + _QUIET_NS,
     most=_MOST_DAYS,
 )
 _STALE: Final = Sql("""FROM sketches WHERE project = {project:String} AND day_ns = {day:Int64}
@@ -148,7 +148,7 @@ _COLUMNS: Final = (
 _INSERT_ROWS: Final = 5_000
 
 
-class SketchDuty:
+class SketchJob:
     """Makes the sketches of days that are over, changed, and have been left alone for a minute.
 
     The newest days come first, and those that failed come last, so that none keeps others waiting.
@@ -405,7 +405,7 @@ def _write_runs(runs: CountedRuns, condition: Condition) -> Sql:
         cost=counted("cost"),
         chosen=chosen,
         payloads=fill_payloads(
-            _PAYLOADS.fill(among=_BOUNDS.sql, chosen=chosen), LENT_PAYLOAD, _BOUNDS.sql
+            _PAYLOADS.fill(among=_BOUNDS.sql, chosen=chosen), INHERITED_PAYLOAD, _BOUNDS.sql
         ),
     )
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
-from otel_ml_collector.store.apart import find_apart, find_counted, find_counted_of_all
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     IS_CALL,
@@ -20,6 +19,11 @@ from otel_ml_collector.store.counted import (
     unit_of,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.record_kinds import (
+    find_counted,
+    find_counted_of_all,
+    find_record_kinds,
+)
 from otel_ml_collector.store.rollup import EXACT, STATES, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP
 from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
@@ -405,7 +409,7 @@ _NEAR_RUNS: Final = all_scores(
       AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
 )
 _IN_ORDER: Final = Sql(" ORDER BY judge, judge_version, trace_id, span_id")
-SAID_LAST: Final = newest_scores(_NEAR_RUNS) + _IN_ORDER
+SCORED_LAST: Final = newest_scores(_NEAR_RUNS) + _IN_ORDER
 _JUDGED_LAST: Final = newest_scores(_NEAR_RUNS, where=OF_JUDGE) + _IN_ORDER
 
 
@@ -442,7 +446,7 @@ def read_scored_runs(
         `failed`. Of other runs there may be scores, too.
     """
     bounds = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
-    is_named = find_apart(reader, project).named
+    is_named = find_record_kinds(reader, project).named
     sql = Sql("""
         SELECT trace_id, span_id, reinterpretAsUInt64(span_id) AS span, start_ns,
           {unit} AS unit

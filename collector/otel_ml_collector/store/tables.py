@@ -39,7 +39,7 @@ from otel_ml_collector.records import (
     SpanRefusal,
     TraceKey,
 )
-from otel_ml_collector.settlement import NAMES, SettledRun
+from otel_ml_collector.resolution import NAMES, ResolvedRun
 from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 
@@ -795,12 +795,12 @@ _FACTS: Final = {
 }
 
 
-def _response_token(settled: SettledRun) -> list[str]:
+def _response_token(settled: ResolvedRun) -> list[str]:
     response = settled.share.facts.response_id
     return [f"{RESPONSE}{response}"] if response else []
 
 
-def _others(settled: SettledRun) -> str:
+def _others(settled: ResolvedRun) -> str:
     others = settled.share.others
     return (
         ""
@@ -819,7 +819,7 @@ def _others(settled: SettledRun) -> str:
 # that counts; the session, the user and the experiment of its trace, where it names none; and the
 # keys and tags that name it, of which something was told. It is
 # worked out of the runs of a trace, open ones too, whenever that changes.
-SETTLED: Final[Table[SettledRun]] = Table(
+RESOLVED_RUNS: Final[Table[ResolvedRun]] = Table(
     "settled",
     [
         *(Stored(name, kind, attrgetter(name)) for name, kind in _RUN_KEY.items()),
@@ -857,7 +857,7 @@ SETTLED: Final[Table[SettledRun]] = Table(
         Stored(
             "owners",
             "Array(String)",
-            attrgetter("settlement.owners"),
+            attrgetter("resolution.owners"),
             "the keys and tags with late records that name it",
         ),
     ],
@@ -881,23 +881,23 @@ _RECORDS: Final = Sql("""
 
 
 @dataclass(frozen=True, slots=True)
-class LentColumn:
+class InheritedColumn:
     """A payload column in which a run that counts may show the value of another record.
 
     Attributes:
         take: The value taken from the other record, as ``lent_`` and the name of the column.
-        is_told: Whether there is any.
+        has_value: Whether there is any.
         put: The value of the column, from that and the row itself, which is ``own``.
     """
 
     take: Sql
-    is_told: Sql
+    has_value: Sql
     put: Sql
 
 
-def _lend_text(name: str) -> LentColumn:
+def _inherit_text(name: str) -> InheritedColumn:
     column = identifier(name, [name])
-    return LentColumn(
+    return InheritedColumn(
         column,
         Sql("{n} != ''").fill(n=column),
         Sql("if(own.{n} = '', lent_{n}, own.{n})").fill(n=column),
@@ -906,7 +906,7 @@ def _lend_text(name: str) -> LentColumn:
 
 # Columns of a row of `runs` in which a run that counts shows what any record of its call says.
 SHOWN: Final = (*TOKENS, "cost", *(name for name in _FACTS if name != "latency_ns"))
-LENT_PAYLOAD: Final = {name: _lend_text(name) for name in ("inputs", "outputs", "params")}
+INHERITED_PAYLOAD: Final = {name: _inherit_text(name) for name in ("inputs", "outputs", "params")}
 
 
 def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
@@ -922,7 +922,7 @@ def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
 
 
 def fill_payloads(
-    rows: Sql, columns: Mapping[str, LentColumn], among: Sql, counting: Sql = COUNTING
+    rows: Sql, columns: Mapping[str, InheritedColumn], among: Sql, counting: Sql = COUNTING
 ) -> Sql:
     """Write the SQL for payloads, with empty columns filled from other records of their calls.
 
@@ -937,7 +937,7 @@ def fill_payloads(
     names = {name: identifier(name, [name]) for name in columns}
     taken = [
         Sql("argMinIf({take}, ({order}), {told}) AS lent_{n}").fill(
-            take=column.take, order=Sql("place, bitNot(rank)"), told=column.is_told, n=names[name]
+            take=column.take, order=Sql("place, bitNot(rank)"), told=column.has_value, n=names[name]
         )
         for name, column in columns.items()
     ]
@@ -969,7 +969,7 @@ RECORD_TABLES: Final[Sequence[Table[Any]]] = (
     *(PROCESSES, ARRIVALS, REFUSALS, CALL_POINTS, OPEN_RUNS, PAYLOADS, RUNS),
 )
 # All tables whose columns are declared here.
-DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, SETTLED)
+DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, RESOLVED_RUNS)
 # Those of what is told of something, by what it is about: it goes when that is deleted.
 OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names())
 

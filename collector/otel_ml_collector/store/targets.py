@@ -1,6 +1,6 @@
 """The runs that late records are about: named by an id, by a trace key or by a tag.
 
-Which runs a key or a tag names is settled: `settlement.name_owners` says by what rule.
+Which runs a key or a tag names is settled: `resolution.name_owners` says by what rule.
 """
 
 from typing import Final
@@ -20,7 +20,7 @@ NAMED_RUNS: Final = Sql("""
     WHERE project = {project:String} AND notEmpty(owners)""")
 
 
-def told_of_others(columns: Sql, records: Sql, among: Sql = EMPTY) -> Sql:
+def join_keyed(columns: Sql, records: Sql, among: Sql = EMPTY) -> Sql:
     """Write the SQL for records by keys and tags, by the runs that they are about.
 
     Args:

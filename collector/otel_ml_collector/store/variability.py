@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otel_ml_collector.store.apart import CONTENTS, find_apart, find_counted
 from otel_ml_collector.store.counted import OF_PROJECT, RECORDED, show_calls
 from otel_ml_collector.store.digests import digest, is_cut, is_short, words_number
 from otel_ml_collector.store.experiments import FINISHED_CALLS, FIRST_ENDED
 from otel_ml_collector.store.reader import IDS, Reader, Row
+from otel_ml_collector.store.record_kinds import CONTENTS, find_counted, find_record_kinds
 from otel_ml_collector.store.runs import FILTERED
 from otel_ml_collector.store.sql import EMPTY, Sql
-from otel_ml_collector.store.statistics import NUMBER, SAID_LAST, of_versions
-from otel_ml_collector.store.tables import LENT_PAYLOAD, fill_payloads
+from otel_ml_collector.store.statistics import NUMBER, SCORED_LAST, of_versions
+from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
 from otel_ml_collector.times import HOUR_NS
 
 _INPUTS_TEXT: Final = Sql("inputs")
@@ -190,7 +190,7 @@ def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[
     """
     asked = {"project": project, "starts": _of(rows, "start_ns"), "spans": _of(rows, "span")}
     runs = _SHOWN_RUNS
-    if find_apart(reader, project).same_calls:
+    if find_record_kinds(reader, project).same_calls:
         runs = show_calls(
             runs, Sql("{ours} AND start_ns IN {starts:Array(Int64)}").fill(ours=OF_PROJECT)
         )
@@ -265,7 +265,7 @@ def _read_repeated(
             "last": starts[-1] + HOUR_NS,
             "spans": _of(rows, "span"),
         }
-        for row in reader.rows(SAID_LAST, facts):
+        for row in reader.rows(SCORED_LAST, facts):
             of = row["trace_id"].hex(), row["span_id"].hex()
             if of in of_run:
                 of_run[of].scores.append(row)
@@ -277,13 +277,13 @@ def _read_repeated(
 
 def _payloads_of(reader: Reader, project: str, these: Sql) -> Sql:
     """Write the SQL for payloads with what other records of a call, and log records, say of it."""
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     payloads = _PAYLOADS_OF.fill(these=these)
-    if apart.same_calls:
-        lent = {name: LENT_PAYLOAD[name] for name in ("inputs", "outputs")}
-        payloads = fill_payloads(payloads, lent, OF_PROJECT)
+    if kinds.same_calls:
+        inherited = {name: INHERITED_PAYLOAD[name] for name in ("inputs", "outputs")}
+        payloads = fill_payloads(payloads, inherited, OF_PROJECT)
     return (
         _WITH_LOG_CONTENTS.fill(payloads=payloads, contents=CONTENTS)
-        if apart.contents
+        if kinds.contents
         else payloads
     )

@@ -14,9 +14,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
-from otel_ml_collector.settlement import settle_together
+from otel_ml_collector.resolution import resolve_together
 from otel_ml_collector.store import tables
-from otel_ml_collector.store.apart import note_apart
 from otel_ml_collector.store.connection import (
     EVERY_NAME,
     SINGLE_THREAD,
@@ -26,8 +25,9 @@ from otel_ml_collector.store.connection import (
 )
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
+from otel_ml_collector.store.record_kinds import note_record_kinds
+from otel_ml_collector.store.resolutions import write_resolutions
 from otel_ml_collector.store.rollup import Marks
-from otel_ml_collector.store.settlements import write_settled
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
@@ -159,7 +159,7 @@ class Writer:
         return left
 
     def _insert_all(self, records: Records) -> None:
-        note_apart(self._memory, records)
+        note_record_kinds(self._memory, records)
         self._marks.mark(records)
         payloads = self._begin_payloads(records.runs)
         try:
@@ -175,15 +175,15 @@ class Writer:
             wait(payloads)
         for payload in payloads:
             payload.result()
-        settled = settle_together(records.runs, records.open_runs)
-        write_settled(self._client, self._memory, settled.runs, mark=False)
+        resolved = resolve_together(records.runs, records.open_runs)
+        write_resolutions(self._client, self._memory, resolved.runs, mark=False)
         self._insert(tables.RUNS, records.runs)
         try:
             self._client.confirm()
         except Unavailable:
             self._doubt()
             raise
-        self._memory.calls.add(records.runs, records.open_runs, settled)
+        self._memory.calls.add(records.runs, records.open_runs, resolved)
 
     def _doubt(self) -> None:
         """Forget the records taken for stored: when they come again, they are stored again."""

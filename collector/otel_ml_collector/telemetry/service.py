@@ -476,7 +476,7 @@ class OtlpForwardNumbers(Collector):
 
 
 @dataclass(frozen=True, slots=True)
-class AlertLook:
+class AlertPass:
     """Result of the last evaluation of all alert rules.
 
     Attributes:
@@ -494,10 +494,10 @@ class AlertLook:
     has_others: bool = False
 
 
-class AlertLookNumbers(Collector):
+class AlertPassNumbers(Collector):
     """Metrics of the last evaluation of alert rules."""
 
-    def __init__(self, read: Callable[[], AlertLook]) -> None:
+    def __init__(self, read: Callable[[], AlertPass]) -> None:
         self._read = read
 
     def describe(self) -> Iterable[Metric]:

@@ -25,8 +25,13 @@ from otel_ml_collector.runs.find import (
     read_cursor,
 )
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
-from otel_ml_collector.store.apart import find_apart, find_owners, list_lost_owners, list_owners
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, span_of, winners
+from otel_ml_collector.store.record_kinds import (
+    find_owners,
+    find_record_kinds,
+    list_lost_owners,
+    list_owners,
+)
 from otel_ml_collector.store.runs import (
     OF_SPANS,
     OF_TRACE,
@@ -155,10 +160,10 @@ def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> 
     """
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     is_told = key != trace_id and own in find_owners(reader, project, [own])
     others = [] if is_whole else list_lost_owners(reader, project, trace_id)
-    loose = find_loose_lines(reader, project, trace_id, _RECORDS) if apart.lines else {}
+    loose = find_loose_lines(reader, project, trace_id, _RECORDS) if kinds.lines else {}
     return [
         *_records(reader, project, [own] if is_told else []),
         *_records(reader, project, others),
@@ -216,7 +221,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:
             end_ns=run.start_ns + round(length_ms(run, now_ns) * 1e6),
             tokens=run.tokens if run.counted is None else run.counted.tokens,
             cost=run.cost if run.counted is None else run.counted.cost,
-            is_settled=run.counted is not None,
+            is_resolved=run.counted is not None,
             kind=run.kind,
             names_provider=bool(run.provider or run.provider_model),
         )

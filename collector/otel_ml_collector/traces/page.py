@@ -41,9 +41,9 @@ from otel_ml_collector.runs.roots import find_inside, sum_up
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
-from otel_ml_collector.store.apart import find_apart
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
 from otel_ml_collector.traces.find import (
@@ -624,7 +624,7 @@ def show_run(
     beside = reader.ahead(_find_beside, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
-    apart = find_apart(reader, project)
+    kinds = find_record_kinds(reader, project)
     view_state = read_state(request)
     lent = _find_lent(reader, run, trace)
     talk = find_conversation(run, trace.runs, view_state.first("conversation"))
@@ -655,11 +655,11 @@ def show_run(
         "unread": find_unread(run),
         "priced": tell_price(run, find_service(request, Prices)),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
-        "datasets": find_datasets_of_run(reader, project, run_id) if apart.made_items else [],
+        "datasets": find_datasets_of_run(reader, project, run_id) if kinds.made_items else [],
         "membership": _find_membership(reader, run, trace.runs, now_ns),
         "judge_calls": (
             find_judge_calls(reader, project, run_id)
-            if run.evaluations and apart.judge_calls
+            if run.evaluations and kinds.judge_calls
             else []
         ),
         "truths": find_truths(reader, run),

@@ -8,7 +8,6 @@ from contextlib import closing
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.writer import Writer
-from tests.store.otel_ml_collector.store.test_apart import found, make_metric, test_found
 from tests.store.otel_ml_collector.store.test_artifacts import (
     test_deleted_while_it_is_read,
     test_half_written,
@@ -16,6 +15,7 @@ from tests.store.otel_ml_collector.store.test_artifacts import (
     test_written_and_read,
 )
 from tests.store.otel_ml_collector.store.test_points import test_order_of_points
+from tests.store.otel_ml_collector.store.test_record_kinds import found, make_metric, test_found
 from tests.store.otel_ml_collector.store.test_versions import (
     arrive,
     known,

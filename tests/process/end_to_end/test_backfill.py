@@ -79,7 +79,7 @@ def export_runs(collector: CollectorProcess, project: str, columns: str) -> list
     return [json.loads(line) for line in lines]
 
 
-def said_of(collector: CollectorProcess, project: str) -> list[tuple[str, int, bool]]:
+def describe_error(collector: CollectorProcess, project: str) -> list[tuple[str, int, bool]]:
     """List what judges said of the runs of a project: judge, version, pass."""
     return sorted(
         (score["judge"], score["version"], score["passed"])
@@ -103,11 +103,11 @@ def test_shown_before_it_is_written(
         "the same of 50 of 60 runs (83.3 %, kappa 0.67), 10 turn to fail and 0 to pass"
     )
     assert change.url == f"{collector.endpoint}/projects/{project}/judges/brief"
-    before = said_of(collector, project)
+    before = describe_error(collector, project)
     assert {version for _, version, _ in before} == {1}
     for _ in range(2):
         assert change.write()
-        after = said_of(collector, project)
+        after = describe_error(collector, project)
         assert len(after) == 2 * RUNS
         assert [one for one in after if one[1] == 1] == before
         assert sum(passed for _, version, passed in after if version == 2) == 20
@@ -456,10 +456,10 @@ def test_command(
     assert "Nothing was stored: use --write to store the scores" in err
     told = json.loads(report.read_text())
     assert (told["word"], told["judged"], len(told["flips"])) == ("stricter", 60, 10)
-    assert {version for _, version, _ in said_of(collector, client.project)} == {1}
+    assert {version for _, version, _ in describe_error(collector, client.project)} == {1}
     assert main([*where, "--write", *place]) == 0
     assert "60 scores stored" in capsys.readouterr().err
-    assert len(said_of(collector, client.project)) == 2 * RUNS
+    assert len(describe_error(collector, client.project)) == 2 * RUNS
     assert main([*where, "--write", *place]) == 0
     assert "judged 60 runs, 60 of them before" in capsys.readouterr().out
     for wrong, message in (
@@ -576,7 +576,7 @@ def test_interrupted_and_begun_again(
     assert 3 <= count_stored(client, collector) <= 30
     (tmp_path / "again").touch()
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
-    after = said_of(collector, client.project)
+    after = describe_error(collector, client.project)
     assert sum(version == 2 for _, version, _ in after) == RUNS
     assert len(after) == 2 * RUNS
 

@@ -30,9 +30,9 @@ def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     take_goodbye(store, "p", "0000000a", 3)
     take_goodbye(store, "p", "0000000b", 1)
     for _ in range(2):
-        watch.look(NOW_NS)
+        watch.run_pass(NOW_NS)
     take_goodbye(store, "q", "0000000c", 6)
-    watch.look(NOW_NS)
+    watch.run_pass(NOW_NS)
     words = (
         "were sent but are not here (lost, or dropped by sampling on the way), "
         "in the hour from 2026-11-20T07:00:00.000000000Z"
@@ -57,7 +57,7 @@ def test_sampled(store: Store, caplog: pytest.LogCaptureFixture, sampled: tuple[
     watch = LossWatch(store.reader, numbers, sampled)
     take_goodbye(store, "p", "0000000a", 3)
     take_goodbye(store, "q", "0000000c", 6)
-    watch.look(NOW_NS)
+    watch.run_pass(NOW_NS)
     are_all = sampled == ("*",)
     gaps = [Gaps("q", 5, is_meant=are_all), Gaps("p", 2, is_meant=True)]
     assert watch.gaps_of(OPEN) == gaps
@@ -74,6 +74,6 @@ def test_many_lines(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     for number in range(40):
         take_goodbye(store, "many", f"{number:08x}", 2)
-    LossWatch(store.reader, LossNumbers()).look(NOW_NS)
+    LossWatch(store.reader, LossNumbers()).run_pass(NOW_NS)
     assert len(caplog.messages) == 11
     assert caplog.messages[-1].endswith("other processes and hours were sent but are not here")

@@ -102,7 +102,7 @@ def compare(store: Store, project: str, records: Records) -> None:
     """
     store.writer.write(records)
     store.watch.note(records, store.writer.stamped_ns or 0)
-    store.watch.look()
+    store.watch.run_pass()
     query = RunsQuery(project, EVERYTHING, limit=1_000)
     now_ns = max(run.end_ns for run in (*records.runs, *records.open_runs))
     listed = [shown_by_list(run) for run in find_runs(store.reader, query, now_ns).runs]

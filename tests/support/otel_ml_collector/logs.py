@@ -45,4 +45,4 @@ def take(store: Store, project: str, *logs: Log) -> None:
     records = map_all(*logs, project=project)
     store.writer.write(records)
     store.watch.note(records, store.writer.stamped_ns or 0)
-    store.watch.look()
+    store.watch.run_pass()

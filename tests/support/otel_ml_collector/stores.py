@@ -48,7 +48,7 @@ class Store:
         self.writer.write(records)
         self.watch.note(records, self.writer.stamped_ns or 0)
         with suppress(Unavailable):
-            self.watch.look()
+            self.watch.run_pass()
         return records
 
     def compute(self, project: str, days: Sequence[int]) -> None:
@@ -60,7 +60,7 @@ class Store:
     def settle(self) -> None:
         """Settle all that is stored and was not looked at, as a collector does that starts."""
         watch = CallWatch(self.connections)
-        while watch.look():
+        while watch.run_pass():
             pass
 
 

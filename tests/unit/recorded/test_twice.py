@@ -6,8 +6,8 @@ from typing import Final
 import pytest
 
 from otel_ml.records import Tokens
+from otel_ml_collector.resolution import InheritedContent, find_inherited_contents, naming_run_of
 from otel_ml_collector.same_calls import CALLS, call_run_of, find_shares, join_traces
-from otel_ml_collector.settlement import LentContent, lend_contents, naming_run_of
 from otel_ml_collector.span import Scope, Span, Value
 from tests.support.otel_ml_collector.spans import NOW_NS, make_span, map_all, span_id, trace_id
 
@@ -160,7 +160,7 @@ def test_question_of_mastra() -> None:
     ]
     step, call = map_all(*spans).runs
     runs = [naming_run_of(step), call_run_of(call)]
-    assert lend_contents(runs, find_shares(runs))[call.span_id] == LentContent(
+    assert find_inherited_contents(runs, find_shares(runs))[call.span_id] == InheritedContent(
         inputs_preview=ASKED, inputs_of=step.span_id
     )
 
@@ -182,6 +182,6 @@ def test_tool_call_of_agentops() -> None:
     ]
     call, tool = map_all(*spans).runs
     runs = [call_run_of(call), naming_run_of(tool)]
-    assert lend_contents(runs, find_shares(runs))[call.span_id] == LentContent(
+    assert find_inherited_contents(runs, find_shares(runs))[call.span_id] == InheritedContent(
         outputs_preview='fare(line="M7", zones=3)', outputs_of=(tool.span_id,)
     )

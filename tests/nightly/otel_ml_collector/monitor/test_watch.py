@@ -43,7 +43,7 @@ def test_pages_in_turn(large: Store) -> None:
         watch.note("large", last, later_ns, later_ns - (30 + age) * MINUTE_NS)
     made: list[list[str]] = []
     for _ in range(500):
-        watch.look(later_ns)
+        watch.run_pass(later_ns)
         made.append([str(last) for last in PASTS if kept_at(large, later_ns, last) == later_ns])
         if len(made[-1]) == 3:
             break

@@ -34,6 +34,6 @@ def test_reader_meanwhile(store: Store) -> None:
     client.command(Sql("SYSTEM STOP MERGES runs"))
     reading.start()
     wait_until(lambda: store.reader.rows(RUNNING, {}), about="the reader at work")
-    repair.look()
+    repair.run_pass()
     assert len(names(store)) == GROUPS
     reading.join()

@@ -79,7 +79,7 @@ def page(service: Service) -> Numbers:
     """What a scrape reads once the series are computed."""
     series = ComputedSeries()
     read_collector(series)
-    SeriesWatch(service.store.reader, series).look(NOW_NS)
+    SeriesWatch(service.store.reader, series).run_pass(NOW_NS)
     return read_collector(series)
 
 
@@ -129,7 +129,7 @@ def test_experiments(page: Numbers) -> None:
 def test_nobody_reads(service: Service) -> None:
     """While nobody reads the metrics nothing is computed."""
     series = ComputedSeries()
-    SeriesWatch(service.store.reader, series).look(NOW_NS)
+    SeriesWatch(service.store.reader, series).run_pass(NOW_NS)
     assert read_collector(series) == {}
 
 
@@ -138,12 +138,12 @@ def test_once_an_hour(service: Service) -> None:
     series = ComputedSeries()
     read_collector(series)
     watch = SeriesWatch(service.store.reader, series)
-    watch.look(NOW_NS)
+    watch.run_pass(NOW_NS)
     assert rows_of(read_collector(series), "otel_ml_actual_coverage")
     series.put("actual_coverage", PROJECT, [])
-    watch.look(NOW_NS + HOUR_NS - 1)
+    watch.run_pass(NOW_NS + HOUR_NS - 1)
     assert not rows_of(read_collector(series), "otel_ml_actual_coverage")
-    watch.look(NOW_NS + HOUR_NS)
+    watch.run_pass(NOW_NS + HOUR_NS)
     assert rows_of(read_collector(series), "otel_ml_actual_coverage")
 
 
@@ -181,7 +181,7 @@ def test_alerts(service: Service) -> None:
     AlertStore(store.connections).write(rows, [], NOW_NS)
     series = ComputedSeries()
     read_collector(series)
-    SeriesWatch(store.reader, series).look(NOW_NS)
+    SeriesWatch(store.reader, series).run_pass(NOW_NS)
     page = rows_of(read_collector(series), "otel_ml_alert")
     # By the names of the labels: project, rule, severity, slice, state.
     assert page == {

@@ -47,7 +47,7 @@ def kept_at(store: Store, now_ns: int, last: Past = "24h") -> int | None:
 def look_at_all(watch: MonitorWatch, now_ns: int) -> None:
     """Work out what is due, of each page."""
     for _ in range(6):
-        watch.look(now_ns)
+        watch.run_pass(now_ns)
 
 
 def test_answer_is_there_for_days(large: Store) -> None:
@@ -76,7 +76,7 @@ def test_large_project(large: Store) -> None:
     now_ns = NOW_NS + 4 * DAY_NS + MINUTE_NS
     for _ in range(10):
         now_ns += DAY_NS // 2
-        watch.look(now_ns)
+        watch.run_pass(now_ns)
         assert kept_at(large, now_ns) == now_ns
     assert [kept_at(large, now_ns, last) for last in PASTS if last != "24h"] == [None] * 3
 
@@ -103,20 +103,20 @@ def test_requests_go_first(large: Store) -> None:
     watch = MonitorWatch(large.reader, lambda: is_busy[0])
     now_ns = NOW_NS + 20 * DAY_NS
     watch.note("large", "24h", now_ns, now_ns - DAY_NS)
-    assert count_statements(large, lambda: watch.look(now_ns)) == 0
+    assert count_statements(large, lambda: watch.run_pass(now_ns)) == 0
     assert kept_at(large, now_ns) is None
     is_busy[0] = False
-    watch.look(now_ns)
+    watch.run_pass(now_ns)
     assert kept_at(large, now_ns) == now_ns
 
 
 def test_few_runs(large: Store) -> None:
     """A page of few runs is forgotten: its answer is made when somebody asks, and soon."""
     watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
-    watch.look(NOW_NS)
+    watch.run_pass(NOW_NS)
     watch.note("small", "24h", NOW_NS, NOW_NS - DAY_NS)
-    assert count_statements(large, lambda: watch.look(NOW_NS)) == 1
-    assert count_statements(large, lambda: watch.look(NOW_NS + MINUTE_NS)) == 0
+    assert count_statements(large, lambda: watch.run_pass(NOW_NS)) == 1
+    assert count_statements(large, lambda: watch.run_pass(NOW_NS + MINUTE_NS)) == 0
 
 
 def test_most_pages(large: Store) -> None:
@@ -129,8 +129,8 @@ def test_most_pages(large: Store) -> None:
         watch.note(f"small{place}", "24h", now_ns, now_ns)
     watch.note("large", "1h", now_ns, now_ns - 2 * DAY_NS)
     watch.note("small5", "24h", now_ns, now_ns)
-    watch.look(now_ns)
-    watch.look(now_ns)
+    watch.run_pass(now_ns)
+    watch.run_pass(now_ns)
     assert kept_at(large, now_ns, "1h") == now_ns
     assert kept_at(large, now_ns) is None
 

@@ -19,7 +19,7 @@ from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.runs.logs import RunLine
 from otel_ml_collector.runs.roots import find_roots
 from otel_ml_collector.span import Event, Log, Span, Value
-from otel_ml_collector.store.apart import CONTENTS as SQL_OF_CONTENTS
+from otel_ml_collector.store.record_kinds import CONTENTS as SQL_OF_CONTENTS
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.traces.find import find_trace
 from tests.support.examples import examples

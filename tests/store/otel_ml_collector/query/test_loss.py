@@ -184,7 +184,7 @@ def test_wording(service: Service) -> None:
 def test_pages(service: Service, project: str) -> None:
     """Home and the project's page say what is missing, with the address of the API."""
     take(service, project, number(1), goodbye(4))
-    service.app.state.services.find(LossWatch).look(time.time_ns())
+    service.app.state.services.find(LossWatch).run_pass(time.time_ns())
     address = f"/api/v1/projects/{quote(project)}/loss"
     for page in ("/", f"/projects/{quote(project)}/runs"):
         text = ask(service.app, page).text
@@ -195,5 +195,5 @@ def test_pages(service: Service, project: str) -> None:
 def test_quiet_page(service: Service, project: str) -> None:
     """A project of which nothing is missing has no such line."""
     take(service, project, number(1), goodbye(2))
-    service.app.state.services.find(LossWatch).look(time.time_ns())
+    service.app.state.services.find(LossWatch).run_pass(time.time_ns())
     assert "sent but not here" not in ask(service.app, f"/projects/{project}/runs").text

@@ -10,7 +10,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Scope, Span, Value
-from otel_ml_collector.store.apart import NOTHING, find_apart
+from otel_ml_collector.store.record_kinds import NOTHING, find_record_kinds
 from otel_ml_collector.store.sql import EMPTY, Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Store
@@ -83,17 +83,17 @@ def test_several_records_keep_the_index(store: Store, project: str) -> None:
     asked: dict[str, Value] = {"otel_ml.inputs": '"the needle"'}
     whole = make_call(attributes={**used, **asked, "otel_ml.outputs": '"hay"'})
     store.take(project, whole, make_second(whole, used))
-    apart = find_apart(store.reader, project)
-    _, condition = compile_filter('"needle" in input', apart)
-    assert (apart.same_calls, apart.lacking) == (True, False)
+    kinds = find_record_kinds(store.reader, project)
+    _, condition = compile_filter('"needle" in input', kinds)
+    assert (kinds.same_calls, kinds.lacking) == (True, False)
     assert condition.search is not None
     assert condition.search.others == EMPTY
     lacking = make_call(attributes=used)
     message = orjson.dumps([{"role": "user", "content": "a needle"}]).decode()
     store.take(project, lacking, make_second(lacking, {**used, "gen_ai.input.messages": message}))
-    apart = find_apart(store.reader, project)
-    _, condition = compile_filter('"needle" in input', apart)
-    assert apart.lacking
+    kinds = find_record_kinds(store.reader, project)
+    _, condition = compile_filter('"needle" in input', kinds)
+    assert kinds.lacking
     assert condition.search is not None
     page = find_runs(store.reader, RunsQuery(project, '"needle" in input'), NOW_NS)
     assert {run.run_id for run in page.runs} == {id_of(whole), id_of(lacking)}

@@ -9,7 +9,7 @@ import pytest
 
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.serve.app import Duty, Lane, make_lanes, open_collector, running
+from otel_ml_collector.serve.app import BackgroundJob, Lane, make_lanes, open_collector, running
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.store.keys import KeyStore
 
@@ -27,9 +27,9 @@ def test_each_in_its_time() -> None:
     """Duties are done in their order when they are due, and the next time is told."""
     clock, done = Seconds(), list[str]()
     lane = Lane(
-        Duty(lambda: done.append("often"), 60, ""),
-        Duty(lambda: done.append("seldom"), 3_600, ""),
-        Duty(lambda: done.append("later"), 100, "", first_s=100),
+        BackgroundJob(lambda: done.append("often"), 60, ""),
+        BackgroundJob(lambda: done.append("seldom"), 3_600, ""),
+        BackgroundJob(lambda: done.append("later"), 100, "", first_s=100),
         clock=clock,
     )
     assert (lane.run(), done) == (60, ["often", "seldom"])
@@ -48,8 +48,8 @@ def test_a_failure_stays_due(caplog: pytest.LogCaptureFixture) -> None:
         done.append(rooms[0])
 
     lane = Lane(
-        Duty(fail, 3_600, "It was not done"),
-        Duty(lambda: done.append("other"), 3_600, ""),
+        BackgroundJob(fail, 3_600, "It was not done"),
+        BackgroundJob(lambda: done.append("other"), 3_600, ""),
         clock=clock,
     )
     assert (lane.run(), done) == (60, ["other"])
@@ -71,7 +71,10 @@ def test_lanes_do_not_wait_for_each_other() -> None:
             again.set()
 
     async def story() -> None:
-        lanes = (Lane(Duty(lambda: go_on.wait(20), 1, "")), Lane(Duty(count, 0.001, "")))
+        lanes = (
+            Lane(BackgroundJob(lambda: go_on.wait(20), 1, "")),
+            Lane(BackgroundJob(count, 0.001, "")),
+        )
         with running(lanes):
             assert await asyncio.to_thread(again.wait, 20)
             assert not go_on.is_set()

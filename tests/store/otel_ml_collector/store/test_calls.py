@@ -194,11 +194,11 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
         "outer first": [spans[:1], spans[1:]],
         "inner first": [spans[1:], spans[:1]],
     }[order]:
-        watch.look()
+        watch.run_pass()
         service.store.take(project, *group)
         records = map_spans(group, Filing(project, NOW_NS))
         assert project in watch.note(records, time.time_ns())
-    watch.look()
+    watch.run_pass()
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
@@ -217,12 +217,12 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
     }[order]
     watch = CallWatch(service.store.connections)
     for group in groups:
-        watch.look()
+        watch.run_pass()
         if order == "restarted":
             watch = CallWatch(service.store.connections)
         service.store.take(project, *group)
         watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
-    watch.look()
+    watch.run_pass()
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(inner), id_of(outer))
@@ -257,7 +257,7 @@ def test_usage_beside_its_call(service: Service, project: str, order: str) -> No
         service.store.take(project, *group)
         if order != "older":
             watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
-            watch.look()
+            watch.run_pass()
     settle(service.store)
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
@@ -350,7 +350,7 @@ def test_content_of_whichever_has_it(service: Service, project: str) -> None:
     assert count(service, project) == ONCE
 
 
-def settled(service: Service, project: str) -> list[Any]:
+def resolved(service: Service, project: str) -> list[Any]:
     """Read what is settled of runs, but for what their own rows say just so."""
     sql = Sql("""
         SELECT settled.* EXCEPT (project, rank) FROM settled FINAL
@@ -418,11 +418,11 @@ def test_settled_as_new(service: Service, seed: int) -> None:
         *told,
     )
     settle(service.store)
-    assert {owner for row in settled(service, anew) for owner in row[-1]} >= {
+    assert {owner for row in resolved(service, anew) for owner in row[-1]} >= {
         f"key:order {number}",
         "tag:client=bigshot",
     }
-    assert settled(service, project) == settled(service, anew)
+    assert resolved(service, project) == resolved(service, anew)
 
 
 def make_told(near: Span, key: str, *tags: str) -> list[Span]:
@@ -456,7 +456,7 @@ def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> No
         service.store.writer.write(records)
         if order != "read from the store":
             service.store.watch.note(records, service.store.writer.stamped_ns or 0)
-            service.store.watch.look()
+            service.store.watch.run_pass()
     settle(service.store)
     runs = {id_of(chain): [f"key:{project}"], id_of(own): [f"tag:client={project}"]}
     sql = Sql("""SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, owners
@@ -472,18 +472,18 @@ def test_projects_at_once(service: Service, project: str) -> None:
     asked = list[int]()
     for projects in (3, 60):
         watch = CallWatch(service.store.connections)
-        watch.look()
+        watch.run_pass()
         for place in range(projects):
             records = map_spans(make_answer(71), Filing(f"{project} {projects} {place}", NOW_NS))
             service.store.writer.write(replace(records, runs=[records.runs[0]]))
             service.store.writer.write(replace(records, runs=records.runs[1:]))
             watch.note(records, service.store.writer.stamped_ns or 0)
         before = count_questions(service)
-        watch.look()
+        watch.run_pass()
         asked.append(count_questions(service) - before)
-    alone = settled(service, f"{project} 3 0")
+    alone = resolved(service, f"{project} 3 0")
     assert alone != []
-    assert [settled(service, f"{project} 60 {place}") for place in range(60)] == [alone] * 60
+    assert [resolved(service, f"{project} 60 {place}") for place in range(60)] == [alone] * 60
     assert asked[1] < asked[0] + 5
 
 
@@ -720,8 +720,8 @@ def test_no_question_is_longer(service: Service, project: str) -> None:
     """A project without such runs is known to have none."""
     service.store.take(project, make_answer(11)[1])
     api(service, project, "runs")
-    known, is_settled = service.store.connections.memory.recall(project)
-    assert (known - {"quiet"}, is_settled) == (
+    known, is_resolved = service.store.connections.memory.recall(project)
+    assert (known - {"quiet"}, is_resolved) == (
         frozenset(),
         True,
     )  # quiet: nothing is told of its keys

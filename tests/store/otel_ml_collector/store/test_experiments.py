@@ -268,8 +268,8 @@ def test_projects_without_pay_nothing(service: Service, project: str) -> None:
     """A project that has none of them is asked about none."""
     service.store.take(project, *make_production(13)[:1])
     api(service, project, "runs")
-    known, is_settled = service.store.connections.memory.recall(project)
-    assert ("experiments" in known, is_settled) == (False, True)
+    known, is_resolved = service.store.connections.memory.recall(project)
+    assert ("experiments" in known, is_resolved) == (False, True)
 
 
 @sampled(1)

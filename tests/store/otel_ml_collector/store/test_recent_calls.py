@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.settlement import SettledGroup
+from otel_ml_collector.resolution import ResolvedGroup
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.recent_calls import RecentCalls
-from otel_ml_collector.store.settlements import settle
+from otel_ml_collector.store.resolutions import settle
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
 from tests.store.otel_ml_collector.store.test_calls import (
@@ -34,7 +34,7 @@ from tests.support.otel_ml_collector.spans import id_of, make_span, span_id
 from tests.support.otel_ml_collector.stores import Service, Store
 
 NUMBERS: Final = numbers(5_000_000)
-NOTHING_SETTLED: Final = SettledGroup([], is_complete=False)
+NOTHING_SETTLED: Final = ResolvedGroup([], is_complete=False)
 
 
 def take(watch: CallWatch, store: Store, project: str, spans: Sequence[Span]) -> None:
@@ -48,7 +48,7 @@ def follow(store: Store, project: str) -> CallWatch:
     """Make a watch that follows a project, as its calls have two scopes."""
     watch = CallWatch(store.connections)
     take(watch, store, project, make_answer(next(NUMBERS), time.time_ns() - 10 * 10**9)[1:3])
-    watch.look()
+    watch.run_pass()
     assert store.connections.memory.calls.is_followed(project)
     return watch
 
@@ -70,8 +70,8 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
     for first, last in pairwise(cuts):
         take(watch, store, project, sent[first:last])
         if draw.random() < 0.5:
-            watch.look()
-    watch.look()
+            watch.run_pass()
+    watch.run_pass()
     assert count(service, project) == (3, 150, 21, 0.75)
 
 
@@ -81,7 +81,7 @@ def test_two_pairs_of_one_call(service: Service, project: str) -> None:
     _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
     take(watch, service.store, project, [own, traceloop])
     take(watch, service.store, project, [traceloop, anthropic])
-    watch.look()
+    watch.run_pass()
     assert count(service, project) == (2, 100, 14, 0.5)
 
 
@@ -102,10 +102,10 @@ def test_link_that_comes_last(service: Service, project: str, *, is_followed: bo
     )
     for span in (own, replace(anthropic, parent_span_id=link.span_id)):
         take(watch, store, project, [span])
-        watch.look()
+        watch.run_pass()
     assert count(service, project)[0] == before[0] + 2
     take(watch, store, project, [link])
-    watch.look()
+    watch.run_pass()
     assert count(service, project) == (
         before[0] + 1,
         before[1] + 50,
@@ -130,7 +130,7 @@ def test_name_of_another_group(
         naming = replace(chain, attributes={**chain.attributes, name: NAMES[name]})
         for span in (naming, own) if is_first else (own, naming):
             take(watch, store, project, [span])
-            watch.look()
+            watch.run_pass()
         assert settled_names(store, project, own) == [NAMES[name]]
         assert settled_names(store, project, chain) == []
 
@@ -150,11 +150,11 @@ def test_deleted(service: Service, project: str) -> None:
     _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
     take(watch, service.store, project, [own])
     take(watch, service.store, project, [traceloop])
-    watch.look()
+    watch.run_pass()
     connections = service.store.connections
     Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(own))
     take(watch, service.store, project, [anthropic])
-    watch.look()
+    watch.run_pass()
     assert names(service, project) == ["answer", "anthropic.chat"]
     assert count(service, project) == (2, 100, 14, 0.5)
 
@@ -167,9 +167,9 @@ def test_group_that_failed(service: Service, project: str) -> None:
     for span in (own, traceloop):  # nobody is told of these, as of a group that failed
         store.take(project, span, now_ns=time.time_ns())
     store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
-    watch.look()
+    watch.run_pass()
     take(watch, store, project, make_answer(next(NUMBERS), time.time_ns())[1:])
-    watch.look()
+    watch.run_pass()
     assert count(service, project) == (3, 150, 21, 0.75)
 
 
@@ -239,8 +239,8 @@ def test_settled_as_read(service: Service, seed: int) -> None:
         if group:
             take(watch, store, project, group)
         if draw.random() < 0.5:
-            watch.look()
-    watch.look()
+            watch.run_pass()
+    watch.run_pass()
     client = store.connections.open()
     assert settle(client, store.connections.memory, sorted(traces)) == 0
 
@@ -254,15 +254,15 @@ def test_whole_trace_is_settled_once(service: Service, project: str) -> None:
     recent = store.connections.memory.calls
     trace = recent.find(project, spans[0].trace_id)
     assert trace is not None
-    assert trace.is_settled
-    watch.look()
+    assert trace.is_resolved
+    watch.run_pass()
     assert ranks_of(store, project, spans[0]) == {0}
     more = replace(spans[3], span_id=span_id(next(NUMBERS)), scope=TRACELOOP)
     take(watch, store, project, [more])
     trace = recent.find(project, spans[0].trace_id)
     assert trace is not None
-    assert not trace.is_settled
-    watch.look()
+    assert not trace.is_resolved
+    watch.run_pass()
     assert max(ranks_of(store, project, spans[0])) > 0
 
 

@@ -21,7 +21,7 @@ from otel_ml_collector.store.counted import (
     CountedRuns,
     shares,
 )
-from otel_ml_collector.store.runs import KEY, Key, read_settled
+from otel_ml_collector.store.runs import KEY, Key, read_resolved
 from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
 from tests.store.otel_ml_collector.query.test_judges import say
@@ -114,8 +114,8 @@ def test_left_out_alike(store: Store, project: str) -> None:
         every.fill(key=KEY, deliveries=DELIVERIES, own=OF_PROJECT), {"project": project}
     )
     keys = [Key(**row) for row in rows]
-    settled = read_settled(store.reader, project, keys)
-    assert settled
+    resolved = read_resolved(store.reader, project, keys)
+    assert resolved
     for repeats, items in product((True, False), repeat=2):
         counted = CountedRuns(ANY_TIME, repeats=repeats, items=items, kinds=True)
         left: list[set[str]] = []
@@ -124,7 +124,9 @@ def test_left_out_alike(store: Store, project: str) -> None:
             (shares(OF_PROJECT), replace(counted, is_joined=True)),
             (EMPTY, CountedRuns(ANY_TIME, repeats=False, items=False, kinds=True)),
         ):
-            own = join_sql(" AND ", [OF_PROJECT, *counted.own_conditions, *runs.settled_conditions])
+            own = join_sql(
+                " AND ", [OF_PROJECT, *counted.own_conditions, *runs.resolved_conditions]
+            )
             sql = Sql("SELECT {key} FROM {recorded} {beside} WHERE {own}").fill(
                 key=KEY, recorded=RECORDED, beside=beside, own=own
             )
@@ -133,6 +135,6 @@ def test_left_out_alike(store: Store, project: str) -> None:
         by_row = {
             key.run_id
             for key in keys
-            if (row := settled.get((key.run_id, key.start_ns))) and counted.leaves_out(row)
+            if (row := resolved.get((key.run_id, key.start_ns))) and counted.leaves_out(row)
         }
         assert left[0] == left[1] == left[2] - by_row

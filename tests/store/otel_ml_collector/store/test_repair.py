@@ -62,15 +62,15 @@ def test_merge(store: Store, caplog: pytest.LogCaptureFixture) -> None:
         client.command(MERGE)
     with pytest.raises(Unavailable):
         names(store)
-    repair.look()
+    repair.run_pass()
     assert names(store) == all_names == [f"m{number}" for number in range(GROUPS)]
     (said,) = caplog.messages
     assert re.match(r"The engine could not write all files; loaded anew, .*: .*\bruns\b", said)
     client.command(MERGE)
-    repair.look()
+    repair.run_pass()
     assert names(store) == all_names
     caplog.clear()
-    repair.look()
+    repair.run_pass()
     assert not caplog.messages
 
 
@@ -82,7 +82,7 @@ def test_insert(store: Store, most_bytes: int) -> None:
     copy = Sql("INSERT INTO runs SELECT * REPLACE (name || '!' AS name) FROM runs")
     with refusing(most_bytes), pytest.raises(Unavailable, match="could not write its files"):
         client.command(copy)
-    repair.look()
+    repair.run_pass()
     assert names(store) == [f"m{number}" for number in range(GROUPS)]
     client.command(copy)
     assert len(names(store)) == GROUPS

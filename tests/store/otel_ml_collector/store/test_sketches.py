@@ -16,7 +16,7 @@ from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.field_values import ColumnCells, VersionFields, read_values
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sketches import (
-    SketchDuty,
+    SketchJob,
     SketchQuestion,
     read_sketched_days,
     read_sketches,
@@ -152,13 +152,13 @@ def test_due(store: Store) -> None:
     """A day that is over is sketched by itself once it was left alone for a minute."""
     take(store, "due", make_runs(7))
     client = store.connections.open()
-    duty = SketchDuty(client, store.connections.memory, time.monotonic)
-    assert duty.run() == 0
+    job = SketchJob(client, store.connections.memory, time.monotonic)
+    assert job.run() == 0
     age = Sql("""INSERT INTO daily (project, day_ns, marked_ns)
       SELECT 'aged', {day:Int64}, toUnixTimestamp64Nano(now64(9)) - 120000000000""")
     client.command(age, {"day": DAY_START_NS})
-    assert duty.run() == 1
-    assert duty.run() == 0
+    assert job.run() == 1
+    assert job.run() == 0
 
 
 def test_failing_day(store: Store) -> None:
@@ -179,13 +179,13 @@ def test_failing_day(store: Store) -> None:
     trouble = Sql("ALTER TABLE sketches ADD CONSTRAINT trouble CHECK day_ns != {day:Int64}")
     client.command(trouble, {"day": broken_ns})
     clock = iter(range(0, 10_000, 100))  # each day takes all of the time that there is
-    duty = SketchDuty(client, store.connections.memory, lambda: float(next(clock)))
+    job = SketchJob(client, store.connections.memory, lambda: float(next(clock)))
     with pytest.raises(ClickHouseError, match="trouble"):
-        duty.run()
-    assert duty.run() == 1
+        job.run()
+    assert job.run() == 1
     assert [*read_sketched_days(store.reader, "failing")] == [DAY_START_NS]
     client.command(Sql("ALTER TABLE sketches DROP CONSTRAINT trouble"))
-    assert duty.run() == 1
+    assert job.run() == 1
     assert [*read_sketched_days(store.reader, "failing")] == [DAY_START_NS, broken_ns]
 
 

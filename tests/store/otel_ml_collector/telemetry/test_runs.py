@@ -206,11 +206,11 @@ def test_scores() -> None:
     inside = make_call(
         "answer", {**VERSION, "otel_ml.score.grounded": 0.25, "otel_ml.passed.grounded": False}
     )
-    apart = make_call("answer", VERSION)
-    count(numbers, inside, apart)
-    count(numbers, evaluate(apart, "grounded", **{"score.value": 0.75, "passed": True}))
+    separate = make_call("answer", VERSION)
+    count(numbers, inside, separate)
+    count(numbers, evaluate(separate, "grounded", **{"score.value": 0.75, "passed": True}))
     failed = {"otel_ml.judge.name": "polite", "error.type": "ValueError"}
-    count(numbers, make_record("evaluation", apart, failed))
+    count(numbers, make_record("evaluation", separate, failed))
     labels = ("answer", "p", "01234567")
     assert read(numbers, "otel_ml_judge") == {
         ("otel_ml_judge_score_count", ("grounded", "", *labels)): 2,

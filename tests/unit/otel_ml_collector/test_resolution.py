@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml_collector.resolution import InheritedContent, find_inherited_contents
 from otel_ml_collector.same_calls import CallFacts, CallRun, CallShare, find_shares
-from otel_ml_collector.settlement import LentContent, lend_contents
 
 MASTRA: Final = "@mastra/otel-exporter"
 ASKED: Final = "Which tram goes to the fish market?"
@@ -33,9 +33,9 @@ def asked(*more: CallRun) -> list[CallRun]:
     ]
 
 
-def lent(asked_in: str = "", answered_in: str = "") -> LentContent:
+def lent(asked_in: str = "", answered_in: str = "") -> InheritedContent:
     """Make the usual question and answer, each of one run."""
-    return LentContent(
+    return InheritedContent(
         ASKED if asked_in else "",
         ANSWERED if answered_in else "",
         asked_in.encode(),
@@ -44,7 +44,7 @@ def lent(asked_in: str = "", answered_in: str = "") -> LentContent:
 
 
 # Runs of a trace, and the contents that some of them have from others, by name.
-CASES: Final[dict[str, tuple[list[CallRun], dict[str, LentContent]]]] = {
+CASES: Final[dict[str, tuple[list[CallRun], dict[str, InheritedContent]]]] = {
     "the question on the step around a call": (asked(), {"c": lent("s")}),
     "with an empty step between": (
         [
@@ -80,7 +80,7 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, LentContent]]]] = {
             span("t", "c", "tool", 1, tool="fare", inputs_preview=ARGUMENTS),
             span("u", "c", "tool", 2, tool="clock", outputs_preview="10:05"),
         ],
-        {"c": LentContent("", 'fare(line="M7", zones=3), clock()', b"", (b"t", b"u"))},
+        {"c": InheritedContent("", 'fare(line="M7", zones=3), clock()', b"", (b"t", b"u"))},
     ),
     "a call that failed": (
         [
@@ -145,7 +145,7 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, LentContent]]]] = {
 def test_contents(case: str, data: st.DataObject) -> None:
     """A run has the question and the answer that its trace has, in any order of its runs."""
     runs, expected = CASES[case]
-    contents = lend_contents(data.draw(st.permutations(runs)), {})
+    contents = find_inherited_contents(data.draw(st.permutations(runs)), {})
     assert {span_id.decode(): content for span_id, content in contents.items()} == expected
 
 
@@ -156,6 +156,6 @@ def test_repeats() -> None:
     runs[2].response_id = "r"
     shares = find_shares(runs)
     assert shares[b"d"] == CallShare(record_of=b"c")
-    assert lend_contents(runs, shares) == {}
+    assert find_inherited_contents(runs, shares) == {}
     silent = {**shares, b"c": CallShare(facts=CallFacts())}
-    assert lend_contents(runs, silent) == {b"c": lent("s")}
+    assert find_inherited_contents(runs, silent) == {b"c": lent("s")}

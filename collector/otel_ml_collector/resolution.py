@@ -1,4 +1,4 @@
-"""The settlement of runs beside their own rows: the amounts that count, and the trace's names.
+"""The resolution of runs beside their own rows: the amounts that count, and the trace's names.
 
 A trace names a session, a user or an experiment where any of its runs does, open ones too. It holds
 for each run that names none: that of the root, else of the first run that names any. A
@@ -53,7 +53,7 @@ NO_NAMES: Final = TraceNames()
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Resolution:
     """The settled values of a run that differ from its own row.
 
     Attributes:
@@ -68,7 +68,7 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
-class LentContent:
+class InheritedContent:
     """The question and the answer that a run lacks and other runs of its trace have.
 
     Attributes:
@@ -85,41 +85,41 @@ class LentContent:
     outputs_of: Sequence[bytes] = ()
 
 
-NOTHING: Final = Settlement()
+NOTHING: Final = Resolution()
 _NO_SHARE: Final = CallShare()
-NO_CONTENT: Final = LentContent()
+NO_CONTENT: Final = InheritedContent()
 
 
 @dataclass(frozen=True, slots=True)
-class SettledRun:
-    """The settlement of a run, as it is stored.
+class ResolvedRun:
+    """The resolution of a run, as it is stored.
 
     Attributes:
         rank: When its trace was looked at, nanoseconds since the epoch by the store's clock; 0 for
-            a settlement made before its runs were stored. The last look holds.
+            a resolution made before its runs were stored. The last look holds.
     """
 
     project: str
     trace_id: bytes
     span_id: bytes
     start_ns: int
-    settlement: Settlement
+    resolution: Resolution
     rank: int = 0
 
     @property
     def counts(self) -> bool:
         """Whether the amounts that count of the run are settled."""
-        return self.settlement.share is not None
+        return self.resolution.share is not None
 
     @property
     def share(self) -> CallShare:
         """The amounts that count; empty where they are not settled."""
-        return self.settlement.share or _NO_SHARE
+        return self.resolution.share or _NO_SHARE
 
     @property
     def names(self) -> TraceNames:
         """The names that its trace gives it."""
-        return self.settlement.names
+        return self.resolution.names
 
 
 def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
@@ -144,23 +144,23 @@ def naming_run_of(run: Run) -> CallRun:
     )
 
 
-def lend_names(
-    runs: Iterable[CallRun], settled: Mapping[bytes, Settlement] | None = None
+def find_inherited_names(
+    runs: Iterable[CallRun], resolved: Mapping[bytes, Resolution] | None = None
 ) -> dict[bytes, TraceNames]:
     """Tell which names of a trace hold for those of its runs that have none, by span id.
 
     Args:
         runs: All runs of the trace, each once, in any order.
-        settled: What was settled of it before.
+        resolved: What was settled of it before.
     """
     runs = [*runs]
-    experiments = (settlement.names.experiment for settlement in (settled or {}).values())
+    experiments = (resolution.names.experiment for resolution in (resolved or {}).values())
     named = {"experiment": kept} if (kept := next(filter(None, experiments), "")) else {}
     for name in NAMES:
         naming = [run for run in runs if getattr(run, name)]
         if 0 < len(naming) < len(runs):
             named[name] = getattr(min(naming, key=_precedence), name)
-    lent: dict[bytes, TraceNames] = {}
+    inherited: dict[bytes, TraceNames] = {}
     # Few runs of a trace differ in the names that they have: those alike share what they are lent.
     by_form: dict[tuple[bool, bool, bool], TraceNames] = {}
     for run in runs if named else ():
@@ -170,8 +170,8 @@ def lend_names(
             names = TraceNames(**{name: named[name] for name in lacking if name in named})
             by_form[form] = names
         if names != NO_NAMES:
-            lent[run.span_id] = names
-    return lent
+            inherited[run.span_id] = names
+    return inherited
 
 
 def name_owners(
@@ -207,9 +207,9 @@ _FINDERS: Final = frozenset({"tool", "retriever"})
 _SILENT: Final = frozenset(UNCOUNTED) - {"experiment"}
 
 
-def lend_contents(
+def find_inherited_contents(
     runs: Iterable[CallRun], shares: Mapping[bytes, CallShare]
-) -> dict[bytes, LentContent]:
+) -> dict[bytes, InheritedContent]:
     """Find the questions and answers that runs of a trace lack and other runs of it have.
 
     * A call that has an answer and no question was asked what the nearest wrapper around it was
@@ -239,7 +239,7 @@ def lend_contents(
     for call in calls:
         for above in walk_up(call, tree):
             number[above.span_id] += 1
-    lent: dict[bytes, LentContent] = {}
+    inherited: dict[bytes, InheritedContent] = {}
     for call in calls:
         facts = shares[call.span_id].facts if call.span_id in shares else UNKNOWN
         is_asked = bool(call.inputs_preview or facts.inputs_preview)
@@ -247,29 +247,29 @@ def lend_contents(
         if call.kind != "model" or is_asked == is_answered:
             continue
         if is_answered:
-            lent[call.span_id] = _find_question(call, tree, number)
+            inherited[call.span_id] = _find_question(call, tree, number)
         elif not call.failed:
-            lent[call.span_id] = _find_tools(below[call.span_id])
+            inherited[call.span_id] = _find_tools(below[call.span_id])
     for run in tree.values():
         is_request = run.parent_span_id not in tree and run.kind != JUDGE_KIND
-        if is_request and lent.get(run.span_id, NO_CONTENT) == NO_CONTENT:
-            lent[run.span_id] = _find_talk(run, below)
-    return {span_id: content for span_id, content in lent.items() if content != NO_CONTENT}
+        if is_request and inherited.get(run.span_id, NO_CONTENT) == NO_CONTENT:
+            inherited[run.span_id] = _find_talk(run, below)
+    return {span_id: content for span_id, content in inherited.items() if content != NO_CONTENT}
 
 
 def _find_question(
     call: CallRun, tree: Mapping[bytes, CallRun], number: Mapping[bytes, int]
-) -> LentContent:
+) -> InheritedContent:
     """Find the question of a call on a wrapper around it."""
     for above in walk_up(call, tree):
         if above.kind not in WRAPPERS or above.scope != call.scope or number[above.span_id] > 1:
             break
         if above.inputs_preview:
-            return LentContent(inputs_preview=above.inputs_preview, inputs_of=above.span_id)
+            return InheritedContent(inputs_preview=above.inputs_preview, inputs_of=above.span_id)
     return NO_CONTENT
 
 
-def _find_tools(below: Iterable[CallRun]) -> LentContent:
+def _find_tools(below: Iterable[CallRun]) -> InheritedContent:
     """Write the tools right below a call as its answer."""
     tools = [run for run in below if run.kind == "tool"]
     parts = (
@@ -277,10 +277,10 @@ def _find_tools(below: Iterable[CallRun]) -> LentContent:
         for run in tools
     )
     text = ", ".join(map(text_of_part, parts))
-    return LentContent(outputs_preview=text, outputs_of=tuple(run.span_id for run in tools))
+    return InheritedContent(outputs_preview=text, outputs_of=tuple(run.span_id for run in tools))
 
 
-def _find_talk(request: CallRun, below: Mapping[bytes, Sequence[CallRun]]) -> LentContent:
+def _find_talk(request: CallRun, below: Mapping[bytes, Sequence[CallRun]]) -> InheritedContent:
     """Find the first question and the last answer inside a request."""
     inside: list[CallRun] = []
     waiting = [*below.get(request.span_id, ())]
@@ -294,7 +294,7 @@ def _find_talk(request: CallRun, below: Mapping[bytes, Sequence[CallRun]]) -> Le
     is_answered = bool(request.outputs_preview) or request.failed
     answers = [run for run in inside if run.outputs_preview and not is_answered]
     answers = [run for run in answers if run.kind not in _FINDERS] or answers
-    return LentContent(
+    return InheritedContent(
         asked[0].inputs_preview if asked else "",
         answers[-1].outputs_preview if answers else "",
         asked[0].span_id if asked else b"",
@@ -312,35 +312,35 @@ def _precedence(run: CallRun) -> tuple[bool, int, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class SettledGroup:
-    """The settlements of runs that came together.
+class ResolvedGroup:
+    """The resolutions of runs that came together.
 
     Attributes:
         is_complete: Whether all of its traces were looked at: a group may be too large for that.
     """
 
-    runs: Sequence[SettledRun]
+    runs: Sequence[ResolvedRun]
     is_complete: bool
 
 
-def settle_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> SettledGroup:
+def resolve_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> ResolvedGroup:
     """Settle runs that come together, as far as these tell."""
     of_group = find_shares_of(runs)
     shares, is_complete = of_group or {}, of_group is not None
-    names = _lend_together(runs, open_runs)
+    names = _inherit_together(runs, open_runs)
     if not shares and not names:
-        return SettledGroup([], is_complete)
+        return ResolvedGroup([], is_complete)
     starts = {
         (run.project, run.trace_id, run.span_id): run.start_ns for run in _in_order(runs, open_runs)
     }
-    settled = [
-        SettledRun(project, trace_id, span_id, starts[project, trace_id, span_id], settlement)
+    resolved = [
+        ResolvedRun(project, trace_id, span_id, starts[project, trace_id, span_id], resolution)
         for project, trace_id in shares.keys() | names.keys()
-        for span_id, settlement in join_settlements(
+        for span_id, resolution in join_resolutions(
             shares.get((project, trace_id), {}), names.get((project, trace_id), {})
         )
     ]
-    return SettledGroup(settled, is_complete)
+    return ResolvedGroup(resolved, is_complete)
 
 
 def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
@@ -350,15 +350,15 @@ def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
     yield from sorted(runs, key=by_rank)
 
 
-def join_settlements(
+def join_resolutions(
     shares: Mapping[bytes, CallShare], names: Mapping[bytes, TraceNames]
-) -> Iterator[tuple[bytes, Settlement]]:
+) -> Iterator[tuple[bytes, Resolution]]:
     """Join the shares of a trace's runs and the names that it gives them, by span id."""
     for span_id in shares.keys() | names.keys():
-        yield span_id, Settlement(shares.get(span_id), names.get(span_id, NO_NAMES))
+        yield span_id, Resolution(shares.get(span_id), names.get(span_id, NO_NAMES))
 
 
-def _lend_together(
+def _inherit_together(
     runs: Sequence[Run], open_runs: Sequence[Run]
 ) -> dict[TraceId, dict[bytes, TraceNames]]:
     """Lend names in those traces of a group of which runs have different ones."""
@@ -373,4 +373,4 @@ def _lend_together(
     for run in _in_order(runs, open_runs) if traces else ():
         if (of_trace := traces.get((run.project, run.trace_id))) is not None:
             of_trace[run.span_id] = naming_run_of(run)
-    return {key: lend_names(of_trace.values()) for key, of_trace in traces.items()}
+    return {key: find_inherited_names(of_trace.values()) for key, of_trace in traces.items()}

@@ -7,8 +7,8 @@ import pytest
 from otel_ml.records import LateTag, Metric, Tag
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import Records, TraceKey
-from otel_ml_collector.store.apart import Apart, find_apart
 from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Store
@@ -43,8 +43,8 @@ def make_key(project: str, key: str) -> Records:
 
 def found(store: Store, project: str) -> set[str]:
     """Name what a project has."""
-    apart = find_apart(store.reader, project)
-    return {one.name for one in fields(Apart) if getattr(apart, one.name)}
+    kinds = find_record_kinds(store.reader, project)
+    return {one.name for one in fields(RecordKinds) if getattr(kinds, one.name)}
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked before", "not asked before"])
@@ -52,13 +52,13 @@ def found(store: Store, project: str) -> set[str]:
     ("stored", "expected"),
     [
         (make_tag(ANY), {"tags"}),
-        (make_tag(ANY, "tag:client=x"), {"tags", "told_tags"}),
+        (make_tag(ANY, "tag:client=x"), {"tags", "keyed_tags"}),
         (make_metric(ANY), {"scores"}),
         (make_metric(ANY, source="logged"), {"metrics"}),
-        (make_metric(ANY, "key:order-17"), {"told_scores"}),
-        (make_metric(ANY, "key:order-17", "logged"), {"told_metrics"}),
+        (make_metric(ANY, "key:order-17"), {"keyed_scores"}),
+        (make_metric(ANY, "key:order-17", "logged"), {"keyed_metrics"}),
         (make_metric(ANY, "model:d:answer", "logged"), set()),
-        (make_metric(ANY, "tag:gen_ai.response.id=1"), {"told_scores", "responses"}),
+        (make_metric(ANY, "tag:gen_ai.response.id=1"), {"keyed_scores", "responses"}),
         (make_key(ANY, "order-17"), {"keys"}),
         (make_key(ANY, trace_id(1).hex()), set()),
     ],
@@ -143,10 +143,10 @@ def test_many_names_of_late_tags(store: Store, project: str) -> None:
 def test_memory_is_bounded() -> None:
     """Whoever asks about many projects fills no memory, and what is there is never forgotten."""
     memory = Memory(is_alone=True)
-    memory.note("shop", ["tags"], settled=True)
+    memory.note("shop", ["tags"], is_complete=True)
     names = [f"none {number}" for number in range(30_000)]
     for name in names:
         assert memory.recall(name) == (frozenset(), False)
-        assert memory.note(name, (), settled=True) == frozenset()
+        assert memory.note(name, (), is_complete=True) == frozenset()
     assert 0 < sum(memory.recall(name)[1] for name in names) <= 10_000
     assert memory.recall("shop")[0] == {"tags"}

@@ -24,14 +24,14 @@ from otel_ml_collector.store.tables import (
     OBJECTS,
     OPEN_RUNS,
     OWNED,
+    RESOLVED_RUNS,
     RUNS,
-    SETTLED,
     TRACE_KEYS,
     WORD,
     Table,
     is_point,
 )
-from otel_ml_collector.store.targets import RUN, TAG_TEXT, told_of_others
+from otel_ml_collector.store.targets import RUN, TAG_TEXT, join_keyed
 
 # How many texts are kept of each sort: they differ by the number of a parameter alone.
 _TEXTS: Final = 128
@@ -40,7 +40,7 @@ _TEXTS: Final = 128
 _KNOWN_SIGNS: Final = 500
 _MANY_TAGS: Final = "tags of many names"
 # The owners that are trace keys or tags, and no versions of models.
-_TOLD: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
+_IS_KEYED: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
 )
 _OWNERS_OF_TRACE: Final = 100
@@ -61,7 +61,7 @@ _SPANS_HERE: Final = Sql("""
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class RecordKinds:
     """The sorts of records that a project has apart from its runs: no others need a look.
 
     Attributes:
@@ -73,8 +73,8 @@ class Apart:
         sessions, users: Ended runs that name any.
         named: Runs whose session or user their trace names.
         open_runs: Runs with a start record.
-        told: Runs that a key or a tag names of which something was told.
-        told_tags, told_scores, told_metrics: Late records of trace keys, tags and versions of
+        keyed_runs: Runs that a key or a tag names of which something was told.
+        keyed_tags, keyed_scores, keyed_metrics: Late records of trace keys, tags and versions of
             models; truths are among the scores.
         responses: Records about responses of a provider.
         same_calls: Runs whose settled amounts differ from their own.
@@ -96,10 +96,10 @@ class Apart:
     users: bool
     named: bool
     open_runs: bool
-    told: bool
-    told_tags: bool
-    told_scores: bool
-    told_metrics: bool
+    keyed_runs: bool
+    keyed_tags: bool
+    keyed_scores: bool
+    keyed_metrics: bool
     responses: bool
     same_calls: bool
     lacking: bool
@@ -114,9 +114,9 @@ class Apart:
         return [name for name, is_named in has if is_named or self.open_runs]
 
     @property
-    def settled(self) -> bool:
+    def resolved(self) -> bool:
         """Whether anything holds of a run that its own row does not say."""
-        return self.same_calls or self.named or self.told
+        return self.same_calls or self.named or self.keyed_runs
 
     @property
     def tables(self) -> list[Table[Any]]:
@@ -128,7 +128,7 @@ class Apart:
             (OBJECTS, self.artifacts),
             (LINEAGE, self.links),
         )
-        return [table for table, is_told in has if is_told]
+        return [table for table, has_keyed in has if has_keyed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,19 +189,19 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     "keys": _Sign(TRACE_KEYS, _ALL, "trace_keys", lambda key: key.is_own),
     "sessions": _Sign(RUNS, Sql("session != ''"), "runs", lambda run: run.session != ""),
     "users": _Sign(RUNS, Sql("user != ''"), "runs", lambda run: run.user != ""),
-    "named": _Sign(SETTLED, Sql("session != '' OR user != ''")),
+    "named": _Sign(RESOLVED_RUNS, Sql("session != '' OR user != ''")),
     "open_runs": _Sign(OPEN_RUNS, _ALL, "open_runs"),
-    "told": _Sign(SETTLED, Sql("notEmpty(owners)")),
-    "told_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
-    "told_scores": _Sign(
+    "keyed_runs": _Sign(RESOLVED_RUNS, Sql("notEmpty(owners)")),
+    "keyed_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
+    "keyed_scores": _Sign(
         METRICS,
         Sql("{under} AND {said}").fill(under=_UNDER, said=_IS_SCORE),
         "metrics",
         lambda metric: not is_point(metric) and not is_run(metric.owner),
     ),
-    "told_metrics": _Sign(
+    "keyed_metrics": _Sign(
         METRICS,
-        Sql("{told} AND NOT ({said})").fill(told=_TOLD, said=_IS_SCORE),
+        Sql("{told} AND NOT ({said})").fill(told=_IS_KEYED, said=_IS_SCORE),
         "metrics",
         lambda metric: is_point(metric) and metric.owner.startswith((KEY, TAG)),
     ),
@@ -211,14 +211,14 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         "metrics",
         lambda metric: metric.owner.startswith(_RESPONSES),
     ),
-    "same_calls": _Sign(SETTLED, Sql("counts")),
-    "lacking": _Sign(SETTLED, Sql("others NOT IN ('', '[]') AND NOT is_whole")),
+    "same_calls": _Sign(RESOLVED_RUNS, Sql("counts")),
+    "lacking": _Sign(RESOLVED_RUNS, Sql("others NOT IN ('', '[]') AND NOT is_whole")),
     "experiments": _Sign(
         RUNS,
         Sql("experiment != ''"),
         "runs",
         lambda run: run.experiment != "",
-        also=(OPEN_RUNS, SETTLED),
+        also=(OPEN_RUNS, RESOLVED_RUNS),
     ),
     "made_items": _Sign(
         ITEMS, Sql("source_run != ''"), "items", lambda item: item.source_run != ""
@@ -230,40 +230,42 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         lambda run: run.kind == JUDGE_KIND,
     ),
 }
-EVERYTHING: Final = Apart(**dict.fromkeys(_SIGNS, True))
-NOTHING: Final = Apart(**dict.fromkeys(_SIGNS, False))
+EVERYTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, True))
+NOTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, False))
 
 
-def find_apart(reader: Reader, project: str) -> Apart:
+def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
     """Find the sorts of records that a project has apart from its runs, in at most one question."""
-    apart_sorts, is_settled = reader.memory.recall(project)
-    if not is_settled and (names := [name for name in _SIGNS if name not in apart_sorts]):
+    stored_kinds, is_complete = reader.memory.recall(project)
+    if not is_complete and (names := [name for name in _SIGNS if name not in stored_kinds]):
         sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _IN_PROJECT) for name in names])
-        apart = [row["name"] for row in reader.rows(sql, {"project": project})]
-        apart_sorts = reader.memory.note(project, apart, settled=True)
-    return Apart(**{name: name in apart_sorts for name in _SIGNS})
+        kinds = [row["name"] for row in reader.rows(sql, {"project": project})]
+        stored_kinds = reader.memory.note(project, kinds, is_complete=True)
+    return RecordKinds(**{name: name in stored_kinds for name in _SIGNS})
 
 
-def of_tag_names(reader: Reader, project: str, apart: Apart, names: Collection[str]) -> Apart:
+def of_tag_names(
+    reader: Reader, project: str, kinds: RecordKinds, names: Collection[str]
+) -> RecordKinds:
     """Narrow the sorts of a project to a question about tags of some names: late tags of these.
 
     Most filters are on tags that spans carry, and late tags of other names need not be joined. A
     name that was there once is remembered, and where nobody else writes to the store, also that
-    there was none of a name: `note_apart` notes each that comes.
+    there was none of a name: `note_record_kinds` notes each that comes.
     """
     memory = reader.memory
     known, _ = memory.recall(project)
-    if not apart.tags or not names or not known.isdisjoint({_MANY_TAGS, *map(tag_sign, names)}):
-        return apart
+    if not kinds.tags or not names or not known.isdisjoint({_MANY_TAGS, *map(tag_sign, names)}):
+        return kinds
     absent = [f"no {tag_sign(name)}" for name in names]
     if memory.is_alone and known.issuperset(absent):
-        return replace(apart, tags=False)
+        return replace(kinds, tags=False)
     sql = Sql("""SELECT DISTINCT name FROM late_tags
       WHERE project = {project:String} AND name IN {names:Array(String)}""")
     rows = reader.rows(sql, {"project": project, "names": sorted(names)})
     if len(memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:
         memory.note(project, [tag_sign(row["name"]) for row in rows] or absent)
-    return apart if rows else replace(apart, tags=False)
+    return kinds if rows else replace(kinds, tags=False)
 
 
 def tag_sign(name: str) -> str:
@@ -312,20 +314,20 @@ def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) 
 
     Where nobody else writes to the store, it is asked once whether it has any to leave out.
     """
-    is_settled = reader.memory.recall(EVERY_PROJECT)[1]
-    if not is_settled and reader.memory.is_alone and reader.access.projects is None:
+    is_complete = reader.memory.recall(EVERY_PROJECT)[1]
+    if not is_complete and reader.memory.is_alone and reader.access.projects is None:
         probes = [_SIGNS[name].probe(name, READABLE) for name in ("same_calls", "experiments")]
         names = [row["name"] for row in reader.rows(join_sql(" UNION ALL ", probes), {})]
-        reader.memory.note(EVERY_PROJECT, names, settled=True)
+        reader.memory.note(EVERY_PROJECT, names, is_complete=True)
     return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
 
 
 def _may_have(reader: Reader, project: str, name: str) -> bool:
-    known, is_settled = reader.memory.recall(project)
-    return name in known or not is_settled
+    known, is_complete = reader.memory.recall(project)
+    return name in known or not is_complete
 
 
-def note_apart(memory: Memory, records: Records) -> None:
+def note_record_kinds(memory: Memory, records: Records) -> None:
     """Note the sorts of records about to be stored, so that no question leaves them out."""
     items = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
     for name, sign in items:
@@ -359,7 +361,7 @@ def find_owners(
 
 def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
     """List the runs of a trace that have late records."""
-    tables = find_apart(reader, project).tables
+    tables = find_record_kinds(reader, project).tables
     sql = Sql("SELECT DISTINCT owner FROM ({told})").fill(told=_owners_in(tables, _OF_TRACE))
     parameters = {"project": project, "trace": trace_id}
     return {row["owner"] for row in reader.rows(sql, parameters)} if tables else set()
@@ -367,7 +369,7 @@ def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
 
 def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
     """List the runs of a trace that have late records and are not stored, at most 100."""
-    tables = find_apart(reader, project).tables
+    tables = find_record_kinds(reader, project).tables
     sql = Sql("""
         SELECT DISTINCT owner FROM ({told})
         WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
@@ -384,7 +386,7 @@ def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
 
 
 @lru_cache(_TEXTS)
-def late_tags(label: Sql, apart: Apart) -> Sql:
+def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
     """Write the SQL for the newest late tag of the name that a parameter holds, by run.
 
     Returns:
@@ -397,9 +399,9 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
     tags = Sql("SELECT {run}, {columns} {named} AND owner < '{first}'").fill(
         run=RUN, columns=columns, named=named, first=Sql(FIRST)
     )
-    if apart.told_tags:
+    if kinds.keyed_tags:
         sql = Sql("{named} AND {under}").fill(named=named, under=_UNDER)
-        tags += Sql(" UNION ALL ") + told_of_others(columns, sql)
+        tags += Sql(" UNION ALL ") + join_keyed(columns, sql)
     return Sql("""
         SELECT trace_id, span_id, argMax(value, (time_ns, record_id)) AS newest,
           max(time_ns) AS newest_ns
@@ -407,7 +409,7 @@ def late_tags(label: Sql, apart: Apart) -> Sql:
         """).fill(tags=tags)
 
 
-def all_late_tags(apart: Apart) -> Sql:
+def all_late_tags(kinds: RecordKinds) -> Sql:
     """Write the SQL for the newest late tags of runs, of all names.
 
     Returns:
@@ -419,9 +421,9 @@ def all_late_tags(apart: Apart) -> Sql:
           WHERE project = {project:String} AND owner < '{first}'""").fill(
         run=RUN, columns=columns, first=Sql(FIRST)
     )
-    if apart.told_tags:
+    if kinds.keyed_tags:
         sql = Sql("FROM late_tags WHERE project = {project:String} AND {under}").fill(under=_UNDER)
-        tags += Sql(" UNION ALL ") + told_of_others(columns, sql)
+        tags += Sql(" UNION ALL ") + join_keyed(columns, sql)
     return Sql("""
         SELECT trace_id AS late_trace, span_id AS late_span,
           groupArray((name, {text}, newest_ns)) AS late
@@ -433,7 +435,7 @@ def all_late_tags(apart: Apart) -> Sql:
 
 
 @lru_cache(_TEXTS)
-def own_tags(label: Sql, apart: Apart) -> Sql:
+def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
     """Write the SQL for the runs whose own tag of a name is newer than all late tags.
 
     Returns:
@@ -453,21 +455,21 @@ def own_tags(label: Sql, apart: Apart) -> Sql:
         INNER JOIN ({late_tags}) AS late
           ON late.trace_id = own.trace_id AND late.span_id = own.span_id
         WHERE late.newest_ns < own.told_ns
-        """).fill(deliveries=DELIVERIES, ours=sql, late_tags=late_tags(label, apart))
+        """).fill(deliveries=DELIVERIES, ours=sql, late_tags=late_tags(label, kinds))
 
 
 @lru_cache(_TEXTS)
-def scores(label: Sql, apart: Apart, said: str) -> Sql:
+def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
     """Write the SQL for the scores of the judge or person that a parameter holds.
 
     `said` are the wanted columns, as `all_scores` takes it.
     """
     judge = Sql("{judge} = ") + label
-    return all_scores(IN_WINDOW, judges=judge, is_told=apart.told_scores, said=(said,))
+    return all_scores(IN_WINDOW, judges=judge, has_keyed=kinds.keyed_scores, said=(said,))
 
 
 @lru_cache(_TEXTS)
-def words(label: Sql, source: Sql, apart: Apart) -> Sql:
+def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
     """Write the SQL for the newest truth of a name, or the newest word of a person or an agent.
 
     A statement that says nothing any more, as it was taken back, is none. The source is the
@@ -486,8 +488,8 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
             OR (owner_start_ns >= {start:Int64} AND owner_start_ns < {end:Int64}))""").fill(
         run=RUN, columns=columns, told=sql, first=Sql(FIRST)
     )
-    if apart.told_scores:
-        others = told_of_others(columns, sql + Sql(" AND ") + _TOLD, IN_WINDOW)
+    if kinds.keyed_scores:
+        others = join_keyed(columns, sql + Sql(" AND ") + _IS_KEYED, IN_WINDOW)
         direct += Sql(" UNION ALL ") + others
     return Sql("""
         SELECT trace_id, span_id, argMax(said.1, (said.2, record_id)) AS newest,
@@ -501,7 +503,7 @@ def words(label: Sql, source: Sql, apart: Apart) -> Sql:
 
 
 @lru_cache(_TEXTS)
-def points(label: Sql, apart: Apart) -> Sql:
+def points(label: Sql, kinds: RecordKinds) -> Sql:
     """Write the SQL for all points that were logged of the metric in a parameter, by run.
 
     Returns:
@@ -514,9 +516,9 @@ def points(label: Sql, apart: Apart) -> Sql:
     direct = Sql("SELECT {run}, {columns} {told} AND owner < '{first}'").fill(
         run=RUN, columns=columns, told=sql, first=Sql(FIRST)
     )
-    if not apart.told_metrics:
+    if not kinds.keyed_metrics:
         return direct
-    others = told_of_others(columns, sql + Sql(" AND ") + _TOLD)
+    others = join_keyed(columns, sql + Sql(" AND ") + _IS_KEYED)
     return direct + Sql(" UNION ALL ") + others
 
 

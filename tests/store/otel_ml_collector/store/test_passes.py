@@ -61,7 +61,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
             late = [span for call in calls for span in call[2:]]
             take(watch, store, "look", spans)
             before = read_by_the_engine(store)
-            watch.look()
+            watch.run_pass()
             after = read_by_the_engine(store)
             reads.append((after[0] - before[0], after[1] - before[1]))
         settled = store.connections.open().query(SETTLED).result_rows
@@ -101,14 +101,14 @@ def test_new_project(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         recent = store.connections.memory.calls
         watch = CallWatch(store.connections)
-        watch.look()
+        watch.run_pass()
         store.take("old", own, now_ns=time.time_ns())
         take(watch, store, "new", [own, traceloop])
         assert recent.find("new", own.trace_id) is not None
-        watch.look()
+        watch.run_pass()
         take(watch, store, "new", [anthropic])
         _, before = read_by_the_engine(store)
-        watch.look()
+        watch.run_pass()
         _, after = read_by_the_engine(store)
         assert after - before <= 5  # an insert asks four of its own, and one counts
         assert count_in(store, "new") == (2, 1)
@@ -117,19 +117,19 @@ def test_new_project(tmp_path: Path) -> None:
         assert recent.find("newer", own.trace_id) is None
     with open_store(tmp_path) as store:
         watch = CallWatch(store.connections)
-        watch.look()
+        watch.run_pass()
         for project in ("old", "newest"):
             take(watch, store, project, [own, traceloop, anthropic])
         recent = store.connections.memory.calls
         assert recent.find("old", own.trace_id) is None
         assert recent.find("newest", own.trace_id) is not None
-        watch.look()
+        watch.run_pass()
         assert {count_in(store, project) for project in ("old", "newest")} == {(2, 1)}
     with open_store(tmp_path) as store:
         recent = store.connections.memory.calls
         recent.doubt(0)  # of a group that failed before anything had a time of arrival
         watch = CallWatch(store.connections)
-        watch.look()
+        watch.run_pass()
         take(watch, store, "last", [own, traceloop])
         assert recent.find("last", own.trace_id) is None
 

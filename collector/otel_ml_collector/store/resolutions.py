@@ -1,6 +1,6 @@
-"""Works out the settlements of the runs of traces, and writes those that are new.
+"""Works out the resolutions of the runs of traces, and writes those that are new.
 
-The rules are those of `same_calls` and `settlement`. Why so: docs/design/021-counted-once.md.
+The rules are those of `same_calls` and `resolution`. Why so: docs/design/021-counted-once.md.
 """
 
 import time
@@ -12,20 +12,20 @@ from operator import attrgetter, itemgetter
 from typing import Final
 
 from otel_ml_collector.owners import KEY
+from otel_ml_collector.resolution import (
+    NO_NAMES,
+    NOTHING,
+    Resolution,
+    ResolvedRun,
+    TraceNames,
+    find_inherited_names,
+)
 from otel_ml_collector.same_calls import (
     CallRun,
     CallShare,
     find_shares,
     gather_facts,
     may_share,
-)
-from otel_ml_collector.settlement import (
-    NO_NAMES,
-    NOTHING,
-    SettledRun,
-    Settlement,
-    TraceNames,
-    lend_names,
 )
 from otel_ml_collector.store.annotations import find_naming_owners, late_records, may_be_annotated
 from otel_ml_collector.store.call_runs import (
@@ -35,15 +35,15 @@ from otel_ml_collector.store.call_runs import (
     ids_of,
     make_call_run,
     make_link,
-    make_settlement,
+    make_resolution,
     name_run,
     read_calls,
     read_links,
     read_naming,
     read_places,
+    read_resolutions,
     read_rows,
     read_scopes,
-    read_settlements,
     read_tagged,
 )
 from otel_ml_collector.store.connection import SINGLE_THREAD, Memory
@@ -52,7 +52,7 @@ from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql, StoreClient
-from otel_ml_collector.store.tables import SETTLED
+from otel_ml_collector.store.tables import RESOLVED_RUNS
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 # In the memory of a project: runs of which something else counts than they say, among them those
@@ -84,7 +84,7 @@ _DELETED: Final = Sql("""
 )
 
 
-def settle_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns: int) -> None:
+def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns: int) -> None:
     """Settle the traces from which a deletion took runs, once these are gone."""
     values = {"project": project, "deleted": deleted_ns}
     traces = [(project, row["trace_id"]) for row in read_rows(client, _DELETED, values)]
@@ -92,7 +92,7 @@ def settle_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns
 
 
 def settle(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
-    """Work out the settlements of the runs of some traces, and write those that are new.
+    """Work out the resolutions of the runs of some traces, and write those that are new.
 
     Args:
         client: Of this thread.
@@ -107,7 +107,7 @@ def settle(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
         places = read_places(client, part)
         for together in _gather_near(places[trace] for trace in part if trace in places):
             changed = _find_changed(client, memory, together)
-            write_settled(client, memory, changed, mark=True)
+            write_resolutions(client, memory, changed, mark=True)
             written += len(changed)
     return written
 
@@ -130,44 +130,44 @@ def _gather_near(places: Iterable[Row]) -> Iterator[list[Row]]:
         yield part
 
 
-def write_settled(
-    client: StoreClient, memory: Memory, settled: Sequence[SettledRun], *, mark: bool
+def write_resolutions(
+    client: StoreClient, memory: Memory, resolved: Sequence[ResolvedRun], *, mark: bool
 ) -> None:
-    """Store settlements, after the memory knows of their projects.
+    """Store resolutions, after the memory knows of their projects.
 
     With `mark`, the statistics of days that are over are computed again.
     """
-    if not settled:
+    if not resolved:
         return
     known: defaultdict[str, set[str]] = defaultdict(set)
-    for run in settled:
+    for run in resolved:
         known[run.project] |= _signs_of(run)
     for project, signs in known.items():
         memory.note(project, signs)
     if mark:
         today = (time.time_ns() - MINUTE_NS) // DAY_NS * DAY_NS
-        days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in settled}
+        days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in resolved}
         mark_days(client, memory, [day for day in days if day[1] < today])
-    ordered = sorted(settled, key=attrgetter("start_ns"))
+    ordered = sorted(resolved, key=attrgetter("start_ns"))
     for _, part in groupby(ordered, key=lambda run: run.start_ns // _MONTHS_NS):
-        columns = SETTLED.to_arrow(list(part))
-        client.insert_portions(SETTLED.name, iter([columns]), settings=dict(SINGLE_THREAD))
+        columns = RESOLVED_RUNS.to_arrow(list(part))
+        client.insert_portions(RESOLVED_RUNS.name, iter([columns]), settings=dict(SINGLE_THREAD))
 
 
-def _signs_of(run: SettledRun) -> set[str]:
-    """Name the sorts that its project has by the settlement of a run."""
+def _signs_of(run: ResolvedRun) -> set[str]:
+    """Name the sorts that its project has by the resolution of a run."""
     lacks_content = bool(run.share.others) and not run.share.facts.is_whole
     signs = (
         (SHARED, run.counts),
         (LACKING, run.counts and lacks_content),
         (NAMED, bool(run.names.session or run.names.user)),
         (EXPERIMENTS, run.names.experiment != ""),
-        (TOLD, bool(run.settlement.owners)),
+        (TOLD, bool(run.resolution.owners)),
     )
     return {name for name, is_there in signs if is_there}
 
 
-def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) -> list[SettledRun]:
+def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) -> list[ResolvedRun]:
     """Find the runs of some traces of which something else holds than is settled."""
     wanted = {(row["project"], row["trace_id"]): row for row in places}
     values = {
@@ -175,7 +175,7 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
         "start": min(row["start"] for row in places),
         "end": max(row["end"] for row in places),
     }
-    known = read_settlements(client, values)
+    known = read_resolutions(client, values)
     telling = read_calls(client, values)
     several = {trace for trace, rows in telling.items() if trace in wanted and len(rows) > 1}
     scopes = read_scopes(client, [row for trace in several for row in telling[trace]])
@@ -192,10 +192,10 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
     owners = find_naming_owners(
         client, {trace: tagged[trace] for trace in annotated if trace in tagged}
     )
-    changed: list[SettledRun] = []
+    changed: list[ResolvedRun] = []
     for trace in wanted.keys() & {*mixed, *known, *naming, *owners}:
         before = {
-            bytes.fromhex(row["span_id"]): make_settlement(row) for row in known.get(trace, ())
+            bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())
         }
         if trace in several and not all(name_run(row) in scopes for row in telling[trace]):
             runs = calls[trace]  # their payloads are not kept any more
@@ -210,15 +210,15 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
                 for row in rows
             ]
             shares = find_shares(runs) if trace in mixed else {}
-        names = lend_names(naming.get(trace, ()), before)
+        names = find_inherited_names(naming.get(trace, ()), before)
         named = tagged[trace].runs if trace in tagged else ()
         everyone = {run.span_id: run for run in chain(named, naming.get(trace, ()), runs)}
         rank = _rank_after((row["rank"] for row in known.get(trace, ())), wanted[trace]["now_ns"])
-        for run, settlement in _find_news(
+        for run, resolution in _find_news(
             everyone.values(), shares, names, owners.get(trace, {}), before
         ):
             key = (trace[0], bytes.fromhex(trace[1]), run.span_id, run.start_ns)
-            changed.append(SettledRun(*key, settlement, rank))
+            changed.append(ResolvedRun(*key, resolution, rank))
     return changed
 
 
@@ -227,8 +227,8 @@ def _find_news(
     shares: Mapping[bytes, CallShare],
     names: Mapping[bytes, TraceNames],
     owners: Mapping[bytes, Sequence[str]],
-    before: Mapping[bytes, Settlement],
-) -> Iterator[tuple[CallRun, Settlement]]:
+    before: Mapping[bytes, Resolution],
+) -> Iterator[tuple[CallRun, Resolution]]:
     """Find the runs of a trace of which something else holds than is settled, with that."""
     for run in runs:
         span_id = run.span_id
@@ -236,7 +236,7 @@ def _find_news(
         naming = owners.get(span_id, ())
         known = before.get(span_id, NOTHING)
         if share != known.share or named != known.names or naming != known.owners:
-            yield run, Settlement(share, named, naming)
+            yield run, Resolution(share, named, naming)
 
 
 def _rank_after(ranks: Iterable[int], now_ns: int) -> int:
@@ -244,35 +244,35 @@ def _rank_after(ranks: Iterable[int], now_ns: int) -> int:
     return max(now_ns, max(ranks, default=0) + 1)
 
 
-def settle_recent(
+def resolve_recent(
     traces: Mapping[Trace, RecentTrace],
     owners: Mapping[Trace, Mapping[bytes, Sequence[str]]],
     now_ns: int,
-) -> Iterator[SettledRun]:
+) -> Iterator[ResolvedRun]:
     """Find the runs of whole traces of which something else holds than is settled."""
     for (project, trace_id), trace in traces.items():
         runs = list(trace.runs.values())
         calls = [run for run in runs if run.tells]
         shares = find_shares(runs) if len(calls) > 1 and may_share(calls) else {}
         everyone = (trace.open_runs | trace.runs).values()
-        names = lend_names(everyone, trace.settled)
-        rank = _rank_after(trace.settled_ranks.values(), now_ns)
-        for run, settlement in _find_news(
-            everyone, shares, names, owners.get((project, trace_id), {}), trace.settled
+        names = find_inherited_names(everyone, trace.resolved)
+        rank = _rank_after(trace.resolved_ranks.values(), now_ns)
+        for run, resolution in _find_news(
+            everyone, shares, names, owners.get((project, trace_id), {}), trace.resolved
         ):
             key = (project, bytes.fromhex(trace_id), run.span_id, run.start_ns)
-            yield SettledRun(*key, settlement, rank)
+            yield ResolvedRun(*key, resolution, rank)
 
 
 def _gather_again(
-    before: Mapping[bytes, Settlement], runs: Sequence[CallRun]
+    before: Mapping[bytes, Resolution], runs: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
     """Keep the amounts that were settled of runs, with the facts that their calls have by now."""
     here = {run.span_id: run for run in runs}
     shares = {
-        span_id: settlement.share
-        for span_id, settlement in before.items()
-        if settlement.share is not None
+        span_id: resolution.share
+        for span_id, resolution in before.items()
+        if resolution.share is not None
     }
     for span_id, share in shares.items():
         ids = (span_id, *(other.span_id for other in share.others))
