@@ -20,6 +20,7 @@ from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.keys import StoredKey
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.render import labelling_address, show_page
+from otel_ml_collector.web.view import link_to
 
 SIGN_IN: Final = "/sign-in"
 _FORM_BYTES: Final = 8_192
@@ -137,7 +138,7 @@ class Attempts:
 @pages.get(SIGN_IN)
 async def show_form(request: Request) -> Response:
     """Show the sign-in form."""
-    return _form(request, local_path(request.query_params.get("next", "/")))
+    return _form(request, local_path(request.query_params.get("next", "")))
 
 
 @pages.post(SIGN_IN)
@@ -146,7 +147,7 @@ async def sign_in(request: Request) -> Response:
     keyring = find_service(request, Keyring)
     attempts = find_service(request, Attempts)
     form = await _read_form(request)
-    target = local_path(form.get("next", "/"))
+    target = local_path(form.get("next", ""))
     sender = request.client.host if request.client else ""
     access = keyring.find_key(form.get("key", ""))
     if access is None or not (access.has(READ) or access.has(ANNOTATE)):
@@ -173,14 +174,14 @@ async def sign_in(request: Request) -> Response:
 @pages.post("/sign-out")
 async def sign_out(request: Request) -> Response:
     """Delete the session cookie."""
-    answer = RedirectResponse(SIGN_IN, 303)
+    answer = RedirectResponse(link_to("sign-in"), 303)
     answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
     return answer
 
 
 def local_path(text: str) -> str:
-    """Return a path on this server with its query. Any other address becomes ``/``."""
-    return text if _LOCAL.fullmatch(text) else "/"
+    """Return a path on this server with its query. Any other address becomes that of Home."""
+    return text if _LOCAL.fullmatch(text) else link_to()
 
 
 async def _read_form(request: Request) -> dict[str, str]:

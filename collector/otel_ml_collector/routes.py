@@ -45,6 +45,7 @@ from otel_ml_collector.reported import routes as reported
 from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import page as run_page
+from otel_ml_collector.web.view import link_to
 
 _ROUTERS: Final = (
     runs.api,
@@ -110,4 +111,4 @@ for _topic in _ROUTERS:
 @router.get("/favicon.ico", include_in_schema=False)
 def favicon() -> Response:
     """Answer the icon that browsers request beside an answer that is no page."""
-    return RedirectResponse("/static/icon.svg")
+    return RedirectResponse(link_to("static", "icon.svg"))

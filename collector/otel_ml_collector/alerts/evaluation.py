@@ -67,7 +67,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import list_keys
 from otel_ml_collector.telemetry.service import AlertPass
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
-from otel_ml_collector.web import view
+from otel_ml_collector.web.view import path_of
 from otel_ml_collector.windows import Window
 
 EVALUATE_S: Final = 60.0
@@ -567,7 +567,8 @@ def make_notification(
                     labels=SliceKey(key).labels(by),
                     value=state.value,
                     since_ns=state.since_ns,
-                    path=view.address(
+                    path=path_of(
+                        "projects",
                         project,
                         "runs",
                         where=narrow_filter(rule.where, SliceKey(key).where(by)),
@@ -579,7 +580,7 @@ def make_notification(
             more_slices=max(len(worst) - MOST_ALERTED_SLICES, 0),
             when=rule.when,
             window=rule.window,
-            path=view.address(project, "alert-rule", edit=rule.name),
+            path=path_of("projects", project, "alert-rule", edit=rule.name),
         ),
         False,
     )

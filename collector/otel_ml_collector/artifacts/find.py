@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 
 import orjson
 from fastapi import Query
@@ -36,6 +35,7 @@ from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.targets import NAMED_RUNS
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.images import PIXELS, read_head
+from otel_ml_collector.web.view import link_to
 
 _MOST_OBJECTS: Final = 1_000
 _NO_HASH: Final = "0" * 64
@@ -262,7 +262,7 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
 
 def address_of(project: str, sha256: str) -> str:
     """Return the path under which a document can be read."""
-    return f"/api/v1/projects/{quote(project, safe='')}/artifacts/{sha256}"
+    return link_to("api", "v1", "projects", project, "artifacts", sha256)
 
 
 def _list_rows(

@@ -97,7 +97,7 @@ def show_news(request: Request, project: str, asked: FromAsked, reader: FromRead
 def show_overview(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
     """A project at a glance; without a project its page is home."""
     if not project:
-        return RedirectResponse("/")
+        return RedirectResponse(view.address())
     figures = find_figures(reader, project, asked, time.time_ns())
     is_empty = not figures.total.runs and not figures.before.runs
     known = _find_known(reader, project) if is_empty else None

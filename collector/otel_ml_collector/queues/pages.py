@@ -18,7 +18,7 @@ from otel_ml_collector.queues.routes import FromPerson, FromSeer, Hand, QueueNam
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.documents import list_all_documents
 from otel_ml_collector.web import view
-from otel_ml_collector.web.render import LABELLING, PageRoute, python_call, show_page
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _MOST_SKIPPED: Final = 100
 
@@ -40,7 +40,7 @@ def _frame(request: Request, access: Access, person: str) -> Mapping[str, Any]:
     }
 
 
-@pages.get(LABELLING)
+@pages.get("/queues")
 def show_labelling(request: Request, reader: FromSeer, access: ToSee) -> Response:
     """Show the queues of all projects of a key, for reviewers of several projects."""
     documents = list_all_documents(reader, QUEUE)

@@ -63,7 +63,7 @@ from otel_ml_collector.serve.http_server import (
     make_protocol,
     raise_file_limit,
 )
-from otel_ml_collector.serve.middleware import Compression, Drain, Gate, Guard, Heads
+from otel_ml_collector.serve.middleware import BasePath, Compression, Drain, Gate, Guard, Heads
 from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import Address, address_here
@@ -340,6 +340,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
         allowed_hosts=None if is_open else settings.allowed_hosts,
         cors_origins=settings.cors_origins,
     )
+    app.add_middleware(BasePath, path=settings.base_path)
     app.add_middleware(Drain)
     return app
 

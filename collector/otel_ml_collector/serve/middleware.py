@@ -1,15 +1,17 @@
 """Middleware between the server and the application, each for a promise of its own.
 
-From the outside in: `Drain`, `Guard`, `Gate`, `Compression`, `Heads`. Starlette's middleware does
-what it can: it compresses, and answers CORS in `receive.otlp`. Its TrustedHostMiddleware does not
-say how a name is allowed, which `otel-ml doctor` and people read in the answer of `Guard`.
+From the outside in: `Drain`, `BasePath`, `Guard`, `Gate`, `Compression`, `Heads`.
+
+Starlette's middleware does what it can: it compresses, and answers CORS in `receive.otlp`. Its
+TrustedHostMiddleware does not say how a name is allowed, which `otel-ml doctor` and people read in
+the answer of `Guard`.
 """
 
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
@@ -23,6 +25,7 @@ from otel_ml_collector.assistants.definitions import PATH as ASSISTANTS
 from otel_ml_collector.errors import NotPermitted, Rejected, Unauthenticated
 from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
 from otel_ml_collector.keys import SIGN_IN
+from otel_ml_collector.web.view import BASE_PATH, link_to
 
 _API_V1: Final = "/api/v1/"
 _PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/sign-out"})
@@ -105,6 +108,29 @@ def _will_close(scope: Scope) -> bool:
     """Tell whether the connection ends with the answer."""
     text = Headers(scope=scope).get("connection", "").lower()
     return "close" in text or scope["http_version"] == "1.0"
+
+
+class BasePath:
+    """Serves the application below a path as well, and lets links begin with this path.
+
+    A proxy may strip the path from requests or leave it there: both work.
+
+    Args:
+        app: The application.
+        path: The path, such as ``/otel-ml``; empty at the root of a host.
+    """
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on without the path."""
+        if scope["type"] == "http" and self._path:
+            BASE_PATH.set(self._path)
+            if f"{scope['path']}/".startswith(f"{self._path}/"):
+                scope = {**scope, "path": scope["path"].removeprefix(self._path) or "/"}
+        await self._app(scope, receive, send)
 
 
 class Guard:
@@ -246,7 +272,7 @@ def _unstored(send: Send) -> Send:
 def _send_to_sign_in(headers: Headers, request: Request) -> Response:
     """Send a browser to the page of signing in, and from there back to where it was."""
     query = f"?{request.url.query}" if request.url.query else ""
-    address = f"{SIGN_IN}?next={quote(request.url.path + query, safe='')}"
+    address = link_to("sign-in", next=BASE_PATH.get() + request.url.path + query)
     if "hx-request" in headers:  # a part of a page: the whole page is left
         return Response(status_code=401, headers={"HX-Refresh": "true"})
     return RedirectResponse(address, 303)

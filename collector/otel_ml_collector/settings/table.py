@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from otel_ml_collector.price import Price, read_prices
 from otel_ml_collector.settings.alert_targets import (
@@ -307,6 +308,11 @@ class Settings:
         """Return the base address for links in messages, without a trailing slash."""
         scheme = "https" if self.tls_cert else "http"
         return self.public_url or f"{scheme}://{address_here(self.http)}"
+
+    @property
+    def base_path(self) -> str:
+        """Return the path below which users reach the pages, such as ``/otel-ml``; mostly empty."""
+        return unquote(urlsplit(self.public_url).path)
 
 
 TABLE: Final[tuple[Setting, ...]] = tuple(

@@ -30,11 +30,18 @@ from otel_ml_collector.store.statistics import has_project
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload
-from otel_ml_collector.web.view import address, cut_slice, read_state, short, show, whole
+from otel_ml_collector.web.view import (
+    BASE_PATH,
+    address,
+    cut_slice,
+    link_to,
+    read_state,
+    short,
+    show,
+    whole,
+)
 from otel_ml_collector.windows import read_zone, write_local
 
-# The page of the queues of all projects.
-LABELLING: Final = "/queues"
 STATIC: Final = Path(__file__).parent / "static"
 # Each topic has its templates; no two have the same name.
 _COLLECTOR: Final = Path(__file__).parents[1]
@@ -86,6 +93,13 @@ class Assets(StaticFiles):
         return answer
 
 
+class _StaticFiles:
+    """Writes the link to the folder of static files."""
+
+    def __str__(self) -> str:
+        return link_to("static", _FILES)
+
+
 TEMPLATES: Final = Environment(
     loader=FileSystemLoader(sorted(_COLLECTOR.glob("*/templates"))),
     autoescape=True,
@@ -99,11 +113,13 @@ TEMPLATES.globals.update(
     address=view.address,
     api_address=view.api_address,
     cut_slice=cut_slice,
+    base_path=BASE_PATH.get,
+    link_to=link_to,
     make_payload=make_payload,
     narrow=view.narrow,
     percent=view.percent,
     quoted=view.quoted,
-    static=f"/static/{_FILES}",
+    static=_StaticFiles(),
     without=view.without,
 )
 TEMPLATES.filters.update(
@@ -165,7 +181,7 @@ def labelling_address(access: Access, project: str = "") -> str:
     own = access.projects
     if not (project and access.reaches(project)):
         project = own[0] if own is not None and len(own) == 1 else ""
-    return address(project, "queues") if project else LABELLING
+    return address(project, "queues") if project else link_to("queues")
 
 
 def _queues_of(request: Request) -> str:
@@ -176,7 +192,7 @@ def _queues_of(request: Request) -> str:
         return ""
     target = labelling_address(access, request.path_params.get("project", ""))
     is_session = SESSION_COOKIE in request.cookies
-    return target if is_session and request.url.path != target else ""
+    return target if is_session and BASE_PATH.get() + request.url.path != target else ""
 
 
 def _check_project(request: Request) -> None:
@@ -225,9 +241,9 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
 
 def _part(path: str, project: str | None) -> str:
     """Name the part of a project that a page belongs to; empty of its overview."""
-    if project and path == f"/projects/{project}":
+    rest = path.removeprefix("/projects/").removeprefix(project or "").removeprefix("/")
+    if project and not rest:
         return ""
-    rest = path.removeprefix(f"/projects/{project}/")
     if rest.startswith("queues"):  # people judge as judges do
         return "judges"
     if rest.startswith(("fields", "profiles", "targets", "alert")):

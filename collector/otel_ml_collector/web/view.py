@@ -1,8 +1,9 @@
-"""How values are written on pages: times, numbers, ids, addresses, parts of long lists."""
+"""How values are written on pages: times, numbers, ids, links, parts of long lists."""
 
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
@@ -44,6 +45,9 @@ _DAYS_FROM_MS: Final = 3 * _DAY_MS
 _FORMS: Final = ((1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"))
 _PLACE_DIGITS: Final = 9
 _TEXT_CHARS: Final = 4_000
+# The base path of the request that is answered, such as ``/otel-ml``; empty at the root of a host.
+# `serve.middleware.BasePath` sets it. Jobs in the background have none: they write absolute links.
+BASE_PATH: Final[ContextVar[str]] = ContextVar("base_path", default="")
 
 T = TypeVar("T")
 
@@ -271,22 +275,35 @@ def tag_value(value: object) -> str:
     return str(value)
 
 
-def address(*parts: str, **parameters: object) -> str:
-    """Write the address of a page below ``/projects``; parameters that are empty are left out."""
-    path = "/".join(quote(part, safe="") for part in parts)
-    return Exact(f"/projects/{path}{query(parameters)}" if parts else "/")
+def link_to(*parts: str, **parameters: object) -> str:
+    """Return the link to a page, a file or an API call.
+
+    Args:
+        parts: The names between the slashes, in plain text; none for the first page.
+        parameters: The query; empty values are left out.
+    """
+    return Exact(f"{BASE_PATH.get()}{path_of(*parts, **parameters)}")
 
 
-def api_address(*parts: str, **parameters: object) -> str:
-    """Write the address of an API call."""
-    path = "/".join(quote(part, safe="") for part in parts)
-    return Exact(f"/api/v1/{path}{query(parameters)}")
+def path_of(*parts: str, **parameters: object) -> str:
+    """Return a link without the base path, to put behind the setting ``public_url``."""
+    return Exact(f"/{'/'.join(quote(part, safe='') for part in parts)}{query(parameters)}")
 
 
 def query(parameters: Mapping[str, object]) -> str:
-    """Write parameters that are not empty as a query string; a list stands there once an item."""
+    """Return the query string of parameters; empty ones are left out, a list is repeated."""
     given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
     return f"?{urlencode(given, doseq=True)}" if given else ""
+
+
+def address(*parts: str, **parameters: object) -> str:
+    """Return the link to a page of a project, or to Home without parts."""
+    return link_to(*(("projects", *parts) if parts else ()), **parameters)
+
+
+def api_address(*parts: str, **parameters: object) -> str:
+    """Return the link to an API call."""
+    return link_to("api", "v1", *parts, **parameters)
 
 
 def without(parameters: Mapping[str, object], *names: str) -> dict[str, object]:

@@ -25,8 +25,8 @@ function write() {
   }
   if (python) {
     // Copied with what it needs to run; a text in JSON is one in Python.
-    const { project } = python.dataset;
-    const where = [`endpoint=${JSON.stringify(location.origin)}`];
+    const { base, project } = python.dataset;
+    const where = [`endpoint=${JSON.stringify(location.origin + base)}`];
     if (project) where.unshift(JSON.stringify(project));
     const reader = `reader = Reader(${where.join(", ")})`;
     python.dataset.text = `from otel_ml.reader import Reader\n\n${reader}\n${python.textContent}\n`;
