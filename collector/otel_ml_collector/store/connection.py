@@ -312,6 +312,7 @@ class Connections:
 
     def _hold(self, path: Path) -> None:
         """Take the data directory, so that a second collector gets a clear answer."""
+        _refuse_copy(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             # Records are for those who have a key, or the right to this folder.
@@ -333,6 +334,17 @@ class Connections:
         self._folder = path
         os.ftruncate(self._lock_file, 0)
         os.write(self._lock_file, f"{os.getpid()}\n".encode())
+
+
+def _refuse_copy(data_dir: Path) -> None:
+    """Refuse a copy in which folders replace symbolic links: the engine would find no tables."""
+    database = data_dir / "store/metadata/default"
+    if database.is_dir() and not database.is_symlink():
+        raise BadSetting(
+            f"The data directory {data_dir} cannot be used: it is a copy with a folder in place of "
+            "the symbolic link store/metadata/default, as cp -rL or scp -r makes it. Stop the "
+            "collector and copy with cp -a, or use otel-ml backup and otel-ml restore"
+        )
 
 
 class ConfirmingClient:
