@@ -22,6 +22,7 @@ from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.retention import COUNTED, PARTS, Purger, Retention, Swept, Wish
+from otel_ml_collector.store.same_folder import FolderIdentity
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USER
@@ -340,8 +341,18 @@ def _kept(project: str, retention: Retention) -> KeptFor:
     )
 
 
+class SeenFolder(BaseModel):
+    """A folder as the caller sees it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(min_length=1, max_length=4_000, description="Absolute path")
+    device: int = Field(description="`st_dev` of the folder")
+    inode: int = Field(description="`st_ino` of the folder")
+
+
 class WantedBackup(BaseModel):
-    """Where a backup is to be."""
+    """Where to write a backup."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -349,6 +360,11 @@ class WantedBackup(BaseModel):
         min_length=1,
         max_length=4_000,
         description="Absolute path on the collector's machine, of an empty folder or a new one",
+    )
+    seen: SeenFolder | None = Field(
+        default=None,
+        description="The folder or the nearest existing one above it. If the collector sees a "
+        "different folder there, such as a private /tmp, the backup is refused",
     )
 
 
@@ -369,7 +385,9 @@ def post_backup(wanted: WantedBackup, request: Request, admin: Admin) -> Written
     demand_all(admin)
     if not is_local(request.scope):
         raise NotPermitted("A backup is written for who asks from the collector's own machine")
-    done = find_service(request, Backups).write(Path(wanted.folder))
+    seen = wanted.seen
+    identity = FolderIdentity(Path(seen.path), seen.device, seen.inode) if seen else None
+    done = find_service(request, Backups).write(Path(wanted.folder), identity)
     return WrittenBackup(folder=str(done.folder), bytes=done.bytes, rested_ms=done.rested_ns / 1e6)
 
 

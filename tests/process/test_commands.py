@@ -34,6 +34,8 @@ NOT_TYPED: Final = {
     "clickhouse-client": "needs a ClickHouse server, and so does what follows",
     "rotel start": "tests/nightly/interop/test_rotel.py starts rotel with these options",
     "make test": "is what runs this test",
+    "/opt/otel-ml": "needs the installed service: tests/nightly/deploy/test_private_folders.py",
+    "rsync ": "needs a second machine: tests/process/end_to_end/test_backup.py restores",
 }
 # Programs that go on until they are stopped, and what they say when they are ready.
 GOES_ON: Final = {

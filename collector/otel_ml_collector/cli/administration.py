@@ -30,6 +30,7 @@ from otel_ml_collector.cli.place import (
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log import start_logging
 from otel_ml_collector.settings.sources import load, warnings_of
+from otel_ml_collector.store.same_folder import identify
 
 _NEEDED: Final = ("chdb", "clickhouse_connect", "fastapi", "grpc", "jinja2", "pyarrow", "uvicorn")
 # pyarrow imports these if they are installed, though the collector does not need them. Together
@@ -340,7 +341,11 @@ def backup(asked: PlaceOptions, folder: Path) -> int:
     admin for all projects.
     """
     with asked.open() as place:
-        body = {"folder": str(folder.absolute())}
+        seen = identify(folder.absolute())
+        body = {
+            "folder": str(folder.absolute()),
+            "seen": {"path": str(seen.path), "device": seen.device, "inode": seen.inode},
+        }
         done = _send(place, "POST", "backup", body=body, timeout_s=_LONG_S)
         sys.stdout.write(f"{done['folder']}: {done['bytes']:,} bytes, of {place.name}\n")
     return DONE

@@ -7,6 +7,7 @@ take its parts. It keeps the schema that it was written with, so the next start 
 schema up to date.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -30,6 +31,12 @@ from otel_ml_collector.store.connection import ConfirmingClient, Connections, na
 from otel_ml_collector.store.keys import SECRET_FILE
 from otel_ml_collector.store.lock import LOCK_FILE
 from otel_ml_collector.store.migrations import OLDEST_SCHEMA, SCHEMA_VERSION, refuse_schema
+from otel_ml_collector.store.same_folder import (
+    FolderIdentity,
+    explain_other_folder,
+    is_inside,
+    suggest_folder,
+)
 from otel_ml_collector.store.schema import COPIES, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.tombstones import Tombstones
@@ -82,23 +89,38 @@ class Backups:
 
     def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
         self._client = connections.open()
+        self._data_dir = connections.folder
         self._store = connections.folder / "store" if connections.folder else None
         self._tombstones = tombstones
         self._lock = threading.Lock()
 
-    def write(self, folder: Path) -> Backup:
+    def write(self, folder: Path, seen: FolderIdentity | None = None) -> Backup:
         """Write a backup; when this returns, it is on disk.
 
         Args:
             folder: An absolute path at which nothing is, or an empty folder.
+            seen: The folder, or one above it, as the operator sees it; None if that is not known.
 
         Raises:
             Rejected: The store is on a server, which has backups of its own.
-            BadInput: The folder cannot be used.
+            BadInput: The folder cannot be used, is in the data directory, or is not the folder
+                that the operator sees.
             Unavailable: The store has trouble, there is no room, or a backup is being written.
         """
-        if self._store is None:
+        if self._store is None or self._data_dir is None:
             raise Rejected("The store is a ClickHouse server: use its own BACKUP command")
+        if not folder.is_absolute():
+            raise BadInput(f"Invalid folder {str(folder)!r}: expected an absolute path", "folder")
+        if seen and not folder.is_relative_to(seen.path):
+            message = f"Invalid path {str(seen.path)!r}: expected {folder}, or a folder above it"
+            raise BadInput(message, "seen")
+        for own in (self._data_dir, self._store):
+            if is_inside(folder, own):
+                message = f"The folder {folder} is inside {own}, whose data it would back up"
+                raise BadInput(f"{message}: expected a folder outside it", "folder")
+        if reason := explain_other_folder(folder, seen):
+            message = f"The folder {folder} cannot be used: {reason}{suggest_folder()}"
+            raise BadInput(message, "folder")
         if not self._lock.acquire(blocking=False):
             raise Unavailable("A backup is being written already")
         try:
@@ -145,8 +167,6 @@ class Backups:
 
 def _make_folder(folder: Path) -> Path:
     """Make the folder that gets another name once it is whole."""
-    if not folder.is_absolute():
-        raise BadInput(f"Invalid folder {str(folder)!r}: expected an absolute path", "folder")
     partial = folder.with_name(folder.name + PARTIAL)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -156,7 +176,9 @@ def _make_folder(folder: Path) -> Path:
             shutil.rmtree(partial)
         partial.mkdir(mode=0o700, parents=True)
     except OSError as error:
-        message = f"The folder {folder} cannot be used: {error.strerror}"
+        is_protected = error.errno in {errno.EROFS, errno.EACCES}
+        hint = suggest_folder() if is_protected else ""
+        message = f"The folder {folder} cannot be used: {error.strerror}{hint}"
         raise BadInput(message, "folder") from error
     return partial
 
@@ -236,12 +258,15 @@ def restore(backup: Path, data_dir: Path) -> Restored:
 
     Args:
         backup: The folder that was written.
-        data_dir: A data directory with nothing in it, or none yet.
+        data_dir: A data directory with nothing in it, or none yet. If root restores, its owner
+            gets the files.
 
     Raises:
         BadSetting: It is no whole backup, a file of it is damaged, it is newer than this program,
-            the data directory is not empty, or another process holds it.
+            the data directory is not empty or inside the backup, or another process holds it.
     """
+    if is_inside(data_dir, backup):
+        raise BadSetting(f"The data directory {data_dir} is inside the backup {backup}")
     is_checked, tables = _read(backup)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -253,6 +278,7 @@ def restore(backup: Path, data_dir: Path) -> Restored:
             connect = partial(clickhouse_connect.get_client, interface="chdb", path=str(work))
             with closing(ConfirmingClient(connect)) as client:
                 _attach_all(client, backup, tables)
+            _give_to_owner(data_dir)
             os.sync()
             work.rename(data_dir / "store")
             os.sync()
@@ -357,6 +383,14 @@ def _hold(data_dir: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise InUse(f"The data directory {data_dir} is in use by a collector") from error
         yield
+
+
+def _give_to_owner(data_dir: Path) -> None:
+    """Let the owner of the data directory open what root has restored, such as a service's user."""
+    owner = data_dir.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        for path in data_dir.rglob("*"):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _check_empty(data_dir: Path) -> None:

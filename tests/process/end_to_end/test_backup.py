@@ -1,6 +1,7 @@
 """Tests of backup and restore with real processes: the same answers, whole or not at all."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -187,3 +188,25 @@ def test_wrong_folder(collector: CollectorProcess, folder: str) -> None:
     headers = {"content-type": "application/json"}
     status, _, answer = collector.post("/api/v1/backup", body, headers)
     assert (status, json.loads(answer)["error"]["field"]) == (400, "folder")
+
+
+def test_owner_of_a_restored_store(tmp_path: Path, backup: Path) -> None:
+    """Files that root restores belong to the owner of the data directory."""
+    new = tmp_path / "new"
+    new.mkdir()
+    if os.geteuid() == 0:
+        os.chown(new, 10_001, 10_002)
+    owner = (new.stat().st_uid, new.stat().st_gid)
+    assert otel_ml("restore", str(backup), "--data-dir", str(new)).returncode == 0
+    files = [path.lstat() for path in new.rglob("*")]
+    assert {(file.st_uid, file.st_gid) for file in files} == {owner}
+
+
+def test_without_the_old_secret(tmp_path: Path, backup: Path) -> None:
+    """A collector starts on a restored store, and makes a secret of its own."""
+    assert not list(backup.rglob("session.secret"))
+    assert otel_ml("restore", str(backup), "--data-dir", str(tmp_path / "new")).returncode == 0
+    with running(tmp_path / "new") as collector:
+        assert len(collector.runs("kept", where='tags["client"] == "one"')) == 1
+    old = backup.parent / "data" / "session.secret"
+    assert (tmp_path / "new" / "session.secret").read_bytes() != old.read_bytes()
