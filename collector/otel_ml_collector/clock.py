@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from otel_ml import attributes as names
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Value
-from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, OLDEST_NS, SECOND_NS, say_time
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, OLDEST_NS, SECOND_NS, format_time
 
 # Largest age of a sender's newest span for its clock to count as correct.
 _RECENT_NS: Final = 600 * SECOND_NS
@@ -152,8 +152,8 @@ class ClockWatch:
         ours, theirs = ("behind", "ahead of") if lead_ns > 0 else ("ahead", "behind")
         history = "" if lead_ns > 0 else ", or import history with otel_ml.import"
         return (
-            f"this machine's clock seems to be {ours}: it says {say_time(self._clock())} UTC, and "
-            f"{senders} {theirs} that by about {_say_lead(abs(lead_ns))}; set it, or theirs"
+            f"this machine's clock seems to be {ours}: it shows {format_time(self._clock())} UTC, "
+            f"and {senders} {theirs} that by about {_format_lead(abs(lead_ns))}; set it, or theirs"
             f"{history}"
         )
 
@@ -221,6 +221,6 @@ def _name(resource: Mapping[str, Value]) -> str:
     return next((f"{name}={resource[name]!r}" for name in _MACHINE_KEYS if resource.get(name)), "")
 
 
-def _say_lead(lead_ns: float) -> str:
+def _format_lead(lead_ns: float) -> str:
     hours = lead_ns / HOUR_NS
     return f"{hours:.1f} hours" if lead_ns < 2 * DAY_NS else f"{hours / 24:.0f} days"

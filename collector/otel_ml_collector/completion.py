@@ -102,8 +102,8 @@ _EVALUATION_WORDS: Final = Sql("""
   SELECT name, {word} AS word FROM metrics
   WHERE project = {project:String} AND source = {source:String} AND word != ''
   LIMIT 200000""").fill(word=WORD)
-_SAID_NAMES: Final = Sql("SELECT name AS value FROM ({said})").fill(said=_EVALUATION_WORDS)
-_SAID_VALUES: Final = Sql("""SELECT word AS value FROM ({said}) WHERE name = {key:String}
+_EVALUATION_NAMES: Final = Sql("SELECT name AS value FROM ({said})").fill(said=_EVALUATION_WORDS)
+_EVALUATION_VALUES: Final = Sql("""SELECT word AS value FROM ({said}) WHERE name = {key:String}
   AND NOT startsWith(word, '[') AND length(word) <= 200""").fill(said=_EVALUATION_WORDS)
 _KEYS: Final = {
     Kind.TAG: _TAGS,
@@ -111,7 +111,7 @@ _KEYS: Final = {
     Kind.PASSED: _JUDGES,
     Kind.JUDGE_VERSION: _JUDGES,
     Kind.METRIC: _METRIC_NAMES,
-    Kind.WORD: _SAID_NAMES,
+    Kind.WORD: _EVALUATION_NAMES,
 }
 _VERSIONS_OF_MODEL: Final = Sql("""
   SELECT model, digest, structure, count() AS runs
@@ -272,7 +272,7 @@ class _Completer:
             return _read_values(self._count(_TAG_VALUES, key=str(caret.path[0])))
         if kind is Kind.WORD and len(caret.path) == 1:
             key, source = str(caret.path[0]), SOURCES[caret.field]
-            return _read_values(self._count(_SAID_VALUES, key=key, source=source))
+            return _read_values(self._count(_EVALUATION_VALUES, key=key, source=source))
         if kind in {Kind.PAYLOAD, Kind.JSON} and caret.path:
             return _read_values(self._count_parts(_PARTS))
         if caret.field == "version":

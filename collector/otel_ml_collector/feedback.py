@@ -29,7 +29,7 @@ from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadInput, Rejected, Unavailable
 from otel_ml_collector.mapping.filing import StartWindow
 from otel_ml_collector.owners import TRACE_KEY_CHARS, own_key, own_tag
-from otel_ml_collector.receive.admission import Held
+from otel_ml_collector.receive.admission import Reservation
 from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.calls import NamedRuns
@@ -398,15 +398,15 @@ async def post_evaluations(
     reader = find_service(request, Reader).narrow(access)
     for evaluation in wanted.evaluations:
         evaluation.annotator = evaluation.annotator or access.name
-    with pipeline.hold() as held:
+    with pipeline.hold() as reservation:
         feedback = await run_sync(
             make_feedback, reader, project, wanted.evaluations, time.time_ns()
         )
-        await store_request(pipeline, held, feedback.body, access, project)
+        await store_request(pipeline, reservation, feedback.body, access, project)
     if owners := {owner for owner in map(_owner_of, wanted.evaluations) if owner}:
         # What is stored stays stored: with trouble the next look settles its runs.
         with suppress(Unavailable):
-            await run_sync(find_service(request, NamedRuns).settle, project, owners)
+            await run_sync(find_service(request, NamedRuns).resolve, project, owners)
     return StoredEvaluations(evaluations=list(feedback.stored))
 
 
@@ -422,7 +422,7 @@ async def post_tags(
 ) -> StoredTags:
     """Tag a run that is recorded, open, or still to come; answered when it is durable."""
     reader = find_service(request, Reader).narrow(access)
-    with pipeline.hold() as held:
+    with pipeline.hold() as reservation:
         starts = await run_sync(find_starts, reader, project, [run_id])
         facts: dict[str, object] = {
             names.RECORD: "update",
@@ -432,21 +432,23 @@ async def post_tags(
             **{f"{names.TAG_PREFIX}{name}": value for name, value in wanted.tags.items()},
         }
         span = make_span("otel_ml.update", identify(project, ""), time.time_ns(), facts)
-        await store_request(pipeline, held, orjson.dumps(make_request([span])), access, project)
+        await store_request(
+            pipeline, reservation, orjson.dumps(make_request([span])), access, project
+        )
     return StoredTags(run_id=run_id, known=run_id in starts)
 
 
 async def store_request(
-    pipeline: Intake, held: Held, body: bytes, access: Access, project: str
+    pipeline: Intake, reservation: Reservation, body: bytes, access: Access, project: str
 ) -> None:
     """Store an OTLP request of our own under a project, by the road that all records take.
 
     Raises:
         Rejected: It cannot be stored.
     """
-    held.grow(len(body))
+    reservation.grow(len(body))
     may = replace(access, scopes=access.scopes | {INGEST}, projects=(project,))
     export = Export(body, "identity", None, Signal.TRACES, Form.JSON, may, is_urgent=True)
-    answer = await pipeline.accept(export, held)
+    answer = await pipeline.accept(export, reservation)
     if answer.rejected:
         raise Rejected(answer.message)

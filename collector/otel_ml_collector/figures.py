@@ -92,7 +92,7 @@ class FiguresQuery:
         }
 
 
-class FiguresBeside(BaseModel):
+class ComparedFigures(BaseModel):
     """Figures of recorded runs in a recent time, and in the same time before."""
 
     start_time: str
@@ -116,7 +116,7 @@ class FiguresAt:
         groups: By each grouping that was asked for.
     """
 
-    beside: FiguresBeside
+    beside: ComparedFigures
     groups: Sequence[GroupTotals]
 
 
@@ -152,7 +152,7 @@ def find_figures_at(
         whole = replace(query, step_ns=None)
         grouped = [find_stats(reader, replace(whole, group=item)) for item in by if now.total.runs]
     return FiguresAt(
-        FiguresBeside(
+        ComparedFigures(
             start_time=now.start_time,
             end_time=now.end_time,
             bucket_s=now.bucket_s,
@@ -341,7 +341,7 @@ class GroupTable:
 
 
 def make_tiles(
-    figures_beside: FiguresBeside,
+    compared: ComparedFigures,
     judges: Sequence[JudgeFigures],
     zone: ZoneInfo,
     where: str = "",
@@ -349,21 +349,21 @@ def make_tiles(
     """Make a tile of each figure; of runs that match a filter, each leads to those.
 
     Args:
-        figures_beside: The figures.
+        compared: The figures.
         judges: The judges that have a tile.
         zone: The time zone of the buckets.
         where: The filter; empty for all runs.
     """
-    now, before = figures_beside.total, figures_beside.before
+    now, before = compared.total, compared.before
     scored: list[tuple[JudgeFigures, float]] = []
     for judge in judges:
         value = value_of(judge, now)
         if value is not None:
             scored.append((judge, value))
 
-    start_ns = from_rfc3339(figures_beside.start_time, "start_time")
-    window = Window(start_ns, from_rfc3339(figures_beside.end_time, "end_time"), zone)
-    step_ns = figures_beside.bucket_s * SECOND_NS
+    start_ns = from_rfc3339(compared.start_time, "start_time")
+    window = Window(start_ns, from_rfc3339(compared.end_time, "end_time"), zone)
+    step_ns = compared.bucket_s * SECOND_NS
     over, over_before = window.cut(step_ns), _before(window).cut(step_ns)
 
     def lay_out(
@@ -377,8 +377,8 @@ def make_tiles(
     def curves(*values: _Value, missing: float | None = None) -> list[str]:
         """Draw figures of this time, then the first of them of the time before, in one scale."""
         return view.sparks(
-            *(lay_out(figures_beside.buckets, over, value, missing) for value in values),
-            lay_out(figures_beside.buckets_before, over_before, values[0], missing),
+            *(lay_out(compared.buckets, over, value, missing) for value in values),
+            lay_out(compared.buckets_before, over_before, values[0], missing),
         )
 
     runs, runs_before = curves(lambda entry: entry.runs, missing=0)

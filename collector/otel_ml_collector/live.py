@@ -129,7 +129,7 @@ class LivePace:
     """The intervals and bounds of live streams.
 
     Attributes:
-        look_s: Between two looks at the store.
+        poll_s: Between two looks at the store.
         check_s: Between two checks of whether the reader may still read.
         heartbeat_s: After this much silence a line shows that the stream lives; it also reveals
             clients that are gone without a word, or have only ended their own side.
@@ -139,7 +139,7 @@ class LivePace:
         kept: So many of the last runs of a project are known, and not sent again.
     """
 
-    look_s: float = 0.5
+    poll_s: float = 0.5
     check_s: float = 0.5
     heartbeat_s: float = 5.0
     lifetime_s: float = 600.0
@@ -211,7 +211,7 @@ class _Feed:
         self._reader = reader
         self._pace = pace
         self._kept: deque[RecordedRow] = deque(maxlen=pace.kept)
-        self._task = asyncio.create_task(self._look_for_ever())
+        self._task = asyncio.create_task(self._poll_forever())
 
     def stop(self) -> None:
         self._task.cancel()
@@ -224,16 +224,16 @@ class _Feed:
         first = len(self._kept) - missing
         return list(islice(self._kept, first, first + _RUNS_AT_ONCE))
 
-    async def _look_for_ever(self) -> None:
+    async def _poll_forever(self) -> None:
         while True:
             try:
-                while await self._look():
+                while await self._poll():
                     pass
             except CollectorError as error:
                 _logger.warning("What was recorded cannot be read: %s", error)
-            await asyncio.sleep(self._pace.look_s)
+            await asyncio.sleep(self._pace.poll_s)
 
-    async def _look(self) -> bool:
+    async def _poll(self) -> bool:
         """Look for runs stored since the last look; return whether more wait."""
         since_ns, most = self._since_ns(), self._pace.kept
         rows = await run_sync(list_recorded, self._reader, self.project, since_ns, most)
@@ -272,7 +272,7 @@ class Seat:
         self._joined_ns = feed.seen_ns
         self._number = feed.count
         self._id_ns = after_ns
-        self._told: dict[str, None] = {}
+        self._sent: dict[str, None] = {}
 
     async def events(
         self, where: str, is_allowed: Callable[[], bool] = lambda: True
@@ -284,8 +284,8 @@ class Seat:
             is_allowed: Returns whether the reader may still read. If not, the stream ends.
         """
         pace = self._listening.pace
-        told_s = time.monotonic()
-        end_s = told_s + pace.lifetime_s
+        sent_s = time.monotonic()
+        end_s = sent_s + pace.lifetime_s
         try:
             yield b"retry: 1000\n: listening\n\n"
             while True:
@@ -293,20 +293,20 @@ class Seat:
                 recorded = await self._next()
                 if recorded is None:  # too far behind: whoever comes back catches up
                     return
-                for event in await self._tell(where, recorded):
+                for event in await self._make_events(where, recorded):
                     if not is_allowed():
                         return
                     yield event
-                    told_s = time.monotonic()
+                    sent_s = time.monotonic()
                 if self._listening.is_ending or time.monotonic() >= end_s:
                     return
                 if not recorded:
                     await _within(changed, min(pace.check_s, pace.heartbeat_s))
                 if not is_allowed():
                     return
-                if time.monotonic() - told_s >= pace.heartbeat_s:
+                if time.monotonic() - sent_s >= pace.heartbeat_s:
                     yield b": alive\n\n"
-                    told_s = time.monotonic()
+                    sent_s = time.monotonic()
         except CollectorError as error:  # whoever comes back hears what is missing
             _logger.warning("What was recorded cannot be told: %s", error)
 
@@ -326,20 +326,20 @@ class Seat:
         self._number += len(seen or ())
         return seen
 
-    async def _tell(self, where: str, recorded: Sequence[RecordedRow]) -> list[bytes]:
+    async def _make_events(self, where: str, recorded: Sequence[RecordedRow]) -> list[bytes]:
         wanted = [row for row in recorded if row.arrived_ns > self._after_ns]
         if not wanted:
             return []
         project = self._feed.project
         events: list[bytes] = []
         for news in await run_sync(find_news, self._reader, project, where, wanted):
-            if news.run.run_id not in self._told:
-                self._told[news.run.run_id] = None
+            if news.run.run_id not in self._sent:
+                self._sent[news.run.run_id] = None
                 self._id_ns = max(self._id_ns, news.arrived_ns)
                 summary = SUMMARY.dump_json(news.run)
                 events.append(b"event: run\nid: %d\ndata: %b\n\n" % (self._id_ns, summary))
-        while len(self._told) > self._listening.pace.kept:
-            del self._told[next(iter(self._told))]
+        while len(self._sent) > self._listening.pace.kept:
+            del self._sent[next(iter(self._sent))]
         return events
 
 
@@ -365,7 +365,7 @@ class Events(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the end, or until the reader is gone, which silence would not show."""
 
-        async def tell() -> None:
+        async def send_events() -> None:
             with suppress(OSError):  # the reader is gone
                 await self.stream_response(send)
             group.cancel_scope.cancel()
@@ -377,7 +377,7 @@ class Events(StreamingResponse):
         try:
             async with create_task_group() as group:
                 group.start_soon(watch)
-                await tell()
+                await send_events()
         finally:
             self._seat.leave()  # not by the generator: one that never began has no end
             await self.body_iterator.aclose()  # type: ignore[attr-defined]  # it is a generator

@@ -21,12 +21,12 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 
 # Span numbers are stored by minute of arrival. Everything up to now minus 2 minutes arrived at
 # least a minute ago.
-_SETTLED_MINUTES: Final = 2
+_COMPLETE_MINUTES: Final = 2
 # Pseudo hour with the number up to which no arrivals were kept. It always counts as earlier.
 _BASE_HOUR: Final = 0
 _PROCESSES: Final = 1_000
 _ONE: Final = Sql("project = {project:String}")
-_SETTLED: Final = Sql("""arrayMax(arrayPushFront(arrayMap(
+_COMPLETE_NUMBER: Final = Sql("""arrayMax(arrayPushFront(arrayMap(
   (minute, number) -> if(minute <= {settled:UInt32}, number, 0),
   mapKeys(highest), mapValues(highest)), 0))""")
 # Hours of a process are ordered by their span numbers. Numbers are given in order of time, except
@@ -38,14 +38,14 @@ WITH by_hour AS (
   SELECT project, process, hour,
     groupBitmapMergeState(timely) AS soon, groupBitmapMergeState(late) AS later,
     bitmapOr(soon, later) AS numbers, bitmapMax(numbers) AS most, max(dropped) AS told,
-    max(greatest(base, {settled})) AS mark
+    max(greatest(base, {complete})) AS mark
   FROM arrivals
   WHERE {belongs} AND hour + 1 >= {first:UInt32} AND hour <= {last:UInt32}
     AND (project, process) IN ({processes})
   GROUP BY project, process, hour
 ),
 earlier AS (
-  SELECT project, process, max(dropped) AS told, max(greatest(base, {settled})) AS mark
+  SELECT project, process, max(dropped) AS told, max(greatest(base, {complete})) AS mark
   FROM arrivals
   WHERE {belongs} AND hour + 1 < {first:UInt32} AND (project, process) IN ({processes})
   GROUP BY project, process
@@ -203,14 +203,14 @@ def find_refused(reader: Reader, project: str | None = None) -> list[RefusedGrou
 def _of(hours: Hours) -> Sql:
     belongs = READABLE if hours.project is None else _ONE
     senders = _LAST_SENDERS.fill(belongs=belongs, most=_PROCESSES)
-    return _HOURS.fill(belongs=belongs, settled=_SETTLED, processes=senders)
+    return _HOURS.fill(belongs=belongs, complete=_COMPLETE_NUMBER, processes=senders)
 
 
 def _parameters(hours: Hours) -> dict[str, Any]:
     whose = {} if hours.project is None else {"project": hours.project}
-    settled = max(hours.now_ns // MINUTE_NS - _SETTLED_MINUTES, 0)
+    complete = max(hours.now_ns // MINUTE_NS - _COMPLETE_MINUTES, 0)
     first = max(hours.first, _BASE_HOUR + 2)
-    return {"first": first, "last": hours.last, "settled": settled, **whose}
+    return {"first": first, "last": hours.last, "settled": complete, **whose}
 
 
 class LossCounts(BaseModel):
@@ -370,7 +370,7 @@ class LossWatch:
         self._numbers = numbers
         self._sampled = frozenset(sampled)
         self._gaps: Sequence[Gaps] = ()
-        self._told: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
+        self._logged: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
 
     def run_pass(self, now_ns: int) -> None:
         """Check once. Log missing spans once per process and hour, at most ten lines."""
@@ -379,7 +379,7 @@ class LossWatch:
             _called(row, self.is_sampled(row["project"]))
             for row in read_totals(self._reader, hours)
         ]
-        self._numbers.tell(
+        self._numbers.set_missing(
             {row["project"]: Missed(row["missing"], row["late"], row["sampled"]) for row in totals}
         )
         gaps = [
@@ -410,7 +410,7 @@ class LossWatch:
     def _is_news(self, row: Row) -> bool:
         if self.is_sampled(row["project"]):
             return False
-        return self._told.put((row["project"], row["process"], row["hour"]), True)
+        return self._logged.put((row["project"], row["process"], row["hour"]), True)
 
     def _log(self, rows: Sequence[Row]) -> None:
         for row in rows[:_LINES]:

@@ -39,7 +39,7 @@ from otel_ml_collector.price import is_provider, provider_of, without_interface
 
 # The kinds of runs that are calls of a provider's model, of the product or of a judge.
 CALLS: Final = frozenset({"model", "embedding", JUDGE_KIND})
-UNTOLD: Final = Tokens()
+NO_USAGE: Final = Tokens()
 WRAPPERS: Final = frozenset({"chain", "span"})
 OWN_SCOPE: Final = "otel_ml"
 # Two spans around one call read the clock one after the other, and some round it.
@@ -47,7 +47,7 @@ _SLACK_NS: Final = 1_000_000
 # The part of the later span that may be after the end of the earlier one, if both record one call:
 # inside the other, or have the same parent. See `_is_within`.
 _LATE_INSIDE: Final = 1 / 2
-_LATE_BESIDE: Final = 1 / 50
+_LATE_SIBLING: Final = 1 / 50
 # What a call used is written down as soon as it is over; a busy machine may take its time.
 ACCOUNTED_NS: Final = 1_000_000_000
 # ``gpt-4o-2024-08-06`` answers for ``gpt-4o``, ``models/gemini-pro`` is ``gemini-pro``.
@@ -57,7 +57,7 @@ _NEIGHBOURS: Final = 64
 # Runs that come together are settled before they are stored; of more it is done behind that.
 _AT_ONCE: Final = 2_000
 # So far above is farther than any run that is looked at: two runs of one parent.
-_BESIDE: Final = 100
+_SIBLING: Final = 100
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class CallRun:
     response_id: str = ""
     provider: str = ""
     model: str = ""
-    tokens: Tokens = UNTOLD
+    tokens: Tokens = NO_USAGE
     cost: float | None = None
     failed: bool = False
     inputs_preview: str = ""
@@ -127,7 +127,7 @@ class CallRun:
         return is_call and self.has_tokens and not (self.has_content or self.response_id)
 
     @property
-    def tells(self) -> bool:
+    def has_facts(self) -> bool:
         """Whether it says anything by which a call is known, or that is added up."""
         is_known = (self.failed and self.kind in CALLS) or self.is_bare
         return bool(self.response_id) or self.has_tokens or self.cost is not None or is_known
@@ -185,7 +185,7 @@ class CallShare:
 
     record_of: bytes = b""
     others: Sequence[OtherRecord] = ()
-    tokens: Tokens = UNTOLD
+    tokens: Tokens = NO_USAGE
     cost: float | None = None
     facts: CallFacts = UNKNOWN
     trace_id: bytes = b""
@@ -228,7 +228,7 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
     Returns:
         None where they are too many to be looked at before they are stored.
     """
-    items = [run for run in runs if is_telling(run)]
+    items = [run for run in runs if has_facts(run)]
     nested = _find_nested(items)
     if (
         len({(run.project, run.scope) for run in items}) == len({run.project for run in items})
@@ -243,12 +243,12 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
         traces[run.project, run.trace_id].append(run)
     mixed = {
         key
-        for key, telling in traces.items()
-        if len(telling) > 1
+        for key, with_facts in traces.items()
+        if len(with_facts) > 1
         and (
-            len({run.scope for run in telling}) > 1
-            or {run.kind for run in telling} - CALLS
-            or any(map(may_be_second, telling))
+            len({run.scope for run in with_facts}) > 1
+            or {run.kind for run in with_facts} - CALLS
+            or any(map(may_be_second, with_facts))
             or key in nested
         )
     }
@@ -259,9 +259,9 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
     return {key: find_shares(map(_facts_of, of_trace.values())) for key, of_trace in whole.items()}
 
 
-def _find_nested(telling: Sequence[Run]) -> set[tuple[str, bytes]]:
+def _find_nested(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
     """Find the traces in which a call is directly inside another, by project and trace."""
-    calls = [run for run in telling if may_be_nested(run)]
+    calls = [run for run in with_facts if may_be_nested(run)]
     places = {(run.trace_id, run.span_id) for run in calls}
     return {
         (run.project, run.trace_id)
@@ -277,12 +277,12 @@ def may_be_nested(run: Run) -> bool:
 
 def _facts_of(run: Run) -> CallRun:
     """Take the facts of a run that tells of a call, of any other its place in the trace."""
-    if is_telling(run):
+    if has_facts(run):
         return call_run_of(run)
     return CallRun(run.span_id, run.parent_span_id, run.kind, run.start_ns)
 
 
-def is_telling(run: Run) -> bool:
+def has_facts(run: Run) -> bool:
     """Tell whether a run says anything by which a call is known, or that is added up."""
     return run.kind != "span" and (
         bool(run.response_id)
@@ -333,8 +333,8 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
         The shares of the runs that count otherwise than their own values.
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
-    telling = [run for run in tree.values() if run.tells]
-    calls = _join(list(_find_pairs(tree, [run for run in telling if run.kind in CALLS])), tree)
+    with_facts = [run for run in tree.values() if run.has_facts]
+    calls = _join(list(_find_pairs(tree, [run for run in with_facts if run.kind in CALLS])), tree)
     shares: dict[bytes, CallShare] = {}
     for call in calls:
         first, *others = sorted(call, key=lambda run: _precedence(run, call, tree))
@@ -347,7 +347,7 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
             facts=gather_facts([first, *others]),
         )
         shares |= {run.span_id: CallShare(record_of=first.span_id) for run in others}
-    shares |= _find_totals(tree, telling)
+    shares |= _find_totals(tree, with_facts)
     return shares
 
 
@@ -429,9 +429,11 @@ def _join_answers(alike: Sequence[_Answer]) -> Iterator[Sequence[_Answer]]:
     pairs: list[tuple[int, int, int]] = []
     for place, answer in enumerate(alike):
         for at, other in enumerate(alike[place + 1 : place + 1 + _NEIGHBOURS], place + 1):
-            run, beside = answer.records[0], other.records[0]
-            if answer.trace_id != other.trace_id and _are_near(run, beside):
-                gap_ns = abs(run.start_ns - beside.start_ns) + abs(run.end_ns - beside.end_ns)
+            run, joined_run = answer.records[0], other.records[0]
+            if answer.trace_id != other.trace_id and _are_near(run, joined_run):
+                gap_ns = abs(run.start_ns - joined_run.start_ns) + abs(
+                    run.end_ns - joined_run.end_ns
+                )
                 pairs.append((gap_ns, place, at))
     calls = {place: [place] for place in range(len(alike))}
     for _, place, at in sorted(pairs):
@@ -473,18 +475,18 @@ def _share_answer(parts: Sequence[_Answer], shares: dict[bytes, dict[bytes, Call
     )
 
 
-def may_share(telling: Sequence[CallRun]) -> bool:
+def may_share(with_facts: Sequence[CallRun]) -> bool:
     """Return whether `find_shares` may return anything for a trace with these runs.
 
     Args:
-        telling: All runs of the trace with any facts of a call.
+        with_facts: All runs of the trace with any facts of a call.
     """
-    if len({run.scope for run in telling}) > 1 or {run.kind for run in telling} - CALLS:
-        return len(telling) > 1
-    places = {run.span_id for run in telling}
+    if len({run.scope for run in with_facts}) > 1 or {run.kind for run in with_facts} - CALLS:
+        return len(with_facts) > 1
+    places = {run.span_id for run in with_facts}
     return any(
         run.is_bare or run.is_account or (run.parent_span_id in places and run.scope != OWN_SCOPE)
-        for run in telling
+        for run in with_facts
     )
 
 
@@ -521,13 +523,13 @@ def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterato
         for other in siblings[place + 1 : place + 1 + _NEIGHBOURS]:
             if at_once and other.start_ns > run.end_ns + slack_ns:
                 break
-            if order := _compare(run, other, _BESIDE):
+            if order := _compare(run, other, _SIBLING):
                 yield order, run, other
 
 
 def _enclosing(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
     """Walk up from a run, past wrappers only, to the first run that is none."""
-    for above in islice(walk_up(run, tree), _BESIDE):
+    for above in islice(walk_up(run, tree), _SIBLING):
         yield above
         if above.kind not in WRAPPERS:
             return
@@ -551,7 +553,7 @@ def _compare(above: CallRun, run: CallRun, distance: int) -> _Order | None:
     Args:
         above: The outer run, or any one of two with the same parent.
         run: The inner run, or the other one.
-        distance: The number of wrappers between them; `_BESIDE` for two with the same parent.
+        distance: The number of wrappers between them; `_SIBLING` for two with the same parent.
     """
     if above.kind not in CALLS or above.kind != run.kind:
         return None
@@ -568,12 +570,12 @@ def _compare(above: CallRun, run: CallRun, distance: int) -> _Order | None:
 
 def _find_doubt(above: CallRun, run: CallRun, distance: int) -> int | None:
     """Return the rank of the sign by which two runs record one call; None if there is no sign."""
-    is_around = distance < _BESIDE
+    is_around = distance < _SIBLING
     is_other = above.scope != run.scope
     if above.response_id and run.response_id:
         is_same = above.response_id == run.response_id and _are_near(above, run)
         return 0 if is_same and (is_other or _is_again(above, run, distance)) else None
-    is_within = _is_within(above, run, _LATE_INSIDE if is_around else _LATE_BESIDE)
+    is_within = _is_within(above, run, _LATE_INSIDE if is_around else _LATE_SIBLING)
     if is_within and _use_the_same(above, run) and (is_other or _is_again(above, run, distance)):
         return 1
     if is_within and is_around and _is_wrapping(above, run):
@@ -710,7 +712,7 @@ def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[Ca
         both = [*first, *other]
         responses = {run.response_id for run in both} - {""}
         if len(responses) <= 1 and all(
-            _may_join(run, beside, tree) for run in first for beside in other
+            _may_join(run, joined_run, tree) for run in first for joined_run in other
         ):
             calls |= dict.fromkeys((run.span_id for run in both), both)
     return [call for span_id, call in calls.items() if span_id == call[0].span_id and call[1:]]
@@ -789,12 +791,12 @@ def _price_rank(run: CallRun) -> tuple[bool, int]:
 
 
 def _find_totals(
-    tree: Mapping[bytes, CallRun], telling: Sequence[CallRun]
+    tree: Mapping[bytes, CallRun], with_facts: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
     """Find the amounts of agents, chains and other runs that are sums of the runs below them."""
     used: set[bytes] = set()
     paid: set[bytes] = set()
-    for run in telling:
+    for run in with_facts:
         for covered, says in ((used, run.has_tokens), (paid, run.cost is not None)):
             for above in walk_up(run, tree) if says else ():
                 is_judged = run.kind == JUDGE_KIND and above.kind != JUDGE_KIND
@@ -806,7 +808,7 @@ def _find_totals(
             tokens=Tokens() if run.span_id in used else run.tokens,
             cost=None if run.span_id in paid else run.cost,
         )
-        for run in telling
+        for run in with_facts
         if run.kind not in CALLS
         and (
             (run.has_tokens and run.span_id in used)

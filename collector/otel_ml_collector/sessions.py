@@ -90,7 +90,7 @@ _FACTS: Final = Sql("""
       WHERE {counted} AND {these}
     ) GROUP BY belongs HAVING countIf(is_call) > 0""")
 
-_BESIDE: Final = Sql("""
+_NEIGHBOURS: Final = Sql("""
     WITH all_of AS (
       SELECT belongs AS session, max(start_ns) AS last_ns FROM (
         SELECT start_ns, {belongs} AS belongs FROM {deliveries} {join}
@@ -301,7 +301,7 @@ def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> 
     if "session" not in kinds.names:
         return "", ""
     condition, _ = compile_where(reader, project, "", kinds=kinds)
-    sql = _BESIDE.fill(
+    sql = _NEIGHBOURS.fill(
         deliveries=DELIVERIES,
         belongs=_belongs(kinds),
         join=_join(kinds, OF_PROJECT),
@@ -339,7 +339,7 @@ def _find_figures(
             window=window,
             step_ns=None,
             groups=len(wanted),
-            beside=these,
+            also=these,
             by=Grouping(_BELONGS, is_resolved=True),
             only=wanted,
         )
@@ -531,7 +531,7 @@ def show_session(
         "newer": newer,
         "older": older,
         "session": page,
-        "story": tell_story(page.conversation),
+        "story": list_failures(page.conversation),
         "length_ms": (page.end_ns - page.start_ns) / 1e6,
         "answers": answers,
         "is_raw": bool(raw),
@@ -543,7 +543,7 @@ def show_session(
     return show_page(request, "session.html", context)
 
 
-def tell_story(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+def list_failures(turns: Sequence[Turn]) -> list[tuple[str, str]]:
     """List the turns that went wrong: the address of each turn's run, and the error."""
     items: list[tuple[str, str]] = []
     for number, turn in enumerate(turns, 1):

@@ -296,16 +296,18 @@ def _make_figures(
         for name in (ERRORS, MISSING, *AMOUNT_FIGURES)
         if name in before and name in after
     ]
-    spoke: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    for own, names in zip(spoke, ([*before], [*after]), strict=True):
+    versions_of: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
+    for own, names in zip(versions_of, ([*before], [*after]), strict=True):
         for figure in names:
             kind, _, rest = figure.partition(" ")
             if kind in (_PASSED, _SCORED):
                 digest, _, judge = rest.partition(" ")
                 own[judge].add(digest)
-    numbers = version_numbers(reader, project, "judge", {item for own in spoke for item in own})
+    numbers = version_numbers(
+        reader, project, "judge", {item for own in versions_of for item in own}
+    )
     digests, unlike = dict[str, str](), dict[str, str]()
-    for judge, chosen in sorted(choose_versions(spoke, numbers).items())[:_MOST_JUDGES]:
+    for judge, chosen in sorted(choose_versions(versions_of, numbers).items())[:_MOST_JUDGES]:
         for kind in (_PASSED, _SCORED):
             digest = next(iter(chosen))
             key = f"{kind} {digest} {judge}"
@@ -313,7 +315,7 @@ def _make_figures(
                 digests[judge] = digest
                 figures.append(make_figure(judge, kind, before[key], after[key]))
         if judge not in digests:
-            unlike[judge] = _tell_unlike(*(side[judge] for side in spoke))
+            unlike[judge] = _explain_unlike(*(side[judge] for side in versions_of))
     scored = [figure.name for figure in figures if figure.kind == "score"]
     lower = find_lower_judges(reader, project, scored)
     figures = [
@@ -323,7 +325,7 @@ def _make_figures(
     return figures, _JudgesOfSides(digests, unlike, numbers)
 
 
-def _tell_unlike(before: Collection[str], after: Collection[str]) -> str:
+def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:
     """Say why a judge is not compared, by the digests of its versions on both sides."""
     for side, digests in (("baseline", before), ("candidate", after)):
         if not digests:

@@ -793,10 +793,10 @@ class StatsQuery:
         window: The starts of the runs; the first bucket begins there, and the last ends there.
         step_ns: How long a bucket is; None for one of all the time.
         groups: How many groups are listed.
-        beside: A condition on runs beside the filter.
+        also: A condition on runs beside the filter.
         by: The grouping in place of that of `group`.
         only: These groups alone; none for those with most runs.
-        needs_runs: Whether `beside` needs columns of runs that the rollup does not have.
+        needs_runs: Whether `also` needs columns of runs that the rollup does not have.
     """
 
     project: str
@@ -805,7 +805,7 @@ class StatsQuery:
     window: Window
     step_ns: int | None
     groups: int
-    beside: Condition = ALWAYS
+    also: Condition = ALWAYS
     by: Grouping | None = None
     only: Sequence[str] = ()
     needs_runs: bool = False
@@ -1024,7 +1024,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
         rollup = RollupPart.of(days, buckets)
     return StatsQuestion(
         project=query.project,
-        condition=all_of([condition, query.beside]),
+        condition=all_of([condition, query.also]),
         buckets=buckets,
         grouping=grouping,
         has_keyed=kinds.keyed_scores,

@@ -247,7 +247,7 @@ def find_storage(
         tables={part.table: Share(rows=part.rows, bytes=part.bytes) for part in whole},
         projects=projects,
         days=days,
-        retention=_told(retention.last) if access.projects is None else None,
+        retention=_make_retention_run(retention.last) if access.projects is None else None,
     )
 
 
@@ -266,7 +266,7 @@ def _find_models(reader: Reader, share: ProjectShare) -> list[ModelShare]:
     ]
 
 
-def _told(swept: Swept | None) -> RetentionRun | None:
+def _make_retention_run(swept: Swept | None) -> RetentionRun | None:
     if swept is None:
         return None
     time = to_rfc3339(swept.time_ns)

@@ -67,7 +67,7 @@ def from_rfc3339(text: str, field: str, zone: tzinfo = UTC) -> int:
     return time_ns
 
 
-def say_time(time_ns: int) -> str:
+def format_time(time_ns: int) -> str:
     """Return a time to the minute, in UTC, for messages."""
     return f"{datetime.fromtimestamp(time_ns // SECOND_NS, UTC):%Y-%m-%d %H:%M}"
 

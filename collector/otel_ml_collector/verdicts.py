@@ -352,10 +352,10 @@ def choose_versions(
     """
     chosen: dict[str, set[str]] = {}
     for judge in {name: None for side in sides for name in side}:
-        spoke = [set(side.get(judge, ())) for side in sides]
-        both = set.intersection(*spoke)
+        scored = [set(side.get(judge, ())) for side in sides]
+        both = set.intersection(*scored)
         newest = max(
             both, key=lambda entry: (numbers.get((judge, entry, ""), 0), entry), default=None
         )
-        chosen[judge] = set.union(*spoke) if newest is None else {newest}
+        chosen[judge] = set.union(*scored) if newest is None else {newest}
     return chosen

@@ -251,7 +251,7 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
         raise BadInput("Without a project expected a trace_id or a run_id", "trace_id")
     key = run_id[:_TRACE_CHARS] or trace_id
     keyed = find_key(reader, key)
-    projects = {*keyed.told, *(place.project for place in keyed.places)}
+    projects = {*keyed.annotated, *(place.project for place in keyed.places)}
     if not projects:
         raise Missing(f"There is no trace {key[:80]!r}")
     if len(projects) > 1:

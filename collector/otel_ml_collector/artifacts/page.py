@@ -73,7 +73,7 @@ def lay_out(
     needs_key = SESSION_COOKIE in request.cookies
     shown = lay_out_for(artifacts, server, needs_key=needs_key)
     part = cut_slice(shown, read_state(request).first("artifacts"), _SHOWN_ARTIFACTS)
-    return replace(part, items=[_look(reader, project, item) for item in part.items])
+    return replace(part, items=[_check_image(reader, project, item) for item in part.items])
 
 
 def lay_out_for(
@@ -104,7 +104,7 @@ def lay_out_for(
     return shown
 
 
-def _look(reader: Reader, project: str, shown: ShownArtifact) -> ShownArtifact:
+def _check_image(reader: Reader, project: str, shown: ShownArtifact) -> ShownArtifact:
     """Check the beginning of an image. An image that cannot be shown is replaced by the reason."""
     sha256 = shown.artifact.sha256
     if shown.image is None or sha256 is None:

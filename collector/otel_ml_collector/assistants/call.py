@@ -329,7 +329,7 @@ def short_id(run_id: str) -> Own:
     return Own(run_id[-SHORT_CHARS:])
 
 
-def tell_scores(run: RunSummary) -> list[str]:
+def write_scores(run: RunSummary) -> list[str]:
     """Return the newest score of each judge of a run as text, such as ``exact 0.5 fail``."""
     items = []
     for judge in dict.fromkeys((*run.scores, *run.passed, *run.failed_judges)):

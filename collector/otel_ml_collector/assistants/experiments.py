@@ -167,7 +167,7 @@ def compare(call: ToolCall) -> Digest:
         detail = experiments.describe(call.reader, call.project, compared)
         if detail.verdict is None:
             raise BadInput("b: expected an experiment with items", "b")
-        return _tell_paired(call, a, b, PairedVerdict(compared, detail, detail.verdict))
+        return _answer_paired(call, a, b, PairedVerdict(compared, detail, detail.verdict))
     paired = find_paired(
         call.reader,
         call.project,
@@ -177,9 +177,9 @@ def compare(call: ToolCall) -> Digest:
     )
     release = _find_release(call, a, b)
     if release is not None:
-        return _tell_release(call, (a, b), release, paired)
+        return _answer_release(call, (a, b), release, paired)
     if paired is not None:
-        return _tell_paired(call, a, b, paired)
+        return _answer_paired(call, a, b, paired)
     return _compare_production(call, a, b)
 
 
@@ -192,7 +192,7 @@ def _find_release(call: ToolCall, a: _Side, b: _Side) -> Release | None:
     return find_release_of(releases, model, new, old)
 
 
-def _tell_release(
+def _answer_release(
     call: ToolCall, sides: tuple[_Side, _Side], release: Release, paired: PairedVerdict | None
 ) -> Digest:
     """Answer with the verdict on a release, and with that on experiments of both versions."""
@@ -217,7 +217,7 @@ def _tell_release(
             "verdict": Own(recorded.word),
             "because": recorded.sentence,
             "how": Own(release.heading),
-            **_tell_recorded(recorded),
+            **_summarize_recorded(recorded),
             "changed": _changed(call, a.version, b.version, before, after),
             "needed": _needed(recorded.judges, "runs of both"),
             "experiments": tried,
@@ -238,7 +238,7 @@ def _write_paired(paired: PairedVerdict) -> str:
     return f"paired on {dataset}: {paired.verdict.common} common items"
 
 
-def _tell_recorded(verdict: RecordedChange) -> dict[str, object]:
+def _summarize_recorded(verdict: RecordedChange) -> dict[str, object]:
     """Return what recorded runs say by each figure."""
     shares = [("failed calls", verdict.failures), ("missing outputs", verdict.missing)]
     return {
@@ -301,7 +301,7 @@ def _experiments_of(call: ToolCall, side: _Side) -> Sequence[ListedExperiment]:
     )
 
 
-def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> Digest:
+def _answer_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> Digest:
     """Answer with the verdict on a pair of experiments, and with the verdict on recorded runs."""
     compared, detail, verdict = paired.compared, paired.detail, paired.verdict
     before, after = verdict.baseline, detail.experiment
@@ -309,11 +309,11 @@ def _tell_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) -> D
     worst = min(worse, key=lambda item: item.difference.value, default=None)
     production = None
     if a.where and b.where:
-        beside = _judge_production(call, a, b)
+        recorded = _judge_production(call, a, b)
         production = {
-            "verdict": beside.word,
-            "because": beside.because,
-            "how": Own(beside.how),
+            "verdict": recorded.word,
+            "because": recorded.because,
+            "how": Own(recorded.how),
         }
     return Digest(
         {
@@ -463,7 +463,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     return Digest(
         {
             **parts,
-            **_tell_recorded(judgement.found),
+            **_summarize_recorded(judgement.found),
             "changed": changed,
             "needed": _needed(judgement.found.judges, "runs of both")
             or Own("pairs tell more: run both over one data set with otel-ml evaluate"),

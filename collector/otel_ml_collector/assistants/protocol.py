@@ -58,7 +58,7 @@ from otel_ml_collector.receive.admission import Pressure
 from otel_ml_collector.store.reader import Reader
 
 _ANSWERS: Final[Mapping[str, Callable[[ToolCall], Digest]]] = {
-    "overview": runs.look_over,
+    "overview": runs.read_overview,
     "find_runs": runs.list_runs,
     "read": read,
     "statistics": runs.count,
@@ -152,7 +152,7 @@ _THREADS: Final = 8
 _MOST_KEYS: Final = 10_000
 # Share of the machine's CPU time for tool calls while ingest is under pressure.
 _SHARE: Final = 0.03
-_LOOK_S: Final = 0.25
+_POLL_S: Final = 0.25
 
 _logger = logging.getLogger(__name__)
 
@@ -271,7 +271,7 @@ class Yielding:
         await self._turn.acquire()
         try:
             while (left_s := self._free_s - time.monotonic()) > 0 and self._pressure.is_high:
-                await asyncio.sleep(min(left_s, _LOOK_S))
+                await asyncio.sleep(min(left_s, _POLL_S))
         except asyncio.CancelledError:
             self._turn.release()
             raise

@@ -596,9 +596,9 @@ def _read_judge(call: ToolCall, reference: Reference) -> Digest:
     if call.given["part"]:
         parts = {"source": definition.source or "", "criterion": definition.criterion}
         return _open_part(call, _find_part(parts, call.given["part"]), url, version.name)
-    beside = None
+    strictness = None
     if version.version is not None and version.version > 1:
-        beside = find_strictness(
+        strictness = find_strictness(
             call.reader, call.project, reference.name, version.version, version.version - 1
         )
     columns = ("judge", "evaluations", "broke", "mean", "pass_rate", "p50_ms", "cost")
@@ -620,7 +620,7 @@ def _read_judge(call: ToolCall, reference: Reference) -> Digest:
             "name": version.name,
             "description": definition.description or None,
             "criterion": definition.criterion,
-            "beside": beside.sentence if beside and beside.runs else None,
+            "beside": strictness.sentence if strictness and strictness.runs else None,
             "versions": DigestTable(columns, rows),
             "source": _beginning(call, definition.source or ""),
         },

@@ -107,5 +107,5 @@ def _find(reader: Reader, project: str, text: str, field: str) -> Reference | No
         if newest:
             return Reference(kind, text, newest)
     trace = find_key(reader, text)
-    is_here = any(place.project == project for place in trace.places) or project in trace.told
+    is_here = any(place.project == project for place in trace.places) or project in trace.annotated
     return Reference("trace", text) if is_here else None

@@ -14,7 +14,7 @@ from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, momen
 from otel_ml_collector.assistants.call import (
     ToolCall,
     short_id,
-    tell_scores,
+    write_scores,
 )
 from otel_ml_collector.assistants.experiments import experiment_table
 from otel_ml_collector.assistants.find import count_behind
@@ -65,7 +65,7 @@ _CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {
     "model": lambda run: numbered(run.model, run.version),
     "outcome": lambda run: Own(run.outcome),
     "ms": lambda run: run.latency_ms,
-    "scores": tell_scores,
+    "scores": write_scores,
     "tags": lambda run: [f"{name}={value}" for name, value in run.tags.items()],
     "input": lambda run: run.inputs,
     "output": lambda run: _error_of(run) if run.outcome == "error" else run.outputs,
@@ -249,7 +249,7 @@ def _errors(call: ToolCall, error_groups: ErrorGroups) -> DigestTable:
     return DigestTable(columns, rows, error_groups.found)
 
 
-def look_over(call: ToolCall) -> Digest:
+def read_overview(call: ToolCall) -> Digest:
     """Answer a call of the tool overview."""
     if not call.project:
         return _list_projects(call)

@@ -95,15 +95,15 @@ def check(flags: Flags, file: str | None) -> int:
         sys.stdout.write(f"{file} is valid\n")
     else:
         settings = flags.load()
-        rows = [(name, value.shown or "-", value.told_by) for name, value in flags.choose().items()]
+        rows = [(name, value.shown or "-", value.origin) for name, value in flags.choose().items()]
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for name, value, source in rows:
             sys.stdout.write(f"{name:{widths[0]}}  {value:{widths[1]}}  {source}\n")
         for warning in warnings_of(os.environ):
-            _say(warning)
+            _print(warning)
     for address in () if settings.insecure else (settings.http, settings.grpc):
         if not address.is_loopback:
-            _say(
+            _print(
                 f"To listen at {address}, create a key first (otel-ml keys add): without keys, "
                 "otel-ml serve does not start"
             )
@@ -158,21 +158,23 @@ def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int
         made = _send(place, "POST", "keys", body=wanted)
         sys.stdout.write(f"{made['key']}\n")
         sys.stdout.flush()
-        _say(
+        _print(
             f"key {made['id']} will not be shown again: copy it now (only its hash is stored, in "
             f"{place.name})"
         )
         if is_first and "admin" not in made["scopes"]:
-            _say(
+            _print(
                 "no key has the scope admin: you must stop the collector to create or revoke other "
                 "keys"
             )
         if place.is_served:
             _check_closed(place, is_first=is_first)
     if not place.is_served:
-        _say("the next collector that uses this store will require a key for every request")
+        _print("the next collector that uses this store will require a key for every request")
         if is_collector(asked.address):
-            _say(f"the collector at {asked.address} uses a different store: nothing changes for it")
+            _print(
+                f"the collector at {asked.address} uses a different store: nothing changes for it"
+            )
     return DONE
 
 
@@ -189,8 +191,8 @@ def _check_closed(place: Workplace, *, is_first: bool) -> None:
             f"answered {reply.status or reply.text} instead of 401"
         )
     if is_first:
-        _say("from now on, the collector requires a key for every request")
-    _say(f"checked: {place.endpoint.rstrip('/')} refuses requests without a key (401)")
+        _print("from now on, the collector requires a key for every request")
+    _print(f"checked: {place.endpoint.rstrip('/')} refuses requests without a key (401)")
 
 
 @keys.command("list", epilog=HELP, short_help="List the keys, without their secrets.")
@@ -392,5 +394,5 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(f"otel-ml: {text}\n")

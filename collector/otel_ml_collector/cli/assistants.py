@@ -208,12 +208,12 @@ class _Bridge:
     def _headers(self, method: str, params: Mapping[str, Any]) -> dict[str, str]:
         """Return the HTTP headers that MCP requires: protocol revision, method and tool name."""
         meta = params.get("_meta")
-        told = meta.get(_OF_REQUEST) if isinstance(meta, dict) else None
-        if not isinstance(told, str) or not _is_plain(told):
+        version = meta.get(_OF_REQUEST) if isinstance(meta, dict) else None
+        if not isinstance(version, str) or not _is_plain(version):
             is_known = self._revision and method != "initialize"
             return {"mcp-protocol-version": self._revision} if is_known else {}
         name = params.get("name")
-        headers = {"mcp-protocol-version": told}
+        headers = {"mcp-protocol-version": version}
         if _is_plain(method):
             headers["mcp-method"] = method
         if isinstance(name, str) and _is_plain(name):

@@ -196,7 +196,7 @@ def add(
         )
         for why, count in answer["left_out"].items():
             click.echo(f"skipped: {count:,} {why}", err=True)
-        _tell(answer["version"])
+        _print_version(answer["version"])
     return DONE
 
 
@@ -220,7 +220,7 @@ def remove(
     with _reading(asked, project) as (place, reader, _):
         _find_version(reader, name)  # so that the error names the data set, not the item
         wanted = {"remove": list(items), "reason": reason}
-        _tell(_change(place.api(), (project, name, "items"), **wanted))
+        _print_version(_change(place.api(), (project, name, "items"), **wanted))
     return DONE
 
 
@@ -338,7 +338,7 @@ def _change(api: Any, of: tuple[str, str, str], **wanted: object) -> Any:
     return api.ask(Question(("projects", project, "datasets", name, how), method="POST", body=body))
 
 
-def _tell(version: Mapping[str, Any]) -> None:
+def _print_version(version: Mapping[str, Any]) -> None:
     click.echo(f"{version['name']}:v{version['version']} has {version['items']:,} items")
 
 

@@ -164,13 +164,13 @@ def _explain(place: str, *, is_json: bool) -> int:
 
 
 def find_within(
-    name: str, look: Callable[[], Iterable[DoctorLine]], limit_s: float = _CHECK_S
+    name: str, check: Callable[[], Iterable[DoctorLine]], limit_s: float = _CHECK_S
 ) -> list[DoctorLine]:
     """Run a check on its own thread, with a time limit.
 
     Args:
         name: The check's name.
-        look: The check.
+        check: The check.
         limit_s: Time limit in seconds. A check that takes longer is left running.
 
     Returns:
@@ -181,7 +181,7 @@ def find_within(
 
     def work() -> None:
         with going_on(errors.append):  # report an error in a check as a result
-            doctor_lines.extend(look())
+            doctor_lines.extend(check())
 
     thread = threading.Thread(target=work, name=f"otel-ml-doctor-{name}", daemon=True)
     thread.start()

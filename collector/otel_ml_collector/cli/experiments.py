@@ -333,11 +333,13 @@ def compare(
                 sides = reader.compare([baseline, *experiments], baseline)["sides"][1:]
                 results = [VersionResult(side, baseline) for side in sides]
             else:
-                beside: Result | str = RECORDED
+                baseline_results: Result | str = RECORDED
                 if baseline != RECORDED:
-                    beside = load_result(find_named(reader, baseline).run_id, "none", reader=reader)
+                    baseline_results = load_result(
+                        find_named(reader, baseline).run_id, "none", reader=reader
+                    )
                 ids = [find_named(reader, experiment).run_id for experiment in experiments]
-                results = [load_result(run_id, beside, reader=reader) for run_id in ids]
+                results = [load_result(run_id, baseline_results, reader=reader) for run_id in ids]
     except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [item.text for result in results for item in asked if item.holds(result)]

@@ -91,7 +91,7 @@ def judge(judge: str, **options: Any) -> int:
         with open_reader(client._recorder) as reader:
             times = {name: options[name] for name in ("start", "end", "tz")}
             runs = reader.runs(options["where"], **times)
-            progress = _Progress(_say_beforehand(reader, asked, len(runs), rate, options))
+            progress = _Progress(_print_plan(reader, asked, len(runs), rate, options))
             backfill = client.judge(
                 runs, asked, against=against, rate=rate, progress=progress.show, **shares
             )
@@ -120,7 +120,7 @@ def _read_rate(text: str) -> float:
     return float(match[1]) * _A_MINUTE[match[2]]
 
 
-def _say_beforehand(
+def _print_plan(
     reader: "Reader", judge: "Judge", matching: int, rate: float | None, options: Any
 ) -> int:
     """Print how many runs will be scored, the minimum duration, and the estimated cost.

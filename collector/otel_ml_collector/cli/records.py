@@ -229,7 +229,7 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
     check_columns(answer["runs"], form.columns)
     if form.kind == "table":
         shown = [
-            _stand_for(run, answer.get("inside", {}).get(run["run_id"])) for run in answer["runs"]
+            _with_inside(run, answer.get("inside", {}).get(run["run_id"])) for run in answer["runs"]
         ]
         return write_rows(shown, answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
     if form.kind == "json" and form.columns:
@@ -237,7 +237,7 @@ def _write_runs(form: Layout, found: "Runs", check: Callable[[object], None]) ->
     return write_rows(answer["runs"], answer, form, _RUN_COLUMNS, _FIRST_TO_GO)
 
 
-def _stand_for(run: dict[str, Any], inside: Mapping[str, Any] | None) -> dict[str, Any]:
+def _with_inside(run: dict[str, Any], inside: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a request's row with totals and lowest scores that include the calls inside it."""
     if inside is None:
         return run

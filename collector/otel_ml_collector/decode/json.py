@@ -376,25 +376,28 @@ _SPAN_KINDS: Final = {
     "SPAN_KIND_CONSUMER": 5,
 }
 _CODES: Final = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
-_TOLD: Final = ("attributes", _attributes)
+_ATTRIBUTES: Final = ("attributes", _attributes)
 _LOST: Final = ("droppedAttributesCount", _uint32)
 _SCHEMA: Final = _fields(schema_url=("schemaUrl", _text))
 _SCHEMA_OF_RESOURCE: Final = _fields(resource_schema_url=("schemaUrl", _text))
 _RESOURCE: Final = _fields(resource=("attributes", _attributes), resource_dropped_attributes=_LOST)
 _SCOPE: Final = _fields(
-    name=("name", _text), version=("version", _text), attributes=_TOLD, dropped_attributes=_LOST
+    name=("name", _text),
+    version=("version", _text),
+    attributes=_ATTRIBUTES,
+    dropped_attributes=_LOST,
 )
 _STATUS: Final = _fields(status_code=("code", _enum(_CODES)), status_message=("message", _text))
 _EVENT: Final = _fields(
     name=("name", _text),
     time_ns=("timeUnixNano", _uint64),
-    attributes=_TOLD,
+    attributes=_ATTRIBUTES,
     dropped_attributes=_LOST,
 )
 _LINK: Final = _fields(
     trace_id=("traceId", _id),
     span_id=("spanId", _id),
-    attributes=_TOLD,
+    attributes=_ATTRIBUTES,
     trace_state=("traceState", _text),
     flags=("flags", _uint32),
     dropped_attributes=_LOST,
@@ -415,12 +418,12 @@ _SPAN: Final = _fields(
     kind=("kind", _enum(_SPAN_KINDS)),
     start_ns=("startTimeUnixNano", _uint64),
     end_ns=("endTimeUnixNano", _uint64),
-    attributes=_TOLD,
+    attributes=_ATTRIBUTES,
     events=("events", _list_of(lambda entry: Event(**_EVENT(_object(entry))))),
     links=("links", _list_of(lambda entry: Link(**_LINK(_object(entry))))),
 )
 _LOG: Final = _fields(
-    attributes=_TOLD,
+    attributes=_ATTRIBUTES,
     trace_id=("traceId", _id),
     span_id=("spanId", _id),
     time_ns=("timeUnixNano", _uint64),

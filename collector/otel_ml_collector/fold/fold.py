@@ -35,7 +35,7 @@ from otel_ml_collector.same_calls import (
     CallRun,
     CallShare,
     call_run_of,
-    is_telling,
+    has_facts,
     join_traces,
     may_share,
 )
@@ -78,7 +78,7 @@ def fold(facts: Facts) -> list[FoldedRun]:
     joined = {
         trace_id: trace.ended
         for trace_id, trace in traces.items()
-        if trace_id in shared or may_share([call for call in trace.ended if call.tells])
+        if trace_id in shared or may_share([call for call in trace.ended if call.has_facts])
     }
     for trace_id, shares in join_traces(joined).items():
         for key, share in shares.items():
@@ -226,7 +226,7 @@ def _fold_trace(
         folded = _start_row(node, names.get(node.key, NO_NAMES), place[node.key], keys, experiment)
         records = _find_records(node, trace.trace_id, traces)
         _show_call(folded, node, records)
-        _show_lent(folded, contents.get(node.key, NO_CONTENT), trace)
+        _show_inherited(folded, contents.get(node.key, NO_CONTENT), trace)
         if node.share is not None and node.share.record_of:
             counts = traces[node.share.trace_id or trace.trace_id].nodes[node.share.record_of]
             folded.record_of = _ref(counts.run)
@@ -291,7 +291,7 @@ def _complete(node: _Node, late: "_LateFacts") -> None:
 def _call_run(node: _Node) -> CallRun:
     """Make what the rules of `same_calls` compare, with the keys of the tree as span IDs."""
     run = node.run
-    call = call_run_of(run) if is_telling(run) else naming_run_of(run)
+    call = call_run_of(run) if has_facts(run) else naming_run_of(run)
     call.span_id = node.key
     call.parent_span_id = node.above.key if node.above else run.parent_span_id
     call.scope = node.fact.scope
@@ -395,7 +395,7 @@ def _show_call(folded: FoldedRun, node: _Node, records: Sequence[SpanFact]) -> N
     ]
 
 
-def _show_lent(folded: FoldedRun, content: InheritedContent, trace: _Trace) -> None:
+def _show_inherited(folded: FoldedRun, content: InheritedContent, trace: _Trace) -> None:
     """Show the question and the answer that a run lacks and other runs of its trace have."""
     folded.inputs_preview = folded.inputs_preview or content.inputs_preview
     folded.outputs_preview = folded.outputs_preview or content.outputs_preview

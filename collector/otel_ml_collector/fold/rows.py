@@ -6,14 +6,14 @@ from typing import Final
 
 from otel_ml.records import Tag, Tokens
 from otel_ml_collector.records import Run
-from otel_ml_collector.same_calls import UNTOLD
+from otel_ml_collector.same_calls import NO_USAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
     """Tokens and cost; None for what nobody reported."""
 
-    tokens: Tokens = UNTOLD
+    tokens: Tokens = NO_USAGE
     cost: float | None = None
 
 

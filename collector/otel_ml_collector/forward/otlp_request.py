@@ -422,8 +422,8 @@ def read_retry_info(details: bytes) -> float | None:
         for detail in status.details:
             info = RetryInfo()
             if detail.Unpack(info):
-                told_s: float = info.retry_delay.ToNanoseconds() / 1e9
-                return min(max(told_s, 0.0), _MOST_DELAY_S)
+                delay_s: float = info.retry_delay.ToNanoseconds() / 1e9
+                return min(max(delay_s, 0.0), _MOST_DELAY_S)
     except DecodeError:
         pass
     return None

@@ -125,12 +125,12 @@ def _maker(
     return lambda row: message(**dict(zip(names, read(row), strict=True)), **more(row))
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _fields_of(run: Run) -> dict[str, Any]:
     return {"tags": [_tag(tag) for tag in run.tags], "logs": [_line(line) for line in run.logs]}
 
 
 def _begun(run: Run) -> dict[str, Any]:
-    return {**_told(run), "end_ns": run.start_ns}
+    return {**_fields_of(run), "end_ns": run.start_ns}
 
 
 def _document(artifact: ArtifactRecord) -> dict[str, Any]:
@@ -172,7 +172,7 @@ _RECORD_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
     "metrics": ("metrics", _maker(Metric, pb.Metric)),
     "trace_keys": ("trace_keys", _maker(TraceKey, pb.TraceKey)),
     "open_runs": ("open_runs", _maker(Run, pb.Run, _begun, {*_LISTS, *_AT_END, "end_ns"})),
-    "runs": ("runs", _maker(Run, pb.Run, _told, _LISTS)),
+    "runs": ("runs", _maker(Run, pb.Run, _fields_of, _LISTS)),
 }
 
 

@@ -414,7 +414,7 @@ def _in_payload(tag: _Tag) -> list[Sql]:
         payload = tag.put("payload", read_payload(tag.text)[1])
         which = identifier(column, PAYLOAD_TABLE.names())
         items.append(Sql("{column} = {it}").fill(column=which, it=payload))
-    return [_beside(Sql("payloads"), join_sql(" OR ", items))]
+    return [_match_rows(Sql("payloads"), join_sql(" OR ", items))]
 
 
 def _in_scores(tag: _Tag) -> list[Sql]:
@@ -430,10 +430,10 @@ def _in_scores(tag: _Tag) -> list[Sql]:
         judge = tag.put("judge", tag.name.removeprefix(names.PASSED_PREFIX))
         passed = tag.put("passed", tag.text)
         items = [Sql("judge = {judge} AND toString(passed) = {it}").fill(judge=judge, it=passed)]
-    return [_beside(Sql("scores FINAL"), item) for item in items]
+    return [_match_rows(Sql("scores FINAL"), item) for item in items]
 
 
-def _beside(table: Sql, condition: Sql) -> Sql:
+def _match_rows(table: Sql, condition: Sql) -> Sql:
     return Sql("({key}) IN (SELECT {key} FROM {table} WHERE {within} AND ({condition}))").fill(
         key=SPAN_KEY, table=table, within=WITHIN, condition=condition
     )

@@ -171,8 +171,8 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
     Raises:
         BadInput: `end` or `lookback` is not a number.
     """
-    told_ns = _read_time(end, "endTs", "milliseconds")
-    end_ns = now_ns if told_ns is None else told_ns
+    tagged_ns = _read_time(end, "endTs", "milliseconds")
+    end_ns = now_ns if tagged_ns is None else tagged_ns
     back_ns = _read_time(lookback, "lookback", "milliseconds") or DAY_NS
     sql = Sql("""
         WITH spans AS (
@@ -400,7 +400,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
             left_out += 1
     if left_out:
         shown[-1][2].append(f"Traces that are not shown: {left_out}, {_NO_ROOM}")
-    payloads = _read_told(reader, [row for _, of, _ in shown for row in of])
+    payloads = _read_facts(reader, [row for _, of, _ in shown for row in of])
     return [
         _Trace(trace_id, part_servers([read_facts(row, payloads) for row in of]), warnings)
         for trace_id, of, warnings in shown
@@ -416,7 +416,7 @@ def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: in
     return ended + read_open_runs(reader, project, keys, now_ns)
 
 
-def _read_told(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
+def _read_facts(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
     """Read the records about the runs of traces; inputs and outputs while there is room."""
     payloads: dict[tuple[str, tuple[str, int]], Row] = {}
     scores: dict[str, list[Row]] = {}

@@ -130,8 +130,8 @@ def text_of_part(part: Mapping[str, Any]) -> str:
     kind = part.get("type")
     if kind == "tool_call":
         given = part.get("arguments")
-        told = parse(given) if isinstance(given, str) else given
-        given = told if isinstance(told, Mapping) else given
+        parsed = parse(given) if isinstance(given, str) else given
+        given = parsed if isinstance(parsed, Mapping) else given
         if isinstance(given, Mapping):
             given = ", ".join(f"{name}={to_json(item)}" for name, item in given.items())
         return f"{part.get('name', '')}({'' if given is None else given})"

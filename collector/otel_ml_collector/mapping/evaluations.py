@@ -11,7 +11,7 @@ from typing import Final
 from otel_ml import attributes as names
 from otel_ml.records import write_actual
 from otel_ml_collector.mapping.dialects import own
-from otel_ml_collector.mapping.dialects.evaluator import is_spoken
+from otel_ml_collector.mapping.dialects.evaluator import is_sent_by
 from otel_ml_collector.mapping.dialects.table import AttributeColumns, Present
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.values import parse, real_score, service_name, to_float, to_text
@@ -51,7 +51,7 @@ def add_scores(
                 owner_start_ns=run.start_ns,
             )
     for present in dialects:
-        if present.scores and is_spoken(present.dialect, span.scope):
+        if present.scores and is_sent_by(present.dialect, span.scope):
             records.metrics += _dialect_scores(span, present, run)
 
 
@@ -244,7 +244,7 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
                 place += 1
         elif source.prefix and isinstance(told, Mapping):
             for judge, value in told.items():
-                yield from _told_score(run, judge, value)
+                yield from _read_score(run, judge, value)
         else:
             yield from _annotation(span, to_text(told), run)
 
@@ -272,7 +272,7 @@ def _judged_owner(span: Span, sources: Sequence[str], run: Run) -> str | None:
 
 
 def _item_score(run: Run, item: Mapping[str, Value], place: int) -> Iterator[Metric]:
-    for score in _told_score(
+    for score in _read_score(
         run,
         to_text(item.get("name")),
         item.get("score"),
@@ -292,14 +292,14 @@ def _annotation(span: Span, judge: str, run: Run) -> Iterator[Metric]:
     value = attributes.get(judge)
     label = value if isinstance(value, str) else ""
     comment = to_text(attributes.get("logfire.feedback.comment"))
-    for score in _told_score(
+    for score in _read_score(
         run, judge, None if isinstance(value, str) else value, label=label, explanation=comment
     ):
         owner = run_id(span.trace_id, span.parent_span_id)
         yield replace(_by_person(score, run, 0), owner=owner, owner_start_ns=0)
 
 
-def _told_score(
+def _read_score(
     run: Run, judge: str, value: Value, *, label: str = "", explanation: str = ""
 ) -> Iterator[Metric]:
     """Yield a score from a number, bool (passed or failed) or label; nothing without a judge."""

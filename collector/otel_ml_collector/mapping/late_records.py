@@ -103,8 +103,8 @@ def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None
     owner = _target_of(span)
     if owner is None:
         return NO_TARGET
-    told_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
-    start_ns = told_ns if told_ns in batch.window else 0
+    named_start_ns = to_int(span.attributes.get(names.TARGET_START_NS)) or 0
+    start_ns = named_start_ns if named_start_ns in batch.window else 0
     is_update = span.attributes[names.RECORD] == "update"
     if is_update and owner.startswith(SESSION_OWNER):  # sessions have no updates, only evaluations
         return NO_TARGET

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _CACHED_MODELS: Final = 4_096
 _NAME_CHARS: Final = 256
 # A lookup takes about 1 ms, and a sender may name a new model in each span.
-_LOOK_UPS_A_SECOND: Final = 200
+_LOOKUPS_A_SECOND: Final = 200
 _MILLION: Final = 1_000_000
 # Providers that have another name in the table.
 _IN_TABLE: Final = {
@@ -163,9 +163,9 @@ class Prices:
         }
         self.own_models = frozenset(model for _, model in self._own)
         self._own_providers = {provider for provider, _ in self._own}
-        self._find = lru_cache(_CACHED_MODELS)(self._look_up)
+        self._find = lru_cache(_CACHED_MODELS)(self._find_listed)
         self._second = 0
-        self._look_ups = 0
+        self._lookups = 0
 
     def cost(
         self, provider: str, model: str, usage: Tokens, time_ns: int, *, audio: Audio = NO_AUDIO
@@ -195,12 +195,12 @@ class Prices:
         except _Busy:
             return None
 
-    def _look_up(self, provider: str, model: str) -> ListedPrice | None:
+    def _find_listed(self, provider: str, model: str) -> ListedPrice | None:
         second = int(time.monotonic())
         if second != self._second:
-            self._second, self._look_ups = second, 0
-        self._look_ups += 1
-        if self._look_ups > _LOOK_UPS_A_SECOND:  # raising keeps it out of the cache
+            self._second, self._lookups = second, 0
+        self._lookups += 1
+        if self._lookups > _LOOKUPS_A_SECOND:  # raising keeps it out of the cache
             raise _Busy
         return self._own_by_model(provider, model) or _read_table(provider, model)
 
@@ -308,13 +308,13 @@ def _part(
         count: Number of all tokens.
         input_tokens: Number of input tokens, which selects the step of the price.
     """
-    apart = sum(number for _, number in parts)
+    separate = sum(number for _, number in parts)
     if whole is None:
-        return None if count or apart else 0.0
-    if count is None or not 0 <= apart <= count or any(number < 0 for _, number in parts):
+        return None if count or separate else 0.0
+    if count is None or not 0 <= separate <= count or any(number < 0 for _, number in parts):
         return None
     price = whole.at(input_tokens)
-    cost = (count - apart) * price
+    cost = (count - separate) * price
     for special, number in parts:
         cost += number * (special.at(input_tokens) if special else price)
     return cost / _MILLION

@@ -79,14 +79,14 @@ _EMPTY_VALUES: Final = (None, "")
 # Similar spans are read together. A chunk is small enough to stay in the processor's cache.
 _SPANS_AT_ONCE: Final = 512
 # A span with one of these attributes is more than an ordinary run, or no run at all.
-_TELLING: Final = frozenset({names.RECORD, names.PROCESS, PENDING_PARENT})
+_SPECIAL: Final = frozenset({names.RECORD, names.PROCESS, PENDING_PARENT})
 # The rank of a run (see `_ranks`) is made from these texts and numbers, and from some others that
 # are handled separately.
-_APART: Final = {
+_NOT_RANKED: Final = {
     *("inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"),
     *("experiment", "dataset", "item", "item_digest"),  # newer than the formula of the rank
 }
-_TEXT_COLUMNS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _APART]
+_TEXT_COLUMNS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _NOT_RANKED]
 _NUMBER_COLUMNS: Final = (
     *("parent_span_id", "start_ns", "end_ns", "seq", "cost"),
     *(name for name in TOKENS if name != "cache_creation_tokens"),  # newer than the formula, too
@@ -213,7 +213,7 @@ class _Alike:
     def __init__(self, attributes: Mapping[str, Value], *, is_open: bool = False) -> None:
         self.plan = _PLANS.find(attributes)
         self.is_open = is_open
-        self.is_plain = _TELLING.isdisjoint(attributes)
+        self.is_plain = _SPECIAL.isdisjoint(attributes)
         own = self.plan.own
         self.may_be_judged = (own is not None and own.is_judged) or any(
             present.scores for present in self.plan.dialects

@@ -29,7 +29,7 @@ _LEAST_PIECES: Final = 2
 _JOINED: Final = ("text", "reasoning")
 # A day: no call takes longer.
 _LONGEST_MS: Final = 86_400_000
-TELLING: Final = frozenset({*FIRST_TOKENS, FIRST_MOMENT, names.STREAM_CHUNKS})
+STREAM_EVIDENCE: Final = frozenset({*FIRST_TOKENS, FIRST_MOMENT, names.STREAM_CHUNKS})
 
 
 # Emitters confuse units, such as milliseconds labelled as seconds. Factors to try.

@@ -23,7 +23,7 @@ from otel_ml_collector.experiments.find import (
     find_experiments,
 )
 from otel_ml_collector.figures import (
-    FiguresBeside,
+    ComparedFigures,
     FiguresQuery,
     GroupTotals,
     UserGroup,
@@ -117,7 +117,7 @@ class NewestVersion(BaseModel):
     reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
 
 
-class OverviewFigures(FiguresBeside):
+class OverviewFigures(ComparedFigures):
     """What a project's recorded runs were like lately, in all, by model and by user."""
 
     models: GroupTotals

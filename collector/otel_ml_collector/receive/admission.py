@@ -314,7 +314,7 @@ class Budget:
         self._telemetry.set_queue_bytes(self._bytes)
 
 
-class Held:
+class Reservation:
     """What one request reserves until its answer: a place in the queue and part of the budget."""
 
     def __init__(self, admission: Admission, budget: Budget) -> None:
@@ -393,9 +393,9 @@ class Held:
         if place is not None:
             self._admission.leave(place, is_measured=is_measured)
 
-    def hand_over(self) -> "Held":
-        """Return a new `Held` that takes over all of this one and stays valid after the answer."""
-        other = Held(self._admission, self._budget)
+    def hand_over(self) -> "Reservation":
+        """Return a new reservation that takes over this one and stays valid after the answer."""
+        other = Reservation(self._admission, self._budget)
         other._place, self._place = self._place, None
         with self._lock:
             other._bytes, self._bytes = self._bytes, 0

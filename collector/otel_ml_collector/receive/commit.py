@@ -196,7 +196,7 @@ class Commit:
         self._recent = Recent()
         self._count_deletions = count_deletions
         self._deletions = 0
-        self._untold: list[Records] = []
+        self._unpassed: list[Records] = []
         self._telemetry = telemetry
         self._collect_s = collect_s
         self.is_collecting = False
@@ -252,16 +252,16 @@ class Commit:
             self._next_s = time.monotonic() + self._collect_s
             with going_on(partial(self._fail, live)):
                 self._store(live)
-            self._tell()
+            self._pass_on()
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
         """Answer a group after an unexpected error so that its senders retry."""
         self._report(error)
         _fail(group, Unavailable(f"The store has trouble: {type(error).__name__}"))
 
-    def _tell(self) -> None:
+    def _pass_on(self) -> None:
         """Pass the stored records to `on_stored`, after all senders were answered."""
-        stored, self._untold = self._untold, []
+        stored, self._unpassed = self._unpassed, []
         for records in stored:
             with going_on(partial(self._log, "What is stored could not be told: %s")):
                 self._on_stored(records)
@@ -326,7 +326,7 @@ class Commit:
         self._recent.remember(ranks, [run for run in records.runs if _place_of(run) in left])
         for waiting in group:
             waiting.answer.set_result(_count_left(waiting.records, left))
-        self._untold.append(records)
+        self._unpassed.append(records)
 
     def _note(self, group: Sequence[_Waiting], records: Records, took_s: float) -> None:
         self._telemetry.observe_commit(took_s, len(records))

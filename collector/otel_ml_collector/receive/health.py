@@ -23,7 +23,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PROBE_EVERY_S: Final = 5.0
-_LOOK_EVERY_S: Final = 0.5
+_CHECK_EVERY_S: Final = 0.5
 # One thread may be waiting for the store while the other answers with the last known outcome. They
 # are not threads of the API, because those may all be busy.
 _THREADS: Final = 2
@@ -58,7 +58,7 @@ class Health:
         self._draining = False
         self._trouble = ""
         self._written_s = float("-inf")
-        self._looked_s = float("-inf")
+        self._checked_s = float("-inf")
         self._shortage = ""
 
     def watch(self, write: Callable[P, R]) -> Callable[P, R]:
@@ -91,8 +91,8 @@ class Health:
         if self._folder is None or not self._min_free_bytes:
             return
         now_s = self._now_s()
-        if now_s - self._looked_s >= _LOOK_EVERY_S:
-            self._looked_s = now_s
+        if now_s - self._checked_s >= _CHECK_EVERY_S:
+            self._checked_s = now_s
             self._shortage = _find_shortage(self._folder, self._min_free_bytes)
         if self._shortage:
             raise Unavailable(self._shortage)

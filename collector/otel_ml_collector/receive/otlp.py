@@ -30,7 +30,7 @@ from otel_ml_collector.errors import (
     WrongMethod,
 )
 from otel_ml_collector.forward.otlp_request import PASSED_HEADER
-from otel_ml_collector.receive.admission import Held
+from otel_ml_collector.receive.admission import Reservation
 from otel_ml_collector.receive.answers import (
     ExportAnswer,
     on_wire,
@@ -69,12 +69,12 @@ class _Exports:
         self._signal = signal
 
     async def _take(
-        self, read: Callable[[Held], Awaitable[Export]]
+        self, read: Callable[[Reservation], Awaitable[Export]]
     ) -> ExportAnswer | CollectorError:
         """Store the content of a request. Return its answer once it is durable, or the error."""
         try:
-            with self._pipeline.hold() as held:
-                return await self._pipeline.accept(await read(held), held)
+            with self._pipeline.hold() as reservation:
+                return await self._pipeline.accept(await read(reservation), reservation)
         except CollectorError as error:
             return error
         except ClientDisconnect:
@@ -119,8 +119,8 @@ class OtlpEndpoint(_Exports):
             headers[names.PREVIEWS_HEADER] = "own"
         return Response(write_answer(answer, self._signal, form), headers=headers, media_type=form)
 
-    def _read_of(self, request: Request) -> Callable[[Held], Awaitable[Export]]:
-        return lambda held: _read_export(request, self._signal, held)
+    def _read_of(self, request: Request) -> Callable[[Reservation], Awaitable[Export]]:
+        return lambda reservation: _read_export(request, self._signal, reservation)
 
     def _error(self, error: CollectorError, form: Form) -> Response:
         row = on_wire(error)
@@ -175,7 +175,7 @@ class RootEndpoint:
         await response(scope, receive, send)
 
 
-async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
+async def _read_export(request: Request, signal: Signal, reservation: Reservation) -> Export:
     """Build an `Export` from the headers and the body of an HTTP request."""
     access = access_of(request.scope).demand(INGEST)
     if request.method != "POST":
@@ -198,12 +198,12 @@ async def _read_export(request: Request, signal: Signal, held: Held) -> Export:
     project = request.headers.get(names.PROJECT_HEADER)
     passed = request.headers.get(PASSED_HEADER, "")
     expansion = 1 if encoding == "identity" else _EXPANSION
-    held.announce(sender, min(size * expansion, BODY_LIMIT_BYTES))
-    body = await _read_body(request, held)
+    reservation.announce(sender, min(size * expansion, BODY_LIMIT_BYTES))
+    body = await _read_body(request, reservation)
     return Export(body, encoding, project, signal, form, access, passed)
 
 
-async def _read_body(request: Request, held: Held) -> bytes:
+async def _read_body(request: Request, reservation: Reservation) -> bytes:
     """Read a body, chunked or not, without keeping more than the limit in memory."""
     parts: list[bytes] = []
     size = 0
@@ -212,7 +212,7 @@ async def _read_body(request: Request, held: Held) -> bytes:
         if size > _DRAIN_BYTES:
             break
         if size <= BODY_LIMIT_BYTES:
-            held.grow(len(part))
+            reservation.grow(len(part))
             parts.append(part)
     if size > BODY_LIMIT_BYTES:
         raise TooLarge(f"The body has more than {BODY_LIMIT_BYTES} bytes: send smaller batches")
@@ -243,7 +243,7 @@ class OtlpService(_Exports):
         self, _messages: object, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> bytes:
         """Store the content of a request and return the answer once it is durable."""
-        answer = await self._take(lambda held: self._read_export(context, held))
+        answer = await self._take(lambda reservation: self._read_export(context, reservation))
         if isinstance(answer, CollectorError):
             await self._abort(answer, context)
         if answer.message:
@@ -261,20 +261,20 @@ class OtlpService(_Exports):
         return grpc.method_handlers_generic_handler(SERVICES[self._signal], {"Export": method})
 
     async def _read_export(
-        self, context: "grpc.aio.ServicerContext[bytes, bytes]", held: Held
+        self, context: "grpc.aio.ServicerContext[bytes, bytes]", reservation: Reservation
     ) -> Export:
         """Build an `Export` from the metadata and the message of a gRPC call."""
         metadata = _metadata(context)
         access = known(self._find_access(metadata)).demand(INGEST)
         sender = f"{access.key_id}@{context.peer()}"
-        held.announce(sender, self._sizes.get(sender, _UNKNOWN_BYTES))
+        reservation.announce(sender, self._sizes.get(sender, _UNKNOWN_BYTES))
         body = await context.read()
         if not isinstance(body, bytes):
             raise Rejected("The call has no message: expected one")
         if len(self._sizes) > _MOST_SIZES:
             self._sizes.clear()
         self._sizes[sender] = len(body)
-        held.grow(len(body))
+        reservation.grow(len(body))
         project = metadata.get(names.PROJECT_HEADER)
         passed = metadata.get(PASSED_HEADER, "")
         return Export(body, "identity", project, self._signal, access=access, passed=passed)

@@ -30,9 +30,9 @@ from otel_ml_collector.receive.admission import (
     LARGE_BYTES,
     Admission,
     Budget,
-    Held,
     Pressure,
     Quotas,
+    Reservation,
 )
 from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
@@ -163,7 +163,7 @@ class Intake:
         return self._forward is not None and self._forward.has_targets(signal)
 
     @contextmanager
-    def hold(self) -> Iterator[Held]:
+    def hold(self) -> Iterator[Reservation]:
         """Reserve room for one request until the block ends.
 
         Raises:
@@ -171,12 +171,12 @@ class Intake:
         """
         if self._is_ending:
             raise Unavailable("The collector is shutting down")
-        held = Held(self._admission, self._budget)
+        reservation = Reservation(self._admission, self._budget)
         self._under_way += 1
         try:
-            yield held
+            yield reservation
         finally:
-            held.release()
+            reservation.release()
             self._under_way -= 1
             self._note_idle()
 
@@ -189,7 +189,7 @@ class Intake:
         """Wait until every request in progress is answered. Call `send_away` first."""
         await self._idle.wait()
 
-    async def accept(self, export: Export, held: Held) -> ExportAnswer:
+    async def accept(self, export: Export, reservation: Reservation) -> ExportAnswer:
         """Store the records of a request and return the answer.
 
         If the time for an answer is over, a request of more than 256 KiB goes on. When its sender
@@ -197,7 +197,7 @@ class Intake:
 
         Args:
             export: The request.
-            held: Its reservation. The body must already be counted in it.
+            reservation: Its reservation. The body must already be counted in it.
 
         Raises:
             Rejected: The request is invalid; sending it again cannot help.
@@ -207,20 +207,20 @@ class Intake:
         """
         self._quotas.check(export.access)
         self._quotas.take(export.access, size=len(export.body))
-        held.begin(len(export.body))
-        left_s = max(_ANSWER_S - held.age_s, _LEAST_S)
+        reservation.begin(len(export.body))
+        left_s = max(_ANSWER_S - reservation.age_s, _LEAST_S)
         if len(export.body) > _GOES_ON_BYTES:
-            work = self._go_on(export, held)
+            work = self._go_on(export, reservation)
         else:
-            work = self._work(export, held, time.monotonic() + left_s)
+            work = self._work(export, reservation, time.monotonic() + left_s)
         del export  # so that `work` frees the body as soon as it is decoded
         try:
             async with asyncio.timeout(left_s):
                 answer = await work
         except TimeoutError as error:
-            held.leave(is_measured=True)
+            reservation.leave(is_measured=True)
             raise Unavailable("The store is busy") from error
-        held.leave(is_measured=True)
+        reservation.leave(is_measured=True)
         return answer
 
     def close(self) -> None:
@@ -231,22 +231,22 @@ class Intake:
         if self._is_ending and not self._under_way:
             self._idle.set()
 
-    async def _go_on(self, export: Export, held: Held) -> ExportAnswer:
+    async def _go_on(self, export: Export, reservation: Reservation) -> ExportAnswer:
         """Do the work of a request in a task of its own, or wait for that of the same request."""
         key = await self._on_thread(_digest, export)
         task = self._going_on.get(key)
         if task is None:
-            own = held.hand_over()
+            own = reservation.hand_over()
             work = self._work(export, own, time.monotonic() + _GOES_ON_S)
             task = self._going_on[key] = asyncio.create_task(self._finish(key, work, own))
         del export
-        held.leave()  # waiting for another call's work measures nothing
+        reservation.leave()  # waiting for another call's work measures nothing
         answer = await asyncio.shield(task)
         self._going_on.pop(key, None)
         return answer
 
     async def _finish(
-        self, key: bytes, work: Coroutine[None, None, ExportAnswer], own: Held
+        self, key: bytes, work: Coroutine[None, None, ExportAnswer], own: Reservation
     ) -> ExportAnswer:
         """Finish the work of a request. Forget it if it was not stored."""
         try:
@@ -265,34 +265,36 @@ class Intake:
         for key in ended[: max(len(ended) - _KNOWN_REQUESTS, 0)]:
             del self._going_on[key]
 
-    async def _work(self, export: Export, held: Held, deadline: float) -> ExportAnswer:
+    async def _work(
+        self, export: Export, reservation: Reservation, deadline: float
+    ) -> ExportAnswer:
         with self.pressure.work():
             onward = _onward(export, self._forward) if self._forward else None
-            records = await self._read(export, held, deadline)
+            records = await self._read(export, reservation, deadline)
             export = replace(export, body=b"")  # decoded: free the memory of the body
-            answer = await self._store(export, records, onward, held, deadline)
-        return replace(answer, service=held.service) if answer.message else answer
+            answer = await self._store(export, records, onward, reservation, deadline)
+        return replace(answer, service=reservation.service) if answer.message else answer
 
-    async def _read(self, export: Export, held: Held, deadline: float) -> Records:
+    async def _read(self, export: Export, reservation: Reservation, deadline: float) -> Records:
         """Decode and map a request on a thread. Only one large body is decoded at a time.
 
         A large body would otherwise take both threads from the other requests, and the memory of
         decoded bodies would add up.
         """
         if export.encoding != "identity":
-            body = await self._on_thread(_decompress, export, held, deadline)
+            body = await self._on_thread(_decompress, export, reservation, deadline)
             export = replace(export, body=body, encoding="identity")
         if len(export.body) <= LARGE_BYTES:
-            return await self._on_thread(self._map, export, held, deadline)
+            return await self._on_thread(self._map, export, reservation, deadline)
         async with self._one_large:
-            return await self._on_thread(self._map, export, held, deadline)
+            return await self._on_thread(self._map, export, reservation, deadline)
 
     async def _store(
         self,
         export: Export,
         records: Records,
         onward: OtlpRequest | None,
-        held: Held,
+        reservation: Reservation,
         deadline: float,
     ) -> ExportAnswer:
         """Store the records of a request."""
@@ -300,7 +302,7 @@ class Intake:
             stored = self._commit.submit(records, deadline, is_urgent=export.is_urgent)
             left = await asyncio.wrap_future(stored)
             records.rejected.update(left)
-        return await self._conclude(export, records, onward, deadline, held.service)
+        return await self._conclude(export, records, onward, deadline, reservation.service)
 
     async def _conclude_metrics(
         self, stored: Records, onward: OtlpRequest | None, service: str, deadline: float
@@ -356,7 +358,7 @@ class Intake:
     def _on_thread(self, call: Callable[..., Made], *arguments: Any) -> "asyncio.Future[Made]":
         return asyncio.get_running_loop().run_in_executor(self._mappers, call, *arguments)
 
-    def _map(self, export: Export, held: Held, deadline: float) -> Records:
+    def _map(self, export: Export, reservation: Reservation, deadline: float) -> Records:
         """Decode and map a request, on a thread.
 
         Raises:
@@ -364,30 +366,30 @@ class Intake:
         """
         if time.monotonic() >= deadline:
             raise Unavailable("The collector is busy")
-        records = self._map_body(export, held)
-        held.count(min(records.received * _RECORD_BYTES, _RECORDS_BYTES))
+        records = self._map_body(export, reservation)
+        reservation.count(min(records.received * _RECORD_BYTES, _RECORDS_BYTES))
         return records
 
-    def _map_body(self, export: Export, held: Held) -> Records:
+    def _map_body(self, export: Export, reservation: Reservation) -> Records:
         now_ns, by_service = time.time_ns(), self._by_service
         filing = Filing(
             export.header_project, now_ns, export.access, self._prices, by_service, self._owners
         )
         body, form = export.body, export.form
         if export.signal is Signal.METRICS:
-            number, held.service, points = read_points(body, form)
+            number, reservation.service, points = read_points(body, form)
             return replace(map_points(points, filing), received=number)
         replaced: list[Replaced] = []
         if export.signal is Signal.LOGS:
             logs = read_logs(body, form, replaced)
             self._note_received(export, len(logs))
-            _note_service(logs, held)
+            _note_service(logs, reservation)
             followed_logs = self._clocks.follow(logs, _times_of_log)
             records = replace(map_logs(followed_logs, filing), received=len(logs), size=len(body))
             return _with_places(records, replaced)
         spans = read_spans(body, form, replaced)
         self._note_received(export, len(spans))
-        _note_service(spans, held)
+        _note_service(spans, reservation)
         followed = self._clocks.follow(spans, _times_of_span, are_spans=True)
         records = replace(map_spans(followed, filing), received=len(spans), size=len(body))
         return _with_places(records, replaced)
@@ -404,10 +406,10 @@ def _with_places(records: Records, replaced: Sequence[Replaced]) -> Records:
     return replace(records, replaced=tuple(map(str, replaced[:_MOST_REPLACED])))
 
 
-def _note_service(spans: Iterable[Span | Log], held: Held) -> None:
+def _note_service(spans: Iterable[Span | Log], reservation: Reservation) -> None:
     first = next(iter(spans), None)
     if first:
-        held.service = service_of(first.scope.resource)
+        reservation.service = service_of(first.scope.resource)
 
 
 def _times_of_span(span: Span) -> Seen:
@@ -438,7 +440,7 @@ def _digest(export: Export) -> bytes:
     return hashlib.blake2b(export.body, digest_size=24, person=person).digest()
 
 
-def _decompress(export: Export, held: Held, deadline: float) -> bytes:
+def _decompress(export: Export, reservation: Reservation, deadline: float) -> bytes:
     """Decompress a body.
 
     Raises:
@@ -448,8 +450,8 @@ def _decompress(export: Export, held: Held, deadline: float) -> bytes:
     if time.monotonic() >= deadline:
         raise Unavailable("The collector is busy")
     body = decompress(export.body, export.encoding, BODY_LIMIT_BYTES)
-    held.grow(len(body))
-    held.resize(len(body))
+    reservation.grow(len(body))
+    reservation.resize(len(body))
     return body
 
 

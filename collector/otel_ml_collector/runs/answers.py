@@ -45,7 +45,7 @@ from otel_ml_collector.store.reader import (
     load_json,
     run_id_of,
     span_of,
-    told_ns,
+    tagged_ns,
 )
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
@@ -556,7 +556,7 @@ def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
     """Choose of each name the newest tag; the run's own count from when its span gave them."""
     newest: dict[str, Row] = {}
     for tag in sorted(tags, key=lambda tag: (tag["time_ns"], tag["record_id"])):
-        if tag["name"] not in row["tags"] or tag["time_ns"] >= told_ns(row):
+        if tag["name"] not in row["tags"] or tag["time_ns"] >= tagged_ns(row):
             newest[tag["name"]] = tag
     return newest
 

@@ -101,7 +101,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
             window=window,
             step_ns=None,
             groups=_MOST_GROUPS,
-            beside=beside,
+            also=beside,
             by=by,
             needs_runs=query.is_of_tops,
         ),

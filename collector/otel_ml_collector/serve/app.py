@@ -196,7 +196,7 @@ def open_collector(settings: Settings) -> Collector:
     runs = RunNumbers(
         settings.metrics_tags,
         lambda project, kind, names: version_numbers(reader, project, kind, names),
-        calls.settle,
+        calls.resolve,
         lambda project, traces: find_experiment_traces(reader, project, traces),
     )
     sent, forwarded, alerted = RecordNumbers(), OtlpForwardNumbers(), AlertSendNumbers()
@@ -480,7 +480,11 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             else ()
         ),
         # What records a call that another run counts for is known by then.
-        (BackgroundJob(collector.runs.settle, 0.25, "Calls that are recorded twice count twice"),),
+        (
+            BackgroundJob(
+                collector.runs.count_pending, 0.25, "Calls that are recorded twice count twice"
+            ),
+        ),
         # Long before the good parts leave the disk.
         (BackgroundJob(Repair(collector.connections).run_pass, 2.0, unwritten, first_s=2.0),),
         # Without it statistics are right, and slower.
@@ -558,7 +562,7 @@ def serve(settings: Settings) -> int:
     if collector.connections.folder is not None:
         _keep_temporary_files(collector.connections.folder / "tmp")
     try:
-        _refuse_to_stand_open(settings, collector.keyring)
+        _refuse_open_address(settings, collector.keyring)
         uvloop.run(_serve(settings, listener, collector))
     finally:
         collector.close()
@@ -599,7 +603,7 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         ),
-        when_ready=lambda: _say_ready(settings, scheme, http, grpc_address, collector.keyring),
+        when_ready=lambda: _print_ready(settings, scheme, http, grpc_address, collector.keyring),
         send_away=send_away,
         until_idle=collector.pipeline.until_idle,
     )
@@ -639,7 +643,7 @@ def _listen(address: Address) -> socket.socket:
     return listener
 
 
-def _refuse_to_stand_open(settings: Settings, keyring: Keyring) -> None:
+def _refuse_open_address(settings: Settings, keyring: Keyring) -> None:
     """Refuse to listen beyond loopback without keys, unless that was asked for."""
     for address in (settings.http, settings.grpc):
         if not (address.is_loopback or keyring.is_on or settings.insecure):
@@ -658,7 +662,7 @@ def _tune_interpreter() -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-def _say_ready(
+def _print_ready(
     settings: Settings, scheme: str, http: Address, grpc: Address, keyring: Keyring
 ) -> None:
     who = "every user of this machine" if http.is_loopback else f"everyone who reaches {http}"

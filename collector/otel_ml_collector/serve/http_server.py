@@ -193,16 +193,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun_s = self.loop.time()
         self._body_bytes = self._head_bytes = self._unparsed_bytes = 0
         self._in_head = False
-        self._arrival = self.loop.call_later(self.limits.request_timeout_s, self._look_at_arrival)
+        self._arrival = self.loop.call_later(self.limits.request_timeout_s, self._note_arrival)
 
-    def _look_at_arrival(self) -> None:
+    def _note_arrival(self) -> None:
         now_s = self.loop.time()
         if self.flow.read_paused:  # the rest waits for us, not we for the client
             self._begun_s = now_s
         allowed_s = self.limits.request_timeout_s + self._body_bytes / BODY_BYTES_PER_S
         left_s = self._begun_s + allowed_s - now_s
         if left_s > 0:
-            self._arrival = self.loop.call_later(left_s, self._look_at_arrival)
+            self._arrival = self.loop.call_later(left_s, self._note_arrival)
         elif self._in_head or not self._is_idle():
             self._refuse(408, f"The request did not arrive within {allowed_s:.0f} s")
         else:

@@ -57,7 +57,7 @@ class SettingText:
         return self.setting.show(self.text)
 
     @property
-    def told_by(self) -> str:
+    def origin(self) -> str:
         """Return where the value comes from, such as ``variable OTEL_ML_HTTP``."""
         return "default" if self.source == "default" else f"{self.source} {self.place or self.name}"
 
@@ -91,7 +91,7 @@ def load(
     problems += [chosen[name].problem(reason) for name, reason in _find_conflicts(values)]
     if problems:
         raise BadSetting("\n".join(problems))
-    _settle_store(values, chosen)
+    _choose_store(values, chosen)
     return Settings(**values)
 
 
@@ -160,7 +160,7 @@ def _find_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "forward_otlp", reason
 
 
-def _settle_store(values: dict[str, Any], chosen: Mapping[str, SettingText]) -> None:
+def _choose_store(values: dict[str, Any], chosen: Mapping[str, SettingText]) -> None:
     """Keep either ``store`` or ``data_dir``, whichever comes from the stronger source.
 
     Flags are the strongest source, then variables, the file and defaults.

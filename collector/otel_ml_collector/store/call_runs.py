@@ -20,7 +20,7 @@ from otel_ml_collector.store.tables import OF_TOKENS, RESOLVED_RUNS, RESPONSE_ID
 # Traces, keys or tags in one question.
 _AT_ONCE: Final = 5_000
 # Of one trace: beyond these, runs count as they say.
-_TELLING: Final = 20_000
+_MOST_CALLS: Final = 20_000
 _MOST_SPANS: Final = 200_000
 _UNHURRIED: Final = {"max_execution_time": 60}
 
@@ -29,7 +29,7 @@ Key = tuple[str, int, bytes, bytes]
 # A trace: its project, and its id in hex.
 Trace = tuple[str, str]
 
-IS_TELLING: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
+HAS_FACTS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
   OR cost IS NOT NULL
   OR (kind IN ('model', 'embedding') AND (outcome = 'error' OR provider_model != ''))
   OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(response=Sql(RESPONSE))
@@ -56,15 +56,15 @@ _CALL_RUNS: Final = Sql("""
       provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
       {response} AS response, inputs_preview, outputs_preview, first_token_ms, stream_chunks,
       span_kind = 'client' AS is_client
-    FROM {deliveries} WHERE {of_traces} AND {tells}
+    FROM {deliveries} WHERE {of_traces} AND {has_facts}
     ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.project, runs.trace_id""").fill(
     deliveries=DELIVERIES,
     ids=TRACE_IDS,
     tokens=OF_TOKENS,
     response=RESPONSE_ID,
     of_traces=_IN_TRACES,
-    tells=IS_TELLING,
-    most=_TELLING,
+    has_facts=HAS_FACTS,
+    most=_MOST_CALLS,
 )
 _SCOPES: Final = Sql("""
     SELECT {ids}, scope, rank, inputs != '' AND outputs != '' AS is_whole FROM payloads
@@ -72,9 +72,13 @@ _SCOPES: Final = Sql("""
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=TRACE_IDS, wanted=IN_PROJECTS)
 _OTHER_SPANS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
-    FROM {deliveries} WHERE {of_traces} AND NOT ({tells})
+    FROM {deliveries} WHERE {of_traces} AND NOT ({has_facts})
     LIMIT {most} BY runs.project, runs.trace_id""").fill(
-    deliveries=DELIVERIES, ids=TRACE_IDS, of_traces=_IN_TRACES, tells=IS_TELLING, most=_MOST_SPANS
+    deliveries=DELIVERIES,
+    ids=TRACE_IDS,
+    of_traces=_IN_TRACES,
+    has_facts=HAS_FACTS,
+    most=_MOST_SPANS,
 )
 NAMING: Final = join_sql(
     ", ", [Sql("toString({n}) AS {n}").fill(n=identifier(name, NAMES)) for name in NAMES]

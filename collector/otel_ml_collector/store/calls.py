@@ -44,7 +44,7 @@ from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.plain_projects import PlainProjects
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.recent_calls import MOST_PROJECTS, RecentTrace
-from otel_ml_collector.store.resolutions import SHARED, resolve_recent, settle, write_resolutions
+from otel_ml_collector.store.resolutions import SHARED, resolve, resolve_recent, write_resolutions
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
@@ -146,7 +146,7 @@ class NamedRuns:
         self._memory = connections.memory
         self._guard = threading.Lock()
 
-    def settle(self, project: str, owners: Collection[str]) -> None:
+    def resolve(self, project: str, owners: Collection[str]) -> None:
         """Settle the runs that some keys and tags of a project name.
 
         Raises:
@@ -156,7 +156,7 @@ class NamedRuns:
             self._memory.note(project, [ANNOTATED])
             traces = find_named_traces(self._client, {project: owners})
             if len(traces) <= _NAMED_AT_ONCE:
-                settle(self._client, self._memory, sorted(traces))
+                resolve(self._client, self._memory, sorted(traces))
 
 
 class CallWatch:
@@ -289,7 +289,7 @@ class CallWatch:
             write_resolutions(self._client, self._memory, changed, mark=True)
             recent.keep(changed)
             others += [trace for trace in part if trace not in whole]
-        settle(self._client, self._memory, others)
+        resolve(self._client, self._memory, others)
         if self._memory.is_alone:
             self._follow({project for project, _ in traces if not recent.is_followed(project)})
 
@@ -315,7 +315,7 @@ class CallWatch:
             self._rest_until_s = time.monotonic() + _REST_S
             raise
 
-    def settle(self, runs: Sequence[Key]) -> dict[str, CallShare]:
+    def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
         """Look until there is nothing more to look at; tell the settled amounts of some runs.
 
         Args:
@@ -389,7 +389,7 @@ class CallWatch:
                 annotated[row["project"]].add(row["owner"])
                 self._memory.note(row["project"], [ANNOTATED])
         traces |= find_named_traces(self._client, annotated)
-        settle(self._client, self._memory, sorted(traces))
+        resolve(self._client, self._memory, sorted(traces))
         if len(rows) < _NEW_RUNS // 4:
             self._window_ns = min(2 * self._window_ns, _WIDEST_NS)
         return until_ns

@@ -16,8 +16,8 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 _ROOM_BYTES: Final = 1_000_000
 # A busy engine may leave a statement alone for a moment.
 _STUCK_S: Final = 5.0
-_FIRST_LOOK_S: Final = 0.005
-_LAST_LOOK_S: Final = 0.2
+_FIRST_POLL_S: Final = 0.005
+_LAST_POLL_S: Final = 0.2
 _WAIT: Final = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "max_execution_time": 0}
 _BEGIN: Final = {**_WAIT, "mutations_sync": 0, "lightweight_deletes_sync": 0}
 _OF_TABLE: Final = Sql("database = currentDatabase() AND table = {table:String}")
@@ -80,7 +80,7 @@ class Mutator:
 
     def _wait(self, table: str, mutations: Collection[str], folder: Path) -> str:
         """Wait until all is done, or for the reason why it is not; returns that."""
-        look_s, moved_s = _FIRST_LOOK_S, time.monotonic()
+        poll_s, moved_s = _FIRST_POLL_S, time.monotonic()
         while True:
             undone = self._undone(table)
             left = [undone[mutation] for mutation in mutations if mutation in undone]
@@ -92,8 +92,8 @@ class Mutator:
                 moved_s = time.monotonic()
             elif time.monotonic() - moved_s >= self._stuck_s:
                 return _no_room(folder)
-            time.sleep(look_s)
-            look_s = min(2 * look_s, _LAST_LOOK_S)
+            time.sleep(poll_s)
+            poll_s = min(2 * poll_s, _LAST_POLL_S)
 
     def _undone(self, table: str) -> dict[str, tuple[bool, str]]:
         """Read which statements wait: whether the engine is at them, and how they failed."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.store.sql import Sql, StoreClient
-from otel_ml_collector.times import DAY_NS, SECOND_NS, say_time
+from otel_ml_collector.times import DAY_NS, SECOND_NS, format_time
 
 MOST_PAUSE_NS: Final = 2 * DAY_NS
 # A pass is a number that counts up, and its time in seconds: the store keeps the largest value.
@@ -37,10 +37,10 @@ class ClockMove:
     def __str__(self) -> str:
         """Return the warning, with both times."""
         return (
-            f"Retention deletes nothing: its last pass was at {say_time(self.last_ns)} UTC, and "
-            f"this machine's clock says {say_time(self.now_ns)} UTC. Set the clock if it is wrong. "
-            "Retention deletes again when 100 spans that arrive agree with the clock, or after "
-            "otel-ml retention --confirm"
+            f"Retention deletes nothing: its last pass was at {format_time(self.last_ns)} UTC, and "
+            f"this machine's clock shows {format_time(self.now_ns)} UTC. Set the clock if it is "
+            "wrong. Retention deletes again when 100 spans that arrive agree with the clock, or "
+            "after otel-ml retention --confirm"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from otel_ml.records import Run
 from otel_ml_collector.records import Records
 from otel_ml_collector.resolution import NAMES, form_of
-from otel_ml_collector.same_calls import CALLS, is_telling, may_be_nested, may_be_second
+from otel_ml_collector.same_calls import CALLS, has_facts, may_be_nested, may_be_second
 from otel_ml_collector.store.annotations import (
     ANNOTATED,
     QUIET,
@@ -17,8 +17,8 @@ from otel_ml_collector.store.annotations import (
     may_be_annotated,
 )
 from otel_ml_collector.store.call_runs import (
+    HAS_FACTS,
     IN_PROJECTS,
-    IS_TELLING,
     NAMES_ANY,
     NAMING,
     divide,
@@ -42,7 +42,7 @@ _READ_AT_ONCE: Final = 100_000
 _PROJECTS_AT_ONCE: Final = 5_000
 # So many calls are kept, to find those that are directly inside another one.
 _MOST_PLACES: Final = 20_000
-_SAYS: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
+_HAS_CONTENT: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
 
 
 def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
@@ -51,12 +51,12 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
         SELECT project, start_ns, trace_id, span_id, parent_span_id, kind, provider_model,
           input_tokens, output_tokens, cost, process,
           NOT ({says}) AND {response} = '' AND process = '' AS is_account
-        FROM {deliveries} WHERE {wanted} AND {tells} ORDER BY start_ns DESC {newest}""").fill(
+        FROM {deliveries} WHERE {wanted} AND {has_facts} ORDER BY start_ns DESC {newest}""").fill(
         deliveries=DELIVERIES,
         wanted=wanted,
-        tells=IS_TELLING,
+        has_facts=HAS_FACTS,
         newest=newest,
-        says=_SAYS,
+        says=_HAS_CONTENT,
         response=RESPONSE_ID,
     )
     return Sql("""
@@ -146,13 +146,13 @@ class PlainProjects:
         for run in chain(records.runs, records.open_runs):
             forms[run.project].add(form_of(run))
         for run in records.runs:
-            if is_telling(run):
+            if has_facts(run):
                 scopes[run.project].add(run.scope if run.kind in CALLS else run.kind)
             if may_be_second(run):
                 scopes[run.project].add(_BARE)
         with self._guard:
             for run in records.runs:
-                if is_telling(run) and may_be_nested(run) and self._is_nested(run):
+                if has_facts(run) and may_be_nested(run) and self._is_nested(run):
                     scopes[run.project].add(_BARE)
             for project in projects:
                 self._scopes.setdefault(project, {_UNREAD}).update(scopes.get(project, ()))

@@ -81,7 +81,7 @@ _KEPT: Final = Sql("""
 _JOINED: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
     run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
-    run.predicted AS predicted, {amount} AS amount, {came} AS came, {truth} AS truth,
+    run.predicted AS predicted, {amount} AS amount, {truth_number} AS came, {truth} AS truth,
     if(came = '', 0, truths.first_ns) AS told_ns
   FROM ({predictions}) AS run
   {join} JOIN ({truths}) AS truths
@@ -272,11 +272,11 @@ def write_rows(
     )
     if has_kept:
         predictions = join_sql(" UNION ALL ", [_KEPT, predictions])
-    amount, came, truth = _TRUTHS[rule.kind]
+    amount, truth_number, truth = _TRUTHS[rule.kind]
     return _JOINED.fill(
         predictions=predictions,
         amount=amount,
-        came=came,
+        truth_number=truth_number,
         truth=truth,
         # Of a truth without a target only the runs that have it.
         join=Sql("LEFT") if rule.model else Sql("INNER"),

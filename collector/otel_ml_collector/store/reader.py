@@ -20,7 +20,7 @@ from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values, sub
 from otel_ml_collector.windows import UTC_ZONE
 
 Row = dict[str, Any]
-_Told = TypeVar("_Told")
+_Answer = TypeVar("_Answer")
 _Asked = ParamSpec("_Asked")
 
 # True for the rows that may be read: what asks about several projects has it in its WHERE clause.
@@ -108,10 +108,10 @@ class Reader:
 
     def ahead(
         self,
-        ask: Callable[Concatenate["Reader", _Asked], _Told],
+        ask: Callable[Concatenate["Reader", _Asked], _Answer],
         *args: _Asked.args,
         **kwargs: _Asked.kwargs,
-    ) -> Future[_Told]:
+    ) -> Future[_Answer]:
         """Ask a question on another thread, while this thread asks another.
 
         Most of a small question's time is its planning, which is the work of a single thread. What
@@ -127,7 +127,7 @@ class Reader:
         level: int = getattr(self._thread, "level", 0)
         if level < len(self._pools):
             return self._pools[level].submit(ask, self, *args, **kwargs)
-        asked: Future[_Told] = Future()
+        asked: Future[_Answer] = Future()
         try:
             asked.set_result(ask(self, *args, **kwargs))
         except Exception as error:  # noqa: BLE001 - raised where the result is asked for
@@ -199,7 +199,7 @@ def is_open(row: Row) -> bool:
     return row["latency_ns"] is None
 
 
-def told_ns(row: Row) -> int:
+def tagged_ns(row: Row) -> int:
     """Return the time of a run's own tags: its end, or its start while it is open."""
     return int(row["start_ns"] + (row["latency_ns"] or 0))
 

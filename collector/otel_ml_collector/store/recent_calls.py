@@ -16,7 +16,7 @@ from typing import Final
 from otel_ml.records import Run
 from otel_ml_collector.owners import tag_texts
 from otel_ml_collector.resolution import Resolution, ResolvedGroup, ResolvedRun, naming_run_of
-from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, is_telling
+from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, has_facts
 
 # About 1 kB each, with their previews.
 _MOST_CALLS: Final = 50_000
@@ -62,7 +62,7 @@ class RecentTrace:
         if self.ranks.get(run.span_id, -1) >= run.rank:
             return False
         self.ranks[run.span_id] = run.rank
-        self.runs[run.span_id] = call_run_of(run) if is_telling(run) else naming_run_of(run)
+        self.runs[run.span_id] = call_run_of(run) if has_facts(run) else naming_run_of(run)
         self.tags[run.span_id] = tag_texts(run)
         self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
         self.end_ns = max(self.end_ns, run.end_ns)
@@ -132,7 +132,7 @@ class RecentCalls:
         """Note the projects of which runs or resolutions are in the store: all others are new.
 
         A project that is new is followed from its first group on, if that leaves anything to
-        settle: then nothing of it was stored before.
+        resolve: then nothing of it was stored before.
         """
         with self._guard:
             self._note_stored(projects)

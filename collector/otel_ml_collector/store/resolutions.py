@@ -62,7 +62,7 @@ SHARED: Final = "same_calls"
 LACKING: Final = "lacking"
 NAMED: Final = "named"
 EXPERIMENTS: Final = "experiments"
-TOLD: Final = "told"
+KEYED_RUNS: Final = "keyed_runs"
 # So many traces are read together.
 _TRACES: Final = 500
 # An insert makes a part of each month that it touches.
@@ -88,10 +88,10 @@ def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_n
     """Settle the traces from which a deletion took runs, once these are gone."""
     values = {"project": project, "deleted": deleted_ns}
     traces = [(project, row["trace_id"]) for row in read_rows(client, _DELETED, values)]
-    settle(client, memory, traces)
+    resolve(client, memory, traces)
 
 
-def settle(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
+def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
     """Work out the resolutions of the runs of some traces, and write those that are new.
 
     Args:
@@ -162,7 +162,7 @@ def _signs_of(run: ResolvedRun) -> set[str]:
         (LACKING, run.counts and lacks_content),
         (NAMED, bool(run.names.session or run.names.user)),
         (EXPERIMENTS, run.names.experiment != ""),
-        (TOLD, bool(run.resolution.owners)),
+        (KEYED_RUNS, bool(run.resolution.owners)),
     )
     return {name for name, is_there in signs if is_there}
 
@@ -176,12 +176,12 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
         "end": max(row["end"] for row in places),
     }
     known = read_resolutions(client, values)
-    telling = read_calls(client, values)
-    several = {trace for trace, rows in telling.items() if trace in wanted and len(rows) > 1}
-    scopes = read_scopes(client, [row for trace in several for row in telling[trace]])
+    with_facts = read_calls(client, values)
+    several = {trace for trace, rows in with_facts.items() if trace in wanted and len(rows) > 1}
+    scopes = read_scopes(client, [row for trace in several for row in with_facts[trace]])
     calls = {
         trace: [make_call_run(row, scopes.get(name_run(row), NOT_KEPT)) for row in rows]
-        for trace, rows in telling.items()
+        for trace, rows in with_facts.items()
         if trace in wanted
     }
     mixed = [trace for trace in several if may_share(calls[trace])]
@@ -197,12 +197,12 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
         before = {
             bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())
         }
-        if trace in several and not all(name_run(row) in scopes for row in telling[trace]):
+        if trace in several and not all(name_run(row) in scopes for row in with_facts[trace]):
             runs = calls[trace]  # their payloads are not kept any more
             shares = _gather_again(before, runs)
         else:
             # Of one span the delivery that won: what it says, and not what another one said.
-            rows = winners([*telling.get(trace, ()), *others.get(trace, ())])
+            rows = winners([*with_facts.get(trace, ()), *others.get(trace, ())])
             runs = [
                 make_call_run(row, scopes.get(name_run(row), NOT_KEPT))
                 if "latency_ns" in row
@@ -252,7 +252,7 @@ def resolve_recent(
     """Find the runs of whole traces of which something else holds than is settled."""
     for (project, trace_id), trace in traces.items():
         runs = list(trace.runs.values())
-        calls = [run for run in runs if run.tells]
+        calls = [run for run in runs if run.has_facts]
         shares = find_shares(runs) if len(calls) > 1 and may_share(calls) else {}
         everyone = (trace.open_runs | trace.runs).values()
         names = find_inherited_names(everyone, trace.resolved)

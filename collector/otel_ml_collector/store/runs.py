@@ -476,11 +476,11 @@ class KeyedTraces:
 
     Attributes:
         places: Where the runs of its traces are, the earliest start first.
-        told: Projects with late records of the key itself.
+        annotated: Projects with late records of the key itself.
     """
 
     places: Sequence[Place]
-    told: Sequence[str]
+    annotated: Sequence[str]
 
 
 def find_places(reader: Reader, key: str) -> Sequence[Place]:

@@ -976,9 +976,9 @@ OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names(
 # The columns of a run's row that a list shows; ids are hex text.
 LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR)
 # What only the page of one run needs: the names, and what is read back of them.
-_BESIDE: Final = (*_KEY, _STAMP, "rank")
-PAYLOAD: Final = tuple(PAYLOADS.names(*_BESIDE))
-OF_PAYLOADS: Final = PAYLOADS.select(*_BESIDE)
+_NO_PAYLOAD_COLUMNS: Final = (*_KEY, _STAMP, "rank")
+PAYLOAD: Final = tuple(PAYLOADS.names(*_NO_PAYLOAD_COLUMNS))
+OF_PAYLOADS: Final = PAYLOADS.select(*_NO_PAYLOAD_COLUMNS)
 # The id of a provider's answer among the texts of a run's tags; empty where there is none.
 RESPONSE_ID: Final = Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), tag_kv),
   {behind})""").fill(response=Sql(RESPONSE), behind=len(RESPONSE) + 1)

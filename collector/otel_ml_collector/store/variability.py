@@ -222,9 +222,9 @@ def _read_answers(
         payloads=_payloads_of(reader, project, of_runs),
     )
     rows = reader.rows(sql, asked, FILTERED)
-    looked_at, left_out = Counter[int](), defaultdict[int, dict[str, int]](dict)
+    read_inputs, left_out = Counter[int](), defaultdict[int, dict[str, int]](dict)
     for row in rows:
-        looked_at[row["number"]] += row["runs"]
+        read_inputs[row["number"]] += row["runs"]
         if row["reason"]:
             left_out[row["number"]][row["reason"]] = row["runs"]
     alike = {
@@ -234,7 +234,7 @@ def _read_answers(
     repeated = _read_repeated(reader, project, runs, asked | alike) if alike["spans"] else {}
     return {
         number: AnsweredInputs(n, left_out[number], repeated.get(number, []))
-        for number, n in looked_at.items()
+        for number, n in read_inputs.items()
     }
 
 

@@ -27,7 +27,7 @@ from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import UNCOUNTED, Records, Run, run_id, text_of
 from otel_ml_collector.records import Metric as Score
-from otel_ml_collector.same_calls import CallShare, is_telling
+from otel_ml_collector.same_calls import CallShare, has_facts
 from otel_ml_collector.settings.values import label_of
 
 Key = TypeVar("Key")
@@ -52,7 +52,7 @@ _Version = tuple[VersionKind, Place]
 _Used = tuple[int | None, int | None, float | None]
 
 # Limit of runs that wait until it is known whether another run records the same call.
-_HELD: Final = 20_000
+_MOST_WAITING: Final = 20_000
 _SETS: Final = 2_000
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
@@ -100,7 +100,7 @@ class Remembered(Generic[Key, Value]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _WaitingRun:
     """A run that is not counted yet because it may record the same call as another run."""
 
     key: RunKey
@@ -281,8 +281,8 @@ class RunNumbers(Collector):
         self._find_shares = find_shares
         self._find_experiment_traces = find_experiment_traces
         self._settling = threading.Lock()
-        self._held: list[_Held] = []
-        self._held_scores: list[Score] = []
+        self._waiting: list[_WaitingRun] = []
+        self._waiting_scores: list[Score] = []
         # Run ids: all runs that had to wait, and those of them that were counted.
         self._waited: Remembered[str, bool] = Remembered(recent)
         self._counted: Remembered[str, bool] = Remembered(recent)
@@ -291,13 +291,13 @@ class RunNumbers(Collector):
         self._asked: set[_Version] = set()
         self._numbers: dict[_Version, int] = {}
 
-    def count(self, records: Records, held: Collection[str] = ()) -> None:
+    def count(self, records: Records, waiting: Collection[str] = ()) -> None:
         """Count stored records. Takes about 1 µs per run.
 
         Args:
             records: Records that were stored.
-            held: Projects in which several runs may record the same call. Their runs wait for
-                `settle`.
+            waiting: Projects in which several runs may record the same call. Their runs wait for
+                `count_pending`.
         """
         with self._lock:
             for run in (*records.open_runs, *records.runs):
@@ -305,12 +305,12 @@ class RunNumbers(Collector):
                     self._experiments.put((run.project, run.trace_id), True)
             for run in records.runs:
                 if run.kind not in UNCOUNTED and not self._is_of_item(run):
-                    self._count_run(run, run.project in held and is_telling(run))
+                    self._count_run(run, run.project in waiting and has_facts(run))
             for score in records.metrics:
                 if score.source == "judge" and is_run(score.owner):
-                    self._take_score(score, score.project in held)
+                    self._take_score(score, score.project in waiting)
 
-    def settle(self) -> None:
+    def count_pending(self) -> None:
         """Count the waiting runs, but only one of those that record the same call.
 
         Raises:
@@ -318,14 +318,14 @@ class RunNumbers(Collector):
         """
         with self._settling:
             with self._lock:
-                held, scores = self._held.copy(), self._held_scores.copy()
-            keys = [*(run.key for run in held), *map(_run_of, scores)]
+                waiting, scores = self._waiting.copy(), self._waiting_scores.copy()
+            keys = [*(run.key for run in waiting), *map(_run_of, scores)]
             shares = self._find_shares(keys)
             self._note_experiments(scores)
             with self._lock:
-                del self._held[: len(held)], self._held_scores[: len(scores)]
-                for run in held:
-                    self._count_held(run, shares)
+                del self._waiting[: len(waiting)], self._waiting_scores[: len(scores)]
+                for run in waiting:
+                    self._count_later(run, shares)
                 for score in scores:
                     share = shares.get(score.owner)
                     is_repeat = share is not None and share.record_of
@@ -353,7 +353,7 @@ class RunNumbers(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the metrics."""
         with suppress(Unavailable):  # the rest is counted later
-            self.settle()
+            self.count_pending()
         self._number_versions()
         runs: defaultdict[Labels, RunCounts] = defaultdict(RunCounts)
         scores: defaultdict[Labels, ScoreCounts] = defaultdict(ScoreCounts)
@@ -381,7 +381,7 @@ class RunNumbers(Collector):
         is_part = self._experiments.find((run.project, run.trace_id))
         return bool(run.experiment) or is_part is not None
 
-    def _count_run(self, run: Run, is_held: bool) -> None:
+    def _count_run(self, run: Run, is_waiting: bool) -> None:
         place: Place = (run.project, run.model[:_LABEL_CHARS], run.digest, run.structure)
         if self._tags:
             values = dict.fromkeys(self._tags, "")
@@ -395,9 +395,9 @@ class RunNumbers(Collector):
             return
         latency_ns, is_error = run.end_ns - run.start_ns, run.outcome == "error"
         used = run.input_tokens, run.output_tokens, run.cost
-        if is_held and len(self._held) < _HELD:
+        if is_waiting and len(self._waiting) < _MOST_WAITING:
             key = (run.project, run.start_ns, run.trace_id, run.span_id)
-            self._held.append(_Held(key, place, latency_ns, is_error, used))
+            self._waiting.append(_WaitingRun(key, place, latency_ns, is_error, used))
             self._waited.put(f"{run.run_id} {run.project}", True)
             return
         self._add(place, latency_ns, is_error, used)
@@ -415,7 +415,7 @@ class RunNumbers(Collector):
         if counts.is_other:
             self._folded += 1
 
-    def _count_held(self, run: _Held, shares: Mapping[str, CallShare]) -> None:
+    def _count_later(self, run: _WaitingRun, shares: Mapping[str, CallShare]) -> None:
         """Count a run that waited, unless another run of the same call was counted."""
         project, _, trace_id, span_id = run.key
         name = run_id(trace_id, span_id)
@@ -436,7 +436,7 @@ class RunNumbers(Collector):
         is_known = self._places.find((project, trace_id, span_id)) is not None
         return is_known and not (self._waited.find(name) and not self._counted.find(name))
 
-    def _take_score(self, score: Score, is_held: bool) -> None:
+    def _take_score(self, score: Score, is_waiting: bool) -> None:
         """Count a score, or let it wait until it is known whether its run counts.
 
         Scores of experiments are ignored.
@@ -446,8 +446,8 @@ class RunNumbers(Collector):
         if self._is_of_experiment(score) or not self._scored.put(key, True):
             return
         is_unknown = self._places.find((project, trace_id, span_id)) is None
-        if (is_held or is_unknown) and len(self._held_scores) < _HELD:
-            self._held_scores.append(score)
+        if (is_waiting or is_unknown) and len(self._waiting_scores) < _MOST_WAITING:
+            self._waiting_scores.append(score)
         else:
             self._count_score(score)
 

@@ -259,7 +259,7 @@ class LossNumbers(Collector):
     def __init__(self) -> None:
         self._shown: Mapping[str, Missed] = {}
 
-    def tell(self, missed: Mapping[str, Missed]) -> None:
+    def set_missing(self, missed: Mapping[str, Missed]) -> None:
         """Set the numbers of missing spans of all projects."""
         ordered = sorted(
             missed.items(), key=lambda entry: (-entry[1].missing, -entry[1].late, entry[0])

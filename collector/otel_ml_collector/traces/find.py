@@ -84,7 +84,7 @@ def find_trace(
     found = found or find_key(reader, key)
     records = [
         record
-        for owner in (found.told if after is None else ())
+        for owner in (found.annotated if after is None else ())
         if project in {None, owner}
         for record in _records(reader, owner, [own_key(key)])
     ]

@@ -56,7 +56,7 @@ def test_behind(behind_ns: int) -> None:
     assert (machine.send("b", "c"), machine.watch.is_sure) == (False, True)
     assert machine.watch.behind_s == behind_ns / SECOND_NS
     assert re.fullmatch(
-        "this machine's clock seems to be behind: it says .* UTC, and 3 senders are ahead of that "
+        "this machine's clock seems to be behind: it shows .* UTC, and 3 senders are ahead of that "
         r"by about [\d.]+ (hours|days); set it, or theirs",
         machine.watch.trouble,
     )
@@ -132,7 +132,7 @@ def test_ahead(ahead_days: int) -> None:
     assert (machine.send("b", "c"), machine.watch.is_sure) == (False, True)
     assert (machine.watch.behind_s, round(machine.watch.ahead_s / 86_400)) == (0, ahead_days)
     assert re.fullmatch(
-        "this machine's clock seems to be ahead: it says .* UTC, and 3 senders are behind that by "
+        "this machine's clock seems to be ahead: it shows .* UTC, and 3 senders are behind that by "
         f"about {ahead_days} days; set it, or theirs, or import history with otel_ml.import",
         machine.watch.trouble,
     )

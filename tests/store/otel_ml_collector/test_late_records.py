@@ -68,7 +68,7 @@ class Api:
         """Send spans in an order; keys and tags are settled as a collector does soon after."""
         for request in ORDERS[order](spans):
             self.send(*request)
-        self._service.store.settle()
+        self._service.store.resolve()
 
     def get(self, path: str, **parameters: str) -> Any:
         query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())

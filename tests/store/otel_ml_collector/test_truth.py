@@ -283,7 +283,7 @@ def test_any_order(service: Service, truths: list[Told], data: st.DataObject) ->
     for span in data.draw(st.permutations([*spans, *again])):
         writer = data.draw(st.sampled_from(writers))
         writer.write(map_spans([span], Filing(project, NOW_NS)))
-    service.store.settle()
+    service.store.resolve()
     expected: dict[str, Any] = {}
     for told in sorted(truths, key=lambda told: told.at_ns):  # of one time the later in the list
         if told.target != "other tag":

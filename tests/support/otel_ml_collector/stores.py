@@ -57,7 +57,7 @@ class Store:
         now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
         recompute(client, self.connections.memory, project, days, now_ns)
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Settle all that is stored and was not looked at, as a collector does that starts."""
         watch = CallWatch(self.connections)
         while watch.run_pass():

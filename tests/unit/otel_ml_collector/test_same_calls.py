@@ -603,7 +603,7 @@ def test_calls(case: str) -> None:
 def test_glance(case: str) -> None:
     """A trace for which `may_share` is false has no shares."""
     runs, _ = CASES[case]
-    telling = [one for one in runs if one.tells]
+    telling = [one for one in runs if one.has_facts]
     assert may_share(telling) or find_shares(runs) == {}
 
 

@@ -36,7 +36,7 @@ CACHED: Final = {
     *("haystack", "openinference_crewai", *GATEWAYS),
 }
 # What an emitter does not write, so that nobody can read it.
-UNTOLD: Final = {
+NO_USAGE: Final = {
     ("haystack", "session"): {"session"},
     ("litellm", "session"): {"session"},
     ("litellm_async", "session"): {"session"},
@@ -204,7 +204,7 @@ def expect_cells(name: str, scenario: str, found: Scenario) -> dict[str, object]
         "error": True,
     }
     return {
-        cell: said for cell, said in cells.items() if cell not in UNTOLD.get((name, scenario), ())
+        cell: said for cell, said in cells.items() if cell not in NO_USAGE.get((name, scenario), ())
     }
 
 
@@ -217,7 +217,7 @@ def test_scenario(name: str, scenario: str) -> None:
 def check_scenario(name: str, scenario: str, told: Scenario) -> None:
     """Print the row of a scenario, and hold each cell of it to what the provider sent."""
     found, expected = find_cells(name, scenario, told), expect_cells(name, scenario, told)
-    untold = sorted(UNTOLD.get((name, scenario), ()))
+    untold = sorted(NO_USAGE.get((name, scenario), ()))
     cells = [
         f"{cell} {'exact' if found[cell] == expected[cell] else 'WRONG'}"
         for cell in found

@@ -53,7 +53,7 @@ _EMPTY: Final = ("", '""')
 _NO_PAYLOAD: Final = (None, _EMPTY)
 
 
-def is_spoken(dialect: Dialect, scope: Scope) -> bool:
+def is_sent_by(dialect: Dialect, scope: Scope) -> bool:
     """Return whether spans come from the SDK and the instrumentation that a dialect requires."""
     is_sdk = not dialect.sdk or scope.resource.get("telemetry.sdk.name") == dialect.sdk
     return is_sdk and scope.name.startswith(dialect.scope)
@@ -70,7 +70,7 @@ def read_dialect(spans: Sequence[Span], present: Present, values: AttributeColum
         values: Attributes of the spans, and the fields filled so far.
     """
     dialect, run_columns = present.dialect, values.run_columns
-    if not is_spoken(dialect, spans[0].scope):
+    if not is_sent_by(dialect, spans[0].scope):
         return
     run_columns.fill_missing("dialect", dialect.name)
     read_rows(present, values)
@@ -295,10 +295,10 @@ def _add_tags(
     column = run_columns.columns["tags"]
     for source in sources:
         for at, value in zip(places, values.read(source, places), strict=True):
-            _add_told_tags(value, form, column[at])
+            _add_members(value, form, column[at])
 
 
-def _add_told_tags(value: Value, form: Form, tags: dict[str, Tag]) -> None:
+def _add_members(value: Value, form: Form, tags: dict[str, Tag]) -> None:
     """Add the members of an object as tags. A list of names becomes tags with the value true.
 
     Nested values do not become tags and stay in the attributes.

@@ -63,7 +63,7 @@ _NAMES: Final = {
 }
 
 # Fields that are read from the details event.
-_TOLD: Final = frozenset({"inputs", "outputs", "cost", *TOKENS})
+_DETAILS_FIELDS: Final = frozenset({"inputs", "outputs", "cost", *TOKENS})
 
 _Content = dict[str, object]
 
@@ -89,7 +89,7 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
         ]
         if events:
             single = RunColumns(1)
-            for field in _TOLD & run_columns.columns.keys():
+            for field in _DETAILS_FIELDS & run_columns.columns.keys():
                 single.fill(field, [run_columns.columns[field][place]])
             if kinds[place] == "tool":
                 _read_tool(events, single)
@@ -139,7 +139,7 @@ def read_events(events: Sequence[CallEvent], run_columns: RunColumns) -> None:
     details = _join_details(events)
     present = find_present(GEN_AI, list(details))
     if present is not None:
-        read_rows(present, AttributeColumns([details], run_columns), _TOLD)
+        read_rows(present, AttributeColumns([details], run_columns), _DETAILS_FIELDS)
     inputs, outputs = _read_inputs(events), _read_outputs(events)
     if inputs:
         run_columns.fill_missing("inputs", (inputs, to_json(inputs)))

@@ -193,7 +193,7 @@ def open_leaves(attributes: Mapping[str, Value], events: Sequence[Event]) -> Lea
             pieces.setdefault(words_of(event.name), []).append(piece)
             continue
         words, inner = words_of(event.name), _unflatten(event.attributes)
-        message = read_message(inner) or _spoken_message(words, inner)
+        message = read_message(inner) or _role_message(words, inner)
         if message is not None:
             leaves._add_messages([message], _without_speaker(words), "event")
         for name, node in inner.items():
@@ -289,7 +289,7 @@ def _plain(content: object) -> object:
     return "\n".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else content
 
 
-def _spoken_message(words: Words, attributes: Mapping[str, object]) -> dict[str, object] | None:
+def _role_message(words: Words, attributes: Mapping[str, object]) -> dict[str, object] | None:
     """Return the message of an event whose name states the speaker, such as ``user_message``."""
     role = next((_ROLES[word] for word in words if word in _ROLES and word != "model"), None)
     if role is None or not {"message", "msg", "content", "text"} & {*words, *attributes}:

@@ -63,7 +63,7 @@ def find_names(keys: Iterable[str]) -> OwnNames | None:
     return OwnNames(_tag_names(items), judges, bool(judges) or names.JUDGES in items)
 
 
-def held_names(keys: Iterable[str]) -> set[str]:
+def stored_names(keys: Iterable[str]) -> set[str]:
     """Return the ``otel_ml.*`` attributes that are always stored in a field of a run."""
     return {key for key in keys if key.startswith(_PREFIX)} - _KEPT
 
@@ -211,9 +211,9 @@ def _add_details(value: Value, tags: dict[str, Tag]) -> bool:
         return False
     for name, detail in details.items():
         if isinstance(detail, Mapping):
-            told = tags[name].value if name in tags else _tag(detail.get("value"))
+            value = tags[name].value if name in tags else _tag(detail.get("value"))
             kind, group = to_text(detail.get("type")), to_text(detail.get("group"))
-            tags[name] = Tag(name, told, kind, group)
+            tags[name] = Tag(name, value, kind, group)
     return True
 
 

@@ -14,7 +14,7 @@ from otel_ml_collector.mapping.dialects import own
 from otel_ml_collector.mapping.dialects.evaluator import (
     NO_ID,
     has_failed,
-    is_spoken,
+    is_sent_by,
     read_dialect,
     read_words,
 )
@@ -49,7 +49,7 @@ from otel_ml_collector.mapping.dialects.usage import include_cached
 from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.run_columns import RunColumns
 from otel_ml_collector.mapping.streams import (
-    TELLING,
+    STREAM_EVIDENCE,
     find_first_token_ms,
     find_stream_chunks,
     join_pieces,
@@ -92,9 +92,9 @@ _BELOW: Final = (f".{_METADATA}.", ".association.properties.")
 # These attributes end like a session but identify a connection.
 _NO_SESSION: Final = frozenset({"mcp.session.id"})
 # Standard attributes that always fill a field of a run.
-_HELD: Final = frozenset({names.SESSION_ID, names.USER_ID})
+_FIELD_NAMES: Final = frozenset({names.SESSION_ID, names.USER_ID})
 # Empty values do not count as evidence.
-_SAYS_NOTHING: Final[tuple[Value, ...]] = (None, "", "[]", "{}", [], {})
+_NO_EVIDENCE: Final[tuple[Value, ...]] = (None, "", "[]", "{}", [], {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Plans:
         keys = tuple(attributes)
         plan = self._plans.get(keys)
         if plan is None:
-            held = own.held_names(keys) | _HELD
+            stored = own.stored_names(keys) | _FIELD_NAMES
             presents = (find_present(dialect, keys) for dialect in DIALECTS)
             dialects = tuple(present for present in presents if present is not None)
             plan = Plan(
@@ -145,7 +145,7 @@ class Plans:
                 dialects,
                 find_evidence((present.dialect for present in dialects), keys),
                 find_people(keys),
-                tuple(sorted(key for key in keys if key not in held)),
+                tuple(sorted(key for key in keys if key not in stored)),
                 find_shape_names(
                     keys, [d.dialect for d in dialects if is_specific(d.dialect, keys)]
                 ),
@@ -226,7 +226,7 @@ def read_fields(
     if plan.own is not None:
         own.read_runs(spans, plan.own, values)
     for dialect in EVENT_DIALECTS:
-        if is_spoken(dialect, spans[0].scope):
+        if is_sent_by(dialect, spans[0].scope):
             read_event_dialect(spans, dialect, run_columns)
     unnamed = [*run_columns.missing("kind")]
     _read_kinds(spans, plan, values)
@@ -259,19 +259,21 @@ def _read_response_ids(run_columns: RunColumns) -> None:
     if outputs is None:
         return
     kinds, places = run_columns.column("kind"), run_columns.missing("response_id")
-    held = [
+    response_ids = [
         find_response_id(outputs[at][0])[:RESPONSE_CHARS]
         if kinds[at] in CALLS and outputs[at] is not None
         else ""
         for at in places
     ]
-    if any(held):
-        run_columns.fill("response_id", [response_id or None for response_id in held], places)
+    if any(response_ids):
+        run_columns.fill(
+            "response_id", [response_id or None for response_id in response_ids], places
+        )
 
 
 def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
     """Fill the time to the first token and the number of chunks of streamed answers."""
-    if TELLING.isdisjoint(values.names) and not any(span.events for span in spans):
+    if STREAM_EVIDENCE.isdisjoint(values.names) and not any(span.events for span in spans):
         return
     events = [[(event.name, event.time_ns) for event in span.events] for span in spans]
     pairs = list(zip(spans, events, strict=True))
@@ -298,7 +300,7 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
     """
     run_columns, unknown = values.run_columns, set[int]()
     for present in plan.dialects:
-        if not (present.kind or present.kind_sources) or not is_spoken(
+        if not (present.kind or present.kind_sources) or not is_sent_by(
             present.dialect, spans[0].scope
         ):
             continue
@@ -319,7 +321,7 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
         failures = [
             present.dialect.failure
             for present in plan.dialects
-            if present.dialect.failure and is_spoken(present.dialect, spans[0].scope)
+            if present.dialect.failure and is_sent_by(present.dialect, spans[0].scope)
         ]
         kinds = [_weigh(spans[at], plan.evidence, failures, is_step=at in unknown) for at in places]
         run_columns.fill("kind", kinds, places)
@@ -340,8 +342,8 @@ def _part_tools(values: AttributeColumns, places: Sequence[int]) -> Sequence[int
 
 def has_needed(span: Span, needed: Sequence[str]) -> bool:
     """Return whether a span failed, or has a value in an attribute that a model call needs."""
-    says = any(span.attributes[name] not in _SAYS_NOTHING for name in needed)
-    return says or span.status_code == _STATUS_ERROR
+    has_evidence = any(span.attributes[name] not in _NO_EVIDENCE for name in needed)
+    return has_evidence or span.status_code == _STATUS_ERROR
 
 
 def _part_requests(spans: Sequence[Span], run_columns: RunColumns, places: Sequence[int]) -> None:
@@ -369,15 +371,15 @@ def _weigh(
     """
     attributes = span.attributes
 
-    def says(those: Sequence[str]) -> bool:
-        return any(attributes[name] not in _SAYS_NOTHING for name in those)
+    def has(those: Sequence[str]) -> bool:
+        return any(attributes[name] not in _NO_EVIDENCE for name in those)
 
-    if says(evidence.tools):
+    if has(evidence.tools):
         return "tool"
-    if says(evidence.agents):
+    if has(evidence.agents):
         return "agent"
-    if says(evidence.models) and (
-        says(evidence.answers)
+    if has(evidence.models) and (
+        has(evidence.answers)
         or any(event.name in CONTENT_EVENTS for event in span.events)
         or _is_failed_call(span, failures, is_step=is_step)
     ):

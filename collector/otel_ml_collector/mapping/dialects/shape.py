@@ -51,7 +51,7 @@ _KNOWN_SCOPES: Final = (
     *("litellm", "otel_ml"),
     *(dialect.scope for dialect in DIALECTS if dialect.scope),
 )
-_TELLING: Final = frozenset({"model", "models", "deployment", "engine", "llm"})
+_MODEL_PARTS: Final = frozenset({"model", "models", "deployment", "engine", "llm"})
 _COUNTING: Final = frozenset({"token", "tokens", "usage", "eval", "toks", "tok"})
 _BODIES: Final = ("body", "content", "payload")
 # Parts of names and JSON texts, without their first letter: it may be upper or lower case.
@@ -135,7 +135,7 @@ def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> Shap
         return None
     special = tuple(key for key in keys if not _is_general(key))
     return ShapeNames(
-        tuple(key for key in special if not _TELLING.isdisjoint(words_of(key))),
+        tuple(key for key in special if not _MODEL_PARTS.isdisjoint(words_of(key))),
         special,
         any(map(_may_be_count, special)),
         tuple(
@@ -292,7 +292,7 @@ def _may_be_call(span: Span, shape: ShapeNames, own: Collection[str]) -> bool:
         if event.name == _EXCEPTION or _is_general_event(event.name):
             continue
         for name, value in event.attributes.items():
-            names_model, names_count = _tells(name)
+            names_model, names_count = _names_facts(name)
             has_model, has_counts = has_model or names_model, has_counts or names_count
             if isinstance(value, str):
                 if value[:1] in _OPENING:
@@ -310,7 +310,7 @@ def _has_any(text: str, parts: Sequence[str]) -> bool:
 
 
 @lru_cache(4_096)
-def _tells(name: str) -> tuple[bool, bool]:
+def _names_facts(name: str) -> tuple[bool, bool]:
     """Return whether an event's attribute may name a model, and whether it may count tokens."""
     return _has_any(name, _MODEL_TEXT), _has_any(name, _COUNT_TEXT)
 
@@ -340,7 +340,7 @@ def _open(span: Span, own: Collection[str]) -> Signs:
 def _is_call(span: Span, signs: Signs) -> bool:
     if signs.models is None:
         return False
-    if signs.counts and _looks_like_messages(span, signs):
+    if signs.counts and _is_messages(span, signs):
         if not signs.kind and _is_around(span):
             signs.kind = "chain"
         return True
@@ -351,7 +351,7 @@ def _is_call(span: Span, signs: Signs) -> bool:
     )
 
 
-def _looks_like_messages(span: Span, signs: Signs) -> bool:
+def _is_messages(span: Span, signs: Signs) -> bool:
     if span.kind in {_SERVER, _CONSUMER}:
         # A request handler often notes the question and the answer of the call that it makes.
         return signs.has_messages

@@ -621,8 +621,8 @@ def _begin_alike(question: Words, answer: Words) -> bool:
     """
     if not question or not answer:
         return False
-    tells = question[0] in _SIDES or question[0] in _SPEAKERS
-    return question[0] == answer[0] or tells
+    is_chat = question[0] in _SIDES or question[0] in _SPEAKERS
+    return question[0] == answer[0] or is_chat
 
 
 def _kind_of(name: str) -> str:

@@ -262,13 +262,13 @@ def find_present(dialect: Dialect, keys: Sequence[str]) -> Present | None:
         for row in dialect.rows
         if row.field != "total_tokens" or is_cached
     ]
-    is_told = names.GEN_AI_OPERATION in there
+    has_operation = names.GEN_AI_OPERATION in there
     named = (
         kind for kind, named_kind in dialect.named_kinds.items() if not there.isdisjoint(named_kind)
     )
     return Present(
         dialect,
-        (None if is_told else next(named, None)) or "",
+        (None if has_operation else next(named, None)) or "",
         find(dialect.kind_sources),
         any(row.field in _COUNT_FIELDS and sources for row, sources, _ in rows),
         [(row, sources, form) for row, sources, form in rows if sources],

@@ -124,20 +124,20 @@ def _join_parts(
     if total is not None and total == (given or 0) + (answered or 0):
         parts = {"input_tokens": given, "output_tokens": answered}
     else:
-        beside = sum(_count(usage.get(name)) or 0 for name in _OF_ANTHROPIC)
+        separate = sum(_count(usage.get(name)) or 0 for name in _OF_ANTHROPIC)
         parts = {
-            "input_tokens": _whole(usage, "input", given, beside),
+            "input_tokens": _whole(usage, "input", given, separate),
             "output_tokens": _whole(usage, "output", answered, 0),
         }
     return {name: count for name, count in parts.items() if count is not None}
 
 
-def _whole(usage: Mapping[str, object], side: str, count: int | None, beside: int) -> int | None:
+def _whole(usage: Mapping[str, object], side: str, count: int | None, separate: int) -> int | None:
     """Add the other counts of a side to its count, such as ``input_audio`` to ``input``."""
     if count is None:
         return None
     others = (_count(usage[name]) or 0 for name in usage if name.startswith(f"{side}_"))
-    return count + sum(others) + beside
+    return count + sum(others) + separate
 
 
 def _first_count(document: Mapping[str, object], paths: Iterable[Sequence[str]]) -> int | None:
@@ -174,12 +174,12 @@ def include_cached(run_columns: RunColumns, scope_name: str) -> None:
     providers = run_columns.column("provider")
     whole = [*given]
     for at, count in enumerate(given):
-        apart = (cached[at] or 0) + (created[at] or 0)
-        if count is None or not apart:
+        cached_count = (cached[at] or 0) + (created[at] or 0)
+        if count is None or not cached_count:
             continue
         outside = None if total[at] is None else total[at] - count - (answered[at] or 0)
         most = _FAR * count if providers[at] in _INCLUSIVE else count
-        is_more = apart > most and (outside is None or providers[at] not in _INCLUSIVE)
-        if is_exclusive or outside == apart or is_more:
-            whole[at] = count + apart
+        is_more = cached_count > most and (outside is None or providers[at] not in _INCLUSIVE)
+        if is_exclusive or outside == cached_count or is_more:
+            whole[at] = count + cached_count
     run_columns.fill("input_tokens", whole)

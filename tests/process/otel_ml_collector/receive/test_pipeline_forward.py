@@ -65,8 +65,8 @@ class Way:
         self.stored_at_s = time.monotonic()
 
     async def accept(self, export: Export) -> ExportAnswer:
-        with self._pipeline.hold() as held:
-            return await self._pipeline.accept(export, held)
+        with self._pipeline.hold() as reservation:
+            return await self._pipeline.accept(export, reservation)
 
     def close(self) -> None:
         self.may_write.set()

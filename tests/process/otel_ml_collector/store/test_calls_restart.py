@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.store.otel_ml_collector.store.test_calls import ONCE, count, make_answer, settle
+from tests.store.otel_ml_collector.store.test_calls import ONCE, count, make_answer, resolve
 from tests.support.otel_ml_collector.stores import open_service, open_store
 
 
@@ -12,7 +12,7 @@ def test_what_was_left(tmp_path: Path) -> None:
         for span in make_answer(1):
             store.take("p", span)
     with open_service(tmp_path) as service:
-        settle(service.store)
+        resolve(service.store)
         assert count(service, "p") == ONCE
 
 
@@ -21,8 +21,8 @@ def test_late_after_a_restart(tmp_path: Path) -> None:
     spans = make_answer(1)
     with open_store(tmp_path) as store:
         store.take("p", *spans[:2])
-        settle(store)
+        resolve(store)
     with open_service(tmp_path) as service:
         service.store.take("p", *spans[2:])
-        settle(service.store)
+        resolve(service.store)
         assert count(service, "p") == ONCE

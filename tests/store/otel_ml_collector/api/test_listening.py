@@ -27,7 +27,7 @@ async def heard_of_late(seat: Seat, store: Store, project: str) -> bytes:
 
 def test_burst(store: Store, project: str) -> None:
     """As many runs as one look reads, all within the time it looks back, hold up no later one."""
-    pace = LivePace(look_s=0.05, heartbeat_s=0.2, overlap_ns=10**15, kept=20)
+    pace = LivePace(poll_s=0.05, heartbeat_s=0.2, overlap_ns=10**15, kept=20)
     store.take(project, *[make_call() for _ in range(pace.kept)])
 
     async def listen() -> bytes:

@@ -114,9 +114,9 @@ def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
     ]
 
 
-def settle(store: Store) -> None:
+def resolve(store: Store) -> None:
     """Look at all that is stored and was not looked at."""
-    store.settle()
+    store.resolve()
 
 
 def api(service: Service, project: str, path: str) -> Any:
@@ -151,7 +151,7 @@ def test_apart(service: Service, project: str) -> None:
     """Records of one call that come one by one count once after a look, whatever came first."""
     for span in reversed(make_answer(2)):
         service.store.take(project, span)
-    settle(service.store)
+    resolve(service.store)
     assert count(service, project) == ONCE
     assert names(service, project) == ["answer", "work"]
 
@@ -173,8 +173,8 @@ def test_any_order(service: Service, seed: int) -> None:
     for first, last in pairwise(cuts):
         draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
         if draw.random() < 0.3:
-            settle(service.store)
-    settle(service.store)
+            resolve(service.store)
+    resolve(service.store)
     assert count(service, project) == (2, 100, 14, 0.5)
     found = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert {(run["run_id"], run["record_of"]) for run in found} == {
@@ -258,7 +258,7 @@ def test_usage_beside_its_call(service: Service, project: str, order: str) -> No
         if order != "older":
             watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
             watch.run_pass()
-    settle(service.store)
+    resolve(service.store)
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(usage), id_of(call))
@@ -403,9 +403,9 @@ def test_settled_as_new(service: Service, seed: int) -> None:
     for first, last in pairwise(cuts):
         draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
         if draw.random() < 0.4:
-            settle(service.store)
+            resolve(service.store)
     service.store.take(project, make_record("evaluation", spans[1], {"otel_ml.judge.name": "j"}))
-    settle(service.store)
+    resolve(service.store)
     # That a trace was of an experiment is known beyond the run that said so.
     deleted = draw.choice([span for span in spans if span is not item])
     connections = service.store.connections
@@ -417,7 +417,7 @@ def test_settled_as_new(service: Service, seed: int) -> None:
         *(start for start in begun if start.parent_span_id != deleted.span_id),
         *told,
     )
-    settle(service.store)
+    resolve(service.store)
     assert {owner for row in resolved(service, anew) for owner in row[-1]} >= {
         f"key:order {number}",
         "tag:client=bigshot",
@@ -457,7 +457,7 @@ def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> No
         if order != "read from the store":
             service.store.watch.note(records, service.store.writer.stamped_ns or 0)
             service.store.watch.run_pass()
-    settle(service.store)
+    resolve(service.store)
     runs = {id_of(chain): [f"key:{project}"], id_of(own): [f"tag:client={project}"]}
     sql = Sql("""SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, owners
       FROM settled FINAL WHERE project = {project:String} AND notEmpty(owners)""")
@@ -568,7 +568,7 @@ def test_what_one_record_alone_tells(service: Service, project: str, order: str)
     for place, group in enumerate(groups):
         writer = writers[place % 2 if order == "two writers" else 0]
         writer.write(map_spans(group, Filing(project, NOW_NS)))
-    settle(service.store)
+    resolve(service.store)
     one_by_one = order == ORDERS[0]
     for where in FOUND if one_by_one else [" and ".join(f"({one})" for one in FOUND)]:
         assert names(service, project, where) == ["answer"], where
@@ -607,7 +607,7 @@ def test_clock_that_was_set_back(service: Service, project: str, late: str) -> N
     behind = Writer(service.store.connections, lambda: time.time_ns() - 20 * SECOND_NS)
     behind.write(map_spans([make_answer(61)[0]], Filing(project, NOW_NS)))
     service.store.take(project, chain, *others)
-    settle(service.store)
+    resolve(service.store)
     if late == "look":
         client = service.store.connections.open()
         ahead = Sql("""INSERT INTO settled SELECT * REPLACE ({ahead:UInt64} AS rank)
@@ -616,7 +616,7 @@ def test_clock_that_was_set_back(service: Service, project: str, late: str) -> N
         service.store.take(project, own)
     else:
         behind.write(map_spans([own], Filing(project, NOW_NS)))
-    settle(service.store)
+    resolve(service.store)
     assert count(service, project) == ONCE
 
 
@@ -627,7 +627,7 @@ def test_two_calls_of_a_loop(service: Service, project: str) -> None:
     second[3].span_id, second[3].parent_span_id = span_id(77), first[0].span_id
     first[3].parent_span_id = first[0].span_id
     service.store.take(project, *calls, second[3])
-    settle(service.store)
+    resolve(service.store)
     assert count(service, project) == (2, 100, 14, 0.5)
 
 
@@ -641,7 +641,7 @@ def test_days_that_are_over(service: Service, project: str, is_late: bool) -> No
     service.store.compute(project, [day_ns])
     if is_late:
         service.store.take(project, *spans[2:])
-        settle(service.store)
+        resolve(service.store)
         assert count(service, project) == ONCE
         service.store.compute(project, [day_ns])
     cells = Sql("""
@@ -666,7 +666,7 @@ def test_agent_beside_its_calls(service: Service, project: str) -> None:
     chain.attributes |= total  # type: ignore[operator]
     service.store.take(project, own)
     service.store.take(project, chain)
-    settle(service.store)
+    resolve(service.store)
     assert count(service, project, "") == (2, 50, 7, 0.25)
 
 
@@ -683,7 +683,7 @@ def test_agent_of_another_library(service: Service, project: str, has_usage: boo
     )
     for span in (replace(call, scope=TRACELOOP), replace(agent, scope=TRACELOOP)):
         service.store.take(project, span)
-    settle(service.store)
+    resolve(service.store)
     assert count(service, project, "") == (2, 50, 7, 0.25)
 
 
@@ -731,7 +731,7 @@ def test_no_question_is_longer(service: Service, project: str) -> None:
 def test_numbers_for_prometheus(service: Service, project: str, order: str) -> None:
     """A call is counted once for Prometheus, whatever comes first; counters never fall."""
     watch = CallWatch(service.store.connections)
-    numbers = RunNumbers((), lambda *asked: {}, watch.settle)
+    numbers = RunNumbers((), lambda *asked: {}, watch.resolve)
     chain, *calls = make_answer(12)
     priced = {"gen_ai.usage.cost": 0.25}
     spans = [chain, *(replace(call, attributes={**call.attributes, **priced}) for call in calls)]

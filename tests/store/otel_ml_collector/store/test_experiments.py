@@ -19,7 +19,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import PROJECT, RUN, Tombstones
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
-from tests.store.otel_ml_collector.store.test_calls import settle
+from tests.store.otel_ml_collector.store.test_calls import resolve
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import (
@@ -199,8 +199,8 @@ def test_any_order(service: Service, seed: int) -> None:
     for first, last in pairwise(cuts):
         draw.choice(writers).write(map_spans(sent[first:last], Filing(project, NOW_NS)))
         if draw.random() < 0.3:
-            settle(service.store)
-    settle(service.store)
+            resolve(service.store)
+    resolve(service.store)
     assert count(service, project) == (2, 50)
     assert names(service, project) == ["answer", "chat gpt-4o"]
     assert count(service, project, 'experiment != ""') == (3, 0)

@@ -12,7 +12,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.sql import Sql
-from tests.store.otel_ml_collector.store.test_calls import make_answer, settle
+from tests.store.otel_ml_collector.store.test_calls import make_answer, resolve
 from tests.store.otel_ml_collector.store.test_recent_calls import take
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, make_span, make_start
 from tests.support.otel_ml_collector.stores import Store, open_store
@@ -67,7 +67,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
         settled = store.connections.open().query(SETTLED).result_rows
         store.connections.open().command(Sql("TRUNCATE TABLE settled"))
         store.connections.open().command(Sql("TRUNCATE TABLE store_meta"))
-        settle(store)
+        resolve(store)
         assert settled == store.connections.open().query(SETTLED).result_rows
     assert len(settled) > 3 * 50 * 12
     rows, questions = reads[4]
@@ -87,7 +87,7 @@ def test_killed_before_it_looked(tmp_path: Path) -> None:
         store.take("look", make_call("ended", tag))
         for span in (make_start(make_call("open"), tag), make_span("e", told)):
             store.writer.write(map_spans([span], Filing("look", NOW_NS)))
-        settle(store)
+        resolve(store)
         named = Sql("SELECT count() FROM settled FINAL WHERE has(owners, 'tag:order=7')")
         assert store.connections.open().query(named).result_rows == [(2,)]
 

@@ -19,7 +19,7 @@ from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.recent_calls import RecentCalls
-from otel_ml_collector.store.resolutions import settle
+from otel_ml_collector.store.resolutions import resolve
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
 from tests.store.otel_ml_collector.store.test_calls import (
@@ -183,8 +183,8 @@ def test_held_runs_are_answered_from_memory(service: Service, project: str) -> N
         (project, span.start_ns, span.trace_id, span.span_id)
         for span in (own, traceloop, anthropic)
     ]
-    shares = watch.settle(keys)
-    assert shares == CallWatch(service.store.connections).settle(keys)
+    shares = watch.resolve(keys)
+    assert shares == CallWatch(service.store.connections).resolve(keys)
     assert {run_id: share.record_of for run_id, share in shares.items()} == {
         id_of(own): b"",
         id_of(traceloop): own.span_id,
@@ -242,7 +242,7 @@ def test_settled_as_read(service: Service, seed: int) -> None:
             watch.run_pass()
     watch.run_pass()
     client = store.connections.open()
-    assert settle(client, store.connections.memory, sorted(traces)) == 0
+    assert resolve(client, store.connections.memory, sorted(traces)) == 0
 
 
 def test_whole_trace_is_settled_once(service: Service, project: str) -> None:

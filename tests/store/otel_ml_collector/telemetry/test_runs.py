@@ -366,7 +366,7 @@ def test_scores_of_a_call_of_several_records(tmp_path: Path) -> None:
     """A call that several instrumentations recorded, each of them judged, has one score."""
     with open_store(tmp_path) as store:
         watch = CallWatch(store.connections)
-        numbers = RunNumbers((), no_versions, watch.settle)
+        numbers = RunNumbers((), no_versions, watch.resolve)
         answer = make_answer(1)
         spans = [*answer, *(evaluate(span, "exact", **{"score.value": 0.5}) for span in answer[1:])]
         records = store.take("p", *spans)

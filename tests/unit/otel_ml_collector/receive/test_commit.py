@@ -44,7 +44,7 @@ class FakeStore:
         return sorted(name for group in self.groups for name in group)
 
     @contextmanager
-    def held(self, commit: Commit) -> Iterator[None]:
+    def reservation(self, commit: Commit) -> Iterator[None]:
         """Keep the writer in a write of its own, so that what comes in meanwhile waits."""
         self._may_write.clear()
         self._is_writing.clear()
@@ -113,7 +113,7 @@ def test_answer_after_write() -> None:
     """No sender has its answer before the write of its records has returned."""
     store = FakeStore()
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answer = submit(commit, "one")
             assert not answer.done()
         assert error_of(answer) is None
@@ -124,7 +124,7 @@ def test_one_group() -> None:
     """Requests that wait while a write is under way are written together, in their order."""
     store = FakeStore()
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, str(number)) for number in range(5)]
         assert [error_of(answer) for answer in answers] == [None] * 5
     assert store.groups == [["first"], ["0", "1", "2", "3", "4"]]
@@ -134,7 +134,7 @@ def test_bounded_group() -> None:
     """A group takes no further request once it has 10,000 rows."""
     store = FakeStore()
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, *["row"] * 6_000) for _ in range(3)]
         assert [error_of(answer) for answer in answers] == [None] * 3
     assert [len(group) for group in store.groups] == [1, 12_000, 6_000]
@@ -147,7 +147,7 @@ def test_poison(place: int) -> None:
     names = [str(number) for number in range(8)]
     names[place] = "poison"
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, name) for name in names]
         errors = [error_of(answer) for answer in answers]
     assert errors == [(Rejected, "poison") if name == "poison" else None for name in names]
@@ -158,7 +158,7 @@ def test_only_poison() -> None:
     """When the store refuses every request of a group, each is refused."""
     store = FakeStore(refuse_poison)
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, "poison") for _ in range(3)]
         assert [error_of(answer) for answer in answers] == [(Rejected, "poison")] * 3
 
@@ -172,7 +172,7 @@ def test_unavailable() -> None:
 
     store = FakeStore(break_down)
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, name) for name in "ab"]
         assert [error_of(answer) for answer in answers] == [(Unavailable, "no space left")] * 2
 
@@ -210,7 +210,7 @@ def test_unforeseen_among_halves() -> None:
 
     store = FakeStore(behave)
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, name) for name in ("good", "poison", "broken", "late")]
         assert [error_of(answer) for answer in answers] == [
             None,
@@ -224,7 +224,7 @@ def test_expired() -> None:
     """A request that nobody waits for any more is not stored."""
     store = FakeStore()
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, "late", within_s=0), submit(commit, "good")]
         assert [error_of(answer) for answer in answers] == [(Unavailable, BUSY), None]
     assert store.stored == ["first", "good"]
@@ -234,7 +234,7 @@ def test_cancelled() -> None:
     """A request whose sender has gone is not stored."""
     store = FakeStore()
     with running(store) as commit:
-        with store.held(commit):
+        with store.reservation(commit):
             assert submit(commit, "gone").cancel()
             answer = submit(commit, "good")
         assert error_of(answer) is None
@@ -244,7 +244,7 @@ def test_cancelled() -> None:
 def test_close() -> None:
     """Closing stores what is queued."""
     store = FakeStore()
-    with running(store) as commit, store.held(commit):
+    with running(store) as commit, store.reservation(commit):
         answers = [submit(commit, name) for name in "ab"]
     assert [error_of(answer) for answer in answers] == [None, None]
     assert store.stored == ["a", "b", "first"]
@@ -468,7 +468,7 @@ def test_groups_of_a_slow_store() -> None:
     store = FakeStore(behave)
     with running(store) as commit:
         assert error_of(submit(commit, *["slow"] * 2_000)) is None
-        with store.held(commit):
+        with store.reservation(commit):
             answers = [submit(commit, *["row"] * 1_500) for _ in range(4)]
         assert [error_of(answer) for answer in answers] == [None] * 4
     assert max(len(group) for group in store.groups[2:]) <= 3_000

@@ -50,14 +50,14 @@ class Way:
     async def accept(
         self, body: bytes, encoding: str = "identity", project: str | None = None
     ) -> ExportAnswer:
-        with self._pipeline.hold() as held:
-            held.grow(len(body))
-            return await self._pipeline.accept(Export(body, encoding, project), held)
+        with self._pipeline.hold() as reservation:
+            reservation.grow(len(body))
+            return await self._pipeline.accept(Export(body, encoding, project), reservation)
 
     async def accept_last(self, exports: list[Export]) -> ExportAnswer:
         """Accept the last one, which nobody else has then."""
-        with self._pipeline.hold() as held:
-            return await self._pipeline.accept(exports.pop(), held)
+        with self._pipeline.hold() as reservation:
+            return await self._pipeline.accept(exports.pop(), reservation)
 
     def stop(self) -> None:
         """Store what is queued, and nothing after it."""
@@ -216,12 +216,12 @@ def test_large_that_came_slowly(way: Way) -> None:
     way.may_write.clear()
 
     async def send_slowly() -> float:
-        with way._pipeline.hold() as held:
-            held.grow(len(body))
+        with way._pipeline.hold() as reservation:
+            reservation.grow(len(body))
             await async_wait_until(elapsed(3.6))  # it comes for longer than an answer may take
             ended_s = time.monotonic()
             with pytest.raises(Unavailable):
-                await way._pipeline.accept(Export(body, "identity", "p"), held)
+                await way._pipeline.accept(Export(body, "identity", "p"), reservation)
             waited_s = time.monotonic() - ended_s
         assert way.queue_bytes >= len(body)  # it goes on, and its bytes count
         way.may_write.set()

@@ -7,8 +7,8 @@ from tests.support.otel_ml_collector.telemetry.page import read_collector
 def test_loss() -> None:
     """The page has what it was told last, by project."""
     numbers = LossNumbers()
-    numbers.tell({"p": Missed(5, 1), "gone": Missed(1, 0)})
-    numbers.tell({"p": Missed(7, 2), "q": Missed(0, 0)})
+    numbers.set_missing({"p": Missed(5, 1), "gone": Missed(1, 0)})
+    numbers.set_missing({"p": Missed(7, 2), "q": Missed(0, 0)})
     assert read_collector(numbers) == {
         ("otel_ml_spans_missing", ("p",)): 7,
         ("otel_ml_spans_missing", ("q",)): 0,
@@ -20,7 +20,7 @@ def test_loss() -> None:
 def test_bound() -> None:
     """The 100 projects that miss most are told apart, the others are one."""
     numbers = LossNumbers()
-    numbers.tell({f"p{number}": Missed(number, 1) for number in range(1, 151)})
+    numbers.set_missing({f"p{number}": Missed(number, 1) for number in range(1, 151)})
     page = read_collector(numbers)
     missing = {key[1][0]: value for key, value in page.items() if key[0].endswith("missing")}
     assert missing == {
