@@ -130,6 +130,10 @@ class BadSetting(CollectorError):
     """The program cannot start with its settings. The message is one line for the user."""
 
 
+class StoreUnreachable(BadSetting):
+    """The store does not answer. It may come back, so the collector waits for it."""
+
+
 class InUse(BadSetting):
     """Another process uses the data directory.
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import click
 
-from otel_ml_collector.cli.failure import BROKEN_PIPE, INTERRUPTED, USAGE, CommandFailed
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.cli.failure import BROKEN_PIPE, INTERRUPTED, NOTHING, USAGE, CommandFailed
+from otel_ml_collector.errors import BadSetting, StoreUnreachable
 
 _MIN_PYTHON: Final = (3, 11)
 # Each command's module:function and its line in `otel-ml --help`, by what people want to do.
@@ -105,7 +105,7 @@ class Program(click.Group):
         except BadSetting as error:
             for line in str(error).splitlines():
                 sys.stderr.write(f"otel-ml: {line}\n")
-            return USAGE
+            return NOTHING if isinstance(error, StoreUnreachable) else USAGE
         except CommandFailed as error:
             sys.stderr.write(f"otel-ml: {error}\n")
             return error.status

@@ -1,17 +1,16 @@
 """Health checks of the collector: ``/healthz`` (is it alive) and ``/readyz`` (can it store).
 
-The collector is ready if the last write succeeded and enough disk space is free.
+The collector is ready if the last write succeeded and enough disk space is free. Asking writes
+nothing: a probe row is written at the start, and again and again after a write failed.
 """
 
+import contextlib
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -22,18 +21,15 @@ from otel_ml_collector.errors import Rejected, Unavailable
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Seconds between two probes after an error, and after which a probe counts as unanswered.
 PROBE_EVERY_S: Final = 5.0
-_CHECK_EVERY_S: Final = 0.5
-# One thread may be waiting for the store while the other answers with the last known outcome. They
-# are not threads of the API, because those may all be busy.
-_THREADS: Final = 2
+_MEASURE_EVERY_S: Final = 0.5
 
 
 class Health:
-    """Tells whether the collector can store data: by its last write, and by the free disk space.
+    """Knows whether the collector can store data: by its last write, and by the free disk space.
 
-    After a time without writes it writes a probe, something small, to find out. Safe to use from
-    several threads.
+    Safe to use from several threads.
 
     Args:
         probe: Writes something small to the store, or raises.
@@ -53,12 +49,10 @@ class Health:
         self._folder = folder
         self._min_free_bytes = min_free_bytes
         self._now_s = now_s
-        self._probing = threading.Lock()
-        self._probed_s = 0.0
+        self._probing_since_s: float | None = None
         self._draining = False
-        self._trouble = ""
-        self._written_s = float("-inf")
-        self._checked_s = float("-inf")
+        self._trouble = "Nothing has been written to the store yet"
+        self._measured_s = float("-inf")
         self._shortage = ""
 
     def watch(self, write: Callable[P, R]) -> Callable[P, R]:
@@ -91,45 +85,45 @@ class Health:
         if self._folder is None or not self._min_free_bytes:
             return
         now_s = self._now_s()
-        if now_s - self._checked_s >= _CHECK_EVERY_S:
-            self._checked_s = now_s
+        if now_s - self._measured_s >= _MEASURE_EVERY_S:
+            self._measured_s = now_s
             self._shortage = _find_shortage(self._folder, self._min_free_bytes)
         if self._shortage:
             raise Unavailable(self._shortage)
 
     def check_ready(self) -> None:
-        """Raise if nothing can be stored now.
-
-        After a failed write, or after `PROBE_EVERY_S` without a write, a probe is written. If
-        several callers ask at the same time, only the first writes a probe and the others get the
-        last outcome.
+        """Raise if nothing can be stored now. Writes nothing.
 
         Raises:
-            Unavailable: Nothing can be stored. The error says why.
+            Unavailable: Nothing can be stored. The error contains the reason.
         """
         if self._draining:
             raise Unavailable("The collector is shutting down")
         self.check_room()
-        if self._now_s() - self._written_s >= PROBE_EVERY_S:
-            if self._probing.acquire(blocking=False):
-                self._probed_s = self._now_s()
-                try:
-                    self._write_probe()
-                except Exception as error:
-                    raise Unavailable(self._trouble or type(error).__name__) from error
-                finally:
-                    self._probing.release()
-            elif self._now_s() - self._probed_s >= PROBE_EVERY_S:
-                raise Unavailable(f"The store has not answered for {PROBE_EVERY_S:g} s")
+        since_s = self._probing_since_s
+        if since_s is not None and self._now_s() - since_s >= PROBE_EVERY_S:
+            raise Unavailable(f"The store has not answered for {PROBE_EVERY_S:g} s")
         if self._trouble:
             raise Unavailable(self._trouble)
+
+    def probe(self) -> None:
+        """Write a probe row if no write has succeeded since the start or since the last error.
+
+        Only one thread may call it. The outcome is kept for `check_ready`.
+        """
+        if not self._trouble:
+            return
+        self._probing_since_s = self._now_s()
+        # `watch` has noted the error, and it is repeated in each answer of `check_ready`.
+        with contextlib.suppress(Exception):
+            self._write_probe()
+        self._probing_since_s = None
 
     def drain(self) -> None:
         """Report not ready from now on, because the collector shuts down."""
         self._draining = True
 
     def _note(self, trouble: str) -> None:
-        self._written_s = self._now_s()
         self._trouble = trouble
 
 
@@ -143,6 +137,11 @@ def _find_shortage(folder: Path, min_free_bytes: int) -> str:
     return f"The disk has {free} bytes free: expected at least {min_free_bytes}"
 
 
+async def alive(request: Request) -> Response:
+    """Answer ``/healthz``: the process runs."""
+    return JSONResponse({"status": "alive", "program": "otel-ml"})
+
+
 def make_health_routes(
     health: Health, clocks: ClockWatch, warn: Callable[[], str] = lambda: ""
 ) -> list[Route]:
@@ -154,11 +153,8 @@ def make_health_routes(
         warn: Returns a further warning for ``/readyz``, or an empty text.
     """
 
-    async def healthz(request: Request) -> Response:
-        return JSONResponse({"status": "alive", "program": "otel-ml"})
-
     async def readyz(request: Request) -> Response:
-        await run_sync(health.check_ready, limiter=limiter)
+        health.check_ready()
         trouble = clocks.trouble
         # A single sender with a wrong clock must not make the collector unready for all others.
         if trouble and clocks.is_sure:
@@ -167,5 +163,4 @@ def make_health_routes(
         answer = {"warning": "; ".join(warnings)} if warnings else {}
         return JSONResponse({"status": "ready", **answer})
 
-    limiter = CapacityLimiter(_THREADS)
-    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+    return [Route("/healthz", alive), Route("/readyz", readyz)]

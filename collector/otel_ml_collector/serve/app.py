@@ -23,11 +23,12 @@ from fastapi import FastAPI
 from grpc import ServerCredentials, ssl_server_credentials
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from otel_ml_collector import keys, routes
 from otel_ml_collector.alerts.delivery import AlertDelivery
 from otel_ml_collector.alerts.evaluation import EVALUATE_S, AlertEvaluator
-from otel_ml_collector.alerts.rule import read_file_alerts
+from otel_ml_collector.alerts.rule import FileAlert, read_file_alerts
 from otel_ml_collector.alerts.series import SeriesWatch
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
@@ -37,7 +38,7 @@ from otel_ml_collector.assistants import routes as assistants
 from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.datasets.turns import Turns
-from otel_ml_collector.errors import BadSetting, Unavailable
+from otel_ml_collector.errors import BadSetting, StoreUnreachable, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.keyring import Keyring
@@ -49,7 +50,7 @@ from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.queues.find import RunsInHand
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit
-from otel_ml_collector.receive.health import Health, make_health_routes
+from otel_ml_collector.receive.health import PROBE_EVERY_S, Health, make_health_routes
 from otel_ml_collector.receive.otlp import make_routes, make_server
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.receive.refusals import REFUSALS
@@ -59,11 +60,13 @@ from otel_ml_collector.serve.http_server import (
     KEEP_ALIVE_S,
     HttpServer,
     Limits,
+    fit_limits,
     grpc_options,
     make_protocol,
-    raise_file_limit,
 )
 from otel_ml_collector.serve.middleware import BasePath, Compression, Drain, Gate, Guard, Heads
+from otel_ml_collector.serve.service_manager import notify_ready, notify_stopping
+from otel_ml_collector.serve.waiting import make_waiting_app, report_wait, wait_for_store
 from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import Address, address_here
@@ -155,6 +158,7 @@ class Collector:
 
     def send_away(self) -> None:
         """Take no more requests, and be ready no more: those under way are answered."""
+        notify_stopping()
         self.health.drain()
         self.pipeline.send_away()
 
@@ -175,21 +179,41 @@ def open_collector(settings: Settings) -> Collector:
     """Open the store and start the threads that write to it.
 
     Raises:
-        BadSetting: The store cannot be opened, or its keys cannot be read.
+        StoreUnreachable: The store does not answer.
+        BadSetting: The settings or the store are wrong.
     """
     receivers = {target.name for target in settings.alert_targets}
     file_alerts = read_file_alerts(settings.alert, receivers)
     connections = connect(settings.store)
-    with _closing_on_trouble(connections, "The keys cannot be read"):
-        keyring = Keyring(
-            KeyStore(connections),
-            required=settings.require_keys,
-            session_secret=settings.session_secret,
-        )
+    try:
+        collector = _assemble(settings, connections, file_alerts)
+    except Unavailable as error:
+        connections.close()
+        text = f"The store at {connections.name} cannot be opened: {error}"
+        raise StoreUnreachable(text) from error
+    except BaseException:
+        connections.close()
+        raise
+    collector.health.probe()
+    return collector
+
+
+def _assemble(
+    settings: Settings, connections: Connections, file_alerts: Sequence[FileAlert]
+) -> Collector:
+    """Put the parts together over an open store.
+
+    Raises:
+        Unavailable: The store stopped to answer.
+    """
+    keyring = Keyring(
+        KeyStore(connections),
+        required=settings.require_keys,
+        session_secret=settings.session_secret,
+    )
     tombstones = Tombstones(connections)
     deleter = Deleter(connections, tombstones)
-    with _closing_on_trouble(connections, "Deletions cannot be completed"):
-        deleter.complete()  # what a killed collector was asked to, before anybody is answered
+    deleter.complete()  # what a killed collector was asked to, before anybody is answered
     reader = Reader(connections)
     telemetry, losses = Telemetry(), LossNumbers()
     calls = CallWatch(connections, settings.collector_name)
@@ -283,20 +307,6 @@ def open_collector(settings: Settings) -> Collector:
         series=SeriesWatch(reader, series),
         monitors=MonitorWatch(reader, lambda: pipeline.pressure.was_high),
     )
-
-
-@contextmanager
-def _closing_on_trouble(connections: Connections, what: str) -> Iterator[None]:
-    """Close the store when it fails in this block, and name the step in the error.
-
-    Raises:
-        BadSetting: It has.
-    """
-    try:
-        yield
-    except Unavailable as error:
-        connections.close()
-        raise BadSetting(f"{what}: {error}") from error
 
 
 def _keep_temporary_files(folder: Path) -> None:
@@ -485,6 +495,8 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 collector.runs.count_pending, 0.25, "Calls that are recorded twice count twice"
             ),
         ),
+        # Writes only after an error.
+        (BackgroundJob(collector.health.probe, PROBE_EVERY_S, "The store was not probed"),),
         # Long before the good parts leave the disk.
         (BackgroundJob(Repair(collector.connections).run_pass, 2.0, unwritten, first_s=2.0),),
         # Without it statistics are right, and slower.
@@ -554,23 +566,46 @@ def serve(settings: Settings) -> int:
     """Run the collector until SIGTERM or SIGINT; returns the exit status.
 
     Raises:
+        StoreUnreachable: The store did not answer in time.
         BadSetting: It cannot start with these settings.
     """
-    raise_file_limit(_limits(settings))
+    # A terminal or a manager that goes away does not end a server.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    limits = fit_limits(Limits(settings.max_connections, settings.request_timeout_s))
     listener = _listen(settings.http)
-    collector = open_collector(settings)
+    try:
+        collector: Collector | None = open_collector(settings)
+    except StoreUnreachable as error:
+        if not settings.store_wait_s:
+            raise
+        report_wait(error, settings.store_wait_s)
+        collector = uvloop.run(_wait_for_store(settings, listener, limits))
+    if collector is None:  # ended by a signal while it waited
+        return 0
     if collector.connections.folder is not None:
         _keep_temporary_files(collector.connections.folder / "tmp")
     try:
         _refuse_open_address(settings, collector.keyring)
-        uvloop.run(_serve(settings, listener, collector))
+        uvloop.run(_serve(settings, listener, collector, limits))
     finally:
         collector.close()
         REFUSALS.close()
     return 0
 
 
-async def _serve(settings: Settings, listener: socket.socket, collector: Collector) -> None:
+async def _wait_for_store(
+    settings: Settings, listener: socket.socket, limits: Limits
+) -> Collector | None:
+    server = HttpServer(_http_config(make_waiting_app(), settings, limits))
+    _stop_on_signals(server)
+    return await wait_for_store(
+        partial(open_collector, settings), server, listener, settings.store_wait_s
+    )
+
+
+async def _serve(
+    settings: Settings, listener: socket.socket, collector: Collector, limits: Limits
+) -> None:
     current_default_thread_limiter().total_tokens = _READ_THREADS
     grpc_server, grpc_port = make_server(
         collector.pipeline,
@@ -578,7 +613,7 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
         str(settings.grpc),
         collector.keyring.find,
         _grpc_credentials(settings),
-        limits=grpc_options(_limits(settings)),
+        limits=grpc_options(limits),
     )
     await grpc_server.start()
     app = make_app(collector, settings)
@@ -592,24 +627,12 @@ async def _serve(settings: Settings, listener: socket.socket, collector: Collect
         app.state.services.find(Listening).end()
 
     http_server = HttpServer(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            http=make_protocol(_limits(settings)),
-            ws="none",
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-        ),
+        _http_config(app, settings, limits),
         when_ready=lambda: _print_ready(settings, scheme, http, grpc_address, collector.keyring),
         send_away=send_away,
         until_idle=collector.pipeline.until_idle,
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, http_server.stop)
+    _stop_on_signals(http_server)
     _tune_interpreter()
     with running(make_lanes(collector)):
         await http_server.serve(sockets=[listener])
@@ -622,8 +645,24 @@ def _grpc_credentials(settings: Settings) -> ServerCredentials | None:
     return ssl_server_credentials([(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())])
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.max_connections, settings.request_timeout_s)
+def _http_config(app: ASGIApp, settings: Settings, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        http=make_protocol(limits),
+        ws="none",
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _stop_on_signals(server: HttpServer) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
 
 
 def _listen(address: Address) -> socket.socket:
@@ -675,3 +714,4 @@ def _print_ready(
         )
     sys.stdout.write(f"otel-ml is ready: {scheme}://{http} (pages, API, OTLP), gRPC {grpc}\n")
     sys.stdout.flush()
+    notify_ready()

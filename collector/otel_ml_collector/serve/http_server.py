@@ -13,13 +13,14 @@ import math
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.receive.refusals import REFUSALS, Refusal
 
 HEAD_BYTES: Final = 64 * 1024
@@ -28,8 +29,14 @@ KEEP_ALIVE_S: Final = 75
 BODY_BYTES_PER_S: Final = 16 * 1024
 _RETRY_AFTER_S: Final = 2
 _STREAMS: Final = 256
-_SPARE_FILES: Final = 1_024
+# Below this the store alone may need more files than the process may open.
+_FEWEST_FILES: Final = 300
 _MOST_FILES: Final = 65_536
+
+# Connections beyond the limit that may still ask for a health path, and for how long.
+_HEALTH_CONNECTIONS: Final = 16
+_HEALTH_WAIT_S: Final = 2.0
+_HEALTH_PATHS: Final = frozenset({b"/healthz", b"/readyz"})
 
 # All counted from the signal. Longer than the pipeline takes for an answer:
 _ANSWERS_S: Final = 4.5
@@ -64,7 +71,9 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection over HTTP, within `Limits`.
 
     408 and the end for a request that arrives too slowly, 431 for a head that is too large, 503
-    for a connection too many. One that is silent, or does not read what it asked for, is closed.
+    for a connection beyond the limit. The first connections beyond the limit may still ask for a
+    health path, so that a busy collector is not restarted. A client that is silent, or does not
+    read what it asked for, is disconnected.
     """
 
     limits = Limits()
@@ -79,12 +88,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         self._in_head = False
         self._wrong: tuple[int, str] | None = None
+        self._is_beyond_limit = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
-            self._answer_and_close(503, f"There are {self.limits.connections} connections already")
+        beyond = len(self.connections) - self.limits.connections
+        self._is_beyond_limit = beyond > 0
+        if beyond > _HEALTH_CONNECTIONS:
+            self._answer_and_close(*self._too_many())
         else:
             self._await_request()
 
@@ -141,11 +153,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wrong = 400, f"The request has {len(hosts)} Host headers: expected one"
         elif codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
             self._wrong = 400, "Invalid Transfer-Encoding: expected chunked"
+        elif self._is_beyond_limit and self.url.partition(b"?")[0] not in _HEALTH_PATHS:
+            self._wrong = self._too_many()
         if self._wrong:
             raise _WrongHead
         self._in_head = False
         self._unparsed_bytes = 0
         super().on_headers_complete()
+        if self._is_beyond_limit:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on; it gives the request more time."""
@@ -188,21 +204,33 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _too_many(self) -> tuple[int, str]:
+        return 503, f"There are {self.limits.connections} connections already"
+
     def _await_request(self) -> None:
         self._end_arrival()
         self._begun_s = self.loop.time()
         self._body_bytes = self._head_bytes = self._unparsed_bytes = 0
         self._in_head = False
-        self._arrival = self.loop.call_later(self.limits.request_timeout_s, self._note_arrival)
+        if self._is_beyond_limit:
+            wait_s = min(_HEALTH_WAIT_S, self.limits.request_timeout_s)
+            self._arrival = self.loop.call_later(wait_s, self._refuse_beyond_limit)
+        else:
+            self._arrival = self.loop.call_later(self.limits.request_timeout_s, self._check_arrival)
 
-    def _note_arrival(self) -> None:
+    def _refuse_beyond_limit(self) -> None:
+        """End a connection beyond the limit that has asked for nothing."""
+        if self._in_head or self._is_idle():
+            self._answer_and_close(*self._too_many())
+
+    def _check_arrival(self) -> None:
         now_s = self.loop.time()
         if self.flow.read_paused:  # the rest waits for us, not we for the client
             self._begun_s = now_s
         allowed_s = self.limits.request_timeout_s + self._body_bytes / BODY_BYTES_PER_S
         left_s = self._begun_s + allowed_s - now_s
         if left_s > 0:
-            self._arrival = self.loop.call_later(left_s, self._note_arrival)
+            self._arrival = self.loop.call_later(left_s, self._check_arrival)
         elif self._in_head or not self._is_idle():
             self._refuse(408, f"The request did not arrive within {allowed_s:.0f} s")
         else:
@@ -282,20 +310,49 @@ def grpc_options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-def raise_file_limit(limits: Limits) -> None:
-    """Let the process open as many files as its connections and its store need, if it may."""
+def fit_limits(limits: Limits) -> Limits:
+    """Raise the number of files that the process may open, and fit the connections to it.
+
+    HTTP and gRPC have `Limits.connections` each. Together they use at most half of the files, and
+    the store has the other half.
+
+    Returns:
+        The limits, with fewer connections if the process may open too few files.
+
+    Raises:
+        BadSetting: The process may open fewer than 300 files.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * limits.connections + _SPARE_FILES
+    wanted = 4 * limits.connections
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else hard
-    if soft < min(max(wanted, soft), most):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(wanted, _MOST_FILES), most), hard))
-    if most < wanted:
-        _logger.warning(
-            "The process may open %d files, --max-connections %d needs %d: raise `ulimit -n`",
-            most,
-            limits.connections,
-            wanted,
+    files = soft
+    if soft < min(wanted, most):
+        files = min(max(wanted, _MOST_FILES), most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    if files < _FEWEST_FILES:
+        raise BadSetting(
+            f"The process may open {files} files: expected at least {_FEWEST_FILES}; raise "
+            "`ulimit -n`, or LimitNOFILE of the unit"
         )
+    if wanted <= files:
+        return limits
+    _logger.warning(
+        "The process may open %d files, so --max-connections is lowered from %d to %d: for more "
+        "connections raise `ulimit -n` to %d",
+        files,
+        limits.connections,
+        files // 4,
+        wanted,
+    )
+    return replace(limits, connections=files // 4)
+
+
+async def _nothing_under_way() -> None:
+    pass
+
+
+def _do_nothing() -> None:
+    pass
 
 
 class HttpServer(uvicorn.Server):
@@ -303,18 +360,18 @@ class HttpServer(uvicorn.Server):
 
     Args:
         config: Uvicorn's, with a protocol of `make_protocol`.
-        when_ready: Called once it answers.
-        send_away: Called when it is to end: requests that are new from then on are sent away.
-        until_idle: Waits until those under way are answered.
+        when_ready: Called once the server answers.
+        send_away: Called when the server starts to stop. From then on it refuses new requests.
+        until_idle: Waits until the requests under way are answered.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
         *,
-        when_ready: Callable[[], None],
-        send_away: Callable[[], None],
-        until_idle: Callable[[], Awaitable[None]],
+        when_ready: Callable[[], None] = _do_nothing,
+        send_away: Callable[[], None] = _do_nothing,
+        until_idle: Callable[[], Awaitable[None]] = _nothing_under_way,
     ) -> None:
         super().__init__(config)
         self._when_ready = when_ready

@@ -136,6 +136,12 @@ class Settings:
         "ClickHouse server to use instead of --data-dir: "
         "clickhouse://user:password@host:port/database",
     )
+    store_wait_s: int = setting(
+        "600",
+        whole_number("seconds", 0, 86_400),
+        "Seconds to wait at the start for a store that does not answer; then the collector ends "
+        "with status 1",
+    )
     allowed_hosts: tuple[str, ...] = setting(
         "", read_names, "Host names that clients may use for this collector, separated by commas"
     )

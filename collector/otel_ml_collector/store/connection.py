@@ -1,5 +1,6 @@
 """Clients of the store, and their errors; a data directory is held by a single process."""
 
+import errno
 import fcntl
 import os
 import re
@@ -17,7 +18,7 @@ import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.errors import BadSetting, InUse, Unavailable
+from otel_ml_collector.errors import BadSetting, InUse, StoreUnreachable, Unavailable
 from otel_ml_collector.store.lock import LOCK_FILE, read_holder
 from otel_ml_collector.store.recent_calls import RecentCalls
 from otel_ml_collector.store.sql import Sql, StoreClient
@@ -59,6 +60,8 @@ _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retri
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*@")
 _ASKED: Final = re.compile(r" with url: \S+| \(for url \S+\)")
 _ERROR_CHARS: Final = 200
+# A disk with such an error can work again without a change of the settings.
+_FAILING_DISK: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE})
 _UNWRITTEN: Final = Sql("""
     SELECT sum(value) FROM system.events
     WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'""")
@@ -223,6 +226,7 @@ class Connections:
         memory: What is known of the store without asking.
 
     Raises:
+        StoreUnreachable: The disk of the data directory fails or is full.
         BadSetting: The address cannot be read, or another process holds the data directory.
     """
 
@@ -320,7 +324,8 @@ class Connections:
             lock = path / LOCK_FILE
             self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise BadSetting(f"The data directory {path} cannot be used: {error}") from error
+            kind = StoreUnreachable if error.errno in _FAILING_DISK else BadSetting
+            raise kind(f"The data directory {path} cannot be used: {error}") from error
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
-from otel_ml_collector.errors import BadSetting, Unavailable
+from otel_ml_collector.errors import BadSetting, StoreUnreachable, Unavailable
 from otel_ml_collector.store.connection import Connections, describe_error
 from otel_ml_collector.store.repair import drop_unread
 from otel_ml_collector.store.schema import COPIES, META, TABLE_NAMES, TABLES
@@ -51,6 +51,15 @@ _OTHER_ENGINES: Final = Sql("""
 _HAS_TTL: Final = Sql("""
     SELECT count() FROM system.tables WHERE database = currentDatabase()
       AND name = 'notifications' AND position(engine_full, ' TTL ') > 0""")
+
+# A server that starts, or a cluster without its coordinator, answers with these for a while.
+_PASSING: Final = frozenset(
+    {"ALL_CONNECTION_TRIES_FAILED", "KEEPER_EXCEPTION", "MEMORY_LIMIT_EXCEEDED", "NETWORK_ERROR"}
+    | {"NO_ZOOKEEPER", "SOCKET_TIMEOUT", "TABLE_IS_READ_ONLY", "TOO_MANY_SIMULTANEOUS_QUERIES"}
+    | {"TOO_FEW_LIVE_REPLICAS", "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE"}
+)
+# Only whoever runs the server or changes the settings can end this.
+_CERTIFICATE: Final = "CERTIFICATE_VERIFY_FAILED"
 
 _logger = logging.getLogger(__name__)
 
@@ -91,8 +100,9 @@ def connect(url: str) -> Connections:
         url: As `Connections` takes it.
 
     Raises:
+        StoreUnreachable: The server does not answer, or the disk of the folder fails or is full.
         BadSetting: The address cannot be read, another process holds the data directory, the
-            server does not answer, its tables are of an engine that deletes no rows, or the store
+            server refuses the user, its tables are of an engine that deletes no rows, or the store
             is newer than this program or too old for it.
     """
     connections = Connections(url)
@@ -109,11 +119,18 @@ def connect(url: str) -> Connections:
     except (ClickHouseError, Unavailable, TypeError) as error:  # of an option that nobody knows
         connections.close()
         text = f"The store at {connections.name} cannot be opened: {describe_error(error)}"
-        raise BadSetting(text) from error
+        raise (StoreUnreachable(text) if _may_pass(error) else BadSetting(text)) from error
     except BadSetting:
         connections.close()
         raise
     return connections
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the same store can be opened later without a change of the settings."""
+    if isinstance(error, OperationalError):
+        return _CERTIFICATE not in str(error)
+    return isinstance(error, Unavailable) or getattr(error, "name", None) in _PASSING
 
 
 def _check_engines(client: StoreClient) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from otel_ml_collector.serve.http_server import BODY_BYTES_PER_S, HEAD_BYTES, HEADERS
 from tests.support.collector import CollectorProcess, running
+from tests.support.load import PROTOBUF, make_request
 from tests.support.sampling import sampled
 from tests.support.waiting import elapsed, wait_until
 
@@ -168,11 +171,18 @@ def test_half_closed(collector: CollectorProcess) -> None:
 
 
 def test_many_connections(collector: CollectorProcess) -> None:
-    """One connection too many is told to come again, and the others are served."""
+    """A connection beyond the limit is refused, but it can ask for health. Others are served."""
     with ExitStack() as stack:
         held = hold_all(collector, stack)
-        with connect(collector.endpoint) as connection:
-            assert read(connection) == (503, f"There are {CONNECTIONS} connections already")
+        refused = (503, f"There are {CONNECTIONS} connections already")
+        for request, answer in (
+            (GET.replace(b"/healthz", b"/api/v1/projects"), refused),
+            (b"", refused),  # a client that asks for nothing
+            (GET, (200, ALIVE)),
+        ):
+            with connect(collector.endpoint) as connection:
+                connection.sendall(request + b"\r\n" if request else request)
+                assert read(connection) == answer
         held[0].recv(65_536)
         held[0].sendall(GET + b"\r\n")
         assert held[0].recv(12) == b"HTTP/1.1 200"
@@ -213,13 +223,45 @@ def test_log_of_refusals(collector: CollectorProcess) -> None:
     assert (line["level"], line["transport"], line["answer"]) == ("warning", "http", "refused")
 
 
+def limit_files(count: int) -> tuple[str, ...]:
+    """Return the start of a command line that may open this many files."""
+    return ("sh", "-c", f'ulimit -n {count}; exec "$@"', "sh")
+
+
 def test_few_files(tmp_path: Path) -> None:
-    """A collector that may open fewer files than its connections need says so."""
-    few = ("sh", "-c", 'ulimit -n 600; exec "$@"', "sh")
-    process = CollectorProcess(tmp_path, "--max-connections", "300", launcher=few)
+    """With few files, half of them stay free for the store, so a flood does not stop ingest."""
+    process = CollectorProcess(tmp_path, "--max-connections", "300", launcher=limit_files(600))
     try:
         process.wait_ready()
-        line = "The process may open 600 files, --max-connections 300 needs 1624: raise `ulimit -n`"
-        assert line in process.output
+        assert (
+            "The process may open 600 files, so --max-connections is lowered from 300 to 150: for "
+            "more connections raise `ulimit -n` to 1200"
+        ) in process.output
+        with ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(connect(process.endpoint))
+            kept = stack.enter_context(connect(process.grpc))
+            kept.sendall(PREFACE)
+            body = make_request("p", 3).SerializeToString()
+            wait_until(lambda: process.status("/readyz") == 200)
+        process.deliver(body, PROTOBUF)
+        assert len(process.runs("p")) == 3
     finally:
         process.kill()
+
+
+def test_too_few_files(tmp_path: Path) -> None:
+    """With fewer than 300 files the collector refuses to start, in one line."""
+    command = [*limit_files(299), sys.executable, "-m", "otel_ml_collector", "serve"]
+    done = subprocess.run(
+        [*command, "--data-dir", tmp_path / "data"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "otel-ml: The process may open 299 files: expected at least 300; raise `ulimit -n`, or "
+        "LimitNOFILE of the unit\n"
+    )

@@ -117,9 +117,10 @@ def test_other_name(service: Service) -> None:
     assert ask(service.app, "/healthz", headers={"host": "evil.example"}).status == 403
 
 
-def test_ended_store(service: Service) -> None:
-    """A collector whose store does not answer lives and is not ready."""
+def test_ended_store(service: Service, project: str) -> None:
+    """A collector that failed to write is alive and not ready."""
     service.store.connections.close()
+    assert send(service, project).status == 503
     assert ask(service.app, "/healthz").status == 200
     answered = ask(service.app, "/readyz")
     assert (answered.status, answered.json["error"]["code"]) == (503, "unavailable")

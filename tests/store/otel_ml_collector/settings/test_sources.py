@@ -119,6 +119,7 @@ def test_defaults(folder: Path) -> None:
         store=f"chdb://{folder}/otel-ml-data",
         data_dir=folder / "otel-ml-data",
         insecure=False,
+        store_wait_s=600,
         allowed_hosts=(),
         require_keys=False,
         session_secret="",

@@ -36,32 +36,29 @@ def reason_of(health: Health) -> str:
     return ""
 
 
-def test_first_question() -> None:
-    """Before anything was stored, a write is tried to find out."""
-    disk = Disk()
-    assert (reason_of(disk.health()), disk.writes) == ("", 1)
-
-
-def test_seldom_probes() -> None:
-    """However often it is asked, a write is tried once in five seconds."""
+def test_before_the_first_write() -> None:
+    """A collector is ready only after a write has succeeded. Asking writes nothing."""
     disk = Disk()
     health = disk.health()
-    for _ in range(21):
-        assert reason_of(health) == ""
-        disk.now_s += PROBE_EVERY_S / 10
-    assert disk.writes == 3
+    assert (reason_of(health), disk.writes) == ("Nothing has been written to the store yet", 0)
+    health.probe()
+    assert (reason_of(health), disk.writes) == ("", 1)
 
 
-def test_commit_saves_probe() -> None:
-    """After a commit nothing is tried: it has shown that the store takes writes."""
+def test_no_probe_without_error() -> None:
+    """While all goes well, no probe is written, however often and however late one asks."""
     disk = Disk()
     health = disk.health()
     health.watch(lambda: None)()
-    assert (reason_of(health), disk.writes) == ("", 0)
+    for _ in range(5):
+        disk.now_s += PROBE_EVERY_S
+        health.probe()
+        assert reason_of(health) == ""
+    assert disk.writes == 0
 
 
 def test_failed_commit() -> None:
-    """After a commit that failed it is not ready, at once and without a probe."""
+    """A failed commit ends readiness at once."""
     disk = Disk()
     health = disk.health()
     disk.trouble = Unavailable("The store has trouble: READONLY")
@@ -71,22 +68,24 @@ def test_failed_commit() -> None:
 
 
 def test_recovery_by_probe() -> None:
-    """It is ready again when a probe went well, though nobody sends anything any more."""
+    """A probe that succeeds makes the collector ready again, although nobody sends anything."""
     disk = Disk()
     health = disk.health()
     disk.trouble = ValueError("secret")
+    health.probe()
     assert reason_of(health) == "ValueError"
     disk.trouble = None
     assert reason_of(health) == "ValueError"
-    disk.now_s += PROBE_EVERY_S
+    health.probe()
     assert reason_of(health) == ""
 
 
 def test_recovery_by_commit() -> None:
-    """It is ready again with the first commit that went well."""
+    """A commit that succeeds makes the collector ready again."""
     disk = Disk()
     health = disk.health()
     disk.trouble = Unavailable("gone")
+    health.probe()
     assert reason_of(health) == "gone"
     health.watch(lambda: None)()
     assert reason_of(health) == ""
@@ -116,24 +115,27 @@ def test_full_disk(tmp_path: Path) -> None:
 
 def test_room_on_disk(tmp_path: Path) -> None:
     """While enough of the disk is free, writes go on."""
-    disk = Disk()
-    assert reason_of(disk.health(tmp_path, 1)) == ""
+    health = Disk().health(tmp_path, 1)
+    health.probe()
+    assert reason_of(health) == ""
 
 
 def test_lost_folder(tmp_path: Path) -> None:
-    """A data directory that is gone is told, and seen again when it is back."""
+    """A data folder that is gone is reported. When it is back, the collector is ready again."""
     disk = Disk()
     folder = tmp_path / "data"
     health = disk.health(folder, 1)
+    health.probe()
     expected = "The data directory cannot be seen: No such file or directory"
     assert reason_of(health) == expected
     folder.mkdir()
     disk.now_s += 1
+    health.probe()
     assert reason_of(health) == ""
 
 
 def test_hanging_store() -> None:
-    """While a probe gets no answer, others are told so after five seconds and wait for nothing."""
+    """While a probe gets no answer, the reason changes after five seconds. Asking does not wait."""
     disk = Disk()
     begun, go_on = threading.Event(), threading.Event()
 
@@ -142,14 +144,14 @@ def test_hanging_store() -> None:
         assert go_on.wait(20)
 
     health = Health(hang, now_s=lambda: disk.now_s)
-    asking = threading.Thread(target=health.check_ready)
-    asking.start()
+    probing = threading.Thread(target=health.probe)
+    probing.start()
     assert begun.wait(20)
-    assert reason_of(health) == ""
+    assert reason_of(health) == "Nothing has been written to the store yet"
     disk.now_s += PROBE_EVERY_S
     assert reason_of(health) == "The store has not answered for 5 s"
     go_on.set()
-    asking.join(20)
+    probing.join(20)
     assert reason_of(health) == ""
 
 
