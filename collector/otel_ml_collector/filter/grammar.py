@@ -12,7 +12,7 @@ import ast
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
@@ -65,6 +65,13 @@ _MIRRORED: Final = {
 _NAME: Final = re.compile(r"[\w @./-]+", re.ASCII)
 _BARE: Final = re.compile(r"[^\s\"'&|<>=!()\[\]]+")
 _QUOTED: Final = re.compile(r"\"[^\"\\]*\"|'[^'\\]*'")
+# Signs of other languages, each with what to write in its place.
+_MISTAKES: Final[Sequence[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]]] = (
+    (re.compile(r"(\d+(?:\.\d+)?) ?%(?!\s*\w)"), lambda found: f"{float(found[1]) / 100:.6g}"),
+    (re.compile(r"(?<![=<>!])=(?!=)"), lambda _: "=="),
+    (re.compile(r"\|\|"), lambda _: "or"),
+)
+_UNFINISHED: Final = re.compile(r"(==|!=|[<>]=?|\b(?:and|or|not|in)\b)\s*(?=$|\)|\b(?:and|or)\b)")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
 _CONSTANTS: Final = ("True", "False", "None")
@@ -332,10 +339,9 @@ class Expression(Generic[Leaf]):
         try:
             self.root = _parse(self._without_lengths())
         except SyntaxError as error:
-            message = f"This is no expression: {error.msg}"
-            raise self.bad(message, self._place_of(error)) from error
+            raise self._explain(error) from error
         except (ValueError, RecursionError, MemoryError) as error:
-            raise self.bad("This is no expression", 0) from error
+            raise self.bad(f"Cannot read this {self.noun}", 0) from error
         # A character makes two nodes at most, such as a name and that it is read.
         if 3 * len(text) > _MAX_NODES and sum(1 for _ in ast.walk(self.root)) > _MAX_NODES:
             raise self.bad(f"The {self.noun} has too many parts", 0)
@@ -419,6 +425,19 @@ class Expression(Generic[Leaf]):
         line = self._lines[node.lineno - 1]
         head = line.encode()[: node.col_offset].decode("utf-8", "ignore")
         return self._indent + sum(map(len, self._lines[: node.lineno - 1])) + len(head)
+
+    def _explain(self, error: SyntaxError) -> BadInput:
+        """Make the error of a text with invalid syntax, and say how to write common mistakes."""
+        # Quoted texts can hold any sign, so they are blanked first.
+        bare = _QUOTED.sub(lambda match: "_" * len(match[0]), self.text)
+        for mistake, remedy in _MISTAKES:
+            if match := mistake.search(bare):
+                message = f'Cannot read "{match[0]}": write {remedy(match)}'
+                return self.bad(message, self._indent + match.start())
+        if match := _UNFINISHED.search(bare):
+            message = f"Something is missing after {match[1]}"
+            return self.bad(message, self._indent + match.end())
+        return self.bad(f"Cannot read this {self.noun}: {error.msg}", self._place_of(error))
 
     def _place_of(self, error: SyntaxError) -> int:
         """Return the place of a mistake; a missing end counts as the end of the text."""

@@ -71,7 +71,7 @@ def test_queues(endpoint: str) -> None:
         (("make", "x", "--judge", "j", "--label", "Yes=maybe"), 2, b"Invalid label"),
         (("make", "x", "--judge", "j", "--scale", "1"), 2, b"Invalid scale '1'"),
         (("make", "x", "--judge", "j", "--scale", "1:50"), 2, b"at most 9 numbers"),
-        (("make", "x", "--judge", "j", "--where", "foo =="), 2, b"no expression"),
+        (("make", "x", "--judge", "j", "--where", "foo =="), 2, b"Something is missing after =="),
         (("show", "x"), 5, b"There is no queue 'x'"),
     ],
 )

@@ -471,7 +471,7 @@ def test_documents(service: Service) -> None:
     ("wanted", "message"),
     [
         ({"prediction": "inputs.label"}, "outputs.label"),
-        ({"prediction": "outputs.label ="}, "no expression"),
+        ({"prediction": "outputs.label ="}, 'Cannot read "="'),
         ({"kind": "number"}, "of a class alone"),
         ({"positive": ""}, "expected the positive class"),
         ({"kind": "word"}, "class"),
