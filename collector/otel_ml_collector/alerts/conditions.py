@@ -14,6 +14,7 @@ from otel_ml_collector.filter.figures import (
     Figure,
     FigureCondition,
     SureComparison,
+    TermComparison,
     Vocabulary,
     figures_of,
     holds,
@@ -32,6 +33,8 @@ OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
 # What the monitor finds of a model, a window at a time.
 OF_MONITOR: Final = ("drift", "excess", "worse")
 _VERSION_BEFORE: Final = "version before"
+# Signs of comparisons whose sides change places.
+_TURNED: Final[Mapping[str, str]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _PREVIOUS_TIME: Final = re.compile(r"previous (\d+[a-z]+)", re.ASCII)
 _MOST_PREVIOUS_NS: Final = 90 * DAY_NS
 VOCABULARY: Final = Vocabulary(
@@ -101,8 +104,34 @@ class AlertCondition:
 
     @property
     def main(self) -> Figure:
-        """The figure that a message tells: the first one."""
+        """The first figure, which pages draw and messages report."""
         return self.figures[0]
+
+    @property
+    def limit(self) -> float | None:
+        """The number that the first figure is compared with; None if there is none."""
+        compared = self._compared
+        return None if compared is None else compared[1]
+
+    @property
+    def is_bad_above(self) -> bool:
+        """Whether a higher value of the first figure is worse."""
+        compared = self._compared
+        return compared is None or compared[0].startswith(">")
+
+    @property
+    def _compared(self) -> tuple[str, float] | None:
+        """The sign and the number that the first figure is compared with."""
+        for leaf in leaves_of(self.tree):
+            comparison = leaf.comparison if isinstance(leaf, SureComparison) else leaf
+            if not isinstance(comparison, TermComparison):
+                continue
+            left, sign, right = comparison.left, comparison.sign, comparison.right
+            if left == self.main and isinstance(right, int | float):
+                return sign, float(right)
+            if right == self.main and isinstance(left, int | float):
+                return _TURNED.get(sign, sign), float(left)
+        return None
 
     @property
     def judges(self) -> frozenset[str]:
@@ -244,7 +273,7 @@ def _read_limit(sure: SureComparison) -> SureLimit:
     left, sign, right = sure.comparison.left, sure.comparison.sign, sure.comparison.right
     if isinstance(right, Figure) and isinstance(left, int | float):
         left, right = right, left
-        sign = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(sign, sign)
+        sign = _TURNED.get(sign, sign)
     expected = (
         f"Expected a share of runs and a number, as in surely(error_share > 0.05), of "
         f"{', '.join(sorted(_SHARES))}, or a quantile"

@@ -1,4 +1,4 @@
-"""Finds what targets of alerts were sent, and what became of it, for API and pages."""
+"""Finds the notifications that receivers of alerts were sent, for API and pages."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,55 +16,55 @@ _SHOWN_DELIVERIES: Final = 20
 
 
 class NotificationDelivery(BaseModel):
-    """A notification on its way to a target."""
+    """A notification to a receiver."""
 
     id: str = Field(
-        description="Names the change of state; a message that comes twice has it twice"
+        description="ID of the change of state; a message that is sent again has the same ID"
     )
     rule: str
     status: str = Field(description="firing or resolved")
     state: DeliveryState = Field(
-        description="sent: the target has it; failed: it was given up; withdrawn: it was muted or "
-        "deleted"
+        description="waiting; sent: the receiver accepted it; failed: no more attempts; withdrawn: "
+        "its rule was muted or deleted"
     )
     tries: int
     changed_time: str = Field(description="When the state changed, RFC 3339")
-    announced_time: str = Field(description="When it was to be sent first, RFC 3339")
-    tried_time: str | None = Field(description="When it was tried last; null before")
-    delivered_time: str | None = Field(description="When the target took it; null before")
-    trouble: str = Field(description="What was wrong at the last try; empty when it was taken")
+    announced_time: str = Field(description="When the first attempt was due, RFC 3339")
+    tried_time: str | None = Field(description="Time of the last attempt; null before the first")
+    delivered_time: str | None = Field(description="When the receiver accepted it; null before")
+    trouble: str = Field(description="Error of the last attempt; empty after a success")
 
 
-class ToldTarget(BaseModel):
-    """A target, and the newest notifications for it."""
+class ReceiverDeliveries(BaseModel):
+    """A receiver with its newest notifications."""
 
     name: str
     kind: str = Field(
-        description="alertmanager, slack or webhook; empty of one not in the settings"
+        description="alertmanager, slack or webhook; empty if it is not in the settings"
     )
-    waiting: int = Field(description="How many of these it does not have yet")
-    failed: int = Field(description="How many of these were given up")
-    sent_time: str | None = Field(description="When it took one of these last, RFC 3339")
-    trouble: str = Field(description="Of the newest try of these, empty when it was taken")
+    waiting: int = Field(description="How many of these are not delivered yet")
+    failed: int = Field(description="How many of these failed")
+    sent_time: str | None = Field(description="When it last accepted one of these, RFC 3339")
+    trouble: str = Field(description="Error of the newest attempt; empty after a success")
     deliveries: list[NotificationDelivery] = Field(description="The newest first, at most 20")
 
 
 class Deliveries(BaseModel):
-    """The targets that rules name, by name, each with the newest notifications for it."""
+    """The receivers that rules name, by name, each with its newest notifications."""
 
-    targets: list[ToldTarget]
+    targets: list[ReceiverDeliveries]
 
 
 def find_deliveries(
     reader: Reader, project: str, targets: Sequence[AlertTarget], rule: str = ""
 ) -> Deliveries:
-    """Find the newest notifications of a project at each target.
+    """Find the newest notifications of a project for each receiver.
 
     Args:
-        reader: The store, held to whoever asks.
+        reader: The store, limited to what the caller may read.
         project: The project.
-        targets: Those of the settings.
-        rule: Only of this rule; empty for all.
+        targets: Receivers of the settings.
+        rule: Name of a rule; empty for all rules.
     """
     kinds = {target.name: str(target.kind) for target in targets}
     rows: defaultdict[str, list[Row]] = defaultdict(list)
@@ -77,7 +77,7 @@ def find_deliveries(
         newest = max(tried, key=lambda row: row["tried_ns"], default=None)
         sent_ns = max((row["tried_ns"] for row in own if row["state"] == "sent"), default=0)
         shown.append(
-            ToldTarget(
+            ReceiverDeliveries(
                 name=name,
                 kind=kinds.get(name, ""),
                 waiting=sum(row["state"] == "waiting" for row in own),
@@ -107,7 +107,7 @@ def find_deliveries(
 def find_deliveries_of(
     reader: Reader, project: str, targets: Sequence[AlertTarget], rule: str = ""
 ) -> Deliveries:
-    """Find the notifications of a project's rules, or of one, at the targets that these name.
+    """Find the notifications of a project's rules, or of one rule, for the receivers they name.
 
     Raises:
         Missing: There is no rule of that name.

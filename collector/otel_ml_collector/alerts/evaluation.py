@@ -37,6 +37,7 @@ from otel_ml_collector.alerts.rule import (
     make_rule,
     narrow_filter,
 )
+from otel_ml_collector.alerts.sentences import describe_slice, describe_value, write_value
 from otel_ml_collector.alerts.states import (
     FigureKey,
     MeasuredSlice,
@@ -546,10 +547,17 @@ def make_notification(
         SliceKey(key).values[0] if len(by) == 1 else name_slice(SliceKey(key), by)
         for key, _ in worst[:MOST_ALERTED_SLICES]
     ]
+    condition = rule.plan.condition
     value = next((state.value for _, state in worst if state.value is not None), None)
-    annotations = rule.annotate(", ".join(filter(None, names)) or "all", write_value(value))
+    written = "no value" if value is None else write_value(condition.main, value)
+    annotations = rule.annotate(", ".join(filter(None, names)) or "all", written)
+    if worst and "summary" not in annotations:
+        key, state = worst[0]
+        annotations["summary"] = describe_slice(
+            condition, SliceKey(key).labels(by), state.value, rule.window
+        )
     if whole.state == "failed":
-        annotations["failed"] = "The rule cannot be asked"
+        annotations["failed"] = "The rule cannot be evaluated"
     if silent := [state.note for _, state in worst if state.note]:
         annotations["no_data"] = f"{silent[0]} (UTC)"
     start_ns = max((state.seen_ns for _, state in worst), default=now_ns) - rule.plan.window_ns
@@ -567,6 +575,7 @@ def make_notification(
                     labels=SliceKey(key).labels(by),
                     value=state.value,
                     since_ns=state.since_ns,
+                    text=describe_value(condition.main, state.value),
                     path=path_of(
                         "projects",
                         project,
@@ -597,8 +606,3 @@ def _order(rule: AlertRule, told: Mapping[str, SliceState]) -> list[tuple[str, S
         return value is None, number if lowest_first else -number, item[0]
 
     return sorted(told.items(), key=rank)
-
-
-def write_value(value: float | None) -> str:
-    """Write a figure as messages do."""
-    return "no value" if value is None else f"{value:.4g}"

@@ -1,7 +1,6 @@
-"""The messages about a notification, in the form of each kind of target.
+"""Writes the messages about a notification in the format of each kind of receiver.
 
-What is in a notification is text and stays text: nothing in it is a template, a mention or a
-header, whatever it looks like.
+Everything in a notification is plain text. Nothing in it becomes a template, a mention or a header.
 """
 
 import base64
@@ -20,7 +19,7 @@ from otel_ml_collector.alerts.notification import AlertedSlice, Notification
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.times import MINUTE_NS, SECOND_NS, to_rfc3339
 
-# An Alertmanager that hears nothing more of an alert lets it end after that time.
+# An Alertmanager resolves an alert after this time without a message.
 LASTS_NS: Final = 5 * MINUTE_NS
 _MOST_ANNOTATIONS: Final = 20
 _LABEL_NAME_CHARS: Final = 200
@@ -32,17 +31,17 @@ _SLACK_TEXT_CHARS: Final = 3_000
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LINK_CHARS: Final = ":/?&=%#+,;~!*()$-._"
-# Labels of alerts that say other things than a slice.
+# Labels of alerts that do not describe a slice.
 _OWN_LABELS: Final = frozenset({"alertname", "project", "severity"})
 
 
 @dataclass(frozen=True, slots=True)
 class AlertRequest:
-    """A request to a target.
+    """A request to a receiver.
 
     Attributes:
         body: JSON.
-        headers: Beside those of the target.
+        headers: Headers in addition to those of the receiver.
     """
 
     body: bytes
@@ -52,13 +51,13 @@ class AlertRequest:
 def make_alert_request(
     target: AlertTarget, notification: Notification, public_url: str, now_ns: int
 ) -> AlertRequest:
-    """Write a notification as a target takes it.
+    """Write a notification in the format of a receiver.
 
     Args:
-        target: Where it goes.
-        notification: Its content.
-        public_url: Where people reach the pages.
-        now_ns: The time of this try.
+        target: The receiver.
+        notification: The content.
+        public_url: Address of the pages.
+        now_ns: The time of this attempt.
     """
     if target.kind == "alertmanager":
         return AlertRequest(_write(make_alerts(notification, public_url, now_ns)), {})
@@ -69,9 +68,9 @@ def make_alert_request(
 
 
 def make_alerts(notification: Notification, public_url: str, now_ns: int) -> list[dict[str, Any]]:
-    """Make the alerts of an Alertmanager, one a slice.
+    """Make the alerts of an Alertmanager, one per slice.
 
-    Those that fire end in five minutes unless they are sent again; resolved ones have ended.
+    Firing alerts end in five minutes unless they are sent again; resolved alerts have ended.
 
     Spec: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
     """
@@ -120,12 +119,12 @@ def make_slack_message(notification: Notification, public_url: str) -> dict[str,
         {"type": "header", "text": _plain_text(title, _SLACK_HEADER_CHARS)},
         *(
             {"type": "section", "text": _plain_text(text, _SLACK_TEXT_CHARS)}
-            for text in _tell_annotations(notification)
+            for text in _list_annotations(notification)
         ),
     ]
     for alerted in notification.slices:
         name = ", ".join(f"{key} = {value}" for key, value in alerted.labels.items()) or "all runs"
-        value = _number(alerted.value) or "no value"
+        value = alerted.text or _number(alerted.value) or "no value"
         since = to_rfc3339(alerted.since_ns)[:16].replace("T", " ")
         text = f"{name}: {value}, since {since} UTC "
         link_to_runs = _markdown(text, _link(public_url, alerted.path), "runs")
@@ -141,7 +140,7 @@ def make_slack_message(notification: Notification, public_url: str) -> dict[str,
     blocks.append({"type": "context", "elements": elements})
     if link := _link(public_url, notification.path):
         blocks.append({"type": "section", "text": _markdown("", link, "Open the rule")})
-    summary = next(iter(_tell_annotations(notification)), "")
+    summary = next(iter(_list_annotations(notification)), "")
     fallback = f"{title}: {summary}" if summary else title
     return {
         "text": _fit(_clean(fallback), _SLACK_TEXT_CHARS, _escape_slack),
@@ -178,14 +177,14 @@ def make_webhook_document(notification: Notification, public_url: str) -> dict[s
 
 
 def sign(secret: bytes | None, message_id: str, body: bytes, now_s: int) -> dict[str, str]:
-    """Make the headers by which a webhook knows a message, and knows that it is ours.
+    """Make the headers that identify a message to a webhook and prove where it comes from.
 
-    The id is the same whenever the message is sent again; time and signature are of this try.
+    The ID stays the same if the message is sent again. Time and signature belong to this attempt.
 
     Args:
-        secret: The key; without one there is no signature.
-        message_id: Of the notification.
-        body: As it is sent.
+        secret: The key; None for no signature.
+        message_id: ID of the notification.
+        body: The body of the request.
         now_s: Seconds since the epoch.
 
     Spec: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
@@ -203,7 +202,7 @@ def _write(document: object) -> bytes:
 
 
 def _clean(text: str, most_chars: int = _ANNOTATION_CHARS) -> str:
-    """Replace characters that no text shows, and halves of characters, which JSON does not take."""
+    """Replace control characters and lone surrogates, which JSON does not accept."""
     whole = text[:most_chars].encode("utf-8", "replace").decode()
     return _CONTROL.sub(" ", whole)
 
@@ -214,14 +213,14 @@ def _annotations(notification: Notification) -> list[tuple[str, str]]:
 
 
 def _link(public_url: str, path: str) -> str:
-    """Write the address of a page; empty for a path that would lead elsewhere."""
+    """Write the address of a page; empty for a path that leads to another host."""
     if not path.startswith("/") or path.startswith("//"):
         return ""
     return public_url + quote(path.encode("utf-8", "replace"), safe=_LINK_CHARS)
 
 
 def _label_name(name: str, taken: Mapping[str, str]) -> str:
-    """Name a label or annotation as an Alertmanager takes it, and as none is named yet."""
+    """Make a name for a label or annotation that an Alertmanager accepts and that is not taken."""
     plain = _NOT_IN_NAMES.sub("_", name[:_LABEL_NAME_CHARS]).strip("_")
     if not plain or plain[0].isdigit() or plain in _OWN_LABELS:
         plain = f"slice_{plain}"
@@ -237,8 +236,8 @@ def _number(value: float | None) -> str:
     return f"{value:.4g}" if value is not None and math.isfinite(value) else ""
 
 
-def _tell_annotations(notification: Notification) -> list[str]:
-    """Write the annotations: the summary alone without its name, and first."""
+def _list_annotations(notification: Notification) -> list[str]:
+    """Write the annotations: first the summary, without its name."""
     named = _annotations(notification)
     named.sort(key=lambda item: item[0] != "summary")
     return [
@@ -247,13 +246,13 @@ def _tell_annotations(notification: Notification) -> list[str]:
 
 
 def _plain_text(text: str, most_chars: int) -> dict[str, Any]:
-    """Write text of which Slack reads no part as a mention, a link or a picture."""
+    """Write text in which Slack finds no mention, link or image."""
     shown = _fit(_clean(text), most_chars, str) or " "
     return {"type": "plain_text", "text": shown, "emoji": False}
 
 
 def _markdown(text: str, link: str, name: str) -> dict[str, Any]:
-    """Write text with a link behind it."""
+    """Write text followed by a link."""
     linked = (
         f"<{link}|{name}>" if link and len(link) < _SLACK_TEXT_CHARS - _LABEL_NAME_CHARS else ""
     )
@@ -271,7 +270,7 @@ def _escape_slack(text: str) -> str:
 
 
 def _fit(text: str, most_chars: int, escape: Callable[[str], str]) -> str:
-    """Escape a text, and cut it where it would be too long, never within an escape."""
+    """Escape a text and shorten it to a length, without cutting an escape."""
     escaped = escape(text)
     if len(escaped) <= most_chars:
         return escaped

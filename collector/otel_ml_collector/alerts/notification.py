@@ -1,8 +1,8 @@
-"""A notification: one message about a rule that began to fire, changed while it fires, or ended.
+"""A notification: one message about a rule that is firing, still firing with a change, or resolved.
 
-The evaluator hands it to `AlertDelivery.announce` at every look at a rule, as often as it likes:
-`Notification.id` names the change of state and not the call. So what is known already is not sent
-again, and nothing is lost between a state that was stored and a message that was not.
+The evaluator passes it to `AlertDelivery.announce` after each pass over a rule. `Notification.id`
+identifies the change of state, not the call, so a known change is not sent again. If the process
+stops between storing a state and storing its message, the next pass stores the message.
 """
 
 import hashlib
@@ -13,48 +13,50 @@ from typing import Any, Final, Literal
 
 NotificationStatus = Literal["firing", "resolved"]
 
-# A message names so many slices, the worst first; of the others it says how many there are.
+# A message lists this many slices, the worst first, and counts the others.
 MOST_ALERTED_SLICES: Final = 10
 _ID_CHARS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class AlertedSlice:
-    """One of the worst slices of a rule that fires.
+    """One of the worst slices of a firing rule.
 
     Attributes:
-        labels: The slice, by the names of its dimensions: ``{"client": "Remax"}``; empty where the
+        labels: The slice, by the names of its dimensions: ``{"client": "Remax"}``; empty if the
             rule has no ``by``.
-        value: The rule's figure over the last judged window; None where it is none.
+        value: The rule's figure over the last judged window; None without a value.
         since_ns: When the slice began to fire.
-        path: Where its runs are listed, below this collector's address: ``/projects/shop/runs?…``.
+        path: Path of the list of its runs on this collector: ``/projects/shop/runs?…``.
+        text: The value in words, such as ``61 % failed``; empty in notifications of older versions.
     """
 
     labels: Mapping[str, str]
     value: float | None
     since_ns: int
     path: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """The message about a rule that targets get.
+    """The message about a rule that receivers get.
 
     Attributes:
         project: The rule's project.
         rule: The rule's name.
-        severity: As the rule says it.
-        status: ``resolved`` when no slice of the rule fires any more, or the rule was deleted.
-        changed_ns: When the state changed that this tells of: the end of the window by which a
-            slice of the rule began or ended to fire. The same at every call about this change.
-        notify: The names of the targets.
-        annotations: Texts by name, already substituted.
-        slices: Those that fire, the worst first, at most `MOST_ALERTED_SLICES`; of a resolved rule
-            those that fired last.
-        more_slices: How many fire beside those.
+        severity: The rule's severity.
+        status: ``resolved`` when no slice of the rule is firing any more, or the rule was deleted.
+        changed_ns: When the state changed: the end of the window in which a slice of the rule
+            began or stopped firing. The same in every call about this change.
+        notify: Names of the receivers.
+        annotations: Texts by name, with their placeholders filled in.
+        slices: The firing slices, the worst first, at most `MOST_ALERTED_SLICES`; for a resolved
+            rule those that fired last.
+        more_slices: How many more slices are firing.
         when: The rule's condition, as it was written.
         window: The rule's window, as it was written: ``1h``.
-        path: Where the rule is shown, below this collector's address.
+        path: Path of the rule's page on this collector.
     """
 
     project: str
@@ -71,10 +73,10 @@ class Notification:
     path: str = ""
 
     def __post_init__(self) -> None:
-        """Hold the number of slices to its bound.
+        """Check the number of slices.
 
         Raises:
-            ValueError: There are more.
+            ValueError: There are too many.
         """
         if len(self.slices) > MOST_ALERTED_SLICES:
             raise ValueError(
@@ -84,14 +86,14 @@ class Notification:
 
     @property
     def id(self) -> str:
-        """The name of this change of state: the same for every call and every try to send it."""
+        """The ID of this change of state, the same for every call and every attempt to send it."""
         change = [self.project, self.rule, self.status, self.changed_ns]
         return hashlib.sha256(json.dumps(change).encode()).hexdigest()[:_ID_CHARS]
 
 
 def write_notification(notification: Notification) -> str:
     """Write a notification as the JSON that is stored until it is sent."""
-    return json.dumps(asdict(notification))  # also halves of characters, and what is no number
+    return json.dumps(asdict(notification))  # accepts lone surrogates, NaN and infinity
 
 
 def read_notification(text: str) -> Notification:

@@ -4,8 +4,8 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field, ValidationError
@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from otel_ml_collector.access import ADMIN, ANNOTATE, access_of
 from otel_ml_collector.alerts.deliveries import find_deliveries_of
 from otel_ml_collector.alerts.find import (
+    AlertState,
     DayWord,
     find_alert,
     find_alerts,
@@ -21,7 +22,7 @@ from otel_ml_collector.alerts.find import (
     find_firing,
     find_rule,
 )
-from otel_ml_collector.alerts.forms import RuleForm, fill_form
+from otel_ml_collector.alerts.forms import MAIN_FIELDS, RuleForm, fill_form, make_name
 from otel_ml_collector.alerts.history import check_rule, make_unsaved
 from otel_ml_collector.alerts.mutes import WantedMute, find_mutes
 from otel_ml_collector.alerts.past import draw_past
@@ -37,16 +38,24 @@ from otel_ml_collector.alerts.routes import (
     delete_mute,
     put_alert,
 )
+from otel_ml_collector.alerts.rule import BY_FIELDS
+from otel_ml_collector.alerts.sentences import describe_value, write_value
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput, Conflict, Missing, StoreTimeout
-from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.web.form import read_form, take_last
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.windows import Window
 
-_FORM_BYTES: Final = 64 * 1024
-_MOST_FIELDS: Final = 30
 _CHANGES: Final = 50
 _SHOWN_DAYS: Final = 30
+_LISTED_GROUPS: Final = 50
+# The condition of a new form, so that it shows a past at once.
+_FIRST_CONDITION: Final = "surely(error_share > 0.05)"
 _RULE_NAME: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
 MUTE_LENGTHS: Final = {"1h": HOUR_NS, "4h": 4 * HOUR_NS, "1d": DAY_NS, "7d": 7 * DAY_NS}
 
@@ -55,7 +64,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class DayStrip:
-    """The last 30 days of a rule as bars: what each was at its worst.
+    """The last 30 days of a rule as bars: the worst state of each day.
 
     Attributes:
         fired, pending, quiet: The paths of the bars.
@@ -69,7 +78,7 @@ class DayStrip:
 
 
 def draw_days(days: Sequence[DayWord]) -> DayStrip:
-    """Draw a bar for each day: tall where it fired, half where windows were bad, a gap unjudged."""
+    """Draw a bar for each day: full if it fired, half for bad windows, none for too few runs."""
 
     def bars(word: DayWord, top: int, height: int) -> str:
         return "".join(
@@ -90,29 +99,14 @@ class MuteForm(BaseModel):
     why: Annotated[str, Field(max_length=1_000)] = ""
 
 
-async def _read_form(request: Request) -> dict[str, str]:
-    """Read the fields of a form.
-
-    Raises:
-        BadInput: It is too long, or no form.
-    """
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _FORM_BYTES:
-            raise BadInput("The form is too long", "form")
-    try:
-        return dict(parse_qsl(body.decode(), max_num_fields=_MOST_FIELDS))
-    except ValueError as error:
-        raise BadInput("The form cannot be read", "form") from error
-
-
-FormFields = Annotated[dict[str, str], Depends(_read_form)]
+FormFields = Annotated[dict[str, list[str]], Depends(read_form)]
 
 
 @pages.get("/projects/{project:path}/alerts")
-def show_alerts(request: Request, project: str, reader: FromReader) -> Response:
-    """The rules of a project: what fires, what is noisy, what is muted by whom until when."""
+def show_alerts(
+    request: Request, project: str, reader: FromReader, settings: FromSettings
+) -> Response:
+    """Show the rules of a project: what is firing, flapping and muted."""
     now_ns = time.time_ns()
     stored = find_alerts(reader, project, now_ns)
     alerts = stored.alerts
@@ -124,7 +118,11 @@ def show_alerts(request: Request, project: str, reader: FromReader) -> Response:
         "pending": sum(alert.state == "pending" for alert in alerts),
         "failed": sum(alert.state == "failed" for alert in alerts),
         "muted": sum(alert.is_muted for alert in alerts),
-        "noisy": [alert for alert in alerts if alert.brief * 2 > alert.fired],
+        "refusing": [
+            receiver
+            for receiver in find_deliveries_of(reader, project, settings.alert_targets).targets
+            if receiver.trouble
+        ],
         "api": view.api_address("projects", project, "alerts"),
         "python": python_call("alerts"),
     }
@@ -133,23 +131,27 @@ def show_alerts(request: Request, project: str, reader: FromReader) -> Response:
 
 @pages.get("/projects/{project:path}/alert-firing")
 def show_firing(request: Request, project: str, reader: FromReader) -> Response:
-    """What fires in a project, as a part of other pages that stands there first."""
+    """Show the firing rules of a project, as a part of other pages."""
     firing = find_firing(reader, project, time.time_ns())
     return show_page(request, "alert_firing.html", {"firing": firing, "write_value": write_value})
 
 
 @pages.get("/projects/{project:path}/alert-rule")
 def show_rule_form(
+    *,
     request: Request,
     project: str,
     reader: FromReader,
+    settings: FromSettings,
     form: Annotated[RuleForm, Query()],
     edit: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """The form of a rule, of a saved one or filled in, beside what it would have done."""
+    """Show the form of a new or saved rule, with the times when it would have fired."""
     if edit:
         form = fill_form(find_rule(reader, project, edit))
-    return _show_form(request, project, form, edit)
+    elif not request.query_params:
+        form.when = _FIRST_CONDITION
+    return _show_form(request, reader, settings, form, edit)
 
 
 @pages.post("/projects/{project:path}/alert-rule")
@@ -162,44 +164,78 @@ def save_rule(
     settings: FromSettings,
     fields: FormFields,
 ) -> Response:
-    """Save a rule, which is watched from now on; what is wrong is said above the form."""
+    """Save a rule; an error is shown above the form."""
     try:
-        form = RuleForm(**fields)
+        form = RuleForm.model_validate({**take_last(fields), "notify": fields.get("notify", [])})
     except ValidationError as error:
         fault = error.errors()[0]
         raise BadInput(f"{fault['loc'][0]}: {fault['msg']}", str(fault["loc"][0])) from error
     edit = form.name if form.base else ""
-    if not _RULE_NAME.fullmatch(form.name):
-        problem = "Expected a name of 1 to 64 characters, without a slash"
-        return _show_form(request, project, form, edit, problem=problem)
     base = int(form.base) if form.base.isdecimal() else 0
     try:
+        wanted = form.wanted
+        form.name = form.name.strip() or make_name(wanted)
+        _check_name(form.name)
         put_alert(
             project=project,
             alert=form.name,
-            wanted=form.wanted,
+            wanted=wanted,
             reader=reader,
             store=store,
             settings=settings,
             base=base,
         )
     except (BadInput, Conflict, Missing) as error:
-        return _show_form(request, project, form, edit, problem=str(error))
+        return _show_form(request, reader, settings, form, edit, error=error)
     return RedirectResponse(view.address(project, "alerts", form.name), 303)
 
 
 def _show_form(
-    request: Request, project: str, form: RuleForm, edit: str, *, problem: str = ""
+    request: Request,
+    reader: Reader,
+    settings: Settings,
+    form: RuleForm,
+    edit: str,
+    *,
+    error: BadInput | Conflict | Missing | None = None,
 ) -> Response:
+    project = request.path_params["project"]
+    receivers = settings.alert_targets
+    known = {receiver.name for receiver in receivers}
+    # Without a field, the error is about the name, which can be taken.
+    field = error.field if isinstance(error, BadInput) else "name"
     context = {
         **_frame(request),
         "form": form,
         "edit": edit,
-        "problem": problem,
+        "problem": str(error) if error else "",
+        "receivers": receivers,
+        "unknown": [name for name in form.notify if name not in known],
+        "groups": list_groups(reader, project, time.time_ns()),
+        "is_open": error is not None and field not in MAIN_FIELDS,
         "api": view.api_address("projects", project, "alerts", form.name or "NAME"),
         "python": python_call("save_alert", form.name or "NAME", **form.fields),
     }
-    return show_page(request, "alert_rule.html", context, 400 if problem else 200)
+    return show_page(request, "alert_rule.html", context, 400 if error else 200)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that a rule cannot have.
+
+    Raises:
+        BadInput: The name is empty, too long, or has a slash or a control character.
+    """
+    if not _RULE_NAME.fullmatch(name):
+        message = f"Invalid name {name!r}: expected 1 to 64 characters without a slash"
+        raise BadInput(message, "name")
+
+
+def list_groups(reader: Reader, project: str, now_ns: int) -> list[str]:
+    """List what a rule can group by: fields, and the tags of the runs of the last seven days."""
+    window = Window(now_ns - 7 * DAY_NS, now_ns)
+    query = CompletionQuery(project, "tags[", window, _LISTED_GROUPS)
+    tags = [item.text for item in find_completion(reader, query).items]
+    return [*(f"tags[{view.quoted(tag)}]" for tag in tags), *BY_FIELDS]
 
 
 @pages.get("/projects/{project:path}/alert-past")
@@ -209,17 +245,18 @@ def show_past(
     reader: FromReader,
     form: Annotated[RuleForm, Query()],
 ) -> Response:
-    """When a rule would have fired in the last 30 days, as a part of its form."""
-    past, problem = None, ""
+    """Show when a rule would have fired in the last 30 days, as a part of its form."""
+    past, problem, write = None, "", None
     now_ns = time.time_ns()
     if form.when:
         try:
             rule = make_unsaved(form.wanted)
             history = check_rule(reader, project, rule, now_ns - _SHOWN_DAYS * DAY_NS, now_ns)
             past = draw_past(history)
+            write = partial(write_value, rule.plan.condition.main)
         except (BadInput, Missing, StoreTimeout) as error:
             problem = str(error)
-    context = {"past": past, "problem": problem, "write_value": write_value}
+    context = {"past": past, "problem": problem, "write_value": write}
     return show_page(request, "alert_past.html", context)
 
 
@@ -227,7 +264,7 @@ def show_past(
 def show_alert(
     request: Request, project: str, alert: AlertPath, reader: FromReader, settings: FromSettings
 ) -> Response:
-    """A rule: its figure and threshold over time, its slices, what changed, was sent, is muted."""
+    """Show a rule: its state, its past, its slices, their changes, notifications and mutes."""
     now_ns = time.time_ns()
     state = find_alert(reader, project, alert, now_ns)
     rule = state.rule
@@ -236,18 +273,20 @@ def show_alert(
         **_frame(request),
         "alert": state,
         "rule": rule,
+        "worst": _describe_worst(state),
+        "is_new": from_rfc3339(rule.saved_time, "saved_time") > start_ns,
         "strip": draw_days(state.days),
         "past": view.address(
             project, "alert-past", **fill_form(rule).model_dump(exclude={"name", "base"})
         ),
         "changes": find_changes_of(reader, project, start_ns, alert, _CHANGES),
-        "targets": find_deliveries_of(reader, project, settings.alert_targets, alert).targets,
+        "receivers": find_deliveries_of(reader, project, settings.alert_targets, alert).targets,
         "mutes": [
             mute for mute in find_mutes(reader, project, now_ns) if mute.rule in {"", rule.name}
         ],
         "lengths": MUTE_LENGTHS,
         "labels": [dimension.name for dimension in rule.plan.by],
-        "write_value": write_value,
+        "write_value": partial(write_value, rule.plan.condition.main),
         "api": view.api_address("projects", project, "alerts", alert),
         "python": python_call("check_alert", alert),
     }
@@ -277,19 +316,19 @@ def mute_rule(
     store: FromStore,
     fields: FormFields,
 ) -> Response:
-    """Mute a rule, or some of its slices, for a while; or end a mute.
+    """Mute a rule or some of its slices for a while, or end a mute.
 
     Raises:
-        BadInput: The mute is none.
+        BadInput: The mute is invalid.
         Missing: There is no such rule.
     """
     find_rule(reader, project, alert)
     back = RedirectResponse(view.address(project, "alerts", alert), 303)
     if "mute" in fields:
-        delete_mute(project, fields["mute"], reader, store)
+        delete_mute(project, fields["mute"][-1], reader, store)
         return back
     try:
-        form = MuteForm(**fields)
+        form = MuteForm.model_validate(take_last(fields))
     except ValidationError as error:
         raise BadInput(f"Invalid mute: {error.errors()[0]['msg']}", "mute") from error
     if form.length not in MUTE_LENGTHS:
@@ -316,6 +355,10 @@ def _frame(request: Request) -> dict[str, Any]:
     }
 
 
-def write_value(value: float | None) -> str:
-    """Write the figure of a rule, whatever it is of."""
-    return "–" if value is None else f"{value:.4g}"
+def _describe_worst(alert: AlertState) -> str:
+    """Say what is wrong with the worst firing slice; empty if none is firing."""
+    firing = [part for part in alert.slices if part.state == "firing"]
+    if not firing:
+        return ""
+    described = describe_value(alert.rule.plan.condition.main, firing[0].value)
+    return f"{described} for {firing[0].name}" if firing[0].name else described

@@ -1,4 +1,4 @@
-"""The past of a rule, drawn: its figure over 30 days, its limit, and when it would have fired."""
+"""Draws the past of a rule: its figure over 30 days, its limit, and when it would have fired."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,14 @@ from otel_ml_collector.alerts.history import (
     AlertFiring,
     AlertHistory,
     AlertHistorySlice,
+    AlertPoint,
 )
-from otel_ml_collector.filter.figures import Figure, SureComparison, TermComparison, leaves_of
+from otel_ml_collector.alerts.sentences import (
+    explain_condition,
+    explain_unjudged,
+    name_figure,
+    write_value,
+)
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
 from otel_ml_collector.web.axis import AxisLabel
 
@@ -25,11 +31,11 @@ _HOUR_MS: Final = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class FiredSpell:
-    """A time in which a slice would have fired, with its place in the figure, in per cent.
+    """A time in which a slice would have fired, with its place in the chart, in per cent.
 
     Attributes:
-        number: Of all of these the oldest is 1.
-        worst: The value that was farthest from what is good.
+        number: Position by age; the oldest is 1.
+        worst: The worst value in that time.
     """
 
     number: int
@@ -47,8 +53,8 @@ class PastCurve:
     """The figure of a slice over time.
 
     Attributes:
-        line: Its path, a stretch for each time that was judged.
-        limit: How many pixels from the top the limit is; None where it is no number.
+        line: Its path, with a gap where windows had too few runs.
+        limit: Pixels from the top to the limit; None if the condition has no number.
     """
 
     name: str
@@ -64,20 +70,26 @@ class RulePast:
     """The past of a rule as its form shows it.
 
     Attributes:
-        figure: The one that is drawn, as it is written.
+        figure: Name of the figure that is drawn.
+        explained: When a window is bad, in words; empty if that cannot be said in short.
+        is_bad_above: Whether a higher value is worse.
+        unjudged: Why no window could be judged; empty if one was.
         spells: When it would have fired, the newest first.
-        days: How many days the past has.
+        days: Number of days.
     """
 
     history: AlertHistory
     figure: str
+    explained: str
+    is_bad_above: bool
+    unjudged: str
     curves: Sequence[PastCurve]
     spells: Sequence[FiredSpell]
     days: int
 
 
 def draw_past(history: AlertHistory) -> RulePast:
-    """Draw the past of a rule: the slices that would have fired longest, at most three."""
+    """Draw the past of a rule, for at most three slices: those that would have fired longest."""
     condition = history.rule.plan.condition
     start_ns, end_ns = from_rfc3339(history.start, "start"), from_rfc3339(history.end, "end")
     window_ns = history.rule.plan.window_ns
@@ -86,36 +98,27 @@ def draw_past(history: AlertHistory) -> RulePast:
         _place(firing, history.fired - place, span)
         for place, firing in enumerate(history.firings[: 10 * _MOST_SPELLS])
     ]
-    limit = find_limit(condition)
     curves = [
-        _draw(part, [spell for spell in spells if spell.name == part.name], span, limit)
+        _draw(part, [spell for spell in spells if spell.name == part.name], span, condition)
         for part in history.slices[:_MOST_CURVES]
-        if any(point.value is not None for point in part.points)
+        if any(_is_drawn(point) for point in part.points)
     ]
+    unjudged = "" if history.judged else explain_unjudged(history.windows, history.rule.min_runs)
     return RulePast(
         history,
-        write_figure(condition.main),
-        curves,
-        spells[:_MOST_SPELLS],
-        max(round((span[1] - span[0]) / 86_400e9), 1),
+        figure=name_figure(condition.main),
+        explained=explain_condition(condition),
+        is_bad_above=condition.is_bad_above,
+        unjudged=unjudged,
+        curves=curves,
+        spells=spells[:_MOST_SPELLS],
+        days=max(round((span[1] - span[0]) / 86_400e9), 1),
     )
 
 
-def write_figure(figure: Figure) -> str:
-    """Write a figure as a condition has it."""
-    return f"{figure.name}({figure.of})" if figure.of else figure.name
-
-
-def find_limit(condition: AlertCondition) -> float | None:
-    """Return the number that the first figure is compared with; None where it is none."""
-    for leaf in leaves_of(condition.tree):
-        comparison = leaf.comparison if isinstance(leaf, SureComparison) else leaf
-        if isinstance(comparison, TermComparison):
-            sides = (comparison.left, comparison.right)
-            for side, other in (sides, sides[::-1]):
-                if side == condition.main and isinstance(other, int | float):
-                    return float(other)
-    return None
+def _is_drawn(point: AlertPoint) -> bool:
+    """Whether a window has a value that the rule judged; few runs give values that mean nothing."""
+    return point.value is not None and point.word != "no data"
 
 
 def _place(firing: AlertFiring, number: int, span: tuple[int, int]) -> FiredSpell:
@@ -142,16 +145,17 @@ def _draw(
     part: AlertHistorySlice,
     spells: Sequence[FiredSpell],
     span: tuple[int, int],
-    limit: float | None,
+    condition: AlertCondition,
 ) -> PastCurve:
-    # Where there are more points than can be seen, those between are left out; none that is bad.
+    limit = condition.limit
+    # If there are more points than can be seen, some are left out, but never a bad one.
     step = max(len(part.points) // _MOST_POINTS, 1)
     points = [
         point
         for place, point in enumerate(part.points)
         if place % step == 0 or point.word == "bad" or place == len(part.points) - 1
     ]
-    values = [point.value for point in points if point.value is not None]
+    values = [point.value for point in points if point.value is not None and _is_drawn(point)]
     numbers = [*values, *([] if limit is None else [limit])]
     low, high = min(numbers), max(numbers)
     low = 0.0 if low >= 0 and low < (high - low) else low
@@ -161,25 +165,28 @@ def _draw(
     def height(value: float) -> float:
         return _CHART_HEIGHT * (1 - (value - low) / (high - low))
 
-    stretches: list[list[str]] = [[]]
+    segments: list[list[str]] = [[]]
     for point in points:
-        if point.value is None:
-            stretches.append([])
+        if point.value is None or not _is_drawn(point):
+            segments.append([])
             continue
         across = _share(from_rfc3339(point.time, "time"), span) * _WIDTH
-        stretches[-1].append(f"{across:.1f} {height(point.value):.1f}")
-    # A window between two that were not judged is a short dash.
+        segments[-1].append(f"{across:.1f} {height(point.value):.1f}")
+    # A single window between two gaps is a short dash.
     lines = [
-        f"M{'L'.join(stretch)}" if len(stretch) > 1 else f"M{stretch[0]}h2"
-        for stretch in stretches
-        if stretch
+        f"M{'L'.join(segment)}" if len(segment) > 1 else f"M{segment[0]}h2"
+        for segment in segments
+        if segment
     ]
     return PastCurve(
         name=part.name,
         line="".join(lines),
         limit=None if limit is None else height(limit),
         up=[
-            AxisLabel(height(low + share * (high - low)), f"{low + share * (high - low):.3g}")
+            AxisLabel(
+                height(low + share * (high - low)),
+                write_value(condition.main, low + share * (high - low)),
+            )
             for share in (0.0, 0.5, 1.0)
         ],
         across=[

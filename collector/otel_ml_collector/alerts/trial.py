@@ -11,15 +11,15 @@ from otel_ml_collector.alerts.sender import Undelivered, post
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.settings.alert_targets import AlertTarget
 
-_SUMMARY: Final = "A trial of otel-ml: nothing is wrong, and this target hears of alerts"
+_SUMMARY: Final = "This is a test from otel-ml. Nothing is wrong; this receiver gets alerts."
 
 
 def make_trial(target: str, now_ns: int) -> Notification:
-    """Make the notification of a trial, of no project's rule.
+    """Make a test notification, which belongs to no rule.
 
     Args:
-        target: The name of the target.
-        now_ns: The time; another trial is another message.
+        target: Name of the receiver.
+        now_ns: The time. It makes each test a message of its own.
     """
     return Notification(
         project="otel-ml",

@@ -130,16 +130,15 @@ def mute_alert(
 
 def _write_check(name: str, found: Mapping[str, Any]) -> str:
     """Write how often a rule would have fired, or that no window had enough runs."""
-    checked = f"{found['windows']:,} windows checked"
+    from otel_ml_collector.alerts.sentences import explain_unjudged  # takes 0.1 s
+
     if not found["judged"]:
-        return (
-            f"{name} could not be evaluated since {found['start']}: every window has too few runs "
-            f"({checked}, min_runs is {found['rule']['min_runs']:,}). Use a longer window or a "
-            "lower min_runs"
-        )
+        return f"{name}: {explain_unjudged(found['windows'], found['rule']['min_runs'])}"
+    times = "once" if found["fired"] == 1 else f"{found['fired']:,} times"
+    brief = f"; {found['brief']:,} resolved within an hour" if found["brief"] else ""
     return (
-        f"{name} would have fired {found['fired']:,} times since {found['start']} ({checked}); "
-        f"{found['brief']:,} times for an hour or less"
+        f"{name} would have fired {times} since {found['start']} "
+        f"({found['windows']:,} windows checked){brief}"
     )
 
 

@@ -1,6 +1,6 @@
-"""Rules of alerts to begin with: what the form is filled in with for a slice, a field, a version.
+"""Suggests alert rules: what the form contains for a slice, a field or a version.
 
-Each would have fired in the time that the page shows. They are fields of the form, as texts.
+Each suggested rule would have fired in the period that the page shows.
 """
 
 import math
@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from otel_ml.statistics.betting import WINDOWS_BETWEEN, add_window
 from otel_ml_collector.monitor.fields import FieldReport
 from otel_ml_collector.monitor.slices import RunSlice, SlicesFigure
 from otel_ml_collector.web import view
 
-# Fields of the form, by name.
+# Fields of the rule form, by name.
 Suggestion = Mapping[str, str]
-# For the last so long, a window of which several are in it.
+# For each period, a window that fits into it several times.
 _WINDOWS: Final[Mapping[str, str]] = {"1h": "15m", "24h": "6h", "7d": "1d", "30d": "7d"}
 _FIELD_WINDOWS: Final[Mapping[str, str]] = {"1h": "1h", "24h": "1d", "7d": "7d"}
 _PLAIN_TAG: Final[Mapping[str, str]] = {
@@ -22,6 +23,9 @@ _PLAIN_TAG: Final[Mapping[str, str]] = {
     "latency": "p50(latency_ms)",
     "cost": "mean(cost)",
 }
+_IN_PERIOD: Final = 4  # windows
+# By how much the bets of `surely` must exceed what they need, as sessions can be fewer than runs.
+_SURE_BY: Final = 2
 _LEAST_RUNS: Final = 5
 _USUAL_RUNS: Final = 30
 _NAME_CHARS: Final = 64
@@ -30,9 +34,10 @@ _NAME_CHARS: Final = 64
 def suggest_for_slice(
     known: RunSlice, figures: Sequence[SlicesFigure], last: str
 ) -> Suggestion | None:
-    """Suggest a rule that fires while a slice does as much worse; None where it does not.
+    """Suggest a rule that fires while a slice stays this much worse; None if it is not worse.
 
-    Its limit lies in the middle between the slice and the rest.
+    Its limit is in the middle between the slice and all other runs. The condition is ``surely`` for
+    a share of runs, if the slice has enough runs for that.
     """
     by_name = {figure.name: figure for figure in figures}
     worse = [cell for cell in known.cells if cell.word == "worse"]
@@ -50,10 +55,16 @@ def suggest_for_slice(
     if figure.kind == "amount":
         middle = math.sqrt(max(worst.value * worst.rest, 0.0))
     sign = ">" if worst.value > worst.rest else "<"
+    limit = float(f"{middle:.3g}")
+    condition = f"{written} {sign} {limit!r}"
+    # Errors are a share of runs too, like the rate of a judge; amounts and mean scores are not.
+    is_share = figure.name == "errors" or (bool(figure.judge) and figure.kind == "rate")
+    if is_share and _is_certain(worst.value, worst.n, limit):
+        condition = f"surely({condition})"
     return {
         "name": _name(f"{known.name}: {figure.name}"),
         "where": known.where,
-        "when": f"{written} {sign} {float(f'{middle:.3g}')!r}",
+        "when": condition,
         "window": _WINDOWS[last],
         "hold": "1 of 1",
         "min_runs": str(max(min(worst.n // 8, _USUAL_RUNS), _LEAST_RUNS)),
@@ -83,6 +94,17 @@ def suggest_for_release(model: str, figure: str) -> Suggestion:
         "every": "1h",
         "hold": "1 of 1",
     }
+
+
+def _is_certain(share: float, runs: int, limit: float) -> bool:
+    """Return whether ``surely`` fires for a share of so many runs, spread over the windows."""
+    in_window = runs // _IN_PERIOD
+    passed = round(share * in_window)
+    total = 0.0
+    for _ in range(_IN_PERIOD):
+        means = {1.0: passed, 0.0: in_window - passed}
+        total = add_window(total, means, limit, is_above=share > limit)
+    return total > _SURE_BY * WINDOWS_BETWEEN
 
 
 def _name(text: str) -> str:

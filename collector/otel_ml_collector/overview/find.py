@@ -11,6 +11,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.alerts.find import AlertState, find_firing
+from otel_ml_collector.alerts.sentences import describe_slice
 from otel_ml_collector.comparison.versions import (
     VersionsVerdict,
     find_release_of,
@@ -383,16 +384,17 @@ def _tell_experiment(
 
 
 def _tell_alert(alert: AlertState) -> ProjectFinding:
-    """Say that a rule fires, or cannot be asked; one that is muted too says both."""
+    """Describe a rule that is firing or cannot be evaluated, and whether it is muted."""
     firing = [part for part in alert.slices if part.state == "firing"]
     parts = [alert.rule.when]
     if alert.state == "failed":
-        parts = [f"it cannot be asked: {alert.reason}"]
+        parts = [f"cannot be evaluated: {alert.reason}"]
     elif firing:
-        value = "" if firing[0].value is None else f", it is {firing[0].value:.4g}"
-        name = firing[0].name and f" for {firing[0].name}"
-        more = f" and {len(firing) - 1:,} more" if len(firing) > 1 else ""
-        parts = [f"{alert.rule.when}{value}{name}{more}"]
+        worst = describe_slice(
+            alert.rule.plan.condition, firing[0].labels, firing[0].value, alert.rule.window
+        )
+        more = f", and {len(firing) - 1:,} more" if len(firing) > 1 else ""
+        parts = [f"{worst}{more}"]
     if alert.note:
         parts.append(alert.note)
     if alert.is_muted:

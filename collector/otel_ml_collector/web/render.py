@@ -25,6 +25,7 @@ from otel_ml_collector.errors import BadInput, CollectorError, Missing, NotPermi
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
+from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.statistics import has_project
 from otel_ml_collector.times import ago, to_rfc3339
@@ -117,6 +118,7 @@ TEMPLATES.globals.update(
     link_to=link_to,
     make_payload=make_payload,
     narrow=view.narrow,
+    path_of=view.path_of,
     percent=view.percent,
     quoted=view.quoted,
     static=_StaticFiles(),
@@ -231,6 +233,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "api": None,
         "python": None,
         "path": request.url.path,
+        "endpoint": endpoint_of(request),
         "state": read_state(request),
         "is_signed_in": SESSION_COOKIE in request.cookies,
         "clock_trouble": find_service(request, ClockWatch).trouble,
@@ -239,12 +242,17 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
 
 
+def endpoint_of(request: Request) -> str:
+    """Return the address under which users reach this collector, without a slash at the end."""
+    return find_service(request, Settings).public_url or str(request.base_url).rstrip("/")
+
+
 def _part(path: str, project: str | None) -> str:
     """Name the part of a project that a page belongs to; empty of its overview."""
     rest = path.removeprefix("/projects/").removeprefix(project or "").removeprefix("/")
     if project and not rest:
         return ""
-    if rest.startswith("queues"):  # people judge as judges do
+    if rest.startswith("queue"):  # reviewers judge as judges do
         return "judges"
     if rest.startswith(("fields", "profiles", "targets", "alert")):
         return "monitor"

@@ -112,7 +112,7 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     shown = run(capsys, "check", "errors", "--since", "6h", *columns)
     assert shown == f"start,end,slice,worst\n{write_time(FIRED_NS)},,client = acme,1.0\n"
     assert main(["alerts", "check", "errors", "--since", "6h"]) == 0
-    assert "would have fired 1 times since" in capsys.readouterr().err
+    assert "would have fired once since" in capsys.readouterr().err
     assert main(["alerts", "check", "nothing"]) == 5
     assert "nothing" in capsys.readouterr().err
     assert main(["alerts", "check", "errors", "--since", "soon"]) == 2
@@ -135,8 +135,7 @@ def test_check_with_too_few_runs(
             assert answer.status == 200
         main(["alerts", "check", name, "--project", "quiet", "--since", "6h"])
         message = capsys.readouterr().err
-        assert f"{name} could not be evaluated since" in message
-        assert "every window has too few runs" in message
+        assert f"{name}: No window could be judged: all" in message
         assert "would have fired" not in message
 
 

@@ -138,7 +138,7 @@ def test_course(service: Service) -> None:
     ]
     assert told.lines == ["firing Remax"]
     [notification] = told.notifications.values()
-    assert notification.annotations == {"summary": "Remax: 0.45 over 1h"}
+    assert notification.annotations == {"summary": "Remax: 45\u202f% over 1h"}
     assert (notification.severity, notification.notify) == ("page", ("oncall",))
     events = read_alert_events(service.store.reader, "p", 0, "grounded falls")
     assert [(event.state, event.before) for event in events] == [

@@ -109,14 +109,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_list(service: Service) -> None:
-    """The list says how many fire, draws 30 days, and calls a rule that does not fire quiet."""
+    """The list shows how many rules are firing, draws 30 days, and marks the others as OK."""
     page = read(service, "shop/alerts")
-    assert "1 of 2 rules fires" in page
+    assert "1 of 2 rules is firing" in page
     assert 'aria-label="30 days, fired on' in page
-    assert '<span class="ok">quiet</span>' in page
+    assert '<span class="ok">OK</span>' in page
     assert page.index("grounded falls") < page.index("error_share")
     assert "<script>alert" not in page
-    assert "No rule watches these runs yet" in read(service, "nothing/alerts")
+    assert "No alert rules yet" in read(service, "nothing/alerts")
 
 
 def test_rule(service: Service) -> None:
@@ -124,7 +124,7 @@ def test_rule(service: Service) -> None:
     page = read(service, "shop/alerts/grounded%20falls")
     assert '<span class="err">firing</span>' in page
     slices = page.partition('id="slices"')[2].partition("</table>")[0]
-    assert slices.index("client = acme") < slices.index("quiet")
+    assert slices.index("client = acme") < slices.index(">OK<")
     changes = page.partition('id="changes"')[2].partition("</table>")[0]
     assert changes.count("firing") == 2
     assert 'action="/projects/shop/alerts/grounded%20falls/mute"' in page
@@ -147,17 +147,17 @@ def test_past(service: Service) -> None:
     assert {*labels} <= {to_rfc3339(first + days * DAY_NS)[:10] for days in (-1, 0, 1)}
     assert labels
     never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
-    assert "Would have fired 0 times" in never
+    assert "Would not have fired in the last" in never
     few = read(service, "shop/alert-past", {**RULE, "min_runs": "1000000"})
     assert "Too few runs to evaluate in" in few
-    assert "min_runs is 1,000,000" in few
+    assert "have fewer than 1,000,000 runs. Lower min_runs or widen the window." in few
     assert "Would have fired" not in few
     wrong = read(service, "shop/alert-past", {**RULE, "when": "pass_rat > 1"})
     assert "did you mean pass_rate" in unescape(wrong)
 
 
 def test_form(service: Service) -> None:
-    """An edited rule is there with all of its fields; what is wrong stands above the form."""
+    """The form of a saved rule has all of its fields; an error is shown above the form."""
     page = read(service, "shop/alert-rule", {"edit": "grounded falls"})
     for name, value in RULE.items():
         assert (
@@ -169,7 +169,8 @@ def test_form(service: Service) -> None:
     assert "Invalid window" in wrong.text
     assert 'value="soon"' in wrong.text
     slash = call(service, "shop/alert-rule", "POST", **{**RULE, "name": "a/b"})
-    assert "without a slash" in slash.text
+    assert "without a slash" in unescape(slash.text)
+    assert '<details open id="more">' in slash.text
     taken = call(service, "shop/alert-rule", "POST", **RULE)
     assert (taken.status, "newest version" in taken.text) == (400, True)
 
@@ -177,7 +178,7 @@ def test_form(service: Service) -> None:
 @pytest.mark.parametrize("field", ["when", "window", "hold", "min_runs", "severity"])
 def test_emptied_field(field: str) -> None:
     """A field that must have something is refused when it was emptied, with its name."""
-    form = RuleForm(**({"when": "runs > 3"} | {field: ""}))
+    form = RuleForm.model_validate({"when": "runs > 3"} | {field: ""})
     with pytest.raises(BadInput, match=field):
         _ = form.wanted
 
@@ -246,5 +247,49 @@ def test_alert_on_slice(service: Service) -> None:
     fields = {name: values[0] for name, values in parse_qs(link).items()}
     assert fields["when"].startswith('pass_rate("grounded") <')
     past = read(service, "shop/alert-past", fields)
-    assert "Would have fired 0 times" not in past
+    assert "Would not have fired" not in past
     assert "Would have fired" in past
+
+
+def test_new_form(service: Service) -> None:
+    """A new form asks for four things, opens without an error, and lists the receivers."""
+    page = read(service, "shop/alert-rule")
+    asked, _, more = page.partition('<details id="more">')
+    assert re.findall(r'name="(\w+)" value', asked) == ["base", "where", "when", "by", "notify"]
+    assert '<input type="checkbox" name="notify" value="oncall">' in asked
+    assert "More <small>1h windows, at least 30 runs, warning</small>" in more
+    assert 'value="surely(error_share &gt; 0.05)"' in asked
+    assert '<option value="tags[&#34;client&#34;]">' in asked
+    assert 'role="alert"' not in page
+    past = read(service, "shop/alert-past", {"when": "surely(error_share > 0.05)"})
+    assert "Share of failed runs above 5\u202f%, by more than chance" in past
+
+
+def test_receiver_typo(service: Service) -> None:
+    """The form and the API refuse a receiver with a typo; the form shows it next to the others."""
+    fields = {**RULE, "name": "typo"}
+    wrong = call(service, "shop/alert-rule", "POST", **fields, notify="oncal")
+    assert wrong.status == 400
+    assert "There is no receiver 'oncal': did you mean oncall?" in unescape(wrong.text)
+    assert "unknown receiver" in wrong.text
+    answered = ask(
+        service.app,
+        "/api/v1/projects/shop/alerts/typo",
+        method="PUT",
+        headers={"content-type": "application/json"},
+        body=[b'{"when": "runs > 3", "notify": ["oncal"]}'],
+    )
+    assert (answered.status, answered.json["error"]["field"]) == (400, "notify")
+    assert ">typo<" not in read(service, "shop/alerts")
+
+
+def test_named_by_its_condition(service: Service) -> None:
+    """A rule without a name is named after its model, its condition and its groups."""
+    saved = call(service, "shop/alert-rule", "POST", **{**RULE, "name": ""}, notify="oncall")
+    location = "/projects/shop/alerts/answer%3A%20pass%20rate%20of%20grounded%20by%20client"
+    assert (saved.status, saved.headers["location"]) == (303, location)
+    page = read(service, "shop/alerts/answer%3A%20pass%20rate%20of%20grounded%20by%20client")
+    assert "Not evaluated yet." in page
+    assert "did not fire" not in page.lower()
+    assert "oncall" in page.partition('id="sent"')[2]
+    assert call(service, f"{location[10:]}/delete", "POST").status == 303

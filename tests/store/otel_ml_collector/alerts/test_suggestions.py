@@ -45,7 +45,7 @@ def check(
 ) -> AlertHistory:
     """Check a suggested rule, as the form makes it, over a time up to now."""
     assert suggestion is not None
-    rule = make_unsaved(RuleForm(**suggestion).wanted)
+    rule = make_unsaved(RuleForm.model_validate(suggestion).wanted)
     return check_rule(store.reader, project, rule, NOW_NS - length_ns, NOW_NS)
 
 
@@ -59,6 +59,7 @@ def test_slice(store: Store) -> None:
     assert history.firings[0].start < to_rfc3339(END_NS)
     assert suggestion is not None
     assert slices.slices[0].condition in suggestion["where"]
+    assert suggestion["when"].startswith("surely(error_share > ")
 
 
 def test_field(store: Store) -> None:

@@ -1,0 +1,142 @@
+"""Sentences about figures of alert rules, shared by pages, messages and the overview."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from otel_ml_collector.alerts.conditions import QUANTILES, AlertCondition
+from otel_ml_collector.filter.figures import Figure
+from otel_ml_collector.price import write_cost
+from otel_ml_collector.web.view import THIN, duration
+
+# Figures from 0 to 1, written in per cent.
+_PER_CENT: Final = frozenset(
+    {"error_share", "missing", "share", "pass_rate", "judge_errors"}
+    | {"accuracy", "recall", "precision"}
+)
+_WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess"})
+_MILLISECONDS: Final = "latency_ms"
+# From so many per cent on, and up to so many, no decimals are written.
+_WHOLE_FROM, _WHOLE_TO = 10, 90
+_WINDOW_UNITS: Final[Mapping[str, str]] = {"s": "s", "m": "min", "h": "h", "d": "d"}
+_WINDOW_LENGTH: Final = re.compile(r"(\d+)([smhd])", re.ASCII)
+_NO_VALUE: Final = "\u2013"
+_FIGURE_NAMES: Final[Mapping[str, str]] = {
+    "error_share": "share of failed runs",
+    "missing": "share of runs without {of}",
+    "share": "share of runs with {of}",
+    "drift": "drift score of {of}",
+    "excess": "extra bad runs by {of}",
+    "worse": "newest version worse by {of}",
+}
+_DESCRIBED: Final[Mapping[str, str]] = {
+    "error_share": "{value} failed",
+    "pass_rate": "{value} pass {of}",
+    "judge_errors": "{of} failed to score {value}",
+    "missing": "{of} is missing in {value}",
+    "share": "{value} have {of}",
+    "runs": "{value} runs",
+    "tokens": "{value} tokens",
+    "cost": "cost {value}",
+    "mean_score": "mean score of {of} {value}",
+    "drift": "drift score of {of} {value}",
+    "excess": "{value} extra bad runs by {of}",
+}
+
+
+def write_value(figure: Figure, value: float | None) -> str:
+    """Write the value of a figure with its unit, such as ``61 %`` or ``3.10 s``."""
+    if value is None:
+        return _NO_VALUE
+    if figure.name in _PER_CENT:
+        per_cent = 100 * value
+        decimals = 0 if _WHOLE_FROM <= abs(per_cent) <= _WHOLE_TO else 1
+        return f"{per_cent:.{decimals}f}".removesuffix(".0") + f"{THIN}%"
+    if figure.name == "worse":
+        return "worse" if value > 0 else "not worse"
+    if figure.of == _MILLISECONDS:
+        return duration(value)
+    if figure.name == "cost" or figure.of == "cost":
+        return write_cost(value)
+    if figure.name in _WHOLE_NUMBERS:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def write_limit(condition: AlertCondition) -> str:
+    """Write the number that the first figure is compared with; empty if there is none."""
+    figure, limit = condition.main, condition.limit
+    if limit is None or figure.name in {"drift", "worse"}:
+        return ""
+    if figure.name in _PER_CENT:
+        return f"{round(100 * limit, 6):g}{THIN}%"
+    return write_value(figure, limit)
+
+
+def describe_value(figure: Figure, value: float | None) -> str:
+    """Say what a value means, such as ``61 % failed`` or ``p95 latency 3.10 s``."""
+    if value is None:
+        return "no value"
+    written = write_value(figure, value)
+    if figure.name == "worse":
+        return f"the newest version is {written} by {figure.of}"
+    if figure.name in _DESCRIBED:
+        return _DESCRIBED[figure.name].format(value=written, of=figure.of)
+    return f"{name_figure(figure)} {written}"
+
+
+def name_figure(figure: Figure) -> str:
+    """Name a figure, such as ``pass rate of grounded`` or ``p95 latency``."""
+    if figure.name in _FIGURE_NAMES:
+        return _FIGURE_NAMES[figure.name].format(of=figure.of)
+    name = figure.name.replace("_", " ")
+    if not figure.of:
+        return name
+    if figure.of == _MILLISECONDS:
+        return f"{name} latency"
+    if figure.name in QUANTILES:
+        return f"{name} {figure.of}"
+    return f"{name} of {figure.of}"
+
+
+def explain_condition(condition: AlertCondition) -> str:
+    """Say when a window is bad, such as ``Pass rate of grounded below 90 %, by more than chance``.
+
+    Returns:
+        The text; empty if the condition compares its first figure with no number.
+    """
+    limit = write_limit(condition)
+    if not limit:
+        return ""
+    side = "above" if condition.is_bad_above else "below"
+    chance = ", by more than chance" if condition.sure else ""
+    name = name_figure(condition.main)
+    if condition.main.name not in QUANTILES:
+        name = f"{name[0].upper()}{name[1:]}"
+    return f"{name} {side} {limit}{chance}"
+
+
+def describe_slice(
+    condition: AlertCondition, labels: Mapping[str, str], value: float | None, window: str
+) -> str:
+    """Say what is wrong with a slice: ``Kessler: 61 % failed in 5 min (limit 25 %)``."""
+    limit = write_limit(condition)
+    text = f"{describe_value(condition.main, value)} in {write_window(window)}"
+    if limit:
+        text += f" (limit {limit})"
+    names = ", ".join(filter(None, labels.values()))
+    return f"{names}: {text}" if names else f"{text[0].upper()}{text[1:]}"
+
+
+def write_window(window: str) -> str:
+    """Write the length of a window for readers: ``5 min`` for ``5m``."""
+    match = _WINDOW_LENGTH.fullmatch(window)
+    return f"{match[1]}{THIN}{_WINDOW_UNITS[match[2]]}" if match else window
+
+
+def explain_unjudged(windows: int, min_runs: int) -> str:
+    """Say why no window of a rule could be judged, and what to change."""
+    return (
+        f"No window could be judged: all {windows:,} have fewer than {min_runs:,} runs. "
+        "Lower min_runs or widen the window."
+    )

@@ -1,0 +1,56 @@
+"""Tests of the chart of a rule's past."""
+
+from otel_ml_collector.alerts.history import (
+    AlertHistory,
+    AlertHistorySlice,
+    AlertPoint,
+    make_unsaved,
+)
+from otel_ml_collector.alerts.past import draw_past
+from otel_ml_collector.alerts.rule import WantedAlert
+from otel_ml_collector.alerts.states import WindowWord
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
+
+
+def make_history(*windows: tuple[float, WindowWord]) -> AlertHistory:
+    """Make the past of a rule on errors from the values of its windows."""
+    points = [
+        AlertPoint(
+            time=to_rfc3339((place + 2) * HOUR_NS),
+            value=value,
+            runs=1,
+            word=word,
+            state="inactive",
+        )
+        for place, (value, word) in enumerate(windows)
+    ]
+    return AlertHistory(
+        rule=make_unsaved(WantedAlert(when="error_share > 0.25", window="1h", every="1h")),
+        start=points[0].time,
+        end=points[-1].time,
+        windows=len(points),
+        judged=sum(word != "no data" for _, word in windows),
+        bad=0,
+        fired=0,
+        brief=0,
+        firings=[],
+        slices=[AlertHistorySlice(name="", labels={}, points=points)],
+    )
+
+
+def test_unjudged_windows_are_gaps() -> None:
+    """A window with too few runs is a gap, not a spike above the limit."""
+    [curve] = draw_past(
+        make_history((0.0, "good"), (0.1, "good"), (1.0, "no data"), (0.1, "good"), (0.0, "good"))
+    ).curves
+    assert curve.line.count("M") == 2
+    assert "L" in curve.line
+    assert curve.limit == 0.0  # the axis ends at the limit, as no drawn value is higher
+    assert [label.text for label in curve.up] == ["0\u202f%", "12\u202f%", "25\u202f%"]
+
+
+def test_nothing_judged() -> None:
+    """Without a judged window there is no chart, and the reason is given."""
+    past = draw_past(make_history((1.0, "no data"), (1.0, "no data")))
+    assert past.curves == []
+    assert past.unjudged.startswith("No window could be judged: all 2 have fewer than 30 runs.")

@@ -1,0 +1,61 @@
+"""Tests of the sentences about alerts: values with units, limits, and what is wrong."""
+
+import pytest
+
+from otel_ml_collector.alerts.conditions import read_condition
+from otel_ml_collector.alerts.sentences import (
+    describe_slice,
+    explain_condition,
+    explain_unjudged,
+    write_value,
+)
+
+
+@pytest.mark.parametrize(
+    ("when", "value", "written"),
+    [
+        ("error_share > 0.25", 0.6129, "61\u202f%"),
+        ('pass_rate("grounded") < 0.9', 0.9876, "98.8\u202f%"),
+        ("p95(latency_ms) > 3000", 3_812.0, "3.81\u202fs"),
+        ("cost > 1", 0.0412, "$ 0.0412"),
+        ("runs < 100", 1_204.0, "1,204"),
+        ('mean_score("grounded") < 0.7', 0.6129, "0.6129"),
+        ("drift(inputs.text) > 0", 0.31, "0.31"),
+        ("error_share > 0.25", None, "–"),
+    ],
+)
+def test_value(when: str, value: float | None, written: str) -> None:
+    """A value is written with its unit: shares in per cent, times and money as such."""
+    assert write_value(read_condition(when).main, value) == written
+
+
+@pytest.mark.parametrize(
+    ("when", "explained"),
+    [
+        ("surely(error_share > 0.05)", "Share of failed runs above 5\u202f%, by more than chance"),
+        ('pass_rate("grounded") < 0.925', "Pass rate of grounded below 92.5\u202f%"),
+        ("3000 < p50(latency_ms)", "p50 latency above 3.00\u202fs"),
+        ('cost > 2 * previous("7d")', ""),
+        ('worse("grounded")', ""),
+    ],
+)
+def test_condition(when: str, explained: str) -> None:
+    """A condition with a number is explained in words; another one is not."""
+    assert explain_condition(read_condition(when)) == explained
+
+
+def test_slice() -> None:
+    """A sentence has who, what, how long and the limit."""
+    condition = read_condition("error_share > 0.25")
+    described = describe_slice(condition, {"client": "Kessler"}, 0.6129, "5m")
+    assert described == "Kessler: 61\u202f% failed in 5\u202fmin (limit 25\u202f%)"
+    everyone = describe_slice(condition, {}, 0.6129, "1h")
+    assert everyone == "61\u202f% failed in 1\u202fh (limit 25\u202f%)"
+
+
+def test_unjudged() -> None:
+    """If no window has enough runs, the sentence says what to change."""
+    assert explain_unjudged(2_880, 30) == (
+        "No window could be judged: all 2,880 have fewer than 30 runs. "
+        "Lower min_runs or widen the window."
+    )
