@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml_collector.access import (
+    ADMIN,
     ALL_PROJECTS,
     ANNOTATE,
     OPEN,
@@ -26,7 +27,8 @@ from otel_ml_collector.access import (
 )
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.mapping.filing import is_project
-from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
+from otel_ml_collector.store.keys import LOCAL, MOST, KeyStore, StoredKey
+from otel_ml_collector.times import HOUR_NS
 
 SESSION_COOKIE: Final = "otel_ml_session"
 SESSION_S: Final = 12 * 3600
@@ -41,8 +43,8 @@ _PROJECTS_OF_KEY: Final = 100
 _MAX_RATE: Final = 2**40
 _BEARER: Final = "bearer "
 _NOBODY: Final = "0" * 64
-# Pages only read and annotate. They never send spans or create keys.
-_SESSION_SCOPES: Final = frozenset({READ, ANNOTATE})
+# Pages read, annotate and administer. They never send spans.
+_SESSION_SCOPES: Final = frozenset({READ, ANNOTATE, ADMIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ class Keyring:
         self._clock = clock
         self._session_secret = session_secret.encode() or store.read_session_secret()
         self._keys: Mapping[str, StoredKey] = {}
+        # When each key was last used here, and the uses that the store knows.
+        self._uses: dict[str, int] = {}
+        self._stored_uses = store.read_uses()
         # Prevents a refresh that read the store before a change from overwriting the change.
         self._changing = threading.Lock()
         self.refresh()
@@ -91,22 +96,46 @@ class Keyring:
     def refresh(self) -> None:
         """Read the keys again, to see changes made by other collectors with the same store.
 
+        Also stores when keys were last used, at most once an hour for each key.
+
         Raises:
             Unavailable: The store failed; the known keys stay valid.
         """
         with self._changing:
             keys = {key.access.key_id: key for key in self._store.read()}
             self._keys = keys or self._keys  # an emptied store must not allow access without a key
+            new = {
+                key_id: used_ns
+                for key_id, used_ns in list(self._uses.items())
+                if used_ns - self._stored_uses.get(key_id, 0) >= HOUR_NS
+            }
+            if new:
+                self._store.add_uses(new)
+                self._stored_uses |= new
 
     def find_keys(self, within: Access = OPEN) -> list[StoredKey]:
         """Return the keys whose projects are all covered by an access, oldest first."""
         return [key for key in self._keys.values() if within.covers(key.access.projects)]
 
-    def add(self, wanted: Access) -> NewKey:
+    def find_uses(self) -> dict[str, int]:
+        """Return when each key was last used, as nanoseconds by id.
+
+        This collector's own uses are exact, those of others are known to the hour.
+
+        Raises:
+            Unavailable: The store failed.
+        """
+        uses = self._store.read_uses()
+        for key_id, used_ns in list(self._uses.items()):
+            uses[key_id] = max(used_ns, uses.get(key_id, 0))
+        return uses
+
+    def add(self, wanted: Access, by: Access = OPEN) -> NewKey:
         """Create a key. When this method returns, the key is on disk and valid.
 
         Args:
             wanted: Access of the key; its `key_id` is ignored.
+            by: The access that creates it.
 
         Raises:
             BadInput: The name, a scope, a project or a rate is invalid, or there are too many keys.
@@ -116,7 +145,8 @@ class Keyring:
         if len(self._keys) >= MOST:
             raise BadInput(f"There are {MOST} keys already, revoked ones counted", "name")
         key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
-        key = StoredKey(replace(wanted, key_id=key_id), _hash(secret), self._clock())
+        access = replace(wanted, key_id=key_id)
+        key = StoredKey(access, _hash(secret), self._clock(), made_by=by.key_id or LOCAL)
         with self._changing:
             self._store.add(key)
             self._keys = {**self._keys, key_id: key}
@@ -136,7 +166,7 @@ class Keyring:
             if key is None or not within.covers(key.access.projects):
                 raise Missing(f"There is no key {key_id[:80]!r}")
             if not key.revoked_ns:
-                key = self._store.revoke(key, self._clock())
+                key = self._store.revoke(key, self._clock(), within.key_id or LOCAL)
                 self._keys = {**self._keys, key_id: key}
         return key
 
@@ -162,7 +192,10 @@ class Keyring:
         key = self._keys.get(key_id)
         # Compare even if there is no such key, so that timing does not reveal which ids exist.
         is_right = hmac.compare_digest(_hash(secret), key.secret_hash if key else _NOBODY)
-        return key.access if key and is_right and not key.revoked_ns else None
+        if key is None or not is_right or key.revoked_ns:
+            return None
+        self._uses[key_id] = self._clock()
+        return key.access
 
     def open_session(self, access: Access) -> str:
         """Return a signed session for a cookie; valid for 12 hours."""
@@ -170,7 +203,7 @@ class Keyring:
         return f"{access.key_id}.{until_s}.{self._sign(access.key_id, until_s)}"
 
     def find_session(self, text: str) -> Access | None:
-        """Return the access of a session: that of its key, limited to reading and annotating."""
+        """Return the access of a session: that of its key, without sending spans."""
         match = _SESSION.fullmatch(text)
         key = self._keys.get(match[1]) if match else None
         if match is None or key is None or key.revoked_ns:
@@ -182,6 +215,7 @@ class Keyring:
         latest_s = self._clock() // 10**9 + SESSION_S + _CLOCKS_DIFFER_S
         if not self._clock() < until_s * 10**9 <= latest_s * 10**9:
             return None
+        self._uses[match[1]] = self._clock()
         return replace(key.access, scopes=key.access.scopes & _SESSION_SCOPES)
 
     def _sign(self, key_id: str, until_s: int) -> str:

@@ -4,7 +4,8 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from operator import itemgetter
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request
@@ -30,7 +31,9 @@ _LOCAL: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 _FAILURES: Final = 10
 _PER_FAILURE_S: Final = 6.0
 _MOST_SENDERS: Final = 1_024
-_WRONG: Final = "This is no valid key that may read or annotate"
+_WRONG: Final = "This key is not valid."
+_NO_PAGES: Final = "This key cannot open pages. Sign in with a key that has the scope read."
+_AUDITED: Final = ("name", "scopes", "projects")
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 pages = APIRouter(include_in_schema=False)
@@ -57,6 +60,14 @@ class KeyAnswer(WantedKey):
     id: str = Field(description="The public part of its text: `omk_<id>_...`")
     created_time: str = Field(description="RFC 3339, UTC")
     revoked_time: str | None = Field(description="Null while it is valid")
+    made_by: str | None = Field(
+        description="Id of the key that created it; `local` for the collector's own machine "
+        "without a key; null if unknown"
+    )
+    last_used_time: str | None = Field(
+        description="RFC 3339, UTC. Uses at other collectors are known to the hour. Null before "
+        "the first use"
+    )
 
 
 class MadeKey(KeyAnswer):
@@ -71,20 +82,72 @@ class Keys(BaseModel):
     keys: list[KeyAnswer]
 
 
-def describe(key: StoredKey) -> dict[str, Any]:
+class KeyChange(BaseModel):
+    """The creation or the end of a key."""
+
+    time: str = Field(description="RFC 3339, UTC")
+    change: Literal["created", "revoked"]
+    id: str
+    name: str
+    scopes: list[str]
+    projects: list[str]
+    by: str | None = Field(
+        description="Id of the key that made the change; `local` for the collector's own machine "
+        "without a key; null if unknown"
+    )
+
+
+class KeyChanges(BaseModel):
+    """The changes of keys, newest first."""
+
+    changes: list[KeyChange]
+
+
+def describe(key: StoredKey, used_ns: int = 0) -> dict[str, Any]:
     """Return the public part of a key, without its secret."""
     return {
         "id": key.access.key_id,
         **key.access.written,
         "created_time": to_rfc3339(key.created_ns),
         "revoked_time": to_rfc3339(key.revoked_ns) if key.revoked_ns else None,
+        "made_by": key.made_by or None,
+        "last_used_time": to_rfc3339(used_ns) if used_ns else None,
     }
+
+
+def find_keys(keyring: Keyring, access: Access) -> list[KeyAnswer]:
+    """Find the keys whose projects are all covered by an access, oldest first."""
+    uses = keyring.find_uses()
+    return [
+        KeyAnswer(**describe(key, uses.get(key.access.key_id, 0)))
+        for key in keyring.find_keys(access)
+    ]
+
+
+def find_key_changes(keyring: Keyring, access: Access) -> list[KeyChange]:
+    """Find the changes of the keys that `find_keys` finds, newest first."""
+    changes = []
+    for key in keyring.find_keys(access):
+        written = key.access.written
+        facts = {"id": key.access.key_id, **{name: written[name] for name in _AUDITED}}
+        changes.append((key.created_ns, {**facts, "change": "created", "by": key.made_by or None}))
+        if key.revoked_ns:
+            revoked = {**facts, "change": "revoked", "by": key.revoked_by or None}
+            changes.append((key.revoked_ns, revoked))
+    changes.sort(key=itemgetter(0), reverse=True)
+    return [KeyChange(time=to_rfc3339(time_ns), **facts) for time_ns, facts in changes]
 
 
 @api.get("/keys")
 def get_keys(keyring: FromKeyring, admin: Admin) -> Keys:
     """List the keys whose projects are all among the projects of your key."""
-    return Keys(keys=[KeyAnswer(**describe(key)) for key in keyring.find_keys(admin)])
+    return Keys(keys=find_keys(keyring, admin))
+
+
+@api.get("/keys/changes")
+def get_key_changes(keyring: FromKeyring, admin: Admin) -> KeyChanges:
+    """List who created and revoked keys, newest first, for the keys that `GET /keys` lists."""
+    return KeyChanges(changes=find_key_changes(keyring, admin))
 
 
 @api.post("/keys", status_code=201)
@@ -93,7 +156,7 @@ def post_key(wanted: WantedKey, keyring: FromKeyring, admin: Admin) -> MadeKey:
     access = Access.read("", wanted.model_dump())
     if not admin.covers(access.projects):
         raise NotPermitted("The key may make keys for its own projects only")
-    made = keyring.add(access)
+    made = keyring.add(access, admin)
     return MadeKey(**describe(made.key), key=made.text)
 
 
@@ -156,7 +219,7 @@ async def sign_in(request: Request) -> Response:
             problem = f"Too many wrong keys: try again in {wait_s} s"
             return _form(request, target, problem, 429, {"Retry-After": str(wait_s)})
         attempts.fail(sender)
-        return _form(request, target, _WRONG, 403)
+        return _form(request, target, _NO_PAGES if access else _WRONG, 403)
     if not access.has(READ) and "/queues" not in target:
         target = labelling_address(access)
     answer = RedirectResponse(target, 303)

@@ -470,9 +470,17 @@ CREATE TABLE IF NOT EXISTS otel_ml.access_keys ON CLUSTER otel_ml (
   bytes_per_second Int64 COMMENT '0 for any number',
   created_ns Int64,
   revoked_ns Int64 COMMENT '0 while it is valid',
-  version UInt64
+  version UInt64,
+  made_by String COMMENT 'id of the key that made it, local without a key, empty if unknown',
+  revoked_by String COMMENT 'as made_by'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/access_keys', '{shard}-{replica}', version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS otel_ml.key_uses ON CLUSTER otel_ml (
+  id String COMMENT 'the public part of the key',
+  used_ns Int64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/otel_ml/key_uses', '{shard}-{replica}', used_ns) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.deletions ON CLUSTER otel_ml (
   project LowCardinality(String),

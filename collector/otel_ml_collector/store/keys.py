@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +18,19 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 MOST: Final = 10_000
+# In place of a key: a request from the collector's own machine while there are no keys.
+LOCAL: Final = "local"
 SECRET_FILE: Final = "session.secret"  # noqa: S105 - the name of a file
 _SECRET_BYTES: Final = 32
 _SECRET: Final = re.compile(rb"[0-9a-f]{64}")
 _MADE: Final = 1
 _REVOKED: Final = 2
 _READ: Final = Sql("""
-SELECT id, hash, name, scopes, projects, spans_per_second, bytes_per_second, created_ns, revoked_ns
+SELECT id, hash, name, scopes, projects, spans_per_second, bytes_per_second, created_ns, revoked_ns,
+  made_by, revoked_by
 FROM access_keys FINAL ORDER BY created_ns, id LIMIT {most}
 """).fill(most=MOST)
+_USES: Final = Sql("SELECT id, max(used_ns) AS used_ns FROM key_uses GROUP BY id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,16 @@ class StoredKey:
         access: What it allows, with its public id.
         secret_hash: SHA-256 of its secret part, in hex.
         revoked_ns: When it was revoked; 0 while it is valid.
+        made_by: Id of the key that made it, or `LOCAL`; empty if an older version made it.
+        revoked_by: The same of whoever revoked it.
     """
 
     access: Access
     secret_hash: str
     created_ns: int
     revoked_ns: int = 0
+    made_by: str = ""
+    revoked_by: str = ""
 
 
 class KeyStore:
@@ -85,16 +93,40 @@ class KeyStore:
         with self._ask() as client:
             _insert(client, key, _MADE)
 
-    def revoke(self, key: StoredKey, now_ns: int) -> StoredKey:
+    def revoke(self, key: StoredKey, now_ns: int, by: str) -> StoredKey:
         """Store that a key is revoked, for ever; when this returns, that is on disk.
+
+        Args:
+            key: The key.
+            now_ns: The time.
+            by: Id of the key that revoked it, or `LOCAL`.
 
         Raises:
             Unavailable: The store has trouble.
         """
-        revoked = replace(key, revoked_ns=now_ns)
+        revoked = replace(key, revoked_ns=now_ns, revoked_by=by)
         with self._ask() as client:
             _insert(client, revoked, _REVOKED)
         return revoked
+
+    def read_uses(self) -> dict[str, int]:
+        """Read when each key was last used, as nanoseconds by id, to the hour.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._ask() as client:
+            return {row[0]: int(row[1]) for row in client.query(_USES).result_rows}
+
+    def add_uses(self, uses: Mapping[str, int]) -> None:
+        """Store when keys were last used.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._ask() as client:
+            rows = [list(use) for use in uses.items()]
+            client.insert("key_uses", rows, column_names=["id", "used_ns"])
 
     @contextmanager
     def _ask(self) -> Iterator[StoreClient]:
@@ -130,10 +162,13 @@ def _insert(client: StoreClient, key: StoredKey, version: int) -> None:
         "created_ns": key.created_ns,
         "revoked_ns": key.revoked_ns,
         "version": version,
+        "made_by": key.made_by,
+        "revoked_by": key.revoked_by,
     }
     client.insert("access_keys", [list(row.values())], column_names=list(row))
 
 
 def _key(row: dict[str, Any]) -> StoredKey:
     access = Access.read(row["id"], row)
-    return StoredKey(access, row["hash"], row["created_ns"], row["revoked_ns"])
+    facts = ("hash", "created_ns", "revoked_ns", "made_by", "revoked_by")
+    return StoredKey(access, *(row[name] for name in facts))

@@ -72,6 +72,16 @@ LAST_UPGRADER: Final = "bf3e30fd"
 # What a store lacks that was made before a version, besides the tables themselves: a step for each
 # version after `OLDEST_SCHEMA`.
 STEPS: Final[Sequence[Sequence[Sql]]] = (
+    (  # 29: who made and revoked a key
+        Sql(
+            "ALTER TABLE access_keys ADD COLUMN IF NOT EXISTS made_by String COMMENT "
+            "'id of the key that made it, local without a key, empty if unknown' AFTER version"
+        ),
+        Sql(
+            "ALTER TABLE access_keys ADD COLUMN IF NOT EXISTS revoked_by String COMMENT "
+            "'as made_by' AFTER made_by"
+        ),
+    ),
     # A new step goes here. One for declared tables, columns and indexes is empty.
 )
 

@@ -63,9 +63,20 @@ CREATE TABLE IF NOT EXISTS access_keys (
   bytes_per_second Int64 COMMENT '0 for any number',
   created_ns Int64,
   revoked_ns Int64 COMMENT '0 while it is valid',
-  version UInt64
+  version UInt64,
+  made_by String COMMENT 'id of the key that made it, local without a key, empty if unknown',
+  revoked_by String COMMENT 'as made_by'
 )
 ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS {durable}
+""").fill(durable=DURABLE)
+
+# When each key was last used: at most one row an hour for each key.
+KEY_USES: Final = Sql("""
+CREATE TABLE IF NOT EXISTS key_uses (
+  id String COMMENT 'the public part of the key',
+  used_ns Int64
+)
+ENGINE = ReplacingMergeTree(used_ns) ORDER BY id SETTINGS {durable}
 """).fill(durable=DURABLE)
 
 # What was asked to be deleted: a row with a higher stage holds. `deleted_ns` is when it was asked.
@@ -336,6 +347,7 @@ TABLES: Final = (
     ARTIFACTS,
     ARTIFACT_CHUNKS,
     ACCESS_KEYS,
+    KEY_USES,
     DELETIONS,
     DELETED_RUNS,
     DELETED_OWNERS,

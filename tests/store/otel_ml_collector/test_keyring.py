@@ -121,11 +121,50 @@ def test_revoked(fresh: Store) -> None:
     elsewhere.refresh()
     assert elsewhere.find_key(made.text) is not None
     revoked = here.revoke(made.key.access.key_id)
-    assert here.revoke(made.key.access.key_id) == revoked == replace(made.key, revoked_ns=NOW_NS)
+    expected = replace(made.key, revoked_ns=NOW_NS, revoked_by="local")
+    assert here.revoke(made.key.access.key_id) == revoked == expected
     assert here.find_key(made.text) is None
     elsewhere.refresh()
     assert elsewhere.find_key(made.text) is None
     assert make_ring(fresh).find_keys() == [revoked]
+
+
+def test_who_made_a_key(fresh: Store) -> None:
+    """Who made and revoked a key is kept: another key, or this machine without a key."""
+    ring = make_ring(fresh)
+    first = ring.add(WANTED).key
+    second = ring.add(WANTED, first.access).key
+    ring.revoke(second.access.key_id, replace(first.access, projects=None))
+    kept = {
+        key.access.key_id: (key.made_by, key.revoked_by) for key in make_ring(fresh).find_keys()
+    }
+    by = first.access.key_id
+    assert kept == {by: ("local", ""), second.access.key_id: (by, by)}
+
+
+def count_uses(store: Store) -> int:
+    [row] = store.reader.rows(Sql("SELECT count() AS uses FROM key_uses"), {})
+    return int(row["uses"])
+
+
+def test_last_use(fresh: Store) -> None:
+    """The last use of a key is known exactly here, and stored at most once an hour."""
+    clock = Clock()
+    ring = Keyring(KeyStore(fresh.connections), clock=clock)
+    made = ring.add(WANTED)
+    key_id = made.key.access.key_id
+    assert ring.find_uses() == {}
+    assert ring.find_key(f"omk_{key_id}_{'0' * 64}") is None
+    ring.refresh()
+    assert ring.find_uses() == {}
+    for _ in range(120):
+        clock.now_ns += 60 * SECOND_NS
+        assert ring.find_key(made.text) is not None
+        ring.refresh()
+    assert ring.find_uses() == {key_id: clock.now_ns}
+    assert count_uses(fresh) == 2
+    known_ns = make_ring(fresh).find_uses()[key_id]
+    assert clock.now_ns - 3600 * SECOND_NS <= known_ns < clock.now_ns
 
 
 def test_last_key(fresh: Store) -> None:
@@ -137,12 +176,12 @@ def test_last_key(fresh: Store) -> None:
 
 
 def test_session(fresh: Store) -> None:
-    """A session reads and annotates for its key, for twelve hours, at every collector."""
+    """A session reads and administers for its key, for twelve hours, at every collector."""
     clock = Clock()
     ring = Keyring(KeyStore(fresh.connections), clock=clock)
     made = ring.add(WANTED)
     text = ring.open_session(made.key.access)
-    expected = replace(made.key.access, scopes=frozenset({READ}))
+    expected = replace(made.key.access, scopes=frozenset({READ, "admin"}))
     assert ring.find_session(text) == expected == make_ring(fresh).find_session(text)
     clock.now_ns += 12 * 3600 * SECOND_NS - 1
     assert ring.find_session(text) == expected
@@ -150,14 +189,17 @@ def test_session(fresh: Store) -> None:
     assert ring.find_session(text) is None
 
 
-def test_stolen_backup(fresh: Store, tmp_path: Path) -> None:
+def test_stolen_backup(
+    fresh: Store, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Whoever has a backup, or all that the store holds, can sign no session."""
     ring = make_ring(fresh)
     key = ring.add(WANTED).key
-    Backups(fresh.connections, Tombstones(fresh.connections)).write(tmp_path / "backup")
+    backup = tmp_path_factory.mktemp("kept") / "backup"
+    Backups(fresh.connections, Tombstones(fresh.connections)).write(backup)
     secret = tmp_path / SECRET_FILE
     held = [secret.read_bytes(), hashlib.sha256(secret.read_bytes()).hexdigest().encode()]
-    files = [path for name in ("backup", "store") for path in (tmp_path / name).rglob("*")]
+    files = [path for folder in (backup, tmp_path / "store") for path in folder.rglob("*")]
     assert not [
         path for path in files if path.is_file() and any(one in path.read_bytes() for one in held)
     ]

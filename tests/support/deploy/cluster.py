@@ -14,7 +14,7 @@ from otel_ml_collector.store.schema import COPIES, TABLES
 CLUSTER: Final = "otel_ml"
 DATABASE: Final = "otel_ml"
 # Tables of which every node of the cluster has the same rows.
-SHARED: Final = frozenset({"access_keys"})
+SHARED: Final = frozenset({"access_keys", "key_uses"})
 _HEAD: Final = """\
 -- Tables of otel-ml on a ClickHouse cluster named otel_ml, whose nodes have the macros shard and
 -- replica. Run it once, on any node, before the first collector starts. Each shard is a store of

@@ -16,10 +16,12 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.store.backup import MANIFEST, restore
+from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import LAST_UPGRADER, OLDEST_SCHEMA, SCHEMA_VERSION, connect
 from otel_ml_collector.store.schema import META, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
@@ -291,6 +293,18 @@ def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
         kept_long = service.store.reader.rows(KEPT_LONG, {})
     assert rows == [{"version": SCHEMA_VERSION}]
     assert kept_long == []
+
+
+def test_keys_of_an_older_store(tmp_path: Path) -> None:
+    """Keys of a store from before schema 29 stay valid; nobody knows who made them."""
+    make_old(tmp_path, 28, {})
+    columns = ["id", "hash", "name", "scopes", "projects", "created_ns", "version"]
+    row = ["0" * 16, "1" * 64, "ci", ["read"], ["*"], NOW_NS, 1]
+    with open_raw(tmp_path) as client:
+        client.insert("access_keys", [row], column_names=columns)
+    with open_store(tmp_path) as store:
+        [key] = Keyring(KeyStore(store.connections)).find_keys()
+    assert (key.access.name, key.created_ns, key.made_by, key.revoked_by) == ("ci", NOW_NS, "", "")
 
 
 def make_backup(folder: Path, version: int, backup: Path) -> None:

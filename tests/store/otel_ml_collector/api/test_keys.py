@@ -73,6 +73,8 @@ def test_key(open_to_all: Service) -> None:
         "bytes_per_second": 0,
         "created_time": created,
         "revoked_time": None,
+        "made_by": admin.split("_")[1],
+        "last_used_time": None,
     }
     assert (made.status, told) == (201, expected)
     listed = call(service, "GET", key=admin)
@@ -83,6 +85,24 @@ def test_key(open_to_all: Service) -> None:
     assert revoked.json["revoked_time"] >= created
     assert (again.status, again.json) == (200, revoked.json)
     assert call(service, "GET", "/api/v1/projects", text).status == 401
+
+
+def test_changes(open_to_all: Service) -> None:
+    """Each change of a key is listed, newest first, with the key that made it."""
+    service = open_to_all
+    admin = make_admin(service)
+    admin_id = admin.split("_")[1]
+    key_id = call(service, "POST", key=admin, body=WANTED).json["id"]
+    call(service, "DELETE", f"/api/v1/keys/{key_id}", admin)
+    changes = call(service, "GET", "/api/v1/keys/changes", admin).json["changes"]
+    assert [(each["change"], each["id"], each["by"]) for each in changes] == [
+        ("revoked", key_id, admin_id),
+        ("created", key_id, admin_id),
+        ("created", admin_id, "local"),
+    ]
+    assert changes[0]["time"] >= changes[1]["time"] >= changes[2]["time"]
+    reading = call(service, "POST", key=admin, body=WANTED).json["key"]
+    assert call(service, "GET", "/api/v1/keys/changes", reading).status == 403
 
 
 def test_first_key(open_to_all: Service) -> None:

@@ -30,6 +30,7 @@ TABLES: Final = [
     "hourly_runs",
     "hourly_scores",
     "items",
+    "key_uses",
     "late_logs",
     "late_tags",
     "lineage",

@@ -70,7 +70,8 @@ def test_refused(closed: Service, scopes: list[str]) -> None:
     key = make_key(closed, *scopes) if scopes else WRONG
     answered = post(closed, key=key, next="/projects/ours/runs")
     assert (answered.status, "set-cookie" in answered.headers) == (403, False)
-    assert "This is no valid key that may read or annotate" in answered.text
+    problem = "This key cannot open pages" if scopes else "This key is not valid"
+    assert problem in answered.text
     assert 'value="/projects/ours/runs"' in answered.text
     assert key not in answered.text
     assert answered.headers["cache-control"] == "no-store"
