@@ -41,14 +41,14 @@ class LoggedValue:
     """A value from `Run.log`, converted to what is sent to the collector.
 
     Attributes:
-        said: Attributes of the span event for the value, such as its name and type.
+        facts: Attributes of the span event for the value, such as its name and type.
         document: The value as JSON, to upload separately. None if it is short enough for the event,
             or if only a description is stored.
         sha256: SHA-256 of the JSON in hex; empty if only a description is stored.
         notes: Notes on what was left out; empty if the value is complete.
     """
 
-    said: dict[str, Value]
+    facts: dict[str, Value]
     document: bytes | None = None
     sha256: str = ""
     notes: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
         return LoggedValue(facts, notes=(*notes, UNSERIALISABLE))
     if written.is_hidden:
         notes = (REDACTED_NOTE,)
-    facts[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, told=written.told)
+    facts[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, details=written.details)
     if len(written.document) > MOST_BYTES:
         return LoggedValue(facts, notes=(*notes, TRUNCATED))
     # Not in a thread, because the event needs the hash. For 64 MiB of numbers, writing takes 0.27 s
@@ -106,13 +106,13 @@ class _Written:
 
     Attributes:
         shown: Value that the preview is made from.
-        told: Additional entries of the preview: the type, and which part was kept.
+        details: Additional entries of the preview: the type, and which part was kept.
         is_hidden: Whether something was hidden.
     """
 
     document: bytes
     shown: Data
-    told: Form
+    details: Form
     is_hidden: bool = False
 
 
@@ -124,8 +124,8 @@ def _write(data: Data, redaction: Redaction) -> _Written:
     walker = Walker()
     form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
-    form_facts = _told(form, walker.texts) if isinstance(data, Native) else {}
-    is_binary = isinstance(data, BuiltIn) and data.looks.is_binary(data.data)
+    form_facts = _describe_kept(form, walker.texts) if isinstance(data, Native) else {}
+    is_binary = isinstance(data, BuiltIn) and data.inspection.is_binary(data.data)
     if is_binary or not redaction.concerns(data, document.decode()):
         return _Written(document, data, form_facts)
     hidden = _hide_form(form, redaction)
@@ -136,7 +136,7 @@ def _write(data: Data, redaction: Redaction) -> _Written:
     return _Written(orjson.dumps(hidden), data, form_facts, is_hidden=True)
 
 
-def _told(form: Form, texts: int) -> Form:
+def _describe_kept(form: Form, texts: int) -> Form:
     """Describe which part of a value was kept, if it is not complete."""
     written = form["params"]["data"]
     kept = kept_of(written)
@@ -148,7 +148,7 @@ def _told(form: Form, texts: int) -> Form:
 
 
 def _preview(
-    data: Data, redaction: Redaction, *, is_cut: bool = False, told: Form | None = None
+    data: Data, redaction: Redaction, *, is_cut: bool = False, details: Form | None = None
 ) -> str:
     """Describe data briefly.
 
@@ -159,7 +159,7 @@ def _preview(
         form.pop("head", None)
     rest: Any = {key: fact for key, fact in form.items() if key != "type"}
     shown = orjson.loads(
-        redaction.encode({**(told or {}), **rest, **(told or {})}, _HIDDEN_BYTES).text
+        redaction.encode({**(details or {}), **rest, **(details or {})}, _HIDDEN_BYTES).text
     )
     return orjson.dumps({"type": form["type"], **shown}).decode()
 
@@ -223,7 +223,7 @@ def _size_of_object(value: Any) -> int:
         return value.nbytes
     wrapper = find_wrapper(kind)
     if wrapper is not None and issubclass(wrapper, BuiltIn):
-        return int(wrapper.looks.size_of(value))
+        return int(wrapper.inspection.size_of(value))
     if is_from("pandas", kind) and hasattr(value, "memory_usage"):  # an index
         return int(value.memory_usage(deep=True))
     return LEAF_BYTES
@@ -281,7 +281,7 @@ class _Hider:
         """
         if self._redaction.is_secret(name):
             return None
-        if not self._looks_into(dtype):
+        if not self._inspects(dtype):
             return column
         cells = listed()
         shown = [self._hide(item) for item in cells]
@@ -291,7 +291,7 @@ class _Hider:
             return make(shown)
         return None
 
-    def _looks_into(self, dtype: str) -> bool:
+    def _inspects(self, dtype: str) -> bool:
         lowered = dtype.lower()
         if self._redaction.sees_texts and _TEXT_DTYPES.search(lowered):
             return True

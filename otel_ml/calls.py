@@ -19,7 +19,7 @@ from otel_ml import stubs
 from otel_ml.capture.description import is_stream
 from otel_ml.capture.snapshot import Taking
 from otel_ml.capture.taker import TRUNCATED
-from otel_ml.capture.values import NOT_FOLLOWED, encode_whole, glance
+from otel_ml.capture.values import NOT_FOLLOWED, check_short, encode_whole
 from otel_ml.errors import hand_on, quiet, report
 from otel_ml.functions import LEFT_OUT, TracedFunction
 from otel_ml.late import late
@@ -37,7 +37,7 @@ from otel_ml.spans import (
     is_sampled,
     reset,
 )
-from otel_ml.versions.held_runs import HELD
+from otel_ml.versions.pending_runs import PENDING_RUNS
 from otel_ml.versions.structure import stream_part
 from otel_ml.wire import judge_attributes
 
@@ -132,33 +132,33 @@ class Call(Run):
             self._outer = current = current_context()
             first = traced.start_attributes
             span = start(traced.span_name, current, start_ns, first, False)
-            lean = span if type(span) is RunSpan and span.defers and traced.is_plain else None
-            recorded = lean is not None or is_sampled(span)
+            deferred = span if type(span) is RunSpan and span.defers and traced.is_plain else None
+            recorded = deferred is not None or is_sampled(span)
             self._traced, self._span, self._start_ns = traced, span, start_ns
             self._recorder = recorder if recorded else None
             self._identity = recorder.identity
             self._cost_ns = 0
             self._version_of: object = _KNOWN  # otherwise the output whose version is not known yet
             self._ended = False
-            self._unasked = lean is not None
-            if lean is None:
+            self._unasked = deferred is not None
+            if deferred is None:
                 self._describe(first, facts_around(current) if recorded else {})
             elif current or MARKS.get() is not None:
-                lean.variables = facts_around(current)
+                deferred.variables = facts_around(current)
             # only during the call, because it is a reference cycle
             self.context = Context({**current, SPAN_KEY: span, RUN_KEY: self})
             self.stage = OPEN
             if recorded:
                 inputs = traced.bind(args, kwargs)
-                if lean is None:
+                if deferred is None:
                     self._put_inputs(inputs, traced)
                 else:
                     captured = recorder.redaction.capture(inputs, traced.taking)
                     if recorder.watch is not None:
                         self._ask()._put_captured(names.INPUTS, captured)
                     else:
-                        lean.inputs = captured
-                        lean.weight += (
+                        deferred.inputs = captured
+                        deferred.weight += (
                             len(captured) if isinstance(captured, str) else captured.weight
                         )
                 recorder.open_runs.add(self)
@@ -313,7 +313,7 @@ class Call(Run):
         if self.stage == OPEN:
             with quiet("spool"):
                 self._hold((), end_ns)
-        if not HELD.hold(self._traced.waits_for, give):
+        if not PENDING_RUNS.hold(self._traced.waits_for, give):
             give()
 
     def _find_version(self, output: object, end_ns: int, recorder: Recorder) -> None:
@@ -401,8 +401,8 @@ class Call(Run):
                 return chunks
         if kind in NO_STREAMS and kind is not dict:
             return chunks
-        is_told = self._traced.generative is not None
-        return messages.join_chunks(chunks) if is_told or messages.is_chunk(chunks[0]) else chunks
+        is_known = self._traced.generative is not None
+        return messages.join_chunks(chunks) if is_known or messages.is_chunk(chunks[0]) else chunks
 
     def _put_chunks(self, chunks: object, whole: object) -> None:
         """Write a stream's chunks, in addition to the joined message."""
@@ -427,7 +427,7 @@ class Call(Run):
             redaction = traced.recorder.redaction if traced.capture.inputs else None
             self._add_generative(generative, generative.describe_inputs(inputs, redaction))
 
-    def say_stubbed(self, run_id: str) -> None:
+    def note_stub(self, run_id: str) -> None:
         """Record that the function was not executed, because its output was replayed.
 
         This happens during a replay with stubs, see `otel_ml.stubs`.
@@ -473,29 +473,29 @@ class Call(Run):
                 return
             self._hand_over_later(end_ns, evaluations)
             for evaluation in evaluations:
-                tell_judge(recorder, known[evaluation.judge], evaluation.version)
+                send_judge(recorder, known[evaluation.judge], evaluation.version)
 
         def late_one(evaluation: "judge.Judgement") -> None:
             self._send_evaluation(evaluation)
-            tell_judge(recorder, known[evaluation.judge], evaluation.version)
+            send_judge(recorder, known[evaluation.judge], evaluation.version)
 
-        held = judged_call.JudgedCall(
+        judged = judged_call.JudgedCall(
             traced.judges, self._inputs, output, release, late_one, self.id
         )
-        self._judged, self.stage = held, JUDGING
+        self._judged, self.stage = judged, JUDGING
         with quiet("judge"):
             self._hold(traced.judges, end_ns)
             if traced.judging.inline and awaits:
-                return held, recorder.judges
+                return judged, recorder.judges
             if traced.judging.inline:
                 began_ns = time_ns()
-                held.judge_here(recorder.judges.wait)
+                judged.judge_here(recorder.judges.wait)
                 self._cost_ns -= time_ns() - began_ns  # the judges' own time is not the SDK's cost
             else:
-                recorder.judges.submit(held)
+                recorder.judges.submit(judged)
             self.stage = JUDGED
             return None
-        held.lose(judged_call.NOT_RUN)
+        judged.lose(judged_call.NOT_RUN)
         return None
 
 
@@ -504,12 +504,12 @@ def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
     seen = None
     if type(whole) is str and type(chunks) is list and type(chunks[0]) is str:
         # short enough together, because the joined text is
-        seen = (len(chunks) <= len(whole) and glance(whole) is False) or None
+        seen = (len(chunks) <= len(whole) and check_short(whole) is False) or None
     text = encode_whole(chunks, seen)
     return "" if text is None or redaction.concerns(chunks, text) else text
 
 
-def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
+def send_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
     """Send a judge's code to the collector, unless it was sent in the last 5 minutes.
 
     Args:
@@ -518,7 +518,7 @@ def tell_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
         version: Digest of the judge's version. If it is empty, nothing is sent.
     """
     key = ("judge", known.name, version)
-    if not version or recorder.tell(key, time_ns()) is not None:
+    if not version or recorder.check_due(key, time_ns()) is not None:
         return
     with quiet("judge definition"):
         definition = judge.describe_judge(known, recorder.redaction)
@@ -548,7 +548,7 @@ def follow_awaitable(call: Call, output: Any) -> Any:
     try:
         kind = type(output)
         if kind is CoroutineType:
-            return _stand_in(call, output)
+            return _wrap_coroutine(call, output)
         if hasattr(kind, "_asyncio_future_blocking"):
             output.add_done_callback(lambda done: _end_future(call, done))
             return output
@@ -557,7 +557,7 @@ def follow_awaitable(call: Call, output: Any) -> Any:
     return None
 
 
-def _stand_in(call: Call, output: Any) -> Any:
+def _wrap_coroutine(call: Call, output: Any) -> Any:
     """Return a coroutine that wraps `output` under the same name and ends the run.
 
     If it is never awaited, Python warns once, as it would without tracing.
@@ -724,8 +724,8 @@ def follow(call: Call, output: Any) -> Any:
     return streams.follow(output, CallStream(call, began), context)
 
 
-async def _judge_on_loop(held: "judged_call.JudgedCall", judges: "JudgePool") -> None:
-    await host_loop.judge_on_loop(held, judges)
+async def _judge_on_loop(judged: "judged_call.JudgedCall", judges: "JudgePool") -> None:
+    await host_loop.judge_on_loop(judged, judges)
 
 
 class Hooks:

@@ -179,8 +179,8 @@ def _read_reference(reference: Any) -> _Reference:
     """
     sketches = getattr(type(reference), "sketches", None)
     if isinstance(sketches, property):
-        told: Mapping[str, Sketch] = reference.sketches
-        fields = {field.removeprefix("inputs."): sketch for field, sketch in told.items()}
+        inputs: Mapping[str, Sketch] = reference.sketches
+        fields = {field.removeprefix("inputs."): sketch for field, sketch in inputs.items()}
         return _Reference(fields, is_table=False)
     columns = read_columns(reference, "reference")
     return _Reference({name: sketch_column(values) for name, values in columns.items()})

@@ -28,7 +28,7 @@ P = ParamSpec("P")
 
 _logger = logging.getLogger("otel_ml")
 _UNFOLDED: Final = 1_000
-_MOST_TOLD: Final = 1_000
+_MOST_LOGGED: Final = 1_000
 
 _OWN_FOLDER: Final = f"{Path(__file__).parent}{os.sep}"
 _RAISE: Final = bytes([opmap["RAISE_VARARGS"]])
@@ -74,7 +74,7 @@ class Tally:
 
 
 _tally = Tally()
-_told: dict[tuple[str, ...], object] = {}
+_logged: dict[tuple[str, ...], object] = {}
 
 
 def report(where: str, error: BaseException) -> None:
@@ -116,14 +116,14 @@ def warn_once(message: str, *values: str) -> None:
     At most 1,000 different messages are logged per process.
     """
     mark = object()
-    if len(_told) < _MOST_TOLD and _told.setdefault((message, *values), mark) is mark:
+    if len(_logged) < _MOST_LOGGED and _logged.setdefault((message, *values), mark) is mark:
         _logger.warning(message, *values)
 
 
 def _count(where: str, error: BaseException) -> None:
     _tally.add(where)
     mark = object()
-    if _told.setdefault((where,), mark) is mark:
+    if _logged.setdefault((where,), mark) is mark:
         _logger.warning(
             "Telemetry error in %s (%s): your call is not affected, later ones are only counted",
             where,

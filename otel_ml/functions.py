@@ -25,10 +25,10 @@ from otel_ml.capture.snapshot import Taking
 from otel_ml.capture.taker import root_of
 from otel_ml.errors import hand_on, quiet, untrusted, warn_once
 from otel_ml.late import late
-from otel_ml.recorder import TELL_EVERY_NS, Recorder
+from otel_ml.recorder import SEND_EVERY_NS, Recorder
 from otel_ml.spans import Attributes
 from otel_ml.tags import Value, tags_of
-from otel_ml.versions.held_runs import Job
+from otel_ml.versions.pending_runs import Job
 from otel_ml.versions.structure import (
     DYNAMIC,
     flat_shape,
@@ -376,7 +376,7 @@ class TracedFunction:
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
         """Return the version attributes for an output from the cache; None if not cached."""
         if self._marks is not None:
-            self._look_at(self._marks, now_ns)
+            self._check_models(self._marks, now_ns)
         versions = self._versions
         version = versions.get(flat_shape(output)) or versions.get(shape(output))
         if version is None or now_ns >= version.due_ns or version.identity is not recorder.identity:
@@ -401,7 +401,7 @@ class TracedFunction:
             `waits_for` then has the background jobs to wait for.
         """
         if self._marks is not None:
-            self._look_at(self._marks, now_ns)
+            self._check_models(self._marks, now_ns)
         version = self._versions.get(flat_shape(output))
         if version is None:
             if not all(job.done.is_set() for job in self.waits_for):
@@ -417,11 +417,11 @@ class TracedFunction:
                 return self.start_attributes
         if now_ns >= version.due_ns or version.identity is not recorder.identity:
             version.write(self.start_attributes, self._params_text(), recorder.identity)
-            due_ns = recorder.tell((self.name, version.digest, version.structure), now_ns)
+            due_ns = recorder.check_due((self.name, version.digest, version.structure), now_ns)
             if due_ns is None:
                 text = self.definition.to_json(recorder.redaction, version.text)
                 facts[names.MODEL_DEFINITION] = text
-            version.due_ns = due_ns or now_ns + TELL_EVERY_NS
+            version.due_ns = due_ns or now_ns + SEND_EVERY_NS
         return version.constants
 
     def weight_marks(self, jobs: Sequence[Job]) -> list[object]:
@@ -443,11 +443,11 @@ class TracedFunction:
         text, structure = self.structure(output)
         version = _Version(definition.digest, structure, text)
         version.write(self.start_attributes, None, recorder.identity)
-        if recorder.tell((self.name, version.digest, structure), now_ns) is None:
+        if recorder.check_due((self.name, version.digest, structure), now_ns) is None:
             facts[names.MODEL_DEFINITION] = definition.to_json(recorder.redaction, text)
         return version.constants
 
-    def _look_at(self, marks: "weights.WeightMarks", now_ns: int) -> None:
+    def _check_models(self, marks: "weights.WeightMarks", now_ns: int) -> None:
         """Forget all versions if a model object they depend on was replaced or fitted again."""
         if marks.are_other(now_ns):
             self._versions, self._definition, self._marks = {}, None, None

@@ -137,15 +137,15 @@ def _advice(library: str) -> str:
 # Instrumentations whose spans go nowhere.
 
 
-def tell_lost() -> None:
+def warn_lost() -> None:
     """Warn once about each instrumentation whose spans are lost.
 
     Spans are lost if an instrumentation has no tracer provider to send them to.
     """
     with quiet("instrumentations"):
         for kind in _find_lost():
-            if kind not in _told:
-                _told.add(kind)
+            if kind not in _warned:
+                _warned.add(kind)
                 _logger.warning("%s: %s", *describe_lost(kind))
 
 
@@ -222,7 +222,7 @@ def _bentoml_is_silent() -> bool:
     )
 
 
-_told: Final[set[type]] = set()
+_warned: Final[set[type]] = set()
 
 
 def _is_active(entry: EntryPoint) -> bool:
@@ -263,7 +263,7 @@ def _is_of(name: str, module: str) -> bool:
 # The tracer provider for instrumentations.
 
 
-def lend(
+def make_provider(
     project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
 ) -> trace.TracerProvider:
     """Return a tracer provider that sends other instrumentations' spans where the client's runs go.
@@ -287,7 +287,7 @@ def lend(
     inner = joined or TracerProvider(
         resource=resource_of(project), shutdown_on_exit=False, span_limits=limits
     )
-    lent = TracerProvider(
+    provider = TracerProvider(
         sampler=_Unpaused(inner.sampler, is_recording),
         resource=inner.resource,
         id_generator=inner.id_generator,
@@ -295,9 +295,9 @@ def lend(
         span_limits=limits,
     )
     if every is not None:
-        lent.add_span_processor(ChosenProcessors(every, lambda _: True))
-    lent.add_span_processor(_Redacted(outlet.pipeline, redaction))
-    return lent
+        provider.add_span_processor(ChosenProcessors(every, lambda _: True))
+    provider.add_span_processor(_Redacted(outlet.pipeline, redaction))
+    return provider
 
 
 class _Unpaused(Sampler):

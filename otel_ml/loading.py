@@ -71,11 +71,11 @@ class _Loading:
         """
         until_s = time.monotonic() + _WAIT_S
         # no gap between this check and the import: the fork looks for this very frame
-        while self._is_held_back(sys._getframe(1)) and time.monotonic() < until_s:
+        while self._must_wait(sys._getframe(1)) and time.monotonic() < until_s:
             _rest()
         return make()
 
-    def _is_held_back(self, caller: FrameType | None) -> bool:
+    def _must_wait(self, caller: FrameType | None) -> bool:
         """Tell whether a load must wait for a fork.
 
         It need not if it is part of another load for which the fork already waits.
@@ -144,7 +144,7 @@ _IMPORTS: Final = frozenset({vars(_bootstrap)["_find_and_load"].__code__})
 LOADING: Final = _Loading()
 
 
-def start_apart(thread: threading.Thread) -> None:
+def start_detached(thread: threading.Thread) -> None:
     """Start a thread of otel-ml itself. Runs that it records do not belong to the current run."""
     LOADING.watch(thread)
     contextvars.Context().run(thread.start)

@@ -85,13 +85,13 @@ class Outlet:
             return Delivery()
         return Delivery(reason="the service's tracer provider did not flush in time")
 
-    def settle(self, timeout_s: float) -> None:
+    def drain(self, timeout_s: float) -> None:
         """Wait until every queued span is delivered or lost.
 
         The outcome is not returned here. The next `flush` includes it.
         """
         if self.pipeline is not None:
-            self.pipeline.settle(timeout_s)
+            self.pipeline.drain(timeout_s)
 
     def hasten(self) -> None:
         """Send queued spans immediately instead of in batches.

@@ -22,7 +22,7 @@ from types import BuiltinFunctionType, FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from otel_ml.errors import quiet
-from otel_ml.loading import start_apart
+from otel_ml.loading import start_detached
 
 # Attributes added to each call traced in a context: inside a judge, the judge and the judged run;
 # inside an experiment, the experiment and the item.
@@ -124,7 +124,7 @@ class _End:
     def __init__(self) -> None:
         self._endings: list[Ending] = []
         self._is_asked = False
-        self._tells_of_children = False
+        self._notes_children = False
         self._finalizer: Any = None
         self._pipe: tuple[int, int] | None = None
         self._kept = threading.local()
@@ -162,7 +162,7 @@ class _End:
 
     def _renew(self) -> None:
         self._begun = itertools.count()
-        self._is_told = False
+        self._is_ending = False
         self._is_loaded = threading.Event()
         self._done = threading.Event()
 
@@ -203,8 +203,8 @@ class _End:
         `multiprocessing` after its first span.
         """
         util = sys.modules.get("multiprocessing.util")
-        if util is not None and not self._tells_of_children:
-            self._tells_of_children = True
+        if util is not None and not self._notes_children:
+            self._notes_children = True
             util.register_after_fork(self, _End._begin_child)
         return util
 
@@ -248,24 +248,24 @@ class _End:
         reading, writing = self._pipe = os.pipe()
         os.set_blocking(writing, False)
         with suppress(RuntimeError):  # no thread can be started
-            start_apart(_make_thread(self._read, reading))
+            start_detached(_make_thread(self._read, reading))
             before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
             if before != -1 and not is_new:  # in a new child it is the parent's
                 signal.set_wakeup_fd(before)
 
     def _read(self, reading: int) -> None:
         while numbers := os.read(reading, 64):  # one number per signal, of any kind
-            is_ours = self._is_told or signal.getsignal(signal.SIGTERM) is _handle
+            is_ours = self._is_ending or signal.getsignal(signal.SIGTERM) is _handle
             if signal.SIGTERM in numbers and is_ours:
                 self.end_by(signal.SIGTERM)
 
     def begin_to_end(self, number: int) -> None:
         """Deliver, then end the process by a signal. Returns soon; the process ends later."""
         signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
-        self._is_told = True
+        self._is_ending = True
         thread = _make_thread(self.end_by, number)
         try:
-            start_apart(thread)
+            start_detached(thread)
         except RuntimeError:  # the interpreter is already shutting down
             os.kill(os.getpid(), number)
             return
@@ -276,7 +276,7 @@ class _End:
         """Deliver for at most 2 s once the modules are loaded, then end the process by a signal."""
         try:
             if next(self._begun) == 0:  # otherwise another thread has already started
-                start_apart(_make_thread(self._close_in_time))
+                start_detached(_make_thread(self._close_in_time))
             self._is_loaded.wait(_LOADED_S)
             self._done.wait(SIGTERM_S)
         finally:

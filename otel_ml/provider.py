@@ -117,7 +117,7 @@ def _own(route: Route) -> Outlet:
     pipeline, uploads, sending = _pipeline(route, provider)
     start = start_of_own(provider, partial(_scope, route.project), pipeline.put)
     text = "Spans of project %r use a tracer provider of their own"
-    pipeline.say = partial(_logger.info, text, route.project)
+    pipeline.announce = partial(_logger.info, text, route.project)
     configuration = {
         "provider": "own",
         "sampler": provider.sampler.get_description(),

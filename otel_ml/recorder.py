@@ -28,7 +28,7 @@ from otel_ml.outlet import NOWHERE, Outlet, Route
 from otel_ml.process import PROCESS, deliver_at_end, renew_each_in_child
 from otel_ml.redaction import Redaction
 from otel_ml.spans import RunSpan, Start, write
-from otel_ml.versions.held_runs import HELD
+from otel_ml.versions.pending_runs import PENDING_RUNS
 from otel_ml.wire import Attributes, Event, weigh
 from otel_ml.worker import Worker
 
@@ -44,7 +44,7 @@ else:
     pool = late("judges.pool")
     provider = late("provider")
 
-TELL_EVERY_NS: Final = 300 * 1_000_000_000
+SEND_EVERY_NS: Final = 300 * 1_000_000_000
 HEARTBEAT_S: Final = 60.0
 _ROOM_S: Final = 30.0
 _WEIGHTS_S: Final = 2.0  # time that a flush waits for digests of model weights
@@ -54,7 +54,7 @@ _ANNOUNCE_AFTER_NS: Final = 2_000_000_000
 _TICK_S: Final = 0.2
 _IDLE_TICK_S: Final = 1.0  # shorter than `_ANNOUNCE_AFTER_NS`, so that no run is announced later
 _REST_AFTER_S: Final = 5.0
-_TOLD: Final = 10_000
+_MOST_DEFINITIONS: Final = 10_000
 _COSTS: Final = 1_024
 _INSTRUMENTOR: Final = "opentelemetry.instrumentation.instrumentor"
 _PAUSED_KEY: Final = context_api.create_key("otel_ml-paused")
@@ -75,7 +75,7 @@ class Stats:
         retries: Number of requests that were sent again.
         blocked_ms: Total time in ms that calls waited for space in the queue.
         queued: Number of spans waiting for delivery, in memory or on disk.
-        held: Number of calls whose judges have not finished.
+        pending: Number of calls whose judges have not finished.
         open_runs: Number of runs that have not ended.
         trouble: Number of errors inside otel-ml that your program did not see, by place.
         cost_p50_us: Median time that otel-ml adds to a call, in microseconds, over the last 1,024
@@ -90,11 +90,16 @@ class Stats:
     retries: int = 0
     blocked_ms: float = 0.0
     queued: int = 0
-    held: int = 0
+    pending: int = 0
     open_runs: int = 0
     trouble: Mapping[str, int] = field(default_factory=dict)
     cost_p50_us: float | None = None
     cost_p99_us: float | None = None
+
+    @property
+    def held(self) -> int:
+        """Former name of `pending`."""
+        return self.pending
 
 
 class Cost:
@@ -184,10 +189,10 @@ class OpenRuns:
     def announce(self, run: OpenRun) -> None:
         """Add a run that `Client.run` opened, and report its start immediately."""
         self._by_hand[id(run)] = weakref.ref(run)
-        self._tell(run)
+        self._announce(run)
         self._wake()
 
-    def _tell(self, run: OpenRun) -> None:
+    def _announce(self, run: OpenRun) -> None:
         if self._beat_at_s is None:
             self._beat_at_s = time.monotonic()
         run.announce()
@@ -236,23 +241,23 @@ class OpenRuns:
             # a new run ends the idle pause, and a short one sends what it logs with its end
             self._watch.pause(_TICK_S)
             with quiet("open runs"):
-                self._look()
+                self._check()
             if self.count:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= _REST_AFTER_S:
                 self._watch.rest(lambda: self.count)
                 idle_since = time.monotonic()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         before_ns = time.time_ns() - _ANNOUNCE_AFTER_NS
-        runs_told = list(self._announced)
+        announced = list(self._announced)
         for run in [*self._open, *self.opened_by_hand()]:
             with quiet("open runs"):  # an error in one run must not affect the others
                 if run in self._open and run not in self._announced and run.start_ns <= before_ns:
                     self._announced.add(run)
-                    self._tell(run)
+                    self._announce(run)
                 run.send_waiting()
-        self._announced.difference_update([run for run in runs_told if run not in self._open])
+        self._announced.difference_update([run for run in announced if run not in self._open])
         due = (
             self._beat_at_s is not None and time.monotonic() - self._beat_at_s >= self._heartbeat_s
         )
@@ -305,11 +310,11 @@ class Recorder:
         # reentrant: the garbage collector may run a finalizer that records while this thread holds
         # it
         self.lock = threading.RLock()
-        self._lent: trace.TracerProvider | None = None
+        self._shared_provider: trace.TracerProvider | None = None
         self._begin()
         _RECORDERS.add(self)
         if self.enabled:
-            _tell_lost_at_end()
+            _warn_lost_at_end()
 
     def restart_in_child(self) -> None:
         """Reset the recorder in a forked child, where a copied lock may be locked forever."""
@@ -344,7 +349,7 @@ class Recorder:
         self.identity = {names.PROJECT: self.project, names.PROCESS: PROCESS.id}
         self._numbers = PROCESS.count_of(self.project)
         self._sequence = 0
-        self._told: dict[Hashable, int] = {}
+        self._definitions_sent: dict[Hashable, int] = {}
 
     @property
     def in_force(self) -> "Recorder":
@@ -370,11 +375,11 @@ class Recorder:
         if self.start is None:
             self.open()
         with self.lock:
-            if self._lent is None:
-                self._lent = instrumentations.lend(
+            if self._shared_provider is None:
+                self._shared_provider = instrumentations.make_provider(
                     self.project, self._outlet, self.redaction, lambda: self.active() is self
                 )
-            return self._lent
+            return self._shared_provider
 
     @property
     def judges(self) -> "pool.JudgePool":
@@ -479,7 +484,7 @@ class Recorder:
         uploads = self._outlet.uploads
         return None if uploads is None else uploads.put(documents.HashedText(sha256, document))
 
-    def tell(self, key: Hashable, now_ns: int) -> int | None:
+    def check_due(self, key: Hashable, now_ns: int) -> int | None:
         """Decide whether a definition must be sent now.
 
         A definition describes something that many runs refer to, such as the source of a model
@@ -494,17 +499,17 @@ class Recorder:
             None if you must send it now; it then counts as sent. Otherwise the time in ns at which
             you must send it again.
         """
-        told_ns = self._told.get(key)
-        if told_ns is not None and now_ns - told_ns < TELL_EVERY_NS:
-            return told_ns + TELL_EVERY_NS
-        if len(self._told) >= _TOLD:
-            self._told.clear()
-        self._told[key] = now_ns
+        sent_ns = self._definitions_sent.get(key)
+        if sent_ns is not None and now_ns - sent_ns < SEND_EVERY_NS:
+            return sent_ns + SEND_EVERY_NS
+        if len(self._definitions_sent) >= _MOST_DEFINITIONS:
+            self._definitions_sent.clear()
+        self._definitions_sent[key] = now_ns
         return None
 
     def forget(self, key: Hashable) -> None:
-        """Mark a definition as not sent, because sending failed after `tell`."""
-        self._told.pop(key, None)
+        """Mark a definition as not sent, because sending failed after `check_due`."""
+        self._definitions_sent.pop(key, None)
 
     def count(self) -> int:
         """Return the next sequence number of the project."""
@@ -525,7 +530,7 @@ class Recorder:
         waiting = 0
         if self._judges is not None and not self._judges.drain(timeout_s):
             waiting = self._judges.waiting
-        HELD.close(min(max(deadline - time.monotonic(), 0), _WEIGHTS_S))
+        PENDING_RUNS.close(min(max(deadline - time.monotonic(), 0), _WEIGHTS_S))
         if self.watch is not None:
             waiting += self.watch.drain(max(deadline - time.monotonic(), 0))
         missed = replace(self._missed.deliver_news(0, ""), pending=waiting)
@@ -535,15 +540,15 @@ class Recorder:
         delivery = self._outlet.flush(max(deadline - time.monotonic(), 0.1), is_hasty=is_hasty)
         return join(delivery, missed) if missed.lost or waiting else delivery
 
-    @quiet("settle")
-    def settle(self, timeout_s: float) -> None:
+    @quiet("drain")
+    def drain(self, timeout_s: float) -> None:
         """Send everything queued, so that it can be read back from the collector.
 
         The outcome is not returned here. The next `flush` includes it.
         """
         if self._outlet is not NOWHERE:
             self._send_waiting()
-            self._outlet.settle(timeout_s)
+            self._outlet.drain(timeout_s)
 
     @quiet("flush")
     def _send_waiting(self) -> None:
@@ -553,7 +558,7 @@ class Recorder:
         """Wait a limited time for the queue to empty, unless the collector accepts no spans now."""
         pipeline = self._outlet.pipeline
         if pipeline is not None and not pipeline.is_stalled:
-            self.settle(_ROOM_S)
+            self.drain(_ROOM_S)
 
     def close(
         self,
@@ -584,7 +589,7 @@ class Recorder:
             with quiet("close"):
                 if self._judges is not None:
                     self._judges.close(judges_s)
-                HELD.close(judges_s)
+                PENDING_RUNS.close(judges_s)
                 if self.watch is not None:
                     self.watch.close(judges_s)
                 self.open_runs.close()
@@ -639,7 +644,7 @@ class Recorder:
                     self._opening = False
                 deliver_at_end(self)
                 self.start = self._outlet.start
-                _tell_lost()
+                _warn_lost()
             return self.start
 
     def stats(self) -> "Stats":
@@ -648,7 +653,7 @@ class Recorder:
         return Stats(
             **{**counted, "lost": {**counted["lost"], **self._missed.lost}},
             sequence=self._sequence,
-            held=0 if self._judges is None else self._judges.waiting,
+            pending=0 if self._judges is None else self._judges.waiting,
             open_runs=self.open_runs.count,
             trouble=trouble(),
             cost_p50_us=self.cost.quantile_us(0.5),
@@ -661,16 +666,16 @@ class Recorder:
         self.send_record(record, None, {names.DROPPED: lost})
 
 
-def _tell_lost() -> None:
+def _warn_lost() -> None:
     """Warn about instrumentations that lose their spans. Free if none is loaded."""
     if _INSTRUMENTOR in sys.modules:
-        instrumentations.tell_lost()
+        instrumentations.warn_lost()
 
 
 @functools.cache
-def _tell_lost_at_end() -> None:
+def _warn_lost_at_end() -> None:
     """Run the same check at exit, because the client may never start a span."""
-    atexit.register(_tell_lost)
+    atexit.register(_warn_lost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, ValueTaker
 from otel_ml.capture.values import (
     LIMIT_BYTES,
     Encoded,
+    check_short,
     cut_plain,
     encode,
     encode_tree,
     encode_whole,
-    glance,
     may_be_plain,
     preview,
     preview_of,
@@ -154,7 +154,7 @@ class Redaction:
         Returns:
             JSON text that can be sent as it is, or a copy to be encoded later.
         """
-        seen = glance(value)
+        seen = check_short(value)
         if seen and self._redact is None:
             try:
                 if self._secret is None or self._harmless.issuperset(value):  # type: ignore[arg-type]  # a dict

@@ -342,7 +342,7 @@ class Handle:
         if len(line) > _LINE_CHARS:
             line = line[:_LINE_CHARS] + "…"
         event = line_event(severity, recorder.redaction.text(line), at_ns)
-        self._say(Updates.add_event, event)
+        self._update(Updates.add_event, event)
 
     def _add_data(self, ref: str, value: object) -> None:
         recorder = self._records_to()
@@ -350,25 +350,25 @@ class Handle:
             return
         at_ns = time.time_ns()
         made = artifact.make_artifact(ref, value, recorder.redaction)
-        attributes, notes = made.said, made.notes
+        attributes, notes = made.facts, made.notes
         if made.document is not None:
             address = recorder.upload(made.sha256, made.document)
             if address is None:
                 notes = (*notes, "artifact")
             else:
                 attributes[names.ARTIFACT_URI] = address
-        self._say(Updates.add_event, (names.ARTIFACT_EVENT, attributes, at_ns))
+        self._update(Updates.add_event, (names.ARTIFACT_EVENT, attributes, at_ns))
         self._note("artifacts", *notes)
 
     @quiet("run.log_metrics")
     def _put_points(self, points: Sequence[LoggedPoint]) -> None:
-        self._say(Updates.add_points, points)
+        self._update(Updates.add_points, points)
 
     def _records_to(self) -> Recorder | None:
         """Return the recorder that records now, or None if nothing is recorded."""
         raise NotImplementedError
 
-    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
+    def _update(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         """Queue text, data or points by calling `add`, or send them immediately."""
         raise NotImplementedError
 
@@ -628,7 +628,7 @@ class Run(Handle, HasCard):
                 at_ns = time.time_ns()
                 for thing in things:
                     subject = _subject_of(thing, kind)
-                    self._say(Updates.add_event, lineage_event(role, subject, at_ns))
+                    self._update(Updates.add_event, lineage_event(role, subject, at_ns))
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run now. If you pass an error, the run counts as failed.
@@ -664,7 +664,7 @@ class Run(Handle, HasCard):
             return
         recorder.open_runs.remove(self)
         if self._waiting is not None:
-            self._settle_events(self._waiting)
+            self._move_events(self._waiting)
         facts = self._facts
         facts[names.LATENCY_MS] = (end_ns - self._start_ns) / 1e6
         if error is None:
@@ -772,7 +772,7 @@ class Run(Handle, HasCard):
             return
         tags = dict(self._ask()._tags or {})
         waiting = self._grow()
-        waiting.said.update(tags)
+        waiting.facts.update(tags)
         known = {**tag_attributes(tags, waiting.details), **self._constants, **self._facts}
         known = encode_payloads(known, previews=True)
         inputs = known.get(names.INPUTS)
@@ -798,7 +798,7 @@ class Run(Handle, HasCard):
     def _records_to(self) -> Recorder | None:
         return self._recorder
 
-    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
+    def _update(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         recorder = self._recorder
         if recorder is None:
             return
@@ -827,7 +827,7 @@ class Run(Handle, HasCard):
             return False
         return waiting is None or waiting.is_due(time.time_ns(), self._start_ns)
 
-    def _settle_events(self, waiting: Updates) -> None:
+    def _move_events(self, waiting: Updates) -> None:
         """Move queued text and data to the span, unless the run has already sent updates."""
         if not waiting.updates and len(waiting.events) < EVENTS:
             events = waiting.take_events()

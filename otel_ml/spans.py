@@ -588,7 +588,7 @@ class RunSpan(ReadableSpan, trace.Span):
                     home.take(self)
                 raise
         elif home.processor is not None:
-            _tell_ending(home.processor, self)
+            _call_on_ending(home.processor, self)
             home.processor.on_end(self)
 
     def _shorten(self, limit: int) -> None:
@@ -704,7 +704,7 @@ class ChosenProcessors(SpanProcessor):
 
     def _on_ending(self, span: Any) -> None:
         for processor in self._processors():
-            _tell_ending(processor, span)
+            _call_on_ending(processor, span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass the ended span to each processor."""
@@ -742,7 +742,7 @@ class MarkedCalls(SpanProcessor):
         return True
 
 
-def _tell_ending(processor: SpanProcessor, span: "RunSpan") -> None:
+def _call_on_ending(processor: SpanProcessor, span: "RunSpan") -> None:
     on_ending = getattr(processor, "_on_ending", None)  # since SDK 1.40
     if on_ending is not None:
         on_ending(span)
@@ -963,12 +963,12 @@ def _leave_out(above: Any, context: SpanContext) -> trace.Span:
     if above is not None and not isinstance(above, _LeftOut):
         parent = above.get_span_context()
         if parent.is_valid and not parent.trace_flags & _SAMPLED:
-            _tell_left_out()
+            _warn_left_out()
     return _LeftOut(context)
 
 
 @functools.cache
-def _tell_left_out() -> None:
+def _warn_left_out() -> None:
     """Warn once that runs in unsampled traces of other tracers are not recorded."""
     _logger.warning(
         "A run is not recorded, because its trace is not sampled (logged only once): raise the "

@@ -70,7 +70,7 @@ class RecordedError(Exception):
 class HasFacts(Protocol):
     """The run of a stubbed call. It notes which recorded run answered."""
 
-    def say_stubbed(self, run_id: str) -> None:
+    def note_stub(self, run_id: str) -> None:
         """Note the ID of the recorded run that gave the answer."""
 
 
@@ -216,7 +216,7 @@ def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> RecordedAnswer
         if STUBBED.get(traced.name, True):
             return None
         raise
-    call.say_stubbed(answer.run_id)
+    call.note_stub(answer.run_id)
     return answer
 
 

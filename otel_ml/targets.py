@@ -57,7 +57,7 @@ _ALIAS_CHARS: Final = 128
 _BY_CHARS: Final = 256
 _MOST_VERSIONS: Final = 2**31 - 1
 # seconds that reading waits: for delivery of this process's own records, and for the collector
-_SETTLE_S: Final = 5.0
+_DRAIN_S: Final = 5.0
 _READ_S: Final = 30.0
 _CHOOSE_S: Final = 3.0
 _SHORT: Final = 1_000
@@ -88,7 +88,7 @@ class Elsewhere(Handle):
     def _records_to(self) -> Recorder | None:
         return None if self._recorder.active() is None else self._recorder
 
-    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
+    def _update(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         updates = Updates()
         add(updates, value)
         self._send_all(updates, {})
@@ -210,7 +210,7 @@ class TargetModel(Elsewhere, HasSubject):
         name: Name of the model.
     """
 
-    __slots__ = ("_definition", "_metrics", "_told", "_version", "name")
+    __slots__ = ("_definition", "_metrics", "_own_version", "_version", "name")
 
     def __init__(
         self, recorder: Recorder, name: str, version: str, definition: str, *, is_bare: bool
@@ -219,7 +219,7 @@ class TargetModel(Elsewhere, HasSubject):
         self.name = name
         self._definition = definition
         self._metrics = MetricValues()
-        self._told = version  # the version that is defined here
+        self._own_version = version  # the version that is defined here
         self._version: str | None = None
         if not is_bare:
             self._choose(version)
@@ -234,7 +234,7 @@ class TargetModel(Elsewhere, HasSubject):
         artifact.
         """
         if self._version is None:
-            chosen = self._told
+            chosen = self._own_version
             if self._recorder.page:
                 try:
                     with self._open_reader(_CHOOSE_S) as reader:
@@ -244,7 +244,7 @@ class TargetModel(Elsewhere, HasSubject):
                 except unread.ReaderError as error:
                     _logger.warning("Cannot read the newest version of %s: %s", self.name, error)
             self._choose(chosen)
-        return self._version or self._told
+        return self._version or self._own_version
 
     @property
     def _subject(self) -> Subject:
@@ -344,12 +344,12 @@ class TargetModel(Elsewhere, HasSubject):
         name = check_text("alias", alias, _ALIAS_CHARS)
         if _ALIAS.fullmatch(name) is None:
             raise invalid("alias", name, "letters, digits and _.-, a letter or _ first, no v3")
-        said_by = check_text("by", by, _BY_CHARS, may_be_empty=True)
+        mover = check_text("by", by, _BY_CHARS, may_be_empty=True)
         if version is not None:
             check_integer("version", version, 1, _MOST_VERSIONS)
         facts: dict[str, Any] = {names.ALIAS: name, names.ALIAS_SOURCE: "sdk", **more}
-        if said_by:
-            facts[names.ALIAS_BY] = clean(said_by)
+        if mover:
+            facts[names.ALIAS_BY] = clean(mover)
         if version is not None:
             with self._open_reader() as reader:
                 facts[names.TARGET_VERSION] = reader.version(self.name, version).digest
@@ -357,7 +357,7 @@ class TargetModel(Elsewhere, HasSubject):
             self._send("update", facts)
 
     @quiet("model")
-    def tell(self) -> None:
+    def send_version(self) -> None:
         """Send the version's params and the hash of its artifact, unless this was done recently.
 
         Does nothing for a handle without params and artifact: it refers to the newest version,
@@ -400,7 +400,7 @@ class TargetModel(Elsewhere, HasSubject):
                 "This client does not send to a collector: expected a client with an endpoint"
             )
         began = time.monotonic()
-        recorder.settle(min(_SETTLE_S, timeout_s / 2))
+        recorder.drain(min(_DRAIN_S, timeout_s / 2))
         timeout_s -= time.monotonic() - began
         route = recorder.route
         return reading.Reader(route.project, route.api_key, route.endpoint, timeout_s=timeout_s)
@@ -409,18 +409,20 @@ class TargetModel(Elsewhere, HasSubject):
         self._target = {names.TARGET_MODEL: self.name, names.TARGET_VERSION: version}
         self._version = version
 
-    def _say(self, add: Callable[[Updates, Any], None], value: Any) -> None:
+    def _update(self, add: Callable[[Updates, Any], None], value: Any) -> None:
         if add is Updates.add_points and self._records_to() is not None:
             with self._recorder.lock:
                 self._metrics.add(value)
-        super()._say(add, value)
+        super()._update(add, value)
 
     def _send(self, record: str, attributes: Attributes, events: Sequence[Event] = ()) -> None:
         if self._records_to() is None:
             return
         # another version was announced by the process that made it
         is_defined_here = (
-            self.version == attributes.get(names.TARGET_VERSION, self._told) == self._told
+            self.version
+            == attributes.get(names.TARGET_VERSION, self._own_version)
+            == self._own_version
         )
         if is_defined_here and record == "update" and self._is_due():
             attributes = {**attributes, names.MODEL_DEFINITION: self._definition}
@@ -429,7 +431,7 @@ class TargetModel(Elsewhere, HasSubject):
     def _is_due(self) -> bool:
         """Tell whether this process must send the version's definition now, and note it."""
         key = ("model", self.name, self.version)
-        return self._recorder.tell(key, time.time_ns()) is None
+        return self._recorder.check_due(key, time.time_ns()) is None
 
 
 def _as_logged(value: Any) -> Metric:
@@ -463,7 +465,7 @@ def name_model(
     definition = _definition(recorder, version, declared, content)
     is_bare = params is None and artifact is None
     model = TargetModel(recorder, clean(name), version, definition, is_bare=is_bare)
-    model.tell()
+    model.send_version()
     return model
 
 

@@ -22,7 +22,7 @@ from otel_ml.metrics import LoggedPoint, Metric, resolve
 from otel_ml.outlet import Route
 from otel_ml.recorder import OpenRuns, Recorder
 from otel_ml.spans import RunSpan, run_id_of, start_of_own
-from otel_ml.versions.held_runs import HELD
+from otel_ml.versions.pending_runs import PENDING_RUNS
 
 if TYPE_CHECKING:
     from otel_ml import default
@@ -110,7 +110,7 @@ class RecordedCalls:
     @property
     def runs(self) -> list[RecordedRun]:
         """All runs that have ended, in the order in which they started."""
-        return read_runs(self._settled())
+        return read_runs(self._finished())
 
     @property
     def run(self) -> RecordedRun:
@@ -141,12 +141,12 @@ class RecordedCalls:
     @property
     def evaluations(self) -> list[RecordedEvaluation]:
         """All evaluations by judges and reviewers, first those sent with runs, then later ones."""
-        return read_evaluations(self._settled())
+        return read_evaluations(self._finished())
 
-    def _settled(self) -> list[RunSpan]:
+    def _finished(self) -> list[RunSpan]:
         if not self._recorder.judges.drain(_JUDGES_S):
             raise TimeoutError(f"Judges did not finish within {_JUDGES_S:g} s")
-        if HELD.drain(_JUDGES_S):
+        if PENDING_RUNS.drain(_JUDGES_S):
             raise TimeoutError(f"Weights of models were not read within {_JUDGES_S:g} s")
         return list(self._spans)
 

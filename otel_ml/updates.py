@@ -26,7 +26,7 @@ class Updates:
         events: Log lines and logged values to send, oldest first.
         points: Metric points to send, oldest first.
         metrics: Values of all metric points of the run, including sent ones.
-        said: Tags that were already sent.
+        facts: Tags that were already sent.
         updates: Number of `update` records that the run has sent.
     """
 
@@ -35,9 +35,9 @@ class Updates:
         "_sent_ns",
         "details",
         "events",
+        "facts",
         "metrics",
         "points",
-        "said",
         "updates",
     )
 
@@ -46,7 +46,7 @@ class Updates:
         self.events: list[Event] = []
         self.points: list[LoggedPoint] = []
         self.metrics = MetricValues()
-        self.said: dict[str, Value] = {}
+        self.facts: dict[str, Value] = {}
         self.updates = 0
         self._sent_ns = 0
         self._event_bytes = 0
@@ -95,9 +95,9 @@ class Updates:
         fresh = {
             name: value
             for name, value in tags.items()
-            if name not in self.said or self.said[name] != value
+            if name not in self.facts or self.facts[name] != value
         }
-        self.said.update(fresh)
+        self.facts.update(fresh)
         updates: list[Update] = []
         if fresh:
             updates.append((tag_attributes(fresh, self.details), []))

@@ -329,7 +329,7 @@ def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, V
         names.JUDGE_COST: evaluation.cost,
         names.JUDGE_AGAINST: evaluation.against,
     }
-    return _said(facts)
+    return _clean(facts)
 
 
 def judge_attributes(name: str, version: str, definition: str) -> dict[str, Value]:
@@ -352,7 +352,7 @@ def feedback_attributes(
     explanation: str | None,
 ) -> dict[str, Value]:
     """Return the attributes for feedback of a reviewer, or ground truth without a value."""
-    return _said(
+    return _clean(
         {
             names.JUDGE_NAME: str(name),
             names.SOURCE: source,
@@ -369,7 +369,7 @@ def actual_attributes(
 ) -> dict[str, Value]:
     """Return the attributes for ground truth. A list is sent as JSON text."""
     is_list = isinstance(value, list)
-    return _said(
+    return _clean(
         {
             names.JUDGE_NAME: name,
             names.SOURCE: "actual",
@@ -382,7 +382,7 @@ def actual_attributes(
     )
 
 
-def _said(facts: Mapping[str, Value | None]) -> dict[str, Value]:
+def _clean(facts: Mapping[str, Value | None]) -> dict[str, Value]:
     """Drop missing values, and characters that cannot be sent."""
     return {
         key: clean(item) if isinstance(item, str) else item

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from otel_ml.errors import hand_on
-from otel_ml.loading import start_apart
+from otel_ml.loading import start_detached
 from otel_ml.process import renew_each_in_child
 
 
@@ -99,7 +99,7 @@ class Worker:
         is_begun = False
         try:
             if self._starts.setdefault(None, right) is right:
-                start_apart(thread)
+                start_detached(thread)
             is_begun = True
         except RuntimeError as error:
             hand_on(error)

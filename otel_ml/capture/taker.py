@@ -419,8 +419,8 @@ def _describe_choices(listed: Any) -> list[dict[str, object]]:
         facts = {name: getattr(message, name, None) for name in ("role", "content")}
         if not isinstance(facts["content"], str):
             return []
-        held = {name: text for name, text in facts.items() if isinstance(text, str)}
-        described.append({"message": held})
+        texts = {name: text for name, text in facts.items() if isinstance(text, str)}
+        described.append({"message": texts})
     return described
 
 

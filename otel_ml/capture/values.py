@@ -91,7 +91,7 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
         The text, and notes on parts that were left out. NaN becomes ``null``. Infinities, integers
         above 64 bits and keys that are not strings become strings.
     """
-    seen = None if is_too_long else glance(value)
+    seen = None if is_too_long else check_short(value)
     if is_too_long or (seen is None and not _may_fit(value, limit_bytes)):
         return _cut(value, limit_bytes)
     raw = _dump(value, seen)
@@ -107,7 +107,7 @@ def encode_whole(value: object, seen: bool | None = None) -> str | None:
 
     Args:
         value: Any value.
-        seen: Result of `glance` for the value, if you have it.
+        seen: Result of `check_short` for the value, if you have it.
 
     Returns:
         The JSON text. An empty string if it would be longer than 64 KiB. None if the value needs
@@ -152,7 +152,7 @@ def _describe_snapshot(value: object) -> object:
     raise TypeError
 
 
-def glance(value: object) -> bool | None:
+def check_short(value: object) -> bool | None:
     """Check quickly whether a value is surely short, so that its size need not be computed.
 
     Returns:

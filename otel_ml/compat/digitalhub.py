@@ -211,20 +211,20 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
-        async def say_later(*args: Any, **kwargs: Any) -> Any:
+        async def record_later(*args: Any, **kwargs: Any) -> Any:
             returned = await function(*args, **kwargs)
             current_run().set_output(name_outputs(named, returned))
             return returned
 
-        return say_later
+        return record_later
 
     @functools.wraps(function)
-    def say(*args: Any, **kwargs: Any) -> Any:
+    def record(*args: Any, **kwargs: Any) -> Any:
         returned = function(*args, **kwargs)
         current_run().set_output(name_outputs(named, returned))
         return returned
 
-    return say
+    return record
 
 
 def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object] | object:

@@ -38,26 +38,26 @@ class ComparisonOptions:
         margins: Smallest difference that matters, by judge.
         lower_is_better: Judges for which a lower score is better.
         is_partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        told: The options that you changed from their defaults. They are stored with the experiment,
-            so that a later comparison uses them too.
+        chosen: The options that you changed from their defaults. They are stored with the
+            experiment, so that a later comparison uses them too.
     """
 
     cluster: Callable[[ItemRun], object] | None = _session_of
     margins: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: frozenset[str] = frozenset()
     is_partial: bool = False
-    told: Mapping[str, object] = field(default_factory=dict)
+    chosen: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def left_out(self) -> Mapping[str, int]:
         """After a replay: number of recorded runs that were not replayed, by reason. Else empty."""
-        left_out = self.told.get("left_out")
+        left_out = self.chosen.get("left_out")
         return dict(left_out) if isinstance(left_out, Mapping) else {}
 
     @property
     def clustered_by(self) -> str:
         """The key that groups items into clusters, such as ``tags["document"]``, or the default."""
-        return str(self.told.get("cluster") or DEFAULT_CLUSTER)
+        return str(self.chosen.get("cluster") or DEFAULT_CLUSTER)
 
 
 ALIKE: Final = ComparisonOptions()

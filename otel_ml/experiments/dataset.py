@@ -785,7 +785,7 @@ def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None
     key = ("dataset", dataset.name, dataset.digest, sessions)
     if recorder.active() is None:
         return
-    is_due = recorder.tell(key, time.time_ns()) is None
+    is_due = recorder.check_due(key, time.time_ns()) is None
     if not (is_due or reason):
         return
     with quiet("dataset"), marking({names.EXPERIMENT_NAME: dataset.name}):
@@ -826,7 +826,7 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
             if digest in by_hash:
                 made = artifact.make_artifact(path, by_hash[digest], recorder.redaction)
                 left_out |= {*made.notes}
-                event = dict(made.said)
+                event = dict(made.facts)
                 if made.document is not None:
                     event[names.ARTIFACT_URI] = recorder.upload(made.sha256, made.document) or ""
                 events.append((names.ARTIFACT_EVENT, event, at_ns))

@@ -32,7 +32,7 @@ from otel_ml.functions import TracedFunction
 from otel_ml.judges.host_loop import judge_on_loop
 from otel_ml.judges.judge import Judge, Judgement
 from otel_ml.judges.judged_call import JudgedCall, lost
-from otel_ml.loading import start_apart
+from otel_ml.loading import start_detached
 from otel_ml.recorder import Recorder
 from otel_ml.spans import SPAN_KEY, attach, detach, link
 from otel_ml.tags import tags_of
@@ -40,8 +40,8 @@ from otel_ml.wire import error_name
 
 _MESSAGE_CHARS: Final = 1_024
 _CANCEL_S: Final = 0.25
-_LEAST_LOOK_S: Final = 0.005
-_MOST_LOOK_S: Final = 0.5
+_LEAST_POLL_S: Final = 0.005
+_MOST_POLL_S: Final = 0.5
 _ROOM_EVERY: Final = 5_000
 _POSITIONED: Final = frozenset(
     {
@@ -147,7 +147,7 @@ class ItemCall(Call):
         """Return the recorded duration in ms, or `measured_ms` if the run has none."""
         return (self._end_ns - self.start_ns) / 1e6 if self._end_ns else measured_ms
 
-    def say_status(self, passed: bool | None) -> None:
+    def set_status(self, passed: bool | None) -> None:
         """Set whether the item passed, for the run's attributes. Call this before `hand_over`."""
         if passed is not None:
             self._facts[names.TEST_CASE_STATUS] = "pass" if passed else "fail"
@@ -240,7 +240,7 @@ class Work:
 
 
 class Asked(JudgedCall):
-    """One output that judges score in an experiment, and the scores they gave (`said`)."""
+    """One output that judges score in an experiment, and the scores they gave (`judgements`)."""
 
     def __init__(
         self,
@@ -252,13 +252,13 @@ class Asked(JudgedCall):
         more: Mapping[str, object],
         against: str | None = None,
     ) -> None:
-        self.said: list[Judgement] = []
+        self.judgements: list[Judgement] = []
         self._against = against
         super().__init__(judges, inputs, output, self._keep, self._ignore, run_id, more)
 
     def _keep(self, judgements: Sequence[Judgement]) -> None:
         against = self._against
-        self.said = (
+        self.judgements = (
             [*judgements]
             if against is None
             else [replace(judgement, against=against) for judgement in judgements]
@@ -311,7 +311,7 @@ class Trial:
         """End the trial with an error and return its result."""
         latency_ms = self.latency_ms
         if self.call is not None:
-            self.call.say_status(False)
+            self.call.set_status(False)
             self.call.fail(error, token)
         message = ""
         with untrusted:
@@ -359,7 +359,7 @@ class Trial:
             judgements={judgement.judge: judgement for judgement in judgements},
         )
         if self.call is not None:
-            self.call.say_status(row.passed)
+            self.call.set_status(row.passed)
             self.call.hand_over(judgements)
         return row
 
@@ -378,19 +378,19 @@ class Progress:
         is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
 
-    def __init__(self, recorder: Recorder, tell: Callable[[ItemRun], None]) -> None:
+    def __init__(self, recorder: Recorder, on_item: Callable[[ItemRun], None]) -> None:
         self.runs: list[ItemRun] = []
         self.first_errors: dict[str, str] = {}
         self.is_interrupted = False
         self._recorder = recorder
-        self._tell = tell
+        self._on_item = on_item
 
     def keep(self, run: ItemRun) -> None:
         """Add a finished run and report it to the caller. Call this on one thread only."""
         self.runs.append(run)
         if len(self.runs) % _ROOM_EVERY == 0:
             self._recorder.make_room()
-        self._tell(run)
+        self._on_item(run)
 
     def see(self, error: BaseException) -> None:
         """Keep the traceback of an error if it is the first of its type."""
@@ -441,7 +441,7 @@ def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
     try:
         for asked in work.judged(trial.item, trial.repeat, output, trial.run_id):
             asked.judge_here(work.recorder.judges.wait)
-            judgements += asked.said
+            judgements += asked.judgements
     except BaseException:
         trial.lose(work)
         raise
@@ -478,12 +478,12 @@ class Threads:
             for _ in range(min(threads, self._left)):
                 self._start()
             timeout_s = self._work.timeout_s
-            look_s = _MOST_LOOK_S
+            poll_s = _MOST_POLL_S
             if timeout_s is not None:
-                look_s = min(max(timeout_s / 20, _LEAST_LOOK_S), _MOST_LOOK_S)
+                poll_s = min(max(timeout_s / 20, _LEAST_POLL_S), _MOST_POLL_S)
             while self._left and not is_stopped():
                 with suppress(queue.Empty):
-                    self._take(self._done.get(timeout=look_s))
+                    self._take(self._done.get(timeout=poll_s))
                 if timeout_s is not None:
                     self._give_up_late()
             self._progress.is_interrupted = bool(self._left)
@@ -510,7 +510,7 @@ class Threads:
                 self._start()
 
     def _start(self) -> None:
-        start_apart(threading.Thread(target=self._serve, name="otel-ml-evaluate", daemon=True))
+        start_detached(threading.Thread(target=self._serve, name="otel-ml-evaluate", daemon=True))
 
     def _serve(self) -> None:
         mark = threading.get_ident()
@@ -579,7 +579,7 @@ async def _run_trial_on_loop(work: Work, progress: Progress, trial: Trial) -> It
     try:
         for asked in work.judged(trial.item, trial.repeat, output, trial.run_id):
             await judge_on_loop(asked, work.recorder.judges)
-            judgements += asked.said
+            judgements += asked.judgements
     except BaseException:
         trial.lose(work)
         raise

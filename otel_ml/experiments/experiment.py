@@ -28,7 +28,7 @@ from otel_ml.arguments import (
     check_text,
     invalid,
 )
-from otel_ml.calls import tell_judge
+from otel_ml.calls import send_judge
 from otel_ml.errors import untrusted
 from otel_ml.experiments.compare import ComparisonOptions, cluster_of
 from otel_ml.experiments.dataset import Dataset, Item, choose_items, send_dataset
@@ -63,7 +63,7 @@ from otel_ml.runs import open_run
 from otel_ml.versions.weights import WeightsPending
 from otel_ml.wrappers import traced_of
 
-Tell = Callable[[ItemRun], None]
+OnItem = Callable[[ItemRun], None]
 
 _MOST_CALLS: Final = 1_000_000
 _MOST_THREADS: Final = 1_024
@@ -88,7 +88,7 @@ def evaluate(
     judges: Sequence[Any],
     options: EvaluateOptions,
     *,
-    tell: Tell = lambda _: None,
+    on_item: OnItem = lambda _: None,
 ) -> Result:
     """Run a function on a data set. See `otel_ml.Client.evaluate`."""
     prepared = prepare(recorder, function, dataset, judges, options)
@@ -96,12 +96,12 @@ def evaluate(
         raise RuntimeError(
             "evaluate() would block the running event loop: use await aevaluate(...)"
         )
-    return run_prepared(prepared, tell)
+    return run_prepared(prepared, on_item)
 
 
-def run_prepared(prepared: "Prepared", tell: Tell) -> Result:
+def run_prepared(prepared: "Prepared", on_item: OnItem) -> Result:
     """Run an experiment from start to end. Do not call it on a thread that runs an event loop."""
-    with prepared.opened(tell) as (work, progress):
+    with prepared.opened(on_item) as (work, progress):
         if prepared.target.is_async:
             try:
                 asyncio.run(run_on_loop(work, prepared.jobs, prepared.concurrency, progress))
@@ -121,11 +121,11 @@ async def aevaluate(
     judges: Sequence[Any],
     options: EvaluateOptions,
     *,
-    tell: Tell = lambda _: None,
+    on_item: OnItem = lambda _: None,
 ) -> Result:
     """Run a function on a data set on the running event loop. See `otel_ml.Client.aevaluate`."""
     prepared = prepare(recorder, function, dataset, judges, options)
-    with prepared.opened(tell) as (work, progress):
+    with prepared.opened(on_item) as (work, progress):
         if prepared.target.is_async:
             await run_on_loop(work, prepared.jobs, prepared.concurrency, progress)
         else:
@@ -189,9 +189,9 @@ class Prepared:
         return () if self.started is None else self.started.runs
 
     @contextmanager
-    def opened(self, tell: Tell) -> Iterator[tuple[Work, Progress]]:
+    def opened(self, on_item: OnItem) -> Iterator[tuple[Work, Progress]]:
         """Record the experiment as a run that ends with the block, with its outcome."""
-        progress = Progress(self.recorder, tell)
+        progress = Progress(self.recorder, on_item)
         version, source = _version_of_function(self.target.traced), ""
         with untrusted:  # a source file may be unreadable
             source = source_digest(self.target.function)
@@ -238,7 +238,7 @@ class Prepared:
         try:
             send_dataset(self.recorder, self.dataset)
             for judge in self.judges if known else ():
-                tell_judge(self.recorder, judge, judges[judge.name])
+                send_judge(self.recorder, judge, judges[judge.name])
             mark = {names.EXPERIMENT: known, names.EXPERIMENT_DATASET: self.dataset.name}
             with marking(mark if known else {}):
                 yield self._work((Link(above, {}),) if known else ()), progress
@@ -264,7 +264,7 @@ class Prepared:
         )
 
     def _attributes(self, about: Experiment) -> dict[str, Any]:
-        baseline, told = self.baseline, self.comparison.told
+        baseline, chosen = self.baseline, self.comparison.chosen
         label = None if baseline is None else baseline.experiment.id or baseline.label
         made_of = {"function": about.function, "version": about.version, "judges": about.judges}
         return {
@@ -274,7 +274,7 @@ class Prepared:
             names.EXPERIMENT_REPEATS: about.repeats,
             names.EXPERIMENT_SOURCE: about.source or None,
             names.EXPERIMENT_BASELINE: label,
-            names.EXPERIMENT_COMPARISON: orjson.dumps(told).decode() if told else None,
+            names.EXPERIMENT_COMPARISON: orjson.dumps(chosen).decode() if chosen else None,
             names.PARAMS: {**made_of, **self.params},
         }
 
@@ -471,11 +471,13 @@ def _add_lower(given: Mapping[str, Any], judges: Sequence[Judge]) -> Mapping[str
     They are added to the option `lower_is_better`. Judges with a pass mark are not added:
     their pass rate counts, and a higher pass rate is better.
     """
-    said = {judge.name for judge in judges if judge.lower_is_better and not judge.passing_criteria}
+    declared = {
+        judge.name for judge in judges if judge.lower_is_better and not judge.passing_criteria
+    }
     lower = given["lower_is_better"]
-    if not said or not issubclass(type(lower), list | tuple | set | frozenset):
+    if not declared or not issubclass(type(lower), list | tuple | set | frozenset):
         return given
-    return {**given, "lower_is_better": [*dict.fromkeys([*lower, *sorted(said)])]}
+    return {**given, "lower_is_better": [*dict.fromkeys([*lower, *sorted(declared)])]}
 
 
 def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:
@@ -500,7 +502,7 @@ def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:
         margins=dict(margin),
         lower_is_better=frozenset(lower),
         is_partial=check_flag("partial", given["partial"]),
-        told={name: value for name, value in facts.items() if value},
+        chosen={name: value for name, value in facts.items() if value},
     )
 
 

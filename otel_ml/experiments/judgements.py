@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from otel_ml.calls import tell_judge
+from otel_ml.calls import send_judge
 from otel_ml.judges.answer import Judgement
 from otel_ml.recorder import Recorder
 from otel_ml.runs import hide_values
@@ -48,4 +48,4 @@ def store_judgement(
     """
     shown = hide_values(judgement, recorder.redaction)
     send_judgement(recorder, run_id, shown, start_ns)
-    tell_judge(recorder, judge, judgement.version)
+    send_judge(recorder, judge, judgement.version)

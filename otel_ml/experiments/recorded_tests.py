@@ -12,7 +12,7 @@ from otel_ml import attributes as names
 from otel_ml.errors import quiet
 from otel_ml.experiments.dataset import Dataset, send_dataset
 from otel_ml.experiments.execution import Job
-from otel_ml.judges.answer import Judgement, tell
+from otel_ml.judges.answer import Judgement, describe_problem
 from otel_ml.process import marking
 from otel_ml.recorder import Recorder
 from otel_ml.runs import OpenedRun, hide_values, open_run
@@ -44,7 +44,7 @@ class TestedRun:
                 run._facts[names.TEST_CASE_STATUS] = "fail" if error else "pass"
                 if is_said:
                     passed = error is None
-                    why = None if error is None else tell(error)
+                    why = None if error is None else describe_problem(error)
                     judgement = Judgement(_JUDGE, "", float(passed), passed, explanation=why)
                     shown = hide_values(judgement, recorder.redaction)
                     run._facts.update(score_attributes([shown]))

@@ -27,7 +27,7 @@ from otel_ml.experiments.execution import (
     run_here,
 )
 from otel_ml.experiments.experiment import (
-    Tell,
+    OnItem,
     is_on_loop,
     prepare,
     run_prepared,
@@ -168,13 +168,13 @@ class Replay:
             counts[name] += len(given)
         return counts
 
-    def run(self, tell: Tell = lambda _: None) -> Result:
+    def run(self, on_item: OnItem = lambda _: None) -> Result:
         """Call the function with the recorded inputs, and compare new and recorded outputs.
 
         Before that, judges score those recorded outputs that they have not scored yet.
 
         Args:
-            tell: Called with each finished run.
+            on_item: Called with each finished run.
 
         Raises:
             KeyboardInterrupt: The replay was interrupted before the function was called.
@@ -186,15 +186,15 @@ class Replay:
         prepared.target = self.target
         prepared.before_call = self._answer
         facts = {
-            **prepared.comparison.told,
+            **prepared.comparison.chosen,
             "recorded": [min(self.starts.values()), max(self.starts.values())],
         }
         if self.left_out:
             facts["left_out"] = dict(self.left_out)
-        prepared.comparison = replace(prepared.comparison, told=facts)
+        prepared.comparison = replace(prepared.comparison, chosen=facts)
         calls_misses = self.options["on_miss"] == "call"
         with stubbing(self.options["stub"], calls_misses=calls_misses):
-            return run_prepared(prepared, tell)
+            return run_prepared(prepared, on_item)
 
     def _answer(self, item: Item) -> None:
         """Let the stubbed functions answer as they did in the recorded call."""
@@ -272,7 +272,7 @@ def replay(
     judges: Sequence[Any],
     options: ReplayOptions,
     *,
-    tell: Tell = lambda _: None,
+    on_item: OnItem = lambda _: None,
 ) -> Result:
     """Replay recorded runs on a function. See `otel_ml.Client.replay`."""
     if is_on_loop():
@@ -280,7 +280,7 @@ def replay(
             "replay() would block the running event loop: call it on another thread, such as with "
             "await asyncio.to_thread(...)"
         )
-    return plan_replay(recorder, function, runs, judges, options).run(tell)
+    return plan_replay(recorder, function, runs, judges, options).run(on_item)
 
 
 def plan_replay(
@@ -352,7 +352,7 @@ def plan_replay(
         taken.read,
         dict(taken.left_out),
         items,
-        {item.id: replace(taken.recorded[item.id], **_said_of(item)) for item in items},
+        {item.id: replace(taken.recorded[item.id], **_facts_of(item)) for item in items},
         taken.starts,
         answers,
     )
@@ -377,7 +377,7 @@ def _common_options(given: Mapping[str, Any]) -> EvaluateOptions:
     return {name: given[name] for name in ExperimentOptions.__annotations__}  # type: ignore[return-value]  # of these keys
 
 
-def _said_of(item: Item) -> dict[str, Any]:
+def _facts_of(item: Item) -> dict[str, Any]:
     return {
         "digest": item.digest,
         "tags": item.tags,

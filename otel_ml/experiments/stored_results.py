@@ -20,7 +20,7 @@ from otel_ml.records import ExperimentRow, ListedExperiment
 _LATEST_EXPERIMENTS: Final = 1_000  # how many are searched for a baseline
 _NO_BASELINE: Final = "none"
 _AUTO: Final = "auto"
-_SETTLE_S: Final = 5.0
+_DRAIN_S: Final = 5.0
 _ALIKE: Final = "an experiment of the same function, data set, judges, params and repeats"
 _FAILED: Final = "the judge failed"
 
@@ -56,7 +56,7 @@ def open_reader(recorder: Recorder) -> Reader:
     """
     if not recorder.page:
         raise LookupError("no collector")
-    recorder.settle(_SETTLE_S)
+    recorder.drain(_DRAIN_S)
     route = recorder.route
     return Reader(route.project, route.api_key, route.endpoint)
 
@@ -126,7 +126,7 @@ def _load(
             margins=how.get("margin", {}),
             lower_is_better=frozenset(how.get("lower_is_better", ())),
             is_partial=bool(how.get("partial")),
-            told=how,
+            chosen=how,
         ),
         is_interrupted=listed_experiment.outcome == "cancelled",
     )

@@ -54,8 +54,8 @@ class Counters:
         self.blocked_s = 0.0
         self._lost = Tally()
         self._lock = threading.RLock()  # reentrant: a finalizer may count a loss meanwhile
-        self._told_delivered = 0
-        self._told_lost: Counter[str] = Counter()
+        self._reported_delivered = 0
+        self._reported_lost: Counter[str] = Counter()
 
     def lose(self, reason: str, count: int) -> None:
         """Count spans as lost for good."""
@@ -80,10 +80,10 @@ class Counters:
         with self._lock:
             lost, delivered = Counter(self.lost), self.delivered
             news = Delivery(
-                delivered - self._told_delivered,
+                delivered - self._reported_delivered,
                 pending,
-                dict(lost - self._told_lost),
+                dict(lost - self._reported_lost),
                 reason if pending else "",
             )
-            self._told_lost, self._told_delivered = lost, delivered
+            self._reported_lost, self._reported_delivered = lost, delivered
         return news

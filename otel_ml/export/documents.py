@@ -20,7 +20,7 @@ from otel_ml.export.pipeline import AnyDestination, LateDestination, Pace, Pipel
 from otel_ml.export.settings import ExportSettings
 
 MAX_BYTES: Final = 256 * 1024 * 1024
-LOOK_EVERY_S: Final = 2.0
+CHECK_EVERY_S: Final = 2.0
 
 _NEW: Final = ".new"
 _ABANDONED_S: Final = 3_600.0
@@ -62,7 +62,7 @@ class DocumentQueue:
 
     def __init__(self, directory: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
         # on disk, other processes may leave documents behind
-        self.look_every_s = None if directory is None else LOOK_EVERY_S
+        self.check_every_s = None if directory is None else CHECK_EVERY_S
         self._directory = directory
         self._max_bytes = max_bytes
         self._sizes: dict[str, int] = {}
@@ -70,7 +70,7 @@ class DocumentQueue:
         self.clear()
         if directory is not None:
             _remove_abandoned(directory)
-            self._look(directory)
+            self._check(directory)
 
     def clear(self) -> None:
         """Reset the queue in a forked child process, where the copied lock may stay locked forever.
@@ -127,7 +127,7 @@ class DocumentQueue:
         are ignored: they limit batches, and a document is always sent alone.
         """
         if self._directory is not None:
-            self._look(self._directory)
+            self._check(self._directory)
         with self._lock:
             for sha256 in list(self._sizes):
                 try:
@@ -141,7 +141,7 @@ class DocumentQueue:
                 del self._sizes[sha256]
         return None
 
-    def settle(self, document: HashedText) -> None:
+    def remove(self, document: HashedText) -> None:
         """Remove a document that was uploaded or given up."""
         with self._lock:
             self._bodies.pop(document.sha256, None)
@@ -159,7 +159,7 @@ class DocumentQueue:
         """
         if self._directory is not None:
             return 0
-        self.settle(document)
+        self.remove(document)
         return 1
 
     def close(self) -> int:
@@ -171,7 +171,7 @@ class DocumentQueue:
             self._sizes, self._bodies = {}, {}
         return left
 
-    def _look(self, directory: Path) -> None:
+    def _check(self, directory: Path) -> None:
         items: list[tuple[float, str, int]] = []
         with self._lock:
             with suppress(OSError), os.scandir(directory) as entries:

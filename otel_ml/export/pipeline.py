@@ -85,7 +85,7 @@ B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 class SpanSource(Protocol[B]):
     """Interface of a queue of spans that are still to be sent, in memory or on disk.
 
-    `take` returns spans but leaves them in the queue. `settle` removes them after they were
+    `take` returns spans but leaves them in the queue. `remove` removes them after they were
     delivered or given up. Only one thread may call these two.
     """
 
@@ -94,7 +94,7 @@ class SpanSource(Protocol[B]):
         """Number of spans that still have to be delivered."""
 
     @property
-    def look_every_s(self) -> float | None:
+    def check_every_s(self) -> float | None:
         """How often to look for spans that other processes left on disk, in seconds.
 
         None for a queue in memory. A number also means that the queue is on disk, so undelivered
@@ -122,7 +122,7 @@ class SpanSource(Protocol[B]):
     def take(self, max_spans: int, max_bytes: int) -> B | None:
         """Return the next spans to send, or None if there are none."""
 
-    def settle(self, batch: B) -> None:
+    def remove(self, batch: B) -> None:
         """Remove taken spans that were delivered or rejected for good."""
 
     def leave(self, batch: B) -> int:
@@ -218,8 +218,8 @@ class Pipeline(Generic[B]):
         is_durable: Whether queued spans are kept when the process ends, because they are on disk.
         wants_previews: Whether to add a short preview to each long input and output. The receiver
             decides, see `Answer`.
-        say: Function that logs which destination is used. The thread calls it when it starts. May
-            be None.
+        announce: Function that logs which destination is used, or None. The thread calls it when it
+            starts.
 
     Args:
         source: The queue.
@@ -238,13 +238,13 @@ class Pipeline(Generic[B]):
         what: str = "spans",
         prepare: Callable[[], object] | None = None,
     ) -> None:
-        self.is_durable = source.look_every_s is not None
+        self.is_durable = source.check_every_s is not None
         self._source = source
         self._destination = destination
         self._pace = pace
         self._what = what
         self._prepare = prepare
-        self.say: Callable[[], object] | None = None
+        self.announce: Callable[[], object] | None = None
         self._closed = False
         self._sender = Worker("otel-ml-sender", self._run)
         source.report_batch(pace.batch_spans, _BATCH_BYTES, self.wake)
@@ -258,16 +258,16 @@ class Pipeline(Generic[B]):
         self._stalled = ""  # why nothing is delivered at the moment
         self._stalled_at = 0.0
         self._lost_before = 0  # spans that were lost when the outage began
-        self._outage_told_at = -math.inf
-        self._is_outage_told = False
+        self._outage_logged_at = -math.inf
+        self._is_outage_logged = False
         self._asked_s = 0.0  # longest pause that counts for a receiver, see `_TIMES_ASKED`
         self._asked_until = -math.inf
         self._left = 0  # spans given up because the process ended
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._lock = threading.RLock()
-        self._settled_some = threading.Condition(self._lock)
-        self._settled = 0
-        self._looks = 0
+        self._some_done = threading.Condition(self._lock)
+        self._done = 0
+        self._checks = 0
         self._found_nothing = 0
         self._is_prepared = threading.Event()
         self._hurry = 0
@@ -310,7 +310,7 @@ class Pipeline(Generic[B]):
         elif not self._source.put(span) and not self._wait_for_room(span):
             self.counters.lose("queue full", 1)
             text = f"The queue is full: {self._what} are dropped, later ones are only counted"
-            self._tell_once("full", text)
+            self._log_once("full", text)
         elif self._sender.is_asleep:
             self.wake()
 
@@ -340,8 +340,8 @@ class Pipeline(Generic[B]):
         Returns:
             How many spans were delivered or lost since the last flush, and how many are pending.
         """
-        settled = not self._closed and self.settle(timeout_s, is_hasty=is_hasty)
-        return self._news(0 if settled else self.pending)
+        drained = not self._closed and self.drain(timeout_s, is_hasty=is_hasty)
+        return self._news(0 if drained else self.pending)
 
     def hasten(self) -> None:
         """Send immediately instead of in batches. Called when the process is ending."""
@@ -390,8 +390,8 @@ class Pipeline(Generic[B]):
         self._is_patient = is_patient
         self._give_up_at = time.monotonic() + timeout_s
         self._extend()
-        settled = self.settle(timeout_s)
-        in_vain = not settled and self._destination.is_out_of_reach
+        drained = self.drain(timeout_s)
+        in_vain = not drained and self._destination.is_out_of_reach
         self._sender.close(min(_JOIN_IN_VAIN_S if in_vain else _JOIN_S, timeout_s))
 
     def _extend(self) -> None:
@@ -420,7 +420,7 @@ class Pipeline(Generic[B]):
     def _makes_progress(self) -> bool:
         return not self._stalled and time.monotonic() - self._progress_at < _PROGRESS_S
 
-    def settle(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
+    def drain(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
         """Wait until all queued spans are delivered or lost, or nothing was delivered for 5 s.
 
         When the process ends, it waits only 1.5 s for a receiver that cannot be reached. A receiver
@@ -440,7 +440,7 @@ class Pipeline(Generic[B]):
         with self._lock:
             self._hurry += 1
             # if other processes fill the source too, its size is unknown
-            target = None if self.is_durable else self._settled + self._source.pending
+            target = None if self.is_durable else self._done + self._source.pending
             refusals = self._refusals if is_hasty else math.inf
             self._is_asked = self._is_asked or is_hasty
         try:
@@ -455,14 +455,16 @@ class Pipeline(Generic[B]):
 
     def _wait_for(self, target: int | None, deadline: float, refusals: float) -> bool:
         began = self._ends_since or time.monotonic()
-        is_told = False
+        is_logged = False
         with self._lock:
-            look = self._looks  # a later check that finds nothing has seen all spans queued so far
+            checks = (
+                self._checks
+            )  # a later check that finds nothing has seen all spans queued so far
             while (left_s := max(deadline, self._give_up_at or 0.0) - time.monotonic()) > 0:
-                if self._found_nothing > look or (target is not None and self._settled >= target):
+                if self._found_nothing > checks or (target is not None and self._done >= target):
                     return True
-                self._settled_some.wait(min(0.1, left_s))
-                is_told = is_told or self._tell_waiting(began, left_s)
+                self._some_done.wait(min(0.1, left_s))
+                is_logged = is_logged or self._log_waiting(began, left_s)
                 if (
                     self._is_in_vain(began)
                     or not self._sender.is_alive
@@ -489,7 +491,7 @@ class Pipeline(Generic[B]):
             limit_s = max(_OWED_S, self._asked_s)
         return now - max(self._progress_at, began) >= limit_s and now >= self._asked_until
 
-    def _tell_waiting(self, began: float, left_s: float) -> bool:
+    def _log_waiting(self, began: float, left_s: float) -> bool:
         """Log that a flush or the end of the process waits, once it has taken a while."""
         if not self._stalled or time.monotonic() - began < _SILENT_S:
             return False
@@ -499,17 +501,17 @@ class Pipeline(Generic[B]):
         _logger.warning(text, page, most_s, pending, self._what)
         return True
 
-    def _tell_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
+    def _log_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
         """Log the first message of a kind. Later ones are only counted."""
-        if what not in self._told:
-            self._told.add(what)
+        if what not in self._logged:
+            self._logged.add(what)
             _logger.log(level, text)
 
     # From here on: in the sender thread, or in the thread that stops the pipeline without one.
 
     def _run(self) -> None:
-        say, self.say = self.say, None
-        for step in (self._prepare, say):
+        announce, self.announce = self.announce, None
+        for step in (self._prepare, announce):
             if step is not None:
                 with quiet("sender"):
                     step()
@@ -536,8 +538,8 @@ class Pipeline(Generic[B]):
             self._sender.wake()  # a flush wants to look for spans of other processes
         while not self._source.pending and not self._sender.is_stopping:
             is_first = True
-            self._sender.rest(lambda: self._source.pending, self._source.look_every_s)
-            if self._source.look_every_s is not None:
+            self._sender.rest(lambda: self._source.pending, self._source.check_every_s)
+            if self._source.check_every_s is not None:
                 break
         if is_first:
             self._collect(max(time.monotonic() + min(_FIRST_DELAY_S, delay_s), due))
@@ -580,12 +582,12 @@ class Pipeline(Generic[B]):
     def _take(self) -> B | None:
         if self._sender.is_stopping:
             return None
-        self._looks += 1
+        self._checks += 1
         batch = self._source.take(self._pace.batch_spans, _BATCH_BYTES)
         if batch is None:
             with self._lock:
-                self._found_nothing = self._looks
-                self._settled_some.notify_all()
+                self._found_nothing = self._checks
+                self._some_done.notify_all()
         return batch
 
     def _deliver(self, batch: B) -> None:
@@ -593,7 +595,7 @@ class Pipeline(Generic[B]):
         try:
             self._send(batch)
         except BaseException as error:  # noqa: BLE001 - of any exporter, even SystemExit
-            self._settle(batch, Answer(delivered=False, message=type(error).__name__))
+            self._conclude(batch, Answer(delivered=False, message=type(error).__name__))
             # if an error ends this thread from outside, another thread starts later
             report("sender", error)
 
@@ -608,7 +610,7 @@ class Pipeline(Generic[B]):
                     self._deliver(half)
                 return
             if not answer.retry:
-                self._settle(batch, answer)
+                self._conclude(batch, answer)
                 return
             self._note_outage(answer)
             self._note_refusal(answer)
@@ -632,16 +634,16 @@ class Pipeline(Generic[B]):
             self._stalled_at = now
             self._lost_before = sum(self.counters.lost.values())
         self._stalled = answer.message
-        is_told_at_end = self._ends_since is not None and not self.is_durable  # by `close`
-        if not is_told_at_end and now - self._outage_told_at >= _OUTAGE_EVERY_S:
-            self._outage_told_at, self._is_outage_told = now, True
+        is_logged_at_end = self._ends_since is not None and not self.is_durable  # by `close`
+        if not is_logged_at_end and now - self._outage_logged_at >= _OUTAGE_EVERY_S:
+            self._outage_logged_at, self._is_outage_logged = now, True
             text = "No %s get through to %s: %s"
             _logger.warning(text, self._what, self._destination.page, answer.message)
 
     def _note_recovery(self) -> None:
         """Record that delivery works again. Log it if the failure was logged."""
-        if self._stalled and self._is_outage_told:
-            self._is_outage_told = False
+        if self._stalled and self._is_outage_logged:
+            self._is_outage_logged = False
             lost = sum(self.counters.lost.values()) - self._lost_before
             _logger.warning(
                 "Delivery to %s works again: %d %s were late, by up to %.1f s%s",
@@ -657,7 +659,7 @@ class Pipeline(Generic[B]):
         if answer.message == REFUSED:
             with self._lock:
                 self._refusals += 1
-                self._settled_some.notify_all()
+                self._some_done.notify_all()
 
     def _wait_to_retry(self, asked_s: float | None, pause_s: float) -> None:
         """Wait before a retry: as long as the receiver asked for, or less if there is a hurry."""
@@ -682,7 +684,7 @@ class Pipeline(Generic[B]):
             return most_s
         return min(most_s, max(self._give_up_at - time.monotonic(), 0.0))
 
-    def _settle(self, batch: B, answer: Answer) -> None:
+    def _conclude(self, batch: B, answer: Answer) -> None:
         page = self._destination.page
         if answer.delivered:
             rejected = min(answer.rejected, batch.count)  # limited, whatever the receiver reports
@@ -691,28 +693,28 @@ class Pipeline(Generic[B]):
             self._note_recovery()
             self.wants_previews = answer.wants_previews
             self._progress_at = time.monotonic()
-            self._tell_once("delivered", f"First {self._what} delivered to {page}", logging.INFO)
+            self._log_once("delivered", f"First {self._what} delivered to {page}", logging.INFO)
             if answer.rejected:
                 text = f"{page} rejected {answer.rejected} spans: {answer.message}"
-                self._tell_once("rejected", text)
+                self._log_once("rejected", text)
         else:
             self.counters.lose(answer.message, batch.count)
-            self._tell_once("refused", f"{page} rejects {self._what}: {answer.message}")
+            self._log_once("refused", f"{page} rejects {self._what}: {answer.message}")
         # keep this order: a waiting thread adds up settled and pending spans, and would otherwise
         # count a batch as missing
-        self._note_settled(batch)
-        self._source.settle(batch)  # last: whoever sees nothing pending reads the counters
+        self._note_done(batch)
+        self._source.remove(batch)  # last: whoever sees nothing pending reads the counters
 
     def _leave(self, batch: B, answer: Answer) -> None:
         lost = self._source.leave(batch)
         self.counters.lose(answer.message, lost)
         self._left += lost
-        self._note_settled(batch)
+        self._note_done(batch)
 
-    def _note_settled(self, batch: B) -> None:
+    def _note_done(self, batch: B) -> None:
         with self._lock:
-            self._settled += batch.count
-            self._settled_some.notify_all()
+            self._done += batch.count
+            self._some_done.notify_all()
 
 
 class _Budget:

@@ -36,7 +36,7 @@ class SpanQueue:
     """A first-in, first-out queue of spans in memory.
 
     Any thread may call `put`, but only one thread may call `take`. A taken span counts as pending
-    until `settle` is called for it, because it was delivered or given up.
+    until `remove` is called for it, because it was delivered or given up.
     """
 
     def __init__(self, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES) -> None:
@@ -55,7 +55,7 @@ class SpanQueue:
         self._is_reported = False
 
     @property
-    def look_every_s(self) -> float | None:
+    def check_every_s(self) -> float | None:
         """Always None, because other processes cannot add spans to this queue."""
         return None
 
@@ -121,14 +121,14 @@ class SpanQueue:
             self._taken += len(taken)
         return SpanBatch(taken) if taken else None
 
-    def settle(self, batch: "SpanBatch") -> None:
+    def remove(self, batch: "SpanBatch") -> None:
         """Remove taken spans that were delivered or given up."""
         with self._lock:
             self._taken -= batch.count
 
     def leave(self, batch: "SpanBatch") -> int:
         """Give up taken spans, because the process ends. Return how many are lost: all."""
-        self.settle(batch)
+        self.remove(batch)
         return batch.count
 
     def close(self) -> int:
@@ -169,7 +169,7 @@ class SpanBatch:
 
 # On disk, so that neither kill -9 nor an outage loses spans.
 
-LOOK_EVERY_S: Final = 2.0
+CHECK_EVERY_S: Final = 2.0
 
 _sizes: Final = Struct("<4I")
 
@@ -226,13 +226,13 @@ class SpooledSpans:
         self._envelope = envelope
         self._encode = encoder.encode_span  # avoids an attribute lookup per call
         self._is_new = False
-        self._spool = spool.Spool(directory, _pack(envelope()), look_every_s=LOOK_EVERY_S)
+        self._spool = spool.Spool(directory, _pack(envelope()), check_every_s=CHECK_EVERY_S)
         self._refused = SpanQueue()
 
     @property
-    def look_every_s(self) -> float | None:
+    def check_every_s(self) -> float | None:
         """How often to look for spans that other processes left on disk, in seconds."""
-        return LOOK_EVERY_S
+        return CHECK_EVERY_S
 
     @property
     def pending(self) -> int:
@@ -247,11 +247,11 @@ class SpooledSpans:
         """
         if type(span) is not RunSpan and _is_foreign(span):
             return self._refused.put(span)
-        return self._append(span, held=False) or self._refused.put(span)
+        return self._append(span, provisional=False) or self._refused.put(span)
 
     def hold(self, span: ReadableSpan) -> None:
         """Write a span of a call that is not finished. It is sent only if the process is killed."""
-        self._append(span, held=True)
+        self._append(span, provisional=True)
 
     def has_batch(self, max_spans: int, max_bytes: int) -> bool:
         """Tell whether a full batch waits. On disk only spans count, as bytes take no memory."""
@@ -268,10 +268,10 @@ class SpooledSpans:
             return self._refused.take(max_spans, max_bytes)
         return SpooledBatch(batch.payloads, _WholeBatch(batch, len(batch.payloads)))
 
-    def settle(self, batch: SpooledBatch | SpanBatch) -> None:
+    def remove(self, batch: SpooledBatch | SpanBatch) -> None:
         """Remove taken spans from the disk, because they were delivered or given up."""
         if isinstance(batch, SpanBatch):
-            self._refused.settle(batch)
+            self._refused.remove(batch)
         else:
             self._end(batch, given_up=False)
 
@@ -293,14 +293,14 @@ class SpooledSpans:
         self._refused.clear()
         self._is_new = True  # the SDK creates the child's resource after this
 
-    def _append(self, span: ReadableSpan, *, held: bool) -> bool:
+    def _append(self, span: ReadableSpan, *, provisional: bool) -> bool:
         with quiet("spool"):
             if self._is_new:
                 self._is_new = False
                 self._spool.surround(_pack(self._envelope()))
             ids = span if type(span) is RunSpan else span.context
             key = ids.trace_id.to_bytes(16, "big") + ids.span_id.to_bytes(8, "big")
-            return self._spool.append(key, self._encode(span), held=held)
+            return self._spool.append(key, self._encode(span), provisional=provisional)
         return False
 
     def _end(self, batch: SpooledBatch, *, given_up: bool) -> None:

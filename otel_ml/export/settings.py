@@ -36,7 +36,7 @@ _LIBERAL: Final = re.compile(r"[ !#-+\--:<-\[\]-~]*")
 _SENDABLE: Final = re.compile(r"[\t -~\xa0-\xff]*")
 
 _logger = logging.getLogger(__name__)
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _parse(address: str, protocol: Protocol) -> SplitResult | None:
             return parts
     except ValueError:  # invalid port or IPv6 host; not shown, because it may contain a password
         pass
-    _tell_once("Invalid endpoint: expected an address such as http://localhost:4318")
+    _log_once("Invalid endpoint: expected an address such as http://localhost:4318")
     return None
 
 
@@ -174,7 +174,7 @@ def _headers(project: str, api_key: str | None, parts: SplitResult | None) -> di
     if key and key.isascii() and key.isprintable():
         headers["authorization"] = f"Bearer {key}"
     elif key:
-        _tell_once("The API key is not sent: expected printable ASCII")
+        _log_once("The API key is not sent: expected printable ASCII")
     return headers
 
 
@@ -195,7 +195,7 @@ def _environment_headers(text: str) -> dict[str, str]:
         if equals and _TOKEN.fullmatch(name) and _SENDABLE.fullmatch(value):
             headers[name.lower()] = value
         else:
-            _tell_once(
+            _log_once(
                 f"Header {number} of OTEL_EXPORTER_OTLP_HEADERS is not sent: "
                 "expected name=value, the value percent-encoded"
             )
@@ -212,7 +212,7 @@ def _timeout_s() -> float:
         timeout_s = math.nan
     if 0 < timeout_s < math.inf:
         return timeout_s
-    _tell_once(
+    _log_once(
         f"Invalid OTEL_EXPORTER_OTLP_TIMEOUT {text!r}: expected seconds above 0, "
         f"using {_DEFAULT_TIMEOUT_S:g}"
     )
@@ -221,7 +221,7 @@ def _timeout_s() -> float:
 
 def _protocol() -> Protocol:
     if _standard("PROTOCOL").lower() == "http/json":
-        _tell_once("OTEL_EXPORTER_OTLP_PROTOCOL asks for http/json: http/protobuf is sent instead")
+        _log_once("OTEL_EXPORTER_OTLP_PROTOCOL asks for http/json: http/protobuf is sent instead")
         return "http/protobuf"
     return _choice("PROTOCOL", ("http/protobuf", "grpc"), "http/protobuf")
 
@@ -233,7 +233,7 @@ def _choice(name: str, known: Sequence[W], default: W) -> W:
         if word == text:
             return word
     variable = f"OTEL_EXPORTER_OTLP_{name}"
-    _tell_once(f"Unknown {variable} {text!r}: expected {' or '.join(known)}, using {default}")
+    _log_once(f"Unknown {variable} {text!r}: expected {' or '.join(known)}, using {default}")
     return default
 
 
@@ -246,8 +246,8 @@ def _variable(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
-def _tell_once(text: str) -> None:
+def _log_once(text: str) -> None:
     """Log a warning once per process. All clients read the same environment."""
-    if text not in _told:
-        _told.add(text)
+    if text not in _logged:
+        _logged.add(text)
         _logger.warning("%s", text)

@@ -151,7 +151,7 @@ class Generative:
                 output.update(find_usage(result))
                 output.update(_read_response(whole))
             model = output.get(names.GEN_AI_RESPONSE_MODEL)
-            if model is not None and not self._is_told(known):
+            if model is not None and not self._has_model(known):
                 output[names.GEN_AI_REQUEST_MODEL] = model
             if hide is not None and self.keeps_content:
                 output.update(_write(self._output_content(items[-1][1]), hide))
@@ -162,7 +162,7 @@ class Generative:
         model = facts.get(names.GEN_AI_REQUEST_MODEL)
         return None if model is None or self._has_actor else f"{self.operation} {model}"
 
-    def _is_told(self, known: Mapping[str, object]) -> bool:
+    def _has_model(self, known: Mapping[str, object]) -> bool:
         model = names.GEN_AI_REQUEST_MODEL
         return model in known or model in self.attributes
 

@@ -190,10 +190,10 @@ def unwrap(value: object) -> object:
     """
     if not isinstance(value, dict):
         return value
-    held = value.get("kwargs") if value.get("lc") == 1 else None
-    if held is None and read_name(value, "type") in SPEAKERS:
-        held = value.get("data")
-    return held if isinstance(held, dict) else value
+    inner = value.get("kwargs") if value.get("lc") == 1 else None
+    if inner is None and read_name(value, "type") in SPEAKERS:
+        inner = value.get("data")
+    return inner if isinstance(inner, dict) else value
 
 
 def read_parts(content: object) -> list[Part]:
@@ -344,10 +344,10 @@ def _media(kind: str, item: object) -> Part:
 
 def _choice(choice: object) -> Message | None:
     reason = read_name(choice, "finish_reason")
-    held = read(choice, "message")
-    message = read_message(held)
+    inner = read(choice, "message")
+    message = read_message(inner)
     if message is None:
-        text = read_text(choice, "text") or read_text(held, "content")
+        text = read_text(choice, "text") or read_text(inner, "content")
         return None if text is None else _message("assistant", [_text(text)], reason=reason)
     return message if reason is None else {**message, "finish_reason": reason}
 

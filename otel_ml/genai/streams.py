@@ -55,7 +55,7 @@ def follow(output: Any, chunks: Chunks, context: Context) -> Any:
             return _watched(_generate_later(output, following, context), following)
         # objects without weak references are not followed, because their end would be missed
         weakref.ref(output)
-        return _watched(_stand_in(output, following), following)
+        return _watched(_replace_class(output, following), following)
     return None
 
 
@@ -195,7 +195,7 @@ async def _generate_later(
 # Objects of library classes.
 
 
-def _stand_in(output: Any, following: _StreamReading) -> Any:
+def _replace_class(output: Any, following: _StreamReading) -> Any:
     """Replace the class of a stream, or of a context manager that creates one."""
     kind = type(output)
     followed = _CHOSEN.get(kind)
@@ -288,7 +288,7 @@ def _entered(manager: Any, stream: Any) -> Any:
     following: _StreamReading = vars(manager)[_ATTRIBUTE]
     with untrusted:
         vars(stream)["_otel_ml_manager"] = manager
-        return _stand_in(stream, following)
+        return _replace_class(stream, following)
     following.leave()
     return stream
 

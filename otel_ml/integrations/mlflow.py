@@ -499,7 +499,7 @@ class MlflowRun:
         if len(content) > self._content_bytes:
             return {}
         made = make_artifact(ref, types.Bytes(content), self._redaction)
-        facts = {name: value for name, value in made.said.items() if name != names.ARTIFACT_REF}
+        facts = {name: value for name, value in made.facts.items() if name != names.ARTIFACT_REF}
         if made.document is not None:
             address = None if self._upload is None else self._upload(made.sha256, made.document)
             if address is None:

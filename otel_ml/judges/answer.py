@@ -88,7 +88,7 @@ class JudgeTimedOut(JudgeError):
         super().__init__(f"timed out after {timeout_s:g} s")
 
 
-def tell(problem: BaseException) -> str:
+def describe_problem(problem: BaseException) -> str:
     """Return an exception's type and message as one short line.
 
     Works even if the message cannot be read.

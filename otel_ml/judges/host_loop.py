@@ -50,10 +50,10 @@ async def _judge(judge: Judge, judged: JudgedCall, pool: JudgePool) -> None:
     try:
         await asyncio.wait([task], timeout=judge.timeout_s)
         if task.done():
-            judged.settle(judge, task.result())
+            judged.set_result(judge, task.result())
             return
         error = str(JudgeTimedOut(judge.timeout_s))
-        judged.settle(judge, Judgement(judge.name, judge.version, error=error))
+        judged.set_result(judge, Judgement(judge.name, judge.version, error=error))
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_S)
     except Exception as error:  # noqa: BLE001 - a judge must not break the host's call
@@ -118,13 +118,13 @@ class _StepJob:
         self._answer(None, JudgeError(error))
 
     def _answer(self, value: object, problem: BaseException | None) -> None:
-        def settle() -> None:
+        def finish() -> None:
             if self.future.done():  # nobody is waiting anymore
                 discard(value)
             else:
                 self.future.set_result((value, problem))
 
         try:
-            self.future.get_loop().call_soon_threadsafe(settle)
+            self.future.get_loop().call_soon_threadsafe(finish)
         except RuntimeError:  # the loop has ended
             discard(value)

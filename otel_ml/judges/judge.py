@@ -27,10 +27,10 @@ from otel_ml.judges.answer import (
     Score,
     arguments_of,
     check_arguments,
+    describe_problem,
     parameters_of,
     read_pass,
     read_score,
-    tell,
 )
 from otel_ml.judges.isolation import isolate
 from otel_ml.judges.steps import Steps, drive
@@ -214,14 +214,14 @@ class Judge:
             if self.pairwise:
                 turned = {**more, "baseline": outputs}
                 other, _ = yield from self._score(inputs, more.get("baseline"), turned)
-                score, passed = _settle(score, other, self.name), None
+                score, passed = _combine_orders(score, other, self.name), None
             if self.passing_criteria is not None:
                 answer = yield partial(self.passing_criteria, score.value)
                 passed = read_pass(answer, self.name)
         except BaseException as problem:
             if is_of_signal(problem):
                 raise
-            error, passed = tell(problem), None
+            error, passed = describe_problem(problem), None
             if isinstance(problem, JudgeTimedOut):
                 score = None
         return Judgement(
@@ -299,7 +299,7 @@ def _wait(awaitable: Awaitable[object], timeout_s: float) -> object:
         loop.close()
 
 
-def _settle(score: Score, turned: Score, judge: str) -> Score:
+def _combine_orders(score: Score, turned: Score, judge: str) -> Score:
     """Combine the two scores of a pairwise judge: in the given order and in the reverse order.
 
     Raises:

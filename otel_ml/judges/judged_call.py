@@ -64,7 +64,7 @@ class JudgedCall:
     def __post_init__(self) -> None:
         self._open = set(self.judges)
 
-    def settle(self, judge: Judge, evaluation: Judgement) -> None:
+    def set_result(self, judge: Judge, evaluation: Judgement) -> None:
         """Set the result of a judge. If this was the last judge, send the run.
 
         A second result of the same judge is ignored.
@@ -86,7 +86,7 @@ class JudgedCall:
         """Set an error result for each judge without a score, and send the run."""
         if self._open:
             for judge, evaluation in zip(self.judges, lost(self.judges, why), strict=True):
-                self.settle(judge, evaluation)
+                self.set_result(judge, evaluation)
         self.let_go()
 
     def judge_here(self, wait: Wait) -> None:
@@ -98,7 +98,7 @@ class JudgedCall:
         try:
             for judge in self.judges:
                 # In its own context, so that no mark is left in the host's if a signal interrupts.
-                self.settle(judge, copy_context().run(self._judge_here, judge, wait))
+                self.set_result(judge, copy_context().run(self._judge_here, judge, wait))
         finally:
             self.lose(INTERRUPTED)
 
@@ -150,11 +150,11 @@ class Part:
         steps = self.judge.steps(self.judged.inputs, self.judged.outputs, self.judged.more)
         with self.judged.marking(self.judge):
             judgement = drive(steps, self.wait, self.judge.timeout_s)
-        self.judged.settle(self.judge, judgement)
+        self.judged.set_result(self.judge, judgement)
 
     def give_up(self, error: str) -> None:
         """Store the reason why the judge gave no result. A later result is ignored."""
-        self.judged.settle(self.judge, *lost([self.judge], error))
+        self.judged.set_result(self.judge, *lost([self.judge], error))
 
 
 def _is_of_host(problem: BaseException) -> bool:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.steps import discard
-from otel_ml.loading import start_apart
+from otel_ml.loading import start_detached
 
 CANCEL_S: Final = 0.25
 _LEFT: Final = 16
-_LOOK_S: Final = 5.0
+_CHECK_S: Final = 5.0
 
 
 class _Place:
@@ -27,7 +27,7 @@ class _Place:
         self.tasks = 0
         self.is_left = False
         self.thread = threading.Thread(target=self._run, name="otel-ml-judge-loop", daemon=True)
-        start_apart(self.thread)
+        start_detached(self.thread)
 
     def call(self, callback: Callable[[], None]) -> bool:
         """Schedule a callback on the loop. Returns False if the loop has ended."""
@@ -69,7 +69,7 @@ class _AwaitedAnswer:
     def begin(self) -> None:
         """Start the task. Call this on the loop."""
         self._place.tasks += 1
-        self._task = asyncio.ensure_future(self._settle())
+        self._task = asyncio.ensure_future(self._finish())
         self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
@@ -90,7 +90,7 @@ class _AwaitedAnswer:
             raise self._problem
         return self._value
 
-    async def _settle(self) -> None:
+    async def _finish(self) -> None:
         # Keep every exception, because SystemExit would end the loop.
         try:
             self._value = await self._awaitable
@@ -150,7 +150,7 @@ class JudgeLoop:
             discard(awaitable)
         elif not answer.ended.wait(CANCEL_S):
             self._leave(place)
-            while is_worker and answer.hangs and not answer.ended.wait(_LOOK_S):
+            while is_worker and answer.hangs and not answer.ended.wait(_CHECK_S):
                 continue
         raise JudgeTimedOut(timeout_s)
 

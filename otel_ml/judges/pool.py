@@ -25,7 +25,7 @@ from otel_ml.errors import quiet, report
 from otel_ml.judges.answer import JudgeError, JudgeTimedOut
 from otel_ml.judges.judged_call import NOT_RUN, JudgedCall, Part
 from otel_ml.late import late
-from otel_ml.loading import start_apart
+from otel_ml.loading import start_detached
 from otel_ml.process import renew_each_in_child
 from otel_ml.worker import Worker
 
@@ -38,7 +38,7 @@ else:
     loop = late("judges.loop")
 
 HOLD_S: Final = 0.5
-_HELD: Final = 1_000
+_MOST_PENDING: Final = 1_000
 _QUEUED: Final = 10_000
 _WORKERS: Final = 4
 _EXIT_S: Final = 2.0
@@ -120,7 +120,7 @@ class JudgePool:
         self._back: deque[_Turn | None] = deque()  # finished turns; None: a thread ended
         self._drains: deque[SimpleQueue[None]] = deque()
         self._turns: SimpleQueue[_Turn | None] = SimpleQueue()
-        self._held: dict[int, JudgedCall] = {}
+        self._pending: dict[int, JudgedCall] = {}
         self._is_closing = False
         self._is_closed = False
         # Only the watch writes the fields below.
@@ -145,17 +145,17 @@ class JudgePool:
         refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]
         queued = [job for job in jobs if job.judge not in refused] if refused else jobs
-        is_held = bool(queued) and len(self._held) < _HELD
-        if is_held:
+        is_pending = bool(queued) and len(self._pending) < _MOST_PENDING
+        if is_pending:
             judged.deadline = time.monotonic() + self._hold_s
-            self._held[id(judged)] = judged
+            self._pending[id(judged)] = judged
         if queued:
             self._new.extend(queued)
             self._call_watch()
         for job in jobs if refused else ():
             if job.judge in refused:
                 _lose(job, why)
-        if not is_held:
+        if not is_pending:
             judged.let_go()
 
     def run_soon(self, job: JudgeJob) -> None:
@@ -208,8 +208,8 @@ class JudgePool:
         self._lose_queued(NOT_RUN)
         for turn in list(self._running.values()):
             _lose(turn.work[0], _ENDED)
-        while (judged := self._find_first_held()) is not None:
-            del self._held[id(judged)]
+        while (judged := self._find_first_pending()) is not None:
+            del self._pending[id(judged)]
             judged.let_go()
         for _ in range(self._workers):
             self._turns.put(None)
@@ -240,10 +240,10 @@ class JudgePool:
         for queue in (self._new, self._awaited, *list(self._lines.values())):
             _lose_all(queue, why)
 
-    def _find_first_held(self) -> JudgedCall | None:
+    def _find_first_pending(self) -> JudgedCall | None:
         while True:
             with suppress(RuntimeError):  # the dict changed during iteration
-                return next(iter(self._held.values()), None)
+                return next(iter(self._pending.values()), None)
 
     def _wait(self, awaitable: "Awaitable[object]", timeout_s: float) -> object:
         return self._open_loop().wait(awaitable, timeout_s, is_worker=True)
@@ -277,7 +277,7 @@ class JudgePool:
             if not is_run:
                 job.give_up(NOT_RUN)
             if isinstance(job, Part) and job.judged.is_released:
-                self._held.pop(id(job.judged), None)
+                self._pending.pop(id(job.judged), None)
             now = time.monotonic()
             goes_on = now < ends_at and not self._is_closed and turn.take_next(now)
 
@@ -292,14 +292,14 @@ class JudgePool:
         while not self._watch.is_stopping:
             is_due = False
             with quiet("judge pool"):
-                is_due = self._look()
+                is_due = self._run_round()
             if not is_due:
                 self._watch.rest(self._has_news, self._find_time_left())
 
     def _has_news(self) -> bool:
         return bool(self._new or self._awaited or self._back)
 
-    def _look(self) -> bool:
+    def _run_round(self) -> bool:
         """Do one round of the pool's work. Returns whether the next round is due immediately."""
         self._take_back()
         self._fill_threads()
@@ -341,7 +341,9 @@ class JudgePool:
         """Start threads up to the limits, including replacements for hanging ones."""
         while self._live < self._workers and self._hanging.total() <= _HANGING:
             try:
-                start_apart(threading.Thread(target=self._serve, name="otel-ml-judge", daemon=True))
+                start_detached(
+                    threading.Thread(target=self._serve, name="otel-ml-judge", daemon=True)
+                )
             except RuntimeError:  # the process is ending, or cannot start more threads
                 break
             self._live += 1
@@ -396,12 +398,12 @@ class JudgePool:
 
     def _let_first_go(self) -> bool:
         """Send the run that has waited longest for its judges, if its time is over."""
-        judged = self._find_first_held()
+        judged = self._find_first_pending()
         if judged is None or judged.deadline > time.monotonic():
             return False
         self._in_hand += 1
         try:
-            self._held.pop(id(judged), None)
+            self._pending.pop(id(judged), None)
             judged.let_go()
         finally:
             self._in_hand -= 1
@@ -435,7 +437,7 @@ class JudgePool:
 
     def _find_time_left(self) -> float | None:
         deadlines = [turn.work[1] for turn in self._running.values()]
-        first = self._find_first_held()
+        first = self._find_first_pending()
         if first is not None:
             deadlines.append(first.deadline)
         return max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None

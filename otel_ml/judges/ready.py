@@ -18,12 +18,12 @@ _DESCRIPTION_CHARS: Final = 65_536
 
 def exact(outputs: object, expected: object) -> bool:
     """Pass outputs that equal the expected value; a tuple equals a list."""
-    return bool(_plain(outputs) == _plain(_told(expected)))
+    return bool(_plain(outputs) == _plain(_require(expected)))
 
 
 def contains(outputs: Any, expected: Any) -> bool:
     """Pass outputs that contain the expected value. If it is a list, all elements are required."""
-    wanted = _told(expected)
+    wanted = _require(expected)
     return all(
         evaluation in outputs for evaluation in (wanted if isinstance(wanted, list) else [wanted])
     )
@@ -31,7 +31,7 @@ def contains(outputs: Any, expected: Any) -> bool:
 
 def matches(outputs: str, expected: str) -> bool:
     """Pass outputs in which the expected regular expression matches."""
-    return re.search(_told(expected), outputs) is not None
+    return re.search(_require(expected), outputs) is not None
 
 
 def is_json(outputs: object) -> bool:
@@ -48,7 +48,7 @@ def f1_words(outputs: str, expected: Any) -> float:
 
     If there are several expected texts, the best match counts.
     """
-    wanted = _told(expected)
+    wanted = _require(expected)
     return max(
         _f1(outputs, evaluation)
         for evaluation in (wanted if isinstance(wanted, list) else [wanted])
@@ -69,7 +69,7 @@ def close(rel: float = 1e-9, abs: float = 0.0) -> Callable[..., bool]:
 
     def close(outputs: object, expected: object) -> bool:
         """Pass numbers near the expected value."""
-        return _is_close(outputs, _told(expected), relative, absolute)
+        return _is_close(outputs, _require(expected), relative, absolute)
 
     return close
 
@@ -89,7 +89,7 @@ def as_judge(given: Any) -> Judge:
     return Judge(name, described[:_DESCRIPTION_CHARS], given)
 
 
-def _told(expected: Any) -> Any:
+def _require(expected: Any) -> Any:
     if expected is None:
         raise ValueError("the item has no expected value")
     return expected

@@ -11,7 +11,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar
 
-from otel_ml.judges.answer import JudgeError, JudgeTimedOut, tell
+from otel_ml.judges.answer import JudgeError, JudgeTimedOut, describe_problem
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def thrown(problem: BaseException) -> BaseException:
     StopIteration and GeneratorExit would end the generator, so they become a `JudgeError`.
     """
     if isinstance(problem, GeneratorExit | StopIteration):
-        return JudgeError(tell(problem))
+        return JudgeError(describe_problem(problem))
     return problem
 
 

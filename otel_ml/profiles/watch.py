@@ -69,7 +69,7 @@ class ProfileWatch:
             known for known in self._watched.get(model, ()) if known.profile.tag != profile.tag
         ]
         self._watched[model] = [*others, watched]
-        self._tell(watched)
+        self._send(watched)
 
     # On the thread of a caller.
 
@@ -122,7 +122,7 @@ class ProfileWatch:
     def _validate(self, run: "_SeenRun") -> None:
         parts = parts_of_facts(run.facts)
         for watched in self._watched[run.model]:
-            self._tell(watched)
+            self._send(watched)
             # The run already contains values read by path, but not values of an extractor.
             tags = [
                 tag
@@ -133,10 +133,13 @@ class ProfileWatch:
                 about(self._recorder, run.run_id).tag(tags)
 
     @quiet("profile")
-    def _tell(self, watched: "_Watched") -> None:
+    def _send(self, watched: "_Watched") -> None:
         """Send the profile as a version, unless that was done recently."""
         key = (DOCUMENT, watched.profile.name, watched.digest)
-        if self._recorder.active() is None or self._recorder.tell(key, time.time_ns()) is not None:
+        if (
+            self._recorder.active() is None
+            or self._recorder.check_due(key, time.time_ns()) is not None
+        ):
             return
         facts = {
             names.TARGET_MODEL: clean(watched.profile.name),
@@ -169,8 +172,8 @@ class _Watched:
 
     @classmethod
     def of(cls, profile: ModelProfile) -> "_Watched":
-        told = profile.to_dict()
-        document = orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+        form = profile.to_dict()
+        document = orjson.dumps(form, option=orjson.OPT_SORT_KEYS).decode()
         if len(document) > DOCUMENT_BYTES:
             raise ValueError(
                 f"Invalid profile of {len(document):,} bytes: expected at most {DOCUMENT_BYTES:,}"
@@ -180,7 +183,7 @@ class _Watched:
             for component in profile.components.values()
             if component.extractor is not None
         }
-        copied = ModelProfile.from_dict(told, extractors)
+        copied = ModelProfile.from_dict(form, extractors)
         return cls(copied, copied.digest, document, frozenset(extractors))
 
 

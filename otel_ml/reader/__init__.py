@@ -3,6 +3,7 @@
 ``Reader("shop").runs('model == "answer" and latency_ms > 200')``
 """
 
+from otel_ml.former_names import find_renamed
 from otel_ml.reader.errors import (
     BadQuery,
     Busy,
@@ -27,8 +28,8 @@ from otel_ml.reader.records import (
     Run,
     Series,
     Sums,
-    Told,
     Trace,
+    TraceRecords,
     Version,
 )
 from otel_ml.reader.targets import TargetHandle
@@ -84,9 +85,13 @@ __all__ = [
     "TargetHandle",
     "TimedOut",
     "Tokens",
-    "Told",
     "Trace",
+    "TraceRecords",
     "Unreachable",
     "Version",
     "WorstScore",
 ]
+
+
+def __getattr__(name: str) -> object:
+    return find_renamed(__name__, name)

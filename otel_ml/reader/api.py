@@ -316,8 +316,8 @@ def _no_answer(page: str, error: BaseException, what: str = "No answer from {pag
 def error_of(page: str, reply: Reply, question: Question) -> ReaderError:
     """Convert a failed response to the matching `ReaderError`, with the collector's message."""
     problem = reply.problem
-    said = show_unseen(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
-    message = said or f"HTTP status {reply.status}"
+    message = show_unseen(" ".join(str(problem.get("message") or "").split()))[:_MAX_MESSAGE_CHARS]
+    message = message or f"HTTP status {reply.status}"
     if reply.status == HTTPStatus.UNAUTHORIZED:
         return Forbidden(f"{page} refuses: a key is needed, or this one is not valid")
     if reply.status == HTTPStatus.FORBIDDEN:

@@ -23,7 +23,7 @@ import orjson
 
 from otel_ml.arguments import check_text
 from otel_ml.attributes import CAPTURE
-from otel_ml.loading import start_apart
+from otel_ml.loading import start_detached
 from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
 from otel_ml.orders import BY_TIME, NEWEST, OLDEST, ORDERS
 from otel_ml.reader.api import Api, Question
@@ -56,7 +56,7 @@ _PATIENT: Final = Question(())
 _FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
 # Rows that a notebook shows, and the request that fetches them.
 SHOWN: Final = 20
-GLANCE: Final = Question((), is_repeatable=False, timeout_s=3.0)
+QUICK_QUESTION: Final = Question((), is_repeatable=False, timeout_s=3.0)
 _RUN_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
 # Columns to fetch for all runs of a page at once, and the parts of a run that they contain.
 _Columns = tuple[tuple[str, ...], frozenset[str]]
@@ -250,7 +250,7 @@ class Runs(PagedList[Run]):
         return html_in_time(self._card, self._api.page, self._newest_html)
 
     def _newest_html(self) -> str:
-        page: dict[str, Any] = next(self._pages(GLANCE), {"runs": [], "next_cursor": None})
+        page: dict[str, Any] = next(self._pages(QUICK_QUESTION), {"runs": [], "next_cursor": None})
         runs = [*self._items_of(page)]
         inside = page.get("inside", {})
         rows = [(run.page, _cells(run, inside.get(run.run_id, {}))) for run in runs[:SHOWN]]
@@ -423,9 +423,9 @@ def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
     answers: queue.SimpleQueue[str] = queue.SimpleQueue()
     # On its own thread: DNS lookup has no time limit.
     name = "otel-ml-reader"
-    start_apart(threading.Thread(target=lambda: answers.put(attempt()), name=name, daemon=True))
+    start_detached(threading.Thread(target=lambda: answers.put(attempt()), name=name, daemon=True))
     try:
-        return card.html + answers.get(timeout=GLANCE.timeout_s * 2)
+        return card.html + answers.get(timeout=QUICK_QUESTION.timeout_s * 2)
     except queue.Empty:
         return card.html + note(f"Not shown: no answer from {page} in time")
 

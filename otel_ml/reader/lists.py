@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from otel_ml.notebook import Card, note, page_address, shorten, table
 from otel_ml.reader.api import Api, Question
-from otel_ml.reader.listing import GLANCE, SHOWN, PagedList, html_in_time
+from otel_ml.reader.listing import QUICK_QUESTION, SHOWN, PagedList, html_in_time
 from otel_ml.reader.records import made
 from otel_ml.records import ListedExperiment
 
@@ -89,7 +89,7 @@ class Experiments(PagedList[ListedExperiment]):
         limit = SHOWN if self._limit is None else min(SHOWN, self._limit)
         asked = self._asked(limit, verdicts=True)
         path = ("projects", self._project, "experiments")
-        page = self._api.ask(replace(GLANCE, path=path, parameters=asked))
+        page = self._api.ask(replace(QUICK_QUESTION, path=path, parameters=asked))
         listed = [made(ListedExperiment, experiment) for experiment in page["experiments"]][:limit]
         if not listed:
             return note("No experiments")

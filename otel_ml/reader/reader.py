@@ -39,7 +39,7 @@ from otel_ml.reader.records import (
     Whole,
     made,
     made_run,
-    made_told,
+    make_trace_records,
     number_of,
 )
 from otel_ml.reader.targets import About, TargetHandle, TargetKind, write_actuals, write_target
@@ -199,7 +199,7 @@ class Reader(HasCard):
             answer,
             runs=[made_run(run, whole) for run in answer["runs"] if self._is_ours(run)],
             records=[
-                made_told(record, self._load)
+                make_trace_records(record, self._load)
                 for record in answer["records"]
                 if self._is_ours(record)
             ],
@@ -1238,8 +1238,8 @@ class Reader(HasCard):
     def _page(self, *parts: str, **asked: str | None) -> str:
         return page_address(self._api.page, self.project, *parts, **asked)
 
-    def _version(self, told: dict[str, Any]) -> Version:
-        return made(Version, told, page=self._version_page(told["model"], told["version"]))
+    def _version(self, facts: dict[str, Any]) -> Version:
+        return made(Version, facts, page=self._version_page(facts["model"], facts["version"]))
 
     def _version_page(self, model: object, version: object) -> str:
         return self._page("models", str(model), to=str(version))

@@ -113,70 +113,70 @@ class Run(HasCard, ListedRun):
     @property
     def inputs(self) -> Any:
         """The inputs by parameter name."""
-        return self._told("inputs")
+        return self._part("inputs")
 
     @property
     def outputs(self) -> Any:
         """The output. None if the run has no end yet."""
-        return self._told("outputs")
+        return self._part("outputs")
 
     @property
     def chunks(self) -> Any:
         """The pieces of a streamed output, if `outputs` is their joined form. Else None."""
-        return self._told("chunks")
+        return self._part("chunks")
 
     @property
     def capture(self) -> Mapping[str, Sequence[str]]:
         """Parts that were not fully recorded, with the reasons: ``{"inputs": ["truncated"]}``."""
-        return self._told("capture") or _EMPTY
+        return self._part("capture") or _EMPTY
 
     @property
     def params(self) -> Any:
         """The parameters that the function declared, by name."""
-        return self._told("params")
+        return self._part("params")
 
     @property
     def metrics(self) -> Mapping[str, Any]:
         """Metrics by name: one number, or a list of numbers. Series are reduced to 1,000 points."""
-        metrics = self._told("metrics") or _EMPTY
+        metrics = self._part("metrics") or _EMPTY
         return {name: number_of(value) for name, value in metrics.items()}
 
     @property
     def metric_sources(self) -> Mapping[str, str]:
         """Source of each metric: ``data`` if `data_metrics` computed it, else ``logged``."""
-        return self._told("metric_sources") or _EMPTY
+        return self._part("metric_sources") or _EMPTY
 
     @property
     def evaluations(self) -> list[Evaluation]:
         """Scores of judges, labels of reviewers, and ground truth."""
-        return [made(Evaluation, item) for item in self._told("evaluations") or ()]
+        return [made(Evaluation, item) for item in self._part("evaluations") or ()]
 
     @property
     def logs(self) -> list[LogLine]:
         """Logged lines of text, the oldest first."""
-        return [made(LogLine, item) for item in self._told("logs") or ()]
+        return [made(LogLine, item) for item in self._part("logs") or ()]
 
     @property
     def artifacts(self) -> list[Artifact]:
         """Logged artifacts, the newest first, at most 1,000."""
         load = None if self._whole is None else self._whole.load
-        artifacts = self._told("artifacts") or ()
+        artifacts = self._part("artifacts") or ()
         return [made(Artifact, item, run_id=self.run_id, _load=load) for item in artifacts]
 
     @property
     def uses(self) -> list[Linked]:
         """Models, artifacts and data sets that the run used."""
-        return [made(Linked, item) for item in self._told("uses") or ()]
+        return [made(Linked, item) for item in self._part("uses") or ()]
 
     @property
     def produced(self) -> list[Linked]:
         """Models, artifacts and data sets that the run produced."""
-        return [made(Linked, item) for item in self._told("produced") or ()]
+        return [made(Linked, item) for item in self._part("produced") or ()]
 
     @property
     def used_by(self) -> list[LinkedRun]:
         """Runs that later used what this run produced."""
-        return [made(LinkedRun, item) for item in self._told("used_by") or ()]
+        return [made(LinkedRun, item) for item in self._part("used_by") or ()]
 
     @property
     def inside(self) -> Inside | None:
@@ -186,7 +186,7 @@ class Run(HasCard, ListedRun):
         or answer itself, they also contain the first question and the last answer of the calls
         inside it.
         """
-        summary = self._told(INSIDE)
+        summary = self._part(INSIDE)
         if summary is None:
             return None
         scores = {
@@ -197,14 +197,14 @@ class Run(HasCard, ListedRun):
     @property
     def attributes(self) -> Mapping[str, Any]:
         """Span attributes that no other field of the run shows."""
-        return self._told("attributes") or _EMPTY
+        return self._part("attributes") or _EMPTY
 
     @property
     def resource(self) -> Mapping[str, Any]:
         """OpenTelemetry resource attributes of the process."""
-        return self._told("resource") or _EMPTY
+        return self._part("resource") or _EMPTY
 
-    def _told(self, name: str) -> Any:
+    def _part(self, name: str) -> Any:
         return None if self._whole is None else self._whole.read(self.run_id, name)
 
 
@@ -306,7 +306,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TraceRecords:
     """Tags, scores and other data that were sent for a trace, but for no run that is stored.
 
     For example, a reviewer's label for a run that has not arrived yet, or a tag of a whole trace.
@@ -340,7 +340,7 @@ class Trace(HasCard):
 
     key: str
     runs: Sequence[Run]
-    records: Sequence[Told] = ()
+    records: Sequence[TraceRecords] = ()
     truncated: bool = False
     hidden_parents: Sequence[str] = ()
 
@@ -514,10 +514,10 @@ def _made_figures(facts: Mapping[str, Any]) -> Figures:
     return made(Figures, facts, tokens=made(Tokens, facts["tokens"]))
 
 
-def made_told(facts: Mapping[str, Any], load: "Load") -> Told:
-    """Create `Told` from the API's JSON: records of a trace that belong to no stored run."""
+def make_trace_records(facts: Mapping[str, Any], load: "Load") -> TraceRecords:
+    """Create `TraceRecords` from the API's JSON."""
     return made(
-        Told,
+        TraceRecords,
         facts,
         logs=[made(LogLine, log) for log in facts["logs"]],
         evaluations=[made(Evaluation, evaluation) for evaluation in facts["evaluations"]],

@@ -152,14 +152,14 @@ def _write_actual(name: str, about: tuple[str, str], row: tuple[Any, Any, Any]) 
 
     The id is a hash of the content, so a second import changes nothing.
     """
-    owner, said, time = row
+    owner, reported, time = row
     kind, column = about
     text = owner if isinstance(owner, str) else orjson.dumps(owner).decode()
     target = f"{column}={text}" if kind == "tag" else text
     try:
-        actual = orjson.loads(write_actual(said))
+        actual = orjson.loads(write_actual(reported))
     except ValueError as error:
-        raise invalid("value", said, ACTUAL_WANTED) from error
+        raise invalid("value", reported, ACTUAL_WANTED) from error
     at = check_moment("time", time)
     parts = orjson.dumps([name, kind, target, actual, at])
     return {

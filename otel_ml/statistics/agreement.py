@@ -151,10 +151,10 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nomi
     for (name, _), weight in together.items():
         totals[name] = totals.get(name, 0.0) + weight
     n = math.fsum(totals.values())
-    apart = _distance(level, totals)
-    seen = math.fsum(weight * apart(*pair) for pair, weight in together.items())
+    distance = _distance(level, totals)
+    seen = math.fsum(weight * distance(*pair) for pair, weight in together.items())
     chance = math.fsum(
-        totals[label] * totals[other] * apart(label, other)
+        totals[label] * totals[other] * distance(label, other)
         for label, other in product(totals, repeat=2)
     )
     return math.nan if not chance else 1 - (n - 1) * seen / chance

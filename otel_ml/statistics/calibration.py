@@ -104,14 +104,14 @@ def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurv
         merged[place] = (heights + height * weight, weights + weight)
     places = sorted(merged)
     # For each level segment: sum of heights, weight, number of points.
-    stretches: list[tuple[float, float, int]] = []
+    intervals: list[tuple[float, float, int]] = []
     for place in places:
         total, weight, number = *merged[place], 1
-        while stretches and stretches[-1][0] * weight >= total * stretches[-1][1]:
-            before = stretches.pop()
+        while intervals and intervals[-1][0] * weight >= total * intervals[-1][1]:
+            before = intervals.pop()
             total, weight, number = total + before[0], weight + before[1], number + before[2]
-        stretches.append((total, weight, number))
-    shares = [total / weight for total, weight, number in stretches for _ in range(number)]
+        intervals.append((total, weight, number))
+    shares = [total / weight for total, weight, number in intervals for _ in range(number)]
     return RisingCurve(places, shares)
 
 

@@ -493,7 +493,7 @@ def compare_part(
     )
     if comparison.word != "too few" and comparison.distance > margin / 2:
         # The longest period first: with a shorter one, the reference still has part of the change.
-        for lately in _find_stretches(window, windows):
+        for lately in _find_intervals(window, windows):
             before = reference
             for late in windows[-lately:]:
                 before = subtract_sketch(before, late)
@@ -503,7 +503,7 @@ def compare_part(
     return PartDrift(name, reference, window, comparison)
 
 
-def _find_stretches(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
+def _find_intervals(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
     """Yield how many of the last windows may already have the change, the largest number first."""
     longest = min(_MOST_LATELY, len(windows) - CALIBRATED)
     if longest < 1 or any(sketch.n < _FEWEST_OWN for sketch in windows):

@@ -32,7 +32,7 @@ _POWER: Final = 0.8
 # With fewer items, an imaginary pair is added to the variance of a rate.
 _FEW: Final = 100
 # Minimum number of informative clusters to estimate the correlation within clusters.
-_SPOKEN: Final = 10
+_LEAST_CLUSTERS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +215,11 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
     if mean.variance > 0 and 0 < rate < 1:
         # For independent items the jackknife variance is p (1 - p) / (n - 1). Solve for n.
         simple = rate * (1 - rate) / mean.variance + 1
-        said = min(
+        informative = min(
             sum(count for (name, _), count in counts.items() if name > 0),
             sum(count for (name, of), count in counts.items() if name < of),
         )
-        size = simple if said >= mean.spoken else min(simple, size)
+        size = simple if informative >= mean.least_clusters else min(simple, size)
     t = student_quantile(_upper(confidence), mean.degrees)
     low, high = score_bounds(rate, size, t)
     return Estimate(rate, low, high, mean.n, mean.clusters)
@@ -542,9 +542,9 @@ class _Mean:
     alike: float
 
     @property
-    def spoken(self) -> float:
+    def least_clusters(self) -> float:
         """Minimum number of clusters that must be informative: ten, or a tenth of the clusters."""
-        return max(_SPOKEN, self.clusters / 10)
+        return max(_LEAST_CLUSTERS, self.clusters / 10)
 
     @property
     def degrees(self) -> float:
@@ -591,7 +591,7 @@ def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
 
 def _spread(mean: _Mean, sums: Mapping[ClusterSum, int], *, of_rates: bool) -> float:
     imagined = 0.0
-    if of_rates and sum(count for (name, _), count in sums.items() if name) < mean.spoken:
+    if of_rates and sum(count for (name, _), count in sums.items() if name) < mean.least_clusters:
         imagined = 1 / mean.alike**2
     elif of_rates and mean.n < _FEW:
         imagined = 1 / mean.n**2

@@ -56,13 +56,13 @@ def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> floa
         by_cell[cell][label] += 1
         by_fold[fold][cell][label] += 1
     missed = missed_by_shares = 0.0
-    for held in by_fold:
+    for own_counts in by_fold:
         here: Counter[Hashable] = Counter()
-        for counts in held.values():
+        for counts in own_counts.values():
             here.update(counts)
         prior = _shares({label: total[label] - here[label] for label in total})
         squares = math.fsum(share * share for share in prior.values())
-        for cell, counts in held.items():
+        for cell, counts in own_counts.items():
             others = by_cell[cell]
             seen = sum(others.values()) - sum(counts.values())
             shares = {
@@ -98,9 +98,9 @@ def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
             part[1] += label - middle
     missed = missed_by_mean = 0.0
     for cell, label, fold in zip(cells, labels, folds, strict=True):
-        held = by_fold[fold]
-        others = max(len(labels) - held[0], 1)
-        prior = -held[1] / others  # the deviations from the mean sum to 0
+        own_counts = by_fold[fold]
+        others = max(len(labels) - own_counts[0], 1)
+        prior = -own_counts[1] / others  # the deviations from the mean sum to 0
         own = sums[cell, fold]
         whole = wholes[cell]
         mean = (whole[1] - own[1] + prior) / (whole[0] - own[0] + 1)

@@ -227,8 +227,8 @@ def write_failed(errors: int, kinds: Collection[bool]) -> str:
         kinds: Contains True if a judge has a pass rate, and False if a judge has a mean score.
     """
     effects = {True: "counts as not passed", False: "no mean score includes"}
-    told = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)
-    return f"{_runs(errors)} failed{f', which {told}' if told else ''}"
+    failed_parts = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)
+    return f"{_runs(errors)} failed{f', which {failed_parts}' if failed_parts else ''}"
 
 
 def write_left_out(left_out: Mapping[str, int]) -> str:

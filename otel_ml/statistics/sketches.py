@@ -374,7 +374,7 @@ def _sketch_categories(values: Sequence[str], of: Sequence[Hashable], missing: i
 def _sketch_texts(texts: Sequence[str], of: Sequence[Hashable], missing: int) -> Sketch:
     words = [text.split() for text in texts]
     buckets = Counter(bucket_of(word) for word in chain.from_iterable(words))
-    spoken = sum(buckets.values())
+    total = sum(buckets.values())
     length = [max(len(text), 1) for text in texts]
     parts = {
         "words": _sketch_numbers([float(len(of_text)) for of_text in words], of, missing),
@@ -384,7 +384,7 @@ def _sketch_texts(texts: Sequence[str], of: Sequence[Hashable], missing: int) ->
         "capitals": _sketch_numbers(_shares(_CAPITAL, texts, length), of, missing),
         "vocabulary": Sketch(
             "vocabulary",
-            spoken,
+            total,
             clustered=float(sum(len(of_text) ** 2 for of_text in words)),
             bins={bucket: (count, 0, 0) for bucket, count in buckets.items()},
         ),

@@ -38,7 +38,7 @@ FAULT_MARGIN: Final = 0.01
 # unequal size, t is significant slightly too often (tests/unit/otel_ml/statistics/test_slices.py).
 FALSE_DISCOVERIES: Final = 0.04
 # Minimum number of sessions with an event, and without, to estimate correlation within sessions.
-_SPOKEN: Final = 10
+_LEAST_CLUSTERS: Final = 10
 # With fewer expected events, the normal distribution is significant too often.
 _FEW_EVENTS: Final = 30.0
 # Effect sizes, in margins, from which on the colour is stronger.
@@ -165,7 +165,7 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
     chances = [item.p for item in compared if item is not None]
     adjusted = dict(zip(judged, benjamini_hochberg(chances), strict=True))
     return [
-        _say(figure, comparison, adjusted.get(place, 1.0))
+        _conclude(figure, comparison, adjusted.get(place, 1.0))
         for place, (figure, comparison) in enumerate(zip(figures, compared, strict=True))
     ]
 
@@ -308,16 +308,18 @@ def _design_effects(
 
     If few sessions have an event, or few have none, the runs of a session count as a single one.
     """
-    spoken = (
+    informative = (
         min(part.with_event, part.without_event),
         min(every.with_event - part.with_event, every.without_event - part.without_event),
     )
     sides = ((part.n, part.t), (every.n - part.n, every.t - part.t))
     own, other = (
         max(variance * n / (t / n * (1 - t / n)), 1.0)
-        if said >= _SPOKEN and 0 < t < n
+        if clusters >= _LEAST_CLUSTERS and 0 < t < n
         else n / worth
-        for variance, (n, t), said, worth in zip(variances, sides, spoken, alike, strict=True)
+        for variance, (n, t), clusters, worth in zip(
+            variances, sides, informative, alike, strict=True
+        )
     )
     return own, other
 
@@ -381,25 +383,25 @@ def _quantile(degrees: int) -> float:
     return student_quantile((1 + CONFIDENCE) / 2, degrees)
 
 
-def _say(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> RestVerdict:
+def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> RestVerdict:
     if compared is None:
         return RestVerdict("too few", None, None, None, 0.0, 0.0, 1.0, 0)
     margin = _margin_of(figure, compared.deviation)
     value = compared.value - compared.rest
     half = _quantile(_round_down(compared.degrees)) * compared.error
     bounds = (value - half, value + half)
-    is_told = adjusted <= FALSE_DISCOVERIES and abs(value) >= margin
+    is_shown = adjusted <= FALSE_DISCOVERIES and abs(value) >= margin
     # The test on few events and the interval of a rate can disagree.
-    is_told = is_told and (bounds[0] > 0 or bounds[1] < 0)
+    is_shown = is_shown and (bounds[0] > 0 or bounds[1] < 0)
     is_worse = (value > 0) == figure.lower_is_better
-    strength = 1 + sum(abs(value) >= times * margin for times in _STRENGTHS) if is_told else 0
+    strength = 1 + sum(abs(value) >= times * margin for times in _STRENGTHS) if is_shown else 0
     means = (compared.value, compared.rest)
     shown = Estimate(value, *bounds, compared.n, compared.clusters)
     if figure.kind == "amount":
         means = (math.exp(means[0]), math.exp(means[1]))
         shown = exponential(shown)
     word: SliceWord = "no different"
-    if is_told:
+    if is_shown:
         word = "worse" if is_worse else "better"
     return RestVerdict(
         word=word,

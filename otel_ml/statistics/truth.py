@@ -23,7 +23,7 @@ from otel_ml.statistics.intervals import (
 )
 
 # Minimum number of clusters with a hit, and with a miss, to estimate correlation within clusters.
-_SPOKEN: Final = 10
+_LEAST_CLUSTERS: Final = 10
 # Minimum number of old enough buckets to know the usual share at an age.
 FEWEST_BUCKETS: Final = 5
 # A bucket is too young if usually less than this share of its ground truth has arrived.
@@ -174,8 +174,10 @@ def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     size = alike
     if variance > 0 and 0 < rate < 1:
         simple = rate * (1 - rate) / variance + 1
-        spoken = min(sums.with_hit, sums.with_miss) >= max(_SPOKEN, sums.clusters / 10)
-        size = simple if spoken else min(simple, alike)
+        is_informative = min(sums.with_hit, sums.with_miss) >= max(
+            _LEAST_CLUSTERS, sums.clusters / 10
+        )
+        size = simple if is_informative else min(simple, alike)
     t = student_quantile((1 + confidence) / 2, _degrees(sums))
     low, high = score_bounds(rate, size, t)
     return Estimate(rate, low, high, sums.n, sums.clusters)
@@ -279,11 +281,11 @@ class CalibrationBin:
 
     Attributes:
         predicted: Mean predicted probability.
-        came: Share of these runs in which the predicted event happened, with its interval.
+        actual: Share of these runs in which the predicted event happened, with its interval.
     """
 
     predicted: float
-    came: Estimate
+    actual: Estimate
 
 
 def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
@@ -303,9 +305,9 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
     """
     curve = []
     for total, sums in bins:
-        came = rate_of(sums)
-        if came is not None:
-            curve.append(CalibrationBin(total / sums.second, came))
+        actual = rate_of(sums)
+        if actual is not None:
+            curve.append(CalibrationBin(total / sums.second, actual))
     return curve
 
 
@@ -316,12 +318,12 @@ class AgedBucket:
     Attributes:
         age: Age of the youngest prediction, in the same unit as the ages passed to `usual_course`.
         n: Number of predictions.
-        came: For each of those ages, how many predictions had ground truth by then.
+        received: For each of those ages, how many predictions had ground truth by then.
     """
 
     age: float
     n: int
-    came: Sequence[int]
+    received: Sequence[int]
 
 
 def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[float | None]:
@@ -340,7 +342,9 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
     shares: list[float | None] = []
     for place, age in enumerate(ages):
         old = sorted(
-            bucket.came[place] / bucket.n for bucket in buckets if bucket.n and bucket.age >= age
+            bucket.received[place] / bucket.n
+            for bucket in buckets
+            if bucket.n and bucket.age >= age
         )
         shares.append(_middle(old) if len(old) >= FEWEST_BUCKETS else None)
     # Fewer buckets reach higher ages, so force the share not to fall.

@@ -430,12 +430,12 @@ def judge_outcomes(
         for name, version in versions.items()
     }
     return {
-        name: _beside(alone.get(name, silent[name]), version, name, compared)
+        name: _with_comparison(alone.get(name, silent[name]), version, name, compared)
         for name, version in versions.items()
     }
 
 
-def _beside(
+def _with_comparison(
     alone: JudgeOutcome, version: str, name: str, compared: "Verdict | None"
 ) -> JudgeOutcome:
     own = replace(alone, version=version)
@@ -1292,7 +1292,7 @@ def _values(mean: Callable[[Sequence[ScoredRun]], float | None], pairs: _Pairs) 
     return items
 
 
-def _stand_alone(values: _Values) -> bool:
+def _are_independent(values: _Values) -> bool:
     """Return whether no two items share a cluster."""
     clustered = [(cluster, count) for cluster, _, count, *_ in values if cluster is not None]
     return len({cluster for cluster, _ in clustered}) == sum(count for _, count in clustered)
@@ -1306,7 +1306,7 @@ def _sum_change(
     Also count the passes of both sides if all items are independent.
     """
     table: Counter[tuple[int, int]] = Counter()
-    if is_rate and all(is_single for _, is_single, *_ in values) and _stand_alone(values):
+    if is_rate and all(is_single for _, is_single, *_ in values) and _are_independent(values):
         for _, _, count, first, second in values:
             table[round(first), round(second)] += count
     sums = sum_clusters(

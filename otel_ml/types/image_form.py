@@ -139,10 +139,10 @@ def _is_whole(image: Image.Image, raw: bytes) -> bool:
     if image.mode != "P" and "transparency" not in image.info:
         return True
     again = open_image(raw)
-    return _said(again) == _said(image) and again.tobytes() == image.tobytes()
+    return _facts_of(again) == _facts_of(image) and again.tobytes() == image.tobytes()
 
 
-def _said(image: Image.Image) -> object:
+def _facts_of(image: Image.Image) -> object:
     palette = image.getpalette(None) if image.mode == "P" else None
     form = image.palette.mode if palette is not None and image.palette else None
     return image.mode, image.size, form, palette, image.info.get("transparency")

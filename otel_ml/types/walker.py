@@ -48,7 +48,7 @@ _UNCHANGED: Final = frozenset({bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class Inspection:
     """Functions that inspect a value before it is converted to JSON.
 
     Each wrapper class, such as the one for arrays, has its own.
@@ -70,10 +70,10 @@ class BuiltIn(Data):
     A wrapped value can be part of another value, such as an array in a dict.
 
     Attributes:
-        looks: Functions that inspect the value before it is converted.
+        inspection: Functions that inspect the value before it is converted.
     """
 
-    looks: ClassVar[Looks]
+    inspection: ClassVar[Inspection]
 
     def to_jcr(self) -> Form:
         """Serialise the value as it is now."""

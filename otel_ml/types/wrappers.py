@@ -33,12 +33,12 @@ from otel_ml.types.data import (
     wraps,
 )
 from otel_ml.types.scalars import from_base64, to_base64, write_text
-from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Looks, Walker, decode
+from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Inspection, Walker, decode
 
 _HEAD: Final = 8  # elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
 _NATIVE_BYTES: Final = 640  # for values with few other details
-_LOOKED_AT_BYTES: Final = 4_096  # how much of a value is encoded to show its beginning
+_PREVIEW_BYTES: Final = 4_096  # how much of a value is encoded to show its beginning
 _FORM_CHARS: Final = 200
 _NAME_CHARS: Final = 100  # a character takes at most six bytes
 _COUNTED: Final = 4 * 1024 * 1024  # elements; statistics of larger arrays take tens of milliseconds
@@ -51,7 +51,7 @@ _DTYPE_CHARS: Final = 16 * 1024
 
 def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
     """Return a short JSON-compatible version of a value."""
-    text = encode(value, _LOOKED_AT_BYTES).text
+    text = encode(value, _PREVIEW_BYTES).text
     return orjson.loads(preview(value, text, limit_bytes) or text)
 
 
@@ -257,7 +257,7 @@ class Native(BuiltIn):
     """
 
     type_name = "otel_ml.types.Native"
-    looks = Looks(_of_native)
+    inspection = Inspection(_of_native)
 
     def write(self, walker: Walker) -> Form:
         """Serialise the value and everything inside it."""
@@ -273,7 +273,7 @@ class Text(BuiltIn):
     """Wrapper for a string."""
 
     type_name = "otel_ml.types.Text"
-    looks = Looks(_of_text)
+    inspection = Inspection(_of_text)
 
     def validate(self, data: Any) -> None:
         """Raise ValueError if the value is not a string."""
@@ -294,7 +294,7 @@ class Bytes(BuiltIn):
     """Wrapper for bytes, a bytearray or a memoryview. A memoryview is read back as bytes."""
 
     type_name = "otel_ml.types.Bytes"
-    looks = Looks(_of_bytes, is_binary=_always)
+    inspection = Inspection(_of_bytes, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Raise ValueError if the value is not bytes, a bytearray or a memoryview."""
@@ -361,7 +361,7 @@ class Numpy(_Formed):
     form_name = "array_form"
     part = "_value"
     expected = "an array or scalar of numpy"
-    looks = Looks(
+    inspection = Inspection(
         _of_array,
         size_of=_nbytes,
         is_binary=lambda array: not array.dtype.hasobject,
@@ -376,7 +376,9 @@ class DataFrame(_Formed):
     form_name = "pandas_form"
     part = "_frame"
     expected = "a DataFrame of pandas"
-    looks = Looks(_of_frame, size_of=lambda frame: int(frame.memory_usage(deep=True).sum()))
+    inspection = Inspection(
+        _of_frame, size_of=lambda frame: int(frame.memory_usage(deep=True).sum())
+    )
 
 
 @wraps("pandas", "Series")
@@ -387,7 +389,7 @@ class Series(_Formed):
     form_name = "pandas_form"
     part = "_series"
     expected = "a Series of pandas"
-    looks = Looks(_of_series, size_of=lambda series: int(series.memory_usage(deep=True)))
+    inspection = Inspection(_of_series, size_of=lambda series: int(series.memory_usage(deep=True)))
 
 
 @wraps("torch", "Tensor")
@@ -397,7 +399,7 @@ class Torch(_Formed):
     type_name = "otel_ml.types.Torch"
     form_name = "torch_form"
     expected = "a tensor of torch"
-    looks = Looks(_of_tensor, size_of=_size_of_tensor, is_binary=_always)
+    inspection = Inspection(_of_tensor, size_of=_size_of_tensor, is_binary=_always)
 
 
 class TorchState(_Formed):
@@ -406,7 +408,7 @@ class TorchState(_Formed):
     type_name = "otel_ml.types.TorchState"
     form_name = "torch_form"
     part = "_state"
-    looks = Looks(_of_state, is_binary=_always)
+    inspection = Inspection(_of_state, is_binary=_always)
 
     def validate(self, data: Any) -> None:
         """Raise ValueError if the value is not a dict of dense tensors by name."""
@@ -428,7 +430,7 @@ class Jax(_Formed):
     type_name = "otel_ml.types.Jax"
     form_name = "jax_form"
     expected = "an array of jax"
-    looks = Looks(_of_jax, size_of=_nbytes, is_binary=_always)
+    inspection = Inspection(_of_jax, size_of=_nbytes, is_binary=_always)
 
 
 @wraps("scipy", "sparray", "spmatrix")
@@ -438,7 +440,7 @@ class Sparse(_Formed):
     type_name = "otel_ml.types.Sparse"
     form_name = "sparse_form"
     expected = "a sparse matrix or array of scipy"
-    looks = Looks(
+    inspection = Inspection(
         _of_sparse,
         size_of=lambda matrix: int(matrix.nnz * (matrix.dtype.itemsize + LEAF_BYTES)),
         is_binary=_always,
@@ -452,7 +454,7 @@ class Arrow(_Formed):
     type_name = "otel_ml.types.Arrow"
     form_name = "arrow_form"
     expected = "a table, batch, array or schema of pyarrow"
-    looks = Looks(_of_arrow, size_of=_nbytes)
+    inspection = Inspection(_of_arrow, size_of=_nbytes)
 
 
 @wraps("polars", "DataFrame", "Series")
@@ -462,7 +464,7 @@ class Polars(_Formed):
     type_name = "otel_ml.types.Polars"
     form_name = "polars_form"
     expected = "a frame or series of polars"
-    looks = Looks(_of_polars, size_of=lambda frame: int(frame.estimated_size()))
+    inspection = Inspection(_of_polars, size_of=lambda frame: int(frame.estimated_size()))
 
 
 @wraps("PIL", "Image")
@@ -477,7 +479,7 @@ class Image(_Formed):
     type_name = "otel_ml.types.Image"
     form_name = "image_form"
     expected = "an image of Pillow"
-    looks = Looks(
+    inspection = Inspection(
         _of_image,
         size_of=lambda image: image.width * image.height * len(image.getbands()),
         is_binary=_always,
@@ -509,7 +511,7 @@ class Picture(_Formed):
     type_name = Image.type_name
     form_name = "picture_form"
     expected = "a figure of matplotlib or plotly"
-    looks = Looks(_of_picture, is_binary=_always)
+    inspection = Inspection(_of_picture, is_binary=_always)
 
     @classmethod
     def from_jcr(cls, params: Params) -> "Picture":
@@ -551,7 +553,7 @@ def describe(data: Data) -> Form:
         raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     with untrusted:
-        facts = data.looks.describes(data.data) if isinstance(data, BuiltIn) else {}
+        facts = data.inspection.describes(data.data) if isinstance(data, BuiltIn) else {}
         if hasattr(data, "lossless"):  # an image
             facts["lossless"] = data.lossless
         for key, fact in facts.items():

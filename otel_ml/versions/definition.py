@@ -63,7 +63,7 @@ class Definition:
             redaction: Rules that hide secrets in the text.
             output: Structure of the function's output, such as ``{answer: str}``; None if unknown.
         """
-        source = {} if is_source_left_out() else self._told(redaction)
+        source = {} if is_source_left_out() else self._code_facts(redaction)
         content: dict[str, object] = {
             "source": None,
             "signature": redaction.source(self.signature),
@@ -75,7 +75,7 @@ class Definition:
         }
         return encode({**content, **source}).text
 
-    def _told(self, redaction: Redaction) -> dict[str, object]:
+    def _code_facts(self, redaction: Redaction) -> dict[str, object]:
         return {
             "source": None if self.source is None else redaction.source(self.source),
             "helpers": {name: redaction.source(text) for name, text in self.helpers.items()},

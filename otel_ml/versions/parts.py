@@ -85,10 +85,10 @@ class Watched(NamedTuple):
     def is_current(self) -> bool:
         """Tell whether the name still has the same value."""
         value = _counted(self.reader, self.read)
-        return value is self.value or (type(value) is _Said and value == self.value)
+        return value is self.value or (type(value) is _ObjectText and value == self.value)
 
 
-class _Said(NamedTuple):
+class _ObjectText(NamedTuple):
     """Text that represents a mutable object, and the function behind it if it is callable."""
 
     helper: FunctionType | None
@@ -163,7 +163,7 @@ class Parts:
             for name, value in {**values, **(function.__kwdefaults__ or {})}.items():
                 if is_constant(value):
                     facts.append(f"default {name}={canonical_value(value)}")
-                elif not _is_told(value, source and _default_node(source.node, name)):
+                elif not _is_in_source(value, source and _default_node(source.node, name)):
                     self.note(f"default of `{name}`, {_indefinite(type(value))}")
         reader, in_console = ReadingFunction.of(function), is_in_console(function)
         self._used.update(_attributes_used(function, source))
@@ -552,7 +552,7 @@ def _counted(reader: ReadingFunction, read: Read) -> object:
         value_read = ValueReader(follow, own, lambda kind, name: False).read(value, "")
     except (TooManyParts, RuntimeError):
         return MISSING
-    return MISSING if value_read is None else _Said(helper, value_read.text)
+    return MISSING if value_read is None else _ObjectText(helper, value_read.text)
 
 
 def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
@@ -568,7 +568,7 @@ def _default_node(node: FunctionNode, name: str) -> ast.AST | None:
     return next((default for parameter, default in pairs if parameter.arg == name), None)
 
 
-def _is_told(value: object, node: ast.AST | None) -> bool:
+def _is_in_source(value: object, node: ast.AST | None) -> bool:
     """Tell whether a parameter's default is clear from its source: a literal, a library's name."""
     if value is None or is_quiet(type(value)):
         return True

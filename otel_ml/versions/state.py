@@ -2,7 +2,7 @@
 
 An estimator consists of its parameters and everything that `fit` sets, including private
 attributes. Settings for how it runs do not count (`_HOW_IT_RUNS`). Neither do values that are
-unrelated to the fit: libraries keep addresses, times, call counters and caches (`_BESIDE_THE_FIT`,
+unrelated to the fit: libraries keep addresses, times, call counters and caches (`_NOT_FITTED`,
 `_FIT_TIMES`, `_TREE_COUNTERS`). For the user's own classes, attributes that change when an object
 is used do not count (`uses`).
 
@@ -29,14 +29,14 @@ _MAX_PARTS: Final = 10_000_000
 _MAX_GAPS: Final = 32
 _MAX_NAMED: Final = 64  # characters of a key in a path
 _HOW_IT_RUNS: Final = frozenset({"n_jobs", "verbose", "memory", "random_state", "_repr_html_"})
-_BESIDE_THE_FIT: Final[Mapping[str, str]] = {
+_NOT_FITTED: Final[Mapping[str, str]] = {
     "_stop_words_id": "of vectorizers: the address of the stop words that were looked at last",
     "_cached_dict": "of MultiLabelBinarizer: a cache that `transform` fills",
     "refit_time_": "of searches: seconds",
     "_has_canonical_format": "of sparse matrices: what was asked of them before",
     "_has_sorted_indices": "of sparse matrices: what was asked of them before",
 }
-_UNFIT: Final = _HOW_IT_RUNS | _BESIDE_THE_FIT.keys()
+_UNFIT: Final = _HOW_IT_RUNS | _NOT_FITTED.keys()
 # durations in the `cv_results_` of searches
 _FIT_TIMES: Final = frozenset(
     {"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
@@ -157,16 +157,16 @@ class StateWalk:
         kind = type(value)
         self._left -= 1
         if kind in LEAVES:
-            self._say(canonical_value(value))
+            self._add(canonical_value(value))
             return
         if id(value) in self._seen:
-            self._say("again")
+            self._add("again")
             return
         if self._left < 0:
             raise _TooManyParts
         # read it later, after everything above it, to avoid unlimited recursion
         if depth > _STATE_DEPTH:
-            self._say("again")
+            self._add("again")
             self._deep.append((value, [*self._steps]))
             return
         self._seen[id(value)] = value
@@ -188,7 +188,7 @@ class StateWalk:
         self._feed(value, depth + 1)
         self._steps.pop()
 
-    def _say(self, text: str) -> None:
+    def _add(self, text: str) -> None:
         self._reading.update(f"{text};".encode("utf-8", "replace"))
 
     def _miss(self, reason: str) -> None:
@@ -220,15 +220,15 @@ class StateWalk:
         elif (array := _array_class(kind)) is not None:
             self._feed_array(value, array, depth)
         elif root == "numpy" and hasattr(value, "item") and hasattr(value, "dtype"):
-            self._say(f"{value.dtype}:{value.item()!r}")
+            self._add(f"{value.dtype}:{value.item()!r}")
         elif root == "numpy" and kind.__name__ in {"RandomState", "Generator"}:
-            self._say(kind.__name__)
+            self._add(kind.__name__)
         else:
             return False
         return True
 
     def _feed_items(self, title: str, items: Sequence[Any], depth: int) -> None:
-        self._say(f"{title}{len(items)}")
+        self._add(f"{title}{len(items)}")
         for number, item in enumerate(items):
             self._part((number,), item, depth)
 
@@ -236,7 +236,7 @@ class StateWalk:
         items = [*(dict.items(value) if issubclass(kind, dict) else value.items())]
         if self._steps[-1:] == ["cv_results_"]:
             items = [(key, item) for key, item in items if key not in _FIT_TIMES]
-        self._say(f"{kind.__name__}{len(items)}")
+        self._add(f"{kind.__name__}{len(items)}")
         for key, item in sorted(items, key=lambda pair: self._rank(pair[0], _typed)):
             self._part((key,), key, depth)
             self._part((key,), item, depth)
@@ -256,7 +256,7 @@ class StateWalk:
 
     def _feed_function(self, value: Any, kind: type, depth: int) -> None:
         subject = value if hasattr(value, "__qualname__") else kind
-        self._say(f"{subject.__module__}.{subject.__qualname__}")
+        self._add(f"{subject.__module__}.{subject.__qualname__}")
         function = value.__func__ if issubclass(kind, MethodType) else value
         if type(function) is FunctionType and not is_of_library(function):
             self._reading.functions[self._path()] = function
@@ -273,7 +273,7 @@ class StateWalk:
         plain = value if type(value) is array else array.view(value, array)
         mask = dict(attributes_of(value)).get("_mask") if type(value) is not array else None
         if mask is not None:
-            self._say("masked")
+            self._add("masked")
             self._part("mask", mask, depth)
             if getattr(mask, "shape", ()) and plain.dtype.names is None:
                 plain = plain[~array.view(mask, array)]
@@ -283,7 +283,7 @@ class StateWalk:
         ]  # joblib loads two attributes that are the same array as two arrays
 
     def _feed_elements(self, array: Any, depth: int) -> None:
-        self._say(f"{array.dtype.descr}{array.shape}")
+        self._add(f"{array.dtype.descr}{array.shape}")
         if array.dtype.hasobject:
             self._feed(array.tolist(), depth + 1)
         elif array.dtype.names is not None:  # padding between the fields does not count
@@ -294,7 +294,7 @@ class StateWalk:
             self._reading.update(order.reshape(-1).view("u1"))
 
     def _feed_whole(self, value: Any, kind: type, depth: int) -> None:
-        self._say(_title(kind))
+        self._add(_title(kind))
         self._reading.kinds.add(kind)
         known = self._kind_of(value)
         if known is not None and known.feed is not None:
@@ -306,24 +306,24 @@ class StateWalk:
             self._feed_pickled(value, kind, depth)
 
     def _feed_attributes(self, attributes: Sequence[tuple[str, Any]], depth: int) -> None:
-        self._say(f"dict{len(attributes)}")
+        self._add(f"dict{len(attributes)}")
         for name, item in sorted(attributes):
-            self._say(canonical_value(name))
+            self._add(canonical_value(name))
             self._part(name, item, depth)
 
     def _feed_pickled(self, value: Any, kind: type, depth: int) -> None:
         """Add the pickled form, which is all that compiled classes such as trees offer."""
         pickled = _by_attributes(value, kind) if self._is_of_host(kind) else _pickled(value, kind)
         if isinstance(pickled, str):  # the name under which its module has it
-            self._say(f"{getattr(value, '__module__', '')}.{pickled}")
+            self._add(f"{getattr(value, '__module__', '')}.{pickled}")
             return
         made_of, *states = pickled[1:3]
-        self._say(f"list{1 + len(states)}")
+        self._add(f"list{1 + len(states)}")
         self._feed(made_of, depth + 1)
         for state in states:
             if type(state) is dict and all(type(name) is str for name in state):
                 self._name_uses(kind, state.items())
-                kept = [(name, item) for name, item in state.items() if name not in _BESIDE_THE_FIT]
+                kept = [(name, item) for name, item in state.items() if name not in _NOT_FITTED]
                 self._feed_attributes(drop_uses(kind, kept), depth)
             else:
                 self._feed(_without_counters(state, kind), depth + 1)

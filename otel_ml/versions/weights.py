@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from otel_ml.errors import report_named, untrusted
 from otel_ml.process import renew_in_child
-from otel_ml.versions.held_runs import HELD, Job
+from otel_ml.versions.pending_runs import PENDING_RUNS, Job
 from otel_ml.versions.state import (
     LEAVES,
     Gap,
@@ -36,7 +36,7 @@ _UNREADABLE: Final = "unreadable"
 _SMALL_BYTES: Final = 1024 * 1024
 # checking marks may take at most 1/100 of the time
 _SHARE: Final = 100
-_GLANCE: Final = 16  # elements of an array that are compared
+_SAMPLED: Final = 16  # elements of an array that are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class WeightMarks:
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:
         self._finds = finds
-        self._marks = self._look()
+        self._marks = self._mark_all()
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
@@ -149,11 +149,11 @@ class WeightMarks:
         if now_ns < self._next_ns:
             return False
         begun_ns = time.perf_counter_ns()
-        is_other = self._look() != self._marks
+        is_other = self._mark_all() != self._marks
         self._next_ns = now_ns + _SHARE * (time.perf_counter_ns() - begun_ns)
         return is_other
 
-    def _look(self) -> list[object]:
+    def _mark_all(self) -> list[object]:
         marks: list[object] = []
         for find in self._finds:
             for value in find():
@@ -200,7 +200,7 @@ def _read_all() -> None:
             job.value, job.mark = None, mark
             job.done.set()
             del job
-            HELD.look()
+            PENDING_RUNS.send_ready()
 
 
 def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
@@ -257,7 +257,7 @@ def _mark_array(array: Any) -> object:
 
     A new array may reuse the address of an old one.
     """
-    few = array.flat[:: max(1, array.size // _GLANCE)]
+    few = array.flat[:: max(1, array.size // _SAMPLED)]
     return array.__array_interface__["data"], None if array.dtype.hasobject else few.tobytes()
 
 

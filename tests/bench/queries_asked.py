@@ -171,13 +171,13 @@ def _glances(loaded: Loaded) -> list[Asked]:
 
         return Asked(f"{order.replace('_', ' ')} of 24 h", 500, path, _is_page)
 
-    def glance(title: str, path: str, word: bytes) -> Asked:
+    def check_short(title: str, path: str, word: bytes) -> Asked:
         return Asked(title, 300, lambda _: f"{page}{path}", lambda body: word in body)
 
     return [
-        glance("overview of 24 h, page", "", b"answer"),
-        glance("findings of 24 h, page", "/news", b"</"),
-        glance("overview of 7 days, page", "?last=7d", b"answer"),
+        check_short("overview of 24 h, page", "", b"answer"),
+        check_short("findings of 24 h, page", "/news", b"</"),
+        check_short("overview of 7 days, page", "?last=7d", b"answer"),
         *map(ordered, ("slowest", "costliest", "most_tokens", f"lowest:{JUDGE}")),
         Asked(
             "cost by user of 24 h, page",

@@ -30,8 +30,8 @@ DEFECTS: Final = (
     Defect(
         name="A span is lost at exit",
         file="otel_ml/export/pipeline.py",
-        old="settled = self.settle(timeout_s)",
-        new="settled = self.settle(0.0)",
+        old="drained = self.drain(timeout_s)",
+        new="drained = self.drain(0.0)",
         packages=("otel_ml/export",),
         others=("otel_ml/test_process_end.py",),
     ),

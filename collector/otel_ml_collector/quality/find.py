@@ -760,7 +760,7 @@ def _calibrate(rows: _Rows) -> list[CalibratedBin]:
     )
     sums = _sum(rows, figures, place, Sql("WHERE {priced}").fill(priced=_PRICED))
     return [
-        CalibratedBin(predicted=item.predicted, came=Interval.model_validate(item.came))
+        CalibratedBin(predicted=item.predicted, came=Interval.model_validate(item.actual))
         for item in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
     ]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 FINAL: Final = 0
-HELD: Final = 1
+PROVISIONAL: Final = 1
 KEY_BYTES: Final = 24
 SALT_BYTES: Final = 8
 
@@ -32,14 +32,14 @@ class Frame(NamedTuple):
     Attributes:
         start: Position of the frame's first byte in the scanned bytes.
         end: Position after the frame's last byte.
-        held: Whether the span belongs to a call that was not finished when it was written.
+        provisional: Whether the span belongs to a call that was not finished when it was written.
         key: Trace ID and span ID, 24 bytes in total.
         payload: The encoded span.
     """
 
     start: int
     end: int
-    held: bool
+    provisional: bool
     key: bytes
     payload: bytes
 
@@ -67,7 +67,7 @@ class Seal:
         Args:
             key: Trace ID and span ID, 24 bytes in total.
             payload: The encoded span, shorter than 4 GiB.
-            flags: `HELD` for the span of a call that is not finished, otherwise `FINAL`.
+            flags: `PROVISIONAL` for the span of a call that is not finished, otherwise `FINAL`.
         """
         body = _BODY.pack(flags, len(payload), key) + payload
         return _LEAD.pack(self._marker, zlib.crc32(body, self._seed)) + body
@@ -92,7 +92,7 @@ class Seal:
             if end > len(data) and not whole:
                 return
             if end <= len(data) and zlib.crc32(view[start + _LEAD.size : end], self._seed) == crc:
-                yield Frame(start, end, flags == HELD, key, data[start + _HEAD.size : end])
+                yield Frame(start, end, flags == PROVISIONAL, key, data[start + _HEAD.size : end])
             else:
                 end = start + 1
             start = data.find(self._marker, end)

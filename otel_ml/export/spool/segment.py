@@ -200,7 +200,7 @@ class Segment:
         fd: File descriptor that holds the lock of the process, or -1.
         check_at: Size in bytes at which its process checks whether to start a new file.
         ready: Number of frames after the cursor that must be sent.
-        held: Number of held frames without a final frame so far.
+        provisional: Number of held frames without a final frame so far.
         loose: Offsets of held frames that must be sent, because their process ended before the
             final frame.
         is_unlinked: True if someone removed the file while it was being written. It can still be
@@ -217,7 +217,7 @@ class Segment:
     fd: int = -1
     check_at: int = 0
     ready: int = 0
-    held: int = 0
+    provisional: int = 0
     loose: set[int] = field(default_factory=set)
     is_unlinked: bool = False
     is_dropped: bool = False
@@ -322,7 +322,7 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
         OSError: Files cannot be opened at the moment, for example because too many are open.
     """
     segments: list[Segment | tuple[str, Exception]] = []
-    held: dict[bytes, tuple[Segment, int]] = {}
+    provisional: dict[bytes, tuple[Segment, int]] = {}
     for path in paths:
         try:
             segment = open_segment(path)
@@ -334,12 +334,12 @@ def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
             continue
         segments.append(segment)
         for frame in frames:
-            held.pop(frame.key, None)
-            if frame.held:
-                held[frame.key] = segment, segment.start + frame.start
+            provisional.pop(frame.key, None)
+            if frame.provisional:
+                provisional[frame.key] = segment, segment.start + frame.start
             else:
                 segment.ready += 1
-    for segment, offset in held.values():
+    for segment, offset in provisional.values():
         segment.loose.add(offset)
         segment.ready += 1
     return segments
@@ -431,7 +431,7 @@ def _gather(
     base = segment.cursor
     frame_batch = FrameBatch(segment, base)
     for frame in segment.seal.scan(data, whole=size is not None):
-        if not frame.held or base + frame.start in segment.loose:
+        if not frame.provisional or base + frame.start in segment.loose:
             taken = len(frame.payload)
             if frame_batch.payloads and (
                 len(frame_batch.payloads) >= max_frames or taken > max_bytes
@@ -449,7 +449,7 @@ def _gather(
 
 # The segments of one process.
 
-_LOOK_BYTES: Final = 64 * 1024
+_SCAN_BYTES: Final = 64 * 1024
 _ATTEMPTS: Final = 2
 
 
@@ -508,13 +508,13 @@ class Chain:
             old.size = max(old.size, os.fstat(old.fd).st_size)
             self.current = None
             return self._add()
-        old.check_at = min(old.size + _LOOK_BYTES, self._segment_bytes)
+        old.check_at = min(old.size + _SCAN_BYTES, self._segment_bytes)
         if old.size < self._segment_bytes:
             return old
         try:
             new = self._add()
         except OSError:  # for example no free descriptor: the old file grows
-            old.check_at = old.size + _LOOK_BYTES
+            old.check_at = old.size + _SCAN_BYTES
             return old
         old.close()
         self._rotated(old.size)
@@ -535,7 +535,7 @@ class Chain:
     def _add(self) -> Segment:
         before = self.current
         new = self._create()
-        new.check_at = min(new.start + _LOOK_BYTES, self._segment_bytes)
+        new.check_at = min(new.start + _SCAN_BYTES, self._segment_bytes)
         self._segments.append(new)
         if self.current is before:  # otherwise a nested append was faster, and this one stays empty
             self.current = new
@@ -608,7 +608,7 @@ class Chain:
         """Remove files whose spans are all sent. The current file is emptied instead."""
         while self._segments:
             head = self._segments[0]
-            if head.cursor < head.size or head.held > 0:
+            if head.cursor < head.size or head.provisional > 0:
                 return
             if head is self.current:
                 self._empty(head)
@@ -624,7 +624,7 @@ class Chain:
             with suppress(OSError):
                 os.ftruncate(segment.fd, segment.start)
                 segment.size = segment.cursor = segment.start
-                segment.check_at = min(segment.size + _LOOK_BYTES, self._segment_bytes)
+                segment.check_at = min(segment.size + _SCAN_BYTES, self._segment_bytes)
         self.current = self.current or segment
 
     def lose(self, segment: Segment) -> None:

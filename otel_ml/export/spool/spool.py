@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from otel_ml.errors import report
-from otel_ml.export.spool.frame import FINAL, HELD, KEY_BYTES
+from otel_ml.export.spool.frame import FINAL, KEY_BYTES, PROVISIONAL
 from otel_ml.export.spool.segment import (
     Chain,
     FrameBatch,
@@ -31,7 +31,7 @@ from otel_ml.export.spool.segment import (
 LIMIT_BYTES: Final = 1 << 30
 MAX_AGE_S: Final = 7 * 86_400.0
 SEGMENT_BYTES: Final = 4 << 20
-LOOK_EVERY_S: Final = 2.0
+CHECK_EVERY_S: Final = 2.0
 
 # with very many files a check is slow: it may take at most 1/50 of the time
 _SHARE: Final = 50
@@ -91,7 +91,7 @@ class Spool:
             removed first.
         max_age_s: Files not written for longer than this many seconds are dropped.
         segment_bytes: Size at which a new file is started, at most a quarter of `limit_bytes`.
-        look_every_s: Shortest time in seconds between checks of limits and ended processes; 0
+        check_every_s: Shortest time in seconds between checks of limits and ended processes; 0
             checks at each `take`.
 
     Raises:
@@ -107,7 +107,7 @@ class Spool:
         limit_bytes: int = LIMIT_BYTES,
         max_age_s: float = MAX_AGE_S,
         segment_bytes: int = SEGMENT_BYTES,
-        look_every_s: float = LOOK_EVERY_S,
+        check_every_s: float = CHECK_EVERY_S,
     ) -> None:
         prepare_directory(directory)
         self._directory = str(directory.absolute())
@@ -115,7 +115,7 @@ class Spool:
         self._limit_bytes = limit_bytes
         self._max_age_s = max_age_s
         self._segment_bytes = min(segment_bytes, limit_bytes // 4)
-        self._look_every_s = look_every_s
+        self._check_every_s = check_every_s
         self._is_closed = False
         self._begin()
 
@@ -129,7 +129,7 @@ class Spool:
         self._chain = Chain(
             self._directory, self._envelope, self._segment_bytes, self._rotated, self._vanished
         )
-        self._held: dict[bytes, Segment] = {}
+        self._provisional: dict[bytes, Segment] = {}
         self._taken: FrameBatch | None = None
         # ended processes: owners to try, and the segments of the adopted one, whose lock we hold.
         # Changed only under the lock, read by the single reader
@@ -139,8 +139,8 @@ class Spool:
         self._is_adopted_turn = False
         self._due_at = 0.0
         self._bytes = 0
-        self._is_refusal_told = False
-        self._is_drop_told = False
+        self._is_refusal_logged = False
+        self._is_drop_logged = False
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
@@ -152,7 +152,7 @@ class Spool:
             finally:
                 self._is_inside = inside
 
-    def append(self, key: bytes, payload: bytes, *, held: bool = False) -> bool:
+    def append(self, key: bytes, payload: bytes, *, provisional: bool = False) -> bool:
         """Write an encoded span to disk. It survives a killed process once this method returns.
 
         A frame is one encoded span on disk.
@@ -160,8 +160,8 @@ class Spool:
         Args:
             key: Trace ID (16 bytes) and span ID (8 bytes).
             payload: The encoded span.
-            held: True for a provisional frame that a final frame with the same key will replace.
-                Until then, this file and later ones stay on disk.
+            provisional: True for a frame that a final frame with the same key will replace. Until
+                then, this file and later ones stay on disk.
 
         Returns:
             False if writing failed; the failure is counted. If it was a final frame, the
@@ -173,7 +173,7 @@ class Spool:
         if len(key) != KEY_BYTES:
             raise ValueError(f"Invalid key {key!r}: expected {KEY_BYTES} bytes")
         chain = self._chain
-        frame = chain.seal.pack(key, payload, HELD if held else FINAL)
+        frame = chain.seal.pack(key, payload, PROVISIONAL if provisional else FINAL)
         reason: object = "the disk is full"
         with self._lock:
             inside = self._is_inside
@@ -186,10 +186,10 @@ class Spool:
                 written = os.write(segment.fd, frame)
                 if written == len(frame):
                     segment.size += written
-                    if not held:
+                    if not provisional:
                         segment.ready += 1
-                    if held or self._held:
-                        self._pin(key, segment if held else None)
+                    if provisional or self._provisional:
+                        self._pin(key, segment if provisional else None)
                     self._counts.written += 1
                     return True
                 chain.take_back(segment, size, written, inside)
@@ -201,22 +201,22 @@ class Spool:
             finally:
                 self._is_inside = inside
             self._counts.write_failed += 1
-            if not held:  # the caller keeps the final frame, so the held frame need not wait
+            if not provisional:  # the caller keeps the final frame, so the held frame need not wait
                 self._pin(key, None)
         # outside the lock, because a log handler may take locks and call traced functions
-        if not inside and not self._is_refusal_told:
-            self._is_refusal_told = True
+        if not inside and not self._is_refusal_logged:
+            self._is_refusal_logged = True
             _logger.warning("Spans are not on disk (%s), later ones are only counted", reason)
         return False
 
     def _pin(self, key: bytes, segment: Segment | None) -> None:
         """Keep the segment of a held frame until the next frame with its key."""
-        before = self._held.pop(key, None)
+        before = self._provisional.pop(key, None)
         if before is not None:
-            before.held -= 1
+            before.provisional -= 1
         if segment is not None:
-            segment.held += 1
-            self._held[key] = segment
+            segment.provisional += 1
+            self._provisional[key] = segment
 
     def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
         """Read the next spans to send: first our own, then those that ended processes left behind.
@@ -238,7 +238,7 @@ class Spool:
             return None
         if self._taken is not None:
             raise RuntimeError("Invalid take: expected done or give_back for the previous batch")
-        self._look()
+        self._check_directory()
         # alternate, so that our own spans cannot block the adopted ones forever
         turns = (True, False) if self._is_adopted_turn else (False, True)
         for adopted in turns:
@@ -420,9 +420,9 @@ class Spool:
     # newest segment of each live process. A removed segment of another live process counts there as
     # vanished.
 
-    def _look(self) -> None:
+    def _check_directory(self) -> None:
         """Check the directory if it is time. Called by the reader, outside the lock."""
-        self._tell_drop()
+        self._warn_drop()
         began = time.monotonic()
         if began < self._due_at:
             return
@@ -434,15 +434,15 @@ class Spool:
                     self._chain.choose()
             self._keep_limits(files)
             self._owners = deque(dict.fromkeys(file.owner for file in others if not file.suffix))
-        self._tell_drop()
+        self._warn_drop()
         for file in others:
             fd = lock_file(file.path) if file.suffix == ".new" else None
             if fd is not None:  # its process was killed while creating the file
                 remove(file.path)
                 os.close(fd)
-        if self._look_every_s:
+        if self._check_every_s:
             now = time.monotonic()
-            self._due_at = now + max(self._look_every_s, (now - began) * _SHARE)
+            self._due_at = now + max(self._check_every_s, (now - began) * _SHARE)
 
     def _rotated(self, size: int) -> None:
         """Check the limits after a segment was filled. Called under the lock."""
@@ -476,13 +476,13 @@ class Spool:
                 return segment.ready
         return _drop_foreign(file, newest)
 
-    def _tell_drop(self) -> None:
+    def _warn_drop(self) -> None:
         """Log once that spans were dropped.
 
         Outside the lock, because a log handler may hold locks.
         """
-        if self._counts.dropped_by_limit and not self._is_drop_told:
-            self._is_drop_told = True
+        if self._counts.dropped_by_limit and not self._is_drop_logged:
+            self._is_drop_logged = True
             _logger.warning(
                 "Spool %s is over its limits: %d spans were dropped, later ones are only counted",
                 self._directory,

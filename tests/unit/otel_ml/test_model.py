@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from otel_ml import InvalidMetricError, types
-from otel_ml.recorder import TELL_EVERY_NS
+from otel_ml.recorder import SEND_EVERY_NS
 from tests.support.otel_ml.recording import Recording, attributes, events, stable
 
 DEFINITION = "otel_ml.model.definition"
@@ -63,8 +63,8 @@ def test_definition_is_told_once(recording: Recording) -> None:
 def test_definition_is_told_again(recording: Recording) -> None:
     """After five minutes the next record tells it again."""
     model = recording.client.model("churn")
-    told = recording.client._recorder._told
-    told.update({key: at_ns - TELL_EVERY_NS for key, at_ns in told.items()})
+    told = recording.client._recorder._definitions_sent
+    told.update({key: at_ns - SEND_EVERY_NS for key, at_ns in told.items()})
     model.log_metric("auc", 1)
     assert len(definitions(recording)) == 2
 

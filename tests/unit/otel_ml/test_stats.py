@@ -29,15 +29,15 @@ def test_new_client_has_done_nothing() -> None:
     assert stats == Stats(trouble=stats.trouble)
 
 
-def test_held_calls_are_counted(recording: Recording) -> None:
-    """Calls whose judge has not spoken are counted until it has."""
+def test_calls_with_pending_judges_are_counted(recording: Recording) -> None:
+    """A call counts as pending until its judges have finished."""
     over = threading.Event()
     judge = Judge("slow", "", lambda: over.wait(LONG_S))
     recording.client.assess(judge)(lambda: 1)()
-    assert recording.client.stats().held == 1
+    assert recording.client.stats().pending == 1
     over.set()
     assert recording.client.flush()
-    assert recording.client.stats().held == 0
+    assert recording.client.stats().pending == 0
 
 
 def test_trouble_is_counted_by_place(recording: Recording) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import otel_ml
 from otel_ml import Client
-from otel_ml.loading import start_apart
+from otel_ml.loading import start_detached
 from tests.support.otel_ml.recording import Recording, outputs, parent_id, span_id
 from tests.support.waiting import run_other_tasks
 
@@ -212,6 +212,6 @@ def test_our_threads_are_in_no_run(client: Client) -> None:
     found: list[object] = []
     with client.run("parent"):
         wrapped = threading.Thread(target=lambda: found.append(otel_ml.current_run().is_recorded))
-        start_apart(wrapped)
+        start_detached(wrapped)
     wrapped.join()
     assert found == [False]

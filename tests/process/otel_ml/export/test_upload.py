@@ -179,7 +179,7 @@ def test_full_queue_takes_no_more() -> None:
     taken = queue.take(1, 1)
     assert taken is not None
     assert not queue.put(HashedText("b", b"123"))
-    queue.settle(taken)
+    queue.remove(taken)
     assert queue.put(HashedText("b", b"123"))
     assert queue.pending == 1
 

@@ -101,7 +101,7 @@ def test_a_named_cluster_wins() -> None:
     before, after = draw_sides(sessions)
     given = runs_of(before, sessions), runs_of(after, sessions)
     by = 'tags["third"]'
-    found = judged(*given, ComparisonOptions(cluster=cluster_of(by), told={"cluster": by}))
+    found = judged(*given, ComparisonOptions(cluster=cluster_of(by), chosen={"cluster": by}))
     assert found.sentence.endswith(f"n = 120 in 40 clusters by {by}")
     thirds = [f"{place % 40}" for place in range(120)]
     assert found.difference == judged(runs_of(before, thirds), runs_of(after, thirds)).difference

@@ -128,7 +128,7 @@ def test_pending_until_settled() -> None:
     batch = queue.take(3, ANY_BYTES)
     assert batch is not None
     assert queue.pending == 5
-    queue.settle(batch)
+    queue.remove(batch)
     assert queue.pending == 2
 
 
@@ -212,7 +212,7 @@ def test_threads_lose_nothing() -> None:
             batch = queue.take(7, ANY_BYTES)
             if batch is not None:
                 taken.extend(batch.spans)
-                queue.settle(batch)
+                queue.remove(batch)
 
     taker = threading.Thread(target=take)
     taker.start()

@@ -137,7 +137,7 @@ def test_calibration() -> None:
     curve = calibrate(bins)
     true, said = calibration_curve(hits, chances, n_bins=10)
     assert [one.predicted for one in curve] == pytest.approx(list(said), rel=1e-12)
-    assert [one.came.value for one in curve] == pytest.approx(list(true), rel=1e-12)
+    assert [one.actual.value for one in curve] == pytest.approx(list(true), rel=1e-12)
 
 
 def draw_numbers(clusters: int, seed: int, size: int = 4) -> list[list[Pair]]:

@@ -18,7 +18,7 @@ def payload(number: int, size: int = 100) -> bytes:
 
 
 def make_spool(directory: Path, envelope: bytes = ENVELOPE, **settings: int) -> Spool:
-    return Spool(directory, envelope, look_every_s=0, **settings)
+    return Spool(directory, envelope, check_every_s=0, **settings)
 
 
 def fill(spool: Spool, numbers: range, size: int = 100) -> None:

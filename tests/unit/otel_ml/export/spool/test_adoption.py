@@ -157,7 +157,7 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
 
 def test_directory_is_looked_at_from_time_to_time(tmp_path: Path) -> None:
     """Between two looks, what others leave is not seen."""
-    spool = Spool(tmp_path, b"", look_every_s=3_600)
+    spool = Spool(tmp_path, b"", check_every_s=3_600)
     assert drain(spool) == []
     leave(tmp_path, range(3))
     assert drain(spool) == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_ml.export.spool.frame import FINAL, HELD, Seal
+from otel_ml.export.spool.frame import FINAL, PROVISIONAL, Seal
 from otel_ml.export.spool.spool import Spool, SpoolCounts
 from tests.support.examples import examples
 from tests.support.otel_ml.export.spool.spools import (
@@ -192,7 +192,7 @@ def test_unreadable_bytes(tmp_path: Path) -> None:
 
 
 forged_frames = st.builds(
-    lambda salt, text: Seal(salt).pack(key(0), text, HELD),
+    lambda salt, text: Seal(salt).pack(key(0), text, PROVISIONAL),
     st.binary(min_size=8, max_size=8),
     st.binary(max_size=10),
 )

@@ -19,7 +19,7 @@ from tests.support.otel_ml.export.spool.spools import (
 
 
 def hold(spool: Spool, number: int) -> None:
-    assert spool.append(key(number), b"held", held=True)
+    assert spool.append(key(number), b"held", provisional=True)
 
 
 def finish(spool: Spool, number: int) -> None:
@@ -40,7 +40,7 @@ def test_adopter_sends_last_frame_of_a_key(tmp_path: Path) -> None:
     """Of an ended process, the final frame is sent, or the last held one where none followed."""
     spool = make_spool(tmp_path)
     hold(spool, 1)
-    spool.append(key(2), b"held first", held=True)
+    spool.append(key(2), b"held first", provisional=True)
     hold(spool, 2)
     finish(spool, 1)
     spool.close()

@@ -79,7 +79,7 @@ def test_judged_calls_of_many_threads(tmp_path: Path) -> None:
 
     def judge(numbers: range) -> None:
         for number in numbers:
-            assert spool.append(key(number), b"held", held=True)
+            assert spool.append(key(number), b"held", provisional=True)
             assert spool.append(key(number), b"final")
 
     threads = [

@@ -29,7 +29,7 @@ def test_removed_file_is_made_again(tmp_path: Path) -> None:
 
 def test_removed_file_is_missed_when_it_is_read(tmp_path: Path) -> None:
     """Between two looks, the reader finds out that the file in use is gone."""
-    spool = Spool(tmp_path, b"", look_every_s=3_600)
+    spool = Spool(tmp_path, b"", check_every_s=3_600)
     fill(spool, range(3))
     assert drain(spool) == frames(range(3))
     fill(spool, range(3, 6))

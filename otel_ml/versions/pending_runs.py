@@ -8,7 +8,7 @@ from typing import Final
 from otel_ml.errors import quiet
 from otel_ml.process import renew_in_child
 
-_MOST_HELD: Final = 1_000
+_MOST_PENDING: Final = 1_000
 _EXIT_S: Final = 2.0
 
 
@@ -19,7 +19,7 @@ class Job:
         self.done = threading.Event()
 
 
-class HeldRuns:
+class PendingRuns:
     """Finished runs that are sent later, because model weights are still being hashed.
 
     At most 1,000 runs wait in a process.
@@ -28,7 +28,7 @@ class HeldRuns:
     def __init__(self) -> None:
         # reentrant: a finalizer may end a run while this thread holds it
         self._changed = threading.Condition(threading.RLock())
-        self._held: list[tuple[Sequence[Job], Callable[[], None]]] = []
+        self._pending: list[tuple[Sequence[Job], Callable[[], None]]] = []
         self._giving = 0
 
     def hold(self, jobs: Sequence[Job], give: Callable[[], None]) -> bool:
@@ -40,21 +40,21 @@ class HeldRuns:
             False if the jobs are done already or too many runs wait. Then call `give` yourself.
         """
         with self._changed:
-            if len(self._held) >= _MOST_HELD or _are_done(jobs):
+            if len(self._pending) >= _MOST_PENDING or _are_done(jobs):
                 return False
-            self._held.append((jobs, give))
+            self._pending.append((jobs, give))
             return True
 
-    def look(self, *, all_of_them: bool = False) -> None:
+    def send_ready(self, *, all_of_them: bool = False) -> None:
         """Send the runs whose jobs are finished, or all runs."""
         ready: list[Callable[[], None]] = []
         with self._changed:
-            held, self._held = self._held, []
-            for jobs, give in held:
+            pending, self._pending = self._pending, []
+            for jobs, give in pending:
                 if all_of_them or _are_done(jobs):
                     ready.append(give)
                 else:
-                    self._held.append((jobs, give))
+                    self._pending.append((jobs, give))
             self._giving += len(ready)
         for give in ready:
             with quiet("version"):
@@ -67,12 +67,12 @@ class HeldRuns:
         """Wait at most `timeout_s` seconds until all runs are sent. Return how many are left."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            while self._held or self._giving:
+            while self._pending or self._giving:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            return len(self._held) + self._giving
+            return len(self._pending) + self._giving
 
     def close(self, timeout_s: float = _EXIT_S) -> None:
         """Wait up to `timeout_s` seconds, then send all runs.
@@ -80,7 +80,7 @@ class HeldRuns:
         Those still waiting have no version.
         """
         self.drain(timeout_s)
-        self.look(all_of_them=True)
+        self.send_ready(all_of_them=True)
 
     def restart_in_child(self) -> None:
         """Reset in a forked child. The waiting runs belong to the parent."""
@@ -91,5 +91,5 @@ def _are_done(jobs: Sequence[Job]) -> bool:
     return all(job.done.is_set() for job in jobs)
 
 
-HELD: Final = HeldRuns()
-renew_in_child(HELD.restart_in_child)
+PENDING_RUNS: Final = PendingRuns()
+renew_in_child(PENDING_RUNS.restart_in_child)
