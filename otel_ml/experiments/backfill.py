@@ -55,7 +55,7 @@ _MOST_THREADS: Final = 256
 _EXPECTED_RUNS: Final = "runs from reader.runs(...), or a filter on runs"
 _NEWEST: Final = "newest"
 _HOLD_S: Final = 3_600.0  # a stored run waits only for its judge, so an hour holds up nothing else
-_POLL_S: Final = 0.2
+_SCORES_POLL_S: Final = 0.2
 _END_S: Final = 1.0
 _ROOM_EVERY: Final = 5_000
 _SHOWN_FLIPS: Final = 10
@@ -429,7 +429,7 @@ class _Backfilling:
         if rate is None:
             return
         while (left_s := self._next_s - time.monotonic()) > 0:
-            self._take(min(left_s, _POLL_S))
+            self._take(min(left_s, _SCORES_POLL_S))
         self._next_s = max(self._next_s, time.monotonic() - _MINUTE_S / rate) + _MINUTE_S / rate
 
     def _submit(
@@ -450,7 +450,7 @@ class _Backfilling:
         asked = question.inputs, question.outputs, release, answer, run.run_id, question.more
         pool.submit(JudgedCall((self._judge,), *asked))
 
-    def _take(self, wait_s: float = _POLL_S) -> None:
+    def _take(self, wait_s: float = _SCORES_POLL_S) -> None:
         """Keep one score if it arrives in time.
 
         The wait is short so that an interruption is noticed.

@@ -36,7 +36,7 @@ _UNREADABLE: Final = "unreadable"
 _SMALL_BYTES: Final = 1024 * 1024
 # checking marks may take at most 1/100 of the time
 _SHARE: Final = 100
-_SAMPLED: Final = 16  # elements of an array that are compared
+_MARKED_ELEMENTS: Final = 16  # elements of an array that are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ def _mark_array(array: Any) -> object:
 
     A new array may reuse the address of an old one.
     """
-    few = array.flat[:: max(1, array.size // _SAMPLED)]
+    few = array.flat[:: max(1, array.size // _MARKED_ELEMENTS)]
     return array.__array_interface__["data"], None if array.dtype.hasobject else few.tobytes()
 
 

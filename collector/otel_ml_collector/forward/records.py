@@ -25,7 +25,7 @@ from otel_ml_collector.settings.targets import RecordTarget
 from otel_ml_collector.store.outbox import KINDS, Outbox, OutboxBatch
 from otel_ml_collector.telemetry.service import RecordNumbers
 
-_POLL_S: Final = 0.5
+_NEW_RECORDS_S: Final = 0.5
 _FIRST_ROWS: Final = 100
 _MOST_ROWS: Final = 2_000
 # Read more records at once if they are small, fewer if they are large.
@@ -91,7 +91,7 @@ class RecordForward:
         while not self._stopped.is_set():
             stamped_ns = self._stamped_ns()
             if stamped_ns == done_ns:
-                self._stopped.wait(_POLL_S)
+                self._stopped.wait(_NEW_RECORDS_S)
                 continue
             with going_on(partial(self._rest, pauses)):
                 self._send_until(stamped_ns)

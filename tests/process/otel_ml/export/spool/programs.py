@@ -44,7 +44,7 @@ import sys
 from pathlib import Path
 from otel_ml.export.spool.spool import Spool
 
-spool = Spool(Path(sys.argv[1]), b"drainer", look_every_s=0)
+spool = Spool(Path(sys.argv[1]), b"drainer", check_every_s=0)
 sys.stdin.readline()
 while (batch := spool.take(7, 1 << 20)) is not None:
     for one in batch.keys:

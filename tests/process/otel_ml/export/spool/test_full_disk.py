@@ -71,7 +71,7 @@ print(json.dumps([refused, left, spool.append(key(1), b"a span"), len(drain(spoo
 def test_refused_final_frame_ends_the_wait(tmp_path: Path) -> None:
     """A final frame that the disk refused is the caller's: its held frame keeps no file."""
     script = """
-spool.append(key(1), b"held", held=True)
+spool.append(key(1), b"provisional", provisional=True)
 limit(100)
 assert not spool.append(key(1), b"final")
 limit(resource.RLIM_INFINITY)

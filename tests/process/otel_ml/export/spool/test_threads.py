@@ -31,7 +31,7 @@ make_garbage("stop", None)
 delivered = []
 for number in range(10_000):
     if number % 3 == 0:
-        assert spool.append(key(number), b"outer" * 20, held=True)
+        assert spool.append(key(number), b"outer" * 20, provisional=True)
     assert spool.append(key(number), b"outer" * 20)
     if number % 50 == 0:
         delivered += drain(spool, 20)
@@ -88,8 +88,8 @@ def at_line(number, act):
     sys.settrace(trace)
     return lambda: left > 0
 
-def append(spool, number, held=False):
-    if spool.append(key(number), b"outer" * 20, held=held) and not held:
+def append(spool, number, provisional=False):
+    if spool.append(key(number), b"outer" * 20, provisional=provisional) and not provisional:
         acknowledged.add(key(number))
 """
 
@@ -104,7 +104,7 @@ for line in count(1):
     directory, acknowledged, delivered = Path("spool"), set(), []
     spool = make_spool(directory, segment_bytes=500)
     is_over = at_line(line, interrupt)
-    append(spool, 0, held=True)
+    append(spool, 0, provisional=True)
     for number in range(8):
         append(spool, number)
     delivered += drain(spool, 3)
@@ -140,7 +140,7 @@ for line in count(1):
     limit(800)
     for number in range(20):
         try:
-            append(spool, number, held=number % 5 == 0)
+            append(spool, number, provisional=number % 5 == 0)
         except Enough:
             pass
     over = is_over()
