@@ -11,7 +11,7 @@ from typing import Final
 
 FORMER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "otel_ml.reader.Told": "otel_ml.reader.TraceRecords",
+        "otel_ml.reader.Told": "otel_ml.reader.UnmatchedRecords",
         "otel_ml.recorder.Stats.held": "otel_ml.recorder.Stats.pending",
     }
 )

@@ -29,7 +29,7 @@ from otel_ml.reader.records import (
     Series,
     Sums,
     Trace,
-    TraceRecords,
+    UnmatchedRecords,
     Version,
 )
 from otel_ml.reader.targets import TargetHandle
@@ -86,7 +86,7 @@ __all__ = [
     "TimedOut",
     "Tokens",
     "Trace",
-    "TraceRecords",
+    "UnmatchedRecords",
     "Unreachable",
     "Version",
     "WorstScore",

@@ -306,7 +306,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class TraceRecords:
+class UnmatchedRecords:
     """Tags, scores and other data that were sent for a trace, but for no run that is stored.
 
     For example, a reviewer's label for a run that has not arrived yet, or a tag of a whole trace.
@@ -340,7 +340,7 @@ class Trace(HasCard):
 
     key: str
     runs: Sequence[Run]
-    records: Sequence[TraceRecords] = ()
+    records: Sequence[UnmatchedRecords] = ()
     truncated: bool = False
     hidden_parents: Sequence[str] = ()
 
@@ -514,10 +514,10 @@ def _made_figures(facts: Mapping[str, Any]) -> Figures:
     return made(Figures, facts, tokens=made(Tokens, facts["tokens"]))
 
 
-def make_trace_records(facts: Mapping[str, Any], load: "Load") -> TraceRecords:
-    """Create `TraceRecords` from the API's JSON."""
+def make_unmatched(facts: Mapping[str, Any], load: "Load") -> UnmatchedRecords:
+    """Create `UnmatchedRecords` from the API's JSON."""
     return made(
-        TraceRecords,
+        UnmatchedRecords,
         facts,
         logs=[made(LogLine, log) for log in facts["logs"]],
         evaluations=[made(Evaluation, evaluation) for evaluation in facts["evaluations"]],

@@ -4,14 +4,14 @@ import pytest
 
 import otel_ml.reader
 from otel_ml.former_names import FORMER_NAMES
-from otel_ml.reader import TraceRecords
+from otel_ml.reader import UnmatchedRecords
 from otel_ml.recorder import Stats
 from tests.support.folders import ROOT
 
 
 def test_former_name_of_a_class() -> None:
     """A former name of a module is the class under its new name."""
-    assert otel_ml.reader.Told is TraceRecords
+    assert otel_ml.reader.Told is UnmatchedRecords
 
 
 def test_former_name_of_a_field() -> None:
