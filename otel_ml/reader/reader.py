@@ -39,7 +39,7 @@ from otel_ml.reader.records import (
     Whole,
     made,
     made_run,
-    make_trace_records,
+    make_unmatched,
     number_of,
 )
 from otel_ml.reader.targets import About, TargetHandle, TargetKind, write_actuals, write_target
@@ -199,7 +199,7 @@ class Reader(HasCard):
             answer,
             runs=[made_run(run, whole) for run in answer["runs"] if self._is_ours(run)],
             records=[
-                make_trace_records(record, self._load)
+                make_unmatched(record, self._load)
                 for record in answer["records"]
                 if self._is_ours(record)
             ],
