@@ -21,7 +21,7 @@ from otel_ml_collector.filter.sql import compile_where, inherit_reasons, reasons
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.mapping.dialects.gen_ai_events import read_content
 from otel_ml_collector.records import text_of
-from otel_ml_collector.runs.answers import RunSummary, Said, find_said, make_summary
+from otel_ml_collector.runs.answers import LateFacts, RunSummary, find_late_facts, make_summary
 from otel_ml_collector.runs.logs import find_all_series, find_call_events, values_of
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, show_calls
 from otel_ml_collector.store.reader import Reader, run_id_of, winners
@@ -655,7 +655,7 @@ def _read_late(
 ) -> dict[str, dict[str, Any]]:
     """Read late-arriving records of runs, by run ID: the columns of `LATE` and `RECORD_LISTS`."""
     rows = winners(read_runs(reader, query.project, keys))
-    words = find_said(reader, query.project, rows)
+    words = find_late_facts(reader, query.project, rows)
     facts: dict[str, dict[str, Any]] = {run_id: {} for run_id in words}
     if late:
         for row in rows:
@@ -682,7 +682,7 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
 
 
 def _whole_values(
-    reader: Reader, project: str, name: str, words: Mapping[str, Said]
+    reader: Reader, project: str, name: str, words: Mapping[str, LateFacts]
 ) -> dict[str, str]:
     """Write a column of `RECORD_LISTS` of some runs as JSON text, by run id."""
     if name == "evaluations":

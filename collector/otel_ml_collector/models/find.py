@@ -11,7 +11,7 @@ from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, 
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.owners import own_model
-from otel_ml_collector.runs.answers import LateRecords, find_told
+from otel_ml_collector.runs.answers import LateRecords, find_owner_records
 from otel_ml_collector.runs.logs import find_linked_runs
 from otel_ml_collector.stats import RunFigures, StatsQuery, find_total
 from otel_ml_collector.store.reader import READABLE, Reader, Row
@@ -262,7 +262,7 @@ def _find_told(
         if not row["structure"]
     }
     known = find_owners(reader, project, sorted(set(owners.values())))
-    late_records = find_told(reader, project, sorted(known))
+    late_records = find_owner_records(reader, project, sorted(known))
     return {number: late_records.get(owners.get(number, ""), LateRecords()) for number in by_number}
 
 

@@ -66,7 +66,7 @@ def _is_amount(value: JsonValue) -> bool:
     return number is not None and math.isfinite(number) and number >= 0
 
 
-def tell_price(run: Run, prices: Prices) -> str:
+def explain_price(run: Run, prices: Prices) -> str:
     """Explain how the cost of a run was found, or why a call that used a model has none.
 
     Prices are looked up as they are now: the cost itself is that of the time when it was stored.

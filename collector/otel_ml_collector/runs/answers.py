@@ -191,7 +191,7 @@ RUN: Final = TypeAdapter(Run)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SpanOutline:
     """A run in outline; an open run reaches to the last time it was known to be open.
 
     Attributes:
@@ -213,10 +213,10 @@ class Stretch:
     names_provider: bool = True
 
 
-def make_stretch(row: Row, trace_id: str, project: str) -> Stretch:
+def make_span_outline(row: Row, trace_id: str, project: str) -> SpanOutline:
     """Make the outline of a run of a row of `outlines`."""
     above = row["parent_span_id"]
-    return Stretch(
+    return SpanOutline(
         run_id=f"{trace_id}-{row['span_id']}",
         parent_run_id=f"{trace_id}-{above}" if above.strip("0") else None,
         project=project,
@@ -239,7 +239,7 @@ class Totals:
     cost: float | None
 
 
-def add_up(spans: Sequence[Stretch]) -> Totals:
+def add_up(spans: Sequence[SpanOutline]) -> Totals:
     """Add up tokens and cost of a trace.
 
     A run that says them of itself and stands above others that do, such as an agent above its
@@ -265,7 +265,7 @@ def has_tokens(tokens: Tokens) -> bool:
     return tokens.input is not None or tokens.output is not None
 
 
-def _lowest(spans: Sequence[Stretch], says: Callable[[Stretch], bool]) -> list[Stretch]:
+def _lowest(spans: Sequence[SpanOutline], says: Callable[[SpanOutline], bool]) -> list[SpanOutline]:
     """Keep those that say something and have none below them that does."""
     above = {span.run_id: span.parent_run_id for span in spans}
     telling = [span for span in spans if says(span)]
@@ -320,7 +320,7 @@ class Trace(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LateFacts:
     """Late records and scores of a run.
 
     Attributes:
@@ -449,35 +449,38 @@ def _read_late(
     )
 
 
-def find_said(
+def find_late_facts(
     reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
-) -> dict[str, Said]:
+) -> dict[str, LateFacts]:
     """Find the late records and scores of the runs of a project's light rows, by run id."""
     late = (asked or AskedRecords()).take(reader, project, rows)
-    spoken_of = {
+    evaluations_of = {
         span_of(row): [
             item for owner in late.owners[span_of(row)] for item in late.evaluations.get(owner, ())
         ]
         for row in rows
     }
-    judges = {item["judge"] for items in spoken_of.values() for item in items}
+    judges = {item["judge"] for items in evaluations_of.values() for item in items}
     numbers = read_version_numbers(
         reader, project, {"model": {row["model"] for row in rows}, "judge": judges}
     )
-    return {run_id_of(row): _make_said(row, late, spoken_of[span_of(row)], numbers) for row in rows}
+    return {
+        run_id_of(row): _make_late_facts(row, late, evaluations_of[span_of(row)], numbers)
+        for row in rows
+    }
 
 
-def _make_said(
+def _make_late_facts(
     row: Row,
     late: LateRows,
     spoken: Sequence[Row],
     numbers: Mapping[str, Numbers],
-) -> Said:
+) -> LateFacts:
     """Make the facts of a run beside its own row."""
     place = span_of(row)
     resolved = late.resolved.get(place)
     share = resolved if resolved is not None and resolved["counts"] else None
-    return Said(
+    return LateFacts(
         keys=late.trace_keys.get(row["trace_id"], []),
         owners=late.owners[place],
         tags=_newest(
@@ -502,7 +505,9 @@ def _others(resolved: Row) -> list[SameCall]:
     ]
 
 
-def find_told(reader: Reader, project: str, owners: Sequence[str]) -> dict[str, LateRecords]:
+def find_owner_records(
+    reader: Reader, project: str, owners: Sequence[str]
+) -> dict[str, LateRecords]:
     """Read the late records of owners that have no span here, by owner."""
     if not owners:
         return {}
@@ -609,12 +614,12 @@ def summarise(
     """Make the summaries of light rows of one project."""
     if not rows:
         return []
-    words = find_said(reader, project, rows, asked)
+    words = find_late_facts(reader, project, rows, asked)
     add_contents(reader, project, rows)
     return [make_summary(row, words[run_id_of(row)]) for row in rows]
 
 
-def make_summary(row: Row, words: Said) -> RunSummary:
+def make_summary(row: Row, words: LateFacts) -> RunSummary:
     """Make the summary of a run from its light row and its late records."""
     newest = {
         evaluation.judge: evaluation for evaluation in words.evaluations if is_score(evaluation)

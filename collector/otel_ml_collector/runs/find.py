@@ -31,12 +31,12 @@ from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
     AskedRecords,
+    LateFacts,
     Run,
     RunsPage,
     RunSummary,
-    Said,
     TagDetail,
-    find_said,
+    find_late_facts,
     make_summary,
     summarise,
     tokens_per_second,
@@ -839,7 +839,7 @@ def _find_events(
 class _Details:
     """Details of some runs beside their rows, by run id."""
 
-    said: Mapping[str, Said]
+    said: Mapping[str, LateFacts]
     payloads: Mapping[str, Row]
     events: Mapping[str, Sequence[CallEvent]]
     lines: Mapping[str, Sequence[Row]]
@@ -866,12 +866,12 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
     project, run_ids = rows[0]["project"], [run_id_of(row) for row in rows]
     ended = [_key(row) for row in rows if not is_open(row)]
     paid = reader.ahead(read_payloads, project, ended)
-    words = find_said(reader, project, rows)
+    words = find_late_facts(reader, project, rows)
     owners = {run_id: words[run_id].owners for run_id in run_ids}
     payloads = paid.result() | read_open_payloads(
         reader, project, [run_id_of(row) for row in rows if is_open(row)]
     )
-    _lend_payloads(reader, project, words, payloads)
+    _fill_payloads(reader, project, words, payloads)
     kinds = find_record_kinds(reader, project)
     has_series = kinds.metrics or kinds.keyed_metrics
     return _Details(
@@ -885,27 +885,30 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
     )
 
 
-def _lend_payloads(
-    reader: Reader, project: str, facts: Mapping[str, Said], payloads: dict[str, Row]
+def _fill_payloads(
+    reader: Reader, project: str, facts: Mapping[str, LateFacts], payloads: dict[str, Row]
 ) -> None:
     """Fill the missing parts of a run's payload from the other records of its call."""
     recorded = {run_id: value.others for run_id, value in facts.items() if value.others}
     keys = [Key.of(item.start_ns, item.run_id) for row in recorded.values() for item in row]
-    lent = read_payloads(reader, project, keys)
+    others_payloads = read_payloads(reader, project, keys)
     for run_id, others in recorded.items():
         own = payloads.get(run_id, {})
-        rows = [own, *(lent[other.run_id] for other in others if other.run_id in lent)]
+        rows = [
+            own,
+            *(others_payloads[other.run_id] for other in others if other.run_id in others_payloads),
+        ]
         payloads[run_id] = own | {
             name: next((text for row in rows if (text := row.get(name))), "")
             for name in INHERITED_PAYLOAD
         }
-        lend_payloads = [load_json(row.get("attributes", ""), {}) for row in rows]
+        all_attributes = [load_json(row.get("attributes", ""), {}) for row in rows]
         responses = (
             _find_response(attributes, load_json(row.get("outputs", "")))
-            for attributes, row in zip(lend_payloads, rows, strict=True)
+            for attributes, row in zip(all_attributes, rows, strict=True)
         )
         payloads[run_id] |= {
-            "reasons": next(filter(None, map(_find_reasons, lend_payloads)), ""),
+            "reasons": next(filter(None, map(_find_reasons, all_attributes)), ""),
             "response": next(filter(None, responses), ""),
         }
 
@@ -1030,7 +1033,7 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _tag_details(row: Row, payload: Row, words: Said) -> list[TagDetail]:
+def _tag_details(row: Row, payload: Row, words: LateFacts) -> list[TagDetail]:
     details = load_json(payload.get("tag_details", ""), {})
     own = {
         name: {"name": name, "value": value, **details.get(name, {"type": "", "group": ""})}

@@ -1,4 +1,4 @@
-"""Roots: runs that stand inside no other, with the runs inside each and their sums."""
+"""Requests: runs that are not inside another run, with the runs inside each and their sums."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from otel_ml.records import Inside, WorstScore
 from otel_ml_collector.runs.answers import (
     RunsPage,
     RunSummary,
-    Stretch,
+    SpanOutline,
     add_up,
     has_tokens,
-    make_stretch,
+    make_span_outline,
     summarise,
 )
 from otel_ml_collector.runs.find import NO_CALLS, RunsQuery, add_open, find_runs
@@ -31,16 +31,16 @@ from otel_ml_collector.store.runs import (
 )
 from otel_ml_collector.store.scores import find_lower_judges
 
-# Kinds of runs whose result is not what a root answers.
+# Kinds of runs whose result is not the answer of a request.
 _FINDERS: Final = frozenset({"tool", "retriever"})
 _INSIDE: Final = 20_000
 _KIDS: Final = 500
-# Of so many of the first and of the last calls inside a root, log records are read.
+# Log records are read for this many first calls, and as many last calls, inside a request.
 _NEAR: Final = 10
 
 
 def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
-    """List runs as `find_runs` does; of roots and traces also the sums of the runs inside.
+    """List runs as `find_runs` does; for requests and traces, add the sums of the runs inside.
 
     Raises:
         BadInput: Filter or cursor is wrong.
@@ -52,9 +52,9 @@ def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
 
 
 def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside]:
-    """Find the sums of some roots of a project with the ended calls inside them, by run id.
+    """Find the sums of the ended calls inside some requests of a project, by run ID.
 
-    Nothing is returned where their traces have more than 20,000 spans together.
+    Returns nothing if their traces have more than 20,000 spans together.
     """
     if not roots:
         return {}
@@ -69,10 +69,10 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
     parameters = {"project": project, "traces": traces, "limit": _INSIDE + 1}
     rows = reader.rows(outlines(IDS, OF_TRACES), parameters)
     spans = {
-        run_id_of(row): make_stretch(row, row["trace_id"], project)
+        run_id_of(row): make_span_outline(row, row["trace_id"], project)
         for row in (rows if len(rows) <= _INSIDE else ())
     }
-    inside: defaultdict[str, list[Stretch]] = defaultdict(list)
+    inside: defaultdict[str, list[SpanOutline]] = defaultdict(list)
     tops: dict[str, str] = {root: root for root in known}
     for span in spans.values():
         way = [span.run_id]
@@ -88,23 +88,23 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
         for root in known
         if inside[root]
     }
-    silent = [
+    without_words = [
         root
         for root in roots
-        if root.run_id in facts and (is_silent(root.inputs) or is_silent(root.outputs))
+        if root.run_id in facts and (is_empty(root.inputs) or is_empty(root.outputs))
     ]
-    return facts | _lend_words(reader, silent, facts, inside)
+    return facts | _add_shown_words(reader, without_words, facts, inside)
 
 
-def is_silent(value: object) -> bool:
-    """Tell whether an input or output, or its preview, says nothing."""
+def is_empty(value: object) -> bool:
+    """Return whether an input or output, or its preview, is empty."""
     return value is None or value in ("", {}, [])
 
 
 def _find_worst(
     reader: Reader, project: str, tops: Mapping[str, str], rows: Sequence[Row]
 ) -> dict[str, dict[str, WorstScore]]:
-    """Find the worst score of each judge among a root and the runs inside it, by root."""
+    """Find the worst score of each judge in a request and the runs inside it, by request."""
     worst: defaultdict[str, dict[str, WorstScore]] = defaultdict(dict)
     scored = {row["judge"] for row in rows if row["score"] is not None}
     lower = find_lower_judges(reader, project, scored)
@@ -115,7 +115,7 @@ def _find_worst(
             return True, 0.0
         return False, -score if row["judge"] in lower else score
 
-    for row in sorted(rows, key=place):  # by passes and ids those come that have no score
+    for row in sorted(rows, key=place):  # rows without a score last
         run_id = run_id_of(row)
         if root := tops.get(run_id):
             score = WorstScore(run_id, row["score"], row["passed"])
@@ -123,15 +123,15 @@ def _find_worst(
     return worst
 
 
-def _lend_words(
+def _add_shown_words(
     reader: Reader,
     roots: Sequence[RunSummary],
     insides: Mapping[str, Inside],
-    inside: Mapping[str, Sequence[Stretch]],
+    inside: Mapping[str, Sequence[SpanOutline]],
 ) -> dict[str, Inside]:
-    """Give roots that say nothing themselves the first question and the last answer below them."""
+    """Add the first question and last answer inside to requests without an input or output."""
     above, found = dict[str, str](), set[str]()
-    calls: list[Stretch] = []
+    calls: list[SpanOutline] = []
     for root in roots:
         for span in inside[root.run_id]:
             if span.run_id != root.run_id and span.kind not in NO_CALLS:
@@ -147,53 +147,51 @@ def _lend_words(
     calls.sort(key=attrgetter("start_ns"))
     if find_record_kinds(reader, project).contents:
         words |= _read_logged_words(reader, project, calls, above, words)
-    lend_words: defaultdict[str, list[Row]] = defaultdict(list)
+    words_of: defaultdict[str, list[Row]] = defaultdict(list)
     for span in calls:
         if span.run_id in words:
-            lend_words[above[span.run_id]].append(words[span.run_id])
-    lent: dict[str, Inside] = {}
+            words_of[above[span.run_id]].append(words[span.run_id])
+    complete: dict[str, Inside] = {}
     for root in roots:
-        rows = lend_words[root.run_id]
+        rows = words_of[root.run_id]
         asked = (
-            None
-            if not is_silent(root.inputs)
-            else next((row for row in rows if row["asked"]), None)
+            None if not is_empty(root.inputs) else next((row for row in rows if row["asked"]), None)
         )
         answers = [row for row in rows if row["answered"]]
         # A tool may end last. Its result is an answer only if nothing else answered.
         answers = [row for row in answers if run_id_of(row) not in found] or answers
-        is_answered = not is_silent(root.outputs) or root.outcome == "error"
+        is_answered = not is_empty(root.outputs) or root.outcome == "error"
         answered = None if is_answered or not answers else answers[-1]
-        lent[root.run_id] = replace(
+        complete[root.run_id] = replace(
             insides[root.run_id],
             asked=asked["asked"] if asked else "",
             asked_run_id=run_id_of(asked) if asked else "",
             answered=answered["answered"] if answered else "",
             answered_run_id=run_id_of(answered) if answered else "",
         )
-    return lent
+    return complete
 
 
 def _read_logged_words(
     reader: Reader,
     project: str,
-    calls: Sequence[Stretch],
+    calls: Sequence[SpanOutline],
     above: Mapping[str, str],
     words: Mapping[str, Row],
 ) -> dict[str, Row]:
-    """Read the questions and answers that came as log records, of the first and last calls inside.
+    """Read questions and answers from log records, for the first and last calls inside.
 
     Args:
         reader: The store.
         project: The project of the calls.
-        calls: The calls inside some roots, oldest first.
-        above: The root of each call, by run ID.
-        words: What the rows of calls say, as `read_words` returns it, by run ID.
+        calls: The calls inside some requests, oldest first.
+        above: The request of each call, by run ID.
+        words: The rows of `read_words`, by run ID.
 
     Returns:
-        Such rows of the calls that have any words, by run ID.
+        The same kind of rows, for the calls that have a question or answer, by run ID.
     """
-    by_root: defaultdict[str, list[Stretch]] = defaultdict(list)
+    by_root: defaultdict[str, list[SpanOutline]] = defaultdict(list)
     for call in calls:
         by_root[above[call.run_id]].append(call)
     near = (
@@ -216,8 +214,8 @@ def _read_logged_words(
     }
 
 
-def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
-    """Add up a run and the runs inside it; `spans` are all of these."""
+def sum_up(root: str, spans: Sequence[SpanOutline]) -> Inside:
+    """Add up a run and the runs inside it, which `spans` contains."""
     calls = [span for span in spans if span.kind not in NO_CALLS and span.run_id != root]
     above = {call.parent_run_id for call in calls}
     asked = [call for call in calls if call.kind == "model" and call.run_id not in above]
@@ -231,7 +229,7 @@ def sum_up(root: str, spans: Sequence[Stretch]) -> Inside:
 
 
 def find_calls_inside(reader: Reader, run: RunSummary, now_ns: int) -> list[tuple[RunSummary, int]]:
-    """Find the calls inside a run in the order of its trace, each with its depth; at most 500."""
+    """Find the calls inside a run, in the order of its trace, each with its depth; at most 500."""
     rows: list[Row] = []
     for place in find_places(reader, run.trace_id):
         if place.project == run.project:

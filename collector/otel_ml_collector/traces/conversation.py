@@ -464,10 +464,10 @@ def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> li
         if len(others) == len(left):
             for at, item in zip(others, left, strict=True):
                 linked[at] = replace(linked[at], run=item)
-    return list(map(_lend_result, linked))
+    return list(map(_fill_result, linked))
 
 
-def _lend_result(entry: Entry) -> Entry:
+def _fill_result(entry: Entry) -> Entry:
     """Take the result of a call from the run of its tool where no message has it."""
     if entry.kind != "tool" or entry.run is None or entry.result is not None:
         return entry

@@ -9,11 +9,11 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import (
     RunSummary,
-    Stretch,
+    SpanOutline,
     Trace,
     TraceRecords,
-    find_told,
-    make_stretch,
+    find_owner_records,
+    make_span_outline,
     summarise,
 )
 from otel_ml_collector.runs.find import (
@@ -180,7 +180,7 @@ def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceR
         return []
     return [
         TraceRecords(project=project, run_id=owner if is_run(owner) else None, **vars(value))
-        for owner, value in find_told(reader, project, owners).items()
+        for owner, value in find_owner_records(reader, project, owners).items()
     ]
 
 
@@ -197,22 +197,22 @@ class Sender:
     process: str
 
 
-def find_outline(reader: Reader, trace_id: str) -> list[Stretch] | None:
+def find_outline(reader: Reader, trace_id: str) -> list[SpanOutline] | None:
     """Find all ended runs of a trace; None when they are more than 100,000."""
-    stretches: dict[str, Stretch] = {}
+    stretches: dict[str, SpanOutline] = {}
     for place in find_places(reader, trace_id):
         for row in read_outline(reader, place, MOST + 1 - len(stretches)):
-            span = make_stretch(row, place.trace_id, place.project)
+            span = make_span_outline(row, place.trace_id, place.project)
             stretches[span.run_id] = span
         if len(stretches) > MOST:
             return None
     return list(stretches.values())
 
 
-def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[Stretch]:
+def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
     """Outline runs that are all here; a running run reaches to now."""
     return [
-        Stretch(
+        SpanOutline(
             run_id=run.run_id,
             parent_run_id=run.parent_run_id,
             project=run.project,

@@ -27,11 +27,11 @@ from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.quality.target import TARGETS, make_target
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.amounts import find_unread, tell_price
+from otel_ml_collector.runs.amounts import explain_price, find_unread
 from otel_ml_collector.runs.answers import (
     Run,
     RunSummary,
-    Stretch,
+    SpanOutline,
     Trace,
     add_up,
     has_tokens,
@@ -68,7 +68,7 @@ _FORM: Final = 20
 _CHILDREN: Final = 100
 _PLOTS: Final = 8
 _VALUES: Final = 40
-Span = TypeVar("Span", RunSummary, Stretch)
+Span = TypeVar("Span", RunSummary, SpanOutline)
 _NO_COUNTS: Final[Mapping[str, int]] = {}
 # Some languages cut times to milliseconds.
 TOLERANCE_MS: Final = 1.0
@@ -327,7 +327,7 @@ class Usage:
     is_again: bool = False
 
 
-def find_usages(runs: Sequence[RunSummary], outline: Sequence[Stretch]) -> dict[str, Usage]:
+def find_usages(runs: Sequence[RunSummary], outline: Sequence[SpanOutline]) -> dict[str, Usage]:
     """Find the usage of each run of a whole trace, by run id; empty where no run has any.
 
     A call has its own numbers, any other run the sum of the calls inside, each call counted once.
@@ -357,8 +357,8 @@ def find_usages(runs: Sequence[RunSummary], outline: Sequence[Stretch]) -> dict[
 
 
 def _find_below(
-    span: Stretch, children: Mapping[str | None, Sequence[Stretch]]
-) -> Sequence[Stretch]:
+    span: SpanOutline, children: Mapping[str | None, Sequence[SpanOutline]]
+) -> Sequence[SpanOutline]:
     """Find a span and all that is below it."""
     facts = {span.run_id: span}
     waiting = [span]
@@ -407,7 +407,7 @@ class SlowSpan:
         return f"{100 * self.share:.0f}{THIN}%"
 
 
-def find_slow(spans: Sequence[Stretch]) -> list[SlowSpan]:
+def find_slow(spans: Sequence[SpanOutline]) -> list[SlowSpan]:
     """Find the slow spans of a trace, the slowest first; a span alone is not slow."""
     length_ns = max((s.end_ns for s in spans), default=0) - min(
         (s.start_ns for s in spans), default=0
@@ -429,7 +429,7 @@ def find_slow(spans: Sequence[Stretch]) -> list[SlowSpan]:
     return sorted(slow, key=lambda entry: -entry.wait_ms)
 
 
-def find_waits(spans: Sequence[Stretch]) -> Mapping[str, int]:
+def find_waits(spans: Sequence[SpanOutline]) -> Mapping[str, int]:
     """Find how long a trace waited for each of its spans itself, in nanoseconds, by run id.
 
     From the end of a span backwards it waited for the child that ended last, before that child's
@@ -508,7 +508,7 @@ def mark(slow: Sequence[SlowSpan], notes: Mapping[str, ClockNote]) -> Mapping[st
 
 
 @dataclass(frozen=True, slots=True)
-class ToldTruth:
+class ShownTruth:
     """A truth of a run, beside the run's output.
 
     Attributes:
@@ -522,7 +522,7 @@ class ToldTruth:
     is_newest: bool
 
 
-def find_truths(reader: Reader, run: Run) -> list[ToldTruth]:
+def find_truths(reader: Reader, run: Run) -> list[ShownTruth]:
     """Find the truths of a run, the newest first; those that hold before those that did."""
     documents = list_documents(reader, run.project, TARGETS) if run.truth else []
     paths = {
@@ -530,7 +530,7 @@ def find_truths(reader: Reader, run: Run) -> list[ToldTruth]:
         for target in map(make_target, documents)
         if target.model == run.model
     }
-    truths: list[ToldTruth] = []
+    truths: list[ShownTruth] = []
     held: set[str] = set()
     for evaluation in reversed(run.evaluations):
         if evaluation.actual is None:
@@ -542,7 +542,7 @@ def find_truths(reader: Reader, run: Run) -> list[ToldTruth]:
             output = outputs[name] if isinstance(outputs, dict) and name in outputs else outputs
         is_newest = name not in held and evaluation.actual == run.truth[name]
         held |= {name} if is_newest else set()
-        truths.append(ToldTruth(evaluation, output, is_newest))
+        truths.append(ShownTruth(evaluation, output, is_newest))
     return sorted(truths, key=lambda entry: not entry.is_newest)
 
 
@@ -581,7 +581,7 @@ def _find_membership(
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class InsideFacts:
     """The sums, scores and names that a run shows of the runs inside it.
 
     Attributes:
@@ -594,7 +594,7 @@ class Lent:
     names: Mapping[str, str]
 
 
-def _find_lent(reader: Reader, run: Run, trace: Trace) -> Lent | None:
+def _find_inside_facts(reader: Reader, run: Run, trace: Trace) -> InsideFacts | None:
     """Find the sums and scores of the runs inside a run; None where nothing is below it."""
     if not trace.truncated and all(item.parent_run_id != run.run_id for item in trace.runs):
         return None
@@ -603,7 +603,7 @@ def _find_lent(reader: Reader, run: Run, trace: Trace) -> Lent | None:
         return None
     scores = {judge: score for judge, score in inside.scores.items() if score.run_id != run.run_id}
     names = {run.run_id: run.model or run.name for run in trace.runs}
-    return Lent(inside, scores, names)
+    return InsideFacts(inside, scores, names)
 
 
 @router.get("/projects/{project:path}/runs/{run_id}")
@@ -626,7 +626,7 @@ def show_run(
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
     kinds = find_record_kinds(reader, project)
     view_state = read_state(request)
-    lent = _find_lent(reader, run, trace)
+    lent = _find_inside_facts(reader, run, trace)
     talk = find_conversation(run, trace.runs, view_state.first("conversation"))
     # A way into the input or the output leads to them as they were sent.
     is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in view_state.given)
@@ -653,7 +653,7 @@ def show_run(
         "is_raw": is_raw,
         "reason": finish_reason(run),
         "unread": find_unread(run),
-        "priced": tell_price(run, find_service(request, Prices)),
+        "priced": explain_price(run, find_service(request, Prices)),
         "link": _link(find_service(request, Settings).trace_url, run.trace_id),
         "datasets": find_datasets_of_run(reader, project, run_id) if kinds.made_items else [],
         "membership": _find_membership(reader, run, trace.runs, now_ns),

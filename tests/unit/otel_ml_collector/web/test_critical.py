@@ -4,21 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
-from otel_ml_collector.runs.answers import Stretch
+from otel_ml_collector.runs.answers import SpanOutline
 from otel_ml_collector.traces.page import find_slow, find_waits
 
 
-def stretch(name: str, above: str | None, start: int, end: int) -> Stretch:
+def stretch(name: str, above: str | None, start: int, end: int) -> SpanOutline:
     """Make a span that is called like its id; times in milliseconds."""
     ms = 10**6
-    return Stretch(name, above, "p", name, start * ms, end * ms, Tokens(), None)
+    return SpanOutline(name, above, "p", name, start * ms, end * ms, Tokens(), None)
 
 
-def waits(*spans: Stretch) -> dict[str, float]:
+def waits(*spans: SpanOutline) -> dict[str, float]:
     return {name: wait / 1e6 for name, wait in find_waits(spans).items()}
 
 
-def slow(*spans: Stretch) -> list[str]:
+def slow(*spans: SpanOutline) -> list[str]:
     return [one.name for one in find_slow(spans)]
 
 

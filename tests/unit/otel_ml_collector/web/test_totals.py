@@ -1,13 +1,13 @@
 """Tests of what a trace used up in all."""
 
 from otel_ml.records import Tokens
-from otel_ml_collector.runs.answers import Stretch, Totals, add_up
+from otel_ml_collector.runs.answers import SpanOutline, Totals, add_up
 
 
 def span(
     name: str, above: str | None, tokens: Tokens | None = None, cost: float | None = None
-) -> Stretch:
-    return Stretch(name, above, "p", name, 0, 1, tokens or Tokens(), cost)
+) -> SpanOutline:
+    return SpanOutline(name, above, "p", name, 0, 1, tokens or Tokens(), cost)
 
 
 def test_calls_are_added_up() -> None:
