@@ -45,7 +45,7 @@ def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> Non
     """The page counts what matches, not what is loaded."""
     page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
     number = len(demo.runs(DOCS, where=ANSWERS))
-    expect(page.locator("main")).to_contain_text(f"{number:,} recorded runs")
+    expect(page.locator("main")).to_contain_text(f"{number:,} calls")
     assert page.locator(ROWS).count() < number
 
 
@@ -68,7 +68,7 @@ def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess)
 
 
 def test_a_filter_swaps_the_rows_in_place(tab: Tab, demo: CollectorProcess) -> None:
-    """The page and its box stay: rows, chips, links and the call below are the filter's."""
+    """The page and its box stay: rows, menu, links and the call below are the filter's."""
     page = tab.open(f"{RUNS}?roots=1")
     page.evaluate("window.stays = true")
     box = page.locator("input[role=combobox]")
@@ -79,20 +79,19 @@ def test_a_filter_swaps_the_rows_in_place(tab: Tab, demo: CollectorProcess) -> N
     expect(page.locator(ROWS)).to_have_count(len(errors))
     assert shown(page) == errors
     expect(box).to_be_focused()
-    expect(page.locator("#tools .chip")).to_contain_text('outcome == "error"')
     expect(page.locator("#api-call")).to_contain_text('where=outcome == "error"')
-    all_runs = (
-        page.locator("#tops").get_by_role("link", name="All runs").get_attribute("href") or ""
+    all_calls = (
+        page.locator("#tops").get_by_role("link", name="All calls").get_attribute("href") or ""
     )
-    assert parse_qs(urlsplit(all_runs).query) == {"where": ['outcome == "error"']}
+    assert parse_qs(urlsplit(all_calls).query) == {"where": ['outcome == "error"']}
     box.fill('latency_ms > 0 and outcome == "error"')
     box.press("Enter")
-    expect(page.locator("#tools .chip")).to_have_count(2)
+    expect(page.locator("#conditions a")).to_have_count(2)
     assert page.evaluate("window.stays") is True
     page.locator("#time summary").click()
     page.get_by_role("link", name="Last 15 minutes").click()
     page.wait_for_url("**last=15m**")
-    expect(page.locator("#time summary")).to_have_text("Last 15 minutes")
+    expect(page.locator("#time summary .opt")).to_have_text("Last 15 minutes")
 
 
 def test_a_wrong_filter_is_told_in_place(chromium: Browser, demo: CollectorProcess) -> None:
@@ -151,7 +150,7 @@ def test_scrolling_does_not_choose_columns(tab: Tab) -> None:
     """Values in rows that came by scrolling narrow the list and change nothing else."""
     page = tab.open(RUNS)
     scroll_on(page)
-    link = page.locator(f"{ROWS} .model a").last.get_attribute("href") or ""
+    link = page.locator(f"{ROWS} .model .only").last.get_attribute("href") or ""
     assert list(parse_qs(urlsplit(link).query)) == ["where"]
 
 

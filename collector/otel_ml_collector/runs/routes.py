@@ -1,12 +1,10 @@
-"""The runs of a project, and a single run, in the JSON API; and the page of their list.
-
-It has one filter box, a histogram over time, and a table of chosen columns.
-"""
+"""The runs of a project, and a single run, in the JSON API; and the page that lists them."""
 
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -23,6 +21,7 @@ from otel_ml.orders import (
     read_order,
 )
 from otel_ml.records import LABELS, Inside
+from otel_ml_collector.access import ANNOTATE, find_access_of
 from otel_ml_collector.api.parameters import (
     Cursor,
     End,
@@ -33,7 +32,7 @@ from otel_ml_collector.api.parameters import (
     page_zone_of,
 )
 from otel_ml_collector.api.problems import problem_of
-from otel_ml_collector.errors import BadInput
+from otel_ml_collector.errors import BadInput, Unavailable
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.loss import find_gaps, find_refused
@@ -49,6 +48,7 @@ from otel_ml_collector.stats import NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.statistics import (
     bound_runs,
+    count_plain_traces,
     count_roots,
     count_runs,
     count_traces,
@@ -58,7 +58,7 @@ from otel_ml_collector.unread import find_unread
 from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.windows import Buckets, Window, write_local
+from otel_ml_collector.windows import Buckets, Window
 
 _MOST: Final = 24
 _OFFERED: Final = 40
@@ -70,17 +70,19 @@ _ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
 BARS: Final = 45
 _HEIGHT: Final = 44
 _GROUND: Final = 48
+# Below a histogram of more days than this, times have no hour.
+_LONG_DAYS: Final = 8
 _STEPS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
-# The times that are offered, and what they are called.
+# The time ranges on offer, each with its name and the short name for phones.
 _OFFERED_TIMES: Final = {
-    "": "All time",
-    "15m": "Last 15 minutes",
-    "1h": "Last hour",
-    "24h": "Last 24 hours",
-    "today": "Today",
-    "yesterday": "Yesterday",
-    "7d": "Last 7 days",
-    "30d": "Last 30 days",
+    "15m": ("Last 15 minutes", "15 min"),
+    "1h": ("Last hour", "1 h"),
+    "24h": ("Last 24 hours", "24 h"),
+    "today": ("Today", "Today"),
+    "yesterday": ("Yesterday", "Yest."),
+    "7d": ("Last 7 days", "7 d"),
+    "30d": ("Last 30 days", "30 d"),
+    "": ("All time", "All"),
 }
 _TIME_PARAMETERS: Final = ("last", "start", "end", "tz")
 _KEPT_PARAMETERS: Final = (
@@ -92,16 +94,17 @@ _KEPT_PARAMETERS: Final = (
     "traces",
     "pick",
 )
-# By what a list is grouped, beside the tags of its runs.
+# Fields by which a list can be grouped. Tags are added to them.
 _GROUPS: Final = {
-    "model": "model",
-    "provider_model": "provider's model",
+    "model": "function",
+    "provider_model": "LLM",
     "user": "user",
     "session": "session",
 }
 _MOST_COLUMNS: Final = 50
+_FIRST: Final = {"most_tokens": "Most tokens"}
 
-# The traces of a project by their plain roots; and how many are shown where there is no run.
+# The traces of a project by their plain roots. A project without runs shows some of them.
 PLAIN_ROOTS: Final = 'kind == "span" and parent_run_id == ""'
 _PLAIN_TRACES: Final = 20
 
@@ -113,19 +116,20 @@ Order = Annotated[
     str,
     Query(
         max_length=ORDER_CHARS,
-        description=f"What comes first, of all that match and not of a page alone. {_ORDER_WORDS}. "
-        "Beside those by time, runs without an end or without such a value are left out",
+        description=f"The order of all runs that match. {_ORDER_WORDS}. "
+        "Except for orders by time, unfinished runs and runs without the value are left out",
     ),
 ]
-Roots = Annotated[bool, Query(description="Only runs that stand inside no other one")]
+Roots = Annotated[bool, Query(description="Only requests: runs that are not inside another run")]
 Traces = Annotated[
-    bool, Query(description="Only what stands at the top of a trace with a call, plain spans too")
+    bool,
+    Query(description="Only the top span of each trace with a call, which can be a plain span"),
 ]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
 
 
 def parse_tops(*, roots: Roots = False, traces: Traces = False) -> Mapping[str, bool]:
-    """Read whether a list is of roots or of traces."""
+    """Read whether a list shows requests or traces."""
     return {"roots": roots, "traces": traces}
 
 
@@ -140,10 +144,10 @@ def parse_query(
     order: Order = NEWEST,
     tops: Annotated[Mapping[str, bool], Depends(parse_tops)],
 ) -> runs.RunsQuery:
-    """Read the parameters of a list of runs; the pages take the same ones.
+    """Read the parameters of a list of runs; the pages have the same ones.
 
     Raises:
-        BadInput: There is no such order.
+        BadInput: The order does not exist.
     """
     try:
         order = read_order(order)
@@ -166,16 +170,16 @@ ListQuery = Annotated[runs.RunsQuery, Depends(parse_query)]
 
 @api.get("/projects/{project:path}/runs")
 def get_runs(query: ListQuery, reader: FromReader) -> RunsPage:
-    """List the runs of a project, also those that have no end.
+    """List the runs of a project, including unfinished ones.
 
-    Spans that are no model calls need `kind` in `where`.
+    To list spans that are not model calls, name `kind` in `where`.
     """
     return find_roots(reader, query, time.time_ns())
 
 
 @api.get("/projects/{project:path}/runs/{run_id}")
 def get_project_run(project: str, run_id: str, reader: FromReader) -> Run:
-    """Read a run with everything that is known of it."""
+    """Read a run with everything that is known about it."""
     return runs.find_run(reader, run_id, project, now_ns=time.time_ns())
 
 
@@ -189,30 +193,31 @@ Group = Annotated[
     str,
     Query(
         max_length=220,
-        description="By what: model, provider_model, user, session, another field that statistics "
-        'are grouped by, or a tag such as tags["client"]; empty for nothing',
+        description="Group by: model, provider_model, user, session, another field of statistics, "
+        'or a tag such as tags["client"]; empty for no groups',
     ),
 ]
 
 
 @api.get("/projects/{project:path}/sums")
 def get_sums(query: ListQuery, reader: FromReader, group: Group = "") -> ListSums:
-    """Add up the runs of a list, in all and by groups, whatever its order and page.
+    """Add up all runs that match, in total and by group, whatever the order and page.
 
-    Of roots and traces the calls inside them, by what stands at the top; each call counts once.
+    For requests and traces, the calls inside them are added up, grouped by the request. Each call
+    counts once.
     """
     return find_sums(reader, query, group, time.time_ns()) or ListSums(NO_RUNS)
 
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """One column.
+    """A column of a list.
 
     Attributes:
-        key: As it stands in the address; ``score:``, ``tag:``, ``truth:``, ``label:`` and
-            ``agent:`` go before a name.
-        label: Its head, with the unit.
-        style: Classes of its head.
+        key: Its name in the address. ``score:``, ``tag:``, ``truth:``, ``label:`` and ``agent:``
+            are prefixes of a name.
+        label: The heading, with the unit.
+        style: CSS classes of the heading.
     """
 
     key: str
@@ -221,22 +226,22 @@ class ListColumn:
 
     @property
     def is_optional(self) -> bool:
-        """Return whether phones leave it out unless it was chosen."""
+        """Whether phones leave it out unless the user chose it."""
         return self.key not in _ON_PHONES
 
     @property
     def kind(self) -> str:
-        """Return ``score``, ``tag``, ``truth``, ``label``, ``agent`` or the key of a field."""
+        """``score``, ``tag``, ``truth``, ``label``, ``agent`` or the key of a field."""
         return self.key.partition(":")[0]
 
     @property
     def name(self) -> str:
-        """Return the name of the judge, tag, truth or label."""
+        """The name of the judge, tag, truth or label."""
         return self.key.partition(":")[2]
 
     @property
     def orders(self) -> Sequence[ListOrder]:
-        """Return the orders in which a list may be by this column."""
+        """The orders of a list by this column."""
         if self.kind == "score":
             by_judge = [order for order in ORDERS if order.column == "scores"]
             return [replace(order, name=order.name.replace(JUDGE, self.name)) for order in by_judge]
@@ -246,13 +251,13 @@ class ListColumn:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The head of a column of a list.
+    """The heading of a column of a list.
 
     Attributes:
-        column: Of which.
-        order: What a click on it orders the list by; empty where nothing does.
-        about: What then comes first.
-        sorted: ``ascending`` or ``descending`` where the list is in its order, else empty.
+        column: The column.
+        order: The order that a click on it chooses; empty if the column has no order.
+        about: What comes first in that order.
+        sorted: ``ascending`` or ``descending`` if the list is sorted by this column, else empty.
     """
 
     column: ListColumn
@@ -261,13 +266,13 @@ class Heading:
     sorted: str = ""
 
 
-def make_headings(columns: Sequence[ListColumn], order: str, settled: str) -> list[Heading]:
-    """Make the heads of a list that is in an order.
+def make_headings(columns: Sequence[ListColumn], order: str, resolved: str) -> list[Heading]:
+    """Make the headings of a sorted list.
 
     Args:
-        columns: Of the list.
-        order: As it was asked for.
-        settled: What the worst or best of a judge came to; else the same.
+        columns: The columns of the list.
+        order: The requested order.
+        resolved: The order that it means: for the worst or best of a judge, lowest or highest.
     """
     headings = []
     for column in columns:
@@ -280,18 +285,20 @@ def make_headings(columns: Sequence[ListColumn], order: str, settled: str) -> li
         names = [item.name for item in offered]
         place = names.index(order) if order in names else -1
         follows = offered[(place + 1) % len(offered)]
-        current = next((order for order in orders if order.name == settled), None)
+        current = next((order for order in orders if order.name == resolved), None)
         way = "ascending" if current and current.is_ascending else "descending"
-        headings.append(Heading(column, follows.name, follows.about, way if current else ""))
+        headings.append(
+            Heading(column, follows.name, _words_of(follows.name), way if current else "")
+        )
     return headings
 
 
-# Labels of a column of the usual width.
+# Longest label that fits a column of the usual width.
 _NARROW: Final = 12
 FIELDS: Final = (
     ListColumn("ago", "Ago", "w1 began"),
     ListColumn("outcome", "Outcome", "mark"),
-    ListColumn("model", "Model", "model"),
+    ListColumn("model", "Function", "model"),
     ListColumn("input", "Input", "asked"),
     ListColumn("output", "Output", "answered"),
     ListColumn("latency_ms", "ms", "n w2 took"),
@@ -318,12 +325,10 @@ _DEFAULT: Final = FIELDS[:6]
 def choose_columns(
     keys: Sequence[str], runs: Sequence[RunSummary], inside: Iterable[Inside] = ()
 ) -> list[ListColumn]:
-    """Choose columns by the address, else the usual columns and those that these runs fill most.
+    """Choose the columns of the address, else the default columns and those with most values.
 
-    Tokens, cost and the time to the first token are among the usual columns where any of these runs
-    has them.
-
-    Unknown keys are left out: an address may be older than this program.
+    The default columns include tokens, cost and the time to the first token if any of these runs
+    has them. Unknown keys are ignored, because an address can be older than this version.
     """
     if keys:
         columns = [column for key in dict.fromkeys(keys) if (column := _column(key)) is not None]
@@ -338,7 +343,7 @@ def choose_columns(
 
 
 def offer_columns(chosen: Sequence[ListColumn], runs: Sequence[RunSummary]) -> list[ListColumn]:
-    """List the columns that may be chosen: all fields, and these runs' judges and tags by name."""
+    """List the columns on offer: all fields, and the judges and tags of these runs by name."""
     judges = _most_common(_judges_of(runs), _OFFERED)
     tags = _most_common(_tags_of(runs), _OFFERED)
     facts: dict[str, list[str]] = {
@@ -383,7 +388,7 @@ def _judges_of(run_summaries: Iterable[RunSummary | Inside]) -> list[str]:
 
 
 def _name_judges(run_summary: RunSummary | Inside) -> set[str]:
-    """Name the judges with a score of a run, or of the runs inside it."""
+    """Return the judges that scored a run, or the runs inside it."""
     if isinstance(run_summary, Inside):
         return {*run_summary.scores}
     return {*run_summary.scores, *run_summary.passed, *run_summary.failed_judges}
@@ -400,16 +405,18 @@ def _most_common(names: Sequence[str], limit: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Bars of equal width; the times of the first and the last may be shorter.
+    """Bars of equal width; the first and last bar can cover less time.
 
     Attributes:
-        runs: SVG path of all runs; errors: of the failed ones; both in a box of 10 a bar by 48.
-        labels: Times below the axis, as clocks in `zone` show them.
+        runs: SVG path of all runs, 10 wide per bar and 48 high.
+        errors: SVG path of the failed runs, in the same box.
+        labels: Times below the axis, in the time zone `zone`.
         zone: The name of the time zone.
-        step: The time of a bar, in words.
-        most: Height of the highest bar.
-        total: Runs in all bars; failed: failed ones among them.
-        edges: Where each bar begins, and where the last one ends, RFC 3339.
+        step: The length of a bar, in words.
+        most: The count of the highest bar.
+        total: All runs in the bars.
+        failed: The failed runs in the bars.
+        edges: The start of each bar and the end of the last, RFC 3339.
         counted: The unit that is counted, in the singular.
     """
 
@@ -426,12 +433,12 @@ class Histogram:
 
     @property
     def bars(self) -> int:
-        """How many there are."""
+        """The number of bars."""
         return len(self.edges) - 1
 
 
 def choose_bar_ns(window: Window) -> int:
-    """Choose a round time for each of at most 45 bars over a window."""
+    """Choose a round length for at most 45 bars over a window."""
     length_s = (window.end_ns - window.start_ns) / SECOND_NS
     for step_s in _STEPS_S:
         if length_s <= step_s * (BARS - 1):  # one more when the window begins within a bar
@@ -440,8 +447,8 @@ def choose_bar_ns(window: Window) -> int:
     return days * 86_400 * SECOND_NS
 
 
-def draw_bars(rows: Sequence[Row], over: Buckets, counted: str = "run") -> Histogram:
-    """Draw the counts of the buckets of a window, of runs or of another unit."""
+def draw_bars(rows: Sequence[Row], over: Buckets, counted: str = "call") -> Histogram:
+    """Draw the counts of the buckets of a window."""
     window, step_ns = over.window, over.step_ns
     most = max((row["runs"] for row in rows), default=0)
     total = sum(row["runs"] for row in rows)
@@ -455,11 +462,14 @@ def draw_bars(rows: Sequence[Row], over: Buckets, counted: str = "run") -> Histo
         return view.bars(counts, scale, ground=_GROUND, least=2, width=8)
 
     times = [window.start_ns, (window.start_ns + window.end_ns) // 2, window.end_ns]
-    cut = slice(5, 16) if window.end_ns - window.start_ns > DAY_NS else slice(11, 19)
+    form = _label_form(window)
     return Histogram(
         runs=draw("runs"),
         errors=draw("errors"),
-        labels=[write_local(time_ns, window.zone)[cut] for time_ns in times],
+        labels=[
+            format(datetime.fromtimestamp(time_ns // SECOND_NS, window.zone), form)
+            for time_ns in times
+        ],
         zone=window.zone.key,
         step=_words(step_ns // SECOND_NS),
         most=most,
@@ -468,6 +478,16 @@ def draw_bars(rows: Sequence[Row], over: Buckets, counted: str = "run") -> Histo
         edges=[to_rfc3339(edge_ns) for edge_ns in over.edges_ns],
         counted=counted,
     )
+
+
+def _label_form(window: Window) -> str:
+    """Choose how the times below a histogram are written."""
+    length_ns = window.end_ns - window.start_ns
+    if length_ns > _LONG_DAYS * DAY_NS:
+        return "%a %d %b"
+    if length_ns >= HOUR_NS:
+        return "%a %d %b %H:%M"
+    return "%H:%M:%S"
 
 
 def _words(seconds: int) -> str:
@@ -479,7 +499,7 @@ def _words(seconds: int) -> str:
 
 @pages.get("/projects/{project:path}/runs")
 def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys) -> Response:
-    """The runs of a project, filtered."""
+    """Show the runs of a project that match a filter."""
     now_ns = time.time_ns()
     problem = None
     page = RunsPage(runs=[], next_cursor=None)
@@ -518,7 +538,7 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
 
 @pages.get("/projects/{project:path}/more-runs")
 def list_more_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys) -> Response:
-    """The rows of the next page of a list."""
+    """Show the rows of the next page of a list."""
     page = find_roots(reader, query, time.time_ns())
     return show_page(request, "rows.html", _list_context(request, query, page, keys))
 
@@ -527,7 +547,7 @@ def list_more_runs(request: Request, reader: FromReader, query: ListQuery, keys:
 def list_calls(
     request: Request, reader: FromReader, project: str, run_id: str, keys: Keys
 ) -> Response:
-    """The calls inside a root, as rows below it."""
+    """Show the calls inside a request, as rows below it."""
     now_ns = time.time_ns()
     root = runs.find_run(reader, run_id, project, now_ns=now_ns)
     calls_inside = find_calls_inside(reader, root, now_ns)
@@ -539,11 +559,38 @@ def list_calls(
 
 @pages.get("/projects/{project:path}/chart")
 def show_chart(request: Request, reader: FromReader, query: ListQuery) -> Response:
-    """The count of a list and its course over time, as a part that comes after the rows."""
-    chart = _chart(reader, query, time.time_ns())
+    """Show the count of a list over time, as a part that is loaded after the rows."""
     times = {name: request.query_params.get(name) for name in _TIME_PARAMETERS}
-    facts = {"chart": chart, "project": query.project, "where": query.where, "times": times}
+    kept = _kept_parameters(request)
+    try:
+        chart = _chart(reader, query, time.time_ns())
+    except Unavailable:
+        return show_page(request, "no_totals.html", {}, 503)
+    facts = {
+        "project": query.project,
+        "where": query.where,
+        "times": times,
+        "kept": kept,
+        "chart": chart,
+    }
     return show_page(request, "chart.html", facts)
+
+
+@pages.get("/projects/{project:path}/switch")
+def show_switch(request: Request, reader: FromReader, query: ListQuery) -> Response:
+    """Show the switch of a list with the number of rows behind each choice."""
+    kept = _kept_parameters(request)
+    if columns := request.query_params.getlist("columns"):
+        kept["columns"] = columns
+    facts = {
+        "project": query.project,
+        "where": query.where,
+        "kept": kept,
+        "is_roots": query.is_of_tops,
+        "is_traces": query.traces,
+        "choices": _count_choices(reader, query, time.time_ns()),
+    }
+    return show_page(request, "tops.html", facts)
 
 
 @pages.get("/projects/{project:path}/sums")
@@ -553,10 +600,15 @@ def show_sums(
     query: ListQuery,
     group: Group = "",
 ) -> Response:
-    """Show the sums of a list, in all and by groups, as a part that comes after the rows."""
+    """Show the sums of a list, in total and by group, as a part that is loaded after the rows."""
+    try:
+        sums = find_sums(reader, query, group, time.time_ns())
+    except Unavailable:
+        return show_page(request, "no_totals.html", {}, 503)
     facts = {
         "project": query.project,
-        "sums": find_sums(reader, query, group, time.time_ns()),
+        "sums": sums,
+        "is_roots": query.is_of_tops,
         "group": group,
         "by": _GROUPS.get(group) or group,
         "kept": _kept_parameters(request),
@@ -566,7 +618,7 @@ def show_sums(
 
 @pages.get("/projects/{project:path}/error-groups")
 def show_error_groups(request: Request, reader: FromReader, query: ListQuery) -> Response:
-    """The failed runs of a list by the shape of their message, as a part that comes later."""
+    """Show the failed runs of a list by message, as a part that is loaded after the rows."""
     error_groups = find_error_groups(reader, query, time.time_ns(), _ERROR_GROUPS)
     facts = {
         "project": query.project,
@@ -587,7 +639,7 @@ def _kept_parameters(request: Request) -> dict[str, Any]:
 def _list_context(
     request: Request, query: runs.RunsQuery, page: RunsPage, keys: list[str]
 ) -> dict[str, Any]:
-    """Return the context that table and rows share; the columns stay when more rows are fetched."""
+    """Return the context that the table and its rows share."""
     given = request.query_params
     kept = _kept_parameters(request)
     if keys:
@@ -603,6 +655,7 @@ def _list_context(
         "traces": "true" if query.traces else None,
     }
     columns = choose_columns(keys, page.runs, page.inside.values())
+    without_times = view.without(kept, "last", "start", "end", "live", "pick")
     return {
         "project": query.project,
         "where": query.where,
@@ -613,14 +666,23 @@ def _list_context(
         "headings": make_headings(columns, query.order, page.ordered_by or query.order),
         "ordered": None if query.order in BY_TIME else _words_of(query.order),
         "ordered_since": page.ordered_since,
-        "by": f"by {_GROUPS.get(group, group)}" if (group := given.get("group")) else "",
         "groups": {
-            "": "nothing",
+            "": "no groups",
             **_GROUPS,
             **{f"tags[{view.quoted(n)}]": n for n in _most_common(_tags_of(page.runs), _MOST_TAGS)},
         },
         "times": _OFFERED_TIMES,
-        "time": _OFFERED_TIMES.get(last or "", f"Last {last}"),
+        "time": _OFFERED_TIMES.get(last or "", (f"Last {last}", last)),
+        "choices": None,
+        "may_annotate": has_scope(request, ANNOTATE),
+        "link": view.address(
+            query.project,
+            "runs",
+            where=query.where,
+            **without_times,
+            start=asked["start"],
+            end=asked["end"] or to_rfc3339(time.time_ns()),
+        ),
         "inside": page.inside,
         "levels": {},
         "is_roots": query.is_of_tops,
@@ -639,15 +701,21 @@ def _list_context(
     }
 
 
+def has_scope(request: Request, scope: str) -> bool:
+    """Return whether the sender of a request has a scope."""
+    access = find_access_of(request.scope)
+    return access is not None and access.has(scope)
+
+
 def _words_of(order: str) -> str:
-    """Describe the order of a list: the value that comes first."""
+    """Describe what comes first in an order."""
     way, _, judge = order.partition(":")
-    about = next(order.about for order in ORDERS if order.name.partition(":")[0] == way)
-    return about.replace("a judge", judge) if judge else about
+    words = _FIRST.get(way, way.capitalize())
+    return f"{words} {judge}" if judge else words
 
 
 def _address_of(saved: View, project: str) -> str:
-    """Write the address that a view stands for; its columns are kept a line each."""
+    """Write the address of a saved view, which keeps one column per line."""
     parameters: dict[str, Any] = dict(saved.parameters)
     if "columns" in parameters:
         parameters["columns"] = parameters["columns"].split("\n")
@@ -655,8 +723,39 @@ def _address_of(saved: View, project: str) -> str:
 
 
 def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | None:
-    """Count over the asked time, or over all that is there when none is asked."""
-    whole = bound_runs(reader, query.project, plain=query.traces)
+    """Count the runs of a list over the requested time, or over all recorded time."""
+    window = _find_window(reader, query, now_ns, plain=query.traces)
+    if window is None:
+        return None
+    condition, _ = runs.compile_query(reader, query)
+    if query.start_ns:  # the chart covers exactly the requested time
+        end_ns = now_ns if query.end_ns is None else query.end_ns
+        window = replace(window, start_ns=query.start_ns, end_ns=max(end_ns, window.end_ns))
+    step_ns = choose_bar_ns(window)
+    if not query.start_ns:  # the bars fill the width
+        start_ns = min(window.start_ns, window.end_ns - (BARS - 1) * step_ns)
+        window = replace(window, start_ns=start_ns)
+    buckets = window.cut(step_ns)
+    if query.is_of_tops:
+        count = count_traces if query.traces else count_roots
+        tops = count(reader, query.project, condition, buckets)
+        if tops is not None:
+            return draw_bars(tops, buckets, "trace" if query.traces else "request")
+    return draw_bars(count_runs(reader, query.project, condition, buckets), buckets)
+
+
+def _find_window(
+    reader: Reader, query: runs.RunsQuery, now_ns: int, *, plain: bool
+) -> Window | None:
+    """Find the part of the requested time in which a project has runs; None without any.
+
+    Args:
+        reader: The store.
+        query: The list.
+        now_ns: The current time.
+        plain: Whether plain spans count too.
+    """
+    whole = bound_runs(reader, query.project, plain=plain)
     if whole is None:
         return None
     window = Window(
@@ -664,24 +763,55 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
         min(query.end_ns or now_ns + HOUR_NS, whole.end_ns),
         reader.zone,
     )
-    if window.start_ns >= window.end_ns:
+    return window if window.start_ns < window.end_ns else None
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchCounts:
+    """The number of rows behind each choice of the switch above a list; None if unknown.
+
+    Attributes:
+        has_traces: Whether traces are other rows than requests.
+    """
+
+    requests: int | None
+    traces: int | None
+    calls: int
+    has_traces: bool
+
+
+def _count_choices(reader: Reader, query: runs.RunsQuery, now_ns: int) -> SwitchCounts | None:
+    """Count the requests, traces and calls that match the filter and time of a list."""
+    window = _find_window(reader, query, now_ns, plain=True)
+    if window is None:
         return None
-    condition, _ = runs.compile_query(reader, query)
-    step_ns = choose_bar_ns(window)
-    # Without a start the bars fill the width; else none begins before it.
-    start_ns = max(min(window.start_ns, window.end_ns - (BARS - 1) * step_ns), query.start_ns)
-    buckets = replace(window, start_ns=start_ns).cut(step_ns)
-    if query.is_of_tops:
-        count = count_traces if query.traces else count_roots
-        tops = count(reader, query.project, condition, buckets)
-        if tops is not None:
-            return draw_bars(tops, buckets, "trace" if query.traces else "root")
-    counted = count_runs(reader, query.project, condition, buckets)
-    return draw_bars(counted, buckets)
+    buckets, project = window.cut(None), query.project
+    calls_query = replace(query, roots=False, traces=False)
+    of_calls, _ = runs.compile_query(reader, calls_query)
+    of_traces, _ = runs.compile_query(reader, replace(calls_query, traces=True))
+    traces = reader.ahead(count_traces, project, of_traces, buckets)
+    plain = reader.ahead(count_plain_traces, project, of_traces, buckets)
+    requests = count_roots(reader, project, of_calls, buckets)
+    calls = count_runs(reader, project, of_calls, buckets)
+    number_of_requests, number_of_traces = _total(requests), _total(traces.result())
+    is_known = number_of_requests is not None and number_of_traces is not None
+    return SwitchCounts(
+        number_of_requests,
+        number_of_traces,
+        _total(calls) or 0,
+        # Each trace whose top is a run is a request too.
+        has_traces=not is_known
+        or number_of_requests != number_of_traces
+        or bool(_total(plain.result())),
+    )
+
+
+def _total(rows: Sequence[Row] | None) -> int | None:
+    return None if rows is None else sum(row["runs"] for row in rows)
 
 
 def _find_plain(reader: Reader, project: str, now_ns: int) -> RunsPage | None:
-    """Find the traces of a project that holds plain spans alone; None where there are none."""
+    """Find traces of a project that has only plain spans; None without any."""
     query = runs.RunsQuery(project, PLAIN_ROOTS, limit=_PLAIN_TRACES, roots=True)
     page = find_roots(reader, query, now_ns)
     return page if page.runs else None

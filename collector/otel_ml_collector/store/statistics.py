@@ -252,6 +252,16 @@ def count_traces(
     return [{"bucket": bucket, **counted[bucket]} for bucket in sorted(counted)]
 
 
+_PLAIN_TOPS: Final = Condition(Sql("kind = 'span'"))
+
+
+def count_plain_traces(
+    reader: Reader, project: str, condition: Condition, buckets: Buckets
+) -> list[Row]:
+    """Count those traces of `count_traces` whose top is a plain span."""
+    return count_runs(reader, project, all_of([condition, _TOPS, _PLAIN_TOPS]), buckets)
+
+
 def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window | None:
     """Find the starts of a project's first and last recorded run, or span where these count too."""
     sql = Sql("""

@@ -140,11 +140,11 @@ def test_chosen_on_a_list(tab: Tab, trainings: tuple[CollectorProcess, list[str]
     """Rows that are chosen are compared; a link makes another one the baseline."""
     _, ids = trainings
     page = tab.open(f"/projects/{PROJECT}/metrics")
-    boxes = page.get_by_role("checkbox", name="Choose train")
+    boxes = page.get_by_role("checkbox", name="Select train")
     expect(boxes).to_have_count(2)
     for box in boxes.all():
         box.check()
-    page.get_by_role("button", name="Compare chosen").click()
+    page.get_by_role("button", name="Compare selected").click()
     expect(page.locator("h1")).to_have_text("Compare")
     rows = page.locator("#sides tbody tr")
     expect(rows).to_have_count(2)
@@ -156,11 +156,12 @@ def test_chosen_on_a_list(tab: Tab, trainings: tuple[CollectorProcess, list[str]
 
 
 def test_chosen_runs(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
-    """On the list of runs a button shows the boxes, and what is chosen is compared."""
+    """On the list of runs, ticking rows shows a bar that compares them."""
     page = tab.open(f"/projects/{PROJECT}/runs")
-    expect(page.get_by_role("checkbox", name="Choose train")).to_have_count(0)
-    page.get_by_role("link", name="Compare", exact=True).click()
-    for box in page.get_by_role("checkbox", name="Choose train").all():
+    button = page.locator("#compare").get_by_role("button", name="Compare")
+    expect(button).to_be_hidden()
+    for box in page.get_by_role("checkbox", name="Select train").all():
         box.check()
-    page.get_by_role("button", name="Compare chosen").click()
+    expect(page.locator("#compare b")).to_have_text("2 selected")
+    button.click()
     expect(page.locator("#sides tbody tr")).to_have_count(2)

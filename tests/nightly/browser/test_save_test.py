@@ -62,7 +62,7 @@ def test_one_run(page: Tab, collector: CollectorProcess) -> None:
     wait_until(lambda: items_of(collector, "qa") == {"b": "no b"})
     shown.get_by_role("button", name="Save as test").click()
     expect(dialog.get_by_label("Data set")).to_have_value("qa")
-    dialog.get_by_label("What is right").fill('{"right": [1, true]}')
+    dialog.get_by_label("Expected output").fill('{"right": [1, true]}')
     expect(dialog.get_by_label("this:")).to_be_checked()
     dialog.get_by_role("button", name="Save").click()
     wait_until(lambda: items_of(collector, "qa") == {"b": {"right": [1, True]}})
@@ -71,8 +71,8 @@ def test_one_run(page: Tab, collector: CollectorProcess) -> None:
 def test_a_filtered_list(page: Tab, collector: CollectorProcess) -> None:
     """The runs that match are saved, without what is expected where that is chosen."""
     shown = page.open("/projects/shop/runs?where=inputs.question%20!%3D%20%22b%22")
-    shown.get_by_text("Export", exact=True).click()
-    shown.get_by_role("button", name="Save as tests").click()
+    shown.locator("#more > summary").click()
+    shown.get_by_role("button", name="Save all as tests").click()
     dialog = shown.locator("#save-test")
     dialog.get_by_label("Data set").fill("others")
     dialog.get_by_label("nothing").check()
@@ -80,12 +80,28 @@ def test_a_filtered_list(page: Tab, collector: CollectorProcess) -> None:
     wait_until(lambda: items_of(collector, "others") == {"a": None, "c": None})
 
 
-def test_none_can_be_saved(page: Tab) -> None:
-    """Where no run matches the collector's word is shown, and the form stays."""
-    shown = page.open("/projects/shop/runs?where=model%20%3D%3D%20%22nobody%22")
-    shown.get_by_text("Export", exact=True).click()
+def test_selected_rows(page: Tab, collector: CollectorProcess) -> None:
+    """Ticked rows are saved as items, and no others."""
+    shown = page.open("/projects/shop/runs?roots=1")
+    boxes = shown.locator(".runs tbody .tk input")
+    expect(boxes).to_have_count(3)
+    boxes.nth(0).check()
+    boxes.nth(2).check()
     shown.get_by_role("button", name="Save as tests").click()
+    dialog = shown.locator("#save-test")
+    expect(dialog.locator("h2")).to_have_text("Save 2 requests as tests")
+    dialog.get_by_label("Data set").fill("picked")
+    dialog.get_by_role("button", name="Save").click()
+    wait_until(lambda: items_of(collector, "picked") == {"a": "no a", "c": "no c"})
+
+
+def test_none_can_be_saved(page: Tab) -> None:
+    """If no run has ground truth, the form shows the collector's error and stays open."""
+    shown = page.open("/projects/shop/runs?where=inputs.question%20!%3D%20%22b%22")
+    shown.locator("#more > summary").click()
+    shown.get_by_role("button", name="Save all as tests").click()
     shown.locator("#save-test").get_by_label("Data set").fill("none")
+    shown.locator("#save-test").get_by_label("ground truth").check()
     shown.locator("#save-test").get_by_role("button", name="Save").click()
     expect(shown.locator(".toast")).to_contain_text("None of these runs can be an item")
     expect(shown.locator("#save-test")).to_be_visible()

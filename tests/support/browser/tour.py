@@ -154,12 +154,18 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("compare-versions", _compare("docs-search", ["answer:v1", "answer:v2"])),
         Stop("compare-experiments", _compare("docs-search", _experiments(demo))),
         Stop("error-compare", f"{DOCS}/compare", status=400),
-        Stop("runs-chosen", f"{DOCS}/runs?pick=1"),
+        Stop("runs-selected", f"{DOCS}/runs?roots=1", _select_rows),
         Stop("artifacts", run("digits", 'kind == "training"')),
         Stop("error-404", f"{DOCS}/runs/{'0' * 31}1-{'0' * 15}1", status=404),
         Stop("error-400", f"{DOCS}/runs?cursor=none", status=400),
     ]
     return [Stop(one.name, demo.endpoint + one.address, one.act, one.status) for one in stops]
+
+
+def _select_rows(page: Page) -> None:
+    """Tick the first two rows of a list."""
+    for place in range(2):
+        page.locator(".runs tbody .tk input").nth(place).check()
 
 
 def _compare(project: str, of: Sequence[str], **shown: object) -> str:

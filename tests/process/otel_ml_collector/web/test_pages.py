@@ -207,9 +207,9 @@ def test_narrowed(service: Service, project: str) -> None:
     service.store.take(project, *calls)
     where = quote("latency_ms >= 0 or version == 9")
     page = get(service, f"/projects/{project}/runs?where={where}").text
-    (link,) = re.findall(r'href="([^"]*)" title="Only a"', page)
+    (link,) = re.findall(r'href="([^"]*)" aria-label="Only function a"', page)
     narrowed = get(service, html.unescape(link)).text
-    assert re.findall(r'title="Only (\w)"', narrowed) == ["a"]
+    assert re.findall(r'aria-label="Only function (\w)"', narrowed) == ["a"]
 
 
 def test_more_rows(service: Service, project: str) -> None:
@@ -217,10 +217,10 @@ def test_more_rows(service: Service, project: str) -> None:
     calls = [make_call(f"m{age}", start_ns=NOW_NS - age * SECOND_NS) for age in range(5)]
     service.store.take(project, *calls)
     rows = get(service, f"/projects/{project}/runs?limit=2").text
-    names = re.findall(r'title="Only (\w+)"', rows)
+    names = re.findall(r'aria-label="Only function (\w+)"', rows)
     (more,) = re.findall(r'class="more" hx-get="([^"]*)"', rows)
     rows = get(service, html.unescape(more)).text
-    assert names + re.findall(r'title="Only (\w+)"', rows) == ["m0", "m1", "m2", "m3", "m4"]
+    assert names + re.findall(r'aria-label="Only function (\w+)"', rows) == ["m0", "m1", "m2", "m3", "m4"]
 
 
 def test_bad_filter(service: Service, project: str) -> None:

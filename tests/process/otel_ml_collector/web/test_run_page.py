@@ -186,7 +186,7 @@ def test_answer_is_a_chat(service: Service, project: str) -> None:
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
     assert '<h3><b>answer</b></h3>\n<div class="md"><p>Spam.</p>' in page
-    assert '<td class="answered opt">Spam.</td>' in get(service, f"/projects/{project}/runs")
+    assert '<td class="answered opt" dir="auto">Spam.</td>' in get(service, f"/projects/{project}/runs")
 
 
 @pytest.mark.parametrize("page", ["runs", "models"])
@@ -228,4 +228,4 @@ def test_words_of_a_silent_root(service: Service, project: str) -> None:
     own = get(service, f"/projects/{project}/runs/{id_of(answered)}")
     assert 'id="worst"' not in own
     listed = get(service, f"/projects/{project}/runs?roots=1")
-    assert f'<a href="/projects/{project}/runs/{id_of(answered)}" title="The worst' in listed
+    assert f'<a href="/projects/{project}/runs/{id_of(answered)}" title="Lowest score' in listed

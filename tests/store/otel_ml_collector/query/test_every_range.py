@@ -1,10 +1,12 @@
 """Lists and sums answer for every time range, over data of several days that the rollup knows."""
 
+import re
 import time
 from collections.abc import Sequence
-from itertools import product
+from html import unescape
+from itertools import cycle, product
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
@@ -44,6 +46,17 @@ WHERES: Final = (
     'tags["client"] == "x"',
     'model == "turn" and outcome == "ok"',
 )
+# Filters that read tags, scores, payloads, ground truth, sessions and versions.
+EVERY_FILTER: Final = (
+    "",
+    *WHERES,
+    'scores["grounded"] > 0.5',
+    '"a" in input or latency_ms >= 0',
+    'truth["team"] == "billing" or cost >= 0',
+    'session == "s1" and not tags["client"] == "y"',
+    'version == 1 or finish_reason == "stop"',
+)
+GROUPS: Final = ("", "model", "provider_model", "user", "session", 'tags["client"]')
 
 
 def make_inner(root: Span, number: int, place: int) -> Span:
@@ -119,8 +132,68 @@ def test_filtered_sums(own_service: Service, where: str) -> None:
 
 @sampled(3)
 @pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("asked", RANGES[-5:], ids=lambda asked: quote(str(asked)))
+@pytest.mark.parametrize("asked", RANGES, ids=lambda asked: quote(str(asked)))
 def test_pages(own_service: Service, asked: dict[str, str]) -> None:
-    """The pages with sums and charts answer for every range."""
-    for page, tops in product(("runs", "chart", "sums", "error-groups"), TOPS[:3]):
-        read(own_service, f"/projects/ranges/{page}", **asked, **tops)
+    """Every tab opens with every time range: without an error, and with sums for its rows."""
+    for tops in TOPS[:3]:
+        rows = read(own_service, "/projects/ranges/runs", **asked, **tops).text.count("data-run=")
+        for page in ("chart", "sums", "error-groups", "switch"):
+            part = read(own_service, f"/projects/ranges/{page}", **asked, **tops).text
+            assert "not available" not in part
+            if rows and page == "sums":
+                assert re.search(r"p95( per call)? [\d.]", part), (asked, tops, part)
+            if rows and page == "chart":
+                assert re.search(r"<b>\d+ (request|trace|call)s?</b>", part), (asked, tops, part)
+
+
+@sampled(2)
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("where", EVERY_FILTER, ids=quote)
+def test_sums_of_every_filter(own_service: Service, where: str) -> None:
+    """Sums answer for every tab, filter, group and period."""
+    for (tops, asked), group in zip(product(TOPS[:3], RANGES), cycle(GROUPS), strict=False):
+        given = {**asked, **tops, "where": where, "group": group}
+        part = read(own_service, "/projects/ranges/sums", **given).text
+        assert "not available" not in part
+
+
+@pytest.mark.usefixtures("project")
+def test_switch(own_service: Service) -> None:
+    """The switch counts the rows of each choice, and leaves out traces that are the requests."""
+    part = read(own_service, "/projects/ranges/switch", last="yesterday", roots="1").text
+    assert re.findall(r">(\w[\w ]*?)(?: <small>([\d,]+)</small>)?</a>", part) == [
+        ("Requests", "3"),
+        ("All calls", "9"),
+        ("Sessions", ""),
+    ]
+
+
+def test_switch_with_traces(own_service: Service) -> None:
+    """The switch shows traces if a plain span is at the top of one."""
+    top = make_span("GET /", trace_id=trace_id(1), span_id=span_id(1), start_ns=YESTERDAY_NS)
+    call = make_call(
+        "ask",
+        trace_id=top.trace_id,
+        span_id=span_id(2),
+        parent_span_id=top.span_id,
+        start_ns=YESTERDAY_NS + 1,
+    )
+    own_service.store.take("tops", top, call, now_ns=time.time_ns())
+    part = read(own_service, "/projects/tops/switch").text
+    assert re.findall(r">(\w[\w ]*?) <small>(\d+)</small></a>", part) == [
+        ("Requests", "1"),
+        ("Traces", "1"),
+        ("All calls", "1"),
+    ]
+
+
+@pytest.mark.usefixtures("project")
+def test_link_has_absolute_times(own_service: Service) -> None:
+    """The link to copy shows the same runs tomorrow: relative times become absolute."""
+    page = read(own_service, "/projects/ranges/runs", last="yesterday", roots="1").text
+    [link] = re.findall(r'data-link="([^"]*)"', page)
+    given = parse_qs(urlsplit(unescape(link)).query)
+    midnight, yesterday = to_rfc3339(MIDNIGHT_NS), to_rfc3339(YESTERDAY_NS)
+    assert given == {"roots": ["1"], "start": [yesterday], "end": [midnight]}
+    shared = read(own_service, unescape(link)).text
+    assert re.findall(r'data-run="([^"]*)"', shared) == re.findall(r'data-run="([^"]*)"', page)

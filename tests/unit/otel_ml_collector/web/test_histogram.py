@@ -68,13 +68,13 @@ def test_draw_nothing() -> None:
     [
         (1, ["06:59:15", "06:59:37", "07:00:00"], "1 s"),
         (60, ["06:15:00", "06:37:30", "07:00:00"], "1 min"),
-        (1_800, ["08:30:00", "19:45:00", "07:00:00"], "30 min"),
-        (3_600, ["11-18 10:00", "11-19 08:30", "11-20 07:00"], "1 h"),
-        (2 * 86_400, ["08-22 07:00", "10-06 07:00", "11-20 07:00"], "2 d"),
+        (1_800, ["Thu 19 Nov 08:30", "Thu 19 Nov 19:45", "Fri 20 Nov 07:00"], "30 min"),
+        (3_600, ["Wed 18 Nov 10:00", "Thu 19 Nov 08:30", "Fri 20 Nov 07:00"], "1 h"),
+        (2 * 86_400, ["Sat 22 Aug", "Tue 06 Oct", "Fri 20 Nov"], "2 d"),
     ],
 )
 def test_labels(step_s: int, labels: list[str], step: str) -> None:
-    """The axis is labelled with times of day, or with days where it is longer than one."""
+    """The axis has times of day below an hour, days only above a week, else both."""
     window = Window(NOW_NS - BARS * step_s * SECOND_NS, NOW_NS)
     drawn = draw_bars([], window.cut(step_s * SECOND_NS))
     assert (drawn.labels, drawn.step, drawn.zone) == (labels, step, "UTC")
@@ -90,5 +90,5 @@ def test_first_bar() -> None:
         "2026-11-20T06:00:00.000000000Z",
         "2026-11-20T07:00:00.000000000Z",
     ]
-    assert drawn.labels == ["06:30:00", "07:15:00", "08:00:00"]
+    assert drawn.labels == ["Fri 20 Nov 06:30", "Fri 20 Nov 07:15", "Fri 20 Nov 08:00"]
     assert (drawn.bars, drawn.zone, drawn.total) == (2, "Europe/Berlin", 3)

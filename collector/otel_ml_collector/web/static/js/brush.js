@@ -1,4 +1,4 @@
-// A time range drawn over the histogram; without a pointer it is typed in the control of the time.
+// Selects a time range on the histogram. Without a pointer, type the range in the time control.
 
 /** Turn a place on the chart into the bar below it. */
 function barAt(chart, event) {
@@ -7,7 +7,7 @@ function barAt(chart, event) {
   return Math.floor(share * chart.dataset.bars);
 }
 
-/** Draw what is chosen between two bars, both included. */
+/** Draw the selection from one bar to another, both included. */
 function draw(chart, one, other) {
   const [first, last] = [Math.min(one, other), Math.max(one, other)];
   const selection = chart.querySelector(".sel");
@@ -16,7 +16,7 @@ function draw(chart, one, other) {
   return [first, last];
 }
 
-/** Go to the list of the chosen time. */
+/** Open the list of the selected time. */
 function choose(chart, [first, last]) {
   const form = document.querySelector(".filter");
   const address = new URL(location.href);
@@ -28,7 +28,7 @@ function choose(chart, [first, last]) {
   location.assign(address);
 }
 
-// The chart comes after the rows: the document listens for it.
+// The chart is loaded after the rows, so the document listens.
 let chart = null;
 let from = 0;
 let range = null;

@@ -139,6 +139,6 @@ if (input) {
   form.addEventListener("submit", dismiss);
   // The list is swapped below the box, which stays.
   form.addEventListener("htmx:after:swap", () => {
-    input.setAttribute("aria-invalid", String(form.querySelector(".caret") !== null));
+    input.setAttribute("aria-invalid", String(document.querySelector("#why .caret") !== null));
   });
 }

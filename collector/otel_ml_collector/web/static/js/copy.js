@@ -1,4 +1,4 @@
-// Copy buttons: each names the element whose text, or `data-text`, it copies.
+// Copy buttons: each names the element of which it copies the text, or `data-text`.
 
 import { say } from "./toast.js";
 
@@ -12,7 +12,14 @@ export async function copy(text, what = "Copied") {
   }
 }
 
+/** Copy the link to this page. A list has a link with absolute times, which shows the same later. */
+export function copyLink() {
+  const link = document.querySelector("[data-link]")?.dataset.link ?? location.href;
+  copy(new URL(link, location.href).href, "Link copied");
+}
+
 document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-link]")) copyLink();
   const button = event.target.closest("[data-copy]");
   if (!button) return;
   const source = document.querySelector(button.dataset.copy);

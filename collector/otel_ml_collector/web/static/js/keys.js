@@ -1,6 +1,6 @@
 // Single keys; off inside inputs, and where the user turned them off in the help.
 
-import { copy } from "./copy.js";
+import { copyLink } from "./copy.js";
 import { foldRoots } from "./roots.js";
 import { marked, move } from "./rows.js";
 import { switchTimes } from "./times.js";
@@ -26,7 +26,9 @@ const KEYS = {
   x: () => marked()?.querySelector(".not")?.click(),
   l: () => document.querySelector("#live")?.click(),
   t: switchTimes,
-  c: () => copy(location.href, "Link copied"),
+  m: () => marked()?.querySelector(".tk input")?.click(),
+  c: copyLink,
+  Escape: () => document.querySelector("#compare")?.reset(),
   g: () => (goUntil = Date.now() + WAIT_MS),
   "[": () => fold(false),
   "]": () => fold(true),

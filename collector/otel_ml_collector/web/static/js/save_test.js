@@ -1,42 +1,76 @@
-// The form that makes items of a data set of one run, or of those that a list is filtered to.
+// The form that saves runs as items of a data set: one run, the selected ones, or all that match.
 
 import { readTyped, send } from "./api.js";
+import { count, selected } from "./selection.js";
 import { say } from "./toast.js";
 
 const LAST = "otel-ml-data-set";
+const MOST_RUNS = 100; // of one request
+let runIds = [];
 
-/** Find the dialog, which a filter brings anew. */
+/** Find the dialog, which a filter replaces. */
 function find() {
   return document.querySelector("#save-test");
 }
 
-/** Open the form with the data set of last time. */
-function open() {
-  const { name } = find().querySelector("form").elements;
-  name.value ||= localStorage.getItem(LAST) ?? "";
-  find().showModal();
+/** Offer the names of the data sets of the project. */
+async function offerNames(address) {
+  const answer = await fetch(address).catch(() => null);
+  if (!answer?.ok) return;
+  const { datasets } = await answer.json();
+  const options = datasets.map(({ name }) => Object.assign(document.createElement("option"), { value: name }));
+  document.querySelector("#save-test-names").replaceChildren(...options);
+}
+
+/** Open the form with the last data set, for the selected rows or for what the form names. */
+function open(button) {
+  const dialog = find();
+  const form = dialog.querySelector("form");
+  const title = dialog.querySelector("h2");
+  title.dataset.text ??= title.textContent;
+  runIds = button.dataset.saveTest === "selected" ? selected() : [];
+  const tests = runIds.length === 1 ? "a test" : "tests";
+  title.textContent = runIds.length ? `Save ${count(runIds.length)} as ${tests}` : title.dataset.text;
+  form.elements.name.value ||= localStorage.getItem(LAST) ?? "";
+  offerNames(form.dataset.save);
+  dialog.showModal();
+}
+
+/** Return the requests that save the runs: of many runs, several. */
+function requestsOf(form) {
+  if (!runIds.length) return [JSON.parse(form.dataset.runs)];
+  const parts = [];
+  for (let at = 0; at < runIds.length; at += MOST_RUNS) {
+    parts.push({ run_ids: runIds.slice(at, at + MOST_RUNS) });
+  }
+  return parts;
+}
+
+async function save(form) {
+  const { name, expected, reason } = form.elements;
+  const set = name.value.trim();
+  const more = { expected: expected.value, reason: reason.value };
+  if (expected.value === "given") more.given = readTyped(form.elements.given.value);
+  for (const runs of requestsOf(form)) {
+    const address = `${form.dataset.save}/${encodeURIComponent(set)}/runs`;
+    if (!(await send("POST", address, { ...runs, ...more }))) return;
+  }
+  localStorage.setItem(LAST, set);
+  find().close();
+  say(`Saved in ${set}`);
 }
 
 document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-save-test]")) open();
+  const button = event.target.closest("[data-save-test]");
+  if (button) open(button);
   else if (event.target.closest("#save-test [data-close]")) find().close();
 });
 document.addEventListener("input", (event) => {
   if (!event.target.matches("#save-test [name=given]")) return;
   event.target.form.elements.expected.value = "given";
 });
-document.addEventListener("submit", async (event) => {
-  const dialog = find();
-  const form = event.target;
-  if (form.parentElement !== dialog) return;
+document.addEventListener("submit", (event) => {
+  if (event.target.parentElement !== find()) return;
   event.preventDefault();
-  const { name, expected, reason } = form.elements;
-  const wanted = { ...JSON.parse(form.dataset.runs), expected: expected.value, reason: reason.value };
-  if (expected.value === "given") wanted.given = readTyped(form.elements.given.value);
-  const set = name.value.trim();
-  if (await send("POST", `${form.dataset.save}/${encodeURIComponent(set)}/runs`, wanted)) {
-    localStorage.setItem(LAST, set);
-    dialog.close();
-    say(`Saved in ${set}`);
-  }
+  save(event.target);
 });

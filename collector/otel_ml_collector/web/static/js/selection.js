@@ -1,0 +1,40 @@
+// The ticked rows of a list, and the bar with what can be done with them.
+
+const boxes = () => [...document.querySelectorAll(".runs tbody .tk input")];
+
+/** Return the IDs of the ticked runs. */
+export function selected() {
+  return boxes()
+    .filter((box) => box.checked)
+    .map((box) => box.value);
+}
+
+/** Write a number of selected rows with its unit, such as "3 requests". */
+export function count(number) {
+  const unit = document.querySelector("#compare")?.dataset.unit ?? "run";
+  return `${number.toLocaleString("en")} ${unit}${number === 1 ? "" : "s"}`;
+}
+
+/** Write the number of selected rows into the bar and its buttons. */
+function write() {
+  const bar = document.querySelector("#compare");
+  const number = selected().length;
+  if (!bar || !number) return;
+  bar.querySelector("b").textContent = `${number.toLocaleString("en")} selected`;
+  bar.setAttribute("aria-label", `${count(number)} selected`);
+  const button = bar.querySelector("[data-counted]");
+  if (button) button.textContent = `${button.dataset.counted} ${count(number)}`;
+}
+
+document.addEventListener("change", (event) => {
+  if (!event.target.closest(".runs .tk")) return;
+  if (event.target.matches("[data-all]")) {
+    for (const box of boxes()) box.checked = event.target.checked;
+  }
+  write();
+});
+document.addEventListener("reset", (event) => {
+  if (event.target.id !== "compare") return;
+  const all = document.querySelector(".runs [data-all]");
+  if (all) all.checked = false;
+});
