@@ -186,7 +186,9 @@ def test_answer_is_a_chat(service: Service, project: str) -> None:
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
     assert '<h3><b>answer</b></h3>\n<div class="md"><p>Spam.</p>' in page
-    assert '<td class="answered opt" dir="auto">Spam.</td>' in get(service, f"/projects/{project}/runs")
+    assert '<td class="answered opt" dir="auto">Spam.</td>' in get(
+        service, f"/projects/{project}/runs"
+    )
 
 
 @pytest.mark.parametrize("page", ["runs", "models"])
