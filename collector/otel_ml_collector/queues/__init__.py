@@ -1,1 +1,1 @@
-"""Queues: runs that people judge, those that are left, and how far people and judges agree."""
+"""Labelling queues: runs that reviewers label, and how far reviewers and judges agree."""

@@ -1,7 +1,7 @@
-"""How far people agree with each other and with a judge, and the judge's rate corrected by them.
+"""How far reviewers agree with each other and with a judge, and the judge's corrected pass rate.
 
-Nothing is merged: where several people judged a run, each word stands beside the judge's verdict,
-and intervals come from drawing whole runs. Versions of a judge are never joined.
+Answers are never merged: each answer about a run is compared with the judge's verdict. Intervals
+come from resampling whole runs. Versions of a judge are never averaged.
 """
 
 import math
@@ -34,11 +34,12 @@ _MOST_WORDS: Final = 50_000
 _DRAWN: Final = 200_000
 _LEAST_DRAWS: Final = 200
 _SHOWN_RUNS: Final = 20
+_SHOWN_REVIEWERS: Final = 20
 _FEW_LABELS: Final = 50
 _NO_NUMBER: Final = 0
 _ALL_RUNS: Final = Sql("""
     SELECT trace_id, span_id FROM {recorded} WHERE kind != 'span' AND {counted}""")
-# The runs first of which somebody said something, so that none has half of its words.
+# Ordered by run, so that the limit cuts off at most one run's answers.
 _PEOPLE_WORDS: Final = Sql("""
     SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id, annotator, label,
       score, passed, explanation, time_ns, record_id
@@ -52,8 +53,8 @@ _VERDICTS: Final = Sql("""
       SELECT toFixedString(unhex(left(run_id, 32)), 16),
         toFixedString(unhex(right(run_id, 16)), 8)
       FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))""")
-# What one version said of the runs from which a queue draws: those that were there when its first
-# answer came, as any of them could be drawn.
+# Verdicts of one version on the runs that the queue could draw: those that had arrived when its
+# first answer was given.
 _JUDGED: Final = Sql("""
     SELECT count() AS judged, countIf(assumeNotNull(said.passed)) AS passed
     FROM (
@@ -64,7 +65,7 @@ _JUDGED: Final = Sql("""
     WHERE said.judge_version = {version:String} AND said.passed IS NOT NULL""")
 
 
-# Those of some runs that were there when a queue's first answer came.
+# Those of some runs that had arrived when a queue's first answer was given.
 _IN_SAMPLE: Final = Sql("""
     SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id FROM {recorded}
     WHERE {matching} AND start_ns < {first_ns:Int64} AND (trace_id, span_id) IN (
@@ -74,7 +75,7 @@ _IN_SAMPLE: Final = Sql("""
 
 
 class AgreementInterval(BaseModel):
-    """A figure with its interval of 95 %; null where nothing can be said."""
+    """A figure with its 95 % interval; null without enough data."""
 
     value: float | None
     low: float | None
@@ -82,81 +83,115 @@ class AgreementInterval(BaseModel):
 
 
 class Confusion(BaseModel):
-    """How often each word of people stood beside each verdict of the judge."""
+    """How often each answer of reviewers met each verdict of the judge."""
 
     both_pass: int
-    judge_passes: int = Field(description="The judge passes, people fail")
-    people_pass: int = Field(description="The judge fails, people pass")
+    judge_passes: int = Field(description="The judge passes, the reviewer fails")
+    people_pass: int = Field(description="The judge fails, the reviewer passes")
     both_fail: int
 
 
+class RunLabel(BaseModel):
+    """A reviewer's answer about a run."""
+
+    annotator: str
+    answer: str = Field(description="The label or number")
+    passed: bool | None
+
+
 class DifferingRun(BaseModel):
-    """A run of which the judge says another thing than somebody."""
+    """A run on which the judge and a reviewer differ."""
 
     run_id: str
     judge_passed: bool
-    people: int = Field(description="How many people judged it")
-    people_passed: int = Field(description="Of these, how many pass it")
-    explanation: str = Field(description="Why, as the last of them says")
+    people: int = Field(description="How many reviewers answered")
+    people_passed: int = Field(description="How many of them pass it")
+    explanation: str = Field(description="Comment of the last answer")
+    answers: list[RunLabel] = Field(description="All answers, sorted by reviewer")
 
 
 class VersionAgreement(JudgeVersionName):
-    """How far people agree with one version of a judge."""
+    """How far reviewers agree with one version of a judge."""
 
-    runs: int = Field(description="Runs of which both spoke")
-    words: int = Field(description="What people said of these, each person's word once")
-    is_few: bool = Field(description="Whether that is fewer than 50, too few to rely on")
+    runs: int = Field(description="Runs that the judge and a reviewer labelled")
+    words: int = Field(description="Answers about these runs, one per reviewer and run")
+    is_few: bool = Field(description="Whether there are fewer than 50 answers, too few to rely on")
     confusion: Confusion
-    agreement: AgreementInterval = Field(
-        description="The share of words that say what the judge says"
-    )
-    kappa: AgreementInterval = Field(description="Cohen's, by how much that is beyond chance")
+    agreement: AgreementInterval = Field(description="Share of answers that agree with the judge")
+    kappa: AgreementInterval = Field(description="Cohen's kappa: agreement beyond chance")
     differing: list[DifferingRun] = Field(
-        description="Where they disagree, at most 20; where the judge passes first"
+        description="Runs on which they differ, at most 20; first those that the judge passes"
     )
+
+
+class SameAnswers(BaseModel):
+    """How many of some answers are the same."""
+
+    name: str = Field(description="Who a reviewer is compared with; empty for the judge")
+    same: int
+    compared: int
+
+
+class ReviewerAgreement(BaseModel):
+    """How often a reviewer agrees with the judge and with each other reviewer."""
+
+    name: str
+    answers: int
+    judge: SameAnswers | None = Field(
+        description="Compared with the newest version of the judge; null if it has no verdict"
+    )
+    others: list[SameAnswers] = Field(description="Compared with each other reviewer, by name")
 
 
 class PeopleAgreement(BaseModel):
-    """How far people agree with each other."""
+    """How far reviewers agree with each other."""
 
     people: int
-    runs: int = Field(description="Runs that two or more judged")
-    level: Level = Field(description="What the answers are: labels, or ranks of a scale")
-    alpha: AgreementInterval = Field(description="Krippendorff's")
+    runs: int = Field(description="Runs that two or more labelled")
+    same: int = Field(description="How many of these got the same answer from all of them")
+    level: Level = Field(description="Kind of the answers: labels, or ranks of a scale")
+    alpha: AgreementInterval = Field(description="Krippendorff's alpha")
+    reviewers: list[ReviewerAgreement] = Field(
+        description="The 20 reviewers with most answers, by name"
+    )
 
 
 class CorrectedRate(BaseModel):
-    """A judge's pass rate, corrected by people who judged a random sample of its runs."""
+    """A judge's pass rate, corrected by reviewers who labelled a random sample of its runs."""
 
     queue: str
     version: int | None
-    judged: int = Field(description="Runs that the version judged, among those that are drawn from")
-    judge_rate: float = Field(description="Its pass rate of these")
-    sample: int = Field(description="Of these, how many people judged as they were drawn")
+    judged: int = Field(
+        description="Runs that the version scored, among those that the queue could draw"
+    )
+    judge_rate: float = Field(description="Its pass rate on these")
+    sample: int = Field(description="How many of these reviewers labelled")
     rate: AgreementInterval
 
 
 class Agreement(BaseModel):
-    """How far people and a judge agree: of a judge, or of the runs of a queue."""
+    """How far reviewers and a judge agree: on all runs of a judge, or on the runs of a queue."""
 
     judge: str
     versions: list[VersionAgreement] = Field(
-        description="Those that judged any of these runs, the newest first; never joined"
+        description="Versions that scored any of these runs, the newest first; never averaged"
     )
     people: PeopleAgreement
     corrected: CorrectedRate | None = Field(
-        description="Of the newest version; null without a random sample"
+        description="For the newest version; null without a random sample"
     )
-    is_cut: bool = Field(description="There are more than 5,000 runs: the figures are of so many")
+    is_cut: bool = Field(
+        description="Whether there are more than 5,000 runs; only these are counted"
+    )
     judges: list[OtherJudge] = Field(
         default=[],
-        description="Of a judge: how far others agree with it, on the runs that both judged",
+        description="For a judge: how far other judges agree with it, on the runs that both scored",
     )
 
 
 @dataclass(slots=True)
 class _JudgedRun:
-    """A run with the words of people, and those of each version of the judge."""
+    """A run with the answers of reviewers and the verdict of each version of the judge."""
 
     run_id: str
     words: list[Row] = field(default_factory=list)
@@ -169,12 +204,12 @@ class _JudgedRun:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Of which judge, and of which runs, people's words are asked.
+    """The judge and the runs whose answers are compared.
 
     Attributes:
         runs: SQL that selects `trace_id` and `span_id`, and the values of its parameters.
-        unanswered: The labels that are no answer.
-        queues: Which may have drawn a random sample.
+        unanswered: Labels that do not count as an answer.
+        queues: Queues that may have drawn a random sample.
         is_scale: Whether the answers are numbers of a scale.
     """
 
@@ -188,26 +223,26 @@ class _Question:
     is_scale: bool
 
     def ask(self, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
-        """Ask the store about people's or the judge's words."""
+        """Query the store for answers of reviewers or verdicts of the judge."""
         asked = {**values, "project": self.project, "judge": self.judge}
         return self.reader.rows(sql, asked, ACROSS_PARTITIONS)
 
     @property
     def has_keyed(self) -> bool:
-        """Whether words may be about trace keys and tags."""
+        """Whether answers can be about trace keys and tags."""
         return find_record_kinds(self.reader, self.project).keyed_scores
 
     @property
     def newest_verdicts(self) -> Sql:
-        """The SQL for the newest word of each version of the judge about each run."""
+        """The SQL for the newest verdict of each version of the judge on each run."""
         scores = all_scores(judges=Sql("{judge} = {judge:String}"), has_keyed=self.has_keyed)
         return newest_scores(scores, where=OF_JUDGE)
 
 
 def find_judge_agreement(reader: Reader, project: str, judge: str, now_ns: int) -> Agreement:
-    """Say how far people and other judges agree with a judge, of all runs that count.
+    """Return how far reviewers and other judges agree with a judge, on all recorded runs.
 
-    The corrected rate is that of the first queue that has one.
+    The corrected rate comes from the first queue that has one.
     """
     others = reader.ahead(find_other_judges, project, judge)
     counted = find_counted(reader, project, kinds=True)
@@ -227,7 +262,7 @@ def find_judge_agreement(reader: Reader, project: str, judge: str, now_ns: int) 
 
 
 def find_queue_agreement(reader: Reader, project: str, queue: Queue, now_ns: int) -> Agreement:
-    """Say how far people agree with each other and with the judge of a queue, of its runs."""
+    """Return how far reviewers agree with each other and with the judge, on the runs of a queue."""
     drawn = write_draw(reader, project, queue, now_ns)
     is_scale = queue.scale is not None
     asked = (reader, project, queue.judge, now_ns, drawn)
@@ -257,14 +292,14 @@ def _find(question: _Question) -> Agreement:
         versions=[
             _compare(question.judge, numbers.get(digest), digest, judged) for digest in digests
         ],
-        people=_compare_people(judged, is_scale=question.is_scale),
+        people=_compare_people(judged, digests[:1], is_scale=question.is_scale),
         corrected=corrected,
         is_cut=is_cut,
     )
 
 
 def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
-    """Read the words of people about runs; tell whether there is more than is read."""
+    """Read the answers of reviewers; return them by run, and whether there are more."""
     runs, values = question.runs
     sql = _PEOPLE_WORDS.fill(
         words=people_words(has_keyed=question.has_keyed), is_word=IS_WORD, runs=runs
@@ -300,6 +335,14 @@ def _compare(
             people=len(run.passes),
             people_passed=sum(run.passes),
             explanation=max(run.words, key=lambda word: word["time_ns"])["explanation"],
+            answers=[
+                RunLabel(
+                    annotator=word["annotator"],
+                    answer=str(_answer_of(word)),
+                    passed=word["passed"],
+                )
+                for word in run.words
+            ],
         )
         for run in runs
         if any(passed != run.verdicts[digest] for passed in run.passes)
@@ -336,7 +379,9 @@ def _kappa_of(units: Sequence[_Unit]) -> float:
     return cohen_kappa(Counter(pair for unit in units for pair in unit))
 
 
-def _compare_people(judged: Sequence[_JudgedRun], *, is_scale: bool) -> PeopleAgreement:
+def _compare_people(
+    judged: Sequence[_JudgedRun], digests: Sequence[str], *, is_scale: bool
+) -> PeopleAgreement:
     level: Level = "ordinal" if is_scale else "nominal"
     units = [[_answer_of(word) for word in run.words] for run in judged]
     if is_scale:
@@ -345,20 +390,70 @@ def _compare_people(judged: Sequence[_JudgedRun], *, is_scale: bool) -> PeopleAg
     return PeopleAgreement(
         people=len({word["annotator"] for run in judged for word in run.words}),
         runs=len(shared),
+        same=sum(len(set(unit)) == 1 for unit in shared),
         level=level,
         alpha=_bound(shared, lambda of: krippendorff_alpha(of, level)),
+        reviewers=_compare_reviewers(judged, digests),
     )
 
 
+def _compare_reviewers(
+    judged: Sequence[_JudgedRun], digests: Sequence[str]
+) -> list[ReviewerAgreement]:
+    """Compare each reviewer with the newest version of the judge and with each other reviewer.
+
+    Args:
+        judged: The runs with their answers.
+        digests: The newest version of the judge; empty if none has a verdict.
+    """
+    answers = Counter(word["annotator"] for run in judged for word in run.words)
+    names = sorted(name for name, _ in answers.most_common(_SHOWN_REVIEWERS))
+    with_judge: Counter[tuple[str, bool]] = Counter()
+    with_other: Counter[tuple[str, str, bool]] = Counter()
+    for run in judged:
+        words = [word for word in run.words if word["annotator"] in names]
+        for word in words:
+            name = word["annotator"]
+            verdicts = [run.verdicts[digest] for digest in digests if digest in run.verdicts]
+            if verdicts and word["passed"] is not None:
+                with_judge[name, word["passed"] == verdicts[0]] += 1
+            for other in words:
+                if other["annotator"] != name:
+                    is_same = _answer_of(other) == _answer_of(word)
+                    with_other[name, other["annotator"], is_same] += 1
+
+    def count(name: str, same: int, different: int) -> SameAnswers | None:
+        compared = same + different
+        return SameAnswers(name=name, same=same, compared=compared) if compared else None
+
+    return [
+        ReviewerAgreement(
+            name=name,
+            answers=answers[name],
+            judge=count("", with_judge[name, True], with_judge[name, False]),
+            others=[
+                shared
+                for other in names
+                if (
+                    shared := count(
+                        other, *(with_other[name, other, is_same] for is_same in (True, False))
+                    )
+                )
+            ],
+        )
+        for name in names
+    ]
+
+
 def _answer_of(word: Row) -> float | str:
-    """Return a person's word: a label, else a number, else whether it passes."""
+    """Return a reviewer's answer: the label, else the number, else whether the run passes."""
     if word["label"]:
         return str(word["label"])
     return str(word["passed"]) if word["score"] is None else float(word["score"])
 
 
 def _bound(units: Sequence[Any], statistic: Any) -> AgreementInterval:
-    """Give a figure its interval, from runs that are drawn again; of many runs less often."""
+    """Compute a figure with its interval by resampling runs, less often if there are many."""
     if not units:
         return AgreementInterval(value=None, low=None, high=None)
     resamples = max(min(_DRAWN // len(units), 1_000), _LEAST_DRAWS)
@@ -376,7 +471,7 @@ def _interval(estimate: Estimate) -> AgreementInterval:
 def _correct(
     question: _Question, queue: Queue, judged: Sequence[_JudgedRun], digest: str
 ) -> CorrectedRate | None:
-    """Correct the rate of a version by the words of people about runs as a queue drew them."""
+    """Correct the pass rate of a version with the answers about runs that a queue drew."""
     if queue.order != "random":
         return None
     reader, project = question.reader, question.project

@@ -1,4 +1,4 @@
-"""Finds the runs of a queue and those that are left: nothing of that is stored."""
+"""Finds the runs of a labelling queue and those still to do. Nothing of this is stored."""
 
 import threading
 import time
@@ -31,13 +31,13 @@ _LATEST_ANSWERS: Final = 10
 _IN_HAND: Final = 10_000
 _IN_HAND_S: Final = 600.0
 IS_WORD: Final = Sql("(label != '' OR score IS NOT NULL OR passed IS NOT NULL)")
-# Runs that match, in an order of chance that is the same whoever asks, and whenever.
+# Matching runs in a random order that is the same for every reviewer and at any time.
 _DRAWN: Final = Sql("""
     SELECT run.trace_id AS trace_id, run.span_id AS span_id, run.start_ns AS start_ns,
       {split} AS disagreement, sipHash64({seed:UInt32}, run.trace_id, run.span_id) AS drawn
     FROM (SELECT trace_id, span_id, start_ns FROM {recorded} WHERE {matching}) AS run {join}
     ORDER BY disagreement DESC, drawn, trace_id, span_id LIMIT {limit:UInt32}""")
-# How near to a half of the judges of a run pass it.
+# How close to one half the share of judges is that pass a run.
 _SPLIT: Final = Sql("""
     LEFT JOIN (
       SELECT trace_id, span_id, avg(toUInt8(assumeNotNull(passed))) AS share,
@@ -62,16 +62,16 @@ _QUEUED: Final = Sql("""
 
 
 class QueueProgress(BaseModel):
-    """How far a queue is."""
+    """The progress of a queue."""
 
-    runs: int = Field(description="How many are in it")
-    done: int = Field(description="Of these, judged by as many people as asked")
-    answered: int = Field(description="Of these, judged by the one who asks")
-    left: int = Field(description="Of these, left for the one who asks")
+    runs: int = Field(description="Runs in the queue")
+    done: int = Field(description="Runs with as many answers as asked for")
+    answered: int = Field(description="Runs that this reviewer answered")
+    left: int = Field(description="Runs that this reviewer can still answer")
 
 
 class OwnAnswer(BaseModel):
-    """The own word of the asking person about a run."""
+    """The reviewer's own answer about a run."""
 
     run_id: str
     label: str
@@ -80,29 +80,29 @@ class OwnAnswer(BaseModel):
 
 
 class QueueState(Queue):
-    """A saved queue, and how far it is."""
+    """A saved queue with its progress."""
 
     progress: QueueProgress
 
 
 class Queues(BaseModel):
-    """The queues of a project, by name."""
+    """The labelling queues of a project, by name."""
 
     queues: list[QueueState]
 
 
 class JudgedSpan(BaseModel):
-    """A span of the trace of a run that is to be judged."""
+    """A span in the trace of a run to label."""
 
     name: str
     kind: str
-    level: int = Field(description="How deep it stands, 0 at the top")
+    level: int = Field(description="Depth in the trace, 0 at the top")
     latency_ms: float | None
     outcome: str
 
 
 class RunToJudge(BaseModel):
-    """A run as people judge it: nothing in it was said of it since."""
+    """A run as reviewers see it, without its scores and labels."""
 
     run_id: str
     model: str
@@ -114,21 +114,21 @@ class RunToJudge(BaseModel):
     error_message: str
     inputs: JsonValue
     outputs: JsonValue
-    capture: dict[str, list[str]] = Field(description="What was left out, by part")
+    capture: dict[str, list[str]] = Field(description="What was not recorded, by part")
     spans: list[JudgedSpan] = Field(description="Its trace, oldest first, at most 200")
     evaluations: list[Evaluation] | None = Field(
-        description="What judges and people said; null while that is hidden"
+        description="Scores of judges and answers of reviewers; null while they are hidden"
     )
 
 
 class NextRun(BaseModel):
-    """The run to judge next."""
+    """The next run to label."""
 
     queue: Queue
-    choices: list[QueueChoice] = Field(description="What may be said, by its key")
+    choices: list[QueueChoice] = Field(description="Answers to choose from, by key")
     progress: QueueProgress
-    run: RunToJudge | None = Field(description="Null where nothing is left")
-    last: list[OwnAnswer] = Field(description="Own answers, the last one first, at most 10")
+    run: RunToJudge | None = Field(description="Null if nothing is left to do")
+    last: list[OwnAnswer] = Field(description="Own answers, the newest first, at most 10")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,8 @@ class QueuedRun:
     """A run of a queue.
 
     Attributes:
-        answers: By how many people.
-        own: What the one who asks said; None for nothing.
+        answers: Number of reviewers who answered.
+        own: The reviewer's own answer; None if there is none.
     """
 
     run_id: str
@@ -146,13 +146,13 @@ class QueuedRun:
 
 
 class RunsInHand:
-    """Knows for ten minutes who was given which run to judge.
+    """Remembers for ten minutes which reviewer got which run.
 
-    So two people who work at once are not given the same run where one person is enough. It is
-    lost with the process, and then a run may be judged once more than asked.
+    So two reviewers at the same time do not get the same run if one answer is enough. A restart of
+    the process forgets this; a run can then get one answer more than asked for.
 
     Args:
-        clock: Tells the time in seconds; it never goes back.
+        clock: Returns the time in seconds; it never goes back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -163,13 +163,13 @@ class RunsInHand:
     def give(
         self, place: tuple[str, str], annotator: str, runs: Sequence[QueuedRun], people: int
     ) -> QueuedRun | None:
-        """Give somebody the first of some runs that lies before too few others, else the first.
+        """Give a reviewer the first run that needs one more answer than others are working on.
 
         Args:
             place: Project and queue.
-            annotator: To whom.
-            runs: What is left for that person, in order.
-            people: How many are to judge each.
+            annotator: Name of the reviewer.
+            runs: Runs that the reviewer can still answer, in order.
+            people: Reviewers per run.
         """
         now_s = self._clock()
         with self._lock:
@@ -191,7 +191,7 @@ class RunsInHand:
 
 
 def list_queues(reader: Reader, project: str, annotator: str, now_ns: int) -> list[QueueState]:
-    """List the queues of a project by name, each with how far it is."""
+    """List the labelling queues of a project by name, each with its progress."""
     return [
         find_state(reader, project, make_queue(document), annotator, now_ns)
         for document in list_documents(reader, project, QUEUE)
@@ -202,7 +202,7 @@ def find_queue(reader: Reader, project: str, name: str) -> Queue:
     """Read a queue.
 
     Raises:
-        Missing: There is none of that name.
+        Missing: There is no queue of that name.
     """
     return make_queue(read_document(reader, project, QUEUE, name))
 
@@ -210,7 +210,7 @@ def find_queue(reader: Reader, project: str, name: str) -> Queue:
 def find_state(
     reader: Reader, project: str, queue: Queue, annotator: str, now_ns: int
 ) -> QueueState:
-    """Say how far a queue is, for whoever asks."""
+    """Return a queue with its progress for a reviewer."""
     runs = list_runs(reader, project, queue, annotator, now_ns)
     return QueueState(**queue.model_dump(), progress=_measure(queue, runs))
 
@@ -244,7 +244,7 @@ def write_draw(
 def list_runs(
     reader: Reader, project: str, queue: Queue, annotator: str, now_ns: int
 ) -> list[QueuedRun]:
-    """List the runs of a queue in its order, with how many people answered."""
+    """List the runs of a queue in its order, with the number of answers."""
     drawn, values = write_draw(reader, project, queue, now_ns)
     sql = _QUEUED.fill(
         drawn=drawn,
@@ -293,16 +293,16 @@ def find_next(
     run_id: str | None = None,
     skipped: Collection[str] = (),
 ) -> NextRun:
-    """Find the run to judge next.
+    """Find the next run to label.
 
     Args:
         reader: The store.
-        project: Whose queue.
-        queue: Which one.
-        annotator: Who judges.
+        project: The project.
+        queue: The queue.
+        annotator: Name of the reviewer.
         now_ns: The time.
-        hand: Which runs others were given.
-        run_id: A run of the queue that is wanted, whatever was said of it; None for the next one.
+        hand: Runs that other reviewers are working on.
+        run_id: A run of the queue, answered or not; None for the next one.
         skipped: Runs that come after all others.
 
     Raises:
@@ -339,12 +339,12 @@ def _find_run(
 
 
 def make_run(run: Run, trace: Sequence[RunSummary], *, is_shown: bool) -> RunToJudge:
-    """Make the view of a run for the person that judges it.
+    """Make the view of a run for a reviewer.
 
     Args:
         run: The run.
         trace: The runs of its trace, oldest first.
-        is_shown: Whether what was said of it may be seen.
+        is_shown: Whether its scores and answers are shown.
     """
     return RunToJudge(
         run_id=run.run_id,

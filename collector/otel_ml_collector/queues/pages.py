@@ -1,23 +1,38 @@
-"""The pages of queues: which there are, and one run a screen that is judged by keys."""
+"""The pages of labelling queues: the list, one run at a time to label, and the agreement."""
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
-from starlette.responses import Response
+from pydantic import BaseModel, Field, ValidationError
+from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.errors import BadInput, Conflict
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.queues.agreement import find_judge_agreement, find_queue_agreement
-from otel_ml_collector.queues.find import find_next, find_queue, list_queues
+from otel_ml_collector.queues.find import find_next, find_queue, find_state, list_queues
+from otel_ml_collector.queues.forms import QueueForm
 from otel_ml_collector.queues.queue import QUEUE, make_queue
-from otel_ml_collector.queues.routes import FromPerson, FromSeer, Hand, QueueName, ToJudge, ToSee
+from otel_ml_collector.queues.routes import (
+    FromPerson,
+    FromSeer,
+    FromStore,
+    Hand,
+    QueueName,
+    ToJudge,
+    ToRead,
+    ToSee,
+    put_queue,
+)
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.documents import list_all_documents
 from otel_ml_collector.web import view
+from otel_ml_collector.web.form import read_form, take_last
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _MOST_SKIPPED: Final = 100
@@ -25,12 +40,12 @@ _MOST_SKIPPED: Final = 100
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Person = Annotated[
-    str, Query(alias="as", max_length=256, description="Who judges, if the key has no name")
+    str, Query(alias="as", max_length=256, description="Name of the reviewer, if the key has none")
 ]
 
 
 def _frame(request: Request, access: Access, person: str) -> Mapping[str, Any]:
-    """Say whose page it is: one who may not read sees no way to the other pages."""
+    """Return who uses the page, and whether links to other pages are shown."""
     is_named = find_service(request, Keyring).is_on and bool(access.name.strip())
     return {
         "may_read": access.has(READ),
@@ -55,7 +70,7 @@ def show_labelling(request: Request, reader: FromSeer, access: ToSee) -> Respons
 def show_queues(
     request: Request, project: str, reader: FromSeer, access: ToSee, person: Person = ""
 ) -> Response:
-    """The queues of a project, and how far each is."""
+    """Show the labelling queues of a project, each with its progress."""
     frame = _frame(request, access, person)
     context = {
         **frame,
@@ -67,11 +82,61 @@ def show_queues(
     return show_page(request, "queues.html", context)
 
 
+@pages.get("/projects/{project:path}/queue-form")
+def show_queue_form(
+    request: Request,
+    project: str,
+    _: FromPerson,
+    access: ToRead,
+    form: Annotated[QueueForm, Query()],
+) -> Response:
+    """Show the form of a new labelling queue; a link can fill in its fields."""
+    return _show_form(request, access, form)
+
+
+@pages.post("/projects/{project:path}/queue-form")
+async def save_queue_form(
+    *,
+    request: Request,
+    project: str,
+    reader: FromPerson,
+    access: ToRead,
+    store: FromStore,
+) -> Response:
+    """Save a new labelling queue and open it; an error is shown above the form."""
+    try:
+        form = QueueForm.model_validate(take_last(await read_form(request)))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise BadInput(f"{fault['loc'][0]}: {fault['msg']}", str(fault["loc"][0])) from error
+
+    # With base 0, an existing queue of this name is not replaced.
+    save = partial(put_queue, project=project, queue=form.queue_name, base=0)
+    try:
+        form.check_name()
+        await run_sync(partial(save, wanted=form.wanted, reader=reader, _=access, store=store))
+    except (BadInput, Conflict) as error:
+        return _show_form(request, access, form, str(error))
+    return RedirectResponse(view.address(project, "queues", form.queue_name), 303)
+
+
+def _show_form(request: Request, access: Access, form: QueueForm, problem: str = "") -> Response:
+    project = request.path_params["project"]
+    context = {
+        "may_read": access.has(READ),
+        "form": form,
+        "problem": problem,
+        "api": view.api_address("projects", project, "queues", form.queue_name or "NAME"),
+        "python": python_call("queue", form.queue_name or "NAME"),
+    }
+    return show_page(request, "queue_form.html", context, 400 if problem else 200)
+
+
 class WantedScreen(BaseModel):
-    """Which run is to be judged, and by whom.
+    """Which run to label, and who labels it.
 
     Attributes:
-        person: Who judges, if the key has no name.
+        person: Name of the reviewer, if the key has none.
         run: A run of the queue; None for the next one.
         skip: Runs that come after all others.
     """
@@ -92,10 +157,14 @@ def show_queue(
     hand: Hand,
     wanted: Annotated[WantedScreen, Query()],
 ) -> Response:
-    """One run to judge, without what was said of it, and the choices with their keys."""
-    frame = _frame(request, access, wanted.person)
+    """Show one run to label, without its scores and labels; without a name, ask for the name."""
+    frame = _frame(request, access, wanted.person.strip())
     stored_queue = find_queue(reader, project, queue)
     who, now_ns = frame["who"], time.time_ns()
+    if not who:
+        progress = find_state(reader, project, stored_queue, who, now_ns).progress
+        context = {**frame, "queue": stored_queue, "progress": progress, "run_id": wanted.run}
+        return show_page(request, "queue_name.html", context)
     state = find_next(
         reader,
         project,
@@ -140,7 +209,7 @@ def show_queue(
 def show_agreement(
     request: Request, project: str, queue: QueueName, reader: FromReader
 ) -> Response:
-    """How far people agree, of the runs of a queue: for whoever may read."""
+    """Show how far reviewers and the judge agree on the runs of a queue."""
     stored_queue = find_queue(reader, project, queue)
     context = {
         "queue": stored_queue,
@@ -155,6 +224,6 @@ def show_agreement(
 def show_judge_people(
     request: Request, project: str, reader: FromReader, judge: Annotated[str, Query(max_length=256)]
 ) -> Response:
-    """How far people agree with a judge, as a part of its page that comes after the rest."""
+    """Show how far reviewers agree with a judge, as a part of its page."""
     judge_agreement = find_judge_agreement(reader, project, judge, time.time_ns())
     return show_page(request, "judge_people.html", {"found": judge_agreement})

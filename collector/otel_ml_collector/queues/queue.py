@@ -1,4 +1,4 @@
-"""A queue as it is saved: which runs are judged, by how many people, and with which words."""
+"""A labelling queue as it is saved: its runs, its answers, and the reviewers per run."""
 
 import hashlib
 from typing import Annotated, Final, Literal
@@ -19,30 +19,30 @@ Text = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class QueueLabel(BaseModel):
-    """A word that may be said of a run."""
+    """A label that reviewers can choose."""
 
     model_config = ConfigDict(extra="forbid")
 
     label: Annotated[str, Field(min_length=1, max_length=100)]
-    passed: bool | None = Field(default=None, description="Whether a run of that label passes")
+    passed: bool | None = Field(default=None, description="Whether a run with this label passes")
     note: Annotated[str, Field(max_length=300)] = Field(
-        default="", description="What it means, beside the word"
+        default="", description="Explanation, shown next to the label"
     )
     is_answer: bool = Field(
         default=True,
-        description="False for a word such as `cannot say`: the run waits for somebody else",
+        description="False for a label such as `Cannot say`: another reviewer gets the run",
     )
 
 
 class QueueScale(BaseModel):
-    """Whole numbers that may be said of a run, at most nine."""
+    """Whole numbers that reviewers can choose, at most nine."""
 
     model_config = ConfigDict(extra="forbid")
 
     low: Annotated[int, Field(ge=-1_000, le=1_000)]
     high: Annotated[int, Field(ge=-1_000, le=1_000)]
     passes_from: int | None = Field(
-        default=None, description="The least number that passes; null where nothing passes or fails"
+        default=None, description="The lowest number that passes; null if nothing passes or fails"
     )
 
     @model_validator(mode="after")
@@ -53,41 +53,43 @@ class QueueScale(BaseModel):
 
 
 class WantedQueue(BaseModel):
-    """Which runs are to be judged, and how."""
+    """The runs to label, and how."""
 
     model_config = ConfigDict(extra="forbid")
 
     where: Annotated[str, Field(max_length=4_000)] = Field(
-        default="", description="The filter of the runs; empty for all that count"
+        default="", description="Filter of the runs; empty for all recorded runs"
     )
-    judge: Text = Field(description="The name under which people's words are stored")
+    judge: Text = Field(description="The judge under whose name the answers are stored")
     question: Annotated[str, Field(max_length=1_000)] = Field(
-        default="", description="What is asked about each run"
+        default="", description="Question about each run"
     )
     labels: Annotated[list[QueueLabel], Field(max_length=MOST_CHOICES)] = Field(
-        default_factory=list, description="The words to choose from; either these or a scale"
+        default_factory=list, description="Labels to choose from; either these or a scale"
     )
     scale: QueueScale | None = None
     people: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=1, description="How many different people are to judge each run"
+        default=1, description="How many reviewers label each run"
     )
     limit: Annotated[int, Field(ge=1, le=MOST_RUNS)] = Field(
-        default=200, description="How many of the runs, the first ones in the order"
+        default=200, description="Runs at most, the first in the order"
     )
     order: Literal["random", "disagreement"] = Field(
-        default="random", description="The same for everyone; or first where judges disagree"
+        default="random",
+        description="Random, but the same for all; or disagreements of judges first",
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        default=0, description="Another one draws other runs"
+        default=0, description="Seed of the random order; a different seed selects different runs"
     )
     hidden: bool = Field(
-        default=True, description="Whether what judges and others said is hidden before the answer"
+        default=True,
+        description="Whether scores and other answers are hidden until the reviewer answers",
     )
     dataset: Annotated[str, Field(max_length=200)] = Field(
-        default="", description="Where an answered run may be saved as an item; empty for nowhere"
+        default="", description="Data set to which answered runs can be saved; empty for none"
     )
     expected: Literal["label", "outputs"] = Field(
-        default="label", description="What that item expects: the answer here, or the run's output"
+        default="label", description="What that item expects: the answer, or the output of the run"
     )
 
     @model_validator(mode="after")
@@ -102,10 +104,10 @@ class WantedQueue(BaseModel):
 
 
 class QueueChoice(BaseModel):
-    """The word that a key gives a run.
+    """An answer to choose, with its key.
 
     Attributes:
-        label: Of a scale the number as text.
+        label: The label; for a scale, the number as text.
     """
 
     key: str
@@ -117,7 +119,7 @@ class QueueChoice(BaseModel):
 
 
 class Queue(WantedQueue):
-    """A saved queue."""
+    """A saved labelling queue."""
 
     name: str
     version: int = Field(description="Counts the saves of its name")
@@ -125,7 +127,7 @@ class Queue(WantedQueue):
 
     @property
     def choices(self) -> list[QueueChoice]:
-        """The words to choose from, in the order of the keys 1 to 9."""
+        """The answers to choose from, in the order of the keys 1 to 9."""
         if self.scale is None:
             return [
                 QueueChoice(key=str(place), score=None, **choice.model_dump())
@@ -146,21 +148,21 @@ class Queue(WantedQueue):
 
     @property
     def unanswered(self) -> list[str]:
-        """The labels that are no answer."""
+        """The labels that do not count as an answer."""
         return [choice.label for choice in self.labels if not choice.is_answer]
 
     def statement_id(self, run_id: str, annotator: str) -> str:
-        """Write the id of what a person says of a run that was drawn as this queue draws.
+        """Write the ID of a reviewer's answer about a run of this queue.
 
-        Said again it is the same statement. From a queue that was changed to draw other runs it is
-        another one, so that an answer tells from which draw it came.
+        A second answer replaces the first one. If the queue changes so that it draws different
+        runs, its answers get new IDs, so each answer belongs to one draw.
         """
         draw = orjson.dumps([self.where, self.judge, self.order, self.seed])
         parts = ["queue", self.name, hashlib.sha256(draw).hexdigest()[:16], run_id, annotator]
         return orjson.dumps(parts).decode()
 
     def record_id(self, project: str, run_id: str, annotator: str) -> str:
-        """Return under which id that statement is stored."""
+        """Return the ID under which that answer is stored."""
         return identify(project, self.statement_id(run_id, annotator))[16:].hex()
 
 

@@ -1,4 +1,4 @@
-"""The JSON API of queues: saved, worked and taken back. Pages stand in `queues.pages`."""
+"""The JSON API of labelling queues and their answers."""
 
 import time
 from collections.abc import Sequence
@@ -50,13 +50,13 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 RunId = Annotated[str, Path(pattern=f"^{names.RUN_ID.pattern}$")]
 Annotator = Annotated[
-    str, Query(max_length=256, description="Who judges; the name of the key unless told")
+    str, Query(max_length=256, description="Name of the reviewer; by default the name of the key")
 ]
 Base = Annotated[
     int | None,
-    Query(ge=0, description="The version that is to be the newest, 0 for none; without it any"),
+    Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
 ]
-# Whoever judges sees queues, and the runs that these hold; only readers say which these are.
+# Reviewers see queues and their runs; only keys that read can choose which runs these are.
 ToSee = Annotated[Access, Depends(needs(READ, ANNOTATE))]
 ToJudge = Annotated[Access, Depends(needs(ANNOTATE))]
 ToRead = Annotated[Access, Depends(needs(READ))]
@@ -67,7 +67,7 @@ Hand = Annotated[RunsInHand, Depends(service_of(RunsInHand))]
 
 
 class WantedAnswer(BaseModel):
-    """What a person says of a run of a queue: one of its choices."""
+    """A reviewer's answer about a run of a queue: one of its choices."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -86,19 +86,19 @@ class WantedAnswer(BaseModel):
 
 
 class SavedAnswer(BaseModel):
-    """What became of an answer."""
+    """A saved answer."""
 
     run_id: str
-    record_id: str = Field(description="Under which it is kept")
+    record_id: str = Field(description="ID of its record")
     annotator: str
     dataset: DatasetVersion | None = Field(
-        description="The version of the data set that has the run as an item; null for none"
+        description="Version of the data set that has the run as an item; null if it was not saved"
     )
 
 
 @api.get("/projects/{project:path}/queues")
 def get_queues(project: str, reader: FromSeer, access: ToSee, annotator: Annotator = "") -> Queues:
-    """List the queues of a project by name, each with how far it is."""
+    """List the labelling queues of a project by name, each with its progress."""
     who = annotator or access.name
     return Queues(queues=list_queues(reader, project, who, time.time_ns()))
 
@@ -107,16 +107,16 @@ def get_queues(project: str, reader: FromSeer, access: ToSee, annotator: Annotat
 def get_queue(
     project: str, queue: QueueName, reader: FromSeer, access: ToSee, annotator: Annotator = ""
 ) -> QueueState:
-    """Read one queue, and how far it is."""
+    """Read one labelling queue with its progress."""
     stored_queue = find_queue(reader, project, queue)
     return find_state(reader, project, stored_queue, annotator or access.name, time.time_ns())
 
 
 @api.get("/projects/{project:path}/queues/{queue}/agreement")
 def get_queue_agreement(project: str, queue: QueueName, reader: FromReader) -> Agreement:
-    """Say how far people agree with each other and the judge, of the runs of a queue.
+    """Return how far reviewers agree with each other and with the judge on the runs of a queue.
 
-    For keys that read: whoever only judges is not to know.
+    Only for keys that read, so that other answers do not influence reviewers.
     """
     stored_queue = find_queue(reader, project, queue)
     return find_queue_agreement(reader, project, stored_queue, time.time_ns())
@@ -124,9 +124,9 @@ def get_queue_agreement(project: str, queue: QueueName, reader: FromReader) -> A
 
 @api.get("/projects/{project:path}/judges/{judge:path}/agreement")
 def get_judge_agreement(project: str, judge: str, reader: FromReader) -> Agreement:
-    """Say how far people agree with a judge, by its versions, of all runs that count.
+    """Return how far reviewers agree with each version of a judge, on all recorded runs.
 
-    Of its newest version it says how far other judges agree with it, too.
+    For its newest version, also how far other judges agree with it.
     """
     return find_judge_agreement(reader, project, judge, time.time_ns())
 
@@ -142,7 +142,7 @@ def put_queue(
     store: FromStore,
     base: Base = None,
 ) -> Queue:
-    """Save a queue under its name; for keys that read as well, as it shows the runs it holds."""
+    """Save a labelling queue; needs a key that reads too, as the queue shows its runs."""
     compile_where(reader, project, wanted.where)
     body = wanted.model_dump()
     return make_queue(store.save(reader, project, QUEUE, queue, body, base=base))
@@ -158,7 +158,7 @@ def delete_queue(
     store: FromStore,
     base: Base = None,
 ) -> Queue:
-    """Delete a queue, and answer what it was; what people said stays."""
+    """Delete a labelling queue and return it; its answers are kept."""
     return make_queue(store.delete(reader, project, QUEUE, queue, base=base))
 
 
@@ -176,12 +176,12 @@ def get_next(
         Query(max_length=_MOST_SKIPPED, description="Runs that come after all others"),
     ] = (),
 ) -> NextRun:
-    """Read the run that somebody is to judge next, without what was said of it.
+    """Read the next run that a reviewer labels, without its scores and labels.
 
-    For ten minutes it is not given to others where nobody else is to judge it.
+    If it needs one more answer, other reviewers do not get it for ten minutes.
     """
     stored_queue = find_queue(reader, project, queue)
-    who = annotator or access.name
+    who = _name_reviewer(annotator, access)
     return find_next(reader, project, stored_queue, who, time.time_ns(), hand=hand, skipped=skip)
 
 
@@ -196,9 +196,9 @@ def get_answer(
     hand: Hand,
     annotator: Annotator = "",
 ) -> NextRun:
-    """Read one run of a queue again, such as one that was judged; then with what was said of it."""
+    """Read one run of a queue again; if the reviewer answered it, with its scores and labels."""
     stored_queue = find_queue(reader, project, queue)
-    who = annotator or access.name
+    who = _name_reviewer(annotator, access)
     return find_next(reader, project, stored_queue, who, time.time_ns(), hand=hand, run_id=run_id)
 
 
@@ -213,15 +213,15 @@ async def post_answer(
     turns: Annotated[Turns, Depends(service_of(Turns))],
     access: ToJudge,
 ) -> SavedAnswer:
-    """Store what a person says of a run; answered when it is durable.
+    """Store a reviewer's answer about a run; the response means that it is on disk.
 
-    Of one person the last answer about a run holds.
+    The last answer of a reviewer about a run counts.
     """
     reader = find_service(request, Reader).narrow(access)
     stored_queue = await run_sync(find_queue, reader, project, queue)
     choice = _choose(stored_queue, wanted)
     if wanted.save and not stored_queue.dataset:
-        raise BadInput(f"The queue {stored_queue.name[:80]!r} names no data set", "save")
+        raise BadInput(f"The queue {stored_queue.name[:80]!r} has no data set", "save")
     who = _name_reviewer(wanted.annotator, access)
     statement = WantedEvaluation(
         id=stored_queue.statement_id(wanted.run_id, who),
@@ -241,7 +241,7 @@ async def post_answer(
             run_ids=[wanted.run_id],
             expected="outputs" if stored_queue.expected == "outputs" else "given",
             given=None if stored_queue.expected == "outputs" else right,
-            reason=f"Judged in {stored_queue.name}",
+            reason=f"Labelled in {stored_queue.name}",
         )
         saved = await save_runs(turns, pipeline, reader, (project, stored_queue.dataset), item)
         version = saved.version
@@ -260,9 +260,9 @@ async def delete_answer(
     access: ToJudge,
     annotator: Annotator = "",
 ) -> SavedAnswer:
-    """Take back what one said of a run: it waits again. That it was taken back stays in the run.
+    """Undo a reviewer's answer about a run. The run keeps a record that it was undone.
 
-    It is no score any more: what a judge or another person said last holds.
+    The answer is not a score any more; the last score of a judge or another reviewer counts.
     """
     reader = find_service(request, Reader).narrow(access)
     stored_queue = await run_sync(find_queue, reader, project, queue)
@@ -292,10 +292,10 @@ def _name_reviewer(annotator: str, access: Access) -> str:
 
 
 def _choose(queue: Queue, wanted: WantedAnswer) -> QueueChoice:
-    """Find which choice of a queue an answer is.
+    """Find the choice of a queue that an answer names.
 
     Raises:
-        BadInput: It is none.
+        BadInput: The queue has no such choice.
     """
     field = "label" if queue.labels else "score"
     value = wanted.label if queue.labels else wanted.score
@@ -310,7 +310,7 @@ def _choose(queue: Queue, wanted: WantedAnswer) -> QueueChoice:
 async def _store(
     pipeline: Intake, reader: Reader, project: str, statement: WantedEvaluation
 ) -> str:
-    """Store a statement by the road of feedback; return its record's id."""
+    """Store a statement as feedback; return the ID of its record."""
     with pipeline.hold() as held:
         feedback = await run_sync(make_feedback, reader, project, [statement], time.time_ns())
         await store_request(pipeline, held, feedback.body, reader.access, project)

@@ -25,7 +25,7 @@ async def read_form(request: Request) -> dict[str, list[str]]:
                 f"The form is too long: expected at most {_MOST_FORM_BYTES} bytes", "form"
             )
     try:
-        return parse_qs(body.decode(), max_num_fields=_MOST_FORM_FIELDS)
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FORM_FIELDS)
     except ValueError as error:
         message = "Invalid form: expected application/x-www-form-urlencoded"
         raise BadInput(message, "form") from error

@@ -71,7 +71,7 @@ def progress(collector: CollectorProcess, name: str, who: str) -> Any:
 
 
 def left(page: Page, number: int) -> None:
-    expect(page.locator("#left")).to_have_text(re.compile(f"{number} left$"))
+    expect(page.locator("#left")).to_have_text(re.compile(f"{RUNS - number} of {RUNS}$"))
 
 
 def test_keys(tab: Tab, collector: CollectorProcess) -> None:
@@ -98,7 +98,7 @@ def test_keys(tab: Tab, collector: CollectorProcess) -> None:
         left(page, number)
         page.keyboard.press("1")
         page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Nothing is left for you")).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile("^You are done"))).to_be_visible()
     assert progress(collector, "keys", "ann") == {
         "runs": RUNS,
         "done": RUNS,
@@ -112,12 +112,12 @@ def test_typing(tab: Tab, collector: CollectorProcess) -> None:
     save(collector, "typing", judge="typed")
     page = tab.open("/projects/shop/queues/typing?as=ann")
     run_id = page.locator("#answer").get_attribute("data-run")
-    page.get_by_label("Why, if you like").fill("")
+    page.get_by_label("Comment (optional)").fill("")
     page.keyboard.type("2 of 3 claims")
     expect(page.get_by_role("radio", checked=True)).to_have_count(0)
     page.get_by_text("Yes", exact=True).click()
     page.get_by_label("Also save your answer").check()
-    page.get_by_role("button", name="Save, next").click()
+    page.get_by_role("button", name="Save").click()
     left(page, RUNS - 1)
     words = collector.get(f"/runs/{run_id}")["evaluations"]
     [said] = [word for word in words if word["judge"] == "typed"]
@@ -143,7 +143,7 @@ def test_two_at_once(chromium: Browser, collector: CollectorProcess) -> None:
         shown = [page.locator("#answer").get_attribute("data-run") for page in pages.values()]
         assert shown[0] != shown[1]
         for who, page in pages.items():
-            expect(page.locator("main")).not_to_contain_text("What was said of it")
+            expect(page.locator("main")).not_to_contain_text("Scores and labels")
             page.keyboard.press(people[who])
             page.keyboard.press("Enter")
             if turn < RUNS // 2 - 1:
@@ -151,12 +151,10 @@ def test_two_at_once(chromium: Browser, collector: CollectorProcess) -> None:
                     "data-run", str(shown[list(people).index(who)])
                 )
     for page in pages.values():
-        expect(page.locator("main")).to_contain_text(
-            re.compile(f"[{RUNS - 1}{RUNS}] of {RUNS} done")
-        )
+        expect(page.locator("main")).to_contain_text(re.compile(f"[{RUNS - 1}{RUNS}] of {RUNS}"))
     for who, page in pages.items():
         page.reload()  # where nothing else was left, it was given the run that the other had
-        expect(page.get_by_role("heading", name="Nothing is left for you")).to_be_visible()
+        expect(page.get_by_role("heading", name=re.compile("^You are done"))).to_be_visible()
         assert progress(collector, "shared", who)["answered"] == RUNS // 2
     assert progress(collector, "shared", "eve")["done"] == RUNS
     for context in contexts:
@@ -175,7 +173,14 @@ def test_looks(
     context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
     opened = Tab(context, collector.endpoint)
     found = {}
-    paths = ("queues", "queues/looks?as=ann", "queues/looks/agreement", "queues/keys/agreement")
+    paths = (
+        "queues",
+        "queue-form",
+        "queues/looks",
+        "queues/looks?as=ann",
+        "queues/looks/agreement",
+        "queues/keys/agreement",
+    )
     for path in paths:
         page = opened.open(f"/projects/shop/{path}")
         page.evaluate(AXE.read_text())
@@ -192,13 +197,14 @@ def test_looks(
 def test_made_on_the_page(tab: Tab, collector: CollectorProcess) -> None:
     """The form makes a queue with its answers, or a scale, and opens it."""
     page = tab.open("/projects/shop/queues")
-    page.get_by_role("button", name="New queue").click()
-    form = page.locator("#make-queue form")
+    page.get_by_role("link", name="New queue").click()
+    form = page.locator("#queue")
+    form.locator("#more summary").click()
     form.get_by_label("Name", exact=True).fill("made")
     form.get_by_label("Question").fill("Is it short?")
-    form.get_by_label("Kept as words of the judge").fill("short")
-    form.get_by_label("People a run").fill("2")
-    form.get_by_role("button", name="Save and open").click()
+    form.get_by_label("Compare with judge").fill("short")
+    form.get_by_label("Reviewers per run").fill("2")
+    form.get_by_role("button", name="Create queue").click()
     expect(page).to_have_url(re.compile("/projects/shop/queues/made$"))
     made = collector.get("/projects/shop/queues/made")
     assert [(one["label"], one["passed"], one["is_answer"]) for one in made["labels"]] == [
@@ -208,11 +214,10 @@ def test_made_on_the_page(tab: Tab, collector: CollectorProcess) -> None:
     ]
     assert (made["people"], made["where"], made["hidden"]) == (2, 'last("7d")', True)
     page = tab.open("/projects/shop/queues")
-    page.get_by_role("button", name="New queue").click()
-    form.get_by_label("Kept as words of the judge").fill("stars")
+    page.get_by_role("link", name="New queue").click()
     form.get_by_label("Answers").fill("1 to 5, passes from 4")
-    form.get_by_label("Name", exact=True).fill("stars")
-    form.get_by_role("button", name="Save and open").click()
+    form.get_by_label("Question").fill("stars?")
+    form.get_by_role("button", name="Create queue").click()
     expect(page).to_have_url(re.compile("/projects/shop/queues/stars$"))
     assert collector.get("/projects/shop/queues/stars")["scale"] == {
         "low": 1,

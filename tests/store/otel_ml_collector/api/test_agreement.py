@@ -73,7 +73,14 @@ def test_nobody(service: Service, project: str) -> None:
     nothing: dict[str, Any] = {
         "judge": "grounded",
         "versions": [],
-        "people": {"people": 0, "runs": 0, "level": "nominal", "alpha": NOTHING},
+        "people": {
+            "people": 0,
+            "runs": 0,
+            "same": 0,
+            "level": "nominal",
+            "alpha": NOTHING,
+            "reviewers": [],
+        },
         "corrected": None,
         "is_cut": False,
         "judges": [],
@@ -122,6 +129,21 @@ def test_confusion(service: Service, project: str) -> None:
         people = found["people"]
         assert (people["people"], people["runs"], people["level"]) == (2, 3, "nominal")
         assert people["alpha"]["value"] == pytest.approx(alpha, rel=1e-9)
+        # Compared with the newest version, which scored the first run alone.
+        assert people["same"] == 2
+        assert people["reviewers"] == [
+            {
+                "name": who,
+                "answers": answers,
+                "judge": {"name": "", "same": 0, "compared": 1},
+                "others": [{"name": other, "same": 2, "compared": 3}],
+            }
+            for who, answers, other in (("ann", 4, "bob"), ("bob", 3, "ann"))
+        ]
+        assert first["differing"][0]["answers"] == [
+            {"annotator": "ann", "answer": "Yes", "passed": True},
+            {"annotator": "bob", "answer": "No", "passed": False},
+        ]
 
 
 def test_order(service: Service, project: str) -> None:
@@ -138,8 +160,8 @@ def test_order(service: Service, project: str) -> None:
     assert [run["run_id"] for run in version["differing"]] == expected
     for path in ("queues/q/agreement", "judge-people?judge=grounded"):
         page = ask(service.app, f"/projects/{quote(project)}/{path}").text
-        parts = ["people pass", "judge passes", "judge fails", "<dt>Agreement", "<dt>Cohen"]
-        parts += ["Where they disagree", *(f"/runs/{run_id}" for run_id in expected)]
+        parts = ["reviewers pass", "judge passes", "judge fails"]
+        parts += ["Disagreements", *(f"/runs/{run_id}" for run_id in expected)]
         places = [page.index(part) for part in parts]
         assert places == sorted(places), (path, parts)
 
@@ -175,7 +197,7 @@ def test_other_judges(service: Service, project: str) -> None:
     [back] = ask_json(service, project, "judges/polite/agreement")["judges"]
     assert (back["judge"], back["version"], back["judge_passes"]) == ("grounded", 1, 2)
     page = ask(service.app, f"/projects/{quote(project)}/judge-people?judge=grounded").text
-    assert "Beside other judges" in page
+    assert "Compared with other judges" in page
     assert "76.7" in page
 
 
@@ -216,8 +238,8 @@ def correct(service: Service, project: str, limit: int = 30, **more: Any) -> Any
 
 @pytest.fixture(scope="module")
 def corrected(service: Service) -> tuple[str, Any]:
-    """A project whose queue drew 30 of 60 runs at random, and how far its people agree."""
-    return "drawn at random", correct(service, "drawn at random")
+    """A project whose queue drew 50 of 100 runs at random, and how far its reviewers agree."""
+    return "drawn at random", correct(service, "drawn at random", limit=50)
 
 
 def test_corrected(service: Service, corrected: tuple[str, Any]) -> None:
@@ -225,28 +247,35 @@ def test_corrected(service: Service, corrected: tuple[str, Any]) -> None:
     project, found = corrected
     confusion = found["versions"][0]["confusion"]
     shifts = [(-1.0, 1)] * confusion["judge_passes"]
-    shifts += [(0.0, 1)] * (30 - confusion["judge_passes"])
-    expected = corrected_rate(40, 60, shifts)
+    shifts += [(0.0, 1)] * (50 - confusion["judge_passes"])
+    expected = corrected_rate(66, 100, shifts)
     assert found["corrected"] == {
         "queue": "q",
         "version": 1,
-        "judged": 60,
-        "judge_rate": 40 / 60,
-        "sample": 30,
+        "judged": 100,
+        "judge_rate": 66 / 100,
+        "sample": 50,
         "rate": {
             "value": pytest.approx(expected.value),
             "low": pytest.approx(expected.low),
             "high": pytest.approx(expected.high),
         },
     }
-    assert 0 < confusion["judge_passes"] < 30
+    assert 0 < confusion["judge_passes"] < 50
     assert ask_json(service, project, "queues/q/agreement")["corrected"] == found["corrected"]
 
 
 def test_not_corrected(service: Service, project: str) -> None:
     """Runs that were not drawn at random correct nothing: by disagreement, or by own choice."""
     found = correct(service, project, limit=8, order="disagreement")
-    assert (found["versions"][0]["runs"], found["corrected"]) == (8, None)
+    [version] = found["versions"]
+    assert (version["runs"], found["corrected"]) == (8, None)
+    # With few answers the page has plain counts, and no statistics.
+    alike = version["confusion"]["both_pass"] + version["confusion"]["both_fail"]
+    page = ask(service.app, f"/projects/{quote(project)}/queues/q/agreement").text
+    assert f"agrees with reviewers on {alike} of 8 answers." in page
+    assert f"{alike} of 8" in page.partition('id="reviewers"')[2].partition("</table>")[0]
+    assert "Cohen" not in page
     ask_json(service, project, "queues/q", "PUT", {**QUEUE, "seed": 7})
     chosen = f"{project} by choice"
     runs = take(service, chosen, [True] * 3)
@@ -267,8 +296,15 @@ def test_pages(service: Service, corrected: tuple[str, Any]) -> None:
     for path in ("queues/q/agreement", "judge-people?judge=grounded"):
         page = ask(service.app, f"/projects/{quote(project)}/{path}")
         assert page.status == 200, page.text
-        for told in ("judge passes", "people fail", "corrected by people", whole, "κ", "ann says"):
-            assert told in page.text, (path, told)
+        for text in (
+            "judge passes",
+            "reviewers fail",
+            "corrected by reviewers",
+            whole,
+            "κ",
+            "ann says",
+        ):
+            assert text in page.text, (path, text)
     judge = ask(service.app, f"/projects/{quote(project)}/judges/grounded").text
     assert f"/projects/{quote(project)}/judge-people?judge=grounded" in judge
     assert "ann says" not in judge

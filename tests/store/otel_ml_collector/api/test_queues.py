@@ -415,3 +415,47 @@ def test_no_reviewer(service: Service, project: str, who: str) -> None:
     ):
         assert (answered.status, answered.json["error"]["field"]) == (400, "annotator")
     assert call(service, "GET", project, path, annotator="ann").json["progress"]["done"] == 0
+
+
+def test_name_first(service: Service, project: str) -> None:
+    """Without a name nobody gets a run: the page asks for the name, and the API refuses."""
+    [run] = take(service, project, 1)
+    save(service, project, question="Is it right?", people=2)
+    page = ask(service.app, f"/projects/{quote(project)}/queues/q").text
+    assert 'name="as"' in page
+    assert "<h1>Is it right?</h1>" in page
+    assert "2 reviewers label each run" in page
+    assert "question 0" not in page
+    for path in ("q/next", f"q/answers/{id_of(run)}"):
+        answered = call(service, "GET", project, path)
+        assert (answered.status, answered.json["error"]["field"]) == (400, "annotator")
+    named = ask(service.app, f"/projects/{quote(project)}/queues/q?as=ann").text
+    assert "question 0" in named
+    assert "ann \u00b7 <b>0 of 1</b>" in named
+
+
+def test_form(service: Service, project: str) -> None:
+    """The form makes a queue and opens it; a taken name is refused, and nothing is replaced."""
+    take(service, project, 1)
+    path = f"/projects/{quote(project)}/queue-form"
+    shown = ask(service.app, f"{path}?where=latency_ms+%3E+5").text
+    assert 'value="latency_ms &gt; 5"' in shown
+
+    def post(**fields: str) -> Answered:
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        return ask(
+            service.app, path, method="POST", headers=headers, body=[urlencode(fields).encode()]
+        )
+
+    made = post(question="Is it right?", answers="Yes = pass\nNo = fail", people="2", hidden="")
+    assert (made.status, made.headers["location"]) == (
+        303,
+        f"/projects/{quote(project)}/queues/Is%20it%20right",
+    )
+    stored = ask(service.app, f"/api/v1/projects/{quote(project)}/queues/Is%20it%20right").json
+    assert (stored["people"], stored["hidden"], stored["where"]) == (2, False, 'last("7d")')
+    again = post(question="Is it right?", answers="1 to 5")
+    assert again.status == 400
+    assert "Is it right" in again.text
+    wrong = post(question="Is it?", answers="Yes = pass", where="latency_ms >")
+    assert (wrong.status, "Something is missing after" in wrong.text) == (400, True)

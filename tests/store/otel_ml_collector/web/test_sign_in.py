@@ -188,7 +188,7 @@ def test_reviewer_of_a_project(closed: Service) -> None:
     target, cookie = sign_in_to_label(closed, "ours")
     assert target == "/projects/ours/queues"
     page = ask(closed.app, target, headers={"cookie": cookie})
-    assert (page.status, "<h1>Queues</h1>" in page.text) == (200, True)
+    assert (page.status, "<h1>Labelling queues</h1>" in page.text) == (200, True)
     for path in ("/", "/projects/ours", "/projects/ours/runs", "/projects/theirs/monitor"):
         answered = ask(closed.app, path, headers={"cookie": cookie})
         assert (answered.status, answered.headers["location"]) == (303, target)

@@ -305,6 +305,8 @@ QUESTIONS: Final[dict[str, Question]] = {
     "POST /projects/{project}/queues/{queue}/answers": Question(
         body={"run_id": id_of(calls()[0]), "label": "Yes", "annotator": "ann", "save": True}
     ),
+    "GET /projects/{project}/queues/{queue}/next": Question({"annotator": "ann"}),
+    "GET /projects/{project}/queues/{queue}/answers/{run_id}": Question({"annotator": "ann"}),
     "DELETE /projects/{project}/queues/{queue}/answers/{run_id}": Question({"annotator": "ann"}),
     "POST /projects/{project}/evaluations": Question(
         body={

@@ -1,26 +1,34 @@
-// Calls of the JSON API that change something; what goes wrong is told in the API's own words.
+// Calls of the JSON API that change something.
 
 import { say } from "./toast.js";
 
-/** Send JSON, perhaps with more headers; return whether it was taken. */
-export async function send(method, address, content, more = {}) {
-  let problem = "The collector does not answer; try again in a moment";
+/** Send JSON; return whether that worked, the problem, and whether a second try is pointless. */
+export async function call(method, address, content, more = {}) {
+  let problem = "The collector does not answer";
+  let isFinal = false;
   try {
     const response = await fetch(address, {
       method,
       headers: content === undefined ? more : { ...more, "Content-Type": "application/json" },
       body: content === undefined ? undefined : JSON.stringify(content),
     });
-    if (response.ok) return true;
+    if (response.ok) return { isOk: true };
+    isFinal = response.status < 500 && response.status !== 429;
     problem = (await response.json()).error.message;
   } catch {
-    // Neither an answer nor one that can be read: the sentence above says so.
+    // No answer, or none that can be read.
   }
-  say(problem);
-  return false;
+  return { isOk: false, isFinal, problem };
 }
 
-/** Read what somebody typed: JSON where it is some, else the text. */
+/** Send JSON, and show the problem if there is one; return whether it was accepted. */
+export async function send(...request) {
+  const { isOk, problem } = await call(...request);
+  if (!isOk) say(problem);
+  return isOk;
+}
+
+/** Read typed text as JSON if possible, else as text. */
 export function readTyped(text) {
   try {
     return JSON.parse(text);

@@ -1,47 +1,79 @@
-// A queue, worked by keys: 1 to 9 choose, Enter saves and goes on, s skips, u takes back.
+// A labelling queue: 1 to 9 choose, Enter saves and opens the next run, s skips, u undoes.
 
-import { send } from "./api.js";
+import { call, send } from "./api.js";
 import { say } from "./toast.js";
 
 const OFF = "otel-ml-keys-off";
+const FIRST_WAIT_S = 3;
+const LONGEST_WAIT_S = 60;
 const form = document.querySelector("#answer");
+const note = document.querySelector("#unsaved");
 let isSending = false;
 
-/** Send the chosen answer, then open the next run. */
-async function save() {
-  const { answers, run, next, as, kind } = form.dataset;
+/** Say that the answer is not saved, then wait for the next try or a click. */
+function waitForTry(problem, seconds) {
+  note.hidden = false;
+  note.children[1].textContent = `${problem}. Your answer is kept here; next try in ${seconds} s.`;
+  return new Promise((resolve) => {
+    setTimeout(resolve, seconds * 1000);
+    note.children[2].onclick = resolve;
+  });
+}
+
+/** Read the answer from the form; null if none is chosen. */
+function readAnswer() {
+  const { run, as, kind } = form.dataset;
   const chosen = form.querySelector("[name=choice]:checked");
-  if (!chosen) {
+  if (!chosen) return null;
+  const answer = { run_id: run, explanation: form.elements.explanation.value, annotator: as };
+  answer[kind] = kind === "score" ? Number(chosen.value) : chosen.value;
+  if (form.elements.save?.checked) answer.save = true;
+  return answer;
+}
+
+/** Save the chosen answer and open the next run; keep the answer and try again if that fails. */
+async function save() {
+  const { answers, next } = form.dataset;
+  if (isSending) return;
+  if (!readAnswer()) {
     say("Choose an answer first");
     return;
   }
-  const said = { run_id: run, explanation: form.elements.explanation.value, annotator: as };
-  said[kind] = kind === "score" ? Number(chosen.value) : chosen.value;
-  if (form.elements.save?.checked) said.save = true;
-  if (isSending) return;
   isSending = true;
-  if (await send("POST", answers, said)) location.assign(next);
-  else isSending = false;
+  for (let seconds = FIRST_WAIT_S; ; seconds = Math.min(2 * seconds, LONGEST_WAIT_S)) {
+    const { isOk, isFinal, problem } = await call("POST", answers, readAnswer());
+    if (isOk) break;
+    if (isFinal) {
+      say(problem);
+      isSending = false;
+      return;
+    }
+    await waitForTry(problem, seconds);
+  }
+  note.hidden = true;
+  location.assign(next);
 }
 
-/** Take the last answer back, and open its run again. */
-async function takeBack(button) {
+/** Delete the last answer, and open its run again. */
+async function undo(button) {
   const { answers, as } = form.dataset;
-  const whose = as ? `?annotator=${encodeURIComponent(as)}` : "";
+  const query = as ? `?annotator=${encodeURIComponent(as)}` : "";
   if (isSending) return;
   isSending = true;
-  if (await send("DELETE", `${answers}/${button.dataset.run}${whose}`)) {
+  if (await send("DELETE", `${answers}/${button.dataset.run}${query}`)) {
     location.assign(button.dataset.open);
   } else {
     isSending = false;
   }
 }
 
+// The browser asks before it leaves an answer that is not saved.
+addEventListener("beforeunload", (event) => note && !note.hidden && event.preventDefault());
 form?.addEventListener("submit", (event) => {
   event.preventDefault();
   save();
 });
-document.querySelector("#take-back")?.addEventListener("click", (event) => takeBack(event.currentTarget));
+document.querySelector("#undo")?.addEventListener("click", (event) => undo(event.currentTarget));
 document.addEventListener("keydown", (event) => {
   if (!form || event.ctrlKey || event.metaKey || event.altKey) return;
   const isTyping = event.target.closest("textarea, dialog, input:not([type=radio])");
@@ -52,7 +84,7 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key === "Enter" && !event.target.closest("a, button, summary")) {
     save();
   } else if (event.key === "s" || event.key === "u") {
-    document.querySelector(event.key === "s" ? "#skip" : "#take-back")?.click();
+    document.querySelector(event.key === "s" ? "#skip" : "#undo")?.click();
   } else {
     return;
   }
