@@ -43,6 +43,7 @@ _PROJECTS_OF_KEY: Final = 100
 _MAX_RATE: Final = 2**40
 _BEARER: Final = "bearer "
 _NOBODY: Final = "0" * 64
+_OWNER: Final = replace(OPEN, scopes=frozenset({ADMIN}))
 # Pages read, annotate and administer. They never send spans.
 _SESSION_SCOPES: Final = frozenset({READ, ANNOTATE, ADMIN})
 
@@ -80,6 +81,7 @@ class Keyring:
         self._required = required
         self._clock = clock
         self._session_secret = session_secret.encode() or store.read_session_secret()
+        self._owner_token = store.read_owner_token() if required else ""
         self._keys: Mapping[str, StoredKey] = {}
         # When each key was last used here, and the uses that the store knows.
         self._uses: dict[str, int] = {}
@@ -176,14 +178,25 @@ class Keyring:
         Args:
             headers: Headers or metadata with lower-case names: ``authorization: Bearer KEY`` or
                 ``x-api-key: KEY``.
-            is_local: Whether the sender is on this machine. Only matters while there are no keys.
+            is_local: Whether the sender is on this machine. Only matters while there are no keys:
+                then it needs none, or if keys are required, it may send the token of the data
+                directory to create the first one.
         """
         if not self.is_on:
             return OPEN if is_local else OPEN_BEYOND
         authorization = headers.get("authorization", "")
         if authorization.lower().startswith(_BEARER):
-            return self.find_key(authorization[len(_BEARER) :])
+            text = authorization[len(_BEARER) :]
+            if is_local and self._is_owner(text):
+                return _OWNER
+            return self.find_key(text)
         return self.find_key(headers.get("x-api-key", ""))
+
+    def _is_owner(self, text: str) -> bool:
+        """Tell whether a sender can read the data directory, while there is no key yet."""
+        if self._keys or not self._owner_token:
+            return False
+        return hmac.compare_digest(text.strip().encode(), self._owner_token.encode())
 
     def find_key(self, text: str) -> Access | None:
         """Return the access of a key; None if it does not exist or is revoked."""

@@ -37,6 +37,7 @@ from otel_ml_collector.settings.sources import SettingText
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import address_here
 from otel_ml_collector.store.lock import read_holder
+from otel_ml_collector.store.owner import read_owner_token
 
 if TYPE_CHECKING:
     from otel_ml.export.settings import ExportSettings as Connection
@@ -153,7 +154,7 @@ class PlaceOptions:
         except InUse as error:
             for address in (error.address, self.address):
                 if address and is_collector(address):
-                    return _collector_at(address, self._key())
+                    return _collector_at(address, self._key() or self._owner_token())
             raise CommandFailed(f"{error} (it does not answer requests)", UNREACHABLE) from error
 
     @property
@@ -208,6 +209,12 @@ class PlaceOptions:
                 return file.read(_MOST_KEY_CHARS).strip()
         except (OSError, ValueError) as error:
             raise BadSetting(f"The file of --api-key-file cannot be read: {error}") from error
+
+    def _owner_token(self) -> str | None:
+        """Return the token that creates the first key, if no key is set."""
+        if self.settings.data_dir is None or os.environ.get("OTEL_ML_API_KEY"):
+            return None
+        return read_owner_token(self.settings.data_dir)
 
 
 def _collector_at(endpoint: str, key: str | None) -> Workplace:

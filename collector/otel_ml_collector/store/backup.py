@@ -28,9 +28,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadInput, BadSetting, InUse, Rejected, Unavailable
 from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
-from otel_ml_collector.store.keys import SECRET_FILE
 from otel_ml_collector.store.lock import LOCK_FILE
 from otel_ml_collector.store.migrations import OLDEST_SCHEMA, SCHEMA_VERSION, refuse_schema
+from otel_ml_collector.store.owner import SECRET_FILE
 from otel_ml_collector.store.same_folder import (
     FolderIdentity,
     explain_other_folder,

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from otel_ml_collector.access import Access
 from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.owner import SECRET_FILE, make_owner_token
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 MOST: Final = 10_000
 # In place of a key: a request from the collector's own machine while there are no keys.
 LOCAL: Final = "local"
-SECRET_FILE: Final = "session.secret"  # noqa: S105 - the name of a file
 _SECRET_BYTES: Final = 32
 _SECRET: Final = re.compile(rb"[0-9a-f]{64}")
 _MADE: Final = 1
@@ -74,6 +74,14 @@ class KeyStore:
             return secrets.token_hex(_SECRET_BYTES).encode()
         with store_trouble():
             return _read_secret(self._folder / SECRET_FILE)
+
+    def read_owner_token(self) -> str:
+        """Return the token of whoever can read the data directory; empty for a ClickHouse server.
+
+        Raises:
+            Unavailable: The secret in the data directory cannot be read or written.
+        """
+        return make_owner_token(self.read_session_secret()) if self._folder else ""
 
     def read(self) -> list[StoredKey]:
         """Read all keys, oldest first, the revoked ones too.

@@ -13,7 +13,8 @@ from otel_ml_collector.access import INGEST, OPEN, OPEN_BEYOND, READ, Access
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.store.backup import Backups
-from otel_ml_collector.store.keys import SECRET_FILE, KeyStore
+from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.owner import SECRET_FILE, read_owner_token
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import Tombstones
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
@@ -187,6 +188,21 @@ def test_session(fresh: Store) -> None:
     assert ring.find_session(text) == expected
     clock.now_ns += 1
     assert ring.find_session(text) is None
+
+
+def test_owner_makes_the_first_key(fresh: Store, tmp_path: Path) -> None:
+    """If keys are required, whoever reads the data directory creates the first key, and no more."""
+    ring = make_ring(fresh, required=True)
+    token = read_owner_token(tmp_path)
+    assert token is not None
+    owner = ring.find(bearer(token), is_local=True)
+    assert owner is not None
+    assert (owner.scopes, owner.projects) == (frozenset({"admin"}), None)
+    assert ring.find(bearer(token)) is None
+    assert ring.find({}, is_local=True) is None
+    assert ring.find(bearer("0" * 64), is_local=True) is None
+    ring.add(WANTED)
+    assert ring.find(bearer(token), is_local=True) is None
 
 
 def test_stolen_backup(
