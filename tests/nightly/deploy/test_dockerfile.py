@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tests.nightly.deploy import dockerfile
 from tests.support.collector import CollectorProcess
 from tests.support.deploy.tools import DEPLOY, change
 from tests.support.folders import ROOT
+from tests.support.keys import ask
+from tests.support.program import otel_ml
 
 DOCKERFILE = DEPLOY / "Dockerfile"
 PIN = re.compile(r"^([\w-]+)==(\S+)", re.MULTILINE)  # without the platforms of a pin
@@ -56,6 +59,24 @@ def test_command_starts_a_collector(tmp_path: Path) -> None:
     collector = start_as_in_the_image(tmp_path / "data")
     try:
         collector.wait_ready()
+    finally:
+        collector.kill()
+
+
+def test_image_requires_keys(tmp_path: Path) -> None:
+    """The image's command refuses requests without a key, and its volume makes the first key."""
+    collector = start_as_in_the_image(tmp_path / "data")
+    try:
+        collector.wait_ready()
+        assert collector.status("/api/v1/projects") == HTTPStatus.UNAUTHORIZED
+        scopes = ("--project", "*", "--scope", "admin,read")
+        made = otel_ml("keys", "add", "--data-dir", str(tmp_path / "data"), *scopes)
+        assert made.returncode == 0, made.stderr
+        listed = ask(collector, "/api/v1/projects", made.stdout.strip())
+        assert listed.status == HTTPStatus.OK
+        again = otel_ml("keys", "add", "--data-dir", str(tmp_path / "data"), *scopes)
+        assert again.returncode != 0
+        assert "a key is needed" in again.stderr
     finally:
         collector.kill()
 

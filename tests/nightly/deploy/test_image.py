@@ -19,6 +19,7 @@ from tests.nightly.deploy import dockerfile
 from tests.support.collector import CollectorProcess
 from tests.support.deploy.tools import DEPLOY
 from tests.support.folders import ROOT
+from tests.support.keys import ask
 from tests.support.load import PROTOBUF, make_request, run_ids
 
 pytestmark = pytest.mark.image
@@ -131,8 +132,13 @@ def test_image_runs_read_only(image: Image, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with ImageProcess(image, data) as collector:
         request = make_request("p", 20)
-        collector.deliver(request.SerializeToString(), PROTOBUF)
-        assert {run["run_id"] for run in collector.runs("p")} == set(run_ids(request))
+        scopes = ("--project", "*", "--scope", "admin,read,ingest")
+        made = in_image(image, data, "otel-ml", "keys", "add", "--data-dir", "/data", *scopes)
+        key = made.stdout.strip()
+        collector.deliver(request.SerializeToString(), {**PROTOBUF, "x-api-key": key})
+        runs = json.loads(ask(collector, "/api/v1/projects/p/runs", key).body)["runs"]
+        assert {run["run_id"] for run in runs} == set(run_ids(request))
+        assert ask(collector, "/api/v1/projects").status == 401
         health = dockerfile.command(read_dockerfile(), "HEALTHCHECK")
         port = collector.endpoint.rpartition(":")[2]
         asked = [word.replace("4318", port) for word in health]
