@@ -3,6 +3,7 @@
 Deletion stands behind all other routes: the name of a project may hold any of their paths.
 """
 
+import shutil
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from otel_ml_collector.access import ADMIN, Access, is_local
+from otel_ml_collector.access import ADMIN, READ, Access, is_local
 from otel_ml_collector.api.parameters import Admin, demand_all, needs
 from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.services import find_service, service_of
@@ -50,8 +51,13 @@ Days = Annotated[
     int | None,
     Query(ge=0, le=MOST_DAYS, description="What would that many days free?"),
 ]
+WaitFree = Annotated[
+    int,
+    Query(ge=0, le=600, description="How long to wait until the space is free, in seconds"),
+]
 FromRetention = Annotated[Retention, Depends(service_of(Retention))]
 FromDeleter = Annotated[Deleter, Depends(service_of(Deleter))]
+ToRead = Annotated[Access, Depends(needs(READ))]
 _ADMIN: Final = [Depends(needs(ADMIN))]
 
 
@@ -140,12 +146,25 @@ class Storage(BaseModel):
     retention: RetentionRun | None = Field(description="Null before the first one")
 
 
+class Disk(BaseModel):
+    """The disk of the collector's data directory. All values are null for a ClickHouse server."""
+
+    folder: str | None = Field(description="The data directory")
+    free_bytes: int | None
+    total_bytes: int | None
+
+
 class Purged(BaseModel):
     """The outcome of a purge: tables written anew without their deleted rows."""
 
     tables: list[str] = Field(description="Those that held deleted rows")
     bytes_before: int
     bytes_after: int
+    replaced_bytes: int = Field(description="Bytes of replaced files that are still on disk")
+    freed_time: str | None = Field(
+        description="When the space was free: after the last replaced file was removed. RFC 3339, "
+        "UTC; null if some are still on disk"
+    )
 
 
 class WantedRetention(BaseModel):
@@ -293,12 +312,32 @@ def get_storage(
     return find_storage(reader, admin, retention, days, time.time_ns())
 
 
+@router.get("/disk")
+def get_disk(request: Request, access: ToRead) -> Disk:
+    """Read how much space is free for the collector's data."""
+    folder = find_service(request, Purger).folder
+    if folder is None:
+        return Disk(folder=None, free_bytes=None, total_bytes=None)
+    usage = shutil.disk_usage(folder)
+    return Disk(folder=str(folder), free_bytes=usage.free, total_bytes=usage.total)
+
+
 @router.post("/storage/purge")
-def post_purge(request: Request, admin: Admin) -> Purged:
-    """Take deleted rows off the disk now; replaced files go about 8 s later."""
+def post_purge(request: Request, admin: Admin, wait_s: WaitFree = 0) -> Purged:
+    """Take deleted rows off the disk.
+
+    The store removes the files that this replaces 8 to 40 s later. With `wait_s` the answer comes
+    when they are gone.
+    """
     demand_all(admin)
-    done = find_service(request, Purger).purge()
-    return Purged(tables=done.tables, bytes_before=done.bytes_before, bytes_after=done.bytes_after)
+    done = find_service(request, Purger).purge(wait_s)
+    return Purged(
+        tables=done.tables,
+        bytes_before=done.bytes_before,
+        bytes_after=done.bytes_after,
+        replaced_bytes=done.replaced_bytes,
+        freed_time=None if done.freed_ns is None else to_rfc3339(done.freed_ns),
+    )
 
 
 @router.post("/retention/confirm")

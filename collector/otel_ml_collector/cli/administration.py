@@ -23,9 +23,11 @@ from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import (
     PlaceOptions,
     Workplace,
+    check_project,
     fetch_as_stranger,
     is_collector,
     with_place,
+    with_project,
 )
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.log import start_logging
@@ -40,8 +42,10 @@ _KEY_COLUMNS: Final = (
     *("id", "name", "scopes", "projects", "spans_per_second", "bytes_per_second"),
     *("created_time", "revoked_time"),
 )
+_MENTION_COLUMNS: Final = ("kind", "name", "place", "time")
 _UNAUTHORIZED: Final = 401
 _ASK_S: Final = 60.0
+_FREE_WITHIN_S: Final = 120
 _LONG_S: Final = 3_600.0  # purging rewrites files, a backup copies them
 
 _logger = logging.getLogger(__name__)
@@ -306,17 +310,25 @@ def _days(text: str | None, before: int | None) -> int | None:
     help="Free the space of deleted records now; needs a key with the scope admin",
 )
 @click.option(
+    "--no-wait",
+    is_flag=True,
+    help="With --purge, do not wait until the space is free, which takes 8 to 40 s",
+)
+@click.option(
     "--free-days",
     type=int,
     metavar="N",
     help="Also show how much space deleting everything older than N days would free",
 )
 @with_form
-def storage(asked: PlaceOptions, form: Layout, *, purge: bool, free_days: int | None) -> int:
+def storage(
+    asked: PlaceOptions, form: Layout, *, purge: bool, no_wait: bool, free_days: int | None
+) -> int:
     """Show how much disk space each project uses, or free the space of deleted records."""
     with asked.open() as place:
         if purge:
-            answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S)
+            wait = {"wait_s": 0 if no_wait else _FREE_WITHIN_S}
+            answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S, **wait)
             return write_rows([answer], answer, form)
         answer = place.api(_ASK_S).get("storage", days=free_days)
         rows = [_flat(project) for project in answer["projects"]]
@@ -331,6 +343,26 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     }
     kept = {name: facts[name] for name in ("record_days", "payload_days")}
     return {"project": facts["project"], "bytes": facts["bytes"], **kinds, **kept, **freed}
+
+
+@click.command(epilog=HELP)
+@with_place
+@with_project
+@click.option("--who", required=True, metavar="NAME", help="Name to look for, in any case")
+@with_form
+def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
+    """List what contains a person's name: items, rules, labels and the like.
+
+    Use it after you delete a user. It does not search the inputs and outputs of runs; use `otel-ml
+    runs --where` for these.
+    """
+    with asked.open() as place, check_project(place.api(), project) as check:
+        answer = place.api(_ASK_S).get("projects", project, "mentions", who=who)
+        check(answer["mentions"])
+        if not answer["is_complete"]:
+            _say("there are more than 1,000 of a kind: the list is cut off")
+        write_rows(answer["mentions"], answer, form, _MENTION_COLUMNS)
+    return DONE  # nothing is what a deletion wants
 
 
 @click.command(epilog=HELP)
@@ -381,11 +413,16 @@ def restore(flags: Flags, folder: Path) -> int:
 
 
 def _send(
-    place: Workplace, method: str, *path: str, body: object = None, timeout_s: float = _ASK_S
+    place: Workplace,
+    method: str,
+    *path: str,
+    body: object = None,
+    timeout_s: float = _ASK_S,
+    **parameters: int,
 ) -> dict[str, Any]:
     from otel_ml.reader.api import Question  # takes 0.1 s
 
-    question = Question(path, method=method, body=body, is_repeatable=False)
+    question = Question(path, parameters, method=method, body=body, is_repeatable=False)
     answer: dict[str, Any] = place.api(timeout_s).ask(question)
     return answer
 

@@ -48,6 +48,7 @@ _PACKAGES: Final = ("opentelemetry-sdk", "chdb", "grpcio")
 _SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")
 _NO_SECRETS: Final = ("CLIENT_KEY",)  # only the path of a file
 _TIGHT: Final = 4
+_LEAST_FREE_SHARE: Final = 0.05
 _REACH_S: Final = 2.0
 # State of a listening socket, see https://docs.kernel.org/networking/proc_net_tcp.html
 _LISTENS: Final = "0A"
@@ -260,7 +261,7 @@ def find_proxy(page: str) -> Iterator[DoctorLine]:
 
 
 def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]:
-    """Check the settings and the free disk space of a collector on this machine."""
+    """Check the settings and the disk of a collector on this machine, which may not tell it."""
     if not Address(urlsplit(page).hostname or "", 0).is_loopback:
         return
     try:
@@ -286,6 +287,10 @@ def find_disk(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]
         yield DoctorLine("warn", "disk", text, todo)
     else:
         yield DoctorLine("ok", "disk", text)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
 
 
 def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLine]:
@@ -485,6 +490,18 @@ class Visit:
             return [DoctorLine("warn", "key", text, f"if you need a key that may, {todo}")]
         return [DoctorLine("fail", "key", f"The API does not answer: {reply.reason}")]
 
+    def find_disk(self) -> list[DoctorLine]:
+        """Report the free space for the collector's data; nothing for a ClickHouse server."""
+        reply = self._get("/api/v1/disk") if self._reads else None
+        disk = reply.json if reply and reply.status == HTTPStatus.OK else None
+        if not isinstance(disk, dict) or disk.get("free_bytes") is None:
+            return []
+        free, total = int(disk["free_bytes"]), int(disk["total_bytes"])
+        text = f"{_gib(free)} of {_gib(total)} free for the collector's data ({disk['folder']})"
+        if free < total * _LEAST_FREE_SHARE:
+            return [DoctorLine("warn", "disk", text, "free disk space soon")]
+        return [DoctorLine("ok", "disk", text)]
+
     def find_unread(self) -> list[DoctorLine]:
         """Warn about projects that have spans but no recognized run."""
         listed = self._get("/api/v1/projects") if self._reads else None
@@ -631,16 +648,18 @@ def find_all(endpoint: str | None, grpc: str | None, project: str) -> Iterator[D
         yield DoctorLine("fail", "endpoint", "The endpoint is not a valid address", todo)
         return
     yield from find_within("proxy", lambda: find_proxy(settings.page))
-    yield from find_within("disk", lambda: find_disk(settings.page, os.environ))
     yield from find_within("forward", lambda: find_targets(settings.page, os.environ))
     visit = Visit(settings, project, grpc or _grpc_address(settings.page))
     reached = find_within("endpoint", visit.find_endpoint)
     yield from reached
     if any(finding.status == "fail" for finding in reached):
+        yield from find_within("disk", lambda: find_disk(settings.page, os.environ))
         return
     yield from find_within("ready", visit.find_readiness)
     yield from find_within("clock", visit.find_clock)
     yield from find_within("key", visit.find_key)
+    disk = find_within("disk", visit.find_disk)
+    yield from disk or find_within("disk", lambda: find_disk(settings.page, os.environ))
     yield from find_within("spans", visit.find_unread)
     yield from find_within("http", visit.find_http)
     yield from find_within("grpc", visit.find_grpc)

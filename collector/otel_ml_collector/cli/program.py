@@ -62,6 +62,7 @@ _COMMANDS_BY_TASK: Final = {
         "check": ("administration:check", "Check the settings without starting the collector"),
         "keys": ("administration:keys", "Create, list and revoke API keys"),
         "storage": ("administration:storage", "Show and free disk space"),
+        "find": ("administration:find", "List what contains a person's name"),
         "retention": ("administration:retention", "Show or set how long records are kept"),
         "backup": ("administration:backup", "Back up the store, even while the collector runs"),
         "restore": ("administration:restore", "Create a data directory from a backup"),

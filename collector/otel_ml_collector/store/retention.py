@@ -323,27 +323,51 @@ class Retention:
         return self._client.query(sql, values, settings=dict(_SETTINGS)).result_rows
 
 
+_REPLACED: Final = Sql("""
+    SELECT name, toUInt64(bytes_on_disk) FROM system.parts
+    WHERE database = currentDatabase() AND NOT active AND table IN {tables:Array(String)}""")
+_LOOK_EVERY_S: Final = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """The outcome of a purge: the tables written anew, and the size before and after."""
+    """The outcome of a purge.
+
+    Attributes:
+        tables: The tables that were rewritten.
+        bytes_before: Size of the store's current files before.
+        bytes_after: Size of the store's current files after.
+        replaced_bytes: Bytes of replaced files that are still on disk.
+        freed_ns: When the last replaced file was removed; None if some are still on disk.
+    """
 
     tables: list[str]
     bytes_before: int
     bytes_after: int
+    replaced_bytes: int
+    freed_ns: int | None
 
 
 class Purger:
-    """Writes parts anew that hold deleted rows; any thread may call it."""
+    """Writes parts anew that hold deleted rows; any thread may call it.
+
+    Attributes:
+        folder: The data directory, None for a ClickHouse server.
+    """
 
     def __init__(self, connections: Connections) -> None:
+        self.folder = connections.folder
         self._client = connections.open()
         self._mutator = Mutator(self._client, connections.folder)
         self._lock = threading.Lock()
 
-    def purge(self) -> Purge:
+    def purge(self, wait_s: float = 0) -> Purge:
         """Take deleted rows off the disk; a second call finds nothing to do.
 
-        Replaced files go about 8 s later; the new ones are on disk by then.
+        The store removes replaced files 8 to 40 s later. Until then they need space too.
+
+        Args:
+            wait_s: How long to wait until the replaced files are gone.
 
         Raises:
             Unavailable: The store has trouble; what was purged until then stays purged.
@@ -357,7 +381,25 @@ class Purger:
                 sql = Sql("ALTER TABLE {table} APPLY DELETED MASK")
                 self._mutator.run(table, sql.fill(table=identifier(table, TABLE_NAMES)))
             after = _parts(self._client)
-        return Purge(tables, _bytes(before), _bytes(after))
+            replaced = self._wait_until_free(tables, wait_s)
+            freed_ns = None if replaced else time.time_ns()
+        return Purge(tables, _bytes(before), _bytes(after), replaced, freed_ns)
+
+    def _wait_until_free(self, tables: Sequence[str], wait_s: float) -> int:
+        """Wait until the files that were just replaced are removed; return the bytes that remain.
+
+        Files that merges replace meanwhile do not count.
+        """
+        ends_s = time.monotonic() + wait_s
+        left = self._replaced(tables)
+        while left and time.monotonic() < ends_s:
+            time.sleep(_LOOK_EVERY_S)
+            left = {name: size for name, size in self._replaced(tables).items() if name in left}
+        return sum(left.values())
+
+    def _replaced(self, tables: Sequence[str]) -> dict[str, int]:
+        rows = self._client.query(_REPLACED, {"tables": list(tables)}).result_rows
+        return {str(name): int(size) for name, size in rows}
 
 
 def _parts(client: StoreClient) -> list[dict[str, Any]]:

@@ -48,10 +48,11 @@ def test_purge(service: Service) -> None:
     project.send(make_call("stays"))
     project.delete(f"/runs/{id_of(project.sent[0])}")
     before = ask(service.app, "/api/v1/storage").json
-    purged = ask(service.app, "/api/v1/storage/purge", method="POST").json
+    purged = ask(service.app, "/api/v1/storage/purge?wait_s=120", method="POST").json
     after = ask(service.app, "/api/v1/storage").json
     assert before["waiting_bytes"] > 0 == after["waiting_bytes"]
     assert "runs" in purged["tables"]
+    assert (purged["replaced_bytes"], purged["freed_time"] is None) == (0, False)
     again = ask(service.app, "/api/v1/storage/purge", method="POST").json
     assert again["tables"] == []
     assert project.names() == ["mark", "stays"]

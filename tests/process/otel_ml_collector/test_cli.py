@@ -85,7 +85,9 @@ def test_alone(tmp_path: Path) -> None:
         ],
         "Monitor and alert": ["findings", "release", "slices", "fields", "targets", "alerts"],
         "Review": ["queue"],
-        "Operate the collector": ["check", "keys", "storage", "retention", "backup", "restore"],
+        "Operate the collector": [
+            *("check", "keys", "storage", "find", "retention", "backup", "restore"),
+        ],
     }
     assert "  runs      List runs\n" in done.stderr
 

@@ -205,9 +205,11 @@ def test_storage(endpoint: str) -> None:
     assert shares["many records"]["freed_records"] > 0
     head, *lines = rows(otel_ml(endpoint, "storage").stdout)
     assert (head[:2], len(lines)) == (["project", "bytes"], len(shares))
-    purged = otel_ml(endpoint, "storage", "--purge", "--format", "json")
+    purged = otel_ml(endpoint, "storage", "--purge", "--no-wait", "--format", "json")
     assert purged.returncode == 0
-    assert {"tables", "bytes_before", "bytes_after"} <= set(json.loads(purged.stdout))
+    done = json.loads(purged.stdout)
+    assert {"tables", "bytes_before", "bytes_after"} <= set(done)
+    assert (done["freed_time"] is None) is (done["replaced_bytes"] > 0)
 
 
 @sampled(4)

@@ -123,6 +123,7 @@ class World:
     def _question(self, address: str) -> str:
         told = {
             "/completion": f"start=2026-11-01T00:00:00Z&where={quote('model == ')}",
+            "/mentions": f"who={MARK}",
             "/model-verdict": f"model=model-{MARK}&version=1&against=1",
             "/model-curves": f"model=model-{MARK}",
             "/newest-verdict": f"model=model-{MARK}",
@@ -262,7 +263,7 @@ def fill(service: Service) -> World:
 def test_roads(world: World) -> None:
     """Every way to read leads to the others' records with their key: so they can be missed."""
     key = world.key("theirs")
-    blind = {"/openapi.json", "/api/v1/stats"}  # they tell no names
+    blind = {"/openapi.json", "/api/v1/stats", "/api/v1/disk"}  # they tell no names
     blind |= {
         f"/projects/theirs/{part}" for part in ("news", "today", "chart", "error-groups", "sums")
     }

@@ -266,6 +266,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/loss": Question(
         {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}
     ),
+    "GET /projects/{project}/mentions": Question({"who": "bigshot"}),
     "GET /projects/{project}/completion": Question({"where": "model == ", "start": "2026-11-01"}),
     "GET /projects/{project}/stats": Question(
         {"group": "version", "start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z"}
