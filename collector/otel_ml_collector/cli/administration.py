@@ -360,7 +360,7 @@ def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
         answer = place.api(_ASK_S).get("projects", project, "mentions", who=who)
         check(answer["mentions"])
         if not answer["is_complete"]:
-            _say("there are more than 1,000 of a kind: the list is cut off")
+            _print("there are more than 1,000 of a kind: the list is cut off")
         write_rows(answer["mentions"], answer, form, _MENTION_COLUMNS)
     return DONE  # nothing is what a deletion wants
 
