@@ -106,6 +106,10 @@ class Health:
         if self._trouble:
             raise Unavailable(self._trouble)
 
+    def has_trouble(self) -> bool:
+        """Return whether no write has succeeded since the start or since the last error."""
+        return bool(self._trouble)
+
     def probe(self) -> None:
         """Write a probe row if no write has succeeded since the start or since the last error.
 

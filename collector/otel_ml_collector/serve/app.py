@@ -384,20 +384,23 @@ class BackgroundJob:
         every_s: Seconds from a time to the next.
         trouble: What the log says, before the reason, when it fails.
         first_s: Seconds to the first time.
+        has_work: Returns whether there is anything to do. It is called on the event loop, so that an
+            idle collector wakes no thread.
     """
 
     do: Callable[[], object]
     every_s: float
     trouble: str
     first_s: float = 0.0
+    has_work: Callable[[], bool] = lambda: True
 
 
 class Lane:
-    """Does its duties in turn; the duties of other lanes do not hold it up.
+    """Runs its jobs one after the other. Jobs of other lanes do not delay them.
 
     Args:
-        duties: The duties; those that are due at once are done in this order.
-        clock: Tells seconds that never fall.
+        duties: The jobs. Jobs that are due at the same time run in this order.
+        clock: Returns a monotonic time in seconds.
     """
 
     def __init__(self, *duties: BackgroundJob, clock: Callable[[], float] = time.monotonic) -> None:
@@ -405,10 +408,23 @@ class Lane:
         now_s = clock()
         self._due_s = {job: now_s + job.first_s for job in duties}
 
-    def run(self) -> float:
-        """Do the duties that are due; return in how many seconds the next is due.
+    def skip_idle(self) -> bool:
+        """Postpone the due jobs that have nothing to do; return whether a job has to run."""
+        now_s = self._clock()
+        due = [job for job, due_s in self._due_s.items() if due_s <= now_s]
+        idle = [job for job in due if not job.has_work()]
+        for job in idle:
+            self._due_s[job] = now_s + job.every_s
+        return len(idle) < len(due)
 
-        What failed is tried again after a minute at most, and keeps nothing else from being done.
+    def next_s(self) -> float:
+        """Return the seconds until the next job is due."""
+        return max(min(self._due_s.values()) - self._clock(), 0.0)
+
+    def run(self) -> None:
+        """Run the jobs that are due.
+
+        A failed job runs again after a minute at the latest. It does not stop the others.
         """
         for job, due_s in self._due_s.items():
             now_s = self._clock()
@@ -419,12 +435,13 @@ class Lane:
                 job.do()
                 wait_s = job.every_s
             self._due_s[job] = now_s + wait_s
-        return max(min(self._due_s.values()) - self._clock(), 0.0)
 
     async def run_for_ever(self) -> None:
         """Run on threads of the loop, until cancelled."""
         while True:
-            await asyncio.sleep(await asyncio.to_thread(self.run))
+            if self.skip_idle():
+                await asyncio.to_thread(self.run)
+            await asyncio.sleep(self.next_s())
 
 
 @contextmanager
@@ -442,7 +459,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
     """Make the lanes of a collector's recurring duties; within a lane they are done in turn."""
     rollup = collector.connections.open()
     # Nobody else changes the keys of a data directory.
-    keys_s = 1.0 if collector.connections.folder is None else 3.0
+    keys_s = 1.0 if collector.connections.folder is None else 60.0
     disorder = "The store was not kept in order"
     unwritten = "What could not be written was not put right"
     lanes = (
@@ -492,13 +509,31 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
         # What records a call that another run counts for is known by then.
         (
             BackgroundJob(
-                collector.runs.count_pending, 0.25, "Calls that are recorded twice count twice"
+                collector.runs.count_pending,
+                0.25,
+                "Calls that are recorded twice count twice",
+                has_work=collector.runs.has_pending,
             ),
         ),
         # Writes only after an error.
-        (BackgroundJob(collector.health.probe, PROBE_EVERY_S, "The store was not probed"),),
+        (
+            BackgroundJob(
+                collector.health.probe,
+                PROBE_EVERY_S,
+                "The store was not probed",
+                has_work=collector.health.has_trouble,
+            ),
+        ),
         # Long before the good parts leave the disk.
-        (BackgroundJob(Repair(collector.connections).run_pass, 2.0, unwritten, first_s=2.0),),
+        (
+            BackgroundJob(
+                Repair(collector.connections).run_pass,
+                2.0,
+                unwritten,
+                first_s=2.0,
+                has_work=collector.connections.may_be_merging,
+            ),
+        ),
         # Without it statistics are right, and slower.
         (
             BackgroundJob(

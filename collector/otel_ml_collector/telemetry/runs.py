@@ -310,6 +310,10 @@ class RunNumbers(Collector):
                 if score.source == "judge" and is_run(score.owner):
                     self._take_score(score, score.project in waiting)
 
+    def has_pending(self) -> bool:
+        """Return whether runs or scores wait for `count_pending`."""
+        return bool(self._waiting or self._waiting_scores)
+
     def count_pending(self) -> None:
         """Count the waiting runs, but only one of those that record the same call.
 
