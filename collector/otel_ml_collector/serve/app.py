@@ -384,7 +384,7 @@ class BackgroundJob:
         every_s: Seconds from a time to the next.
         trouble: What the log says, before the reason, when it fails.
         first_s: Seconds to the first time.
-        has_work: Returns whether there is anything to do. It is called on the event loop, so that an
+        has_work: Returns whether there is anything to do. Called on the event loop, so that an
             idle collector wakes no thread.
     """
 
