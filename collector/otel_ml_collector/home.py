@@ -13,7 +13,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_new_versions
-from otel_ml_collector.overview.find import find_news
+from otel_ml_collector.overview.problems import find_problems
 from otel_ml_collector.projects import find_projects, select_projects
 from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.services import find_service
@@ -36,8 +36,6 @@ from otel_ml_collector.windows import Buckets, Window
 
 _UNFINISHED: Final = 10
 _SHOWN_PROJECTS: Final = 50
-# Of a project so many of its newest versions are compared with the one before.
-_JUDGED: Final = 1
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -142,9 +140,9 @@ def show_new_versions(request: Request, reader: FromReader) -> Response:
 
 @router.get("/projects/{project:path}/today")
 def show_today(request: Request, reader: FromReader, project: str) -> Response:
-    """Show the findings of a project, as a part of the home page that comes after the rest."""
-    findings = find_news(reader, project, time.time_ns(), most=_JUDGED).findings
-    return show_page(request, "today.html", {"findings": findings})
+    """Show the problems of a project, as a part of the home page that comes after the rest."""
+    found = find_problems(reader, project, "24h", time.time_ns())
+    return show_page(request, "today.html", {"problems": found.problems})
 
 
 def _show(

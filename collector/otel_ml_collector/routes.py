@@ -35,8 +35,8 @@ from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.monitor import field_pages, fields, profiles, unusual
-from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
+from otel_ml_collector.overview import monitor_page, problem_page
 from otel_ml_collector.overview import routes as overview
 from otel_ml_collector.quality import pages as quality_pages
 from otel_ml_collector.quality import routes as quality
@@ -99,6 +99,7 @@ _ROUTERS: Final = (
     sessions.pages,
     metrics.pages,
     monitor_page.pages,
+    problem_page.pages,
     projects.pages,
     overview.pages,
 )

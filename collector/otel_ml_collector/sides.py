@@ -18,7 +18,7 @@ from otel_ml.statistics.release import (
     Unit,
     judge_release,
 )
-from otel_ml.statistics.verdict import AmountVerdict
+from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict
 from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader, Row
@@ -31,6 +31,7 @@ from otel_ml_collector.store.sides import (
     Sides,
     count_both,
     count_tag_values,
+    find_request_ms,
     read_units,
 )
 from otel_ml_collector.store.sql import Sql
@@ -59,6 +60,7 @@ _PASSED: Final = "passed"
 _SCORED: Final = "scored"
 # The range of amounts goes 1.5 times beyond that of the baseline.
 _ROOM: Final = math.log(1.5)
+_MS_NS: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     tag, strata = _choose_strata(reader, sides)
     every_before, every = (max(-(-runs // _RUNS_COUNTED), 1) for runs in sides.counts)
     rows = read_units(reader, project, sides, strata, (every_before, every))
-    figures, judges = _make_figures(reader, project, rows, sides.windows)
+    figures, judges = _make_figures(reader, project, rows, sides)
     verdicts = sorted(judge_release(figures, sides.baseline), key=_order)
     deciding = _choose_deciding(verdicts)
     first = next(iter(deciding), None)
@@ -280,12 +282,12 @@ class _JudgesOfSides:
 
 
 def _make_figures(
-    reader: Reader, project: str, rows: Sequence[Row], windows: int
+    reader: Reader, project: str, rows: Sequence[Row], sides: Sides
 ) -> tuple[list[FigureUnits], _JudgesOfSides]:
     """Make the figures of the rows; with the version of each judge that counts."""
     before: defaultdict[str, Counter[Unit]] = defaultdict(Counter)
     after: defaultdict[str, list[Counter[Unit]]] = defaultdict(
-        lambda: [Counter() for _ in range(windows)]
+        lambda: [Counter() for _ in range(sides.windows)]
     )
     for row in rows:
         unit = Unit(row["stratum"], row["total"] / WHOLE, row["n"], row["first"] / WHOLE)
@@ -296,6 +298,7 @@ def _make_figures(
         for name in (ERRORS, MISSING, *AMOUNT_FIGURES)
         if name in before and name in after
     ]
+    figures = _widen_margins(reader, sides, figures)
     versions_of: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
     for own, names in zip(versions_of, ([*before], [*after]), strict=True):
         for figure in names:
@@ -323,6 +326,32 @@ def _make_figures(
         for figure in figures
     ]
     return figures, _JudgesOfSides(digests, unlike, numbers)
+
+
+def _widen_margins(
+    reader: Reader, sides: Sides, figures: Sequence[FigureUnits]
+) -> list[FigureUnits]:
+    """Raise the margins of latency and cost to the smallest differences that matter."""
+    margins = reader.margins
+    has_latency = any(figure.name == "latency" for figure in figures)
+    request_ms = find_request_ms(reader, sides) if has_latency and margins.time_share else 0.0
+    return [
+        replace(
+            figure,
+            margin=margins.find_ratio(figure.name, _find_mean(figure), AMOUNT_MARGIN, request_ms),
+        )
+        if figure.kind == "amount"
+        else figure
+        for figure in figures
+    ]
+
+
+def _find_mean(figure: FigureUnits) -> float:
+    """Return the geometric mean of the baseline: ms of a latency, $ of a cost."""
+    units = figure.baseline.items()
+    runs = sum(unit.n * count for unit, count in units)
+    mean = math.exp(math.fsum(unit.total * count for unit, count in units) / runs)
+    return mean / _MS_NS if figure.name == "latency" else mean
 
 
 def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:

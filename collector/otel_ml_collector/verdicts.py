@@ -21,6 +21,7 @@ COMPARISON_WORDS: Final[tuple[ComparisonWord, ...]] = (
 ERRORS: Final = "errors"
 MISSING: Final = "missing outputs"
 AMOUNT_FIGURES: Final = ("latency", "tokens", "cost")
+_MS_NS: Final = 1e6
 
 
 def _finite(bound: float | None) -> float | None:
@@ -99,6 +100,11 @@ class AmountChange(BaseModel):
     )
     margin: float
     reasons: list[str]
+    baseline: Interval | None = Field(
+        default=None,
+        description="Geometric mean: latency in ms, cost in $; null if it is not known",
+    )
+    candidate: Interval | None = None
 
 
 class FailureChange(BaseModel):
@@ -142,8 +148,8 @@ class FigureChange(BaseModel):
     is_rate: bool
     lower_is_better: bool
     baseline: Interval | None = Field(
-        description="Null of latency, tokens and cost; without bounds where a side has fewer than "
-        "30 runs"
+        description="Latency (ms), tokens and cost ($): the geometric mean, without bounds. Also "
+        "without bounds if a side has fewer than 30 runs"
     )
     candidate: Interval | None
     difference: Interval | None = Field(
@@ -177,11 +183,7 @@ def make_figure_change(
     """
     verdict = figure.verdict
     change = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
-    sides = (
-        (None, None)
-        if isinstance(verdict, AmountVerdict)
-        else (verdict.baseline, verdict.candidate)
-    )
+    baseline, candidate = _list_sides(figure)
     return FigureChange(
         name=figure.name,
         judge_version=digest,
@@ -190,8 +192,8 @@ def make_figure_change(
         sentence=figure.sentence if is_release else figure.comparison,
         is_rate=not isinstance(verdict, AmountVerdict) and verdict.is_rate,
         lower_is_better=isinstance(verdict, AmountVerdict) or verdict.lower_is_better,
-        baseline=_interval_of(sides[0]),
-        candidate=_interval_of(sides[1]),
+        baseline=baseline,
+        candidate=candidate,
         difference=_interval_of(change),
         margin=verdict.margin,
         detectable=None if isinstance(verdict, AmountVerdict) else verdict.detectable,
@@ -200,6 +202,22 @@ def make_figure_change(
         needed=figure.needed,
         smallest=figure.smallest,
     )
+
+
+def _list_sides(figure: FigureVerdict) -> tuple[Interval | None, Interval | None]:
+    """Return the values of baseline and candidate; latency in ms, without bounds."""
+    verdict = figure.verdict
+    if not isinstance(verdict, AmountVerdict):
+        return _interval_of(verdict.baseline), _interval_of(verdict.candidate)
+    if verdict.means is None:
+        return None, None
+    unit = _MS_NS if figure.name == "latency" else 1.0
+    ratio = verdict.ratio
+    before, now = (
+        Interval(value=mean / unit, low=None, high=None, n=ratio.n, clusters=ratio.clusters)
+        for mean in verdict.means
+    )
+    return before, now
 
 
 def leave_out(judge: str, word: ComparisonWord, reason: str) -> FigureChange:

@@ -438,7 +438,10 @@ class _Compared:
         n = "/".join(f"{side.n:,}" for side in sides)
         if figure.kind == "amount":
             margin = AMOUNT_MARGIN if figure.margin is None else figure.margin
-            return AmountVerdict(figure.name, word, exponential(change), margin, n, reasons)
+            means = math.exp(sides[0].value), math.exp(sides[1].value)
+            return AmountVerdict(
+                figure.name, word, exponential(change), margin, n, reasons, means=means
+            )
         return JudgeVerdict(
             judge=figure.name,
             word=word,

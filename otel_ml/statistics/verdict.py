@@ -471,6 +471,7 @@ class AmountVerdict:
         n: Sample size as text, such as `150` items.
         reasons: Why the verdict is inconclusive, such as too few runs. Empty if only the confidence
             interval decided.
+        means: Geometric means of the baseline and of the candidate. None if not computed.
     """
 
     name: str
@@ -479,6 +480,7 @@ class AmountVerdict:
     margin: float
     n: str
     reasons: Sequence[str]
+    means: tuple[float, float] | None = None
 
     @property
     def sentence(self) -> str:

@@ -15,6 +15,7 @@ import orjson
 
 from otel_ml.statistics.distances import MARGIN
 from otel_ml.statistics.fields import (
+    MISSING,
     TABLES,
     FieldDrift,
     Reference,
@@ -23,6 +24,7 @@ from otel_ml.statistics.fields import (
     moved_share,
 )
 from otel_ml.statistics.sketches import Sketch
+from otel_ml_collector.claims import join_evidence, write_moment, write_shares
 from otel_ml_collector.datasets.find import find_items, find_newest, versions_of
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_where
@@ -699,28 +701,61 @@ def _make_finding(
     drift: ModelDrift, kind: FindingKind, fields: Sequence[FieldDrift], changes: Sequence[Change]
 ) -> Finding:
     since_ns = min(drift.since_ns(field_) for field_ in fields)
-    named = [f"{field_.name} {field_.sentence}" for field_ in fields[:_MOST_NAMED]]
-    if len(fields) > _MOST_NAMED:
-        named.append(f"{len(fields) - _MOST_NAMED} more fields moved")
-    text = "; ".join(named)
-    subject = {
-        "broken": f"the data of {drift.model} is broken: {text}",
-        "model": f"{drift.model} changed while its inputs are as before: {text}",
-        "traffic": f"the traffic of {drift.model} changed: {text}",
-    }[kind]
-    parts = [subject, f"since {write_time(since_ns)}"]
-    if kind != "traffic":
-        parts += [name for name in [name_change(changes, since_ns, drift.window.end_ns)] if name]
+    since = f"since {write_moment(since_ns)}"
+    first, others = fields[0], fields[1:]
+    name = name_field(first.name)
+    missing = next((part for part in first.drifted if part.name == MISSING), None)
+    if kind == "broken" and missing is not None:
+        before, now = (
+            part.values.get("missing", 0) / max(part.n, 1)
+            for part in (missing.reference, missing.window)
+        )
+        now_words, before_words = write_shares(now, before)
+        earlier = f"before in {before_words}" if before else "never before"
+        title = f"{drift.model}: {name} is missing"
+        text = f" in {now_words} of runs {since}, {earlier}"
+    else:
+        title = {
+            "broken": f"{drift.model}: {name} has a different type",
+            "model": f"{drift.model} changed, its inputs did not",
+        }.get(kind, f"The inputs of {drift.model} changed")
+        named = "" if kind == "broken" else f"{name} "
+        text = f": {named}{first.drifted[0].sentence} {since}"
+    began = name_change(changes, since_ns, drift.window.end_ns)
+    more = [f"{name_field(item.name)} {item.sentence}" for item in others[:_MOST_NAMED]]
+    if len(others) > _MOST_NAMED:
+        more.append(f"{len(others) - _MOST_NAMED} more fields")
     return Finding(
         kind=kind,
-        sentence="; ".join(parts),
+        sentence=f"{title}{text}",
         model=drift.model,
-        where=write_where(drift.model, fields[0]),
+        where=write_where(drift.model, first),
         start_ns=since_ns,
         end_ns=drift.window.end_ns,
         size=max(count_moved(field_) for field_ in fields),
-        field=fields[0].name,
+        field=first.name,
+        title=title,
+        evidence=join_evidence(
+            f"also {', '.join(more)}" if more else "",
+            f"{drift.runs:,} runs compared with {drift.reference_runs:,} of {drift.reference.name}",
+            began if kind != "traffic" else "",
+        ),
+        measure="data" if kind == "broken" else "quality" if kind == "model" else "traffic",
     )
+
+
+_LAST_KEY: Final = re.compile(r'\["((?:[^"\\]|\\.)*)"\]$')
+_SECTION_NAMES: Final[Mapping[str, str]] = {"inputs": "input", "outputs": "output"}
+
+
+def name_field(path: str) -> str:
+    """Name a field in a sentence: `input "mean texture"`, `output label`, `latency_ms`."""
+    section, dot, rest = path.partition(".")
+    key = _LAST_KEY.search(path)
+    section = _SECTION_NAMES.get(section.partition("[")[0], "")
+    if not section:
+        return path
+    return f'{section} "{key[1]}"' if key else f"{section} {rest}" if dot else path
 
 
 def write_time(time_ns: int) -> str:

@@ -246,7 +246,9 @@ def show_field(
         histogram = report.histograms[0]
     context = {
         "report": report,
-        "suggestion": suggest_for_field(report, asked.last) if report.word == "drift" else None,
+        "suggestion": suggest_for_field(report.model, report.field, asked.last)
+        if report.word == "drift"
+        else None,
         "start": write_time(question.window.start_ns),
         "end": write_time(question.window.end_ns),
         "since": write_time(from_rfc3339(report.since, "since")) if report.since else "",

@@ -229,7 +229,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
             NEW_VERSIONS.subject: lambda: tell_worse_releases(
                 asked_releases.result(), question.now_ns
             ),
-            SLICES.subject: lambda: tell_worse(asked_slices.result().slices, window),
+            SLICES.subject: lambda: tell_worse(asked_slices.result(), window),
         }
     )
     return MonitorState(

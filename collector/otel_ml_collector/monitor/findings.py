@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Final, Literal, TypeVar
 
+from otel_ml_collector.claims import Measure
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
@@ -33,17 +34,25 @@ class Finding:
     Attributes:
         kind: `broken` data, a `release` that is worse, a `model` that changed, a `slice` that does
             worse than the rest, other `traffic`.
-        sentence: In plain English, one sentence without a full stop.
-        model: The model whose runs it is about.
-        where: The filter that opens these runs.
-        start_ns: The first nanosecond of the time in which it holds.
-        end_ns: The end of that time, which is not in it.
-        size: How many runs it costs or concerns; of one kind the largest stands first.
-        figure: Of a version that is worse the figure by which it is; empty of all else.
-        field: Path of the field that it is about, of several the one that moved most; empty if it
-            is about no field.
-        command: Command that evaluates a worse version and the one before it on a data set; empty
-            of all else.
+        sentence: The claim in plain English, with at most three numbers; no full stop at the end.
+        model: The model that has the problem.
+        where: The filter that lists the runs that show the problem.
+        start_ns: Start of the first of these runs, in nanoseconds.
+        end_ns: End of that time, exclusive.
+        size: Number of runs lost or affected; it orders the findings of one kind.
+        figure: By which figure a new version is worse; else empty.
+        field: Path of the field that changed most; empty if no field changed.
+        command: Command that evaluates a worse version and its baseline on a data set; else empty.
+        title: The beginning of the sentence, in a few words.
+        evidence: Difference, interval, number of runs and time, separated by ` · `.
+        measure: What the problem is about, such as `errors` or `latency`.
+        measured: Name of the figure, such as a judge; empty for a field.
+        condition: The slice that is worse, as a filter without the model; empty for a whole
+            version.
+        version: Number of the version that is worse; None if no version is.
+        baseline: Number of the version that it is compared with.
+        change: What changed in the version, in a few words; empty if that is unknown.
+        runs: How many runs `where` lists in this time; None if they were not counted.
     """
 
     kind: FindingKind
@@ -56,6 +65,15 @@ class Finding:
     figure: str = ""
     field: str = ""
     command: str = ""
+    title: str = ""
+    evidence: str = ""
+    measure: Measure = "quality"
+    measured: str = ""
+    condition: str = ""
+    version: int | None = None
+    baseline: int | None = None
+    change: str = ""
+    runs: int | None = None
 
 
 _Made = TypeVar("_Made")

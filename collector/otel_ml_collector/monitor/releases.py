@@ -13,11 +13,25 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from otel_ml.statistics.release import ReleaseWord
+from otel_ml_collector.claims import (
+    Claim,
+    ComparedValues,
+    claim_version,
+    join_evidence,
+    measure_of,
+    name_slice,
+    name_version,
+    write_difference,
+    write_margin,
+    write_moment,
+)
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
-from otel_ml_collector.monitor.slices import find_worst_slice
+from otel_ml_collector.monitor.slices import find_worst_slice, narrow_to_failed
 from otel_ml_collector.sides import SidesVerdict, compare_sides, leave_open
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
@@ -25,8 +39,13 @@ from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sides import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
 from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases
-from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
-from otel_ml_collector.verdicts import FigureChange, RecordedChange, make_recorded_change
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.verdicts import (
+    AMOUNT_FIGURES,
+    FigureChange,
+    RecordedChange,
+    make_recorded_change,
+)
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
@@ -502,34 +521,116 @@ def tell_worse_releases(releases: Iterable[Release], now_ns: int) -> list[Findin
 
 
 def write_release(release: Release) -> str:
-    """Write a verdict in words: of what beside what, since when, where most, and what is new."""
-    kind = {"version": "", "release": "release ", "provider_model": "the provider's model "}
-    subject = f"{kind[release.dimension]}{release.candidate.name}"
-    if release.dimension != "version":
-        subject += f" of {release.model}"
-    is_worse = release.word == "worse"
-    beside = f"{subject} {'is worse than' if is_worse else 'beside'} {release.baseline.name}"
-    parts = [f"{beside}: {release.sentence}"]
-    if is_worse:
-        worst = release.figures[0]
-        parts.append(f"sure since {(worst.since or '')[:16].replace('T', ' ')} UTC")
-        parts += [f"most where {worst.worst}"] if worst.worst else []
-    parts += [f"new in it: {release.change}"] if release.change else []
-    return "; ".join(parts)
+    """Write a verdict on a release in words, with at most three numbers."""
+    return claim_release(release).sentence
+
+
+def claim_release(release: Release) -> Claim:
+    """Write whether a release is worse than its baseline; for whom, and since when."""
+    subject, baseline = _name_sides(release)
+    figure = release.figures[0] if release.figures else None
+    evidence = join_evidence(
+        _write_runs(release),
+        f"since {write_moment(release.began_ns)}",
+        f"changed: {release.change}" if release.change else "change unknown",
+    )
+    if release.word != "worse" or figure is None:
+        text = release.sentence
+        title = {
+            "watching": f"Too early to say whether {subject} is better",
+            "no different": f"{subject} does not differ from {baseline}",
+            "better": f"{subject} is better than {baseline}",
+        }.get(release.word, subject)
+        return Claim(title, f": {text}", evidence)
+    claim = claim_version(subject, _read_values(figure), baseline)
+    worst = name_condition(figure.worst)
+    text = f"{claim.text}. Worst for {worst}" if worst else claim.text
+    kind = _kind_of(figure)
+    judge = name_version(figure.name, figure.judge_number)
+    is_judge = measure_of(figure.name) == "quality"
+    ratio = figure.margin if kind == "amount" else 0.0
+    since = f"since {write_moment(release.began_ns)}"
+    if figure.since:
+        since += f", certain since {write_moment(from_rfc3339(figure.since, 'since'))}"
+    evidence = join_evidence(
+        write_difference(figure.difference, kind) + (f" by judge {judge}" if is_judge else ""),
+        _write_runs(release),
+        since,
+        write_margin(figure.name, ratio, figure.baseline.value if figure.baseline else 0.0),
+    )
+    return Claim(claim.title, text, evidence)
+
+
+def _name_sides(release: Release) -> tuple[str, str]:
+    """Name what is new in a sentence, such as `answer v2`, and its baseline, such as `v1`."""
+    match release.dimension:
+        case "version":
+            subject = name_version(release.model, release.candidate.version)
+            return subject, f"v{release.baseline.version}"
+        case "release":
+            return f"{release.model} in release {release.candidate.name}", release.baseline.name
+    return f"{release.model} with {release.candidate.name}", release.baseline.name
+
+
+def _write_runs(release: Release) -> str:
+    before, now = (
+        f"v{side.version}" if side.version is not None else side.name
+        for side in (release.baseline, release.candidate)
+    )
+    return f"{release.baseline.runs:,} runs with {before}, {release.candidate.runs:,} with {now}"
+
+
+def _kind_of(figure: FigureChange) -> Literal["rate", "score", "amount"]:
+    if figure.name in AMOUNT_FIGURES:
+        return "amount"
+    return "rate" if figure.is_rate else "score"
+
+
+def _read_values(figure: FigureChange) -> ComparedValues:
+    return ComparedValues(
+        figure=figure.name,
+        kind=_kind_of(figure),
+        now=figure.candidate.value if figure.candidate else 0.0,
+        before=figure.baseline.value if figure.baseline else 0.0,
+    )
+
+
+def name_condition(condition: str) -> str:
+    """Name a slice by its filter: `client Kessler`. Other filters stay as they are."""
+    try:
+        parsed = parse(condition)
+    except BadInput:
+        return condition
+    if not isinstance(parsed, FieldComparison) or parsed.operator != "==":
+        return condition
+    return name_slice(parsed.field.key or parsed.field.name, str(parsed.value))
 
 
 def _make_finding(release: Release, now_ns: int) -> Finding:
     worst = release.figures[0]
-    change = worst.difference.value if worst.difference else 0.0
-    lost = abs(change - (0 if worst.baseline else 1)) * release.candidate.runs
+    claim = claim_release(release)
+    change = abs(worst.difference.value) if worst.difference and worst.is_rate else 1.0
     return Finding(
         kind="release",
-        sentence=write_release(release),
+        sentence=claim.sentence,
         model=release.model,
-        where=release.candidate.where,
+        where=narrow_to_failed(
+            release.candidate.where,
+            worst.name,
+            "rate" if worst.is_rate else "",
+            worst.judge_number,
+        ),
         start_ns=release.began_ns,
         end_ns=now_ns,
-        size=lost,
+        size=change * release.candidate.runs,
         figure=worst.name if release.dimension == "version" else "",
         command=release.command,
+        title=claim.title,
+        evidence=claim.evidence,
+        measure=measure_of(worst.name),
+        measured=worst.name,
+        condition=worst.worst,
+        version=release.candidate.version,
+        baseline=release.baseline.version,
+        change=release.change,
     )

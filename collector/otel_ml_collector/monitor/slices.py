@@ -7,6 +7,7 @@ asks. Of very many runs a share of the traces is counted, and the answer says wh
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
@@ -20,10 +21,24 @@ from otel_ml.statistics.slices import (
     SliceWord,
     judge_slices,
 )
+from otel_ml.statistics.verdict import AMOUNT_MARGIN
+from otel_ml_collector.claims import (
+    Claim,
+    ComparedValues,
+    claim_slice,
+    join_evidence,
+    measure_of,
+    name_slice,
+    name_version,
+    write_difference,
+    write_margin,
+)
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.margins import Margins
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slice_sums import (
     CENTRES,
+    FIELD_MARK,
     LEAST_RUNS,
     PAIR,
     AskedRuns,
@@ -34,6 +49,7 @@ from otel_ml_collector.monitor.slice_sums import (
     choose_figures,
     count_slices,
     find_dimensions,
+    find_request_ms,
     read_counted,
 )
 from otel_ml_collector.monitor.slice_truths import choose_targets, find_truths, list_figures
@@ -109,7 +125,14 @@ class RunSlice(BaseModel):
     share: float = Field(description="Of the runs of the model")
     excess: float = Field(description="The most that any figure lost, in runs")
     word: CellWord = Field(description="That of its worst figure")
-    sentence: str = Field(description="By its worst figure, in words; empty where nothing is told")
+    sentence: str = Field(
+        description="What is worse, in words, by its worst figure; empty if nothing is"
+    )
+    title: str = Field(default="", description="How the sentence begins, in a few words")
+    figure: str = Field(default="", description="The figure of the sentence")
+    evidence: str = Field(
+        default="", description="The difference with its interval, and how many runs there are"
+    )
     cells: list[SliceCell]
 
 
@@ -150,7 +173,10 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     runs = read_counted(reader, asked, figures, truths)
     dimensions = find_dimensions(reader, query, asked, runs)
     rows = count_slices(runs, figures, dimensions)
-    slices, judged = _judge(asked, figures, rows, dimensions, query.where)
+    has_latency = any(figure.name == "latency" for figure in figures)
+    needs_requests = has_latency and reader.margins.time_share
+    ratios = _Ratios(reader.margins, find_request_ms(reader, asked) if needs_requests else {})
+    slices, judged = _judge(asked, figures, rows, dimensions, query.where, ratios=ratios)
     if query.pairs:
         # Of two dimensions, of conditions that are worse alone.
         worse = {
@@ -167,7 +193,7 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
             if parts[first] != parts[second]
         ]
         rows = count_slices(runs, figures, dimensions, pairs) if pairs else []
-        of_pairs, _ = _judge(asked, figures, rows, dimensions, query.where)
+        of_pairs, _ = _judge(asked, figures, rows, dimensions, query.where, ratios=ratios)
         slices = _keep_worse_pairs(of_pairs, slices, figures)
         judged = len(slices)
     numbers = version_numbers(
@@ -197,12 +223,31 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Ratios:
+    """The smallest differences in latency and cost that matter, as ratios."""
+
+    margins: Margins
+    request_ms: Mapping[str, float]
+
+    def find(self, figure: FigureColumn, model: str, of_all: ClusterMoments) -> float | None:
+        """Return the margin of a figure of a model."""
+        if figure.kind != "amount" or not of_all.n:
+            return figure.margin
+        mean = math.exp(of_all.t / of_all.n + CENTRES.get(figure.name, 0))
+        return self.margins.find_ratio(
+            figure.name, mean, AMOUNT_MARGIN, self.request_ms.get(model, 0.0)
+        )
+
+
 def _judge(
     asked: AskedRuns,
     figures: Sequence[FigureColumn],
     rows: Sequence[Row],
     dimensions: SliceDimensions,
     where: str,
+    *,
+    ratios: _Ratios,
 ) -> tuple[list[RunSlice], int]:
     """Judge all slices at once; return those that tell most, in order, and how many there are."""
     every = {row["model"]: row for row in rows if row["id"] == 0}
@@ -232,7 +277,7 @@ def _judge(
                     lower_is_better=figure.lower_is_better,
                     of_slice=_moments(row, place),
                     of_all=of_model[place],
-                    margin=figure.margin,
+                    margin=ratios.find(figure, row["model"], of_model[place]),
                 )
             )
     cells: defaultdict[int, list[tuple[FigureColumn, RestVerdict, int]]] = defaultdict(list)
@@ -304,16 +349,11 @@ def _make_slice(
     excess = max((cell.excess or 0.0 for cell in made), default=0.0)
     words = {value.word for _, value, _ in cells}
     word: SliceWord = next(word for word in _WORDS if word in words or word == _WORDS[-1])
-    sentence = ""
+    claim = Claim("", "")
     if items:  # on how it differs, worse first
-        (figure, verdict, cell), *others = items
-        sentence = f"{its.name} {_write_figure(figure, verdict, cell)}"
-        also = [
-            f"{other.name} {cell.shown} {_UNITS[other.kind]}".rstrip()
-            for other, beside, cell in others
-            if beside.word == verdict.word
-        ]
-        sentence = "; ".join([sentence, ", ".join(also)]) if also else sentence
+        figure, verdict, cell = items[0]
+        claim = _claim(row["model"], its, figure, verdict, cell)
+        claim = replace(claim, evidence=_write_evidence(items, its, runs, of_model, asked.every))
     model_where = f"model == {view.quoted(row['model'])}"
     return RunSlice(
         model=row["model"],
@@ -325,7 +365,10 @@ def _make_slice(
         share=runs / of_model,
         excess=excess,
         word=word,
-        sentence=sentence,
+        sentence=claim.sentence,
+        title=claim.title,
+        evidence=claim.evidence,
+        figure=items[0][0].name if items else "",
         cells=made,
     )
 
@@ -377,44 +420,56 @@ def _show(kind: FigureKind, difference: float) -> str:
     return "0" if not text.strip("+-0.") else text.replace("-", "\N{MINUS SIGN}")
 
 
-def _write_figure(figure: FigureColumn, verdict: RestVerdict, cell: SliceCell) -> str:
-    difference = verdict.difference
-    if difference is None or verdict.value is None or verdict.rest is None:
-        return ""
-    if figure.kind == "amount":
-        change = abs(difference.value - 1) * 100
-        low, high = sorted(abs(bound - 1) * 100 for bound in (difference.low, difference.high))
-        is_more = difference.value > 1
-        words = (
-            ("is slower", "is faster") if figure.name == "latency" else ("costs more", "costs less")
-        )
-        return f"{words[not is_more]} by {change:.0f} % ({low:.0f} to {high:.0f} %)"
-    if figure.kind == "score":
-        score = f"scores {verdict.value:.2f} by {figure.judge}"
-        if figure.target:
-            score = (
-                f"is off in {figure.target} by {verdict.value:.2f}"
-                if figure.lower_is_better
-                else f"is right in {verdict.value:.2f} of the first for {figure.target}"
-            )
-        return (
-            f"{score}, the rest {verdict.rest:.2f} "
-            f"({difference.low:+.2f} to {difference.high:+.2f})"
-        ).replace("-", "\N{MINUS SIGN}")
-    verbs = {"errors": "fails", "missing inputs": "has no inputs"}
-    judged = f"foretells {figure.target}" if figure.target else f"passes {figure.judge}"
-    verb = verbs.get(figure.name, judged)
-    text = f"{verb} in {_share(verdict.value)}, the rest in {_share(verdict.rest)}"
-    lost = round(cell.excess or 0)
-    if verdict.word != "worse" or not lost:
-        return text
-    ends = {"errors": "not have failed", "missing inputs": "have inputs"}
-    end = ends.get(figure.name, "have been right" if figure.target else "have passed")
-    return f"{text}: {lost:,} {'run' if lost == 1 else 'runs'} would {end} if it did as the rest"
+def _claim(
+    model: str, its: SliceCondition, figure: FigureColumn, verdict: RestVerdict, cell: SliceCell
+) -> Claim:
+    """Write by how much a slice differs from all other runs of its model."""
+    versions = [value for name, value in its.parts if name.endswith("version")]
+    parts = [part for part in its.parts if not part[0].endswith("version")]
+    subject = name_version(model, int(versions[0]) if versions else None)
+    part = " and ".join(name_slice(name.removeprefix(FIELD_MARK), value) for name, value in parts)
+    values = ComparedValues(
+        figure=figure.target or figure.judge or figure.name,
+        kind=figure.kind,
+        now=cell.value or 0.0,
+        before=cell.rest or 0.0,
+        is_target=bool(figure.target),
+    )
+    return claim_slice(
+        subject,
+        part or "its own runs",
+        values,
+        extra=round(cell.excess or 0),
+        is_worse=verdict.word == "worse",
+    )
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def _write_evidence(
+    items: Sequence[tuple[FigureColumn, RestVerdict, SliceCell]],
+    its: SliceCondition,
+    runs: int,
+    of_model: int,
+    every: int,
+) -> str:
+    """Write the difference of a slice by its worst figure, the others, and how many runs it has."""
+    (figure, verdict, cell), *others = items
+    also = ", ".join(
+        f"{other.name} {write_difference(at.difference, other.kind).partition(' (')[0]}"
+        for other, beside, at in others
+        if beside.word == verdict.word
+    )
+    difference = write_difference(cell.difference, figure.kind)
+    if figure.judge:
+        difference += f" by judge {figure.judge}"
+    own, rest = (number * every for number in (runs, of_model - runs))
+    about = "about " if every > 1 else ""
+    return join_evidence(
+        difference,
+        f"also {also}" if also else "",
+        f"{about}{own:,} {'run' if own == 1 else 'runs'} of {its.name.replace(' = ', ' ')}, "
+        f"{rest:,} others",
+        write_margin(figure.name, math.expm1(verdict.margin), cell.rest or 0.0),
+    )
 
 
 def _keep_worse_pairs(
@@ -491,31 +546,53 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         question.project, start_ns=question.window.start_ns, end_ns=question.window.end_ns
     )
     answer = find_slices(question.reader, query, question.now_ns)
-    return tell_worse(answer.slices, question.window)
+    return tell_worse(answer, question.window)
 
 
-def tell_worse(slices: Sequence[RunSlice], window: Window) -> list[Finding]:
-    """Make findings of the worst slices; of several with the same runs only the first is told."""
+def tell_worse(answer: Slices, window: Window) -> list[Finding]:
+    """Make findings of the worst slices. If several have the same runs, only the first counts."""
     findings = []
     entries: set[tuple[str, int, tuple[tuple[int, float | None], ...]]] = set()
     counts: Counter[str] = Counter()
-    for item in slices:
+    figures = {figure.name: figure for figure in answer.figures}
+    for item in answer.slices:
         runs = (item.model, item.runs, tuple((cell.n, cell.value) for cell in item.cells))
         is_told = item.word == "worse" and item.dimension != "outcome" and runs not in entries
         if not is_told or counts[item.model] >= _MOST_FINDINGS:
             continue
         entries.add(runs)
         counts[item.model] += 1
+        figure = figures[item.figure]
         findings.append(
             Finding(
                 kind="slice",
-                sentence=f"{item.sentence}, of {item.model}",
+                sentence=item.sentence,
                 model=item.model,
-                where=item.where,
+                where=narrow_to_failed(
+                    item.where, figure.judge or figure.name, figure.kind, figure.judge_version
+                ),
                 start_ns=window.start_ns,
                 end_ns=window.end_ns,
-                # What loses no runs, such as latency, stands behind what does.
+                # Latency loses no runs; such a slice comes after those that lose some.
                 size=item.excess or item.runs / (item.runs + 1),
+                title=item.title,
+                evidence=item.evidence,
+                measure=measure_of(figure.name),
+                measured=figure.name,
+                condition=item.condition,
             )
         )
     return findings
+
+
+def narrow_to_failed(where: str, figure: str, kind: str, judge_version: int | None) -> str:
+    """Narrow a filter to the runs that failed by a figure; unchanged if no filter finds these."""
+    if figure == "errors":
+        return view.narrow(where, 'outcome == "error"')
+    if kind != "rate" or measure_of(figure) != "quality":
+        return where
+    judge = view.quoted(figure)
+    failed = view.narrow(where, f"passed[{judge}] == False")
+    if judge_version is None:
+        return failed
+    return view.narrow(failed, f"judge_version[{judge}] == {judge_version}")

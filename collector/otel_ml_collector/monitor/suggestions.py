@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from otel_ml.statistics.betting import WINDOWS_BETWEEN, add_window
-from otel_ml_collector.monitor.fields import FieldReport
 from otel_ml_collector.monitor.slices import RunSlice, SlicesFigure
 from otel_ml_collector.web import view
 
@@ -71,13 +70,13 @@ def suggest_for_slice(
     }
 
 
-def suggest_for_field(report: FieldReport, last: str) -> Suggestion:
+def suggest_for_field(model: str, field: str, last: str) -> Suggestion:
     """Suggest a rule that fires while a field drifts from the days before."""
     window = _FIELD_WINDOWS[last]
     return {
-        "name": _name(f"{report.field} of {report.model}"),
-        "where": f"model == {view.quoted(report.model)}",
-        "when": f"drift({report.field}) > 0",
+        "name": _name(f"{field} of {model}"),
+        "where": f"model == {view.quoted(model)}",
+        "when": f"drift({field}) > 0",
         "window": window,
         "every": window,
         "hold": "1 of 1",

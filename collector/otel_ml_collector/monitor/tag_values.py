@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from otel_ml_collector.claims import name_slice
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slice_sums import (
     FIELD_MARK,
@@ -200,12 +201,23 @@ def _make_change(
         if others.runs:
             return None
     days = (reference.end_ns - reference.start_ns) // DAY_NS
-    before_words = f"in the {days} days before"
-    sentence = (
-        f"{condition.name} is new in {its.model}: {runs:,} runs, none {before_words}"
-        if is_new
-        else f"{condition.name} is gone from {its.model}: about {runs:,} runs would be usual, as "
-        f"{before_words}, and there is none"
-    )
+    value = name_slice(its.tag.removeprefix(FIELD_MARK), its.value)
+    if is_new:
+        title = f"{its.model} has runs of a new {value}"
+        text = f": {runs:,}, none in the {days} days before"
+    else:
+        title = f"{its.model} has no more runs of {value}"
+        text = f": about {runs:,} would be usual, as in the {days} days before"
     at = window if is_new else reference
-    return Finding("traffic", sentence, its.model, where, at.start_ns, at.end_ns, float(runs))
+    return Finding(
+        kind="traffic",
+        sentence=f"{title}{text}",
+        model=its.model,
+        where=where,
+        start_ns=at.start_ns,
+        end_ns=at.end_ns,
+        size=float(runs),
+        title=title,
+        measure="traffic",
+        condition=condition.where,
+    )

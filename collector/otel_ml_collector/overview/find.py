@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.alerts.sentences import describe_slice
+from otel_ml_collector.claims import name_version
 from otel_ml_collector.comparison.versions import (
     VersionsVerdict,
     find_release_of,
@@ -84,6 +85,8 @@ class ProjectFinding(BaseModel):
         description="What it is about: an alert, a version, an experiment, a type of error"
     )
     sentence: str
+    title: str = Field(default="", description="What is wrong, in a few words")
+    text: str = Field(default="", description="The rest of the sentence that begins with the title")
     by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
         description="What says it: an alert, an experiment, runs of two versions, failed or "
         "unfinished runs"
@@ -97,6 +100,7 @@ class ProjectFinding(BaseModel):
     versions: tuple[str, int, int] | None = Field(
         default=None, description="A model, the version that is compared, and with which"
     )
+    model: str = Field(default="", description="The model that it is about; empty for several")
     command: str = Field(
         default="", description="Evaluates a worse version and the one before it on a data set"
     )
@@ -332,7 +336,10 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFi
         word=verdict.word,
         is_wrong=verdict.word in _WRONG,
         subject=view.numbered(version.model, version.version),
+        model=version.model,
         sentence=verdict.sentence,
+        title=f"{name_version(version.model, version.version)} is {verdict.word}",
+        text=f": {verdict.sentence}",
         by="experiment" if experiment else "production",
         size=float(runs or 0),
         where=where,
@@ -372,8 +379,11 @@ def _tell_experiment(
                 word=word,
                 is_wrong=word in _WRONG,
                 subject=experiment.name,
-                sentence=f"{sentence}, beside {baseline}",
+                sentence=f"{sentence}, vs {baseline}",
+                title=f"Experiment {experiment.name} is {word} than {baseline}",
+                text=f": {sentence}",
                 by="experiment",
+                model=experiment.function,
                 size=size,
                 where=f"experiment == {view.quoted(experiment.run_id)}",
                 runs=experiment.done,
@@ -405,6 +415,8 @@ def _tell_alert(alert: AlertState) -> ProjectFinding:
         is_wrong=not alert.is_muted,
         subject=alert.rule.name,
         sentence=", ".join(parts),
+        title=f"Alert {alert.rule.name} is {'muted' if alert.is_muted else 'firing'}",
+        text=f": {', '.join(parts)}",
         by="alert",
         size=len(firing),
         where=firing[0].where if firing else alert.rule.where,
@@ -423,6 +435,8 @@ def _tell_error(group: ErrorGroup) -> ProjectFinding:
         is_wrong=True,
         subject=group.error_type or "an error without a type",
         sentence=f"{shape}{versions}",
+        title=f"New error {group.error_type}" if group.error_type else "New error without a type",
+        text=f": {shape}{versions}",
         by="errors",
         size=group.runs,
         where=where,
@@ -442,14 +456,16 @@ def _tell_crashed(
         return []
     named = sorted({row["model"] or row["name"] for row in crashed})
     more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""  # noqa: PLR2004
+    count = "1 run" if len(crashed) == 1 else f"{len(crashed):,} runs"
     newest = max(crashed, key=lambda row: row["start_ns"])
     return [
         ProjectFinding(
             word="crashed",
             is_wrong=True,
             subject=f"{', '.join(named[:3])}{more}",
-            sentence=f"{'a run' if len(crashed) == 1 else f'{len(crashed):,} runs'} without an end:"
-            " nothing is heard of the process",
+            sentence=f"{count} crashed: the process no longer responds",
+            title=f"{count} of {', '.join(named[:3])}{more} crashed",
+            text=": the process no longer responds",
             by="runs",
             size=len(crashed),
             where='outcome == "crashed"',

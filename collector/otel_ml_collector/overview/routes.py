@@ -1,14 +1,13 @@
 """The overview of a project: its JSON, its page, and what of the page comes after the rest."""
 
 import time
-from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.errors import Missing, StoreTimeout
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import (
     ORDERS,
     SPANS,
@@ -18,16 +17,15 @@ from otel_ml_collector.figures import (
 )
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
-from otel_ml_collector.monitor.find import CONTRIBUTORS, MonitorState, find_monitor
-from otel_ml_collector.monitor.page import list_findings
 from otel_ml_collector.overview.find import (
     Overview,
-    OverviewNews,
     OverviewQuery,
     find_figures,
-    find_news,
     find_overview,
 )
+from otel_ml_collector.overview.monitor_page import write_checked
+from otel_ml_collector.overview.problems import find_problems
+from otel_ml_collector.overview.seen import SEEN, SEEN_S, read_seen
 from otel_ml_collector.projects import find_project, find_projects
 from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.services import find_service
@@ -39,7 +37,6 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _TILES: Final = 2  # of judges
-_MONITORED: Final = 5  # findings of monitoring that stand first
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -59,38 +56,28 @@ def get_overview(project: str, asked: FromAsked, reader: FromReader) -> Overview
 
 @pages.get("/projects/{project:path}/news")
 def show_news(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
-    """What is to be said of a project, as a part of its page that comes after the rest."""
+    """The problems of a project, as a part of its page that comes after the rest."""
     now_ns = time.time_ns()
-    state: MonitorState | None = None
-    # Of the rest the page tells all the same.
-    with suppress(StoreTimeout):
-        state = find_monitor(reader, project, asked.last, now_ns)
-    found = state.findings if state else []
-    news = find_news(
-        reader, project, now_ns, asked.last, releases=state.releases if state else None
-    )
-    # A version that is worse is told once, as a release before all else.
-    released = {one.where for one in found if one.kind == "release"}
-    wrong = [
-        one
-        for one in news.findings
-        if one.is_wrong and not (one.by == "production" and one.where in released)
-    ]
-    versions = {one.where for one in wrong if one.by == "production"}
-    monitored = [one for one in found if one.kind != "slice" or one.where not in versions]
-    shown = monitored[:_MONITORED]
+    found = find_problems(reader, project, asked.last, now_ns)
+    seen = read_seen(request.cookies.get(SEEN, ""))
     facts = {
         "asked": asked,
-        "news": news,
-        "firing": [one for one in wrong if one.by == "alert"],
-        "monitored": list_findings([one for one in shown if one.kind != "traffic"]),
-        "traffic": list_findings([one for one in shown if one.kind == "traffic"]),
-        "more": max(len(monitored) - _MONITORED, 0),
-        "wrong": [one for one in wrong if one.by != "alert"],
-        "calm": [finding for finding in news.findings if not finding.is_wrong],
-        "looked_at": _tell_looked_at(news, state),
+        "found": found,
+        "checked": write_checked(found),
+        "new": seen.list_new(found, now_ns),
+        "since": seen.write_since(found, now_ns, reader.zone),
     }
-    return show_page(request, "news.html", facts)
+    response = show_page(request, "news.html", facts)
+    if asked.last == "24h":  # other times find other problems
+        response.set_cookie(
+            SEEN,
+            seen.add(found, now_ns),
+            max_age=SEEN_S,
+            path=view.address(project),
+            httponly=True,
+            samesite="lax",
+        )
+    return response
 
 
 @pages.get("/projects/{project:path}")
@@ -143,18 +130,3 @@ def _find_known(reader: Reader, project: str) -> Any:
     except Missing:
         return None
     return stored_project if stored_project.runs else None
-
-
-def _tell_looked_at(news: OverviewNews, state: MonitorState | None) -> str:
-    """Say what was looked at, so that silence is no guess."""
-    counts = [(news.versions_compared, "new version"), (news.error_groups, "error group")]
-    if state and state.slices:
-        counts.append((state.slices.judged, "slice"))
-    parts = [f"{number:,} {word if number == 1 else f'{word}s'}" for number, word in counts]
-    text = f"Looked at: {', '.join(parts)}."
-    if state and not state.checked.is_complete:
-        text += (
-            f" Still checking fields: {state.checked.done} of {state.checked.days} days are done."
-        )
-    missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
-    return f"{text} The store did not answer in time: {', '.join(missing)}." if missing else text

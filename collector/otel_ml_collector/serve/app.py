@@ -214,7 +214,7 @@ def _assemble(
     tombstones = Tombstones(connections)
     deleter = Deleter(connections, tombstones)
     deleter.complete()  # what a killed collector was asked to, before anybody is answered
-    reader = Reader(connections)
+    reader = Reader(connections, settings.margins)
     telemetry, losses = Telemetry(), LossNumbers()
     calls = CallWatch(connections, settings.collector_name)
     runs = RunNumbers(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from otel_ml_collector.margins import Margins, read_margins
 from otel_ml_collector.price import Price, read_prices
 from otel_ml_collector.settings.alert_targets import (
     AlertTarget,
@@ -300,6 +301,14 @@ class Settings:
         "evaluate=true",
         read_alerts,
         "evaluate=false turns off the evaluation of alert rules in this collector",
+        takes_table=True,
+    )
+    margins: Margins = setting(
+        "",
+        read_margins,
+        "Smallest differences in time and money that matter, beside 5 %: "
+        '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001} (ms, share of the time of the whole '
+        "request, $ per run); the larger of both times counts",
         takes_table=True,
     )
     trace_url: str = setting(

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import BadInput, Missing, NotPermitted, StoreTimeout, Unavailable
+from otel_ml_collector.margins import Margins
 from otel_ml_collector.store.connection import Connections, name_of
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values, substitute
 from otel_ml_collector.windows import UTC_ZONE
@@ -46,12 +47,14 @@ class Reader:
     Attributes:
         memory: Knowledge about the store without asking.
         zone: The time zone of the days in the question, and of dates in its filter.
+        margins: The smallest differences in time and money that matter.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, margins: Margins = Margins()) -> None:  # noqa: B008
         self._access = OPEN
         self.memory: Final = connections.memory
         self.zone = UTC_ZONE
+        self.margins: Final = margins
         self._idle: queue.LifoQueue[StoreClient] = queue.LifoQueue()
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())

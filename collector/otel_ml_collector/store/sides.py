@@ -8,7 +8,7 @@ from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.inside import sum_inside, with_inside
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_record_kinds
-from otel_ml_collector.store.runs import write_nothing
+from otel_ml_collector.store.runs import IS_TOP, write_nothing
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
 
@@ -134,6 +134,24 @@ def read_units(
     )
     sampled = {"strata": [*strata], "every_before": every[0], "every": every[1]}
     return reader.rows(sql, {**sides.values, **sampled})
+
+
+# Of the traces with runs of either side every so many-th is enough for a median.
+_REQUEST: Final = Sql("""
+    SELECT quantileDD(0.01, 0.5)(latency_ns) / 1e6 AS request_ms, count() AS requests
+    FROM {recorded} WHERE {bounds} AND {top} AND cityHash64(trace_id) % {every:UInt32} = 0
+      AND trace_id IN (
+        SELECT trace_id FROM {recorded}
+        WHERE {sides} AND cityHash64(trace_id) % {every:UInt32} = 0)""")
+_REQUESTS_READ: Final = 5_000
+
+
+def find_request_ms(reader: Reader, sides: Sides) -> float:
+    """Return the median duration in ms of the requests with runs of either side; 0 for none."""
+    sql = _REQUEST.fill(recorded=RECORDED, bounds=BOUNDS.sql, top=IS_TOP, sides=sides.runs)
+    every = max(-(-sum(sides.counts) // _REQUESTS_READ), 1)
+    [row] = reader.rows(sql, {**sides.values, "every": every})
+    return float(row["request_ms"]) if row["requests"] else 0.0
 
 
 def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:

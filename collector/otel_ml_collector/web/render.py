@@ -140,6 +140,7 @@ TEMPLATES.filters.update(
     score=view.score,
     short=short,
     size=view.size,
+    spaced=view.spaced,
     tag_value=view.tag_value,
     whole=whole,
 )

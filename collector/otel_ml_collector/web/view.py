@@ -248,6 +248,14 @@ def numbered(name: str, version: int | None) -> str:
     return name if version is None else f"{name}:v{version}"
 
 
+_BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|ms|s|min|pts)(?!\w))|(?<=\$) (?=\d)")
+
+
+def spaced(text: str) -> str:
+    """Put a narrow no-break space between each number and its unit."""
+    return _BEFORE_UNIT.sub(THIN, text)
+
+
 def tell_error(error_type: str, message: str) -> str:
     """Write how a run failed in a line; empty where it did not."""
     return ": ".join(filter(None, (error_type, message)))

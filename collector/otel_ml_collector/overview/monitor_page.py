@@ -1,7 +1,7 @@
-"""The page Monitor: findings, the worst first, slices by figures, and a slice over time."""
+"""The page Monitor: problems, slices by figures, and a slice over time."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -12,23 +12,19 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
-from otel_ml_collector.monitor.drift import FieldsPast
 from otel_ml_collector.monitor.find import (
+    CONTRIBUTORS,
     KEPT_ANSWER_NS,
     MonitorState,
     find_checked_days,
     find_monitor,
     find_shown_monitor,
 )
-from otel_ml_collector.monitor.findings import Finding, FindingKind
 from otel_ml_collector.monitor.releases import find_releases, write_release
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
-from otel_ml_collector.monitor.suggestions import (
-    Suggestion,
-    suggest_for_release,
-    suggest_for_slice,
-)
+from otel_ml_collector.monitor.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.overview.problems import Problems, find_problems
 from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
@@ -38,15 +34,11 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
-_KINDS: Final[dict[FindingKind, str]] = {
-    "broken": "data broken",
-    "release": "model changed",
-    "model": "model changed",
-    "slice": "slice",
-    "traffic": "traffic changed",
-}
-_WRONG: Final = frozenset({"broken", "release", "slice"})
 _ROWS: Final = 30
+# Slices with fewer runs are named if they have too few.
+_FEW_RUNS: Final = 100
+# Dimensions with values of their own for each model.
+_OWN_DIMENSIONS: Final = frozenset({"version", "release", "provider_model"})
 FromLast = Annotated[Past, Query(description="Whose runs are judged")]
 
 
@@ -59,62 +51,6 @@ class SliceCurve:
     rest: str
     cell: SliceCell | None
     unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class FindingLine:
-    """A finding as pages list it.
-
-    Attributes:
-        suggestion: The form of a rule that would have fired; None where there is none.
-        field: Path of the field whose page it opens; empty if it opens runs.
-        last: Which runs the field's page judges.
-    """
-
-    word: str
-    is_wrong: bool
-    sentence: str
-    where: str
-    start_time: str
-    end_time: str
-    size: str
-    suggestion: Suggestion | None
-    model: str
-    field: str
-    last: FieldsPast
-    command: str
-
-
-def list_findings(findings: Sequence[Finding], last: Past = "24h") -> list[FindingLine]:
-    """Make the lines of a list of findings, in their order.
-
-    Args:
-        findings: The findings.
-        last: Which runs they judge.
-    """
-    return [
-        FindingLine(
-            word=_KINDS[finding.kind],
-            is_wrong=finding.kind in _WRONG,
-            sentence=finding.sentence,
-            where=finding.where,
-            start_time=to_rfc3339(finding.start_ns),
-            end_time=to_rfc3339(finding.end_ns),
-            size=_write_size(round(finding.size)),
-            suggestion=suggest_for_release(finding.model, finding.figure)
-            if finding.figure
-            else None,
-            model=finding.model,
-            field=finding.field,
-            last="7d" if last == "30d" else last,
-            command=finding.command,
-        )
-        for finding in findings
-    ]
-
-
-def _write_size(runs: int) -> str:
-    return f"{runs:,} {'run' if runs == 1 else 'runs'}" if runs > 1 else ""
 
 
 @pages.get("/projects/{project:path}/monitor/findings")
@@ -137,8 +73,12 @@ def show_findings(
     state = find(reader, project, last, now_ns)
     watch.note(project, last, now_ns, state.made_ns)
     age_ns = now_ns - state.made_ns
+    found = find_problems(reader, project, last, now_ns, state=state)
     context = {
-        **_describe(state, last),
+        **_describe(state),
+        "found": found,
+        "checked": write_checked(found),
+        "last": last,
         "made_time": to_rfc3339(state.made_ns) if age_ns >= KEPT_ANSWER_NS else "",
     }
     return show_page(request, "monitor_findings.html", context)
@@ -150,7 +90,7 @@ def show_progress(
 ) -> Response:
     """How many days are checked, as a part of the page that asks again until all are."""
     checked = find_checked_days(reader, project, last, time.time_ns())
-    return show_page(request, "monitor_progress.html", {"checked": checked, "last": last})
+    return show_page(request, "monitor_progress.html", {"checked_days": checked, "last": last})
 
 
 @pages.get("/projects/{project:path}/monitor/slice")
@@ -239,38 +179,94 @@ def show_monitor(
     return show_page(request, "monitor.html", context)
 
 
-def _describe(state: MonitorState, last: Past) -> dict[str, object]:
-    """Make the content of the part with findings and slices."""
+def _describe(state: MonitorState) -> dict[str, object]:
+    """Make the content of the table of slices: each slice once, with the newest judges."""
     answer = state.slices
     slices = [item for item in answer.slices if item.dimension != "outcome"] if answer else []
-    rows = [item for item in slices if any(cell.n for cell in item.cells)][:_ROWS]
+    by_name: dict[str, RunSlice] = {}
+    for item in slices:
+        name = f"{item.model} {item.name}" if item.dimension in _OWN_DIMENSIONS else item.name
+        if any(cell.n for cell in item.cells):
+            by_name.setdefault(name, item)
+    rows = [*by_name.values()][:_ROWS]
     # A figure that no slice has is no column.
     had = {cell.figure for row in rows for cell in row.cells if cell.n}
-    findings = list_findings(state.findings, last)
-    wrong = [finding for finding in findings if finding.is_wrong]
-    figures = [figure for figure in (answer.figures if answer else ()) if figure.name in had]
-    # The column that stays on a phone: what the worst slice lost most by.
+    figures = [
+        figure
+        for figure in (answer.figures if answer else ())
+        if figure.name in had and not _is_older(figure)
+    ]
+    # The column that stays on a phone: the figure by which the first slice is worst.
     worst = max(
         (cell for cell in rows[0].cells if cell.n) if rows else (),
         key=lambda cell: (cell.excess or 0.0, cell.strength),
         default=None,
     )
+    worse = {
+        (item.model, item.dimension, cell.figure)
+        for item in slices
+        for cell in item.cells
+        if cell.word == "worse"
+    }
+
+    def shade_cell(item: RunSlice, cell: SliceCell) -> str:
+        """Shade a cell; not green if it is only better because another slice is worse."""
+        is_mirror = (item.model, item.dimension, cell.figure) in worse
+        return "mute" if cell.word == "better" and is_mirror else shade(cell)
+
     return {
-        "last": last,
-        "span": SPANS[last],
-        "findings": findings,
-        "worst": wrong[0] if wrong else None,
-        "wrong": len(wrong),
         "main": worst.figure if worst else "",
         "models": len({row.model for row in rows}),
         "slices": rows,
-        "found": len(slices),
+        "listed": len(slices),
         "figures": figures,
+        "titles": {figure.name: _write_title(figure) for figure in figures},
         "answer": answer,
-        "missing": state.missing,
-        "checked": state.checked,
-        "shade": shade,
+        "checked_days": state.checked,
+        "shade": shade_cell,
     }
+
+
+def _is_older(figure: SlicesFigure) -> bool:
+    """Whether a figure is from an older version of its judge."""
+    number = figure.judge_version
+    return number is not None and figure.name.endswith(f" v{number}")
+
+
+def _write_title(figure: SlicesFigure) -> str:
+    """Write the heading of a column: `Errors, ± pts`."""
+    name = figure.name
+    if figure.judge_version is not None:
+        name = f"{figure.judge} v{figure.judge_version}"
+    unit = {"points": ", ± pts", "%": ", ± %"}.get(figure.unit, ", ±")
+    return f"{name[:1].upper()}{name[1:]}{unit}" if not figure.judge else f"{name}{unit}"
+
+
+def write_checked(found: Problems) -> str:
+    """Write what was checked, so that no problem found means something."""
+    news, state = found.news, found.state
+    counts = [(news.versions_compared, "new version"), (news.error_groups, "error group")]
+    if state and state.slices:
+        counts.append((state.slices.judged, "slice"))
+    parts = [f"{number:,} {word if number == 1 else f'{word}s'}" for number, word in counts]
+    text = f"Checked {', '.join(parts[:-1])} and {parts[-1]}."
+    if state and state.slices:
+        small = [
+            item
+            for item in state.slices.slices
+            if item.word == "too few"
+            and item.dimension not in ("outcome", "version")
+            and item.runs < _FEW_RUNS
+        ]
+        if small:
+            by_name = {item.name.replace(" = ", " "): item.runs for item in small}
+            named = ", ".join(f"{name} ({runs:,})" for name, runs in [*by_name.items()][:3])
+            more = f" and {len(by_name) - 3:,} more" if len(by_name) > 3 else ""  # noqa: PLR2004
+            text += f" Too few runs to check: {named}{more}."
+    if state and not state.checked.is_complete:
+        text += f" Still checking fields: {state.checked.done} of {state.checked.days} days done."
+    missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
+    return f"{text} Not checked, the store was too slow: {', '.join(missing)}." if missing else text
 
 
 # By how many margins a cell is worse, or better.
@@ -305,17 +301,17 @@ def _draw(
     cells = {cell.figure: cell for cell in known.cells} if known else {}
     curves = []
     for figure in state.slices.figures if state.slices else ():
-        read = _READ.get(figure.name) or _read_judge(figure)
+        read = READ_FIGURES.get(figure.name) or read_judge(figure)
         if read is None:
             continue
-        lines = view.sparks(*(_values(stats, read, over) for stats in sides))
+        lines = view.sparks(*(list_values(stats, read, over) for stats in sides))
         if any(lines):
             cell = cells.get(figure.name)
             curves.append(SliceCurve(figure.title, lines[0], lines[1], cell, figure.unit))
     return curves
 
 
-def _values(
+def list_values(
     stats: RunStats, read: Callable[[RunFigures], float | None], over: Buckets
 ) -> list[float | None]:
     """Read a figure of each bucket of a window; those without runs have none."""
@@ -327,14 +323,15 @@ def _values(
 
 
 # The same figures as statistics have over time; of missing inputs they have none.
-_READ: Final[dict[str, Callable[[RunFigures], float | None]]] = {
+READ_FIGURES: Final[dict[str, Callable[[RunFigures], float | None]]] = {
     "errors": lambda figures: figures.error_share,
     "latency": lambda figures: figures.p50_ms,
     "cost": lambda figures: figures.cost / figures.runs if figures.cost is not None else None,
 }
 
 
-def _read_judge(figure: SlicesFigure) -> Callable[[RunFigures], float | None] | None:
+def read_judge(figure: SlicesFigure) -> Callable[[RunFigures], float | None] | None:
+    """Return a function that reads a judge's figure of a bucket; None for other figures."""
     if not figure.judge:
         return None
 

@@ -1,0 +1,300 @@
+"""Writes claims: what is worse, in a sentence with at most three numbers, and its evidence.
+
+The API, pages, alerts, the command line and assistants all show these sentences.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.verdicts import Interval
+
+# What a problem is about, the most important first.
+Measure = Literal["data", "quality", "errors", "latency", "cost", "traffic"]
+MEASURES: Final[tuple[Measure, ...]] = (
+    *("data", "quality", "errors", "latency", "cost", "traffic"),
+)
+# From this ratio on a change is written as a factor.
+_FACTOR: Final = 3.0
+_SECOND_MS: Final = 1_000
+_MINUTE_MS: Final = 60_000
+_WHOLE_PERCENT: Final = 10
+_LEAST_COST: Final = 0.0001
+_FROM_CENTS: Final = 0.1
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is worse.
+
+    Attributes:
+        title: The claim in a few words, such as `classify v2 is worse for client Kessler`.
+        text: The rest of the sentence, with its numbers. No full stop at the end.
+        evidence: Difference, interval, number of runs and time, separated by ` · `.
+    """
+
+    title: str
+    text: str
+    evidence: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The whole sentence, without a full stop at the end."""
+        return f"{self.title}{self.text}"
+
+
+def name_slice(name: str, value: str) -> str:
+    """Write a value of a tag or label: `client Kessler`, `LLM gpt-4o`."""
+    named = {"provider_model": "LLM", "outcome": "outcome"}.get(name, name)
+    return f"{named} {value}" if value else f"no {named}"
+
+
+def name_version(model: str, version: int | None) -> str:
+    """Write a version in a sentence: `answer v2`."""
+    return model if version is None else f"{model} v{version}"
+
+
+def write_moment(time_ns: int) -> str:
+    """Write a time in UTC: `23 Nov 12:36`, or `23 Nov` at midnight."""
+    written = to_rfc3339(time_ns)
+    day = f"{int(written[8:10])} {_MONTHS[int(written[5:7]) - 1]}"
+    return day if written[11:16] == "00:00" else f"{day} {written[11:16]}"
+
+
+def write_shares(first: float, second: float) -> tuple[str, str]:
+    """Write two shares in per cent, with a decimal only if they need it to differ."""
+    whole = [round(100 * share) for share in (first, second)]
+    small = any(0 < 100 * share < 1 for share in (first, second))
+    needs_digit = (whole[0] == whole[1] and first != second) or small
+    one, other = (
+        f"{100 * share:.1f} %" if needs_digit and 0 < share < 1 else f"{100 * share:.0f} %"
+        for share in (first, second)
+    )
+    return one, other
+
+
+def _digits(value: float, count: int) -> str:
+    """Write a positive number with so many significant digits, and all digits before the point."""
+    places = max(count - 1 - math.floor(math.log10(value)), 0) if value > 0 else 0
+    return f"{value:,.{places}f}"
+
+
+def write_ms(value: float, digits: int = 2) -> str:
+    """Write a duration: `0.09 ms`, `3.4 s`, `12 min`."""
+    if value >= 2 * _MINUTE_MS:
+        return f"{_digits(value / _MINUTE_MS, digits)} min"
+    if value >= _SECOND_MS:
+        return f"{_digits(value / _SECOND_MS, digits)} s"
+    return f"{_digits(value, digits)} ms"
+
+
+def write_cost(value: float, digits: int = 2) -> str:
+    """Write an amount in dollars: `$ 0.0068`, `$ 1.20`."""
+    if value < _LEAST_COST:
+        return f"$ {value:.2g}" if value >= _LEAST_COST / 100 else "< $ 0.0001"
+    return f"$ {value:,.2f}" if value >= _FROM_CENTS else f"$ {value:.{max(digits, 2) + 2}f}"
+
+
+def write_amounts(name: str, first: float, second: float) -> tuple[str, str]:
+    """Write two latencies (ms), costs ($) or numbers of tokens so that they differ."""
+    write: Callable[[float, int], str] = {"latency": write_ms, "cost": write_cost}.get(
+        name, _digits
+    )
+    for digits in (2, 3, 4):
+        pair = write(first, digits), write(second, digits)
+        if pair[0] != pair[1]:
+            break
+    return pair
+
+
+def write_factor(ratio: float) -> str:
+    """Write a ratio of 3 or more as `12×`, or one of 1/3 or less as `1/12`. Else empty."""
+    if ratio >= _FACTOR:
+        return f"{_digits(ratio, 2)}×"
+    if 0 < ratio <= 1 / _FACTOR:
+        return f"1/{_digits(1 / ratio, 2)}"
+    return ""
+
+
+def write_ratio(ratio: float) -> str:
+    """Write a ratio as a change: `+53 %`, or `7.6×` from three times on."""
+    return write_factor(ratio) or _signed(100 * (ratio - 1), " %")
+
+
+def _signed(value: float, unit: str) -> str:
+    digits = 0 if abs(value) >= _WHOLE_PERCENT or abs(value) == round(abs(value)) else 1
+    return f"{value:+.{digits}f}{unit}".replace("-", "\N{MINUS SIGN}")
+
+
+def write_difference(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:
+    """Write a difference with its interval: `+21 pts (14 to 28)`. Empty without one."""
+    if difference is None:
+        return ""
+    low, high, value = difference.low, difference.high, difference.value
+    if kind == "amount":
+        shown = write_ratio(value)
+        if low is None or high is None:
+            return shown
+        if write_factor(value):
+            return f"{shown} ({_digits(low, 2)} to {_digits(high, 2)})"
+        return f"{shown} ({_bounds(100 * (low - 1), 100 * (high - 1), value < 1)})"
+    times, unit = (100.0, " pts") if kind == "rate" else (1.0, "")
+    shown = _signed(times * value, unit) if kind == "rate" else f"{value:+.2g}"
+    shown = shown.replace("-", "\N{MINUS SIGN}")
+    if low is None or high is None:
+        return shown
+    return f"{shown} ({_bounds(times * low, times * high, value < 0)})"
+
+
+def _bounds(low: float, high: float, is_less: bool) -> str:
+    """Write both bounds of an interval; without signs if both have the sign of the difference."""
+    ends = (-high, -low) if is_less else (low, high)
+    digits = 0 if max(map(abs, ends)) >= _WHOLE_PERCENT else 1
+    if max(map(abs, ends)) < 1:
+        digits = 2
+    first, last = (f"{end:.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in ends)
+    if ends[0] < 0:  # with signs as the difference has them
+        first, last = (f"{end:.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in (low, high))
+    return f"{first} to {last}"
+
+
+def measure_of(figure: str) -> Measure:
+    """Return what a figure is about: errors, latency and cost have a name, judges any other."""
+    match figure:
+        case "errors" | "missing outputs":
+            return "errors"
+        case "missing inputs":
+            return "data"
+        case "latency":
+            return "latency"
+        case "cost" | "tokens":
+            return "cost"
+    return "quality"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedValues:
+    """The values of two sides by one figure.
+
+    Attributes:
+        figure: `errors`, `missing inputs`, `missing outputs`, `latency`, `tokens`, `cost`, or the
+            name of a judge or prediction target.
+        kind: What the values are.
+        now: Value of the side that is worse; latency in ms, cost in $.
+        before: Value of the side that it is compared with.
+        is_target: Whether a prediction target is meant: the share of right predictions, or the
+            distance to the ground truth.
+    """
+
+    figure: str
+    kind: Literal["rate", "score", "amount"]
+    now: float
+    before: float
+    is_target: bool = False
+
+
+def claim_version(subject: str, values: ComparedValues, baseline: str) -> Claim:
+    """Write that a new version, such as `answer v2`, is worse than its baseline, such as `v1`."""
+    now, before, name = values.now, values.before, values.figure
+    if values.kind == "rate":
+        first, second = write_shares(now, before)
+        match name:
+            case "errors":
+                return Claim(f"{subject} fails in {first} of runs", f", {baseline} in {second}")
+            case "missing outputs":
+                title = f"{subject} returns no output in {first} of runs"
+                return Claim(title, f", {baseline} in {second}")
+        return Claim(f"{subject} is worse", f": {first} pass, {second} with {baseline}")
+    if values.kind == "score":
+        text = f": {name} {now:.3g}, {before:.3g} with {baseline}"
+        return Claim(f"{subject} is worse", text)
+    first, second = write_amounts(name, now, before)
+    return Claim(
+        f"{subject} {_AMOUNT_VERBS[name]} {first}{_PER_RUN[name]}",
+        f", {second} with {baseline}{_write_times(now, before)}",
+    )
+
+
+_AMOUNT_VERBS: Final = {"latency": "takes", "cost": "costs", "tokens": "uses"}
+_PER_RUN: Final = {"latency": "", "cost": " per run", "tokens": " tokens per run"}
+
+
+def _write_times(now: float, before: float) -> str:
+    factor = write_factor(now / before) if before else ""
+    return f" ({factor})" if factor else ""
+
+
+def claim_slice(
+    subject: str, part: str, values: ComparedValues, *, extra: int = 0, is_worse: bool = True
+) -> Claim:
+    """Write that a function is worse, or better, for a part of its runs than for all others.
+
+    Args:
+        subject: The function, such as `triage`.
+        part: The slice, such as `client lakeview`.
+        values: Values of the slice and of all other runs.
+        extra: How many runs would not have failed if the slice did as all others; 0 to leave out.
+        is_worse: Whether the slice is worse.
+    """
+    now, before, name = values.now, values.before, values.figure
+    direction = "worse" if is_worse else "better"
+    if values.kind == "rate":
+        first, second = write_shares(now, before)
+        rates = f"in {first} of runs, elsewhere in {second}"
+        if name == "errors":
+            lost = f": about {extra:,} extra {'failure' if extra == 1 else 'failures'}"
+            verb = "fails" if is_worse else "fails less"
+            return Claim(f"{subject} {verb} for {part}", f" {rates}{lost if extra else ''}")
+        if name == "missing inputs":
+            verb = "gets no input" if is_worse else "lacks input less often"
+            return Claim(f"{subject} {verb} for {part}", f" {rates}")
+        verb = "are right" if values.is_target else "pass"
+        title = f"{subject} is {direction} for {part}"
+        return Claim(title, f": {first} {verb}, elsewhere {second}")
+    if values.kind == "score":
+        text = f": {name} {now:.3g}, elsewhere {before:.3g}"
+        return Claim(f"{subject} is {direction} for {part}", text)
+    first, second = write_amounts(name, now, before)
+    verb = {
+        ("latency", True): "is slow",
+        ("latency", False): "is fast",
+        ("cost", True): "costs more",
+    }.get((name, is_worse), "costs less")
+    unit = "" if name == "latency" else " per run"
+    times = _write_times(now, before)
+    return Claim(f"{subject} {verb} for {part}", f": {first}{unit}, elsewhere {second}{times}")
+
+
+def write_margin(figure: str, ratio: float, before: float) -> str:
+    """Write the smallest difference that matters in a latency or cost; empty for all else.
+
+    Args:
+        figure: `latency`, `cost` or another figure.
+        ratio: The smallest relative difference that matters.
+        before: Value of the baseline, in ms or $.
+    """
+    if figure not in ("latency", "cost"):
+        return ""
+    write = write_ms if figure == "latency" else write_cost
+    return f"differences below {write(ratio * before, 2)} do not matter"
+
+
+def join_evidence(*parts: str) -> str:
+    """Join the parts of an evidence; empty ones are left out."""
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,74 @@
+"""The smallest differences in time and money that matter, from the setting `margins`."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+_EXPECTED: Final = (
+    'expected a JSON object such as {"time_ms": 10, "time_share": 0.02, "cost": 0.0001}, '
+    "with numbers of 0 or more"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """The smallest differences in time and money that matter.
+
+    A difference in latency or cost is a verdict only if it exceeds 5 % and this margin.
+
+    Attributes:
+        time_ms: Difference in time, in milliseconds.
+        time_share: The same as a share of the time that the whole request takes. The larger of
+            both counts.
+        cost: Difference in cost per run, in US dollars.
+    """
+
+    time_ms: float = 10.0
+    time_share: float = 0.02
+    cost: float = 0.0001
+
+    def find_least(self, name: str, request_ms: float = 0.0) -> float:
+        """Return the smallest difference that matters in latency (ms) or cost ($). Else 0.
+
+        Args:
+            name: `latency`, `cost`, or another measure.
+            request_ms: How long a whole request usually takes.
+        """
+        if name == "latency":
+            return max(self.time_ms, self.time_share * request_ms)
+        return self.cost if name == "cost" else 0.0
+
+    def find_ratio(self, name: str, mean: float, least_ratio: float, request_ms: float) -> float:
+        """Return the smallest relative difference that matters: 0.05 means 5 %.
+
+        Args:
+            name: `latency`, `cost`, or another measure.
+            mean: Mean of the baseline, in ms or $.
+            least_ratio: Smallest relative difference that matters for any mean.
+            request_ms: How long a whole request usually takes.
+        """
+        least = self.find_least(name, request_ms)
+        if not (least and 0 < mean < math.inf):
+            return least_ratio
+        return max(least_ratio, least / mean)
+
+
+def read_margins(text: str) -> Margins:
+    """Read margins from a JSON object; absent keys keep their default.
+
+    Raises:
+        ValueError: The text is not such an object.
+    """
+    try:
+        table = json.loads(text or "{}")
+    except ValueError:
+        raise ValueError(_EXPECTED) from None
+    known = {field.name for field in fields(Margins)}
+    if not isinstance(table, dict) or table.keys() - known:
+        raise ValueError(_EXPECTED)
+    for value in table.values():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < math.inf:
+            raise ValueError(_EXPECTED)
+    return Margins(**{**asdict(Margins()), **{key: float(entry) for key, entry in table.items()}})

@@ -1,0 +1,353 @@
+"""The page of a problem: how much worse, for whom, since when, what changed, in which runs."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.claims import (
+    write_amounts,
+    write_difference,
+    write_moment,
+    write_shares,
+)
+from otel_ml_collector.errors import BadInput, Missing, Unavailable
+from otel_ml_collector.monitor.findings import Finding
+from otel_ml_collector.monitor.slices import RunSlice
+from otel_ml_collector.overview.monitor_page import (
+    READ_FIGURES,
+    list_values,
+    read_judge,
+    write_checked,
+)
+from otel_ml_collector.overview.problems import Problem, Problems, find_problems
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.sides import compare_filters
+from otel_ml_collector.stats import Past, RunStats, StatsQuery, find_stats
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.verdicts import AMOUNT_FIGURES, FigureChange
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.windows import Window
+
+_MOST_VALUES: Final = 8
+_EXAMPLES: Final = 5
+_BEFORE_NS: Final = 7 * DAY_NS
+_STEP_NS: Final = 6 * HOUR_NS
+_WIDTH: Final = 1_000.0
+_HEIGHT: Final = 180.0
+_WORDS: Final = {"no different": "unchanged", "watching": "too early", "inconclusive": "too early"}
+# What rows of a table cannot be grouped by.
+_NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
+
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRow:
+    """A part of the runs, such as one client: how it was before and is now."""
+
+    name: str
+    where: str
+    runs: Sequence[str]
+    before: str
+    now: str
+    change: str
+    word: str
+    is_whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartTable:
+    """The parts of the runs of a problem.
+
+    Attributes:
+        title: What the rows and columns are, such as `Version × client`.
+        dimension: The tag or label whose values are rows.
+        heads: Headings of the columns with runs and values.
+        choices: Dimensions to choose from.
+    """
+
+    title: str
+    dimension: str
+    heads: tuple[Sequence[str], str, str]
+    rows: Sequence[PartRow]
+    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinceChart:
+    """A figure over time, drawn: the runs with the problem, and all others.
+
+    Attributes:
+        own: Path of the runs with the problem.
+        others: Path of all other runs; empty if there are none.
+        mark: Where the problem began, in per cent; None if unknown.
+        mark_text: The same in words.
+        across: Labels of the time axis: place in per cent, and text.
+        up: Labels of the values: place in pixels, and text.
+    """
+
+    own: str
+    others: str
+    mark: float | None
+    mark_text: str
+    across: Sequence[tuple[float, str]]
+    up: Sequence[tuple[float, str]]
+
+
+@pages.get("/projects/{project:path}/problems/{key}")
+def show_problem(
+    request: Request,
+    project: str,
+    key: str,
+    reader: FromReader,
+    *,
+    last: Annotated[Past, Query(description="Which runs are checked")] = "24h",
+    by: Annotated[str, Query(max_length=400, description="Tag whose values are compared")] = "",
+) -> Response:
+    """How much worse something is, for whom, since when, what changed, and in which runs.
+
+    Raises:
+        Missing: There is no such problem, or no more.
+    """
+    now_ns = time.time_ns()
+    found = find_problems(reader, project, last, now_ns)
+    problem = found.find(key)
+    if problem is None:
+        raise Missing("This problem is resolved, or it is older than the chosen time range")
+    first = problem.first
+    query = RunsQuery(
+        project,
+        first.where,
+        limit=_EXAMPLES,
+        start_ns=first.window.start_ns,
+        end_ns=first.window.end_ns,
+    )
+    place = [item.key for item in found.problems].index(key) + 1
+    finding = first.finding
+    context = {
+        "problem": problem,
+        "finding": finding,
+        "place": place,
+        "count": len(found.problems),
+        "last": last,
+        "parts": _compare_parts(reader, project, found, problem, by=by, now_ns=now_ns)
+        if finding
+        else None,
+        "chart": _draw_chart(reader, project, found, finding, now_ns=now_ns) if finding else None,
+        "examples": find_runs(reader, query, now_ns).runs,
+        "checked": write_checked(found),
+        "here": lambda dimension: view.address(project, "problems", key, last=last, by=dimension),
+        "api": view.api_address("projects", project, "findings", last=last),
+        "python": python_call("findings", last=last),
+    }
+    return show_page(request, "problem_page.html", context)
+
+
+def _compare_parts(
+    reader: Reader, project: str, found: Problems, problem: Problem, *, by: str, now_ns: int
+) -> PartTable | None:
+    """Compare the values of a tag: versions of each, or each with all others."""
+    finding = problem.first.finding
+    slices = found.state.slices if found.state else None
+    if finding is None or slices is None or not finding.measured:
+        return None
+    own = [
+        item
+        for item in slices.slices
+        if item.model == finding.model and item.dimension not in _NO_DIMENSIONS
+    ]
+    sizes: dict[str, int] = {}
+    for item in own:
+        sizes[item.dimension] = sizes.get(item.dimension, 0) + item.runs
+    choices = sorted(sizes, key=lambda name: (-sizes[name], name))[:_MOST_VALUES]
+    worst = next((item.dimension for item in own if item.condition == finding.condition), "")
+    dimension = next((name for name in (by, worst, *choices) if name in choices), "")
+    rows = [item for item in own if item.dimension == dimension]
+    rows.sort(key=lambda item: (-item.runs, item.name))
+    if finding.version is not None and finding.baseline is not None:
+        return _compare_versions(
+            reader,
+            project,
+            finding,
+            dimension=dimension,
+            slices=rows,
+            choices=choices,
+            now_ns=now_ns,
+        )
+    if not rows:
+        return None
+    return _compare_with_others(finding, dimension, rows, choices)
+
+
+def _compare_versions(
+    reader: Reader,
+    project: str,
+    finding: Finding,
+    *,
+    dimension: str,
+    slices: Sequence[RunSlice],
+    choices: Sequence[str],
+    now_ns: int,
+) -> PartTable:
+    """Compare the new version with its baseline, for each value of a tag and for all runs."""
+    of_model = f"model == {view.quoted(finding.model)}"
+    baseline, candidate = (
+        f"{of_model} and version == {number}" for number in (finding.baseline, finding.version)
+    )
+    window = Window(max(finding.start_ns - _BEFORE_NS, 0), now_ns + 1)
+    parts = [(_name_value(item), item.condition) for item in slices[:_MOST_VALUES]]
+    rows = []
+    for name, condition in [*parts, ("", "")]:
+        sides = view.narrow(baseline, condition), view.narrow(candidate, condition)
+        try:
+            verdict = compare_filters(reader, project, *sides, window)
+        except (BadInput, Unavailable):
+            continue
+        figure = next((item for item in verdict.describe() if item.name == finding.measured), None)
+        before, now = _write_sides(figure)
+        rows.append(
+            PartRow(
+                name=name or (f"All {dimension} values" if dimension else "All runs"),
+                where=sides[1],
+                runs=[f"{count:,}" for count in verdict.counts],
+                before=before,
+                now=now,
+                change=_write_change(figure),
+                word=_WORDS.get(figure.word, figure.word) if figure else "too early",
+                is_whole=not condition,
+            )
+        )
+    names = f"v{finding.baseline}", f"v{finding.version}"
+    return PartTable(
+        title=f"Version × {dimension}" if dimension else "Versions",
+        dimension=dimension or "Runs",
+        heads=((f"Runs, {names[0]}", names[1]), names[0], names[1]),
+        rows=rows,
+        choices=choices,
+    )
+
+
+def _compare_with_others(
+    finding: Finding, dimension: str, slices: Sequence[RunSlice], choices: Sequence[str]
+) -> PartTable:
+    """Show each value of a tag next to all other runs."""
+    rows = []
+    for item in slices[:_MOST_VALUES]:
+        cell = next((cell for cell in item.cells if cell.figure == finding.measured), None)
+        if cell is None:
+            continue
+        kind = "amount" if finding.measured in AMOUNT_FIGURES else "rate"
+        before, now = _write_pair(finding.measured, kind, cell.rest, cell.value)
+        rows.append(
+            PartRow(
+                name=_name_value(item),
+                where=item.where,
+                runs=[f"{item.runs:,}"],
+                before=before,
+                now=now,
+                change=cell.shown,
+                word=_WORDS.get(cell.word, cell.word),
+            )
+        )
+    return PartTable(
+        title=f"By {dimension}",
+        dimension=dimension,
+        heads=(("Runs",), "Elsewhere", "Here"),
+        rows=rows,
+        choices=choices,
+    )
+
+
+def _name_value(item: RunSlice) -> str:
+    return item.name.partition(" = ")[2] or item.name
+
+
+def _write_sides(figure: FigureChange | None) -> tuple[str, str]:
+    if figure is None or figure.baseline is None or figure.candidate is None:
+        return "–", "–"
+    kind = "amount" if figure.name in AMOUNT_FIGURES else "rate" if figure.is_rate else "score"
+    return _write_pair(figure.name, kind, figure.baseline.value, figure.candidate.value)
+
+
+def _write_pair(name: str, kind: str, before: float | None, now: float | None) -> tuple[str, str]:
+    if before is None or now is None:
+        return "–", "–"
+    if kind == "amount":
+        return write_amounts(name, before, now)
+    if kind == "rate" and min(before, now) >= 0 and max(before, now) <= 1:
+        return write_shares(before, now)
+    return f"{before:.3g}", f"{now:.3g}"
+
+
+def _write_change(figure: FigureChange | None) -> str:
+    if figure is None or figure.difference is None:
+        return "–"
+    if figure.name in AMOUNT_FIGURES:
+        return write_difference(figure.difference, "amount")
+    return write_difference(figure.difference, "rate" if figure.is_rate else "score")
+
+
+def _draw_chart(
+    reader: Reader, project: str, found: Problems, finding: Finding, *, now_ns: int
+) -> SinceChart | None:
+    """Draw the figure of a problem over time; None if its figure has no curve."""
+    slices = found.state.slices if found.state else None
+    name = finding.measured
+    figure = next(
+        (item for item in (slices.figures if slices else ()) if name in (item.name, item.judge)),
+        None,
+    )
+    read = READ_FIGURES.get(name) or (read_judge(figure) if figure else None)
+    if read is None:
+        return None
+    is_release = finding.kind == "release"
+    start_ns = max(finding.start_ns - _BEFORE_NS, 0) if is_release else finding.start_ns
+    window = Window(start_ns, now_ns + 1, reader.zone)
+    step_ns = _STEP_NS if window.end_ns - start_ns > 2 * DAY_NS else HOUR_NS
+    over = window.cut(step_ns)
+    of_model = f"model == {view.quoted(finding.model)}"
+    wheres = [view.narrow(of_model, finding.condition)]
+    if finding.condition:
+        wheres.append(view.narrow(of_model, f"not ({finding.condition})"))
+    sides: list[RunStats] = [
+        find_stats(reader, StatsQuery(project, where, "", window, step_ns, 1)) for where in wheres
+    ]
+    values = [list_values(stats, read, over) for stats in sides]
+    there = [value for line in values for value in line if value is not None]
+    if len(there) < 2:  # noqa: PLR2004 - a line has two ends
+        return None
+    low, high = min(there), max(there)
+    room = (high - low) * 0.1 or max(abs(high) * 0.1, 0.01)
+    low, high = max(low - room, 0.0), high + room
+    length_ns = window.end_ns - window.start_ns
+
+    def place(time_ns: int) -> float:
+        return 100 * (time_ns - window.start_ns) / length_ns
+
+    def draw(line: Sequence[float | None]) -> str:
+        points = [
+            f"{10 * place(start_ns):.1f} {_HEIGHT * (1 - (value - low) / (high - low)):.1f}"
+            for start_ns, value in zip(over.starts_ns, line, strict=True)
+            if value is not None
+        ]
+        return f"M{' '.join(points)}" if len(points) > 1 else ""
+
+    kind = "amount" if name in AMOUNT_FIGURES else "rate"
+    ends = _write_pair(name, kind, low, high)
+    days = range(-(-window.start_ns // DAY_NS) * DAY_NS, window.end_ns, DAY_NS)
+    every = max(len(days) // 5, 1)
+    return SinceChart(
+        own=draw(values[0]),
+        others=draw(values[1]) if len(values) > 1 else "",
+        mark=place(finding.start_ns) if is_release else None,
+        mark_text=f"v{finding.version}" if finding.version else "new",
+        across=[(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
+        up=[(_HEIGHT, ends[0]), (0.0, ends[1])],
+    )

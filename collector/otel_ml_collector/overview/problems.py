@@ -1,0 +1,429 @@
+"""The problems of a project: findings, alerts, new errors and crashes, one problem for each cause.
+
+Home, the overview and Monitor show these problems, so all three show the same number.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from otel_ml_collector.claims import MEASURES, Measure, name_version
+from otel_ml_collector.errors import BadInput, StoreTimeout
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.monitor.find import MonitorState, find_shown_monitor
+from otel_ml_collector.monitor.findings import Finding
+from otel_ml_collector.monitor.releases import Release, name_condition
+from otel_ml_collector.monitor.suggestions import (
+    Suggestion,
+    suggest_for_field,
+    suggest_for_release,
+    suggest_for_slice,
+)
+from otel_ml_collector.overview.find import OverviewNews, ProjectFinding, find_news
+from otel_ml_collector.stats import Past, cut_past
+from otel_ml_collector.store.counted import RECORDED
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.runs import IS_TOP
+from otel_ml_collector.store.sides import BOUNDS
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
+
+SignKind = Literal["release", "broken", "slice", "version", "alert", "error", "experiment", "crash"]
+# Which sign of a cause is named first, and which are "Also".
+_SIGN_KINDS: Final[tuple[SignKind, ...]] = (
+    *("release", "broken", "slice", "version", "alert", "error", "experiment", "crash"),
+)
+_KINDS_OF_NEWS: Final[dict[str, SignKind]] = {
+    "production": "version",
+    "experiment": "experiment",
+    "alert": "alert",
+    "errors": "error",
+    "runs": "crash",
+}
+# Signs with different measures have one cause only if both are of one family.
+_FAMILIES: Final[dict[Measure, str]] = {
+    "data": "failures",
+    "errors": "failures",
+    "quality": "quality",
+    "latency": "amounts",
+    "cost": "amounts",
+    "traffic": "traffic",
+}
+# Two signs have one cause if so many of the traces of the smaller one are in the other.
+_SHARED: Final = 0.8
+_MOST_TRACES: Final = 1_000
+_SLUG: Final = re.compile(r"[^a-z0-9]+")
+_SLUG_CHARS: Final = 80
+_TRACES: Final = Sql("""
+    SELECT count() AS runs, countIf({top}) AS tops,
+      arraySlice(arraySort(groupUniqArray(cityHash64(trace_id))), 1, {most}) AS traces
+    FROM {recorded} WHERE {bounds} AND ({condition})""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """One sign of a problem, such as a finding, an alert that fires or a new error.
+
+    Attributes:
+        kind: What found it.
+        measure: What it is about.
+        title: The claim in a few words.
+        text: The rest of the sentence.
+        evidence: Numbers that support the claim.
+        short: Its name after "Also".
+        model: The model that has it; empty for several.
+        where: The filter that lists its runs.
+        window: When these runs began.
+        size: Number of runs lost or affected.
+        finding: The finding of monitoring; None for other signs.
+        subject: Name of the alert, experiment or error type.
+        run_id: The experiment, or one of the runs.
+        since_ns: When it began; None if unknown.
+        runs: How many runs the filter lists.
+        tops: How many of these are whole requests.
+        traces: The smallest hashes of their traces.
+    """
+
+    kind: SignKind
+    measure: Measure
+    title: str
+    text: str
+    evidence: str
+    short: str
+    model: str
+    where: str
+    window: Window
+    size: float
+    finding: Finding | None = None
+    subject: str = ""
+    run_id: str = ""
+    since_ns: int | None = None
+    runs: int = 0
+    tops: int = 0
+    traces: Sequence[int] = ()
+
+    @property
+    def order(self) -> tuple[int, bool, float, str]:
+        """Sort key: the sign that names the cause comes first.
+
+        A new version comes before slices, the outer function before one inside it, and the smaller
+        slice before one that contains it.
+        """
+        is_outer = self.tops * 2 > self.runs
+        return (
+            _SIGN_KINDS.index(self.kind),
+            not is_outer,
+            -self.size / max(self.runs, 1),
+            self.title,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that is wrong, with all signs of its cause.
+
+    Attributes:
+        key: Name in the address of its page.
+        first: The sign that names the cause.
+        others: The other signs, without duplicates.
+        suggestion: The form of an alert rule for it; None if there is none.
+    """
+
+    key: str
+    first: Sign
+    others: Sequence[Sign]
+    suggestion: Suggestion | None
+
+    @property
+    def sentence(self) -> str:
+        """The claim, without a full stop at the end."""
+        return f"{self.first.title}{self.first.text}"
+
+    @property
+    def also(self) -> list[Sign]:
+        """The other signs with different names."""
+        named = {sign.short: sign for sign in reversed(self.others)}
+        return [sign for name, sign in reversed(named.items()) if name != self.first.short]
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """The problems of a project, the most important first.
+
+    Attributes:
+        problems: One for each cause.
+        noticed: Findings that are no problem, such as new values of tags.
+        calm: The newest verdict that is not bad, and muted alerts.
+        news: New versions with their verdicts.
+        state: What Monitor found; None if the store did not answer in time.
+    """
+
+    problems: Sequence[Problem]
+    noticed: Sequence[Finding]
+    calm: Sequence[ProjectFinding]
+    news: OverviewNews
+    state: MonitorState | None
+
+    def find(self, key: str) -> Problem | None:
+        """Return the problem with this key."""
+        return next((problem for problem in self.problems if problem.key == key), None)
+
+
+def find_problems(
+    reader: Reader, project: str, last: Past, now_ns: int, *, state: MonitorState | None = None
+) -> Problems:
+    """Find the problems of a project.
+
+    Args:
+        reader: The store.
+        project: The project.
+        last: Which runs are checked.
+        now_ns: The time of the question.
+        state: What Monitor found, if that is known.
+
+    Raises:
+        Missing: The project may not be read.
+        Unavailable: The store answers nothing.
+    """
+    if state is None:
+        with suppress(StoreTimeout):
+            state = find_shown_monitor(reader, project, last, now_ns)
+    releases = state.releases if state else None
+    news = find_news(reader, project, now_ns, last, releases=releases)
+    window = cut_past(reader, last, now_ns).window
+    found = state.findings if state else []
+    signs = [
+        *_list_findings(found, releases or ()),
+        *_list_news(news, found, window),
+    ]
+    asked = [reader.ahead(_count_traces, project, sign) for sign in signs]
+    problems = group_signs([wait.result() for wait in asked], last, state)
+    return Problems(
+        problems=problems,
+        noticed=[finding for finding in found if finding.kind in ("model", "traffic")],
+        calm=[finding for finding in news.findings if not finding.is_wrong],
+        news=news,
+        state=state,
+    )
+
+
+def _list_findings(found: Iterable[Finding], releases: Sequence[Release]) -> list[Sign]:
+    """List the findings that are problems.
+
+    The release decides about a new version, so a slice of that version is no problem.
+    """
+    decided = {release.candidate.where for release in releases}
+    decided |= {release.baseline.where for release in releases}
+    signs = []
+    for finding in found:
+        own = f"model == {view.quoted(finding.model)} and {finding.condition}"
+        is_decided = finding.kind == "slice" and own in decided
+        if finding.kind not in ("release", "broken", "slice") or is_decided:
+            continue
+        signs.append(
+            Sign(
+                kind=finding.kind,
+                measure=finding.measure,
+                title=finding.title or finding.sentence,
+                text=finding.sentence.removeprefix(finding.title) if finding.title else "",
+                evidence=finding.evidence,
+                short="",
+                model=finding.model,
+                where=finding.where,
+                window=Window(finding.start_ns, finding.end_ns),
+                size=finding.size,
+                finding=finding,
+                subject=finding.field,
+                since_ns=None if finding.kind == "slice" else finding.start_ns,
+            )
+        )
+    return signs
+
+
+def _list_news(news: OverviewNews, found: Iterable[Finding], window: Window) -> list[Sign]:
+    """List alerts, errors, crashes, experiments and older versions that are problems."""
+    released = {(item.model, item.version) for item in found if item.kind == "release"}
+    signs = []
+    for item in news.findings:
+        kind = _KINDS_OF_NEWS[item.by]
+        is_told = item.versions is not None and item.versions[:2] in released
+        if not item.is_wrong or (is_told and kind == "version"):
+            continue
+        since_ns = from_rfc3339(item.time, "time") if item.time else None
+        start_ns = window.start_ns
+        if kind in ("version", "experiment", "crash"):
+            start_ns = min(since_ns or start_ns, start_ns)
+        signs.append(
+            Sign(
+                kind=kind,
+                measure=_measure_news(item, kind),
+                title=item.title or item.subject,
+                text=item.text if item.title else f": {item.sentence}",
+                evidence="",
+                short="",
+                model=item.model,
+                where=item.where,
+                window=Window(start_ns, window.end_ns),
+                size=item.size,
+                subject=item.subject,
+                run_id=item.run_id,
+                since_ns=since_ns,
+            )
+        )
+    return signs
+
+
+_OF_RULES: Final[dict[str, Measure]] = {
+    "pass_rate": "quality",
+    "mean_score": "quality",
+    "latency": "latency",
+    "cost": "cost",
+    "drift": "data",
+}
+
+
+def _measure_news(item: ProjectFinding, kind: SignKind) -> Measure:
+    if kind in ("version", "experiment"):
+        return "quality"
+    if kind == "alert":
+        return next((of for word, of in _OF_RULES.items() if word in item.sentence), "errors")
+    return "errors"
+
+
+def _count_traces(reader: Reader, project: str, sign: Sign) -> Sign:
+    """Return the sign with the number of its runs, and some of their traces."""
+    try:
+        condition, _ = compile_where(reader, project, sign.where, is_bounded=True)
+    except BadInput:  # such as a field that nobody has sent since
+        return sign
+    sql = _TRACES.fill(
+        top=IS_TOP,
+        most=_MOST_TRACES,
+        recorded=RECORDED,
+        bounds=BOUNDS.sql,
+        condition=condition.sql,
+    )
+    values = {
+        **condition.parameters,
+        "project": project,
+        "start": sign.window.start_ns,
+        "end": sign.window.end_ns,
+    }
+    [row] = reader.rows(sql, values)
+    return replace(sign, runs=row["runs"], tops=row["tops"], traces=row["traces"])
+
+
+def group_signs(
+    signs: Iterable[Sign], last: Past, state: MonitorState | None = None
+) -> list[Problem]:
+    """Make one problem of all signs that have the same cause, the most important first."""
+    groups: list[list[Sign]] = []
+    for sign in sorted(signs, key=lambda entry: entry.order):
+        group = next((group for group in groups if _is_one_cause(group[0], sign)), None)
+        if group is None:
+            groups.append([sign])
+        else:
+            group.append(sign)
+    groups.sort(
+        key=lambda group: (
+            MEASURES.index(group[0].measure),
+            -(group[0].runs or group[0].size),
+            group[0].title,
+        )
+    )
+    problems: list[Problem] = []
+    known: dict[str, int] = {}
+    for first, *others in groups:
+        key = _make_key(first)
+        known[key] = known.get(key, 0) + 1
+        if known[key] > 1:
+            key = f"{key}-{known[key]}"
+        problems.append(
+            Problem(
+                key=key,
+                first=first,
+                others=[replace(sign, short=_shorten(sign, first)) for sign in others],
+                suggestion=_suggest(first, last, state),
+            )
+        )
+    return problems
+
+
+def _is_one_cause(first: Sign, sign: Sign) -> bool:
+    """Whether two signs have the same cause: most of their traces are the same."""
+    if sign.kind == "experiment" or first.kind == "experiment":
+        return bool(sign.model) and sign.model == first.model
+    if _FAMILIES[first.measure] != _FAMILIES[sign.measure] and "alert" not in (
+        first.kind,
+        sign.kind,
+    ):
+        return False
+    return share_traces(first.traces, sign.traces) >= _SHARED
+
+
+def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return which share of the traces of the smaller set is in the other one, about.
+
+    Args:
+        first: The smallest hashes of the traces of one set.
+        second: Those of the other.
+    """
+    if not first or not second:
+        return 0.0
+    ends = [items[-1] if len(items) >= _MOST_TRACES else 2**64 for items in (first, second)]
+    sets = [{item for item in items if item <= min(ends)} for items in (first, second)]
+    smaller = min(map(len, sets))
+    return len(sets[0] & sets[1]) / smaller if smaller else 0.0
+
+
+def _shorten(sign: Sign, first: Sign) -> str:
+    """Name a sign after "Also", by what differs from the first one."""
+    finding = sign.finding
+    match sign.kind:
+        case "alert":
+            return f"alert {sign.subject}"
+        case "experiment":
+            return f"experiment {sign.subject}"
+        case "error" | "crash":
+            return sign.title
+    if finding is None:
+        return sign.title
+    if sign.kind == "broken":
+        return sign.title
+    if sign.model != first.model:
+        return name_version(sign.model, finding.version)
+    if sign.measure != first.measure:
+        return sign.title.removeprefix(f"{sign.model} ")
+    return name_condition(finding.condition) if finding.condition else sign.title
+
+
+def _make_key(sign: Sign) -> str:
+    finding = sign.finding
+    if finding is None:
+        parts = [sign.kind, sign.subject]
+    else:
+        version = finding.version
+        parts = [sign.model, f"v{version}" if version else "", sign.measure, sign.subject]
+        parts += [name_condition(finding.condition)] if sign.kind == "slice" else []
+    written = _SLUG.sub("-", " ".join(parts).lower()).strip("-")
+    return written[:_SLUG_CHARS].strip("-") or sign.kind
+
+
+def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion | None:
+    """Suggest an alert rule for a problem; None for one that has a rule."""
+    finding = sign.finding
+    if finding is None:
+        return None
+    if finding.field:
+        return suggest_for_field(finding.model, finding.field, "7d" if last == "30d" else last)
+    if finding.figure:
+        return suggest_for_release(finding.model, finding.figure)
+    slices = state.slices if state else None
+    for item in slices.slices if slices else ():
+        if (item.model, item.condition) == (finding.model, finding.condition) and slices:
+            return suggest_for_slice(item, slices.figures, last)
+    return None

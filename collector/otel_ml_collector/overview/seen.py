@@ -1,0 +1,115 @@
+"""What a user saw last on the overview of a project, kept in a cookie of their browser."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from otel_ml_collector.overview.problems import Problem, Problems
+from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
+from otel_ml_collector.windows import write_local
+
+SEEN: Final = "otel-ml-seen"
+SEEN_S: Final = 60 * 24 * 3600
+# Pages opened within this time belong to one visit.
+_VISIT_NS: Final = 30 * MINUTE_NS
+_MOST_SEEN: Final = 12
+_TITLE_CHARS: Final = 60
+_COOKIE_CHARS: Final = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """The problems that a page showed.
+
+    Attributes:
+        time_s: When, in seconds.
+        titles: The title of each problem, by its key.
+    """
+
+    time_s: int = 0
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The last visit, and the one before it, with which the page compares.
+
+    Attributes:
+        before: The visit before the last one.
+        last: The last visit; a page that is opened soon after belongs to it.
+    """
+
+    before: Visit
+    last: Visit
+
+    def _compared(self, now_ns: int) -> Visit:
+        is_same_visit = now_ns - self.last.time_s * SECOND_NS < _VISIT_NS
+        return self.before if is_same_visit and self.before.time_s else self.last
+
+    def list_new(self, found: Problems, now_ns: int) -> set[str]:
+        """Return the keys of the problems that are new since the visit before.
+
+        On the first visit these are the problems that began in the last 24 hours.
+        """
+        known = self._compared(now_ns)
+        if known.time_s:
+            return {problem.key for problem in found.problems if problem.key not in known.titles}
+        return {
+            problem.key
+            for problem in found.problems
+            if _since_ns(problem) is not None and now_ns - (_since_ns(problem) or 0) < DAY_NS
+        }
+
+    def write_since(self, found: Problems, now_ns: int, zone: ZoneInfo) -> str:
+        """Write what changed since the visit before, with a space in front; empty on the first."""
+        known = self._compared(now_ns)
+        if not known.time_s:
+            return ""
+        new = len(self.list_new(found, now_ns))
+        gone = [
+            title
+            for key, title in known.titles.items()
+            if key not in {problem.key for problem in found.problems}
+        ]
+        parts = [f"{new} {'is' if new == 1 else 'are'} new"] if new else []
+        if gone:
+            parts.append(f"{len(gone)} {'is' if len(gone) == 1 else 'are'} resolved ({gone[0]})")
+        when = write_local(known.time_s * SECOND_NS, zone)[:16]
+        return f" Since {when}: {', '.join(parts) or 'nothing changed'}."
+
+    def add(self, found: Problems, now_ns: int) -> str:
+        """Return the cookie after a visit now."""
+        shown = Visit(
+            now_ns // SECOND_NS,
+            {
+                problem.key: problem.first.title[:_TITLE_CHARS]
+                for problem in found.problems[:_MOST_SEEN]
+            },
+        )
+        known = self._compared(now_ns)
+        values = [[visit.time_s, dict(visit.titles)] for visit in (known, shown)]
+        written = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+        return written if len(written) <= _COOKIE_CHARS else ""
+
+
+def _since_ns(problem: Problem) -> int | None:
+    return problem.first.since_ns
+
+
+def read_seen(cookie: str) -> Seen:
+    """Read the cookie; one that cannot be read counts as none."""
+    try:
+        before, last = (
+            _read_visit(value) for value in json.loads(base64.urlsafe_b64decode(cookie or "W10="))
+        )
+    except (ValueError, TypeError, KeyError):
+        return Seen(Visit(), Visit())
+    return Seen(before, last)
+
+
+def _read_visit(value: Any) -> Visit:
+    time_s, titles = value
+    return Visit(int(time_s), {str(key): str(title) for key, title in dict(titles).items()})
