@@ -60,7 +60,7 @@ _PASSED: Final = "passed"
 _SCORED: Final = "scored"
 # The range of amounts goes 1.5 times beyond that of the baseline.
 _ROOM: Final = math.log(1.5)
-_MS_NS: Final = 1e6
+_NS_PER_MS: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +351,7 @@ def _find_mean(figure: FigureUnits) -> float:
     units = figure.baseline.items()
     runs = sum(unit.n * count for unit, count in units)
     mean = math.exp(math.fsum(unit.total * count for unit, count in units) / runs)
-    return mean / _MS_NS if figure.name == "latency" else mean
+    return mean / _NS_PER_MS if figure.name == "latency" else mean
 
 
 def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:

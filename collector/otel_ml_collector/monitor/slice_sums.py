@@ -289,7 +289,7 @@ def choose_figures(
 
 
 # So many runs are enough for medians.
-_REQUESTS_READ: Final = 20_000
+_RUNS_OF_REQUESTS: Final = 20_000
 _REQUEST_OF_RUN: Final = Sql("""
     SELECT model, quantileDD(0.01, 0.5)(request_ms) AS request_ms FROM (
       SELECT DISTINCT trace_id, model FROM {recorded}
@@ -305,7 +305,7 @@ def find_request_ms(reader: Reader, asked: AskedRuns) -> dict[str, float]:
     if not asked.models:
         return {}
     sql = _REQUEST_OF_RUN.fill(recorded=RECORDED, asked=asked.sql, bounds=_IN_TIME.sql, top=IS_TOP)
-    every = asked.every * max(-(-asked.runs // asked.every // _REQUESTS_READ), 1)
+    every = asked.every * max(-(-asked.runs // asked.every // _RUNS_OF_REQUESTS), 1)
     rows = reader.rows(sql, {**asked.values, "every_request": every})
     return {row["model"]: row["request_ms"] for row in rows}
 

@@ -14,6 +14,7 @@ from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.monitor.find import (
     CONTRIBUTORS,
+    FIELDS,
     KEPT_ANSWER_NS,
     MonitorState,
     find_checked_days,
@@ -248,7 +249,11 @@ def write_checked(found: Problems) -> str:
     counts = [(news.versions_compared, "new version"), (news.error_groups, "error group")]
     if state and state.slices:
         counts.append((state.slices.judged, "slice"))
+        if not state.slices.runs:
+            return "No runs in this period."
     parts = [f"{number:,} {word if number == 1 else f'{word}s'}" for number, word in counts]
+    if state and state.checked.is_complete and FIELDS.subject not in state.missing:
+        parts.append("fields")
     text = f"Checked {', '.join(parts[:-1])} and {parts[-1]}."
     if state and state.slices:
         small = [

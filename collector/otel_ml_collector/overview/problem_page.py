@@ -35,13 +35,16 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
-_MOST_VALUES: Final = 8
-_EXAMPLES: Final = 5
-_BEFORE_NS: Final = 7 * DAY_NS
-_STEP_NS: Final = 6 * HOUR_NS
-_WIDTH: Final = 1_000.0
-_HEIGHT: Final = 180.0
-_WORDS: Final = {"no different": "unchanged", "watching": "too early", "inconclusive": "too early"}
+_VALUES_COMPARED: Final = 8
+_EXAMPLE_RUNS: Final = 5
+_DRAWN_BEFORE_NS: Final = 7 * DAY_NS
+_DRAWN_STEP_NS: Final = 6 * HOUR_NS
+_CHART_HEIGHT: Final = 180.0
+_SHOWN_WORDS: Final = {
+    "no different": "unchanged",
+    "watching": "too early",
+    "inconclusive": "too early",
+}
 # What rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
 
@@ -125,7 +128,7 @@ def show_problem(
     query = RunsQuery(
         project,
         first.where,
-        limit=_EXAMPLES,
+        limit=_EXAMPLE_RUNS,
         start_ns=first.window.start_ns,
         end_ns=first.window.end_ns,
     )
@@ -137,7 +140,7 @@ def show_problem(
         "place": place,
         "count": len(found.problems),
         "last": last,
-        "parts": _compare_parts(reader, project, found, problem, by=by, now_ns=now_ns)
+        "table": _compare_parts(reader, project, found, problem, by=by, now_ns=now_ns)
         if finding
         else None,
         "chart": _draw_chart(reader, project, found, finding, now_ns=now_ns) if finding else None,
@@ -166,7 +169,7 @@ def _compare_parts(
     sizes: dict[str, int] = {}
     for item in own:
         sizes[item.dimension] = sizes.get(item.dimension, 0) + item.runs
-    choices = sorted(sizes, key=lambda name: (-sizes[name], name))[:_MOST_VALUES]
+    choices = sorted(sizes, key=lambda name: (-sizes[name], name))[:_VALUES_COMPARED]
     worst = next((item.dimension for item in own if item.condition == finding.condition), "")
     dimension = next((name for name in (by, worst, *choices) if name in choices), "")
     rows = [item for item in own if item.dimension == dimension]
@@ -201,8 +204,8 @@ def _compare_versions(
     baseline, candidate = (
         f"{of_model} and version == {number}" for number in (finding.baseline, finding.version)
     )
-    window = Window(max(finding.start_ns - _BEFORE_NS, 0), now_ns + 1)
-    parts = [(_name_value(item), item.condition) for item in slices[:_MOST_VALUES]]
+    window = Window(max(finding.start_ns - _DRAWN_BEFORE_NS, 0), now_ns + 1)
+    parts = [(_name_value(item), item.condition) for item in slices[:_VALUES_COMPARED]]
     rows = []
     for name, condition in [*parts, ("", "")]:
         sides = view.narrow(baseline, condition), view.narrow(candidate, condition)
@@ -220,7 +223,7 @@ def _compare_versions(
                 before=before,
                 now=now,
                 change=_write_change(figure),
-                word=_WORDS.get(figure.word, figure.word) if figure else "too early",
+                word=_SHOWN_WORDS.get(figure.word, figure.word) if figure else "too early",
                 is_whole=not condition,
             )
         )
@@ -239,7 +242,7 @@ def _compare_with_others(
 ) -> PartTable:
     """Show each value of a tag next to all other runs."""
     rows = []
-    for item in slices[:_MOST_VALUES]:
+    for item in slices[:_VALUES_COMPARED]:
         cell = next((cell for cell in item.cells if cell.figure == finding.measured), None)
         if cell is None:
             continue
@@ -253,7 +256,7 @@ def _compare_with_others(
                 before=before,
                 now=now,
                 change=cell.shown,
-                word=_WORDS.get(cell.word, cell.word),
+                word=_SHOWN_WORDS.get(cell.word, cell.word),
             )
         )
     return PartTable(
@@ -308,9 +311,9 @@ def _draw_chart(
     if read is None:
         return None
     is_release = finding.kind == "release"
-    start_ns = max(finding.start_ns - _BEFORE_NS, 0) if is_release else finding.start_ns
+    start_ns = max(finding.start_ns - _DRAWN_BEFORE_NS, 0) if is_release else finding.start_ns
     window = Window(start_ns, now_ns + 1, reader.zone)
-    step_ns = _STEP_NS if window.end_ns - start_ns > 2 * DAY_NS else HOUR_NS
+    step_ns = _DRAWN_STEP_NS if window.end_ns - start_ns > 2 * DAY_NS else HOUR_NS
     over = window.cut(step_ns)
     of_model = f"model == {view.quoted(finding.model)}"
     wheres = [view.narrow(of_model, finding.condition)]
@@ -333,7 +336,7 @@ def _draw_chart(
 
     def draw(line: Sequence[float | None]) -> str:
         points = [
-            f"{10 * place(start_ns):.1f} {_HEIGHT * (1 - (value - low) / (high - low)):.1f}"
+            f"{10 * place(start_ns):.1f} {_CHART_HEIGHT * (1 - (value - low) / (high - low)):.1f}"
             for start_ns, value in zip(over.starts_ns, line, strict=True)
             if value is not None
         ]
@@ -349,5 +352,5 @@ def _draw_chart(
         mark=place(finding.start_ns) if is_release else None,
         mark_text=f"v{finding.version}" if finding.version else "new",
         across=[(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
-        up=[(_HEIGHT, ends[0]), (0.0, ends[1])],
+        up=[(_CHART_HEIGHT, ends[0]), (0.0, ends[1])],
     )

@@ -23,11 +23,8 @@ from otel_ml_collector.monitor.suggestions import (
 )
 from otel_ml_collector.overview.find import OverviewNews, ProjectFinding, find_news
 from otel_ml_collector.stats import Past, cut_past
-from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import IS_TOP
-from otel_ml_collector.store.sides import BOUNDS
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sides import SAMPLED_TRACES, sample_traces
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
@@ -54,14 +51,9 @@ _FAMILIES: Final[dict[Measure, str]] = {
     "traffic": "traffic",
 }
 # Two signs have one cause if so many of the traces of the smaller one are in the other.
-_SHARED: Final = 0.8
-_MOST_TRACES: Final = 1_000
+_SHARED_TRACES: Final = 0.8
 _SLUG: Final = re.compile(r"[^a-z0-9]+")
 _SLUG_CHARS: Final = 80
-_TRACES: Final = Sql("""
-    SELECT count() AS runs, countIf({top}) AS tops,
-      arraySlice(arraySort(groupUniqArray(cityHash64(trace_id))), 1, {most}) AS traces
-    FROM {recorded} WHERE {bounds} AND ({condition})""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,20 +292,7 @@ def _count_traces(reader: Reader, project: str, sign: Sign) -> Sign:
         condition, _ = compile_where(reader, project, sign.where, is_bounded=True)
     except BadInput:  # such as a field that nobody has sent since
         return sign
-    sql = _TRACES.fill(
-        top=IS_TOP,
-        most=_MOST_TRACES,
-        recorded=RECORDED,
-        bounds=BOUNDS.sql,
-        condition=condition.sql,
-    )
-    values = {
-        **condition.parameters,
-        "project": project,
-        "start": sign.window.start_ns,
-        "end": sign.window.end_ns,
-    }
-    [row] = reader.rows(sql, values)
+    row = sample_traces(reader, project, condition, sign.window)
     return replace(sign, runs=row["runs"], tops=row["tops"], traces=row["traces"])
 
 
@@ -362,7 +341,7 @@ def _is_one_cause(first: Sign, sign: Sign) -> bool:
         sign.kind,
     ):
         return False
-    return share_traces(first.traces, sign.traces) >= _SHARED
+    return share_traces(first.traces, sign.traces) >= _SHARED_TRACES
 
 
 def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
@@ -374,7 +353,7 @@ def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
     """
     if not first or not second:
         return 0.0
-    ends = [items[-1] if len(items) >= _MOST_TRACES else 2**64 for items in (first, second)]
+    ends = [items[-1] if len(items) >= SAMPLED_TRACES else 2**64 for items in (first, second)]
     sets = [{item for item in items if item <= min(ends)} for items in (first, second)]
     smaller = min(map(len, sets))
     return len(sets[0] & sets[1]) / smaller if smaller else 0.0

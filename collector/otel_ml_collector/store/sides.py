@@ -10,7 +10,8 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP, write_nothing
 from otel_ml_collector.store.scores import all_scores, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql
+from otel_ml_collector.windows import Window
 
 _MOST_TOKENS: Final = 1_000
 _MOST_UNITS: Final = 500_000
@@ -152,6 +153,31 @@ def find_request_ms(reader: Reader, sides: Sides) -> float:
     every = max(-(-sum(sides.counts) // _REQUESTS_READ), 1)
     [row] = reader.rows(sql, {**sides.values, "every": every})
     return float(row["request_ms"]) if row["requests"] else 0.0
+
+
+# As many hashes of traces are enough to see how many two filters have in common.
+SAMPLED_TRACES: Final = 1_000
+_TRACES_OF: Final = Sql("""
+    SELECT count() AS runs, countIf({top}) AS tops,
+      arraySlice(arraySort(groupUniqArray(cityHash64(trace_id))), 1, {most}) AS traces
+    FROM {recorded} WHERE {bounds} AND ({condition})""")
+
+
+def sample_traces(reader: Reader, project: str, condition: Condition, window: Window) -> Row:
+    """Count the `runs` that meet a condition, those that are requests (`tops`), and their `traces`.
+
+    The traces are the smallest hashes of their IDs, in order.
+    """
+    sql = _TRACES_OF.fill(
+        top=IS_TOP,
+        most=SAMPLED_TRACES,
+        recorded=RECORDED,
+        bounds=BOUNDS.sql,
+        condition=condition.sql,
+    )
+    values = {"project": project, "start": window.start_ns, "end": window.end_ns}
+    [row] = reader.rows(sql, {**condition.parameters, **values})
+    return row
 
 
 def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:

@@ -255,6 +255,6 @@ def _part(path: str, project: str | None) -> str:
         return ""
     if rest.startswith("queue"):  # reviewers judge as judges do
         return "judges"
-    if rest.startswith(("fields", "profiles", "targets", "alert")):
+    if rest.startswith(("fields", "problems", "profiles", "targets", "alert")):
         return "monitor"
     return next((part for part in PARTS if rest.startswith(part)), next(iter(PARTS)))

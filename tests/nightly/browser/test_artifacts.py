@@ -92,7 +92,7 @@ def test_artifacts(tab: Tab, story: Story) -> None:
     by_ref = {one.locator("h3").inner_text(): one for one in shown.all()}
     assert set(by_ref) == {"photo", "pixels", "gone"}
     facts = by_ref["pixels"].locator(".kv").inner_text()
-    assert "300 × 200" in facts  # noqa: RUF001 - as it is shown
+    assert "300 × 200" in facts
     assert "float64" in facts
     assert "0.50" in facts
     image = by_ref["photo"].locator("img")

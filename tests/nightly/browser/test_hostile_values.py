@@ -124,7 +124,7 @@ def test_large_tables(watch: Watch, story: Story) -> None:
     page = watch.visit(path, scroll, go_on("input"), scroll)
     expect(page.locator("#input .pager")).to_contain_text("51 to 100 of 100,000 rows")
     expect(page.locator("#input tbody tr").first).to_contain_text("50")
-    expect(page.locator("#output")).to_contain_text("100 × 1,000, the first 12 columns")  # noqa: RUF001 - as it is shown
+    expect(page.locator("#output")).to_contain_text("100 × 1,000, the first 12 columns")
     watch.visit(path, choose("output", "Tree"), unfold, scroll)
 
 

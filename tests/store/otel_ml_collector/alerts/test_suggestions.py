@@ -67,7 +67,9 @@ def test_field(store: Store) -> None:
     question = FieldsQuestion(store.reader, "field", "answer", NOW_NS, last="24h")
     report = find_field(question, "inputs.language")
     assert report.word == "drift"
-    history = check(store, "field", suggest_for_field(report, "24h"), 3 * DAY_NS)
+    history = check(
+        store, "field", suggest_for_field(report.model, report.field, "24h"), 3 * DAY_NS
+    )
     assert [firing.start for firing in history.firings] == [to_rfc3339(END_NS)]
 
 

@@ -234,8 +234,9 @@ def test_findings(service: Service) -> None:
         ("model", "changed"),
         ("traffic", "broken"),
     ]
-    assert "inputs.amount missing 0 → " in findings[0]["sentence"]
-    assert findings[1]["sentence"].startswith("changed changed while its inputs are as before")
+    assert findings[0]["title"] == "broken: input amount is missing"
+    assert findings[0]["sentence"].endswith(", never before")
+    assert findings[1]["title"] == "changed changed, its inputs did not"
 
 
 @pytest.mark.parametrize("than", ["28", "0d", "version:x", "2026-11-02/2026-11-01", "profile"])
@@ -272,10 +273,12 @@ def test_page_of_a_field(service: Service) -> None:
 def test_finding_about_a_field_opens_its_page(service: Service) -> None:
     """A finding about a field opens the field's page, over the time that was judged."""
     page = ask(service.app, "/projects/p/monitor/findings?last=24h").text
-    address = "/projects/p/fields/inputs.amount?model=broken&amp;last=24h"
-    assert f'<a href="{address}">the data of broken is broken: inputs.amount' in page
-    assert "/projects/p/fields/outputs.label?model=changed&amp;last=24h" in page
-    assert ask(service.app, address.replace("&amp;", "&")).status == 200
+    problem = "/projects/p/problems/broken-data-inputs-amount?last=24h"
+    assert f'<a href="{problem}">broken: input amount is missing</a>' in page
+    field = "/projects/p/fields/inputs.amount?model=broken"
+    assert field in ask(service.app, problem).text
+    assert ask(service.app, field).status == 200
+    assert "/projects/p/fields/outputs.label?model=changed" in page
 
 
 def test_least_usual_texts(service: Service) -> None:

@@ -80,18 +80,16 @@ def first_three(store: Store) -> list[Finding]:
 def test_broken_field_is_first(first_three: list[Finding]) -> None:
     """The field that lacks values since the last whole day is the first finding."""
     assert first_three[0].kind == "broken"
-    assert first_three[0].sentence.startswith(
-        "the data of screen is broken: inputs.amount missing 0 → 33 %"
-    )
+    assert first_three[0].sentence.startswith("screen: input amount is missing in 33 % of runs")
 
 
 def test_worse_version_is_second(first_three: list[Finding]) -> None:
     """The version that fails more often is found from its own traffic."""
     assert first_three[1].kind == "release"
-    assert first_three[1].sentence.startswith("answer:v2 is worse than answer:v1: errors")
+    assert first_three[1].sentence.startswith("answer v2 fails in 25 % of runs, v1 in ")
 
 
 def test_bad_client_is_third(first_three: list[Finding]) -> None:
     """The client whose runs fail more often than the rest is found among the slices."""
     assert first_three[2].kind == "slice"
-    assert first_three[2].sentence.startswith("client = acme fails in ")
+    assert first_three[2].sentence.startswith("ask fails for client acme in 50 % of runs, ")

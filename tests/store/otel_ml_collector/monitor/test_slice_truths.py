@@ -142,16 +142,15 @@ def test_figures(service: Service) -> None:
         pytest.approx(fmean(rest)),
     )
     words = alone["slices"][0]["sentence"]
-    assert words.startswith("client = Remax foretells churned in ")
-    assert words.endswith("runs would have been right if it did as the rest")
+    assert words == "predict is worse for client Remax: 61 % are right, elsewhere 93 %"
 
 
 def test_page(service: Service) -> None:
     """The heat map has a column for each target, and its cell opens the slice."""
     part = ask(service.app, "/projects/p/monitor/findings?last=24h").text
-    assert "truth churned" in part
-    assert "truth price" in part
-    assert "client = Remax foretells churned in " in part
+    assert "Truth churned, ± pts" in part
+    assert "Truth price" in part
+    assert "predict is worse for client Remax</a>" in part
     query = urlencode({"model": "predict", "where": 'tags["client"] == "Remax"'})
     assert ask(service.app, f"/projects/p/monitor/slice?{query}").status == 200
 

@@ -86,9 +86,15 @@ def test_worst_first(service: Service) -> None:
     assert cells["errors"]["word"] == cells["missing inputs"]["word"] == "no different"
     lost = first["runs"] * (cells["grounded"]["rest"] - cells["grounded"]["value"])
     assert 0.5 * lost < first["excess"] < lost
-    assert first["sentence"].startswith("client = Remax passes grounded in ")
-    lost_words = f": {first['excess']:.0f} runs would have passed if it did as the rest; latency +"
-    assert lost_words in first["sentence"]
+    assert re.fullmatch(
+        r"answer is worse for client Remax: \d+ % pass, elsewhere \d+ %", first["sentence"]
+    )
+    assert first["title"] == "answer is worse for client Remax"
+    runs = f"{first['runs']:,} runs of client Remax, {RUNS - first['runs']:,} others"
+    assert re.match(
+        r"−\d+ pts \(\d+ to \d+\) by judge grounded · also latency \+", first["evidence"]
+    )
+    assert runs in first["evidence"]
 
 
 def test_opens_its_runs(service: Service) -> None:
@@ -126,8 +132,9 @@ def test_versions_of_a_judge(service: Service) -> None:
     assert (cells["grounded v1"]["word"], cells["grounded"]["word"]) == ("worse", "no different")
     assert cells["grounded"]["n"] == cells["grounded v1"]["n"] > 100
     page = ask(service.app, "/projects/judged/monitor/findings").text
-    assert page.count("grounded:v1") >= 1
-    assert page.count("grounded:v2") >= 1
+    heads = page.partition('id="slices"')[2]
+    assert "grounded v2, ± pts" in heads
+    assert "grounded v1, ± pts" not in heads  # its slice's page has it
 
 
 def test_pairs(service: Service) -> None:
@@ -161,9 +168,11 @@ def test_findings(service: Service) -> None:
     """The slice is a finding of the project, and its sentence names its model."""
     first = get(service, "findings")["findings"][0]
     assert (first["kind"], first["model"]) == ("slice", "answer")
-    assert first["sentence"].startswith("client = Remax passes grounded in ")
-    assert first["sentence"].endswith(", of answer")
-    assert first["where"] == 'model == "answer" and tags["client"] == "Remax"'
+    assert first["title"] == "answer is worse for client Remax"
+    assert first["sentence"].startswith(first["title"])
+    assert (first["measure"], first["measured"]) == ("quality", "grounded")
+    assert first["condition"] == 'tags["client"] == "Remax"'
+    assert 'tags["client"] == "Remax" and passed["grounded"] == False' in first["where"]
 
 
 def test_late_tags(service: Service) -> None:
@@ -203,11 +212,11 @@ def test_new_and_gone(service: Service) -> None:
     }
     assert told == {
         'model == "answer" and tags["client"] == "Zillow"': (
-            "client = Zillow is new in answer: 50 runs, none in the 28 days before"
+            "answer has runs of a new client Zillow: 50, none in the 28 days before"
         ),
         'model == "answer" and tags["client"] == "Century"': (
-            "client = Century is gone from answer: about 50 runs would be usual, as in the 28 days "
-            "before, and there is none"
+            "answer has no more runs of client Century: about 50 would be usual, as in the 28 days "
+            "before"
         ),
     }
 
@@ -222,7 +231,7 @@ def test_page(service: Service) -> None:
     page = ask(service.app, "/projects/slices/monitor").text
     assert "/projects/slices/monitor/findings?last=24h" in page
     part = ask(service.app, "/projects/slices/monitor/findings?last=24h").text
-    assert "2 things are wrong." in part
+    assert "2 problems." in part
     assert part.count("<tr><td>") == 6
     assert '<td class="n h3">' in part
     (opened,) = {
@@ -248,6 +257,6 @@ def test_page_of_many_runs(service: Service) -> None:
 
 
 def test_other_project_of_a_key(service: Service) -> None:
-    """A page of a project that has no runs says that nothing is wrong."""
+    """A page of a project that has no runs says that there is no problem."""
     part = ask(service.app, "/projects/nothing/monitor/findings").text
-    assert "Nothing stands out." in part
+    assert "No problems found." in part

@@ -160,7 +160,7 @@ def test_missing(service: Service) -> None:
     assert (field["change"], field["sentence"].partition(" → ")[0]) == ("broken", "missing 0")
     first = ask(service.app, "/api/v1/projects/p/findings").json["findings"][0]
     assert (first["kind"], first["model"]) == ("broken", "risk")
-    assert "inputs.frame.cells.income missing 0 → " in first["sentence"]
+    assert first["title"] == "risk: input frame.cells.income is missing"
 
 
 def test_report(service: Service) -> None:

@@ -289,7 +289,13 @@ def test_roads(world: World) -> None:
         is_part = address.endswith(("/image", "/outline", "/calls")) or "/spans?" in address
         is_part |= any(
             part in address
-            for part in ("/dataset-coverage?", "/judge-people?", "-variability?", "/field-sl")
+            for part in (
+                "/dataset-coverage?",
+                "/judge-people?",
+                "-variability?",
+                "/field-sl",
+                "/problems/",
+            )
         )
         is_part |= "/experiments/" in address and ("/verdict" in address or "/varia" in address)
         is_seen = address not in blind and not is_part and not is_jaeger

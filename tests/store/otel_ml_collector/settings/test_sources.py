@@ -9,6 +9,7 @@ import pytest
 
 import otel_ml
 from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.margins import Margins
 from otel_ml_collector.price import Price
 from otel_ml_collector.settings.sources import SDK_VARIABLES, load, warnings_of
 from otel_ml_collector.settings.table import TABLE, Setting, Settings
@@ -151,6 +152,7 @@ def test_defaults(folder: Path) -> None:
         trace_url="",
         alert=(),
         alerts=AlertSettings(evaluate=True),
+        margins=Margins(),
     )
 
 

@@ -28,10 +28,10 @@ def artifact(**told: Any) -> LinkedArtifact:
         (None, []),
         (
             {"type": "x", "dtype": "<f8", "shape": [480, 640, 3], "mean": 0.123456, "head": [1, 2]},
-            [("dtype", "<f8"), ("shape", "480 × 640 × 3"), ("mean", "0.12"), ("head", "[1, 2]")],  # noqa: RUF001 - as it is shown
+            [("dtype", "<f8"), ("shape", "480 × 640 × 3"), ("mean", "0.12"), ("head", "[1, 2]")],
         ),
         ({"shape": []}, [("shape", "one value")]),
-        ({"mode": "RGB", "size": [64, 48]}, [("mode", "RGB"), ("size", "64 × 48")]),  # noqa: RUF001 - as it is shown
+        ({"mode": "RGB", "size": [64, 48]}, [("mode", "RGB"), ("size", "64 × 48")]),
         ({"shape": "odd"}, [("shape", "odd")]),
         ("plain", [("preview", "plain")]),
         ([1, "日"], [("preview", '[1, "日"]')]),

@@ -122,9 +122,9 @@ def test_page(service: Service) -> None:
 def test_news(service: Service) -> None:
     """What is wrong is counted, and each sentence leads to its runs."""
     text = ask(service.app, f"{PAGE}/news?last=24h").text
-    assert "3 things are wrong." in text
-    assert re.search("Looked at: 1 new version, 1 error group, [1-9][0-9]* slices?[.]", text)
-    assert text.index("reply:v2") < text.index("OrderNotFound") < text.index("index</b>")
+    assert "3 problems." in text
+    assert re.search("Checked 1 new version, 1 error group, [1-9][0-9]* slices? and fields", text)
+    assert text.index("reply v2") < text.index("OrderNotFound") < text.index("of index crashed")
     assert '<span class="worse-w">worse</span>' in text  # of the newest versions
 
 

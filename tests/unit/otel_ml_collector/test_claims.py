@@ -1,0 +1,134 @@
+"""Claims: sentences with at most three numbers, and their evidence."""
+
+import re
+
+import pytest
+
+from otel_ml_collector.claims import (
+    Claim,
+    ComparedValues,
+    claim_slice,
+    claim_version,
+    name_slice,
+    write_amounts,
+    write_difference,
+    write_factor,
+    write_margin,
+    write_moment,
+    write_shares,
+)
+from otel_ml_collector.verdicts import Interval
+
+
+def compared(figure: str, now: float, before: float) -> ComparedValues:
+    kinds = {"latency": "amount", "cost": "amount", "closeness": "score"}
+    return ComparedValues(
+        figure=figure,
+        kind=kinds.get(figure, "rate"),  # type: ignore[arg-type]
+        now=now,
+        before=before,
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure", "now", "before", "sentence"),
+    [
+        ("errors", 0.34, 0.13, "triage v2 fails in 34 % of runs, v1 in 13 %"),
+        ("grounded", 0.84, 0.99, "triage v2 is worse: 84 % pass, 99 % with v1"),
+        ("missing outputs", 0.2, 0, "triage v2 returns no output in 20 % of runs, v1 in 0 %"),
+        ("latency", 3_400, 2_100, "triage v2 takes 3.4 s, 2.1 s with v1"),
+        ("latency", 480, 40, "triage v2 takes 480 ms, 40 ms with v1 (12×)"),
+        ("cost", 0.0068, 0.0004, "triage v2 costs $ 0.0068 per run, $ 0.0004 with v1 (17×)"),
+        ("closeness", 0.61, 0.74, "triage v2 is worse: closeness 0.61, 0.74 with v1"),
+    ],
+)
+def test_version(figure: str, now: float, before: float, sentence: str) -> None:
+    """A new version and its baseline are named with their values; from three times on a factor."""
+    claim = claim_version("triage v2", compared(figure, now, before), "v1")
+    assert claim.sentence == sentence
+    assert len(re.findall(r"(?<![\w.])\d[\d.,]*", sentence)) <= 3
+
+
+@pytest.mark.parametrize(
+    ("figure", "now", "before", "extra", "sentence"),
+    [
+        (
+            *("errors", 0.44, 0.09, 86),
+            "ask fails for client acme in 44 % of runs, elsewhere in 9 %: about 86 extra failures",
+        ),
+        ("errors", 0.44, 0.09, 0, "ask fails for client acme in 44 % of runs, elsewhere in 9 %"),
+        ("brief", 0.51, 0.93, 9, "ask is worse for client acme: 51 % pass, elsewhere 93 %"),
+        ("latency", 75, 20, 0, "ask is slow for client acme: 75 ms, elsewhere 20 ms (3.8×)"),
+        (
+            *("cost", 0.02, 0.01, 0),
+            "ask costs more for client acme: $ 0.0200 per run, elsewhere $ 0.0100",
+        ),
+    ],
+)
+def test_slice(figure: str, now: float, before: float, extra: int, sentence: str) -> None:
+    """A slice is compared with all other runs."""
+    claim = claim_slice("ask", "client acme", compared(figure, now, before), extra=extra)
+    assert claim.sentence == sentence
+
+
+def test_better_slice() -> None:
+    """A slice that is better has a sentence, too."""
+    claim = claim_slice("ask", "client acme", compared("brief", 0.99, 0.9), is_worse=False)
+    assert claim == Claim("ask is better for client acme", ": 99 % pass, elsewhere 90 %")
+
+
+@pytest.mark.parametrize(
+    ("shares", "written"),
+    [
+        ((0.342, 0.133), ("34 %", "13 %")),
+        ((0.981, 0.984), ("98.1 %", "98.4 %")),
+        ((0.004, 0.0), ("0.4 %", "0 %")),
+        ((1.0, 1.0), ("100 %", "100 %")),
+    ],
+)
+def test_shares(shares: tuple[float, float], written: tuple[str, str]) -> None:
+    """Shares have a decimal only if they would look equal, or like 0."""
+    assert write_shares(*shares) == written
+
+
+def test_amounts_differ() -> None:
+    """Values that round to the same digits get more of them."""
+    assert write_amounts("latency", 1_540, 1_460) == ("1.54 s", "1.46 s")
+    assert write_amounts("tokens", 1_200, 800) == ("1,200", "800")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "written"), [(2.9, ""), (3.0, "3.0×"), (12.2, "12×"), (0.25, "1/4.0"), (0.5, "")]
+)
+def test_factor(ratio: float, written: str) -> None:
+    """From three times on a change is a factor."""
+    assert write_factor(ratio) == written
+
+
+def make_interval(value: float, low: float, high: float) -> Interval:
+    return Interval(value=value, low=low, high=high, n=400, clusters=400)
+
+
+def test_difference() -> None:
+    """A difference has its unit and its interval, without signs if both ends have the same."""
+    assert write_difference(make_interval(0.21, 0.14, 0.28), "rate") == "+21 pts (14 to 28)"
+    assert write_difference(make_interval(-0.15, -0.17, -0.12), "rate") == "−15 pts (12 to 17)"
+    assert write_difference(make_interval(0.02, -0.05, 0.09), "rate") == "+2 pts (−5.0 to 9.0)"
+    assert write_difference(make_interval(1.53, 1.2, 1.9), "amount") == "+53 % (20 to 90)"
+    assert write_difference(make_interval(12.0, 9.0, 15.0), "amount") == "12× (9.0 to 15)"
+    assert write_difference(None, "rate") == ""
+
+
+def test_margin() -> None:
+    """The smallest difference that matters is shown with a verdict on time or money."""
+    assert write_margin("latency", 0.5, 20.0) == "differences below 10 ms do not matter"
+    assert write_margin("cost", 0.05, 0.002) == "differences below $ 0.0001 do not matter"
+    assert write_margin("errors", 0.02, 0.1) == ""
+
+
+def test_names() -> None:
+    """Slices and times are written as in a sentence."""
+    assert name_slice("client", "Kessler") == "client Kessler"
+    assert name_slice("provider_model", "gpt-4o") == "LLM gpt-4o"
+    assert write_moment(1_795_696_560 * 10**9) == "26 Nov 12:36"
+    assert write_moment(1_795_651_200 * 10**9) == "26 Nov"
