@@ -25,7 +25,7 @@ from otel_ml_collector.monitor.releases import find_releases, write_release
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.monitor.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.watch import MonitorWatch
-from otel_ml_collector.overview.problems import Problems, find_problems
+from otel_ml_collector.overview.problems import FoundProblems, find_problems
 from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
@@ -243,7 +243,7 @@ def _write_title(figure: SlicesFigure) -> str:
     return f"{name[:1].upper()}{name[1:]}{unit}" if not figure.judge else f"{name}{unit}"
 
 
-def write_checked(found: Problems) -> str:
+def write_checked(found: FoundProblems) -> str:
     """Write what was checked, so that no problem found means something."""
     news, state = found.news, found.state
     counts = [(news.versions_compared, "new version"), (news.error_groups, "error group")]

@@ -24,7 +24,7 @@ from otel_ml_collector.overview.monitor_page import (
     read_judge,
     write_checked,
 )
-from otel_ml_collector.overview.problems import Problem, Problems, find_problems
+from otel_ml_collector.overview.problems import FoundProblems, ProjectProblem, find_problems
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.sides import compare_filters
 from otel_ml_collector.stats import Past, RunStats, StatsQuery, find_stats
@@ -154,7 +154,13 @@ def show_problem(
 
 
 def _compare_parts(
-    reader: Reader, project: str, found: Problems, problem: Problem, *, by: str, now_ns: int
+    reader: Reader,
+    project: str,
+    found: FoundProblems,
+    problem: ProjectProblem,
+    *,
+    by: str,
+    now_ns: int,
 ) -> PartTable | None:
     """Compare the values of a tag: versions of each, or each with all others."""
     finding = problem.first.finding
@@ -298,7 +304,7 @@ def _write_change(figure: FigureChange | None) -> str:
 
 
 def _draw_chart(
-    reader: Reader, project: str, found: Problems, finding: Finding, *, now_ns: int
+    reader: Reader, project: str, found: FoundProblems, finding: Finding, *, now_ns: int
 ) -> SinceChart | None:
     """Draw the figure of a problem over time; None if its figure has no curve."""
     slices = found.state.slices if found.state else None

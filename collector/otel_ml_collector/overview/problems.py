@@ -115,7 +115,7 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class ProjectProblem:
     """Something that is wrong, with all signs of its cause.
 
     Attributes:
@@ -143,7 +143,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Problems:
+class FoundProblems:
     """The problems of a project, the most important first.
 
     Attributes:
@@ -154,20 +154,20 @@ class Problems:
         state: What Monitor found; None if the store did not answer in time.
     """
 
-    problems: Sequence[Problem]
+    problems: Sequence[ProjectProblem]
     noticed: Sequence[Finding]
     calm: Sequence[ProjectFinding]
     news: OverviewNews
     state: MonitorState | None
 
-    def find(self, key: str) -> Problem | None:
+    def find(self, key: str) -> ProjectProblem | None:
         """Return the problem with this key."""
         return next((problem for problem in self.problems if problem.key == key), None)
 
 
 def find_problems(
     reader: Reader, project: str, last: Past, now_ns: int, *, state: MonitorState | None = None
-) -> Problems:
+) -> FoundProblems:
     """Find the problems of a project.
 
     Args:
@@ -194,7 +194,7 @@ def find_problems(
     ]
     asked = [reader.ahead(_count_traces, project, sign) for sign in signs]
     problems = group_signs([wait.result() for wait in asked], last, state)
-    return Problems(
+    return FoundProblems(
         problems=problems,
         noticed=[finding for finding in found if finding.kind in ("model", "traffic")],
         calm=[finding for finding in news.findings if not finding.is_wrong],
@@ -298,7 +298,7 @@ def _count_traces(reader: Reader, project: str, sign: Sign) -> Sign:
 
 def group_signs(
     signs: Iterable[Sign], last: Past, state: MonitorState | None = None
-) -> list[Problem]:
+) -> list[ProjectProblem]:
     """Make one problem of all signs that have the same cause, the most important first."""
     groups: list[list[Sign]] = []
     for sign in sorted(signs, key=lambda entry: entry.order):
@@ -314,7 +314,7 @@ def group_signs(
             group[0].title,
         )
     )
-    problems: list[Problem] = []
+    problems: list[ProjectProblem] = []
     known: dict[str, int] = {}
     for first, *others in groups:
         key = _make_key(first)
@@ -322,7 +322,7 @@ def group_signs(
         if known[key] > 1:
             key = f"{key}-{known[key]}"
         problems.append(
-            Problem(
+            ProjectProblem(
                 key=key,
                 first=first,
                 others=[replace(sign, short=_shorten(sign, first)) for sign in others],

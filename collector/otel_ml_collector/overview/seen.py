@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from otel_ml_collector.overview.problems import Problem, Problems
+from otel_ml_collector.overview.problems import FoundProblems, ProjectProblem
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 from otel_ml_collector.windows import write_local
 
@@ -21,7 +21,7 @@ _COOKIE_CHARS: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageVisit:
     """The problems that a page showed.
 
     Attributes:
@@ -34,7 +34,7 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenProblems:
     """The last visit, and the one before it, with which the page compares.
 
     Attributes:
@@ -42,14 +42,14 @@ class Seen:
         last: The last visit; a page that is opened soon after belongs to it.
     """
 
-    before: Visit
-    last: Visit
+    before: PageVisit
+    last: PageVisit
 
-    def _compared(self, now_ns: int) -> Visit:
+    def _compared(self, now_ns: int) -> PageVisit:
         is_same_visit = now_ns - self.last.time_s * SECOND_NS < _VISIT_NS
         return self.before if is_same_visit and self.before.time_s else self.last
 
-    def list_new(self, found: Problems, now_ns: int) -> set[str]:
+    def list_new(self, found: FoundProblems, now_ns: int) -> set[str]:
         """Return the keys of the problems that are new since the visit before.
 
         On the first visit these are the problems that began in the last 24 hours.
@@ -63,7 +63,7 @@ class Seen:
             if _since_ns(problem) is not None and now_ns - (_since_ns(problem) or 0) < DAY_NS
         }
 
-    def write_since(self, found: Problems, now_ns: int, zone: ZoneInfo) -> str:
+    def write_since(self, found: FoundProblems, now_ns: int, zone: ZoneInfo) -> str:
         """Write what changed since the visit before, with a space in front; empty on the first."""
         known = self._compared(now_ns)
         if not known.time_s:
@@ -80,9 +80,9 @@ class Seen:
         when = write_local(known.time_s * SECOND_NS, zone)[:16]
         return f" Since {when}: {', '.join(parts) or 'nothing changed'}."
 
-    def add(self, found: Problems, now_ns: int) -> str:
+    def add(self, found: FoundProblems, now_ns: int) -> str:
         """Return the cookie after a visit now."""
-        shown = Visit(
+        shown = PageVisit(
             now_ns // SECOND_NS,
             {
                 problem.key: problem.first.title[:_TITLE_CHARS]
@@ -95,21 +95,21 @@ class Seen:
         return written if len(written) <= _COOKIE_CHARS else ""
 
 
-def _since_ns(problem: Problem) -> int | None:
+def _since_ns(problem: ProjectProblem) -> int | None:
     return problem.first.since_ns
 
 
-def read_seen(cookie: str) -> Seen:
+def read_seen(cookie: str) -> SeenProblems:
     """Read the cookie; one that cannot be read counts as none."""
     try:
         before, last = (
             _read_visit(value) for value in json.loads(base64.urlsafe_b64decode(cookie or "W10="))
         )
     except (ValueError, TypeError, KeyError):
-        return Seen(Visit(), Visit())
-    return Seen(before, last)
+        return SeenProblems(PageVisit(), PageVisit())
+    return SeenProblems(before, last)
 
 
-def _read_visit(value: Any) -> Visit:
+def _read_visit(value: Any) -> PageVisit:
     time_s, titles = value
-    return Visit(int(time_s), {str(key): str(title) for key, title in dict(titles).items()})
+    return PageVisit(int(time_s), {str(key): str(title) for key, title in dict(titles).items()})

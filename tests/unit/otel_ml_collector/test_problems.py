@@ -1,4 +1,4 @@
-"""Problems: one for each cause, in order of importance."""
+"""FoundProblems: one for each cause, in order of importance."""
 
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -7,7 +7,7 @@ from otel_ml_collector.claims import Measure
 from otel_ml_collector.monitor.findings import Finding
 from otel_ml_collector.overview.find import OverviewNews
 from otel_ml_collector.overview.problems import (
-    Problems,
+    FoundProblems,
     Sign,
     SignKind,
     group_signs,
@@ -130,14 +130,14 @@ def test_share_of_samples() -> None:
     assert share_traces([], range(9)) == 0.0
 
 
-def find(*titles: str) -> Problems:
+def find(*titles: str) -> FoundProblems:
     """Return problems with these titles, one of each."""
     signs = [
         make_sign(title, range(100 * place, 100 * place + 9), model=title)
         for place, title in enumerate(titles)
     ]
     news = cast("OverviewNews", None)
-    return Problems(group_signs(signs, "24h"), [], [], news, None)
+    return FoundProblems(group_signs(signs, "24h"), [], [], news, None)
 
 
 def test_new_since_the_last_visit() -> None:
