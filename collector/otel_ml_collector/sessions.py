@@ -1,12 +1,12 @@
-"""Sessions: the conversations of a project, and a session's turns; JSON API and pages.
+"""Sessions: the conversations of a project, and the turns of a session; JSON API and pages.
 
-A turn is a trace of the session. Its question is the input of its first run that stands below no
-other of the session, its answer the output of the last such run; where these are empty, the first
-question and the last answer below it.
+A turn is a trace of the session. Its top runs are those not below another run of the session. The
+question is the input of the first top run, the answer is the output of the last one. If these are
+empty, the first question and the last answer below are used.
 """
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -63,11 +63,11 @@ from otel_ml_collector.windows import Window
 
 _RUNS_OF_SESSION: Final = 1_000
 _LISTED_SESSIONS: Final = 50
-# Of so many turns of a page the answer is read whole; of the others it is in short.
+# The answers of this many turns of a page are read whole; the other turns have previews.
 _WHOLE_ANSWERS: Final = 50
 _SESSION: Final = Sql("session")
 _BELONGS: Final = named(_SESSION)
-# Of the sessions of a page alone; `wanted` may be many, and long, so it is no filter's text.
+# The sessions of one page. They can be many and long, so they are not part of a filter's text.
 _WANTED: Final = Sql("session IN {wanted:Array(String)}")
 _LATEST: Final = Sql("""
     SELECT belongs AS session, max(start_ns) AS last_ns FROM (
@@ -103,11 +103,10 @@ _NEIGHBOURS: Final = Sql("""
     FROM all_of""")
 
 
-# The sessions of the last runs are in the newest hour or day of a busy project: look further back
-# only where they are not enough.
+# In a busy project, the newest hour or day has enough sessions. Older runs are read only if needed.
 _LAST_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
 _IN_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
-# Of so many traces it is looked up which they are before anything else is asked about them.
+# Up to this many traces of a session are looked up first, so that other queries can name them.
 _MOST_TRACES: Final = 2_000
 _TRACES: Final = Sql("""
     SELECT DISTINCT lower(hex(naming.trace_id)) AS trace_id FROM (
@@ -122,32 +121,32 @@ _THESE: Final = Sql("{of_traces} AND {belongs} IN {wanted:Array(String)}").fill(
 
 
 class SessionFigures(BaseModel):
-    """Figures of the runs of a session; the same sums as the statistics of its runs."""
+    """Figures of a session; the same sums as in the statistics of its runs."""
 
     session: str
-    user: str = Field(description="The first that a run or span names; empty for none")
-    turns: int = Field(description="Its traces")
+    user: str = Field(description="The first user that a run or span names; empty if none")
+    turns: int = Field(description="Number of traces")
     runs: int
-    errors: int = Field(description="Runs that failed")
+    errors: int = Field(description="Failed runs")
     start_time: str
     start_ns: int
-    last_time: str = Field(description="When its last run began")
-    end_ns: int = Field(description="When the last of its runs ended")
-    asked: str = Field(description="What went in first, as lists show it")
+    last_time: str = Field(description="Start of the last run")
+    end_ns: int = Field(description="End of the run that ended last")
+    asked: str = Field(description="The first input, as a preview")
     tokens: Tokens
-    cost: float | None = Field(description="Of the runs whose cost is known")
+    cost: float | None = Field(description="Sum of the known costs")
     judges: list[JudgeFigures]
 
 
 class SessionsPage(BaseModel):
-    """Sessions, the session of the latest run first."""
+    """Sessions, those with the latest run first."""
 
     sessions: list[SessionFigures]
     next_cursor: str | None
 
 
 class CalledTool(BaseModel):
-    """A tool or retriever called on the way to an answer."""
+    """A tool or retriever that was called for an answer."""
 
     run_id: str
     name: str
@@ -162,18 +161,20 @@ class Turn(BaseModel):
     """A turn: the question and the answer."""
 
     trace_id: str
-    run_id: str = Field(description="Of the first run that stands below no other one")
-    answer_run_id: str = Field(description="Of the last such run, which answered")
+    run_id: str = Field(description="The first run that is not below another run")
+    answer_run_id: str = Field(description="The last such run, which gave the answer")
     start_time: str
     start_ns: int
-    latency_ms: float | None = Field(description="Up to the end of the last run; null while open")
+    latency_ms: float | None = Field(
+        description="Until the end of the last run; null while a run is open"
+    )
     asked: str
     answered: str
-    outcome: str = Field(description="Of the run that answered")
+    outcome: str = Field(description="Outcome of the run that answered")
     error_type: str
     error_message: str
     calls: list[CalledTool]
-    scores: dict[str, float] = Field(description="By judge, of any of its runs; the last counts")
+    scores: dict[str, float] = Field(description="The last score of each judge in any run")
     passed: dict[str, bool]
     runs: int
     tokens: Tokens
@@ -184,15 +185,17 @@ class Session(SessionFigures):
     """A session with its turns, oldest first."""
 
     evaluations: list[Evaluation] = Field(
-        description="What is said of the session as a whole, oldest first; in no scores of its runs"
+        description="Evaluations of the session as a whole, oldest first; its runs do not have them"
     )
-    conversation: list[Turn] = Field(description="A turn of many runs may go on on the next page")
+    conversation: list[Turn] = Field(
+        description="A turn with many runs can continue on the next page"
+    )
     next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionsQuery:
-    """Which sessions: those of which a run matches, and began in the window."""
+    """Which sessions: those with a matching run that began in the window."""
 
     project: str
     where: Where = ""
@@ -203,7 +206,7 @@ class SessionsQuery:
 
 
 def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> SessionsPage:
-    """List sessions, the session of the latest run first; figures are of all of their runs.
+    """List sessions, those with the latest run first; figures cover all of their runs.
 
     Raises:
         BadInput: Filter or cursor is wrong.
@@ -228,7 +231,7 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     }
     from_ns = min(now_ns, parameters["end"], after_ns if query.cursor else now_ns)
     rows: list[Row] = []
-    # Of few runs it takes as long to look for them in a part of the time as in all of it.
+    # For a filter with few matches, reading part of the time takes as long as reading all of it.
     for start_ns in [query.start_ns] if is_filtered else _find_starts(query, from_ns):
         sql = _LATEST.fill(
             deliveries=DELIVERIES,
@@ -249,10 +252,10 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
 
 
 def _find_starts(query: SessionsQuery, from_ns: int) -> list[int]:
-    """Find the starts from which runs are looked at: since a while before a time, then longer.
+    """Return the starts of the windows to read: a short one before a time, then longer ones.
 
-    All runs since then are, so each session stands at its last run, and no session
-    whose last run began earlier can be before it.
+    Each window ends now, so it has the last run of each session in it, and sessions with an
+    earlier last run cannot come before these.
     """
     starts = [from_ns - length_ns for length_ns in _LAST_NS]
     return [*(start_ns for start_ns in starts if start_ns > query.start_ns), query.start_ns]
@@ -261,7 +264,7 @@ def _find_starts(query: SessionsQuery, from_ns: int) -> list[int]:
 def find_session(
     reader: Reader, project: str, session: str, now_ns: int, cursor: str | None = None
 ) -> Session:
-    """Read a session with its turns: of its first 1,000 runs, or those behind a cursor.
+    """Read a session with the turns of its first 1,000 runs, or of those after a cursor.
 
     Raises:
         BadInput: The cursor is wrong.
@@ -296,7 +299,7 @@ def _read_session(
 
 
 def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> tuple[str, str]:
-    """Find the sessions before and behind a session in their list; empty at its ends."""
+    """Find the newer and the older session in the list; empty at its ends."""
     kinds = find_record_kinds(reader, project)
     if "session" not in kinds.names:
         return "", ""
@@ -351,9 +354,9 @@ def _find_figures(
 
 
 def _find_runs(reader: Reader, project: str, wanted: Sequence[str]) -> Condition:
-    """Write the condition on the runs of some sessions: by their traces, if these are not too many.
+    """Write the condition on the runs of some sessions: by their traces, unless these are too many.
 
-    The condition stands beside the join of `shares`.
+    The condition needs the join of `shares`.
     """
     parameters = {"project": project, "wanted": list(wanted), "limit": _MOST_TRACES + 1}
     traces = [row["trace_id"] for row in reader.rows(_TRACES, parameters)]
@@ -404,7 +407,7 @@ def _make_figures(row: Row, total: RunFigures) -> SessionFigures:
 
 
 def _of_open(session: str, runs: Sequence[RunSummary]) -> SessionFigures | None:
-    """Tell of a session of which no run has ended yet; None when there is none at all."""
+    """Make the figures of a session without a finished run; None if it has no runs at all."""
     if not runs:
         return None
     return SessionFigures(
@@ -464,7 +467,7 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
 
 
 def _find_answer(last: RunSummary, runs: Sequence[RunSummary]) -> str:
-    """Find the answer of a turn: of the run at its top, else of the last call below that."""
+    """Return the answer of a turn: of the run at the top, else of the last call below it."""
     if last.outputs or last.outcome == "error":
         return last.outputs or ""
     calls = [run for run in runs if run.outputs and run.kind not in {"tool", "retriever"}]
@@ -479,9 +482,9 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @api.get("/projects/{project:path}/sessions")
 def get_sessions(query: _Query, reader: FromReader) -> SessionsPage:
-    """List the sessions with a matching run, the session of the latest run first.
+    """List the sessions with a matching run, those with the latest run first.
 
-    Figures are of all runs of a session, whether they match or not.
+    Figures cover all runs of a session, whether they match or not.
     """
     return find_sessions(reader, query, time.time_ns())
 
@@ -494,10 +497,15 @@ def get_session(project: str, session: str, reader: FromReader, cursor: Cursor =
 
 @pages.get("/projects/{project:path}/sessions")
 def list_sessions(request: Request, query: _Query, reader: FromReader) -> Response:
-    """The sessions of a project."""
+    """Show the sessions of a project."""
     sessions = find_sessions(reader, query, time.time_ns())
     context = {
         "where": query.where,
+        "kept": {},
+        "is_roots": False,
+        "is_traces": False,
+        "is_sessions": True,
+        "choices": None,
         "sessions": sessions.sessions,
         "next_cursor": sessions.next_cursor,
         "is_first": query.cursor is None,
@@ -519,7 +527,7 @@ def show_session(
     cursor: Cursor = None,
     raw: Annotated[str, Query(max_length=1)] = "",
 ) -> Response:
-    """Show a session: its turns in order, with question and answer."""
+    """Show a session: its turns in order, each with question and answer."""
     now_ns = time.time_ns()
     beside = reader.ahead(find_neighbours, project, session, now_ns)
     page, runs = _read_session(reader, project, session, now_ns, cursor)
@@ -531,7 +539,7 @@ def show_session(
         "newer": newer,
         "older": older,
         "session": page,
-        "story": list_failures(page.conversation),
+        "failures": count_failures(page.conversation),
         "length_ms": (page.end_ns - page.start_ns) / 1e6,
         "answers": answers,
         "is_raw": bool(raw),
@@ -543,14 +551,11 @@ def show_session(
     return show_page(request, "session.html", context)
 
 
-def list_failures(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    """List the turns that went wrong: the address of each turn's run, and the error."""
-    items: list[tuple[str, str]] = []
-    for number, turn in enumerate(turns, 1):
-        failed = [judge for judge, passed in turn.passed.items() if not passed]
+def count_failures(turns: Sequence[Turn]) -> list[tuple[str, int]]:
+    """Count the turns that failed, by error and judge, the most frequent first."""
+    failures: Counter[str] = Counter()
+    for turn in turns:
         if turn.outcome == "error":
-            error = turn.error_type.rpartition(".")[2] or "an error"
-            items.append((turn.run_id, f"turn {number} ended in {error}"))
-        elif failed:
-            items.append((turn.run_id, f"turn {number} failed {', '.join(failed)}"))
-    return items
+            failures[turn.error_type.rpartition(".")[2] or "error"] += 1
+        failures.update(judge for judge, passed in turn.passed.items() if not passed)
+    return failures.most_common()

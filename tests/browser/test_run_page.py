@@ -216,7 +216,7 @@ def test_unfinished(tab: Tab, story: Story) -> None:
     for name, state in (("stream", "running"), ("worker", "crashed")):
         expect(row_of(page, name).locator("small")).to_have_text(state)
         expect(row_of(page, name).locator("rect")).to_have_class("open")
-    expect(page.locator(".notes")).to_contain_text("3 spans, no errors. 2 without an end.")
+    expect(page.locator(".notes")).to_contain_text("3 spans, no errors. 2 unfinished.")
 
 
 def test_folding_with_keys(tab: Tab, story: Story) -> None:
@@ -266,7 +266,7 @@ def test_lazy_children(tab: Tab, story: Story) -> None:
     """Spans that are not there yet are loaded by their button, which hands on the focus."""
     page = tab.open(story.address(story.root))
     expect(page.locator(".wf tbody tr")).to_have_count(501)
-    expect(page.locator(".notes")).to_contain_text("The first 500 spans, no errors among them")
+    expect(page.locator(".notes")).to_contain_text("The first 500 spans, no errors.")
     page.get_by_role("button", name="101 below crawl").press("Enter")
     expect(row_of(page, "page 598")).to_be_visible()
     expect(row_of(page, "page 499").get_by_role("link")).to_be_focused()
@@ -279,6 +279,21 @@ def test_lazy_children(tab: Tab, story: Story) -> None:
     expect(row_of(page, "link 0")).to_have_attribute("data-level", "3")
     page.get_by_role("button", name="Spans below crawl").press("Enter")
     expect(page.locator(".wf tbody tr:visible")).to_have_count(1)
+
+
+def test_own_row_of_a_long_trace(tab: Tab, story: Story) -> None:
+    """The page of a run far down a long trace marks its row, in view, with the rows around it."""
+    trace = story.collector.get(f"/traces/{story.root.trace_id.hex()}?limit=1000")["runs"]
+    [run] = [run for run in trace if run["name"] == "page 550"]
+    page = tab.open(f"/projects/{run['project']}/runs/{run['run_id']}")
+    own = page.locator(".wf tr[aria-current]")
+    expect(own).to_have_count(1)
+    expect(own).to_contain_text("page 550")
+    expect(own).to_be_in_viewport()
+    expect(row_of(page, "page 551")).to_be_visible()
+    page.locator(".wf .rest button").first.press("Enter")
+    expect(row_of(page, "page 549")).to_be_attached()
+    expect(row_of(page, "page 550")).to_have_count(1)
 
 
 def test_tag_types(tab: Tab, story: Story) -> None:
@@ -315,6 +330,7 @@ def test_whole_trace(tab: Tab, story: Story) -> None:
     """The download is a zip that holds every span of the trace."""
     page = tab.open(story.address(story.ask))
     with page.expect_download() as waiting:
+        page.locator("#more > summary").click()
         page.get_by_role("link", name="Download trace").click()
     with zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes())) as found:
         assert found.testzip() is None
@@ -326,6 +342,7 @@ def test_whole_trace(tab: Tab, story: Story) -> None:
 def test_raw_json(tab: Tab, story: Story) -> None:
     """Raw JSON is the answer of the API."""
     page = tab.open(story.address(story.answer))
+    page.locator("#more > summary").click()
     page.get_by_role("link", name="Raw JSON").click()
     page.wait_for_url("**/api/v1/**")
     shown = json.loads(page.locator("body").inner_text())
@@ -354,7 +371,7 @@ def test_tokens_and_cost(tab: Tab, story: Story) -> None:
     cost = story.collector.get(f"/runs/{id_of(story.answer)}")["cost"]
     assert cost > 0
     expect(facts).to_contain_text(write_cost(cost))
-    total = f"The trace in all: tokens 1,200 in (200 cached), 30 out; cost {write_cost(cost)}."
+    total = f"Whole trace: 1,230 tokens (1,200 in (200 cached), 30 out), {write_cost(cost)}."
     expect(page.locator("#trace-total")).to_have_text(total)
 
 

@@ -30,6 +30,8 @@ _MESSAGE_KEYS: Final = frozenset({"content", "parts", "blocks", *_CALLED, "call_
 _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
 _QUESTIONS: Final = (*PROMPTS, "query_str", "contents")
+# Members of an object that are its answer, also next to other texts.
+_ANSWERS: Final = ("answer", "reply", "response", "output", "text")
 # Members that can be next to an answer but are not part of it.
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "rationale", "thinking"})
 _EMBEDDED: Final = ("input", "inputs", "texts", "text", "values", "value", "documents", "content")
@@ -252,7 +254,7 @@ def _asked(value: object) -> str:
 
 
 def _answered(value: object) -> str:
-    """Return the text of an answer. An object with several fields is shown as an object."""
+    """Return the text of an answer. An object with several texts is shown as an object."""
     value = _open(value) if isinstance(value, dict) else value
     if isinstance(value, list) and value:
         if (text := _plain_text(value[-1])) is not None:
@@ -271,7 +273,23 @@ def _answered(value: object) -> str:
         value = {name: item for name, item in value.items() if name not in _THOUGHTS}
     if len(value) == 1:
         return _answered(next(iter(value.values())))
-    return (_vectors(value) if "data" in value else "") or _object(value)
+    vectors = _vectors(value) if "data" in value else ""
+    return vectors or _text_field(value) or _object(value)
+
+
+def _text_field(value: dict[str, Any]) -> str:
+    """Return an object as its text, with a number next to it; empty if it has more to show.
+
+    An object with a member such as ``answer`` is that text, whatever else it has.
+    """
+    answer = next((value[name] for name in _ANSWERS if isinstance(value.get(name), str)), None)
+    if answer is not None:
+        return cast("str", answer)
+    texts = [item for item in value.values() if isinstance(item, str)]
+    others = [item for item in value.values() if isinstance(item, bool | int | float)]
+    if len(texts) != 1 or len(others) > 1 or any(isinstance(item, bool) for item in others):
+        return ""
+    return ", ".join([texts[0], *map(_text, others)])
 
 
 def _final(value: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Explains how the cost of a run was found, and lists counts and costs that are no numbers."""
+"""Explains the cost of a run, and lists token counts and costs that are not numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _WANTED: Final = {
     **dict.fromkeys(TOKENS, "a count"),
     "cost": "an amount of dollars, not below zero",
 }
-# What is a number of a run: its field, the attribute, and the member of JSON in it.
+# The numbers of a run: field, attribute, and the member of the JSON in it.
 _NUMBERS: Final = {
     source: (row.field, name, tuple(member.rstrip("}").split(".")) if member else ())
     for dialect in DIALECTS
@@ -32,11 +32,11 @@ _NUMBERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class UnreadAmount:
-    """An attribute that should be a number of a run, and is none.
+    """An attribute that should be a number, but is not.
 
     Attributes:
         name: The attribute, or a member of the JSON in it: ``a{b}``.
-        value: As it came.
+        value: The value as received.
         wanted: The expected form.
     """
 
@@ -46,7 +46,7 @@ class UnreadAmount:
 
 
 def find_unread(run: Run) -> Sequence[UnreadAmount]:
-    """Find the attributes of a run that are to be counts or costs and are none, by name."""
+    """Find the attributes of a run that should be token counts or costs, but are not numbers."""
     return [
         UnreadAmount(source, value, _WANTED[field])
         for source, (field, name, member) in _NUMBERS.items()
@@ -67,49 +67,47 @@ def _is_amount(value: JsonValue) -> bool:
 
 
 def explain_price(run: Run, prices: Prices) -> str:
-    """Explain how the cost of a run was found, or why a call that used a model has none.
+    """Explain the cost of a run, or why a call of an LLM has none.
 
-    Prices are looked up as they are now: the cost itself is that of the time when it was stored.
+    This uses today's prices. The cost itself was computed when the run was stored.
 
     Returns:
-        A sentence without its end; empty where there is nothing to say.
+        A sentence without a full stop; empty if there is nothing to explain.
     """
     if run.cost is not None:
-        return _tell_found(run, prices)
+        return _explain_known(run, prices)
     is_call = run.kind in CALLS and run.latency_ms is not None
     if not is_call or not (run.provider_model or has_tokens(run.tokens)):
         return ""
     if not has_tokens(run.tokens):
-        return "" if run.outcome == "error" else "no cost: the call said no tokens"
+        return "" if run.outcome == "error" else "no cost: the call reported no tokens"
     model, provider = run.provider_model, run.provider
     if not model:
-        return "no cost: the call names no model of a provider"
+        return "no cost: the call names no LLM"
     if prices.find(provider, model) is None:
         whose = f"{provider} has no price of {model}" if provider else f"{model} has no price"
-        return f"no cost: {whose} in the table of prices, nor in the setting `prices`"
+        return f"no cost: {whose} in the price table or the setting `prices`"
     if prices.cost(provider, model, run.tokens, run.start_ns) is None:
-        return "no cost: the counts of tokens make no sense together"
+        return "no cost: the token counts contradict each other"
     return "no cost: there was no price when it was stored"
 
 
-def _tell_found(run: Run, prices: Prices) -> str:
+def _explain_known(run: Run, prices: Prices) -> str:
     if any(
         _is_cost(_member(run.attributes, name, member), run.cost)
         for field, name, member in _NUMBERS.values()
         if field == "cost"
     ):
-        return "as its emitter states it"
+        return "as reported by the sender"
     if run.dialect == SHAPE and run.cost != round_cost(_price_of(run, prices)):
-        return "as its emitter states it"
+        return "as reported by the sender"
     listed = prices.find(run.provider, run.provider_model) if run.provider_model else None
     if listed is None:
-        return "as another record of the call says" if run.also_recorded else ""
-    whose = "your price" if listed.is_own else "the price"
+        return "from another record of the call" if run.also_recorded else ""
+    price = "your price" if listed.is_own else "the price"
     if listed.is_named:
-        return f"by {whose} of {run.provider_model} at {listed.provider}"
-    return (
-        f"by {whose} of {listed.provider}, the only provider that {run.provider_model} belongs to"
-    )
+        return f"at {price} of {run.provider_model} from {listed.provider}"
+    return f"at {price} of {listed.provider}, the only provider of {run.provider_model}"
 
 
 def _price_of(run: Run, prices: Prices) -> float | None:

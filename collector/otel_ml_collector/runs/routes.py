@@ -588,6 +588,7 @@ def show_switch(request: Request, reader: FromReader, query: ListQuery) -> Respo
         "kept": kept,
         "is_roots": query.is_of_tops,
         "is_traces": query.traces,
+        "is_sessions": "sessions" in request.query_params,
         "choices": _count_choices(reader, query, time.time_ns()),
     }
     return show_page(request, "tops.html", facts)
@@ -674,6 +675,7 @@ def _list_context(
         "times": _OFFERED_TIMES,
         "time": _OFFERED_TIMES.get(last or "", (f"Last {last}", last)),
         "choices": None,
+        "is_sessions": False,
         "may_annotate": has_scope(request, ANNOTATE),
         "link": view.address(
             query.project,

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -37,14 +37,17 @@ from otel_ml_collector.runs.answers import (
     has_tokens,
     is_score,
 )
+from otel_ml_collector.runs.find import cursor_of
 from otel_ml_collector.runs.roots import find_inside, sum_up
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
+from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
 from otel_ml_collector.traces.find import (
     Sender,
@@ -70,24 +73,32 @@ _PLOTS: Final = 8
 _VALUES: Final = 40
 Span = TypeVar("Span", RunSummary, SpanOutline)
 _NO_COUNTS: Final[Mapping[str, int]] = {}
-# Some languages cut times to milliseconds.
+# Some languages cut times off at milliseconds.
 TOLERANCE_MS: Final = 1.0
-# What was left for somebody else to do may end at any time.
+# Work that was left to another process can end at any time.
 _APART: Final = frozenset({"producer", "consumer"})
-SLOW_SHARE: Final = 1 / 3
-# A talk names its provider apart.
+# Most of the time of a trace: the share for which it waited for one span.
+MOST_SHARE: Final = 1 / 3
+# A span is never slow below this length, unless it exceeds the usual p95 of its model.
+SLOW_MS: Final = 100.0
+_USUAL_DAYS: Final = 7
+_USUAL_RUNS: Final = 30
+# A conversation shows its provider elsewhere.
 _LABELS_OF_TALKS: Final = {"provider": "", "provider_model": "Model"}
 _SHAPE_FACT: Final = ("Dialect", "unknown, read by its shape")
-# How many spans outside of their parents are asked who sent them.
+# The senders of at most this many spans outside of their parents are looked up.
 _SKEWS: Final = 400
+# In a long trace, a run beyond the first rows is shown with this many parents and siblings.
+_PARENTS: Final = 20
+_SIBLINGS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: a run, how deep it stands, and where its bar is, in per cent of the whole.
+    """One row: a run, its depth, and its bar, in per cent of the whole.
 
     Attributes:
-        level: Its depth below the root, which has 1.
+        level: Its depth; a root has 1.
         is_parent: Whether rows of its children follow, or a row in their place.
     """
 
@@ -100,17 +111,36 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A row in the place of runs below another that are not loaded yet.
+    """A row in place of runs that are not loaded yet.
 
     Attributes:
-        count: How many; None when that is not known.
-        cursor: The run behind which they continue; None for all of them.
+        parent: The run that they are below.
+        count: The number of these runs; None if unknown.
+        cursor: The run after which they start; None for all of them.
+        until: The run before which they end; None for all of them.
     """
 
     parent: RunSummary
     level: int
     count: int | None
     cursor: str | None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The run of the page with its parents and next siblings, beyond the first rows of its trace.
+
+    Attributes:
+        runs: Oldest first.
+        is_last: Whether no sibling follows.
+    """
+
+    runs: Sequence[RunSummary]
+    is_last: bool = True
+
+
+NO_NEAR: Final = Near(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +167,9 @@ class Waterfall:
 
     Attributes:
         total: Spans in the trace.
-        errors: Failed ones among them.
-        unfinished: Those that have no end.
-        orphans: Spans whose parent is not here: late, lost, or beyond this access.
+        errors: Failed spans.
+        unfinished: Spans without an end.
+        orphans: Spans whose parent is missing: late, lost, or not readable with this access.
     """
 
     bars: Sequence[Bar | Rest]
@@ -155,27 +185,33 @@ def lay_out(
     now_ns: int,
     cursor: str | None = None,
     counts: Mapping[str, int] = _NO_COUNTS,
+    *,
     extent: Window | None = None,
+    near: Near = NO_NEAR,
 ) -> Waterfall:
     """Order the spans of a trace as a tree and place their bars; at most 500 rows.
 
     A running span reaches up to now, a crashed span to the last sign of its process.
 
     Args:
-        runs: Of one trace, oldest first.
-        now_ns: The time.
-        cursor: Where the trace goes on, if these are only its first runs.
-        counts: How many runs stand below each run: where more than these, a row says so.
-        extent: When the whole trace began and ended; None where these are all.
+        runs: Runs of one trace, oldest first.
+        now_ns: The current time.
+        cursor: Where the trace continues, if these are only its first runs.
+        counts: The number of runs below each run. If not all of them are here, a row says so.
+        extent: When the whole trace began and ended; None if all runs are here.
+        near: Runs further on in the trace, around the run of the page.
     """
-    children = _by_parent(runs)
-    axis = _axis(runs, now_ns, extent)
+    shown = [*runs, *near.runs]
+    children = _by_parent(shown)
+    near_ids = {run.run_id for run in near.runs}
+    most_rows = MAX_ROWS + len(near_ids)
+    axis = _axis(shown, now_ns, extent)
     rows: list[Bar | Rest] = []
     seen: set[tuple[str, int]] = set()
-    # What stands below an id that several spans share stands below the one that began last: a
-    # server's, of that and its client's.
-    last_ns = {run.run_id: run.start_ns for run in sorted(runs, key=attrgetter("start_ns"))}
-    # Spans that are each other's parents have no root above them: they stand at the end.
+    # If several spans share an ID, children belong to the one that began last: of a client's and
+    # a server's span, the server's.
+    last_ns = {run.run_id: run.start_ns for run in sorted(shown, key=attrgetter("start_ns"))}
+    # Spans that are each other's parents have no root above them. They come at the end.
     rest = [run for parent, below in children.items() if parent for run in below]
     waiting: list[tuple[RunSummary | Rest, int]] = [
         (run, 1) for run in [*children[None], *rest][::-1]
@@ -185,30 +221,39 @@ def lay_out(
         if isinstance(span, Rest):
             rows.append(span)
             continue
-        if (span.run_id, span.start_ns) in seen or len(seen) >= MAX_ROWS:
+        if (span.run_id, span.start_ns) in seen or len(seen) >= most_rows:
             continue
         seen.add((span.run_id, span.start_ns))
         is_last = span.start_ns == last_ns[span.run_id]
         below = children.get(span.run_id, []) if is_last else []
         missing = counts.get(span.run_id, 0) - len(below) if is_last else 0
         rows.append(axis.place(span, level, now_ns, is_parent=bool(below) or missing > 0))
-        if missing > 0:
-            waiting.append((Rest(span, level + 1, missing, cursor), level + 1))
-        waiting += [(child, level + 1) for child in reversed(below)]
+        gap = next((child for child in below if child.run_id in near_ids), None)
+        after = None if span.run_id in near_ids else cursor
+        if missing > 0 and gap is None:
+            waiting.append((Rest(span, level + 1, missing, after), level + 1))
+        elif missing > 0 and not near.is_last:
+            waiting.append((Rest(span, level + 1, None, cursor_of(below[-1])), level + 1))
+        for child in reversed(below):
+            waiting.append((child, level + 1))
+            if missing > 0 and child is gap:
+                waiting.append((Rest(span, level + 1, None, after, cursor_of(child)), level + 1))
     return Waterfall(
         bars=rows,
         axis=axis,
         total=len(runs),
         errors=sum(run.outcome == "error" for run in runs),
         unfinished=sum(run.latency_ms is None for run in runs),
-        orphans=sum(run.parent_run_id is not None for run in children[None]),
+        orphans=sum(
+            run.parent_run_id is not None and run.run_id not in near_ids for run in children[None]
+        ),
     )
 
 
 def lay_out_below(
     runs: Sequence[RunSummary], counts: Mapping[str, int], level: int, axis: Axis, now_ns: int
 ) -> list[Bar | Rest]:
-    """Place the runs below a run, each with a row for those below it."""
+    """Place the runs below a run, each with a row in place of its own children."""
     rows: list[Bar | Rest] = []
     for run in runs:
         below = counts.get(run.run_id, 0)
@@ -229,7 +274,7 @@ def _axis(runs: Sequence[RunSummary], now_ns: int, extent: Window | None) -> Axi
 
 
 def _by_parent(spans: Sequence[Span]) -> defaultdict[str | None, list[Span]]:
-    """Gather spans by the parent that is among them; the others stand under None."""
+    """Group spans by their parent; spans whose parent is not here are under None."""
     known = {span.run_id for span in spans}
     children: defaultdict[str | None, list[Span]] = defaultdict(list)
     for span in spans:
@@ -243,8 +288,8 @@ class Skew:
     """How far a span is outside of its parent.
 
     Attributes:
-        early_ms: How much it starts before its parent; 0 where it does not.
-        late_ms: How much it ends after its parent; 0 where it does not.
+        early_ms: How much it starts before its parent, or 0.
+        late_ms: How much it ends after its parent, or 0.
     """
 
     run: RunSummary
@@ -257,8 +302,8 @@ def find_skews(runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()) -> 
     """Find the spans that are outside of their parents by more than a millisecond.
 
     Args:
-        runs: Of one trace.
-        above: Other runs that may be parents of them.
+        runs: Runs of one trace.
+        above: Other runs that can be their parents.
     """
     parents = {run.run_id: run for run in (*above, *runs)}
     skews = []
@@ -310,11 +355,11 @@ def _names(child: Sender, parent: Sender) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens and dollars beside a span.
+    """The tokens and dollars of a span.
 
     Attributes:
-        tokens: In and out together; None where they are not known.
-        cost: US dollars; None where they are not known.
+        tokens: Input and output tokens; None if unknown.
+        cost: US dollars; None if unknown.
         is_sum: Whether it is the sum of the calls inside.
         is_least: Whether a call inside has no tokens.
         is_again: Whether another record of the same call counts.
@@ -328,12 +373,13 @@ class Usage:
 
 
 def find_usages(runs: Sequence[RunSummary], outline: Sequence[SpanOutline]) -> dict[str, Usage]:
-    """Find the usage of each run of a whole trace, by run id; empty where no run has any.
+    """Find the usage of each run of a whole trace, by run ID; empty if no run has any.
 
-    A call has its own numbers, any other run the sum of the calls inside, each call counted once.
+    A call has its own numbers. Any other run has the sum of the calls inside; each call counts
+    once.
 
     Args:
-        runs: All of the trace, at most 500.
+        runs: All runs of the trace, at most 500.
         outline: The same runs.
     """
     if not any(has_tokens(run.tokens) or run.cost is not None for run in runs):
@@ -359,7 +405,7 @@ def find_usages(runs: Sequence[RunSummary], outline: Sequence[SpanOutline]) -> d
 def _find_below(
     span: SpanOutline, children: Mapping[str | None, Sequence[SpanOutline]]
 ) -> Sequence[SpanOutline]:
-    """Find a span and all that is below it."""
+    """Return a span and all spans below it."""
     facts = {span.run_id: span}
     waiting = [span]
     while waiting:  # not recursive: a trace may be deeper than Python's stack
@@ -371,7 +417,7 @@ def _find_below(
 
 
 def _list_facts(run: Run, *, is_talk: bool) -> list[tuple[str, str]]:
-    """List the labelled fields of a run; a conversation already names the answering model."""
+    """List the labelled fields of a run, except those that its conversation shows."""
     labels = LABELS | (_LABELS_OF_TALKS if is_talk else {})
     facts = [
         (label, value) for name, label in labels.items() if label and (value := getattr(run, name))
@@ -380,7 +426,7 @@ def _list_facts(run: Run, *, is_talk: bool) -> list[tuple[str, str]]:
 
 
 def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:
-    """Find the calls of models that say no tokens, and no other record of them does."""
+    """Find the calls of models without tokens in any of their records."""
     above = {run.parent_run_id for run in runs if run.kind in CALLS}
     return [
         run
@@ -392,12 +438,19 @@ def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowSpan:
-    """A span for which a trace waited a third of its time or more, so there are three at most."""
+class LongSpan:
+    """A span for which a trace waited at least a third of its time. A trace has at most three.
+
+    Attributes:
+        length_ms: How long the span took.
+        wait_ms: For how long the trace waited for it, while nothing below it was running.
+        share: That time as a share of the trace's time.
+    """
 
     run_id: str
     project: str
     name: str
+    length_ms: float
     wait_ms: float
     share: float
 
@@ -407,35 +460,79 @@ class SlowSpan:
         return f"{100 * self.share:.0f}{THIN}%"
 
 
-def find_slow(spans: Sequence[SpanOutline]) -> list[SlowSpan]:
-    """Find the slow spans of a trace, the slowest first; a span alone is not slow."""
+def find_long_spans(spans: Sequence[SpanOutline]) -> list[LongSpan]:
+    """Find the spans that took most of the time of a trace, the longest first."""
     length_ns = max((s.end_ns for s in spans), default=0) - min(
         (s.start_ns for s in spans), default=0
     )
     if len(spans) <= 1 or length_ns <= 0:
         return []
     waits = find_waits(spans)
-    slow = [
-        SlowSpan(
+    long_spans = [
+        LongSpan(
             span.run_id,
             span.project,
             span.name,
+            (span.end_ns - span.start_ns) / 1e6,
             waits[span.run_id] / 1e6,
             waits[span.run_id] / length_ns,
         )
         for span in spans
-        if waits.get(span.run_id, 0) >= SLOW_SHARE * length_ns
+        if waits.get(span.run_id, 0) >= MOST_SHARE * length_ns
     ]
-    return sorted(slow, key=lambda entry: -entry.wait_ms)
+    return sorted(long_spans, key=lambda span: -span.wait_ms)
+
+
+def find_slow(
+    long_spans: Sequence[LongSpan], models: Mapping[str, str], usual_ms: Mapping[str, float]
+) -> set[str]:
+    """Find the slow spans among long ones: of 100 ms or more, or longer than usual for the model.
+
+    Args:
+        long_spans: The spans that took most of the time of a trace.
+        models: The model of each run, by run ID.
+        usual_ms: The usual p95 of each model.
+
+    Returns:
+        Their run IDs.
+    """
+    return {
+        span.run_id
+        for span in long_spans
+        if span.length_ms >= SLOW_MS
+        or span.length_ms > usual_ms.get(models.get(span.run_id, ""), SLOW_MS)
+    }
+
+
+def find_usual_ms(
+    reader: Reader, project: str, models: Sequence[str], now_ns: int
+) -> dict[str, float]:
+    """Read the p95 of some models over the last week; models with too few runs are left out."""
+    wanted = sorted({model for model in models if model})
+    if not wanted:
+        return {}
+    query = StatsQuery(
+        project=project,
+        where=" or ".join(f"model == {view.quoted(model)}" for model in wanted),
+        group="model",
+        window=Window(now_ns - _USUAL_DAYS * DAY_NS, now_ns),
+        step_ns=None,
+        groups=len(wanted),
+    )
+    return {
+        group.group: group.total.p95_ms
+        for group in find_stats(reader, query).groups
+        if group.total.p95_ms is not None and group.total.runs >= _USUAL_RUNS
+    }
 
 
 def find_waits(spans: Sequence[SpanOutline]) -> Mapping[str, int]:
-    """Find how long a trace waited for each of its spans itself, in nanoseconds, by run id.
+    """Find how long a trace waited for each of its spans alone, in nanoseconds, by run ID.
 
-    From the end of a span backwards it waited for the child that ended last, before that child's
-    start for the child that had ended last of the others, and so on; while none below it ran, for
-    the span itself. So what ran beside something longer held nobody up, each moment counts once,
-    and a child counts within its parent's times.
+    Going backwards from the end of a span, the trace waited for the child that ended last; before
+    that child's start, for the child that ended last among the rest, and so on. While no child was
+    running, it waited for the span itself. So a span that ran next to a longer one counts nothing,
+    each moment counts once, and a child counts only within its parent's times.
     """
     children = _by_parent(list({span.run_id: span for span in spans}.values()))
     for below in children.values():
@@ -460,7 +557,7 @@ def find_waits(spans: Sequence[SpanOutline]) -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A mark beside the name of a span: a few words, and their meaning."""
+    """A mark next to the name of a span: a few words, and what they mean."""
 
     text: str
     why: str
@@ -469,7 +566,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ClockNote:
-    """A sentence on the times of a span, and the same in two words."""
+    """A sentence about the times of a span, and the same in two words."""
 
     run: RunSummary
     what: str
@@ -479,7 +576,7 @@ class ClockNote:
 def find_clock_notes(
     reader: Reader, runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()
 ) -> dict[str, ClockNote]:
-    """Find the notes on the times of spans, by run id; of 400 spans at most."""
+    """Find the notes on the times of spans, by run ID; for at most 400 spans."""
     skews = find_skews(runs, above)[:_SKEWS]
     if not skews:
         return {}
@@ -495,13 +592,15 @@ def find_clock_notes(
     return notes
 
 
-def mark(slow: Sequence[SlowSpan], notes: Mapping[str, ClockNote]) -> Mapping[str, Sequence[Mark]]:
-    """Make the marks of spans, by run id."""
+def mark(
+    long_spans: Sequence[LongSpan], slow: Collection[str], notes: Mapping[str, ClockNote]
+) -> Mapping[str, Sequence[Mark]]:
+    """Make the marks of spans, by run ID."""
     marks: defaultdict[str, list[Mark]] = defaultdict(list)
-    for item in slow:
-        wait, share = duration(item.wait_ms), item.percent
-        why = f"for {wait}, {share} of its time, the trace waited for this span itself"
-        marks[item.run_id].append(Mark(f"slow {share}", why, is_slow=True))
+    for span in long_spans:
+        if span.run_id in slow:
+            why = f"the trace waited {duration(span.wait_ms)} for this span alone"
+            marks[span.run_id].append(Mark(f"slow {span.percent}", why, is_slow=True))
     for run_id, note in notes.items():
         marks[run_id].append(Mark(note.short, note.what))
     return marks
@@ -509,21 +608,21 @@ def mark(slow: Sequence[SlowSpan], notes: Mapping[str, ClockNote]) -> Mapping[st
 
 @dataclass(frozen=True, slots=True)
 class ShownTruth:
-    """A truth of a run, beside the run's output.
+    """Ground truth of a run, next to what the run predicted.
 
     Attributes:
-        output: The prediction by the target of that truth, where one is saved; else the part of
-            the output that has the truth's name, else the output.
-        is_newest: Whether it holds: an earlier value of its name does not.
+        output: The prediction, according to the prediction target of that ground truth. Without a
+            target, the part of the output that has its name, else the whole output.
+        is_newest: Whether it is the current value of its name.
     """
 
-    said: Evaluation
+    evaluation: Evaluation
     output: Any
     is_newest: bool
 
 
 def find_truths(reader: Reader, run: Run) -> list[ShownTruth]:
-    """Find the truths of a run, the newest first; those that hold before those that did."""
+    """Find the ground truth of a run: current values first, the newest first."""
     documents = list_documents(reader, run.project, TARGETS) if run.truth else []
     paths = {
         target.rule.truth: target.rule.path
@@ -547,7 +646,7 @@ def find_truths(reader: Reader, run: Run) -> list[ShownTruth]:
 
 
 def _find_beside(reader: Reader, run: Run, now_ns: int) -> list[str | None]:
-    """Find the newer and the older neighbour of a run."""
+    """Find the newer and the older neighbour of a run in the list."""
     return [
         runs.find_neighbour(reader, run, now_ns, newest_first=newest_first)
         for newest_first in (False, True)
@@ -556,7 +655,7 @@ def _find_beside(reader: Reader, run: Run, now_ns: int) -> list[str | None]:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The experiment in which a run is, and the item of its data set."""
+    """The experiment of a run, and the item of its data set."""
 
     experiment: str
     name: str
@@ -567,14 +666,14 @@ class Membership:
 def _find_membership(
     reader: Reader, run: Run, trace: Sequence[RunSummary], now_ns: int
 ) -> Membership | None:
-    """Find the experiment that a run belongs to: its own, else that of a run of its trace."""
+    """Find the experiment of a run, or of a run in its trace."""
     match = next(
         (part for part in (run, *trace) if part.experiment and part.project == run.project), None
     )
     if match is None:
         return None
     name = "an experiment"
-    with suppress(Missing, BadInput):  # its own run has not come, is gone, or is named by no id
+    with suppress(Missing, BadInput):  # its run is late, deleted, or has an invalid ID
         stored_run = runs.find_run(reader, match.experiment, run.project, now_ns=now_ns)
         name = str(stored_run.attributes.get(names.EXPERIMENT_NAME) or stored_run.name)
     return Membership(match.experiment, name, match.dataset, match.item)
@@ -582,11 +681,11 @@ def _find_membership(
 
 @dataclass(frozen=True, slots=True)
 class InsideFacts:
-    """The sums, scores and names that a run shows of the runs inside it.
+    """What a run shows about the runs inside it.
 
     Attributes:
         scores: The worst scores that are not its own, by judge.
-        names: The names of those runs, by run id.
+        names: The names of the runs of its trace, by run ID.
     """
 
     inside: Inside
@@ -595,7 +694,7 @@ class InsideFacts:
 
 
 def _find_inside_facts(reader: Reader, run: Run, trace: Trace) -> InsideFacts | None:
-    """Find the sums and scores of the runs inside a run; None where nothing is below it."""
+    """Find what a run shows about the runs inside it; None if nothing is below it."""
     if not trace.truncated and all(item.parent_run_id != run.run_id for item in trace.runs):
         return None
     inside = find_inside(reader, [run]).get(run.run_id)
@@ -617,7 +716,7 @@ def show_run(
     output_form: Annotated[str, Query(alias="output", max_length=_FORM)] = "",
     by: Literal["step", "time"] = "step",
 ) -> Response:
-    """One run with everything that is known of it."""
+    """Show a run with everything that is known about it."""
     now_ns = time.time_ns()
     keyed = find_key(reader, run_id.partition("-")[0])
     run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=keyed)
@@ -626,9 +725,9 @@ def show_run(
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
     kinds = find_record_kinds(reader, project)
     view_state = read_state(request)
-    lent = _find_inside_facts(reader, run, trace)
+    inside_facts = _find_inside_facts(reader, run, trace)
     talk = find_conversation(run, trace.runs, view_state.first("conversation"))
-    # A way into the input or the output leads to them as they were sent.
+    # Links into the input or the output show them as they were sent.
     is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in view_state.given)
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
     if talk is not None and is_raw:
@@ -641,13 +740,13 @@ def show_run(
         "forms": state,
         "here": lambda key, form: view.address(project, "runs", run_id, **state | {key: form}),
         "by": by,
-        # Events of what was asked and answered stand as input and output.
+        # Events with the input and output are shown as such.
         "lines": [line for line in run.logs if line.event not in CONTENT_EVENTS],
-        **_lay_out(reader, trace, now_ns),
+        **_lay_out(reader, run, trace, now_ns),
         "is_cut": trace.truncated,
         "hidden_parents": len(trace.hidden_parents),
         "talk": talk,
-        "lent": lent,
+        "inside": inside_facts,
         "facts": _list_facts(run, is_talk=talk is not None),
         "state": view_state,
         "is_raw": is_raw,
@@ -681,16 +780,18 @@ def show_run(
 
 
 class Below(BaseModel):
-    """The rows of a trace to load, and the state of the rows around them.
+    """The rows of a trace to load, and where they are.
 
     Attributes:
-        cursor: The run behind which they continue; None from the first.
+        cursor: The run after which they start; None from the first.
+        until: The run before which they end; None for all of them.
         level: Their depth.
-        start_ns: The begin of the axis of all rows.
-        length_ms: How long it is.
+        start_ns: The start of the axis of all rows.
+        length_ms: The length of the axis.
     """
 
     cursor: str | None = Field(None, max_length=400)
+    until: str | None = Field(None, max_length=400)
     level: int = Field(1, ge=1)
     start_ns: int
     length_ms: float = Field(gt=0)
@@ -704,7 +805,7 @@ def show_spans(
     run_id: str,
     below: Annotated[Below, Query()],
 ) -> Response:
-    """Show the spans below a span, as rows of the trace on the page of a run."""
+    """Show the spans below a span, as rows of the trace."""
     now_ns = time.time_ns()
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     page = runs.TracePage(_CHILDREN, below.cursor, run_id)
@@ -712,26 +813,47 @@ def show_spans(
     context: dict[str, Any] = {"axis": axis, "current": None, "usages": {}}
     try:
         trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
-    except Missing:  # nothing stands below it
+    except Missing:  # nothing is below it
         return show_page(request, "spans.html", context | {"rows": [], "marks": {}})
-    counts = count_children(reader, run.trace_id, [child.run_id for child in trace.runs])
-    rows = lay_out_below(trace.runs, counts, below.level, axis, now_ns)
-    if trace.next_cursor is not None:
-        rows.append(Rest(run, below.level, None, trace.next_cursor))
-    notes = find_clock_notes(reader, trace.runs, [run])
-    marks = mark([], notes)
+    shown = _cut_until(trace.runs, below.until)
+    counts = count_children(reader, run.trace_id, [child.run_id for child in shown])
+    rows = lay_out_below(shown, counts, below.level, axis, now_ns)
+    if trace.next_cursor is not None and len(shown) == len(trace.runs):
+        rows.append(Rest(run, below.level, None, trace.next_cursor, below.until))
+    notes = find_clock_notes(reader, shown, [run])
+    marks = mark([], (), notes)
     return show_page(request, "spans.html", context | {"rows": rows, "marks": marks})
+
+
+def _cut_until(children: Sequence[RunSummary], until: str | None) -> Sequence[RunSummary]:
+    """Leave out the runs from a cursor on."""
+    if until is None:
+        return children
+    end = runs.read_cursor(until)
+    return [
+        child for child in children if (child.start_ns, child.run_id) < (end.start_ns, end.run_id)
+    ]
 
 
 @router.get("/projects/{project:path}/runs/{run_id}/outline")
 def show_outline(request: Request, reader: FromReader, project: str, run_id: str) -> Response:
-    """Show notable spans and sums of a long trace, as a part of the page that comes after it."""
-    run = runs.find_run(reader, run_id, project, now_ns=time.time_ns())
+    """Show the longest spans and the sums of a long trace, as a part that is loaded later."""
+    now_ns = time.time_ns()
+    run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     outline = find_outline(reader, run.trace_id)
+    long_spans = find_long_spans(outline or [])
+    models: dict[str, str] = {}
+    for span in long_spans:
+        if span.length_ms < SLOW_MS:
+            with suppress(Missing, BadInput):  # deleted meanwhile, or of several projects
+                found = runs.find_run(reader, span.run_id, project, now_ns=now_ns)
+                models[span.run_id] = found.model
+    usual_ms = find_usual_ms(reader, project, [*models.values()], now_ns)
     context = {
         "is_too_long": outline is None,
         "total": len(outline or []),
-        "slow": find_slow(outline or []),
+        "long_spans": long_spans,
+        "slow": find_slow(long_spans, models, usual_ms),
         "totals": add_up(outline or []),
     }
     return show_page(request, "outline.html", context)
@@ -739,34 +861,70 @@ def show_outline(request: Request, reader: FromReader, project: str, run_id: str
 
 @dataclass(frozen=True, slots=True)
 class TraceLink:
-    """Where else a trace is shown: its address there, and the name of that host."""
+    """The address of a trace in another tool, and the name of its host."""
 
     address: str
     host: str
 
 
 def _link(pattern: str, trace_id: str) -> TraceLink | None:
-    """Make the link that the settings name, if they do."""
+    """Make the link that the settings name, if any."""
     if not pattern:
         return None
     return TraceLink(pattern.replace("{trace_id}", trace_id), urlsplit(pattern).netloc)
 
 
-def _lay_out(reader: Reader, trace: Trace, now_ns: int) -> dict[str, Any]:
-    """Lay out a trace, or its first runs with those below them, with its notable spans."""
-    notes = find_clock_notes(reader, trace.runs)
-    facts: dict[str, Any] = {"clocks": list(notes.values())}
+def _lay_out(reader: Reader, run: RunSummary, trace: Trace, now_ns: int) -> dict[str, Any]:
+    """Lay out a trace, or its first runs and those around the run of the page."""
     if trace.next_cursor is None:
+        notes = find_clock_notes(reader, trace.runs)
         outline = outline_of(trace.runs, now_ns)
-        slow = find_slow(outline)
-        drawn = lay_out(trace.runs, now_ns)
-        marks = mark(slow, notes)
+        long_spans = find_long_spans(outline)
+        models = {item.run_id: item.model for item in trace.runs}
+        short = [models.get(span.run_id, "") for span in long_spans if span.length_ms < SLOW_MS]
+        slow = find_slow(long_spans, models, find_usual_ms(reader, run.project, short, now_ns))
         usages = find_usages(trace.runs, outline)
         silent = find_silent(trace.runs) if any(usage.is_least for usage in usages.values()) else []
-        facts |= {"slow": slow, "totals": add_up(outline), "usages": usages, "silent": silent}
-        return facts | {"trace": drawn, "marks": marks}
-    trace_id = trace.runs[0].trace_id
-    counts = count_children(reader, trace_id, [run.run_id for run in trace.runs])
-    extent = find_extent(reader, trace_id)
-    drawn = lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent)
-    return facts | {"trace": drawn, "marks": mark([], notes), "usages": {}}
+        return {
+            "trace": lay_out(trace.runs, now_ns),
+            "clocks": [*notes.values()],
+            "marks": mark(long_spans, slow, notes),
+            "long_spans": long_spans,
+            "slow": slow,
+            "totals": add_up(outline),
+            "usages": usages,
+            "silent": silent,
+        }
+    near = _find_near(reader, run, trace, now_ns)
+    shown = [*trace.runs, *near.runs]
+    notes = find_clock_notes(reader, shown)
+    counts = count_children(reader, run.trace_id, [item.run_id for item in shown])
+    extent = find_extent(reader, run.trace_id)
+    return {
+        "trace": lay_out(trace.runs, now_ns, trace.next_cursor, counts, extent=extent, near=near),
+        "clocks": [*notes.values()],
+        "marks": mark([], (), notes),
+        "usages": {},
+    }
+
+
+def _find_near(reader: Reader, run: RunSummary, trace: Trace, now_ns: int) -> Near:
+    """Find the parents and next siblings of a run that is beyond the first runs of its trace."""
+    known = {item.run_id for item in trace.runs}
+    if run.run_id in known:
+        return NO_NEAR
+    parents: list[RunSummary] = []
+    above = run.parent_run_id
+    while above and above not in known and len(parents) < _PARENTS:
+        try:
+            parent = runs.find_run(reader, above, now_ns=now_ns)
+        except (Missing, BadInput):  # late, deleted, or of several projects
+            break
+        parents.append(parent)
+        above = parent.parent_run_id
+    if run.parent_run_id is None:
+        return Near([*reversed(parents), run])
+    page = runs.TracePage(_SIBLINGS, runs.cursor_of(run), run.parent_run_id)
+    below = find_trace(reader, run.trace_id, now_ns=now_ns, page=page)
+    near = sorted([*parents, run, *below.runs], key=attrgetter("start_ns"))
+    return Near(near, is_last=below.next_cursor is None)

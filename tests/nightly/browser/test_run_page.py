@@ -44,7 +44,7 @@ def test_slow_span(tab: Tab, story: Story) -> None:
     expect(row_of(page, "answer").locator(".flag")).to_contain_text(["slow"])
     assert page.locator(".wf .flag", has_text="slow").count() == 1
     notes = page.locator(".notes")
-    expect(notes).to_contain_text("A span is slow when the trace waited for it")
+    expect(notes).to_contain_text("Most of the time: answer")
     expect(notes.get_by_role("link", name="answer").first).to_have_attribute(
         "href", story.address(story.answer)
     )
@@ -54,6 +54,6 @@ def test_slow_span_of_a_long_trace(tab: Tab, story: Story) -> None:
     """Which spans are slow is found among all of a trace, also those that are not there yet."""
     page = tab.open(story.address(story.root))
     notes = page.locator(".notes")
-    expect(notes).to_contain_text("604 spans in all that have ended.")
-    expect(notes).to_contain_text("Slow: crawl")
+    expect(notes).to_contain_text("604 finished spans.")
+    expect(notes).to_contain_text("Most of the time: crawl")
     expect(row_of(page, "crawl").locator(".flag")).to_contain_text("slow")

@@ -220,7 +220,13 @@ def test_more_rows(service: Service, project: str) -> None:
     names = re.findall(r'aria-label="Only function (\w+)"', rows)
     (more,) = re.findall(r'class="more" hx-get="([^"]*)"', rows)
     rows = get(service, html.unescape(more)).text
-    assert names + re.findall(r'aria-label="Only function (\w+)"', rows) == ["m0", "m1", "m2", "m3", "m4"]
+    assert names + re.findall(r'aria-label="Only function (\w+)"', rows) == [
+        "m0",
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+    ]
 
 
 def test_bad_filter(service: Service, project: str) -> None:
@@ -296,8 +302,8 @@ def test_page_of_a_running_run(service: Service, project: str) -> None:
     assert re.search(r"<dt>Running for</dt> <dd>[12] min</dd>", page)
     assert "<dt>Latency</dt>" not in page
     assert "not yet" in page
-    assert "2 spans, no errors. 1 without an end." in page
-    assert "parent that is not here" not in page
+    assert "2 spans, no errors. 1 unfinished." in page
+    assert "without their parent" not in page
     assert page.count('class="open"') == 1
 
 
@@ -312,7 +318,7 @@ def test_page_of_a_crashed_run(service: Service, project: str) -> None:
     )
     assert before <= from_rfc3339(since, "since") <= time.time_ns()
     assert "not yet" not in page
-    assert "none, the run has no end" in page
+    assert "none: the run did not finish" in page
     assert '<span class="crash">crashed</span>' in get(service, f"/projects/{project}/runs").text
 
 
@@ -385,7 +391,7 @@ def test_huge_trace(service: Service, project: str) -> None:
     ]
     service.store.take(project, root, *spans)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}").text
-    assert "The first 500 spans, no errors among them; the others are loaded where" in page
+    assert "The first 500 spans, no errors. To load others" in page
     assert page.count('class="l2 host"') == 499
     [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', page)
     rest = get(service, unescape(more)).text

@@ -100,12 +100,12 @@ def test_outside_of_the_picture(service: Service, project: str) -> None:
 
 
 def test_outline(service: Service, project: str) -> None:
-    """What is notable in a long trace is told apart, of all its spans."""
+    """The longest spans and the sums of a long trace are a part of their own."""
     root = make_root(1_000)
     slow = below(root, "slow", 500, 900)
     service.store.take(project, root, slow, *(below(root, "s", n, n + 1) for n in range(100)))
     text = get(service, f"/projects/{project}/runs/{id_of(root)}/outline")
-    assert "102 spans in all that have ended." in text
+    assert "102 finished spans." in text
     assert re.findall('data-slow="([^"]+)"', text) == ["slow 50\u202f%", "slow 40\u202f%"]
     assert f'href="/projects/{project}/runs/{id_of(slow)}"' in text
 
@@ -116,8 +116,8 @@ def test_outline_counts_once(service: Service, project: str) -> None:
     service.store.take(project, call)
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
-    assert "1 spans in all" in text
-    assert "tokens 5 in, 2 out" in text
+    assert "1 finished spans." in text
+    assert "7 tokens (5 in, 2 out)" in text
 
 
 def test_chunks_of_a_message(service: Service, project: str) -> None:
@@ -145,9 +145,11 @@ def test_pace_of_a_stream(service: Service, project: str) -> None:
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
     latency_s = (run.end_ns - run.start_ns) / 1e9
-    found = dict(re.findall(r"<dt>(Chunks|First token|Tokens a second)</dt><dd>([^<]*)</dd>", page))
-    assert (found["Chunks"], set(found)) == ("12", {"Chunks", "First token", "Tokens a second"})
-    assert float(found["Tokens a second"]) == pytest.approx(7 / latency_s, rel=1e-3)
+    found = dict(
+        re.findall(r"<dt>(Chunks|First token|Tokens per second)</dt><dd>([^<]*)</dd>", page)
+    )
+    assert (found["Chunks"], set(found)) == ("12", {"Chunks", "First token", "Tokens per second"})
+    assert float(found["Tokens per second"]) == pytest.approx(7 / latency_s, rel=1e-3)
     assert "include_usage" not in page
 
 
@@ -157,7 +159,7 @@ def test_stream_without_tokens(service: Service, project: str) -> None:
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
     assert "include_usage" in page
-    assert "Tokens a second" not in page
+    assert "Tokens per second" not in page
 
 
 @pytest.mark.parametrize("odd", ["x", -1.0, 1e300, "NaN"])
@@ -167,7 +169,7 @@ def test_odd_pace(service: Service, project: str, odd: Any) -> None:
     run = make_call("say", {**told, "gen_ai.usage.output_tokens": 7})
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
-    assert not re.search("<dt>(Chunks|First token|Tokens a second)</dt>", page)
+    assert not re.search("<dt>(Chunks|First token|Tokens per second)</dt>", page)
 
 
 def test_stream_that_is_not_followed(service: Service, project: str) -> None:

@@ -288,13 +288,13 @@ def test_pages(service: Service) -> None:
     assert address in listed
     assert "Is it a bug?" in listed
     shown = ask(service.app, address).text
-    for words in ("3 turns in", "turn 1 failed grounded", "turn 3 ended in RateLimitError", "Yes."):
+    for words in ("3 turns, ", "Failed: grounded in 1, RateLimitError in 1.", "Yes."):
         assert words in shown
     below = page(service, f"runs/{id_of(turn(1, '', '')[0])}")
     assert address in below
     assert "Sessions" in page(service, "runs")
     assert "No sessions yet" in ask(service.app, "/projects/none/sessions").text
-    assert "No session has a run that matches" in page(service, "sessions?where=latency+%3E+9s")
+    assert "No session matches" in page(service, "sessions?where=latency+%3E+9s")
     assert ask(service.app, "/projects/a/b/sessions/none").status == 404
 
 

@@ -128,8 +128,11 @@ def test_question(value: object, text: str) -> None:
             ],
             'weather(city="Paris"), time(zone=1, x=null)',
         ),
-        ({"city": "Paris", "temp": 21}, '{"city": "Paris", "temp": 21}'),
-        ({"answer": "Paris", "sources": ["a"]}, '{"answer": "Paris", "sources": ["a"]}'),
+        ({"city": "Paris", "temp": 21}, "Paris, 21"),
+        ({"city": "Paris", "warm": True}, '{"city": "Paris", "warm": true}'),
+        ({"city": "Paris", "sky": "grey"}, '{"city": "Paris", "sky": "grey"}'),
+        ({"answer": "Paris", "topic": "cities", "score": 1}, "Paris"),
+        ({"answer": "Paris", "sources": ["a"]}, "Paris"),
         ({"type": "ai", "content": "hi", "additional_kwargs": {}, "id": "run-1"}, "hi"),
         (
             {
@@ -172,7 +175,7 @@ STEP: dict[str, Any] = {"graph": None, "update": {"messages": TOLD[1:]}, "resume
         ({"args": ["Where?"], "kwargs": {}}, "Where?", "Where?"),
         (
             {"args": [], "kwargs": {"city": "Kyoto", "days": 2}},
-            *(['{"city": "Kyoto", "days": 2}'] * 2),
+            *('{"city": "Kyoto", "days": 2}', "Kyoto, 2"),
         ),
         ({"args": ["Kyoto"], "kwargs": {"days": 2}}, *(['["Kyoto","days=2"]'] * 2)),
         (
@@ -330,8 +333,8 @@ def test_blocks_as_one_text() -> None:
         ({"raw": "By boat.", "pydantic": None, "json_dict": None, "agent": "Guide"}, "By boat."),
         ({"final_output": "By boat.", "new_items": []}, "By boat."),
         ({"messages": [USER], "answer": "By boat."}, "By boat."),
-        ({"raw": "a", "score": 1}, '{"raw": "a", "score": 1}'),
-        ({"answer": "yes", "score": 1}, '{"answer": "yes", "score": 1}'),
+        ({"raw": "a", "score": 1}, "a, 1"),
+        ({"answer": "yes", "score": 1}, "yes"),
     ],
 )
 def test_framework_answer(value: object, text: str) -> None:

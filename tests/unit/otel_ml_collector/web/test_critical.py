@@ -1,14 +1,14 @@
-"""Tests of slow spans: for which of its spans a trace waited."""
+"""Tests of long and slow spans: for which of its spans a trace waited."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
 from otel_ml_collector.runs.answers import SpanOutline
-from otel_ml_collector.traces.page import find_slow, find_waits
+from otel_ml_collector.traces.page import LongSpan, find_long_spans, find_slow, find_waits
 
 
-def stretch(name: str, above: str | None, start: int, end: int) -> SpanOutline:
+def outline(name: str, above: str | None, start: int, end: int) -> SpanOutline:
     """Make a span that is called like its id; times in milliseconds."""
     ms = 10**6
     return SpanOutline(name, above, "p", name, start * ms, end * ms, Tokens(), None)
@@ -18,49 +18,49 @@ def waits(*spans: SpanOutline) -> dict[str, float]:
     return {name: wait / 1e6 for name, wait in find_waits(spans).items()}
 
 
-def slow(*spans: SpanOutline) -> list[str]:
-    return [one.name for one in find_slow(spans)]
+def longest(*spans: SpanOutline) -> list[str]:
+    return [one.name for one in find_long_spans(spans)]
 
 
 def test_nested() -> None:
     """Of spans within each other each counts without those below it."""
     spans = (
-        stretch("root", None, 0, 100),
-        stretch("middle", "root", 10, 90),
-        stretch("call", "middle", 20, 80),
+        outline("root", None, 0, 100),
+        outline("middle", "root", 10, 90),
+        outline("call", "middle", 20, 80),
     )
     assert waits(*spans) == {"root": 20, "middle": 20, "call": 60}
-    assert slow(*spans) == ["call"]
+    assert longest(*spans) == ["call"]
 
 
 def test_one_after_the_other() -> None:
     """Spans that follow each other all hold the trace up."""
     spans = (
-        stretch("root", None, 0, 100),
-        stretch("a", "root", 0, 40),
-        stretch("b", "root", 40, 100),
+        outline("root", None, 0, 100),
+        outline("a", "root", 0, 40),
+        outline("b", "root", 40, 100),
     )
     assert waits(*spans) == {"root": 0, "a": 40, "b": 60}
-    assert slow(*spans) == ["b", "a"]
+    assert longest(*spans) == ["b", "a"]
 
 
 def test_parallel() -> None:
     """Of spans that run beside each other the trace waited for the one that ended last."""
     spans = (
-        stretch("root", None, 0, 100),
-        stretch("long", "root", 5, 95),
-        stretch("short", "root", 5, 80),
+        outline("root", None, 0, 100),
+        outline("long", "root", 5, 95),
+        outline("short", "root", 5, 80),
     )
     assert waits(*spans) == {"root": 10, "long": 90}
-    assert slow(*spans) == ["long"]
+    assert longest(*spans) == ["long"]
 
 
 def test_overlap() -> None:
     """Of spans that overlap each moment counts once, for the one that ended later."""
     spans = (
-        stretch("root", None, 0, 100),
-        stretch("a", "root", 0, 60),
-        stretch("b", "root", 50, 100),
+        outline("root", None, 0, 100),
+        outline("a", "root", 0, 60),
+        outline("b", "root", 50, 100),
     )
     assert waits(*spans) == {"root": 0, "a": 50, "b": 50}
 
@@ -68,37 +68,47 @@ def test_overlap() -> None:
 def test_outside_of_the_parent() -> None:
     """A child whose clock is wrong counts within the times of its parent."""
     spans = (
-        stretch("root", None, 100, 200),
-        stretch("early", "root", 0, 150),
-        stretch("late", "root", 190, 500),
+        outline("root", None, 100, 200),
+        outline("early", "root", 0, 150),
+        outline("late", "root", 190, 500),
     )
     assert waits(*spans)["early"] == 50
     assert waits(*spans)["root"] == 40
 
 
 def test_alone() -> None:
-    """A span alone is not slow, and neither is any of many alike."""
-    assert slow(stretch("root", None, 0, 100)) == []
-    steps = [stretch(str(n), "root", n * 10, n * 10 + 10) for n in range(10)]
-    assert slow(stretch("root", None, 0, 100), *steps) == []
+    """A span alone is not long, and neither is any of many alike."""
+    assert longest(outline("root", None, 0, 100)) == []
+    steps = [outline(str(n), "root", n * 10, n * 10 + 10) for n in range(10)]
+    assert longest(outline("root", None, 0, 100), *steps) == []
 
 
 def test_no_time() -> None:
-    """A trace that took no time has no slow spans, and neither has none."""
-    assert slow(stretch("a", None, 5, 5), stretch("b", "a", 5, 5)) == []
-    assert slow() == []
+    """A trace that took no time has no long spans, and neither has an empty one."""
+    assert longest(outline("a", None, 5, 5), outline("b", "a", 5, 5)) == []
+    assert longest() == []
 
 
 def test_told_with_its_share() -> None:
-    """A slow span is told with how long the trace waited for it, and which share that is."""
-    [one] = find_slow([stretch("root", None, 0, 100), stretch("call", "root", 20, 95)])
+    """A long span has how long the trace waited for it, and the share of that."""
+    [one] = find_long_spans([outline("root", None, 0, 100), outline("call", "root", 20, 95)])
     assert (one.run_id, one.wait_ms, one.share) == ("call", 75, 0.75)
+
+
+def test_slow() -> None:
+    """A long span is slow from 100 ms on, or above the usual p95 of its model."""
+    spans = [
+        LongSpan(name, "p", name, length_ms, length_ms, 0.5)
+        for name, length_ms in (("a", 100.0), ("b", 99.0), ("c", 12.0), ("d", 12.0))
+    ]
+    models = {"b": "quick", "c": "quick", "d": "new"}
+    assert find_slow(spans, models, {"quick": 20.0}) == {"a", "b"}
 
 
 def test_deep() -> None:
     """A chain of 5,000 spans, each within the other, is followed to its end."""
-    spans = [stretch("0", None, 0, 20_000)]
-    spans += [stretch(str(n), str(n - 1), n, 20_000 - n) for n in range(1, 5_000)]
+    spans = [outline("0", None, 0, 20_000)]
+    spans += [outline(str(n), str(n - 1), n, 20_000 - n) for n in range(1, 5_000)]
     assert waits(*spans)["4999"] == 10_002
 
 
@@ -112,11 +122,11 @@ def test_deep() -> None:
 def test_no_moment_counts_twice(drawn: list[tuple[int, int, int]]) -> None:
     """Whatever the spans are, also in circles, the trace waited no longer than it took."""
     spans = [
-        stretch(str(number), str(above) if above != number else None, start, start + length)
+        outline(str(number), str(above) if above != number else None, start, start + length)
         for number, (above, start, length) in enumerate(drawn)
     ]
     took = max(span.end_ns for span in spans) - min(span.start_ns for span in spans)
     found = find_waits(spans)
     assert all(wait >= 0 for wait in found.values())
     assert sum(found.values()) <= took
-    assert len(find_slow(spans)) <= 3
+    assert len(find_long_spans(spans)) <= 3

@@ -1,6 +1,12 @@
-// The tree of a trace: folds what is below a span, and moves between rows with the arrow keys.
+// The tree of a trace: folds the rows below a span, and moves between rows with the arrow keys.
 
 const table = document.querySelector(".wf");
+
+/** Scroll the tree to the run of this page. */
+function showOwn() {
+  const [tree, own] = [table.closest(".tree"), table.querySelector("tr.cur")];
+  if (tree && own) tree.scrollTop = own.offsetTop - tree.clientHeight / 2;
+}
 
 function levelOf(row) {
   return Number(row.dataset.level);
@@ -14,12 +20,12 @@ function* below(row) {
   }
 }
 
-/** Show or hide what is below a row; what was folded further down stays so. */
+/** Show or hide the rows below a row; rows folded further down stay folded. */
 function fold(row, isOpen) {
   const twist = row.querySelector(".twist");
   if (!twist) return;
   twist.setAttribute("aria-expanded", String(isOpen));
-  let closed = Infinity; // rows deeper than this are below one that is folded itself
+  let closed = Infinity; // rows deeper than this are below a folded row
   for (const other of below(row)) {
     if (levelOf(other) <= closed) closed = Infinity;
     other.hidden = !isOpen || levelOf(other) > closed;
@@ -31,7 +37,7 @@ function isFolded(row) {
   return row.querySelector(".twist")?.getAttribute("aria-expanded") === "false";
 }
 
-/** Give the focus to what a row is about. */
+/** Focus the link or button of a row. */
 function focus(row) {
   row?.querySelector("a, .btn")?.focus();
 }
@@ -77,7 +83,7 @@ const KEYS = {
   },
 };
 
-/** Keep the focus where rows took the place of the button that loaded them. */
+/** Keep the focus where loaded rows replace their button. */
 function keepFocus(row) {
   const before = row.previousElementSibling;
   const rows = row.parentElement;
@@ -91,7 +97,7 @@ function keepFocus(row) {
   observer.observe(rows, { childList: true });
 }
 
-/** Mark the slow spans of a long trace, which are told after the page, wherever rows of them are. */
+/** Mark the slow spans of a long trace, which are loaded after the page. */
 function markSlow() {
   for (const note of document.querySelectorAll("[data-slow]")) {
     const address = CSS.escape(note.getAttribute("href"));
@@ -104,7 +110,10 @@ function markSlow() {
   }
 }
 
-if (table) document.addEventListener("htmx:after:swap", markSlow);
+if (table) {
+  document.addEventListener("htmx:after:swap", markSlow);
+  showOwn();
+}
 table?.addEventListener("click", (event) => {
   const row = event.target.closest("tr");
   if (event.target.closest(".twist")) fold(row, isFolded(row));
