@@ -19,7 +19,8 @@ IMPORT: Final = "import"
 SCOPES: Final = (INGEST, READ, ANNOTATE, ADMIN, IMPORT)
 ALL_PROJECTS: Final = "*"
 
-NO_KEY: Final = "A valid key is needed, sent as 'authorization: Bearer omk_...' or 'x-api-key'"
+NO_KEY: Final = "This needs a valid key: send 'authorization: Bearer omk_...' or 'x-api-key'"
+NEEDS_ALL_PROJECTS: Final = "This key is for some projects only. This needs a key for all projects."
 
 _STATE: Final = "otel_ml.access"
 _AGAIN: Final = "otel_ml.access_again"
@@ -75,7 +76,7 @@ class Access:
             NotPermitted: It does not have the scope.
         """
         if scope not in self.scopes:
-            raise NotPermitted(f"The key has not the scope {scope}")
+            raise NotPermitted(f"This key does not have the scope {scope}")
         return self
 
     def reaches(self, project: str) -> bool:

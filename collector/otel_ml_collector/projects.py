@@ -111,7 +111,7 @@ def get_project(project: str, reader: FromReader) -> ProjectCounts:
 def show_switcher(
     request: Request,
     reader: FromReader,
-    part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)})?$")] = "",
+    part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)}|settings)?$")] = "",
 ) -> Response:
     """Show the projects that ran last, each with the same sort of page as the requesting page."""
     projects = find_projects(reader)

@@ -38,6 +38,7 @@ from otel_ml_collector.monitor import field_pages, fields, profiles, unusual
 from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import monitor_page, problem_page
 from otel_ml_collector.overview import routes as overview
+from otel_ml_collector.project_settings import routes as project_settings
 from otel_ml_collector.quality import pages as quality_pages
 from otel_ml_collector.quality import routes as quality
 from otel_ml_collector.queues import pages as queue_pages
@@ -76,6 +77,7 @@ _ROUTERS: Final = (
     views.router,
     stats.router,
     mentions.api,
+    project_settings.api,
     storage.router,
     unread.api,
     overview.api,
@@ -100,6 +102,7 @@ _ROUTERS: Final = (
     metrics.pages,
     monitor_page.pages,
     problem_page.pages,
+    project_settings.pages,
     projects.pages,
     overview.pages,
 )

@@ -356,7 +356,7 @@ def confirm_clock(admin: Admin, retention: FromRetention) -> ConfirmedClock:
 @router.get("/projects/{project:path}/retention")
 def get_retention(project: str, admin: Admin, retention: FromRetention) -> KeptFor:
     """Tell how long a project is kept, counted from when its records arrive."""
-    return _kept(project, retention)
+    return kept_for(project, retention)
 
 
 @router.put("/projects/{project:path}/retention")
@@ -365,10 +365,11 @@ def put_retention(
 ) -> KeptFor:
     """Set the retention of a project; within an hour, older data is deleted."""
     retention.set(project, Wish(wanted.record_days, wanted.payload_days))
-    return _kept(project, retention)
+    return kept_for(project, retention)
 
 
-def _kept(project: str, retention: Retention) -> KeptFor:
+def kept_for(project: str, retention: Retention) -> KeptFor:
+    """Return how long a project is kept, and its own setting."""
     wishes = retention.read()
     wish, days = wishes.get(project, Wish()), retention.days_of(project, wishes)
     return KeptFor(

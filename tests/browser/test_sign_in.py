@@ -45,7 +45,7 @@ def test_sign_in(
     expect(page.get_by_label("Key", exact=True)).to_be_focused()
     page.keyboard.type("omk_wrong")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("This is no valid key that may read or annotate")
+    expect(page.get_by_role("alert")).to_have_text("This key is not valid.")
     page.screenshot(path=shots / "sign-in.png")
     page.get_by_label("Key", exact=True).fill(key)
     page.keyboard.press("Enter")

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from fastapi import Depends, Query, Request
 
-from otel_ml_collector.access import ADMIN, READ, Access, access_of
+from otel_ml_collector.access import ADMIN, NEEDS_ALL_PROJECTS, READ, Access, access_of
 from otel_ml_collector.errors import BadInput, Missing, NotPermitted
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import Reader
@@ -64,7 +64,7 @@ def demand_all(access: Access) -> None:
         NotPermitted: Their access is to certain projects only.
     """
     if not access.covers(None):
-        raise NotPermitted("The key is for some projects only, and this is about all of them")
+        raise NotPermitted(NEEDS_ALL_PROJECTS)
 
 
 FromReader = Annotated[Reader, Depends(reader_for(READ))]

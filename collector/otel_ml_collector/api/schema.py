@@ -22,8 +22,8 @@ _PROBLEM: Final = {"$ref": _SCHEMA.format(model=ErrorAnswer.__name__)}
 # Every question may be answered so: what it means, and an example.
 _ERRORS: Final = {
     "400": ("A parameter or the body is wrong", "bad_query", "where", "Unknown field 'colour'"),
-    "401": ("There is no valid key", "unauthenticated", None, "A valid key is needed"),
-    "403": ("The key has not the scope", "forbidden", None, "The key has not the scope read"),
+    "401": ("There is no valid key", "unauthenticated", None, "This needs a valid key"),
+    "403": ("The key lacks the scope", "forbidden", None, "This key does not have the scope read"),
     "404": ("It is not here, or not for this key", "not_found", None, "There is no project 'a'"),
     "503": ("Ask again later", "unavailable", None, "The store has trouble"),
 }

@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from otel_ml_collector.access import OPEN, Access
+from otel_ml_collector.access import NEEDS_ALL_PROJECTS, OPEN, Access
 from otel_ml_collector.errors import BadInput, Missing, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.margins import Margins
 from otel_ml_collector.store.connection import Connections, name_of
@@ -171,7 +171,7 @@ class Reader:
                 return substitute(sql, READABLE, _EVERY_PROJECT), values
             values["readable"] = [*own]
         elif own is not None and not ("project" in values and "{project:String}" in sql):
-            raise NotPermitted("The key is for some projects only, and this is about all of them")
+            raise NotPermitted(NEEDS_ALL_PROJECTS)
         return sql, values
 
     @contextmanager

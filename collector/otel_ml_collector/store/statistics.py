@@ -340,6 +340,21 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     return sorted(rows, key=itemgetter("last_start_ns"), reverse=True)[:_MOST_MODELS]
 
 
+def list_llms(reader: Reader, project: str, start_ns: int, limit: int) -> list[Row]:
+    """List the LLMs that a project called since a time, those with most calls first.
+
+    Returns:
+        ``provider``, ``provider_model``, ``calls``, and ``unpriced``: the calls without a cost.
+    """
+    counted = find_counted(reader, project, Bounds(start=Sql("{start:Int64}")))
+    sql = Sql("""
+        SELECT provider, provider_model, count() AS calls, countIf(isNull(cost)) AS unpriced
+        FROM {recorded} WHERE {counted} AND provider_model != ''
+        GROUP BY provider, provider_model ORDER BY calls DESC, provider, provider_model
+        LIMIT {most:UInt32}""").fill(recorded=RECORDED, counted=counted.sql)
+    return reader.rows(sql, {"project": project, "start": start_ns, "most": limit})
+
+
 def _list_tried_models(reader: Reader, project: str, tried: Sql) -> list[Row]:
     """List the models of which runs count in experiments, with how many."""
     sql = Sql("""

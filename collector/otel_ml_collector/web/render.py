@@ -221,7 +221,10 @@ def show_problem(request: Request, status: int, problem: Problem) -> Response:
     """Show a problem: on a page, or in the place of the part that was asked for."""
     is_part = "hx-request" in request.headers
     name = "problem.html" if is_part else "error.html"
-    return show_page(request, name, {"problem": problem}, status)
+    access = find_access_of(request.scope)
+    has_queues = access is not None and access.has(ANNOTATE) and not access.has(READ)
+    queues = labelling_address(access) if access is not None and has_queues else ""
+    return show_page(request, name, {"problem": problem, "queues": queues}, status)
 
 
 def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
@@ -253,6 +256,8 @@ def _part(path: str, project: str | None) -> str:
     rest = path.removeprefix("/projects/").removeprefix(project or "").removeprefix("/")
     if project and not rest:
         return ""
+    if rest.startswith("settings"):
+        return "settings"
     if rest.startswith("queue"):  # reviewers judge as judges do
         return "judges"
     if rest.startswith(("fields", "problems", "profiles", "targets", "alert")):

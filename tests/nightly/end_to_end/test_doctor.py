@@ -27,7 +27,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 def test_right_key(keyed: Keyed) -> None:
     """With a key and the certificate every check is well; what it may not delete stays."""
     found = keyed.ask(keyed.full)
-    stays = "; it was not deleted (403: The key has not the scope admin)"
+    stays = "; it was not deleted (403: This key does not have the scope admin)"
     assert (found.status, there(found)) == (
         0,
         [

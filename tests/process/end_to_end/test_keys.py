@@ -69,7 +69,8 @@ def test_scope(admin: str, closed: CollectorProcess, project: str, send: Send) -
     """A key that may not send is refused for good."""
     key = make_key(closed, admin, project, scopes="read,annotate,admin,import")
     code, status = send(closed, key, encode([call_now("never")]))
-    assert (code, getattr(status, "message", "")) == (FORBIDDEN, "The key has not the scope ingest")
+    message = "This key does not have the scope ingest"
+    assert (code, getattr(status, "message", "")) == (FORBIDDEN, message)
     assert names_of(closed, admin, project) == []
 
 

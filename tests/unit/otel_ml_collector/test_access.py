@@ -51,7 +51,7 @@ def test_covers(projects: tuple[str, ...] | None, is_covered: bool) -> None:
 def test_demand() -> None:
     """A scope that is missing is refused by its name."""
     assert SOME.demand(INGEST) is SOME
-    with pytest.raises(NotPermitted, match=r"^The key has not the scope read$"):
+    with pytest.raises(NotPermitted, match=r"^This key does not have the scope read$"):
         SOME.demand(READ)
 
 

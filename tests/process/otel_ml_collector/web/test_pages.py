@@ -457,6 +457,6 @@ def test_sign_in_without_keys(service: Service) -> None:
     answered = get(service, "/sign-in?next=/projects/ours/runs")
     assert answered.status == 200
     assert "This collector has no keys" in answered.text
-    assert "This collector has keys" not in answered.text
+    assert "Sign in with your key" not in answered.text
     assert '<a href="/projects/ours/runs">' in answered.text
     assert 'id="key"' not in answered.text

@@ -1,4 +1,4 @@
-// The calls that give a page's data, as they are typed: with this server's own address.
+// The calls that return a page's data, with the address of this server.
 
 /** Write a text for a shell. */
 function quoted(text) {
@@ -12,7 +12,7 @@ function given([name, value]) {
     : ` --data-urlencode ${quoted(`${name}=${value}`)}`;
 }
 
-/** Write both; a filter brings them anew. */
+/** Write both calls; a new filter changes them. */
 function write() {
   const api = document.querySelector("#api-call");
   const python = document.querySelector("#python-call");
@@ -24,7 +24,7 @@ function write() {
     api.textContent = `curl${get}${key} ${quoted(location.origin + path)}${parameters.join("")}`;
   }
   if (python) {
-    // Copied with what it needs to run; a text in JSON is one in Python.
+    // The copy has what it needs to run. A JSON string is also a Python string.
     const { base, project } = python.dataset;
     const where = [`endpoint=${JSON.stringify(location.origin + base)}`];
     if (project) where.unshift(JSON.stringify(project));

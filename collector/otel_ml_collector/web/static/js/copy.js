@@ -8,7 +8,7 @@ export async function copy(text, what = "Copied") {
     await navigator.clipboard.writeText(text);
     say(what);
   } catch {
-    say("The browser does not let this page copy: mark the text and copy it yourself");
+    say("The browser blocked copying. Select the text and copy it.");
   }
 }
 

@@ -1,4 +1,4 @@
-// On a phone the navigation is one line that scrolls: the name of this page is brought into it.
+// On a phone the navigation is one line that scrolls: scroll it to the name of this page.
 
 const current = document.querySelector(".top nav [aria-current]");
 if (current) {

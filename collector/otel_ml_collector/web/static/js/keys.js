@@ -1,4 +1,4 @@
-// Single keys; off inside inputs, and where the user turned them off in the help.
+// Single keys. They are off inside inputs, and if the user turned them off in the help.
 
 import { copyLink } from "./copy.js";
 import { foldRoots } from "./roots.js";
@@ -60,7 +60,7 @@ function focusFilter() {
   filter?.select();
 }
 
-/** Open or close what folds in the part of the page that has the focus, else everywhere. */
+/** Unfold or fold the part of the page that has the focus, else the whole page. */
 function fold(isOpen) {
   const part = document.activeElement?.closest(".box, .wf") ?? document;
   for (const details of part.querySelectorAll(".json details")) details.open = isOpen;

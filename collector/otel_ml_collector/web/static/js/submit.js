@@ -1,10 +1,10 @@
-// Choices that need no button.
+// Sends a form when a choice in it changes.
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 
-// Lists that float close when the user goes elsewhere.
+// Closes floating lists on a click elsewhere.
 document.addEventListener("click", (event) => {
   for (const open of document.querySelectorAll("details.switch[open]")) {
     if (!open.contains(event.target)) open.open = false;

@@ -1,4 +1,4 @@
-// Times: how long ago, kept true while the page is open; `t` shows them as they are.
+// Times: how long ago, updated while the page is open. The button and `t` show absolute times.
 
 const STEPS = [
   [60, 1, "s"],
@@ -7,33 +7,47 @@ const STEPS = [
   [Infinity, 86400, "d"],
 ];
 const EVERY_MS = 10_000;
+const button = document.querySelector("#times");
 let absolute = sessionStorage.getItem("otel-ml-times") === "absolute";
 
-/** Write how long ago a moment was, in its largest whole unit, as the server does. */
+/** Write how long ago a time was, in its largest whole unit, as the server does. */
 function ago(moment) {
   const seconds = Math.max(Math.floor((Date.now() - Date.parse(moment)) / 1000), 0);
   const [, unit, name] = STEPS.find(([below]) => seconds < below);
   return `${Math.floor(seconds / unit)} ${name}`;
 }
 
-/** Write all times below an element that were written as "ago". */
+/** Write an absolute time, UTC: of today without its date. */
+function when({ dateTime }) {
+  const today = new Date().toISOString().slice(0, 10);
+  return dateTime.startsWith(today) ? dateTime.slice(11, 19) : dateTime.slice(5, 16).replace("T", " ");
+}
+
+/** Write all times below an element that are shown as "ago". */
 export function writeTimes(root = document) {
   for (const time of root.querySelectorAll("time[data-ago]")) {
-    const text = absolute ? time.dateTime.slice(11, 19) : `${ago(time.dateTime)}${time.dataset.ago}`;
+    const text = absolute ? when(time) : `${ago(time.dateTime)}${time.dataset.ago}`;
     if (time.textContent !== text) time.textContent = text;
   }
 }
 
-/** Change between how long ago and when. */
+function label() {
+  if (button) button.textContent = `Times: ${absolute ? "absolute" : "ago"}`;
+}
+
+/** Switch between "3 min ago" and absolute times. */
 export function switchTimes() {
   absolute = !absolute;
   sessionStorage.setItem("otel-ml-times", absolute ? "absolute" : "ago");
+  label();
   writeTimes();
 }
 
 // The time zone of the next page.
 const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
 document.cookie = `otel_ml_tz=${timeZone}; path=/; max-age=31536000`;
+button?.addEventListener("click", switchTimes);
 setInterval(writeTimes, EVERY_MS);
 document.addEventListener("htmx:after:swap", () => writeTimes());
+label();
 writeTimes();

@@ -1,6 +1,6 @@
-// A word for the user, for two seconds, also through a screen reader.
+// Shows a short message for two seconds; screen readers read it aloud.
 
-/** Say something that needs no answer. */
+/** Show a message that needs no answer. */
 export function say(text) {
   document.querySelector(".toast")?.remove();
   const toast = document.createElement("div");

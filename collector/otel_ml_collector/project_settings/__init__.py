@@ -1,0 +1,1 @@
+"""The settings of a project: its keys, receivers, retention and prices, and its deletion."""

@@ -1,0 +1,188 @@
+"""Finds the settings of a project: receivers, retention with sizes, and prices of its LLMs."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.access import OPEN
+from otel_ml_collector.alerts.deliveries import find_deliveries
+from otel_ml_collector.alerts.find import find_rules
+from otel_ml_collector.mapping.prices import ListedPrice, Prices
+from otel_ml_collector.settings.alert_targets import AlertTarget
+from otel_ml_collector.storage import KeptFor, Share, find_storage, kept_for
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.retention import Retention, Wish
+from otel_ml_collector.store.statistics import list_llms
+from otel_ml_collector.times import DAY_NS
+
+_PRICE_DAYS: Final = 30
+_MOST_LLMS: Final = 100
+
+PriceSource = Literal["built in", "otel-ml.toml", "sender", "none"]
+
+
+class ProjectReceiver(BaseModel):
+    """A receiver of alerts, without its address and its secrets."""
+
+    name: str
+    kind: str = Field(description="alertmanager, slack or webhook")
+    host: str = Field(description="Host of its address; the rest may be secret")
+    rules: int = Field(description="How many alert rules of the project notify it")
+    sent_time: str | None = Field(
+        description="When it last accepted a message of the project, RFC 3339; null before"
+    )
+    trouble: str = Field(description="Why it did not accept the newest message; empty if it did")
+    waiting: int = Field(description="How many of its newest 20 messages are not accepted yet")
+
+
+class LlmPrice(BaseModel):
+    """The price of an LLM, in US dollars per million tokens, and its calls in 30 days."""
+
+    provider: str = Field(description="As the runs name it; may be empty")
+    llm: str = Field(description="The provider's name of the model")
+    calls: int
+    input: float | None = Field(description="Null without a price")
+    output: float | None = Field(description="Null without a price")
+    source: PriceSource = Field(
+        description="Where the price is from; `sender`: the calls state their cost"
+    )
+
+
+class ProjectSettings(BaseModel):
+    """Receivers, retention, sizes and prices of a project."""
+
+    project: str
+    receivers: list[ProjectReceiver] = Field(description="In the order of otel-ml.toml")
+    retention: KeptFor
+    bytes: int = Field(description="Compressed, on disk; estimated from the number of rows")
+    kinds: dict[str, Share] = Field(
+        description="By kind: runs, payloads, logs, metrics, artifacts, other"
+    )
+    prices: list[LlmPrice] = Field(description="By calls in the last 30 days, at most 100")
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The settings of the collector that every project has.
+
+    Attributes:
+        receivers: The receivers of otel-ml.toml.
+        retention: Knows how long projects are kept.
+        prices: The price list in use.
+    """
+
+    receivers: Sequence[AlertTarget]
+    retention: Retention
+    prices: Prices
+
+
+def find_settings(
+    reader: Reader, project: str, configured: Configured, now_ns: int
+) -> ProjectSettings:
+    """Find the settings of a project.
+
+    Args:
+        reader: The reader of the whole store: sizes are shares of it.
+        project: The project.
+        configured: The settings of the collector.
+        now_ns: The time.
+    """
+    alone = replace(OPEN, projects=(project,))
+    shares = find_storage(reader, alone, configured.retention, None, now_ns).projects
+    return ProjectSettings(
+        project=project,
+        receivers=find_receivers(reader.narrow(alone), project, configured.receivers),
+        retention=kept_for(project, configured.retention),
+        bytes=shares[0].bytes if shares else 0,
+        kinds=shares[0].kinds if shares else {},
+        prices=find_prices(reader.narrow(alone), project, configured.prices, now_ns),
+    )
+
+
+def find_receivers(
+    reader: Reader, project: str, receivers: Sequence[AlertTarget]
+) -> list[ProjectReceiver]:
+    """Find the receivers, with the rules of a project that notify them and the last messages."""
+    rules = find_rules(reader, project)
+    sent = {each.name: each for each in find_deliveries(reader, project, receivers).targets}
+    return [
+        ProjectReceiver(
+            name=receiver.name,
+            kind=receiver.kind,
+            host=receiver.host,
+            rules=sum(receiver.name in rule.notify for rule in rules),
+            sent_time=sent[receiver.name].sent_time,
+            trouble=sent[receiver.name].trouble,
+            waiting=sent[receiver.name].waiting,
+        )
+        for receiver in receivers
+    ]
+
+
+def find_prices(reader: Reader, project: str, prices: Prices, now_ns: int) -> list[LlmPrice]:
+    """Find the LLMs that a project called in the last 30 days, with their prices."""
+    found = []
+    for row in list_llms(reader, project, now_ns - _PRICE_DAYS * DAY_NS, _MOST_LLMS):
+        listed = prices.find(row["provider"], row["provider_model"])
+        rates = listed.tariff.at(now_ns) if listed else None
+        found.append(
+            LlmPrice(
+                provider=row["provider"],
+                llm=row["provider_model"],
+                calls=row["calls"],
+                input=rates.input.base if rates and rates.input else None,
+                output=rates.output.base if rates and rates.output else None,
+                source=_source(listed, is_priced=not row["unpriced"]),
+            )
+        )
+    return found
+
+
+def _source(listed: ListedPrice | None, *, is_priced: bool) -> PriceSource:
+    if listed is None:
+        return "sender" if is_priced else "none"
+    return "otel-ml.toml" if listed.is_own else "built in"
+
+
+def find_freed(reader: Reader, project: str, retention: Retention, wish: Wish, now_ns: int) -> int:
+    """Estimate the bytes that a project's retention would delete if it were set like this.
+
+    Args:
+        reader: The reader of the whole store.
+        project: The project.
+        retention: Knows the setting of the collector.
+        wish: The setting to try.
+        now_ns: The time.
+    """
+    alone = replace(OPEN, projects=(project,))
+    days = wish.over(retention.days_of(project, {}))
+    freed = 0
+    for limit, name in ((days.records, "freed_records"), (days.of_payloads, "freed_payloads")):
+        if limit:
+            shares = find_storage(reader, alone, retention, limit, now_ns).projects
+            freed += sum(getattr(share, name) or 0 for share in shares)
+    return freed
+
+
+def write_price_lines(prices: Collection[LlmPrice]) -> str:
+    """Write the lines of otel-ml.toml that give each LLM without a price one, to fill in."""
+    by_provider: dict[str, list[str]] = {}
+    for price in prices:
+        if price.source == "none":
+            by_provider.setdefault(price.provider or "PROVIDER", []).append(price.llm)
+    lines = ["# US dollars per million tokens"] if by_provider else []
+    for provider, llms in by_provider.items():
+        lines.append(f"[prices.{_quote(provider)}]")
+        lines += [f"{_quote(llm)} = {{ input = 0.10, output = 0.40 }}" for llm in llms]
+    return "\n".join(lines)
+
+
+def _quote(text: str) -> str:
+    """Write a TOML key; JSON strings without control characters are TOML strings."""
+    escaped = "".join(
+        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08X}"
+        for char in text
+    )
+    return f'"{escaped}"'

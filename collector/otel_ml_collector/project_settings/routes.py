@@ -1,0 +1,243 @@
+"""The settings of a project: the page with its forms, and the JSON API."""
+
+import time
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from otel_ml_collector.access import ADMIN, ALL_PROJECTS, READ, SCOPES, Access, access_of
+from otel_ml_collector.alerts.routes import AlertPath, FromSettings
+from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
+from otel_ml_collector.api.parameters import Admin, needs
+from otel_ml_collector.errors import BadInput, NotPermitted
+from otel_ml_collector.keyring import Keyring, NewKey
+from otel_ml_collector.keys import FromKeyring, find_key_changes, find_keys
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.project_settings.find import (
+    Configured,
+    ProjectSettings,
+    find_freed,
+    find_settings,
+    write_price_lines,
+)
+from otel_ml_collector.services import find_service
+from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.settings.values import MOST_DAYS
+from otel_ml_collector.storage import FromDeleter, FromRetention
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.retention import Retention, Wish
+from otel_ml_collector.store.tombstones import PROJECT
+from otel_ml_collector.web import view
+from otel_ml_collector.web.render import PageRoute, show_page
+
+_FORM_BYTES: Final = 16 * 1024
+_MOST_FIELDS: Final = 20
+_SHOWN_CHANGES: Final = 50
+_DAYS_DIGITS: Final = 6
+_RECEIVER_LINES: Final = """\
+[alert_targets.oncall]
+kind = "slack"                  # or "webhook", "alertmanager"
+url = "https://hooks.slack.com/services/T000/B000/XXXX\""""
+
+api = APIRouter(prefix="/api/v1", tags=["settings"])
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+# A form is answered with the page, which reads.
+_READS: Final = [Depends(needs(READ))]
+DaysText = Annotated[str | None, Query(max_length=_DAYS_DIGITS)]
+
+
+async def _read_form(request: Request) -> dict[str, list[str]]:
+    """Read the fields of a form, each with its values.
+
+    Raises:
+        BadInput: It is too long, or no form.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _FORM_BYTES:
+            raise BadInput(f"The form has more than {_FORM_BYTES} bytes", "form")
+    try:
+        return parse_qs(body.decode(), max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise BadInput("The form cannot be read", "form") from error
+
+
+SettingsForm = Annotated[dict[str, list[str]], Depends(_read_form)]
+
+
+@api.get("/projects/{project:path}/settings", dependencies=_READS)
+def get_settings(request: Request, project: str) -> ProjectSettings:
+    """Read the receivers, retention, sizes and prices of a project.
+
+    Addresses and secrets of receivers are never shown.
+    """
+    return find_settings(
+        find_service(request, Reader), project, _configured(request), time.time_ns()
+    )
+
+
+@pages.get("/projects/{project:path}/settings", dependencies=_READS)
+def show_settings(
+    request: Request, project: str, record_days: DaysText = None, payload_days: DaysText = None
+) -> Response:
+    """The settings of a project; with days, also what such a retention would delete."""
+    wish = None
+    if record_days is not None or payload_days is not None:
+        wish = Wish(
+            _read_days(record_days or "", "record_days"),
+            _read_days(payload_days or "", "payload_days"),
+        )
+    return _show(request, project, wish=wish)
+
+
+@pages.post("/projects/{project:path}/settings/keys", dependencies=_READS)
+def create_key(
+    request: Request, project: str, admin: Admin, keyring: FromKeyring, fields: SettingsForm
+) -> Response:
+    """Create a key and show it once."""
+    is_for_all = fields.get("projects", [""])[0] == ALL_PROJECTS
+    wanted = Access(
+        "",
+        fields.get("name", [""])[0].strip(),
+        frozenset(fields.get("scopes", [])),
+        None if is_for_all else (project,),
+    )
+    if not admin.covers(wanted.projects):
+        raise NotPermitted("This key can create keys for its own projects only")
+    if not wanted.scopes:
+        return _show(request, project, problem="Choose at least one scope")
+    try:
+        made = keyring.add(wanted, admin)
+    except BadInput as error:
+        return _show(request, project, problem=str(error))
+    return _show(request, project, made=made)
+
+
+@pages.post("/projects/{project:path}/settings/keys/{key_id}/revoke", dependencies=_READS)
+def revoke_key(project: str, key_id: str, admin: Admin, keyring: FromKeyring) -> Response:
+    """Revoke a key permanently."""
+    keyring.revoke(key_id, admin)
+    return RedirectResponse(f"{view.address(project, 'settings')}#keys", 303)
+
+
+@pages.post("/projects/{project:path}/settings/receivers/{receiver}/test", dependencies=_READS)
+def send_test(
+    request: Request, project: str, receiver: AlertPath, admin: Admin, settings: FromSettings
+) -> Response:
+    """Send a test message to a receiver, and show whether it accepted it."""
+    del admin  # its scope is needed
+    tested = send_trial(settings.alert_targets, receiver, settings.page_url, time.time_ns())
+    return _show(request, project, tested=tested)
+
+
+@pages.post("/projects/{project:path}/settings/retention", dependencies=_READS)
+def save_retention(
+    project: str, admin: Admin, retention: FromRetention, fields: SettingsForm
+) -> Response:
+    """Set how long the project is kept."""
+    del admin  # its scope is needed
+    records, payloads = (
+        _read_days(fields.get(name, [""])[0], name) for name in ("record_days", "payload_days")
+    )
+    retention.set(project, Wish(records, payloads))
+    return RedirectResponse(f"{view.address(project, 'settings')}#retention", 303)
+
+
+@pages.post("/projects/{project:path}/settings/delete", dependencies=_READS)
+def delete_whole_project(
+    request: Request, project: str, admin: Admin, deleter: FromDeleter, fields: SettingsForm
+) -> Response:
+    """Delete the project if its name was typed."""
+    del admin  # its scope is needed
+    typed = fields.get("name", [""])[0].strip()
+    if typed != project:
+        problem = f"Nothing was deleted: type {project} to confirm"
+        return _show(request, project, undeleted=problem)
+    deleter.delete(project, PROJECT, "")
+    return RedirectResponse(view.address(), 303)
+
+
+def _configured(request: Request) -> Configured:
+    return Configured(
+        find_service(request, Settings).alert_targets,
+        find_service(request, Retention),
+        find_service(request, Prices),
+    )
+
+
+def _read_days(text: str, name: str) -> int | None:
+    """Read a number of days; None, as the collector is configured, for an empty text.
+
+    Raises:
+        BadInput: It is not a number of days.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) <= MOST_DAYS):
+        raise BadInput(f"{name}: {text!r}: expected 0 to {MOST_DAYS} days", name)
+    return int(text)
+
+
+def _show(
+    request: Request,
+    project: str,
+    *,
+    made: NewKey | None = None,
+    problem: str = "",
+    tested: TestedReceiver | None = None,
+    wish: Wish | None = None,
+    undeleted: str = "",
+) -> Response:
+    """Show the page, perhaps with the outcome of a form."""
+    now_ns = time.time_ns()
+    access, whole = access_of(request.scope), find_service(request, Reader)
+    retention, keyring = find_service(request, Retention), find_service(request, Keyring)
+    configured = _configured(request)
+    found = find_settings(whole, project, configured, now_ns)
+    is_admin = access.may(ADMIN, project)
+    context: dict[str, Any] = {
+        "found": found,
+        "is_admin": is_admin,
+        "made": made,
+        "problem": problem,
+        "tested": tested,
+        "undeleted": undeleted,
+        "wish": wish,
+        "freed": None if wish is None else find_freed(whole, project, retention, wish, now_ns),
+        "default_days": retention.days_of(project, {}),
+        "keyed": _list_keys(keyring, access, project) if is_admin else None,
+        "scopes": SCOPES,
+        "may_share": access.covers(None),
+        "receiver_lines": _RECEIVER_LINES,
+        "price_lines": write_price_lines(found.prices),
+        "api": view.api_address("projects", project, "settings"),
+    }
+    status = 400 if problem or undeleted else 200
+    answer = show_page(request, "settings.html", context, status)
+    if made:
+        answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _list_keys(keyring: Keyring, access: Access, project: str) -> dict[str, Any]:
+    """List the keys that reach a project, and their changes, with names in place of ids."""
+    keys = [key for key in find_keys(keyring, access) if _reaches(key.projects, project)]
+    changes = find_key_changes(keyring, access)
+    names = {key.access.key_id: key.access.name for key in keyring.find_keys()}
+    return {
+        "keys": [key for key in keys if key.revoked_time is None],
+        "changes": [change for change in changes if _reaches(change.projects, project)][
+            :_SHOWN_CHANGES
+        ],
+        "names": {key_id: name or key_id for key_id, name in names.items()},
+        "is_on": keyring.is_on,
+        "own": access.key_id,
+    }
+
+
+def _reaches(projects: list[str], project: str) -> bool:
+    return projects == [ALL_PROJECTS] or project in projects
