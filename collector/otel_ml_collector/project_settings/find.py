@@ -9,12 +9,15 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.access import OPEN
 from otel_ml_collector.alerts.deliveries import find_deliveries
 from otel_ml_collector.alerts.find import find_rules
+from otel_ml_collector.datasets.find import list_datasets
 from otel_ml_collector.mapping.prices import ListedPrice, Prices
+from otel_ml_collector.queues.queue import QUEUE
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.storage import KeptFor, Share, find_storage, kept_for
+from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
-from otel_ml_collector.store.statistics import list_llms
+from otel_ml_collector.store.statistics import list_llms, list_models, list_projects
 from otel_ml_collector.times import DAY_NS
 
 _PRICE_DAYS: Final = 30
@@ -144,6 +147,24 @@ def _source(listed: ListedPrice | None, *, is_priced: bool) -> PriceSource:
     if listed is None:
         return "sender" if is_priced else "none"
     return "otel-ml.toml" if listed.is_own else "built in"
+
+
+def count_contents(reader: Reader, project: str) -> str:
+    """Write what a project contains: ``12 runs, 2 models and 1 data set``."""
+    alone = reader.narrow(replace(OPEN, projects=(project,)))
+    numbers = {
+        "run": sum(row["runs"] for row in list_projects(alone)),
+        "model": len(list_models(alone, project)),
+        "data set": len(list_datasets(alone, project)),
+        "alert rule": len(find_rules(alone, project)),
+        "labelling queue": len(list_documents(alone, project, QUEUE)),
+    }
+    words = [
+        f"{number:,} {noun}{'' if number == 1 else 's'}"
+        for noun, number in numbers.items()
+        if number
+    ]
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:]))) or "no runs"
 
 
 def find_freed(reader: Reader, project: str, retention: Retention, wish: Wish, now_ns: int) -> int:

@@ -1,23 +1,27 @@
 """The settings of a project: the page with its forms, and the JSON API."""
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector.access import ADMIN, ALL_PROJECTS, READ, SCOPES, Access, access_of
+from otel_ml_collector.access import ADMIN, ALL_PROJECTS, INGEST, READ, SCOPES, Access, access_of
 from otel_ml_collector.alerts.routes import AlertPath, FromSettings
 from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
 from otel_ml_collector.api.parameters import Admin, needs
 from otel_ml_collector.errors import BadInput, NotPermitted
 from otel_ml_collector.keyring import Keyring, NewKey
-from otel_ml_collector.keys import FromKeyring, find_key_changes, find_keys
+from otel_ml_collector.keys import FromKeyring, KeyAnswer, find_key_changes, find_keys
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.project_settings.find import (
     Configured,
     ProjectSettings,
+    count_contents,
     find_freed,
     find_settings,
     write_price_lines,
@@ -36,6 +40,11 @@ _FORM_BYTES: Final = 16 * 1024
 _MOST_FIELDS: Final = 20
 _SHOWN_CHANGES: Final = 50
 _DAYS_DIGITS: Final = 6
+_SIZES: Final[Mapping[str, Sequence[str]]] = {
+    "Inputs and outputs": ("payloads",),
+    "Logged data": ("artifacts",),
+    "Runs, scores, metrics": ("runs", "metrics", "logs", "other"),
+}
 _RECEIVER_LINES: Final = """\
 [alert_targets.oncall]
 kind = "slack"                  # or "webhook", "alertmanager"
@@ -209,6 +218,9 @@ def _show(
         "wish": wish,
         "freed": None if wish is None else find_freed(whole, project, retention, wish, now_ns),
         "default_days": retention.days_of(project, {}),
+        "warning": retention.warning,
+        "sizes": _draw_sizes(found),
+        "contents": count_contents(whole, project) if is_admin else "",
         "keyed": _list_keys(keyring, access, project) if is_admin else None,
         "scopes": SCOPES,
         "may_share": access.covers(None),
@@ -223,6 +235,30 @@ def _show(
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class ShownSize:
+    """A part of the bar of sizes; its place and width are in per cent."""
+
+    title: str
+    bytes: int
+    place: float
+    width: float
+
+
+def _draw_sizes(found: ProjectSettings) -> list[ShownSize]:
+    """Draw the sizes of a project as parts of one bar, largest first."""
+    sizes = {
+        title: sum(found.kinds[kind].bytes for kind in kinds if kind in found.kinds)
+        for title, kinds in _SIZES.items()
+    }
+    total, place, shown = max(sum(sizes.values()), 1), 0.0, []
+    for title, size in sorted(sizes.items(), key=itemgetter(1), reverse=True):
+        width = 100 * size / total
+        shown.append(ShownSize(title, size, round(place, 2), round(width, 2)))
+        place += width
+    return shown
+
+
 def _list_keys(keyring: Keyring, access: Access, project: str) -> dict[str, Any]:
     """List the keys that reach a project, and their changes, with names in place of ids."""
     keys = [key for key in find_keys(keyring, access) if _reaches(key.projects, project)]
@@ -234,9 +270,14 @@ def _list_keys(keyring: Keyring, access: Access, project: str) -> dict[str, Any]
             :_SHOWN_CHANGES
         ],
         "names": {key_id: name or key_id for key_id, name in names.items()},
+        "senders": [key.name or key.id for key in keys if _may_send(key)],
         "is_on": keyring.is_on,
         "own": access.key_id,
     }
+
+
+def _may_send(key: KeyAnswer) -> bool:
+    return key.revoked_time is None and INGEST in key.scopes
 
 
 def _reaches(projects: list[str], project: str) -> bool:
