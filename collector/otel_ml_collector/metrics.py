@@ -53,9 +53,9 @@ _WAYS: Final = ("highest", "lowest")
 # How many of them are drawn on one axis, and named in a sentence.
 _DRAWN: Final = 6
 _NAMED: Final = 3
-# Of fewer points than that nobody can say how far a curve moves.
+# With fewer points, the move of a curve says nothing.
 _FEWEST_POINTS: Final = 8
-# Params that only make a run random: runs that differ in nothing else repeat each other.
+# Params that only set the random seed: runs that differ in nothing else are repeats.
 _SEED: Final = re.compile(r"(^|[._])(random_)?(seed|state)$", re.IGNORECASE)
 
 api = APIRouter(prefix="/api/v1")
@@ -275,11 +275,12 @@ class Best:
     """The runs with the best last value of a metric, and that value.
 
     Attributes:
-        run_ids: Several where they tie.
-        sentence: Which, with what value.
-        settings: Its params that differ, in words; empty where several tie.
-        doubt: By how much, and whether that is more than chance, as far as the runs can tell.
-        overlay: The curves of the best six on one axis; None of a metric that was logged once.
+        run_ids: Several in a tie.
+        sentence: The runs and their value.
+        settings: Its params that differ, in words. Empty in a tie.
+        doubt: How far the others are behind, and whether that is more than noise.
+        noise: How large the noise is, and how it was measured. Empty if it is unknown.
+        overlay: The curves of the best six on one axis. None for a metric that was logged once.
     """
 
     metric: str
@@ -288,6 +289,7 @@ class Best:
     sentence: str
     settings: str
     doubt: str
+    noise: str
     overlay: Overlay | None
 
 
@@ -371,7 +373,7 @@ def find_sweep(
 
 
 def _order_runs(runs: Sequence[SweepRun], order: str) -> list[SweepRun]:
-    """Order runs by a metric or a param; those that have none of it stand last."""
+    """Order runs by a metric or a param. Runs without it come last."""
     way, _, column = order.partition(":")
     if way not in _WAYS or not column:
         return [*runs]
@@ -404,16 +406,19 @@ def _find_best(
     ranked = [run for run in _order_runs(runs, f"{way}:{metric}") if run.owner.run_id in values]
     top = values[ranked[0].owner.run_id]
     ties = [run for run in ranked if values[run.owner.run_id] == top]
+    doubt, noise = _compare_with_noise(
+        ranked, values, metric, "lower" if way == "highest" else "higher"
+    )
     text = ", ".join(f"{name} {ties[0].params[name]}" for name in params if name in ties[0].params)
     so_far = " so far" if any(not run.outcome for run in ties) else ""
-    verb = "is" if len(ties) == 1 else "are"
     return Best(
         metric=metric,
         way=way,
         run_ids=[run.owner.run_id for run in ties],
-        sentence=f"{_name_runs(ties)} {verb} {way}{so_far}: {metric[:80]} {write_number(top)}",
+        sentence=f"Best{so_far}: {_name_runs(ties)} ({metric[:80]} {write_number(top, 3)})",
         settings=text if len(ties) == 1 else "",
-        doubt=_doubt(ranked, values, metric),
+        doubt=doubt,
+        noise=noise,
         overlay=_draw_best(project, ranked[:_DRAWN], ties, metric),
     )
 
@@ -424,43 +429,50 @@ def _name_runs(runs: Sequence[SweepRun]) -> str:
     return join_words([run.name for run in runs])
 
 
-def _doubt(ranked: Sequence[SweepRun], values: Mapping[str, float], metric: str) -> str:
-    """Say by how much a run is the best, and whether that is more than chance.
+def _compare_with_noise(
+    ranked: Sequence[SweepRun], values: Mapping[str, float], metric: str, worse: str
+) -> tuple[str, str]:
+    """Return in words how far the other runs are behind the best, and how large the noise is.
 
-    What chance does is told by runs that repeat each other, with equal params but for a seed.
-    Without any, by how far the best curve still moves, which is the least that chance does: the
-    points of few that are read are those where it turned.
+    The noise is how much runs with equal params differ, apart from a seed. Without such runs, it is
+    how much the best curve still moves, which is the least that it can be.
+
+    Args:
+        ranked: The runs, the best first.
+        values: The last value of each run.
+        metric: Name of the metric.
+        worse: `lower` or `higher`.
     """
     gaps = {run_id: abs(value - values[ranked[0].owner.run_id]) for run_id, value in values.items()}
     others = [run for run in ranked if gaps[run.owner.run_id]]
     if not others:
-        return "All have the same."
+        return "All runs are equal.", ""
     chance = _measure_repeats(ranked, values)
-    text = "runs with equal params differ by up to"
+    noise = "Noise: runs with equal params differ by up to"
+    is_repeated = chance is not None
     if chance is None:
         chance = _measure_move(ranked[0].series[metric])
-        text = "over the last quarter of its points the best one moved by"
+        noise = "Noise: in its last quarter, the best curve moved by"
     gap = gaps[others[0].owner.run_id]
-    behind = f"{others[0].name} is next, {write_number(gap, 3)} behind"
+    behind = f"{others[0].name} is next, {write_number(gap, 2)} {worse}"
     if chance is None:
-        few = "One value" if ranked[0].series[metric].count == 1 else "So few points"
-        return f"{behind}. {few} a run cannot tell whether that is more than chance."
+        few = "one value" if ranked[0].series[metric].count == 1 else "so few points"
+        return f"{behind}. With {few} per run, this may be noise.", ""
+    noise = f"{noise} {write_number(chance, 2)}."
     near = [run for run in others if gaps[run.owner.run_id] <= chance]
     if near:
-        far = write_number(gaps[near[-1].owner.run_id], 3)
+        far = write_number(gaps[near[-1].owner.run_id], 2)
+        is_all = len(near) == len(others)
+        names = ("The others" if len(near) > 1 else near[0].name) if is_all else _name_runs(near)
         verb = "is" if len(near) == 1 else "are"
-        return (
-            f"{_name_runs(near)} {verb} within {far}, which may be chance: {text} "
-            f"{write_number(chance, 3)}."
-        )
-    once = (
-        "" if text.startswith("runs") else " Each setting ran once: another seed may differ more."
-    )
-    return f"{behind}; {text} {write_number(chance, 3)}.{once}"
+        return f"{names} {verb} {far} {worse}, within the noise.", noise
+    if not is_repeated:
+        noise += " Each setting ran once; another seed may differ more."
+    return f"{behind}: more than the noise.", noise
 
 
 def _measure_repeats(runs: Sequence[SweepRun], values: Mapping[str, float]) -> float | None:
-    """Return how far runs with equal params are apart, at most; None where none repeats another."""
+    """Return the largest difference between runs with equal params. None without such runs."""
     groups: defaultdict[tuple[object, ...], list[float]] = defaultdict(list)
     for run in runs:
         params = {name: value for name, value in run.params.items() if not _SEED.search(name)}
@@ -473,7 +485,7 @@ def _measure_repeats(runs: Sequence[SweepRun], values: Mapping[str, float]) -> f
 
 
 def _measure_move(series: LoggedMetric) -> float | None:
-    """Return how far a curve moves in its last quarter; None where it has too few points."""
+    """Return how far a curve moves in its last quarter. None with too few points."""
     points = [point.value for point in series.points if isinstance(point.value, float)]
     if len(points) < _FEWEST_POINTS:
         return None
@@ -536,9 +548,10 @@ class MetricsAsked(BaseModel):
 def show_metrics(
     request: Request, reader: FromReader, project: str, asked: Annotated[MetricsAsked, Query()]
 ) -> Response:
-    """Show metric curves by step or time of a run or version, beside the runs that logged any."""
+    """Show the runs of a sweep with the best one, and the metric curves of a run or version."""
     listed = reader.ahead(_find_owners, project)
     chosen, run, python = None, None, None
+    sweep = find_sweep(reader, project, listed.result(), asked.model or "", asked.order)
     series: Sequence[MetricSeries | LoggedMetric] = ()
     if asked.model and asked.version:
         owner: dict[str, object] = {"model": asked.model, "version": asked.version}
@@ -546,7 +559,8 @@ def show_metrics(
         python = python_call("metrics", **owner)
     else:
         ids = [run.run_id for run in listed.result()[0] if asked.model in {None, "", run.model}]
-        chosen = asked.run_id or next(iter(ids), None)
+        best = sweep.best.run_ids if sweep.best else []
+        chosen = asked.run_id or next(iter([*best, *ids]), None)
         owner = {"run_id": chosen}
         if chosen:
             python = python_call("metrics", chosen)
@@ -555,7 +569,7 @@ def show_metrics(
     plots = make_plots(project, owner, series)
     context = {
         "is_lower": is_lower,
-        "sweep": find_sweep(reader, project, listed.result(), asked.model or "", asked.order),
+        "sweep": sweep,
         "owners": owners,
         "elsewhere": [] if owners or asked.version else list_metric_projects(reader),
         "chosen": chosen,

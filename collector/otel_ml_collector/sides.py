@@ -18,7 +18,7 @@ from otel_ml.statistics.release import (
     Unit,
     judge_release,
 )
-from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict
+from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict, write_versions
 from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader, Row
@@ -130,7 +130,7 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     every_before, every = (max(-(-runs // _RUNS_COUNTED), 1) for runs in sides.counts)
     rows = read_units(reader, project, sides, strata, (every_before, every))
     figures, judges = _make_figures(reader, project, rows, sides)
-    verdicts = sorted(judge_release(figures, sides.baseline), key=_order)
+    verdicts = sorted(judge_release(figures, *sides.names), key=_order)
     deciding = _choose_deciding(verdicts)
     first = next(iter(deciding), None)
     if first is not None and first.word == "watching":  # the figure that takes longest
@@ -217,7 +217,8 @@ def compare_versions(
         "before": labels[baseline],
         "after": labels[candidate],
     }
-    return _compare_once(reader, project, runs, sides=sides, values=values, baseline=f"v{baseline}")
+    names = f"v{baseline}", f"v{candidate}"
+    return _compare_once(reader, project, runs, sides=sides, values=values, names=names)
 
 
 def _compare_once(
@@ -227,7 +228,7 @@ def _compare_once(
     *,
     sides: tuple[Sql, Sql],
     values: Mapping[str, Any],
-    baseline: str = "before",
+    names: tuple[str, str] = ("", ""),
 ) -> SidesVerdict:
     """Count the runs of two sides, and compare them, if they have no run in common."""
     before, after = sides
@@ -244,7 +245,7 @@ def _compare_once(
             is_before=Sql("({before})").fill(before=before),
             values=values,
             counts=counts,
-            baseline=baseline,
+            names=names,
         ),
     )
 
@@ -358,11 +359,8 @@ def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:
     """Say why a judge is not compared, by the digests of its versions on both sides."""
     for side, digests in (("baseline", before), ("candidate", after)):
         if not digests:
-            return f"the judge scored no run of the {side}"
-    named = [
-        ", ".join(digest[:12] or "none" for digest in sorted(part)) for part in (before, after)
-    ]
-    return f"different versions of the judge: {named[0]} in the baseline, {named[1]} now"
+            return f"the judge has not scored the {side} yet"
+    return write_versions(before, after)
 
 
 def make_figure(

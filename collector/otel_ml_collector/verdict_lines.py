@@ -1,24 +1,44 @@
-"""The table of a verdict on a page: a line for each judge, and for latency, tokens and cost."""
+"""Verdicts as pages show them: the claim on top, and a table with a line for each figure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.statistics.verdict import FAILED_CALLS
-from otel_ml_collector.verdicts import AmountChange, FailureChange, Interval, JudgeChange
+from otel_ml_collector.price import write_cost
+from otel_ml_collector.verdicts import (
+    AmountChange,
+    ComparisonWord,
+    FailureChange,
+    Interval,
+    JudgeChange,
+    JudgedSides,
+)
 from otel_ml_collector.web import view
 
 _SCALE_UP: Final = 1.15
+_TINY: Final = 1e-9  # what subtraction leaves of two equal rates
+_SAME_SHARE: Final = 0.005  # a smaller change of an amount is shown as 0
+_DECIDED: Final = frozenset({"worse", "better"})
+# Openings of claims that are not decided; the word next to a claim says the same.
+_OPEN: Final = ("too early: ", "collecting data: ", "no visible difference: ", "unchanged: ")
+_AMOUNT_TITLES: Final = {
+    "latency": ("Latency", "Mean per run"),
+    "tokens": ("Cost", "Tokens per run"),
+    "cost": ("Cost", "$ per run"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalBar:
-    """A difference beside 0 and its margin, in per cent of the width of the drawing.
+    """An interval drawn around 0, in per cent of the width of the drawing.
 
     Attributes:
-        band: Where the margin begins, and how wide it is on both sides.
-        low, high, at: The interval and the difference.
-        style: worse, better or nothing.
+        band: Start and width of the grey band: differences that are too small to matter.
+        low: Start of the interval.
+        high: End of the interval.
+        at: The difference.
+        style: worse, better or empty.
         text: The same in words.
     """
 
@@ -32,7 +52,12 @@ class IntervalBar:
 
 @dataclass(frozen=True, slots=True)
 class VerdictLine:
-    """A judge, or latency, tokens or cost, in the table of a verdict."""
+    """A judge, failed calls, latency, tokens or cost in the table of a verdict.
+
+    Attributes:
+        kind: Quality, Errors, Latency or Cost, if the table is sorted by kind.
+        note: A remark next to the word, such as the smallest difference that matters.
+    """
 
     name: str
     version: int | None
@@ -44,16 +69,173 @@ class VerdictLine:
     sentence: str
     bar: IntervalBar | None
     reasons: Sequence[str] = ()
+    kind: str = ""
+    title: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """The verdict on top of a page.
+
+    Attributes:
+        lead: The verdict in a few words, such as `v2 is worse`.
+        claim: The figures behind it, at most three numbers.
+        evidence: Difference, interval and number of runs.
+        judge: The judge that decides. None if another figure does.
+        figure: Name of the figure that decides.
+    """
+
+    word: ComparisonWord
+    figure: str
+    lead: str
+    claim: str
+    evidence: str
+    judge: JudgeChange | None
+
+
+def make_banner(
+    word: ComparisonWord, sentence: str, judges: Sequence[JudgeChange], names: tuple[str, str]
+) -> Banner:
+    """Write the verdict on top of a page.
+
+    Args:
+        word: The verdict.
+        sentence: The deciding figure in words, with its name in front.
+        judges: The changes by each judge.
+        names: Names of the baseline and of the candidate, such as v1 and v2.
+    """
+    name, has_name, text = sentence.partition(": ")
+    judge = next((change for change in judges if change.judge == name), None)
+    claim, evidence = view.split_evidence(text if has_name else sentence)
+    if word in _DECIDED:
+        figures, has_size, size = claim.rpartition(": ")
+        if has_size:
+            interval, has_count, count = evidence.partition("; ")
+            claim, evidence = figures, f"{size} ({interval}); {count}" if has_count else size
+        elif name in _AMOUNT_TITLES:
+            claim = f"{name} is {claim}"
+    for opening in _OPEN:
+        claim = claim.removeprefix(opening)
+    before, now = names
+    lead = {
+        "worse": f"{now} is worse",
+        "better": f"{now} is better",
+        "no different": f"{now} is as good as {before}",
+    }.get(word, f"Too early to say whether {now} is better")
+    if word == "inconclusive" and not any(text.startswith(opening) for opening in _OPEN[:2]):
+        lead = f"No visible difference between {now} and {before}"
+    return Banner(word, name if has_name else "", lead, claim, evidence, judge)
+
+
+def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[VerdictLine]:
+    """Write all figures of two sides in the order quality, errors, latency, cost."""
+    lines = [
+        replace(
+            line,
+            kind="Quality",
+            title="pass rate" if judge.is_rate else "mean score",
+            change=_write_points(judge.difference) if judge.is_rate else line.change,
+            note=_write_note(judge),
+        )
+        for line, judge in zip(judge_lines(sides.judges), sides.judges, strict=True)
+    ]
+    for title, change in (("Failed runs", sides.failures), ("Runs without output", missing)):
+        lines += [
+            replace(
+                line,
+                name="",
+                kind="Errors",
+                title=title,
+                change=_write_points(change.difference if change else None),
+                note=_write_note(change) if change else "",
+            )
+            for line in failure_lines(change)
+        ]
+    for line, amount in zip(amount_lines(sides.amounts), sides.amounts, strict=True):
+        kind, title = _AMOUNT_TITLES[amount.name]
+        lines.append(
+            replace(
+                line,
+                name="",
+                kind=kind,
+                title=title,
+                before=_write_amount(amount.name, amount.baseline),
+                now=_write_amount(amount.name, amount.candidate),
+                change=_write_change(amount),
+                note=_write_margin(amount) or _write_status(amount.word, amount.sentence),
+            )
+        )
+    return lines
+
+
+def _write_status(word: str, sentence: str) -> str:
+    """Return why a figure is open, without its values. Empty if it is decided or unchanged."""
+    if word in _DECIDED or word == "no different":
+        return ""
+    claim = view.split_evidence(sentence)[0]
+    figures, has_size, size = claim.partition(": ")
+    if f"{figures}: " in _OPEN[:2]:
+        return claim
+    return size if has_size and f"{figures}: " not in _OPEN else figures
+
+
+def _write_note(change: JudgeChange | FailureChange) -> str:
+    """Return which difference is too small to matter if a rate did not change, else its status."""
+    is_rate = not isinstance(change, JudgeChange) or change.is_rate
+    if change.word == "no different" and is_rate:
+        return f"less than {100 * change.margin:.3g}{view.THIN}pts does not matter"
+    return _write_status(change.word, change.sentence)
+
+
+def _write_points(change: Interval | None) -> str:
+    if change is None:
+        return "–"
+    points = f"{100 * change.value:+.1f}"
+    return "0" if not float(points) else _add_unit(points.replace("-", "−"), "pts")
+
+
+def _write_amount(name: str, interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    match name:
+        case "latency":
+            return view.duration(interval.value)
+        case "cost":
+            return write_cost(interval.value)
+    return f"{interval.value:,.0f}"
+
+
+def _write_change(amount: AmountChange) -> str:
+    if amount.baseline is None or amount.candidate is None:
+        return _add_unit(_signed(100 * (amount.ratio.value - 1)), "%")
+    change = amount.candidate.value - amount.baseline.value
+    if abs(change) < _SAME_SHARE * amount.baseline.value:
+        return "0"
+    size = amount.baseline.model_copy(update={"value": abs(change)})
+    return f"{'−' if change < 0 else '+'}{_write_amount(amount.name, size)}"
+
+
+def _write_margin(amount: AmountChange) -> str:
+    """Write which difference is too small to matter, for an amount that did not change."""
+    if amount.word != "no different" or amount.baseline is None:
+        return ""
+    size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
+    return f"less than {_write_amount(amount.name, size)} does not matter"
+
+
+def _add_unit(number: str, unit: str) -> str:
+    return number if number == "–" else f"{number}{view.THIN}{unit}"
 
 
 def judge_lines(
     judges: Sequence[JudgeChange], versions: Mapping[str, int | None] | None = None
 ) -> list[VerdictLine]:
-    """Write the verdict lines of judges on two sides; rates share a scale.
+    """Write one line for each judge. All pass rates share one scale.
 
     Args:
-        judges: Their changes.
-        versions: By judge, the number that is shown where the verdict has none.
+        judges: The changes by each judge.
+        versions: Version number by judge, for judges whose change has none.
     """
     widest = max((_reach(judge) for judge in judges if judge.is_rate), default=1.0)
     lines = []
@@ -78,7 +260,7 @@ def judge_lines(
 
 
 def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
-    """Write the line of the share of failed calls; no line if no call failed."""
+    """Write the line of failed calls. No line if no call failed."""
     if failures is None:
         return []
     change = failures.difference
@@ -99,7 +281,7 @@ def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
 
 
 def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
-    """Write ratios as changes in per cent."""
+    """Write one line for latency, tokens and cost each, as changes in per cent."""
     changes = {
         amount.name: Interval(
             value=amount.ratio.value - 1,
@@ -133,7 +315,7 @@ def _reach(judge_change: JudgeChange) -> float:
 
 
 def _most(change: Interval | None, margin: float) -> float:
-    """Return how far from 0 a drawing must reach."""
+    """Return the largest distance from 0 that a drawing must show."""
     bounds = [margin]
     if change is not None:
         bounds += [
@@ -172,6 +354,8 @@ def write_value(interval: Interval | None, *, is_rate: bool) -> str:
 
 
 def _signed(value: float) -> str:
+    if abs(value) < _TINY:
+        return "0"
     text = f"{value:+.1f}" if abs(value) >= 1 else f"{value:+.3g}"
     return text.replace("-", "−") if float(text) else text[1:]
 

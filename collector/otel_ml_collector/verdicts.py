@@ -1,4 +1,4 @@
-"""The verdict on two sides that judges compared: in production, and in experiments."""
+"""The verdict on two sides, such as two versions: of recorded runs, and of experiments."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from otel_ml.statistics.verdict import FAILED_CALLS, AmountVerdict, Verdict
 from otel_ml_collector.store.versions import Numbers
 from otel_ml_collector.web.view import numbered
 
-# Of two sets of recorded runs it is `watching` while a release goes on, else `inconclusive`.
+# While a release is being watched, an open verdict is `watching`; otherwise it is `inconclusive`.
 ComparisonWord = Literal["worse", "watching", "inconclusive", "no different", "better"]
 COMPARISON_WORDS: Final[tuple[ComparisonWord, ...]] = (
     *("worse", "watching", "inconclusive", "no different", "better"),
 )
-# Figures that every recorded run has, by name; others are of judges.
+# Figures of every recorded run, by name. All other figures are judges.
 ERRORS: Final = "errors"
 MISSING: Final = "missing outputs"
 AMOUNT_FIGURES: Final = ("latency", "tokens", "cost")
@@ -32,11 +32,11 @@ _Bound = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class JudgeVersionName(BaseModel):
-    """Which version of a judge spoke; figures of different ones are never joined."""
+    """A version of a judge. Scores of different versions are never combined."""
 
     judge: str
-    version: int | None = Field(description="Its small number; null where it told no version")
-    digest: str = Field(description="Of its definition; empty where it told none")
+    version: int | None = Field(description="Its small number; null if the judge has no version")
+    digest: str = Field(description="Digest of its definition; empty without a version")
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class JudgeVersionName(BaseModel):
 
 
 class Interval(BaseModel):
-    """A number with its interval; null where it has no bound."""
+    """A number with its interval. A missing bound is null."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -71,24 +71,24 @@ class JudgeChange(JudgeVersionName):
     word: ComparisonWord
     sentence: str
     is_rate: bool = Field(description="Whether the values are pass rates, or mean scores")
-    lower_is_better: bool = Field(description="Whether lower values are the better ones")
-    baseline: Interval | None = Field(description="Its pass rate, else its mean score")
+    lower_is_better: bool = Field(description="Whether lower values are better")
+    baseline: Interval | None = Field(description="Pass rate, or mean score")
     candidate: Interval | None
     difference: Interval | None = Field(
-        description="Candidate less baseline; all judges share the 95 % (Bonferroni)"
+        description="Candidate minus baseline; with several judges the 95 % are shared (Bonferroni)"
     )
-    margin: float = Field(description="A difference below it does not matter")
+    margin: float = Field(description="A smaller difference does not matter")
     detectable: float | None = Field(
-        description="The difference that so many runs could have shown with 80 % power"
+        description="Smallest difference that this many runs show with 80 % power"
     )
     needed: int | None = Field(
-        description="How many runs of both would show the margin with 80 % power"
+        description="How many items or runs would show the margin with 80 % power"
     )
-    reasons: list[str] = Field(description="Why it is inconclusive, besides its interval")
+    reasons: list[str] = Field(description="Why it is inconclusive, apart from its interval")
 
 
 class AmountChange(BaseModel):
-    """The change in latency, tokens or cost, of calls that were answered: less is better."""
+    """The change in latency, tokens or cost of successful calls. Lower is better."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -96,9 +96,9 @@ class AmountChange(BaseModel):
     word: ComparisonWord
     sentence: str
     ratio: Interval = Field(
-        description="Candidate to baseline: of medians, or of the items that both have"
+        description="Candidate divided by baseline; in experiments of the items that both have"
     )
-    margin: float
+    margin: float = Field(description="A smaller relative change does not matter; 0.05 is 5 %")
     reasons: list[str]
     baseline: Interval | None = Field(
         default=None,
@@ -108,21 +108,20 @@ class AmountChange(BaseModel):
 
 
 class FailureChange(BaseModel):
-    """The change of the share of failed calls between two sides; less is better."""
+    """The change of the share of failed calls. Lower is better."""
 
     model_config = ConfigDict(from_attributes=True)
 
     word: ComparisonWord = Field(
-        description="`worse` if failures have risen: by at least 2 points, with an interval above "
-        "0, or because every call fails now. `better` if they have fallen in the same sense. Both "
-        "decide about the whole verdict"
+        description="`worse` if the share has risen by at least 2 points with an interval above 0, "
+        "or if every call fails now. `better` for the opposite. Both decide the whole verdict"
     )
     sentence: str
-    baseline: Interval | None = Field(description="Its share of failed calls, from 0 to 1")
+    baseline: Interval | None = Field(description="Share of failed calls, from 0 to 1")
     candidate: Interval | None
-    difference: Interval | None = Field(description="Null if both have no item in common")
+    difference: Interval | None = Field(description="Null without shared items")
     margin: float
-    reasons: list[str] = Field(description="Why it is inconclusive, besides its interval")
+    reasons: list[str] = Field(description="Why it is inconclusive, apart from its interval")
 
     @property
     def is_decided(self) -> bool:
@@ -131,7 +130,7 @@ class FailureChange(BaseModel):
 
     @property
     def named(self) -> str:
-        """The sentence with what it is about."""
+        """The sentence, with the name of the figure in front."""
         return f"{FAILED_CALLS}: {self.sentence}"
 
 
@@ -139,9 +138,9 @@ class FigureChange(BaseModel):
     """The change of one figure between two sets of recorded runs."""
 
     name: str = Field(description="errors, missing outputs, latency, tokens, cost, or a judge")
-    judge_version: str = Field(description="The digest of the judge's version; empty without one")
+    judge_version: str = Field(description="Digest of the judge's version; empty without one")
     judge_number: int | None = Field(
-        default=None, description="The small number of the judge's version; null without one"
+        default=None, description="Small number of the judge's version; null without one"
     )
     word: ComparisonWord
     sentence: str
@@ -153,20 +152,20 @@ class FigureChange(BaseModel):
     )
     candidate: Interval | None
     difference: Interval | None = Field(
-        description="Candidate less baseline; of latency, tokens and cost the ratio. Null where a "
+        description="Candidate minus baseline; for latency, tokens and cost the ratio. Null if a "
         "side has fewer than 30 runs"
     )
-    margin: float = Field(description="A difference below it does not matter")
+    margin: float = Field(description="A smaller difference does not matter")
     detectable: float | None = Field(
-        description="The difference that so many runs could have shown with 80 % power"
+        description="Smallest difference that this many runs show with 80 % power"
     )
-    reasons: list[str] = Field(description="Why it is too early, besides the interval")
-    runs: int = Field(description="Runs of the candidate that have the figure")
+    reasons: list[str] = Field(description="Why it is too early, apart from the interval")
+    runs: int = Field(description="Runs of the candidate with this figure")
     needed: int | None = Field(
-        description="About how many would show the margin; null where the baseline is too small"
+        description="About how many would show the margin; null if the baseline is too small"
     )
     smallest: float | None = Field(
-        description="What this baseline can show at best, however many runs the candidate has"
+        description="Smallest difference that this baseline can show, with any number of runs"
     )
 
 
@@ -179,7 +178,7 @@ def make_figure_change(
         figure: The verdict on it.
         digest: The digest of the judge's version; empty without a judge.
         number: Its small number.
-        is_release: Whether runs still come, so that it is only a matter of time.
+        is_release: Whether more runs will follow, so that an open verdict is `watching`.
     """
     verdict = figure.verdict
     change = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
@@ -245,19 +244,19 @@ class RecordedChange(BaseModel):
     """The verdict on two sets of recorded runs, which are not paired."""
 
     word: ComparisonWord
-    sentence: str = Field(description="By the figure that decides, in words")
+    sentence: str = Field(description="The deciding figure in words")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(description="Null if no call failed")
     missing: FailureChange | None = Field(
-        description="The change of the share of answers without output; null if none is without"
+        description="Change of the share of runs without output; null if every run has one"
     )
 
 
 def make_recorded_change(
     word: ComparisonWord, sentence: str, figures: Iterable[FigureChange]
 ) -> RecordedChange:
-    """Sort the changes of figures by what they are: judges, amounts, failed calls."""
+    """Group the changes of figures into judges, amounts, and failed calls."""
     shares: dict[str, FailureChange] = {}
     judges, amounts = list[JudgeChange](), list[AmountChange]()
     for figure in figures:
@@ -310,7 +309,7 @@ class JudgedSides(Protocol):
 
 
 def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | None:
-    """Return the word that decides, its sentence, and the size of the change; None for nothing.
+    """Return the deciding word, its sentence, and the size of the change. None without figures.
 
     Failed calls decide before judges do; latency, tokens and cost count if no judge does.
     """
@@ -331,14 +330,14 @@ def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | N
     )
 
 
-# What both say of themselves, besides which version of a judge it was.
+# Fields that a verdict and an answer of the API share.
 _CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
 
 
 def make_judges(
     verdict: Verdict, numbers: Numbers, chosen: Mapping[str, Collection[str]]
 ) -> list[JudgeChange]:
-    """Make the answers of the judges' changes, of the versions that were chosen of each judge."""
+    """Describe the change for each judge, with the judge version that was chosen."""
     changes = []
     for name, judge in verdict.judges.items():
         facts = {field: getattr(judge, field) for field in _CHANGE_FIELDS}
@@ -349,24 +348,26 @@ def make_judges(
 
 
 def make_failures(verdict: Verdict) -> FailureChange | None:
-    """Make the answer of the change of the share of failed calls; None if no call failed."""
+    """Describe the change of the share of failed calls. None if no call failed."""
     failures = verdict.failures
     return None if failures is None else FailureChange.model_validate(failures)
 
 
 def make_amounts(verdict: Verdict) -> list[AmountChange]:
-    """Make the answers of the changes in latency, tokens and cost."""
+    """Describe the changes in latency, tokens and cost."""
     return [AmountChange.model_validate(amount) for amount in verdict.amounts.values()]
 
 
 def choose_versions(
     sides: Sequence[Mapping[str, Collection[str]]], numbers: Numbers
 ) -> dict[str, set[str]]:
-    """Choose of each judge the version that counts: the newest that spoke of all sides.
+    """Choose one version of each judge: the newest that scored all sides.
 
-    Where there is none no number is given, and the verdict says so: all versions count.
+    If no version scored all sides, all versions are returned, and the verdict is inconclusive.
 
-    Each side names, by judge, the digests of the versions that spoke.
+    Args:
+        sides: For each side, the digests of the versions that scored it, by judge.
+        numbers: The small numbers of the versions.
     """
     chosen: dict[str, set[str]] = {}
     for judge in {name: None for side in sides for name in side}:

@@ -179,7 +179,7 @@ class Backfill:
             "left_out": self.left_out,
             "is_interrupted": self.is_interrupted,
             "word": None if change is None else change.word,
-            "sentence": None if change is None else change.sentence,
+            "sentence": None if change is None else change.write("it", self.against),
             "agreement": None if change is None else change.agreement,
             "kappa": None if change is None else change.kappa,
             "before": None if change is None else change.verdict.baseline,
@@ -199,16 +199,16 @@ class Backfill:
     def _lines(self) -> Iterator[str]:
         counts = self.runs.counts
         ended = " (interrupted)" if self.is_interrupted else ""
-        known = f", {counts.stored:,} of them before" if counts.stored else ""
+        known = f", {counts.stored:,} of them earlier" if counts.stored else ""
         yield f"{self.judge.tag} judged {counts.runs:,} runs{known}{ended}"
         if counts.errors:
             yield f"  it failed on {counts.errors:,}, first: {self.runs.first_error}"
         if self.change is not None:
-            yield f"  beside {self.against}: {self.change.sentence}"
+            yield f"  {self.change.write('it', self.against)}"
         elif counts.decided:
             yield f"  {100 * counts.passed / counts.decided:.1f} % of {counts.decided:,} pass"
         if self.against and self.change is None:
-            yield f"  {self.against} said nothing of these runs"
+            yield f"  {self.against} has not scored these runs"
         for run in self.flips[:_SHOWN_FLIPS]:
             yield f"  {run.turn}: {self._page_of(run)}"
         if len(self.flips) > _SHOWN_FLIPS:

@@ -742,7 +742,7 @@ def _row_of(run: Any, expected: Expected) -> dict[str, Any] | str:
     elif expected == "actual":
         truth = getattr(run, "truth", {})
         if ACTUAL_NAME not in truth:
-            return "without a truth"
+            return "without ground truth"
         right = truth[ACTUAL_NAME]
     elif callable(expected):
         right = expected(run)

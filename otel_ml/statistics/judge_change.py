@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Final
 
 from otel_ml.statistics.agreement import kappa_of_tables
@@ -14,9 +13,11 @@ from otel_ml.statistics.verdict import (
     JudgeVerdict,
     PassCounts,
     ScoredRun,
+    add_evidence,
     compare_groups,
     compare_passes,
     compare_scores,
+    count_digits,
     estimate_mean,
 )
 
@@ -88,20 +89,52 @@ class JudgeVersionChange:
         up, down = self.verdict.directions
         return {"better": up, "worse": down}.get(self.verdict.word, self.verdict.word)
 
-    @cached_property
+    @property
     def sentence(self) -> str:
         """The difference in words."""
-        verdict = self.verdict.sentence
+        return self.write("the new version", "the old one")
+
+    def write(self, new: str, old: str) -> str:
+        """Return the difference in words: the claim, then the evidence in parentheses.
+
+        Args:
+            new: Name of the newer version, such as `v2`.
+            old: Name of the older version.
+        """
+        verdict = replace(self.verdict, sides=(f"with {old}", f"with {new}"))
+        claim = verdict.claim
+        figures, _, change = claim.partition(": ")
+        if verdict.word in {"better", "worse"} and change:
+            claim = f"{new} is {self.word}: {figures}"
         if self.agreement is None:
-            return verdict
-        same, n = self.agreement, self.agreement.n
-        kappa = self.kappa
-        beyond = "" if kappa is None or kappa.value != kappa.value else f", kappa {kappa.value:.2f}"
-        return (
-            f"{verdict}; both say the same of {round(same.value * n):,} of {n:,} runs "
-            f"({100 * same.value:.1f} %{beyond}), {self.to_fail:,} turn to fail and "
-            f"{self.to_pass:,} to pass"
-        )
+            return add_evidence(claim, verdict.evidence)
+        return add_evidence(f"{claim}. {self._write_flips()}", self._write_evidence(verdict))
+
+    def _write_flips(self) -> str:
+        n = sum(self.table.values())
+        if not self.to_fail + self.to_pass:
+            return f"Both give all {n:,} runs the same result"
+        flips = [(self.to_fail, "fail"), (self.to_pass, "pass")]
+        flips.sort(reverse=True)
+        (most, to), (few, back) = flips
+        verb = "flips" if most == 1 else "flip"
+        return f"{most:,} of {n:,} runs {verb} to {to}, {f'{few:,}' if few else 'none'} to {back}"
+
+    def _write_evidence(self, verdict: JudgeVerdict) -> str:
+        """Return the interval, the clusters and kappa in words."""
+        change, kappa = verdict.difference, self.kappa
+        clusters = verdict.n.partition(" in ")[2]
+        parts = [f"{_write_points(change.value)} pts"] if change and change.value else []
+        interval = verdict.write_interval()
+        parts += [interval] if interval else []
+        parts += [clusters] if clusters else []
+        if kappa is not None and kappa.value == kappa.value:
+            parts.append(f"κ {kappa.value:.2f}")
+        return "; ".join(parts)
+
+
+def _write_points(change: float) -> str:
+    return f"{100 * change:+.{count_digits([0, abs(change)])}f}".replace("-", "−")
 
 
 def compare_judge_versions(

@@ -43,6 +43,7 @@ from otel_ml.statistics.verdict import (
     Word,
     decide,
     estimate_mean,
+    round_count,
 )
 
 ReleaseWord = Literal["worse", "watching", "no different", "better"]
@@ -154,11 +155,11 @@ class FigureVerdict:
         if self.word != "watching" or self.counts:
             return self.comparison
         if self.needed is not None and self.needed > self.runs:
-            return f"{self.runs:,} of about {self.needed:,} runs"
+            return f"collecting data: {self.runs:,} of about {round_count(self.needed):,} runs"
         if self.smallest is None or self.needed is not None:
-            return f"{self.runs:,} runs"
+            return f"collecting data: {self.runs:,} runs"
         shown = _write_size(self.smallest, self.verdict)
-        return f"{self.runs:,} runs; the baseline is too small to show less than {shown}"
+        return f"too early: with {self.runs:,} runs only a change of {shown} would show"
 
     @property
     def comparison(self) -> str:
@@ -166,7 +167,9 @@ class FigureVerdict:
         return self.counts or self.verdict.sentence
 
 
-def judge_release(figures: Sequence[FigureUnits], baseline: str = "before") -> list[FigureVerdict]:
+def judge_release(
+    figures: Sequence[FigureUnits], baseline: str = "", candidate: str = ""
+) -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a new version is worse.
 
     A verdict needs 100 runs of each version, an interval 30. With fewer, a rate is given as counts
@@ -174,7 +177,8 @@ def judge_release(figures: Sequence[FigureUnits], baseline: str = "before") -> l
 
     Args:
         figures: The data of each measure.
-        baseline: Name of the baseline in sentences about counts, such as `v1`.
+        baseline: Name of the baseline in sentences, such as `v1`. Default: "before".
+        candidate: Name of the new version in sentences, such as `v2`. Default: "now".
 
     Returns:
         The verdicts, in the order of `figures`. A measure is left out if the baseline or the new
@@ -189,10 +193,14 @@ def judge_release(figures: Sequence[FigureUnits], baseline: str = "before") -> l
     since = _find_onsets(logs)
     judges = sum(item.figure.kind != "amount" for item in compared)
     confidence = 1 - (1 - CONFIDENCE) / max(judges, 1)
+    names = (
+        f"with {baseline}" if baseline else "before",
+        f"with {candidate}" if candidate else "now",
+    )
     return [
         verdict
         for place, item in enumerate(compared)
-        if (verdict := item.judge(since[place], logs[place], confidence, baseline))
+        if (verdict := item.judge(since[place], logs[place], confidence, names))
     ]
 
 
@@ -302,16 +310,26 @@ class _Compared:
         return logs
 
     def judge(
-        self, since: int | None, logs: Sequence[float], confidence: float, name: str
+        self,
+        since: int | None,
+        logs: Sequence[float],
+        confidence: float,
+        names: tuple[str, str],
     ) -> FigureVerdict | None:
         """Return the verdict on this measure from its stakes and its confidence interval.
 
-        None if there are too few runs for an interval, and it is no rate that can be counted.
+        None if there are too few runs for an interval, unless it is a rate, which can be counted.
+
+        Args:
+            since: Index of the window that made it worse, or None.
+            logs: The evidence for "worse" after each window.
+            confidence: Confidence level of intervals of rates and scores.
+            names: Words for the baseline and the new version in sentences, such as "with v1".
         """
         figure = self.figure
         stake = math.exp(min(max(logs, default=0.0), 700.0))
         if min(map(_count_runs, (self.baseline, self._candidate()))) < LEAST_INTERVAL:
-            return self._count(stake, name) if figure.kind == "rate" else None
+            return self._count(stake, names) if figure.kind == "rate" else None
         is_amount = figure.kind == "amount"
         confidence = CONFIDENCE if is_amount else confidence
         sides = (
@@ -322,7 +340,7 @@ class _Compared:
         margin = self._margin()
         least = -abs(margin) if not figure.lower_is_better else abs(margin)
         passes = change.value <= least if least < 0 else change.value >= least
-        reasons = _too_few(*sides)
+        reasons = _too_few(sides, names)
         word: Word = decide(change, margin, lower_is_better=figure.lower_is_better)
         is_enough = min(side.n for side in sides) >= LEAST_RUNS
         is_worse = since is not None and passes and is_enough
@@ -334,7 +352,14 @@ class _Compared:
         return FigureVerdict(
             name=figure.name,
             word="watching" if word == "inconclusive" else word,
-            verdict=self._verdict(word, sides, change, reasons, confidence),
+            verdict=self._verdict(
+                word,
+                sides=sides,
+                change=change,
+                reasons=reasons,
+                confidence=confidence,
+                names=names,
+            ),
             runs=sides[1].n,
             needed=runs_needed,
             smallest=smallest,
@@ -342,7 +367,7 @@ class _Compared:
             since=since if is_worse else None,
         )
 
-    def _count(self, stake: float, name: str) -> FigureVerdict:
+    def _count(self, stake: float, names: tuple[str, str]) -> FigureVerdict:
         """Return a rate as counts, without a verdict."""
         figure = self.figure
         before, after = figure.baseline, _join(figure.windows)
@@ -362,8 +387,9 @@ class _Compared:
             versions=((), ()),
             confidence=CONFIDENCE,
             n=f"{of:,}/{runs:,}",
-            reasons=[f"at least {LEAST_INTERVAL} runs a side are needed for an interval"],
+            reasons=[f"{min(of, runs):,} of {LEAST_INTERVAL} runs"],
             passing=figure.passing,
+            sides=names,
         )
         return FigureVerdict(
             name=figure.name,
@@ -375,7 +401,7 @@ class _Compared:
             stake=stake,
             since=None,
             counts=f"{has:,} of {runs:,} {'run' if runs == 1 else 'runs'} {did}; "
-            f"{name}: {had:,} of {of:,}",
+            f"{names[0].removeprefix('with ')}: {had:,} of {of:,}",
         )
 
     def _candidate(self) -> Units:
@@ -429,18 +455,26 @@ class _Compared:
     def _verdict(
         self,
         word: Word,
+        *,
         sides: Sequence[Estimate],
         change: Estimate,
         reasons: Sequence[str],
         confidence: float,
+        names: tuple[str, str],
     ) -> JudgeVerdict | AmountVerdict:
         figure = self.figure
         n = "/".join(f"{side.n:,}" for side in sides)
         if figure.kind == "amount":
             margin = AMOUNT_MARGIN if figure.margin is None else figure.margin
-            means = math.exp(sides[0].value), math.exp(sides[1].value)
             return AmountVerdict(
-                figure.name, word, exponential(change), margin, n, reasons, means=means
+                name=figure.name,
+                word=word,
+                ratio=exponential(change),
+                margin=margin,
+                n=n,
+                reasons=reasons,
+                means=(math.exp(sides[0].value), math.exp(sides[1].value)),
+                sides=names,
             )
         return JudgeVerdict(
             judge=figure.name,
@@ -456,6 +490,7 @@ class _Compared:
             n=n,
             reasons=reasons,
             passing=figure.passing,
+            sides=names,
         )
 
 
@@ -472,11 +507,14 @@ def _plan(
     return smallest, needed(candidate, math.sqrt(margin**2 - smallest**2), confidence=confidence)
 
 
-def _too_few(*sides: Estimate) -> list[str]:
-    if min(side.n for side in sides) < LEAST_RUNS:
-        return [f"at least {LEAST_RUNS} runs a side are needed"]
-    if min(side.clusters for side in sides) < LEAST_CLUSTERS:
-        return [f"at least {LEAST_CLUSTERS} sessions or traces a side are needed"]
+def _too_few(sides: Sequence[Estimate], names: tuple[str, str]) -> list[str]:
+    """Return why there is no verdict: how many runs or sessions the smaller side has."""
+    few = min(range(2), key=lambda side: sides[side].n)
+    if sides[few].n < LEAST_RUNS:
+        return [f"{sides[few].n:,} of {LEAST_RUNS} runs {names[few]}"]
+    few = min(range(2), key=lambda side: sides[side].clusters)
+    if sides[few].clusters < LEAST_CLUSTERS:
+        return [f"{sides[few].clusters} of {LEAST_CLUSTERS} sessions or traces {names[few]}"]
     return []
 
 
@@ -510,4 +548,4 @@ def _only(units: Units, strata: set[str]) -> Units:
 def _write_size(size: float, verdict: JudgeVerdict | AmountVerdict) -> str:
     if isinstance(verdict, AmountVerdict):
         return f"{100 * math.expm1(size):.0f} %"
-    return f"{100 * size:.1f} points" if verdict.is_rate else f"{size:.3g}"
+    return f"{100 * size:.0f} pts" if verdict.is_rate else f"{size:.3g}"

@@ -101,29 +101,29 @@ class Report:
         if self.baseline is None:
             return f"{self.count}, {self.errors:,} failed; no baseline"
         items = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
-        items = items or ["no judge was asked"]
+        items = items or ["no judges"]
         if self.failures is not None:
             items.insert(0, f"{FAILED_CALLS}: {self.failures.sentence}")
         reasons = "; ".join(items)
         word = self.word or "no verdict"
-        return f"{word} {_PREPOSITIONS.get(word, 'against')} {self.baseline}. {reasons}"
+        return f"{word} {_PREPOSITIONS.get(word, 'compared with')} {self.baseline}. {reasons}"
 
     @property
     def notes(self) -> list[str]:
         """Remarks below the table, such as flaky items, failed judges and changed items."""
         notes = []
         if self.is_interrupted or self.runs < self.wanted:
-            notes.append(f"{self.count}: what is missing counts nowhere")
+            notes.append(f"{self.count}: missing runs are not counted")
         if self.shared is not None and any(self.shared[1:]):
             common, new, gone, changed = self.shared
             notes.append(
-                f"{common:,} items in common; {new:,} new, {gone:,} gone, {changed:,} changed"
+                f"{common:,} shared items; {new:,} new, {gone:,} removed, {changed:,} changed"
             )
         if self.errors:
             known = [judge for judge in self.judges.values() if judge.value is not None]
             notes.append(write_failed(self.errors, {judge.is_rate for judge in known}))
         notes += [
-            f"{name} failed on {_runs(judge.failed)}: no value of it there"
+            f"{name} raised an error on {_runs(judge.failed)}: no score there"
             for name, judge in self.judges.items()
             if judge.failed
         ]
@@ -210,7 +210,7 @@ def advise_judging(
     """
     where = f'experiment == "{baseline_id}" and item != ""'
     return [
-        f"{name}: for a verdict by one version of it, judge the baseline's runs anew: "
+        f"{name}: for a verdict by one judge version, score the baseline's runs again: "
         f"otel-ml judge FILE.py:{name} --where '{where}' --write"
         for name, judge in judges.items()
         if judge.has_other_version and baseline_id
@@ -226,7 +226,7 @@ def write_failed(errors: int, kinds: Collection[bool]) -> str:
         errors: Number of failed calls.
         kinds: Contains True if a judge has a pass rate, and False if a judge has a mean score.
     """
-    effects = {True: "counts as not passed", False: "no mean score includes"}
+    effects = {True: "counts as not passed", False: "has no score"}
     failed_parts = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)
     return f"{_runs(errors)} failed{f', which {failed_parts}' if failed_parts else ''}"
 
@@ -281,7 +281,10 @@ def write_change(change: ItemChange) -> str:
         by_words.setdefault(write_step(change.steps[judge]), []).append(judge)
     if not by_words:
         before, after = change.errors
-        return f"failed {100 * before:.0f} → {100 * after:.0f} % of its calls"
+        outcomes = {0.0: "passed", 1.0: "failed"}
+        if before in outcomes and after in outcomes:
+            return f"{outcomes[before]} → {outcomes[after]}"
+        return f"failed in {100 * before:.0f} → {100 * after:.0f} % of calls"
     return "; ".join(f"{', '.join(judges)} {words}" for words, judges in by_words.items())
 
 

@@ -16,7 +16,14 @@ from otel_ml.statistics.intervals import (
     needed,
     wilson,
 )
-from otel_ml.statistics.verdict import LEAST_ITEMS, decide, estimate_mean
+from otel_ml.statistics.verdict import (
+    LEAST_ITEMS,
+    add_evidence,
+    count_digits,
+    decide,
+    estimate_mean,
+    round_count,
+)
 
 # Smallest difference of agreement that matters: 2 points, as for any rate.
 MARGIN: Final = 0.02
@@ -116,36 +123,41 @@ class VariabilityChange:
     @property
     def sentence(self) -> str:
         """The difference in words."""
-        low, high = self.difference.low, self.difference.high
-        figures = (
-            f"two runs of one input agree in {_percent(self.after)}, {_percent(self.before)} before"
-        )
-        few = max(high - low, abs(low), abs(high)) < _FEW_POINTS
-        is_down = self.difference.value < 0
-        if low > 0 or high < 0:
-            ends = (-high, -low) if is_down else (low, high)
-            value, *bounds = (_points(end, few=few) for end in (abs(self.difference.value), *ends))
-            direction = _WORDS["worse" if is_down else "better"]
-            text = f"{value} points {direction} ({bounds[0]} to {bounds[1]})"
-            text += "" if self.word in _WORDS.values() else f", {self.word}"
-        else:
-            seen = "no different" if self.word == "no different" else "no difference seen"
-            text = f"{seen} ({_points(low, few=few)} to {_points(high, few=few)} points)"
-        return f"{figures}: {text}, {self._inputs()}{self._why()}"
-
-    def _inputs(self) -> str:
-        if self.is_paired:
-            return f"{self.after.n:,} inputs that both answered several times"
-        return f"{self.after.n:,} inputs, {self.before.n:,} others before"
-
-    def _why(self) -> str:
-        if self.word != "inconclusive":
-            return ""
+        if self.before.value == self.after.value == 1:
+            claim = "repeated inputs always got the same answer"
+            return add_evidence(claim, "; ".join([self._write_interval(), self._write_inputs()]))
+        rates = [self.before.value, self.after.value]
+        digits = count_digits(rates)
+        before, after = (f"{100 * rate:.{0 if rate in {0, 1} else digits}f} %" for rate in rates)
+        figures = f"two runs of one input agree in {after}, {before} before"
         if self.reasons:
-            return "; " + "; ".join(self.reasons)
-        of = "inputs" if self.is_paired else "inputs of each"
-        wanted = self.needed if self.is_paired or self.needed is None else -(-self.needed // 2)
-        return f"; {wanted:,} {of} would settle it to ± {100 * MARGIN:.3g}" if wanted else ""
+            claim = f"too early: {'; '.join(self.reasons)}"
+            parts = [figures, self._write_interval(), self._write_inputs()]
+            return add_evidence(claim, "; ".join(parts))
+        word = {"no different": "unchanged", "inconclusive": "no visible difference"}.get(
+            self.word, self.word
+        )
+        parts = [self._write_interval(), self._write_inputs()]
+        return add_evidence(f"{word}: {figures}", "; ".join(parts))
+
+    def _write_interval(self) -> str:
+        low, high = self.difference.low, self.difference.high
+        few = max(high - low, abs(low), abs(high)) < _FEW_POINTS
+        if self.word in _WORDS.values() and self.difference.value < 0:
+            low, high = -high, -low
+        return f"{_points(low, few=few)} to {_points(high, few=few)} pts"
+
+    def _write_inputs(self) -> str:
+        """Return the number of inputs, and how many would narrow an open verdict."""
+        inputs = f"{self.after.n:,} repeated inputs"
+        if not self.is_paired:
+            inputs += f" now, {self.before.n:,} before"
+        if self.word != "inconclusive" or self.reasons or self.needed is None:
+            return inputs
+        wanted = self.needed if self.is_paired else -(-self.needed // 2)
+        each = "" if self.is_paired else " each"
+        margin = f"{100 * MARGIN:.3g}"
+        return f"{inputs}, about {round_count(wanted):,}{each} needed for ± {margin} pts"
 
 
 def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
@@ -207,11 +219,7 @@ def compare_variability(
         changes = [(later.agreement - first.agreement, 1) for first, later in pairs]
         change = cluster_mean(changes, of_rates=True)
     fewest = min(old.n, new.n)
-    reasons = (
-        [f"{fewest:,} inputs with several answers: at least {LEAST_ITEMS} are needed"]
-        if fewest < LEAST_ITEMS
-        else []
-    )
+    reasons = [f"{fewest:,} of {LEAST_ITEMS} repeated inputs"] if fewest < LEAST_ITEMS else []
     word = "inconclusive" if reasons else decide(change, MARGIN)
     return VariabilityChange(
         word=_WORDS.get(word, word),
@@ -231,10 +239,6 @@ def _agreement(inputs: Sequence[RepeatedInput]) -> Estimate:
 def _spread(values: Sequence[float]) -> Estimate:
     mean = cluster_mean([(value, 1) for value in values])
     return Estimate(mean.value, max(mean.low, 0.0), mean.high, mean.n, mean.clusters)
-
-
-def _percent(of: Estimate) -> str:
-    return f"{100 * of.value:.1f} %"
 
 
 def _points(share: float, *, few: bool) -> str:

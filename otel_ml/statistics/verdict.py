@@ -63,6 +63,10 @@ _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
 _DECIDED: Final = ("worse", "better")
 _FEW_POINTS: Final = 0.1  # smaller differences are shown with a decimal
+_CLOSE_RATES: Final = 0.05  # rates that differ by less are shown with a decimal
+_EXTREME_RATE: Final = 0.01  # rates closer to 0 or 1 are shown with a decimal
+_MANY_TIMES: Final = 3  # from here on a ratio is written as a factor, such as 12×
+_SIZE_WORDS: Final = {"latency": ("longer", "shorter", "long")}
 WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "inconclusive", "no different", "better")
 FAILED_CALLS: Final = "failed calls"
 
@@ -212,6 +216,8 @@ class JudgeVerdict:
         directions: Words to use in sentences in place of "better" and "worse", such as "more
             lenient" and "stricter".
         passing: Verb for sentences about a rate: "69 % pass" or "31 % fail".
+        sides: Words for the baseline and the candidate in sentences, such as "with v1" and "with
+            v2".
     """
 
     judge: str
@@ -229,6 +235,7 @@ class JudgeVerdict:
     p: float = 1.0
     directions: tuple[str, str] = ("better", "worse")
     passing: str = "pass"
+    sides: tuple[str, str] = ("before", "now")
 
     @property
     def detectable(self) -> float | None:
@@ -254,60 +261,138 @@ class JudgeVerdict:
 
     @cached_property
     def sentence(self) -> str:
-        """The verdict in words."""
-        if self.difference is None or self.baseline is None or self.candidate is None:
-            return f"{self.word}: {'; '.join(self.reasons)}"
-        return f"{self._compare()}, n = {self.n}{self._why()}"
+        """The verdict in words: the claim, then the evidence in parentheses."""
+        return add_evidence(self.claim, self.evidence)
 
-    def _compare(self) -> str:
-        """Return old value, new value and the interval of their difference, in words."""
-        change, unit = self.difference, " points" * self.is_rate
-        now, before = (self._value(part) for part in (self.candidate, self.baseline))
-        figures = f"{now} {self.passing}" if self.is_rate else f"mean {now}"
-        figures = f"{figures}, {before} before"
-        if change is None or not math.isfinite(change.high):
-            return f"{figures}: too few to tell"
+    @cached_property
+    def claim(self) -> str:
+        """The verdict in words, with at most three numbers."""
+        if self.reasons or self.difference is None:
+            return f"too early: {'; '.join(self.reasons)}"
+        change, figures = self.difference, self._write_figures()
+        if self.word in _DECIDED or self._is_sure:
+            size = self._write_size(abs(change.value))
+            direction = self.directions[(change.value < 0) != self.lower_is_better]
+            claim = f"{figures}: {size}{self._points} {direction}"
+            if self.word in _DECIDED:
+                return claim
+            is_small = abs(change.value) < self.margin
+            return f"{claim}, {'perhaps too small to matter' if is_small else 'not certain yet'}"
+        return (
+            f"{'unchanged' if self.word == 'no different' else 'no visible difference'}: {figures}"
+        )
+
+    @cached_property
+    def evidence(self) -> str:
+        """The confidence interval and the sample size in words. Empty if nothing was compared."""
+        if self.difference is None:
+            return ""
+        parts = [self._write_figures()] if self.reasons else []
+        interval = self.write_interval()
+        parts += [interval] if interval else []
+        return "; ".join([*parts, ", ".join([write_count(self.n, self.sides), *self._plan()])])
+
+    def write_interval(self) -> str:
+        """Return the confidence interval of the difference in words. Empty if it has no bounds."""
+        change = self.difference
+        if change is None or not math.isfinite(change.high - change.low):
+            return ""
         low, high = change.low, change.high
-        is_down = change.value < 0
-        sure = low > 0 or high < 0
-        if self.word in ("better", "worse") or sure:
-            ends = (-high, -low) if is_down else (low, high)
-            size = self._numbers(abs(change.value), *ends)
-            direction = self.directions[is_down != self.lower_is_better]
-            sized = f"{figures}: {size[0]}{unit} {direction} ({size[1]} to {size[2]})"
-            if self.word in ("better", "worse"):
-                return sized
-            return f"{sized}, {self.word}"
-        ends_in_words = self._numbers(change.value, low, high)
-        interval = f"{ends_in_words[1]} to {ends_in_words[2]}{unit}"
-        if self.word == "no different":
-            return f"{figures}: no different ({interval})"
+        if self.word in _DECIDED or self._is_sure:
+            is_down = change.value < 0
+            low, high = (-high, -low) if is_down else (low, high)
+        elif self._write_value(self.baseline) == self._write_value(self.candidate):
+            return f"± {self._numbers((high - low) / 2)[0]}{self._points}"
+        ends = self._numbers(low, high)
+        return f"{ends[0]} to {ends[1]}{self._points}"
+
+    @property
+    def _points(self) -> str:
+        return " pts" if self.is_rate else ""
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether the confidence interval leaves no doubt about the direction."""
+        change = self.difference
+        return change is not None and (change.low > 0 or change.high < 0)
+
+    def _plan(self) -> list[str]:
+        """Return how many items would show the margin, if the interval is only too wide."""
+        if self.word != "inconclusive" or self.reasons or self.needed is None:
+            return []
+        each = " runs each" if "/" in self.n else ""
+        margin = f"{self.margin * (100 if self.is_rate else 1):.3g}"
+        return [f"about {round_count(self.needed):,}{each} needed for ± {margin}{self._points}"]
+
+    def _write_figures(self) -> str:
+        """Return the values of both sides, such as ``69 % pass, 94 % before``."""
+        now, before = (self._write_value(part) for part in (self.candidate, self.baseline))
+        mean = "" if self.is_rate else "mean "
         if now == before:
-            half = self._numbers((high - low) / 2)[0]
-            return f"no difference seen ({now} both, ± {half})"
-        return f"no difference seen ({figures}, {interval})"
+            return f"{mean}{now} both"
+        verb = f" {self.passing}" if self.is_rate else ""
+        return f"{mean}{now}{verb}, {before} {self.sides[0]}"
 
-    def _why(self) -> str:
-        if self.word != "inconclusive":
-            return ""
-        if self.reasons:
-            return "; " + "; ".join(self.reasons)
-        if self.needed is None:
-            return ""
-        unit = "runs of each" if "/" in self.n else "items"
-        margin = f"{100 * self.margin:.3g}" if self.is_rate else f"{self.margin:.3g}"
-        return f"; {self.needed:,} {unit} would settle it to ± {margin}"
-
-    def _value(self, of: Estimate | None) -> str:
+    def _write_value(self, of: Estimate | None) -> str:
         if of is None:
             return "–"
-        return f"{100 * of.value:.1f} %" if self.is_rate else f"{of.value:.4g}"
+        if not self.is_rate:
+            return f"{of.value:.4g}".replace("-", "−")
+        return f"{100 * of.value:.{0 if of.value in {0, 1} else self._digits}f} %"
+
+    def _write_size(self, size: float) -> str:
+        return f"{100 * size:.{self._digits}f}" if self.is_rate else f"{size:.3g}"
+
+    @property
+    def _digits(self) -> int:
+        """Digits after the point that it takes to compare both rates, in per cent."""
+        sides = (self.baseline, self.candidate)
+        return count_digits([part.value for part in sides if part is not None])
 
     def _numbers(self, *numbers: float) -> list[str]:
         if not self.is_rate:
             return [f"{number:.3g}".replace("-", "−") for number in numbers]
         few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
         return [_number(100 * number, 1 if few else 0) for number in numbers]
+
+
+def add_evidence(claim: str, evidence: str) -> str:
+    """Join a claim and its evidence. Pages part them again, to show the evidence small."""
+    return f"{claim} ({evidence})" if evidence else claim
+
+
+def count_digits(rates: Sequence[float]) -> int:
+    """Return how many digits after the point it takes to compare rates, given in per cent.
+
+    Args:
+        rates: Rates in one sentence, from 0 to 1.
+    """
+    is_extreme = any(0 < rate < _EXTREME_RATE or 0 < 1 - rate < _EXTREME_RATE for rate in rates)
+    shown_as_equal = 0.0005
+    is_close = shown_as_equal <= max(rates) - min(rates) < _CLOSE_RATES
+    return 1 if is_extreme or is_close else 0
+
+
+def write_count(n: str, sides: tuple[str, str]) -> str:
+    """Return a sample size in words, such as ``150 items`` or ``948 runs before, 577 now``.
+
+    Args:
+        n: The sample size, as `JudgeVerdict.n` has it.
+        sides: The words for baseline and candidate.
+    """
+    before, is_two, now = n.partition("/")
+    if is_two:
+        return f"{before} runs {sides[0]}, {now} {sides[1]}"
+    items, has_clusters, clusters = n.partition(" in ")
+    for noun in SOURCE_CLUSTERS.values():
+        clusters = clusters.replace(f" clusters by {noun}", f" {noun}s")
+    noun = "item" if items == "1" else "items"
+    return f"{items} {noun} in {clusters}" if has_clusters else f"{items} {noun}"
+
+
+def round_count(count: int) -> int:
+    """Round a planned number of runs to two digits; below 1,000 it is exact."""
+    return round(count, 2 - len(str(count))) if count >= 1_000 else count  # noqa: PLR2004
 
 
 @dataclass(frozen=True)
@@ -329,16 +414,25 @@ class FailureVerdict(JudgeVerdict):
     repaired: tuple[int, int] = (0, 0)
 
     @cached_property
-    def sentence(self) -> str:
+    def claim(self) -> str:
         """The change in words."""
         (failed_before, calls_before), (failed, calls) = self.calls
         if self.word == "worse" and failed == calls:
-            before = f"{failed_before:,} of {calls_before:,} before"
-            return f"every call fails ({failed:,} of {calls:,}, {before})"
+            before = f"{failed_before:,} of {calls_before:,}" if failed_before else "none"
+            return f"all {calls:,} calls fail, {before} {self.sides[0]}"
         passing, failures = self.repaired
         if self.word == "better" and failures:
             return f"{passing:,} of {failures:,} failures pass now"
-        return super().sentence
+        return super().claim
+
+    @cached_property
+    def evidence(self) -> str:
+        """The confidence interval and the sample size in words. Empty for plain counts."""
+        failed, calls = self.calls[1]
+        is_counted = (self.word == "worse" and failed == calls) or (
+            self.word == "better" and self.repaired[1] > 0
+        )
+        return "" if is_counted else super().evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +500,20 @@ def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
     return bool(before and after) and len({*before, *after}) > 1
 
 
+def write_versions(before: Iterable[str], after: Iterable[str]) -> str:
+    """Return in words that no version of a judge scored both sides.
+
+    Args:
+        before: Versions of the judge that scored the baseline.
+        after: Versions of the judge that scored the candidate.
+    """
+    names = [", ".join(item[:12] or "none" for item in sorted(side)) for side in (before, after)]
+    return (
+        f"no version of the judge scored both: {names[0]} scored the baseline, {names[1]} the "
+        "candidate"
+    )
+
+
 def judge_outcomes(
     versions: Mapping[str, str],
     alone: Mapping[str, JudgeOutcome],
@@ -443,7 +551,7 @@ def _with_comparison(
         return own
     judge = compared.judges.get(name)
     if judge is None:
-        return replace(own, word="inconclusive", why="it has no value in both")
+        return replace(own, word="inconclusive", why="the judge has not scored both yet")
     return replace(
         own,
         is_rate=judge.is_rate,
@@ -472,6 +580,7 @@ class AmountVerdict:
         reasons: Why the verdict is inconclusive, such as too few runs. Empty if only the confidence
             interval decided.
         means: Geometric means of the baseline and of the candidate. None if not computed.
+        sides: Words for the baseline and the candidate in sentences.
     """
 
     name: str
@@ -481,20 +590,39 @@ class AmountVerdict:
     n: str
     reasons: Sequence[str]
     means: tuple[float, float] | None = None
+    sides: tuple[str, str] = ("before", "now")
 
     @property
     def sentence(self) -> str:
-        """The verdict in words."""
-        ratio = self.ratio
-        low, value, high = (100 * (part - 1) for part in (ratio.low, ratio.value, ratio.high))
-        why = "".join(f"; {reason}" for reason in self.reasons)
-        if self.word in ("better", "worse"):
-            less = value < 0
-            low, high = (-high, -low) if less else (low, high)
-            size = f"{_number(abs(value), 0)} % {'less' if less else 'more'}, {self.word}"
-        else:
-            size = "no difference seen" if self.word == "inconclusive" else self.word
-        return f"{size} ({_number(low, 0)} to {_number(high, 0)} %), n = {self.n}{why}"
+        """The verdict in words: the claim, then the evidence in parentheses."""
+        return add_evidence(self.claim, self.evidence)
+
+    @property
+    def claim(self) -> str:
+        """The verdict in words, such as ``12 % longer``."""
+        if self.reasons:
+            return f"too early: {'; '.join(self.reasons)}"
+        if self.word in _DECIDED:
+            more, less, much = _SIZE_WORDS.get(self.name, ("more", "less", "much"))
+            if self.ratio.value >= _MANY_TIMES:
+                return f"{self.ratio.value:.3g}× as {much}"
+            change = _number(100 * abs(self.ratio.value - 1), 0)
+            return f"{change} % {less if self.ratio.value < 1 else more}"
+        return "unchanged" if self.word == "no different" else "no visible difference"
+
+    @property
+    def evidence(self) -> str:
+        """The confidence interval and the sample size in words."""
+        low, high = self.ratio.low, self.ratio.high
+        count = write_count(self.n, self.sides)
+        if not math.isfinite(high - low):
+            return count
+        if self.word in _DECIDED and self.ratio.value >= _MANY_TIMES:
+            return f"{low:.3g}× to {high:.3g}×; {count}"
+        low, high = 100 * (low - 1), 100 * (high - 1)
+        if self.word in _DECIDED and self.ratio.value < 1:
+            low, high = -high, -low
+        return f"{_number(low, 0)} to {_number(high, 0)} %; {count}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -707,8 +835,8 @@ def compare_groups(
     if shared.share < LEAST_IN_COMMON and not partial:
         common, new, gone, changed = shared.counts
         reasons.append(
-            f"{common} of {sum(shared.counts)} items in common ({new} new, {gone} gone, {changed} "
-            "changed): at least 90 % are needed"
+            f"{common} of {sum(shared.counts)} items are shared ({new} new, {gone} removed, "
+            f"{changed} changed), 90 % are needed"
         )
         judges = {name: replace(judge, word="inconclusive") for name, judge in judges.items()}
         if failures is not None and failures.word != "worse":
@@ -1040,12 +1168,11 @@ class _Judged:
             ("baseline", "candidate"), self.versions, self.answered, strict=True
         ):
             if not versions and answered:
-                return [f"the judge said nothing of the {side}"]
+                return [f"the judge has not scored the {side} yet"]
             if not versions and not self.is_rate:
-                return [f"no call of the {side} was answered"]
+                return [f"every call of the {side} failed"]
         if is_other_version(before, after):
-            names = (", ".join(item[:12] or "none" for item in side) for side in (before, after))
-            return ["different versions of the judge: {} in the baseline, {} now".format(*names)]
+            return [write_versions(before, after)]
         return []
 
     def result(
@@ -1182,7 +1309,7 @@ def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict |
         calls=(before, after),
         repaired=(sum(part.count for part in repaired), sum(part.count for part in failed)),
         n="0" if change is None else _count(change, by if sums.is_clustered else None),
-        reasons=[] if pairs else ["no item in common"],
+        reasons=[] if pairs else ["no shared items"],
         p=p,
     )
 
@@ -1245,7 +1372,7 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
     """Decide by the sums of all pairs whether the candidate is better or worse, for one judge."""
     reasons = judged.unlike()
     reasons += [
-        f"no answer of the judge on {100 * share:.0f} % of the {side}'s runs: at most 5 % may miss"
+        f"the judge scored {100 * (1 - share):.0f} % of the {side}'s runs, 95 % are needed"
         for side, share in zip(("baseline", "candidate"), judged.missing, strict=True)
         if share > MOST_MISSING and not reasons
     ]
@@ -1255,7 +1382,7 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
             _NO_ESTIMATE,
             confidence=confidence,
             n="0",
-            reasons=reasons or ["no item"],
+            reasons=reasons or ["no shared items"],
         )
     change, p = _pair_difference(sums.change, sums.table, confidence, is_rate=judged.is_rate)
     reasons += _too_few_items(change)
@@ -1395,9 +1522,9 @@ def _amount(
 
 def _too_few_items(of: Estimate) -> list[str]:
     if of.n < LEAST_ITEMS:
-        return [f"{of.n} items: at least {LEAST_ITEMS} are needed"]
+        return [f"{of.n} of {LEAST_ITEMS} items"]
     if of.clusters < LEAST_CLUSTERS:
-        return [f"{of.clusters} clusters: at least {LEAST_CLUSTERS} are needed"]
+        return [f"{of.clusters} of {LEAST_CLUSTERS} clusters"]
     return []
 
 

@@ -79,7 +79,7 @@ def test_a_seeded_regression_fails(repository: Path) -> None:
     app.write_text(app.read_text().replace("sum(", "-sum("))
     failed, summary = run_workflow(repository)
     assert failed == ["evaluate 1: otel-ml: --fail-if worse"]
-    assert "100 points worse" in summary
+    assert "100 pts worse" in summary
     assert summary.count("| sum-") == 10
     assert "and 30 more" in summary
 

@@ -1,7 +1,7 @@
-"""Compares runs, versions of models, or experiments: one `find` behind the JSON API and the page.
+"""Compares runs, versions of models, or experiments, for the JSON API and the page.
 
-Verdicts of two versions are those of the model's page, and of two experiments those of an
-experiment's page: from the same questions and the same statistics.
+The verdict on two versions is that of the model's page. The verdict on two experiments is that of
+the experiment's page.
 """
 
 from collections import Counter
@@ -49,7 +49,7 @@ LEAST: Final = 2
 MOST: Final = 6
 MOST_TRAININGS: Final = 50
 _EXPERIMENT: Final = "experiment"
-# The last point of a series and its lowest and highest one are read however few are asked for.
+# The last, the lowest and the highest point of a series are always read.
 _FEW_POINTS: Final = 10
 _POINTS: Final = 100
 _NAMED: Final = 8  # metrics, in a message
@@ -57,12 +57,12 @@ _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class MetricFigures(BaseModel):
-    """A metric of a side that is compared; steps are null where points have none."""
+    """A metric of one side. A step is null if the point has none."""
 
-    count: int = Field(description="How many points it has")
-    last: float | Infinite | None = Field(description="The point that was logged last; null is NaN")
+    count: int = Field(description="Number of points")
+    last: float | Infinite | None = Field(description="Last logged point; null is NaN")
     last_step: int | None
-    low: float | None = Field(description="The lowest finite value; null where there is none")
+    low: float | None = Field(description="Lowest finite value; null if there is none")
     low_step: int | None
     high: float | None
     high_step: int | None
@@ -73,9 +73,9 @@ class ComparedMetric(BaseModel):
 
     name: str
     lower_is_better: bool = Field(
-        description="As `lower` and `higher` say; else by the words of its name, such as loss"
+        description="From `lower` and `higher`, else from its name, such as loss"
     )
-    best: list[str] = Field(description="Those whose last value is the best")
+    best: list[str] = Field(description="Sides with the best last value")
 
 
 class ComparedRun(BaseModel):
@@ -92,8 +92,8 @@ class ComparedRun(BaseModel):
     tokens: int | None = Field(description="In and out")
     cost: float | None
     scores: dict[str, float] = Field(description="By judge")
-    inputs: JsonValue = Field(description="Null where more than six are compared")
-    outputs: JsonValue = Field(description="Null where more than six are compared")
+    inputs: JsonValue = Field(description="Null if more than six runs are compared")
+    outputs: JsonValue = Field(description="Null if more than six runs are compared")
 
 
 class ComparedVersion(BaseModel):
@@ -108,20 +108,22 @@ class ComparedVersion(BaseModel):
     p50_ms: float | None
     p95_ms: float | None
     judges: list[JudgeStats]
-    changes: list[diff.PartChange] = Field(description="Beside the baseline; empty of itself")
+    changes: list[diff.PartChange] = Field(
+        description="Changes since the baseline; empty for the baseline"
+    )
     verdict: VersionsVerdict | None = Field(
-        description="As on the model's page; null of the baseline and of two models"
+        description="As on the model's page; null for the baseline, and between two models"
     )
 
 
 class ComparedSide(BaseModel):
     """A side that is compared: either `run`, `version` or `experiment` is present."""
 
-    reference: str = Field(description="As it was asked for")
-    letter: str = Field(description="What it is called beside the others: A, B, ...")
+    reference: str = Field(description="As in the request")
+    letter: str = Field(description="Its letter in sentences: A is the baseline, then B, C, ...")
     name: str
     params: dict[str, JsonValue] = Field(
-        description="By dotted names, the first 200; of a run that logged metrics also its plain "
+        description="By dotted names, the first 200; for a run that logged metrics also its plain "
         "inputs"
     )
     metrics: dict[str, MetricFigures]
@@ -134,17 +136,17 @@ class SideComparison(BaseModel):
     """Some runs, versions of models, or experiments, side by side."""
 
     kind: Kind
-    baseline: str = Field(description="The reference of the one that the others stand beside")
-    sentence: str = Field(description="What is to be said of them, in words")
-    differing: list[str] = Field(description="Params that are not the same in all")
-    same: dict[str, JsonValue] = Field(description="Params that are")
+    baseline: str = Field(description="Reference of the side that the others are compared with")
+    sentence: str = Field(description="The result in words")
+    differing: list[str] = Field(description="Params that differ")
+    same: dict[str, JsonValue] = Field(description="Params that are equal in all")
     metrics: list[ComparedMetric] = Field(
-        description="That of the sentence first, then those that most of them have"
+        description="The metric of the sentence first, then the most frequent ones"
     )
-    sides: list[ComparedSide] = Field(description="In the order in which they were asked for")
+    sides: list[ComparedSide] = Field(description="In the order of the request")
 
 
-_MOST_ASKED: Final = 100  # more than are compared, so that who asks for more is told
+_MOST_ASKED: Final = 100  # more than are compared, so that a longer list gets a clear error
 _Names = Annotated[list[Annotated[str, Query(max_length=1_024)]], Query(max_length=50)]
 _Reference = Annotated[str, Query(max_length=1_040)]
 
@@ -167,20 +169,22 @@ class ComparisonQuery:
         str | None,
         Query(
             max_length=1_040,
-            description="One of them. Unless told, of runs the first one; of versions the oldest; "
-            "of experiments the one that another was run beside, else the newest with the tag "
+            description="One of them. Default for runs: the first. For versions: the oldest. For "
+            "experiments: the one that another names as its baseline, else the newest with the tag "
             "baseline, else the oldest",
         ),
     ] = None
     metric: Annotated[
         str | None,
-        Query(max_length=1_024, description="What the sentence is about; else one that most have"),
+        Query(
+            max_length=1_024, description="Metric of the sentence. Default: the most frequent one"
+        ),
     ] = None
     lower: Annotated[
-        _Names, Query(default_factory=list, description="Metrics of which less is better")
+        _Names, Query(default_factory=list, description="Metrics where lower is better")
     ]
     higher: Annotated[
-        _Names, Query(default_factory=list, description="Metrics of which more is better")
+        _Names, Query(default_factory=list, description="Metrics where higher is better")
     ]
 
 
@@ -195,11 +199,11 @@ class DefinedVersion:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonDetail:
-    """A comparison, and the details that its page shows beside it.
+    """A comparison, with details for its page.
 
     Attributes:
-        series: The points of metrics of each, by reference: few of each, the shape of the curve.
-        versions: The versions by reference; of runs theirs, where these differ.
+        series: A few points of each metric, by reference: the shape of the curve.
+        versions: The versions by reference. For runs, their versions if these differ.
     """
 
     answer: SideComparison
@@ -208,7 +212,7 @@ class ComparisonDetail:
 
     @property
     def baseline(self) -> ComparedSide:
-        """The side that the others stand beside."""
+        """The side that the others are compared with."""
         return next(side for side in self.answer.sides if side.reference == self.answer.baseline)
 
 
@@ -218,8 +222,8 @@ def find_comparison(
     """Compare two to six runs, versions or experiments, or up to 50 runs that logged metrics.
 
     Raises:
-        BadInput: They are too few, too many, of several kinds, or no such references.
-        Missing: One of them is not there.
+        BadInput: There are too few or too many, they are of several kinds, or a reference is wrong.
+        Missing: One of them does not exist.
     """
     _check_count(asked.of)
     of = [name for name in asked.of if name != RECORDED]
@@ -244,7 +248,7 @@ def find_comparison(
 
 
 def _read_versions(reader: Reader, project: str, of: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Read the references that name versions, by number or alias: model and number of each.
+    """Return the model and number of each reference that names a version, by number or alias.
 
     Raises:
         BadInput: One is neither a version nor an id, or two are the same version.
@@ -259,7 +263,7 @@ def _read_versions(reader: Reader, project: str, of: Sequence[str]) -> dict[str,
         else:
             named = _find_aliased(reader, project, reference)
         if named in versions.values():
-            raise BadInput(f"Invalid of: {reference[:80]!r} is named twice", "of")
+            raise BadInput(f"Invalid of: found {reference[:80]!r} twice, expected each once", "of")
         versions[reference] = named
     return versions
 
@@ -279,7 +283,7 @@ def _find_aliased(reader: Reader, project: str, reference: str) -> tuple[str, in
 
 
 def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
-    """Refuse a mixture of kinds, and more than six sides of a kind."""
+    """Raise an error for a mixture of kinds, or more than six sides."""
     other = next((name for name in of if name not in same), None)
     if other is not None:
         raise BadInput(
@@ -294,11 +298,11 @@ def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
 def _read_runs(
     reader: Reader, project: str, of: Sequence[str], now_ns: int
 ) -> dict[str, tuple[Run, Sequence[LoggedMetric]]]:
-    """Read runs with their metrics; of more than six without inputs and outputs.
+    """Read runs with their metrics. More than six are read without inputs and outputs.
 
     Raises:
         BadInput: There are more than six, and a run logged no metric.
-        Missing: A run is not there.
+        Missing: A run does not exist.
     """
     runs = {}
     is_many = len(of) > MOST
@@ -336,6 +340,12 @@ def letter_of(place: int) -> str:
     return f"{_LETTERS[first - 1] if first else ''}{_LETTERS[second]}"
 
 
+def _letter_sides(of: Sequence[str], baseline: str) -> dict[str, str]:
+    """Give each side its letter: A is the baseline, the others follow in their order."""
+    ordered = [baseline, *(name for name in of if name != baseline)]
+    return {name: letter_of(place) for place, name in enumerate(ordered)}
+
+
 # Runs.
 
 
@@ -345,13 +355,14 @@ def _compare_runs(
     versions: Mapping[str, DefinedVersion],
 ) -> ComparisonDetail:
     baseline = asked.of[0] if asked.baseline is None else asked.baseline
+    letters = _letter_sides(asked.of, baseline)
     sides = []
-    for place, name in enumerate(asked.of):
+    for name in asked.of:
         run, series = runs[name]
         sides.append(
             ComparedSide(
                 reference=name,
-                letter=letter_of(place),
+                letter=letters[name],
                 name=run.model or run.name,
                 params=flatten(run.params),
                 metrics=_figures(series),
@@ -359,7 +370,9 @@ def _compare_runs(
             )
         )
     names = _metrics(sides, asked)
-    sentence = _say_metric(sides, baseline, names[0]) if names else _say_outputs(sides, baseline)
+    sentence = (
+        _write_metric(sides, baseline, names[0]) if names else _write_outputs(sides, baseline)
+    )
     return ComparisonDetail(
         _answer("run", sides, baseline, sentence, names),
         {name: series for name, (_, series) in runs.items()},
@@ -370,7 +383,7 @@ def _compare_runs(
 def _find_sources(
     reader: Reader, project: str, facts: Mapping[str, tuple[Run, Sequence[LoggedMetric]]]
 ) -> dict[str, DefinedVersion]:
-    """Read the definitions of the versions of up to six runs, where the versions differ."""
+    """Read the definitions of the versions of up to six runs, if the versions differ."""
     runs = [run for run, _ in facts.values() if run.version is not None]
     if len(facts) > MOST or len({(run.model, run.version) for run in runs}) <= 1:
         return {}
@@ -384,7 +397,7 @@ def _find_sources(
 
 
 def _merge_inputs(run: Run) -> None:
-    """Take the plain inputs of a training among its params: they are settings, too."""
+    """Add the plain inputs of a training to its params: they are settings, too."""
     plain = {
         name: value
         for name, value in (run.inputs if isinstance(run.inputs, dict) else {}).items()
@@ -413,7 +426,7 @@ def _run_of(run: Run) -> ComparedRun:
 
 
 def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
-    """Sum up metrics: the last point, the lowest and the highest of each."""
+    """Return the last, lowest and highest point of each metric."""
     figures = {}
     for curve in series:
         finite = [
@@ -435,7 +448,7 @@ def _figures(series: Iterable[LoggedMetric]) -> dict[str, MetricFigures]:
 
 
 def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[ComparedMetric]:
-    """List the metrics that any of the runs has, in their order.
+    """List the metrics of all runs, the most frequent first.
 
     Raises:
         BadInput: The requested metric is not among them.
@@ -464,14 +477,14 @@ def _metrics(sides: Sequence[ComparedSide], asked: ComparisonQuery) -> list[Comp
     return made
 
 
-def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMetric) -> str:
+def _write_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMetric) -> str:
     """Write the sentence on the best last value of a metric, compared with the baseline."""
     by_reference = {side.reference: side for side in sides}
     before = by_reference[baseline]
     word = "lowest" if metric.lower_is_better else "highest"
     name = metric.name[:80]
     if not metric.best:
-        return f"No finite {name} was logged last"
+        return f"No run has a finite last value of {name}"
     best = by_reference[metric.best[0]]
     value = best.metrics[metric.name].last
     number = write_number(value)
@@ -488,32 +501,35 @@ def _say_metric(sides: Sequence[ComparedSide], baseline: str, metric: ComparedMe
         return f"{text}; the baseline {before.letter} has none"
     change = value - own.last
     text += f": {write_number(abs(change), 3)} {'below' if change < 0 else 'above'} the baseline"
-    return f"{text} {before.letter}{_took(best, before)}"
+    return f"{text} {before.letter}{_write_time(best, before)}"
 
 
-def _took(side: ComparedSide, before: ComparedSide) -> str:
-    """Say how much longer or shorter a run took than the baseline."""
+def _write_time(side: ComparedSide, before: ComparedSide) -> str:
+    """Return in words how much longer or shorter a run took than the baseline."""
     if side.run is None or before.run is None:
         return ""
     if side.run.latency_ms is None or before.run.latency_ms is None:
         return ""
     change = side.run.latency_ms - before.run.latency_ms
-    return f", in {view.duration(abs(change))} {'more' if change > 0 else 'less'}" if change else ""
+    return (
+        f", {view.duration(abs(change))} {'slower' if change > 0 else 'faster'}" if change else ""
+    )
 
 
-def _say_outputs(sides: Sequence[ComparedSide], baseline: str) -> str:
-    """Say which runs gave something else than the baseline."""
+def _write_outputs(sides: Sequence[ComparedSide], baseline: str) -> str:
+    """Return in words which runs have a different output than the baseline."""
     before = next(side for side in sides if side.reference == baseline)
     others = [side for side in sides if side is not before]
-    differ = [side.letter for side in others if _gave(side) != _gave(before)]
+    differ = [side.letter for side in others if _read_outcome(side) != _read_outcome(before)]
     if not differ:
-        return f"All gave what the baseline {before.letter} gave"
-    text = f"{join_words(differ)} gave something else than the baseline {before.letter}"
+        return f"All have the same output as the baseline {before.letter}"
+    has = "have" if len(differ) > 1 else "has"
+    text = f"{join_words(differ)} {has} a different output than the baseline {before.letter}"
     same = [side.letter for side in others if side.letter not in differ]
     return f"{text}, {join_words(same)} the same" if same else text
 
 
-def _gave(side: ComparedSide) -> object:
+def _read_outcome(side: ComparedSide) -> object:
     return None if side.run is None else (side.run.outcome, side.run.error, side.run.outputs)
 
 
@@ -539,8 +555,9 @@ def _compare_versions(
     owners = {name: [own_model(of.model, of.digest)] for name, of in versions.items()}
     series = find_all_series(reader, project, owners, most=_POINTS)
     before = versions[baseline]
+    letters = _letter_sides(asked.of, baseline)
     sides = []
-    for place, name in enumerate(asked.of):
+    for name in asked.of:
         version = versions[name]
         verdict = None
         if name != baseline and version.model == before.model:
@@ -551,7 +568,7 @@ def _compare_versions(
         sides.append(
             ComparedSide(
                 reference=name,
-                letter=letter_of(place),
+                letter=letters[name],
                 name=view.numbered(version.model, version.version),
                 params=flatten(version.definition.params),
                 metrics=_figures(series[name]),
@@ -572,12 +589,12 @@ def _compare_versions(
         )
     names = _metrics(sides, asked)
     items = [
-        _say_word(side, baseline, sides, side.version.verdict)
+        _write_word(side, baseline, sides, side.version.verdict)
         for side in sides
         if side.version is not None and side.version.verdict is not None
     ]
     if not any(of.version.verdict.judges for of in sides if of.version and of.version.verdict):
-        items = [_say_metric(sides, baseline, names[0])] if names else items
+        items = [_write_metric(sides, baseline, names[0])] if names else items
     return ComparisonDetail(
         _answer("version", sides, baseline, "; ".join(items) or _OF_TWO_MODELS, names),
         series,
@@ -589,16 +606,16 @@ def _compare_versions(
 
 
 def _choose_version(named: Mapping[str, tuple[str, int]]) -> str:
-    """Choose the oldest version of a model as the baseline; of several models the first given."""
+    """Choose the baseline: the oldest version, or with several models the first one."""
     if len({model for model, _ in named.values()}) > 1:
         return next(iter(named))
     return min(named, key=lambda reference: named[reference][1])
 
 
-_OF_TWO_MODELS: Final = "Of several models, so that there is no verdict"
+_OF_TWO_MODELS: Final = "These are versions of different models: there is no verdict"
 
 
-def _say_word(
+def _write_word(
     side: ComparedSide,
     baseline: str,
     sides: Sequence[ComparedSide],
@@ -611,9 +628,9 @@ def _say_word(
         is_compared = not isinstance(verdict, VersionsVerdict) or verdict.amounts or verdict.missing
         if not is_compared:
             return f"{side.letter} vs {before}: {verdict.sentence}"
-        return f"{side.letter}: no judge has spoken of it and of the baseline {before}"
+        return f"{side.letter} vs {before}: no judge scored both"
     if verdict.word in {"inconclusive", "watching"}:
-        return f"{side.letter} beside the baseline {before}: {verdict.word}"
+        return f"{side.letter} vs the baseline {before}: {verdict.word}"
     than = "from" if verdict.word == "no different" else "than"
     return f"{side.letter} is {verdict.word} {than} the baseline {before}"
 
@@ -640,13 +657,14 @@ def _compare_experiments(
         )
     if has_recorded:
         details[RECORDED] = _describe_recorded(next(iter(details.values())))
+    letters = _letter_sides(asked.of, baseline)
     sides = []
-    for place, name in enumerate(asked.of):
+    for name in asked.of:
         detail = details[name]
         sides.append(
             ComparedSide(
                 reference=name,
-                letter=letter_of(place),
+                letter=letters[name],
                 name=detail.experiment.name,
                 params=flatten(detail.experiment.params),
                 metrics={},
@@ -654,7 +672,7 @@ def _compare_experiments(
             )
         )
     items = [
-        _say_word(side, baseline, sides, side.experiment.verdict)
+        _write_word(side, baseline, sides, side.experiment.verdict)
         for side in sides
         if side.experiment is not None and side.experiment.verdict is not None
     ]
@@ -662,32 +680,32 @@ def _compare_experiments(
 
 
 def _replay_alike(experiments: Sequence[ListedExperiment]) -> bool:
-    """Tell whether experiments replay the same recorded runs."""
+    """Return whether the experiments replay the same recorded runs."""
     replayed = {experiment.dataset_digest for experiment in experiments}
     return len(replayed) == 1 and all(map(make_recorded, experiments))
 
 
 def _check_recorded(asked: ComparisonQuery, *, is_replay: bool) -> None:
-    """Refuse recorded runs beside anything but replays of them, and as anything but the baseline.
+    """Check that recorded runs are the baseline of experiments that replay them.
 
     Raises:
-        BadInput: They are not among what is compared with them.
+        BadInput: They are not.
     """
     if RECORDED not in asked.of:
         return
     if not is_replay:
-        expected = "experiments beside it that replay the same recorded runs"
+        expected = "only experiments that replay the same recorded runs"
         raise BadInput(f"Invalid of {RECORDED!r}: expected {expected}", "of")
     if asked.baseline not in {None, RECORDED}:
         raise BadInput(
-            f"Invalid baseline {str(asked.baseline)[:80]!r}: expected {RECORDED}, where that is "
-            "among what is compared",
+            f"Invalid baseline {str(asked.baseline)[:80]!r}: expected {RECORDED}, because recorded "
+            "runs are compared",
             "baseline",
         )
 
 
 def _describe_recorded(beside: ExperimentDetail) -> ExperimentDetail:
-    """Describe the recorded runs, as an experiment that replays them is compared with them."""
+    """Describe the recorded runs as an experiment would be described."""
     verdict = beside.verdict
     return ExperimentDetail(
         experiment=make_recorded(beside.experiment) or beside.experiment,
@@ -733,9 +751,9 @@ def _answer(
 
 
 def write_param(side: ComparedSide, name: str) -> str | None:
-    """Write a param so that differing values differ in text; None where it is missing.
+    """Write a param so that different values are different texts. None if it is missing.
 
-    What reads alike is the same, whatever wrote it: 1 and 1.0, the number 0.1 and the text.
+    Values with the same text are equal: 1 and 1.0, the number 0.1 and the text "0.1".
     """
     if name not in side.params:
         return None

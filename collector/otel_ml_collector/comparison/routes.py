@@ -1,9 +1,9 @@
-"""Runs, versions of models, or experiments, side by side: the JSON API and the page."""
+"""Compares runs, versions of models, or experiments: the JSON API and the page."""
 
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Final, Literal
 
@@ -26,6 +26,7 @@ from otel_ml_collector.comparison.find import (
     find_comparison,
     write_param,
 )
+from otel_ml_collector.comparison.tag_values import choose_tag, find_tag_values
 from otel_ml_collector.comparison.values import write_number
 from otel_ml_collector.comparison.versions import (
     VersionsVerdict,
@@ -34,19 +35,26 @@ from otel_ml_collector.comparison.versions import (
     find_version_releases,
 )
 from otel_ml_collector.experiments.find import ExperimentVerdict
+from otel_ml_collector.judges.find import named
 from otel_ml_collector.models import diff
+from otel_ml_collector.monitor.releases import claim_release
+from otel_ml_collector.monitor.suggestions import suggest_for_release
 from otel_ml_collector.verdict_lines import (
+    Banner,
     VerdictLine,
     amount_lines,
     failure_lines,
     judge_lines,
+    make_banner,
+    versus_lines,
     write_bounds,
     write_value,
 )
+from otel_ml_collector.verdicts import ERRORS, JudgedSides, find_worst
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
-# Columns of the table as wide as they are in 1,280 pixels, beside the name.
+# Widths of the columns after the name, in a window of 1,280 pixels.
 _WIDE: Final = 1_030
 _PARAM_WIDE: Final = 76
 _NAME_WIDE: Final = 124
@@ -59,7 +67,7 @@ _JUDGES: Final = 4
 _SHOWN_ROWS: Final = 200
 _COPIED: Final = 20  # params and metrics that are copied
 _CELL_CHARS: Final = 2_000
-# Marks of Markdown and of HTML within it.
+# Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 _PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
 
@@ -72,9 +80,9 @@ FromAsked = Annotated[ComparisonQuery, Depends()]
 
 @api.get("/projects/{project:path}/compare")
 def get_comparison(project: str, asked: FromAsked, reader: FromReader) -> SideComparison:
-    """Compare runs, versions of a model or experiments with the baseline among them.
+    """Compare runs, versions of a model or experiments with a baseline.
 
-    Of versions and experiments with the verdict that the pages of models and experiments give.
+    Versions and experiments have the same verdict as on their own pages.
     """
     return find_comparison(reader, project, asked, time.time_ns()).answer
 
@@ -85,21 +93,21 @@ def get_verdict(
     project: str,
     model: str,
     number: int,
-    against: Annotated[int, Query(ge=1, description="The small number of the baseline")],
+    against: Annotated[int, Query(ge=1, description="Small number of the baseline")],
     reader: FromReader,
 ) -> VersionsVerdict:
     """Compare a version of a model with another, in words.
 
-    By each judge, failed calls, missing outputs, latency, tokens and cost. A new version and the
-    one before it are compared as a release. Of any other two, experiments on one data set decide,
-    else all recorded runs of both, with the runs of a session or trace as a cluster.
+    Compared are judges, failed calls, missing outputs, latency, tokens and cost. A new version and
+    the one before it are compared as a release. Any other two are compared by experiments on one
+    data set, else by all recorded runs of both, with the runs of a session or trace as a cluster.
     """
     return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The table's columns besides those that each kind always has.
+    """The columns of the table that depend on the data.
 
     Attributes:
         has_room: Whether columns of params and metrics may be as wide as most names.
@@ -123,7 +131,7 @@ class ParamCell:
 
 @dataclass(frozen=True, slots=True)
 class MetricCell:
-    """A metric of a side: its last value, that less the baseline's, and whether it is best."""
+    """A metric of a side: its last value, its change, and whether it is best."""
 
     last: str
     change: str
@@ -134,10 +142,10 @@ class MetricCell:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One of those that are compared, in the table.
+    """A side that is compared, as a row of the table.
 
     Attributes:
-        judges: What each judge says: the value, and its interval or nothing.
+        judges: For each judge the value, and its interval or an empty text.
     """
 
     side: ComparedSide
@@ -150,14 +158,15 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """A side that is compared, beside the baseline.
+class ComparedPair:
+    """A side compared with the baseline.
 
     Attributes:
         parts: Texts that differ, each with its title and its lines side by side.
-        same: The parts that both have in common, in words.
+        same: Names of the parts that are equal.
         blocks: The changed source of versions, or of runs.
-        versions: Those of the baseline and of this one, where their source is shown.
+        versions: The versions of the baseline and of this side, if their source is shown.
+        banner: The verdict, for versions and experiments that were scored.
     """
 
     side: ComparedSide
@@ -168,15 +177,16 @@ class Beside:
     same: Sequence[str] = ()
     blocks: Sequence[diff.Block] = ()
     versions: Sequence[DefinedVersion] = ()
+    banner: Banner | None = None
 
     @property
     def has_more(self) -> bool:
-        """Whether there is more to show of it than that it is the same."""
+        """Whether any difference can be shown."""
         return bool(self.parts or self.blocks) or self.side.run is None
 
 
 class Shown:
-    """The state of a comparison's page: the parameters of its address besides the sides."""
+    """The state of a comparison's page: the parameters of its address, without the sides."""
 
     def __init__(
         self,
@@ -189,7 +199,7 @@ class Shown:
         self.every, self.by, self.scale, self.smooth = every, by, scale, smooth
 
     def address(self, project: str, asked: ComparisonQuery, **changes: object) -> str:
-        """Write the address of the page, but for some parameters."""
+        """Write the address of the page with some parameters changed."""
         given: dict[str, object] = {
             "of": list(asked.of),
             "baseline": asked.baseline,
@@ -215,7 +225,7 @@ def show_comparison(
     shown: Annotated[Shown, Depends()],
     reader: FromReader,
 ) -> Response:
-    """Some runs, versions or experiments beside a baseline."""
+    """Show runs, versions or experiments compared with a baseline."""
     compared = find_comparison(reader, project, asked, time.time_ns())
     answer = compared.answer
     few = len(answer.sides) <= MOST
@@ -274,30 +284,71 @@ def show_verdict(
     against: Annotated[int, Query(ge=1)],
     is_default: Annotated[bool, Query(alias="default")] = False,
 ) -> Response:
-    """Whether a version is better than another, as a part of its page that comes after the rest.
+    """Show whether a version is better than another: the top of a model's page, loaded later.
 
-    Where nobody chose a pair, a new version is compared with the baseline of its release.
+    If the reader chose no pair, a new version is compared with the baseline of its release.
     """
     now_ns = time.time_ns()
-    releases = find_version_releases(reader, project, now_ns, model) if is_default else None
-    release = find_release_of(releases or (), model, version)
-    if release is not None and release.baseline.version is not None:
+    releases = find_version_releases(reader, project, now_ns, model)
+    release = find_release_of(releases, model, version)
+    if is_default and release is not None and release.baseline.version is not None:
         against = release.baseline.version
     verdict = find_verdict(
         reader, project, model, version, against, now_ns=now_ns, releases=releases
     )
-    return show_page(request, "verdict.html", {"found": verdict, "is_default": is_default})
+    banner = make_banner(
+        verdict.word, verdict.sentence, verdict.judges, (f"v{against}", f"v{version}")
+    )
+    figure = None
+    if release is not None and verdict.basis == "release":
+        figure = next((item for item in release.figures if item.name == banner.figure), None)
+        claim = claim_release(release)
+        banner = replace(
+            banner,
+            lead=claim.title,
+            claim=claim.text.removeprefix(": "),
+            evidence=claim.evidence,
+        )
+    live = verdict.production or verdict
+    has_live = bool(live.judges or live.amounts or live.failures)
+    context = {
+        "found": verdict,
+        "banner": banner,
+        "lines": versus_lines(live, live.missing) if has_live else [],
+        "tried": verdict.paired or (verdict if verdict.basis == "experiments" else None),
+        "tag": choose_tag(release, figure) if release and figure else "",
+        "tag_values": find_tag_values(reader, project, release, figure, now_ns)
+        if release is not None and figure is not None
+        else [],
+        "where": _list_failures(verdict, banner),
+        "suggestion": suggest_for_release(model, banner.figure)
+        if verdict.basis == "release"
+        else None,
+    }
+    return show_page(request, "verdict.html", context)
+
+
+def _list_failures(verdict: VersionsVerdict, banner: Banner) -> str:
+    """Write the filter of the new version's runs that failed by the deciding figure."""
+    where = f"model == {view.quoted(verdict.model)} and version == {verdict.version}"
+    if banner.figure in {ERRORS, FAILED_CALLS}:
+        return f'{where} and outcome == "error"'
+    if banner.judge is not None and banner.judge.is_rate:
+        judge = banner.judge
+        passed = named(judge.judge, judge.version, judge.digest, "passed")
+        return f"{where} and {passed} == False"
+    return where
 
 
 def _verdict_of(side: ComparedSide) -> VersionsVerdict | ExperimentVerdict | None:
-    """Return the verdict on a side beside the baseline; None of runs."""
+    """Return the verdict on a side compared with the baseline. None for runs."""
     if side.version:
         return side.version.verdict
     return side.experiment.verdict if side.experiment else None
 
 
 def _kept(asked: ComparisonQuery) -> list[tuple[str, str]]:
-    """List the parameters of the address besides the sides."""
+    """List the parameters of the address, without the sides."""
     facts = {"baseline": asked.baseline, "metric": asked.metric}
     many = [("lower", metric_name) for metric_name in asked.lower] + [
         ("higher", metric_name) for metric_name in asked.higher
@@ -338,7 +389,7 @@ def _table_row(cells: Sequence[str]) -> str:
 
 
 def _changes_of(side: ComparedSide) -> list[tuple[str, str]]:
-    """List what changed with its sentence: failed calls, then by each judge."""
+    """List the sentence of each figure: failed calls, then each judge."""
     verdict = _verdict_of(side)
     if verdict is None:
         return []
@@ -347,7 +398,7 @@ def _changes_of(side: ComparedSide) -> list[tuple[str, str]]:
 
 
 def _escape(text: str) -> str:
-    """Write a text where it marks up nothing in Markdown; a long text is cut."""
+    """Escape a text for Markdown, and cut it if it is long."""
     return _MARKUP.sub(r"\\\g<0>", view.shorten(" ".join(text.split()), _CELL_CHARS))
 
 
@@ -356,7 +407,7 @@ def _choose_columns(side_comparison: SideComparison) -> Columns:
     runs = [side.run for side in side_comparison.sides if side.run is not None]
     has_tokens, has_cost = any(run.tokens for run in runs), any(run.cost for run in runs)
     judges = _judges_of(side_comparison)
-    # What a run took is one, and of versions and experiments there are four.
+    # A run has its duration, tokens and cost; versions and experiments have four columns.
     figures = len(judges) + (1 + has_tokens + has_cost if runs else 4)
     left = _WIDE - figures * _FIGURE_WIDE
     count = min(len(side_comparison.metrics), _METRIC_COLUMNS)
@@ -371,7 +422,7 @@ def _choose_columns(side_comparison: SideComparison) -> Columns:
 
 
 def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetric) -> str:
-    """Write the address with the other direction of a metric as the better."""
+    """Write the address with the opposite direction of a metric."""
     lower = [metric_name for metric_name in asked.lower if metric_name != metric.name]
     higher = [metric_name for metric_name in asked.higher if metric_name != metric.name]
     (higher if metric.lower_is_better else lower).append(metric.name)
@@ -396,7 +447,7 @@ def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[Co
             metrics=[_metric_cell(side, before, metric) for metric in columns.metrics],
             judges=[_judge_cell(side, judge) for judge in columns.judges],
         )
-        for side in answer.sides
+        for side in sorted(answer.sides, key=lambda side: side is not before)
     ]
 
 
@@ -535,33 +586,41 @@ def _source(project: str, side: ComparedSide, name: str) -> str:
     return view.api_address("projects", project, "metrics", **owner, name=name)
 
 
-# Each beside the baseline.
+# Each side compared with the baseline.
 
 
-def _lay_out_others(compared: ComparisonDetail) -> list[Beside]:
+def _lay_out_others(compared: ComparisonDetail) -> list[ComparedPair]:
     before = compared.baseline
-    return [_beside(compared, side, before) for side in compared.answer.sides if side is not before]
+    return [
+        _compare_pair(compared, side, before)
+        for side in compared.answer.sides
+        if side is not before
+    ]
 
 
-def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide) -> Beside:
+def _compare_pair(
+    compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
+) -> ComparedPair:
     if side.experiment is not None:
         verdict = side.experiment.verdict
         if verdict is None:
-            return Beside(side, (), (), ())
+            return ComparedPair(side, (), (), ())
         versions = {judge.judge: judge.version for judge in side.experiment.judges}
-        return Beside(
+        return ComparedPair(
             side,
             judge_lines(verdict.judges, versions),
             amount_lines(verdict.amounts),
             failure_lines(verdict.failures),
+            banner=_make_banner(verdict, (find_worst(verdict) or ("", "", 0.0))[1], before, side),
         )
     if side.version is not None:
         decision = side.version.verdict
-        return Beside(
+        return ComparedPair(
             side,
             judge_lines(decision.judges) if decision else (),
             amount_lines(decision.amounts) if decision else (),
             failure_lines(decision.failures) if decision else (),
+            banner=_make_banner(decision, decision.sentence, before, side) if decision else None,
             blocks=_blocks(compared, side, before, side.version.model),
             versions=[compared.versions[part.reference] for part in (before, side)],
         )
@@ -576,7 +635,16 @@ def _beside(compared: ComparisonDetail, side: ComparedSide, before: ComparedSide
     is_one = before.run is not None and before.run.model == model
     blocks = _blocks(compared, side, before, model) if is_one else []
     both = [compared.versions[part.reference] for part in (before, side)] if blocks else []
-    return Beside(side, (), (), (), parts, same, blocks, both)
+    return ComparedPair(side, (), (), (), parts, same, blocks, both)
+
+
+def _make_banner(
+    verdict: JudgedSides, sentence: str, before: ComparedSide, side: ComparedSide
+) -> Banner | None:
+    """Write the verdict on a pair. None if no judge scored both and no call failed."""
+    if not verdict.judges and verdict.failures is None:
+        return None
+    return make_banner(verdict.word, sentence, verdict.judges, (before.letter, side.letter))
 
 
 def _blocks(
@@ -586,8 +654,7 @@ def _blocks(
     old, new = (compared.versions.get(part.reference) for part in (before, side))
     if old is None or new is None or old.definition == new.definition:
         return []
-    blocks = diff.blocks(old.definition, new.definition, model)
-    return [block for block in blocks if any(line.changed for line in block.lines)]
+    return diff.changed_blocks(old.definition, new.definition, model)
 
 
 def _payload(side: ComparedSide, name: str) -> str:

@@ -1,7 +1,7 @@
-"""The verdict on two versions of a model: the same for pages, API, reader and assistants.
+"""The verdict on two versions of a model, for pages, API, reader and assistants.
 
 A new version and the one before it are compared as a release (`monitor.releases`). Any other two
-are compared by experiments of both on one data set, which pair items, else by recorded runs.
+are compared by experiments on one data set, item by item, else by recorded runs.
 """
 
 from collections.abc import Sequence
@@ -52,36 +52,33 @@ class VersionsVerdict(BaseModel):
     version: int
     baseline: int
     basis: Literal["release", "experiments", "runs"] = Field(
-        description="What decides. `release`: the comparison of a new version with the one before "
-        "it, as `/release` has it. Else `experiments` of both on one data set; else `runs`, all "
-        "recorded ones of both"
+        description="What decides. `release`: the comparison of a new version with the one before, "
+        "as in `/release`. `experiments`: both on one data set. `runs`: all recorded runs of both"
     )
     heading: str = Field(description="What is compared, in words")
     word: ComparisonWord = Field(
-        description="Of the figure or judge that decides: worse, watching (a release), "
+        description="By the figure or judge that decides: worse, watching (a release), "
         "inconclusive, no different, better"
     )
-    sentence: str = Field(description="By the figure or judge that decides, in words")
+    sentence: str = Field(description="The figure or judge that decides, in words")
     reasons: list[str] = Field(description="Why it is inconclusive as a whole")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(description="Null if no call failed")
     missing: FailureChange | None = Field(
-        description="The change of the share of answers without output; null if none is without, "
-        "and of experiments"
+        description="Change of the share of runs without output; null if every run has one, and "
+        "for experiments"
     )
     experiment: ListedExperiment | None = Field(
         description="The version's experiment on a data set that both ran"
     )
-    baseline_experiment: ListedExperiment | None = Field(
-        description="The one that it was compared with"
-    )
+    baseline_experiment: ListedExperiment | None = Field(description="The baseline's experiment")
     common: int | None = Field(description="How many items both experiments have")
     paired: PairedChange | None = Field(
-        description="The verdict of these experiments; null without a release: then they decide"
+        description="Verdict of these experiments; null if they decide"
     )
     production: RecordedChange | None = Field(
-        description="The verdict on recorded runs, if experiments decide; else null"
+        description="Verdict on recorded runs, if experiments decide; else null"
     )
 
 
@@ -112,8 +109,8 @@ def find_verdict(
         model: The model.
         version: The number of the version that is compared.
         baseline: That of the version it is compared with.
-        now_ns: The time of the question.
-        releases: The releases of the project, where they were judged already.
+        now_ns: The current time.
+        releases: The releases of the project, if they are known.
 
     Raises:
         Missing: There is no such version.
@@ -147,15 +144,15 @@ def find_verdict(
             facts |= {
                 **dict(runs),
                 "basis": "runs",
-                "heading": f"{names}: your choice, all recorded runs of both (not paired)",
+                "heading": f"{names}: all recorded runs of both (not paired)",
                 "reasons": [],
             }
         else:
-            now, beside = pair.detail.experiment, pair.verdict.baseline
+            now, before = pair.detail.experiment, pair.verdict.baseline
             facts |= {
                 **dict(paired),
                 "basis": "experiments",
-                "heading": f"{names}: experiments on {now.dataset}, {now.name} vs {beside.name}, "
+                "heading": f"{names}: experiments on {now.dataset}, {now.name} vs {before.name}, "
                 f"{pair.verdict.common:,} shared items",
                 "missing": None,
                 "production": runs,
@@ -166,7 +163,7 @@ def find_verdict(
 
 
 def find_version_releases(reader: Reader, project: str, now_ns: int, *models: str) -> list[Release]:
-    """Judge the new versions of some models, and neither their releases nor LLMs."""
+    """Compare the new versions of some models with their baselines."""
     changes = [
         change
         for model in dict.fromkeys(models)
@@ -178,7 +175,7 @@ def find_version_releases(reader: Reader, project: str, now_ns: int, *models: st
 def find_release_of(
     releases: Sequence[Release], model: str, version: int, baseline: int | None = None
 ) -> Release | None:
-    """Find the release of a version among others; with a baseline only if it has that one."""
+    """Find the release of a version. With a baseline, only if it is compared with that one."""
     for release in releases:
         is_its = (release.model, release.candidate.version) == (model, version)
         if release.dimension == "version" and is_its:
@@ -220,7 +217,7 @@ def find_paired(
     """Compare the newest finished experiments of two sides on a common data set.
 
     Returns:
-        None where there are none, or no judge spoke of both and failures did not change.
+        None if there are none, or if no judge scored both and failures did not change.
     """
     pair = choose_pair(before, after)
     if pair is None:

@@ -42,8 +42,11 @@ _KNOWN_ITEMS: Final = Sql("""
     GROUP BY digest""")
 
 
+_OTHER_TRUTH: Final = "without this ground truth"
+_NAMED_TRUTHS: Final = 8  # in an error
+
 Reason = Annotated[
-    str, Field(max_length=REASON_CHARS, description="Why the version is made; kept with it")
+    str, Field(max_length=REASON_CHARS, description="Note that is stored with the version")
 ]
 
 
@@ -54,74 +57,74 @@ def _check_id(value: object) -> str:
 
 
 class WantedItem(BaseModel):
-    """An item for the new version, in the place of an item of the same id."""
+    """An item for the new version. It replaces an item with the same id."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: Annotated[str, PlainValidator(_check_id), Field(max_length=ID_CHARS)] = Field(
-        default="", description="One line; the start of the digest of its inputs unless told"
+        default="", description="One line. Default: the start of the digest of its inputs"
     )
-    inputs: Any = Field(description="What goes in, by name, or as a whole")
-    expected: Any = Field(default=None, description="What is right; null for nothing told")
+    inputs: Any = Field(description="Inputs by name, or a single value")
+    expected: Any = Field(default=None, description="Expected output; null if there is none")
     tags: dict[Annotated[str, Field(min_length=1, max_length=256)], TagValue] = Field(
         default_factory=dict
     )
     source_run: Annotated[str, Field(pattern=r"^([0-9a-f]{32}-[0-9a-f]{16})?$")] = Field(
-        default="", description="The id of the run that it was made of"
+        default="", description="Id of the run that it was made from"
     )
     source_session: str = Field(
         default="",
-        description="The session of that run; verdicts take its items as a single cluster",
+        description="Session of that run; verdicts treat its items as one cluster",
     )
 
 
 class WantedItems(BaseModel):
-    """The changes that the new version of a data set makes to the version before it."""
+    """The changes of a new data set version to the previous one."""
 
     model_config = ConfigDict(extra="forbid")
 
     items: Annotated[list[WantedItem], Field(max_length=_MOST_NEW)] = Field(
-        default_factory=list, description="Items that are added, or take the place of others"
+        default_factory=list, description="Items to add or to replace"
     )
     remove: Annotated[list[str], Field(max_length=MOST_ITEMS)] = Field(
-        default_factory=list, description="Ids of items that are left out"
+        default_factory=list, description="Ids of items to remove"
     )
     description: Annotated[str, Field(max_length=10_000)] | None = Field(
-        default=None, description="Of the data set; as it was unless told"
+        default=None, description="Description of the data set. Default: unchanged"
     )
     reason: Reason = ""
 
 
 class WantedRuns(BaseModel):
-    """Recorded runs that are to be items of the new version."""
+    """Recorded runs to add as items of the new version."""
 
     model_config = ConfigDict(extra="forbid")
 
     run_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=_MOST_RUNS)] = (
-        Field(default_factory=list, description="Which; none for those that match")
+        Field(default_factory=list, description="Ids of the runs; empty to use the filter")
     )
     where: Annotated[str, Field(max_length=4_000)] = Field(
         default="", description="A filter: the newest 100 runs that match"
     )
     start: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="They began then or later, RFC 3339"
+        default=None, description="Earliest start, RFC 3339"
     )
     end: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="They began before then"
+        default=None, description="Runs that started before this time"
     )
     tz: Annotated[str, Field(max_length=64)] | None = Field(
         default=None,
         description="The time zone of days and of times without an offset, such as "
         "`Europe/Berlin`; default UTC",
     )
-    roots: bool = Field(default=False, description="Only runs that stand inside no other run")
-    traces: bool = Field(default=False, description="Only what stands at the top of a trace")
+    roots: bool = Field(default=False, description="Only requests: runs that no other run called")
+    traces: bool = Field(default=False, description="Only the top run of each trace")
     expected: Literal["nothing", "outputs", "actual", "given"] = Field(
         default="nothing",
-        description="What is right: what was answered, or the truth that came: that which "
-        "the filter names, else that of the output, else the single truth of these runs",
+        description="Expected output: the recorded output, or the ground truth. `actual` uses the "
+        "ground truth that the filter names, else that of the output, else the only one",
     )
-    given: Any = Field(default=None, description="What is right, where `expected` is given")
+    given: Any = Field(default=None, description="Expected output if `expected` is `given`")
     reason: Reason = ""
 
 
@@ -130,13 +133,13 @@ class SavedRuns(BaseModel):
 
     version: DatasetVersion
     items: int = Field(description="How many became items")
-    left_out: dict[str, int] = Field(description="How many did not, by the reason")
+    left_out: dict[str, int] = Field(description="How many did not, by reason")
 
 
 def read_runs(
     reader: Reader, project: str, wanted: WantedRuns, now_ns: int
 ) -> tuple[list[WantedItem], dict[str, int]]:
-    """Make items of recorded runs, and count those that can be none by the reason."""
+    """Make items of recorded runs, and count by reason those that cannot be items."""
     if wanted.run_ids:
         whole_runs = [
             runs.find_run(reader, item, project, now_ns=now_ns) for item in wanted.run_ids
@@ -164,15 +167,24 @@ def read_runs(
         else:
             items.append(item)
     if not items:
+        known = sorted({name for run in whole_runs for name in run.truth})
+        if known and set(left_out) == {_OTHER_TRUTH}:
+            named = ", ".join(f'"{name}"' for name in known[:_NAMED_TRUTHS])
+            raise BadInput(
+                f"None of the {len(whole_runs):,} runs has ground truth named "
+                f'"{truth or ACTUAL_NAME}"; they have {named}',
+                "expected",
+            )
         reasons = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
         raise BadInput(f"None of these runs can be an item: {reasons}", "run_ids")
     return items, dict(left_out)
 
 
 def _choose_truth(where: str, whole_runs: Iterable[Run]) -> str:
-    """Choose the truth that says what is right for all of these runs; empty for none.
+    """Choose the ground truth to use as expected output for all of these runs.
 
-    It is that which the filter names, else that of the output, else the single truth of them all.
+    It is the one that the filter names, else that of the output, else the only one. Empty if there
+    is none of these.
     """
     recorded = {name for run in whole_runs for name in run.truth}
     comparisons = comparisons_of(parse(where))
@@ -200,7 +212,7 @@ def _name_truth(comparison: FieldComparison) -> str:
 
 
 def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
-    """Make an item of a run, or say why it can be none."""
+    """Make an item of a run, or return why that is not possible."""
     if run.inputs is None:
         return "without inputs"
     if run.capture.get("inputs"):
@@ -212,7 +224,7 @@ def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
         right = run.outputs
     elif wanted.expected == "actual":
         if truth not in run.truth:
-            return "without the truth that is meant" if run.truth else "without a truth"
+            return _OTHER_TRUTH if run.truth else "without ground truth"
         right = run.truth[truth]
     tags = {name: value for name, value in run.tags.items() if not isinstance(value, dict | list)}
     return WantedItem(

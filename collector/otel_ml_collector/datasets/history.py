@@ -1,4 +1,4 @@
-"""Items over the last experiments: those that tell versions apart, and those that never do."""
+"""Results of items in the last experiments: which items tell versions apart."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.web import view
 
 _EXPERIMENTS: Final = 6
-Mark = Literal["passed", "failed", "differed", "no word", "not in it"]
+Mark = Literal["passed", "failed", "differed", "no score", "not in it"]
 Show = Literal["all", "never", "always", "apart", "flaky", "changed", "runs"]
 
 _WITHIN: Final = Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(
@@ -66,23 +66,23 @@ _FROM_RUNS: Final = Sql("""
 class DatasetHistory(BaseModel):
     """The results of a data set version's items in the last experiments.
 
-    An item of which several repeats differ counts as one that passes and fails. Runs that no judge
-    let pass or fail do not count.
+    An item with different results in its repeats counts as both passed and failed. Runs without
+    pass or fail do not count.
     """
 
     experiments: list[ListedExperiment] = Field(
-        description="The newest six that have results, the oldest first; fewer of very large ones"
+        description="The newest six with results, oldest first; fewer if they are very large"
     )
     always: int = Field(description="Items that passed each time")
     never: int = Field(description="Items that failed each time")
-    apart: int = Field(description="Items that did both: these tell versions apart")
-    flaky: int = Field(description="Items whose repeats differed in one experiment")
+    apart: int = Field(description="Items that did both: they tell versions apart")
+    flaky: int = Field(description="Items with different repeats in one experiment")
     left_out: int = Field(
-        description="Experiments with so many runs that they were left out: with those that are "
-        f"looked at more than {MOST_RUNS:,}"
+        description="Experiments that were left out because all together have more than "
+        f"{MOST_RUNS:,} runs"
     )
     marks: dict[str, list[Mark]] = Field(
-        description="Of the items that were asked for, in each experiment, by id"
+        description="Results of the requested items in each experiment, by item id"
     )
 
 
@@ -91,9 +91,9 @@ class ItemHistory:
 
     Args:
         reader: The store.
-        project: Of the data set.
+        project: The project of the data set.
         row: The version, as `version_row` reads it.
-        now_ns: By it an experiment whose process is silent has crashed.
+        now_ns: The current time, to detect experiments that crashed.
     """
 
     def __init__(self, reader: Reader, project: str, row: Row, now_ns: int) -> None:
@@ -233,7 +233,7 @@ class ItemHistory:
 
 
 def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperiment], int]:
-    """Choose the newest experiments that have results, of which the runs are not too many.
+    """Choose the newest experiments with results, up to the largest number of runs.
 
     Args:
         listed: The newest first.
@@ -257,4 +257,4 @@ def _mark_of(words: Sequence[bool | None] | None) -> Mark:
         return "differed"
     if False in words:
         return "failed"
-    return "passed" if True in words else "no word"
+    return "passed" if True in words else "no score"

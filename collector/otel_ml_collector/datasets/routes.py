@@ -1,4 +1,4 @@
-"""The JSON API and the pages of data sets, and the production runs that a data set stands for."""
+"""The JSON API and the pages of data sets, and how well they cover production."""
 
 import time
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
 _ON_A_PAGE: Final = 50
-_MEASURED: Final = 4  # versions whose data metrics stand side by side
+_MEASURED: Final = 4  # versions whose data metrics are compared
 _MOST_METRICS: Final = 500
 _DAYS: Final = 28
 _EXPERIMENTS: Final = 6
@@ -135,7 +135,9 @@ def get_dataset_items(
     reader: FromReader,
     limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = PAGE,
     cursor: Cursor = None,
-    show: Annotated[Show, Query(description="Which, by what the last experiments said")] = "all",
+    show: Annotated[
+        Show, Query(description="Which items, by their results in the last experiments")
+    ] = "all",
 ) -> DatasetItems:
     """Read items of a version of a data set, in the order of their ids."""
     row = version_row(reader, project, name, number)
@@ -163,7 +165,7 @@ def get_dataset_history(
 def find_coverage(
     reader: Reader, project: str, name: str, number: int, now_ns: int
 ) -> DatasetCoverage:
-    """Find the share of production that a data set version stands for.
+    """Find how well a data set version covers production.
 
     Raises:
         Missing: There is no such version.
@@ -339,7 +341,7 @@ def show_coverage(
     name: str,
     version: Annotated[int, Query(ge=1)],
 ) -> Response:
-    """Show the production that a version stands for, as a part of its page that comes last."""
+    """Show how well a version covers production: a part of its page, loaded later."""
     coverage = find_coverage(reader, project, name, version, time.time_ns())
     context = {
         "coverage": coverage,
@@ -401,7 +403,7 @@ def show_dataset(
 
 
 def _shown(history: DatasetHistory, number: int) -> list[tuple[Show, str, int | None]]:
-    """List which items may be shown: the word of the address, that on the page, and how many."""
+    """List the choices of items: the value in the address, the label, and the number."""
     items: list[tuple[Show, str, int | None]] = [("all", "All", None)]
     if history.experiments:
         items += [

@@ -133,19 +133,19 @@ class SliceChange(BaseModel):
     tag: str
     value: str
     judge: str
-    difference: Interval = Field(description="With an interval of 95 % of its own")
+    difference: Interval = Field(description="Difference with its own 95 % interval")
     word: Word | None = Field(
-        description="Where it holds among all slices (Benjamini-Hochberg at 5 %)"
+        description="Set if it holds among all slices (Benjamini-Hochberg at 5 %)"
     )
 
 
 class ExperimentVerdict(BaseModel):
-    """An experiment beside its baseline."""
+    """The verdict on an experiment compared with its baseline."""
 
     baseline: ListedExperiment
     word: Word = Field(
-        description="Of the worst judge: worse, inconclusive, no different, better; unless "
-        "failures have risen or fallen"
+        description="By the worst judge: worse, inconclusive, no different, better; unless the "
+        "share of failed calls decides"
     )
     reasons: list[str] = Field(description="Why it is inconclusive as a whole")
     judges: list[JudgeChange]
@@ -156,7 +156,7 @@ class ExperimentVerdict(BaseModel):
     new: int
     gone: int
     changed: int
-    regressions: int = Field(description="Items that got worse by some judge, or fail now")
+    regressions: int = Field(description="Items that got worse by a judge, or whose calls fail now")
     fixed: int
 
 
@@ -165,13 +165,13 @@ class ExperimentDetail(BaseModel):
 
     experiment: ListedExperiment
     judges: list[JudgeOfItems]
-    flaky: int = Field(description="Items whose repeats differ in failing or passing")
+    flaky: int = Field(description="Items with mixed results: some repeats pass, others fail")
     verdict: ExperimentVerdict | None = Field(description="Null without a baseline")
     clustered_by: str = Field(
-        description="What items belong together by, such as source_session; empty where each "
-        "stands alone"
+        description="Key that groups dependent items, such as source_session; empty if all items "
+        "are independent"
     )
-    notes: list[str] = Field(description="What must be known beside it")
+    notes: list[str] = Field(description="Remarks that readers need to interpret the numbers")
 
 
 class ExperimentRows(BaseModel):
@@ -183,15 +183,15 @@ class ExperimentRows(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """An experiment, its baseline where it has one, and the verdict on both.
+    """An experiment, its baseline if it has one, and the verdict.
 
     Attributes:
         before: The baseline.
-        groups: The items of both, those whose runs have the same results together.
-        items: The ids of each group's items, in their order; of many the first ones.
+        groups: The items of both; items with identical results are one group.
+        items: The ids of each group's items, in their order. Only the first ones of many.
         verdict: None without a baseline.
-        chosen: The digests of the versions of each judge that count.
-        missing: The baseline that it was run beside, where that is not here.
+        chosen: The digests of the versions that count, by judge.
+        missing: The baseline that it was run with, if that is not stored.
     """
 
     now: ListedExperiment
@@ -344,7 +344,7 @@ def choose_pair(
 def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment:
     """Choose the default baseline among some experiments.
 
-    The baseline that the newest was run beside, else the newest that is tagged as a baseline, else
+    It is the baseline that the newest one names, else the newest one with the tag baseline, else
     the oldest.
     """
     newest_first = sorted(experiments, key=lambda experiment: experiment.start_ns, reverse=True)
@@ -367,10 +367,10 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
 def find_pair(
     reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
 ) -> tuple[ListedExperiment, ListedExperiment | None]:
-    """Read an experiment and its baseline: None where no baseline is named, or it is not stored.
+    """Read an experiment and its baseline. None if it names no baseline, or that is not stored.
 
     The baseline is the run id of another experiment, ``recorded`` for the runs that it replays, or
-    ``none``; None for the baseline that it was run beside.
+    ``none``. None stands for the baseline that it was run with.
 
     Raises:
         Missing: There is no such experiment, or no such baseline.
@@ -399,7 +399,7 @@ def find_pair(
 
 
 def make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
-    """Make the other side of a replay: the recorded runs, as if they were an experiment."""
+    """Describe the recorded runs that an experiment replays as if they were an experiment."""
     window = _window_of(experiment)
     if window is None:
         return None
@@ -426,7 +426,7 @@ def make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
 
 
 def _window_of(*experiments: ListedExperiment) -> RecordedWindow | None:
-    """Return the window of the recorded runs that are a side of a comparison; None without them."""
+    """Return the window of recorded runs that are compared. None without them."""
     value = experiments[-1].comparison.get("recorded")
     return None if value is None else RecordedWindow(*value)
 
@@ -444,14 +444,14 @@ def _sides_of(
 def _read_run(reader: Reader, project: str, run_id: str, now_ns: int) -> Run:
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
     if run.kind != _KIND:
-        raise Missing(f"Run {run_id} is no experiment")
+        raise Missing(f"Run {run_id} is not an experiment")
     return run
 
 
 def find_experiment(
     reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None = None
 ) -> ExperimentDetail:
-    """Read the results of an experiment, and its verdict beside its baseline.
+    """Read the results of an experiment, and the verdict compared with its baseline.
 
     Raises:
         Missing: There is no such experiment, or no such baseline.
@@ -678,7 +678,7 @@ def _compare_sides(
 ) -> Compared:
     """Count the items of both sides, and compare them as the experiment says.
 
-    What was worked out is kept for as long as the store says nothing else of them.
+    The result is cached until the store has new data for them.
     """
     both = [part for part in (other, experiment) if part is not None]
     if sum(experiment.done for experiment in both) >= MOST_RUNS:
@@ -686,9 +686,9 @@ def _compare_sides(
     ids, start_ns, window = _sides_of(other, experiment)
     state = read_state(reader, project, ids, start_ns, recorded=window)
     most = max(most, _NAMED)
-    # What was read of them before belongs to the state only where it stands beside it.
-    told = [(experiment.run_id, experiment.doubled) for experiment in both], experiment.comparison
-    key = "compared", project, state, most, repr(told)
+    # The cached result is valid only for the same state and the same options.
+    options = [(experiment.run_id, experiment.doubled) for experiment in both]
+    key = "compared", project, state, most, repr((options, experiment.comparison))
     groups, items, verdict, chosen = reader.memory.work_out(
         key,
         lambda: _work_out(reader, project, experiment, other, most=most, state=state),
@@ -709,7 +709,7 @@ def _work_out(
 ) -> tuple[
     Mapping[str, ItemGroup], Mapping[str, Sequence[str]], Verdict | None, Mapping[str, set[str]]
 ]:
-    """Compute the contents of `Compared`; for some items alone where these are given."""
+    """Compute the contents of `Compared`, for all items or only for the given ones."""
     both = [part for part in (other, experiment) if part is not None]
     cluster = _cluster_of(experiment)
     ids, start_ns, window = _sides_of(other, experiment)
@@ -722,23 +722,23 @@ def _work_out(
         most=most,
         items=items,
     )
-    if window is not None:  # what other judges said in production is no part of it
+    if window is not None:  # scores by other judges in production do not count
         known = set(experiment.judges.items())
         for row in rows:
             row["before"] = [
                 (digest, failed, [item for item in scores if (item[0], item[1]) in known])
                 for digest, failed, scores in row["before"]
             ]
-    spoke: list[defaultdict[str, set[str]]] = []
+    scoring: list[defaultdict[str, set[str]]] = []
     for side_experiment, side in ((other, "before"), (experiment, "after")):
         if side_experiment is not None:
-            spoke.append(defaultdict(set))
+            scoring.append(defaultdict(set))
             for row in rows:
                 for _, _, scores in row[side]:
                     for judge, version, *_ in scores:
-                        spoke[-1][judge].add(version)
-    numbers = version_numbers(reader, project, "judge", {name for side in spoke for name in side})
-    chosen = choose_versions(spoke, numbers)
+                        scoring[-1][judge].add(version)
+    numbers = version_numbers(reader, project, "judge", {name for side in scoring for name in side})
+    chosen = choose_versions(scoring, numbers)
     groups = {
         f"{place}": _make_group(f"{place}", row, cluster, chosen) for place, row in enumerate(rows)
     }
@@ -979,24 +979,28 @@ def _make_verdict(
 def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
     """Write the notes that readers need to interpret the numbers.
 
-    `kinds` tells whether there are judges with pass rates (True) and with mean scores (False).
+    `kinds` contains True if a judge has a pass rate, and False if a judge has a mean score.
     """
     experiment, notes = compared.now, []
     if compared.verdict is not None:
         kinds |= {judge.is_rate for judge in compared.verdict.judges.values() if judge.candidate}
     wanted = experiment.items * experiment.repeats
     if experiment.done < wanted:
-        notes.append(f"{experiment.done:,} of {wanted:,} runs: what is missing counts nowhere")
+        notes.append(f"{experiment.done:,} of {wanted:,} runs: missing runs are not counted")
     if experiment.errors:
         notes.append(write_failed(experiment.errors, kinds))
     if experiment.doubled:
-        notes.append(f"{experiment.doubled:,} runs of an item again: the first that ended counts")
+        notes.append(
+            f"{experiment.doubled:,} repeated runs of an item: the first finished one counts"
+        )
     if left_out := experiment.comparison.get("left_out"):
         notes.append(write_left_out(left_out))
     if compared.missing:
-        notes.append(f"The baseline is not here: {compared.missing[:200]}")
+        notes.append(f"The baseline is not stored: {compared.missing[:200]}")
     if read_cluster(_cluster_of(experiment)) is None:
-        notes.append("Items belong together by a function, which is not known here: each counts")
+        notes.append(
+            "Items were clustered by a function that is not stored: each item counts alone"
+        )
     if compared.verdict is not None and compared.before is not None:
         notes += advise_judging(compared.verdict.judges, _stored_id(compared.before))
     return notes
@@ -1105,14 +1109,14 @@ def make_rows(
     return made
 
 
-def _preview(told: Mapping[str, Any]) -> str:
+def _preview(expected: Mapping[str, Any]) -> str:
     """Write an item's expected value in plain text; of a long value the beginning of its JSON."""
-    if told["cut"]:
-        return f"{told['cut']}…"
-    value = load_json(told["expected"])
+    if expected["cut"]:
+        return f"{expected['cut']}…"
+    value = load_json(expected["expected"])
     if isinstance(value, str):
         return value
-    return "" if value is None else str(told["expected"])
+    return "" if value is None else str(expected["expected"])
 
 
 def _make_changes(change: ItemChange) -> list[JudgedChange]:

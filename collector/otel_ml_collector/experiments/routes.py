@@ -1,4 +1,4 @@
-"""Experiments in the JSON API and on pages: their list, and a page beside the baseline."""
+"""Experiments in the JSON API and on pages: their list, and the page of one."""
 
 import time
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from otel_ml.attributes import RECORDED
 from otel_ml.records import ExperimentRow, ListedItemRun
-from otel_ml.statistics.verdict import SOURCE_CLUSTERS
+from otel_ml.statistics.verdict import FAILED_CALLS, SOURCE_CLUSTERS
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.experiments.find import (
@@ -47,6 +47,7 @@ from otel_ml_collector.verdict_lines import (
     write_bounds,
     write_value,
 )
+from otel_ml_collector.verdicts import find_worst
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -63,8 +64,8 @@ Baseline = Annotated[
     str | None,
     Query(
         max_length=64,
-        description="The run id of another experiment, recorded for the runs that it replays, or "
-        "none; unless told what it was run beside",
+        description="Run id of another experiment, `recorded` for the runs that it replays, or "
+        "`none`. Default: the baseline that it was run with",
     ),
 ]
 
@@ -72,7 +73,7 @@ JudgeOfRows = Annotated[
     str,
     Query(
         max_length=1_024,
-        description="Of regressions and what is fixed those by this judge; any unless told",
+        description="Only regressions and fixes by this judge. Default: any judge",
     ),
 ]
 
@@ -86,7 +87,7 @@ def get_experiments(
     limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
     cursor: Cursor = None,
     verdicts: Annotated[
-        bool, Query(description="Whether each has its verdict and the values of its judges")
+        bool, Query(description="Whether to include the verdict and the values of the judges")
     ] = False,
 ) -> ExperimentsPage:
     """List the experiments of a project, the newest first."""
@@ -113,7 +114,7 @@ def get_experiment(
 def get_experiment_variability(
     project: str, run_id: str, reader: FromReader, baseline: Baseline = None
 ) -> ExperimentVariability | None:
-    """Read how alike the repeats of an experiment's items are; null without repeats."""
+    """Read how consistent the repeats of an experiment's items are. Null without repeats."""
     pair = find_pair(reader, project, run_id, time.time_ns(), baseline)
     return find_repeats_variability(reader, project, *pair)
 
@@ -126,13 +127,13 @@ def get_experiment_rows(
     reader: FromReader,
     baseline: Baseline = None,
     show: Annotated[
-        Show, Query(description="All in the order of ids; else the largest change first")
+        Show, Query(description="All: in the order of ids; else the largest change first")
     ] = "all",
     judge: JudgeOfRows = "",
     limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = ROWS,
     cursor: Cursor = None,
 ) -> ExperimentRows:
-    """List the items of an experiment with its runs over each, and those of the baseline."""
+    """List the items of an experiment with its runs and those of the baseline."""
     return find_rows(
         reader,
         project,
@@ -147,7 +148,7 @@ def get_experiment_rows(
 
 
 def lay_out(experiment_detail: ExperimentDetail) -> tuple[list[VerdictLine], list[VerdictLine]]:
-    """Lay out the verdict's lines for the page: judges, then latency, tokens and cost."""
+    """Return the lines of the verdict table: judges, then latency, tokens and cost."""
     if experiment_detail.verdict is None:
         lines = [
             VerdictLine(judge.judge, judge.version, "", *_alone(judge), "", "", None)
@@ -161,7 +162,7 @@ def lay_out(experiment_detail: ExperimentDetail) -> tuple[list[VerdictLine], lis
 
 
 def _alone(judge_of_items: JudgeOfItems) -> tuple[str, str, str]:
-    """Write a value without a baseline: value, nothing, its interval."""
+    """Return value, empty text and interval of a judge without a baseline."""
     value = write_value(judge_of_items.value, is_rate=judge_of_items.is_rate)
     return value, "", write_bounds(judge_of_items.value, is_rate=judge_of_items.is_rate)
 
@@ -170,10 +171,12 @@ def _alone(judge_of_items: JudgeOfItems) -> tuple[str, str, str]:
 def list_all(
     request: Request, project: str, reader: FromReader, cursor: Cursor = None, where: Where = ""
 ) -> Response:
-    """The experiments of a project."""
+    """List the experiments of a project."""
     experiments = find_experiments(reader, project, time.time_ns(), where=where, cursor=cursor)
     context = {
         "experiments": experiments.experiments,
+        "has_errors": any(listed.errors for listed in experiments.experiments),
+        "has_cost": any(listed.cost is not None for listed in experiments.experiments),
         "next_cursor": experiments.next_cursor,
         "where": where,
         "api": view.api_address("projects", project, "experiments", where=where),
@@ -184,9 +187,13 @@ def list_all(
 
 @pages.get("/projects/{project:path}/experiments/{run_id}/verdict")
 def show_verdict_word(request: Request, project: str, run_id: str, reader: FromReader) -> Response:
-    """The word of an experiment, as a part of the list that comes after the rest."""
+    """Show the verdict of an experiment with its main figure: a cell of the list, loaded later."""
     experiment = find_experiment(reader, project, run_id, time.time_ns())
-    context = {"run_id": run_id, "verdict": experiment.verdict}
+    worst = find_worst(experiment.verdict) if experiment.verdict else None
+    claim = view.split_evidence(worst[1])[0] if worst else ""
+    if worst and worst[0] in {"better", "worse"} and claim.count(": ") > 1:
+        claim = claim.rpartition(": ")[0]  # the word next to it says the same
+    context = {"run_id": run_id, "verdict": experiment.verdict, "claim": claim}
     return show_page(request, "experiment_verdict.html", context)
 
 
@@ -194,7 +201,7 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
 def show_markdown(
     request: Request, project: str, run_id: str, reader: FromReader, baseline: Baseline = None
 ) -> Response:
-    """The report of an experiment, as the command line writes it."""
+    """Return the report of an experiment, as the command line writes it."""
     now_ns = time.time_ns()
     compared = compare(reader, project, run_id, now_ns, baseline)
     page = f"{str(request.base_url).rstrip('/')}{view.address(project)}"
@@ -203,7 +210,7 @@ def show_markdown(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownItems:
-    """The choice of items that an experiment's page shows, and the item that is opened."""
+    """Which items an experiment's page shows, and which one is open."""
 
     show: Show | Literal[""] = ""
     judge: JudgeOfRows = ""
@@ -272,6 +279,7 @@ def show_experiment(
         "mark": _MARK,
         "baseline_tag": BASELINE_TAG,
         "recorded": RECORDED,
+        "failed_calls": FAILED_CALLS,
         "is_marked": opened is not None and _is_marked(reader, project, opened, now_ns),
         "differences": _differences(reader, project, opened, now_ns),
         "others": find_others(reader, project, found.experiment, now_ns),
@@ -283,7 +291,7 @@ def show_experiment(
 
 
 def _is_marked(reader: Reader, project: str, row: ExperimentRow, now_ns: int) -> bool:
-    """Tell whether an item of an experiment is marked: its first run has the tag."""
+    """Return whether an item is marked: its first run has the tag."""
     try:
         first = runs.find_run(reader, row.runs[0].run_id, project, now_ns=now_ns)
     except Missing:  # it was deleted meanwhile
@@ -310,7 +318,7 @@ def _differences(
 
 
 def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) -> str:
-    """Read the whole output of a run as text; of a failed run its error."""
+    """Read the whole output of a run as text, or the error of a failed run."""
     if run.outcome != "ok":
         return view.tell_error(run.error_type or run.outcome, run.error_message)
     try:

@@ -1,7 +1,7 @@
-"""Judges and their versions: the same `find` behind the JSON API and the pages.
+"""Judges and their versions, for the JSON API and the pages.
 
-Scores of different versions of a judge are never joined: each has its own figures, and each bar the
-filter that lists its runs.
+Scores of different versions of a judge are never combined. Each bar has the filter that lists its
+runs.
 """
 
 from collections import defaultdict
@@ -112,31 +112,31 @@ _COST: Final = EXACT.fill(number=Sql("ifNull(cost, 0)"))
 
 
 class JudgeNumbers(JudgeVersionName):
-    """A judge version's figures over the runs that a list shows."""
+    """The figures of a judge version over live runs."""
 
-    evaluations: int = Field(description="Runs of which it spoke")
-    errors: int = Field(description="Of these, where the judge itself failed")
-    scored: int = Field(description="Of these, with a score")
+    evaluations: int = Field(description="Runs with a score or an error of this version")
+    errors: int = Field(description="Runs on which the judge raised an error")
+    scored: int = Field(description="Runs with a score")
     mean_score: float | None
     passed: int
-    judged: int = Field(description="Runs of which it said whether they passed")
-    pass_rate: float | None = Field(description="`passed` of `judged`")
-    p50_ms: float | None = Field(description="How long it took, where it says so")
+    judged: int = Field(description="Runs with pass or fail")
+    pass_rate: float | None = Field(description="`passed` divided by `judged`")
+    p50_ms: float | None = Field(description="Median time per score, if recorded")
     p95_ms: float | None
     cost: float | None = Field(
-        description="Of the answers whose cost is told, else of the judge's own calls for them"
+        description="Cost of the scores as recorded, else of the judge's own calls for them"
     )
-    priced: int = Field(description="How many answers told their cost")
-    last_start_time: str | None = Field(description="When the last of its runs began")
+    priced: int = Field(description="How many scores have a cost")
+    last_start_time: str | None = Field(description="Start of its newest run")
     where: str = Field(description="The filter that lists its runs")
-    where_errors: str = Field(description="The filter that lists those where it failed")
+    where_errors: str = Field(description="The filter that lists runs on which it raised an error")
     experiment_evaluations: int = Field(
-        default=0, description="Runs in experiments of which it spoke, which are in no other figure"
+        default=0, description="Scored runs of experiments; no other figure includes them"
     )
 
 
 class ScoreBin(BaseModel):
-    """How many scores lie from `low` to below `high`; the outer bins take all beyond them."""
+    """Number of scores from `low` to below `high`. The outer bins include all beyond them."""
 
     low: float
     high: float
@@ -147,7 +147,7 @@ class ScoreBin(BaseModel):
 
 
 class JudgeBucket(BaseModel):
-    """A judge version's figures over the runs that began in a stretch of time."""
+    """The figures of a judge version over the runs that started in an interval."""
 
     start_time: str
     start_ns: int
@@ -161,22 +161,22 @@ class JudgeBucket(BaseModel):
 
 
 class JudgeDefinition(VersionDefinition):
-    """The definition of a judge's version; the source is its rubric's, or the rubric in words."""
+    """The definition of a judge version. The source is the rubric, as code or in words."""
 
     description: str = ""
-    criterion: str | None = Field(default=None, description="Source of what passes")
+    criterion: str | None = Field(default=None, description="Source of the passing criterion")
     lower_is_better: bool | None = Field(
-        default=None, description="Whether lower scores are better; null where it does not say so"
+        default=None, description="Whether lower scores are better; null if undefined"
     )
 
 
 class JudgeVersion(JudgeNumbers):
     """A version of a judge: its definition and its figures."""
 
-    first_seen_time: str | None = Field(description="When it arrived first; null without a version")
+    first_seen_time: str | None = Field(description="When it first arrived; null without a version")
     definition: JudgeDefinition
     distribution: list[ScoreBin] = Field(description="The same bins for all versions of a judge")
-    buckets: list[JudgeBucket] = Field(description="Those with evaluations, oldest first")
+    buckets: list[JudgeBucket] = Field(description="Intervals with scores, oldest first")
 
 
 class ListedJudge(BaseModel):
@@ -184,19 +184,19 @@ class ListedJudge(BaseModel):
 
     judge: str
     description: str
-    versions: int = Field(description="How many are known by their digest")
+    versions: int = Field(description="Number of versions")
     newest: JudgeNumbers
-    others: list[JudgeNumbers] = Field(description="Newest first; never joined with the newest")
+    others: list[JudgeNumbers] = Field(description="Other versions, newest first")
 
 
 class Judges(BaseModel):
-    """The judges of a project by their names; people are none."""
+    """The judges of a project by name, without reviewers."""
 
     judges: list[ListedJudge]
 
 
 class JudgeVersions(BaseModel):
-    """The versions of a judge, the newest first; last the scores without a version."""
+    """The versions of a judge, newest first. Scores without a version come last."""
 
     judge: str
     versions: list[JudgeVersion]
@@ -212,7 +212,7 @@ class _KnownVersion:
 
 
 def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
-    """List the judges of a project; without a definition a judge has its name and scores."""
+    """List the judges of a project, also those without a definition."""
     names = [row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})]
     known = _read_known(reader, project, names)
     figures = _read_figures(reader, project, names)
@@ -239,10 +239,10 @@ def find_judge_versions(
 ) -> list[JudgeVersion]:
     """Read the versions of a judge with their figures, newest first.
 
-    The window of `over` holds for the buckets alone; all other figures are of all runs.
+    The window of `over` limits only the buckets; all other figures cover all runs.
 
     Raises:
-        Missing: Nobody ever spoke of such a judge.
+        Missing: There is no such judge.
     """
     known = _read_known(reader, project, [judge]).get(judge, {})
     rows = _read_figures(reader, project, [judge]).get(judge, {})
@@ -269,7 +269,7 @@ def find_judge_versions(
 
 @dataclass(frozen=True, slots=True)
 class JudgeCall:
-    """A call by a judge to judge a run: its model and its cost."""
+    """A call that a judge made to score a run: its model and cost."""
 
     run_id: str
     judge: str
@@ -278,7 +278,7 @@ class JudgeCall:
 
 
 def find_judge_calls(reader: Reader, project: str, run_id: str) -> list[JudgeCall]:
-    """Find the calls that judges made to judge a run, the first 100."""
+    """Return the first 100 calls that judges made to score a run."""
     parameters = {"project": project, "judged": f"{JUDGING_RUN}={run_id}"}
     return [JudgeCall(**row) for row in reader.rows(_CALLS_FOR, parameters)]
 
@@ -401,12 +401,12 @@ def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> J
 
 
 def bounds_of(lowest: float, highest: float, *, is_whole: bool) -> list[float]:
-    """Choose the ends of the bins of a judge's scale, one more than there are bins.
+    """Return the ends of the bins of a judge's scale, one more than there are bins.
 
-    Tenths from 0 to 1 where all scores lie there; each number by itself where they are few and
-    whole; else ten of one width.
+    If all scores are between 0 and 1, also if they are only 0 and 1, the bins are tenths. A few
+    whole numbers have one bin each. Any other scale has ten bins of equal width.
     """
-    if lowest >= 0 and highest <= 1 and not (is_whole and highest > lowest):
+    if lowest >= 0 and highest <= 1:
         return [place / _BINS for place in range(_BINS + 1)]
     if is_whole and highest - lowest < _MOST_WHOLE:
         return [lowest + place for place in range(int(highest - lowest) + 2)]

@@ -1,4 +1,4 @@
-"""How far a judge says what other judges say of the same runs: for the API and the judge's page."""
+"""How far judges agree on the same runs, for the API and the judge's page."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ _RunKey = tuple[bytes, bytes]
 
 
 class OtherJudge(JudgeVersionName):
-    """How far the newest version of another judge says what that of this judge says."""
+    """How far the newest version of another judge agrees with this judge."""
 
-    runs: int = Field(description="Runs of which both said whether they pass")
+    runs: int = Field(description="Runs with pass or fail from both")
     both_pass: int
     judge_passes: int = Field(description="This judge passes, the other one fails")
     other_passes: int = Field(description="This judge fails, the other one passes")
     both_fail: int
-    agreement: Interval = Field(description="The share of these runs of which both say the same")
+    agreement: Interval = Field(description="Share of these runs with the same result")
     kappa: Interval | None = Field(
-        description="Cohen's, the same beyond chance; null where all have one word"
+        description="Cohen's kappa: agreement beyond chance; null if all results are equal"
     )
     where: str = Field(description="The filter that lists the runs of both")
     where_judge_passes: str
@@ -37,22 +37,22 @@ class OtherJudge(JudgeVersionName):
 
 
 def find_other_judges(reader: Reader, project: str, judge: str) -> list[OtherJudge]:
-    """Compare a judge with each other one on the runs that both judged, those of most runs first.
+    """Compare a judge with each other judge on the runs that both scored, most runs first.
 
-    Of each judge the newest version counts, of this one the newest 10,000 runs that it judged. Runs
-    of a session, or of a trace without one, form a cluster.
+    The newest version of each judge counts, on the newest 10,000 runs of this judge. Runs of a
+    session, or of a trace without one, form a cluster.
     """
     numbers = version_numbers(reader, project, "judge", [judge])
     newest = max(numbers.values(), default=None)
     own = named(judge, newest, "", "passed")
-    rows, said, where = read_judged(reader, project, f"{own} in (True, False)")
+    rows, scored, where = read_judged(reader, project, f"{own} in (True, False)")
     digests = {digest for (_, digest, _), number in numbers.items() if number == newest} or {""}
     clusters = {(row["trace_id"], row["span_id"]): row["unit"] for row in rows}
     verdicts: dict[_RunKey, bool] = {}
     others: defaultdict[str, defaultdict[str, dict[_RunKey, bool]]] = defaultdict(
         lambda: defaultdict(dict)
     )
-    for row in said:
+    for row in scored:
         key = row["trace_id"], row["span_id"]
         if key not in clusters or row["failed"] or row["passed"] is None:
             continue

@@ -31,11 +31,12 @@ from otel_ml_collector.windows import Buckets
 _CURVE_HEIGHT: Final = 110
 _GAP: Final = 0.85
 _SHOWN_VERSIONS: Final = 50
+_SHOWN_MS: Final = 1  # a judge that takes less shows no latency
 _number = attrgetter("version")
 
 Last = Annotated[
     Past,
-    Query(description="Of how long the buckets are; all other figures are of all runs"),
+    Query(description="Period of the buckets; all other figures cover all runs"),
 ]
 
 api = APIRouter(prefix="/api/v1")
@@ -54,7 +55,7 @@ def get_judge_versions(
 ) -> JudgeVersions:
     """Read the versions of a judge with their sources and figures, newest first.
 
-    Scores of different versions are never joined. Each `where` is the filter that lists the runs
+    Scores of different versions are never combined. Each `where` is the filter that lists the runs
     that were counted.
     """
     over = cut_past(reader, last, time.time_ns())
@@ -68,14 +69,13 @@ def get_strictness(
     project: str,
     judge: str,
     number: int,
-    against: Annotated[int, Query(ge=1, description="The small number of the other version")],
+    against: Annotated[int, Query(ge=1, description="Small number of the other version")],
     reader: FromReader,
 ) -> JudgeStrictness:
-    """Compare the strictness of two versions of a judge, on the runs that both judged.
+    """Compare how strict two versions of a judge are, on the runs that both scored.
 
-    The newest 10,000 of them count, those of production, else those of experiments; runs of a
-    session or trace form a cluster. Each `where` is the filter that lists the runs that were
-    counted.
+    The newest 10,000 live runs count; without any, runs of experiments do. Runs of a session or
+    trace form a cluster. Each `where` is the filter that lists the runs that were counted.
     """
     return find_strictness(reader, project, judge, number, against)
 
@@ -85,9 +85,9 @@ class FigureBar:
     """A bar of a figure, in per cent from the left and in pixels from its foot.
 
     Attributes:
-        height: Of all of it.
-        failed: Of its upper part, that of runs which did not pass.
-        label: What it says, in words.
+        height: Height of the whole bar.
+        failed: Height of its upper part: runs that did not pass.
+        label: The figure in words.
         where: The filter that lists its runs.
     """
 
@@ -100,7 +100,7 @@ class FigureBar:
 
 
 def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
-    """Draw how scores lie: the highest bar fills the figure, an empty bin has none."""
+    """Draw the distribution of scores. The highest bar fills the figure; an empty bin has none."""
     most = max((bar.evaluations for bar in bins), default=0)
     width = 100 / max(len(bins), 1)
     return [
@@ -110,7 +110,7 @@ def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
             height=_CURVE_HEIGHT * bar.evaluations / most,
             failed=_CURVE_HEIGHT * (bar.judged - bar.passed) / most,
             label=f"{bar.low:g} to {bar.high:g}: {bar.evaluations:,} runs, "
-            f"{bar.judged - bar.passed:,} of them not passed",
+            f"{bar.judged - bar.passed:,} failed",
             where=bar.where,
         )
         for place, bar in enumerate(bins)
@@ -121,7 +121,7 @@ def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
 def draw_buckets(
     buckets: Sequence[JudgeBucket], bins: Sequence[ScoreBin], over: Buckets
 ) -> list[FigureBar]:
-    """Draw pass rates over time; mean scores on the judge's scale where nothing passes or fails."""
+    """Draw pass rates over time, or mean scores if the judge has no pass or fail."""
     edges_ns, window = over.edges_ns, over.window
     scale = 100 / (window.end_ns - window.start_ns)
     low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
@@ -151,9 +151,11 @@ def draw_buckets(
 
 @pages.get("/projects/{project:path}/judges")
 def list_judges(request: Request, reader: FromReader, project: str) -> Response:
-    """The judges of a project."""
+    """List the judges of a project."""
+    listed = judges.find_judges(reader, project)
     context = {
-        "judges": judges.find_judges(reader, project),
+        "judges": listed,
+        "is_priced": any(judge.newest.cost is not None for judge in listed),
         "api": view.api_address("projects", project, "judges"),
         "python": python_call("judges"),
     }
@@ -178,14 +180,15 @@ def show_judge(
     by_number = {version.version: version for version in versions if version.version is not None}
     after = by_number.get(new or 0, versions[0])
     before = by_number.get(old or (after.version or 0) - 1)
-    beside = None
+    change = None
     if before is not None and before.version and after.version:
-        beside = find_strictness(reader, project, judge, after.version, before.version)
+        change = find_strictness(reader, project, judge, after.version, before.version)
     chosen = next((version for version in versions if version.digest == digest), after)
     shown = cut_slice(versions, read_state(request).first("versions"), _SHOWN_VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
     numbered = {version.version: version for version in near if version.version is not None}
     old_definition = _compared(before.definition) if before else None
+    facts = diff.facts(old_definition, _compared(after.definition)) if old_definition else []
     context = {
         "judge": judge,
         "versions": versions,
@@ -200,11 +203,13 @@ def show_judge(
         "window": over.window,
         "before": before,
         "after": after,
-        "beside": beside,
+        "change": change,
+        "is_timed": any((item.p50_ms or 0) >= _SHOWN_MS for item in shown.items),
+        "is_priced": any(item.cost is not None for item in shown.items),
         "write_value": write_value,
         "write_bounds": write_bounds,
-        "facts": diff.facts(old_definition, _compared(after.definition)) if old_definition else [],
-        "blocks": diff.blocks(old_definition, _compared(after.definition), judge)
+        "facts": [fact for fact in facts if not fact.is_same],
+        "blocks": diff.changed_blocks(old_definition, _compared(after.definition), judge)
         if old_definition
         else [],
         "api": view.api_address("projects", project, "judges", judge, "versions"),
@@ -214,7 +219,7 @@ def show_judge(
 
 
 def _compared(definition: JudgeDefinition) -> JudgeDefinition:
-    """Put the passing criterion beside the functions of the rubric, to be compared like them."""
+    """Add the passing criterion to the functions of the rubric, so that it is compared, too."""
     if definition.criterion is None:
         return definition
     helpers = {judges.CRITERION: definition.criterion, **definition.helpers}
@@ -223,10 +228,10 @@ def _compared(definition: JudgeDefinition) -> JudgeDefinition:
 
 def _changes(judge_version: JudgeVersion, by_number: dict[int, JudgeVersion]) -> str:
     if judge_version.version is None:
-        return "no version was told"
+        return "no version"
     before = by_number.get(judge_version.version - 1)
     if not judge_version.definition.source and not judge_version.definition.signature:
-        return "its definition did not arrive"
+        return "unknown (no definition sent)"
     return diff.changes(
         _compared(before.definition) if before else None, _compared(judge_version.definition)
     )

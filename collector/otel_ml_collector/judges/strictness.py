@@ -1,4 +1,4 @@
-"""Strictness of a judge's versions: the same answer for pages, API and reader."""
+"""Compares how strict two versions of a judge are, for pages, API and reader."""
 
 from collections import Counter, defaultdict
 from typing import Final
@@ -23,7 +23,7 @@ _MOST_RUNS: Final = 10_000
 
 
 class JudgedRuns(BaseModel):
-    """Runs of which two versions of a judge say one thing each."""
+    """Runs by the results that two versions of a judge gave them."""
 
     runs: int
     where: str = Field(description="The filter that lists them")
@@ -36,14 +36,22 @@ class JudgeStrictness(BaseModel):
     version: int
     against: int
     word: str = Field(
-        description="Stricter, more lenient, no different or inconclusive; of scores lower, higher"
+        description="Stricter, more lenient, no different or inconclusive; scores: lower, higher"
     )
     sentence: str
-    runs: int = Field(default=0, description="How many runs that both judged are compared")
-    left_out: int = Field(default=0, description="How many are not, as a version failed on them")
-    is_cut: bool = Field(description="Whether both judged more: only the newest are compared")
-    in_experiments: bool = Field(description="Whether both judged runs of experiments alone")
-    where: str = Field(description="The filter that lists the runs that both judged")
+    runs: int = Field(
+        default=0, description="How many runs are compared: those that both versions scored"
+    )
+    left_out: int = Field(
+        default=0, description="How many are left out because one version raised an error"
+    )
+    is_cut: bool = Field(
+        description="Whether there are more such runs; only the newest are compared"
+    )
+    in_experiments: bool = Field(
+        description="Whether they are runs of experiments: both versions scored no live run"
+    )
+    where: str = Field(description="The filter that lists the runs that both versions scored")
     is_rate: bool = Field(default=True, description="Whether values are pass rates, or mean scores")
     before: Interval | None = Field(
         default=None, description="The value of the version it is compared with"
@@ -52,11 +60,13 @@ class JudgeStrictness(BaseModel):
     difference: Interval | None = None
     margin: float = Field(default=0.0, description="A difference below it does not matter")
     agreement: Interval | None = Field(
-        default=None, description="Of how many runs both say the same; null of scores"
+        default=None, description="Share of runs with the same result from both; null for scores"
     )
-    kappa: Interval | None = Field(default=None, description="The same beyond chance, at most 1")
+    kappa: Interval | None = Field(
+        default=None, description="Cohen's kappa: agreement beyond chance, at most 1"
+    )
     both_pass: JudgedRuns | None = Field(
-        default=None, description="Null of a judge that says no pass"
+        default=None, description="Null if the judge only gives scores"
     )
     both_fail: JudgedRuns | None = None
     flipped_to_pass: JudgedRuns | None = None
@@ -70,10 +80,10 @@ class JudgeStrictness(BaseModel):
 def find_strictness(
     reader: Reader, project: str, judge: str, version: int, against: int
 ) -> JudgeStrictness:
-    """Compare two versions of a judge on the recorded runs that both judged, the newest 10,000.
+    """Compare two versions of a judge on the newest 10,000 runs that both scored.
 
-    Runs of production decide; where both judged none of these, the runs of experiments do. Runs
-    of a session, or of a trace without one, form a cluster.
+    Live runs are compared; if both scored none, runs of experiments are. Runs of a session, or of
+    a trace without one, form a cluster.
 
     Raises:
         Missing: There is no such version.
@@ -84,13 +94,13 @@ def find_strictness(
             raise Missing(f"Judge {judge!r} of project {project!r} has no version {number}")
     old, new = (named(judge, number, "", "failed") for number in (against, version))
     both = f"{old} in (True, False) and {new} in (True, False)"
-    rows, said, where = read_judged(reader, project, both)
+    rows, scored, where = read_judged(reader, project, both)
     in_experiments = not rows
     if in_experiments:
-        rows, said, where = read_judged(reader, project, f'{both} and item != ""')
+        rows, scored, where = read_judged(reader, project, f'{both} and item != ""')
     scores: defaultdict[tuple[bytes, bytes], dict[int, JudgeScore]] = defaultdict(dict)
     numbers = {digest: number for number in (against, version) for digest in digests[number]}
-    for row in said:
+    for row in scored:
         if row["judge"] == judge and row["judge_version"] in numbers:
             scores[row["trace_id"], row["span_id"]][numbers[row["judge_version"]]] = JudgeScore(
                 row["passed"],
@@ -111,18 +121,18 @@ def find_strictness(
         version=version,
         against=against,
         word="inconclusive",
-        sentence=f"v{version} and v{against} judged no run both",
+        sentence=f"No run was scored by both v{version} and v{against}",
         is_cut=len(rows) == _MOST_RUNS,
         in_experiments=in_experiments and bool(rows),
         where=where,
     )
-    return answer if change is None else _tell_change(answer, change, pairs.total())
+    return answer if change is None else _describe_change(answer, change, pairs.total())
 
 
-def _tell_change(
+def _describe_change(
     answer: JudgeStrictness, change: JudgeVersionChange, judged: int
 ) -> JudgeStrictness:
-    """Write how the versions differ on the runs that both judged."""
+    """Describe how the versions differ on the runs that both scored."""
     verdict = change.verdict
     estimates = {
         "before": verdict.baseline,
@@ -142,7 +152,7 @@ def _tell_change(
     return answer.model_copy(
         update={
             "word": change.word,
-            "sentence": f"v{answer.version} beside v{answer.against}: {change.sentence}",
+            "sentence": change.write(f"v{answer.version}", f"v{answer.against}"),
             "runs": change.runs,
             "left_out": judged - change.runs,
             "is_rate": verdict.is_rate,
@@ -161,7 +171,7 @@ def _tell_change(
 def _among(
     answer: JudgeStrictness, change: JudgeVersionChange, passed: tuple[bool, bool]
 ) -> JudgedRuns | None:
-    """Count the runs of which the versions say this; None of a judge that says no pass."""
+    """Count the runs with these two results. None if the judge only gives scores."""
     if not change.table:
         return None
     tests = [

@@ -1,4 +1,4 @@
-"""Two versions of a model side by side: changed parts, and the changed lines of their source."""
+"""Compares two versions of a model: changed parts, and changed lines of their source."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,17 @@ from typing import Final
 from otel_ml_collector.models.definition import VersionDefinition
 
 _WORD: Final = re.compile(r"\w+|\s+|.")
-# What is compared of a text, and of words in all lines of it: the time grows with the square.
+# Limits of a comparison: its time grows with the square of the text.
 _COMPARED_LINES: Final = 1_000
 _COMPARED_CHARS: Final = 100_000
 _WORD_PAIRS: Final = 2_000_000
 _HELPERS: Final = 8
+_SAME: Final = "same"
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a line, and whether the other side has it otherwise."""
+    """A piece of a line, and whether it differs on the other side."""
 
     text: str
     changed: bool
@@ -47,7 +48,7 @@ class Block:
     """The lines of a function.
 
     Attributes:
-        is_cut: Whether they are only the beginning.
+        is_cut: Whether the text is longer than what is compared.
     """
 
     name: str
@@ -61,6 +62,11 @@ class PartChange:
 
     part: str
     change: str
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both versions are equal in this part."""
+        return self.change == _SAME or self.change.startswith(f"{_SAME}, ")
 
 
 def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
@@ -80,7 +86,9 @@ def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
     ]
     parts += _changed_names(old.constants, new.constants)
     parts += [f"{name}()" for name in _changed_names(old.helpers, new.helpers)]
-    return ", ".join(parts) or "nothing that was recorded"
+    if not parts and new.source is None:
+        return "unknown (no source sent)"
+    return ", ".join(parts) or "nothing that is tracked"
 
 
 def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
@@ -118,10 +126,15 @@ def blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Bl
     ]
 
 
+def changed_blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Block]:
+    """Compare two versions as `blocks` does, without the functions that are equal."""
+    return [block for block in blocks(old, new, name) if any(line.changed for line in block.lines)]
+
+
 def compare(old: str, new: str) -> list[Line]:
     """Compare two texts line by line, and changed lines piece by piece.
 
-    Of each the first 1,000 lines and 100,000 characters.
+    Only the first 1,000 lines and 100,000 characters of each are compared.
     """
     left = [_WORD_PAIRS]
     before, after = _lines(old), _lines(new)
@@ -148,7 +161,7 @@ def _is_long(text: str) -> bool:
 def _match(
     before: Sequence[str], after: Sequence[str]
 ) -> Iterator[tuple[int | None, int | None, bool]]:
-    """Put lines side by side: their places, and whether they differ."""
+    """Pair the lines of two texts: their places, and whether they differ."""
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after).get_opcodes():
         for old, new in zip_longest(range(i1, i2), range(j1, j2)):
             yield old, new, tag != "equal"
@@ -166,7 +179,7 @@ def _side(
 
 
 def _pieces(text: str, other: str | None, left: list[int]) -> list[Piece]:
-    """Mark the words of a changed line that the other side has otherwise."""
+    """Mark the words of a changed line that differ on the other side."""
     if other is None:
         return [Piece(text, changed=False)]
     words, others = _WORD.findall(text), _WORD.findall(other)

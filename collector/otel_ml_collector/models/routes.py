@@ -1,4 +1,4 @@
-"""The models of a project, and a model's page: its versions, and the changes between any two."""
+"""The models of a project, and a model's page: its versions, and what changed between two."""
 
 import time
 from collections import Counter
@@ -107,20 +107,23 @@ def get_variability(
     reader: FromReader,
     version: Annotated[
         int | None,
-        Query(ge=1, description="Whose groups are listed; the newest with repeated inputs"),
+        Query(
+            ge=1,
+            description="The version whose groups are listed. Default: newest with repeated inputs",
+        ),
     ] = None,
     against: Annotated[
         int | None,
-        Query(ge=1, description="What it is compared with; the one before with repeated inputs"),
+        Query(ge=1, description="Its baseline. Default: the previous version with repeated inputs"),
     ] = None,
     limit: Annotated[
-        int, Query(ge=1, le=MOST_GROUPS, description="How many groups of equal inputs")
+        int, Query(ge=1, le=MOST_GROUPS, description="Number of groups of equal inputs")
     ] = GROUPS,
 ) -> ModelVariability:
-    """Compare the answers of a model's versions to the same inputs, of each the newest 10,000 runs.
+    """Compare the answers of a model's versions to repeated inputs.
 
-    Runs of production alone, those with equal inputs together; intervals are over inputs. Each
-    `where` is the filter that lists the runs of a group.
+    The newest 10,000 live runs of each version are grouped by equal inputs. Intervals are over
+    inputs. Each `where` is the filter that lists the runs of a group.
     """
     return find_variability(reader, project, model, version=version, against=against, limit=limit)
 
@@ -132,25 +135,25 @@ def get_aliases(project: str, model: str, reader: FromReader) -> Aliases:
 
 
 class WantedAlias(BaseModel):
-    """A name that is to move to a version of a model."""
+    """A name to move to a version of a model."""
 
     model_config = ConfigDict(extra="forbid")
 
     alias: Annotated[str, Field(max_length=128)] = Field(
-        description="Such as champion: letters, digits and `_.-`, a letter or `_` first, no `v3`"
+        description="Such as champion: letters, digits and `_.-`, first a letter or `_`; not `v3`"
     )
     version: Annotated[int, Field(ge=1)] | None = Field(
-        description="The small number; null takes the name away"
+        description="The small number; null removes the name"
     )
     by: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Who moves it; the name of the key unless told"
+        default="", description="Who moves it. Default: the name of the key"
     )
     source: Annotated[str, Field(max_length=256)] = "api"
     id: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Your own id of the move: sent again under it, it is stored once"
+        default="", description="Your own id of the move: if you send it again, it is stored once"
     )
     time: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="RFC 3339; now unless told. Of two moves the later one holds"
+        default=None, description="RFC 3339. Default: now. The later of two moves wins"
     )
 
 
@@ -164,9 +167,9 @@ async def post_alias(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> Aliases:
-    """Move a name to a version of a model, or take it away; answered when it is durable.
+    """Move a name to a version of a model, or remove it. Returns when the move is durable.
 
-    Sent again under its `id`, a move is stored once.
+    A move that is sent again with the same `id` is stored once.
     """
     reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as held:
@@ -176,14 +179,14 @@ async def post_alias(
 
 
 def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, sender: str) -> bytes:
-    """Write the record of a move, for a version that is here.
+    """Write the record of a move.
 
     Raises:
-        BadInput: The name is none that a version may have, or the time cannot be read.
-        Missing: There is no such version, or no version has the name that is taken away.
+        BadInput: The name is not a valid alias, or the time cannot be read.
+        Missing: There is no such version, or no version has the name to remove.
     """
     if not is_alias(wanted.alias):
-        expected = "letters, digits and _.-, a letter or _ first, no v3"
+        expected = "letters, digits and _.-, first a letter or _, not like v3"
         raise BadInput(f"Invalid alias {wanted.alias!r}: expected {expected}", "alias")
     now_ns = time.time_ns()
     time_ns = now_ns if wanted.time is None else from_rfc3339(wanted.time, "time")
@@ -213,7 +216,7 @@ def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, se
 
 @dataclass(frozen=True, slots=True)
 class FigureCurve:
-    """A figure of a version over time, as SVG points, with its value over all of it."""
+    """A figure of a version over time, as SVG points, and its value over the whole time."""
 
     points: str
     value: float | None
@@ -221,7 +224,7 @@ class FigureCurve:
 
 @dataclass(frozen=True, slots=True)
 class VersionCurves:
-    """The curves of a version; `judges` are pass rates, or mean scores where nothing passes."""
+    """The curves of a version. `judges` are pass rates, or mean scores."""
 
     version: str
     total: RunFigures
@@ -236,7 +239,7 @@ class Curves:
     """The curves of the versions with most runs, and the judges that are drawn.
 
     Attributes:
-        judges: The newest version of each.
+        judges: The newest version of each judge.
         others: By judge, the scores of its other versions in this time.
     """
 
@@ -244,9 +247,14 @@ class Curves:
     others: Sequence[tuple[str, Sequence[JudgeFigures]]]
     versions: Sequence[VersionCurves]
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether any version has runs at two times, so that a line can be drawn."""
+        return any(" " in version.latency for version in self.versions)
+
 
 def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: int) -> Curves:
-    """Find how the versions of a model did in the last hour, 24 hours, 7 or 30 days."""
+    """Read the figures of a model's versions over the last hour, 24 hours, 7 or 30 days."""
     over = cut_past(reader, last, now_ns)
     where = f"model == {quoted(model)}"
     query = StatsQuery(project, where, "version", over.window, over.step_ns, _CURVES)
@@ -362,7 +370,7 @@ def show_model(
     new: Annotated[int | None, Query(alias="to", ge=1)] = None,
     asked: Annotated[FiguresQuery, Depends()],
 ) -> Response:
-    """Show a model: its versions, and the changes between two; without versions its figures."""
+    """Show a model: its versions, and the changes between two. Without versions, its figures."""
     try:
         versions = models.find_versions(reader, project, model)
     except Missing:
@@ -373,8 +381,9 @@ def show_model(
     near = [*shown.items, after, *([before] if before else [])]
     logged = Counter(name for version in versions for name in version.last_metrics)
     metrics = sorted(logged, key=lambda name: (-logged[name], name))  # of most versions first
-    # The newest version of each judge that said anything of the model.
-    spoken = newest_versions(judge for version in versions for judge in version.judges)
+    # The newest version of each judge that scored the model.
+    scoring = newest_versions(judge for version in versions for judge in version.judges)
+    facts = diff.facts(before.definition, after.definition) if before else []
     context = {
         "model": model,
         "versions": versions,
@@ -394,16 +403,16 @@ def show_model(
         "moves": models.find_moves(reader, project, model, versions),
         "metrics": metrics[:_SHOWN_METRICS],
         "more_metrics": len(metrics[_SHOWN_METRICS:]),
-        "judges": [newest for newest, _ in spoken[:_SHOWN_JUDGES]],
+        "judges": [newest for newest, _ in scoring[:_SHOWN_JUDGES]],
         "last": asked.last,
         "before": before,
         "after": after,
-        # What was asked for in words, else what has repeated inputs.
+        # The versions that the reader chose, if any.
         "chosen": new if new in by_number else None,
         "compared": old if old in by_number else None,
         "artifacts": lay_out(request, reader, project, after.artifacts),
-        "facts": diff.facts(before.definition, after.definition) if before else [],
-        "blocks": diff.blocks(before.definition, after.definition, model) if before else [],
+        "facts": [fact for fact in facts if not fact.is_same],
+        "blocks": diff.changed_blocks(before.definition, after.definition, model) if before else [],
         "api": view.api_address("projects", project, "models", model, "versions"),
         "python": python_call("versions", model),
     }
@@ -471,7 +480,7 @@ def show_curves(
     model: Annotated[str, Query(max_length=1_024)],
     last: Annotated[Past, Query()] = "24h",
 ) -> Response:
-    """How a model's versions did over time, as a part of its page that comes after the rest."""
+    """Show the figures of a model's versions over time: a part of its page, loaded later."""
     curves = find_curves(reader, project, model, last, time.time_ns())
     return show_page(request, "curves.html", {"model": model, "found": curves})
 
@@ -486,12 +495,14 @@ def show_variability(
     version: Annotated[int | None, Query(ge=1)] = None,
     against: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
-    """Show how alike answers to the same inputs are, as a late part of a model's page."""
+    """Show how consistent repeated answers are: a part of a model's page, loaded later."""
     variability = find_variability(reader, project, model, version=version, against=against)
+    agreements = [version.agreement for version in variability.versions if version.agreement]
     context = {
         "model": model,
         "found": variability,
-        # The newest version of each judge that spoke of runs of one input.
+        "is_steady": all(agreement.value == 1 for agreement in agreements),
+        # The newest version of each judge that scored several runs of one input.
         "judges": [
             newest
             for newest, _ in newest_versions(

@@ -1,4 +1,4 @@
-"""Variability of a model's answers to the same inputs: the same for pages, API, reader and CLI."""
+"""How consistently a model answers the same input, for pages, API, reader and CLI."""
 
 import math
 from collections import defaultdict
@@ -30,8 +30,7 @@ from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import Interval, JudgeVersionName
 from otel_ml_collector.web.view import quoted
 
-# Of each version and of all of them, so that the answer takes a second and not the memory of all
-# payloads.
+# Limits per version and in all. Without them the answer would load all payloads into memory.
 MOST_RUNS: Final = 10_000
 _MOST_IN_ALL: Final = 20_000
 MOST_VERSIONS: Final = 8
@@ -42,26 +41,24 @@ _MOST_ANSWERS: Final = 5
 
 
 class ScoreSpread(JudgeVersionName):
-    """How far a judge's scores of two runs of one input lie apart."""
+    """Mean difference between a judge's scores of two runs of one input."""
 
-    spread: Interval = Field(description="The mean over inputs")
+    spread: Interval = Field(description="Mean over inputs")
 
 
 class AnswerVariability(BaseModel):
-    """How alike answers to the same inputs are."""
+    """How consistent the answers to the same inputs are."""
 
-    runs: int = Field(description="How many runs were looked at, the newest")
-    left_out: dict[str, int] = Field(
-        description="How many of them are left out, by the reason in words"
-    )
-    is_cut: bool = Field(description="Whether there may be more: only so many are looked at")
+    runs: int = Field(description="How many runs were read, newest first")
+    left_out: dict[str, int] = Field(description="How many of them are left out, by reason")
+    is_cut: bool = Field(description="Whether there may be more runs than were read")
     inputs: int = Field(description="How many inputs were answered several times")
-    repeated: int = Field(description="How many runs answered them")
+    repeated: int = Field(description="How many runs have these inputs")
     differing: Interval | None = Field(
-        description="The share of these inputs with different answers; it grows with their runs"
+        description="Share of these inputs with different answers; it grows with the runs per input"
     )
     agreement: Interval | None = Field(
-        description="How likely two runs of one input gave the same answer: the mean over inputs"
+        description="Probability that two runs of one input give the same answer: mean over inputs"
     )
     spreads: list[ScoreSpread]
 
@@ -73,20 +70,20 @@ class VersionVariability(AnswerVariability):
 
 
 class VariabilityComparison(BaseModel):
-    """How two versions of a model differ in how alike their answers to one input are."""
+    """Which of two versions answers the same input more consistently."""
 
     version: int
     against: int
     word: str = Field(description="Steadier, less steady, no different or inconclusive")
     sentence: str
-    before: Interval = Field(description="The agreement of the version it is compared with")
+    before: Interval = Field(description="Agreement of the baseline")
     after: Interval
     difference: Interval
     is_paired: bool = Field(
-        description="Whether the inputs are those that both answered several times"
+        description="Whether only inputs are compared that both answered several times"
     )
     needed: int | None = Field(description="How many inputs would show the margin with 80 % power")
-    reasons: list[str] = Field(description="Why it is inconclusive, besides its interval")
+    reasons: list[str] = Field(description="Why it is inconclusive, apart from its interval")
 
 
 class GivenAnswer(BaseModel):
@@ -100,26 +97,28 @@ class GivenAnswer(BaseModel):
 class InputGroup(BaseModel):
     """The runs of a version with equal inputs."""
 
-    digest: str = Field(description="Of the inputs: the field inputs_digest of a filter")
+    digest: str = Field(description="Digest of the inputs: the field inputs_digest of a filter")
     inputs: str = Field(description="A preview in plain text")
     runs: int
-    answers: list[GivenAnswer] = Field(description="The most frequent first, at most 5")
+    answers: list[GivenAnswer] = Field(description="Most frequent first, at most 5")
     different: int = Field(description="How many different answers there are")
-    agreement: float = Field(description="How likely two of its runs gave the same answer")
+    agreement: float = Field(description="Probability that two of its runs give the same answer")
     where: str = Field(description="The filter that lists its runs")
 
 
 class ModelVariability(BaseModel):
-    """The variability of a model's versions in production, and the groups behind that of one."""
+    """The variability of a model's versions in live runs, with the groups of one version."""
 
     model: str
     versions: list[VersionVariability] = Field(description="The newest first, at most 8")
     comparison: VariabilityComparison | None = Field(
         description="Null without repeated inputs of two versions"
     )
-    version: int | None = Field(description="The version that the groups are of")
-    groups: list[InputGroup] = Field(description="The least alike first")
-    most_runs: int = Field(description="How many runs of each version are looked at, the newest")
+    version: int | None = Field(description="The version whose groups are listed")
+    groups: list[InputGroup] = Field(description="Least consistent first")
+    most_runs: int = Field(
+        description="Largest number of runs per version that are read, newest first"
+    )
 
 
 class ExperimentVariability(AnswerVariability):
@@ -294,7 +293,7 @@ def _compare(
         version=after,
         against=before,
         word=change.word,
-        sentence=f"v{after} beside v{before}: {change.sentence}",
+        sentence=f"v{after} vs v{before}: {change.sentence}",
         before=Interval.model_validate(change.before),
         after=Interval.model_validate(change.after),
         difference=Interval.model_validate(change.difference),

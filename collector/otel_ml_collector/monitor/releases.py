@@ -40,6 +40,7 @@ from otel_ml_collector.store.sides import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
 from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.verdict_lines import make_banner
 from otel_ml_collector.verdicts import (
     AMOUNT_FIGURES,
     FigureChange,
@@ -159,6 +160,13 @@ class Change:
     began_ns: int
     runs: tuple[int, int]
     slow_ns: int
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The baseline and the new one in sentences, such as v1 and v2."""
+        if self.version is None or self.baseline_version is None:
+            return self.baseline, self.name
+        return f"v{self.baseline_version}", f"v{self.version}"
 
 
 _LABELS: Final[Mapping[Dimension, Sql]] = {
@@ -429,9 +437,7 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
                 "after": [*change.labels],
             },
             counts=change.runs,
-            baseline=change.baseline
-            if change.baseline_version is None
-            else f"v{change.baseline_version}",
+            names=change.names,
             place=_WINDOW,
             windows=windows,
         ),
@@ -535,13 +541,8 @@ def claim_release(release: Release) -> Claim:
         f"changed: {release.change}" if release.change else "change unknown",
     )
     if release.word != "worse" or figure is None:
-        text = release.sentence
-        title = {
-            "watching": f"Too early to say whether {subject} is better",
-            "no different": f"{subject} does not differ from {baseline}",
-            "better": f"{subject} is better than {baseline}",
-        }.get(release.word, subject)
-        return Claim(title, f": {text}", evidence)
+        banner = make_banner(release.word, release.sentence, (), (baseline, subject))
+        return Claim(banner.lead, f": {banner.claim}", join_evidence(banner.evidence, evidence))
     claim = claim_version(subject, _read_values(figure), baseline)
     worst = name_condition(figure.worst)
     text = f"{claim.text}. Worst for {worst}" if worst else claim.text

@@ -21,7 +21,7 @@ from otel_ml_collector.monitor.find import (
     find_monitor,
     find_shown_monitor,
 )
-from otel_ml_collector.monitor.releases import find_releases, write_release
+from otel_ml_collector.monitor.releases import find_changes, find_releases, write_release
 from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.monitor.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.watch import MonitorWatch
@@ -160,9 +160,17 @@ def show_releases(
     reader: FromReader,
     model: Annotated[str, Query(max_length=1_024)],
 ) -> Response:
-    """How the newest of a model does beside what was before, as a part of the model's page."""
-    releases = find_releases(reader, project, time.time_ns(), model)
-    context = {"verdicts": [(release, write_release(release)) for release in releases]}
+    """Show a new release or LLM of a model that is worse: a part of the model's page.
+
+    Versions are not shown here: the verdict on top of the page is about them.
+    """
+    now_ns = time.time_ns()
+    changes = find_changes(reader, project, now_ns, model, dimensions=("release", "provider_model"))
+    releases = find_releases(reader, project, now_ns, changes=changes)
+    verdicts = [
+        (release, write_release(release)) for release in releases if release.word == "worse"
+    ]
+    context = {"verdicts": verdicts}
     return show_page(request, "newest_verdict.html", context)
 
 

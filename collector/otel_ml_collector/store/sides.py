@@ -38,7 +38,8 @@ class Sides:
         is_before: SQL that is true for those of the baseline, among these.
         values: The parameters of both, with `project`, `start` and `end`.
         counts: How many runs the baseline and the candidate have, at least about.
-        baseline: The baseline's name in sentences, such as `v1`.
+        names: The names of the baseline and the candidate in sentences, such as `v1` and `v2`.
+            Empty names are "before" and "now".
         place: SQL of the number of the time window in which a run of the candidate began.
         windows: How many windows there are. With a single one the runs are looked at once.
     """
@@ -47,7 +48,7 @@ class Sides:
     is_before: Sql
     values: Mapping[str, Any]
     counts: tuple[int, int]
-    baseline: str
+    names: tuple[str, str] = ("", "")
     place: Sql = _AT_ONCE
     windows: int = 1
 

@@ -126,12 +126,14 @@ TEMPLATES.globals.update(
 )
 TEMPLATES.filters.update(
     ago=ago,
+    claim=lambda sentence: view.split_evidence(sentence)[0],
     count=view.count,
     cut_id=view.cut_id,
     dollars=write_dollars,
     duration=view.duration,
     page_word=view.page_word,
     elapsed_ms=view.elapsed_ms,
+    evidence=lambda sentence: view.split_evidence(sentence)[1],
     local=lambda time_ns, zone: write_local(time_ns, read_zone(zone)),
     moment=view.moment,
     money=write_cost,

@@ -222,6 +222,31 @@ def page_word(verdict: Any) -> str:
     return "too early" if reasons or not parts else "no visible difference"
 
 
+_TAG_TEST: Final = re.compile(r'tags\["([^"]+)"\] == "([^"]*)"')
+
+
+def split_tag_test(where: str) -> tuple[str, str]:
+    """Return tag and value of a filter of one tag value. Empty texts for any other filter."""
+    match = _TAG_TEST.fullmatch(where)
+    return ("", "") if match is None else (match[1], match[2])
+
+
+def split_evidence(sentence: str) -> tuple[str, str]:
+    """Split a verdict into its claim and its evidence, which is in parentheses at the end.
+
+    Returns:
+        Claim and evidence. The evidence is empty if the sentence does not end with parentheses.
+    """
+    if not sentence.endswith(")"):
+        return sentence, ""
+    depth = 0
+    for place in range(len(sentence) - 1, 0, -1):
+        depth += {")": 1, "(": -1}.get(sentence[place], 0)
+        if not depth:
+            return sentence[:place].rstrip(), sentence[place + 1 : -1]
+    return sentence, ""
+
+
 def count(value: int) -> str:
     """Write a count, thousands grouped."""
     return f"{value:,}"

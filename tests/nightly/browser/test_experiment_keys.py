@@ -75,7 +75,7 @@ def test_mark(page: Tab, experiment: str) -> None:
     shown.reload()
     expect(mark).to_have_attribute("aria-pressed", "true")
     address = shown.url
-    shown.get_by_role("link", name="what is marked").click()
+    shown.get_by_role("link", name="show marked").click()
     expect(shown.locator("tbody tr[data-run]")).to_have_count(1)
     expect(shown.locator("tbody tr[data-run]")).to_contain_text("28")
     shown.goto(address)

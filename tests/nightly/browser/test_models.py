@@ -127,6 +127,6 @@ def test_versions_of_judges_are_seen(page: Tab, shots: Path) -> None:
 def test_verdict_comes_after_the_page(page: Tab, shots: Path) -> None:
     """The page of a model shows "too early" for a version that has just begun."""
     shown = page.open("/projects/shop/models/steps")
-    expect(shown.locator("#verdict h2")).to_have_text("v2 against v1")
-    expect(shown.locator("#said")).to_contain_text("None of 110 runs is old enough yet")
+    expect(shown.locator("#versus h2")).to_have_text("v2 vs v1")
+    expect(shown.locator("#verdict")).to_contain_text("none of 110 runs is old enough yet")
     shoot(shown, shots, "model-verdict")

@@ -108,7 +108,7 @@ def test_which_version_got_worse(wide: Tab, shots: Path) -> None:
     page = wide.open(HOME)
     worst = say(page)[0]
     assert "worse" in worst
-    assert "reply:v2: brief: 70.0 % pass, 90.0 % before: 20 points worse (" in worst
+    assert "reply:v2: brief: 70 % pass, 90 % with v1: 20 pts worse (" in worst
     shoot(page, shots, "overview")
     page.locator(".findings li").first.get_by_role("link").first.click()
     expect(page.locator("#found tbody tr").first).to_be_visible()
@@ -121,7 +121,7 @@ def test_what_changed(wide: Tab) -> None:
     say(page)
     page.get_by_role("link", name="What changed").click()
     expect(page.locator(".diff ins").first).to_be_visible()
-    expect(page.locator("#verdict h2")).to_have_text("v2 against v1")
+    expect(page.locator("#versus h2")).to_have_text("v2 vs v1")
 
 
 def test_cost_by_model_and_user(wide: Tab, shots: Path) -> None:

@@ -37,8 +37,8 @@ def call(folder: Path, collector: CollectorProcess, *arguments: str) -> tuple[st
 
 def read_sentence(output: str) -> str:
     """Take from what the command printed how the judge differs from its first version."""
-    [line] = [line for line in output.splitlines() if line.startswith("  beside v1: ")]
-    return line.removeprefix("  beside v1: ")
+    [line] = [line for line in output.splitlines() if line.startswith("  it is ")]
+    return line.removeprefix("  it ")
 
 
 def list_stored(collector: CollectorProcess) -> list[tuple[int | None, int]]:
@@ -59,7 +59,7 @@ def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> No
     out, err = call(tmp_path, own_collector, *JUDGE)
     sentence = read_sentence(out)
     assert f"judged {TURNS} runs" in out
-    assert " points stricter (" in sentence
+    assert "is stricter: " in sentence
     assert f"{TURNS + 1} will be scored" in err  # of one the search was down
     assert "1 left out: ended with error" in out
     assert "Nothing was stored: use --write to store the scores" in err
@@ -74,8 +74,8 @@ def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> No
     assert read_sentence(out) == sentence
     assert f"{TURNS} scores stored" in err
     assert list_stored(own_collector) == [(2, TURNS), (1, TURNS)]
-    assert f"v2 beside v1: {sentence}." in own_collector.get_text(page)
+    assert f"v2 {sentence.partition(' (')[0]}" in own_collector.get_text(page)
     # Of what is stored nothing is asked again, and the same is said of it.
     out, err = call(tmp_path, own_collector, *JUDGE)
-    assert f"judged {TURNS} runs, {TURNS} of them before" in out
+    assert f"judged {TURNS} runs, {TURNS} of them earlier" in out
     assert read_sentence(out) == sentence

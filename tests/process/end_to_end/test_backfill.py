@@ -99,8 +99,8 @@ def test_shown_before_it_is_written(
     assert change.change.table == {(True, True): 20, (True, False): 10, (False, False): 30}
     assert [run.turn for run in change.flips] == ["to fail"] * 10
     assert str(change).splitlines()[1] == (
-        "  beside v1: 33.3 % pass, 50.0 % before: 17 points stricter (7 to 26), n = 60; both say "
-        "the same of 50 of 60 runs (83.3 %, kappa 0.67), 10 turn to fail and 0 to pass"
+        "  it is stricter: 33 % pass, 50 % with v1. 10 of 60 runs flip to fail, none to pass "
+        "(−17 pts; 7 to 26 pts; κ 0.67)"
     )
     assert change.url == f"{collector.endpoint}/projects/{project}/judges/brief"
     before = describe_error(collector, project)
@@ -452,7 +452,7 @@ def test_command(
     assert main([*where, "--rate", "100/s", "--json", str(report), *place]) == 0
     out, err = capsys.readouterr()
     assert "60 runs match; 60 will be scored, 4 at a time; at least 1 min at 6000 per minute" in err
-    assert "17 points stricter (7 to 26), n = 60" in out
+    assert "10 of 60 runs flip to fail, none to pass (−17 pts; 7 to 26 pts" in out
     assert "Nothing was stored: use --write to store the scores" in err
     told = json.loads(report.read_text())
     assert (told["word"], told["judged"], len(told["flips"])) == ("stricter", 60, 10)
@@ -461,7 +461,7 @@ def test_command(
     assert "60 scores stored" in capsys.readouterr().err
     assert len(describe_error(collector, client.project)) == 2 * RUNS
     assert main([*where, "--write", *place]) == 0
-    assert "judged 60 runs, 60 of them before" in capsys.readouterr().out
+    assert "judged 60 runs, 60 of them earlier" in capsys.readouterr().out
     for wrong, message in (
         (["--where", "model =="], "model =="),
         (["--where", "", "--rate", "fast"], "Invalid --rate 'fast'"),
@@ -604,7 +604,7 @@ def test_killed_and_begun_again(
     again = subprocess.run(
         command, env=environment, check=True, capture_output=True, text=True, timeout=120
     )
-    assert f"judged 60 runs, {held} of them before" in again.stdout
+    assert f"judged 60 runs, {held} of them earlier" in again.stdout
     words = Counter(
         (score["version"], run["run_id"])
         for run in export_runs(collector, client.project, "run_id,evaluations")

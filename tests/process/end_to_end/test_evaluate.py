@@ -210,7 +210,7 @@ def test_items_of_sessions(
     judge = now.judges["exact"]
     assert judge.difference is not None
     assert (judge.difference.n, judge.difference.clusters) == (100, 28)
-    assert judge.sentence.endswith("n = 100 in 28 clusters by session")
+    assert judge.sentence.endswith("100 items in 28 sessions)")
     assert (again.judges, again.clustered_by) == (now.judges, "source_session")
     assert main(["compare", before.experiment.id, now.experiment.id]) == 1
     assert judge.sentence in capsys.readouterr().out

@@ -461,8 +461,8 @@ def test_pages_of_a_project(service: Service, project: str) -> None:
     assert "&lt;b&gt;4&lt;/b&gt;" in whole
     assert f"/runs/{source}" in whole
     assert '<td class="n">1</td><td class="n">–</td><td class="n">–</td>' in whole
-    assert "not here" in whole
-    assert "not here" not in page(service, project, "/qa?version=1")
+    assert "not arrived" in whole
+    assert "not arrived" not in page(service, project, "/qa?version=1")
     page(service, project, "/none", 404)
 
 

@@ -231,7 +231,7 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
     assert numbers(alone["value"]) == tuple(asdict(value).values())
     assert found["notes"] == [
         "2 runs failed, which counts as not passed",
-        "1 runs of an item again: the first that ended counts",
+        "1 repeated runs of an item: the first finished one counts",
     ]
 
 
@@ -262,9 +262,7 @@ def test_verdict_of_any_order(service: Service, seed: int) -> None:
             for of in (f"{project}-as-sent", project)
         )
         assert whole == shuffled
-    assert (
-        "in 18 clusters by session" in ask(service.app, f"/api/v1/projects/{project}/{path}").text
-    )
+    assert "items in 18 sessions" in ask(service.app, f"/api/v1/projects/{project}/{path}").text
 
 
 def test_variability_of_repeats(service: Service) -> None:
@@ -283,7 +281,7 @@ def test_variability_of_repeats(service: Service) -> None:
     # Of half of the items two scores are 1 apart, of the others 0.
     assert (spread["judge"], spread["spread"]["value"]) == ("exact", 0.5)
     assert variability["word"] == "less steady"
-    start = "two runs of one input agree in 50.0 %, 100.0 % before: 50 points less steady ("
+    start = "less steady: two runs of one input agree in 50 %, 100 % before"
     assert variability["sentence"].startswith(start)
     assert start in ask(service.app, f"/{path}/{id_of(unsteady)}").text
     assert ask(service.app, f"/api/v1/{path}/{id_of(steady)}/variability").json["word"] == ""
@@ -296,7 +294,7 @@ def test_failed_calls_decide(service: Service) -> None:
     runs = [*make_runs(before, BEFORE), *make_runs(broken, "x" * ITEMS)]
     service.store.take("broken", tell("a1"), before, broken, *runs)
     path = f"projects/broken/experiments/{id_of(broken)}"
-    sentence = "every call fails (40 of 40, 0 of 40 before)"
+    sentence = "all 40 calls fail, none before"
     verdict = ask(service.app, f"/api/v1/{path}").json["verdict"]
     failures, [judge] = verdict["failures"], verdict["judges"]
     assert (verdict["word"], failures["word"], failures["sentence"]) == (*["worse"] * 2, sentence)
@@ -325,8 +323,8 @@ def test_another_baseline(service: Service) -> None:
     assert alone["verdict"] is None
     assert alone["judges"][0]["failed"] == 1
     assert alone["notes"] == [
-        "40 of 41 runs: what is missing counts nowhere",
-        "The baseline is not here: baseline.jsonl",
+        "40 of 41 runs: missing runs are not counted",
+        "The baseline is not stored: baseline.jsonl",
     ]
 
 
@@ -432,14 +430,14 @@ def test_page_names_the_judge(service: Service, two_judges: Span) -> None:
         return [[re.sub("<[^>]+>", "", cell).strip() for cell in row] for row in cells if row]
 
     shown = rows("?show=regression")
-    assert [row[1:2] + row[3:] for row in shown] == [
+    assert [row[1:2] + row[4:] for row in shown] == [
         ["answer 1", "exact pass → fail", "1.00 → 0.00"],
         ["answer 3", "exact, brief pass → fail", "1.00 → 0.00"],
         ["answer 5", "exact pass → fail", "1.00 → 0.00"],
         ["answer 2", "brief pass → fail", "1.00 → 0.20"],
         ["answer 0", "brief pass → fail", "1.00 → 0.70"],
     ]
-    assert [row[3:] for row in rows("?show=regression&judge=brief")] == [
+    assert [row[4:] for row in rows("?show=regression&judge=brief")] == [
         ["brief pass → fail", "1.00 → 0.10"],
         ["brief pass → fail", "1.00 → 0.20"],
         ["brief pass → fail", "1.00 → 0.70"],
@@ -497,11 +495,17 @@ def test_another_project_has_none(service: Service) -> None:
         ("", ["try 3", "try 0"]),
         (
             f"/{id_of(SECOND)}",
-            ['<b class="worse-w">worse</b> than', "Regressions 14", "q-000", "−35.0", "Baseline"],
+            [
+                '<strong class="worse-w">Worse than</strong>',
+                "Regressions 14",
+                "q-000",
+                "−35.0",
+                "Baseline",
+            ],
         ),
-        (f"/{id_of(SECOND)}?item=q-001&show=all", ["All 40", "Output of the baseline", "t0"]),
+        (f"/{id_of(SECOND)}?item=q-001&show=all", ["All 40", "Baseline output", "t0"]),
         (f"/{id_of(SECOND)}?item=q-038", ["ValueError"]),
-        (f"/{id_of(SECOND)}?baseline=none", ["It is compared with nothing", "65.0"]),
+        (f"/{id_of(SECOND)}?baseline=none", ["No baseline.", "65.0"]),
         (f"/{id_of(FLAKY)}?show=flaky", ["Flaky 1", "no visible difference"]),
         (f"/{id_of(ALONE)}", ["baseline.jsonl", "40 of 41 runs"]),
     ],

@@ -137,7 +137,7 @@ def test_half_on_pages(service: Service, project: str) -> None:
     service.store.take(project, *cut_version_row(make_versions("qa", items)))
     assert "v2 is incomplete (0 of 2)" in ask(service.app, f"/projects/{project}/datasets").text
     page = ask(service.app, f"/projects/{project}/datasets/qa").text
-    assert "is incomplete (2 of 2 items not here). New versions are made from v1." in page
+    assert "is incomplete: 2 of 2 items have not arrived. New versions start from v1." in page
     assert "Save as v3" in page
     half = ask(service.app, f"/projects/{project}/datasets/qa?version=2").text
     assert "Edit item" not in half
@@ -174,10 +174,10 @@ def test_nothing_whole(service: Service, project: str) -> None:
     assert listed(service, project) == [("qa", 1, 1, 0, False)]
     page = ask(service.app, f"/projects/{project}/datasets/qa").text
     assert "Save as v2" in page
-    assert "No version is complete: the new one starts empty." in page
+    assert "No version is complete, so the new one starts empty." in page
     made = call(service, project, "/qa/items", NEW, base='"0"')
     assert (made["version"], made["items"]) == (2, 1)
-    assert "Made from v2" in ask(service.app, f"/projects/{project}/datasets/qa").text
+    assert "Based on v2" in ask(service.app, f"/projects/{project}/datasets/qa").text
 
 
 def test_many_halves(service: Service, project: str) -> None:

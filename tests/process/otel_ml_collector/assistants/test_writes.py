@@ -219,9 +219,9 @@ def test_truth_as_expected(writing: Service, project: str, runs: list[Span]) -> 
     """Where the truth is wanted, runs without one are left out, counted with the reason."""
     given = {"project": project, "dataset": "true", "expected": "actual"}
     found = call(writing, "save_as_tests", runs=[id_of(run) for run in runs], **given)
-    assert (found["added"], found["not_saved"]) == (1, {"without a truth": 2})
+    assert (found["added"], found["not_saved"]) == (1, {"without ground truth": 2})
     refused = call(writing, "save_as_tests", runs=[id_of(runs[1])], **given)
-    assert refused == "None of these runs can be an item: 1 without a truth"
+    assert refused == "None of these runs can be an item: 1 without ground truth"
 
 
 def test_log(

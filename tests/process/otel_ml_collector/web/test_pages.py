@@ -431,8 +431,8 @@ def test_what_a_version_does_not_see_is_said(service: Service) -> None:
         }
         service.store.take("unseen", make_call(name, attributes))
     page = ask(service.app, "/projects/unseen/models/partly").text
-    assert "Not seen in v1: attributes of `client`; `&lt;b&gt;`, too." in page
-    assert "Not seen" not in ask(service.app, "/projects/unseen/models/wholly").text
+    assert "Not tracked in v1: attributes of `client`; `&lt;b&gt;`, too." in page
+    assert "Not tracked" not in ask(service.app, "/projects/unseen/models/wholly").text
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -82,7 +82,7 @@ QUESTIONS: Final[Mapping[str, tuple[list[Step], str]]] = {
     "is v2 better than v1?": ([("compare", {"a": "answer:v1", "b": "answer:v2"})], '"worse"'),
     "how sure is that?": (
         [("compare", {"a": "answer:v1", "b": "answer:v2"})],
-        "62 points worse",
+        "62 pts worse",
     ),
     "what changed in the code?": (
         [("compare", {"a": "answer:v1", "b": "answer:v2"})],

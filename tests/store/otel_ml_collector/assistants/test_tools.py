@@ -311,7 +311,7 @@ def test_widened(ask_tool: Ask) -> None:
         found["how"],
     )
     assert (found["a"]["runs"], found["b"]["runs"]) == (100, 100)
-    assert "40 points worse" in rows(found["judges"])[0]["says"]
+    assert "40 pts worse" in rows(found["judges"])[0]["says"]
 
 
 def test_no_verdict(ask_tool: Ask) -> None:

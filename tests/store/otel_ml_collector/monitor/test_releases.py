@@ -111,7 +111,7 @@ def test_worse(service: Service) -> None:
     assert (first["name"], first["word"], first["judge_version"]) == ("grounded", "worse", "a1")
     assert first["since"] == release["since"]
     assert release["sentence"] == f"grounded: {first['sentence']}"
-    assert "points worse" in first["sentence"]
+    assert "pts worse" in first["sentence"]
     others = {item["name"]: item["word"] for item in release["figures"][1:]}
     assert others == {
         "errors": "no different",
@@ -137,27 +137,29 @@ def test_found_unasked(service: Service) -> None:
 
 
 def test_model_page(service: Service) -> None:
-    """The page of the model has the finding's sentence, and a sentence where it is not worse."""
+    """The page of a model starts with the verdict, and lists the runs behind a worse one."""
+    parts = {}
+    for model in ("answer", "chat"):
+        page = ask(service.app, f"/projects/releases/models/{model}").text
+        (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', page)
+        parts[model] = ask(service.app, html.unescape(address)).text
     findings = get(service, "findings")["findings"]
     (sentence,) = [item["sentence"] for item in findings if item["kind"] == "release"]
-    (chat,) = get(service, "models/chat/release")["releases"]
-    sentences = {
-        "answer": sentence,
-        "chat": f"Too early to say whether chat v2 is better: {chat['sentence']}",
-    }
-    for model, sentence in sentences.items():
-        page = ask(service.app, f"/projects/releases/models/{model}").text
-        (address,) = re.findall(r'hx-get="([^"]*newest-verdict[^"]*)"', page)
-        part = html.unescape(ask(service.app, html.unescape(address)).text)
-        assert [sentence] == re.findall(r">([^<]*)</a>", part)
-        (opened,) = re.findall(r'href="([^"]*)"', part)
-        runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
-        assert len(runs.json["runs"]) == RUNS
+    assert sentence in re.sub("<[^>]*>", "", html.unescape(parts["answer"]))
+    assert "Too early to say whether chat v2 is better</strong>" in parts["chat"]
+    (opened,) = re.findall(r'<a href="([^"]*)">Show runs</a>', html.unescape(parts["answer"]))
+    runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
+    (release,) = get(service, "models/answer/release")["releases"]
+    failed = RUNS * (1 - release["figures"][0]["candidate"]["value"])
+    assert len(runs.json["runs"]) == pytest.approx(failed, abs=0.5)
+    (alert,) = re.findall(r'<a href="([^"]*)">Alert on this</a>', html.unescape(parts["answer"]))
+    assert ask(service.app, alert).status == 200
+    assert "<p" not in ask(service.app, "/projects/releases/newest-verdict?model=answer").text
     assert "<p" not in ask(service.app, "/projects/releases/newest-verdict?model=none").text
 
 
 def test_one_verdict(service: Service) -> None:
-    """The table of the model's page, the banner, the API and the overview show the release."""
+    """The model's page, the API and the overview show the release."""
     (release,) = get(service, "models/answer/release")["releases"]
     verdict = get(service, "models/answer/versions/2/verdict?against=1")
     assert (verdict["basis"], verdict["word"]) == ("release", release["word"])
@@ -168,12 +170,8 @@ def test_one_verdict(service: Service) -> None:
     assert named == {name: figures[name] for name in ("grounded", "latency")}
     query = "model=answer&version=2&against=1"
     table = html.unescape(ask(service.app, f"/projects/releases/model-verdict?{query}").text)
-    banner = html.unescape(ask(service.app, "/projects/releases/newest-verdict?model=answer").text)
-    assert figures["grounded"] in table
-    (finding,) = [
-        item for item in get(service, "findings")["findings"] if item["kind"] == "release"
-    ]
-    assert finding["sentence"] in banner
+    assert "answer v2 is worse</strong>" in table
+    assert figures["grounded"].partition(",")[0] in table
     assert verdict["heading"] in table
     assert verdict["heading"].startswith("answer:v2 vs answer:v1: recorded runs since ")
     findings = get(service, "overview")["findings"]
@@ -189,7 +187,7 @@ def test_a_choice_is_no_release(service: Service) -> None:
     """Two chosen versions are compared by the same function, and the heading names them."""
     verdict = get(service, "models/answer/versions/1/verdict?against=2")
     assert (verdict["basis"], verdict["word"]) == ("runs", "better")
-    assert verdict["heading"] == "v1 vs v2: your choice, all recorded runs of both (not paired)"
+    assert verdict["heading"] == "v1 vs v2: all recorded runs of both (not paired)"
 
 
 def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
@@ -205,11 +203,11 @@ def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
     page = ask(service.app, "/projects/third/models/third").text
     (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', page)
     part = ask(service.app, html.unescape(address)).text
-    assert "v3 against v1</h2>" in part
+    assert "v3 vs v1</h2>" in part
     assert "third:v3 vs third:v1: recorded runs since " in part
     chosen = ask(service.app, "/projects/third/models/third?from=2&to=3").text
     (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', chosen)
-    assert "v3 vs v2: your choice" in ask(service.app, html.unescape(address)).text
+    assert "v3 vs v2: all recorded runs" in ask(service.app, html.unescape(address)).text
 
 
 def test_a_single_run(service: Service) -> None:
@@ -297,7 +295,7 @@ def test_watching(service: Service) -> None:
     (release,) = get(service, "models/chat/release")["releases"]
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("watching", "watching")
-    assert grounded["sentence"].startswith("800 runs; the baseline is too small to show less than ")
+    assert grounded["sentence"].startswith("too early: with 800 runs only a change of ")
 
 
 def test_any_order_twice(service: Service) -> None:
@@ -404,6 +402,14 @@ def test_worst_client(service: Service) -> None:
     where = quote(release["candidate"]["where"])
     slices = get(service, f"slices?where={where}&start={quote(release['began'])}", "worst")
     assert slices["slices"][0]["name"] == "client = acme"
+    query = "model=answer&version=2&against=1"
+    page = ask(service.app, f"/projects/worst/model-verdict?{query}").text
+    assert "Worst for client acme" in page
+    whom = page.partition('id="whom"')[2]
+    rows = re.findall(r"<tr>.*?</tr>", whom.partition("<tbody>")[2], re.DOTALL)
+    shown = [" ".join(re.sub("<i.*?</i>|<[^>]*>", " ", row).split()) for row in rows]
+    assert [row.split()[0] for row in shown] == ["acme", "bigshot"]
+    assert ["worse" in row for row in shown] == [True, False]
 
 
 def test_empty_outputs(service: Service) -> None:

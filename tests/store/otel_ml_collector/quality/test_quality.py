@@ -261,17 +261,18 @@ def test_wrong_runs_become_items(service: Service) -> None:
     assert {item["inputs"]["visits"]: item["expected"] for item in items} == {
         place: came[place] for place in (0, 3, 6, 9)
     }
-    # Where no truth is named and the runs have several, nobody knows which is meant.
+    # The runs have several ground truths, and the request names none.
     unnamed = {"where": 'model == "predict"', "expected": "actual"}
     refused = call(service, "POST", f"{project}/datasets/any/runs", unnamed)
     assert refused.status == 400
-    assert "12 without the truth that is meant" in refused.text
+    refusal = 'None of the 12 runs has ground truth named "output"; they have "'
+    assert refused.json["error"]["message"].startswith(refusal)
     # Named by a filter, a run that has another truth alone is left out.
     named = {"where": 'model == "predict" and not truth["churned"] == "?"', "expected": "actual"}
     saved = call(service, "POST", f"{project}/datasets/named/runs", named)
     assert (saved.json["items"], saved.json["left_out"]) == (
         11,
-        {"without the truth that is meant": 1},
+        {"without this ground truth": 1},
     )
     page = ask(service.app, f"/projects/{project}/runs?{urlencode({'where': wanted['where']})}")
     assert 'name="expected" value="actual"' in page.text

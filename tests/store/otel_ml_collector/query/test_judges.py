@@ -278,14 +278,14 @@ def test_score_of_a_key(store: Store, project: str) -> None:
     [
         (0.25, 1.0, False, [place / 10 for place in range(11)]),
         (1.0, 1.0, True, [place / 10 for place in range(11)]),
-        (0.0, 1.0, True, [0, 1, 2]),
+        (0.0, 1.0, True, [place / 10 for place in range(11)]),
         (1.0, 5.0, True, [1, 2, 3, 4, 5, 6]),
         (-10.0, 10.0, False, [-10, -8, -6, -4, -2, 0, 2, 4, 6, 8, 10]),
         (7.5, 7.5, False, [7.5, 8.5]),
     ],
 )
 def test_bounds(lowest: float, highest: float, is_whole: bool, bounds: list[float]) -> None:
-    """Bins are tenths of what lies from 0 to 1, the numbers of a short scale, or ten of a width."""
+    """Bins are tenths from 0 to 1, also of booleans; else whole numbers, or ten of one width."""
     assert bounds_of(lowest, highest, is_whole=is_whole) == pytest.approx(bounds)
 
 

@@ -48,7 +48,7 @@ def test_flips(store: Store, project: str) -> None:
     assert found.flipped_to_pass
     assert (found.flipped_to_fail.runs, found.flipped_to_pass.runs) == (14, 2)
     assert found.sentence.startswith(
-        "v2 beside v1: 50.0 % pass, 85.3 % before: 35 points stricter ("
+        "v2 is stricter: 50 % pass, 85 % with v1. 14 of 34 runs flip to fail, 2 to pass ("
     )
     check_links(store, project, found)
 
@@ -89,7 +89,7 @@ def test_nothing_in_common(store: Store, project: str) -> None:
     store.take(project, tell("b2"))
     found = find_strictness(store.reader, project, "grounded", 2, 1)
     assert (found.word, found.runs, found.both_pass) == ("inconclusive", 0, None)
-    assert found.sentence == "v2 and v1 judged no run both"
+    assert found.sentence == "No run was scored by both v2 and v1"
 
 
 def test_session_over_several_traces(store: Store, project: str) -> None:

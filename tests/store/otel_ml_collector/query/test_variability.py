@@ -203,9 +203,9 @@ def test_versions(store: Store, project: str) -> None:
         True,
     )
     assert change.sentence.startswith(
-        "v2 beside v1: two runs of one input agree in 100.0 %, 0.0 % before: 100 points steadier ("
+        "v2 vs v1: steadier: two runs of one input agree in 100 %, 0 % before ("
     )
-    assert change.sentence.endswith("30 inputs that both answered several times")
+    assert change.sentence.endswith("30 repeated inputs)")
     turned = find(store, project, version=1, against=2).comparison
     assert turned
     assert turned.word == "less steady"

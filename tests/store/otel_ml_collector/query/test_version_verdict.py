@@ -1,5 +1,6 @@
 """The verdict between two versions of a model in production, against scipy and statsmodels."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -90,11 +91,11 @@ def test_pass_rates(service: Service) -> None:
     assert (found["word"], found["version"], found["baseline"]) == ("worse", 2, 1)
     assert (found["basis"], found["heading"]) == (
         "runs",
-        "v2 vs v1: your choice, all recorded runs of both (not paired)",
+        "v2 vs v1: all recorded runs of both (not paired)",
     )
     [judge] = found["judges"]
     assert judge["sentence"] == (
-        "68.7 % pass, 95.3 % before: 27 points worse (16 to 37), n = 150/150"
+        "69 % pass, 95 % with v1: 27 pts worse (16 to 37 pts; 150 runs with v1, 150 with v2)"
     )
     low, high = confint_proportions_2indep(
         103, 150, 143, 150, method="newcomb", compare="diff", alpha=ALPHA
@@ -143,19 +144,28 @@ def test_judge_versions_are_never_mixed(service: Service) -> None:
     found = verdict(service, "unlike")
     [judge] = found["judges"]
     assert (judge["word"], judge["difference"]) == ("inconclusive", None)
-    assert judge["reasons"] == ["different versions of the judge: a1 in the baseline, b2 now"]
+    assert judge["reasons"] == [
+        "no version of the judge scored both: a1 scored the baseline, b2 the candidate"
+    ]
 
 
 def test_page_says_the_same(service: Service) -> None:
-    """The part of the model's page says the sentence of the API."""
-    [judge] = verdict(service, "answer")["judges"]
+    """The top of the model's page shows the verdict of the API, and both versions' figures."""
+    found = verdict(service, "answer")
+    [judge] = found["judges"]
     path = "/projects/p/model-verdict?model=answer&version=2&against=1"
     part = ask(service.app, path)
     assert part.status == 200, part.text
-    assert f"v2 {judge['sentence']}" in part.text
-    assert "grounded:v1" in part.text
+    assert '<strong class="worse-w">v2 is worse</strong>' in part.text
+    assert "<h2>v2 vs v1</h2>" in part.text
+    kinds = re.findall(r'<td class="mute">(\w+)</td>', part.text)
+    assert kinds == ["Quality", "Errors", "Latency"]
+    cells = re.findall(r"<td.*?</td>", part.text.partition("pass rate</td>")[2])
+    before, now = (re.sub("<i.*?</i>|<[^>]*>", "", cell) for cell in cells[:2])
+    assert [before, now] == [
+        f"{100 * judge[side]['value']:.1f}\u202f%" for side in ("baseline", "candidate")
+    ]
     page = ask(service.app, "/projects/p/models/answer").text
-    assert "v2 against v1" in page
     assert "model-verdict?model=answer&amp;version=2&amp;against=1" in page
 
 
@@ -175,7 +185,7 @@ def test_experiments_stand_above_production(service: Service) -> None:
     found = ask(service.app, f"/api/v1/projects/p/{path}").json["verdict"]
     assert (found["word"], found["common"]) == ("worse", len(AFTER))
     assert f'href="/projects/p/{path}"' in part
-    assert found["judges"][0]["sentence"] in part
+    assert found["judges"][0]["sentence"].partition(" (")[0] in part
     other = ask(service.app, "/projects/p/model-verdict?model=chat&version=2&against=1").text
     assert 'id="paired"' not in other
 
@@ -187,8 +197,8 @@ def test_versions_that_were_recorded_are_compared(service: Service) -> None:
     service.store.take("p", unseen)
     page = ask(service.app, "/projects/p/models/answer").text
     assert "v3" in page
-    assert "v2 against v1" in page
-    assert "v3 against v2" in ask(service.app, "/projects/p/models/answer?to=3").text
+    assert "version=2&amp;against=1" in page
+    assert "version=3&amp;against=2" in ask(service.app, "/projects/p/models/answer?to=3").text
 
 
 def test_version_that_only_an_experiment_ran(service: Service) -> None:

@@ -293,6 +293,7 @@ def test_roads(world: World) -> None:
                 "/dataset-coverage?",
                 "/judge-people?",
                 "-variability?",
+                "-curves?",
                 "/field-sl",
                 "/problems/",
             )

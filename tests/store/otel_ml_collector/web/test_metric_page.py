@@ -98,7 +98,7 @@ def test_metrics_of_a_version(service: Service, project: str) -> None:
     [of_run] = ask(service.app, f"{base}?run_id={id_of(call)}").json["series"]
     assert [point["value"] for point in of_run["points"]] == [0.25]
     page = ask(service.app, f"/projects/{project}/metrics?model=churn&version=1").text
-    assert "logged for this version, not for a run of it" in page
+    assert "logged for this version, not for one of its runs" in page
 
 
 def train(number: int, params: dict[str, Value], **values: list[float]) -> list[Span]:
@@ -136,24 +136,27 @@ def test_sweep(service: Service, project: str) -> None:
     service.store.take(project, *runs)
     page = ask(service.app, f"/projects/{project}/metrics").text
     head, *rows = cells(page)
-    assert head == ["rate", "loss", "Its course", "best"]
+    assert head == ["rate", "loss", "Curve", "best"]
     assert sorted([row[0].split()[-1], row[1], row[3]] for row in rows) == [
         ["0.1", "0.50", "0.75"],
         ["0.2", "0.25", "0.50"],
     ]
-    assert "Same in all 2</dt><dd>seed 7</dd>" in page
+    assert "Equal in all 2 runs</dt><dd>seed 7</dd>" in page
     for order, wanted in {
         "highest:loss": ["0.50", "0.25"],
         "lowest:loss": ["0.25", "0.50"],
     }.items():
         ordered = ask(service.app, f"/projects/{project}/metrics?order={order}").text
         assert [row[1] for row in cells(ordered)[1:]] == wanted
-    assert page.count('<figure class="curve') == 2  # of both runs, and of the newest one
-    assert "<dt>best</dt>" in page
+    assert page.count('<figure class="curve') == 1  # both runs on one axis
+    [current] = re.findall(r'<tr class="cur".*?</tr>', page, re.DOTALL)
+    assert id_of(runs[2]) in current  # the best one, not the newest
+    chosen = ask(service.app, f"/projects/{project}/metrics?run_id={id_of(runs[0])}").text
+    assert "<dt>best</dt>" in chosen
 
 
 RISING = [0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.92, 0.93]
-MOVED = "over the last quarter of its points the best one moved by 0.02."
+MOVED = "Noise: in its last quarter, the best curve moved by 0.02."
 
 
 @pytest.mark.parametrize(
@@ -162,12 +165,12 @@ MOVED = "over the last quarter of its points the best one moved by 0.02."
         # The next one is nearer than the best one moved in its last quarter: 0.91 to 0.93.
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.915])],
-            f"a is highest: acc 0.93 at rate 0.1. b is within 0.015, which may be chance: {MOVED}",
+            f"Best: a (acc 0.93) at rate 0.1. b is 0.015 lower, within the noise. {MOVED}",
         ),
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.63])],
-            f"a is highest: acc 0.93 at rate 0.1. b is next, 0.3 behind; {MOVED} "
-            "Each setting ran once: another seed may differ more.",
+            f"Best: a (acc 0.93) at rate 0.1. b is next, 0.3 lower: more than the noise. {MOVED} "
+            "Each setting ran once; another seed may differ more.",
         ),
         # The second run repeats the first one: that tells what chance does.
         (
@@ -176,22 +179,22 @@ MOVED = "over the last quarter of its points the best one moved by 0.02."
                 ({"rate": 0.1, "seed": 8}, [0.5, 0.83]),
                 ({"rate": 0.2, "seed": 7}, [0.5, 0.73]),
             ],
-            "a is highest: acc 0.93 at rate 0.1, seed 7. b is within 0.1, which may be chance: "
-            "runs with equal params differ by up to 0.1.",
+            "Best: a (acc 0.93) at rate 0.1, seed 7. b is 0.1 lower, within the noise. "
+            "Noise: runs with equal params differ by up to 0.1.",
         ),
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, RISING)],
-            "b and a are highest: acc 0.93. All have the same.",
+            "Best: b and a (acc 0.93). All runs are equal.",
         ),
         (
             [({"rate": 0.1}, [0.93]), ({"rate": 0.2}, [0.83])],
-            "a is highest: acc 0.93 at rate 0.1. b is next, 0.1 behind. One value a run cannot "
-            "tell whether that is more than chance.",
+            "Best: a (acc 0.93) at rate 0.1. b is next, 0.1 lower. With one value per run, this "
+            "may be noise.",
         ),
         (
             [({"rate": 0.1}, [0.5, 0.93]), ({"rate": 0.2}, [0.5, 0.83])],
-            "a is highest: acc 0.93 at rate 0.1. b is next, 0.1 behind. So few points a run "
-            "cannot tell whether that is more than chance.",
+            "Best: a (acc 0.93) at rate 0.1. b is next, 0.1 lower. With so few points per run, "
+            "this may be noise.",
         ),
         ([({"rate": 0.1}, RISING)], ""),
     ],
@@ -219,9 +222,9 @@ def test_lowest_is_best(service: Service, project: str) -> None:
     service.store.take(project, *(span for spans in runs for span in spans))
     low, high = (id_of(run)[-6:] for run, _ in runs)
     page = ask(service.app, f"/projects/{project}/metrics").text
-    assert f"<b>{low} is lowest: loss 0.5</b> at rate 1" in page
+    assert f"<strong>Best: {low} (loss 0.5)</strong> at rate 1" in page
     page = ask(service.app, f"/projects/{project}/metrics?order=highest:loss").text
-    assert f"<b>{high} is highest: loss 1</b> at rate 2" in page
+    assert f"<strong>Best: {high} (loss 1)</strong> at rate 2" in page
 
 
 def test_curves_on_one_axis(service: Service, project: str) -> None:

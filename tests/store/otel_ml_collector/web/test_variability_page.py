@@ -34,8 +34,13 @@ def test_page(service: Service, repeated: str) -> None:
     """The page of the model says the same, and opens the runs of each input."""
     part = ask(service.app, f"/projects/{repeated}/model-variability?model=answer").text
     found = ask(service.app, f"/api/v1/projects/{repeated}/models/answer/variability").json
-    assert found["comparison"]["sentence"] in part
-    assert "inputs_digest+%3D%3D+%22" + found["groups"][0]["digest"] in part
+    assert found["comparison"]["sentence"].partition(" (")[0] in part
+    query = f"/projects/{repeated}/model-variability?model=answer&version=1"
+    old = ask(service.app, f"/api/v1/projects/{repeated}/models/answer/variability?version=1").json
+    unsteady = [group for group in old["groups"] if group["different"] > 1]
+    listed = ask(service.app, query).text
+    assert unsteady
+    assert all(f"inputs_digest+%3D%3D+%22{group['digest']}" in listed for group in unsteady)
     page = ask(service.app, f"/projects/{repeated}/models/answer").text
     address = f"/projects/{repeated}/model-variability?model=answer"
     assert f'hx-get="{address}"' in page
@@ -47,5 +52,5 @@ def test_nothing_repeated(service: Service, project: str) -> None:
     """Where no input came twice the page says so, with the runs that are left out."""
     ask_often(service.store, project, [({"q": 1}, "x"), ({"q": 2}, None)])
     part = ask(service.app, f"/projects/{project}/model-variability?model=answer").text
-    assert "No input was answered twice by one version" in part
-    assert "Of v1 1 without outputs." in part
+    assert "No version answered an input twice" in part
+    assert "Left out in v1: 1 without outputs." in part

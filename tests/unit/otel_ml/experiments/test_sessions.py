@@ -67,7 +67,7 @@ def test_sessions_are_clusters() -> None:
     model = sm.OLS(np.subtract(after, before), np.ones(len(sessions)))
     fitted = model.fit(cov_type="cluster", cov_kwds={"groups": sessions}, use_t=True)
     assert bounds(found.difference) == exactly(fitted.params[0], *fitted.conf_int()[0])
-    assert "n = 120 in 24 clusters by session" in found.sentence
+    assert "120 items in 24 sessions" in found.sentence
     alone = estimate_alone(runs_of(after, sessions), ALIKE)["close"].value
     fitted = sm.OLS(after, np.ones(len(sessions))).fit(
         cov_type="cluster", cov_kwds={"groups": sessions}, use_t=True
@@ -102,11 +102,11 @@ def test_a_named_cluster_wins() -> None:
     given = runs_of(before, sessions), runs_of(after, sessions)
     by = 'tags["third"]'
     found = judged(*given, ComparisonOptions(cluster=cluster_of(by), chosen={"cluster": by}))
-    assert found.sentence.endswith(f"n = 120 in 40 clusters by {by}")
+    assert found.sentence.endswith(f"120 items in 40 clusters by {by})")
     thirds = [f"{place % 40}" for place in range(120)]
     assert found.difference == judged(runs_of(before, thirds), runs_of(after, thirds)).difference
     alone = judged(*given, ComparisonOptions(cluster=lambda run: run.item))
-    assert alone.sentence.endswith("n = 120")
+    assert alone.sentence.endswith("120 items)")
     bare = [""] * 120
     assert alone == judged(runs_of(before, bare), runs_of(after, bare))
 
@@ -127,4 +127,4 @@ def test_sessions_of_one_item() -> None:
     ]
     found = verdict_of(sides[1], sides[0], ALIKE).judges["exact"]
     assert found.difference == newcombe_paired(30, 20, 0, 10)
-    assert found.sentence.endswith("n = 60 in 60 clusters by session")
+    assert found.sentence.endswith("60 items in 60 sessions)")

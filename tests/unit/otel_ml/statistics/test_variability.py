@@ -85,7 +85,7 @@ def test_paired() -> None:
     found = change.difference
     assert (found.low, found.high) == pytest.approx(expected, rel=1e-9)
     assert (found.n, change.is_paired, change.word) == (120, True, "inconclusive")
-    assert "120 inputs that both answered several times" in change.sentence
+    assert "120 repeated inputs" in change.sentence
 
 
 def test_unpaired() -> None:
@@ -99,8 +99,8 @@ def test_unpaired() -> None:
     assert change.difference == difference(sides[0].agreement, sides[1].agreement)
     assert (change.is_paired, change.word) == (False, "steadier")
     assert change.sentence == (
-        "two runs of one input agree in 90.0 %, 30.0 % before: 60 points steadier (48 to 69), "
-        "100 inputs, 100 others before"
+        "steadier: two runs of one input agree in 90 %, 30 % before "
+        "(48 to 69 pts; 100 repeated inputs now, 100 before)"
     )
 
 
@@ -109,10 +109,7 @@ def test_too_few() -> None:
     change = compare_variability(make_side([[2]] * 19), make_side([[1, 1]] * 19))
     assert change
     assert change.word == "inconclusive"
-    assert change.sentence.endswith(
-        "inconclusive, 19 inputs, 19 others before; "
-        "19 inputs with several answers: at least 20 are needed"
-    )
+    assert change.sentence.startswith("too early: 19 of 20 repeated inputs (")
 
 
 def test_order_is_no_matter() -> None:

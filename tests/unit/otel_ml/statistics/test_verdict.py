@@ -81,7 +81,7 @@ def test_one_repeat_is_newcombes_pair() -> None:
     found = compare_items(before, after).judges["exact"]
     assert found.difference == newcombe_paired(103, 40, 0, 7)
     assert found.word == "worse"
-    assert found.sentence == ("68.7 % pass, 95.3 % before: 27 points worse (20 to 34), n = 150")
+    assert found.sentence == "69 % pass, 95 % before: 27 pts worse (20 to 34 pts; 150 items)"
 
 
 def test_failed_call_is_not_passed() -> None:
@@ -113,7 +113,7 @@ def test_too_little_in_common() -> None:
     found = compare_items(before, after)
     assert (found.word, words(found)) == ("inconclusive", {"exact": "inconclusive"})
     assert found.reasons == [
-        "80 of 100 items in common (20 new, 0 gone, 0 changed): at least 90 % are needed"
+        "80 of 100 items are shared (20 new, 0 removed, 0 changed), 90 % are needed"
     ]
     assert compare_items(before, after, partial=True).word == "worse"
 
@@ -121,23 +121,23 @@ def test_too_little_in_common() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        (items("+" * 19), items("-" * 19), "19 items: at least 20 are needed"),
+        (items("+" * 19), items("-" * 19), "19 of 20 items"),
         (
             items("+" * 33, cluster=3),
             items("-" * 33, cluster=3),
-            "11 clusters: at least 12 are needed",
+            "11 of 12 clusters",
         ),
         (
             items("+" * 30),
             items("-" * 30, version="b"),
-            "different versions of the judge: a in the baseline, b now",
+            "no version of the judge scored both: a scored the baseline, b the candidate",
         ),
         (
             items("+" * 40),
             items("-" * 37 + "???"),
-            "no answer of the judge on 8 % of the candidate's runs: at most 5 % may miss",
+            "the judge scored 92 % of the candidate's runs, 95 % are needed",
         ),
-        (items("+" * 40), items("-" * 40, judges=()), "the judge said nothing of the candidate"),
+        (items("+" * 40), items("-" * 40, judges=()), "the judge has not scored the candidate yet"),
     ],
 )  # fmt: skip
 def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: str) -> None:
@@ -148,8 +148,8 @@ def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: s
     assert reason in found.judges["exact"].sentence
 
 
-def test_how_many_would_settle_it() -> None:
-    """Where only the interval is too wide, the sentence says how many items would settle it."""
+def test_how_many_would_narrow_it() -> None:
+    """If only the interval is too wide, the sentence says how many items would narrow it."""
     found = compare_items(items("+-" * 20), items("-+" * 20)).judges["exact"]
     assert (found.word, found.reasons) == ("inconclusive", [])
     assert found.detectable is not None
@@ -157,8 +157,8 @@ def test_how_many_would_settle_it() -> None:
     assert found.difference is not None
     half = 100 * (found.difference.high - found.difference.low) / 2
     assert found.sentence == (
-        f"no difference seen (50.0 % both, ± {half:.0f}), n = 40; "
-        f"{found.needed:,} items would settle it to ± 2"
+        f"no visible difference: 50 % both (± {half:.0f} pts; 40 items, "
+        "about 18,000 needed for ± 2 pts)"
     )
     assert found.needed == pytest.approx(40 * (found.detectable / 0.02) ** 2, rel=0.001)
 
@@ -215,7 +215,7 @@ def test_scores() -> None:
     assert judge.margin == pytest.approx(0.1 * stats.tstd(before))
     assert judge.word == "better"
     assert compare_items(scored(before), scored(after), lower_is_better=["s"]).word == "worse"
-    assert found.amounts["latency"].sentence == "100 % more, worse (100 to 100 %), n = 30"
+    assert found.amounts["latency"].sentence == "100 % longer (100 to 100 %; 30 items)"
 
 
 def test_slices() -> None:
@@ -317,7 +317,7 @@ def test_every_call_fails() -> None:
     assert exact.candidate is not None
     assert (found.word, exact.word, exact.candidate.value) == ("worse", "worse", 0.0)
     assert found.failures is not None
-    assert found.failures.sentence == "every call fails (40 of 40, 0 of 40 before)"
+    assert found.failures.sentence == "all 40 calls fail, none before"
     assert len(found.regressions) == 40
 
 

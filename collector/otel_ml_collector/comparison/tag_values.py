@@ -1,0 +1,102 @@
+"""The figures of two versions by the values of a tag: for whom a new version is worse."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml_collector.figures import value_of
+from otel_ml_collector.monitor.releases import Release, ReleaseFigure
+from otel_ml_collector.stats import JudgeFigures, RunFigures, StatsQuery, find_stats
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.verdicts import ERRORS
+from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
+
+_BEFORE_NS: Final = 7 * DAY_NS
+_SHOWN: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TagValueFigures:
+    """A rate of the runs with one value of a tag, by both versions.
+
+    Attributes:
+        name: The value of the tag, such as a client.
+        where: The filter that lists the new version's runs with this value.
+        runs: Number of runs of the baseline and of the new version.
+        before: The rate of the baseline, from 0 to 1.
+        after: The rate of the new version.
+        is_worst: Whether the verdict names this value as the one that got worst.
+    """
+
+    name: str
+    where: str
+    runs: tuple[int, int]
+    before: float
+    after: float
+    is_worst: bool
+
+
+def find_tag_values(
+    reader: Reader, project: str, release: Release, figure: ReleaseFigure, now_ns: int
+) -> list[TagValueFigures]:
+    """Read a rate by the values of the tag that shows most, else of the one that weights both.
+
+    Returns:
+        The values that both versions have, the largest deterioration first. Empty without a tag, or
+        if the figure is not a rate.
+    """
+    tag = choose_tag(release, figure)
+    if not tag or not figure.is_rate:
+        return []
+    group = f"tags[{view.quoted(tag)}]"
+    window = Window(max(release.began_ns - _BEFORE_NS, 0), now_ns + 1)
+    before, after = (
+        {
+            item.group: item.total
+            for item in find_stats(
+                reader, StatsQuery(project, side.where, group, window, None, _SHOWN)
+            ).groups
+        }
+        for side in (release.baseline, release.candidate)
+    )
+    rows = []
+    for name, own in after.items():
+        rates = [_read_rate(figure, side) for side in (before.get(name), own)]
+        if not name or rates[0] is None or rates[1] is None:
+            continue
+        test = f"{group} == {view.quoted(name)}"
+        rows.append(
+            TagValueFigures(
+                name=name,
+                where=f"{release.candidate.where} and {test}",
+                runs=(before[name].runs, own.runs),
+                before=rates[0],
+                after=rates[1],
+                is_worst=figure.worst == test,
+            )
+        )
+    sign = 1 if figure.lower_is_better else -1
+    return sorted(rows, key=lambda row: (-sign * (row.after - row.before), row.name))
+
+
+def choose_tag(release: Release, figure: ReleaseFigure) -> str:
+    """Return the tag of the slice that got worst, else the tag that weights both versions."""
+    return view.split_tag_test(figure.worst)[0] or release.stratum
+
+
+def _read_rate(figure: ReleaseFigure, runs: RunFigures | None) -> float | None:
+    if runs is None:
+        return None
+    if figure.name == ERRORS:
+        return runs.error_share
+    judge = JudgeFigures(
+        judge=figure.name,
+        version=figure.judge_number,
+        digest=figure.judge_version,
+        evaluations=0,
+        failed=0,
+        mean_score=None,
+        pass_rate=None,
+    )
+    return value_of(judge, runs)
