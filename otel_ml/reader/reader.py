@@ -656,6 +656,15 @@ class Reader(HasCard):
         deliveries: dict[str, Any] = self._get("alert-deliveries", **asked)
         return deliveries
 
+    def settings(self) -> dict[str, Any]:
+        """Return the receivers, retention, sizes and prices of the project.
+
+        The result has the format of ``GET .../settings``. Addresses and secrets of receivers are
+        left out. Prices are in US dollars per million tokens.
+        """
+        settings: dict[str, Any] = self._get("settings")
+        return settings
+
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
         """Create an alert rule, or replace the rule of that name.
 

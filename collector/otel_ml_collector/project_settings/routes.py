@@ -34,7 +34,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
 from otel_ml_collector.store.tombstones import PROJECT
 from otel_ml_collector.web import view
-from otel_ml_collector.web.render import PageRoute, show_page
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _FORM_BYTES: Final = 16 * 1024
 _MOST_FIELDS: Final = 20
@@ -227,6 +227,7 @@ def _show(
         "receiver_lines": _RECEIVER_LINES,
         "price_lines": write_price_lines(found.prices),
         "api": view.api_address("projects", project, "settings"),
+        "python": python_call("settings"),
     }
     status = 400 if problem or undeleted else 200
     answer = show_page(request, "settings.html", context, status)

@@ -170,6 +170,15 @@ def test_mute(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["alerts", "mute", "errors", "--where", "client >"]) == 2
 
 
+def test_settings(reader: Reader) -> None:
+    """A reader reads the receivers, the retention and the sizes of its project."""
+    settings = reader.settings()
+    assert settings["receivers"] == []
+    assert settings["retention"]["holds_record_days"] == 0
+    assert settings["bytes"] > 0
+    assert settings["prices"] == []
+
+
 def test_reader(reader: Reader) -> None:
     """A reader lists rules, says when they would have fired, what was sent, and saves one."""
     [alert] = reader.alerts()["alerts"]
