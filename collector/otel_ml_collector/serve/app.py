@@ -70,7 +70,7 @@ from otel_ml_collector.serve.waiting import make_waiting_app, report_wait, wait_
 from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import Address, address_here
-from otel_ml_collector.storage import read_sizes
+from otel_ml_collector.storage import read_store_state
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.calls import CallWatch, NamedRuns
@@ -144,6 +144,7 @@ class Collector:
     prices: Prices
     losses: LossWatch
     runs: RunNumbers
+    calls: CallWatch
     deleter: Deleter
     retention: Retention
     purger: Purger
@@ -224,7 +225,8 @@ def _assemble(
         lambda project, traces: find_experiment_traces(reader, project, traces),
     )
     sent, forwarded, alerted = RecordNumbers(), OtlpForwardNumbers(), AlertSendNumbers()
-    sizes, series = StoreNumbers(lambda: read_sizes(reader)), ComputedSeries()
+    sizes = StoreNumbers(lambda: read_store_state(reader), connections.folder)
+    series = ComputedSeries()
     for numbers in (runs, losses, sent, forwarded, alerted, sizes, series):
         telemetry.register(numbers)
     health = Health(Probe(connections), connections.folder, settings.min_free_disk_bytes)
@@ -292,6 +294,7 @@ def _assemble(
         prices=prices,
         losses=LossWatch(reader, losses, settings.sampled_projects),
         runs=runs,
+        calls=calls,
         deleter=deleter,
         retention=retention,
         purger=Purger(connections),
@@ -512,7 +515,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 collector.runs.count_pending,
                 0.25,
                 "Calls that are recorded twice count twice",
-                has_work=collector.runs.has_pending,
+                has_work=lambda: collector.runs.has_pending() or collector.calls.has_work(),
             ),
         ),
         # Writes only after an error.

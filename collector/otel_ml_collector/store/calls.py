@@ -214,6 +214,13 @@ class CallWatch:
                 self._annotated.setdefault(project, set()).update(owners)
         return counting
 
+    def has_work(self) -> bool:
+        """Return whether `run_pass` has anything to do."""
+        with self._guard:
+            has_news = bool(self._dirty or self._annotated) or self._noted_ns > self._done_ns
+        is_behind = self._began_ns is None or self._past_ns < self._began_ns
+        return has_news or is_behind or self._done_ns > self._marked[1]
+
     def run_pass(self) -> bool:
         """Settle all that was stored since the last look, and a part of all that was there before.
 
