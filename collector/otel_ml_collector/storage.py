@@ -18,7 +18,7 @@ from otel_ml_collector.api.parameters import Admin, demand_all, needs
 from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.settings.values import MOST_DAYS
-from otel_ml_collector.store.backup import Backups
+from otel_ml_collector.store.backup import BACKUP_ROW, Backups
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import READABLE, Reader
@@ -27,7 +27,7 @@ from otel_ml_collector.store.same_folder import FolderIdentity
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USER
-from otel_ml_collector.telemetry.service import TableSize
+from otel_ml_collector.telemetry.service import StoreState, TableSize
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 
 # As what a table counts; all others are `other`.
@@ -292,12 +292,17 @@ def _make_retention_run(swept: Swept | None) -> RetentionRun | None:
     return RetentionRun(time=time, deleted_rows=swept.rows, error=swept.error or None)
 
 
-def read_sizes(reader: Reader) -> list[TableSize]:
-    """Read the size of each table on disk; 1 ms, nothing of the tables themselves is read."""
-    sql = Sql("""
-        SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes FROM system.parts
-        WHERE database = currentDatabase() AND active GROUP BY table ORDER BY table""")
-    return [TableSize(**row) for row in reader.rows(sql, {})]
+def read_store_state(reader: Reader) -> StoreState:
+    """Read the size of each table on disk, and the time of the last backup. Takes 1 to 2 ms."""
+    sizes = Sql("""
+        SELECT table, sumIf(rows, active) AS rows, sumIf(bytes_on_disk, active) AS bytes,
+          sumIf(bytes_on_disk, NOT active) AS replaced_bytes
+        FROM system.parts WHERE database = currentDatabase() GROUP BY table ORDER BY table""")
+    rows = list(reader.rows(sizes, {}))
+    tables = [TableSize(row["table"], row["rows"], row["bytes"]) for row in rows if row["rows"]]
+    backup = Sql("SELECT max(value) AS time_ns FROM store_meta WHERE name = {name:String}")
+    (last,) = reader.rows(backup, {"name": BACKUP_ROW})
+    return StoreState(tables, sum(row["replaced_bytes"] for row in rows), last["time_ns"])
 
 
 @router.get("/storage")

@@ -248,6 +248,7 @@ class AlertEvaluator:
             failed=sum(bool(item.reason) for item in watched),
             seconds=time.monotonic() - began_s,
             has_others=others,
+            ended_ns=self._clock(),
         )
         return self.numbers
 

@@ -48,6 +48,8 @@ FORMAT: Final = "otel-ml backup 2"
 PARTIAL: Final = ".partial"
 _BLOCK_BYTES: Final = 1 << 20
 _FROZEN: Final = "otel_ml_backup"
+# Name of the row of `store_meta` with the time of each complete backup.
+BACKUP_ROW: Final = "backup"
 _FREEZE: Final = Sql("ALTER TABLE {table} FREEZE WITH NAME '{name}'")
 # What names a document is linked before the document, which is there longer.
 _LINK_ORDER: Final = {"artifacts": 1, "artifact_chunks": 2}
@@ -162,6 +164,7 @@ class Backups:
         os.sync()
         partial.rename(folder)
         os.sync()
+        self._client.insert("store_meta", [[BACKUP_ROW, taken_ns]])
         return Backup(folder, _size(manifest), rested_ns)
 
 

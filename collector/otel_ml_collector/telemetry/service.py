@@ -1,5 +1,6 @@
 """Metrics of the collector itself: received, answered, missing, stored and forwarded data."""
 
+import os
 import sys
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import (
@@ -23,6 +25,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.times import SECOND_NS
 
 # Media type of `Telemetry.render`.
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -311,13 +314,35 @@ class TableSize:
     bytes: int
 
 
-class StoreNumbers(Collector):
-    """Metrics of bytes and rows per table. If the store fails, the last known numbers are used."""
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """Sizes of the store, and the time of its last backup.
 
-    def __init__(self, read: Callable[[], Sequence[TableSize]]) -> None:
+    Attributes:
+        tables: Size of each table.
+        replaced_bytes: Bytes of files that merges and deletions have replaced. The store removes
+            them within a minute.
+        backup_ns: When the last backup was complete, in nanoseconds; 0 if there is none.
+    """
+
+    tables: Sequence[TableSize]
+    replaced_bytes: int = 0
+    backup_ns: int = 0
+
+
+class StoreNumbers(Collector):
+    """Metrics of the store and its disk. If the store fails, the last known numbers are used.
+
+    Args:
+        read: Reads the state of the store.
+        folder: Folder of the store; None for a database server.
+    """
+
+    def __init__(self, read: Callable[[], StoreState], folder: Path | None = None) -> None:
         self._read = read
+        self._folder = folder
         self._lock = threading.Lock()
-        self._sizes: Sequence[TableSize] = ()
+        self._state: StoreState | None = None
         self._fresh_until_s = 0.0
 
     def describe(self) -> Iterable[Metric]:
@@ -334,19 +359,53 @@ class StoreNumbers(Collector):
             "Rows of a table on disk, those that wait to be merged away included",
             labels=["table"],
         )
-        for item in self._ask():
+        state = self._find_state()
+        if state is None:
+            return self._measure_disk()
+        for item in state.tables:
             size.add_metric([item.table], item.bytes)
             rows.add_metric([item.table], item.rows)
-        return size, rows
+        replaced = GaugeMetricFamily(
+            "otel_ml_store_replaced_bytes",
+            "Bytes of files that merges and deletions have replaced and that are not removed yet",
+            value=state.replaced_bytes,
+        )
+        backup = GaugeMetricFamily(
+            "otel_ml_last_backup_timestamp_seconds",
+            "Time of the last complete backup, 0 if there is none",
+            value=state.backup_ns / SECOND_NS,
+        )
+        return size, rows, replaced, backup, *self._measure_disk()
 
-    def _ask(self) -> Sequence[TableSize]:
+    def _measure_disk(self) -> Sequence[Metric]:
+        """Return the free space of the disk, which is not visible for a server."""
+        if self._folder is None:
+            return ()
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError:
+            return ()
+        return (
+            GaugeMetricFamily(
+                "otel_ml_disk_free_bytes",
+                "Free bytes of the disk with the data folder",
+                value=disk.f_bavail * disk.f_frsize,
+            ),
+            GaugeMetricFamily(
+                "otel_ml_disk_free_inodes",
+                "Free inodes of the disk with the data folder",
+                value=disk.f_favail,
+            ),
+        )
+
+    def _find_state(self) -> StoreState | None:
         with self._lock:
             now_s = time.monotonic()
             if now_s >= self._fresh_until_s:
                 self._fresh_until_s = now_s + _FRESH_S
                 with suppress(Unavailable):
-                    self._sizes = self._read()
-            return self._sizes
+                    self._state = self._read()
+            return self._state
 
 
 class RecordNumbers(Collector):
@@ -485,6 +544,7 @@ class AlertPass:
         failed: Number of rules that could not be evaluated.
         seconds: Duration of the evaluation.
         has_others: Whether another process evaluates rules of the same store.
+        ended_ns: When the evaluation ended, in nanoseconds; 0 before the first one.
     """
 
     rules: int = 0
@@ -492,6 +552,7 @@ class AlertPass:
     failed: int = 0
     seconds: float = 0.0
     has_others: bool = False
+    ended_ns: int = 0
 
 
 class AlertPassNumbers(Collector):
@@ -519,6 +580,11 @@ class AlertPassNumbers(Collector):
                 "evaluators_others",
                 "Whether another collector looks at the rules of this store, 0 or 1",
                 int(look.has_others),
+            ),
+            (
+                "last_pass_timestamp_seconds",
+                "Time when alert rules were last evaluated, 0 before the first time",
+                look.ended_ns / SECOND_NS,
             ),
         ):
             yield GaugeMetricFamily(f"otel_ml_alert_{name}", text, value)
