@@ -1,6 +1,6 @@
-"""Finds the rules of a project with their states, what changed, and what fires: API, pages, lines.
+"""Finds the rules of a project with their states, their changes and the firing ones.
 
-Nothing is measured here: the evaluator has stored what it saw. `alerts.history` measures the past.
+Nothing is measured here: the evaluator stores the states. `alerts.history` measures the past.
 """
 
 from collections import defaultdict
@@ -34,7 +34,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 
 DAYS: Final = 30
 _MOST_SLICES: Final = 200
-# What a day was at its worst: it fired, some windows were bad, all is well, nothing was judged.
+# The worst of a day: fired, some bad windows, all good, too few runs.
 DayWord = Literal["fired", "pending", "quiet", "no data"]
 _DAY_WORDS: Final[Mapping[str, DayWord]] = {
     "firing": "fired",
@@ -47,39 +47,39 @@ _DAY_ORDER: Final[tuple[DayWord, ...]] = ("no data", "quiet", "pending", "fired"
 
 
 class AlertSlice(BaseModel):
-    """A slice of a rule, as its last windows left it."""
+    """A slice of a rule with its state after its last window."""
 
-    name: str = Field(description="Such as client = Remax; empty where the rule has no by")
+    name: str = Field(description="Such as client = Remax; empty if the rule has no by")
     labels: dict[str, str]
     state: AlertStateName
-    since: str = Field(description="Since when it is in that state, RFC 3339")
-    value: float | None = Field(description="The rule's first figure, of the last judged window")
-    runs: int = Field(description="Runs of that window")
-    window_end: str = Field(description="The end of the last window that was looked at")
-    martingale: float = Field(description="Of surely(...): the sum of bets; it fires above a bound")
-    muted: Mute | None = Field(description="By what it is muted; null where it is not")
+    since: str = Field(description="Start of this state, RFC 3339")
+    value: float | None = Field(description="First figure in the last judged window")
+    runs: int = Field(description="Runs in that window")
+    window_end: str = Field(description="End of the last evaluated window")
+    martingale: float = Field(description="For surely(...): the evidence so far")
+    muted: Mute | None = Field(description="The mute that covers it; null if none does")
     note: str = Field(
-        description="Of an alert without data such as no runs since 03:33, UTC; empty otherwise"
+        description="For an alert without data, such as no runs since 03:33, UTC; else empty"
     )
-    where: str = Field(description="The filter that lists its runs")
+    where: str = Field(description="Filter that lists its runs")
 
 
 class AlertState(BaseModel):
     """A rule with its state."""
 
     rule: AlertRule
-    state: AlertStateName = Field(description="That of its worst slice; failed: it cannot be asked")
-    since: str | None = Field(description="Since when, RFC 3339; null where it was never looked at")
-    reason: str = Field(description="Why it cannot be asked; empty where it can")
-    is_muted: bool = Field(description="Whether all that fires of it is muted, or a mute is on it")
-    muted: Mute | None = Field(description="The mute that is on the whole rule")
-    looked: str | None = Field(description="The end of the last window that was looked at")
+    state: AlertStateName = Field(description="That of its worst slice; failed: an error")
+    since: str | None = Field(description="Start of this state; null if never evaluated")
+    reason: str = Field(description="Why it cannot be evaluated; empty if it can")
+    is_muted: bool = Field(description="Whether the rule or all of its firing slices are muted")
+    muted: Mute | None = Field(description="The mute that covers the whole rule")
+    looked: str | None = Field(description="End of the last evaluated window")
     slices: list[AlertSlice] = Field(description="The worst first, at most 200")
-    firing: int = Field(description="How many slices fire")
-    note: str = Field(description="That of the first slice that is an alert without data")
+    firing: int = Field(description="Number of firing slices")
+    note: str = Field(description="Note of the first alert without data")
     days: list[DayWord] = Field(description="The last 30 days, the oldest first")
-    fired: int = Field(description="How often it began to fire in these days")
-    brief: int = Field(description="How often of these it was over within an hour")
+    fired: int = Field(description="How often it started firing in these days")
+    brief: int = Field(description="How many of these were resolved within an hour")
 
 
 class Alerts(BaseModel):
@@ -93,14 +93,14 @@ class AlertChange(BaseModel):
     """A change of the state of a slice."""
 
     rule: str
-    slice: str = Field(description="Such as client = Remax; empty where the rule has no by")
+    slice: str = Field(description="Such as client = Remax; empty if the rule has no by")
     labels: dict[str, str]
-    time: str = Field(description="The end of the window that made it, RFC 3339")
+    time: str = Field(description="End of the window that caused it, RFC 3339")
     state: AlertStateName
     before: AlertStateName
     value: float | None
     runs: int
-    reason: str = Field(description="Where no window made it, what did")
+    reason: str = Field(description="Cause, if it was not a window")
 
 
 def find_rules(reader: Reader, project: str) -> list[AlertRule]:
@@ -112,7 +112,7 @@ def find_rule(reader: Reader, project: str, name: str) -> AlertRule:
     """Read a rule.
 
     Raises:
-        Missing: There is none of that name.
+        Missing: There is no rule of that name.
     """
     return make_rule(read_document(reader, project, ALERT, name))
 
@@ -130,7 +130,7 @@ def find_alert(reader: Reader, project: str, name: str, now_ns: int) -> AlertSta
     """Find one rule with its state.
 
     Raises:
-        Missing: There is none of that name.
+        Missing: There is no rule of that name.
     """
     rule = find_rule(reader, project, name)
     events = read_alert_events(reader, project, _first_day(now_ns), name)
@@ -138,7 +138,7 @@ def find_alert(reader: Reader, project: str, name: str, now_ns: int) -> AlertSta
 
 
 def find_firing(reader: Reader, project: str, now_ns: int) -> list[AlertState]:
-    """Find the rules that fire, or cannot be asked, the worst first; muted ones too."""
+    """Find the rules that are firing or cannot be evaluated, the worst first, with muted ones."""
     every = find_alerts(reader, project, now_ns).alerts
     return [alert for alert in every if alert.state in {"firing", "failed"} or alert.note]
 
@@ -175,7 +175,7 @@ def find_changes_of(
 
 
 def name_slice(key: SliceKey, by: Sequence[Dimension]) -> str:
-    """Name a slice as a person reads it: ``client = Remax``."""
+    """Name a slice for readers: ``client = Remax``."""
     return " and ".join(f"{name} = {value}" for name, value in key.labels(by).items())
 
 
@@ -205,7 +205,7 @@ def _make_alerts(
 
 
 def _rank(alert: AlertState) -> tuple[float, str]:
-    """Order rules: the worst first, and what is muted behind all that is not quiet."""
+    """Order rules: the worst first, muted ones before those that are OK."""
     place = float(_place(alert))
     quiet = STATES.index("inactive")
     return (quiet - 0.5 if alert.is_muted and place < quiet else place), alert.rule.name
@@ -238,7 +238,7 @@ def _make_alert(
     firing = [part for part in slices if part.state == "firing"]
     since = [part.since for part in slices if part.state == state]
     began: dict[str, int] = {}
-    fired = brief = 0  # how often a slice fired, and how often that was over within an hour
+    fired = brief = 0
     for event in events:
         if event.state == "firing":
             fired += 1
@@ -295,7 +295,7 @@ def _draw_days(
         if row.slice == WHOLE_RULE:
             continue
         own = by_slice[row.slice]
-        # Before its first change it was as that change says; without any, since its row says.
+        # Before its first change, the slice had the earlier state of that change.
         if own:
             start_ns = first_ns if own[0].before != "inactive" or own[0].reason else own[0].time_ns
             spans = [(start_ns, own[0].time_ns, own[0].before)]

@@ -1,6 +1,6 @@
-"""When a rule would have fired: its windows of the past, measured and judged as the evaluator does.
+"""When a rule would have fired: its past windows, measured and judged as the evaluator does.
 
-Nothing that is stored of its state counts here, so the past is that of the rule as it is now.
+Stored states are not used, so the past is that of the rule as it is now.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ from otel_ml_collector.store.alerts import AlertStateName
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
-# Of a longer time the newest windows are looked at.
+# For a longer time, the newest windows are checked.
 MOST_WINDOWS: Final = 3_000
 _AT_ONCE: Final = 500
-# What the monitor finds is asked a window at a time.
+# Figures of the monitor are measured one window at a time.
 _MOST_MONITORED: Final = 60
 _MOST_MONITORED_BY: Final = 15
 _MOST_DRAWN: Final = 8
@@ -45,21 +45,21 @@ _MOST_FIRINGS: Final = 500
 class AlertPoint(BaseModel):
     """A window of a slice."""
 
-    time: str = Field(description="Where the window ends, RFC 3339")
-    value: float | None = Field(description="The rule's first figure")
+    time: str = Field(description="End of the window, RFC 3339")
+    value: float | None = Field(description="The first figure of the rule")
     runs: int
     word: WindowWord
-    state: AlertStateName = Field(description="After it")
+    state: AlertStateName = Field(description="State after the window")
 
 
 class AlertFiring(BaseModel):
     """A time in which a slice would have fired."""
 
-    slice: str = Field(description="Such as client = Remax; empty where the rule has no by")
+    slice: str = Field(description="Such as client = Remax; empty if the rule has no by")
     start: str
-    end: str | None = Field(description="Null while it fires")
+    end: str | None = Field(description="Null while it is firing")
     hours: float
-    worst: float | None = Field(description="The value that was farthest from what is good")
+    worst: float | None = Field(description="Worst value in that time")
 
 
 class AlertHistorySlice(BaseModel):
@@ -74,16 +74,16 @@ class AlertHistory(BaseModel):
     """When a rule would have fired."""
 
     rule: AlertRule
-    start: str = Field(description="The end of the first window, RFC 3339")
-    end: str = Field(description="That of the last")
-    windows: int = Field(description="How many windows that are, at most 3,000")
-    judged: int = Field(description="How many windows of slices had enough runs")
+    start: str = Field(description="End of the first window, RFC 3339")
+    end: str = Field(description="End of the last window, RFC 3339")
+    windows: int = Field(description="Number of windows, at most 3,000")
+    judged: int = Field(description="Windows of slices with enough runs")
     bad: int
-    fired: int = Field(description="How often it would have begun to fire")
-    brief: int = Field(description="How often of these it was over within an hour")
+    fired: int = Field(description="How often it would have started firing")
+    brief: int = Field(description="How many of these would have been resolved within an hour")
     firings: list[AlertFiring] = Field(description="The newest first, at most 500")
     slices: list[AlertHistorySlice] = Field(
-        description="Of those that fired longest, at most 8, each window"
+        description="The 8 slices that fired longest, with each window"
     )
 
 
@@ -97,18 +97,18 @@ class _Replayed:
 
 
 def make_unsaved(wanted: WantedAlert, name: str = "") -> AlertRule:
-    """Make a rule that is not saved, to be checked."""
+    """Make a rule that is not saved, to check it."""
     return AlertRule(name=name, version=0, saved_time=to_rfc3339(0), **wanted.model_dump())
 
 
 def check_rule(
     reader: Reader, project: str, rule: AlertRule, start_ns: int, now_ns: int
 ) -> AlertHistory:
-    """Say when a rule would have fired since a time.
+    """Find when a rule would have fired since a time.
 
     Raises:
-        BadInput: The filter or a figure is wrong.
-        Missing: There is no such target.
+        BadInput: The filter or a figure is invalid.
+        Missing: There is no such prediction target.
     """
     plan = rule.plan
     is_monitored = bool(plan.condition.of(OF_MONITOR))

@@ -1,4 +1,4 @@
-"""Mutes: alerts of a rule and a filter that are computed and shown, and not sent until a time."""
+"""Mutes: alerts that are evaluated and shown, but not sent until a time."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final
@@ -27,31 +27,31 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
 
 MUTE: Final = DocumentKind("mute", most=500, limit_bytes=256 * 1024)
-# A mute keeps so many of its earlier versions.
+# Earlier versions that a mute keeps.
 MOST_EARLIER: Final = 10
 
 
 class WantedMute(BaseModel):
-    """A mute to be saved: of which slices, until when, and why."""
+    """A mute to save: which slices, until when, and why."""
 
     model_config = ConfigDict(extra="forbid")
 
     rule: Annotated[str, Field(max_length=64)] = Field(
-        default="", description="The name of the rule; empty for every rule"
+        default="", description="Name of the rule; empty for every rule"
     )
     where: Annotated[str, Field(max_length=1_000)] = Field(
         default="",
-        description='Of which slices, such as client == "Remax"; empty for all of the rule',
+        description='Only these slices, such as client == "Remax"; empty for all',
     )
     until: Annotated[str, Field(max_length=64)] = Field(description="RFC 3339")
     who: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Who wants it; the name of the key unless told"
+        default="", description="Who mutes; default the name of the key"
     )
     why: Annotated[str, Field(max_length=1_000)] = ""
 
 
 class EarlierMute(WantedMute):
-    """A mute as it was before it was saved again."""
+    """An earlier version of a mute."""
 
     version: int = Field(description="Counts the saves of its name")
     saved_time: str = Field(description="RFC 3339, UTC")
@@ -71,7 +71,7 @@ class Mute(EarlierMute):
         return from_rfc3339(self.until, "until")
 
     def covers(self, rule: str, labels: Mapping[str, str], now_ns: int) -> bool:
-        """Tell whether a slice of a rule is muted."""
+        """Return whether the mute covers a slice of a rule."""
         if self.until_ns <= now_ns or self.rule not in {"", rule}:
             return False
         tree = parse(self.where)
@@ -101,7 +101,7 @@ def make_mute(document: Document) -> Mute:
 
 
 def find_mute(reader: Reader, project: str, name: str, version: int | None = None) -> Mute:
-    """Read a mute as it is, or as it was at an earlier version.
+    """Read a mute in its newest or an earlier version.
 
     Raises:
         Missing: There is no mute of that name, or that version of it is not kept.
@@ -146,10 +146,10 @@ def save_mute(
 
 
 def check_mute(wanted: WantedMute) -> None:
-    """Refuse a mute that cannot be read.
+    """Refuse an invalid mute.
 
     Raises:
-        BadInput: Its time or its filter is wrong.
+        BadInput: Its time or its filter is invalid.
     """
     from_rfc3339(wanted.until, "until")
     for comparison in comparisons_of(parse(wanted.where)):
@@ -159,14 +159,14 @@ def check_mute(wanted: WantedMute) -> None:
 def mute_of(
     mutes: Iterable[Mute], rule: str, key: SliceKey, by: tuple[Dimension, ...], now_ns: int
 ) -> Mute | None:
-    """Return the mute of a slice that ends last; None where it is not muted."""
+    """Return the mute of a slice that ends last; None if it is not muted."""
     labels = key.labels(by)
     muting = [mute for mute in mutes if mute.covers(rule, labels, now_ns)]
     return max(muting, key=lambda mute: mute.until_ns, default=None)
 
 
 def _is_of(tree: Tree, labels: Mapping[str, str]) -> bool:
-    """Tell whether labels pass a filter, in which a tag may stand without `tags`."""
+    """Return whether labels pass a filter, in which tags can be written without `tags`."""
     match tree:
         case Both(parts):
             return all(_is_of(part, labels) for part in parts)
@@ -183,10 +183,10 @@ def _is_of(tree: Tree, labels: Mapping[str, str]) -> bool:
 
 
 def _read_comparison(tree: FieldComparison) -> tuple[str, list[str]]:
-    """Read the label that a comparison is of, and the values.
+    """Return the label of a comparison and its values.
 
     Raises:
-        BadInput: It has another form than labels have.
+        BadInput: It is not a comparison of a label.
     """
     field = tree.field
     name = field.key if field.name == "tags" else field.name

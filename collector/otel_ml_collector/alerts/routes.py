@@ -1,4 +1,4 @@
-"""The JSON API of rules of alerts: saved, looked at, checked over the past, muted."""
+"""The JSON API of alert rules: save, list, check on past runs, mute."""
 
 import re
 import secrets
@@ -59,12 +59,12 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 AlertPath = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Base = Annotated[
     int | None,
-    Query(ge=0, description="The version that is to be the newest, 0 for none; without it any"),
+    Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
 ]
 Since = Annotated[
-    str, Query(max_length=64, description="How long ago, such as 30d, or a time of RFC 3339")
+    str, Query(max_length=64, description="How far back, such as 30d, or a time, RFC 3339")
 ]
-# Whoever may change which targets are told of what.
+# Keys that can change rules and their receivers.
 FromAdmin = Annotated[Reader, Depends(reader_for(ADMIN))]
 FromPerson = Annotated[Reader, Depends(reader_for(ANNOTATE, ADMIN))]
 ToMute = Annotated[Access, Depends(needs(ANNOTATE, ADMIN))]
@@ -79,17 +79,17 @@ class AlertChanges(BaseModel):
 
 
 def read_since(text: str, now_ns: int) -> int:
-    """Read how long ago, or a time.
+    """Parse a duration before now, or a time.
 
     Raises:
-        BadInput: It is neither, or too long ago.
+        BadInput: It is neither, or more than 400 days ago.
     """
     if _DIGIT.match(text):
         start_ns = from_rfc3339(text, "since")
     else:
         length_ns = read_length(text)
         if length_ns is None:
-            raise BadInput(f"Invalid since {text!r}: expected such as 30d, or a time", "since")
+            raise BadInput(f"Invalid since {text!r}: expected 30d, or a time", "since")
         start_ns = now_ns - length_ns
     if not now_ns - _MOST_SINCE_NS <= start_ns < now_ns:
         raise BadInput(f"Invalid since {text!r}: expected at most 400 days ago", "since")
@@ -109,7 +109,7 @@ def get_alert_changes(
     since: Since = _SINCE,
     rule: Annotated[str, Query(max_length=64)] = "",
 ) -> AlertChanges:
-    """List what changed in the states of rules, the newest first, at most 500."""
+    """List the changes of the states of rules, the newest first, at most 500."""
     start_ns = read_since(since, time.time_ns())
     return AlertChanges(changes=find_changes_of(reader, project, start_ns, rule))
 
@@ -121,7 +121,7 @@ def get_alert_deliveries(
     settings: FromSettings,
     rule: Annotated[str, Query(max_length=64)] = "",
 ) -> Deliveries:
-    """List the notifications of rules by target: when each was delivered, after how many tries."""
+    """List the notifications of rules by receiver, with delivery time and attempts."""
     return find_deliveries_of(reader, project, settings.alert_targets, rule)
 
 
@@ -139,7 +139,7 @@ def send_test_notification(receiver: AlertPath, settings: FromSettings) -> Teste
 def check_wanted_alert(
     project: str, wanted: WantedAlert, reader: FromReader, since: Since = _SINCE
 ) -> AlertHistory:
-    """Say when a rule that is not saved would have fired."""
+    """Return when a rule that is not saved would have fired."""
     _check(reader, project, wanted)
     now_ns = time.time_ns()
     start_ns = read_since(since, now_ns)
@@ -156,7 +156,7 @@ def get_alert(project: str, alert: AlertPath, reader: FromReader) -> AlertState:
 def check_alert(
     project: str, alert: AlertPath, reader: FromReader, since: Since = _SINCE
 ) -> AlertHistory:
-    """Say when a rule would have fired, as it is now: at most 3,000 windows, the newest."""
+    """Return when a rule, as it is now, would have fired: the newest 3,000 windows at most."""
     now_ns = time.time_ns()
     rule = find_rule(reader, project, alert)
     return check_rule(reader, project, rule, read_since(since, now_ns), now_ns)
@@ -173,7 +173,7 @@ def put_alert(
     settings: FromSettings,
     base: Base = None,
 ) -> AlertRule:
-    """Save a rule under its name; where windows are judged otherwise it starts afresh."""
+    """Save a rule under its name; if it judges windows differently, it starts afresh."""
     _check(reader, project, wanted)
     check_receivers(wanted, {target.name for target in settings.alert_targets})
     _refuse_filed(reader, project, alert)
@@ -184,7 +184,7 @@ def put_alert(
 def delete_alert(
     *, project: str, alert: AlertPath, reader: FromAdmin, store: FromStore, base: Base = None
 ) -> AlertRule:
-    """Delete a rule, and answer what it was; what fires ends with it."""
+    """Delete a rule and return it; its firing alerts are resolved."""
     _refuse_filed(reader, project, alert)
     return make_rule(store.delete(reader, project, ALERT, alert, base=base))
 
@@ -199,7 +199,7 @@ def get_mutes(project: str, reader: FromReader) -> Mutes:
 def add_mute(
     project: str, wanted: WantedMute, reader: FromPerson, access: ToMute, store: FromStore
 ) -> Mute:
-    """Mute what a rule, or every rule, says of some slices: it is computed, shown, and not sent."""
+    """Mute a rule, all rules, or some slices: alerts are evaluated and shown, but not sent."""
     name = secrets.token_hex(8)
     return put_mute(
         project=project,
@@ -218,10 +218,10 @@ def get_mute(
     mute: AlertPath,
     reader: FromReader,
     version: Annotated[
-        int | None, Query(ge=1, description="One of its last ten versions; the newest unless told")
+        int | None, Query(ge=1, description="One of its last ten versions; default the newest")
     ] = None,
 ) -> Mute:
-    """Read a mute, also one that has ended, as it is or as it was."""
+    """Read a mute, even if it has ended, in its newest or an earlier version."""
     return find_mute(reader, project, mute, version)
 
 
@@ -236,7 +236,7 @@ def put_mute(
     store: FromStore,
     base: Base = None,
 ) -> Mute:
-    """Save a mute under its name, such as one that is to last longer; the earlier one is kept."""
+    """Save a mute under its name, for example to make it longer; the earlier version is kept."""
     check_mute(wanted)
     if wanted.rule:
         find_rule(reader, project, wanted.rule)
@@ -246,7 +246,7 @@ def put_mute(
 
 @api.delete("/projects/{project:path}/mutes/{mute}")
 def delete_mute(project: str, mute: AlertPath, reader: FromPerson, store: FromStore) -> Mute:
-    """End a mute, and answer what it was."""
+    """End a mute and return it."""
     return make_mute(store.delete(reader, project, MUTE, mute))
 
 
@@ -259,12 +259,12 @@ def _refuse_filed(reader: Reader, project: str, name: str) -> None:
     """Refuse to change a rule of the configuration file.
 
     Raises:
-        Conflict: It is one.
+        Conflict: It is in the configuration file.
     """
     try:
         body = read_document(reader, project, ALERT, name).body
     except Missing:
         return
     if body.get("origin") == "file":
-        message = f"The alert {name!r} stands in the configuration file: change it there"
+        message = f"The alert {name!r} is in the configuration file: change it there"
         raise Conflict(message)

@@ -1,4 +1,4 @@
-"""A rule of alerts as it is saved: which runs, when it is bad, for how long, and who is told."""
+"""An alert rule as it is saved: its runs, condition, windows and receivers."""
 
 import hashlib
 import re
@@ -18,10 +18,10 @@ from otel_ml_collector.store.documents import Document, DocumentKind
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS, read_length, to_rfc3339
 
 ALERT: Final = DocumentKind("alert", most=500, limit_bytes=64 * 1024)
-# By these runs are told apart, besides by tags.
+# Fields that a rule can group by, in addition to tags.
 BY_FIELDS: Final = ("model", "version", "environment", "release", "provider_model")
 MOST_BY: Final = 4
-# Windows that a look goes back for `hold`.
+# Windows at most that `hold` counts.
 _MOST_HOLD: Final = 10
 _MOST_STEPS: Final = 60
 _MOST_WINDOW_NS: Final = 30 * DAY_NS
@@ -30,12 +30,12 @@ _MOST_DELAY_NS: Final = 90 * DAY_NS
 _USUAL_DELAY_NS: Final = 10 * MINUTE_NS
 _HOLD: Final = re.compile(r"(\d{1,2}) of (\d{1,2})", re.ASCII)
 _PLACEHOLDER: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
-# What windows are judged by.
+# Fields that change how windows are judged.
 _JUDGED_FIELDS: Final = {
     *("where", "when", "window", "every", "by", "hold", "keep", "min_runs", "delay"),
     "windows_between",
 }
-# What an annotation may have in it: `{{ by }}`.
+# Placeholders in annotations, such as `{{ by }}`.
 TEMPLATE_NAMES: Final = ("by", "value", "window", "rule")
 
 AlertName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
@@ -44,45 +44,45 @@ _Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class WantedAlert(BaseModel):
-    """A rule: which runs are watched, by which condition, and who is told."""
+    """A rule: which runs it checks, its condition, and whom it notifies."""
 
     model_config = ConfigDict(extra="forbid")
 
     where: Annotated[str, Field(max_length=4_000)] = Field(
-        default="", description="The filter of the runs; empty for all that count"
+        default="", description="Filter of the runs; empty for all recorded runs"
     )
     when: Annotated[str, Field(min_length=1, max_length=4_000)] = Field(
-        description='The condition over figures, such as pass_rate("grounded") < 0.9'
+        description='Condition over figures, such as surely(pass_rate("grounded") < 0.9)'
     )
     window: _Length = Field(
-        default="1h", description="How long the time is whose runs are judged together: 1m to 30d"
+        default="1h", description="Length of a window, whose runs are judged together: 1m to 30d"
     )
     every: _Length = Field(
-        default="", description="How often; a quarter of the window, 1m at least, unless told"
+        default="", description="How often to evaluate; default a quarter of the window"
     )
     by: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=MOST_BY)] = Field(
         default_factory=list,
-        description='One alert a value of these: tags["client"], version, environment, ...',
+        description='One alert per value: tags["client"], version, environment, ...',
     )
     hold: _Length = Field(
         default="2 of 3",
-        description="How many of the last judged windows that do not overlap must be bad",
+        description="How many of the last judged windows, without overlap, must be bad",
     )
     keep: _Length = Field(
-        default="", description="Firing that long after the last bad window; as the window at first"
+        default="", description="How long to keep firing after a bad window; default one window"
     )
     no_data: Literal["end", "notify"] = Field(
         default="end",
-        description="What becomes of a firing alert without data when keep is over: it ends, or it "
-        "becomes no data and its receivers are notified",
+        description="What happens to a firing alert without data after keep: end resolves it, "
+        "notify changes it to no data and notifies its receivers",
     )
     min_runs: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
-        default=30, description="A window with fewer runs, or scores, is not judged"
+        default=30, description="A window with fewer runs or scores is not judged"
     )
     delay: _Length = Field(
         default="",
-        description="How long a window waits for its scores and truths before it is judged: 10m "
-        "unless told, and for truths as long as they usually take",
+        description="How long a window waits for scores and ground truth: default 10m, and for "
+        "ground truth its usual delay",
     )
     severity: Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9_.-]+$")] = "warning"
     notify: Annotated[list[_Name], Field(max_length=8)] = Field(
@@ -92,10 +92,10 @@ class WantedAlert(BaseModel):
         dict[_Name, Annotated[str, Field(max_length=1_000)]], Field(max_length=16)
     ] = Field(
         default_factory=dict,
-        description="Texts beside a message, with {{ by }}, {{ value }}, {{ window }}, {{ rule }}",
+        description="Texts of a message, with {{ by }}, {{ value }}, {{ window }}, {{ rule }}",
     )
     windows_between: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
-        default=1_000, description="Of surely(...): one false alarm in so many windows at most"
+        default=1_000, description="For surely(...): at most one false alarm in this many windows"
     )
 
     @field_validator("by", mode="before")
@@ -117,10 +117,10 @@ class WantedAlert(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A name by whose values runs are told apart.
+    """A field or tag that a rule groups by.
 
     Attributes:
-        name: As labels have it: that of the tag, or of the field.
+        name: Name of the field or tag, as in labels.
         is_tag: Whether it is a tag.
     """
 
@@ -128,7 +128,7 @@ class Dimension:
     is_tag: bool
 
     def write(self, value: str) -> str:
-        """Write the filter of the runs of a value."""
+        """Write the filter of the runs with a value."""
         quoted = orjson.dumps(value).decode()
         if self.is_tag:
             return f"tags[{orjson.dumps(self.name).decode()}] == {quoted}"
@@ -137,15 +137,15 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class RulePlan:
-    """A rule, read.
+    """A parsed rule.
 
     Attributes:
         where: The filter of the runs.
         condition: When a window is bad.
-        hold: How many bad windows of how many.
-        delay_ns: How long a window waits at most for its scores.
-        truth_delay_ns: The same for its truths; None for as long as these usually take.
-        windows_between, no_data: As of the rule.
+        hold: How many bad windows out of how many.
+        delay_ns: How long a window waits for scores at most.
+        truth_delay_ns: The same for ground truth; None for its usual delay.
+        windows_between, no_data: As in the rule.
     """
 
     where: str
@@ -163,10 +163,10 @@ class RulePlan:
 
 
 def make_plan(wanted: WantedAlert) -> RulePlan:
-    """Read a rule.
+    """Parse a rule.
 
     Raises:
-        BadInput: A part of it is wrong; the error names it, and its column where there is one.
+        BadInput: A field is invalid; the error has its name and, if known, the column.
     """
     compile_filter(wanted.where)
     condition = read_condition(wanted.when)
@@ -179,7 +179,7 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
         message = f"Invalid every: expected at least a {_MOST_STEPS}th of the window"
         raise BadInput(message, "every")
     if condition.sure and every_ns != window_ns:
-        raise BadInput("surely looks at each run once: expected every as long as window", "every")
+        raise BadInput("surely counts each run once: expected every = window", "every")
     match = _HOLD.fullmatch(wanted.hold)
     hold = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= hold[0] <= hold[1] <= _MOST_HOLD:
@@ -230,7 +230,7 @@ def _read(text: str, name: str, least_ns: int, most_ns: int) -> int:
         least = "0s" if not least_ns else f"{least_ns // MINUTE_NS}m"
         most = f"{most_ns // MINUTE_NS}m" if most_ns < DAY_NS else f"{most_ns // DAY_NS}d"
         raise BadInput(
-            f"Invalid {name} {text!r}: expected a length of time from {least} to {most}, such as "
+            f"Invalid {name} {text!r}: expected a duration from {least} to {most}, such as "
             "15m or 1h",
             name,
         )
@@ -257,25 +257,25 @@ class AlertRule(WantedAlert):
     version: int = Field(description="Counts the saves of its name")
     saved_time: str = Field(description="RFC 3339, UTC")
     origin: Literal["api", "file"] = Field(
-        default="api", description="Whether it stands in the configuration file of the collector"
+        default="api", description="file: a rule of the configuration file of the collector"
     )
 
     @cached_property
     def plan(self) -> RulePlan:
-        """The rule, read."""
+        """The parsed rule."""
         return make_plan(self)
 
     @property
     def digest(self) -> str:
-        """A text that differs where windows would be judged otherwise: such a rule starts afresh.
+        """A text that changes if windows are judged differently; such a rule starts afresh.
 
-        Who is told, and in which words, does not matter.
+        Receivers and messages do not change it.
         """
         parts = self.model_dump(include=_JUDGED_FIELDS)
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
     def annotate(self, by: str, value: str) -> dict[str, str]:
-        """Fill the annotations: plain texts in their places, each once."""
+        """Fill the placeholders of the annotations with plain text."""
         values = {"by": by, "value": value, "window": self.window, "rule": self.name}
         return {
             name: _PLACEHOLDER.sub(lambda match: values[match[1].strip()], text)
@@ -294,23 +294,23 @@ def make_rule(document: Document) -> AlertRule:
 
 
 class FileAlert(WantedAlert):
-    """A rule of the configuration file, ``[[alert]]``, which names its project."""
+    """A rule of the configuration file, ``[[alert]]``, with its project."""
 
     name: AlertName
     project: Annotated[str, Field(min_length=1, max_length=256)]
 
     @property
     def body(self) -> dict[str, Any]:
-        """The rule as its document has it."""
+        """The rule as it is stored."""
         return {**self.model_dump(exclude={"project", "name"}), "origin": "file"}
 
 
 @dataclass(frozen=True, slots=True)
 class SliceKey:
-    """A slice of a rule: a value of each name by which it tells runs apart.
+    """A slice of a rule: one value of each field and tag that the rule groups by.
 
     Attributes:
-        text: As it is stored: the values as a JSON list, ``[]`` without any.
+        text: The values as a JSON list, as stored; ``[]`` without any.
     """
 
     text: str

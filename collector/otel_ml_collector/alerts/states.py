@@ -1,7 +1,7 @@
-"""States of the slices of a rule: what a window that is judged makes of the state before it.
+"""States of the slices of a rule, and how each judged window changes them.
 
-All is a function of the state before and of what a window says, so that the same windows give the
-same states, whoever looks at them, and a window that was looked at changes nothing again.
+A state depends only on the state before and on the window. So the same windows give the same states
+in every process, and evaluating a window twice changes nothing.
 """
 
 import math
@@ -19,9 +19,9 @@ from otel_ml_collector.times import MINUTE_NS, to_rfc3339
 STATES: Final[tuple[AlertStateName, ...]] = ("firing", "failed", "pending", "inactive", "no data")
 WindowWord = Literal["bad", "good", "no data"]
 TruthWord = Literal["in", "due", "overdue"]
-# A rule that could not be asked for so long is an alert itself.
+# A rule that could not be evaluated for this long becomes an alert itself.
 FAILED_AFTER_NS: Final = 15 * MINUTE_NS
-# A figure is told apart by all but the place at which it stands.
+# A figure without its position in the condition.
 FigureKey = tuple[str, str, str, int]
 
 
@@ -35,13 +35,13 @@ class MeasuredSlice:
     """The figures of a slice in a window.
 
     Attributes:
-        runs: Recorded runs in it.
-        numbers: Each figure; NaN where it has no value.
-        counts: Of how many runs each is.
-        is_in: Whether all scores that belong to it are here.
-        truth: Whether its truths are here; those that are due usually come later than now, those
-            that are overdue do not.
-        means: Of what must be certain: how many sessions have which mean.
+        runs: Recorded runs in the window.
+        numbers: Value of each figure; NaN without a value.
+        counts: Number of runs behind each figure.
+        is_in: Whether all of its scores have arrived.
+        truth: Whether its ground truth has arrived: `due` if it usually takes longer than this,
+            `overdue` if it does not.
+        means: For `surely`: how many sessions have which mean.
     """
 
     runs: int
@@ -54,12 +54,12 @@ class MeasuredSlice:
 
 @dataclass(frozen=True, slots=True)
 class WindowLook:
-    """A window of a slice, judged.
+    """A judged window of a slice.
 
     Attributes:
-        end_ns: Where it ends.
-        value: The rule's first figure; None where it has none.
-        martingale: The sum of bets after it.
+        end_ns: End of the window.
+        value: The first figure of the rule; None without a value.
+        martingale: The evidence of `surely` after the window.
     """
 
     end_ns: int
@@ -71,20 +71,20 @@ class WindowLook:
 
 @dataclass(frozen=True, slots=True)
 class SliceState:
-    """The state of a slice after the windows that were looked at.
+    """The state of a slice after its evaluated windows.
 
     Attributes:
-        since_ns: The end of the window by which the state became what it is.
-        changed_ns: The same of when it began or ended to fire last; 0 for never.
-        value, runs: Of the last window that was judged.
-        martingale: The sum of bets against "all is well".
-        seen_ns: The end of the last window that was looked at; 0 for none.
-        bad_ns: That of the last bad one.
-        judged: The ends of the judged windows that still count, the oldest first, each with
-            whether it was bad.
-        digest: Of the rule by which they were judged.
+        since_ns: End of the window in which this state began.
+        changed_ns: End of the window in which it last started or stopped firing; 0 for never.
+        value, runs: Figure and runs of the last judged window.
+        martingale: The evidence of `surely` so far.
+        seen_ns: End of the last evaluated window; 0 for none.
+        bad_ns: End of the last bad window.
+        judged: Ends of the judged windows that still count, the oldest first, each with whether it
+            was bad.
+        digest: Digest of the rule that judged them.
         silent_ns: Since when an alert has no data: the start of its newest run, or the end of its
-            last judged window; 0 if it has data, or is no alert.
+            last judged window; 0 if it has data or is not an alert.
     """
 
     state: AlertStateName = "inactive"
@@ -101,17 +101,17 @@ class SliceState:
 
     @property
     def is_alert(self) -> bool:
-        """Whether receivers are to know: it fires, cannot be asked, or has no more data."""
+        """Whether it notifies receivers: it is firing, has failed, or has lost its data."""
         return self.state in {"firing", "failed"} or self.is_silent_alert
 
     @property
     def is_silent_alert(self) -> bool:
-        """Whether it has fired and has no data since, by a rule that notifies of that."""
+        """Whether it was firing and then lost its data, in a rule that notifies about that."""
         return self.state == "no data" and self.silent_ns > 0
 
     @property
     def note(self) -> str:
-        """Since when there are no data, for an alert without any; empty otherwise."""
+        """Since when an alert has no data; empty if it has data."""
         if not self.silent_ns:
             return ""
         what = "too few runs or scores" if self.runs else "no runs"
@@ -139,7 +139,7 @@ def read_state(row: AlertRow) -> SliceState:
 
 
 def is_waiting(plan: RulePlan, end_ns: int, measured: MeasuredSlice, now_ns: int) -> bool:
-    """Tell whether a window waits for scores or truths that belong to it."""
+    """Return whether a window still waits for scores or ground truth."""
     if not measured.is_in and now_ns < end_ns + plan.delay_ns:
         return True
     if plan.truth_delay_ns is None:
@@ -148,15 +148,15 @@ def is_waiting(plan: RulePlan, end_ns: int, measured: MeasuredSlice, now_ns: int
 
 
 def forget_before(before: SliceState, end_ns: int, changes: Sequence[int]) -> SliceState:
-    """Return the state before a window, without what was judged before the newest change in it.
+    """Return the state before a window, reset if a judge has changed its version since.
 
-    Figures of another version of a judge are not these: what fired by them ends, and what bets and
-    bad windows were counted begins anew.
+    Scores of two versions of a judge are not comparable. Alerts of the old version are resolved,
+    and evidence and bad windows are counted from zero.
 
     Args:
         before: The state.
-        end_ns: Where the window ends.
-        changes: When other versions of the judges of the rule began, of which figures are.
+        end_ns: End of the window.
+        changes: When new versions of the judges of the rule began.
     """
     if not any(0 < before.seen_ns <= change_ns < end_ns for change_ns in changes):
         return before
@@ -165,7 +165,7 @@ def forget_before(before: SliceState, end_ns: int, changes: Sequence[int]) -> Sl
 
 
 def is_mixed(plan: RulePlan, end_ns: int, changes: Sequence[int]) -> bool:
-    """Tell whether several versions of a judge spoke in a window."""
+    """Return whether a window has scores of several versions of a judge."""
     return any(end_ns - plan.window_ns < change_ns < end_ns for change_ns in changes)
 
 
@@ -182,11 +182,11 @@ def look_at(
 
     Args:
         plan: The rule.
-        end_ns: Where the window ends.
+        end_ns: End of the window.
         measured: Its figures.
         before: The state before it.
-        slices: How many slices the rule has: they share its bound on false alarms.
-        changes: When other versions of its judges began: a window in which several spoke is none.
+        slices: Number of slices of the rule; they share its bound on false alarms.
+        changes: When new versions of its judges began; a window with several is not judged.
     """
     condition = plan.condition
     main = measured.numbers.get(key_of(condition.main), math.nan)
@@ -204,7 +204,7 @@ def look_at(
     if condition.sure is None:
         is_bad = condition.is_bad(number_of, is_sure=False)
     elif before.state == "firing":
-        # What was certain holds while the figure itself is beyond its limit; bets begin anew then.
+        # A firing alert stays while the figure is beyond its limit; the evidence starts again.
         is_bad, total = condition.is_broken(number_of), 0.0
     else:
         limit = condition.sure
@@ -217,10 +217,10 @@ def look_at(
 
 
 def advance(before: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
-    """Return the state after a window; a window that was looked at already changes nothing.
+    """Return the state after a window; an evaluated window changes nothing again.
 
-    A window without enough runs counts neither way. What fires goes on without a value until `keep`
-    is over; then it ends, or its rule tells that it has no data.
+    A window with too few runs is ignored. A firing alert without data keeps firing until `keep` is
+    over; then it is resolved, or its rule notifies that it has no data.
     """
     if look.end_ns <= before.seen_ns:
         return before
@@ -260,7 +260,7 @@ def _go_on_without_data(seen: SliceState, look: WindowLook, plan: RulePlan) -> S
 
 
 def choose_apart(judged: Sequence[tuple[int, bool]], window_ns: int) -> list[tuple[int, bool]]:
-    """Choose windows that do not overlap, from the newest backwards."""
+    """Choose windows that do not overlap, starting with the newest."""
     chain: list[tuple[int, bool]] = []
     for end_ns, is_bad in reversed(judged):
         if not chain or end_ns <= chain[-1][0] - window_ns:
@@ -269,9 +269,9 @@ def choose_apart(judged: Sequence[tuple[int, bool]], window_ns: int) -> list[tup
 
 
 def begin_afresh(before: SliceState, digest: str, now_ns: int) -> SliceState:
-    """Return the state of a slice whose rule has changed: nothing of the old one counts.
+    """Return the state of a slice after its rule changed: nothing of the old rule counts.
 
-    What fired ends with it.
+    A firing alert is resolved.
     """
     is_alert = before.state == "firing" or before.is_silent_alert
     changed_ns = now_ns if is_alert else before.changed_ns
@@ -279,7 +279,7 @@ def begin_afresh(before: SliceState, digest: str, now_ns: int) -> SliceState:
 
 
 def set_back(before: SliceState, now_ns: int) -> SliceState:
-    """Return the state as of a clock that was set back: windows that are to come are forgotten."""
+    """Return the state after the clock was set back, without windows in the future."""
     return replace(
         before,
         seen_ns=min(before.seen_ns, now_ns),
@@ -290,12 +290,12 @@ def set_back(before: SliceState, now_ns: int) -> SliceState:
 
 
 def note_failure(before: SliceState, now_ns: int, *, has_failed: bool) -> SliceState:
-    """Return the state of a rule as a whole after it was asked: failed after 15 minutes of trouble.
+    """Return the state of a whole rule after an evaluation: failed after 15 minutes of errors.
 
     Args:
-        before: Its `bad_ns` is when the trouble began, 0 without trouble.
-        now_ns: The time of asking.
-        has_failed: Whether it could not be asked.
+        before: The state; its `bad_ns` is when the errors began, 0 without errors.
+        now_ns: The time of the evaluation.
+        has_failed: Whether it could not be evaluated.
     """
     if not has_failed:
         return _enter(replace(before, bad_ns=0), "inactive", now_ns)
@@ -320,7 +320,7 @@ def _enter(
 def _keep(
     judged: Sequence[tuple[int, bool]], look: WindowLook, plan: RulePlan
 ) -> tuple[tuple[int, bool], ...]:
-    """Add a judged window, and drop those that no look goes back to."""
+    """Add a judged window, and drop those that `hold` does not need any more."""
     steps = -(-plan.window_ns // plan.every_ns)
     most = max(steps * (plan.hold[1] - 1) + 1, 1)
     return (*judged, (look.end_ns, look.word == "bad"))[-most:]

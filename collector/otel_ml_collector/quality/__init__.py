@@ -1,1 +1,1 @@
-"""Quality of predictions whose truth came later: targets, figures, pages."""
+"""Quality: how good predictions were, once their ground truth is known."""

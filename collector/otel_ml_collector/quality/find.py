@@ -1,4 +1,4 @@
-"""Finds how good predictions were once their truth came: figures by time, version and class."""
+"""Finds how good predictions were: figures by time, version and class, from ground truth."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ _BINS: Final = 10
 _SURE_BINS: Final = 100
 # A probability of 0 or 1 that is wrong costs as much as this one.
 _LEAST_CHANCE: Final = 1e-15
-# The ages at which the course of the truth is looked at.
+# Ages at which the share of known outcomes is computed.
 _AGES_NS: Final = tuple(
     round(hours * HOUR_NS)
     for hours in (0.25, 1, 3, 6, 12, 24, 48, 72, 96, 120, 168, 240, 336, 504, 720, 1080, 1440, 2160)
@@ -75,134 +75,138 @@ _USUAL_POINTS: Final = 70
 
 
 class QualityFigure(BaseModel):
-    """One figure of predictions with their truth."""
+    """One figure of predictions with known outcome."""
 
     name: str = Field(description="accuracy, precision, recall, f1, brier, log_loss, mae, ...")
-    value: Interval | None = Field(description="Null where no run has the figure")
+    value: Interval | None = Field(description="Null if no run has the figure")
 
 
 class QualityPoint(BaseModel):
     """The predictions of a bucket of time, or of a version."""
 
-    start_time: str = Field(description="Where the bucket begins, RFC 3339; empty of a version")
-    version: int | None = Field(description="The small number of a version; null of a bucket")
-    runs: int = Field(description="Runs that foretold")
-    here: int = Field(description="Of these, how many have a truth")
-    coverage: float = Field(description="The share that has a truth")
+    start_time: str = Field(description="Start of the bucket, RFC 3339; empty for a version")
+    version: int | None = Field(description="Number of the version; null for a bucket")
+    runs: int = Field(description="Runs with a prediction")
+    here: int = Field(description="How many of these have ground truth")
+    coverage: float = Field(description="Share that has ground truth")
     usual: float | None = Field(
-        description="The share that usually has a truth at this age; null where that is not known"
+        description="Share that usually has ground truth at this age; null if unknown"
     )
     early: str = Field(
-        description="Why it is not to be judged yet: `too young`, or `less than usual` of the "
-        "truth is here; empty where it is to be judged"
+        description="Why it is too early to judge: `too young`, or `less than usual` of the ground "
+        "truth has arrived; empty if it can be judged"
     )
     figures: list[QualityFigure]
     estimate: float | None = Field(
         default=None,
-        description="The accuracy to expect of a bucket by the probabilities of its runs, "
-        "calibrated on those of all other buckets whose truth is here; null of a version, without "
-        "a probability, and with fewer than 100 truths",
+        description="Expected accuracy of a bucket from the probabilities of its runs, calibrated "
+        "on all other buckets with ground truth; null for a version, without a probability, and "
+        "with ground truth for fewer than 100 runs",
     )
 
 
 class QualityClass(BaseModel):
-    """One class: of the runs that have a truth how many were predicted and came to be of it."""
+    """One class: how often it was predicted and how often it occurred, with known outcome."""
 
     name: str
     predicted: int
     came: int
     right: int
-    runs: int = Field(description="Runs that predicted it, also without a truth")
-    coverage: float | None = Field(description="The share of these that has a truth")
+    runs: int = Field(description="Runs that predicted it, with or without ground truth")
+    coverage: float | None = Field(description="Share of these that has ground truth")
     figures: list[QualityFigure] = Field(description="precision, recall, f1")
-    where: str = Field(description="The filter of runs that predicted it")
+    where: str = Field(description="Filter of the runs that predicted it")
 
 
 class ConfusedRuns(BaseModel):
-    """Runs that predicted one class, and of which one came."""
+    """Runs with one predicted and one actual class."""
 
     predicted: str
     came: str
     runs: int
-    where: str = Field(description="The filter that lists them")
+    where: str = Field(description="Filter that lists them")
 
 
 class CalibratedBin(BaseModel):
-    """Runs of which about the same probability was predicted."""
+    """Runs with about the same predicted probability."""
 
-    predicted: float = Field(description="The mean of what was predicted")
-    came: Interval = Field(description="The share in which the positive class came")
+    predicted: float = Field(description="Mean predicted probability")
+    came: Interval = Field(description="Share in which the positive class occurred")
 
 
 class CoursePoint(BaseModel):
-    """The share of truths that is usually here at an age."""
+    """The share of ground truth that has usually arrived at an age."""
 
     age_s: float
     share: float
 
 
 class QualitySlice(BaseModel):
-    """The runs with one value of a tag, held against the rest by the first figure."""
+    """The runs with one value of a tag, compared with all other runs by the first figure."""
 
     name: str = Field(description="Such as plan = monthly")
-    condition: str = Field(description="The filter of its runs, without the model")
-    here: int = Field(description="Its runs that have a truth")
-    coverage: float = Field(description="The share of its runs that has one")
+    condition: str = Field(description="Filter of its runs, without the model")
+    here: int = Field(description="Its runs with ground truth")
+    coverage: float = Field(description="Share of its runs with ground truth")
     value: Interval
     rest: Interval
-    difference: float = Field(description="Slice less rest")
-    low: float = Field(description="Of the difference, 95 %")
+    difference: float = Field(description="Slice minus all other runs")
+    low: float = Field(description="Lower bound of the difference, 95 %")
     high: float
     word: Literal["worse", "better", "no different"] = Field(
-        description="By more than its margin, and than chance gives among all slices"
+        description="Worse or better by more than the margin and by more than chance"
     )
-    excess: float = Field(description="Runs wrong at least beyond those of the rest; 0 of numbers")
+    excess: float = Field(
+        description="Extra wrong runs compared with all other runs, at least; 0 for numbers"
+    )
 
 
 class TargetQuality(BaseModel):
-    """How good predictions were, once their truth came, at the time of the prediction."""
+    """How good predictions were, by the time of the prediction."""
 
     target: SavedTarget
     start: str
     end: str
     bucket_s: float
-    runs: int = Field(description="Runs that foretold; runs of experiments are left out")
-    here: int = Field(description="Of these, how many have a truth")
+    runs: int = Field(description="Runs with a prediction, without experiments")
+    here: int = Field(description="How many of these have ground truth")
     coverage: Interval | None
-    delay_s: float | None = Field(description="The median time from prediction to truth")
-    figures: list[QualityFigure] = Field(description="Of all runs that have a truth")
+    delay_s: float | None = Field(description="Median time from prediction to ground truth")
+    figures: list[QualityFigure] = Field(description="Figures of all runs with ground truth")
     estimate: float | None = Field(
-        description="The accuracy to expect of the runs whose truth is not here, by their "
-        "probabilities, calibrated on those whose truth is; null without a probability, and with "
-        "fewer than 100 truths"
+        description="Expected accuracy of the runs without ground truth, from their probabilities, "
+        "calibrated on the runs with ground truth; null without a probability, and with ground "
+        "truth for fewer than 100 runs"
     )
     estimate_error: float | None = Field(
-        description="How far the estimates of buckets that are to be judged are from their "
-        "accuracy, on average by runs; null where there is none"
+        description="Mean distance of the estimates from the accuracy, for buckets that can be "
+        "judged; null without any"
     )
-    guess: str = Field(description="The class that came most, which a guess would always say")
-    guess_accuracy: float | None = Field(description="How often that would be right")
+    guess: str = Field(description="The most frequent actual class, as a constant guess")
+    guess_accuracy: float | None = Field(description="How often this guess is right")
     points: list[QualityPoint] = Field(description="By the time of the prediction, oldest first")
     versions: list[QualityPoint] = Field(description="By version of the model, newest first")
     classes: list[QualityClass] = Field(
-        description="The most frequent 20 that were predicted or came"
+        description="The 20 most frequent predicted or actual classes"
     )
     confusion: list[ConfusedRuns]
     calibration: list[CalibratedBin]
-    course: list[CoursePoint] = Field(description="The usual course of the truth, by age")
-    wrong: int | None = Field(description="How many runs were wrong, of a class")
-    wrong_where: str = Field(description="The filter that lists these; empty where none can")
+    course: list[CoursePoint] = Field(description="Usual share of known outcomes, by age")
+    wrong: int | None = Field(description="Number of wrong runs; null for numbers and rankings")
+    wrong_where: str = Field(description="Filter that lists them; empty if no filter can")
     slices: list[QualitySlice] = Field(
-        description="Values of tags with at least 30 truths, the worst first, at most 50, by the "
-        "first figure; empty unless `slices` asks for them"
+        description="Tag values with at least 30 known outcomes, the worst first, at most 50, by "
+        "the first figure; empty unless `slices` is set"
     )
 
 
 class Targets(BaseModel):
-    """The targets of a project, and truths that have none."""
+    """The prediction targets of a project, and ground truth without a prediction target."""
 
     targets: list[SavedTarget]
-    truths: list[str] = Field(description="Names of truths without a target, at most 100")
+    truths: list[str] = Field(
+        description="Names of ground truth without a prediction target, at most 100"
+    )
 
 
 Form = Literal["rate", "mean", "root"]
@@ -276,12 +280,12 @@ _SPREAD: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class QualityQuestion:
-    """Which predictions are asked about.
+    """The predictions to measure.
 
     Attributes:
         where: A filter of runs; empty for all.
-        step_ns: How long a bucket is.
-        slices: Whether slices are to be held against the rest.
+        step_ns: Length of a bucket.
+        slices: Whether to compare slices with all other runs.
     """
 
     project: str
@@ -307,7 +311,7 @@ class _Rows:
 
 
 def list_targets(reader: Reader, project: str) -> Targets:
-    """List the targets of a project by name, and the names of truths that have none."""
+    """List the prediction targets of a project by name, and ground truth without one."""
     targets = [make_target(document) for document in list_documents(reader, project, TARGETS)]
     sql = Sql("""
         SELECT DISTINCT name FROM metrics
@@ -320,10 +324,10 @@ def list_targets(reader: Reader, project: str) -> Targets:
 
 
 def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
-    """Read a target; of a truth without one that it equals the output.
+    """Read a prediction target. Ground truth without one is compared with the whole output.
 
     Raises:
-        Missing: There is no target and no truth of that name.
+        Missing: There is no prediction target and no ground truth of that name.
     """
     try:
         return make_target(read_document(reader, project, TARGETS, name))
@@ -332,12 +336,14 @@ def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
             SELECT 1 FROM metrics WHERE project = {project:String} AND name = {name:String}
               AND source = 'actual' LIMIT 1""")
         if not reader.rows(sql, {"project": project, "name": name}):
-            raise Missing(f"There is no target and no truth {name[:80]!r}") from None
+            raise Missing(
+                f"There is no prediction target and no ground truth {name[:80]!r}"
+            ) from None
         return make_unsaved(name)
 
 
 def choose_step(window: Window) -> int:
-    """Choose how long a bucket is: about sixty in the window."""
+    """Choose the length of a bucket, so that the window has about sixty."""
     wanted = (window.end_ns - window.start_ns) / _USUAL_POINTS
     return next((step for step in _STEPS_NS if step >= wanted), _STEPS_NS[-1])
 
@@ -845,7 +851,7 @@ def save_target(  # noqa: PLR0917 - what a save needs
     wanted: WantedTarget,
     base: int | None,
 ) -> SavedTarget:
-    """Save a target under its name; one that is there as it is stays as it is.
+    """Save a prediction target under its name; saving it again unchanged has no effect.
 
     Raises:
         BadInput: There are too many targets.

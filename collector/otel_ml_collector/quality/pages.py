@@ -1,4 +1,4 @@
-"""The pages of quality: the targets of a project, and one by the time of the prediction."""
+"""The pages of quality: the prediction targets of a project, and the quality of one over time."""
 
 import math
 import time
@@ -21,7 +21,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 _HEIGHT: Final = 150.0
 _SHORT: Final = 70.0
 _WIDTH: Final = 1_000.0
-# Shares, which are written in per cent; all other figures are numbers.
+# Shares are written in per cent; all other figures are numbers.
 _RATES: Final = frozenset({"accuracy", "precision", "recall", "f1", "precision_at_k"})
 _NAMES: Final[Mapping[str, str]] = {
     "accuracy": "Accuracy",
@@ -37,6 +37,11 @@ _NAMES: Final[Mapping[str, str]] = {
     "precision_at_k": "Precision at k",
 }
 _LASTS: Final = ("7d", "30d", "60d")
+# Why a bucket is early, as the API has it, and as the page shows it.
+_EARLY: Final[Mapping[str, str]] = {
+    "too young": "too early to judge",
+    "less than usual": "fewer outcomes than usual",
+}
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -46,10 +51,10 @@ class QualityCurve:
     """A figure by the time of the prediction, drawn.
 
     Attributes:
-        line: Of buckets that are to be judged.
+        line: The buckets that can be judged.
         band: Their intervals, an area.
-        estimate: What is to be expected of buckets that are not to be judged; empty without it.
-        hatched: Where buckets are early: per cent from the left, and how wide.
+        estimate: Estimate for early buckets; empty without one.
+        hatched: Early buckets: per cent from the left, width, and reason.
         up, across: Labels of the axes.
     """
 
@@ -63,7 +68,7 @@ class QualityCurve:
 
 @dataclass(frozen=True, slots=True)
 class CoverageCurve:
-    """The share of predictions whose truth is here, by bucket, and what is usual at its age."""
+    """The share of predictions with known outcome by bucket, and the usual share at its age."""
 
     area: str
     usual: str
@@ -80,46 +85,47 @@ class QualityShown(WantedQuality):
 
 
 def write_figure(name: str, value: float | None) -> str:
-    """Write a figure as people read it: a share in per cent."""
+    """Write a figure for readers: a share in per cent."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.1f}\u202f%" if name in _RATES else f"{value:.3g}"
 
 
 def write_difference(name: str, difference: float) -> str:
-    """Write how far a slice is from the rest: a share in points."""
-    sign = "+" if difference > 0 else "\u2212" if difference < 0 else ""
+    """Write how far a slice is from all other runs: a share in pts."""
+    sign = "+" if difference > 0 else "\u2212"
     size = abs(difference)
-    return f"{sign}{100 * size:.1f}" if name in _RATES else f"{sign}{size:.3g}"
+    text = f"{100 * size:.1f}" if name in _RATES else f"{size:.3g}"
+    return f"{sign}{text}" if float(text) else text
 
 
 def write_interval(name: str, interval: Interval | None) -> str:
-    """Write the bounds of a figure; empty where there are none."""
+    """Write the bounds of a figure; empty if there are none."""
     if interval is None or interval.low is None or interval.high is None:
         return ""
     return f"{write_figure(name, interval.low)} to {write_figure(name, interval.high)}"
 
 
 def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
-    """Draw a figure over time, broken where buckets are early; None where no bucket has it."""
-    stretches: list[list[tuple[float, float, float, float]]] = [[]]
+    """Draw a figure over time, with gaps for early buckets; None if no bucket has it."""
+    segments: list[list[tuple[float, float, float, float]]] = [[]]
     expected: list[list[tuple[float, float]]] = [[]]
     for point in quality.points:
         value = next((figure.value for figure in point.figures if figure.name == name), None)
         middle = (_place(quality, point) + _width(quality, point) / 2) * _WIDTH / 100
         if value is None or point.early:
-            stretches.append([])
+            segments.append([])
             if name == "accuracy" and point.estimate is not None:
                 expected[-1].append((middle, point.estimate))
             continue
         expected.append([])
         low = value.value if value.low is None else value.low
         high = value.value if value.high is None else value.high
-        stretches[-1].append((middle, value.value, low, high))
-    drawn = [each for stretch in stretches for each in stretch]
+        segments[-1].append((middle, value.value, low, high))
+    drawn = [each for segment in segments for each in segment]
     if not drawn:
         return None
-    shares = [share for stretch in expected for _, share in stretch]
+    shares = [share for segment in expected for _, share in segment]
     low = min(*(each[2] for each in drawn), *shares, math.inf)
     high = max(*(each[3] for each in drawn), *shares, -math.inf)
     if name in _RATES:
@@ -131,22 +137,22 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
         return f"{x:.1f} {_HEIGHT * (1 - (value - low) / (high - low)):.1f}"
 
     lines, bands = [], []
-    for stretch in filter(None, stretches):
-        lines.append("M" + "L".join(at(x, value) for x, value, _, _ in stretch))
-        upper = [at(x, top) for x, _, _, top in stretch]
-        lower = [at(x, foot) for x, _, foot, _ in reversed(stretch)]
+    for segment in filter(None, segments):
+        lines.append("M" + "L".join(at(x, value) for x, value, _, _ in segment))
+        upper = [at(x, top) for x, _, _, top in segment]
+        lower = [at(x, foot) for x, _, foot, _ in reversed(segment)]
         bands.append(f"M{'L'.join([*upper, *lower])}z")
     start_ns, end_ns = _window(quality)
     half = _WIDTH * quality.bucket_s * 1e9 / max(end_ns - start_ns, 1) / 2
     return QualityCurve(
         "".join(lines),
         "".join(bands),
-        # Each as wide as its bucket, so that a single one is seen.
+        # Each is as wide as its bucket, so that a single one is visible.
         "".join(
-            f"M{at(stretch[0][0] - half, stretch[0][1])}L"
-            + "L".join(at(x, share) for x, share in stretch)
-            + f"L{at(stretch[-1][0] + half, stretch[-1][1])}"
-            for stretch in filter(None, expected)
+            f"M{at(segment[0][0] - half, segment[0][1])}L"
+            + "L".join(at(x, share) for x, share in segment)
+            + f"L{at(segment[-1][0] + half, segment[-1][1])}"
+            for segment in filter(None, expected)
         ),
         [
             (_place(quality, point), _width(quality, point), point.early)
@@ -162,7 +168,7 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
 
 
 def draw_coverage(quality: TargetQuality) -> CoverageCurve:
-    """Draw the share of truths that are here, by bucket, and the usual share at its age."""
+    """Draw the share of known outcomes by bucket, and the usual share at its age."""
     area, usual = [], []
     for point in quality.points:
         left, step = (of(quality, point) * _WIDTH / 100 for of in (_place, _width))
@@ -192,7 +198,7 @@ def _width(quality: TargetQuality, point: QualityPoint) -> float:
 
 @pages.get("/projects/{project:path}/targets")
 def show_targets(request: Request, project: str, reader: FromReader) -> Response:
-    """The targets of a project, and truths that have none."""
+    """Show the prediction targets of a project, and ground truth that has none."""
     context = {
         "found": list_targets(reader, project),
         "api": view.api_address("projects", project, "targets"),
@@ -209,21 +215,23 @@ def show_target(
     reader: FromReader,
     wanted: Annotated[QualityShown, Query()],
 ) -> Response:
-    """How good the predictions of a target were, by the time of the prediction."""
+    """Show how good the predictions of a target were, by the time of the prediction."""
     asked_slices = wanted.model_copy(update={"slices": True})
     question = make_question(reader, project, target, asked_slices, time.time_ns())
     quality = find_quality(reader, question)
     drawn = [one for one in quality.figures if one.name != "r2"]
     chosen = wanted.figure if any(one.name == wanted.figure for one in drawn) else ""
     chosen = chosen or (drawn[0].name if drawn else "")
-    told = wanted.model_dump(exclude_defaults=True)
-    asked = {name: value for name, value in told.items() if name != "figure"}
+    given = wanted.model_dump(exclude_defaults=True)
+    asked = {name: value for name, value in given.items() if name != "figure"}
     cells = {(pair.predicted, pair.came): pair for pair in quality.confusion}
     classes = [each.name for each in quality.classes]
     context = {
         "quality": quality,
         "target": quality.target,
-        "told": told,
+        "given": given,
+        "early": _EARLY,
+        "rates": _RATES,
         "wanted": wanted,
         "lasts": _LASTS,
         "names": _NAMES,
@@ -231,7 +239,7 @@ def show_target(
         "chosen": chosen,
         "curve": draw_quality(quality, chosen),
         "covered": draw_coverage(quality),
-        # Of each predicted class how often which came.
+        # For each predicted class, how often each actual class occurred.
         "table": [
             {
                 "predicted": predicted,

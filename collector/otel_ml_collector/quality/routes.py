@@ -1,4 +1,4 @@
-"""The JSON API of targets: saved, deleted, and how good their predictions were."""
+"""The JSON API of prediction targets and the quality of their predictions."""
 
 import time
 from typing import Annotated, Final, Literal
@@ -42,7 +42,7 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 TargetName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Base = Annotated[
     int | None,
-    Query(ge=0, description="The version that is to be the newest, 0 for none; without it any"),
+    Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
 ]
 ToRead = Annotated[Access, Depends(needs(READ))]
 FromAnnotator = Annotated[Reader, Depends(reader_for(ANNOTATE))]
@@ -50,26 +50,26 @@ FromStore = Annotated[Documents, Depends(service_of(Documents))]
 
 
 class WantedQuality(BaseModel):
-    """Which predictions are asked about."""
+    """The predictions to measure."""
 
-    last: LastDays = Field("30d", description="Predictions of the last so many days")
-    start: str | None = Field(None, description="Of runs that began then or later; RFC 3339")
-    end: str | None = Field(None, description="Of runs that began before; now unless told")
+    last: LastDays = Field("30d", description="How far back")
+    start: str | None = Field(None, description="Runs that began then or later; RFC 3339")
+    end: str | None = Field(None, description="Runs that began before; default now")
     bucket: Literal["hour", "day", "week"] | None = Field(
-        None, description="How long a bucket is; about sixty in the window unless told"
+        None, description="Length of a bucket; default about sixty buckets in the window"
     )
-    where: str = Field("", description="A filter of the runs, such as a slice or a version")
-    slices: bool = Field(False, description="Whether values of tags are held against the rest")
+    where: str = Field("", description="Filter of the runs, such as a slice or a version")
+    slices: bool = Field(False, description="Whether to compare tag values with all other runs")
 
 
 def make_question(
     reader: Reader, project: str, target: str, wanted: WantedQuality, now_ns: int
 ) -> QualityQuestion:
-    """Read which predictions are asked about.
+    """Read which predictions to measure.
 
     Raises:
-        BadInput: The window is none, or has too many buckets.
-        Missing: There is no such target or truth.
+        BadInput: The window is empty or has too many buckets.
+        Missing: There is no such prediction target or ground truth.
     """
     end_ns = from_rfc3339(wanted.end, "end") if wanted.end else now_ns + 1
     step_ns = _BUCKETS[wanted.bucket] if wanted.bucket else 0
@@ -99,7 +99,7 @@ def make_question(
 
 @api.get("/projects/{project:path}/targets")
 def get_targets(project: str, reader: FromReader) -> Targets:
-    """List the targets of a project by name, and the names of truths that have none."""
+    """List the prediction targets of a project by name, and ground truth without one."""
     return list_targets(reader, project)
 
 
@@ -110,11 +110,11 @@ def get_target(
     reader: FromReader,
     wanted: Annotated[WantedQuality, Query()],
 ) -> TargetQuality:
-    """Say how good the predictions of a target were, at the time of the prediction.
+    """Return how good the predictions of a target were, by the time of the prediction.
 
-    The newest truth of each run holds, whichever came first, the run or its truth. A bucket in
-    which less of the truth is here than usual at its age is marked `early`. Of a truth without a
-    target it is asked whether it equals the whole output.
+    The newest ground truth of each run counts, whether it arrived before or after the run. A bucket
+    with less ground truth than usual at its age is marked `early`. Ground truth without a
+    prediction target is compared with the whole output.
     """
     return find_quality(reader, make_question(reader, project, target, wanted, time.time_ns()))
 
@@ -130,7 +130,7 @@ def put_target(
     store: FromStore,
     base: Base = None,
 ) -> SavedTarget:
-    """Save which part of a model's output foretells a truth; as it is already it stays the same."""
+    """Save which part of an output predicts which ground truth; saving it twice is harmless."""
     return save_target(reader, store, project, target, wanted, base)
 
 
@@ -144,5 +144,5 @@ def delete_target(
     store: FromStore,
     base: Base = None,
 ) -> SavedTarget:
-    """Delete a target, and answer what it was; its truths stay."""
+    """Delete a prediction target and return it; its ground truth is kept."""
     return make_target(store.delete(reader, project, TARGETS, target, base=base))

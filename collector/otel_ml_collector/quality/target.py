@@ -1,4 +1,4 @@
-"""A target as it is saved: which part of a model's output foretells which truth."""
+"""A prediction target as it is saved: which part of an output predicts which ground truth."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
@@ -18,32 +18,33 @@ Path = Annotated[str, Field(max_length=300)]
 
 
 class WantedTarget(BaseModel):
-    """Which part of a model's output foretells a truth."""
+    """Which part of a model's output predicts which ground truth."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(min_length=1, max_length=1_000)] = Field(
-        description="The model whose runs foretell it"
+        description="Model whose runs predict it"
     )
     prediction: Path = Field(
-        default=_OUTPUTS, description="The part that foretells it, such as `outputs.label`"
+        default=_OUTPUTS, description="Part of the output that predicts it, such as `outputs.label`"
     )
     kind: Literal["class", "number", "ranking"] = Field(
         default="class",
-        description="One of several classes; a number; or a list of which the first are best, and "
-        "the truth is one of them, or a list of all that are relevant",
+        description="class: one of several classes; number; ranking: a list with the best first. "
+        "The ground truth of a ranking is one item, or a list of all relevant items",
     )
     positive: Annotated[str, Field(max_length=64)] = Field(
-        default="", description="Of a class the one that is looked for; empty for none"
+        default="", description="For classes, the positive class; empty for none"
     )
     probability: Path = Field(
-        default="", description="The probability of the positive class, such as `outputs.p`"
+        default="", description="Probability of the positive class, such as `outputs.p`"
     )
     truth: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="The name of the truth, where it is not that of the target"
+        default="",
+        description="Name of the ground truth, if it differs from that of the target",
     )
     k: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        default=10, description="Of a ranking how many of the first count"
+        default=10, description="For rankings, how many of the first items count"
     )
 
     @field_validator("prediction", "probability")
@@ -56,18 +57,18 @@ class WantedTarget(BaseModel):
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "WantedTarget":
         if self.kind != "class" and (self.positive or self.probability):
-            raise ValueError("expected positive and probability of a class alone")
+            raise ValueError("positive and probability are for classes only")
         if self.probability and not self.positive:
-            raise ValueError("expected the positive class, whose probability it is")
+            raise ValueError("expected the positive class of the probability")
         return self
 
 
 class SavedTarget(WantedTarget):
-    """A saved target; or where none is saved, that a truth equals the whole output."""
+    """A saved prediction target, or the default one, which compares the whole output."""
 
     name: str
-    version: int = Field(description="Counts the saves of its name; 0 where none is saved")
-    saved_time: str | None = Field(description="RFC 3339, UTC; null where none is saved")
+    version: int = Field(description="Counts the saves of its name; 0 if it is not saved")
+    saved_time: str | None = Field(description="RFC 3339, UTC; null if it is not saved")
 
     @property
     def rule(self) -> PredictionRule:
@@ -85,10 +86,10 @@ class SavedTarget(WantedTarget):
 
 
 def read_path(text: str) -> Sequence[str | int]:
-    """Read the steps into the outputs.
+    """Parse the path of a part of the outputs.
 
     Raises:
-        ValueError: It is no part of the outputs.
+        ValueError: It is not a part of the outputs.
     """
     try:
         field = read_field(text)
@@ -100,7 +101,7 @@ def read_path(text: str) -> Sequence[str | int]:
 
 
 def write_body(wanted: WantedTarget) -> dict[str, Any]:
-    """Write a target as it is stored: with the steps of its paths, which the rollup reads."""
+    """Write a prediction target as it is stored, with its parsed paths, which the rollup reads."""
     return {
         **wanted.model_dump(),
         "path": [*read_path(wanted.prediction)],
@@ -109,7 +110,7 @@ def write_body(wanted: WantedTarget) -> dict[str, Any]:
 
 
 def make_target(document: Document) -> SavedTarget:
-    """Read a target from its document."""
+    """Read a prediction target from its document."""
     body = {name: document.body[name] for name in WantedTarget.model_fields}
     return SavedTarget(
         name=document.name,
@@ -120,7 +121,7 @@ def make_target(document: Document) -> SavedTarget:
 
 
 def make_unsaved(truth: str) -> SavedTarget:
-    """Make the target of a truth that has none: the truth equals the whole output, of any model."""
+    """Make the default prediction target: the whole output of any model predicts the truth."""
     return SavedTarget.model_construct(
         model="",
         prediction=_OUTPUTS,

@@ -95,6 +95,7 @@ from otel_ml_collector.store.tables import INHERITED_PAYLOAD, LIGHT
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.windows import Window
 
+RUN_ID_FORM: Final = "32 hex digits, a dash, 16 hex digits"
 _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _TRACE_ID_TEXT: Final = re.compile("[0-9a-f]{32}")
@@ -212,7 +213,8 @@ class TracePage:
         match = _RUN_ID.fullmatch(self.parent)
         if match is None:
             raise BadInput(
-                f"Invalid parent {self.parent[:80]!r}: expected <32 hex>-<16 hex>", "parent"
+                f"Invalid parent {self.parent[:80]!r}: expected {RUN_ID_FORM}",
+                "parent",
             )
         return match[2]
 
@@ -408,7 +410,10 @@ def find_run_with_series(
     """
     match = _RUN_ID.fullmatch(run_id)
     if match is None:
-        raise BadInput(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "run_id")
+        raise BadInput(
+            f"Invalid run ID {run_id[:80]!r}: expected {RUN_ID_FORM}",
+            "run_id",
+        )
     found = found or find_key(reader, match[1])
     here = [
         rows
@@ -449,7 +454,10 @@ def find_named_runs(
         for run_id in part:
             match = _RUN_ID.fullmatch(run_id)
             if match is None:
-                raise BadInput(f"Invalid run id {run_id[:80]!r}: expected <32 hex>-<16 hex>", "of")
+                raise BadInput(
+                    f"Invalid run ID {run_id[:80]!r}: expected {RUN_ID_FORM}",
+                    "of",
+                )
             if match[1] not in places:
                 named_runs = [
                     place for place in find_places(reader, match[1]) if place.project == project

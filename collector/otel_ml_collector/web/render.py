@@ -26,6 +26,7 @@ from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.settings.values import Address
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.statistics import has_project
 from otel_ml_collector.times import ago, to_rfc3339
@@ -101,6 +102,20 @@ class _StaticFiles:
         return link_to("static", _FILES)
 
 
+def endpoint_of(request: Request) -> str:
+    """Return the address under which users reach this collector, without a slash at the end."""
+    return find_service(request, Settings).public_url or str(request.base_url).rstrip("/")
+
+
+def grpc_endpoint_of(request: Request) -> str:
+    """Return the address for OTLP over gRPC; empty if it is not known, as behind a proxy."""
+    settings = find_service(request, Settings)
+    host = request.url.hostname or ""
+    if settings.public_url or not settings.grpc.port:
+        return ""
+    return str(Address(host, settings.grpc.port))
+
+
 TEMPLATES: Final = Environment(
     loader=FileSystemLoader(sorted(_COLLECTOR.glob("*/templates"))),
     autoescape=True,
@@ -115,6 +130,8 @@ TEMPLATES.globals.update(
     api_address=view.api_address,
     cut_slice=cut_slice,
     base_path=BASE_PATH.get,
+    endpoint_of=endpoint_of,
+    grpc_endpoint_of=grpc_endpoint_of,
     link_to=link_to,
     make_payload=make_payload,
     narrow=view.narrow,
@@ -239,18 +256,12 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "api": None,
         "python": None,
         "path": request.url.path,
-        "endpoint": endpoint_of(request),
         "state": read_state(request),
         "is_signed_in": SESSION_COOKIE in request.cookies,
         "clock_trouble": find_service(request, ClockWatch).trouble,
         "zone": page_zone_of(request).key,
     }
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
-
-
-def endpoint_of(request: Request) -> str:
-    """Return the address under which users reach this collector, without a slash at the end."""
-    return find_service(request, Settings).public_url or str(request.base_url).rstrip("/")
 
 
 def _part(path: str, project: str | None) -> str:

@@ -241,7 +241,7 @@ def test_bad_filter(service: Service, project: str) -> None:
     ("path", "status", "text"),
     [
         (f"/projects/p/runs/{'a' * 32}-{'b' * 16}", 404, "There is no run"),
-        ("/projects/p/runs/nonsense", 400, "Invalid run id"),
+        ("/projects/p/runs/nonsense", 400, "Invalid run ID"),
         ("/projects/p/models/unknown", 404, "has no model"),
         ("/projects/p/runs?limit=0", 400, "Input should be greater than or equal to 1"),
         ("/projects/p/runs?cursor=nonsense", 400, "Invalid cursor"),

@@ -205,12 +205,12 @@ def test_mute(service: Service) -> None:
 
 
 def test_first(service: Service) -> None:
-    """Overview, home, Monitor and its JSON tell of what fires before all else."""
+    """A firing alert is part of the problem that caused it; Monitor lists it before all else."""
     news = read(service, "shop/news")
     [first, *_] = news.partition("<ol")[2].split("<li>")[1:]
-    assert "firing" in first
+    assert "client acme" in first
     assert 'href="/projects/shop/alerts/grounded%20falls"' in first
-    assert "firing" in read(service, "shop/today")
+    assert "client acme" in read(service, "shop/today")
     assert "/projects/shop/alert-firing" in read(service, "shop/monitor")
     part = read(service, "shop/alert-firing")
     assert "grounded falls" in part

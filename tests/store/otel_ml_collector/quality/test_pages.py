@@ -22,12 +22,12 @@ def test_page(service: Service) -> None:
     page = read(service, "churn/targets/churned?last=30d&bucket=day")
     here = sum(one.came is not None for one in FORETOLD)
     wrong = sum(one.came not in {None, one.predicted} for one in FORETOLD)
-    assert f"of {here} predictions whose truth is here" in page
-    assert f">{wrong} runs were wrong</a>" in page
-    assert page.count("<title>less than usual</title>") >= 2
-    assert "<title>too young</title>" in page
+    assert f"for {here} of {len(FORETOLD)} predictions with known outcome" in page
+    assert f">{wrong} wrong runs</a>" in page
+    assert page.count("<title>fewer outcomes than usual</title>") >= 2
+    assert "<title>too early to judge</title>" in page
     assert 'id="calibration"' in page
-    assert "came yes" in page
+    assert "actual: yes" in page
 
 
 def test_estimate(service: Service) -> None:
@@ -37,9 +37,9 @@ def test_estimate(service: Service) -> None:
     page = read(service, address)
     waiting = answer["runs"] - answer["here"]
     assert 'id="estimate"' in page
-    assert "Dotted, an estimate" in page
-    assert f"{100 * answer['estimate']:.1f}\u202f% of the {waiting} predictions that wait" in page
-    assert f"off by {100 * answer['estimate_error']:.1f} points on average" in page
+    assert "Dotted: an estimate" in page
+    assert f"{100 * answer['estimate']:.1f}\u202f% of the {waiting} predictions without" in page
+    assert f"off by {100 * answer['estimate_error']:.1f} pts on average" in page
     other = read(service, f"{address}&figure=brier")
     assert "an estimate" not in other
     assert 'id="estimate"' not in other
@@ -54,13 +54,13 @@ def test_other_figure(service: Service) -> None:
 def test_list(service: Service) -> None:
     """The list leads to each target; a project without truths says how to begin."""
     assert 'href="/projects/churn/targets/churned"' in read(service, "churn/targets")
-    assert "No truth has come yet" in read(service, "nothing/targets")
+    assert "No ground truth yet" in read(service, "nothing/targets")
 
 
 def test_no_runs(service: Service) -> None:
     """A target whose model has not run says so."""
     save(service, "empty", "late")
-    assert "No run foretold late" in read(service, "empty/targets/late")
+    assert "No predictions of late" in read(service, "empty/targets/late")
 
 
 def test_run_page(service: Service) -> None:

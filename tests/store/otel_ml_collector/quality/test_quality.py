@@ -472,8 +472,8 @@ def test_documents(service: Service) -> None:
     ("wanted", "message"),
     [
         ({"prediction": "inputs.label"}, "outputs.label"),
-        ({"prediction": "outputs.label ="}, 'Cannot read "="'),
-        ({"kind": "number"}, "of a class alone"),
+        ({"prediction": "outputs.label ="}, "Cannot read"),
+        ({"kind": "number"}, "for classes only"),
         ({"positive": ""}, "expected the positive class"),
         ({"kind": "word"}, "class"),
     ],

@@ -297,7 +297,10 @@ def test_find_run_by_bad_id(store: Store, run_id: str) -> None:
     """What is no run id is told with what would be one."""
     with pytest.raises(BadInput) as caught:
         find_run(store.reader, run_id, now_ns=NOW_NS)
-    assert str(caught.value) == f"Invalid run id {run_id!r}: expected <32 hex>-<16 hex>"
+    assert (
+        str(caught.value)
+        == f"Invalid run ID {run_id!r}: expected 32 hex digits, a dash, 16 hex digits"
+    )
 
 
 def test_find_unknown_run(store: Store, project: str) -> None:

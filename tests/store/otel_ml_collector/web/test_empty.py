@@ -14,19 +14,21 @@ RECIPE = re.compile(r'<pre class="box" id="([a-z-]+)" tabindex="0">(.*?)</pre>',
 
 
 @pytest.mark.parametrize(
-    "page", ["", "runs", "models", "metrics", "sessions", "datasets", "experiments", "judges"]
+    "page",
+    ["", "runs", "models", "metrics", "sessions", "datasets", "experiments", "judges", "targets"],
 )
 def test_recipe(service: Service, page: str) -> None:
     """The page of a project without any has code, and a button that copies it."""
     answer = ask(service.app, f"/projects/nothing/{page}".rstrip("/"))
-    [(name, code)] = RECIPE.findall(answer.text)
+    (name, code), *_ = RECIPE.findall(answer.text)
     assert f'data-copy="#{name}">Copy code</button>' in answer.text
+    assert 'endpoint="http://' in html.unescape(code)  # the address of this collector
     compile(html.unescape(code), page or "overview", "exec")
 
 
-@pytest.mark.parametrize("page", ["queues", "alerts"])
+@pytest.mark.parametrize("page", ["alerts"])
 def test_command(service: Service, page: str) -> None:
-    """Where there are no queues or rules, a whole command that makes the first is shown."""
+    """Without rules, a whole command that makes the first one is shown."""
     answer = ask(service.app, f"/projects/not%20here/{page}")
     [(_, code)] = RECIPE.findall(answer.text)
     curl, *options, header, body = shlex.split(html.unescape(code))

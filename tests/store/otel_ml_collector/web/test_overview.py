@@ -137,7 +137,7 @@ def test_asleep(service: Service) -> None:
 def test_nothing_here(service: Service) -> None:
     """A project without a run shows how to record one, and where there are some."""
     text = ask(service.app, "/projects/nothing-here").text
-    assert 'Client("nothing-here")' in text
+    assert 'Client("nothing-here", endpoint="http://' in text
     assert PROJECT in text
 
 

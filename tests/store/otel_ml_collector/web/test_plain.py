@@ -13,7 +13,7 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import Service
 
-HEADING = "No calls here, only plain spans"
+HEADING = "No model calls yet, only plain spans"
 
 
 def test_only_plain_spans(service: Service) -> None:
@@ -43,4 +43,4 @@ def test_nothing_at_all(service: Service) -> None:
     """A project that nothing came to shows the first steps."""
     page = ask(service.app, "/projects/nobody/runs").text
     assert HEADING not in page
-    assert "Decorate a function" in page
+    assert "Send the first run" in page
