@@ -59,8 +59,8 @@ _SEARCHED: Final = frozenset(
     | {Kind.PAYLOAD, Kind.JSON}
 )
 _FUNCTIONS: Final = {
-    "last": ('last("24h")', "runs that began in the last 24 hours"),
-    "matches": ("matches(", "a regular expression on a text"),
+    "last": ('last("24h")', "runs that started in the last 24 hours"),
+    "matches": ("matches(", "matches a text with a regular expression"),
     "not": ("not ", "the opposite"),
 }
 _MODEL: Final = re.compile(r"""\bmodel\s*==\s*(?:"([^"\\]*)"|'([^'\\]*)')""")
@@ -139,16 +139,18 @@ class CompletionItem(BaseModel):
     text: str = Described(description="What to show")
     kind: Literal["field", "key", "operator", "value"]
     count: int | None = Described(
-        description="In how many of the newest runs, when that is counted"
+        description="Number of the newest runs that have it, if that is counted"
     )
-    insert: str = Described(description="What stands in the filter from `start` to `end` then")
+    insert: str = Described(description="Text that replaces the filter from `start` to `end`")
     about: str = Described(default="", description="What a field is")
 
 
 class Completion(BaseModel):
     """Completions at the end of a text, the likeliest first."""
 
-    start: int = Described(description="The first character that an item replaces, counted from 0")
+    start: int = Described(
+        description="Position of the first character that an item replaces, starting at 0"
+    )
     end: int = Described(description="The end of the text")
     items: list[CompletionItem]
 

@@ -86,13 +86,13 @@ class WantedEvaluation(BaseModel):
     )
     run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")] | None = None
     trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
-    trace_key: _Name | None = Field(default=None, description="Your own key of a trace")
+    trace_key: _Name | None = Field(default=None, description="Your own ID of a trace")
     tag: Annotated[str, Field(max_length=1_024, pattern="^[^=]+=")] | None = Field(
         default=None, description="`name=value`: all runs that have the tag, now or later"
     )
     session: Annotated[str, Field(min_length=1, max_length=1_024)] | None = Field(
         default=None,
-        description="A session as a whole, which is a statement about none of its runs",
+        description="A whole session; the feedback applies to none of its runs",
     )
     judge: _Name = Field(
         default=ACTUAL_NAME,
@@ -106,17 +106,17 @@ class WantedEvaluation(BaseModel):
     )
     actual: Annotated[Any, PlainValidator(_read_actual), WithJsonSchema(_ACTUAL)] = Field(
         default=None,
-        description="What turned out to be true: a text, number, bool or list, up to 16 KiB",
+        description="What turned out to be true: text, number, bool or list, up to 16 KiB",
     )
     annotator: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Who says so; the name of the key unless told"
+        default="", description="Who gives the feedback; default: the name of the key"
     )
     score: Annotated[float, Field(allow_inf_nan=False)] | None = None
     passed: bool | None = None
     label: Annotated[str, Field(max_length=256)] = ""
     explanation: Annotated[str, Field(max_length=_LONG)] = ""
     time: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="RFC 3339; now unless told. Of two statements the later one holds"
+        default=None, description="RFC 3339; default: now. The later of two records counts"
     )
 
     @model_validator(mode="after")
@@ -126,13 +126,13 @@ class WantedEvaluation(BaseModel):
             raise ValueError("expected exactly one of run_id, trace_id, trace_key, tag and session")
         if self.actual is not None:
             if {self.score, self.passed} != {None} or self.label:
-                raise ValueError("expected no score, passed or label beside actual")
+                raise ValueError("expected no score, passed or label together with actual")
             if "source" in self.model_fields_set and self.source != "actual":
-                raise ValueError("expected the source actual, or none, beside actual")
+                raise ValueError("expected the source actual, or no source, together with actual")
             self.source = "actual"
             return self
         if "judge" not in self.model_fields_set:
-            raise ValueError("expected a judge, or the value of a truth as actual")
+            raise ValueError("expected a judge, or ground truth as actual")
         words: tuple[Any, ...] = (self.score, self.passed, self.label or None)
         if all(value is None for value in words) and not self.explanation:
             raise ValueError("expected a score, passed, a label, an explanation or actual")
@@ -160,15 +160,15 @@ class StoredTags(BaseModel):
 
     run_id: str
     known: bool = Field(
-        description="Whether the run is here by now; tags of one that is not hold when it comes"
+        description="Whether the run is stored already; otherwise the tags apply when it arrives"
     )
 
 
 class StoredEvaluation(BaseModel):
     """A statement that is stored."""
 
-    id: str = Field(description="As it was sent, or empty")
-    record_id: str = Field(description="Under which it is kept")
+    id: str = Field(description="As you sent it, or empty")
+    record_id: str = Field(description="ID of the stored record")
     known: bool | None = Field(
         description="Whether the run, trace or session is here by now; null for a tag. What is "
         "told of one that is not holds when it comes"

@@ -63,22 +63,22 @@ class GroupTotal(BaseModel):
 class GroupTotals(BaseModel):
     """Runs by a value in common; all groups together are the total."""
 
-    group: str = Field(description="By what they are grouped, as in statistics")
-    groups: list[GroupTotal] = Field(description="The 50 with most runs, ordered as asked")
-    groups_found: int = Field(description="How many there are")
-    other: RunFigures | None = Field(
-        description="The runs of the others; null where there are none"
+    group: str = Field(description="What the runs are grouped by, as in statistics")
+    groups: list[GroupTotal] = Field(
+        description="The 50 groups with the most runs, in the requested order"
     )
+    groups_found: int = Field(description="How many there are")
+    other: RunFigures | None = Field(description="All other runs; null if there are none")
 
 
 @dataclass(frozen=True, slots=True)
 class FiguresQuery:
     """The choice of figures on a page; API and pages take it as parameters."""
 
-    last: Annotated[Past, Query(description="How far back to look")] = "24h"
-    users: Annotated[UserGroup, Query(description="By what the table of users goes")] = "user"
+    last: Annotated[Past, Query(description="Length of the period")] = "24h"
+    users: Annotated[UserGroup, Query(description="What the table of users is sorted by")] = "user"
     order: Annotated[
-        Order, Query(description="Which of them come first: most of it, or the worst")
+        Order, Query(description="Which groups come first: the highest or the worst values")
     ] = "cost"
     tz: ZoneName = ""
 
@@ -99,11 +99,11 @@ class ComparedFigures(BaseModel):
     end_time: str
     bucket_s: int
     total: RunFigures
-    buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
+    buckets: list[StatsBucket] = Field(description="Buckets that have runs, oldest first")
     before_start_time: str = Field(
-        description="Where the time before begins: a week earlier, of 30 days 30 days earlier"
+        description="Start of the period compared with: 7 days earlier, for 30 days 30 days"
     )
-    before: RunFigures = Field(description="Of the same time then")
+    before: RunFigures = Field(description="Values of that period")
     buckets_before: list[StatsBucket]
 
 

@@ -45,13 +45,13 @@ class WantedKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(default="", description="What you call it")
+    name: str = Field(default="", description="Name of the key")
     scopes: list[str] = Field(description="Some of ingest, read, annotate, admin, import")
     projects: list[str] = Field(
-        description="The first one takes what names no project; `*` alone is all projects"
+        description="Spans that name no project go to the first one; `*` alone means all projects"
     )
-    spans_per_second: int = Field(default=0, description="0 for any number")
-    bytes_per_second: int = Field(default=0, description="0 for any number")
+    spans_per_second: int = Field(default=0, description="0: no limit")
+    bytes_per_second: int = Field(default=0, description="0: no limit")
 
 
 class KeyAnswer(WantedKey):
@@ -59,7 +59,7 @@ class KeyAnswer(WantedKey):
 
     id: str = Field(description="The public part of its text: `omk_<id>_...`")
     created_time: str = Field(description="RFC 3339, UTC")
-    revoked_time: str | None = Field(description="Null while it is valid")
+    revoked_time: str | None = Field(description="Null if it is valid")
     made_by: str | None = Field(
         description="Id of the key that created it; `local` for the collector's own machine "
         "without a key; null if unknown"
@@ -155,7 +155,7 @@ def post_key(wanted: WantedKey, keyring: FromKeyring, admin: Admin) -> MadeKey:
     """Create a key for projects of your own key. The secret is shown only in this response."""
     access = Access.read("", wanted.model_dump())
     if not admin.covers(access.projects):
-        raise NotPermitted("The key may make keys for its own projects only")
+        raise NotPermitted("The key may create keys only for its own projects")
     made = keyring.add(access, admin)
     return MadeKey(**describe(made.key), key=made.text)
 

@@ -41,7 +41,10 @@ _logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/v1")
 
 LastEventId = Annotated[
-    str, Header(max_length=32, description="`id` of the last event that came: what is told next")
+    str,
+    Header(
+        max_length=32, description="`id` of the last received event; the stream continues after it"
+    ),
 ]
 
 
@@ -171,7 +174,7 @@ class Listening:
         if self.is_ending:
             raise Unavailable("The collector is shutting down")
         if self._taken >= _MOST_LISTENERS:
-            raise Unavailable(f"{_MOST_LISTENERS} others listen already")
+            raise Unavailable(f"{_MOST_LISTENERS} listeners are connected: try again later")
         self._taken += 1
         try:
             now_ns = await run_sync(read_last_arrival, self._reader, project)
@@ -230,7 +233,7 @@ class _Feed:
                 while await self._poll():
                     pass
             except CollectorError as error:
-                _logger.warning("What was recorded cannot be read: %s", error)
+                _logger.warning("New runs could not be read: %s", error)
             await asyncio.sleep(self._pace.poll_s)
 
     async def _poll(self) -> bool:
@@ -308,7 +311,7 @@ class Seat:
                     yield b": alive\n\n"
                     sent_s = time.monotonic()
         except CollectorError as error:  # whoever comes back hears what is missing
-            _logger.warning("What was recorded cannot be told: %s", error)
+            _logger.warning("New runs could not be sent to listeners: %s", error)
 
     def leave(self) -> None:
         """Give the seat back, once, whether anything was heard or not."""

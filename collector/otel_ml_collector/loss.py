@@ -221,7 +221,7 @@ class LossCounts(BaseModel):
 
     received: int = Field(description="Spans that are here, each counted once")
     missing: int = Field(
-        description="Sent but not here (lost, or dropped by sampling on the way): numbers below "
+        description="Sent but not received (lost, or dropped by a sampler): numbers below "
         "one that has been here for a minute; a span that comes later is not missing any more"
     )
     refused: int = Field(
@@ -415,8 +415,8 @@ class LossWatch:
     def _log(self, rows: Sequence[Row]) -> None:
         for row in rows[:_LINES]:
             _logger.warning(
-                "%d spans of process %r, project %r, were sent but are not here (lost, or dropped "
-                "by sampling on the way), in the hour from %s",
+                "%d spans of process %r, project %r, were sent but did not arrive (lost, or "
+                "dropped by a sampler) in the hour from %s",
                 row["missing"],
                 row["process"],
                 row["project"],
@@ -425,7 +425,7 @@ class LossWatch:
         rest = rows[_LINES:]
         if rest:
             _logger.warning(
-                "%d spans of %d other processes and hours were sent but are not here",
+                "%d spans of %d other processes and hours were sent but did not arrive",
                 sum(row["missing"] for row in rest),
                 len(rest),
             )

@@ -65,7 +65,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 class MetricSeries(BaseModel):
     """The points of a metric of a run or version, in the order they were logged."""
 
-    run_id: str = Field(description="Empty where they were logged for a version of a model")
+    run_id: str = Field(description="Empty if they were logged for a model version")
     name: str
     source: str = Field(
         default="logged",
@@ -174,10 +174,12 @@ def get_metrics(
     run_id: Annotated[str | None, Query(max_length=49)] = None,
     name: Annotated[str | None, Query(max_length=1_024)] = None,
     points: Annotated[
-        int, Query(ge=10, le=MOST_OF_ALL, description="At most, a series")
+        int, Query(ge=10, le=MOST_OF_ALL, description="Most points per series")
     ] = MOST_POINTS,
     model: Annotated[str | None, Query(max_length=1_024, description="With `version`")] = None,
-    version: Annotated[int | None, Query(ge=1, description="Of the model, by number")] = None,
+    version: Annotated[
+        int | None, Query(ge=1, description="Numbers of versions of the model")
+    ] = None,
 ) -> MetricsPage:
     """Read the metric series of a run or model version, or list the runs that logged metrics.
 

@@ -136,11 +136,11 @@ def _read_price(provider: str, model: str, value: object) -> Price:
             raise ValueError(f"{place}: unknown key {name!r}: expected {', '.join(_FIELDS)}")
         is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
         if not is_number:
-            raise ValueError(f"{place}.{name}: expected US dollars for a million tokens")
+            raise ValueError(f"{place}.{name}: expected US dollars per million tokens")
         if not 0 <= amount <= sys.float_info.max:
-            raise ValueError(f"{place}.{name}: expected a number that is not negative, and finite")
+            raise ValueError(f"{place}.{name}: expected a finite number, 0 or more")
     if "input" not in table:
-        raise ValueError(f"{place}: expected input, in US dollars for a million tokens")
+        raise ValueError(f"{place}: expected input, in US dollars per million tokens")
     return Price(provider, model, **{name: float(amount) for name, amount in table.items()})
 
 

@@ -37,7 +37,7 @@ class Projects(BaseModel):
     """Projects, the latest to run first."""
 
     projects: list[ProjectCounts]
-    next_cursor: str | None = Field(description="Where the list goes on; null at its end")
+    next_cursor: str | None = Field(description="Cursor of the next page; null on the last page")
 
 
 def find_projects(reader: Reader) -> list[ProjectCounts]:
@@ -66,7 +66,9 @@ def select_projects(projects: Sequence[ProjectCounts], find: str) -> list[Projec
 @api.get("/projects")
 def get_projects(
     reader: FromReader,
-    find: Annotated[str, Query(max_length=128, description="What their names have in them")] = "",
+    find: Annotated[
+        str, Query(max_length=128, description="Only projects with this text in their names")
+    ] = "",
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
 ) -> Projects:

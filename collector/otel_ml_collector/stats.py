@@ -610,23 +610,23 @@ class JudgeFigures(JudgeVersionName):
     """Figures of a judge's version, or of a person, over some runs: the last score counts."""
 
     evaluations: int
-    failed: int = Field(description="Evaluations in which the judge itself failed")
+    failed: int = Field(description="Evaluations whose judge raised an error")
     mean_score: float | None
-    pass_rate: float | None = Field(description="Of the evaluations that say whether a run passed")
+    pass_rate: float | None = Field(description="Pass rate of the evaluations with a pass mark")
 
 
 class RunFigures(BaseModel):
     """Figures of some recorded runs; null where there are no values."""
 
-    runs: int = Field(description="Recorded runs; what a sampler left out is not counted")
+    runs: int = Field(description="Recorded runs, without those that a sampler dropped")
     errors: int
     error_share: float | None
-    p50_ms: float | None = Field(description="Latency; quantiles are within 1 % of the exact ones")
+    p50_ms: float | None = Field(description="Latency; quantiles are accurate to 1 %")
     p90_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
     tokens: Tokens
-    cost: float | None = Field(description="Of the runs whose cost is known")
+    cost: float | None = Field(description="Sum over the runs with a known cost")
     judges: list[JudgeFigures]
 
 
@@ -642,7 +642,7 @@ class StatsGroup(BaseModel):
 
     group: str
     total: RunFigures
-    buckets: list[StatsBucket] = Field(description="Those that have runs, oldest first")
+    buckets: list[StatsBucket] = Field(description="Buckets that have runs, oldest first")
 
 
 class RunStats(BaseModel):
@@ -651,10 +651,10 @@ class RunStats(BaseModel):
     start_time: str
     end_time: str
     bucket_s: int
-    group: str = Field(description="By what runs are grouped; empty for no groups")
+    group: str = Field(description="What the runs are grouped by; empty: no groups")
     total: RunFigures
-    groups: list[StatsGroup] = Field(description="Those with most runs, the largest first")
-    groups_found: int = Field(description="How many there are; the smaller ones are in `other`")
+    groups: list[StatsGroup] = Field(description="The groups with the most runs, largest first")
+    groups_found: int = Field(description="Number of groups; the smaller ones are in `other`")
     other: StatsGroup | None
 
 
@@ -677,10 +677,10 @@ class ProjectStats(BaseModel):
     project: str
     runs: int
     errors: int
-    failed_traces: int = Field(description="Traces in which a run failed: one error fails each")
+    failed_traces: int = Field(description="Traces with at least one failed run")
     p95_ms: float
-    cost: float | None = Field(description="Of the runs whose cost is known")
-    buckets: list[ProjectBucket] = Field(description="Those that have runs, oldest first")
+    cost: float | None = Field(description="Sum over the runs with a known cost")
+    buckets: list[ProjectBucket] = Field(description="Buckets that have runs, oldest first")
 
 
 # How far back a page looks, and how long a bucket of its curves is.
@@ -1003,7 +1003,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     """
     window = query.window
     if window.end_ns <= window.start_ns:
-        raise BadInput("The end is not after the start: expected a later one", "end")
+        raise BadInput("The end is not after the start: choose a later end", "end")
     number = -(-(window.end_ns - window.start_ns) // query.step_ns) if query.step_ns else 1
     most = min(MAX_BUCKETS, _MAX_CELLS // (query.groups + 2))
     if number > most:
@@ -1155,7 +1155,7 @@ def parse_stats(
     group: Group = "",
     asked: FromTime,
     bucket: Bucket = "1h",
-    groups: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="How many are told apart")] = 10,
+    groups: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="Number of groups to list")] = 10,
 ) -> StatsQuery:
     """Read the query of statistics.
 

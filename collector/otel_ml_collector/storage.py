@@ -49,7 +49,7 @@ router = APIRouter(prefix="/api/v1", tags=["storage"])
 
 Days = Annotated[
     int | None,
-    Query(ge=0, le=MOST_DAYS, description="What would that many days free?"),
+    Query(ge=0, le=MOST_DAYS, description="Also compute how much space this many days would free"),
 ]
 WaitFree = Annotated[
     int,
@@ -100,13 +100,13 @@ class Share(BaseModel):
     """The size on disk of a part of the store."""
 
     rows: int
-    bytes: int = Field(description="Compressed; of a table's bytes, by its share of the rows")
+    bytes: int = Field(description="Compressed bytes, estimated from the share of the table's rows")
 
 
 class ModelShare(Share):
     """The size on disk of a model's runs."""
 
-    model: str = Field(description="Empty for runs of no model")
+    model: str = Field(description="Empty for runs without a model")
 
 
 class ProjectShare(Share):
@@ -117,8 +117,8 @@ class ProjectShare(Share):
         description="By kind: runs, payloads, logs, metrics, artifacts, other"
     )
     models: list[ModelShare] = Field(description="Runs and payloads, the largest first, 100")
-    record_days: int = Field(description="How long its records are kept; 0 for ever")
-    payload_days: int = Field(description="How long its payloads are kept; 0 for ever")
+    record_days: int = Field(description="Days that records are kept; 0: forever")
+    payload_days: int = Field(description="Days that payloads are kept; 0: forever")
     freed_records: int | None = Field(description="Bytes of records older than `days`, or null")
     freed_payloads: int | None = Field(description="Bytes of payloads older than `days`, or null")
 
@@ -128,21 +128,27 @@ class RetentionRun(BaseModel):
 
     time: str = Field(description="RFC 3339, UTC")
     deleted_rows: dict[str, int] = Field(description="By table")
-    error: str | None = Field(description="Why it did not come to its end")
+    error: str | None = Field(description="Why it stopped early")
 
 
 class Storage(BaseModel):
     """The size of the store on disk, by project, kind and model."""
 
-    bytes: int = Field(description="Compressed; with a key of some projects, theirs alone")
+    bytes: int = Field(
+        description="Compressed bytes; with a key for some projects, only those of these projects"
+    )
     waiting_bytes: int = Field(
         description="Bytes of files that still hold rows that are deleted, until the next merge or "
         "a purge"
     )
-    replaced_bytes: int = Field(description="Bytes of replaced files: they go about 8 s later")
+    replaced_bytes: int = Field(
+        description="Bytes of replaced files, which are removed after about 8 s"
+    )
     tables: dict[str, Share]
     projects: list[ProjectShare] = Field(description="The largest first")
-    days: int | None = Field(description="Of what `freed_records` and `freed_payloads` tell")
+    days: int | None = Field(
+        description="The number of days that `freed_records` and `freed_payloads` are computed for"
+    )
     retention: RetentionRun | None = Field(description="Null before the first one")
 
 
@@ -157,7 +163,7 @@ class Disk(BaseModel):
 class Purged(BaseModel):
     """The outcome of a purge: tables written anew without their deleted rows."""
 
-    tables: list[str] = Field(description="Those that held deleted rows")
+    tables: list[str] = Field(description="Tables that contained deleted rows")
     bytes_before: int
     bytes_after: int
     replaced_bytes: int = Field(description="Bytes of replaced files that are still on disk")
@@ -173,17 +179,17 @@ class WantedRetention(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     record_days: int | None = Field(
-        default=None, ge=0, le=MOST_DAYS, description="0 for ever, null as configured"
+        default=None, ge=0, le=MOST_DAYS, description="0: forever; null: as configured"
     )
     payload_days: int | None = Field(
-        default=None, ge=0, le=MOST_DAYS, description="0 for ever, null as configured"
+        default=None, ge=0, le=MOST_DAYS, description="0: forever; null: as configured"
     )
 
 
 class ConfirmedClock(BaseModel):
     """The clock that was confirmed, and when retention ran before."""
 
-    time: str = Field(description="What the collector's clock says, RFC 3339, UTC")
+    time: str = Field(description="Time of the collector's clock, RFC 3339, UTC")
     last_pass_time: str | None = Field(description="Null if retention never ran")
 
 
@@ -191,8 +197,8 @@ class KeptFor(WantedRetention):
     """The retention that holds for a project, and its own setting."""
 
     project: str
-    holds_record_days: int = Field(description="0 for ever")
-    holds_payload_days: int = Field(description="0 for ever, or as long as the records")
+    holds_record_days: int = Field(description="0: forever")
+    holds_payload_days: int = Field(description="0: as long as the records")
 
 
 class Deleted(BaseModel):
@@ -418,7 +424,7 @@ class WrittenBackup(BaseModel):
 
     folder: str
     bytes: int
-    rested_ms: float = Field(description="How long what came in had to wait")
+    rested_ms: float = Field(description="How long incoming data had to wait")
 
 
 @router.post("/backup", status_code=201)
@@ -429,7 +435,7 @@ def post_backup(wanted: WantedBackup, request: Request, admin: Admin) -> Written
     """
     demand_all(admin)
     if not is_local(request.scope):
-        raise NotPermitted("A backup is written for who asks from the collector's own machine")
+        raise NotPermitted("Backups can be requested only from the collector's own machine")
     seen = wanted.seen
     identity = FolderIdentity(Path(seen.path), seen.device, seen.inode) if seen else None
     done = find_service(request, Backups).write(Path(wanted.folder), identity)

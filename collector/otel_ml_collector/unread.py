@@ -80,20 +80,20 @@ class ScopeSigns(BaseModel):
 
     scope: str = Field(description="The name of the instrumentation; may be empty")
     span: str = Field(description="The name of the span that has most of the signs")
-    found: list[str] = Field(description="The signs that it has, with their attributes")
-    missing: list[str] = Field(description="The signs that it lacks")
+    found: list[str] = Field(description="Signs of a model call that it has, with their attributes")
+    missing: list[str] = Field(description="Signs of a model call that it lacks")
 
 
 class Unread(BaseModel):
     """The spans of a project, none of which was read as a run."""
 
-    spans: int = Field(description="How many there are; 0 where the project has a run, or nothing")
+    spans: int = Field(description="Number of unread spans; 0 if the project has a run or no spans")
     scopes: list[str] = Field(
         description="The names of the instrumentations that wrote the newest, the busiest first"
     )
-    sentence: str = Field(description="The same as a sentence; empty where there is none to tell")
+    sentence: str = Field(description="The same as a sentence; empty if there are none")
     signs: list[ScopeSigns] = Field(
-        description="Which signs of a call each instrumentation has, the nearest to a call first"
+        description="Signs of a model call by instrumentation, closest to a call first"
     )
 
 

@@ -33,7 +33,7 @@ class WantedView(BaseModel):
 
     page: Literal["runs", "models", "metrics", "stats", "traces"] = "runs"
     parameters: Annotated[dict[_Name, _Text], Field(max_length=40)] = Field(
-        default={}, description="As they stand in the page's address, such as `where`"
+        default={}, description="Parameters of the page's address, such as `where`"
     )
 
 
@@ -41,7 +41,7 @@ class View(WantedView):
     """A saved view."""
 
     name: str
-    version: int = Field(description="Counts the saves of its name")
+    version: int = Field(description="Number of times it was saved")
     saved_time: str = Field(description="RFC 3339, UTC")
 
 
@@ -70,7 +70,9 @@ router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 Name = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Base = Annotated[
     int | None,
-    Query(ge=0, description="The version that is to be the newest, 0 for none; without it any"),
+    Query(
+        ge=0, description="The version that must be the newest; 0: there must be none; omitted: any"
+    ),
 ]
 FromOwner = Annotated[Reader, Depends(reader_for(ANNOTATE))]
 FromStore = Annotated[Documents, Depends(service_of(Documents))]

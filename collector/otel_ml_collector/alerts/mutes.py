@@ -53,7 +53,7 @@ class WantedMute(BaseModel):
 class EarlierMute(WantedMute):
     """An earlier version of a mute."""
 
-    version: int = Field(description="Counts the saves of its name")
+    version: int = Field(description="Number of times it was saved")
     saved_time: str = Field(description="RFC 3339, UTC")
 
 
@@ -129,7 +129,7 @@ def save_mute(
 
     Raises:
         BadInput: There are too many.
-        Conflict: Another version is the newest.
+        Conflict: There is a newer version.
     """
     try:
         before = find_mute(reader, project, name)

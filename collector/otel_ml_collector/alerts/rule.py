@@ -254,7 +254,7 @@ class AlertRule(WantedAlert):
     """A saved rule."""
 
     name: str
-    version: int = Field(description="Counts the saves of its name")
+    version: int = Field(description="Number of times it was saved")
     saved_time: str = Field(description="RFC 3339, UTC")
     origin: Literal["api", "file"] = Field(
         default="api", description="file: a rule of the configuration file of the collector"

@@ -44,8 +44,8 @@ _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
 # Of what the framework refuses itself: code and message, empty for its own.
 _NOT_FOUND: Final = 404
 _HTTP: Final = {
-    _NOT_FOUND: ("not_found", "There is no such address"),
-    405: ("wrong_method", "Invalid method {method}: see the header Allow"),
+    _NOT_FOUND: ("not_found", "Unknown address"),
+    405: ("wrong_method", "Invalid method {method}: the Allow header lists the valid ones"),
     413: ("too_large", ""),
 }
 
@@ -56,7 +56,9 @@ class Problem(BaseModel):
     code: str
     message: str
     field: str | None
-    column: int | None = Field(default=None, description="Where in the field's text, from 0")
+    column: int | None = Field(
+        default=None, description="Position in the field's text, starting at 0"
+    )
 
 
 class ErrorAnswer(BaseModel):
@@ -117,7 +119,9 @@ def _answer_error(error: Exception) -> JSONResponse:
             message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
             return _answer(400, Problem(code="bad_query", message=message, field=field))
     # The server logs it.
-    return _answer_error(Unavailable(f"The collector has trouble: {type(error).__name__}"))
+    return _answer_error(
+        Unavailable(f"The collector had an internal error: {type(error).__name__}")
+    )
 
 
 def _is_for_people(request: Request) -> bool:

@@ -22,10 +22,15 @@ _PROBLEM: Final = {"$ref": _SCHEMA.format(model=ErrorAnswer.__name__)}
 # Every question may be answered so: what it means, and an example.
 _ERRORS: Final = {
     "400": ("A parameter or the body is wrong", "bad_query", "where", "Unknown field 'colour'"),
-    "401": ("There is no valid key", "unauthenticated", None, "This needs a valid key"),
+    "401": ("The request has no valid key", "unauthenticated", None, "This needs a valid key"),
     "403": ("The key lacks the scope", "forbidden", None, "This key does not have the scope read"),
-    "404": ("It is not here, or not for this key", "not_found", None, "There is no project 'a'"),
-    "503": ("Ask again later", "unavailable", None, "The store has trouble"),
+    "404": (
+        "Unknown, or the key has no access",
+        "not_found",
+        None,
+        "There is no project 'a'",
+    ),
+    "503": ("Try again later", "unavailable", None, "The store has trouble"),
 }
 _WITH_BODY: Final = {
     "413": ("The body is too large", "too_large", None, "The body has more than 4194304 bytes"),

@@ -32,7 +32,7 @@ class Places:
             Unavailable: None is free.
         """
         if not self._free.acquire(blocking=False):
-            raise Unavailable("Other exports are under way")
+            raise Unavailable("Too many exports are running: try again later")
         return self._free.release
 
 
@@ -88,11 +88,11 @@ class Stream(StreamingResponse):
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 part = await run_sync(next, self._parts, None)
                 if not has_still(self._scope, access_of(self._scope)):
-                    raise Unauthenticated("The key of its reader was revoked")
+                    raise Unauthenticated("The reader's key was revoked")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except CollectorError as error:
             # No end is sent: the server closes the connection, and the reader knows.
-            _logger.warning("An answer broke off: %s", error)
+            _logger.warning("An answer was cut off: %s", error)
 
     def _end(self) -> None:
         close = getattr(self._parts, "close", None)

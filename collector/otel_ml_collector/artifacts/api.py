@@ -150,7 +150,9 @@ class ArtifactEndpoint:
         except Exception as error:
             _logger.exception("An upload failed")
             self._telemetry.count_upload("unavailable")
-            raise Unavailable(f"The collector has trouble: {type(error).__name__}") from error
+            raise Unavailable(
+                f"The collector had an internal error: {type(error).__name__}"
+            ) from error
 
     async def _take(
         self, project: str, sha256: str, request: Request, body: AsyncGenerator[bytes, None]

@@ -256,7 +256,9 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
         raise Missing(f"There is no trace {key[:80]!r}")
     if len(projects) > 1:
         names = ", ".join(sorted(projects))
-        raise BadInput(f"Several projects have trace {key[:80]!r}: name one of {names}", "project")
+        raise BadInput(
+            f"Several projects have trace {key[:80]!r}: choose one of {names}", "project"
+        )
     return projects.pop()
 
 

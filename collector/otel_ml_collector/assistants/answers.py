@@ -30,7 +30,7 @@ _DIGITS: Final = 3
 # JSON parsers that read numbers as doubles are exact for integers up to this one.
 _EXACT_WHOLE: Final = 2**53
 _LEAST_CHARS: Final = 10
-_NARROW: Final = "what is left out needs a narrower question: where, since, until or group"
+_NARROW: Final = "to see what is left out, narrow the question with where, since, until or group"
 # Most characters of an `Own` text, such as the address of a page with a long filter.
 _OWN_CHARS: Final = 6_000
 
@@ -353,7 +353,7 @@ class _Writer:
                 }
             case list() | tuple():
                 return [self._value(item, path, most) for item in value]
-        raise TypeError(f"An answer cannot hold {type(value).__name__}")
+        raise TypeError(f"An answer cannot contain {type(value).__name__}")
 
     def _text(self, text: str, path: str, most: int) -> str:
         shown, unseen = cut(text, most)

@@ -178,7 +178,7 @@ class ToolCall:
             return f"no run since {since} matches"
         if runs:
             newest = _to_minute(runs[0].start_time)
-            return f"no run since {since}; the newest that matches is of {newest}"
+            return f"no run since {since}; the newest match is from {newest}"
         if unread := find_unread(self.reader, self.project):
             return f"the project has no runs: {show(str(unread))}"
         if not self.where:
@@ -188,7 +188,7 @@ class ToolCall:
         if not newest_run:
             return "the project has no runs"
         newest = _to_minute(newest_run[0].start_time)
-        return f"no run ever matched; the newest run of the project is of {newest}"
+        return f"no run has ever matched; the newest run of the project is from {newest}"
 
 
 def read_time(text: str | None, name: str, now_ns: int) -> int | None:
@@ -245,7 +245,7 @@ def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str
     own = reader.access.projects
     name = given or (own[0] if own is not None and len(own) == 1 else "")
     if not name and is_needed:
-        raise BadInput("project: missing: expected one of those that overview lists", "project")
+        raise BadInput("project: missing: expected a project that overview lists", "project")
     for text in dict.fromkeys((name, unshow(name))):
         if text and reader.access.reaches(text) and has_project(reader, text):
             return text
@@ -283,13 +283,13 @@ def explain(error: CollectorError, where: str) -> str:
     if isinstance(error, StoreTimeout):
         return explain_timeout(LIMIT_S)
     if isinstance(error, Unavailable):
-        return f"{error}: come again in {max(round(error.retry_after_s), 1)} s"
+        return f"{error}: try again in {max(round(error.retry_after_s), 1)} s"
     return show(str(error))
 
 
 def explain_timeout(limit_s: float) -> str:
     """Return the message for an answer that took too long."""
-    return f"The answer took longer than {limit_s:g} s: ask for less with since, until or where"
+    return f"The answer took longer than {limit_s:g} s: narrow it with since, until or where"
 
 
 def mend(where: str) -> str:

@@ -98,7 +98,7 @@ def list_experiments(call: ToolCall) -> Digest:
         url=call.page("experiments", where=where),
         hint=""
         if stored_experiments.experiments or cursor
-        else "there is no experiment of that sort yet",
+        else "there is no matching experiment yet",
         chars=call.chars,
     )
 
@@ -159,7 +159,7 @@ def compare(call: ToolCall) -> Digest:
     """
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:
-        raise BadInput("b: the same as a: expected another version, experiment or filter", "b")
+        raise BadInput("b: the same as a: expected a different version, experiment or filter", "b")
     if a.experiment is not None and b.experiment is not None:
         compared = experiments.compare(
             call.reader, call.project, b.experiment.run_id, call.now_ns, a.experiment.run_id
@@ -415,7 +415,7 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     else:
         compared = compare_filters(call.reader, call.project, a.where, b.where, window)
     if compared.shared:
-        text = f"{compared.shared:,} runs match both sides: let the filters exclude each other"
+        text = f"{compared.shared:,} runs match both sides: choose filters that exclude each other"
         return _Production(None, Own(f"no verdict: {text}"), how, figures, None, window)
     change = compared.change
     return _Production(Own(change.word), change.sentence, how, figures, change, window)
@@ -440,7 +440,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
     for name, side in (("a", a), ("b", b)):
         if side.experiment is not None:
             raise BadInput(
-                f"{name}: an experiment, and the other side has none on its data set: compare two "
+                f"{name}: an experiment, but the other side has none on its data set: compare two "
                 "experiments, or run one with otel-ml evaluate",
                 name,
             )
@@ -466,7 +466,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
             **_summarize_recorded(judgement.found),
             "changed": changed,
             "needed": _needed(judgement.found.judges, "runs of both")
-            or Own("pairs tell more: run both over one data set with otel-ml evaluate"),
+            or Own("for a more precise verdict, run both on one data set with otel-ml evaluate"),
         },
         url=url,
         chars=call.chars,

@@ -201,10 +201,10 @@ class CallLimits:
             while asker.began_s and asker.began_s[0] <= now_s - _MINUTE_S:
                 asker.began_s.popleft()
             if asker.running >= at_once:
-                raise TooBusy(f"more than {at_once} calls at once: wait for one to end")
+                raise TooBusy(f"more than {at_once} calls at once: wait until one ends")
             if len(asker.began_s) >= a_minute:
                 wait_s = max(round(asker.began_s[0] + _MINUTE_S - now_s), 1)
-                raise TooBusy(f"more than {a_minute} calls a minute: come again in {wait_s} s")
+                raise TooBusy(f"more than {a_minute} calls a minute: try again in {wait_s} s")
             asker.began_s.append(now_s)
             asker.running += 1
 
@@ -257,7 +257,7 @@ class Yielding:
                 await self._wait()
         except TimeoutError as error:
             wait_s = max(self._free_s - time.monotonic(), limit_s)
-            text = f"the collector is busy with what is sent to it: come again in {wait_s:.0f} s"
+            text = f"the collector is busy storing data: try again in {wait_s:.0f} s"
             raise TooBusy(text) from error
         began_s = time.monotonic()
         try:
@@ -400,8 +400,12 @@ class Assistants:
             for trouble in troubles:
                 if isinstance(trouble, ToolRefused):
                     raise trouble
-                _logger.error("The tool %s broke: %s", params.name, type(trouble).__name__)
-                broken = Unavailable(f"The collector has trouble: {type(trouble).__name__}")
+                _logger.error(
+                    "The tool %s raised an error: %s", params.name, type(trouble).__name__
+                )
+                broken = Unavailable(
+                    f"The collector had an internal error: {type(trouble).__name__}"
+                )
                 raise ToolRefused(str(broken), broken) from trouble
             return entries
 

@@ -84,7 +84,7 @@ def _find(reader: Reader, project: str, text: str, field: str) -> Reference | No
         ids = find_short(reader, project, text)
         if len(ids) > 1:
             raise BadInput(
-                f"{field}: {text} is the short id of {' and '.join(ids)}: name one", field
+                f"{field}: {text} is the short ID of {' and '.join(ids)}: choose one", field
             )
         if ids:
             return Reference("run", ids[0])

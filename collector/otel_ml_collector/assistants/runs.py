@@ -86,7 +86,7 @@ def list_runs(call: ToolCall) -> Digest:
     order, names = _read_order(call.given["order"]), call.given["columns"]
     columns = [(name, _cell(name)) for name in names or _USUAL]
     if call.given["cursor"] and order not in BY_TIME:
-        raise BadInput("cursor: only newest and oldest have pages: ask for a limit", "cursor")
+        raise BadInput("cursor: only the orders newest and oldest have pages: use limit", "cursor")
     query = call.query(call.limit, order=order, cursor=call.given["cursor"])
     runs = find_runs(call.reader, query, call.now_ns).runs
     total = count_behind(call.reader, query, call.now_ns) if runs else 0
@@ -362,7 +362,7 @@ def _list_projects(call: ToolCall) -> Digest:
         BadInput: There is a filter; filters need a project.
     """
     if call.where:
-        raise BadInput("project: missing: a filter is about the runs of one project", "project")
+        raise BadInput("project: missing: a filter applies to the runs of one project", "project")
     ahead = call.reader.ahead(find_projects)
     counts = count_projects(call.reader, call.window.cut(None))
     counted = {row["project"]: row for row in counts}
@@ -376,7 +376,7 @@ def _list_projects(call: ToolCall) -> Digest:
     return Digest(
         table=DigestTable(("project", "runs", "errors", "last_run"), rows, len(found)),
         url=f"{call.base}/",
-        hint="" if rows else "no project has any run: send some, see the page",
+        hint="" if rows else "no project has any runs: the page shows how to send some",
         chars=call.chars,
     )
 

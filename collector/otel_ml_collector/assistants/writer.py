@@ -86,4 +86,4 @@ class ToolWriter:
             return future.result(LIMIT_S)
         except TimeoutError as error:
             future.cancel()
-            raise Unavailable(f"Not known to be stored within {LIMIT_S:g} s") from error
+            raise Unavailable(f"Not confirmed as stored within {LIMIT_S:g} s") from error

@@ -196,7 +196,10 @@ def _writer(call: ToolCall) -> ToolWriter:
         BadInput: The collector does not allow tools that write.
     """
     if call.writer is None:
-        text = f"{call.tool}: nothing is written here: otel-ml serve --mcp-writes allows it"
+        text = (
+            f"{call.tool}: this collector does not let assistants write: start it with "
+            "otel-ml serve --mcp-writes"
+        )
         raise BadInput(text, "tool")
     return call.writer
 

@@ -423,7 +423,7 @@ class Visit:
             if proxy_of(page):
                 todo = "requests go through a proxy: check the proxy, or add the host to NO_PROXY"
             return [DoctorLine("fail", "endpoint", text + here, todo)]
-        if reply.status == HTTPStatus.FORBIDDEN and "is not called" in reply.text:
+        if reply.status == HTTPStatus.FORBIDDEN and "is not allowed" in reply.text:
             todo = f"start it with --allowed-hosts {parts.hostname}"
             text = f"The collector at {page} does not accept the host name {parts.hostname}"
             return [DoctorLine("fail", "endpoint", text, todo)]

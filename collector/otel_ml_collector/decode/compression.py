@@ -80,7 +80,7 @@ def _inflate(body: bytes, room: _Room) -> Iterator[bytes]:
         inflating = zlib.decompressobj(_ZLIB_WINDOW)
         yield inflating.decompress(body, room() + 1)
         if not inflating.eof:
-            raise ValueError("it ends in the middle")
+            raise ValueError("it ends too early")
         body = inflating.unused_data
 
 
@@ -109,7 +109,7 @@ def _read_snappy(body: bytes, room: _Room) -> Iterator[bytes]:
         head, at = body[at : at + _SNAPPY_HEAD], at + _SNAPPY_HEAD
         kind, size = head[0], int.from_bytes(head[1:], "little")
         if len(head) < _SNAPPY_HEAD or len(body) - at < size:
-            raise ValueError("it ends in the middle")
+            raise ValueError("it ends too early")
         # Checksums are not verified: TCP and TLS have their own.
         chunk, at = body[at + _CHECKSUM : at + size], at + size
         if kind == 0 and _size_of(chunk) <= _SNAPPY_CHUNK_BYTES:
@@ -117,7 +117,7 @@ def _read_snappy(body: bytes, room: _Room) -> Iterator[bytes]:
         elif kind == 1:
             yield chunk
         elif kind < _SNAPPY_SKIPPED:
-            raise ValueError(f"it has a chunk of the kind {kind} that cannot be read")
+            raise ValueError(f"it has a chunk of the unknown kind {kind}")
 
 
 def _size_of(block: bytes) -> int:

@@ -260,7 +260,7 @@ def _enum(names: Mapping[str, int]) -> Reader[int]:
 
 
 def _id(value: object) -> bytes:
-    """Read an id in hex, upper or lower case, of any length."""
+    """Read an ID in hex, upper or lower case, of any length."""
     if value is None:
         return b""
     if isinstance(value, str):
@@ -271,7 +271,7 @@ def _id(value: object) -> bytes:
         else:
             if 2 * len(read) == len(value):  # no spaces between the digits
                 return read
-    raise _wrong("an id in hex", value)
+    raise _wrong("an ID in hex", value)
 
 
 def _attributes(value: object, depth: int = _DEPTH) -> dict[str, Value]:
@@ -354,7 +354,7 @@ def _kvlist(content: object, depth: int) -> dict[str, Value]:
 
 def _deeper(content: object, depth: int) -> JsonObject:
     if depth == 0:
-        raise BadField("", f"expected at most {_DEPTH} values inside each other")
+        raise BadField("", f"expected at most {_DEPTH} levels of nesting")
     return _object(content)
 
 

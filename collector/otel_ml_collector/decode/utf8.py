@@ -1,6 +1,6 @@
 """Replaces invalid UTF-8 in requests, so that one bad byte does not cost the whole request.
 
-Senders that cut texts by bytes, as some do at a length limit, write half of a character.
+Senders that cut texts by bytes, as some do at a length limit, write only half of a character.
 """
 
 from collections import Counter

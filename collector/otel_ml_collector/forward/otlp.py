@@ -89,12 +89,12 @@ class OtlpForward:
                 the header is invalid.
         """
         if not _PASSED.fullmatch(passed):
-            raise Rejected(f"Invalid header {PASSED_HEADER}: expected ids with commas between")
+            raise Rejected(f"Invalid header {PASSED_HEADER}: expected IDs separated by commas")
         before = passed.split(",") if passed else []
         if self._id in before:
             raise Rejected(
-                "This request was forwarded from here: the forward targets form a loop, "
-                "expected one that does not lead back to this collector"
+                "The destinations form a loop: this collector forwarded this request before; "
+                "remove the destination that leads back to it"
             )
         if len(before) >= _MOST_PASSED:
             raise Rejected(f"This request was forwarded through {_MOST_PASSED} collectors already")
@@ -142,7 +142,7 @@ class OtlpForward:
         _, late = await asyncio.wait(answers, timeout=max(deadline - time.monotonic(), 0.0))
         for line, answer in zip(lines, answers, strict=True):
             if answer in late:
-                raise Unavailable(f"Not acknowledged yet by the forward target {line.target.name}")
+                raise Unavailable(f"Not acknowledged yet by the destination {line.target.name}")
             if error := answer.result():
                 raise error
 
@@ -194,7 +194,7 @@ class OtlpLine:
                 self._pending[digest] = item.answer
                 item.answer.add_done_callback(lambda answer: self._note(digest, answer))
             else:
-                item.answer.set_result(Unavailable(f"Too much waits for {self._name}"))
+                item.answer.set_result(Unavailable(f"Too many requests wait for {self._name}"))
             return item.answer
 
     def end(self, deadline_s: float) -> None:
@@ -211,7 +211,7 @@ class OtlpLine:
         for item in self._queue.drain():
             self._end_without(item, "The collector is shutting down")
         if self._unsent:
-            _logger.warning("%s requests for %s are dropped at the end", self._unsent, self._name)
+            _logger.warning("%s requests for %s were dropped at shutdown", self._unsent, self._name)
         self._sender.close()
 
     def drop_not_allowed(self, request: OtlpRequest) -> None:
@@ -220,7 +220,7 @@ class OtlpLine:
 
     @property
     def _name(self) -> str:
-        return f"the forward target {self.target.name}"
+        return f"the destination {self.target.name}"
 
     def _item(self, request: OtlpRequest) -> QueuedRequest:
         item = QueuedRequest(request, time.monotonic() + self.target.retry_s)
@@ -247,7 +247,7 @@ class OtlpLine:
         except Unreadable as error:
             self._queue.forget(item, is_answered=False)
             self._drop(item.request, "unreadable", str(error))
-            item.answer.set_result(Rejected(f"It cannot be written as {self._name} takes it"))
+            item.answer.set_result(Rejected(f"{self._name} does not support its encoding"))
         except Never as error:
             self._queue.forget(item, is_answered=True)
             self._drop(item.request, "refused", str(error))
@@ -262,10 +262,10 @@ class OtlpLine:
         size = len(request.body)
         self._numbers.count_forwarded(self.target.name, request.signal, size, partial=bool(partial))
         if partial:
-            self._log("partial", "A part of a request is refused by %s: %s", partial)
+            self._log("partial", "Part of a request was rejected by %s: %s", partial)
         if self._is_away:
             self._is_away = False
-            _logger.info("%s is back", self._name)
+            _logger.info("%s is reachable again", self._name)
 
     def _keep(self, item: QueuedRequest, error: Exception) -> None:
         """Put a request back into the queue, unless its time is over."""
@@ -296,7 +296,7 @@ class OtlpLine:
 
     def _drop(self, request: OtlpRequest, reason: str, why: str) -> None:
         self._numbers.count_dropped(self.target.name, request.signal, reason)
-        self._log(reason, "Requests do not reach %s: %s", why)
+        self._log(reason, "Requests cannot be delivered to %s: %s", why)
 
     def _log(self, about: str, message: str, why: str) -> None:
         if self._once.is_due(about):

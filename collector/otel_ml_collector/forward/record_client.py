@@ -240,8 +240,8 @@ class RecordClient:
         except grpc.RpcError as error:
             code = error.code()
             if _is_refusal(code, items, request.ByteSize()):
-                raise Rejected(f"The RecordService refuses a record: {code.name}") from error
-            raise Unavailable(f"The RecordService answers {code.name}") from error
+                raise Rejected(f"The RecordService rejects a record: {code.name}") from error
+            raise Unavailable(f"The RecordService answered {code.name}") from error
         except ValueError as error:  # the channel was closed
             raise Unavailable("The connection to the RecordService is closed") from error
 

@@ -126,7 +126,7 @@ class RecordForward:
                 self._client, request, deadline=inf, stopped=self._stopped, on_failure=self._fail
             )
             if refused:
-                self._warn("refused", f"refuses {refused} {kind} for good: they were left out")
+                self._warn("refused", f"refuses {refused} {kind} permanently: they were skipped")
             self._numbers.count_sent(self._name, kind, len(request) - refused, refused)
             size += sum(item.message.ByteSize() for item in request)
         if messages.unfit:
@@ -138,7 +138,7 @@ class RecordForward:
 
     def _fail(self, error: Unavailable) -> None:
         self._numbers.count_failure(self._name)
-        self._warn("away", f"does not take records, they are sent again: {error}")
+        self._warn("away", f"does not accept records and they will be sent again: {error}")
 
     def _rest(self, pauses: Pauses, error: Exception) -> None:
         """Log an error and wait before the next attempt. No record is lost."""

@@ -123,7 +123,7 @@ def read_facts(row: Row, trace_facts: TraceFacts) -> SpanFacts:
     failed = row["outcome"] == "error"
     code = to_text(document.pop(STATUS_CODE, "ERROR" if failed else ""))
     message = to_text(document.pop(STATUS_DESCRIPTION, row["error_message"] if failed else ""))
-    warnings = [f"The span has no end: it is {row['outcome']}"] if is_open(row) else []
+    warnings = [f"The span has not ended: it is {row['outcome']}"] if is_open(row) else []
     attributes = {
         **_of_fields(row),
         **_of_payload(payload, warnings),

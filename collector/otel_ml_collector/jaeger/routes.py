@@ -77,7 +77,7 @@ _MAX_LIMIT: Final = 1_000
 _LIMIT: Final = 100
 _MOST_IDS: Final = 100
 _ANSWERED_SPANS: Final = 10_000
-_NO_ROOM: Final = f"an answer holds {_ANSWERED_SPANS} spans"
+_NO_ROOM: Final = f"an answer can contain {_ANSWERED_SPANS} spans"
 # Dependencies are counted over this many spans with a parent, newest first.
 _CALLS: Final = 100_000
 _KNOWN_NS: Final = 30 * DAY_NS
@@ -393,13 +393,13 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
         ]
         every.sort(key=lambda row: (row["start_ns"], row["span_id"]))
         if every and left > 0:
-            more = f"There are more spans than the {left} shown"
+            more = f"Only {left} spans are shown"
             shown.append((trace_id, every[:left], [more] if len(every) > left else []))
             left -= len(every)
         elif left <= 0 and trace_id in places:  # beyond the limit: not read
             left_out += 1
     if left_out:
-        shown[-1][2].append(f"Traces that are not shown: {left_out}, {_NO_ROOM}")
+        shown[-1][2].append(f"Traces left out: {left_out}, {_NO_ROOM}")
     payloads = _read_facts(reader, [row for _, of, _ in shown for row in of])
     return [
         _Trace(trace_id, part_servers([read_facts(row, payloads) for row in of]), warnings)

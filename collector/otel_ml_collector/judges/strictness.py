@@ -58,7 +58,7 @@ class JudgeStrictness(BaseModel):
     )
     after: Interval | None = None
     difference: Interval | None = None
-    margin: float = Field(default=0.0, description="A difference below it does not matter")
+    margin: float = Field(default=0.0, description="Smallest difference that matters")
     agreement: Interval | None = Field(
         default=None, description="Share of runs with the same result from both; null for scores"
     )

@@ -54,7 +54,7 @@ class JudgeStats(JudgeVersionName):
     """A judge version's scores of a version of a model."""
 
     evaluations: int
-    failed: int = Field(description="Evaluations in which the judge itself failed")
+    failed: int = Field(description="Evaluations whose judge raised an error")
     mean_score: float | None
     passed: int
     judged: int = Field(description="Evaluations that say whether the run passed")

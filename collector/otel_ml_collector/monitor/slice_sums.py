@@ -128,7 +128,7 @@ class SlicesQuery:
         end_ns = now_ns + 1 if self.end_ns is None else self.end_ns
         start_ns = max(end_ns - DAY_NS, 0) if self.start_ns is None else self.start_ns
         if end_ns <= start_ns:
-            raise BadInput("The end is not after the start: expected a later one", "end")
+            raise BadInput("The end is not after the start: choose a later end", "end")
         return Window(start_ns, end_ns)
 
 

@@ -855,7 +855,7 @@ def save_target(  # noqa: PLR0917 - what a save needs
 
     Raises:
         BadInput: There are too many targets.
-        Conflict: Another version is the newest.
+        Conflict: There is a newer version.
     """
     body = write_body(wanted)
     with suppress(Missing):

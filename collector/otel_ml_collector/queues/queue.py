@@ -122,7 +122,7 @@ class Queue(WantedQueue):
     """A saved labelling queue."""
 
     name: str
-    version: int = Field(description="Counts the saves of its name")
+    version: int = Field(description="Number of times it was saved")
     saved_time: str = Field(description="RFC 3339, UTC")
 
     @property

@@ -452,7 +452,7 @@ class Quotas:
             if level <= 0:
                 self._on_refused(unit)
                 raise OverQuota(
-                    f"The key may send {rate} {unit} a second and has sent more",
+                    f"The key may send {rate} {unit} per second and has sent more",
                     min(max(math.ceil(-level / rate), 1), _LONGEST_QUOTA_S),
                 )
 

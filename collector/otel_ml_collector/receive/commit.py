@@ -263,13 +263,13 @@ class Commit:
         """Pass the stored records to `on_stored`, after all senders were answered."""
         stored, self._unpassed = self._unpassed, []
         for records in stored:
-            with going_on(partial(self._log, "What is stored could not be told: %s")):
+            with going_on(partial(self._log, "Listeners were not notified of stored records: %s")):
                 self._on_stored(records)
 
     def _report(self, error: Exception) -> None:
         """Count and log a failed group."""
         self._telemetry.count_failed_commit()
-        self._log("A group could not be stored: %s", error)
+        self._log("A batch could not be stored: %s", error)
 
     def _log(self, message: str, error: Exception) -> None:
         if self._once.is_due(message):

@@ -102,7 +102,7 @@ class Health:
         self.check_room()
         since_s = self._probing_since_s
         if since_s is not None and self._now_s() - since_s >= PROBE_EVERY_S:
-            raise Unavailable(f"The store has not answered for {PROBE_EVERY_S:g} s")
+            raise Unavailable(f"The store has not responded for {PROBE_EVERY_S:g} s")
         if self._trouble:
             raise Unavailable(self._trouble)
 
@@ -135,7 +135,7 @@ def _find_shortage(folder: Path, min_free_bytes: int) -> str:
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return f"The data directory cannot be seen: {error.strerror}"
+        return f"The data directory is not accessible: {error.strerror}"
     if free >= min_free_bytes:
         return ""
     return f"The disk has {free} bytes free: expected at least {min_free_bytes}"

@@ -81,7 +81,7 @@ class _Exports:
             raise
         except Exception as error:
             _logger.exception("A request failed")
-            return Unavailable(f"The collector has trouble: {type(error).__name__}")
+            return Unavailable(f"The collector had an internal error: {type(error).__name__}")
 
     def _count(self, outcome: str) -> None:
         self._telemetry.count_request(self._transport, outcome, self._signal)
@@ -270,7 +270,7 @@ class OtlpService(_Exports):
         reservation.announce(sender, self._sizes.get(sender, _UNKNOWN_BYTES))
         body = await context.read()
         if not isinstance(body, bytes):
-            raise Rejected("The call has no message: expected one")
+            raise Rejected("The call has no message: send one")
         if len(self._sizes) > _MOST_SIZES:
             self._sizes.clear()
         self._sizes[sender] = len(body)
@@ -353,8 +353,8 @@ def make_server(
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise BadSetting(
-            f"The gRPC address {address} cannot be listened at: most often another OpenTelemetry "
-            "collector or Jaeger is there; choose another with --grpc HOST:PORT"
+            f"The gRPC address {address} cannot be used: probably another OpenTelemetry collector "
+            "or Jaeger listens there; choose a different one with --grpc HOST:PORT"
         ) from error
     return server, port
 

@@ -64,11 +64,11 @@ _MEANINGS: Final = {
     NO_TRACE: NO_TRACE_MEANS,
     SHARED_ID: SHARED_ID_MEANS,
     **{
-        f"{DELETED}{kind}": f"the {kind} was deleted after they began"
+        f"{DELETED}{kind}": f"the {kind} was deleted after they started"
         for kind in (RUN, SESSION, USER, MODEL)
     },
-    f"{DELETED}{PROJECT}": "the project was deleted after they began; to store them, send them to "
-    "another project",
+    f"{DELETED}{PROJECT}": "the project was deleted after they started; to store them, use "
+    "a different project",
 }
 _NO_METRICS: Final = (
     "Metrics are not kept here, except those about calls of models: send them to a "
@@ -324,8 +324,8 @@ class Intake:
         if left and self._left_out.get(name) != today:
             self._left_out[name] = today
             _logger.info(
-                "OTLP metrics of %s are left out: forward them, or stop sending them here; said "
-                "once a day",
+                "OTLP metrics of %s are not stored: forward them, or stop sending them here "
+                "(logged once a day)",
                 name or "a service without a name",
             )
         return _answer(rejected, "Data points", ())

@@ -112,12 +112,12 @@ def _log(refusal: Refusal) -> None:
         "rejected": refusal.rejected,
     }
     text = " ".join(f"{name}={_shown(value)}" for name, value in fields.items() if value)
-    _logger.warning("A request was not taken whole: %s", text, extra=fields)
+    _logger.warning("Part of a request was rejected: %s", text, extra=fields)
 
 
 def _log_number(peer: str, key_id: str, suppressed: int) -> None:
     _logger.warning(
-        "%d more requests of %s were not taken whole within %g s",
+        "Parts of %d more requests from %s were rejected within %g s",
         suppressed,
         f"{peer} with key {key_id}" if key_id else peer,
         QUIET_S,

@@ -82,7 +82,7 @@ class UploadIntake:
         with self._slot(), _open_spool() as file:
             size, digest = await self._spool(body, file, limit_bytes)
             if digest != sha256:
-                raise Rejected(f"Invalid sha256 {sha256}: the body's is {digest}")
+                raise Rejected(f"Invalid sha256 {sha256}: the body has {digest}")
             file.seek(0)
             await self._run(lambda: self._writer.write(project, sha256, file))
         self._telemetry.count_artifact(size)
@@ -92,7 +92,7 @@ class UploadIntake:
         """Delete uploads that no record refers to after a day."""
         number = self._thread.submit(self._writer.sweep).result()
         if number:
-            _logger.info("%d artifacts that no record names were deleted", number)
+            _logger.info("%d artifacts that no record refers to were deleted", number)
 
     def close(self) -> None:
         """Wait until the upload that is being stored is finished."""
@@ -125,14 +125,14 @@ class UploadIntake:
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
-                raise Unavailable(f"Nothing came for {self._silent_s:g} s") from error
+                raise Unavailable(f"No data arrived for {self._silent_s:g} s") from error
             yield part
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
         self._check_room()
         if self._running >= AT_ONCE:
-            raise Unavailable(f"There are {AT_ONCE} uploads already")
+            raise Unavailable(f"{AT_ONCE} uploads are already running: try again later")
         self._running += 1
         try:
             yield
@@ -149,7 +149,7 @@ def _open_spool() -> Iterator[BinaryIO]:
         with tempfile.TemporaryFile() as file:
             yield file
     except OSError as error:
-        raise Unavailable(f"There is no room for the upload: {error.strerror}") from error
+        raise Unavailable(f"There is no disk space for the upload: {error.strerror}") from error
 
 
 def _take(part: bytearray, file: BinaryIO, update: Callable[[bytearray], None]) -> None:

@@ -425,7 +425,7 @@ def find_run_with_series(
         raise Missing(f"There is no run {run_id}")
     if len(here) > 1:
         names = ", ".join(sorted(rows[0]["project"] for rows in here))
-        raise BadInput(f"Several projects have run {run_id}: name one of {names}", "project")
+        raise BadInput(f"Several projects have run {run_id}: choose one of {names}", "project")
     ((run, series),) = _make_runs(reader, here[0])
     return run, series
 

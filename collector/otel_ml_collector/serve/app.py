@@ -463,27 +463,27 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
     rollup = collector.connections.open()
     # Nobody else changes the keys of a data directory.
     keys_s = 1.0 if collector.connections.folder is None else 60.0
-    disorder = "The store was not kept in order"
-    unwritten = "What could not be written was not put right"
+    disorder = "Replaced files of the store could not be removed"
+    unwritten = "Failed writes could not be repaired"
     lanes = (
         # A key that was revoked elsewhere stops working here within 3 s, and its streams end.
         (
             BackgroundJob(
-                collector.keyring.refresh, keys_s, "Keys were not read again", first_s=keys_s
+                collector.keyring.refresh, keys_s, "API keys could not be reloaded", first_s=keys_s
             ),
         ),
         (
             BackgroundJob(
                 lambda: collector.losses.run_pass(time.time_ns()),
                 60.0,
-                "What is missing is not known",
+                "Missing spans could not be counted",
             ),
         ),
         (
             BackgroundJob(
                 lambda: collector.series.run_pass(time.time_ns()),
                 30.0,
-                "Series of drift, slices, truth and experiments were not computed",
+                "Metrics of drift, slices, ground truth and experiments could not be computed",
                 first_s=30.0,
             ),
         ),
@@ -491,7 +491,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             BackgroundJob(
                 lambda: collector.monitors.run_pass(time.time_ns()),
                 30.0,
-                "Pages of Monitor were not worked out ahead",
+                "Pages of Monitor could not be prefetched",
                 first_s=30.0,
             ),
         ),
@@ -501,7 +501,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                     BackgroundJob(
                         evaluator.evaluate,
                         EVALUATE_S,
-                        "Rules of alerts were not looked at",
+                        "Alert rules could not be evaluated",
                         first_s=5.0,
                     ),
                 ),
@@ -514,7 +514,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             BackgroundJob(
                 collector.runs.count_pending,
                 0.25,
-                "Calls that are recorded twice count twice",
+                "Calls that are recorded twice are counted twice",
                 has_work=lambda: collector.runs.has_pending() or collector.calls.has_work(),
             ),
         ),
@@ -523,7 +523,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             BackgroundJob(
                 collector.health.probe,
                 PROBE_EVERY_S,
-                "The store was not probed",
+                "The store could not be checked",
                 has_work=collector.health.has_trouble,
             ),
         ),
@@ -542,24 +542,24 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             BackgroundJob(
                 lambda: _roll_up(rollup, collector.connections.memory),
                 30.0,
-                "The daily rollup was not computed",
+                "Daily totals could not be computed",
             ),
             BackgroundJob(
                 SketchJob(rollup, collector.connections.memory, clock).run,
                 30.0,
-                "Fields were not sketched",
+                "Sketches of fields could not be computed",
             ),
             BackgroundJob(
                 lambda: keep_due(rollup, clock),
                 30.0,
-                "Predictions of targets were not kept",
+                "Predictions could not be materialized",
             ),
         ),
         (
             BackgroundJob(
                 lambda: _delete_unnamed(collector),
                 3_600.0,
-                "Artifacts that no record names were not deleted",
+                "Artifacts that no record refers to could not be deleted",
                 first_s=60.0,  # the first run of retention tells whether the clock is right
             ),
         ),
@@ -576,7 +576,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
 def _roll_up(client: StoreClient, memory: Memory) -> None:
     days = recompute_due(client, memory)
     if days:
-        _logger.debug("The daily rollup was computed for %d days", days)
+        _logger.debug("Daily totals were computed for %d days", days)
 
 
 def _delete_old(retention: Retention) -> None:
@@ -712,9 +712,9 @@ def _listen(address: Address) -> socket.socket:
     except OSError as error:
         listener.close()
         raise BadSetting(
-            f"The HTTP address {address} cannot be listened at ({error.strerror}): most often "
-            "another otel-ml, OpenTelemetry collector or Jaeger is there; choose another with "
-            "--http HOST:PORT"
+            f"The HTTP address {address} cannot be used ({error.strerror}): probably "
+            "another otel-ml, OpenTelemetry collector or Jaeger listens there; choose a different "
+            "one with --http HOST:PORT"
         ) from error
     listener.listen(_BACKLOG)
     return listener
@@ -725,8 +725,9 @@ def _refuse_open_address(settings: Settings, keyring: Keyring) -> None:
     for address in (settings.http, settings.grpc):
         if not (address.is_loopback or keyring.is_on or settings.insecure):
             raise BadSetting(
-                f"Listening at {address} without keys would let anyone who reaches it read and "
-                "write: make a key with 'otel-ml keys add', listen at 127.0.0.1, or say --insecure"
+                f"Listening at {address} without keys would let anyone who can connect read and "
+                "write: create a key with 'otel-ml keys add', listen on 127.0.0.1, or use "
+                "--insecure"
             )
 
 
@@ -742,7 +743,9 @@ def _tune_interpreter() -> None:
 def _print_ready(
     settings: Settings, scheme: str, http: Address, grpc: Address, keyring: Keyring
 ) -> None:
-    who = "every user of this machine" if http.is_loopback else f"everyone who reaches {http}"
+    who = (
+        "every user on this machine" if http.is_loopback else f"everyone who can connect to {http}"
+    )
     if not keyring.is_on:
         _logger.warning("There are no keys: %s can read and write", who)
     if settings.data_dir is None and not settings.session_secret:

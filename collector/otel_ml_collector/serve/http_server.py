@@ -138,7 +138,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
         if len(self.headers) > HEADERS or self._head_bytes > HEAD_BYTES:
-            text = f"Too large a head: expected {HEADERS} headers, {HEAD_BYTES} bytes"
+            text = (
+                f"The head is too large: expected at most {HEADERS} headers and {HEAD_BYTES} bytes"
+            )
             self._wrong = 431, text
             raise _WrongHead
 
@@ -205,7 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _too_many(self) -> tuple[int, str]:
-        return 503, f"There are {self.limits.connections} connections already"
+        return 503, f"All {self.limits.connections} connections are in use: try again later"
 
     def _await_request(self) -> None:
         self._end_arrival()

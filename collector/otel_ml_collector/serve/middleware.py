@@ -30,7 +30,9 @@ from otel_ml_collector.web.view import BASE_PATH, link_to
 _API_V1: Final = "/api/v1/"
 _PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/sign-out"})
 _METRICS_PATH: Final = "/metrics"
-_NO_METRICS: Final = "This needs the scope admin or read over all projects (*)"
+_NO_METRICS: Final = (
+    "This needs a key with the scope admin, or with the scope read for all projects (*)"
+)
 # Its endpoints refuse in the form of the request: protobuf or JSON.
 _OTLP: Final = "/v1/"
 # Assistants send a key: the cookie of a browser is none of theirs.
@@ -178,14 +180,14 @@ class Guard:
     def _refusal(self, method: str, headers: Headers) -> str:
         host = _host(headers.get("host", ""))
         if self._hosts is not None and host not in self._hosts:
-            return f"This service is not called {host[:100]!r}: start it with --allowed-hosts"
+            return f"The host name {host[:100]!r} is not allowed: see the option --allowed-hosts"
         if method in _SAFE_METHODS:
             return ""
         origin = headers.get("origin")
         if headers.get("sec-fetch-site") == "cross-site" or (
             origin is not None and origin.partition("://")[2] != headers.get("host")
         ):
-            return "Requests from another site are refused"
+            return "Requests from a different site are refused"
         return ""
 
 

@@ -79,7 +79,7 @@ async def _open_or_stop(
 
 def report_wait(error: StoreUnreachable, wait_s: float) -> None:
     """Write once to log and service manager that the collector waits, and for how long."""
-    _logger.warning("%s. Waiting up to %g s for it", error, wait_s)
+    _logger.warning("%s: waiting up to %g s", error, wait_s)
     notify_waiting(_WAITING)
 
 

@@ -124,7 +124,7 @@ class Backups:
             message = f"The folder {folder} cannot be used: {reason}{suggest_folder()}"
             raise BadInput(message, "folder")
         if not self._lock.acquire(blocking=False):
-            raise Unavailable("A backup is being written already")
+            raise Unavailable("A backup is already running")
         try:
             partial = _make_folder(folder)
             try:
@@ -189,7 +189,7 @@ def _make_folder(folder: Path) -> Path:
 def _refuse_strangers(partial: Path) -> None:
     """Delete nothing that no backup has made: it has folders, of parts, and its list at last."""
     if any(path.is_file() and path.name not in {MANIFEST, CHECKSUMS} for path in partial.iterdir()):
-        raise BadInput(f"The folder {partial} is in the way: it is no backup", "folder")
+        raise BadInput(f"The folder {partial} already exists and is not a backup", "folder")
 
 
 def _copy_parts(frozen: Path, target: Path, checksums: dict[str, str]) -> dict[str, dict[str, int]]:
@@ -306,14 +306,16 @@ def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
         schema = int(manifest["schema"])
         tables = {str(table): dict(parts) for table, parts in manifest["tables"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadSetting(f"{backup} is no whole backup of otel-ml: {error}") from error
+        raise BadSetting(f"{backup} is not a complete backup of otel-ml: {error}") from error
     if not is_ours and manifest["format"] == FORMAT:
         raise _damaged(backup, CHECKSUMS, "is missing")
     if not is_ours:
-        raise BadSetting(f"{backup} is no backup that this program reads: expected {FORMAT!r}")
+        raise BadSetting(
+            f"{backup} is not a backup that this program can read: expected {FORMAT!r}"
+        )
     if schema > SCHEMA_VERSION:
         raise BadSetting(
-            f"The backup has schema {schema}, this program knows {SCHEMA_VERSION}: "
+            f"The backup has schema {schema}, but this program supports {SCHEMA_VERSION}: "
             "use a newer otel-ml"
         )
     if schema < OLDEST_SCHEMA:
@@ -322,7 +324,7 @@ def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
         for part, sizes in parts.items():
             place = f"{table}/{part}"
             if table not in TABLE_NAMES or not _PART.fullmatch(part):
-                raise _damaged(backup, place, "is no part of a table")
+                raise _damaged(backup, place, "is not part of a table")
             _check_sizes(backup, place, sizes)
             for name in sizes if checksums else ():
                 _check_file(backup, f"{place}/{name}", checksums)
@@ -351,7 +353,7 @@ def _check_sizes(backup: Path, place: str, sizes: Mapping[str, int]) -> None:
         if name not in there:
             raise _damaged(backup, f"{place}/{name}", "is missing")
         if name not in sizes:
-            raise _damaged(backup, f"{place}/{name}", "is none of its files")
+            raise _damaged(backup, f"{place}/{name}", "is not one of its files")
         if there[name] != sizes[name]:
             what = f"has {there[name]} bytes: expected {sizes[name]}"
             raise _damaged(backup, f"{place}/{name}", what)
@@ -364,11 +366,11 @@ def _check_file(backup: Path, name: str, checksums: Mapping[str, str]) -> None:
     except OSError as error:
         raise _damaged(backup, name, f"cannot be read: {error.strerror}") from error
     if checksums.get(name) != checksum:
-        raise _damaged(backup, name, f"is damaged: {CHECKSUMS} has another checksum, or none")
+        raise _damaged(backup, name, f"is damaged: {CHECKSUMS} has a different checksum, or none")
 
 
 def _damaged(backup: Path, name: str, what: str) -> BadSetting:
-    return BadSetting(f"{backup} is no whole backup of otel-ml: {name} {what}")
+    return BadSetting(f"{backup} is not a complete backup of otel-ml: {name} {what}")
 
 
 def _order(part: str) -> tuple[str, list[int]]:

@@ -219,7 +219,7 @@ class Deleter:
         """
         _check(kind, target)
         if not self._lock.acquire(timeout=_WAIT_S):
-            raise Unavailable("The store is busy with another deletion")
+            raise Unavailable("The store is busy with a different deletion")
         try:
             with store_trouble():
                 if not self._is_there(Deletion(project, kind, target, 0)):

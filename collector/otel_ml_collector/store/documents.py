@@ -108,7 +108,7 @@ class Documents:
 
         Raises:
             BadInput: It is too large, or there are too many of its kind.
-            Conflict: Another version is the newest.
+            Conflict: There is a newer version.
             Unavailable: The store has trouble, or others save all the time.
         """
         text = orjson.dumps(body).decode()
@@ -130,7 +130,7 @@ class Documents:
 
         Raises:
             Missing: There is no document of that name.
-            Conflict: Another version is the newest.
+            Conflict: There is a newer version.
             Unavailable: The store has trouble, or others save all the time.
         """
         document = read_document(reader, project, kind, name)
@@ -154,10 +154,13 @@ class Documents:
                     is_here = f"is {newest}" if newest else "is none"
                     raise Conflict(
                         f"The newest version of the {kind.name} {wanted.name[:80]!r} {is_here}, "
-                        f"not {base}: read it again, and save what becomes of it"
+                        f"not {base}: reload it, then save your change again"
                     )
                 if wanted.body and not newest and state["number"] >= kind.most:
-                    message = f"The project has {kind.most} {kind.name}s already: delete one first"
+                    message = (
+                        f"The project has {kind.most} {kind.name}s, the most allowed: delete one "
+                        "first"
+                    )
                     raise BadInput(message, "name")
                 version, saved_ns, save_id = (
                     state["version"] + 1,
@@ -169,7 +172,9 @@ class Documents:
                 if reader.rows(_SAVED, {**asked, "save_id": save_id})[0]["saves"]:
                     body = orjson.loads(wanted.body or "null")
                     return Document(wanted.name, body, version, saved_ns)
-        raise Unavailable(f"Others save {kind.name}s of the project all the time")
+        raise Unavailable(
+            f"Other requests save {kind.name}s of the project at the same time: try again"
+        )
 
     def _insert(self, row: list[Any], state: list[int]) -> None:
         settings = {

@@ -195,7 +195,7 @@ def migrate(client: StoreClient) -> None:
     schema = int(rows[0][0]) if rows else 0
     if schema > SCHEMA_VERSION:
         raise BadSetting(
-            f"The store has schema {schema}, this program knows {SCHEMA_VERSION}: "
+            f"The store has schema {schema}, but this program supports {SCHEMA_VERSION}: "
             "use a newer otel-ml, nothing was changed"
         )
     if 0 < schema < OLDEST_SCHEMA:
@@ -216,7 +216,7 @@ def migrate(client: StoreClient) -> None:
             if schema < version:
                 _run(client, version, step)
     _note(client, SCHEMA_VERSION)
-    _logger.info("The store has schema %d now, it had %d", SCHEMA_VERSION, schema)
+    _logger.info("The store was upgraded to schema %d from %d", SCHEMA_VERSION, schema)
 
 
 def _add_declared(client: StoreClient, table: Table[Any]) -> None:

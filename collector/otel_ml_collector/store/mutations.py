@@ -103,4 +103,4 @@ class Mutator:
 
 def _no_room(folder: Path) -> str:
     free = shutil.disk_usage(folder).free
-    return f"no room to write it anew, the disk has {free} bytes free"
+    return f"too little disk space to rewrite it: the disk has {free} bytes free"

@@ -83,7 +83,7 @@ class Repair:
             # Those of versions that were in a broken part may be others when they come again.
             self._memory.forget_numbers(lambda *_: True)
             _logger.error(
-                "The engine could not write all files; loaded anew, without what is broken: %s",
+                "The engine could not write all files; reloaded without the damaged parts: %s",
                 ", ".join(tables),
             )
 
@@ -111,4 +111,4 @@ def drop_unread(folder: Path) -> None:
         text = statement.read_bytes()
         if not (text.startswith(_WHOLE_BEGIN) and text.endswith(b"\n")):
             statement.unlink()
-            _logger.error("A statement that was not written whole is dropped: %s", statement)
+            _logger.error("A statement that was only partly written is discarded: %s", statement)

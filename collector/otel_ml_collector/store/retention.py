@@ -263,7 +263,7 @@ class Retention:
         """
         with self._lock:
             self.last = swept = Swept(self._clock())
-            swept.error = "it is under way"
+            swept.error = "it is running"
             with store_trouble():
                 wishes = self._read()
                 limits = [self._configured, *(w.over(self._configured) for w in wishes.values())]

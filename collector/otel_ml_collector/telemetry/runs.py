@@ -182,7 +182,7 @@ def make_run_metrics(names: Sequence[str], counts: Mapping[Labels, RunCounts]) -
     )
     cost = CounterMetricFamily(
         "otel_ml_run_cost_usd",
-        "US dollars that recorded runs cost, of those whose cost is known",
+        "Cost in US dollars of recorded runs with a known cost",
         labels=names,
     )
     latency = HistogramMetricFamily(
@@ -211,15 +211,15 @@ def make_score_metrics(
         counts: Counts by the values of the labels.
     """
     scores = SummaryMetricFamily(
-        "otel_ml_judge_score", "Scores of recorded runs: their sum and how many", labels=names
+        "otel_ml_judge_score", "Sum and number of scores of recorded runs", labels=names
     )
     verdicts = CounterMetricFamily(
         "otel_ml_judge_verdicts",
-        "Recorded runs that a judge passed or did not pass",
+        "Recorded runs that passed or failed a judge",
         labels=[*names, "passed"],
     )
     errors = CounterMetricFamily(
-        "otel_ml_judge_errors", "Judges that failed: no score, no pass", labels=names
+        "otel_ml_judge_errors", "Judge calls that raised an error", labels=names
     )
     for labels, count in counts.items():
         scores.add_metric(labels, count.scores, count.total)
@@ -371,7 +371,7 @@ class RunNumbers(Collector):
                 scores[(*self._label(place), judge, version)].add(score)
             folded = CounterMetricFamily(
                 "otel_ml_runs_folded",
-                "Recorded runs beyond the bound of label sets, counted under the model other",
+                "Recorded runs counted under the model other, beyond the limit of label sets",
                 value=self._folded,
             )
         return (

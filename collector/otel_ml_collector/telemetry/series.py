@@ -36,26 +36,27 @@ class SeriesKind:
 # In order of priority, if a project has too many series.
 SERIES: Final[Mapping[SeriesName, SeriesKind]] = {
     "alert": SeriesKind(
-        "Whether a slice of an alert rule is in a state: pending, firing or failed",
+        "1 if a slice of an alert rule is in this state: pending, firing or failed",
         ("rule", "slice", "severity", "state"),
     ),
     "actual_score": SeriesKind(
-        "How good predictions of the last 30 days were, of those with a truth",
+        "Quality of the predictions of the last 30 days that have ground truth",
         ("target", "figure"),
     ),
     "actual_coverage": SeriesKind(
-        "The share of predictions of the last 30 days whose truth is here", ("target",)
+        "Share of the predictions of the last 30 days that have ground truth", ("target",)
     ),
     "experiment_score": SeriesKind(
-        "Pass rate or mean score of the newest experiment of a version over a data set",
+        "Pass rate or mean score of the newest experiment of a version on a data set",
         ("dataset", "model", "version", "judge"),
     ),
     "slice_excess_runs": SeriesKind(
-        "How many runs of the last 24 hours a slice lost at least, against the rest",
+        "Extra failures of a slice in the last 24 hours, compared with all other runs",
         ("model", "slice"),
     ),
     "drift_distance": SeriesKind(
-        "How far a field was on the last whole day from the 28 days before", ("model", "field")
+        "Drift score of a field: the last whole day compared with the 28 days before",
+        ("model", "field"),
     ),
 }
 # The values of the labels, and the value of the metric.
@@ -101,7 +102,7 @@ class ComputedSeries(Collector):
         }
         left_out = GaugeMetricFamily(
             "otel_ml_series_left_out",
-            "Series of alerts, drift, slices, truth and experiments beyond 500 of a project",
+            "Series above the limit of 500 per project",
             labels=["project"],
         )
         with self._lock:

@@ -128,11 +128,11 @@ class Telemetry:
         """Add metrics of how many seconds this machine's clock seems to be behind, or ahead."""
         self._gauge(
             "otel_ml_clock_behind_seconds",
-            "By how much this machine's clock seems to be behind, 0 when it is not",
+            "Seconds by which this machine's clock seems to be behind, otherwise 0",
         ).set_function(behind_s)
         self._gauge(
             "otel_ml_clock_ahead_seconds",
-            "By how much this machine's clock seems to be ahead, 0 when it is not",
+            "Seconds by which this machine's clock seems to be ahead, otherwise 0",
         ).set_function(ahead_s)
 
     def count_tool(self, tool: str, outcome: str, characters: int) -> None:
@@ -155,63 +155,67 @@ class Telemetry:
                 for answer in ANSWERS:
                     self._requests.labels(transport, signal, answer)
         self._quota_refusals = self._counter(
-            "otel_ml_quota_refusals", "Requests over the quota of their key, by its unit", "quota"
+            "otel_ml_quota_refusals",
+            "Requests refused because of the rate limit of their key, by unit",
+            "quota",
         )
         for quota in _QUOTAS:
             self._quota_refusals.labels(quota)
         self._queue_bytes = self._gauge(
-            "otel_ml_queue_bytes", "Bytes of requests that wait for an answer"
+            "otel_ml_queue_bytes", "Bytes of requests that have no answer yet"
         )
 
     def _count_records(self) -> None:
         self._received = {
             "traces": self._counter(
-                "otel_ml_spans_received", "Spans of requests that could be read, stored or not"
+                "otel_ml_spans_received", "Spans of all readable requests, stored or not"
             ),
             "logs": self._counter(
                 "otel_ml_log_records_received",
-                "Log records of requests that could be read, stored or not",
+                "Log records of all readable requests, stored or not",
             ),
         }
-        self._accepted = self._counter("otel_ml_spans_accepted", "Spans stored durably")
+        self._accepted = self._counter("otel_ml_spans_accepted", "Spans that are safe on disk")
         self._rejected = self._counter(
-            "otel_ml_spans_rejected", "Spans that can never be stored, by reason", "reason"
+            "otel_ml_spans_rejected", "Spans that were rejected for good, by reason", "reason"
         )
         self._duplicates = self._counter(
-            "otel_ml_spans_duplicate", "Spans that were stored a short while ago and came again"
+            "otel_ml_spans_duplicate",
+            "Spans that were received again shortly after they were stored",
         )
         self._accepted_logs = self._counter(
-            "otel_ml_log_records_accepted", "Log records stored durably"
+            "otel_ml_log_records_accepted", "Log records that are safe on disk"
         )
         self._rejected_logs = self._counter(
             "otel_ml_log_records_rejected",
-            "Log records that can never be stored, by reason",
+            "Log records that were rejected for good, by reason",
             "reason",
         )
 
         self._left_points = self._counter(
-            "otel_ml_data_points_left_out", "Data points of OTLP metrics that are not forwarded"
+            "otel_ml_data_points_left_out",
+            "Data points of OTLP metrics that were neither stored nor forwarded",
         )
 
     def _count_commits(self) -> None:
         self._commit_s = Histogram(
             "otel_ml_commit_seconds",
-            "Time to store one group of records",
+            "Time to store one batch of records",
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._failed_commits = self._counter(
-            "otel_ml_commits_failed", "Groups that could not be stored and will be sent again"
+            "otel_ml_commits_failed", "Batches that could not be stored; clients send them again"
         )
         self._commit_rows = Histogram(
             "otel_ml_commit_rows",
-            "Records in one group",
+            "Records per batch",
             buckets=_GROUP_SIZES,
             registry=self._registry,
         )
         self._last_commit = self._gauge(
             "otel_ml_last_commit_timestamp_seconds",
-            "When a group was stored last, 0 before the first one",
+            "Time of the last stored batch, 0 before the first one",
         )
 
     def _count_artifacts(self) -> None:
@@ -221,7 +225,7 @@ class Telemetry:
         for answer in UPLOAD_ANSWERS:
             self._uploads.labels(answer)
         self._artifact_bytes = self._counter(
-            "otel_ml_artifact_bytes", "Bytes of uploaded artifacts stored durably"
+            "otel_ml_artifact_bytes", "Bytes of uploaded artifacts that are safe on disk"
         )
 
     def _count_tools(self) -> None:
@@ -288,7 +292,7 @@ class LossNumbers(Collector):
         )
         late = GaugeMetricFamily(
             "otel_ml_spans_late",
-            "Spans of the last 24 hours that came more than 5 minutes after they ended",
+            "Spans of the last 24 hours that arrived more than 5 minutes after they ended",
             labels=["project"],
         )
         sampled = GaugeMetricFamily(
@@ -356,7 +360,7 @@ class StoreNumbers(Collector):
         )
         rows = GaugeMetricFamily(
             "otel_ml_store_rows",
-            "Rows of a table on disk, those that wait to be merged away included",
+            "Rows of a table on disk, including replaced rows that are not merged away yet",
             labels=["table"],
         )
         state = self._find_state()
@@ -412,20 +416,20 @@ class RecordNumbers(Collector):
     """Metrics of forwarded records per destination: acknowledged, failed, and the delay."""
 
     def __init__(self) -> None:
-        self._sent = _counter(_FORWARD, "Records that a target acknowledged", "target", "kind")
+        self._sent = _counter(_FORWARD, "Records that a destination acknowledged", "target", "kind")
         self._refused = _counter(
             f"{_FORWARD}_refused",
-            "Records that a target will never take; they were left out",
+            "Records that a destination refused for good; they are skipped",
             "target",
         )
         self._failures = _counter(
             f"{_FORWARD}_failures",
-            "Requests to a target that failed and were or will be sent again",
+            "Failed requests to a destination; they are retried",
             "target",
         )
         self._lag = Gauge(
             f"{_FORWARD}_lag_seconds",
-            "How long the oldest record waits that a target has not acknowledged, 0 when none does",
+            "Age of the oldest record that a destination has not acknowledged, otherwise 0",
             ("target",),
             registry=None,
         )
@@ -467,22 +471,22 @@ class OtlpForwardNumbers(Collector):
     def __init__(self) -> None:
         self._queues: dict[str, Callable[[], Waiting]] = {}
         self._forwarded = _counter(
-            "otel_ml_otlp_forwarded", "Requests that a target has acknowledged", "target", "signal"
+            "otel_ml_otlp_forwarded", "Requests that a destination acknowledged", "target", "signal"
         )
         self._bytes = _counter(
-            "otel_ml_otlp_forwarded_bytes", "Bytes of these requests, as they came", "target"
+            "otel_ml_otlp_forwarded_bytes", "Bytes of these requests, as received", "target"
         )
         self._partial = _counter(
             "otel_ml_otlp_forward_partial",
-            "Requests of which a target has acknowledged a part",
+            "Requests that a destination acknowledged only in part",
             *("target", "signal"),
         )
         self._retries = _counter(
-            "otel_ml_otlp_forward_retries", "Requests put back to be sent again", "target"
+            "otel_ml_otlp_forward_retries", "Requests that are retried", "target"
         )
         self._dropped = _counter(
             "otel_ml_otlp_forward_dropped",
-            "Requests that will not reach a target, by reason",
+            "Requests that were dropped, by reason",
             *("target", "signal", "reason"),
         )
 
@@ -520,7 +524,7 @@ class OtlpForwardNumbers(Collector):
             return ()
         requests = GaugeMetricFamily(
             "otel_ml_otlp_forward_queue_requests",
-            "Requests that wait for a target or are on their way to it",
+            "Requests that wait for a destination or are being sent to it",
             labels=["target"],
         )
         size = GaugeMetricFamily(
@@ -569,16 +573,16 @@ class AlertPassNumbers(Collector):
         """Yield the metrics."""
         look = self._read()
         for name, text, value in (
-            ("rules", "Rules of alerts", look.rules),
+            ("rules", "Alert rules", look.rules),
             (
                 "rules_failed",
-                "Rules of alerts that could not be asked at the last look",
+                "Alert rules that could not be evaluated in the last pass",
                 look.failed,
             ),
-            ("look_seconds", "How long the last look at the rules of alerts took", look.seconds),
+            ("look_seconds", "Duration of the last pass over all alert rules", look.seconds),
             (
                 "evaluators_others",
-                "Whether another collector looks at the rules of this store, 0 or 1",
+                "1 while a different collector evaluates the same rules, otherwise 0",
                 int(look.has_others),
             ),
             (
@@ -589,7 +593,7 @@ class AlertPassNumbers(Collector):
         ):
             yield GaugeMetricFamily(f"otel_ml_alert_{name}", text, value)
         yield CounterMetricFamily(
-            "otel_ml_alert_windows", "Windows of rules of alerts that were looked at", look.windows
+            "otel_ml_alert_windows", "Time windows of alert rules that were evaluated", look.windows
         )
 
 
@@ -599,22 +603,22 @@ class AlertSendNumbers(Collector):
     def __init__(self) -> None:
         self._ended = _counter(
             "otel_ml_alert_notifications",
-            "Notifications of alerts that a target has taken, or that were given up",
+            "Alert notifications that a receiver accepted or that were given up",
             *("target", "state"),
         )
         self._failures = _counter(
             "otel_ml_alert_notification_failures",
-            "Tries to tell a target of an alert that failed",
+            "Failed attempts to send an alert notification",
             "target",
         )
         self._unknown = Counter(
             "otel_ml_alert_notifications_untargeted",
-            "Notifications of alerts for a target that is not in the settings",
+            "Alert notifications for a receiver that is not in the settings",
             registry=None,
         )
         self._waiting = Gauge(
             "otel_ml_alert_notifications_waiting",
-            "Notifications of alerts that a target does not have yet",
+            "Alert notifications that are not delivered yet",
             ("target",),
             registry=None,
         )

@@ -46,7 +46,7 @@ def test_kill_during_backup(tmp_path: Path) -> None:
         assert not (tmp_path / "backup").exists()
         refused = otel_ml("restore", str(unfinished), "--data-dir", str(tmp_path / "new"))
         assert refused.returncode == 2
-        assert f"{unfinished} is no whole backup of otel-ml" in refused.stderr
+        assert f"{unfinished} is not a complete backup of otel-ml" in refused.stderr
         collector.restart()
         ask_for_backup(collector, tmp_path / "backup")
     restored = otel_ml("restore", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "new"))

@@ -75,7 +75,7 @@ def test_required(tmp_path: Path) -> None:
             status, headers, answer = over_http.result()
             assert (status, headers["retry-after"]) == (503, "2")
             message = Status.FromString(answer).message
-            assert message == "Not acknowledged yet by the forward target needed"
+            assert message == "Not acknowledged yet by the destination needed"
             error = over_grpc.result()
             assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, message)
             assert other.requests == []

@@ -122,7 +122,7 @@ def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
             restore(copy, tmp_path / "new")
         # Which of the two is wrong cannot be known when they contradict each other.
         is_sums = name == "SHA256SUMS"
-        assert is_sums or f"is no whole backup of otel-ml: {name} " in str(caught.value), name
+        assert is_sums or f"is not a complete backup of otel-ml: {name} " in str(caught.value), name
         assert "SHA256SUMS" in str(caught.value) or not is_sums
         assert not (tmp_path / "new").exists()
         file.write_bytes(whole)
@@ -151,8 +151,8 @@ def test_damaged_command(tmp_path: Path, backup: Path) -> None:
     assert (refused.returncode, refused.stdout, refused.stderr) == (
         2,
         "",
-        f"otel-ml: {tmp_path}/backup is no whole backup of otel-ml: {name} is damaged: "
-        "SHA256SUMS has another checksum, or none\n",
+        f"otel-ml: {tmp_path}/backup is not a complete backup of otel-ml: {name} is damaged: "
+        "SHA256SUMS has a different checksum, or none\n",
     )
 
 

@@ -239,8 +239,8 @@ def test_beyond_loopback(tmp_path: Path) -> None:
     done = otel_ml("serve", "--data-dir", str(tmp_path), *places, "--log-level", "error")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "otel-ml: Listening at 0.0.0.0:0 without keys would let anyone who reaches it read and "
-        "write: make a key with 'otel-ml keys add', listen at 127.0.0.1, or say --insecure"
+        "otel-ml: Listening at 0.0.0.0:0 without keys would let anyone who can connect read and "
+        "write: create a key with 'otel-ml keys add', listen on 127.0.0.1, or use --insecure"
     ]
     run_keys("add", "--data-dir", str(tmp_path), "--project", "p")
     process = CollectorProcess(tmp_path, "--http", "0.0.0.0:0")

@@ -305,7 +305,7 @@ def test_truncated_gzip(collector: CollectorProcess) -> None:
     assert refused_by_http(collector, body, {"Content-Encoding": "gzip"}) == (
         400,
         PROTOBUF,
-        Status(code=INVALID_ARGUMENT, message="The body is not gzip data: it ends in the middle"),
+        Status(code=INVALID_ARGUMENT, message="The body is not gzip data: it ends too early"),
     )
 
 

@@ -101,7 +101,7 @@ def test_error(shared: CollectorProcess) -> None:
 
 def test_foreign_page(shared: CollectorProcess) -> None:
     """A page of another origin stores nothing."""
-    assert send(shared, OTHER) == (403, {}, b"Requests from another site are refused")
+    assert send(shared, OTHER) == (403, {}, b"Requests from a different site are refused")
 
 
 def test_other_paths(shared: CollectorProcess) -> None:

@@ -222,7 +222,7 @@ def test_loop(tmp_path: Path) -> None:
         assert numbers(second, "forward_dropped_total") == {
             'reason="refused",signal="traces",target="first"': 1
         }
-        assert "the forward targets form a loop" in second.output
+        assert "The destinations form a loop" in second.output
         assert numbers(first, "forwarded_total") == {'signal="traces",target="second"': 1}
 
 

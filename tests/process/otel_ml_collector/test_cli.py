@@ -125,8 +125,8 @@ def test_completion(tmp_path: Path, typed: str, offered: str) -> None:
         (
             ("--http", "127.0.0.1:0", "--grpc", "0.0.0.0:4317"),
             {},
-            "Listening at 0.0.0.0:4317 without keys would let anyone who reaches it read and "
-            "write: make a key with 'otel-ml keys add', listen at 127.0.0.1, or say --insecure",
+            "Listening at 0.0.0.0:4317 without keys would let anyone who can connect read and "
+            "write: create a key with 'otel-ml keys add', listen on 127.0.0.1, or use --insecure",
         ),
         (
             ("--store", "postgres://localhost/db", "--http", "127.0.0.1:0"),
@@ -166,7 +166,7 @@ def test_taken_port(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (
         2,
         "",
-        f"otel-ml: The HTTP address {address} cannot be listened at (Address already in use): "
-        "most often another otel-ml, OpenTelemetry collector or Jaeger is there; choose another "
-        "with --http HOST:PORT\n",
+        f"otel-ml: The HTTP address {address} cannot be used (Address already in use): "
+        "probably another otel-ml, OpenTelemetry collector or Jaeger listens there; choose a "
+        "different one with --http HOST:PORT\n",
     )

@@ -99,7 +99,7 @@ def test_never_seen(project: Project) -> None:
     project.send(*make_told("first", "session/gone", "user", "model"))
     project.delete(PATHS["session"])
     call, _, update, told = make_told(GONE, "session/gone", "user", "model")
-    reason = "deleted_session 1: the session was deleted after they began"
+    reason = "deleted_session 1: the session was deleted after they started"
     assert project.send_refused(call, told) == (1, f"Spans rejected for good: {reason}")
     project.send(update)
     assert (project.names(), project.tables_with(id_of(call))) == ([], [])
@@ -138,8 +138,8 @@ def test_history_of_a_deleted_project(project: Project) -> None:
     project.delete()
     new = make_call("new", start_ns=time.time_ns() + SECOND_NS)
     told = (
-        "Spans rejected for good: deleted_project 3: the project was deleted after they began; "
-        "to store them, send them to another project"
+        "Spans rejected for good: deleted_project 3: the project was deleted after they started; "
+        "to store them, use a different project"
     )
     for _ in range(2):
         assert project.send_refused(*calls, new) == (3, told)

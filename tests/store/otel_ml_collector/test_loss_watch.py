@@ -34,7 +34,7 @@ def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     take_goodbye(store, "q", "0000000c", 6)
     watch.run_pass(NOW_NS)
     words = (
-        "were sent but are not here (lost, or dropped by sampling on the way), "
+        "were sent but did not arrive (lost, or dropped by a sampler) "
         "in the hour from 2026-11-20T07:00:00.000000000Z"
     )
     assert caplog.messages == [
@@ -76,4 +76,4 @@ def test_many_lines(store: Store, caplog: pytest.LogCaptureFixture) -> None:
         take_goodbye(store, "many", f"{number:08x}", 2)
     LossWatch(store.reader, LossNumbers()).run_pass(NOW_NS)
     assert len(caplog.messages) == 11
-    assert caplog.messages[-1].endswith("other processes and hours were sent but are not here")
+    assert caplog.messages[-1].endswith("other processes and hours were sent but did not arrive")

@@ -114,10 +114,13 @@ def test_wrong_value(service: Service, project: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"actual": 1, "score": 1}, "expected no score, passed or label beside actual"),
-        ({"actual": 1, "source": "human"}, "expected the source actual, or none, beside actual"),
+        ({"actual": 1, "score": 1}, "expected no score, passed or label together with actual"),
+        (
+            {"actual": 1, "source": "human"},
+            "expected the source actual, or no source, together with actual",
+        ),
         ({"actual": None, "judge": "a"}, "expected a score, passed, a label, an explanation or "),
-        ({"score": 1}, "expected a judge, or the value of a truth as actual"),
+        ({"score": 1}, "expected a judge, or ground truth as actual"),
     ],
 )
 def test_wrong_statement(

@@ -63,7 +63,7 @@ def test_slow_question(tmp_path: Path) -> None:
             wait_until(is_answered, 2 * LIMIT_S + 10)
             took_s = time.monotonic() - began_s
         result = json.loads(answered.result()[2])["result"]
-        told = "The answer took longer than 10 s: ask for less with since, until or where"
+        told = "The answer took longer than 10 s: narrow it with since, until or where"
         assert (result["isError"], result["content"][0]["text"]) == (True, told)
         assert LIMIT_S <= took_s < LIMIT_S + 10
         assert len(statuses) >= LIMIT_S

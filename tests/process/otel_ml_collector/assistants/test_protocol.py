@@ -250,7 +250,7 @@ def test_limit(service: Service) -> None:
     hurried = Starlette(routes=[route])
     answered = ask(hurried, "/mcp", method="POST", headers=JSON, body=[json.dumps(CALL).encode()])
     result = answered.json["result"]
-    expected = "The answer took longer than 0.0001 s: ask for less with since, until or where"
+    expected = "The answer took longer than 0.0001 s: narrow it with since, until or where"
     assert (result["isError"], result["content"][0]["text"]) == (True, expected)
     count = 'otel_ml_mcp_calls_total{outcome="timeout",tool="statistics"} 1'
     assert count in telemetry.render().decode()
@@ -273,7 +273,7 @@ def test_busy_with_what_is_sent() -> None:
         with pressure.work():
             now_s += 10
             await call(0.2)
-            with pytest.raises(TooBusy, match=r"busy with what is sent to it: come again in \d+ s"):
+            with pytest.raises(TooBusy, match=r"busy storing data: try again in \d+ s"):
                 await call(0.2)
         now_s += 10
         await asyncio.gather(*(call(0.0) for _ in range(5)))
@@ -327,7 +327,7 @@ def test_pace(key_id: str, limits: tuple[int, int]) -> None:
         pace.enter(key_id)
         pace.leave(key_id)
     now_s[0] += 18
-    with pytest.raises(TooBusy, match=f"more than {a_minute} calls a minute: come again in 42 s"):
+    with pytest.raises(TooBusy, match=f"more than {a_minute} calls a minute: try again in 42 s"):
         pace.enter(key_id)
     now_s[0] += 42
     pace.enter(key_id)

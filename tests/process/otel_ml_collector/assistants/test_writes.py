@@ -145,7 +145,7 @@ def test_other_words(writing: Service, project: str, runs: list[Span]) -> None:
         ({"score": True}, "score: 'True': expected a number"),
         ({"passed": 1}, "passed: '1': expected true or false"),
         ({"score": 1, "judge": ""}, "judge: '': expected a name such as triage"),
-        ({"score": 1, "source": "human"}, "source: add_feedback has no such argument"),
+        ({"score": 1, "source": "human"}, "source: add_feedback does not have this argument"),
         ({"label": "x" * 257}, "label: 257 characters is more than 256"),
         ({"score": 1, "runs": ["ab" * 16 + "-" + "cd" * 8]}, "runs: there is no 'abab"),
         ({"score": 1, "runs": ["nothing"]}, "runs: there is no 'nothing'"),

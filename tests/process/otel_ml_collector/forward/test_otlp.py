@@ -146,7 +146,7 @@ def test_refused_over_grpc(code: StatusCode, error: type[Exception]) -> None:
         with forwarding(target) as way:
             with pytest.raises(error) as caught:
                 way.send(make())
-            assert str(caught.value) == f"Rejected by the forward target there: {code.name} no"
+            assert str(caught.value) == f"Rejected by the destination there: {code.name} no"
             assert type(caught.value) is error
             assert len(sink.requests) == 1
 
@@ -228,7 +228,7 @@ def test_required_late(sink: Sink) -> None:
     request = make()
     with forwarding(at(sink, required=True)) as way:
         for _ in range(2):
-            with pytest.raises(Unavailable, match="Not acknowledged yet by the forward target"):
+            with pytest.raises(Unavailable, match="Not acknowledged yet by the destination"):
                 way.send(request, 0.5)
         sink.may_answer.set()
         wait_until(lambda: bool(way.numbers("forwarded_total")))
@@ -240,7 +240,7 @@ def test_required_before_others(sink: Sink) -> None:
     """While a required target is away, the others do not get each repetition of a sender."""
     with forwarding(away(required=True), at(sink)) as way:
         for _ in range(2):
-            with pytest.raises(Unavailable, match="the forward target away"):
+            with pytest.raises(Unavailable, match="the destination away"):
                 way.send(make(), 0.3)
         assert way.numbers("forward_queue_requests") == {'target="away"': 2}
     assert sink.requests == []
@@ -255,7 +255,7 @@ def test_required_refuses(sink: Sink, status: int, error: type[Exception]) -> No
     with forwarding(at(sink, required=True)) as way:
         with pytest.raises(error) as caught:
             way.send(make())
-        assert str(caught.value) == f"Rejected by the forward target there: {status} no"
+        assert str(caught.value) == f"Rejected by the destination there: {status} no"
         assert type(caught.value) is error
 
 
@@ -265,7 +265,7 @@ def test_required_full() -> None:
         with pytest.raises(Unavailable):
             way.send(make(), 0.3)
         started = time.monotonic()
-        with pytest.raises(Unavailable, match="Too much waits for the forward target away"):
+        with pytest.raises(Unavailable, match="Too many requests wait for the destination away"):
             way.send(make())
         assert time.monotonic() - started < 5
 
@@ -290,7 +290,7 @@ def test_passed(sink: Sink, passed: str, expected: str | None) -> None:
             return
         told = way.forward.add_self(passed)
         assert told.startswith(f"{passed},") or not passed
-        with pytest.raises(Rejected, match="the forward targets form a loop"):
+        with pytest.raises(Rejected, match="The destinations form a loop"):
             way.forward.add_self(f"{told},more")
 
 

@@ -26,5 +26,5 @@ def test_taken_port(backend: Backend) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(BadSetting, match=f"^The gRPC address {address} cannot be listened at"):
+        with pytest.raises(BadSetting, match=f"^The gRPC address {address} cannot be used"):
             asyncio.run(listen(address))

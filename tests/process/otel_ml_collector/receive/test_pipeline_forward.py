@@ -144,7 +144,7 @@ def test_back_again(way: Way) -> None:
     """What has been here already is refused before it is stored."""
     passed = way.forward.add_self("elsewhere")
     export = Export(encode([make_now()]), "identity", None, passed=passed)
-    with pytest.raises(Rejected, match="the forward targets form a loop"):
+    with pytest.raises(Rejected, match="The destinations form a loop"):
         asyncio.run(way.accept(export))
 
 
@@ -181,8 +181,8 @@ def test_metrics_that_go_nowhere(way: Way, caplog: pytest.LogCaptureFixture) -> 
 
     asyncio.run(send())
     assert [one for one in caplog.messages if "till" in one] == [
-        "OTLP metrics of till are left out: forward them, or stop sending them here; said once a "
-        "day"
+        "OTLP metrics of till are not stored: forward them, or stop sending them here (logged "
+        "once a day)"
     ]
     assert "otel_ml_data_points_left_out_total 2.0" in way.telemetry.render().decode()
 

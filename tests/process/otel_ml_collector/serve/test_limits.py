@@ -27,7 +27,7 @@ POST = (
 GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"
 ALIVE = '{"status":"alive","program":"otel-ml"}'
 LATE = "The request did not arrive within 1 s"
-LARGE = f"Too large a head: expected {HEADERS} headers, {HEAD_BYTES} bytes"
+LARGE = f"The head is too large: expected at most {HEADERS} headers and {HEAD_BYTES} bytes"
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_many_connections(collector: CollectorProcess) -> None:
     """A connection beyond the limit is refused, but it can ask for health. Others are served."""
     with ExitStack() as stack:
         held = hold_all(collector, stack)
-        refused = (503, f"There are {CONNECTIONS} connections already")
+        refused = (503, f"All {CONNECTIONS} connections are in use: try again later")
         for request, answer in (
             (GET.replace(b"/healthz", b"/api/v1/projects"), refused),
             (b"", refused),  # a client that asks for nothing

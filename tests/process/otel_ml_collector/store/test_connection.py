@@ -128,7 +128,7 @@ def test_newer_schema(tmp_path: Path) -> None:
         client.command("CREATE TABLE future (n UInt64) ENGINE = MergeTree ORDER BY n")
     with pytest.raises(
         BadSetting,
-        match=rf"^The store has schema 99, this program knows {SCHEMA_VERSION}: "
+        match=rf"^The store has schema 99, but this program supports {SCHEMA_VERSION}: "
         r"use a newer otel-ml, nothing was changed$",
     ):
         connect(f"chdb://{tmp_path}")

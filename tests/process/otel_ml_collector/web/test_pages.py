@@ -327,7 +327,7 @@ def test_no_such_address(service: Service) -> None:
     accept = {"accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
     page = ask(service.app, "/nothing", headers=accept)
     assert (page.status, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
-    assert "There is no such address" in page.text
+    assert "Unknown address" in page.text
     for target, headers in (("/nothing", {}), ("/api/v1/nothing", accept)):
         answered = ask(service.app, target, headers=headers)
         assert (answered.status, answered.json["error"]["code"]) == (404, "not_found")

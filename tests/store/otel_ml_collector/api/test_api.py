@@ -141,7 +141,7 @@ def test_column(service: Service) -> None:
         (f"/projects/p/runs/{'a' * 32}-{'b' * 16}", f"There is no run {'a' * 32}-{'b' * 16}"),
         ("/traces/nothing", "There is no trace 'nothing'"),
         ("/projects/p/models/m/versions", "Project 'p' has no version of a model 'm'"),
-        ("/nothing", "There is no such address"),
+        ("/nothing", "Unknown address"),
     ],
 )
 def test_not_found(service: Service, path: str, message: str) -> None:

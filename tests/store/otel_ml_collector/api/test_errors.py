@@ -21,12 +21,12 @@ def error(code: str, message: str, field: str | None = None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("method", "path", "status", "wanted"),
     [
-        ("GET", "/api/v1/nothing", 404, error("not_found", "There is no such address")),
+        ("GET", "/api/v1/nothing", 404, error("not_found", "Unknown address")),
         (
             "PATCH",
             "/api/v1/projects",
             405,
-            error("wrong_method", "Invalid method PATCH: see the header Allow"),
+            error("wrong_method", "Invalid method PATCH: the Allow header lists the valid ones"),
         ),
         (
             "GET",

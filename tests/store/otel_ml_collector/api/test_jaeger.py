@@ -237,7 +237,7 @@ def test_open_span(shop: Service) -> None:
     (trace,) = get(shop, "/traces/4").json["data"]
     (span,) = trace["spans"]
     assert (span["operationName"], span["duration"]) == ("train", 0)
-    assert span["warnings"] == ["The span has no end: it is running"]
+    assert span["warnings"] == ["The span has not ended: it is running"]
     assert trace["processes"] == {span["processID"]: {"serviceName": "bank", "tags": []}}
 
 

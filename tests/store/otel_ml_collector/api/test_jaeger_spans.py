@@ -246,8 +246,8 @@ def test_runs_of_a_shared_id(told: Service) -> None:
     assert first == again
 
 
-MORE = "There are more spans than the 10000 shown"
-LEFT_OUT = "Traces that are not shown: 1, an answer holds 10000 spans"
+MORE = "Only 10000 spans are shown"
+LEFT_OUT = "Traces left out: 1, an answer holds 10000 spans"
 
 
 def spans_of(answer: Answered) -> list[dict[str, Any]]:

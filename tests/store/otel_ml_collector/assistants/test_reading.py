@@ -191,19 +191,35 @@ def found_preview(service: Service) -> int:
     ("tool", "given", "told"),
     [
         ("find_runs", {"where": "x" * 4_001}, "where: 4,001 characters is more than 4,000"),
-        ("find_runs", {"where": "\ud800"}, "where: 'a half of a character': expected whole ones"),
+        (
+            "find_runs",
+            {"where": "\ud800"},
+            "where: 'half of a character': expected whole characters",
+        ),
         ("find_runs", {"columns": ["run"] * 13}, "columns: 13 is more than 12"),
         ("find_runs", {"limit": 51}, "limit: 51 is more than 50"),
         ("find_runs", {"limit": 0}, "limit: 0 is less than 1"),
         ("find_runs", {"since": "yesterday"}, "since: 'yesterday': expected 15m, 24h, 7d or a "),
-        ("find_runs", {"order": "slowest", "cursor": "x"}, "cursor: only newest and oldest have "),
+        (
+            "find_runs",
+            {"order": "slowest", "cursor": "x"},
+            "cursor: only the orders newest and oldest have ",
+        ),
         ("statistics", {"bucket": "2h"}, "bucket: '2h': expected one of '', '15m', '1h', '1d'"),
         ("complete_filter", {"limit": 101}, "limit: 101 is more than 100"),
-        ("compare", {"a": "answer:v1", "b": "answer:v1"}, "b: the same as a: expected another "),
+        (
+            "compare",
+            {"a": "answer:v1", "b": "answer:v1"},
+            "b: the same as a: expected a different ",
+        ),
         ("compare", {"a": "answer:v1", "b": "answer:v2", "show": 21}, "show: 21 is more than 20"),
         ("compare", {"a": "qa:v1", "b": "answer:v2"}, "a: 'qa:v1' is a dataset: expected a "),
-        ("overview", {"project": None, "where": "model == 'x'"}, "project: missing: a filter is "),
-        ("errors", {"project": None}, "project: missing: expected one of those that overview "),
+        (
+            "overview",
+            {"project": None, "where": "model == 'x'"},
+            "project: missing: a filter applies ",
+        ),
+        ("errors", {"project": None}, "project: missing: expected a project that overview "),
         ("find_runs", {"until": "2020-01-01T00:00:00Z"}, "until: '2020-01-01T00:00:00Z': expected"),
     ],
 )
@@ -217,7 +233,9 @@ def test_empty(ask_tool: Ask) -> None:
     none = 'model == "answer" and latency_ms > 1e9'
     for tool in ("find_runs", "statistics", "errors", "overview"):
         hint = ask_tool(tool, where=none, since=SINCE)["hint"]
-        assert re.fullmatch(r"no run ever matched; the newest run of the project is of \S+Z", hint)
+        assert re.fullmatch(
+            r"no run has ever matched; the newest run of the project is from \S+Z", hint
+        )
     calm = ask_tool("errors", where='model == "answer" and version == 1 and outcome == "ok"')
     assert calm["hint"] == f"none of {OLD - 5} runs failed"
     # A pattern may be asked of a window alone, and so nothing is said of the time before.
@@ -246,7 +264,7 @@ def test_records_of_others(service: Service) -> None:
 def test_again() -> None:
     """Where the store has trouble it is said when to come again."""
     told = explain(Unavailable("The store has trouble: NETWORK_ERROR", 3), "")
-    assert told == "The store has trouble: NETWORK_ERROR: come again in 3 s"
+    assert told == "The store has trouble: NETWORK_ERROR: try again in 3 s"
 
 
 def test_completion(ask_tool: Ask) -> None:

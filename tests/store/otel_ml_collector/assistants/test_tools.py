@@ -317,7 +317,7 @@ def test_widened(ask_tool: Ask) -> None:
 def test_no_verdict(ask_tool: Ask) -> None:
     """Where runs match both sides, or none match one, there is no verdict, and why is said."""
     both = ask_tool("compare", a=FIRST, b='model == "answer"', since=SINCE)
-    expected = "no verdict: 100 runs match both sides: let the filters exclude each other"
+    expected = "no verdict: 100 runs match both sides: choose filters that exclude each other"
     assert ("verdict" in both, both["because"]) == (False, expected)
     none = ask_tool("compare", a=FIRST, b="latency_ms > 1e9", since=SINCE)
     assert ("verdict" in none, none["because"]) == (False, "no verdict: b matches no run")
@@ -376,7 +376,7 @@ def test_refusals(ask_tool: Ask) -> None:
     unknown = refused(ask_tool, "overview", project="nowhere")
     assert unknown == "There is no project 'nowhere'"
     hint = ask_tool("find_runs", where="latency_ms > 8000", since="10m")["hint"]
-    assert re.fullmatch(r"no run since \S+; the newest that matches is of 2026-11-20T04:57Z", hint)
+    assert re.fullmatch(r"no run since \S+; the newest match is from 2026-11-20T04:57Z", hint)
 
 
 def test_projects_of_others(service: Service) -> None:

@@ -284,7 +284,7 @@ def test_find_run_in_two_projects(store: Store, project: str) -> None:
     with pytest.raises(BadInput) as caught:
         find_run(store.reader, id_of(call), now_ns=NOW_NS)
     assert str(caught.value) == (
-        f"Several projects have run {id_of(call)}: name one of {project} a, {project} b"
+        f"Several projects have run {id_of(call)}: choose one of {project} a, {project} b"
     )
     assert caught.value.field == "project"
     assert (

@@ -121,7 +121,7 @@ def test_too_many(case: Case, project: str) -> None:
             asyncio.ensure_future(accept(project, SHA256, slow(), LIMIT)) for _ in range(AT_ONCE)
         ]
         await async_wait_until(lambda: begun == AT_ONCE)
-        with pytest.raises(Unavailable, match=r"^There are 8 uploads already$"):
+        with pytest.raises(Unavailable, match=r"^8 uploads are already running: try again later$"):
             await accept(project, SHA256, parts_of(DOCUMENT), LIMIT)
         go_on.set()
         assert await asyncio.gather(*running) == [len(DOCUMENT)] * AT_ONCE

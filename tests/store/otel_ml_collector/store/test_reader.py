@@ -122,7 +122,7 @@ def test_after_trouble(store: Store) -> None:
 
 def test_timeout(store: Store) -> None:
     """A question that takes longer than it may is told apart from other trouble."""
-    with pytest.raises(StoreTimeout, match=r"^The store did not answer within 10 s$"):
+    with pytest.raises(StoreTimeout, match=r"^The store did not respond within 10 s$"):
         store.reader.rows(
             Sql("SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"),
             {},

@@ -136,7 +136,7 @@ def test_hex_ids(written: str) -> None:
 )
 def test_no_hex(written: Any) -> None:
     """An id that is not hex is refused, base64 too: nothing is guessed."""
-    assert refusal(traceId=written).startswith(f"{SPAN}.traceId: expected an id in hex, got a")
+    assert refusal(traceId=written).startswith(f"{SPAN}.traceId: expected an ID in hex, got a")
 
 
 @pytest.mark.parametrize("number", [0, 1, 2**53 + 1, 2**63, 2**64 - 1])
@@ -372,7 +372,7 @@ def test_half_surrogate() -> None:
         ),
         (
             {"links": [{"spanId": "x"}]},
-            f"{SPAN}.links[0].spanId: expected an id in hex, got a string",
+            f"{SPAN}.links[0].spanId: expected an ID in hex, got a string",
         ),
     ],
 )
@@ -429,7 +429,7 @@ def test_deep_value(kind: str) -> None:
     for _ in range(60):
         value = {kind: {"values": [value if kind == "arrayValue" else {"value": value}]}}
     said = refusal(attributes=[{"key": "key", "value": value}])
-    assert said.endswith(f"{kind}: expected at most 46 values inside each other")
+    assert said.endswith(f"{kind}: expected at most 46 levels of nesting")
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_run() -> None:
 
 
 def test_run_id() -> None:
-    """A run id is the trace id and the span id in hex."""
+    """A run id is the trace id and the span ID in hex."""
     assert RUN.run_id == RUN_ID
 
 

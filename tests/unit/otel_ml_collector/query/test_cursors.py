@@ -74,7 +74,7 @@ def test_garbage(text: str) -> None:
     with pytest.raises(BadInput) as caught:
         read_cursor(text)
     assert str(caught.value) == (
-        f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer"
+        f"Invalid cursor {text[:80]!r}: expected a next_cursor from an earlier answer"
     )
     assert caught.value.field == "cursor"
 

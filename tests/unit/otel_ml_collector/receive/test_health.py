@@ -126,7 +126,7 @@ def test_lost_folder(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     health = disk.health(folder, 1)
     health.probe()
-    expected = "The data directory cannot be seen: No such file or directory"
+    expected = "The data directory is not accessible: No such file or directory"
     assert reason_of(health) == expected
     folder.mkdir()
     disk.now_s += 1
@@ -149,7 +149,7 @@ def test_hanging_store() -> None:
     assert begun.wait(20)
     assert reason_of(health) == "Nothing has been written to the store yet"
     disk.now_s += PROBE_EVERY_S
-    assert reason_of(health) == "The store has not answered for 5 s"
+    assert reason_of(health) == "The store has not responded for 5 s"
     go_on.set()
     probing.join(20)
     assert reason_of(health) == ""

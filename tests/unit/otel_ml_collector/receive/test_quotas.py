@@ -69,6 +69,6 @@ def test_message() -> None:
     quotas = Quotas(Clock(), refused.append)
     access = make_key(size=5)
     quotas.take(access, size=100)
-    with pytest.raises(OverQuota, match=r"^The key may send 5 bytes a second and has sent more$"):
+    with pytest.raises(OverQuota, match=r"^The key may send 5 bytes per second and has sent more$"):
         quotas.check(access)
     assert refused == ["bytes"]

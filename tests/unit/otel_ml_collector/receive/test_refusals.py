@@ -36,7 +36,7 @@ def test_line(caplog: pytest.LogCaptureFixture) -> None:
         )
     )
     assert caplog.messages == [
-        "A request was not taken whole: transport=http peer=10.0.0.7:1 key_id=0f "
+        "Part of a request was rejected: transport=http peer=10.0.0.7:1 key_id=0f "
         "project='fraud team' service=till answer=partial reason='No key\\nGET' rejected=3"
     ]
 
@@ -48,7 +48,7 @@ def test_fields(caplog: pytest.LogCaptureFixture) -> None:
     record.created = 0.5
     assert JsonFormatter().format(record) == (
         '{"time": "1970-01-01T00:00:00.500Z", "level": "warning", '
-        '"logger": "otel_ml_collector.refusals", "message": "A request was not taken whole: '
+        '"logger": "otel_ml_collector.refusals", "message": "Part of a request was rejected: '
         'transport=http peer=10.0.0.7:1 key_id=0f project=p answer=refused reason=No", '
         '"transport": "http", "peer": "10.0.0.7:1", "key_id": "0f", "project": "p", '
         '"service": "", "answer": "refused", "reason": "No", "rejected": 0}'
@@ -70,7 +70,9 @@ def test_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.messages) == 1
     clock.now_s = QUIET_S
     refusals.note(refuse("10.0.0.7:1"))
-    assert caplog.messages[1] == ("999 more requests of 10.0.0.7 were not taken whole within 60 s")
+    assert caplog.messages[1] == (
+        "Parts of 999 more requests from 10.0.0.7 were rejected within 60 s"
+    )
     assert len(caplog.messages) == 3
 
 
@@ -114,7 +116,7 @@ def test_many_senders(caplog: pytest.LogCaptureFixture) -> None:
     refusals.note(refuse("10.9.9.9:1"))
     rest = 10_000 - SENDERS - 1
     assert caplog.messages[SENDERS + 1 :] == [
-        f"{rest} more requests of (others) were not taken whole within 60 s",
+        f"Parts of {rest} more requests from (others) were rejected within 60 s",
         caplog.messages[-1],
     ]
 
@@ -127,7 +129,7 @@ def test_end(caplog: pytest.LogCaptureFixture) -> None:
     refusals.close()
     refusals.close()
     assert caplog.messages[1:] == [
-        "2 more requests of 10.0.0.7 with key 0f were not taken whole within 60 s"
+        "Parts of 2 more requests from 10.0.0.7 with key 0f were rejected within 60 s"
     ]
 
 

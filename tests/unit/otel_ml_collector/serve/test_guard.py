@@ -101,7 +101,7 @@ def test_any_host() -> None:
 def test_foreign_origin(method: str, headers: dict[str, str]) -> None:
     """A request that would write, from a page of another site, is answered 403."""
     answered = ask(guarded(), "/", method=method, headers=headers)
-    assert (answered.status, answered.text) == (403, "Requests from another site are refused")
+    assert (answered.status, answered.text) == (403, "Requests from a different site are refused")
 
 
 @pytest.mark.parametrize("method", WRITING)
