@@ -179,14 +179,16 @@ class Reader:
         try:
             client = self._idle.get(timeout=_WAIT_S)
         except queue.Empty as error:
-            raise Unavailable("Too many questions wait for the store") from error
+            raise Unavailable("Too many queries wait for the store") from error
         try:
             yield client
         except ClickHouseError as error:
             if getattr(error, "code", None) == _TIMEOUT_EXCEEDED:
-                raise StoreTimeout("The store did not answer within 10 s") from error
+                raise StoreTimeout("The store did not respond within 10 s") from error
             if getattr(error, "code", None) == _CANNOT_COMPILE_REGEXP:
-                raise BadInput("This is no regular expression that RE2 reads", "where") from error
+                raise BadInput(
+                    "This is not a regular expression that RE2 supports", "where"
+                ) from error
             raise Unavailable(f"The store has trouble: {name_of(error)}") from error
         finally:
             self._idle.put(client)
