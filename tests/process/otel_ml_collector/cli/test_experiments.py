@@ -353,7 +353,7 @@ def test_alias_is_a_baseline(
         reader.set_alias("tuned", "champion", 1)
         found = reader.compare(["tuned:v2", "tuned@champion"])
         assert (found["baseline"], found["sides"][1]["name"]) == ("tuned@champion", "tuned:v1")
-        with pytest.raises(BadQuery, match="'tuned@champion' is listed twice"):
+        with pytest.raises(BadQuery, match="found 'tuned@champion' twice"):
             reader.compare(["tuned:v1", "tuned@champion"])
         with pytest.raises(NotFound, match="No version of 'tuned' is called 'nobody'"):
             reader.compare(["tuned:v1", "tuned@nobody"])
