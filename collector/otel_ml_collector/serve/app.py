@@ -743,9 +743,7 @@ def _tune_interpreter() -> None:
 def _print_ready(
     settings: Settings, scheme: str, http: Address, grpc: Address, keyring: Keyring
 ) -> None:
-    who = (
-        "every user on this machine" if http.is_loopback else f"everyone who can connect to {http}"
-    )
+    who = "every user on this machine" if http.is_loopback else f"everyone who reaches {http}"
     if not keyring.is_on:
         _logger.warning("There are no keys: %s can read and write", who)
     if settings.data_dir is None and not settings.session_secret:
