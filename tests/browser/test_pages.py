@@ -190,7 +190,9 @@ def test_empty_project_teaches_the_next_step(
     """A project without runs shows the lines to paste."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}/projects/nothing-here/runs")
-    expect(page.locator("#first-steps")).to_contain_text('Client("nothing-here", endpoint="http://127.0.0.1:')
+    expect(page.locator("#first-steps")).to_contain_text(
+        'Client("nothing-here", endpoint="http://127.0.0.1:'
+    )
     shoot(page, shots, "empty")
     page.close()
 

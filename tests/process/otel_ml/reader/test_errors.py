@@ -59,7 +59,9 @@ def test_what_is_not_there(reader: Reader) -> None:
     ):
         with pytest.raises(NotFound):
             ask()
-    with pytest.raises(BadQuery, match=r"^Invalid run ID 'none': expected 32 hex digits, a dash, 16 hex digits$"):
+    with pytest.raises(
+        BadQuery, match=r"^Invalid run ID 'none': expected 32 hex digits, a dash, 16 hex digits$"
+    ):
         reader.run("none")
     with pytest.raises(BadQuery, match="exactly one of run_id"):
         reader.feedback("thumbs", passed=True)
