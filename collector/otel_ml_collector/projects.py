@@ -1,6 +1,6 @@
 """Projects and their counts: the JSON API, and the list in the top bar.
 
-In the API one project stands behind all paths that go on from it.
+In the API, the route of one project comes after all routes that continue its path.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def find_projects(reader: Reader) -> list[ProjectCounts]:
 
 
 def select_projects(projects: Sequence[ProjectCounts], find: str) -> list[ProjectCounts]:
-    """Select the projects whose names contain a text, whatever the case of its letters."""
+    """Select the projects whose names contain a text. Case does not matter."""
     wanted = find.strip().casefold()
     return [project for project in projects if wanted in project.project.casefold()]
 
@@ -93,7 +93,7 @@ def _place_of(time: str, project: str) -> tuple[int, str]:
 
 
 def find_project(reader: Reader, project: str) -> ProjectCounts:
-    """Count the records of a project, without a look at the others.
+    """Count the records of one project.
 
     Raises:
         Missing: There is no such project.

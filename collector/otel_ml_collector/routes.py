@@ -1,6 +1,6 @@
 """All routes of the JSON API and of the pages, in the order in which they are tried.
 
-The name of a project may hold any path: what ends with it stands behind what goes on from it.
+The name of a project can contain any path, so a route that ends with it comes last.
 """
 
 from typing import Final
@@ -116,5 +116,5 @@ for _topic in _ROUTERS:
 
 @router.get("/favicon.ico", include_in_schema=False)
 def favicon() -> Response:
-    """Answer the icon that browsers request beside an answer that is no page."""
+    """Redirect to the icon, which browsers request for answers that are not pages."""
     return RedirectResponse(link_to("static", "icon.svg"))

@@ -1,6 +1,6 @@
 """Storage in the JSON API: sizes on disk, retention, deletion and backups, for the scope admin.
 
-Deletion stands behind all other routes: the name of a project may hold any of their paths.
+The routes that delete come last, because the name of a project can contain any path.
 """
 
 import shutil
@@ -30,7 +30,7 @@ from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USE
 from otel_ml_collector.telemetry.service import StoreState, TableSize
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 
-# As what a table counts; all others are `other`.
+# The kind of each table; all other tables are `other`.
 KINDS: Final[Mapping[str, str]] = {life.table: life.topic for life in LIVES}
 _TOPICS: Final = ("runs", "payloads", "logs", "metrics", "artifacts")
 OTHER: Final = "other"
@@ -38,10 +38,10 @@ _MODELS: Final = 100
 _TABLES: Final = Sql("""
     SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'project'
     ORDER BY table""")
-# What retention counts the arrival of; the rest leaves with these.
+# Retention counts days from the arrival of these. Other rows are deleted with them.
 _RECORDS: Final = [str(life.table) for life in COUNTED if not life.is_payload]
 _PAYLOAD_TABLES: Final = [str(life.table) for life in COUNTED if life.is_payload]
-# Of more projects than these, models are not told.
+# Sizes by model are computed only for the largest projects.
 _DETAILED_PROJECTS: Final = 100
 
 
@@ -161,7 +161,7 @@ class Disk(BaseModel):
 
 
 class Purged(BaseModel):
-    """The outcome of a purge: tables written anew without their deleted rows."""
+    """The outcome of a purge: tables rewritten without their deleted rows."""
 
     tables: list[str] = Field(description="Tables that contained deleted rows")
     bytes_before: int
@@ -277,7 +277,7 @@ def find_storage(
 
 
 def _find_models(reader: Reader, share: ProjectShare) -> list[ModelShare]:
-    """Give the models with most runs, 100, their share of the bytes of runs and payloads."""
+    """Estimate the bytes of runs and payloads of the 100 models with most runs."""
     sql = Sql("""
         SELECT model, count() AS rows FROM {deliveries} WHERE project = {project:String}
         GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(
@@ -366,7 +366,7 @@ def confirm_clock(admin: Admin, retention: FromRetention) -> ConfirmedClock:
 
 @router.get("/projects/{project:path}/retention")
 def get_retention(project: str, admin: Admin, retention: FromRetention) -> KeptFor:
-    """Tell how long a project is kept, counted from when its records arrive."""
+    """Read how long a project is kept, counted from the arrival of its records."""
     return kept_for(project, retention)
 
 

@@ -558,7 +558,7 @@ def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
     if not runs:
         return [None, None, None]
     first = runs[0]
-    error = view.tell_error(first.error_type, first.error_message)
+    error = view.write_error(first.error_type, first.error_message)
     scores = [
         f"{judge} {score.score:.3g}" if score.score is not None else f"{judge} broke"
         for judge, score in first.scores.items()

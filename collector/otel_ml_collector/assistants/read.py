@@ -36,7 +36,7 @@ from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import TracePage, find_run
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.find import find_trace
-from otel_ml_collector.web.view import numbered, tell_error
+from otel_ml_collector.web.view import numbered, write_error
 from otel_ml_collector.windows import Window
 
 _TREE_LINES: Final = 40
@@ -277,7 +277,7 @@ def _children(call: ToolCall, run: RunSummary, limit: int) -> DigestTable:
             Own(run.kind),
             Own(run.outcome),
             run.latency_ms,
-            tell_error(run.error_type, run.error_message)
+            write_error(run.error_type, run.error_message)
             if run.outcome == "error"
             else run.outputs,
         ]
@@ -546,7 +546,7 @@ def _item_rows(
         first = row.runs[0]
         scores = [f"{judge} {score.score}" for judge, score in first.scores.items()]
         state = Own(row.state) if row.state else None
-        output = tell_error(first.error_type, first.error_message) or first.outputs
+        output = write_error(first.error_type, first.error_message) or first.outputs
         run = short_id(first.run_id)
         rows.append([row.item, state, Own(first.outcome), scores, output, run])
     return rows

@@ -39,7 +39,7 @@ from otel_ml_collector.stats import (
 )
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
-from otel_ml_collector.web.view import numbered, tell_error
+from otel_ml_collector.web.view import numbered, write_error
 from otel_ml_collector.windows import Window
 
 _USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
@@ -56,7 +56,7 @@ _FIGURES: Final = ("runs", "errors", "p50_ms", "p90_ms", "p99_ms", "tokens", "co
 
 
 def _error_of(run: RunSummary) -> str:
-    return tell_error(run.error_type, run.error_message)
+    return write_error(run.error_type, run.error_message)
 
 
 _CELLS: Final[Mapping[str, Callable[[RunSummary], object]]] = {

@@ -413,7 +413,7 @@ def _run_of(run: Run) -> ComparedRun:
         model=run.model,
         version=run.version,
         outcome=run.outcome,
-        error=view.tell_error(run.error_type, run.error_message),
+        error=view.write_error(run.error_type, run.error_message),
         start_time=run.start_time,
         start_ns=run.start_ns,
         latency_ms=run.latency_ms,

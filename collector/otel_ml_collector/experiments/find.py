@@ -902,7 +902,7 @@ def _list_worse(
                 (
                     message
                     for run in row.runs
-                    if (message := view.tell_error(run.error_type, run.error_message))
+                    if (message := view.write_error(run.error_type, run.error_message))
                 ),
                 "",
             )

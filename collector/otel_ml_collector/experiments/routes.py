@@ -320,7 +320,7 @@ def _differences(
 def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) -> str:
     """Read the whole output of a run as text, or the error of a failed run."""
     if run.outcome != "ok":
-        return view.tell_error(run.error_type or run.outcome, run.error_message)
+        return view.write_error(run.error_type or run.outcome, run.error_message)
     try:
         output = runs.find_run(reader, run.run_id, project, now_ns=now_ns).outputs
     except Missing:  # it was deleted meanwhile

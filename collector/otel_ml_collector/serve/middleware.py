@@ -1,10 +1,9 @@
-"""Middleware between the server and the application, each for a promise of its own.
+"""Middleware between the server and the application.
 
 From the outside in: `Drain`, `BasePath`, `Guard`, `Gate`, `Compression`, `Heads`.
 
-Starlette's middleware does what it can: it compresses, and answers CORS in `receive.otlp`. Its
-TrustedHostMiddleware does not say how a name is allowed, which `otel-ml doctor` and people read in
-the answer of `Guard`.
+Starlette's middleware compresses, and answers CORS in `receive.otlp`. `Guard` replaces its
+TrustedHostMiddleware, because the answer of `Guard` states how to allow a name.
 """
 
 import asyncio
@@ -35,10 +34,10 @@ _NO_METRICS: Final = (
 )
 # Its endpoints refuse in the form of the request: protobuf or JSON.
 _OTLP: Final = "/v1/"
-# Assistants send a key: the cookie of a browser is none of theirs.
+# These need a key in a header: no redirect to the sign-in page.
 _API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS_PATH, ASSISTANTS)
 
-# How much of a body is read on, and how long, before a connection ends.
+# Limits for reading the rest of a body before a connection closes.
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_S: Final = 10.0
 
@@ -54,19 +53,18 @@ _HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 _LEAST_BYTES: Final = 1_024
-# Of JSON of runs level 1 leaves a fifth, 6 a seventh in four times the time.
+# Level 1 compresses JSON of runs to 1/5; level 6 to 1/7, in four times the time.
 _LEVEL: Final = 1
 _EXACT_TYPES: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet")
-# What HEAD is not answered of: as large as a project, or without an end.
+# HEAD is not answered for these: as large as a project, or endless.
 _NO_HEAD: Final = ("/export", "/live")
 
 
 class Drain:
-    """Lets an application answer before it has read the body, and the sender read the answer.
+    """Reads the rest of a body before the connection closes, so that the sender reads the answer.
 
-    A connection that is closed on unread data is reset, and a client would send the body again
-    instead of reading why it is refused. So what nobody wants of a body is read on where the
-    connection ends with the answer; where it stays open, the server reads it.
+    Closing a connection with unread data resets it. Then a client sends the body again instead of
+    reading why it was refused. If the connection stays open, the server reads the rest.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -98,7 +96,7 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Read on for a while, and keep nothing."""
+        """Read and discard the rest of the body, for a limited time."""
         size = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(_MOST_S):
@@ -107,7 +105,7 @@ class _Body:
 
 
 def _will_close(scope: Scope) -> bool:
-    """Tell whether the connection ends with the answer."""
+    """Return whether the connection closes after the answer."""
     text = Headers(scope=scope).get("connection", "").lower()
     return "close" in text or scope["http_version"] == "1.0"
 
@@ -145,9 +143,9 @@ class Guard:
 
     Args:
         app: The application that is guarded.
-        allowed_hosts: Names by which the service may be addressed, besides loopback; None lets
-            any name pass (for a service that listens beyond loopback without a name).
-        cors_origins: Whose pages may send OTLP from a browser.
+        allowed_hosts: Host names that requests may have, besides loopback. None allows any name,
+            for a service that listens beyond loopback without a name.
+        cors_origins: Origins whose pages may send OTLP from a browser.
     """
 
     def __init__(
@@ -200,7 +198,7 @@ def _host(header: str) -> str:
 
 
 class Gate:
-    """Notes the access of the sender of each request, and answers those without access.
+    """Stores the access of the sender of each request, and refuses requests without access.
 
     Args:
         app: The application behind it; it finds the access by `access_of`.
@@ -214,7 +212,7 @@ class Gate:
         self._metrics_open = metrics_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it: 401, 403, or for a page the way to sign in."""
+        """Pass a request on, or answer it with 401, 403, or a redirect to the sign-in page."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -261,7 +259,7 @@ def _is_public(path: str) -> bool:
 
 
 def _unstored(send: Send) -> Send:
-    """Forbid browsers to store answers that needed a key, where the next user would find them."""
+    """Forbid browsers to store answers that needed a key: another user could find them."""
 
     async def send_unstored(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -272,7 +270,7 @@ def _unstored(send: Send) -> Send:
 
 
 def _send_to_sign_in(headers: Headers, request: Request) -> Response:
-    """Send a browser to the page of signing in, and from there back to where it was."""
+    """Redirect a browser to the sign-in page, which leads back to the requested page."""
     query = f"?{request.url.query}" if request.url.query else ""
     address = link_to("sign-in", next=BASE_PATH.get() + request.url.path + query)
     if "hx-request" in headers:  # a part of a page: the whole page is left
@@ -283,9 +281,9 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
 class Compression:
     """Compresses answers of the JSON API for clients that take gzip, as Starlette does.
 
-    Of nothing else: an answer that holds a secret beside what a stranger can have said (pages with
-    a session, the text of a new key) tells of it by its length, when it is compressed (BREACH).
-    Documents have a hash that names their bytes; Parquet, images and zip files are compressed.
+    Other answers are not compressed. If an answer contains a secret next to text from a stranger
+    (pages with a session, a new key), its compressed length reveals the secret (BREACH). Documents
+    are named by the hash of their bytes. Parquet, images and zip files are compressed already.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -297,7 +295,7 @@ class Compression:
         if scope["type"] != "http" or not _is_compressed(scope):
             await self._app(scope, receive, send)
             return
-        # Starlette looks for the word, whatever its weight.
+        # Starlette ignores the weight of gzip.
         taken = b"gzip" if _takes_gzip(Headers(scope=scope)) else b"identity"
         headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
         scope = {**scope, "headers": [*headers, (b"accept-encoding", taken)]}
@@ -311,7 +309,7 @@ def _is_compressed(scope: Scope) -> bool:
 
 
 def _takes_gzip(headers: Headers) -> bool:
-    """Tell whether gzip is taken: by its name, else by ``*``, and not with the weight 0.
+    """Return whether the client accepts gzip: by its name or by ``*``, with a weight above 0.
 
     Spec: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
     """
@@ -322,7 +320,7 @@ def _takes_gzip(headers: Headers) -> bool:
 
 
 class Heads:
-    """Answers HEAD as GET without a body, where that costs no more than a question."""
+    """Answers HEAD like GET without the body, except for expensive answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -45,9 +45,9 @@ from otel_ml_collector.web.view import (
 from otel_ml_collector.windows import read_zone, write_local
 
 STATIC: Final = Path(__file__).parent / "static"
-# Each topic has its templates; no two have the same name.
+# Each topic has its templates. No two have the same name.
 _COLLECTOR: Final = Path(__file__).parents[1]
-# The parts of a project that have a page each, and what these are called.
+# The parts of a project in the navigation, and their names.
 PARTS: Final[Mapping[str, str]] = {
     "runs": "Runs",
     "models": "Models",
@@ -57,7 +57,7 @@ PARTS: Final[Mapping[str, str]] = {
     "judges": "Judges",
     "monitor": "Monitor",
 }
-_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_FOREVER: Final = "public, max-age=31536000, immutable"
 _HASH: Final = re.compile(r"[0-9a-f]{16}")
 
 _FILES: Final = blake2b(
@@ -66,10 +66,10 @@ _FILES: Final = blake2b(
 
 
 class Assets(StaticFiles):
-    """Files of pages, below a hash of all of them: a browser asks for each file once.
+    """Files of pages, below a hash of all of them, so that a browser loads each file once.
 
-    Modules import each other by relative addresses, so all of them are below the hash. Under the
-    hash of another version, as while collectors are renewed in turn, a file is not kept.
+    Modules import each other by relative addresses, so all of them are below the hash. Browsers do
+    not keep files under the hash of another version, such as during a rolling upgrade.
     """
 
     def __init__(self) -> None:
@@ -88,10 +88,10 @@ class Assets(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """Answer with a file, for ever under the present hash."""
+        """Answer with a file. Browsers keep it forever under the current hash."""
         answer = super().file_response(full_path, stat_result, scope, status_code)
-        is_present = f"/{_FILES}/" in scope["path"]
-        answer.headers["Cache-Control"] = _FOR_EVER if is_present else "no-cache"
+        is_current = f"/{_FILES}/" in scope["path"]
+        answer.headers["Cache-Control"] = _FOREVER if is_current else "no-cache"
         return answer
 
 
@@ -167,17 +167,17 @@ _PAGES: Final = Jinja2Templates(env=TEMPLATES)
 
 
 def python_call(method: str, *values: object, **named: object) -> str:
-    """Write a call of `otel_ml.reader` as a user types it; empty values are left out."""
+    """Write a call of `otel_ml.reader`. Empty values are left out."""
     given = [repr(value) for value in values if value not in (None, "")]
     given += [f"{name}={value!r}" for name, value in named.items() if value not in (None, "")]
     return f"reader.{method}({', '.join(given)})"
 
 
 class PageRoute(APIRoute):
-    """Answers errors with a page that explains the error and the remedy."""
+    """Answers errors with a page that explains the error and how to fix it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the page."""
+        """Return the handler of the page."""
         handler = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
@@ -199,7 +199,7 @@ class PageRoute(APIRoute):
 
 
 def labelling_address(access: Access, project: str = "") -> str:
-    """Return the address of the labelling queues of a key: of one project, or of all of its own."""
+    """Return the link to the labelling queues of a key: of one project, or of all its projects."""
     own = access.projects
     if not (project and access.reaches(project)):
         project = own[0] if own is not None and len(own) == 1 else ""
@@ -207,7 +207,7 @@ def labelling_address(access: Access, project: str = "") -> str:
 
 
 def _queues_of(request: Request) -> str:
-    """Return where a session that may only label is sent from a page; empty if it stays."""
+    """Return the link to which a session that can only label is redirected; empty for none."""
     access = find_access_of(request.scope)
     is_page = request.method == "GET" and "hx-request" not in request.headers
     if access is None or access.has(READ) or not access.has(ANNOTATE) or not is_page:
@@ -218,7 +218,7 @@ def _queues_of(request: Request) -> str:
 
 
 def _check_project(request: Request) -> None:
-    """Refuse the page of a project below another one that does not exist.
+    """Refuse the page of a project that does not exist and has a slash in its name.
 
     A project's name can contain slashes. Without this check, every wrong address below a project
     would be the empty page of a new project.
@@ -237,7 +237,7 @@ def _check_project(request: Request) -> None:
 
 
 def show_problem(request: Request, status: int, problem: Problem) -> Response:
-    """Show a problem: on a page, or in the place of the part that was asked for."""
+    """Show a problem on a page, or in place of the requested part of a page."""
     is_part = "hx-request" in request.headers
     name = "problem.html" if is_part else "error.html"
     access = find_access_of(request.scope)
@@ -247,7 +247,7 @@ def show_problem(request: Request, status: int, problem: Problem) -> Response:
 
 
 def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
-    """Render a page in its frame; its project is that of its address, if any."""
+    """Render a page in its frame. The address names its project, if any."""
     project = request.path_params.get("project")
     defaults: dict[str, Any] = {
         "project": project,
@@ -265,7 +265,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
 
 
 def _part(path: str, project: str | None) -> str:
-    """Name the part of a project that a page belongs to; empty of its overview."""
+    """Return the part of a project to which a page belongs; empty for its overview."""
     rest = path.removeprefix("/projects/").removeprefix(project or "").removeprefix("/")
     if project and not rest:
         return ""

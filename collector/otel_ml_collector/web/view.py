@@ -21,10 +21,10 @@ _MOST_CHARS: Final = 10_000
 _SHORT_CHARS: Final = 200
 _C0: Final = 0x20
 _DELETE: Final = 0x7F
-_PICTURES: Final = 0x2400  # of each control character its picture
-# Controls but for tab and line ends, what has no width, overrides, halves of characters, and
-# letters of the invisible alphabet, in which instructions are smuggled, unless they name a flag.
-# Joiners and marks stay: whole scripts, and emoji, are written with them.
+_PICTURES: Final = 0x2400  # start of the pictures of control characters
+# Characters that nobody sees: controls except tab and line ends, zero-width characters, overrides,
+# halves of characters, and letters of the invisible alphabet, which can smuggle instructions.
+# Flags, joiners and marks stay: whole scripts and emoji need them.
 _UNSEEN: Final = re.compile(
     "\U0001f3f4[\U000e0020-\U000e007f]+"
     "|([\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060-\u2064\ufeff\u202a-\u202e"
@@ -53,12 +53,12 @@ T = TypeVar("T")
 
 
 def spark(values: Sequence[float | None]) -> str:
-    """Draw numbers in a box of 100 by 20; missing numbers are passed over."""
+    """Draw numbers in a box of 100 by 20. Missing numbers are skipped."""
     return sparks(values)[0]
 
 
 def sparks(*curves: Sequence[float | None]) -> list[str]:
-    """Draw several curves in the same box of 100 by 20, and in the same scale."""
+    """Draw several curves in one box of 100 by 20, on the same scale."""
     drawn = []
     for values in curves:
         there = [(place, value) for place, value in enumerate(values) if value is not None]
@@ -85,14 +85,14 @@ def sparks(*curves: Sequence[float | None]) -> list[str]:
 
 
 def bars(counts: Iterable[int], scale: float, *, ground: int, least: int, width: int) -> str:
-    """Draw counts as an SVG path: bars that stand on the ground, a bar in every 10; 0 has none.
+    """Draw counts as bars of an SVG path, 10 apart; a count of 0 has no bar.
 
     Args:
         counts: A count for each place.
-        scale: How high a count of 1 is; no bar is lower than the least height.
-        ground: From the top of the box.
-        least: How high a bar is at least.
-        width: How wide a bar is.
+        scale: Height of a count of 1.
+        ground: Bottom of the bars, from the top of the box.
+        least: Minimum height of a bar.
+        width: Width of a bar.
     """
     return "".join(
         f"M{place * 10} {ground}v-{height:.1f}h{width}v{height:.1f}"
@@ -109,35 +109,34 @@ class Exact(str):
 
 
 def show(value: object) -> object:
-    """Make a value ready for a template: a plain text bounded and seen, anything else as it is."""
+    """Prepare a value for a template: cut plain text and make it visible."""
     return visible(bound(value, _MOST_CHARS)) if type(value) is str else value
 
 
 def whole(text: str) -> Exact:
-    """Let a text stand there at its length, which somebody else has bounded."""
+    """Return a whole text with invisible characters shown. The caller limits its length."""
     return Exact(visible(text))
 
 
 def short(value: object, most: int = _SHORT_CHARS) -> str:
-    """Cut a text for a place where many stand."""
+    """Return the first characters of a text for a list."""
     return bound(str(value), most)
 
 
 def shorten(text: str, most: int) -> str:
-    """Cut a text where its length is of no account."""
+    """Cut a text without stating its length."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def bound(text: str, most: int) -> str:
-    """Cut a text, and say how long it is."""
+    """Cut a text and state how long it is."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def visible(text: str) -> str:
-    """Name the characters that nobody sees, or that reorder the text around them.
+    """Replace invisible characters, and those that reorder other text, by their names.
 
-    A text that opens and closes its isolates keeps them; where it does not, they would reach
-    beyond it.
+    Isolates are kept if the text closes each one that it opens. Others would change what follows.
     """
     if text.isprintable():
         return text
@@ -194,7 +193,7 @@ def duration(value_ms: float) -> str:
     return f"{number(value_ms)}{THIN}ms"
 
 
-# What pages say for words of the API.
+# Words of the API that pages write differently.
 _PAGE_WORDS: Final[Mapping[str, str]] = {"no different": "unchanged", "watching": "collecting"}
 
 
@@ -261,7 +260,7 @@ def size(value: int) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Write a share; a dash when there is nothing to share."""
+    """Write a share in per cent; a dash if the whole is 0."""
     if not whole:
         return "–"
     share = 100 * part / whole
@@ -269,7 +268,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def numbered(name: str, version: int | None) -> str:
-    """Write a name with its version, such as ``answer:v4``; the name alone without a number."""
+    """Write a name with its version, such as ``answer:v4``."""
     return name if version is None else f"{name}:v{version}"
 
 
@@ -281,8 +280,8 @@ def spaced(text: str) -> str:
     return _BEFORE_UNIT.sub(THIN, text)
 
 
-def tell_error(error_type: str, message: str) -> str:
-    """Write how a run failed in a line; empty where it did not."""
+def write_error(error_type: str, message: str) -> str:
+    """Write the error of a run in one line; empty without an error."""
     return ": ".join(filter(None, (error_type, message)))
 
 
@@ -292,17 +291,17 @@ def score(value: float) -> str:
 
 
 def cut_id(run_id: str) -> str:
-    """Cut an id in its middle."""
+    """Shorten an id in the middle."""
     return f"{run_id[:8]}…{run_id[-16:]}"
 
 
 def moment(rfc3339: str) -> str:
-    """Write an absolute time for people: to the millisecond, UTC."""
+    """Write an absolute time to the millisecond, UTC."""
     return f"{rfc3339[:23].replace('T', ' ')} UTC"
 
 
 def tag_value(value: object) -> str:
-    """Write a value, such as a tag's, as it was given."""
+    """Write the value of a tag."""
     if isinstance(value, bool | list | dict | None):
         return orjson.dumps(value).decode()
     return str(value)
@@ -340,17 +339,17 @@ def api_address(*parts: str, **parameters: object) -> str:
 
 
 def without(parameters: Mapping[str, object], *names: str) -> dict[str, object]:
-    """Leave parameters out."""
+    """Return parameters without some names."""
     return {key: value for key, value in parameters.items() if key not in names}
 
 
 def narrow(where: str, condition: str) -> str:
-    """Add a condition to a filter that parses; either may be empty."""
+    """Add a condition to a valid filter. Both may be empty."""
     return f"{_before(where)}{condition}" if condition else where
 
 
 def where_of_group(by: str, label: str) -> str:
-    """Write the filter of the runs that statistics have in a group."""
+    """Write the filter of the runs in a group of statistics."""
     if by.startswith("tags[") and not label:
         return f"not ({by.removeprefix('tags[').removesuffix(']')} in tags)"
     if by == "version":
@@ -363,7 +362,7 @@ def where_of_group(by: str, label: str) -> str:
 
 @lru_cache(maxsize=64)
 def _before(where: str) -> str:
-    """Write a filter so that another condition may follow; all cells of a page ask the same."""
+    """Write a filter to which a condition can be added. Cached, as all cells of a page use it."""
     parts = conjuncts(where)
     if len(parts) == 1 and " or " in parts[0]:
         parts = [f"({parts[0]})"]
@@ -371,14 +370,14 @@ def _before(where: str) -> str:
 
 
 def quoted(value: Any) -> str:
-    """Write a value as the filter language does."""
+    """Write a value of the filter language."""
     if isinstance(value, str):
         return f'"{_SPECIAL.sub(lambda match: _escape(match[0]), value)}"'
     return str(value)
 
 
 def _escape(char: str) -> str:
-    """Write a character of a text; an invisible character as its number."""
+    """Write one character of a text, escaped if it is special or invisible."""
     if char in _ESCAPES:
         return _ESCAPES[char]
     return char if visible(char) == char else char.encode("unicode_escape").decode()
@@ -389,9 +388,9 @@ class Slice(Generic[T]):
     """A part of a list.
 
     Attributes:
-        first: The place of the first item, from 0.
-        total: How many there are in all.
-        size: How many a part holds.
+        first: Index of the first item.
+        total: Length of the whole list.
+        size: Maximum length of a part.
     """
 
     items: Sequence[T]
@@ -401,22 +400,22 @@ class Slice(Generic[T]):
 
     @property
     def end(self) -> int:
-        """The place behind the last item."""
+        """Index after the last item."""
         return self.first + len(self.items)
 
     @property
     def is_part(self) -> bool:
-        """Whether there are others."""
+        """Whether the list has more items."""
         return len(self.items) < self.total
 
     @property
     def before(self) -> int:
-        """The place where the part before this begins."""
+        """Index at which the previous part starts."""
         return max(self.first - self.size, 0)
 
 
 def cut_slice(items: Sequence[T], first: int, size: int) -> Slice[T]:
-    """Cut a part out of a list; a part that would begin behind the end is the last part."""
+    """Return a part of a list. An index after the end gives the last part."""
     if first >= len(items):
         first = max(len(items) - 1, 0) // size * size
     return Slice(items[first : first + size], first, len(items), size)
@@ -424,12 +423,12 @@ def cut_slice(items: Sequence[T], first: int, size: int) -> Slice[T]:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The parameters of a page; names ending in ``_from`` say where a part begins."""
+    """The parameters of a page. Names that end in ``_from`` are starts of parts of lists."""
 
     given: Mapping[str, str]
 
     def text(self, name: str) -> str:
-        """Return a parameter; empty where there is none.
+        """Return a parameter; empty if it is missing.
 
         Raises:
             BadInput: It is too long.
@@ -440,10 +439,10 @@ class State:
         return value
 
     def first(self, key: str) -> int:
-        """Return where a part begins, from 0.
+        """Return the index at which a part starts.
 
         Raises:
-            BadInput: The address says something else than a place.
+            BadInput: The parameter is not an index.
         """
         name = f"{key}_from"
         value = self.given.get(name, "0")
@@ -452,16 +451,16 @@ class State:
         return int(value)
 
     def path(self, **changes: object) -> Exact:
-        """Write the address of this page as it opens, but for some parameters."""
+        """Write the link to this page in its first state, with some parameters changed."""
         kept = {name: value for name, value in self.given.items() if name == "by"} | changes
         return Exact(f"?{urlencode({name: value for name, value in kept.items() if value})}")
 
     def link(self, **changes: object) -> Exact:
-        """Write the address of this page in another state; empty values and 0 are left out."""
+        """Write the link to this page in a changed state. Empty values and 0 are left out."""
         given = {name: value for name, value in {**self.given, **changes}.items() if value}
         return Exact(f"?{urlencode(given)}")
 
 
 def read_state(request: Request) -> State:
-    """Read the state of the page that is asked for."""
+    """Read the state of the requested page."""
     return State(dict(request.query_params))
