@@ -26,6 +26,7 @@ from otel_ml.worker import Worker
 _BATCH_BYTES: Final = 2 * 1024 * 1024
 _POLL_S: Final = 0.5
 _FIRST_DELAY_S: Final = 0.02
+_BUSY: Final = frozenset({"429", "503"})  # statuses of a receiver that is overloaded
 _FIRST_PAUSE_S: Final = 0.5
 _MAX_PAUSE_S: Final = 30.0
 _HURRIED_PAUSE_S: Final = 1.0
@@ -637,8 +638,10 @@ class Pipeline(Generic[B]):
         is_logged_at_end = self._ends_since is not None and not self.is_durable  # by `close`
         if not is_logged_at_end and now - self._outage_logged_at >= _OUTAGE_EVERY_S:
             self._outage_logged_at, self._is_outage_logged = now, True
-            text = "No %s get through to %s: %s"
-            _logger.warning(text, self._what, self._destination.page, answer.message)
+            pending = self._source.pending
+            what = self._what.removesuffix("s") if pending == 1 else self._what
+            text = f"{pending:,} {what} waiting, retrying"
+            _logger.warning("%s %s; %s", self._destination.page, _why(answer.message), text)
 
     def _note_recovery(self) -> None:
         """Record that delivery works again. Log it if the failure was logged."""
@@ -715,6 +718,12 @@ class Pipeline(Generic[B]):
         with self._lock:
             self._done += batch.count
             self._some_done.notify_all()
+
+
+def _why(message: str) -> str:
+    """Return why a request failed, as the second half of a sentence."""
+    status, _, _ = message.partition(" ")
+    return f"is busy ({status})" if status in _BUSY else f"cannot be reached ({message})"
 
 
 class _Budget:

@@ -28,7 +28,7 @@ class Asked:
     Attributes:
         floor_ms: How long the slowest of twenty answers may take.
         path: Makes the path of each time that it is asked: what it is about changes.
-        fits: Tells whether an answer holds what it should.
+        fits: Tells whether an answer can contain what it should.
     """
 
     title: str

@@ -247,7 +247,7 @@ def test_runs_of_a_shared_id(told: Service) -> None:
 
 
 MORE = "Only 10000 spans are shown"
-LEFT_OUT = "Traces left out: 1, an answer holds 10000 spans"
+LEFT_OUT = "Traces left out: 1, an answer can contain 10000 spans"
 
 
 def spans_of(answer: Answered) -> list[dict[str, Any]]:
@@ -295,7 +295,7 @@ def test_traces_without_room(told: Service) -> None:
     """Of several traces by their ids, one without room is told apart from one that is not here."""
     ids = [trace_id(number).hex() for number in (0x901, 0x900, 0x902)]
     assert get(told, "/traces", traceID=ids).json["errors"] == [
-        {"traceID": ids[1], "msg": "an answer holds 10000 spans"},
+        {"traceID": ids[1], "msg": "an answer can contain 10000 spans"},
         {"traceID": ids[2], "msg": "trace not found"},
     ]
 

@@ -375,7 +375,7 @@ def test_scores_of_keys_beside_the_rollup(store: Store, project: str) -> None:
 
 
 def test_too_many_buckets(store: Store, project: str) -> None:
-    """More buckets than an answer holds are refused, with how many it holds."""
+    """More buckets than an answer can contain are refused, with how many it holds."""
     query = StatsQuery(project, "", "", WEEK, SECOND_NS, 10)
     with pytest.raises(BadInput, match="604,800 buckets: expected at most 750"):
         find_stats(store.reader, query)
