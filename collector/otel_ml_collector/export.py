@@ -273,7 +273,7 @@ class ExportInterval:
 def find_interval_end(
     reader: Reader, project: str, start_ns: int, end_ns: int, deliveries: int
 ) -> int:
-    """Find a time, after `start_ns` and not after `end_ns`, before which so many runs started.
+    """Find an end time so that about this many runs started between `start_ns` and it.
 
     More of them when they started in the same nanosecond.
     """
@@ -432,7 +432,7 @@ def _type_of(column: str, types: Mapping[str, pa.DataType]) -> pa.Field:
 
 
 def _pick(batch: pa.Table, query: ExportQuery) -> pa.Table:
-    """Make the columns that are fields of the filters of those that they are made of."""
+    """Compute the columns that are filter fields from the columns they need."""
     schema = schema_of(query)
     arrays = [
         batch[name] if name in TYPES else _column_of(name, batch, schema.field(name), query)
@@ -486,13 +486,13 @@ def _has_failed(judge: str | None, failed: Any, scores: Any, passed: Any) -> boo
 
 
 def _version_of(judge: str | None, evaluations: list[dict[str, Any]]) -> int | None:
-    """Return the number of the version of a judge that spoke last."""
+    """Return the number of the judge version that gave the newest score."""
     versions = [evaluation["version"] for evaluation in evaluations if evaluation["judge"] == judge]
     return versions[-1] if versions else None
 
 
 def _to_text(value: object, *, is_plain: bool) -> str:
-    """Write a value as JSON text; a plain text as it is, where nothing else tells of its type."""
+    """Write a value as JSON text. A string stays plain text if its type is clear."""
     return value if is_plain and isinstance(value, str) else _json(value)
 
 
@@ -604,7 +604,7 @@ def _find_late(
 def _find_contents(
     reader: Reader, query: ExportQuery, keys: Sequence[Key], columns: dict[str, pa.ChunkedArray]
 ) -> dict[str, pa.ChunkedArray]:
-    """Fill the columns of contents for calls whose content came as log records."""
+    """Fill the content columns of calls that sent their content as log records."""
     wanted = [name for name in query.columns if name in _CONTENT]
     if not wanted or not find_record_kinds(reader, query.project).contents:
         return {}
@@ -734,7 +734,7 @@ FormatWriter = Callable[[pa.Schema, Iterator[pa.Table]], Iterator[bytes]]
 
 
 def write_json_lines(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
-    """Write a JSON object a line; payloads and tags stand in it as they are."""
+    """Write one JSON object per line. Payloads and tags are nested unchanged."""
     readers = {field.name: reader for field in schema if (reader := _reader_of(field))}
     for batch in batches:
         for first in range(0, batch.num_rows, _LINES):
@@ -810,7 +810,7 @@ def _flat_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Write JSON texts as the texts that they are, and any other JSON as it is."""
+    """Write JSON strings as plain text, and any other JSON unchanged."""
     items = [item and orjson.loads(item) for item in column.to_pylist()]
     values = [None if item is None else _to_text(item, is_plain=True) for item in items]
     return pa.chunked_array([pa.array(values, _STRING)])

@@ -1,4 +1,4 @@
-"""Runs as they are recorded, as server-sent events: a shared look at the store for all streams."""
+"""Streams new runs as server-sent events. All streams of a project share one poller."""
 
 import asyncio
 import logging
@@ -78,7 +78,7 @@ def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> li
 def read_recorded(
     reader: Reader, project: str, keys: Sequence[Key], condition: Condition
 ) -> list[Row]:
-    """Read the light rows of some runs: of each every delivery that is still there.
+    """Read the list columns of some runs, with all stored deliveries of each.
 
     Returns:
         Rows with `arrived_ns`, and with `matches`: whether the condition holds.
@@ -106,7 +106,7 @@ class News:
 def find_news(
     reader: Reader, project: str, where: str, recorded: Sequence[RecordedRow]
 ) -> list[News]:
-    """Find the runs, among some, that match and were not here before, in their order.
+    """Find the runs that match and are new to this stream, in order.
 
     A delivery of a run that was stored already, or that has another delivery by now, is left out.
     """
@@ -237,7 +237,7 @@ class _Feed:
             await asyncio.sleep(self._pace.poll_s)
 
     async def _poll(self) -> bool:
-        """Look for runs stored since the last look; return whether more wait."""
+        """Read runs stored since the last poll. Return whether there are more."""
         since_ns, most = self._since_ns(), self._pace.kept
         rows = await run_sync(list_recorded, self._reader, self.project, since_ns, most)
         known = {item for item in self._kept if item.arrived_ns > since_ns}
@@ -251,7 +251,7 @@ class _Feed:
         return bool(new) and len(rows) == most
 
     def _since_ns(self) -> int:
-        """Tell from when on a look reads: all that is known again would leave no room for more."""
+        """Return the time from which the next poll reads. It leaves room for new runs."""
         since_ns, half = self.seen_ns - self._pace.overlap_ns, self._pace.kept // 2
         return max(since_ns, self._kept[-half].arrived_ns) if len(self._kept) > half else since_ns
 
@@ -280,7 +280,7 @@ class Seat:
     async def events(
         self, where: str, is_allowed: Callable[[], bool] = lambda: True
     ) -> AsyncGenerator[bytes, None]:
-        """Tell of runs that match, until the end of the stream; `leave` comes after it.
+        """Yield events of matching runs until the stream ends. Call `leave` afterwards.
 
         Args:
             where: The filter.
@@ -353,7 +353,7 @@ async def _within(changed: asyncio.Event, timeout_s: float) -> None:
 
 
 class Events(StreamingResponse):
-    """Events of runs, of which no more are made once the reader is gone.
+    """Streams events of runs, and stops as soon as the reader disconnects.
 
     The seat that hears them is given back at the end, whatever that is.
     """
@@ -366,7 +366,7 @@ class Events(StreamingResponse):
         self._seat = seat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the end, or until the reader is gone, which silence would not show."""
+        """Send events until the stream ends or the reader disconnects."""
 
         async def send_events() -> None:
             with suppress(OSError):  # the reader is gone

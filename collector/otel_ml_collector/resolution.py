@@ -1,4 +1,4 @@
-"""The resolution of runs beside their own rows: the amounts that count, and the trace's names.
+"""Resolves runs: which amounts count, and which names a run inherits from its trace.
 
 A trace names a session, a user or an experiment where any of its runs does, open ones too. It holds
 for each run that names none: that of the root, else of the first run that names any. A
@@ -54,7 +54,7 @@ NO_NAMES: Final = TraceNames()
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The settled values of a run that differ from its own row.
+    """The resolved values of a run that differ from its own row.
 
     Attributes:
         share: The amounts that count; None where its own count.
@@ -69,7 +69,7 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class InheritedContent:
-    """The question and the answer that a run lacks and other runs of its trace have.
+    """A question and an answer that a run inherits from other runs of its trace.
 
     Attributes:
         inputs_preview, outputs_preview: One line of text; empty if the run has its own, or if no
@@ -92,7 +92,7 @@ NO_CONTENT: Final = InheritedContent()
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRun:
-    """The resolution of a run, as it is stored.
+    """A stored resolution of a run.
 
     Attributes:
         rank: When its trace was looked at, nanoseconds since the epoch by the store's clock; 0 for
@@ -108,12 +108,12 @@ class ResolvedRun:
 
     @property
     def counts(self) -> bool:
-        """Whether the amounts that count of the run are settled."""
+        """Whether the amounts that count for the run are resolved."""
         return self.resolution.share is not None
 
     @property
     def share(self) -> CallShare:
-        """The amounts that count; empty where they are not settled."""
+        """The amounts that count; empty if they are not resolved."""
         return self.resolution.share or _NO_SHARE
 
     @property
@@ -123,7 +123,7 @@ class ResolvedRun:
 
 
 def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
-    """Tell which names a run has: where all have the same ones, none is lent."""
+    """Return which names a run has. If all runs of a trace agree, none inherits any."""
     return run.session != "", run.user != "", run.experiment != ""
 
 
@@ -210,7 +210,7 @@ _SILENT: Final = frozenset(UNCOUNTED) - {"experiment"}
 def find_inherited_contents(
     runs: Iterable[CallRun], shares: Mapping[bytes, CallShare]
 ) -> dict[bytes, InheritedContent]:
-    """Find the questions and answers that runs of a trace lack and other runs of it have.
+    """Find questions and answers that runs inherit from other runs of their trace.
 
     * A call that has an answer and no question was asked what the nearest wrapper around it was
       asked, if the same scope wrote that one and it has no other call inside. Mastra writes the
@@ -313,7 +313,7 @@ def _precedence(run: CallRun) -> tuple[bool, int, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedGroup:
-    """The resolutions of runs that came together.
+    """The resolutions of runs that arrived together.
 
     Attributes:
         is_complete: Whether all of its traces were looked at: a group may be too large for that.
@@ -324,7 +324,7 @@ class ResolvedGroup:
 
 
 def resolve_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> ResolvedGroup:
-    """Settle runs that come together, as far as these tell."""
+    """Resolve runs that arrive together, using only these runs."""
     of_group = find_shares_of(runs)
     shares, is_complete = of_group or {}, of_group is not None
     names = _inherit_together(runs, open_runs)
@@ -361,7 +361,7 @@ def join_resolutions(
 def _inherit_together(
     runs: Sequence[Run], open_runs: Sequence[Run]
 ) -> dict[TraceId, dict[bytes, TraceNames]]:
-    """Lend names in those traces of a group of which runs have different ones."""
+    """Find inherited names in the traces of a batch in which runs differ in names."""
     if len({form_of(run) for run in chain(runs, open_runs)}) <= 1:
         return {}
     forms: defaultdict[TraceId, set[tuple[bool, bool, bool]]] = defaultdict(set)

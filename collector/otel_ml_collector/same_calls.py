@@ -62,7 +62,7 @@ _SIBLING: Final = 100
 
 @dataclass(slots=True)
 class CallRun:
-    """A run as far as the rule looks at it; those that say nothing of a call are links of a chain.
+    """The fields of a run that the rule uses. Runs without facts of a call only link others.
 
     Nobody changes it. It is not frozen: that would take twice as long to make.
 
@@ -122,13 +122,13 @@ class CallRun:
 
     @property
     def is_account(self) -> bool:
-        """Whether it says usage and nothing else of an answer, so that it may repeat a call's."""
+        """Whether it only reports usage without an answer, so that it may repeat a call's usage."""
         is_call = self.kind in CALLS and self.scope != OWN_SCOPE and not self.failed
         return is_call and self.has_tokens and not (self.has_content or self.response_id)
 
     @property
     def has_facts(self) -> bool:
-        """Whether it says anything by which a call is known, or that is added up."""
+        """Whether it has facts that identify a call, or amounts."""
         is_known = (self.failed and self.kind in CALLS) or self.is_bare
         return bool(self.response_id) or self.has_tokens or self.cost is not None or is_known
 
@@ -149,7 +149,7 @@ class OtherRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """Facts of a call from all of its records, beside tokens and cost.
+    """Facts of a call from all of its records, except tokens and cost.
 
     Attributes:
         latency_ns: Of the record that counts.
@@ -195,7 +195,7 @@ _OWN_VALUES: Final = CallShare()
 
 
 def call_run_of(run: Run) -> CallRun:
-    """Take the fields of a run that the rule looks at."""
+    """Return the fields of a run that the rule uses."""
     return CallRun(
         run.span_id,
         run.parent_span_id,
@@ -223,7 +223,7 @@ def call_run_of(run: Run) -> CallRun:
 
 
 def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]] | None:
-    """Find the amounts that count of runs that come together, by project and trace.
+    """Find the amounts that count for runs that arrive together, by project and trace.
 
     Returns:
         None where they are too many to be looked at before they are stored.
@@ -276,14 +276,14 @@ def may_be_nested(run: Run) -> bool:
 
 
 def _facts_of(run: Run) -> CallRun:
-    """Take the facts of a run that tells of a call, of any other its place in the trace."""
+    """Return the facts of a run. Without facts of a call, return only its place in the trace."""
     if has_facts(run):
         return call_run_of(run)
     return CallRun(run.span_id, run.parent_span_id, run.kind, run.start_ns)
 
 
 def has_facts(run: Run) -> bool:
-    """Tell whether a run says anything by which a call is known, or that is added up."""
+    """Return whether a run has facts that identify a call, or amounts."""
     return run.kind != "span" and (
         bool(run.response_id)
         or run.input_tokens is not None
@@ -405,7 +405,7 @@ class _Answer:
 
     @property
     def order(self) -> tuple[bool, int, int, bytes, bytes]:
-        """Sort key: our own record first, as it has the version, then the one around the others."""
+        """Sort key: otel-ml's own record first, as it has the version, then the outermost."""
         first = self.records[0]
         is_ours = first.scope == OWN_SCOPE
         return not is_ours, first.start_ns, -first.end_ns, self.trace_id, first.span_id
@@ -516,7 +516,7 @@ def _find_pairs(tree: Mapping[bytes, CallRun], calls: Sequence[CallRun]) -> Iter
 
 
 def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterator[_Pair]:
-    """Pair runs of the same parent: those near each other, perhaps only those at the same time."""
+    """Pair runs with the same parent that are close in time, optionally only simultaneous ones."""
     siblings.sort(key=attrgetter("start_ns", "span_id"))
     slack_ns = ACCOUNTED_NS if any(run.is_account for run in siblings) else _SLACK_NS
     for place, run in enumerate(siblings):
@@ -584,7 +584,7 @@ def _find_doubt(above: CallRun, run: CallRun, distance: int) -> int | None:
 
 
 def _is_again(above: CallRun, run: CallRun, distance: int) -> bool:
-    """Return whether a scope may have written a call twice: as two spans, one right in the other.
+    """Return whether a scope may have written a call twice, as a span directly inside another.
 
     A library that wraps itself writes such spans, for example MLflow for LangChain over OpenAI.
     Two siblings of one scope are two calls: a retry, or the next turn of an agent.
@@ -658,7 +658,7 @@ def _is_within(call_run: CallRun, other: CallRun, most_late: float) -> bool:
 
 
 def _use_the_same(call_run: CallRun, other: CallRun) -> bool:
-    """Tell whether two runs say the same usage, and no different provider or model."""
+    """Return whether two runs report the same usage and no different provider or model."""
     have_failed = call_run.failed and other.failed
     if _used(call_run) != _used(other) and not (have_failed and _do_not_differ(call_run, other)):
         return False
@@ -674,7 +674,7 @@ def _use_the_same(call_run: CallRun, other: CallRun) -> bool:
 
 
 def _do_not_differ(call_run: CallRun, other: CallRun) -> bool:
-    """Tell whether two runs say the same usage where both say any.
+    """Return whether two runs agree on the usage that both report.
 
     Of an answer that broke off a library may count the part that came, and another may not.
     """
@@ -765,7 +765,7 @@ def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
 
 
 def gather_facts(records: Sequence[CallRun]) -> CallFacts:
-    """Take each fact of a call from the first of its records that says it."""
+    """Take each fact of a call from its first record that has it."""
 
     def find(name: str) -> Any:
         own: Any = getattr(records[0], name)
@@ -793,7 +793,7 @@ def _price_rank(run: CallRun) -> tuple[bool, int]:
 def _find_totals(
     tree: Mapping[bytes, CallRun], with_facts: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
-    """Find the amounts of agents, chains and other runs that are sums of the runs below them."""
+    """Find agents, chains and other runs that report the sums of the runs below them."""
     used: set[bytes] = set()
     paid: set[bytes] = set()
     for run in with_facts:

@@ -134,7 +134,7 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class RollupPart:
-    """The part of a window that is read from the rollup; the rest is read from the runs.
+    """The part of a window that is read from daily totals. All other parts are read from runs.
 
     Attributes:
         days: The whole days of UTC that are in a single bucket, each with when it was computed.
@@ -157,7 +157,7 @@ class RollupPart:
 
     @classmethod
     def of(cls, known: Mapping[int, int], buckets: Buckets) -> "RollupPart":
-        """Choose what is read from the rollup, of the days that it knows.
+        """Choose the days to read from the daily totals.
 
         Args:
             known: These days, each with when it was computed.
@@ -233,17 +233,17 @@ class StatsQuestion:
 
     @property
     def needs_shares(self) -> bool:
-        """Whether figures of runs need the resolutions of these."""
+        """Whether figures of the runs need their resolutions."""
         return self.shares_calls or self.grouping.is_resolved
 
     @property
     def columns(self) -> Sql:
-        """SQL of the columns that cells differ by, besides their bucket."""
+        """SQL of the columns that distinguish cells of the same bucket."""
         return self.grouping.label + Sql(" AS label, outcome")
 
     @property
     def of_scores(self) -> "StatsQuestion":
-        """The question as scores are asked: the rollup has none that are told of keys or tags."""
+        """The question for scores. Daily totals have no scores of trace keys and tags."""
         rollup = RollupPart.nothing(self.buckets.window)
         return replace(self, rollup=rollup) if self.has_keyed else self
 
@@ -297,7 +297,7 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
 
 
 def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) -> list[Row]:
-    """Read the figures of scores, by judge and version besides the levels of `read_runs`."""
+    """Read figures of scores by judge and version, for the same levels as `read_runs`."""
     question = question.of_scores
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
@@ -377,7 +377,7 @@ def read_scores_at_once(
     labels: Sequence[Sql],
     wanted: Sequence[Sequence[str]],
 ) -> list[Row]:
-    """Read the figures of scores by judge and version besides the parts of `read_runs_at_once`.
+    """Read figures of scores by judge and version, for the same parts as `read_runs_at_once`.
 
     Args:
         reader: The store.
@@ -434,7 +434,7 @@ def _name_groups(labels: Sequence[Sql]) -> list[Sql]:
 
 
 def _part_of(names: Sequence[Sql]) -> Sql:
-    """Write which part a row of the grouping sets is of: in which of them its column stands."""
+    """Write which grouping set a row belongs to."""
     columns = [Sql("grouping({name})").fill(name=name) for name in (Sql("bucket"), *names)]
     return Sql("indexOf([{columns}], 0)").fill(columns=join_sql(", ", columns))
 
@@ -481,7 +481,7 @@ def _read_known_days(reader: Reader, project: str) -> dict[int, int]:
 
 
 def _between(covered: Sequence[Window], window: Window) -> list[Window]:
-    """Return the intervals of a window that others, in order, do not cover."""
+    """Return the parts of a window that these sorted intervals do not cover."""
     pieces, at_ns = [], window.start_ns
     for part in covered:
         if at_ns < part.start_ns:
@@ -493,7 +493,7 @@ def _between(covered: Sequence[Window], window: Window) -> list[Window]:
 
 
 def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPTY) -> Sql:
-    """Write the SQL for the cells of runs, with the label of each: of the rollup, and of runs."""
+    """Write the SQL for cells of runs with their labels, from daily totals and from runs."""
     columns = question.columns + placed
     own = Sql("""
         SELECT {bucket}, {columns}, {raw}
@@ -518,7 +518,7 @@ def _shares_of(question: StatsQuestion) -> Sql:
 
 
 def _newest_of(question: StatsQuestion) -> Sql:
-    """Write the SQL for what each version of a judge said of the runs of a question."""
+    """Write the SQL for the scores by each judge version of the runs in question."""
     return NEWEST_WITH_KEYED if question.has_keyed else NEWEST_SCORES
 
 
@@ -763,7 +763,7 @@ def _by_version(numbers: Numbers) -> Grouping:
 
 
 def _by_tag(name: str, kinds: RecordKinds) -> Grouping:
-    """Group by the text of a tag: the newest, also if it came late."""
+    """Group by the newest value of a tag, including late-arriving ones."""
     value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
     if kinds.tags:
         join = Sql("""
@@ -872,7 +872,7 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
 
 
 def _take_part(rows: Sequence[Row], part: int, level: int) -> list[Row]:
-    """Take the rows of a part, and those of all, as if there were no other parts."""
+    """Return the rows of one part and of the total, as if there were no other parts."""
     return [
         {**row, "level": level if row["part"] else _ALL} for row in rows if row["part"] in {0, part}
     ]
@@ -962,7 +962,7 @@ def find_total(reader: Reader, query: StatsQuery) -> RunFigures:
 
 
 def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list[_Versioned]]]:
-    """Tell the newest version of each judge from its others, judges by their names."""
+    """Mark the newest version of each judge, sorted by judge."""
     versioneds: dict[str, list[_Versioned]] = {}
     for judge in sorted(judges, key=lambda judge: judge.order):
         versioneds.setdefault(judge.judge, []).append(judge)

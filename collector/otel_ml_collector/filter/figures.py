@@ -197,7 +197,7 @@ def verdicts_of(condition: FigureCondition) -> Iterator[str]:
 
 
 def leaves_of(condition: FigureCondition) -> Iterator[FigureLeaf]:
-    """Yield the parts of a condition that are joined by and, or and not, as they stand."""
+    """Yield the parts of a condition that ``and``, ``or`` and ``not`` join, in order."""
     match condition:
         case Both(parts) | Either(parts):
             for part in parts:
@@ -209,7 +209,7 @@ def leaves_of(condition: FigureCondition) -> Iterator[FigureLeaf]:
 
 
 def figures_of(part: FigureLeaf | Term) -> Iterator[Figure]:
-    """Yield the figures of a part of a condition, or of a side of it, as they stand."""
+    """Yield the figures in a part of a condition, in the order of the text."""
     match part:
         case Figure():
             yield part
@@ -299,7 +299,7 @@ class _FigureExpression(Expression[FigureLeaf]):
         raise self.refuse("Expected a number or a figure", node)
 
     def _is_called(self, node: ast.Call, name: str) -> bool:
-        """Tell whether a call has a form that any figure has; others are no figures."""
+        """Return whether a call has the form of a figure."""
         text = isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
         is_plain = (text or name == _PREVIOUS) and not node.keywords
         return is_plain or name in self._vocabulary.figures

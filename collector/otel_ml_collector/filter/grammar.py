@@ -116,7 +116,7 @@ class Field:
 
     @property
     def key(self) -> str | None:
-        """The name in a mapping that a path means, when the path has no other step."""
+        """The key of a path with a single step, such as ``client`` in ``tags["client"]``."""
         if len(self.path) == 1 and isinstance(self.path[0], str):
             return self.path[0]
         return None
@@ -207,7 +207,7 @@ def parse(text: str) -> Tree | None:
 
 
 def read_field(text: str) -> Field:
-    """Read a field with its path, such as ``tags["client"]``, that stands alone.
+    """Read a field with its path, such as ``tags["client"]``, without a comparison.
 
     Raises:
         BadInput: The text is none.
@@ -273,7 +273,7 @@ def conjuncts(text: str) -> list[str]:
 
 
 def comparisons_of(tree: Tree | None) -> Iterator[FieldComparison]:
-    """Yield the comparisons of a filter in the order in which they stand."""
+    """Yield the comparisons of a filter in the order of the text."""
     if isinstance(tree, FieldComparison):
         yield tree
     elif isinstance(tree, Not):
@@ -284,7 +284,7 @@ def comparisons_of(tree: Tree | None) -> Iterator[FieldComparison]:
 
 
 def fields_of(tree: Tree | None) -> set[str]:
-    """Name the fields that a filter looks at."""
+    """Return the fields that a filter uses."""
     return {comparison.field.name for comparison in comparisons_of(tree)}
 
 
@@ -391,7 +391,7 @@ class Expression(Generic[Leaf]):
         return self.read_bare(node)
 
     def written(self, node: ast.expr) -> str:
-        """Return a part as it is written."""
+        """Return the source text of a part."""
         return ast.get_source_segment(self.text, node) or ""
 
     def _without_lengths(self) -> str:
@@ -427,7 +427,7 @@ class Expression(Generic[Leaf]):
         return self._indent + sum(map(len, self._lines[: node.lineno - 1])) + len(head)
 
     def _explain(self, error: SyntaxError) -> BadInput:
-        """Make the error of a text with invalid syntax, and say how to write common mistakes."""
+        """Make the error for invalid syntax, with a hint for common mistakes."""
         # Quoted texts can hold any sign, so they are blanked first.
         bare = _QUOTED.sub(lambda match: "_" * len(match[0]), self.text)
         for mistake, remedy in _MISTAKES:
@@ -451,7 +451,7 @@ class RunExpression(Expression[FieldComparison]):
     """A filter of runs: each comparison is of a field and a constant."""
 
     def read_bare(self, node: ast.expr) -> FieldComparison:
-        """Read a field that is there, ``last("24h")`` or ``matches(field, "...")``."""
+        """Read a condition without a comparison: a field, ``last(...)`` or ``matches(...)``."""
         if isinstance(node, ast.Call):
             return self._call(node)
         if _is_field(node):
@@ -463,7 +463,7 @@ class RunExpression(Expression[FieldComparison]):
         raise self.refuse("Expected a comparison such as latency_ms > 200", node)
 
     def _call(self, node: ast.Call) -> FieldComparison:
-        """Read ``last("24h")`` or ``matches(field, "...")`` where a condition stands."""
+        """Read ``last("24h")`` or ``matches(field, "...")`` as a condition."""
         called = node.func.id if isinstance(node.func, ast.Name) else ""
         column = self.column_of(node)
         if called == _LAST_FUNCTION:
@@ -600,7 +600,7 @@ def _parse_again(text: str) -> ast.expr:
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """One condition as it is written, with the places of its name and its value."""
+    """One condition of a filter, with the positions of its name and value."""
 
     name: str
     sign: str

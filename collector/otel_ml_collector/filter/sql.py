@@ -1,4 +1,4 @@
-"""Compiles a filter to SQL: a condition on `runs`, whose values are parameters.
+"""Compiles a filter to SQL: a condition on `runs` that passes its values as parameters.
 
 Each comparison is written by the kind of its field; those with one payload look at it together.
 """
@@ -206,7 +206,7 @@ _JSON_TRUE: Final = Sql("""multiIf(
 
 
 def reasons_of(attributes: Sql) -> Sql:
-    """Write why the model stopped, by the attributes that say it: a list of texts, or one."""
+    """Write the finish reasons from the attributes that contain them, as a list or as one text."""
     texts = [
         Sql("JSONExtractString({at}, '{name}')").fill(at=attributes, name=name) for name in REASONS
     ]
@@ -218,7 +218,7 @@ def reasons_of(attributes: Sql) -> Sql:
 
 
 def inherit_reasons(column: Sql) -> InheritedColumn:
-    """Write how attributes show why the model stopped, where another record of the call says it."""
+    """Write how attributes inherit the finish reasons from a different record of the call."""
     reasons = reasons_of(Sql("attributes"))
     return InheritedColumn(
         reasons,
@@ -298,7 +298,7 @@ def compile_tree(
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, bool]:
-    """Compile a filter on recorded model calls, or on all spans where it speaks of kinds.
+    """Compile a filter on recorded model calls, or on all spans if it uses the field ``kind``.
 
     Runs of whose call another one counts, and runs over items of data sets, are left out where it
     does not speak of them.
@@ -330,7 +330,7 @@ def compile_own(
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, CountedRuns, bool]:
-    """Compile a filter as `compile_tree` does, but for what is settled of the runs that count.
+    """Compile a filter like `compile_tree`, without the conditions on resolved runs.
 
     Returns:
         The condition, the runs that count, of which `resolved_conditions` or `leaves_out` are still
@@ -363,7 +363,7 @@ def compile_own(
 def compile_tests(
     reader: Reader, project: str, where: str, tests: Sequence[str], kinds: RecordKinds
 ) -> tuple[Condition, list[Sql]]:
-    """Compile a filter as `compile_where` does, and tests that are made of its runs beside it.
+    """Compile a filter like `compile_where`, together with further tests of its runs.
 
     Returns:
         The condition with the parameters of all, and the SQL of each test, which is never null.
@@ -391,7 +391,7 @@ def compile_tests(
 
 
 def tag_names_of(tree: Tree | None) -> set[str]:
-    """Name the tags that a filter looks at.
+    """Return the names of the tags that a filter uses.
 
     Raises:
         BadInput: It has an unknown field, or a text that nothing has.
@@ -458,7 +458,7 @@ class _Compiler:
         self.values: dict[str, Any] = {}
 
     def write(self, tree: Tree) -> Sql:
-        """Write what is true or false of a run, and never null: its negation is the other one.
+        """Write a condition that is never null, so that its negation is exact.
 
         What stands in several places is written once, with the same parameters.
         """
@@ -487,7 +487,7 @@ class _Compiler:
         )
 
     def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
-        """Join conditions; those on the payload look at it once, and after the others.
+        """Join conditions. Conditions on payloads read them once, after all other conditions.
 
         So do those on what other records of a call may say.
         """
@@ -558,7 +558,7 @@ class _Compiler:
         return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
 
     def _of_records(self, test: Sql) -> Sql:
-        """Write that a run passes a test, with what other records of its call say."""
+        """Write that a run passes a test, including values from other records of its call."""
         if not self._kinds.same_calls:
             return test
         return _OF_RECORDS.fill(
@@ -676,7 +676,7 @@ class _Compiler:
         return _negate(tree, Sql("({found} OR ({none}))").fill(found=sql, none=is_none))
 
     def _response(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the id of a provider's answer, which stands among the tags."""
+        """Write a condition on the provider's response ID, which is stored among the tags."""
         if tree.operator not in {"==", "in"} or "" in _values_of(tree):
             return self._test_text(tree, RESPONSE_ID)
         for value in _values_of(tree):
@@ -694,7 +694,7 @@ class _Compiler:
         return _negate(tree, sql)
 
     def _trace_key(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the keys of a trace: one is enough; none is the empty text."""
+        """Write a condition on trace keys. One match is enough; no key counts as empty text."""
         if tree.operator in _EQUALITY:
             for value in _values_of(tree):
                 _check_text(value, tree.column)
@@ -790,7 +790,7 @@ class _Compiler:
         return _negate(tree, sql)
 
     def _write_score(self, tree: FieldComparison) -> Sql:
-        """Write a condition on what a judge or a person said last, or a version of the judge."""
+        """Write a condition on the newest score of a judge, of a judge version or of a reviewer."""
         kind, path = _kind(tree), tree.field.path
         score_column = _SCORE_COLUMNS[tree.field.name]
         newest = identifier(score_column, _SCORE_COLUMNS.values())
@@ -807,7 +807,7 @@ class _Compiler:
         return self._scored(label, score_column, newest + Sql(" ") + test, version)
 
     def _scored(self, label: Sql, text: str, test: Sql, version: Sql = ANYTHING) -> Sql:
-        """Write that what a judge said last of a run passes a test, or one version of it alone."""
+        """Write that the newest score of a judge, or of one judge version, passes a test."""
         newest = newest_scores(
             scores(label, self._kinds, text), by=BY_RUN, said=(text,), where=version
         )
@@ -815,7 +815,7 @@ class _Compiler:
           SELECT trace_id, span_id FROM ({newest}) WHERE {test})""").fill(newest=newest, test=test)
 
     def _of_version(self, version: str | int, label: Sql) -> Sql:
-        """Choose what one version of a judge said, named by its number or its digest."""
+        """Choose the scores of one judge version, by its number or digest."""
         if isinstance(version, str):
             return Sql("judge_version = ") + self._value("String", version)
         number = Sql("= ") + self._value("Int64", version)
@@ -855,7 +855,7 @@ class _Compiler:
         return _negate(tree, sql) if key is None else sql
 
     def _word(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the newest truth of a name, or on what a person or agent said."""
+        """Write a condition on the newest ground truth, or the newest label of a name."""
         key, *path = tree.field.path or (None,)
         if not isinstance(key, str):
             label, test = self._value("String", _key_of(tree)), Sql("1")
@@ -870,7 +870,7 @@ class _Compiler:
         return sql if isinstance(key, str) else _negate(tree, sql)
 
     def _test_payload(self, tree: FieldComparison) -> Sql:
-        """Write the test of one comparison; what is absent, or null, compares false."""
+        """Write the test of one comparison. It is false for a missing or null value."""
         if (sql := self._tests.get(id(tree))) is None:
             sql = self._tests[id(tree)] = self._write_payload_test(tree)
         return sql
@@ -908,7 +908,7 @@ class _Compiler:
         )
 
     def _test_digest(self, tree: FieldComparison) -> Sql:
-        """Write the test of the digest of the inputs: those that were cut or hidden have none."""
+        """Write the test of the inputs' digest. Cut or hidden inputs have no digest."""
         _refuse_path(tree, "text")
         if tree.operator not in _EQUALITY:
             raise bad("Expected == != or in: a digest has no parts and no order", tree.column)
@@ -926,7 +926,7 @@ class _Compiler:
         return Sql("({whole} AND {found})").fill(whole=is_whole(_INPUTS_COLUMN), found=found)
 
     def _test_path(self, tree: FieldComparison, column: Sql, path: Sequence[str | int]) -> Sql:
-        """Write the test of what stands at a path of JSON; what is absent compares false."""
+        """Write the test of the value at a JSON path. It is false if there is no value."""
         # Places count from 1, and backwards from -1.
         steps = [
             self._value("String", step)
@@ -980,7 +980,7 @@ def _judge_digests(label: Sql, test: Sql) -> Sql:
 def _has_payload(
     tests: Sql, rest: Sql, kinds: RecordKinds, comparisons: Sequence[FieldComparison]
 ) -> Sql:
-    """Write that the payload of a run passes the tests of some comparisons, if the rest holds."""
+    """Write that a run's payload passes comparisons. It is read if all else holds."""
     more = [Sql(" UNION ALL ") + keys for keys in _late_payloads(tests, kinds, comparisons)]
     return _HAS_PAYLOAD.fill(
         key=_PAYLOAD_KEY,
@@ -994,7 +994,7 @@ def _has_payload(
 def _late_payloads(
     tests: Sql, kinds: RecordKinds, comparisons: Sequence[FieldComparison]
 ) -> list[Sql]:
-    """Write which runs pass the tests of some comparisons with what came apart from their payload.
+    """Write which runs pass comparisons with content that arrived separately from their payload.
 
     Returns:
         SQL that selects keys of payloads: by log records, and by other records of the same call.
@@ -1032,7 +1032,7 @@ def _negate(tree: FieldComparison, sql: Sql) -> Sql:
 
 
 def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:
-    """Tell comparisons with a payload from all other conditions."""
+    """Divide conditions into comparisons with a payload and all others."""
     tested = [part for part in parts if isinstance(part, FieldComparison) and _is_of_payload(part)]
     others = [
         part for part in parts if not (isinstance(part, FieldComparison) and _is_of_payload(part))
@@ -1041,7 +1041,7 @@ def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:
 
 
 def _is_inheritable(tree: FieldComparison) -> bool:
-    """Tell whether another record of a call may say what the one that counts does not."""
+    """Return whether a run can inherit the field from a different record of its call."""
     return tree.field.name in {*SHOWN, "response_id", "tokens_per_second"}
 
 
@@ -1082,7 +1082,7 @@ def _check_text(value: Constant, column: int) -> None:
 
 
 def _key_of(tree: FieldComparison) -> str:
-    """Return the name that is looked for, as in ``"client" in tags``."""
+    """Return the searched name, such as ``client`` in ``"client" in tags``."""
     if tree.field.path or tree.operator not in _CONTAINS:
         raise bad(f'Expected a key as in {tree.field.name}["name"]', tree.field.column)
     return _text_of(tree)
@@ -1112,7 +1112,7 @@ def _number_of(tree: FieldComparison, value: Constant) -> float:
 
 
 def _tag_texts(value: Constant) -> list[str]:
-    """Write a tag's value as it is stored; the number 3 is meant by ``3`` and by ``3.0``."""
+    """Write a tag's value in its stored form. ``3`` and ``3.0`` are the same number."""
     texts = [value if isinstance(value, str) else orjson.dumps(value).decode()]
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         texts.append(str(int(value)))

@@ -21,7 +21,7 @@ _MOST_EVENTS: Final = 1_000  # of a run
 
 @dataclass(frozen=True, slots=True)
 class CallContent:
-    """What the log records of a run say; empty for what they do not say.
+    """Content of a run from its log records. Missing parts are empty.
 
     Attributes:
         texts: Values of text fields of the run, by name.

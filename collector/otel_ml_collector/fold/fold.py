@@ -99,7 +99,7 @@ def _find_shared_responses(spans: Mapping[bytes, Sequence[SpanFact]]) -> set[byt
 
 
 def _divide(spans: Iterable[SpanFact]) -> dict[bytes, list[SpanFact]]:
-    """Choose the delivery of each span that counts, and group these by trace.
+    """Choose the delivery that counts for each span, and group the deliveries by trace.
 
     An end counts more than a start record. Among deliveries of the same kind the highest rank
     counts.
@@ -168,11 +168,11 @@ class _Trace:
 
     @property
     def ended(self) -> list[CallRun]:
-        """What the rules of `same_calls` compare of the runs that have ended."""
+        """Fields of the ended runs that the rules of `same_calls` compare."""
         return [self.calls[key] for key, node in self.nodes.items() if not node.fact.is_open]
 
     def _break_circles(self) -> None:
-        """Set the depths. Of spans that are above each other, the one with the least ID is top."""
+        """Set the depths. In a circle of parents, the span with the lowest ID is the top."""
         done: set[_SpanKey] = set()
         for node in self.nodes.values():
             way: dict[_SpanKey, _Node] = {}
@@ -280,7 +280,7 @@ def _start_row(
 
 
 def _complete(node: _Node, late: "_LateFacts") -> None:
-    """Add what log records say about a call and its own span does not."""
+    """Add content from log records that the call's own span does not have."""
     events = late.events.get(node.run.run_id) if late.events else None
     if events and node.run.kind != "span":
         content = read_contents(events, node.run)
@@ -372,7 +372,7 @@ def _find_records(node: _Node, trace_id: bytes, traces: Mapping[bytes, _Trace]) 
 
 
 def _show_call(folded: FoldedRun, node: _Node, records: Sequence[SpanFact]) -> None:
-    """Set what is shown of a run: its own values, else those of other records of its call."""
+    """Set the shown values of a run: its own, otherwise those of other records of its call."""
     run, share = node.run, node.share
     own = _own(run)
     folded.own = own
@@ -396,7 +396,7 @@ def _show_call(folded: FoldedRun, node: _Node, records: Sequence[SpanFact]) -> N
 
 
 def _show_inherited(folded: FoldedRun, content: InheritedContent, trace: _Trace) -> None:
-    """Show the question and the answer that a run lacks and other runs of its trace have."""
+    """Show the question and answer that a run inherits from other runs of its trace."""
     folded.inputs_preview = folded.inputs_preview or content.inputs_preview
     folded.outputs_preview = folded.outputs_preview or content.outputs_preview
     if content.inputs_of:
@@ -410,7 +410,7 @@ def _ref(run: Run, scope: str = "") -> RunRef:
 def _name(
     node: _Node, records: Sequence[SpanFact], late: "_LateFacts", keys: Sequence[str]
 ) -> list[str]:
-    """List what late facts may call a run: its keys and tags, and other records of its call.
+    """List the subjects that mean this run: its keys and tags, and other records of its call.
 
     A trace key names the calls that no other call is the parent of.
     """
@@ -453,7 +453,7 @@ def _add_late(folded: FoldedRun, late: "_LateFacts", names: Sequence[str]) -> No
 
 
 def _find_scores(metrics: Iterable[Metric]) -> list[FoldedScore]:
-    """Find the newest score of each version of a judge; of one judge the newest comes last."""
+    """Find the newest score of each judge version. The newest of a judge is last."""
     newest: dict[tuple[str, str], Metric] = {}
     for metric in sorted(metrics, key=_score_order):
         if metric.source != "agent" and not metric.actual:
@@ -500,7 +500,7 @@ def _word(metric: Metric) -> str:
 
 
 def _find_values(points: Iterable[LastPoint]) -> dict[str, float]:
-    """Find the value that is shown of each metric: the last of a series, else the first point."""
+    """Find the value to show for each metric: the last of a series, otherwise the first point."""
     series: dict[str, LastPoint] = {}
     single: dict[str, LastPoint] = {}
     for point in points:
