@@ -1,4 +1,4 @@
-"""States of alerts and their changes: rows that replace each other, and events that are kept."""
+"""Stores the states of alerts, which replace each other, and their events, which are kept."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -151,7 +151,7 @@ class AlertStore:
                 self._client.insert("alerts", data, column_names=_ROW_COLUMNS)
 
     def sweep(self, now_ns: int) -> None:
-        """Delete events and notifications older than a year, and states not looked at for long.
+        """Delete events and notifications after a year, and states of rules that no longer run.
 
         Raises:
             Unavailable: The store has trouble.

@@ -28,7 +28,7 @@ _UNFINISHED: Final = Sql("(project, sha256) NOT IN (SELECT project, sha256 FROM 
 
 
 class ArtifactWriter:
-    """Owned by a single thread: so no sweep comes between the parts of an upload."""
+    """Belongs to a single thread, so that no sweep runs between the parts of an upload."""
 
     def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
         self._client = connections.open()
@@ -36,7 +36,7 @@ class ArtifactWriter:
         self._clock = clock
 
     def find(self, project: str, sha256: str) -> int | None:
-        """Find the size of a document that is there, and let it stay half a day at least.
+        """Return the size of a stored document, and keep it for at least half a day.
 
         Raises:
             Unavailable: The store has trouble.
@@ -158,7 +158,7 @@ def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterato
 
 
 def count_artifacts(reader: Reader) -> dict[str, tuple[int, int]]:
-    """Count the different documents of each project, and their bytes."""
+    """Count the distinct documents of each project, and their bytes."""
     sql = Sql("""
         SELECT project, toInt64(count()) AS artifacts, toInt64(sum(size)) AS size FROM (
           SELECT project, sha256, max(bytes) AS size FROM (

@@ -347,7 +347,7 @@ def _read_checksums(backup: Path) -> Mapping[str, str]:
 
 
 def _check_sizes(backup: Path, place: str, sizes: Mapping[str, int]) -> None:
-    """Refuse a part of which a file is missing, is too much, or has another size."""
+    """Refuse a part with a missing file, an extra file or a file of the wrong size."""
     there = _sizes_of(backup / place)
     for name in sorted(sizes.keys() | there.keys()):
         if name not in there:
@@ -374,7 +374,7 @@ def _damaged(backup: Path, name: str, what: str) -> BadSetting:
 
 
 def _order(part: str) -> tuple[str, list[int]]:
-    """Order parts as they came, so that of equal rows the same row holds."""
+    """Sort parts by age, so that the same one of several equal rows wins."""
     partition, *numbers = part.split("_")
     return partition, [int(number) for number in numbers]
 

@@ -1,4 +1,4 @@
-"""Reads the runs of traces as the rules of `same_calls` and `resolution` look at them.
+"""Reads the runs of traces in the form that the rules of `same_calls` and `resolution` use.
 
 A question names traces of several projects, and reads those of one stretch of time.
 """
@@ -142,7 +142,7 @@ def read_rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[
 
 
 def divide(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Divide a list into those that one question takes."""
+    """Divide a list into parts that fit into one query."""
     for first in range(0, len(items), _AT_ONCE):
         yield items[first : first + _AT_ONCE]
 
@@ -161,24 +161,24 @@ def group_by_trace(rows: Iterable[Row]) -> dict[Trace, list[Row]]:
 
 
 def ids_of(traces: Iterable[Trace]) -> dict[str, list[str]]:
-    """Return the parameters that name some traces, and others of the same ids and projects."""
+    """Return query parameters for traces. They also match other traces with the same IDs."""
     projects, ids = {project for project, _ in traces}, {trace_id for _, trace_id in traces}
     return {"projects": sorted(projects), "traces": sorted(ids)}
 
 
 def read_places(client: StoreClient, traces: Iterable[Trace]) -> dict[Trace, Row]:
-    """Read the `start` and `end` of those traces that have runs, beside the store's `now_ns`."""
+    """Read the `start` and `end` of the traces that have runs, and the store's `now_ns`."""
     rows = read_rows(client, _PLACES, ids_of(traces))
     return {(row["project"], row["trace_id"]): row for row in rows}
 
 
 def read_resolutions(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
-    """Read the settled rows of the runs of traces."""
+    """Read the stored resolutions of the runs of traces."""
     return group_by_trace(read_rows(client, _RESOLUTIONS, values))
 
 
 def read_shares(client: StoreClient, runs: Collection[Key]) -> dict[str, CallShare]:
-    """Read the amounts that count of those of some runs of which they are settled, by run id."""
+    """Read the resolved amounts of runs, by run ID. Runs without any are left out."""
     values = {
         "projects": sorted({project for project, *_ in runs}),
         "starts": sorted({start_ns for _, start_ns, *_ in runs}),
@@ -189,23 +189,23 @@ def read_shares(client: StoreClient, runs: Collection[Key]) -> dict[str, CallSha
 
 
 def read_calls(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
-    """Read the runs of traces that say anything of a call, of each the delivery that won."""
+    """Read the runs of traces that have facts of a call, with the winning delivery of each."""
     return group_by_trace(winners(read_rows(client, _CALL_RUNS, values), name_run))
 
 
 def read_links(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
-    """Read the other runs of traces, for their places above and below calls."""
+    """Read the remaining runs of traces, which link the calls above and below them."""
     return group_by_trace(winners(read_rows(client, _OTHER_SPANS, values), name_run))
 
 
 def read_naming(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[CallRun]]:
-    """Read the runs of those traces in which anything is named; of one that ended its end."""
+    """Read the runs of traces in which any run names a session, user or experiment."""
     rows = group_by_trace(_keep_ends(read_rows(client, _NAMES_OF, values)))
     return {trace: [*map(_naming_run, of_trace)] for trace, of_trace in rows.items()}
 
 
 def _keep_ends(rows: Sequence[Row]) -> list[Row]:
-    """Keep of each run the delivery that won, of one that ended its end."""
+    """Keep the winning delivery of each run. For an ended run, this is its end record."""
     ended = winners((row for row in rows if row["has_ended"]), name_run)
     known = {*map(name_run, ended)}
     still_open = winners((row for row in rows if not row["has_ended"]), name_run)
@@ -248,7 +248,7 @@ NOT_KEPT: Final = RecordedBy()
 
 
 def read_scopes(client: StoreClient, calls: Sequence[Row]) -> dict[tuple[str, str], RecordedBy]:
-    """Read by which instrumentations some runs were recorded, as far as it is kept."""
+    """Read which instrumentations recorded some runs, as far as it is stored."""
     if not calls:
         return {}
     values = {

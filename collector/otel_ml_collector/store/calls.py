@@ -85,7 +85,7 @@ _MARKS: Final = Sql("""
 
 
 def _arrivals(end: Sql) -> Sql:
-    """Write the SQL for the first or last arrival of all that a look finds.
+    """Write the SQL for the first or last arrival of everything that a pass resolves.
 
     A killed collector may have stored feedback of a key behind the last run.
     """
@@ -119,7 +119,7 @@ _OPEN_TRACES: Final = Sql("""
 
 
 def _find_touched(records: Records) -> dict[str, set[bytes]]:
-    """Find the traces of which runs, keys or late tags are among some records, by project."""
+    """Find the traces that some records affect, by project."""
     traces: defaultdict[str, set[bytes]] = defaultdict(set)
     for run in chain(records.runs, records.open_runs):
         traces[run.project].add(run.trace_id)
@@ -222,7 +222,7 @@ class CallWatch:
         return has_news or is_behind or self._done_ns > self._marked[1]
 
     def run_pass(self) -> bool:
-        """Settle all that was stored since the last look, and a part of all that was there before.
+        """Resolve everything stored since the last pass, and some older records.
 
         Returns:
             Whether there is more of that.
@@ -244,7 +244,7 @@ class CallWatch:
             return is_behind
 
     def _resolve_new(self) -> None:
-        """Settle the traces in which runs were stored since the last look."""
+        """Resolve the traces in which runs were stored since the last pass."""
         with self._guard:
             dirty, self._dirty = self._dirty, {}
             annotated, self._annotated = self._annotated, {}
@@ -270,7 +270,7 @@ class CallWatch:
         self._done_ns = max(self._done_ns, noted_ns)
 
     def _resolve_traces(self, traces: Sequence[Trace]) -> None:
-        """Settle traces with news: from memory those that are whole there.
+        """Resolve changed traces, from memory if they are complete there.
 
         Those whose runs all came in a single group were settled with it.
         """
@@ -323,7 +323,7 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Look until there is nothing more to look at; tell the settled amounts of some runs.
+        """Resolve everything that is new, then return the resolved amounts of some runs.
 
         Args:
             runs: Their projects, starts and ids.
@@ -349,7 +349,7 @@ class CallWatch:
         return call_shares
 
     def _find_kept(self, runs: Sequence[Key], call_shares: dict[str, CallShare]) -> Iterator[Key]:
-        """Find the settled amounts of runs of traces that are whole in memory; yield the others."""
+        """Find resolved amounts of runs whose trace is complete in memory. Yield all other runs."""
         traces: dict[tuple[str, bytes], RecentTrace | None] = {}
         for run in runs:
             project, _, trace_id, span_id = run
@@ -362,7 +362,7 @@ class CallWatch:
                 call_shares[f"{trace_id.hex()}-{span_id.hex()}"] = share
 
     def _begin(self) -> None:
-        """Find from where on this collector, or else another one, has not looked."""
+        """Find the time from which arrivals are unresolved, by this collector or another one."""
         marks = {row["name"]: row["value"] for row in read_rows(self._client, _MARKS, {})}
         own_ns = marks.get(self._mark_name)
         seen_ns = own_ns - _OVERLAP_NS if own_ns else max(marks.values(), default=0) - HOUR_NS
@@ -405,7 +405,7 @@ class CallWatch:
         return read_rows(self._client, sql, values)
 
     def _note_mark(self) -> None:
-        """Note on disk up to where it was looked, for the next start."""
+        """Store the time up to which arrivals are resolved, for the next start."""
         done_ns = self._past_ns if self._past_ns < (self._began_ns or 0) else self._done_ns
         if done_ns > self._marked[1]:
             self._client.insert("store_meta", [[self._mark_name, done_ns]])

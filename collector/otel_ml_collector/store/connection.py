@@ -1,4 +1,4 @@
-"""Clients of the store, and their errors; a data directory is held by a single process."""
+"""Opens clients of the store and translates their errors. One process locks a data directory."""
 
 import errno
 import fcntl
@@ -143,7 +143,7 @@ class Memory:
         return self._generation
 
     def recall(self, project: str) -> tuple[frozenset[str], bool]:
-        """Return the sorts that a project is known to have, and whether it has no others."""
+        """Return the known record kinds of a project, and whether the list is complete."""
         return self._found.get(project, frozenset()), project in self._complete
 
     def note(
@@ -214,7 +214,7 @@ class Memory:
         return days
 
     def forget_days(self, projects: Iterable[str]) -> None:
-        """Forget the days of some projects, once the store says of them what holds now."""
+        """Forget the known days of some projects after the store has changed them."""
         with self._guard:
             self._days_generation += 1
             for project in projects:
@@ -262,7 +262,7 @@ class Connections:
         return time.monotonic() - written_s < _MERGES_WITHIN_S
 
     def note_address(self, address: str) -> None:
-        """Tell whoever finds the data directory held where its holder answers."""
+        """Store this collector's address in the lock, for others that find the directory in use."""
         if self._lock_file is not None:
             os.write(self._lock_file, f"{address}\n".encode())
 

@@ -119,11 +119,11 @@ class CountedRuns:
 
     @property
     def conditions(self) -> list[Sql]:
-        """The conditions on a run beside the bounds."""
+        """The conditions on a run, except the bounds."""
         return self.own_conditions + self.resolved_conditions
 
     def with_resolved(self, own: Condition) -> Condition:
-        """Add what is tested of the resolutions of runs to a condition on their own rows."""
+        """Add the conditions on resolutions of runs to a condition on their own rows."""
         return all_of([own, *map(Condition, self.resolved_conditions)])
 
     def leaves_out(self, resolved: Mapping[str, Any]) -> bool:
@@ -141,7 +141,7 @@ class CountedRuns:
 
     @property
     def tried(self) -> Sql:
-        """The condition on the runs that count in experiments, of any time and in place of these.
+        """The condition on runs that count in experiments, at any time. It replaces this one.
 
         A run over an item counts there as a run of production does here.
         """
@@ -162,7 +162,7 @@ def repeats(among: Sql) -> Sql:
 
 
 def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
-    """Write the condition on runs for those with any of some settled values."""
+    """Write the condition on runs that have any of some resolved values."""
     return Sql("""(project, start_ns, trace_id, span_id) IN (
       SELECT project, start_ns, trace_id, span_id FROM settled FINAL
       WHERE {among} AND ({tests}))""").fill(among=among, tests=join_sql(" OR ", tests))
@@ -191,7 +191,7 @@ def shares(among: Sql) -> Sql:
 
 
 def named(name: Sql) -> Sql:
-    """Write the session or the user of a run, beside the join of `shares`: its own or its trace's.
+    """Write the session or user of a run, its own or its trace's. The query must join `shares`.
 
     Args:
         name: The column, `session` or `user`.
@@ -228,7 +228,7 @@ def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
 
 
 def counted(name: str) -> Sql:
-    """Write the value of a run's number that counts, beside the join of `shares`."""
+    """Write the value of a run's number that counts. The query must join `shares`."""
     column = identifier(name, RESOLVED_RUNS.names())
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
 

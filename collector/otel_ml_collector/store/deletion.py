@@ -203,7 +203,7 @@ class Deleter:
         self._lock = threading.Lock()
 
     def delete(self, project: str, kind: str, target: str) -> tuple[Deletion, int]:
-        """Delete; when this returns, no answer tells of it any more.
+        """Delete the records. Once this returns, no answer contains them.
 
         What was deleted already may be deleted again. Of a session, user, model or project, runs
         that start later are not meant.
@@ -265,7 +265,7 @@ class Deleter:
             self._lock.release()
 
     def complete(self) -> int:
-        """Carry out the deletions that a killed collector left undone, or others may not have seen.
+        """Complete deletions that a killed collector left undone or that others may have missed.
 
         Returns:
             How many deletions that were.
@@ -376,7 +376,7 @@ class Deleter:
 
 
 def _places_of_rest(kind: str) -> list[_Place]:
-    """List the places of a deletion's other rows, table after table.
+    """List where a deletion's remaining rows are, by table.
 
     Doing it again, and from the start, changes only the rows that were left.
     """

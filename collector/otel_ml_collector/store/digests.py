@@ -35,7 +35,7 @@ _SHORT: Final = Sql("""multiSearchAny({text},
 
 
 def canonical(text: Sql) -> Sql:
-    """Write the canonical form of JSON text; a text that is none stays as it is."""
+    """Write the canonical form of JSON text. Other text stays unchanged."""
     # What the engine cannot read, such as a whole number of over 64 bits, has no members for it.
     return Sql("if(isValidJSON({text}), {form}, {text})").fill(text=text, form=_form(text, _LEVELS))
 
@@ -85,7 +85,7 @@ def is_short(text: Sql) -> Sql:
 
 
 def is_whole(part: Sql) -> Sql:
-    """Write whether inputs or outputs are here as they were, in a row with `attributes`."""
+    """Write whether inputs or outputs are stored completely, for a row with `attributes`."""
     return Sql("({part} != '' AND NOT {cut} AND NOT {short})").fill(
         part=part, cut=is_cut(part), short=is_short(part)
     )

@@ -1,4 +1,4 @@
-"""Questions about experiments: their runs over items, and the scores of these.
+"""Queries about experiments: their runs on items, and the scores of these runs.
 
 Of several runs for one item and repeat the first that ended counts.
 """
@@ -327,7 +327,7 @@ def count_item_runs(
 def list_items(
     reader: Reader, project: str, experiment: str, start_ns: int, *, after: str, limit: int
 ) -> list[str]:
-    """List the ids of the items of an experiment that come behind an id, in their order."""
+    """List the IDs of an experiment's items after an ID, in order."""
     sql = Sql("""
         SELECT DISTINCT item FROM {deliveries}
         WHERE {ours} AND item > {after:String}
@@ -439,7 +439,7 @@ def read_item_content(reader: Reader, project: str, digests: Iterable[str]) -> d
 
 
 def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
-    """Write the statement that counts how often each item, of those within, passed and failed.
+    """Write the statement that counts how often each matching item passed and failed.
 
     Args:
         within: A statement of pairs (id, digest).
@@ -509,7 +509,7 @@ def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _Amounts:
 def _members(
     asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql, amounts: _Amounts
 ) -> Sql:
-    """Write the SQL for the runs that take part, with given columns of each."""
+    """Write the SQL for the runs of the experiments, with the given columns."""
     members = _MEMBERS.fill(
         columns=columns,
         recorded=RECORDED,
@@ -537,7 +537,7 @@ def _members(
 
 
 def _scores_of(asked: Mapping[str, Any], among: Sql) -> Sql:
-    """Write the SQL for all scores of the runs that take part, or of those over some items."""
+    """Write the SQL for all scores of the runs of the experiments, optionally for some items."""
     runs = Sql("SELECT trace_id, span_id FROM {deliveries} WHERE {ours} {among}").fill(
         deliveries=DELIVERIES, ours=FINISHED_CALLS, among=among
     )

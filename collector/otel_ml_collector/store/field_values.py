@@ -74,7 +74,7 @@ _Version = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class ColumnCells:
-    """The cells of a column of a table that were looked at; None is a missing value."""
+    """The sampled cells of a table column. None is a missing value."""
 
     values: tuple[object, ...]
 
@@ -85,7 +85,7 @@ class ColumnCells:
 
 
 def section_of(path: str) -> Section:
-    """Return where a field's values come from: it can be missing only where that is recorded."""
+    """Return the source of a field's values. A field can be missing only if its source exists."""
     for section in SECTIONS:
         if path.startswith(section) and path[len(section) : len(section) + 1] in ("", ".", "["):
             return section
@@ -95,7 +95,7 @@ def section_of(path: str) -> Section:
 
 
 def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
-    """Read the scalar values of a payload as `walk_values` does; none of what is no JSON text."""
+    """Read the scalar values of a payload like `walk_values`. Invalid JSON has none."""
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -143,7 +143,7 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
 
 
 def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Walk through what the description of an array, a table or an image has beside its members."""
+    """Walk through the description of an array, table or image, except its members."""
     if not _is_described(value):
         return
     for name, cells in _list_columns(value):
@@ -207,7 +207,7 @@ def write_step(key: str) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """What is read of the runs of a version in an hour, before it is sketched."""
+    """Values of a version's runs in an hour, before they are sketched."""
 
     sections: Counter[str] = field(default_factory=Counter)
     values: defaultdict[str, tuple[list[object], list[str]]] = field(
@@ -233,7 +233,7 @@ class _Gathered:
             sessions.append(session)
 
     def count_runs(self, path: str) -> int:
-        """Count the runs that have a field; of a column those whose table has it."""
+        """Count the runs that have a field. For a column, count the runs with that table column."""
         values, _ = self.values.get(path, ((), ()))
         return self.tables.get(path, len(values)) + self.hidden[path]
 
@@ -271,7 +271,7 @@ class VersionFields:
 
 
 def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
-    """Add the fields of versions or hours up, of which the 100 in most runs are kept."""
+    """Add up the fields of versions or hours, and keep the 100 that most runs have."""
     sections: Counter[str] = Counter()
     fields: defaultdict[str, list[FieldSketch]] = defaultdict(list)
     for part in parts:
@@ -283,7 +283,7 @@ def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
 
 
 def _keep_most(fields: Mapping[str, FieldSketch]) -> dict[str, FieldSketch]:
-    """Keep of the payloads' fields those that are in most runs, and all figures."""
+    """Keep all figures, and the payload fields that most runs have."""
     columns = {path for path, own in fields.items() if own.types.get(CELLS)}
     counts = {
         path: own.types[TABLES] if path in columns else sum(own.types.values())

@@ -1,4 +1,4 @@
-"""The life of a table's rows: the records they follow, and the time that tells them apart.
+"""How long a table's rows live: the records they belong to, and the time that identifies them.
 
 A table says it where it is declared. Deletion, retention and the counts of storage are derived from
 it.

@@ -144,7 +144,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _check_engines(client: StoreClient) -> None:
-    """Refuse tables of which no row can be deleted: Distributed ones, before those of shards."""
+    """Refuse tables whose rows cannot be deleted, such as Distributed ones."""
     result_rows = client.query(
         _OTHER_ENGINES, parameters={"names": sorted(TABLE_NAMES)}
     ).result_rows

@@ -1,4 +1,4 @@
-"""Statements that write parts of a table anew, waited for as long as the engine works at them.
+"""Runs statements that rewrite parts of a table, and waits as long as the engine makes progress.
 
 The engine waits for ever with a part that has no room on the disk. Here the caller gets an error.
 """

@@ -1,4 +1,4 @@
-"""What targets of alerts are sent and what became of it: kept before it is sent, for a year."""
+"""Stores the notifications for receivers and their results. They are kept for a year."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -127,11 +127,11 @@ class NotificationBox:
         return self._read(_NEWEST_OF_RULE, {"project": project, "rule": rule})
 
     def open(self, project: str, rule: str) -> list[StoredNotification]:
-        """Read the notifications of a rule that wait, or tell that it fires."""
+        """Read the notifications of a rule that wait, or that report firing."""
         return self._read(_OPEN, {"project": project, "rule": rule, "limit": _MOST_OPEN})
 
     def waiting(self, target: str, limit: int) -> list[StoredNotification]:
-        """Read the notifications to try next, of each rule the oldest."""
+        """Read the notifications to send next: the oldest of each rule."""
         sql = _OF_KEYS.fill(all=_ALL, keys=_WAITING)
         return self._read(sql, {"target": target, "limit": limit})
 

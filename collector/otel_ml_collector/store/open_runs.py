@@ -75,7 +75,7 @@ class OpenKey(Key):
 
     @property
     def place(self) -> tuple[int, str, str]:
-        """Where the run stands in the order of lists."""
+        """Sort key of the run in lists."""
         return self.start_ns, self.trace_id, self.span_id
 
 
@@ -231,7 +231,7 @@ def _read_signs(reader: Reader, project: str, processes: Iterable[str]) -> Mappi
 
 
 def _is_gone(key: OpenKey, sign: Row) -> bool:
-    """Tell whether a run's process said goodbye after it began, and was not heard of again.
+    """Return whether a run's process has ended since the run started.
 
     All three times are by the clock of that process.
     """

@@ -1,4 +1,4 @@
-"""Orders of a list of runs besides time, as SQL: a number of each run, the highest first."""
+"""SQL for orders of a list of runs, except by time: a number for each run, highest first."""
 
 from typing import Final
 
@@ -72,7 +72,7 @@ def make_ordering(
 
 
 def resolve_worth(reader: Reader, project: str, order: str) -> str:
-    """Turn the worst or best of a judge into the lowest or highest; other orders stay."""
+    """Replace the worst or best of a judge by the lowest or highest. Other orders stay."""
     way, _, judge = order.partition(":")
     if not judge or way not in BY_WORTH:
         return order
@@ -81,7 +81,7 @@ def resolve_worth(reader: Reader, project: str, order: str) -> str:
 
 
 def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool) -> Ordering:
-    """Order by cost or tokens as lists show them: with the amounts of other records of a call."""
+    """Order by cost or tokens as shown in lists, including amounts of other records of a call."""
     has_shares = find_record_kinds(reader, project).same_calls
     names = ("cost",) if order == "costliest" else TOKENS[:2]
     if is_of_tops:

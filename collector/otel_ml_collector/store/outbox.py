@@ -100,7 +100,7 @@ def _tags(tags: Mapping[str, str], details: str) -> list[Tag]:
 
 
 def _response_id(tokens: Sequence[str]) -> str:
-    """Read the response's id, which stands after the tags."""
+    """Read the response ID, which follows the tags."""
     last = tokens[-1] if tokens else ""
     return last.removeprefix(RESPONSE) if last.startswith(RESPONSE) else ""
 

@@ -1,4 +1,4 @@
-"""Words of people: the last word of each person on each run, under the name of a judge.
+"""Reads reviewers' labels: the newest label of each reviewer on each run, by judge.
 
 A person is told by the name in `annotator`; all without a name count as a single person. Two
 people's words about a run are two, however close in time; of a person's words the last holds.
@@ -25,7 +25,7 @@ _RUNS_WITH_WORDS: Final = Sql("""owner IN (
 
 
 def people_words(*, has_keyed: bool) -> Sql:
-    """Write the SQL for the last word of each person on each run; `judge` is a parameter.
+    """Write the SQL for the newest label of each reviewer on each run. `judge` is a parameter.
 
     Args:
         has_keyed: Whether words about trace keys and tags are in it, as about the runs that have

@@ -1,4 +1,4 @@
-"""Knows the projects in which nothing is to be settled: of their runs nothing is kept or read."""
+"""Remembers projects whose runs need no resolution, so that nothing is stored or read for them."""
 
 import threading
 from collections import defaultdict
@@ -79,7 +79,7 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
 
 
 def _newest_forms(wanted: Sql, newest: Sql) -> Sql:
-    """Write the SQL for the names that the newest runs have, and those that traces lend any."""
+    """Write the SQL for the names that the newest runs have, and the names that runs inherit."""
     return Sql("""
         SELECT DISTINCT toString(project) AS project, {forms} FROM (
           SELECT project, {naming} FROM {deliveries} WHERE {wanted} ORDER BY start_ns DESC {newest}
@@ -110,7 +110,7 @@ _RUNS_BY_PROJECT: Final = Sql("""
 
 
 class PlainProjects:
-    """The projects in which nothing is to be settled, as far as this collector knows.
+    """The projects whose runs need no resolution, as far as this collector knows.
 
     All calls of such a project are recorded by one instrumentation, all of its runs name the same
     of session, user and experiment, and none of its keys and tags has a late record.
@@ -173,7 +173,7 @@ class PlainProjects:
         return is_nested
 
     def is_plain(self, project: str) -> bool:
-        """Tell whether nothing has to be settled in a project."""
+        """Return whether no run of a project needs a resolution."""
         is_named_alike = len(self._forms[project]) <= 1
         is_quiet = not may_be_annotated(self._memory, project)
         return self.counts_plainly(project) and is_named_alike and is_quiet
@@ -212,7 +212,7 @@ class PlainProjects:
                     self._scopes[project].discard(_UNREAD)
 
     def _gather_small(self, projects: Sequence[str]) -> Iterator[list[str]]:
-        """Gather projects that have few runs together; a large one stands alone."""
+        """Group projects with few runs. A large project is a group of its own."""
         if len(projects) <= 1:
             yield from [[*projects]] if projects else []
             return

@@ -157,7 +157,7 @@ _LATER: Final = {"lightweight_deletes_sync": 0}
 
 @dataclass(frozen=True, slots=True)
 class PredictionRule:
-    """Which part of a model's output foretells which truth.
+    """Maps a part of a model's output to the ground truth that it predicts.
 
     Attributes:
         name: That of the target.
@@ -212,7 +212,7 @@ def read_rule(name: str, version: int, body: Mapping[str, Any]) -> PredictionRul
 
 @dataclass(frozen=True, slots=True)
 class KeptDays:
-    """The days in a window of which the predictions of a rule are kept as they stand.
+    """The days of a window whose materialized predictions are up to date.
 
     Attributes:
         days: Where each begins, with when it was computed.
@@ -226,7 +226,7 @@ class KeptDays:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The values of the parameters of `write_rows`: runs are read from the first other day."""
+        """The parameters of `write_rows`. Runs are read from the first unmaterialized day."""
         first_ns = self.start_ns
         while (day_ns := first_ns // DAY_NS * DAY_NS) in self.days:
             first_ns = day_ns + DAY_NS
@@ -241,7 +241,7 @@ class KeptDays:
 def read_kept_days(
     reader: Reader, project: str, rule: PredictionRule, start_ns: int, end_ns: int
 ) -> KeptDays:
-    """Read of which days in a window the predictions of a rule are kept as they stand."""
+    """Read the days of a window whose materialized predictions are up to date."""
     values = {"project": project, "rule": rule.key, "start": start_ns, "end": end_ns}
     rows = reader.rows(_KEPT_DAYS, values) if rule.model else []
     return KeptDays({row["day_ns"]: row["predicted_ns"] for row in rows}, start_ns, rule.key)
@@ -353,7 +353,7 @@ def keep_due(client: StoreClient, clock: Callable[[], float]) -> int:
 
 
 def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: int) -> None:
-    """Keep what the runs of a day foretold, as they stand; a second call is harmless."""
+    """Materialize the predictions of a day's runs. Calling it again is harmless."""
     now_ns = client.query(_STORE_NOW).result_rows[0][0]
     values = {
         **rule.parameters,
@@ -390,7 +390,7 @@ def _drop_orphans(client: StoreClient, wanted: Mapping[str, Any]) -> None:
 
 
 def _at(name: Literal["path", "chance"], path: Sequence[str | int]) -> Sql:
-    """Write the JSON text at a path of the outputs, whose steps are parameters."""
+    """Write the JSON text at a path of the outputs. The steps of the path are parameters."""
     if not path:
         return Sql("outputs")
     steps = [

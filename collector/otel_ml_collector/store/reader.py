@@ -40,7 +40,7 @@ JsonValue = Any  # a payload: whatever the traced code was given or gave
 
 
 class Reader:
-    """Runs queries. The questions stand in `runs` and `statistics` beside this module.
+    """Runs queries. The queries are in `runs`, `statistics` and other modules of this folder.
 
     A question is about the project in its parameter ``project``, or about those of `READABLE`.
 
@@ -79,7 +79,7 @@ class Reader:
         return self._access
 
     def narrow(self, access: Access) -> "Reader":
-        """Return a reader that tells of no other projects than someone's own."""
+        """Return a reader that is limited to the projects of a key."""
         narrowed = copy.copy(self)
         narrowed._access = access
         return narrowed
@@ -139,7 +139,7 @@ class Reader:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """Ask in turn, on this thread, what would be asked ahead: it leaves room for others."""
+        """Run queries sequentially on this thread instead of prefetching them."""
         level: int = getattr(self._thread, "level", 0)
         self._thread.level = len(self._pools)
         try:
@@ -215,7 +215,7 @@ def span_of(row: Row) -> tuple[str, int]:
 
 
 def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> list[Row]:
-    """Keep of each run the delivery with the highest rank, in the order of the rows.
+    """Keep the delivery with the highest rank of each run, in the order of the rows.
 
     Args:
         rows: Light rows.

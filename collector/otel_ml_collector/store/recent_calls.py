@@ -1,4 +1,4 @@
-"""Recent runs, by trace: they spare a look at new runs its questions to the store.
+"""Keeps recent runs by trace in memory, so that new runs can be resolved without queries.
 
 A trace is whole here when nothing of it can be in the store that is not here too. That is known
 without asking: whatever was stored before a project was followed, or was removed when the first run
@@ -116,7 +116,7 @@ class RecentCalls:
 
     @property
     def doubtful_ns(self) -> int:
-        """The last time of arrival of a group of which nobody knows how much is stored."""
+        """The newest arrival time of a batch that may be stored only in part."""
         return self._doubtful_ns
 
     def is_followed(self, project: str) -> bool:
@@ -129,7 +129,7 @@ class RecentCalls:
             self._others_end_ns.setdefault(project, 0)
 
     def note_stored(self, projects: Collection[str]) -> None:
-        """Note the projects of which runs or resolutions are in the store: all others are new.
+        """Note which projects have runs or resolutions in the store. All other projects are new.
 
         A project that is new is followed from its first group on, if that leaves anything to
         resolve: then nothing of it was stored before.
@@ -182,7 +182,7 @@ class RecentCalls:
                 self._stored = None
 
     def _follow_new(self, projects: Iterable[str]) -> None:
-        """Follow projects of which nothing was stored before."""
+        """Start to track projects that are new to the store."""
         for project in projects:
             self._others_end_ns[project] = 0
             self._open_traces[project] = set()
@@ -207,12 +207,12 @@ class RecentCalls:
         self._runs += trace.size - before
 
     def keep(self, resolved: Sequence[ResolvedRun]) -> None:
-        """Keep the resolutions of runs that are here."""
+        """Keep the resolutions of runs that are in memory."""
         with self._guard:
             self._keep(resolved)
 
     def find(self, project: str, trace_id: bytes) -> RecentTrace | None:
-        """Return a copy of a trace that is whole here, None for any other trace."""
+        """Return a copy of a trace that is complete in memory, otherwise None."""
         with self._guard:
             trace = self._traces.get((project, trace_id))
             if trace is None or project not in self._known:
@@ -230,7 +230,7 @@ class RecentCalls:
             )
 
     def forget(self, project: str) -> None:
-        """Forget a project of which something is deleted: it is no longer followed."""
+        """Stop tracking a project because something of it was deleted."""
         with self._guard:
             self._forget(project)
 

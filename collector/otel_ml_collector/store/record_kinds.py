@@ -1,4 +1,4 @@
-"""Records that came apart from runs: the sorts that a project has, and their SQL by run."""
+"""Late-arriving records: which kinds a project has, and the SQL that joins them to runs."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,7 +62,7 @@ _SPANS_HERE: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class RecordKinds:
-    """The sorts of records that a project has apart from its runs: no others need a look.
+    """The kinds of records that a project has besides its runs. Queries skip all other kinds.
 
     Attributes:
         tags: Tags of any sort.
@@ -109,13 +109,13 @@ class RecordKinds:
 
     @property
     def names(self) -> list[str]:
-        """Which of session and user any run may name."""
+        """The names, session and user, that runs may have."""
         has = (("session", self.sessions), ("user", self.users))
         return [name for name, is_named in has if is_named or self.open_runs]
 
     @property
     def resolved(self) -> bool:
-        """Whether anything holds of a run that its own row does not say."""
+        """Whether any run has resolved values that differ from its own row."""
         return self.same_calls or self.named or self.keyed_runs
 
     @property
@@ -133,7 +133,7 @@ class RecordKinds:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """Where something of that sort is stored: rows of tables, and records of a list if any."""
+    """Where records of a kind are stored: rows of tables, and records of a list if there is one."""
 
     table: Table[Any]
     where: Sql
@@ -142,7 +142,7 @@ class _Sign:
     also: Sequence[Table[Any]] = ()
 
     def probe(self, name: str, projects: Sql) -> Sql:
-        """Write the SQL that looks for a row of some projects, and names the sort."""
+        """Write the SQL that finds a row of some projects and returns the name of the kind."""
         probe = Sql("(SELECT '{name}' AS name FROM {table} WHERE {projects} AND ({where}) LIMIT 1)")
         return join_sql(
             " UNION ALL ",
@@ -235,7 +235,7 @@ NOTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, False))
 
 
 def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
-    """Find the sorts of records that a project has apart from its runs, in at most one question."""
+    """Find which kinds of records a project has, with at most one query."""
     stored_kinds, is_complete = reader.memory.recall(project)
     if not is_complete and (names := [name for name in _SIGNS if name not in stored_kinds]):
         sql = join_sql(" UNION ALL ", [_SIGNS[name].probe(name, _IN_PROJECT) for name in names])
@@ -247,7 +247,7 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
 def of_tag_names(
     reader: Reader, project: str, kinds: RecordKinds, names: Collection[str]
 ) -> RecordKinds:
-    """Narrow the sorts of a project to a question about tags of some names: late tags of these.
+    """Restrict late-arriving tags to those that a query about some tag names needs.
 
     Most filters are on tags that spans carry, and late tags of other names need not be joined. A
     name that was there once is remembered, and where nobody else writes to the store, also that
@@ -436,7 +436,7 @@ def all_late_tags(kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for the runs whose own tag of a name is newer than all late tags.
+    """Write the SQL for runs whose own tag of a name is newer than every late-arriving one.
 
     Returns:
         SQL that selects `trace_id`, `span_id` and `rank`, of the delivery with the tag.

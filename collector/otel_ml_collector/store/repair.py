@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Repair:
-    """Looks after an embedded store, for a single thread at a time; a server looks after itself."""
+    """Repairs an embedded store after failed writes. Use it on one thread at a time."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open(confirms=False)
@@ -49,7 +49,7 @@ class Repair:
         self._unloaded: set[str] = set()
 
     def run_pass(self) -> None:
-        """Load the tables anew that were written since a write to a file failed.
+        """Reload the tables that were written since a write to a file failed.
 
         A merge may have begun before that and end after it: the next look loads them once more.
 

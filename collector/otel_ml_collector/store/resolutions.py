@@ -1,4 +1,4 @@
-"""Works out the resolutions of the runs of traces, and writes those that are new.
+"""Computes the resolutions of the runs of traces, and stores the changed ones.
 
 The rules are those of `same_calls` and `resolution`. Why so: docs/design/021-counted-once.md.
 """
@@ -85,14 +85,14 @@ _DELETED: Final = Sql("""
 
 
 def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_ns: int) -> None:
-    """Settle the traces from which a deletion took runs, once these are gone."""
+    """Resolve the traces from which a deletion removed runs, after the deletion."""
     values = {"project": project, "deleted": deleted_ns}
     traces = [(project, row["trace_id"]) for row in read_rows(client, _DELETED, values)]
     resolve(client, memory, traces)
 
 
 def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
-    """Work out the resolutions of the runs of some traces, and write those that are new.
+    """Compute the resolutions of the runs of some traces, and store the changed ones.
 
     Args:
         client: Of this thread.
@@ -113,7 +113,7 @@ def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int
 
 
 def _gather_near(places: Iterable[Row]) -> Iterator[list[Row]]:
-    """Divide traces into those that are read together: of several projects of about one time.
+    """Group traces that are read together, by time and across projects.
 
     Each project is read from the first start to the last end, where its runs are many.
     """
@@ -168,7 +168,7 @@ def _signs_of(run: ResolvedRun) -> set[str]:
 
 
 def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) -> list[ResolvedRun]:
-    """Find the runs of some traces of which something else holds than is settled."""
+    """Find the runs of some traces whose resolution has changed."""
     wanted = {(row["project"], row["trace_id"]): row for row in places}
     values = {
         **ids_of(wanted),
@@ -229,7 +229,7 @@ def _find_news(
     owners: Mapping[bytes, Sequence[str]],
     before: Mapping[bytes, Resolution],
 ) -> Iterator[tuple[CallRun, Resolution]]:
-    """Find the runs of a trace of which something else holds than is settled, with that."""
+    """Find the runs of a trace whose resolution has changed, with the new resolution."""
     for run in runs:
         span_id = run.span_id
         share, named = shares.get(span_id), names.get(span_id, NO_NAMES)
@@ -240,7 +240,7 @@ def _find_news(
 
 
 def _rank_after(ranks: Iterable[int], now_ns: int) -> int:
-    """Rank a look at a trace behind those before it, also where the clock was set back since."""
+    """Return a rank above all earlier ones of a trace, even if the clock was set back."""
     return max(now_ns, max(ranks, default=0) + 1)
 
 
@@ -249,7 +249,7 @@ def resolve_recent(
     owners: Mapping[Trace, Mapping[bytes, Sequence[str]]],
     now_ns: int,
 ) -> Iterator[ResolvedRun]:
-    """Find the runs of whole traces of which something else holds than is settled."""
+    """Find the runs of complete traces whose resolution has changed."""
     for (project, trace_id), trace in traces.items():
         runs = list(trace.runs.values())
         calls = [run for run in runs if run.has_facts]
@@ -267,7 +267,7 @@ def resolve_recent(
 def _gather_again(
     before: Mapping[bytes, Resolution], runs: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
-    """Keep the amounts that were settled of runs, with the facts that their calls have by now."""
+    """Keep resolved amounts of runs, with the current facts of their calls."""
     here = {run.span_id: run for run in runs}
     shares = {
         span_id: resolution.share

@@ -1,4 +1,4 @@
-"""Retention: how long records are kept, and how the disk of the others is freed.
+"""Retention: how long records are kept, and how the disk space of expired ones is freed.
 
 Kept for days counted from their arrival, by project, payloads no longer than runs. Rows that are
 too old leave the disk with the mutation that deletes them. A limit moves on once a day (UTC), so
@@ -202,7 +202,7 @@ class Retention:
 
     @property
     def trusts_clock(self) -> bool:
-        """Whether what is older than its limit may be deleted by the clock, as it is now."""
+        """Whether the clock can be trusted to delete expired records now."""
         return self._passes.is_close
 
     def can_go_on(self) -> bool:
@@ -349,7 +349,7 @@ class Purge:
 
 
 class Purger:
-    """Writes parts anew that hold deleted rows; any thread may call it.
+    """Rewrites parts that contain deleted rows. Any thread may call it.
 
     Attributes:
         folder: The data directory, None for a ClickHouse server.

@@ -210,14 +210,14 @@ def computed(sql: Sql) -> Sql:
 
 
 def uncomputed(sql: Sql) -> Sql:
-    """Write the condition on `runs` for the days that the rollup does not know as they stand."""
+    """Write the condition on `runs` for the days without up-to-date totals."""
     return Sql("""(project, intDiv(start_ns, {day_ns})) IN (
       SELECT project, intDiv(day_ns, {day_ns}) FROM ({states})
       WHERE computed_ns <= marked_ns)""").fill(day_ns=DAY_NS, states=STATES.fill(ours=sql))
 
 
 def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int]]) -> None:
-    """Note that what is stored of some days changes: statistics read their runs from now on.
+    """Mark days as changed, so that statistics read their runs instead of the totals.
 
     To be called before the rows change; the days are computed again a minute later.
 
@@ -244,7 +244,7 @@ def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int
 def recompute(
     client: StoreClient, memory: Memory, project: str, days_ns: Sequence[int], now_ns: int
 ) -> None:
-    """Compute some days of a project as they stand.
+    """Compute the current totals of some days of a project.
 
     What is stored of them must not be about to change. A second call is harmless, and so is one
     of another collector at the same time.
@@ -345,7 +345,7 @@ class Marks:
 
 
 def _days_of(records: Records) -> set[tuple[str, int]]:
-    """Find the days of runs, and of runs whose start their scores tell."""
+    """Find the days of runs, including runs whose start time only their scores contain."""
     days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in records.runs}
     for metric in records.metrics:
         if is_score(metric) and metric.owner_start_ns:
@@ -354,7 +354,7 @@ def _days_of(records: Records) -> set[tuple[str, int]]:
 
 
 def _find_scored_traces(records: Records) -> set[tuple[str, str]]:
-    """Find the traces of whose runs a score is told that does not tell when the run began."""
+    """Find the traces that have scores without the start time of their run."""
     return {
         (metric.project, metric.owner.partition("-")[0])
         for metric in records.metrics

@@ -82,7 +82,7 @@ OF_TRACES: Final = Sql("""project = {project:String}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where a run stands in the order of lists; `rank` tells deliveries of a run apart.
+    """Sort key of a run in lists. `rank` distinguishes deliveries of the same run.
 
     Attributes:
         value: The value of the order, where that is not time.
@@ -96,7 +96,7 @@ class Key:
 
     @classmethod
     def of(cls, start_ns: int, run_id: str) -> "Key":
-        """Make the key of a run of which the id is known."""
+        """Make the key of a run from its ID."""
         trace_id, _, span_id = run_id.partition("-")
         return cls(start_ns, trace_id, span_id)
 
@@ -108,7 +108,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the runs of a trace are, both times included."""
+    """The period that contains the runs of a trace, including both times."""
 
     project: str
     trace_id: str
@@ -183,7 +183,7 @@ class Listing:
 
     @property
     def seek(self) -> Sql:
-        """The condition on runs behind the key where the list goes on."""
+        """The condition on runs after the key at which the page starts."""
         if self.after is None:
             return Sql("1")
         if self.ordering is not None:
@@ -271,7 +271,7 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
-    """Read light rows of some keys, or other columns: each stored delivery of a run."""
+    """Read list columns, or other columns, of every stored delivery of some runs."""
     sql = Sql("SELECT {columns} FROM {deliveries} PREWHERE {these}").fill(
         deliveries=DELIVERIES, columns=columns, these=OF_KEYS
     )
@@ -334,7 +334,7 @@ def read_trace(
 def read_whole_traces(
     reader: Reader, project: str, places: Sequence[Place], limit: int
 ) -> list[Row]:
-    """Read light rows of several traces of a project, in their order, of each oldest first.
+    """Read the list columns of several traces of a project, in their order, oldest run first.
 
     Args:
         reader: The store.
@@ -447,7 +447,7 @@ def find_topped(reader: Reader, project: str, traces: Collection[str]) -> set[st
 
 
 def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, Row]:
-    """Read the payloads of some runs, by run id; those that are no longer kept are left out."""
+    """Read the payloads of some runs, by run ID. Expired payloads are left out."""
     sql = Sql("SELECT {ids}, rank, {of_payloads} FROM payloads PREWHERE {these}").fill(
         ids=IDS, of_payloads=OF_PAYLOADS, these=OF_KEYS
     )
@@ -608,7 +608,7 @@ def _last_sent(rows: Iterable[Row]) -> list[Row]:
 
 
 def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read the tags that came apart from their runs, oldest first."""
+    """Read late-arriving tags of runs, oldest first."""
     sql = Sql("""
         SELECT owner, name, value, type, `group`, time_ns, record_id FROM late_tags
         PREWHERE project = {project:String} AND owner IN {owners:Array(String)}""")
@@ -617,7 +617,7 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
 
 
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Find the owners, among some, that have metrics, and those that have artifacts."""
+    """Find which of some owners have metrics, and which have artifacts."""
     condition = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
     sql = Sql("""
         SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND {point}
@@ -643,7 +643,7 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
 
 
 def read_responses(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, str]:
-    """Read the texts under which records about responses stand, by run id."""
+    """Read the owner texts for records about responses, by run ID."""
     sql = Sql("""
         SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM {deliveries}
@@ -697,7 +697,7 @@ def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, 
 def read_last_scores(
     reader: Reader, project: str, traces: Sequence[str], limit: int, *, has_keyed: bool
 ) -> list[Row]:
-    """Read the last score of each judge on each run of some traces, the lowest first.
+    """Read the newest score of each judge for each run of some traces, lowest first.
 
     A failed judge has no score; of a judge that only passes and fails the fails come first.
 

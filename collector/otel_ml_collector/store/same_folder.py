@@ -52,7 +52,7 @@ def is_inside(folder: Path, outer: Path) -> bool:
 
 
 def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> str:
-    """Explain why what this process writes to a folder would not be there for others.
+    """Explain why other processes would not see what this process writes to a folder.
 
     Args:
         folder: The folder that is to be written.
@@ -75,7 +75,7 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
 
 
 def suggest_folder() -> str:
-    """Suggest a folder that systemd gave the service besides its data directory."""
+    """Suggest a folder that systemd provides to the service, other than its data directory."""
     folders = os.environ.get(_STATE_FOLDERS, "").split(":")[1:]
     return f"; use a new folder in {folders[-1]}" if folders else ""
 

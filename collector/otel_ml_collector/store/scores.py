@@ -1,4 +1,4 @@
-"""Newest scores: the last score of each run by each version of a judge, or a person.
+"""Reads newest scores: the last score of each run by each judge version or reviewer.
 
 No other file names the table of scores. The only rule for *last*, wherever it is asked: the
 highest of `LAST` holds, so the time at which it was said, then the digest of the judge's version,
@@ -91,7 +91,7 @@ def newest_scores(
     said: Sequence[str] = RESULT,
     where: Sql = ANYTHING,
 ) -> Sql:
-    """Write the SQL for the last score of each run, by each version of a judge.
+    """Write the SQL for the newest score of each run by each judge version.
 
     Args:
         scores: SQL of `all_scores`.
@@ -139,7 +139,7 @@ _BY_WHAT_PASSES: Final = Sql("""
 
 
 def find_lower_judges(reader: Reader, project: str, judges: Iterable[str]) -> frozenset[str]:
-    """Find the judges of which less is better; of more than 20 the others count as usual ones.
+    """Find the judges whose lower scores are better. At most 20 judges are checked.
 
     The newest version of a judge may say so itself (`lower_is_better`). Where it says nothing, what
     it lets pass does: less is better where the passes among its newest 10,000 scores are lower on

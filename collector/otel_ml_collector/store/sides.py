@@ -102,7 +102,7 @@ GROUP BY ALL ORDER BY ALL LIMIT {most}""")
 def read_units(
     reader: Reader, project: str, sides: Sides, strata: Sequence[str], every: tuple[int, int]
 ) -> list[Row]:
-    """Read the sums of each figure over each unit, equal ones once with their number.
+    """Read the sums of each figure by unit. Equal sums are one row with their number.
 
     Args:
         reader: The store.
@@ -165,7 +165,7 @@ _TRACES_OF: Final = Sql("""
 
 
 def sample_traces(reader: Reader, project: str, condition: Condition, window: Window) -> Row:
-    """Count the `runs` that meet a condition, those that are requests (`tops`), and their `traces`.
+    """Count the matching `runs`, the requests among them (`tops`) and their `traces`.
 
     The traces are the smallest hashes of their IDs, in order.
     """
@@ -193,7 +193,7 @@ def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:
 
 
 def count_both(reader: Reader, runs: Sql, sides: tuple[Sql, Sql], values: Mapping[str, Any]) -> Row:
-    """Count the runs of two sides, `before` and `after`, and those that are on both, `shared`."""
+    """Count the runs of two sides, `before` and `after`, and the runs on both, `shared`."""
     before, after = sides
     sql = Sql("""
         SELECT countIf({before}) AS before, countIf({after}) AS after,

@@ -166,7 +166,7 @@ class SketchJob:
         self._failures: Counter[tuple[str, int]] = Counter()
 
     def run(self) -> int:
-        """Sketch what is due; what takes more than ten seconds goes on with the next call.
+        """Sketch the days that are due. After ten seconds, the next call continues.
 
         Returns:
             Of how many days.
@@ -202,7 +202,7 @@ def read_store_time(client: StoreClient) -> int:
 
 
 def sketch_day(client: StoreClient, memory: Memory, project: str, day_ns: int, now_ns: int) -> None:
-    """Make the sketches of a day as it stands; a second call is harmless.
+    """Compute the current sketches of a day. Calling it again is harmless.
 
     Args:
         client: Of this thread.
@@ -365,7 +365,7 @@ def _write_span(project: str, span: tuple[int, int], condition: Condition) -> di
 
 
 def _choose_limit(models: Sequence[int], mean_bytes: float, most: int) -> int:
-    """Choose of how many runs of each model an hour is made, so that it fits into memory."""
+    """Choose how many runs of each model to read for an hour, so that they fit into memory."""
     limit = most
     while limit > _LEAST_RUNS and (
         sum(min(runs, limit) for runs in models) * mean_bytes > _MOST_BYTES
@@ -418,7 +418,7 @@ def _read_scores(ask: Asks, parameters: Mapping[str, Any]) -> dict[str, list[tup
 
 
 def score_path(judge: str, digest: str) -> str:
-    """Name the field of what a version of a judge says; its digest stands behind an @."""
+    """Return the field name for scores of a judge version, with its digest after an @."""
     return f'scores["{judge}"]' + (f"@{digest}" if digest else "")
 
 
@@ -486,7 +486,7 @@ _DAYS: Final = Sql("hour_ns = {all_day}").fill(all_day=ALL_DAY)
 
 
 def read_sketched_days(reader: Reader, project: str) -> dict[int, int]:
-    """Read of which days of a project there are sketches as they stand, and since when."""
+    """Read which days of a project have up-to-date sketches, and since when."""
     sql = Sql("""
         SELECT day_ns, sketched_ns FROM ({states}) WHERE sketched_ns > marked_ns ORDER BY day_ns
         """).fill(states=STATES.fill(ours=Sql("project = {project:String}")))

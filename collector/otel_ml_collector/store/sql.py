@@ -48,7 +48,7 @@ class Sql(str):
     @overload
     def __add__(self, other: str) -> str: ...
     def __add__(self, other: str) -> str:
-        """Put two pieces together; with any other text it is no `Sql` any more."""
+        """Join two pieces. Joining with plain text does not give `Sql`."""
         both = str.__add__(self, other)
         return _trust(both) if isinstance(other, Sql) else both
 
@@ -160,12 +160,12 @@ def join_sql(separator: Separator, parts: Iterable[Sql]) -> Sql:
 
 
 def substitute(sql: Sql, part: Sql, other: Sql) -> Sql:
-    """Put another piece wherever a piece stands."""
+    """Replace each occurrence of a piece."""
     return _trust(sql.replace(part, other))
 
 
 def identifier(name: str, known: Collection[str]) -> Sql:
-    """Name a table or a column, of those that are known.
+    """Return the SQL name of a known table or column.
 
     Raises:
         ValueError: There is none of that name.
@@ -189,7 +189,7 @@ def table_names(statements: Iterable[str]) -> frozenset[str]:
 
 
 def parameter(name: str, sql_type: "LiteralString") -> Sql:
-    """Write the place of a parameter of which the name is made: ``{f3:Array(String)}``.
+    """Write a placeholder for a numbered parameter: ``{f3:Array(String)}``.
 
     Raises:
         ValueError: The name is none of a parameter.
@@ -200,7 +200,7 @@ def parameter(name: str, sql_type: "LiteralString") -> Sql:
 
 
 def split_long_values(sql: Sql, values: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
-    """Ask with several parameters in place of each long list; others stay as they are.
+    """Split each long list parameter into several parameters. Other parameters stay unchanged.
 
     Args:
         sql: With ``{name:Array(Type)}`` for a list.

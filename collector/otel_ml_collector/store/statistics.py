@@ -80,7 +80,7 @@ def list_projects(reader: Reader) -> list[Row]:
 
 
 def read_days(reader: Reader, project: str) -> dict[int, int | None]:
-    """Read since when the rollup knows each day of a project as it stands, in order.
+    """Read since when the totals of each day of a project are up to date, in order.
 
     Returns:
         By where a day begins, when it was computed; None where it changed since, or never was.
@@ -192,7 +192,7 @@ _PASSES: Final = Sql("around IN ('span', 'judge') AND next != toFixedString('', 
 def count_roots(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
-    """Count as `count_runs` does those of them that stand inside no other run.
+    """Count, like `count_runs`, the runs that are not inside another run.
 
     None where more than 1,000,000 of them stand below a span.
     """
@@ -238,7 +238,7 @@ _TOPS: Final = Condition(
 def count_traces(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
-    """Count as `count_runs` does those of them that stand at the top of a trace with a call in it.
+    """Count, like `count_runs`, the runs at the top of a trace that contains a call.
 
     Of traces of which nothing stands at the top the roots count. None where `count_roots` is None.
     """
@@ -258,7 +258,7 @@ _PLAIN_TOPS: Final = Condition(Sql("kind = 'span'"))
 def count_plain_traces(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row]:
-    """Count those traces of `count_traces` whose top is a plain span."""
+    """Count the traces of `count_traces` whose top span is not a call."""
     return count_runs(reader, project, all_of([condition, _TOPS, _PLAIN_TOPS]), buckets)
 
 
@@ -356,7 +356,7 @@ def list_llms(reader: Reader, project: str, start_ns: int, limit: int) -> list[R
 
 
 def _list_tried_models(reader: Reader, project: str, tried: Sql) -> list[Row]:
-    """List the models of which runs count in experiments, with how many."""
+    """List the models that have runs in experiments, with the numbers of runs."""
     sql = Sql("""
         SELECT model, argMax(kind, start_ns) AS kind, max(start_ns) AS last_tried_ns,
           count() AS experiment_runs
@@ -368,7 +368,7 @@ def _list_tried_models(reader: Reader, project: str, tried: Sql) -> list[Row]:
 
 
 def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read count, errors and latency of each version of a model, those in experiments apart."""
+    """Read count, errors and latency of each version of a model, separately for experiments."""
     counted = find_counted(reader, project, kinds=True)
     asked = of_versions(reader, project, model)
     tried = reader.ahead(_count_tried, asked) if counted.items else None
@@ -391,7 +391,7 @@ _NEVER_RUN: Final = {"runs": 0, "errors": 0, "p50_ns": None, "p95_ns": None, "la
 
 
 def _count_tried(reader: Reader, asked: Mapping[str, Any]) -> list[Row]:
-    """Count the runs in experiments of each version of a model."""
+    """Count the runs of each version of a model in experiments."""
     sql = Sql("""
         SELECT {number} AS number, count() AS experiment_runs
         FROM {recorded} WHERE {tried} AND model = {model:String}
@@ -402,7 +402,7 @@ def _count_tried(reader: Reader, asked: Mapping[str, Any]) -> list[Row]:
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read the figures of each judge version's scores on each version of a model, by run once."""
+    """Read score figures by judge version and model version, counting each run once."""
     sql = Sql("""
         SELECT r.number AS number, s.judge AS judge, s.judge_version AS judge_version,
           count() AS evaluations,
@@ -463,7 +463,7 @@ def read_scored_runs(
     window: Window,
     most: int,
 ) -> tuple[list[Row], list[Row]]:
-    """Read the newest recorded runs of a window that match, and the judges' scores of each.
+    """Read the newest matching runs of a window, with their scores.
 
     Returns:
         Runs with `trace_id`, `span_id`, `start_ns` and `unit`, which runs of one session share;

@@ -99,7 +99,7 @@ class Stored:
 
 @cache
 def arrow_type(sql: str) -> pa.DataType:
-    """Return the Arrow type of a column, of which codec and default may stand behind its type."""
+    """Return the Arrow type of a column. Ignores a codec or default after the type."""
     sql = _BEHIND.split(sql)[0]
     if sql in _FLAT:
         return _FLAT[sql]
@@ -294,7 +294,7 @@ def _json(value: object) -> str:
 
 
 def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
-    """Return the highest number by minute; the settled number counts for all time."""
+    """Return the highest span number by minute. Minute 0 has the final number."""
     highest = max((*arrivals.timely, *arrivals.late), default=0)
     return [(arrivals.minute, highest), (0, arrivals.settled)]
 
@@ -605,7 +605,7 @@ IS_POINT: Final = Sql("source IN ('logged', 'data')")
 
 
 def is_point(metric: Metric) -> bool:
-    """Tell a point of a metric from what was said of a run, as `IS_POINT` does."""
+    """Return whether a metric is a point and not an evaluation, like `IS_POINT`."""
     return metric.source in METRIC_SOURCES_KNOWN
 
 
@@ -651,7 +651,7 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A table whose rows the engine copies from another table, with each insert into that.
+    """A table that the engine fills from inserts into another table.
 
     Rows deleted there stay here. An insert must touch no more partitions here than it may.
 
@@ -910,7 +910,7 @@ INHERITED_PAYLOAD: Final = {name: _inherit_text(name) for name in ("inputs", "ou
 
 
 def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
-    """Write the condition on runs for those that count for a call of several records.
+    """Write the condition on runs that count for a call with several records.
 
     Args:
         among: A condition on their project and start.
@@ -924,7 +924,7 @@ def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
 def fill_payloads(
     rows: Sql, columns: Mapping[str, InheritedColumn], among: Sql, counting: Sql = COUNTING
 ) -> Sql:
-    """Write the SQL for payloads, with empty columns filled from other records of their calls.
+    """Write the SQL for payloads that inherit empty columns from other records of their calls.
 
     Of several records the first with a value is taken, as the rule of `same_calls` orders them.
 

@@ -126,7 +126,7 @@ class ProjectDeletions:
         }
 
     def find_new(self, records: Records) -> list[tuple[Run, int]]:
-        """Find the runs that come for the first time and were deleted, each with its deletion."""
+        """Find the runs that arrive for the first time but were deleted, with their deletion."""
         runs = [run for run in _runs(records) if run.project == self._project]
         rules = [(run, self._rule_of(run)) for run in runs if key_of(run) not in self._known]
         return [(run, rule.deleted_ns) for run, rule in rules if rule is not None]
@@ -193,7 +193,7 @@ class ProjectDeletions:
         )
 
     def _means_item(self, item: ItemContent, runs: Collection[str]) -> bool:
-        """Tell whether an item was made of a run or session that is gone, or of such a project."""
+        """Return whether an item was made from a deleted run, session or project."""
         if item.project != self._project:
             return False
         of_session = (
@@ -254,7 +254,7 @@ def names_of(records: Records, project: str, until_ns: int) -> list[str]:
 
 
 def owners_of(records: Records, project: str, until_ns: int) -> list[str]:
-    """List the owners of late records beside runs, and the keys of traces."""
+    """List the subjects of late-arriving records that are not runs, and the trace keys."""
     late = {row.owner for row in late_of(records) if row.project == project}
     keys = {
         own_key(row.key)
@@ -265,7 +265,7 @@ def owners_of(records: Records, project: str, until_ns: int) -> list[str]:
 
 
 def late_of(records: Records) -> Iterator[_Late]:
-    """Iterate over late records of runs and other owners."""
+    """Yield late-arriving records of runs and of other subjects."""
     return chain(*(getattr(records, table.source) for table in OWNED))
 
 
@@ -291,7 +291,7 @@ class Tombstones:
 
     @property
     def generation(self) -> int:
-        """A number that changes after each deletion: remembered records may be gone since."""
+        """A number that changes with each deletion. Remembered records may be outdated then."""
         return self._generation
 
     @contextmanager

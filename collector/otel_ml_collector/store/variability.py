@@ -1,4 +1,4 @@
-"""Questions about runs with equal inputs: their answers, and the scores of these.
+"""Queries about runs with equal inputs: their outputs and scores.
 
 Nothing of it is stored: digests are computed of the payloads of so many runs as are looked at.
 """
@@ -122,7 +122,7 @@ class InputAnswers:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredInputs:
-    """The runs of a version that were looked at.
+    """The runs of a version that were compared.
 
     Attributes:
         runs: How many they are.
@@ -276,7 +276,7 @@ def _read_repeated(
 
 
 def _payloads_of(reader: Reader, project: str, these: Sql) -> Sql:
-    """Write the SQL for payloads with what other records of a call, and log records, say of it."""
+    """Write the SQL for payloads, with values from log records and other records of a call."""
     kinds = find_record_kinds(reader, project)
     payloads = _PAYLOADS_OF.fill(these=these)
     if kinds.same_calls:

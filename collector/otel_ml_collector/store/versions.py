@@ -111,7 +111,7 @@ def _read_numbered(
     names: Sequence[str] | None,
     definition: Sql = _UNREAD,
 ) -> list[Row]:
-    """Read versions of some names, or of all, with their numbers: those that were not forgotten."""
+    """Read versions with their numbers, of some names or all. Forgotten versions are left out."""
     named = Sql("1") if names is None else Sql("name IN {names:Array(String)}")
     sql = VERSIONS.fill(definition=definition, named=named)
     parameters = {"project": project, "kinds": list(kinds), "names": list(names or [])}

@@ -186,7 +186,7 @@ class Writer:
         self._memory.calls.add(records.runs, records.open_runs, resolved)
 
     def _doubt(self) -> None:
-        """Forget the records taken for stored: when they come again, they are stored again."""
+        """Forget which records are stored. If they arrive again, they are stored again."""
         self._known.clear()
         self._heard.clear()
         self._memory.calls.doubt(self._last_ns or 0)
@@ -272,7 +272,7 @@ class Writer:
         self._heard.update(dict.fromkeys(rows, now_ns))
 
     def _insert_arrivals(self, arrivals: Sequence[Arrivals]) -> None:
-        """Insert the numbers that came, a row for each process and hour."""
+        """Insert the received span numbers, a row for each process and hour."""
         merged: dict[tuple[str, str, int], Arrivals] = {}
         for came in arrivals:
             key = (came.project, came.process, came.hour)
@@ -361,7 +361,7 @@ def slice_by_month(
 
 
 class Probe:
-    """Writes a single row, durably as all others; the rows before it are merged away.
+    """Writes a single row that replaces earlier rows, as durably as all others.
 
     Only a single thread may call it at a time.
     """
