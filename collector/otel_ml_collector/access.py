@@ -29,7 +29,7 @@ _WRITTEN: Final = ("name", "scopes", "projects", "spans_per_second", "bytes_per_
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the sender of a request may do.
+    """The permissions of a request's sender.
 
     Attributes:
         key_id: Public part of its key; empty without a key.

@@ -143,7 +143,7 @@ class ClockWatch:
 
     @property
     def trouble(self) -> str:
-        """What seems to be wrong with our clock; empty if it seems right."""
+        """The problem with this machine's clock; empty if it seems right."""
         leads = self._leads()
         if not leads:
             return ""

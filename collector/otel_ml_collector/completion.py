@@ -134,7 +134,7 @@ _COUNT: Final = Sql("""
 
 
 class CompletionItem(BaseModel):
-    """One way to go on."""
+    """One completion."""
 
     text: str = Described(description="What to show")
     kind: Literal["field", "key", "operator", "value"]
@@ -157,7 +157,7 @@ class Completion(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
-    """The text to complete, and the runs to look at.
+    """The text to complete, and the runs to read values from.
 
     Attributes:
         where: The filter up to the caret.
@@ -210,7 +210,7 @@ class _Completer:
         return self._values(field.kind) if caret.want is Want.VALUE else []
 
     def _fields(self) -> list[CompletionItem]:
-        """List the fields; behind `"x" in` those that can have a text in them."""
+        """List the fields. After `"x" in`, list only fields that can contain a text."""
         is_any = self._caret.want is Want.FIELD
         items = [
             CompletionItem(text=text, kind="field", count=None, insert=text, about=field.about)
@@ -256,7 +256,7 @@ class _Completer:
         ]
 
     def _key(self, key: str) -> str:
-        """Write a key behind a bracket that is open, or behind a dot where a name can stand."""
+        """Write a key after an open bracket, or after a dot if it is a valid name."""
         if not self._caret.is_dotted:
             return f"{_quoted(key)}]"
         return f".{key}" if key.isidentifier() else f"[{_quoted(key)}]"
@@ -282,7 +282,7 @@ class _Completer:
         return self._texts() if kind in {Kind.TEXT, Kind.REASON} else []
 
     def _texts(self) -> list[CompletionItem]:
-        """Count the texts of a column; those of a closed set are there without any run."""
+        """Count the values of a column. Values of a closed set are listed even without runs."""
         field = self._caret.field
         entries: dict[str, int] = {}
         if field in _TEXT_COLUMNS:

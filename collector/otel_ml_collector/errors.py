@@ -1,4 +1,4 @@
-"""All errors of the collector. Each tells the sender whether or not to send again.
+"""Defines all errors of the collector. Each tells the sender whether to send again.
 
 ``except Exception`` and `log.going_on` are only used at these places. Each of them counts the
 error, logs it once and answers `Unavailable`. It never answers "unknown", because OTLP clients drop

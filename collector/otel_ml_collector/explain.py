@@ -84,7 +84,7 @@ QUESTIONS: Final[Mapping[str, Callable[[Reader, str, int], None]]] = {
 
 @contextmanager
 def open_empty(*, is_full: bool) -> Iterator[ListeningReader]:
-    """Open an empty store, of which it is believed that its project has nothing, or everything."""
+    """Open an empty store whose project is assumed to have no record kinds, or all of them."""
     with tempfile.TemporaryDirectory() as folder:
         connections = connect(f"chdb://{folder}")
         try:
@@ -121,7 +121,7 @@ def explain(reader: ListeningReader, question: str, where: str) -> str:
     "--full", is_flag=True, help="Of a project with late tags, scores of keys, experiments and all."
 )
 def main(where: str, question: str | None, full: bool) -> None:
-    """Print the statements of a question, or of each."""
+    """Print the SQL statements of one query, or of all queries."""
     with open_empty(is_full=full) as reader:
         try:
             for name in [question] if question else QUESTIONS:

@@ -72,7 +72,7 @@ def _read_actual(value: object) -> object:
 
 
 class WantedEvaluation(BaseModel):
-    """A statement about a run, a trace, a session, or all runs of a tag: exactly one of these.
+    """Feedback on exactly one of a run, a trace, a session or all runs with a tag.
 
     A statement with `actual` is the truth that came later; any other needs a `judge`.
     """
@@ -197,7 +197,7 @@ class Feedback:
 def make_feedback(
     reader: Reader, project: str, wanted: Sequence[WantedEvaluation], now_ns: int
 ) -> Feedback:
-    """Make the spans of some statements, and look up their targets.
+    """Make the spans of some feedback, and look up their subjects.
 
     Raises:
         BadInput: A time cannot be read, or is too far away to be stored.
@@ -254,7 +254,7 @@ def identify(project: str, given: str) -> bytes:
 
 
 def _time_of(wanted_evaluation: WantedEvaluation, place: int, now_ns: int) -> int:
-    """Read when it was said: now, and after those that stand before it, where it says no time."""
+    """Read the time of the feedback. By default, it is now and after all earlier items."""
     if wanted_evaluation.time is None:
         return now_ns + place
     field = f"evaluations.{place}.time"
@@ -312,7 +312,7 @@ def make_span(
 
 
 def make_event(name: str, time_ns: int, facts: Mapping[str, object]) -> dict[str, Any]:
-    """Make an event of such a span."""
+    """Make an event of an evaluation span."""
     return {"name": name, "timeUnixNano": str(time_ns), "attributes": _attributes(facts)}
 
 
@@ -391,7 +391,7 @@ async def post_evaluations(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> StoredEvaluations:
-    """Store evaluations by people, and truths that came later; answered when it is durable.
+    """Store reviewers' labels and ground truth. The response means that they are on disk.
 
     Their runs may come later. Sent again under its `id`, a statement is stored once.
     """
@@ -420,7 +420,7 @@ async def post_tags(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> StoredTags:
-    """Tag a run that is recorded, open, or still to come; answered when it is durable."""
+    """Tag a run, even before it arrives. The response means that the tag is on disk."""
     reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as reservation:
         starts = await run_sync(find_starts, reader, project, [run_id])

@@ -216,7 +216,7 @@ def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
 
 
 def count_tokens(figures: RunFigures) -> int:
-    """Count the tokens that went in and came out."""
+    """Return the sum of input and output tokens."""
     return (figures.tokens.input or 0) + (figures.tokens.output or 0)
 
 
@@ -225,7 +225,7 @@ def _buckets_of(stats: RunStats) -> list[StatsBucket]:
 
 
 def is_lower_better(reader: Reader, project: str, judge: JudgeFigures | None) -> bool:
-    """Tell whether less is better by a judge's value: never of a rate, of scores as it says."""
+    """Return whether lower values of a judge are better. Higher pass rates are always better."""
     if judge is None or judge.pass_rate is not None:
         return False
     return bool(find_lower_judges(reader, project, [judge.judge]))
@@ -321,7 +321,7 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupTable:
-    """A table by model or by user: all runs first, then the groups, then the rest.
+    """A table by model or user: first all runs, then the groups, then all other runs.
 
     Attributes:
         judge: The judge whose value is the quality; None where nobody judged.
@@ -346,7 +346,7 @@ def make_tiles(
     zone: ZoneInfo,
     where: str = "",
 ) -> list[Tile]:
-    """Make a tile of each figure; of runs that match a filter, each leads to those.
+    """Make a tile for each figure. Its link opens the matching runs.
 
     Args:
         compared: The figures.
@@ -518,7 +518,7 @@ def _sum_up(figures: Sequence[RunFigures]) -> GroupRow:
 
 
 def _page_of(project: str, of: GroupTotals, group_total: GroupTotal) -> str:
-    """Write the address of the page of a session; others open their runs."""
+    """Return the address of a session's page. Other groups link to their runs."""
     if of.group == "session" and group_total.group:
         return view.address(project, "sessions", group_total.group)
     return ""

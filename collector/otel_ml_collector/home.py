@@ -42,7 +42,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """Runs without an end, in the 50 projects that began any run last, 2,000 runs of each.
+    """Count open runs in the 50 most recently active projects, up to 2,000 runs each.
 
     Attributes:
         running: How many runs' processes are heard of.

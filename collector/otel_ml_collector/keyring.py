@@ -96,7 +96,7 @@ class Keyring:
         return self._required or bool(self._keys)
 
     def refresh(self) -> None:
-        """Read the keys again, to see changes made by other collectors with the same store.
+        """Reload the keys, to see changes by other collectors with the same store.
 
         Also stores when keys were last used, at most once an hour for each key.
 

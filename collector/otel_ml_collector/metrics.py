@@ -79,7 +79,7 @@ class MetricSeries(BaseModel):
 
 
 class MetricOwner(BaseModel):
-    """A run that logged metrics; its model is empty while only its metrics are here."""
+    """A run that logged metrics. Its model is empty until the run itself arrives."""
 
     run_id: str
     model: str
@@ -109,7 +109,7 @@ def find_metrics(
 
 
 def _find_owners(reader: Reader, project: str) -> tuple[list[MetricOwner], dict[str, Row]]:
-    """Find the runs that logged metrics, the latest first, and the rows of those that ended."""
+    """Find the runs that logged metrics, newest first, and the rows of ended ones."""
     rows = list_metric_owners(reader, project, _LISTED_OWNERS)
     keys = [Key.of(row["start_ns"], row["owner"]) for row in rows]
     runs = read_runs(reader, project, keys) if keys else []
@@ -259,7 +259,7 @@ class SweepRun:
 
     @property
     def name(self) -> str:
-        """The end of its id, by which a list tells runs of one model apart."""
+        """The end of its ID, which identifies it among runs of a model."""
         return self.owner.run_id[-6:]
 
     def value_of(self, column: str) -> float | None:
@@ -594,7 +594,7 @@ def show_metrics(
 def _find_run(
     reader: Reader, run_id: str, project: str
 ) -> tuple[Run | None, Sequence[MetricSeries | LoggedMetric]]:
-    """Read a run and its series; None for the run while only its metrics are here."""
+    """Read a run and its series. The run is None until it arrives."""
     try:
         return find_run_with_series(reader, run_id, project, now_ns=time.time_ns())
     except Missing:

@@ -37,7 +37,7 @@ def own_tag(text: str) -> str:
 
 
 def own_response(response_id: str) -> str:
-    """Name the runs that got a response of a provider's: it stands among their tags' texts."""
+    """Return the owner of runs with a provider's response, which is stored among their tags."""
     return own_tag(f"{RESPONSE}{response_id[:RESPONSE_CHARS]}")
 
 
@@ -62,10 +62,10 @@ def own_item(digest: str) -> str:
 
 
 def model_of(owner: str) -> str:
-    """Return the model that an owner is a version of; empty for all other owners."""
+    """Return the model of an owner that is a model version; empty for other owners."""
     return owner.partition(":")[2].partition(":")[2] if owner.startswith(_MODEL) else ""
 
 
 def is_run(owner: str) -> bool:
-    """Tell the id of a run from all other owners."""
+    """Return whether an owner is a run ID."""
     return owner < FIRST

@@ -1,4 +1,4 @@
-"""The parts of the collector that routes and pages answer with, each looked up by its type."""
+"""Looks up the parts of the collector by type, for routes and pages."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,7 +9,7 @@ Part = TypeVar("Part")
 
 
 class Services:
-    """Holds a part of each type; all are there before the first request."""
+    """Contains one part of each type. All exist before the first request."""
 
     def __init__(self, *parts: object) -> None:
         self._parts: dict[type, object] = {}

@@ -195,7 +195,7 @@ class Session(SessionFigures):
 
 @dataclass(frozen=True, slots=True)
 class SessionsQuery:
-    """Which sessions: those with a matching run that began in the window."""
+    """Selects sessions that have a matching run in the window."""
 
     project: str
     where: Where = ""

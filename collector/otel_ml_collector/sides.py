@@ -92,7 +92,7 @@ class SidesVerdict:
     shared: int = 0
 
     def describe(self, *, is_release: bool = False) -> list[FigureChange]:
-        """Describe the figures, the worst first; `is_release` means that more runs are to come."""
+        """Describe the figures, worst first. `is_release` means that more runs will follow."""
         changes = [
             make_figure_change(
                 figure,
@@ -107,7 +107,7 @@ class SidesVerdict:
 
     @property
     def change(self) -> RecordedChange:
-        """The verdict on runs that somebody chose: what is not decided is inconclusive."""
+        """The verdict on chosen runs. Without a clear difference, it is inconclusive."""
         sentence = "no recorded runs of both"
         if self.first is not None:
             sentence = f"{self.first.name}: {self.first.comparison}"
@@ -173,7 +173,7 @@ def _order(verdict: FigureVerdict) -> tuple[int, float, str]:
 def compare_filters(
     reader: Reader, project: str, baseline: str, candidate: str, window: Window
 ) -> SidesVerdict:
-    """Compare the recorded runs of two filters in a window, looked at once.
+    """Compare the recorded runs of two filters in a window, for a single comparison.
 
     Raises:
         BadInput: A filter is wrong.
@@ -195,7 +195,7 @@ def compare_filters(
 def compare_versions(
     reader: Reader, project: str, model: str, baseline: int, candidate: int
 ) -> SidesVerdict:
-    """Compare all recorded runs of two versions of a model, looked at once."""
+    """Compare all recorded runs of two versions of a model, for a single comparison."""
     labels: dict[int, list[str]] = {baseline: [], candidate: []}
     for (_, digest, structure), number in version_numbers(
         reader, project, "model", [model]
@@ -285,7 +285,7 @@ class _JudgesOfSides:
 def _make_figures(
     reader: Reader, project: str, rows: Sequence[Row], sides: Sides
 ) -> tuple[list[FigureUnits], _JudgesOfSides]:
-    """Make the figures of the rows; with the version of each judge that counts."""
+    """Make the figures of the rows, and return the judge version that counts for each judge."""
     before: defaultdict[str, Counter[Unit]] = defaultdict(Counter)
     after: defaultdict[str, list[Counter[Unit]]] = defaultdict(
         lambda: [Counter() for _ in range(sides.windows)]

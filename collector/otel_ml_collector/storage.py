@@ -80,7 +80,7 @@ class StoredPart:
 def _count_rows(
     reader: Reader, tables: Collection[str], before_ns: int | None = None
 ) -> dict[str, dict[str, int]]:
-    """Count the rows of tables by project, those that arrived before a time or all.
+    """Count the rows of tables by project, optionally only those that arrived before a time.
 
     Rows that were delivered twice count twice.
     """
@@ -231,7 +231,7 @@ def find_storage(
         older = _count_rows(reader, (*_RECORDS, *_PAYLOAD_TABLES), now_ns - days * DAY_NS)
 
     def share(table: str, number: int) -> int:
-        """Return the bytes of a table that so many of its rows take."""
+        """Return the estimated bytes of some rows of a table."""
         known = sum(rows[table].values())
         return tables[table].bytes * number // known if known and table in tables else 0
 
@@ -403,7 +403,7 @@ class SeenFolder(BaseModel):
 
 
 class WantedBackup(BaseModel):
-    """Where to write a backup."""
+    """The folder to write a backup to."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -73,7 +73,7 @@ api = APIRouter(prefix="/api/v1")
 
 
 class ScopeSigns(BaseModel):
-    """Which signs of a call the spans of an instrumentation have.
+    """The signs of a model call in the spans of an instrumentation.
 
     A span becomes a call if it has all of them: docs/dialects.md, Read by shape.
     """
@@ -123,7 +123,7 @@ class UnreadSpans:
 def find_unread(
     reader: Reader, project: str, own_models: Collection[str] = ()
 ) -> UnreadSpans | None:
-    """Describe a project's spans where none is a run, and the signs of a call that they lack.
+    """Describes the spans of a project without runs, and which signs of a model call they lack.
 
     Args:
         reader: Reads the store.
@@ -202,7 +202,7 @@ def _order(counts: Counter[str]) -> tuple[str, ...]:
 
 @api.get("/projects/{project:path}/unread")
 def get_unread(request: Request, project: str, reader: FromReader) -> Unread:
-    """Read who sent a project's spans, and which signs they lack, where none is a run."""
+    """Read who sent the spans of a project without runs, and which signs of a call they lack."""
     answer = find_unread(reader, project, find_service(request, Prices).own_models)
     if answer is None:
         return Unread(spans=0, scopes=[], sentence="", signs=[])

@@ -21,7 +21,7 @@ class JsonRoute(APIRoute):
     """A route with JSON bodies of at most 4 MiB, without an encoding."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Make the handler; it refuses other bodies before they are read."""
+        """Make the handler. It refuses bodies of other types before it reads them."""
         answer = super().get_route_handler()
 
         async def answer_bounded(request: Request) -> Response:
@@ -34,7 +34,7 @@ class JsonRoute(APIRoute):
 
 
 def check_json(request: Request, limit_bytes: int, too_large: str) -> None:
-    """Refuse a body that its headers say is no plain JSON, or too large, before it is read.
+    """Refuse a body that is not plain JSON or too large, by its headers, without reading it.
 
     Raises:
         UnknownMediaType: It is of another type, or compressed.

@@ -1,4 +1,4 @@
-"""Parameters that several calls of the API take, checked and bounded, and where lists go on.
+"""Parameters that several API calls share, and the cursors of lists.
 
 A cursor names a record, so it stays true while others are written.
 """
@@ -219,7 +219,7 @@ def bad_cursor(text: str) -> BadInput:
 
 
 def read_cursor(text: str, *kinds: type, numbers: range = _ANY_PLACE) -> list[Any]:
-    """Read where a list goes on: parts of these types.
+    """Read the cursor of a list, which has parts of these types.
 
     Args:
         text: What an answer gave as `next_cursor`.

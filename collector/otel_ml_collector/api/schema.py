@@ -83,7 +83,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_errors(operation: dict[str, Any]) -> None:
-    """Describe the errors: a wrong parameter is 400 here, never 422."""
+    """Describe the errors. An invalid parameter is 400, never 422."""
     answers = operation["responses"]
     for status in ("422", *_WITH_BODY):
         answers.pop(status, None)

@@ -40,7 +40,7 @@ FromPlaces = Annotated[Places, Depends(service_of(Places))]
 
 
 class Stream(StreamingResponse):
-    """An answer whose parts are made on a thread, each when the part before it is sent.
+    """A response that makes each part on a thread once the previous part is sent.
 
     The first part is made before the answer begins, so that a question that makes no sense gets
     an error. What goes wrong after that ends the connection without the end of the body: its reader
@@ -70,7 +70,7 @@ class Stream(StreamingResponse):
         super().__init__(iter(()), headers=headers, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, until the end, or until the reader is gone or may no longer read."""
+        """Send the response until it ends, the reader disconnects, or its key is revoked."""
         self._scope = scope
         try:
             await super().__call__(scope, receive, send)

@@ -239,7 +239,7 @@ def _write_paired(paired: PairedVerdict) -> str:
 
 
 def _summarize_recorded(verdict: RecordedChange) -> dict[str, object]:
-    """Return what recorded runs say by each figure."""
+    """Return the verdict of recorded runs for each figure."""
     shares = [("failed calls", verdict.failures), ("missing outputs", verdict.missing)]
     return {
         "shares": DigestTable(

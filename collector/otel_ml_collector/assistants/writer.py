@@ -17,7 +17,7 @@ _Stored = TypeVar("_Stored")
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What tools need to store records.
+    """Stores records for tools.
 
     Attributes:
         pipeline: The pipeline that stores all records.

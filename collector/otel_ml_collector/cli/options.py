@@ -36,7 +36,7 @@ class Flags:
         return load(self.texts, os.environ, self.file)
 
     def choose(self) -> dict[str, SettingText]:
-        """Return the text of each setting and the source that it comes from."""
+        """Return the text of each setting and its source."""
         return choose(self.texts, os.environ, self.file)[0]
 
 

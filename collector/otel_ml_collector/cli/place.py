@@ -83,7 +83,7 @@ class Workplace:
 
 @dataclass(frozen=True, slots=True)
 class PlaceOptions:
-    """Which collector or store a command uses, by its options, the environment and the file.
+    """The collector or store that a command uses, from options, environment and settings file.
 
     Attributes:
         settings: The settings of the address and the store.

@@ -282,7 +282,7 @@ class OtlpService(_Exports):
     async def _abort(
         self, error: CollectorError, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> NoReturn:
-        """End a call with an error; the retry delay is sent in both places where clients look."""
+        """End a call with an error. The retry delay is sent in both forms that clients read."""
         row = on_wire(error)
         self._note(context, row.outcome, error)
         self._count(row.outcome)

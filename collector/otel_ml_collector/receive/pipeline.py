@@ -307,7 +307,7 @@ class Intake:
     async def _conclude_metrics(
         self, stored: Records, onward: OtlpRequest | None, service: str, deadline: float
     ) -> ExportAnswer:
-        """Forward metrics if there is a destination. Else leave out those that are not stored."""
+        """Forward metrics if there is a destination. Otherwise drop those that are not stored."""
         rejected = stored.rejected
         if self._forward and onward:
             if NOT_ALLOWED in rejected:

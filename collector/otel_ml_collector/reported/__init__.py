@@ -1,1 +1,1 @@
-"""Calls that services report in metrics only: figures by model, apart from those of runs."""
+"""Calls that services report in metrics only, by model and separate from runs."""

@@ -57,7 +57,7 @@ _HISTOGRAMS: Final = "gen_ai.client.inference.operation."
 
 
 class ReportedModel(BaseModel):
-    """What services reported about the calls of a model. A null was not reported."""
+    """Figures that services report about the calls of a model. Null: not reported."""
 
     model: str = Field(description="As requested; empty if it was not reported")
     provider: str
@@ -87,7 +87,7 @@ class Reported(BaseModel):
 
 @dataclass(slots=True)
 class _Model:
-    """What the series of a model add up to.
+    """The sums of a model's series.
 
     Attributes:
         counts: Number of values, by metric and kind.

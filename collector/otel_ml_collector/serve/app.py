@@ -313,7 +313,7 @@ def _assemble(
 
 
 def _keep_temporary_files(folder: Path) -> None:
-    """Keep temporary files of inserts private, on the store's own disk, and gone after a kill."""
+    """Keep temporary files of inserts private, on the store's disk, and remove leftover ones."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     tempfile.tempdir = str(folder)
@@ -459,7 +459,7 @@ def running(lanes: Sequence[Lane]) -> Iterator[None]:
 
 
 def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic) -> Sequence[Lane]:
-    """Make the lanes of a collector's recurring duties; within a lane they are done in turn."""
+    """Make the lanes of a collector's background jobs. Jobs of a lane run one after another."""
     rollup = collector.connections.open()
     # Nobody else changes the keys of a data directory.
     keys_s = 1.0 if collector.connections.folder is None else 60.0

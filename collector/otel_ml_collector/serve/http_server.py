@@ -64,7 +64,7 @@ class Limits:
 
 
 class _WrongHead(Exception):
-    """The head of a request, or the trailer after its last chunk, is refused; `_wrong` says why."""
+    """The head or trailer of a request is refused. `_wrong` contains the reason."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -107,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes; bound those that are neither body nor the end of a head."""
+        """Parse received bytes, and limit those outside of bodies."""
         if self.transport.is_closing():
             return
         self._unparsed_bytes += len(data)
@@ -145,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _WrongHead
 
     def on_headers_complete(self) -> None:
-        """Begin to answer, unless another server would read another request here.
+        """Start to answer, unless a different server could read the request differently.
 
         Spec: https://www.rfc-editor.org/rfc/rfc9112#section-3.2 and #section-6.1
         """
@@ -382,7 +382,7 @@ class HttpServer(uvicorn.Server):
         self._ending: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer, then say so."""
+        """Start to answer, then set the event."""
         await super().startup(sockets)
         self._when_ready()
 

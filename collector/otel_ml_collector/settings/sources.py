@@ -58,7 +58,7 @@ class SettingText:
 
     @property
     def origin(self) -> str:
-        """Return where the value comes from, such as ``variable OTEL_ML_HTTP``."""
+        """Return the source of the value, such as ``variable OTEL_ML_HTTP``."""
         return "default" if self.source == "default" else f"{self.source} {self.place or self.name}"
 
     def problem(self, reason: object) -> str:

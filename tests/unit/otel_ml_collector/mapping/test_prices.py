@@ -55,7 +55,7 @@ def cached(number: int) -> dict[str, Value]:
     return {"gen_ai.usage.cache_read.input_tokens": number}
 
 
-# US dollars for a million tokens stand beside each row, as the kept table has them.
+# US dollars per million tokens stand beside each row, as the kept table has them.
 @pytest.mark.parametrize(
     ("provider", "model", "tokens", "attributes", "expected"),
     [
@@ -246,10 +246,10 @@ def test_without_prices() -> None:
         ("[]", "prices: expected a table"),
         ('{"openai": 1}', "openai: expected a table"),
         ('{"openai": {"m": 1}}', "openai.'m': expected a table"),
-        ('{"openai": {"m": {"output": 1}}}', "openai.'m': expected input, in US dollars for a "),
+        ('{"openai": {"m": {"output": 1}}}', "openai.'m': expected input, in US dollars per "),
         ('{"openai": {"m": {"in": 1}}}', "openai.'m': unknown key 'in': expected input, output"),
-        ('{"openai": {"m": {"input": "1"}}}', "openai.'m'.input: expected US dollars for a "),
-        ('{"openai": {"m": {"input": true}}}', "openai.'m'.input: expected US dollars for a "),
+        ('{"openai": {"m": {"input": "1"}}}', "openai.'m'.input: expected US dollars per "),
+        ('{"openai": {"m": {"input": true}}}', "openai.'m'.input: expected US dollars per "),
         ('{"openai": {"m": {"input": -1}}}', "openai.'m'.input: expected a number that is not "),
         ('{"openai": {"m": {"input": NaN}}}', "openai.'m'.input: expected a number that is not "),
         (f'{{"openai": {{"m": {{"input": {10**400}}}}}}}', "openai.'m'.input: expected a number "),
