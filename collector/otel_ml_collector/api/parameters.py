@@ -24,7 +24,10 @@ from otel_ml_collector.windows import UTC_ZONE, Window, find_last, read_zone
 
 MAX_LIMIT: Final = 1_000
 _TEXT_CHARS: Final = 4_000
-_EXPECTED: Final = {"cursor": "next_cursor of an answer", "obj_id": "obj_id of an answer"}
+_EXPECTED: Final = {
+    "cursor": "next_cursor from an earlier answer",
+    "obj_id": "obj_id from an earlier answer",
+}
 
 
 def needs(scope: str, *others: str) -> Callable[[Request], Awaitable[Access]]:
@@ -215,14 +218,16 @@ def read_place(text: str, field: str) -> list[Any]:
 
 def bad_cursor(text: str) -> BadInput:
     """Say that a text is no cursor."""
-    return BadInput(f"Invalid cursor {text[:80]!r}: expected a next_cursor of an answer", "cursor")
+    return BadInput(
+        f"Invalid cursor {text[:80]!r}: expected a next_cursor from an earlier answer", "cursor"
+    )
 
 
 def read_cursor(text: str, *kinds: type, numbers: range = _ANY_PLACE) -> list[Any]:
     """Read the cursor of a list, which has parts of these types.
 
     Args:
-        text: What an answer gave as `next_cursor`.
+        text: `next_cursor` from an earlier answer.
         kinds: Of each part.
         numbers: Which are possible: those of places, or `TIMES`.
 

@@ -250,9 +250,9 @@ def test_without_prices() -> None:
         ('{"openai": {"m": {"in": 1}}}', "openai.'m': unknown key 'in': expected input, output"),
         ('{"openai": {"m": {"input": "1"}}}', "openai.'m'.input: expected US dollars per "),
         ('{"openai": {"m": {"input": true}}}', "openai.'m'.input: expected US dollars per "),
-        ('{"openai": {"m": {"input": -1}}}', "openai.'m'.input: expected a number that is not "),
-        ('{"openai": {"m": {"input": NaN}}}', "openai.'m'.input: expected a number that is not "),
-        (f'{{"openai": {{"m": {{"input": {10**400}}}}}}}', "openai.'m'.input: expected a number "),
+        ('{"openai": {"m": {"input": -1}}}', "openai.'m'.input: expected a finite number, 0 "),
+        ('{"openai": {"m": {"input": NaN}}}', "openai.'m'.input: expected a finite number, 0 "),
+        (f'{{"openai": {{"m": {{"input": {10**400}}}}}}}', "openai.'m'.input: expected a finite number"),
     ],
 )
 def test_bad_prices(text: str, message: str) -> None:
