@@ -252,7 +252,10 @@ def test_without_prices() -> None:
         ('{"openai": {"m": {"input": true}}}', "openai.'m'.input: expected US dollars per "),
         ('{"openai": {"m": {"input": -1}}}', "openai.'m'.input: expected a finite number, 0 "),
         ('{"openai": {"m": {"input": NaN}}}', "openai.'m'.input: expected a finite number, 0 "),
-        (f'{{"openai": {{"m": {{"input": {10**400}}}}}}}', "openai.'m'.input: expected a finite number"),
+        (
+            f'{{"openai": {{"m": {{"input": {10**400}}}}}}}',
+            "openai.'m'.input: expected a finite number",
+        ),
     ],
 )
 def test_bad_prices(text: str, message: str) -> None:
