@@ -638,7 +638,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.sketches ON CLUSTER otel_ml (
   counts Map(String, UInt64) COMMENT 'the 200 largest, of values shorter than 64 characters'
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/otel_ml/sketches', '{replica}') ORDER BY (project, model, day_ns, hour_ns, field)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS otel_ml.predictions ON CLUSTER otel_ml (
   project LowCardinality(String),

@@ -1,24 +1,115 @@
 """A process that stands in for a ClickHouse server, for tests of the road over the network."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit
 
 import clickhouse_connect
 
 from tests.support.certificates import Certificate
 from tests.support.clickhouse_front import PASSWORD, USER
+from tests.support.deploy import cluster
 
 _STOP_S: Final = 30
 
 
-class ClickHouse:
+class Server:
+    """A server that speaks ClickHouse's HTTP interface: a stand-in, or one that somebody has.
+
+    Args:
+        host: Where it is.
+        user: The name of its user.
+        password: Its password.
+        secure: Whether it speaks TLS.
+        port: Its port; it may be known later.
+    """
+
+    def __init__(self, host: str, user: str, password: str, *, secure: bool, port: int = 0) -> None:
+        self._host = host
+        self._user = user
+        self._password = password
+        self._secure = secure
+        self.port = port
+        self.databases: list[str] = []
+
+    def url(
+        self, database: str = "default", *, password: str | None = None, options: str = ""
+    ) -> str:
+        """The address of one of its databases, as ``--store`` takes it."""
+        scheme = "clickhouses" if self._secure else "clickhouse"
+        secret = self._password if password is None else password
+        user = f"{quote(self._user, safe='')}:{quote(secret, safe='')}"
+        return f"{scheme}://{user}@{self._host}:{self.port}/{database}{options}"
+
+    def make_database(self) -> str:
+        """Make an empty database; returns its name."""
+        name = f"otel_ml_test_{uuid.uuid4().hex}"
+        self.command(f"CREATE DATABASE {name}")
+        self.databases.append(name)
+        return name
+
+    def command(self, statement: str) -> str:
+        """Carry a statement out as its operator; returns its answer, tabs between columns."""
+        with clickhouse_connect.get_client(
+            host=self._host,
+            port=self.port,
+            username=self._user,
+            password=self._password,
+            secure=self._secure,
+        ) as client:
+            answer: bytes = client.raw_query(statement)
+        return answer.decode()
+
+
+class RealServer(Server):
+    """A server or a cluster that somebody has; the databases are dropped at the end.
+
+    Args:
+        address: As ``--store`` takes it.
+    """
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        secure = parts.scheme == "clickhouses"
+        super().__init__(
+            parts.hostname or "",
+            unquote(parts.username or "default"),
+            unquote(parts.password or ""),
+            secure=secure,
+            port=parts.port or (8443 if secure else 8123),
+        )
+        clusters = self.command("SELECT DISTINCT cluster FROM system.clusters").split()
+        macros = self.command("SELECT macro FROM system.macros").split()
+        self.is_cluster = cluster.CLUSTER in clusters and {"shard", "replica"} <= set(macros)
+
+    def make_database(self) -> str:
+        """Make an empty database, on a cluster with replicated tables."""
+        if not self.is_cluster:
+            return super().make_database()
+        name = f"otel_ml_test_{uuid.uuid4().hex}"
+        self.databases.append(name)
+        for statement in cluster.statements():
+            # The name is that of the database, and in the path of each table in the Keeper.
+            renamed = re.sub(rf"\b{cluster.DATABASE}(?=[./]|\s+ON\b)", name, statement)
+            self.command(renamed)
+        return name
+
+    def drop_databases(self) -> None:
+        """Drop the databases that were made."""
+        everywhere = f" ON CLUSTER {cluster.CLUSTER}" if self.is_cluster else ""
+        for name in self.databases:
+            self.command(f"DROP DATABASE IF EXISTS {name}{everywhere} SYNC")
+
+
+class ClickHouse(Server):
     """The HTTP front before chDB, over a folder that outlives it.
 
     Args:
@@ -33,33 +124,22 @@ class ClickHouse:
         self._folder = folder
         self._bytes_per_s = bytes_per_s
         self._certificate = certificate
-        self.port = 0
+        super().__init__("127.0.0.1", USER, PASSWORD, secure=certificate is not None)
         self._process = self._start()
-
-    def url(self, database: str = "default", *, password: str = PASSWORD, options: str = "") -> str:
-        """The address of one of its databases, as ``--store`` takes it."""
-        scheme = "clickhouses" if self._certificate else "clickhouse"
-        user = f"{USER}:{quote(password, safe='')}"
-        return f"{scheme}://{user}@127.0.0.1:{self.port}/{database}{options}"
 
     @property
     def pid(self) -> int:
         """Its process."""
         return self._process.pid
 
-    def make_database(self) -> str:
-        """Make an empty database; returns its name."""
-        name = f"d{uuid.uuid4().hex}"
-        self.command(f"CREATE DATABASE {name}")
-        return name
+    def simulate(self, **fields: object) -> dict[str, Any]:
+        """Set what it simulates of a replica: see `Simulation` in `clickhouse_front`.
 
-    def command(self, statement: str) -> str:
-        """Carry a statement out as its operator; returns its answer, tabs between columns."""
-        with clickhouse_connect.get_client(
-            host="127.0.0.1", port=self.port, username=USER, password=PASSWORD
-        ) as client:
-            answer: bytes = client.raw_query(statement)
-        return answer.decode()
+        Returns:
+            ``cut_inserts``, and the numbers of ``ordered`` inserts by table.
+        """
+        state: dict[str, Any] = json.loads(self.command(f"SIMULATE {json.dumps(fields)}"))
+        return state
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -90,6 +170,15 @@ class ClickHouse:
         assert told, "the front before chDB did not start"
         self.port = int(told)
         return process
+
+
+@contextmanager
+def replicas(folder: Path) -> Iterator[tuple[ClickHouse, ClickHouse]]:
+    """Give two replicas: the first one, and one that fetches what the first one executed."""
+    with clickhouse(folder / "first") as first, clickhouse(folder / "second") as second:
+        first.simulate(replicas=[second.port])
+        second.simulate(leader=first.port)
+        yield first, second
 
 
 @contextmanager

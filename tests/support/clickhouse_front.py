@@ -5,23 +5,33 @@ port when it listens. With ``INSERT_BYTES_PER_S`` in the environment it stores n
 as a slow disk does. Each request has settings of its own, as on a server, whose limits hold too,
 and so does what Replicated tables ask of a deletion:
 https://clickhouse.com/docs/interfaces/http, https://clickhouse.com/docs/operations/settings.
+
+A front can stand in for a replica. The first replica executes what writes, and sends it to the
+others in order, each of which is a front with a chDB of its own; these pass on to the first what
+they are sent. The statement ``SIMULATE {...}`` sets the fields of `Simulation`.
 """
 
 import base64
 import binascii
 import gzip
+import json
 import os
+import queue
 import re
+import socket
 import ssl
 import sys
 import tempfile
 import threading
+import time
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.policy import HTTP
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +87,11 @@ _ASKING_MUTATION: Final = re.compile(
     rb"\s*(DELETE\s+FROM|ALTER\s+TABLE\s+\S+\s+(DELETE|UPDATE))\b.*\(\s*SELECT\b",
     re.IGNORECASE | re.DOTALL,
 )
+_TABLE: Final = re.compile(rb"\s*INSERT\s+INTO\s+(?:TABLE\s+)?[`\w.]*?(\w+)`?[\s(]", re.IGNORECASE)
+_SIMULATE: Final = re.compile(rb"\s*SIMULATE\s+(\{.*\})\s*(?:FORMAT\s+\w+\s*)?$", re.DOTALL)
+# Of a request that the first replica sends, with the number of the ordered insert into a table.
+_FETCHED: Final = "X-Fetched"
+_PEER_S: Final = 60.0
 _RESULT: Final = re.compile(rb"\s*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS)\b", re.IGNORECASE)
 _UNPACK: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "": bytes,
@@ -92,6 +107,25 @@ _PACK: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
 }
+
+
+@dataclass(slots=True)
+class Simulation:
+    """What a replica does that a single server does not.
+
+    Attributes:
+        replicas: Ports of the other replicas, of the first one; they get what it writes.
+        leader: Port of the first replica; 0 for the first one itself, and for a single server.
+        fetch_s: How long a replica takes to fetch an insert.
+        live: How many replicas are alive, of those that a quorum counts.
+        cut_inserts: How often the connection is cut after an insert into a table, by table.
+    """
+
+    replicas: list[int] = field(default_factory=list)
+    leader: int = 0
+    fetch_s: float = 0.0
+    live: int = 100
+    cut_inserts: dict[str, int] = field(default_factory=dict)
 
 
 class Failure(Exception):
@@ -115,6 +149,12 @@ class Asked:
     fields: Mapping[str, str]
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings of the profile, and those of the request over them."""
+        own = {name: value for name, value in self.fields.items() if name not in _TRANSPORT}
+        return {**_PROFILE, **own}
+
 
 class Engine:
     """Runs each statement on a connection of its own, whose settings are gone with it."""
@@ -128,10 +168,7 @@ class Engine:
 
     def run(self, asked: Asked) -> tuple[bytes, str]:
         """Run a statement; return its result and the result's format."""
-        settings = {
-            **_PROFILE,
-            **{name: value for name, value in asked.fields.items() if name not in _TRANSPORT},
-        }
+        settings = asked.settings
         allows = settings.get("allow_nondeterministic_mutations") == "1"
         if _ASKING_MUTATION.match(asked.query) and not allows:
             text = "statement with subquery may be nondeterministic"
@@ -172,6 +209,134 @@ def _run(connection: Any, asked: Asked) -> tuple[bytes, str]:
     return result or b"", told if named or _RESULT.match(asked.query) else ""
 
 
+class Replica:
+    """Stands in for what a replica does beside its engine.
+
+    Inserts with a quorum that is not parallel are ordered: they have numbers by table.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.simulation = Simulation()
+        self._guard = threading.Lock()
+        # Of the first one: of each table the number of the last ordered insert; of the others: of
+        # the last one that was fetched.
+        self.ordered: dict[str, int] = {}
+        self._unfinished: set[str] = set()
+        self._queues: dict[int, queue.Queue[Callable[[], None]]] = {}
+
+    def simulate(self, fields: Mapping[str, Any]) -> None:
+        """Set what is simulated from now on."""
+        for name, value in fields.items():
+            setattr(self.simulation, name, value)
+
+    def write(self, asked: Asked, request: "Sent") -> tuple[bytes, str]:
+        """Execute a statement that writes, on the first replica, and on as many as it asks for."""
+        match = _TABLE.match(asked.query)
+        table = match[1].decode() if match else ""
+        quorum = int(asked.settings.get("insert_quorum", "0")) if table else 0
+        is_ordered = quorum > 1 and asked.settings.get("insert_quorum_parallel", "1") == "0"
+        if quorum > self.simulation.live:
+            raise _failure(285, f"{self.simulation.live} live replicas", "TOO_FEW_LIVE_REPLICAS")
+        with self._guard:
+            if is_ordered and table in self._unfinished:
+                name = "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE"
+                raise _failure(286, f"an insert into {table} is not finished", name)
+            number = self.ordered.get(table, 0) + 1 if is_ordered else 0
+            if is_ordered:
+                self._unfinished.add(table)
+        try:
+            result = self.engine.run(asked)
+            if is_ordered:
+                self.ordered[table] = number
+            fetched = self._send(request, f"{number} {table}")
+            self._wait(fetched, quorum, float(asked.settings.get("insert_quorum_timeout", "0")))
+        finally:
+            self._unfinished.discard(table)
+        return result
+
+    def _send(self, request: "Sent", number: str) -> list[threading.Event]:
+        """Send a request to the other replicas, in the order of what this one executed."""
+        fetched = []
+        for port in self.simulation.replicas:
+            done = threading.Event()
+
+            def fetch(port: int = port, done: threading.Event = done) -> None:
+                fetch_s = self.simulation.fetch_s
+                wait_until(elapsed(fetch_s), fetch_s + 20)
+                request.send(port, {_FETCHED: number})
+                done.set()
+
+            if port not in self._queues:
+                self._queues[port] = queue.Queue()
+                threading.Thread(target=self._work, args=(port,), daemon=True).start()
+            self._queues[port].put(fetch)
+            fetched.append(done)
+        return fetched
+
+    def _work(self, port: int) -> None:
+        while True:
+            self._queues[port].get()()
+
+    def _wait(self, fetched: Sequence[threading.Event], quorum: int, timeout_ms: float) -> None:
+        """Wait for a quorum; without others, only as long as one takes to fetch."""
+        if quorum > 1 and not fetched:
+            wait_until(elapsed(self.simulation.fetch_s), self.simulation.fetch_s + 20)
+        ends_s = time.monotonic() + timeout_ms / 1_000
+        while quorum > 1 and fetched and sum(map(threading.Event.is_set, fetched)) < quorum - 1:
+            if time.monotonic() > ends_s:
+                raise _failure(319, "no quorum in time", "UNKNOWN_STATUS_OF_INSERT")
+            fetched[0].wait(0.01)
+
+    def check_order(self, asked: Asked, request: "Sent") -> None:
+        """Refuse a read that asks for order, of a replica that lacks ordered inserts."""
+        if self.simulation.leader and asked.settings.get("select_sequential_consistency") == "1":
+            _, _, body = request.send(self.simulation.leader, {}, b"SIMULATE {}")
+            lacking = {
+                table
+                for table, number in json.loads(body)["ordered"].items()
+                if self.ordered.get(table, 0) < number
+            }
+            if lacking:
+                raise _failure(289, f"it lacks {sorted(lacking)}", "REPLICA_IS_NOT_IN_QUORUM")
+
+    def is_cut(self, asked: Asked) -> bool:
+        """Tell whether the connection is cut after this insert."""
+        match = _TABLE.match(asked.query)
+        table = match[1].decode() if match else ""
+        with self._guard:
+            left = self.simulation.cut_inserts.get(table, 0)
+            if left:
+                self.simulation.cut_inserts[table] = left - 1
+        return left > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as it came, to be sent on to another replica."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def send(
+        self, port: int, more: Mapping[str, str], statement: bytes | None = None
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Send it, or a statement in its place; returns status, headers and body of the answer."""
+        dropped = {"host", "content-length", "transfer-encoding", "accept-encoding", "connection"}
+        dropped |= {"content-encoding", "content-type"} if statement is not None else set()
+        kept = {name: text for name, text in self.headers.items() if name.lower() not in dropped}
+        with closing(HTTPConnection("127.0.0.1", port, timeout=_PEER_S)) as line:
+            path, body = ("/", statement) if statement is not None else (self.path, self.body)
+            line.request("POST", path, body, {**kept, **more})
+            answer = line.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+
+
+def _failure(code: int, what: str, name: str) -> Failure:
+    return Failure(code, f"Code: {code}. DB::Exception: {what}. ({name})")
+
+
 def _quoted(text: str, mark: str = "'") -> str:
     escaped = text.replace("\\", "\\\\").replace(mark, "\\" + mark)
     return f"{mark}{escaped}{mark}"
@@ -181,7 +346,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection of a client."""
 
     protocol_version = "HTTP/1.1"
-    engine: Engine
+    replica: Replica
 
     def handle_one_request(self) -> None:
         """Read and answer one request, whose first line may be as long as a server's."""
@@ -204,7 +369,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._check_user()
             asked = self._read(body)
-            result, told = self.engine.run(asked)
+            answered = self._run(asked, Sent(self.path, dict(self.headers), body))
+            if answered is None:
+                return
+            result, told = answered
         except Failure as error:
             headers = {"X-ClickHouse-Exception-Code": str(error.code)}
             text = f"{error} (version 26.9.2.1)\n".encode()
@@ -221,6 +389,33 @@ class Handler(BaseHTTPRequestHandler):
             result, coding = self._pack(result)
             headers |= {"Content-Encoding": coding} if coding else {}
         self._send(200, result, headers)
+
+    def _run(self, asked: Asked, request: Sent) -> tuple[bytes, str] | None:
+        """Run a statement; returns None where the connection is cut, or another has answered."""
+        replica = self.replica
+        if simulate := _SIMULATE.match(asked.query):
+            replica.simulate(json.loads(simulate[1]))
+            state = {"ordered": replica.ordered, "cut_inserts": replica.simulation.cut_inserts}
+            return json.dumps(state).encode(), ""
+        if number := self.headers.get(_FETCHED):
+            result = replica.engine.run(asked)
+            count, _, table = number.partition(" ")
+            replica.ordered[table] = int(count) or replica.ordered.get(table, 0)
+            return result
+        if _RESULT.match(asked.query):
+            replica.check_order(asked, request)
+            return replica.engine.run(asked)
+        if replica.simulation.leader:
+            status, headers, answer = request.send(replica.simulation.leader, {})
+            own = {"content-length", "connection", "date", "server"}
+            self._send(status, answer, {k: v for k, v in headers if k.lower() not in own})
+            return None
+        result = replica.write(asked, request)
+        if replica.is_cut(asked):
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return None
+        return result
 
     def _read_body(self) -> bytes:
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
@@ -303,7 +498,7 @@ class Server(ThreadingHTTPServer):
 
 def main(folder: str, port: str, *certificate: str) -> None:
     """Serve until the process is killed."""
-    Handler.engine = Engine(Path(folder))
+    Handler.replica = Replica(Engine(Path(folder)))
     server = Server(("127.0.0.1", int(port)), Handler)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -21,7 +21,12 @@ from otel_ml_collector import feedback
 from otel_ml_collector.access import Access
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.receive.pipeline import Intake
-from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.connection import (
+    ORDERED_INSERT,
+    ORDERED_READ,
+    Connections,
+    store_trouble,
+)
 from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.times import SECOND_NS
 
@@ -151,18 +156,21 @@ class _HeldRow:
         with store_trouble():
             [[now_ns]] = self._client.query(_NOW).result_rows
             self._until = (now_ns + _LEASE_S * SECOND_NS) // 2 * 2
-            self._client.insert("store_meta", [[self.name, self._until]])
+            row = [self.name, self._until]
+            self._client.insert("store_meta", [row], settings=dict(ORDERED_INSERT))
 
     def find_other(self) -> str | None:
         """Find the first other row that is held."""
         with store_trouble():
             asked = {"lane": self._lane, "own": self.name}
-            rows = self._client.query(_OTHER_LANES, asked).result_rows
+            answer = self._client.query(_OTHER_LANES, asked, settings=dict(ORDERED_READ))
+            rows = answer.result_rows
         return rows[0][0] if rows else None
 
     def give_back(self) -> None:
         """Hold it no longer; a second call does nothing."""
         if self._until:
             with store_trouble():
-                self._client.insert("store_meta", [[self.name, self._until + 1]])
+                row = [self.name, self._until + 1]
+                self._client.insert("store_meta", [row], settings=dict(ORDERED_INSERT))
             self._until = 0

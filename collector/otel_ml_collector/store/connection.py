@@ -5,12 +5,15 @@ import fcntl
 import math
 import os
 import re
+import secrets
 import threading
 import time
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,6 +22,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import Error as DriverError
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
 
 from otel_ml_collector.errors import BadSetting, InUse, StoreUnreachable, Unavailable
 from otel_ml_collector.store.lock import LOCK_FILE, read_holder
@@ -59,6 +65,22 @@ _QUERY: Final = {
     # carry it out on their own, and take the part of another where theirs came out otherwise.
     "allow_nondeterministic_mutations": 1,
 }
+# Of a read before a conditional write, and of the inserts that it is about: the replica must have
+# what a quorum acknowledged. ClickHouse knows that only of inserts that come one at a time. All
+# other inserts come in parallel, and all other reads are answered by any replica at once. A store
+# without replicas ignores these settings. Why so: docs/design/057-quorum.md.
+ORDERED_READ: Final = {"select_sequential_consistency": 1}
+ORDERED_INSERT: Final = {"insert_quorum_parallel": 0}
+# A server waits no longer than this share of the client's time for a quorum: its error, which says
+# that replicas are missing, must come before the client gives up.
+_QUORUM_SHARE: Final = 0.5
+# Too few live replicas, an earlier quorum insert is not finished, a replica lacks one. The server
+# raises them before it stores anything.
+_PASSING_ERRORS: Final = frozenset({285, 286, 289})
+_PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
+_PAUSE_SPREAD: Final = secrets.SystemRandom()
+_VERSION: Final = re.compile(r"(\d+)\.")
+_LEAST_VERSION: Final = 26
 # Of an insert: a block is the work of a single thread, more of them only wait for each other.
 SINGLE_THREAD: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
 # A server that does not answer holds a thread no longer; an address may say otherwise.
@@ -288,7 +310,15 @@ class Connections:
         with self._guard:
             if self._is_closed:
                 raise Unavailable("The store is closed")
-            return clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
+            if self._folder is not None:
+                return clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
+            timeout_s = float(self._arguments["send_receive_timeout"])
+            quorum = {"insert_quorum_timeout": int(timeout_s * _QUORUM_SHARE * 1_000)}
+            try:
+                return clickhouse_connect.get_client(settings=_QUERY | quorum, **self._arguments)
+            except ClickHouseError:  # an old server does not know the settings
+                refuse_version(_ask_version(self._arguments))
+                raise
 
     def close(self) -> None:
         """Close every client, then let the data directory go."""
@@ -367,6 +397,37 @@ def _refuse_copy(data_dir: Path) -> None:
         )
 
 
+def refuse_version(version: str) -> None:
+    """Refuse the version of a server that lacks what the tables need; an unknown one passes.
+
+    Raises:
+        BadSetting: It is too old.
+    """
+    match = _VERSION.match(version)
+    if match and int(match[1]) < _LEAST_VERSION:
+        raise BadSetting(f"The ClickHouse server has version {version}: needs {_LEAST_VERSION}.x")
+
+
+def _ask_version(arguments: Mapping[str, Any]) -> str:
+    """Ask a server for its version without the settings of a client; empty if it does not tell."""
+    scheme, usual_port = ("https", 8443) if arguments["secure"] else ("http", 8123)
+    host = f"[{arguments['host']}]" if ":" in arguments["host"] else arguments["host"]
+    user = f"{arguments['username']}:{arguments['password']}".encode()
+    tls = {"ca_certs": arguments["ca_cert"]} if "ca_cert" in arguments else {}
+    try:
+        with PoolManager(retries=False, **tls) as pool:
+            reply = pool.request(
+                "GET",
+                f"{scheme}://{host}:{arguments['port'] or usual_port}/",
+                fields={"query": "SELECT version()"},
+                headers={"authorization": f"Basic {b64encode(user).decode()}"},
+                timeout=float(arguments["connect_timeout"]),
+            )
+    except (HTTPError, OSError):
+        return ""
+    return reply.data.decode("ascii", "replace").strip() if reply.status == HTTPStatus.OK else ""
+
+
 class ConfirmingClient:
     """A client that reports failed writes of files, which the embedded engine hides.
 
@@ -401,7 +462,10 @@ class ConfirmingClient:
     @cached_property
     def query(self) -> Any:
         """Ask for rows."""
-        return self._client.query
+        query = self._client.query
+        if self._is_embedded:
+            return query
+        return lambda *args, **kwargs: self._repeat(lambda: query(*args, **kwargs))
 
     @cached_property
     def query_arrow(self) -> Any:
@@ -420,15 +484,15 @@ class ConfirmingClient:
 
     def command(self, *args: Any, **kwargs: Any) -> Any:
         """Carry a statement out."""
-        return self._written(self._client.command(*args, **kwargs))
+        return self._written(self._repeat(lambda: self._client.command(*args, **kwargs)))
 
     def insert(self, *args: Any, **kwargs: Any) -> Any:
         """Store rows."""
-        return self._written(self._client.insert(*args, **kwargs))
+        return self._written(self._repeat(lambda: self._client.insert(*args, **kwargs)))
 
     def insert_arrow(self, *args: Any, **kwargs: Any) -> Any:
         """Store a table of columns."""
-        return self._written(self._client.insert_arrow(*args, **kwargs))
+        return self._written(self._repeat(lambda: self._client.insert_arrow(*args, **kwargs)))
 
     def insert_portions(
         self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = None
@@ -447,6 +511,21 @@ class ConfirmingClient:
         before, self.unwritten = self.unwritten, self._count()
         if self.unwritten != before:
             raise Unavailable("The store has trouble: the engine could not write its files")
+
+    def _repeat(self, ask: Callable[[], _Made]) -> _Made:
+        """Ask again for about 3 s while a cluster lacks replicas, or a replica lacks inserts.
+
+        Raises:
+            ClickHouseError: It still does, or there is another error.
+        """
+        for pause_s in () if self._is_embedded else _PAUSES_S:
+            try:
+                return ask()
+            except DriverError as error:
+                if error.code not in _PASSING_ERRORS:
+                    raise
+                time.sleep(pause_s * _PAUSE_SPREAD.uniform(0.5, 1.5))
+        return ask()
 
     def _written(self, result: Any) -> Any:
         self.written_s = time.monotonic()

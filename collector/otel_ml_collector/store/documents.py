@@ -17,7 +17,12 @@ from typing import Any, Final
 import orjson
 
 from otel_ml_collector.errors import BadInput, Conflict, Missing, Unavailable
-from otel_ml_collector.store.connection import Connections, store_trouble
+from otel_ml_collector.store.connection import (
+    ORDERED_INSERT,
+    ORDERED_READ,
+    Connections,
+    store_trouble,
+)
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.sql import Sql
 
@@ -145,7 +150,7 @@ class Documents:
         lost = 0
         with self._lock:
             for _ in range(_TRIES):
-                [state] = reader.rows(_STATE, asked)
+                [state] = reader.rows(_STATE, asked, ORDERED_READ)
                 # Nothing came of an insert that the engine has taken: its rows were lost since.
                 lost = lost + 1 if state == state_before else 0
                 state_before = state
@@ -169,7 +174,8 @@ class Documents:
                 )
                 row = [*asked.values(), wanted.body, version, saved_ns, save_id]
                 self._insert(row, [state["emptied_ns"], state["revision"], lost])
-                if reader.rows(_SAVED, {**asked, "save_id": save_id})[0]["saves"]:
+                saved = reader.rows(_SAVED, {**asked, "save_id": save_id}, ORDERED_READ)
+                if saved[0]["saves"]:
                     body = orjson.loads(wanted.body or "null")
                     return Document(wanted.name, body, version, saved_ns)
         raise Unavailable(
@@ -178,6 +184,7 @@ class Documents:
 
     def _insert(self, row: list[Any], state: list[int]) -> None:
         settings = {
+            **ORDERED_INSERT,
             "insert_deduplicate": 1,
             "insert_deduplication_token": orjson.dumps([*row[:2], *state]).decode(),
         }

@@ -23,6 +23,9 @@ MOST: Final = 10_000
 LOCAL: Final = "local"
 _SECRET_BYTES: Final = 32
 _SECRET: Final = re.compile(rb"[0-9a-f]{64}")
+# All shards of a cluster have the same keys. A quorum of their replicas would be missing while one
+# shard is down, and no key could be revoked.
+_OF_ALL_SHARDS: Final = {"insert_quorum": 0}
 _MADE: Final = 1
 _REVOKED: Final = 2
 _READ: Final = Sql("""
@@ -134,7 +137,8 @@ class KeyStore:
         """
         with self._ask() as client:
             rows = [list(use) for use in uses.items()]
-            client.insert("key_uses", rows, column_names=["id", "used_ns"])
+            settings = dict(_OF_ALL_SHARDS)
+            client.insert("key_uses", rows, column_names=["id", "used_ns"], settings=settings)
 
     @contextmanager
     def _ask(self) -> Iterator[StoreClient]:
@@ -173,7 +177,9 @@ def _insert(client: StoreClient, key: StoredKey, version: int) -> None:
         "made_by": key.made_by,
         "revoked_by": key.revoked_by,
     }
-    client.insert("access_keys", [list(row.values())], column_names=list(row))
+    client.insert(
+        "access_keys", [list(row.values())], column_names=list(row), settings=dict(_OF_ALL_SHARDS)
+    )
 
 
 def _key(row: dict[str, Any]) -> StoredKey:

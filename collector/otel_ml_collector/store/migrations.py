@@ -14,7 +14,7 @@ from typing import Any, Final
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from otel_ml_collector.errors import BadSetting, StoreUnreachable, Unavailable
-from otel_ml_collector.store.connection import Connections, describe_error
+from otel_ml_collector.store.connection import Connections, describe_error, refuse_version
 from otel_ml_collector.store.repair import drop_unread
 from otel_ml_collector.store.schema import COPIES, META, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
@@ -48,6 +48,26 @@ _OTHER_ENGINES: Final = Sql("""
     WHERE database = currentDatabase() AND name IN {names:Array(String)}
       AND engine NOT LIKE '%MergeTree' ORDER BY name LIMIT 1""")
 
+# Inserts into these tables have names, and the engine takes each name once: one of two collectors
+# saves a document, and sketches are counted once if an insert is sent again.
+_NAMED_INSERTS: Final = ("documents", "sketches")
+_OF_REPLICAS: Final = "replicated_deduplication_window"
+_OF_ONE: Final = "non_replicated_deduplication_window"
+_WINDOWS: Final = Sql("""
+    SELECT name, startsWith(engine, 'Replicated') AS is_replicated,
+      extract(engine_full, '[ ,]{of_replicas} = (\\d+)') AS of_replicas,
+      extract(engine_full, '[ ,]{of_one} = (\\d+)') AS of_one,
+      (SELECT value FROM system.replicated_merge_tree_settings WHERE name = '{of_replicas}')
+        AS usual_of_replicas
+    FROM system.tables
+    WHERE database = currentDatabase() AND name IN {names:Array(String)}
+      AND engine LIKE '%MergeTree' ORDER BY name""").fill(
+    of_replicas=Sql(_OF_REPLICAS), of_one=Sql(_OF_ONE)
+)
+_ADD_WINDOW: Final = Sql("ALTER TABLE {table} MODIFY SETTING {setting} = 1000").fill(
+    table=Sql("sketches"), setting=Sql(_OF_ONE)
+)
+
 _HAS_TTL: Final = Sql("""
     SELECT count() FROM system.tables WHERE database = currentDatabase()
       AND name = 'notifications' AND position(engine_full, ' TTL ') > 0""")
@@ -56,7 +76,8 @@ _HAS_TTL: Final = Sql("""
 _PASSING: Final = frozenset(
     {"ALL_CONNECTION_TRIES_FAILED", "KEEPER_EXCEPTION", "MEMORY_LIMIT_EXCEEDED", "NETWORK_ERROR"}
     | {"NO_ZOOKEEPER", "SOCKET_TIMEOUT", "TABLE_IS_READ_ONLY", "TOO_MANY_SIMULTANEOUS_QUERIES"}
-    | {"TOO_FEW_LIVE_REPLICAS", "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE"}
+    | {"REPLICA_IS_NOT_IN_QUORUM", "TOO_FEW_LIVE_REPLICAS", "UNKNOWN_STATUS_OF_INSERT"}
+    | {"UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE"}
 )
 # Only whoever runs the server or changes the settings can end this.
 _CERTIFICATE: Final = "CERTIFICATE_VERIFY_FAILED"
@@ -144,7 +165,8 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _check_engines(client: StoreClient) -> None:
-    """Refuse tables whose rows cannot be deleted, such as Distributed ones."""
+    """Refuse an old server, and tables whose rows cannot be deleted, such as Distributed ones."""
+    refuse_version(client.query(Sql("SELECT version()")).result_rows[0][0])
     result_rows = client.query(
         _OTHER_ENGINES, parameters={"names": sorted(TABLE_NAMES)}
     ).result_rows
@@ -168,6 +190,27 @@ def _remove_by_one_thread(client: StoreClient) -> None:
         if table in TABLE_NAMES:
             name = identifier(table, TABLE_NAMES)
             client.command(_REMOVE.fill(table=name, setting=Sql(_REMOVAL)))
+
+
+def _keep_windows(client: StoreClient) -> None:
+    """Let the engine remember the names of inserts.
+
+    Raises:
+        BadSetting: It does not: a table of a cluster was made with other settings.
+    """
+    asked = {"names": list(_NAMED_INSERTS)}
+    for name, is_replicated, *windows, usual in client.query(_WINDOWS, asked).result_rows:
+        setting, window = (
+            (_OF_REPLICAS, windows[0] or usual) if is_replicated else (_OF_ONE, windows[1])
+        )
+        if name == "sketches" and not is_replicated and not window:
+            client.command(_ADD_WINDOW)  # an older program made the table
+        elif not int(window or 0):
+            raise BadSetting(
+                f"The table {name} of the store has {setting} = {window or 0}: ClickHouse would "
+                "store an insert twice if it is sent again, and lose one of two saves. Expected "
+                "1000"
+            )
 
 
 def _remove_ttl(client: StoreClient) -> None:
@@ -202,6 +245,7 @@ def migrate(client: StoreClient) -> None:
         raise BadSetting(f"The store has {refuse_schema(schema)}. Nothing was changed")
     client.command(_TWO_STRUCTURES, {"is_new": schema == 0})
     _remove_ttl(client)
+    _keep_windows(client)
     if schema == SCHEMA_VERSION:
         return
     for table in TABLES:

@@ -214,7 +214,7 @@ CREATE TABLE IF NOT EXISTS sketches (
   counts Map(String, UInt64) COMMENT 'the 200 largest, of values shorter than 64 characters'
 )
 ENGINE = MergeTree ORDER BY (project, model, day_ns, hour_ns, field)
-SETTINGS index_granularity = 256, {durable}
+SETTINGS index_granularity = 256, non_replicated_deduplication_window = 1000, {durable}
 """).fill(durable=DURABLE)
 
 # What runs foretold by the rule of a target, whose truth may come later: of each day as often as it

@@ -11,6 +11,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
+import orjson
+
 from otel_ml.statistics.fields import FieldSketch
 from otel_ml.statistics.projections import NORM, PROJECTED
 from otel_ml.statistics.sketches import TEXT_PARTS, Kind, Sketch, join_noise
@@ -226,7 +228,13 @@ def sketch_day(client: StoreClient, memory: Memory, project: str, day_ns: int, n
     for version, of_hours in of_day.items():
         rows += _write_rows((*key, ALL_DAY, *version), merge_versions(of_hours))
     for first in range(0, len(rows), _INSERT_ROWS):
-        client.insert("sketches", rows[first : first + _INSERT_ROWS], column_names=_COLUMNS)
+        # An insert is sent again if its answer was lost: the server then stores it once.
+        settings = {
+            "insert_deduplicate": 1,
+            "insert_deduplication_token": orjson.dumps([*key, first]).decode(),
+        }
+        part = rows[first : first + _INSERT_ROWS]
+        client.insert("sketches", part, column_names=_COLUMNS, settings=settings)
     client.insert(
         "daily", [[project, day_ns, now_ns]], column_names=["project", "day_ns", "sketched_ns"]
     )
