@@ -13,6 +13,10 @@ RECORDERS := $(patsubst tests/support/recorded/requirements/%.txt,.cache/recorde
   $(wildcard tests/support/recorded/requirements/*.txt)) tests/support/recorded/recorders/node_modules/stamp
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 ALERTMANAGER := .cache/prometheus/usr/bin/prometheus-alertmanager
+# A ZooKeeper, of packages of Debian, for the tables of a ClickHouse cluster; it needs Java.
+ZOOKEEPER := .cache/zookeeper/usr/share/java/zookeeper.jar
+ZOOKEEPER_PACKAGES := libzookeeper-java libslf4j-java libnetty-java libdropwizard-metrics-java \
+  libsnappy-java libcommons-cli-java
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What uv trusts are the certificates of the machine, as with pip.
 export UV_SYSTEM_CERTS := 1
@@ -20,7 +24,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: check-image wheels neighbours test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: check-image wheels neighbours test-clickhouse test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +50,9 @@ test-all: test test-rest ## All tests of CI, with Node and Chromium
 
 test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/8), or what each part holds (PART=list)
 	$(BIN)/python -m tests.nightly $(PART)
+
+test-clickhouse: $(VENV)/dev.stamp ## The tests of the store on a ClickHouse server or cluster of yours (STORE=clickhouse://…), as one table
+	@$(BIN)/python -m tests.nightly.contract "$(STORE)"
 
 test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector, telemetrygen, Prometheus and Alertmanager (TABLE=1: write docs/jaeger.md)
 	$(BIN)/python -m tests.nightly.neighbours
@@ -75,9 +82,11 @@ soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 ki
 	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/nightly/end_to_end/test_resume.py -k any_moment
 	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/unit/otel_ml/statistics/test_coverage.py
 
-check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
+check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) $(ZOOKEEPER) tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
 	@command -v systemd-analyze >/dev/null || { \
 	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
+	@command -v java >/dev/null || { \
+	  echo "Missing: sudo apt-get install -y default-jre-headless"; exit 1; }
 	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest --forbid-skips -m "not image" tests/nightly/deploy
 
 check-image: $(VENV)/deploy.stamp wheels .cache/image/base.tar ## Build the image without a network or a daemon, and run it read-only (Debian, root; buildah, mmdebstrap)
@@ -189,6 +198,11 @@ $(PROMTOOL):
 
 $(ALERTMANAGER):
 	$(call unpack,prometheus-alertmanager)
+
+$(ZOOKEEPER):
+	mkdir -p .cache/zookeeper
+	cd .cache/zookeeper && apt-get download $(ZOOKEEPER_PACKAGES) && \
+	  for package in *.deb; do dpkg-deb -x $$package .; done
 
 # $(call unpack,PACKAGE) takes the programs out of a package of Debian; nothing is installed.
 define unpack
