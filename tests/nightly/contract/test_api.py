@@ -6,7 +6,7 @@ tables do.
 
 from pathlib import Path
 
-from tests.support.clickhouse import ClickHouse
+from tests.support.clickhouse import Server
 from tests.support.otel_ml_collector.api.world import ask_all
 from tests.support.otel_ml_collector.stores import open_service
 
@@ -14,7 +14,7 @@ from tests.support.otel_ml_collector.stores import open_service
 REFUSED = frozenset({"POST /backup"})
 
 
-def test_every_operation(server: ClickHouse, tmp_path: Path) -> None:
+def test_every_operation(server: Server, tmp_path: Path) -> None:
     """A project that has everything is stored, read by every operation, changed and deleted."""
     url = server.url(server.make_database())
     with open_service(tmp_path / "none", store=url) as service:

@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.process.contract.test_roads import send
-from tests.support.clickhouse import ClickHouse
+from tests.support.clickhouse import Server
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import ask, make_key
 from tests.support.load import make_request, run_ids
 from tests.support.waiting import wait_until
 
 
-def test_two_collectors(server: ClickHouse, tmp_path: Path) -> None:
+def test_two_collectors(server: Server, tmp_path: Path) -> None:
     """Two collectors before one store answer the same, whoever took what, however often."""
     url = server.url(server.make_database())
     with (
@@ -37,7 +37,7 @@ def test_two_collectors(server: ClickHouse, tmp_path: Path) -> None:
         check_keys(one, other)
 
 
-def test_two_collectors_change_one_data_set(server: ClickHouse, tmp_path: Path) -> None:
+def test_two_collectors_change_one_data_set(server: Server, tmp_path: Path) -> None:
     """Of changes that are asked of both from one version one is let; of others no item is lost."""
     url = server.url(server.make_database())
     with (

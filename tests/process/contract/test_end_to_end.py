@@ -19,7 +19,7 @@ from tests.process.end_to_end.test_open_runs_grow import (
     test_line_is_seen_soon,
     test_open_run_shows_tags_and_metrics,
 )
-from tests.support.clickhouse import ClickHouse
+from tests.support.clickhouse import Server
 from tests.support.contract.fixtures import Road, make_road
 from tests.support.sampling import sampled
 
@@ -40,6 +40,6 @@ __all__ = [
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory, server: ClickHouse) -> Road:
+def road(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Road:
     """The network road alone: the other one is proven where the tests stand."""
     return make_road("network", tmp_path_factory.mktemp("road"), server)

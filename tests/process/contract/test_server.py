@@ -12,7 +12,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from tests.process.contract.test_roads import send
 from tests.support.certificates import make_certificate
-from tests.support.clickhouse import ClickHouse, clickhouse
+from tests.support.clickhouse import ClickHouse, Server, clickhouse
 from tests.support.clickhouse_front import PASSWORD
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import ask, make_key, opened, run_keys, sign_in
@@ -56,7 +56,7 @@ def test_server_goes_and_comes(own_server: ClickHouse, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("password", ["wrong-geheim", ""])
-def test_wrong_password(server: ClickHouse, password: str) -> None:
+def test_wrong_password(server: Server, password: str) -> None:
     """A server that refuses the password is told in one line, without the password."""
     with pytest.raises(BadSetting) as caught:
         connect(server.url(password=password))
@@ -85,7 +85,7 @@ def test_unreadable_address(address: str, shown: str) -> None:
     assert str(caught.value).startswith(f"Invalid store {shown!r}: ")
 
 
-def test_tables_that_delete_nothing(server: ClickHouse) -> None:
+def test_tables_that_delete_nothing(server: Server) -> None:
     """A store before the tables of shards, of which no row can be deleted, is refused."""
     database, shard = server.make_database(), server.make_database()
     connect(server.url(shard)).close()
@@ -96,7 +96,7 @@ def test_tables_that_delete_nothing(server: ClickHouse) -> None:
     assert server.command(f"SHOW TABLES FROM {database}") == "runs\n"
 
 
-def test_unknown_database(server: ClickHouse) -> None:
+def test_unknown_database(server: Server) -> None:
     """A database that is not there is told by its name."""
     with pytest.raises(BadSetting, match="Database nowhere does not exist"):
         connect(server.url("nowhere"))
@@ -113,7 +113,7 @@ def test_tls(tmp_path: Path) -> None:
             connect(server.url())
 
 
-def test_revoked_at_another_collector(server: ClickHouse, tmp_path: Path) -> None:
+def test_revoked_at_another_collector(server: Server, tmp_path: Path) -> None:
     """A key that one collector revokes ends its sessions and streams at another within 3 s."""
     asked = ("--store", server.url(server.make_database()), "--session-secret", "s" * 32)
     with running(tmp_path / "none", *asked) as one, running(tmp_path / "none", *asked) as other:

@@ -22,7 +22,7 @@ from tests.store.otel_ml_collector.store.test_versions import (
     test_known_numbers,
     test_many_structures,
 )
-from tests.support.clickhouse import ClickHouse
+from tests.support.clickhouse import Server
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.sampling import sampled
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-def test_stored_by_another(server: ClickHouse) -> None:
+def test_stored_by_another(server: Server) -> None:
     """What one collector stores is known at once to another one that was asked before."""
     url = server.url(server.make_database())
     with closing(connect(url)) as here, closing(connect(url)) as there:

@@ -1,18 +1,23 @@
 """Both roads to a store: embedded, and over the network to a front before chDB."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.writer import Writer
-from tests.support.clickhouse import ClickHouse, clickhouse
+from tests.support.clickhouse import RealServer, Server, clickhouse
 from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.stores import Store
+
+# The address of a server that somebody has, on which the tests of the network road run.
+STORE: Final = "OTEL_ML_TEST_STORE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,23 @@ class Road:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """A server for all tests; they keep apart by their databases."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests; they keep apart by their databases.
+
+    It is the one of `make test-clickhouse`, or else a stand-in.
+    """
+    if address := os.environ.get(STORE):
+        real = RealServer(address)
+        try:
+            yield real
+        finally:
+            real.drop_databases()
+        return
     with clickhouse(tmp_path_factory.mktemp("server") / "data") as started:
         yield started
 
 
-def make_road(name: str, folder: Path, server: ClickHouse) -> Road:
+def make_road(name: str, folder: Path, server: Server) -> Road:
     """Make a road to an empty store."""
     if name == "embedded":
         return Road(name, lambda: running(folder / "data"))
@@ -45,7 +60,7 @@ def make_road(name: str, folder: Path, server: ClickHouse) -> Road:
 
 @pytest.fixture(scope="module", params=["embedded", "network"])
 def road(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: ClickHouse
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Server
 ) -> Road:
     """Each road once, to a store of the module's own."""
     return make_road(request.param, tmp_path_factory.mktemp("road"), server)
@@ -60,7 +75,7 @@ def collector(road: Road) -> Iterator[CollectorProcess]:
 
 @pytest.fixture(params=["embedded", "network"])
 def own_collector(
-    request: pytest.FixtureRequest, tmp_path: Path, server: ClickHouse
+    request: pytest.FixtureRequest, tmp_path: Path, server: Server
 ) -> Iterator[CollectorProcess]:
     """A collector on each road for one test that restarts it."""
     with make_road(request.param, tmp_path, server).run() as process:
@@ -68,7 +83,7 @@ def own_collector(
 
 
 @pytest.fixture
-def store(server: ClickHouse) -> Iterator[Store]:
+def store(server: Server) -> Iterator[Store]:
     """A store on the network road, empty, in this process."""
     connections = connect(server.url(server.make_database()))
     try:

@@ -1,0 +1,87 @@
+"""Runs the contract suite on a ClickHouse server: ``python -m tests.nightly.contract ADDRESS``.
+
+It prints one table to paste into an issue. The password is not in it.
+"""
+
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from typing import Final
+
+import pytest
+
+from tests.support.clickhouse import RealServer
+from tests.support.contract.fixtures import STORE
+
+# Tests that need no stand-in: nothing is killed, simulated, or embedded.
+_TESTS: Final = (
+    "tests/process/contract/test_roads.py",
+    "tests/process/contract/test_store.py",
+    "tests/process/contract/test_end_to_end.py",
+    "tests/process/contract/test_server.py::test_tables_that_delete_nothing",
+    "tests/process/contract/test_server.py::test_unknown_database",
+    "tests/process/contract/test_server.py::test_revoked_at_another_collector",
+    "tests/nightly/contract/test_api.py",
+    "tests/nightly/contract/test_roads.py",
+    "tests/nightly/contract/test_server.py",
+)
+_NOT_ON_A_CLUSTER: Final = "test_tables_that_delete_nothing"
+
+
+class Results:
+    """Collects the outcome of each test.
+
+    Attributes:
+        rows: Of each test its name, outcome, seconds, and the last line of its error.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[str, float, str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the outcome of a step of a test; the worst one counts."""
+        name = report.nodeid.removeprefix("tests/")
+        before, seconds, error = self.rows.get(name, ("passed", 0.0, ""))
+        outcome = before if before != "passed" else report.outcome
+        if report.failed and not error:
+            error = report.longreprtext.strip().splitlines()[-1][:120].replace("|", "/")
+        self.rows[name] = (outcome, seconds + report.duration, error)
+
+
+def main(address: str) -> int:
+    """Run the suite and print the table; returns 0 if every test passed."""
+    server = RealServer(address)
+    about = server.command("SELECT version(), hostName() != ''").split("\t")[0]
+    os.environ[STORE] = address
+    os.environ["OTEL_ML_TESTS"] = "nightly"
+    results = Results()
+    without = f" and not {_NOT_ON_A_CLUSTER}" if server.is_cluster else ""
+    began_s = time.monotonic()
+    pytest.main(
+        ["-q", "-p", "no:cacheprovider", "-k", f"not embedded{without}", *_TESTS],
+        plugins=[results],
+    )
+    passed = sum(outcome == "passed" for outcome, _, _ in results.rows.values())
+    kind = "cluster otel_ml, replicated tables" if server.is_cluster else "single server"
+    lines = [
+        f"otel-ml {version('otel-ml')}, ClickHouse {about.strip()}, {kind}, "
+        f"Python {platform.python_version()}: {passed} of {len(results.rows)} passed in "
+        f"{time.monotonic() - began_s:.0f} s",
+        "",
+        "| test | result | s | error |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {name} | {outcome} | {seconds:.1f} | {error} |"
+            for name, (outcome, seconds, error) in results.rows.items()
+        ),
+    ]
+    sys.stdout.write("\n" + "\n".join(lines) + "\n")
+    return int(passed < len(results.rows) or not results.rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not sys.argv[1].startswith("clickhouse"):
+        sys.exit("Usage: make test-clickhouse STORE=clickhouse://user:password@host:8123/default")
+    sys.exit(main(sys.argv[1]))
