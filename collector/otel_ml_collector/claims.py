@@ -21,6 +21,7 @@ _FACTOR: Final = 3.0
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
 _WHOLE_PERCENT: Final = 10
+_SMALL_SHARE: Final = 0.01
 _LEAST_COST: Final = 0.0001
 _FROM_CENTS: Final = 0.1
 _MONTHS: Final = (
@@ -80,10 +81,11 @@ def write_moment(time_ns: int) -> str:
 def write_shares(first: float, second: float) -> tuple[str, str]:
     """Write two shares in per cent, with a decimal only if they need it to differ."""
     whole = [round(100 * share) for share in (first, second)]
-    small = any(0 < 100 * share < 1 for share in (first, second))
-    needs_digit = (whole[0] == whole[1] and first != second) or small
+    is_close = whole[0] == whole[1] and first != second
     one, other = (
-        f"{100 * share:.1f} %" if needs_digit and 0 < share < 1 else f"{100 * share:.0f} %"
+        f"{100 * share:.1f} %"
+        if 0 < share < 1 and (is_close or share < _SMALL_SHARE)
+        else f"{100 * share:.0f} %"
         for share in (first, second)
     )
     return one, other
@@ -124,12 +126,8 @@ def write_amounts(name: str, first: float, second: float) -> tuple[str, str]:
 
 
 def write_factor(ratio: float) -> str:
-    """Write a ratio of 3 or more as `12×`, or one of 1/3 or less as `1/12`. Else empty."""
-    if ratio >= _FACTOR:
-        return f"{_digits(ratio, 2)}×"
-    if 0 < ratio <= 1 / _FACTOR:
-        return f"1/{_digits(1 / ratio, 2)}"
-    return ""
+    """Write a ratio of 3 or more as `12×`. Else empty."""
+    return f"{_digits(ratio, 2)}×" if ratio >= _FACTOR else ""
 
 
 def write_ratio(ratio: float) -> str:
@@ -209,24 +207,35 @@ class ComparedValues:
     is_target: bool = False
 
 
-def claim_version(subject: str, values: ComparedValues, baseline: str) -> Claim:
-    """Write that a new version, such as `answer v2`, is worse than its baseline, such as `v1`."""
+def claim_version(subject: str, values: ComparedValues, baseline: str, part: str = "") -> Claim:
+    """Write that a new version is worse than its baseline.
+
+    Args:
+        subject: The version, such as `answer v2`.
+        values: Values of the version and of its baseline.
+        baseline: The name of the baseline, such as `v1`.
+        part: The slice that has these values, such as `client Kessler`; empty for all runs.
+    """
     now, before, name = values.now, values.before, values.figure
+    within = f" for {part}" if part else ""
     if values.kind == "rate":
         first, second = write_shares(now, before)
         match name:
             case "errors":
+                if part:
+                    text = f" in {first} of runs, {baseline} in {second}"
+                    return Claim(f"{subject} fails{within}", text)
                 return Claim(f"{subject} fails in {first} of runs", f", {baseline} in {second}")
             case "missing outputs":
-                title = f"{subject} returns no output in {first} of runs"
+                title = f"{subject} returns no output in {first} of runs{within}"
                 return Claim(title, f", {baseline} in {second}")
-        return Claim(f"{subject} is worse", f": {first} pass, {second} with {baseline}")
+        return Claim(f"{subject} is worse{within}", f": {first} pass, {second} with {baseline}")
     if values.kind == "score":
         text = f": {name} {now:.3g}, {before:.3g} with {baseline}"
-        return Claim(f"{subject} is worse", text)
+        return Claim(f"{subject} is worse{within}", text)
     first, second = write_amounts(name, now, before)
     return Claim(
-        f"{subject} {_AMOUNT_VERBS[name]} {first}{_PER_RUN[name]}",
+        f"{subject} {_AMOUNT_VERBS[name]} {first}{_PER_RUN[name]}{within}",
         f", {second} with {baseline}{_write_times(now, before)}",
     )
 

@@ -15,6 +15,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import ZoneName
+from otel_ml_collector.claims import write_factor
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.stats import (
     JudgeFigures,
@@ -278,11 +279,11 @@ class Tile:
     """A figure with its curve over time.
 
     Attributes:
-        more: A second figure beside it, or empty.
         now, before: SVG points, in the same scale.
-        also: SVG points of the second figure, in the same scale.
+        also: SVG points of a second figure, in the same scale; empty for none.
         label: The meaning of the curve, in words.
-        change: The figure of the time before, in words.
+        change: The change from the time before, such as `+9 %`; empty if that is unknown.
+        was: The value of the time before; empty if that is unknown.
         where: The filter of its runs.
     """
 
@@ -293,8 +294,8 @@ class Tile:
     label: str
     change: str
     where: str = ""
-    more: str = ""
     also: str = ""
+    was: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +393,7 @@ def make_tiles(
             runs_before,
             "runs over time",
             _write_ratio(now.runs, before.runs),
+            was=view.count(before.runs) if before.runs else "",
         ),
         Tile(
             "Errors",
@@ -399,26 +401,19 @@ def make_tiles(
             errors,
             errors_before,
             "share of errors over time",
-            ", ".join(
-                filter(
-                    None,
-                    (
-                        f"{view.count(now.errors)} {'run' if now.errors == 1 else 'runs'}",
-                        _write_points(now.error_share, before.error_share),
-                    ),
-                )
-            ),
+            _write_points(now.error_share, before.error_share),
             where='outcome == "error"',
+            was=view.percent(before.errors, before.runs) if before.runs else "",
         ),
         Tile(
-            "Latency p50, p95, ms",
-            view.number(now.p50_ms),
+            "Latency p95",
+            view.duration(now.p95_ms) if now.p95_ms is not None else "–",
             p95,
             p95_before,
             "p50 and p95 latency over time",
-            f"p95 {change}" if (change := _write_ratio(now.p95_ms, before.p95_ms)) else "",
-            more=view.number(now.p95_ms),
+            _write_ratio(now.p95_ms, before.p95_ms),
             also=p50,
+            was=view.duration(before.p95_ms) if before.runs and before.p95_ms else "",
         ),
     ]
     if now.cost is not None:
@@ -432,6 +427,7 @@ def make_tiles(
                 "cost over time",
                 _write_ratio(now.cost, before.cost),
                 where="cost > 0",
+                was=write_cost(before.cost) if before.cost else "",
             )
         )
     for judge, value in scored:
@@ -439,14 +435,15 @@ def make_tiles(
         is_rate = judge.pass_rate is not None
         tiles.append(
             Tile(
-                f"{'Passed' if is_rate else 'Mean of'} {judge.judge}"
-                f"{f' v{judge.version}' if judge.version else ''}",
+                f"{judge.judge}{f' v{judge.version}' if judge.version else ''}, "
+                f"{'pass rate' if is_rate else 'mean score'}",
                 write_quality(judge, now),
                 passed,
                 passed_before,
                 f"{judge.judge} over time",
                 _write_points(value, value_of(judge, before)) if is_rate else "",
                 where=f"passed[{view.quoted(judge.judge)}] == False" if is_rate else "",
+                was=earlier if (earlier := write_quality(judge, before)) != "–" else "",
             )
         )
     return [replace(tile, where=view.narrow(where, tile.where)) for tile in tiles]
@@ -525,13 +522,15 @@ def _page_of(project: str, of: GroupTotals, group_total: GroupTotal) -> str:
 
 
 def _write_ratio(now: float | None, before: float | None) -> str:
-    """Say how much more or less a figure is than it was a week before."""
+    """Write the change from the same time a week before: `+9 %`, or `8.5×` from three times on."""
     if not now or not before:
         return ""
-    change = now / before - 1
-    if abs(change) < _UNSEEN:
-        return "as before"
-    return f"{abs(100 * change):,.0f}{THIN}% {'more' if change > 0 else 'less'}"
+    if abs(now / before - 1) < _UNSEEN:
+        return "unchanged"
+    factor = write_factor(now / before)
+    if factor:
+        return f"{factor} last week"
+    return f"{100 * (now / before - 1):+,.0f}{THIN}%".replace("-", "\N{MINUS SIGN}")
 
 
 def _write_points(now: float | None, before: float | None) -> str:
@@ -539,5 +538,5 @@ def _write_points(now: float | None, before: float | None) -> str:
         return ""
     points = 100 * (now - before)
     if abs(points) < 0.05:  # noqa: PLR2004 - what one decimal does not show
-        return "as before"
-    return f"{abs(points):.1f} points {'more' if points > 0 else 'less'}"
+        return "unchanged"
+    return f"{points:+.1f}{THIN}pts".replace("-", "\N{MINUS SIGN}")

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import orjson
 
-from otel_ml.statistics.distances import MARGIN
+from otel_ml.statistics.distances import MARGIN, quantile
 from otel_ml.statistics.fields import (
     MISSING,
     TABLES,
@@ -28,6 +28,7 @@ from otel_ml_collector.claims import join_evidence, write_moment, write_shares
 from otel_ml_collector.datasets.find import find_items, find_newest, versions_of
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.margins import Margins
 from otel_ml_collector.monitor.conditions import write_where
 from otel_ml_collector.monitor.findings import Finding, FindingKind, FindingsQuestion
 from otel_ml_collector.monitor.releases import Change, find_changes_of
@@ -639,10 +640,25 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
             lambda kept: _ROWS_OF_FIELD * sum(len(drift.drifts) for drift in kept),
         )
     findings: list[Finding] = []
-    for drift in moved:
+    for found in moved:
+        drifts = [item for item in found.drifts if _matters(item, question.reader.margins)]
+        drift = replace(found, drifts=drifts)
         changes = [item for item in find_changes_of(question) if item.model == drift.model]
         findings += describe_findings(drift, changes)
     return findings
+
+
+def _matters(drift: FieldDrift, margins: Margins) -> bool:
+    """Whether a change of latency or cost is at least the smallest difference that matters."""
+    least = {"latency_ms": margins.time_ms, "cost": margins.cost}.get(drift.name, 0.0)
+    if not least or drift.is_broken:
+        return True
+    return any(
+        abs(quantile(part.window, share) - quantile(part.reference, share)) >= least
+        for part in drift.drifted
+        if part.reference.n and part.window.n and part.window.kind == "number"
+        for share in (0.5, 0.95)
+    )
 
 
 def _list_spans(every: FieldsQuestion) -> list[Window]:

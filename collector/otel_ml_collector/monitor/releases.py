@@ -6,7 +6,7 @@ delivered twice, late or in another order they give the same answer.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -92,6 +92,9 @@ class ReleaseFigure(FigureChange):
     worst: str = Field(
         description="The slice of the candidate's runs that lost most runs by it, of all tags; "
         "empty where none stands out"
+    )
+    of_worst: FigureChange | None = Field(
+        default=None, description="The same figure in that slice, if it is worse there"
     )
 
 
@@ -408,11 +411,21 @@ _SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AN
 
 
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
-    """Judge a change by the windows that are over."""
+    """Judge a change, and the slice in which it did worst."""
+
+    def compare_slice(condition: str) -> SidesVerdict:
+        return _compare(reader, project, change, now_ns, view.narrow(where, condition))
+
+    verdict = _compare(reader, project, change, now_ns, where)
+    return _describe(reader, project, change, verdict, now_ns=now_ns, compare_slice=compare_slice)
+
+
+def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> SidesVerdict:
+    """Compare both sides of a change by the windows that are over."""
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
     windows = _count_windows(now_ns - change.began_ns - delay_ns)
     if not windows:
-        return _describe(reader, project, change, leave_open(change.runs), now_ns)
+        return leave_open(change.runs)
     end_ns = change.began_ns + _find_window(windows - 1)[1]
     condition, _ = compile_where(reader, project, where, is_bounded=True)
     sides = _SIDES.fill(
@@ -420,7 +433,7 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
         condition=condition.sql,
         label=_LABELS[change.dimension],
     )
-    verdict = compare_sides(
+    return compare_sides(
         reader,
         project,
         Sides(
@@ -442,11 +455,16 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
             windows=windows,
         ),
     )
-    return _describe(reader, project, change, verdict, now_ns)
 
 
 def _describe(
-    reader: Reader, project: str, change: Change, verdict: SidesVerdict, now_ns: int
+    reader: Reader,
+    project: str,
+    change: Change,
+    verdict: SidesVerdict,
+    *,
+    now_ns: int,
+    compare_slice: Callable[[str], SidesVerdict],
 ) -> Release:
     """Describe a change by its figures."""
     sentence = f"none of {change.runs[1]:,} runs is old enough yet"
@@ -476,6 +494,10 @@ def _describe(
         )
         for figure in verdict.describe(is_release=True)
     ]
+    if figures and figures[0].worst:  # the figure that decides
+        of_slice = compare_slice(figures[0].worst).describe(is_release=True)
+        own = (item for item in of_slice if item.name == figures[0].name)
+        figures[0].of_worst = next((item for item in own if item.word == "worse"), None)
     return Release(
         model=change.model,
         dimension=change.dimension,
@@ -543,9 +565,11 @@ def claim_release(release: Release) -> Claim:
     if release.word != "worse" or figure is None:
         banner = make_banner(release.word, release.sentence, (), (baseline, subject))
         return Claim(banner.lead, f": {banner.claim}", join_evidence(banner.evidence, evidence))
-    claim = claim_version(subject, _read_values(figure), baseline)
-    worst = name_condition(figure.worst)
-    text = f"{claim.text}. Worst for {worst}" if worst else claim.text
+    worst = name_condition(figure.worst) if figure.of_worst else ""
+    shown = figure.of_worst if figure.of_worst and _explains(figure) else figure
+    is_slice = shown is not figure
+    claim = claim_version(subject, _read_values(shown), baseline, part=worst if is_slice else "")
+    text = f"{claim.text}. Worst for {worst}" if worst and not is_slice else claim.text
     kind = _kind_of(figure)
     judge = name_version(figure.name, figure.judge_number)
     is_judge = measure_of(figure.name) == "quality"
@@ -554,8 +578,9 @@ def claim_release(release: Release) -> Claim:
     if figure.since:
         since += f", certain since {write_moment(from_rfc3339(figure.since, 'since'))}"
     evidence = join_evidence(
-        write_difference(figure.difference, kind) + (f" by judge {judge}" if is_judge else ""),
-        _write_runs(release),
+        write_difference(shown.difference, kind) + (f" by judge {judge}" if is_judge else ""),
+        _write_runs(release, shown if is_slice else None),
+        f"all runs {write_difference(figure.difference, kind)}" if is_slice else "",
         since,
         write_margin(figure.name, ratio, figure.baseline.value if figure.baseline else 0.0),
     )
@@ -573,12 +598,29 @@ def _name_sides(release: Release) -> tuple[str, str]:
     return f"{release.model} with {release.candidate.name}", release.baseline.name
 
 
-def _write_runs(release: Release) -> str:
+# A slice explains a version that is worse if it changed by so many times the whole change.
+_EXPLAINS: Final = 1.5
+
+
+def _explains(figure: ReleaseFigure) -> bool:
+    """Whether the slice that did worst changed much more than all runs together."""
+    whole, part = figure.difference, figure.of_worst.difference if figure.of_worst else None
+    if whole is None or part is None:
+        return False
+    if figure.name in AMOUNT_FIGURES:
+        return part.value - 1 >= _EXPLAINS * (whole.value - 1)
+    return abs(part.value) >= _EXPLAINS * abs(whole.value)
+
+
+def _write_runs(release: Release, part: FigureChange | None = None) -> str:
     before, now = (
         f"v{side.version}" if side.version is not None else side.name
         for side in (release.baseline, release.candidate)
     )
-    return f"{release.baseline.runs:,} runs with {before}, {release.candidate.runs:,} with {now}"
+    counts = release.baseline.runs, release.candidate.runs
+    if part and part.baseline and part.candidate:
+        counts = part.baseline.n, part.candidate.n
+    return f"{counts[0]:,} runs with {before}, {counts[1]:,} with {now}"
 
 
 def _kind_of(figure: FigureChange) -> Literal["rate", "score", "amount"]:
@@ -611,12 +653,15 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
     worst = release.figures[0]
     claim = claim_release(release)
     change = abs(worst.difference.value) if worst.difference and worst.is_rate else 1.0
+    where = release.candidate.where
+    if worst.of_worst and _explains(worst):
+        where = view.narrow(where, worst.worst)
     return Finding(
         kind="release",
         sentence=claim.sentence,
         model=release.model,
         where=narrow_to_failed(
-            release.candidate.where,
+            where,
             worst.name,
             "rate" if worst.is_rate else "",
             worst.judge_number,
@@ -630,7 +675,7 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         evidence=claim.evidence,
         measure=measure_of(worst.name),
         measured=worst.name,
-        condition=worst.worst,
+        condition=worst.worst if worst.of_worst else "",
         version=release.candidate.version,
         baseline=release.baseline.version,
         change=release.change,

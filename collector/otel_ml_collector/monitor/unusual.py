@@ -141,7 +141,7 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
             continue
         before = usual.fields.get(path)
         if before is None or not before.n:
-            yield UnusualField(path, _value_of(field), f"new: none of {runs:,} runs had it")
+            yield UnusualField(path, _value_of(field), f"new field, not in the last {runs:,} runs")
         elif before.n >= _LEAST and (unusual := _tell(field, before)):
             yield UnusualField(path, *unusual)
     for path, before in sorted(usual.fields.items()):
@@ -150,7 +150,8 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
         is_lacking = path not in own.fields and own.sections.get(section, 0)
         having = before.types.get(TABLES, before.n)
         if section in SECTIONS and is_lacking and runs >= _LEAST and having >= (1 - _TAIL) * runs:
-            yield UnusualField(path, "", f"missing: {write_share(having / runs)} of runs have it")
+            others = "all" if having >= runs else f"{write_share(having / runs)} of"
+            yield UnusualField(path, "", f"missing here, present in {others} other runs")
 
 
 def _value_of(field: FieldSketch) -> str:
@@ -163,7 +164,7 @@ def _tell(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
     """Return which value is unusual, and why; None where all are as usual."""
     if before.kind == "number":
         if field.number.low is None or field.number.high is None:
-            return _value_of(field), "no number, as it was before"
+            return _value_of(field), "not a number, usually it is one"
         # Of a column of a table they may differ.
         for number in (field.number.low, field.number.high):
             if sentence := _tell_number(number, before.number, ""):
@@ -179,10 +180,10 @@ def _tell(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
             if _share_of_rare(usual, count) >= _TAIL:
                 return None
             if not count and not usual.rest:
-                return value, f"a new value: none of {usual.n:,} had it"
+                return value, f"not seen in the last {usual.n:,} runs"
             share = (count or 1) / usual.n
             if share < _TAIL:
-                return value, f"a rare value: {write_share(share)} have it"
+                return value, f"rare: in {write_share(share)} of runs"
     if before.kind == "text" or is_free:
         words, usual_words = field.text.parts.get("words"), before.text.parts.get("words")
         if words and usual_words and words.low is not None:
@@ -211,9 +212,9 @@ def _tell_number(value: float, usual: Sketch, unit: str) -> str:
     low, high = usual_range(usual)
     if low <= value <= high:
         return ""
-    side = "lower" if value < low else "higher"
+    side = "low" if value < low else "high"
     own = f"{write_number(value)}{unit}, " if unit else ""
-    return f"{own}{side} than usual, {write_number(low)} to {write_number(high)}{unit}"
+    return f"{own}{side} (usually {write_number(low)} to {write_number(high)}{unit})"
 
 
 def usual_range(sketch: Sketch) -> tuple[float, float]:

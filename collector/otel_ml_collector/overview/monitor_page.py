@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.claims import write_factor
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
@@ -30,6 +31,7 @@ from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.verdicts import AMOUNT_FIGURES
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets
@@ -135,7 +137,7 @@ def show_slice(
         "suggestion": suggest_for_slice(known, state.slices.figures, last)
         if known and state.slices
         else None,
-        "name": known.name if known else where,
+        "name": known.name.replace(" = ", " ") if known else where,
         "model": model,
         "last": last,
         "runs": own.total.runs,
@@ -205,6 +207,9 @@ def _describe(state: MonitorState) -> dict[str, object]:
         for figure in (answer.figures if answer else ())
         if figure.name in had and not _is_older(figure)
     ]
+    # A judge that lets runs pass needs no second column with its scores.
+    rated = {figure.judge for figure in figures if figure.kind == "rate"}
+    figures = [item for item in figures if item.kind != "score" or item.judge not in rated]
     # The column that stays on a phone: the figure by which the first slice is worst.
     worst = max(
         (cell for cell in rows[0].cells if cell.n) if rows else (),
@@ -233,7 +238,15 @@ def _describe(state: MonitorState) -> dict[str, object]:
         "answer": answer,
         "checked_days": state.checked,
         "shade": shade_cell,
+        "shown": _write_cell,
     }
+
+
+def _write_cell(cell: SliceCell) -> str:
+    """Write the difference of a cell; a latency or cost of three times or more as a factor."""
+    if cell.figure not in AMOUNT_FIGURES or not cell.value or not cell.rest:
+        return cell.shown
+    return write_factor(cell.value / cell.rest) or cell.shown
 
 
 def _is_older(figure: SlicesFigure) -> bool:

@@ -40,11 +40,7 @@ _EXAMPLE_RUNS: Final = 5
 _DRAWN_BEFORE_NS: Final = 7 * DAY_NS
 _DRAWN_STEP_NS: Final = 6 * HOUR_NS
 _CHART_HEIGHT: Final = 180.0
-_SHOWN_WORDS: Final = {
-    "no different": "unchanged",
-    "watching": "too early",
-    "inconclusive": "too early",
-}
+_SHOWN_WORDS: Final = {"no different": "unchanged", "inconclusive": "no visible difference"}
 # What rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
 
@@ -229,7 +225,7 @@ def _compare_versions(
                 before=before,
                 now=now,
                 change=_write_change(figure),
-                word=_SHOWN_WORDS.get(figure.word, figure.word) if figure else "too early",
+                word=_write_word(figure),
                 is_whole=not condition,
             )
         )
@@ -272,6 +268,12 @@ def _compare_with_others(
         rows=rows,
         choices=choices,
     )
+
+
+def _write_word(figure: FigureChange | None) -> str:
+    if figure is None or figure.reasons:
+        return "too early"
+    return _SHOWN_WORDS.get(figure.word, figure.word)
 
 
 def _name_value(item: RunSlice) -> str:
@@ -334,7 +336,8 @@ def _draw_chart(
         return None
     low, high = min(there), max(there)
     room = (high - low) * 0.1 or max(abs(high) * 0.1, 0.01)
-    low, high = max(low - room, 0.0), high + room
+    is_share = name not in AMOUNT_FIGURES and high <= 1
+    low, high = max(low - room, 0.0), min(high + room, 1.0) if is_share else high + room
     length_ns = window.end_ns - window.start_ns
 
     def place(time_ns: int) -> float:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from otel_ml_collector.claims import MEASURES, Measure, name_version
 from otel_ml_collector.errors import BadInput, StoreTimeout
+from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.monitor.find import MonitorState, find_shown_monitor
 from otel_ml_collector.monitor.findings import Finding
@@ -139,7 +140,7 @@ class ProjectProblem:
     def also(self) -> list[Sign]:
         """The other signs with different names."""
         named = {sign.short: sign for sign in reversed(self.others)}
-        return [sign for name, sign in reversed(named.items()) if name != self.first.short]
+        return [sign for name, sign in reversed(named.items()) if name not in self.first.title]
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,19 +363,14 @@ def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
 def _shorten(sign: Sign, first: Sign) -> str:
     """Name a sign after "Also", by what differs from the first one."""
     finding = sign.finding
-    match sign.kind:
-        case "alert":
-            return f"alert {sign.subject}"
-        case "experiment":
-            return f"experiment {sign.subject}"
-        case "error" | "crash":
-            return sign.title
-    if finding is None:
-        return sign.title
-    if sign.kind == "broken":
+    if sign.kind in ("alert", "experiment"):
+        return f"{sign.kind} {sign.subject}"
+    if finding is None or sign.kind == "broken":
         return sign.title
     if sign.model != first.model:
         return name_version(sign.model, finding.version)
+    if sign.kind == "release" and finding.version is None:  # a release or an LLM
+        return name_condition((*conjuncts(finding.where), "")[1])
     if sign.measure != first.measure:
         return sign.title.removeprefix(f"{sign.model} ")
     return name_condition(finding.condition) if finding.condition else sign.title

@@ -143,6 +143,7 @@ TEMPLATES.globals.update(
 )
 TEMPLATES.filters.update(
     ago=ago,
+    breakable=view.breakable,
     claim=lambda sentence: view.split_evidence(sentence)[0],
     count=view.count,
     cut_id=view.cut_id,

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import orjson
+from markupsafe import Markup, escape
 from starlette.requests import Request
 
 from otel_ml_collector.errors import BadInput
@@ -273,6 +274,15 @@ def numbered(name: str, version: int | None) -> str:
 
 
 _BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|ms|s|min|pts)(?!\w))|(?<=\$) (?=\d)")
+
+
+_PART_ENDS: Final = re.compile(r"(?<=[\]_])(?=\w)|(?=[.\[])|(?<=/)(?=.)")
+
+
+def breakable(text: str) -> Markup:
+    """Let a name such as `inputs.measurements["mean area"]` break only between its parts."""
+    parts = (escape(show(part)) for part in _PART_ENDS.split(text))
+    return Markup("<wbr>").join(Markup('<span class="nb">{}</span>').format(part) for part in parts)
 
 
 def spaced(text: str) -> str:

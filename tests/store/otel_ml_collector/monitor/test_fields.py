@@ -215,12 +215,13 @@ def test_population_stability(service: Service) -> None:
 
 
 def test_page_of_both(service: Service) -> None:
-    """The page of a field shows both beside the distance, and a dash where one says nothing."""
+    """A fold of the page of a field shows both, and a dash for one that does not apply."""
     for field, name in (("inputs.amount", "ks"), ("inputs.card", "psi")):
         shown = get_part(service, field)[name]
         page = ask(service.app, f"/projects/p/fields/{field}?model=broken").text
-        row = page.partition('<tr><td class="wrap">Value</td>')[2].partition("</tr>")[0]
-        cells = re.findall(r'<td class="n opt mute">([^<]*)</td>', row)
+        fold = page.partition('id="reference"')[2]
+        row = fold.partition('<tr><td class="wrap">Value</td>')[2].partition("</tr>")[0]
+        cells = re.findall(r'<td class="n mute">([^<]*)</td>', row)
         assert len(cells) == 2
         assert cells[name == "ks"] == "–"
         assert float(cells[name == "psi"]) == pytest.approx(shown, abs=0.006)

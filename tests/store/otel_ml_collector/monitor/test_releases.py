@@ -396,7 +396,8 @@ def test_worst_client(service: Service) -> None:
     (finding,) = [
         item for item in get(service, "findings", "worst")["findings"] if item["kind"] == "release"
     ]
-    assert finding["sentence"].endswith(". Worst for client acme")
+    assert finding["title"] == "answer v2 is worse for client acme"
+    assert finding["condition"] == 'tags["client"] == "acme"'
     (release,) = get(service, "models/answer/release", "worst")["releases"]
     assert release["stratum"] == "region"
     where = quote(release["candidate"]["where"])

@@ -240,4 +240,4 @@ def test_page_of_a_field(service: Service) -> None:
 
 def test_page_of_a_field_that_is_alike(service: Service) -> None:
     """Where no slice differs the page says of how many that is known."""
-    assert "In none of 3 that have 100 values." in get_part(service, "inputs.size")
+    assert "None of 3 with 100 values." in get_part(service, "inputs.size")

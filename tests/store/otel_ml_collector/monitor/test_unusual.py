@@ -70,10 +70,10 @@ def test_unusual(service: Service) -> None:
     found = find_unusual(reader, find_run(reader, id_of(odd), "shop", now_ns=NOW_NS))
     told = {field.path: (field.value, field.sentence) for field in found.fields}
     assert told == {
-        "inputs.amount": ("900", "higher than usual, 5 to 34"),
-        "inputs.card": ("<b>none", "a new value: none of 150 had it"),
+        "inputs.amount": ("900", "high (usually 5 to 34)"),
+        "inputs.card": ("<b>none", "not seen in the last 150 runs"),
         "inputs.extra": ("true", "new: none of 150 runs had it"),
-        "inputs.note": ("", "missing: 100 % of runs have it"),
+        "inputs.note": ("", "missing here, present in all other runs"),
     }
     assert [item.name for item in found.slices] == ["client = a"]
     as_usual = find_unusual(reader, find_run(reader, id_of(usual), "shop", now_ns=NOW_NS))
@@ -116,11 +116,11 @@ def test_columns_of_tables() -> None:
         if "cells" in field.path
     }
     value, sentence = unusual.pop("age")
-    assert (value, sentence.partition(",")[0]) == ("900", "higher than usual")
+    assert (value, sentence.partition(" (")[0]) == ("900", "high")
     assert unusual == {
-        "card": ("odd", "a new value: none of 450 had it"),
+        "card": ("odd", "not seen in the last 450 runs"),
         # Of the 150 tables 50 have a bonus, in 150 cells: that is usual to lack.
-        "income": ("", "missing: 100 % of runs have it"),
+        "income": ("", "missing here, present in all other runs"),
     }
     same = sketch_tables([{"age": [30, 40, 50], "card": ["amex"] * 3, "income": [3, 2, 1]}])
     fields = (field.path for field in compare_with_usual(same, usual))
@@ -158,4 +158,4 @@ def test_new_code_is_unusual() -> None:
     usual = sketch_inputs({"card": ["visa", "amex"][place % 2]} for place in range(150))
     for odd in ("jcb", "ask the customer again"):
         [field] = compare_with_usual(sketch_inputs([{"card": odd}]), usual)
-        assert (field.value, field.sentence) == (odd, "a new value: none of 150 had it")
+        assert (field.value, field.sentence) == (odd, "not seen in the last 150 runs")

@@ -1,13 +1,18 @@
 """Tests of a project at a glance: the page, its JSON, and what is said first."""
 
+import html
 import re
 import time
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from otel_ml_collector.overview.problems import find_problems
+from otel_ml_collector.overview.seen import PageVisit, SeenProblems
+from otel_ml_collector.times import to_rfc3339
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import AFTER, BEFORE, LOST, PROJECT, make_desk
 from tests.support.otel_ml_collector.spans import make_call
@@ -109,13 +114,13 @@ def test_page(service: Service) -> None:
     assert [name for name, _ in tiles] == [
         "Runs",
         "Errors",
-        "Latency p50, p95, ms",
+        "Latency p95",
         "Cost",
-        "Passed brief v1",
+        "brief v1, pass rate",
     ]
     assert tiles[0][1] == "729"
     assert "TrialFailed" not in text
-    assert "Runs of experiments, and calls that judges make, are in none of these" in text
+    assert "Without experiments and judges" in text
     assert f'hx-get="{PAGE}/news?last=24h"' in text
 
 
@@ -128,10 +133,55 @@ def test_news(service: Service) -> None:
     assert '<span class="worse-w">worse</span>' in text  # of the newest versions
 
 
+def test_lists_agree_with_their_numbers(service: Service) -> None:
+    """The list of each problem has exactly as many runs as the problem says."""
+    found = find_problems(service.store.reader, PROJECT, "24h", time.time_ns())
+    assert {problem.first.kind for problem in found.problems} == {"release", "error", "crash"}
+    for problem in found.problems:
+        first = problem.first
+        start, end = (to_rfc3339(at) for at in (first.window.start_ns, first.window.end_ns))
+        query = urlencode({"limit": 1_000, "where": first.where, "start": start, "end": end})
+        runs = ask(service.app, f"/api/v1{PAGE}/runs?{query}").json["runs"]
+        assert len(runs) == first.runs > 0, first.title
+
+
+def test_same_number_everywhere(service: Service) -> None:
+    """Home, the overview and Monitor show the same number of problems."""
+    parts = [ask(service.app, f"{PAGE}/{part}").text for part in ("news", "monitor/findings")]
+    assert all('<b class="worse-w">3 problems.</b>' in part for part in parts)
+    assert "3 problems</td>" in ask(service.app, f"{PAGE}/today").text
+
+
+def test_page_of_a_problem(service: Service) -> None:
+    """A problem opens a page with its versions, its course, its runs and what to do."""
+    page = ask(service.app, f"{PAGE}/problems/reply-v2-quality?last=24h").text
+    assert re.search(r"reply v2 is worse: \d+ % pass, \d+ % with v1", html.unescape(page))
+    for text in ("Since when", "Changed in v2", "Alert on this", "Save as tests", "Label these"):
+        assert text in page
+    assert "problem 1 of 3" in page
+    gone = ask(service.app, f"{PAGE}/problems/none")
+    assert (gone.status, "This problem is resolved" in gone.text) == (404, True)
+
+
+def test_visits(service: Service) -> None:
+    """The page says what is new and what is resolved since the visit before."""
+    first = ask(service.app, f"{PAGE}/news")
+    cookie = first.headers["set-cookie"].partition(";")[0]
+    assert "Since " not in first.text
+    visit = PageVisit(1_000, {"old": "timeouts of search"})
+    earlier = SeenProblems(visit, visit)
+    found = find_problems(service.store.reader, PROJECT, "24h", time.time_ns())
+    assert earlier.write_since(found, time.time_ns(), ZoneInfo("UTC")).endswith(
+        ": 3 are new, 1 is resolved (timeouts of search)."
+    )
+    again = ask(service.app, f"{PAGE}/news", headers={"cookie": cookie})
+    assert "nothing changed" in again.text
+
+
 def test_asleep(service: Service) -> None:
     """A project that did nothing lately says when its last run began."""
     text = ask(service.app, "/projects/asleep").text
-    assert "No runs in 24 hours, nor in the same time before. The last of 1 began" in text
+    assert "No runs in 24 hours. The last of 1 started" in text
 
 
 def test_nothing_here(service: Service) -> None:
