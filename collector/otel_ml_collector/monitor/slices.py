@@ -466,7 +466,7 @@ def _write_evidence(
     return join_evidence(
         difference,
         f"also {also}" if also else "",
-        f"{about}{own:,} {'run' if own == 1 else 'runs'} of {its.name.replace(' = ', ' ')}, "
+        f"{about}{own:,} {'run' if own == 1 else 'runs'} of {view.slice_name(its.name)}, "
         f"{rest:,} others",
         write_margin(figure.name, math.expm1(verdict.margin), cell.rest or 0.0),
     )

@@ -137,7 +137,7 @@ def show_slice(
         "suggestion": suggest_for_slice(known, state.slices.figures, last)
         if known and state.slices
         else None,
-        "name": known.name.replace(" = ", " ") if known else where,
+        "name": view.slice_name(known.name) if known else where,
         "model": model,
         "last": last,
         "runs": own.total.runs,
@@ -285,7 +285,7 @@ def write_checked(found: FoundProblems) -> str:
             and item.runs < _FEW_RUNS
         ]
         if small:
-            by_name = {item.name.replace(" = ", " "): item.runs for item in small}
+            by_name = {view.slice_name(item.name): item.runs for item in small}
             named = ", ".join(f"{name} ({runs:,})" for name, runs in [*by_name.items()][:3])
             more = f" and {len(by_name) - 3:,} more" if len(by_name) > 3 else ""  # noqa: PLR2004
             text += f" Too few runs to check: {named}{more}."

@@ -140,6 +140,7 @@ def show_problem(
         if finding
         else None,
         "chart": _draw_chart(reader, project, found, finding, now_ns=now_ns) if finding else None,
+        "margins": reader.margins,
         "examples": find_runs(reader, query, now_ns).runs,
         "checked": write_checked(found),
         "here": lambda dimension: view.address(project, "problems", key, last=last, by=dimension),

@@ -289,6 +289,8 @@ def _measure_news(item: ProjectFinding, kind: SignKind) -> Measure:
 
 def _count_traces(reader: Reader, project: str, sign: Sign) -> Sign:
     """Return the sign with the number of its runs, and some of their traces."""
+    if sign.kind == "crash":  # such runs have no end, so they are not among the recorded ones
+        return replace(sign, runs=int(sign.size))
     try:
         condition, _ = compile_where(reader, project, sign.where, is_bounded=True)
     except BadInput:  # such as a field that nobody has sent since

@@ -160,6 +160,7 @@ TEMPLATES.filters.update(
     score=view.score,
     short=short,
     size=view.size,
+    slice_name=view.slice_name,
     spaced=view.spaced,
     tag_value=view.tag_value,
     whole=whole,

@@ -285,6 +285,11 @@ def breakable(text: str) -> Markup:
     return Markup("<wbr>").join(Markup('<span class="nb">{}</span>').format(part) for part in parts)
 
 
+def slice_name(name: str) -> str:
+    """Write the name of a slice, such as ``client = Remax``, as in a sentence: `client Remax`."""
+    return name.replace("provider_model = ", "LLM ").replace(" = ", " ")
+
+
 def spaced(text: str) -> str:
     """Put a narrow no-break space between each number and its unit."""
     return _BEFORE_UNIT.sub(THIN, text)
