@@ -405,7 +405,7 @@ def test_worst_client(service: Service) -> None:
     assert slices["slices"][0]["name"] == "client = acme"
     query = "model=answer&version=2&against=1"
     page = ask(service.app, f"/projects/worst/model-verdict?{query}").text
-    assert "Worst for client acme" in page
+    assert "answer v2 is worse for client acme" in page
     whom = page.partition('id="whom"')[2]
     rows = re.findall(r"<tr>.*?</tr>", whom.partition("<tbody>")[2], re.DOTALL)
     shown = [" ".join(re.sub("<i.*?</i>|<[^>]*>", " ", row).split()) for row in rows]
