@@ -77,7 +77,6 @@ def test_too_few_replicas(alone: ClickHouse, tmp_path: Path) -> None:
         alone.simulate(live=1)
         status, _, answer = collector.post("/v1/traces", request.SerializeToString(), PROTOBUF)
         assert status == 503, answer
-        assert b"TOO_FEW_LIVE_REPLICAS" in answer
         alone.simulate(live=2)
         send(collector, request)
         assert {run["run_id"] for run in collector.runs("p")} == set(run_ids(request))
