@@ -1,16 +1,15 @@
 """Resolves runs: which amounts count, and which names a run inherits from its trace.
 
-A trace names a session, a user or an experiment where any of its runs does, open ones too. It holds
-for each run that names none: that of the root, else of the first run that names any. A
-trace that was once of an experiment stays that, also when the run that named it is deleted: its
-other runs were no production.
+If any run of a trace names a session, a user or an experiment, all runs without one inherit it.
+The root's name wins, then the name of the earliest run. A trace stays part of its experiment even
+if the run that named it is deleted, because its runs never were production.
 
-A late record by trace key is about the roots of the traces that have the key: the calls whose
-parent is none. A late record by tag is about every run that was given the tag, on its span or
-later. The runs, their keys and their tags may come after the record.
+A late-arriving record by trace key applies to the roots of the traces with that key. A record by
+tag applies to every run with the tag, whether the tag is on the span or arrived later. Records may
+arrive before their runs, keys and tags.
 
-The rule looks at the runs of a trace alone, so the order in which they came changes nothing. Why
-so: docs/design/021-counted-once.md.
+The rules use only the runs of a trace, so the order of arrival does not matter. Design record:
+docs/design/021-counted-once.md.
 """
 
 from collections import defaultdict
@@ -58,8 +57,8 @@ class Resolution:
 
     Attributes:
         share: The amounts that count; None where its own count.
-        names: The names that its trace gives it.
-        owners: The keys and tags that name it, of those with late records, in order.
+        names: The names that it inherits from its trace.
+        owners: Its keys and tags with late-arriving records, sorted.
     """
 
     share: CallShare | None = None
@@ -95,8 +94,8 @@ class ResolvedRun:
     """A stored resolution of a run.
 
     Attributes:
-        rank: When its trace was looked at, nanoseconds since the epoch by the store's clock; 0 for
-            a resolution made before its runs were stored. The last look holds.
+        rank: When its trace was resolved, in nanoseconds since the epoch by the store's clock. 0
+            if it was resolved before its runs were stored. The highest rank wins.
     """
 
     project: str
@@ -147,11 +146,11 @@ def naming_run_of(run: Run) -> CallRun:
 def find_inherited_names(
     runs: Iterable[CallRun], resolved: Mapping[bytes, Resolution] | None = None
 ) -> dict[bytes, TraceNames]:
-    """Tell which names of a trace hold for those of its runs that have none, by span id.
+    """Return the names that runs of a trace inherit, by span ID.
 
     Args:
         runs: All runs of the trace, each once, in any order.
-        resolved: What was settled of it before.
+        resolved: The earlier resolutions of the trace.
     """
     runs = [*runs]
     experiments = (resolution.names.experiment for resolution in (resolved or {}).values())
@@ -161,7 +160,7 @@ def find_inherited_names(
         if 0 < len(naming) < len(runs):
             named[name] = getattr(min(naming, key=_precedence), name)
     inherited: dict[bytes, TraceNames] = {}
-    # Few runs of a trace differ in the names that they have: those alike share what they are lent.
+    # Runs with the same missing names inherit the same names, so that these are found once.
     by_form: dict[tuple[bool, bool, bool], TraceNames] = {}
     for run in runs if named else ():
         form = form_of(run)
@@ -180,7 +179,7 @@ def name_owners(
     keys: Collection[str],
     annotated: Collection[str],
 ) -> dict[bytes, Sequence[str]]:
-    """Tell which keys and tags name the runs of a trace, by span id.
+    """Return which keys and tags mean the runs of a trace, by span ID.
 
     Args:
         runs: All runs of the trace, each once, in any order.
@@ -316,7 +315,7 @@ class ResolvedGroup:
     """The resolutions of runs that arrived together.
 
     Attributes:
-        is_complete: Whether all of its traces were looked at: a group may be too large for that.
+        is_complete: Whether all traces of the batch are resolved. A batch can be too large.
     """
 
     runs: Sequence[ResolvedRun]

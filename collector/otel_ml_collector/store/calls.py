@@ -1,10 +1,9 @@
-"""Keeps the resolutions of runs true, whatever is stored.
+"""Keeps the resolutions of runs up to date, whatever is stored.
 
-What comes in one group is settled before it is stored. For all else the traces of what was stored
-are looked at behind it: those that are whole among the recent runs without a question, whatever the
-store holds, and all others by reading them. What a killed collector left, and what an older program
-stored, is looked at from a mark on. Only what differs is written. Why so:
-docs/design/021-counted-once.md.
+Runs that arrive in one batch are resolved before they are stored. All other changed traces are
+resolved in background passes: from memory if all runs of the trace are there, otherwise by reading
+the trace. A mark in the store shows where a killed collector stopped. Only changed resolutions are
+written. Design record: docs/design/021-counted-once.md.
 """
 
 import threading
@@ -48,20 +47,20 @@ from otel_ml_collector.store.resolutions import SHARED, resolve, resolve_recent,
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
-# So many rows are looked at together.
+# Number of rows that are handled together.
 _NEW_RUNS: Final = 20_000
-# Of a statement so many traces are settled before it is answered.
+# Most traces that are resolved before feedback is answered.
 _NAMED_AT_ONCE: Final = 1_000
 _MARK_EVERY_S: Final = 10.0
 _LEAST_WINDOW_NS: Final = SECOND_NS
 _WIDEST_NS: Final = 1_000 * DAY_NS
-# A clock that was set back gives times of arrival that were looked at before.
+# If the clock is set back, new arrival times can be in intervals that are done already.
 _OVERLAP_NS: Final = MINUTE_NS
 # After trouble of the store it is let alone for so long.
 _REST_S: Final = 5.0
 
 _IS_NEW: Final = Sql("arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}")
-# What came anew: traces with runs, keys or late tags; keys and tags of which something was told.
+# New arrivals: traces with runs, keys or late-arriving tags, and keys and tags with records.
 _NEW: Final = Sql("""
     SELECT toString(project) AS project, lower(hex(trace_id)) AS trace_id, owner FROM (
       SELECT project, trace_id, '' AS owner FROM {deliveries} WHERE {new}
@@ -133,9 +132,9 @@ def _find_touched(records: Records) -> dict[str, set[bytes]]:
 
 
 class NamedRuns:
-    """Settles the runs of a statement about keys or tags, before it is answered.
+    """Resolves the runs that feedback by key or tag is about, before the request is answered.
 
-    Where it names more than 1,000 traces, the look behind the commit does that.
+    If it affects more than 1,000 traces, the next background pass resolves them.
 
     Args:
         connections: The store.
@@ -147,7 +146,7 @@ class NamedRuns:
         self._guard = threading.Lock()
 
     def resolve(self, project: str, owners: Collection[str]) -> None:
-        """Settle the runs that some keys and tags of a project name.
+        """Resolve the runs that some keys and tags of a project mean.
 
         Raises:
             Unavailable: The store has trouble.
@@ -160,15 +159,14 @@ class NamedRuns:
 
 
 class CallWatch:
-    """Settles the traces of stored records, behind the commit.
+    """Resolves the traces of stored records in background passes.
 
-    Where all calls of a project are recorded by one instrumentation, and all of its runs name the
-    same of session, user and experiment, nothing is looked at. What a look costs depends on what is
-    new, not on what is there: where nobody else writes to the store, traces that began after their
-    project was first looked at are settled from memory, and all traces of a project that is new.
+    A project needs no pass if one instrumentation records all of its calls, and all of its runs
+    agree on which of session, user and experiment they name. The cost of a pass depends on what is
+    new, not on the size of the store. If no other collector writes to the store, new traces are
+    resolved from memory.
 
-    A key or tag of which something is told is looked for at once: all runs that it names are
-    settled, however many these are.
+    Records by key or tag are handled at once: all runs that they mean are resolved.
 
     Args:
         connections: The store.
@@ -182,12 +180,12 @@ class CallWatch:
         self._mark_name = f"settled {collector}"
         self._guard = threading.Lock()
         self._pass_guard = threading.Lock()
-        # Projects to look at, with the traces in which new runs were stored.
+        # Changed projects, with the traces in which new runs were stored.
         self._dirty: dict[str, set[bytes]] = {}
-        # Keys and tags of projects of which something new was told.
+        # Keys and tags with new records, by project.
         self._annotated: dict[str, set[str]] = {}
         self._noted_ns = 0
-        # Up to where it was looked of what came since the first look, and of what was there.
+        # The end of the resolved arrivals: of new ones, and of those before the first pass.
         self._began_ns: int | None = None
         self._done_ns = self._past_ns = 0
         self._window_ns = HOUR_NS
@@ -195,10 +193,10 @@ class CallWatch:
         self._marked: tuple[float, int] = (0.0, 0)
 
     def note(self, records: Records, stamped_ns: int) -> Collection[str]:
-        """Note stored records, and the last time of arrival that they were given.
+        """Remember stored records, and their newest arrival time.
 
         Returns:
-            The projects in which it has to be looked at what counts.
+            The projects in which runs must be resolved.
         """
         traces = _find_touched(records)
         counting = self._plain.note(records, traces)
@@ -272,7 +270,7 @@ class CallWatch:
     def _resolve_traces(self, traces: Sequence[Trace]) -> None:
         """Resolve changed traces, from memory if they are complete there.
 
-        Those whose runs all came in a single group were settled with it.
+        Traces whose runs all arrived in one batch are resolved already.
         """
         recent = self._memory.calls
         others: list[Trace] = []
@@ -326,10 +324,10 @@ class CallWatch:
         """Resolve everything that is new, then return the resolved amounts of some runs.
 
         Args:
-            runs: Their projects, starts and ids.
+            runs: Projects, start times and IDs of the runs.
 
         Returns:
-            By run id, what counts of those of which it is not what they say.
+            The resolved amounts, by run ID. Runs whose own amounts count are left out.
 
         Raises:
             Unavailable: The store has trouble.
@@ -377,10 +375,10 @@ class CallWatch:
         self._marked = (time.monotonic(), self._past_ns)
 
     def _resolve_arrivals(self, after_ns: int, until_ns: int) -> int:
-        """Settle the arrivals of a stretch of time, or of its beginning when they are too many.
+        """Resolve the arrivals of an interval, or of its beginning if there are too many.
 
         Returns:
-            Up to where it was looked at.
+            The end of the resolved interval.
         """
         while True:
             values = {"after": after_ns, "until": until_ns}

@@ -33,7 +33,7 @@ from otel_ml_collector.store.tables import (
 )
 from otel_ml_collector.store.targets import RUN, TAG_TEXT, join_keyed
 
-# How many texts are kept of each sort: they differ by the number of a parameter alone.
+# Number of cached SQL texts per function. They differ only in the number of a parameter.
 _TEXTS: Final = 128
 # How many signs are remembered of all projects, with names of late tags among them; what is noted
 # of a project that has late tags of more names.
@@ -49,7 +49,7 @@ _OWNERS_OF_TRACE: Final = 100
 _TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key = {trace:String}")
 
 
-# The spans of a trace that are here.
+# The stored spans of a trace.
 _SPANS_HERE: Final = Sql("""
   SELECT span_id FROM {deliveries} WHERE project = {project:String} AND trace_id = {id16}
     AND start_ns >= (SELECT minOrNull(start_ns) {times})
@@ -65,23 +65,23 @@ class RecordKinds:
     """The kinds of records that a project has besides its runs. Queries skip all other kinds.
 
     Attributes:
-        tags: Tags of any sort.
-        scores, metrics: Those that stand under the ids of runs.
-        lines, artifacts, links: Of any sort.
-        contents: Inputs and outputs of model calls, as log records.
-        keys: Keys of traces, of the user's own.
-        sessions, users: Ended runs that name any.
-        named: Runs whose session or user their trace names.
+        tags: Late-arriving tags.
+        scores, metrics: Late-arriving scores and metric points with the ID of their run.
+        lines, artifacts, links: Log lines, artifacts and links that are stored separately.
+        contents: Inputs and outputs of model calls that arrived as log records.
+        keys: Trace keys that users set.
+        sessions, users: Ended runs with a session or a user.
+        named: Runs that inherit their session or user from their trace.
         open_runs: Runs with a start record.
-        keyed_runs: Runs that a key or a tag names of which something was told.
-        keyed_tags, keyed_scores, keyed_metrics: Late records of trace keys, tags and versions of
-            models; truths are among the scores.
-        responses: Records about responses of a provider.
-        same_calls: Runs whose settled amounts differ from their own.
-        lacking: Runs that lack an input or an output which another record of their call may have.
-        experiments: Runs over items of data sets.
-        made_items: Items of data sets that were made of runs.
-        judge_calls: Calls that judges made.
+        keyed_runs: Runs with late-arriving records by trace key or tag.
+        keyed_tags, keyed_scores, keyed_metrics: Late-arriving records by trace key, tag or model
+            version. Ground truth is among the scores.
+        responses: Records with a provider's response ID.
+        same_calls: Runs whose resolved amounts differ from their own.
+        lacking: Runs that may inherit an input or output from a different record of their call.
+        experiments: Runs on items of data sets.
+        made_items: Items of data sets that were made from runs.
+        judge_calls: Model calls of judges.
     """
 
     tags: bool
@@ -249,9 +249,9 @@ def of_tag_names(
 ) -> RecordKinds:
     """Restrict late-arriving tags to those that a query about some tag names needs.
 
-    Most filters are on tags that spans carry, and late tags of other names need not be joined. A
-    name that was there once is remembered, and where nobody else writes to the store, also that
-    there was none of a name: `note_record_kinds` notes each that comes.
+    Most filters use tags that are on the spans. Then late-arriving tags of other names need not be
+    joined. Names that exist are remembered. Missing names are remembered too if no other collector
+    writes to the store, because `note_record_kinds` sees each new name.
     """
     memory = reader.memory
     known, _ = memory.recall(project)
@@ -274,7 +274,7 @@ def tag_sign(name: str) -> str:
 
 
 def _note_tag_names(memory: Memory, tags: Sequence[LateTag]) -> None:
-    """Note the names of late tags that are about to be stored; of too many that they are many."""
+    """Remember the names of late-arriving tags before they are stored, up to a limit."""
     for project in {tag.project for tag in tags}:
         signs = {tag_sign(tag.tag.name) for tag in tags if tag.project == project}
         signs -= memory.recall(project)[0]
@@ -294,12 +294,12 @@ def find_counted(
     """Return the runs of a project that count, without asking the store.
 
     Args:
-        reader: The store, whose memory knows the sorts that a project surely lacks.
-        project: Of which project.
-        bounds: Bounds on the runs of the question.
-        repeats: Whether the question speaks of records of a call itself, so that all are in it.
-        items: Whether it speaks of experiments, so that runs over items are in it.
-        kinds: Whether it speaks of kinds.
+        reader: The store. Its memory knows which record kinds a project does not have.
+        project: The project.
+        bounds: Bounds on the start of the runs.
+        repeats: Whether to include all records of a call.
+        items: Whether to include runs on items of data sets.
+        kinds: Whether to include spans of all kinds.
     """
     return CountedRuns(
         bounds,
@@ -341,7 +341,7 @@ def note_record_kinds(memory: Memory, records: Records) -> None:
         _note_tag_names(memory, records.tags)
 
 
-# What is told of the runs of a trace.
+# Records about the runs of a trace.
 _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
   AND owner < concat({trace:String}, '.')""")
 
@@ -470,10 +470,10 @@ def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
 
 @lru_cache(_TEXTS)
 def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest truth of a name, or the newest word of a person or an agent.
+    """Write the SQL for the newest ground truth, or the newest label of a reviewer or agent.
 
-    A statement that says nothing any more, as it was taken back, is none. The source is the
-    parameter that holds ``actual``, ``human`` or ``agent``.
+    Records that were taken back are left out. `source` is the parameter that contains ``actual``,
+    ``human`` or ``agent``.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest`, JSON text, and `first_ns`, the time of the

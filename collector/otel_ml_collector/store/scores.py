@@ -1,8 +1,8 @@
 """Reads newest scores: the last score of each run by each judge version or reviewer.
 
-No other file names the table of scores. The only rule for *last*, wherever it is asked: the
-highest of `LAST` holds, so the time at which it was said, then the digest of the judge's version,
-then the id of the record. Of two with the same values of all three there is only one.
+No other file uses the table of scores. `LAST` is the only rule for which score is the newest: by
+time, then by the digest of the judge version, then by the ID of the record. Two scores with the
+same values of all three are the same score.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,22 +16,22 @@ from otel_ml_collector.store.targets import join_keyed
 
 LAST: Final = Sql("(time_ns, judge_version, record_id)")
 SCORES: Final = Sql("scores")
-# A score whose run's start was not told stands at 0.
+# A score without the start time of its run has 0.
 IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
 RESULT: Final = ("score", "passed", "failed")
 BY_VERSION: Final = ("trace_id", "span_id", "judge", "judge_version")
 BY_JUDGE: Final = ("trace_id", "span_id", "judge")
 BY_RUN: Final = ("trace_id", "span_id")
 ANYTHING: Final = Sql("1")
-# A person's words stand beside those of judges: a judge's score has no record of its own.
+# A judge's score has no record ID, unlike a reviewer's label.
 OF_JUDGE: Final = Sql("record_id = ''")
-# What a score of a key or a tag calls what one of a run says.
+# Columns of scores by key or tag that have different names than those of runs.
 _KEYED_AS: Final = {
     "judge": Sql("name AS judge"),
     "score": Sql("value"),
     "failed": Sql("error != '' AS failed"),
 }
-# How many of a judge's newest scores are looked at for what it lets pass, and of how many judges.
+# How many of a judge's newest scores are read to find out which values pass, for how many judges.
 _SCORES_READ: Final = 10_000
 _JUDGES_READ: Final = 20
 _ORDERED: Final = (*BY_VERSION, "time_ns")
@@ -45,13 +45,13 @@ def all_scores(
     has_keyed: bool = False,
     said: Sequence[str] = RESULT,
 ) -> Sql:
-    """Write the SQL for every score that was given to runs of a project.
+    """Write the SQL for every score of the runs of a project.
 
     Args:
-        among: A condition on `start_ns`, `trace_id` and `span_id` of the runs that are asked about.
-        judges: A condition on the judge, of which the name stands as ``{judge}``.
-        has_keyed: Whether scores of keys and tags are in it, as those of the runs that have these.
-        said: The wanted columns of a score.
+        among: A condition on `start_ns`, `trace_id` and `span_id` of the runs.
+        judges: A condition on the judge. ``{judge}`` is the column with its name.
+        has_keyed: Whether to include scores by trace key and tag, for the runs that have them.
+        said: The columns of a score to select.
 
     Returns:
         SQL that selects `BY_VERSION`, `said`, and the columns of `LAST`.
@@ -95,9 +95,9 @@ def newest_scores(
 
     Args:
         scores: SQL of `all_scores`.
-        by: The columns of the speaker: `BY_VERSION`, `BY_JUDGE` or `BY_RUN`.
-        said: The wanted columns of `scores`.
-        where: A condition on the scores that are looked at.
+        by: What has one newest score each: `BY_VERSION`, `BY_JUDGE` or `BY_RUN`.
+        said: The columns of `scores` to select.
+        where: A condition on the scores.
 
     Returns:
         SQL that selects `by` and `said`.
@@ -119,7 +119,7 @@ def newest_scores(
     )
 
 
-# What the newest version of each judge says of itself; null where it says nothing.
+# What the newest version of each judge declares; null if it declares nothing.
 _DECLARED: Final = Sql("""
     SELECT toString(name) AS judge, true AS is_said,
       argMax(JSONExtract(definition, 'lower_is_better', 'Nullable(Bool)'), first_ns) AS is_lower
@@ -141,9 +141,9 @@ _BY_WHAT_PASSES: Final = Sql("""
 def find_lower_judges(reader: Reader, project: str, judges: Iterable[str]) -> frozenset[str]:
     """Find the judges whose lower scores are better. At most 20 judges are checked.
 
-    The newest version of a judge may say so itself (`lower_is_better`). Where it says nothing, what
-    it lets pass does: less is better where the passes among its newest 10,000 scores are lower on
-    average than the fails. Of a judge that never passes and fails, more is better.
+    The newest version of a judge can declare it (`lower_is_better`). Otherwise its newest 10,000
+    scores decide: lower is better if passing scores are lower on average than failing ones. If the
+    judge has no passing or no failing scores, higher is better.
     """
     names = sorted(set(judges))[:_JUDGES_READ]
     if not names:

@@ -1,32 +1,32 @@
-"""The runs that late records are about: named by an id, by a trace key or by a tag.
+"""SQL that finds the runs of late-arriving records: by run ID, trace key or tag.
 
-Which runs a key or a tag names is settled: `resolution.name_owners` says by what rule.
+`resolution.name_owners` decides which runs a key or a tag means.
 """
 
 from typing import Final
 
 from otel_ml_collector.store.sql import EMPTY, Sql
 
-# The run that an owner names, as two columns; whether a run is one of some ids.
+# The run ID in an owner, as two columns; whether a run is one of some IDs.
 RUN: Final = Sql("""toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
   toFixedString(unhex(substring(owner, 34)), 8) AS span_id""")
 BY_IDS: Final = Sql("""(trace_id, span_id) IN (
   SELECT {run} FROM (SELECT arrayJoin({ids:Array(String)}) AS owner))""").fill(run=RUN)
 # A tag's value as the text that a filter compares: numbers and bools as JSON does.
 TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}), {value})")
-# The runs that keys and tags name, an owner a row.
+# The runs that keys and tags mean, one owner per row.
 NAMED_RUNS: Final = Sql("""
     SELECT trace_id, span_id, arrayJoin(owners) AS owner FROM settled FINAL
     WHERE project = {project:String} AND notEmpty(owners)""")
 
 
 def join_keyed(columns: Sql, records: Sql, among: Sql = EMPTY) -> Sql:
-    """Write the SQL for records by keys and tags, by the runs that they are about.
+    """Write the SQL that joins records by key or tag to their runs.
 
     Args:
         columns: The columns of a record.
         records: The records, as ``FROM metrics WHERE ...``.
-        among: A condition on `start_ns`, `trace_id` and `span_id` of the runs that are asked about.
+        among: A condition on `start_ns`, `trace_id` and `span_id` of the runs.
 
     Returns:
         SQL that selects `trace_id`, `span_id` and these columns.
