@@ -1,9 +1,8 @@
-"""Recorded runs as three relations, from the widest to the narrowest; nobody else names the table.
+"""Recorded runs as three relations, from the widest to the narrowest. Only this file uses it.
 
-* `DELIVERIES`: ended runs, each as often as it was delivered. For a question by key, or whether
-  there is any.
-* `RECORDED`: ended runs, each once, as its winning delivery says.
-* `CountedRuns`: the recorded runs that a number is of, and what counts of each.
+* `DELIVERIES`: every delivery of each ended run. Use it for queries by key and for existence.
+* `RECORDED`: ended runs, each once, with the values of the winning delivery.
+* `CountedRuns`: the recorded runs that a figure counts, and the amounts that count for each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,13 +39,13 @@ _JOINED_AS: Final = {_IS_REPEAT: Sql("is_repeat"), _IS_OF_ITEM: Sql("is_of_item"
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The runs that a question may be about: those of given projects that began in a window.
+    """Limits a query to runs of given projects that started in a window.
 
     Attributes:
         projects: A condition on `project`.
-        start: The first start, as SQL; None without a bound.
-        end: The end of the window, which is not in it.
-        days: A condition on `project` and `start_ns` beside these.
+        start: Start of the window, as SQL. None: no limit.
+        end: End of the window, exclusive. None: no limit.
+        days: A further condition on `project` and `start_ns`.
     """
 
     projects: Sql = OF_PROJECT
@@ -56,7 +55,7 @@ class Bounds:
 
     @property
     def sql(self) -> Sql:
-        """The condition on runs, and on whatever has their key."""
+        """The condition on runs, or on other records with the key of a run."""
         parts = [self.projects]
         if self.start is not None:
             parts.append(Sql("start_ns >= {start}").fill(start=self.start))
@@ -72,27 +71,26 @@ ANY_TIME: Final = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class CountedRuns:
-    """The recorded runs that count: the only place that defines them.
+    """Defines which recorded runs count. No other place does.
 
-    A run counts when it
+    A run counts if all of these are true:
 
-    * has ended: an open run has no figures yet;
-    * is a call: no plain span, and no call of a judge (`IS_CALL`), unless `kinds` says that the
-      question speaks of kinds;
-    * is the run that counts for its call: of several records of a call the others are left
-      out where `repeats` says so;
-    * is production: runs in the trace of a data set's item are left out
-      where `items` says so.
+    * It has ended. An open run has no figures yet.
+    * It is a call: not a plain span and not a judge's call (`IS_CALL`). With `kinds`, all spans
+      count.
+    * It is the run that counts for its call. With `repeats`, other records of the call are left
+      out.
+    * It is production. With `items`, runs in the trace of a data set's item are left out.
 
-    Of its tokens and its cost that counts which `shares` joins: nothing counts twice.
+    `shares` joins the tokens and costs that count, so that nothing counts twice.
 
     Attributes:
-        bounds: Bounds on the runs of the question.
-        repeats, items: Whether there may be such to leave out: a question of a project that has
-            none is asked without, and so is one that speaks of them itself.
+        bounds: Limits on the project and start of the runs.
+        repeats, items: Whether to leave out repeated records and runs on items. False if the
+            project has none, or if the query is about them.
         kinds: Whether runs of all kinds count.
-        is_joined: Whether the runs stand beside the join of `shares`, which tells those to leave
-            out: then what is settled is read once.
+        is_joined: Whether the query joins `shares`. Then its columns show which runs to leave out,
+            and resolutions are read only once.
     """
 
     bounds: Bounds
@@ -127,9 +125,9 @@ class CountedRuns:
         return all_of([own, *map(Condition, self.resolved_conditions)])
 
     def leaves_out(self, resolved: Mapping[str, Any]) -> bool:
-        """Tell whether a run does not count by its resolution, a row of `store.runs.read_resolved`.
+        """Return whether a run does not count, by its row of `store.runs.read_resolved`.
 
-        The same as `resolved_conditions`: a page that reads this row needs no second look.
+        This is the same rule as `resolved_conditions`, for code that has read the row already.
         """
         is_repeat = bool(resolved["record_of"].strip("0"))
         return (self.repeats and is_repeat) or (self.items and resolved["experiment"] != "")
@@ -143,7 +141,7 @@ class CountedRuns:
     def tried(self) -> Sql:
         """The condition on runs that count in experiments, at any time. It replaces this one.
 
-        A run over an item counts there as a run of production does here.
+        There, runs on items count in the same way as production runs count here.
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
         of_items = Sql("({own} OR {of_trace})").fill(

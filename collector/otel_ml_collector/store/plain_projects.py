@@ -30,17 +30,16 @@ from otel_ml_collector.store.resolutions import SHARED
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import RESPONSE_ID
 
-# Among the scopes of a project's calls: some may record calls that others of their scope record;
-# older ones are not read yet.
+# Markers among the scopes of a project's calls: several runs of one scope may record the same call;
+# older calls are not read yet.
 _BARE: Final = "bare"
 _UNREAD: Final = "unread"
-# Of so many of its newest calls it is known by which scopes a project's calls are recorded.
+# Number of newest calls that show which scopes record a project's calls.
 _NEWEST: Final = 1_000
-# Projects of so many runs in all are looked at together, also where all of these must be read, and
-# no more than so many projects.
+# Most runs, and most projects, that one query reads together.
 _READ_AT_ONCE: Final = 100_000
 _PROJECTS_AT_ONCE: Final = 5_000
-# So many calls are kept, to find those that are directly inside another one.
+# Number of recent calls that are kept, to find calls directly inside other calls.
 _MOST_PLACES: Final = 20_000
 _HAS_CONTENT: Final = Sql("inputs_preview != '' OR outputs_preview != ''")
 
@@ -112,12 +111,12 @@ _RUNS_BY_PROJECT: Final = Sql("""
 class PlainProjects:
     """The projects whose runs need no resolution, as far as this collector knows.
 
-    All calls of such a project are recorded by one instrumentation, all of its runs name the same
-    of session, user and experiment, and none of its keys and tags has a late record.
+    In such a project, one instrumentation records all calls, all runs agree on which of session,
+    user and experiment they name, and no key or tag has late-arriving records.
 
     Args:
-        client: Of the thread that learns.
-        memory: What is known of projects.
+        client: Client of the thread that calls `learn`.
+        memory: Knowledge about projects.
     """
 
     def __init__(self, client: StoreClient, memory: Memory) -> None:
@@ -128,18 +127,18 @@ class PlainProjects:
         # The spans of recent calls, and the parents of recent calls, the oldest first.
         self._spans: dict[tuple[str, bytes, bytes], None] = {}
         self._parents: dict[tuple[str, bytes, bytes], None] = {}
-        # Which names runs of a project have: where all have the same ones, none is lent.
+        # Which names the runs of a project have. If all agree, none inherits any.
         self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
 
     def note(self, records: Records, projects: Iterable[str]) -> Collection[str]:
-        """Note the instrumentations and the names of stored runs.
+        """Remember the instrumentations and names of stored runs.
 
         Args:
-            records: What was stored.
-            projects: Those of which traces were touched.
+            records: The stored records.
+            projects: Projects with changed traces.
 
         Returns:
-            The projects of its calls in which several instrumentations may record one call.
+            The projects in which several instrumentations may record the same call.
         """
         scopes: defaultdict[str, set[str]] = defaultdict(set)
         forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)

@@ -1,8 +1,8 @@
-"""Predictions with their truth, by run: what a run foretold, and the newest truth of a name.
+"""Joins predictions of runs to the newest ground truth.
 
-A truth names a run, a trace key or a tag and is joined when it is read, whichever came first. What
-runs foretold is kept of days that are over, under the marks of the rollup, so that no payload is
-read again; a truth is no part of that, so however late it comes it changes no day.
+Ground truth belongs to a run ID, trace key or tag and is joined at query time, so the order of
+arrival does not matter. Predictions of past days are materialized so that payloads are read only
+once. Ground truth is not part of them, so it can arrive at any time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -215,9 +215,9 @@ class KeptDays:
     """The days of a window whose materialized predictions are up to date.
 
     Attributes:
-        days: Where each begins, with when it was computed.
-        start_ns: Where the window begins.
-        key: That of the rule.
+        days: The start of each day, with the time of its computation.
+        start_ns: Start of the window.
+        key: Key of the rule.
     """
 
     days: Mapping[int, int]
@@ -250,15 +250,16 @@ def read_kept_days(
 def write_rows(
     rule: PredictionRule, counted: CountedRuns, kinds: RecordKinds, kept: KeptDays | None = None
 ) -> Sql:
-    """Write the SQL for the predictions of runs that count, each with its truth.
+    """Write the SQL for predictions of counted runs, with their ground truth.
 
-    Its parameters are those of the rule and of the kept days, and `project`, `start` and `end`.
+    It needs the parameters of the rule and of the materialized days, and `project`, `start` and
+    `end`.
 
     Args:
-        rule: Of the target.
-        counted: Which runs, within any bounds: those that began from `start` to `end` are meant.
-        kinds: What of the project came apart from its runs.
-        kept: The days whose payloads need not be read; None for none.
+        rule: Rule of the prediction target.
+        counted: Which runs count. Their bounds are replaced by `start` and `end`.
+        kinds: The record kinds of the project.
+        kept: Materialized days, whose payloads are not read. None: read all payloads.
 
     Returns:
         SQL that selects `COLUMNS`.
@@ -278,7 +279,7 @@ def write_rows(
         amount=amount,
         truth_number=truth_number,
         truth=truth,
-        # Of a truth without a target only the runs that have it.
+        # Without a prediction target, select only runs that have ground truth.
         join=Sql("LEFT") if rule.model else Sql("INNER"),
         truths=words(Sql("{truth:String}"), Sql("'actual'"), kinds),
     )
@@ -287,7 +288,7 @@ def write_rows(
 def _write_predictions(
     rule: PredictionRule, counted: CountedRuns, *, resolved: bool = True, inherits: bool = True
 ) -> Sql:
-    """Write the SQL for what runs that count foretold, from their payloads.
+    """Write the SQL for predictions of counted runs, from their payloads.
 
     Args:
         rule: Of the target.
@@ -322,16 +323,16 @@ def _write_predictions(
 
 
 def keep_due(client: StoreClient, clock: Callable[[], float]) -> int:
-    """Keep what runs foretold by each target, of days that are over, changed, and were left alone.
+    """Materialize the predictions of past days that changed and have been quiet for a minute.
 
-    The newest days come first. What takes more than ten seconds goes on with the next call.
+    The newest days come first. After ten seconds, the next call continues.
 
     Args:
-        client: Of this thread.
-        clock: Tells the time in seconds.
+        client: Client of this thread.
+        clock: Returns the time in seconds.
 
     Returns:
-        How many days of targets that were.
+        Number of days that were materialized, counted per prediction target.
     """
     began_s = clock()
     documents = client.query(_DOCUMENTS, {"kind": TARGET}).result_rows

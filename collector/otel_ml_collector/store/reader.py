@@ -115,17 +115,16 @@ class Reader:
         *args: _Asked.args,
         **kwargs: _Asked.kwargs,
     ) -> Future[_Answer]:
-        """Ask a question on another thread, while this thread asks another.
+        """Prefetch: run a query function on a different thread and return its future.
 
-        Most of a small question's time is its planning, which is the work of a single thread. What
-        a question that was asked ahead asks ahead itself has threads of its own; what such a one
-        asks ahead is asked at once: if they waited for each other, no thread would be left that
-        answers.
+        Planning takes most of the time of a small query and uses a single thread, so queries should
+        run in parallel. Queries that a prefetched function prefetches use a second pool. Below that
+        level, queries run at once, because threads that wait for each other would block the pools.
 
         Args:
-            ask: A question.
-            args: Its arguments after the reader.
-            kwargs: The same, by name.
+            ask: The query function. Its first argument is the reader.
+            args: Further positional arguments.
+            kwargs: Keyword arguments.
         """
         level: int = getattr(self._thread, "level", 0)
         if level < len(self._pools):

@@ -1,9 +1,9 @@
 """Keeps recent runs by trace in memory, so that new runs can be resolved without queries.
 
-A trace is whole here when nothing of it can be in the store that is not here too. That is known
-without asking: whatever was stored before a project was followed, or was removed when the first run
-of the trace came, ended by a time that is kept. A trace that began a second after that time has
-no part there: so long behind a call may another record of it come.
+A trace is complete in memory if no run of it can be only in the store. This needs no query: for
+each trace, the memory keeps the time by which all runs that are only in the store had ended. A
+trace that started more than a second later has no part there. Another record of a call arrives
+within that second.
 """
 
 import threading
@@ -20,9 +20,9 @@ from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, has
 
 # About 1 kB each, with their previews.
 _MOST_CALLS: Final = 50_000
-# Of a project: traces with open runs that are not here, which may go on at any time.
+# Per project: traces with open runs that are not in memory and may continue at any time.
 _OPEN_TRACES: Final = 20_000
-# So many projects are known by name; of more it is not known which are new.
+# Number of projects that are remembered by name. Above it, new projects are not recognized.
 MOST_PROJECTS: Final = 20_000
 
 
@@ -31,17 +31,17 @@ class RecentTrace:
     """The recently stored runs of a trace.
 
     Attributes:
-        runs: By span id; runs without facts of a call are links of a chain.
-        open_runs: Those that said that they began, also when they have ended since.
-        tags: The texts of the tags of each run, by span id.
-        resolved: Their resolutions, by span id.
-        ranks, open_ranks: The rank of each run's delivery, by span id.
-        resolved_ranks: The rank of each run's resolution, by span id.
-        group: In which group its first run came.
-        is_resolved: Whether all of its runs came in that group, which was settled before it was
-            stored: a look at it would find the same.
-        others_end_ns: By when all runs that were in the store and not here had ended when the first
-            run of the trace came.
+        runs: Runs by span ID. Runs without facts of a call only link others.
+        open_runs: Runs with a start record, including ended ones.
+        tags: The texts of the tags of each run, by span ID.
+        resolved: The resolutions of the runs, by span ID.
+        ranks, open_ranks: The rank of each run's delivery, by span ID.
+        resolved_ranks: The rank of each run's resolution, by span ID.
+        group: Number of the batch in which its first run arrived.
+        is_resolved: Whether all of its runs arrived in that batch, which was resolved before it was
+            stored. Then a pass would find nothing new.
+        others_end_ns: The time by which all runs that were only in the store had ended, when the
+            first run of the trace arrived.
     """
 
     runs: dict[bytes, CallRun] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class RecentCalls:
     """The traces of late of the projects that are followed; the writer fills it.
 
     Args:
-        most: How many runs are kept; traces that grew least lately make room.
+        most: Number of runs to keep. Traces without new runs are removed first.
     """
 
     def __init__(self, most: int = _MOST_CALLS) -> None:
@@ -103,13 +103,13 @@ class RecentCalls:
         self._traces: OrderedDict[tuple[str, bytes], RecentTrace] = OrderedDict()
         self._runs = 0
         self._groups = 0
-        # Of projects that are followed: by when all that is not here had ended.
+        # Per tracked project: when all runs that are only in the store had ended.
         self._others_end_ns: dict[str, int] = {}
-        # And the traces in which runs were open then: these may have begun before.
+        # The traces in which runs were open then. They may have started earlier.
         self._open_traces: dict[str, set[bytes]] = {}
         self._known: set[str] = set()
-        # The projects of which anything is in the store, None where that cannot be known, and
-        # whether those were asked for that were there before.
+        # The projects with any records in the store, or None if unknown, and whether older projects
+        # have been read.
         self._stored: set[str] | None = set()
         self._knows_stored = False
         self._doubtful_ns = 0
@@ -120,31 +120,31 @@ class RecentCalls:
         return self._doubtful_ns
 
     def is_followed(self, project: str) -> bool:
-        """Tell whether the runs of a project are kept."""
+        """Return whether the runs of a project are kept in memory."""
         return project in self._others_end_ns
 
     def follow(self, project: str) -> None:
-        """Keep the runs of a project from now on, until it is forgotten."""
+        """Start to keep the runs of a project in memory, until it is forgotten."""
         with self._guard:
             self._others_end_ns.setdefault(project, 0)
 
     def note_stored(self, projects: Collection[str]) -> None:
         """Note which projects have runs or resolutions in the store. All other projects are new.
 
-        A project that is new is followed from its first group on, if that leaves anything to
-        resolve: then nothing of it was stored before.
+        A new project is tracked from its first batch on if its runs need resolutions, because
+        nothing of it was stored before.
         """
         with self._guard:
             self._note_stored(projects)
             self._knows_stored = True
 
     def note_others(self, project: str, end_ns: int, open_traces: Iterable[bytes] = ()) -> None:
-        """Note by when all runs had ended that were stored before the project was followed.
+        """Remember when all runs had ended that were stored before the project was tracked.
 
         Args:
-            project: Which is followed.
-            end_ns: By when they had ended.
-            open_traces: The traces with runs that had not. Of too many nothing is known.
+            project: The tracked project.
+            end_ns: The time by which they had ended.
+            open_traces: Traces with runs that had not ended. Too many of them are ignored.
         """
         traces = {*open_traces}
         with self._guard:
@@ -157,7 +157,7 @@ class RecentCalls:
                         trace.others_end_ns = max(end_ns, trace.others_end_ns)
 
     def add(self, runs: Sequence[Run], open_runs: Sequence[Run], resolved: ResolvedGroup) -> None:
-        """Add the stored runs of a group, with the resolutions stored with them."""
+        """Add the runs and resolutions of a stored batch."""
         with self._guard:
             if self._stored is not None:
                 new = {run.project for run in chain(runs, open_runs)} - self._stored

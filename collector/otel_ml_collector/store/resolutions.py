@@ -55,19 +55,19 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tables import RESOLVED_RUNS
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
-# In the memory of a project: runs of which something else counts than they say, among them those
-# that may show what another record of their call was asked or answered, runs whose session or user
-# their trace names, traces of experiments, and runs that keys or tags with late records name.
+# Names in the memory of a project. In order: runs whose resolved amounts differ from theirs,
+# runs that inherit content, runs that inherit names, traces of experiments, and runs with
+# late-arriving records by key or tag.
 SHARED: Final = "same_calls"
 LACKING: Final = "lacking"
 NAMED: Final = "named"
 EXPERIMENTS: Final = "experiments"
 KEYED_RUNS: Final = "keyed_runs"
-# So many traces are read together.
+# Number of traces that are read together.
 _TRACES: Final = 500
 # An insert makes a part of each month that it touches.
 _MONTHS_NS: Final = 1_000 * DAY_NS
-# Where the runs that count, or the root, may be others now.
+# Traces in which different runs may count now, or a different run may be the root.
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM (
       SELECT trace_id FROM settled WHERE {here}
@@ -95,12 +95,12 @@ def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int
     """Compute the resolutions of the runs of some traces, and store the changed ones.
 
     Args:
-        client: Of this thread.
-        memory: What is known of projects; it is told before anything is written.
-        traces: The traces, each once, of any projects.
+        client: Client of this thread.
+        memory: Knowledge about projects. It is updated before anything is written.
+        traces: Distinct traces of any projects.
 
     Returns:
-        Of how many runs something else holds than before.
+        Number of runs whose resolution has changed.
     """
     written = 0
     for part in divide(traces):

@@ -1,8 +1,8 @@
-"""Rollups by day and hour: days are marked when they change, and recomputed from counted runs.
+"""Daily and hourly totals. Changed days are marked, and recomputed from the runs that count.
 
-A day counts when it was computed after it was marked last, so a repeated or reordered delivery
-changes nothing, and neither does a recomputation that comes too late or dies half-way: until then
-statistics read the runs. Measured reasons: docs/design/017-queries.md.
+A day's totals are used only if they were computed after its last mark. Otherwise statistics read
+the runs. So repeated or reordered deliveries and interrupted computations are harmless. Design
+record with measurements: docs/design/017-queries.md.
 """
 
 import time

@@ -99,7 +99,7 @@ def test_silent_sender(case: Case, project: str) -> None:
         yield DOCUMENT[:3]
         await asyncio.Event().wait()
 
-    with pytest.raises(Unavailable, match=r"^Nothing came for 0\.2 s$"):
+    with pytest.raises(Unavailable, match=r"^No data arrived for 0\.2 s$"):
         asyncio.run(case.uploads.accept(project, SHA256, silent(), LIMIT))
 
 
