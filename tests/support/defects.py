@@ -118,8 +118,8 @@ DEFECTS: Final = (
     Defect(
         name="An alert fires without data",
         file="collector/otel_ml_collector/alerts/states.py",
-        old='return WindowLook(end_ns, "no data", value, measured.runs, total)',
-        new='return WindowLook(end_ns, "bad", value, measured.runs, total)',
+        old='return JudgedWindow(end_ns, "no data", value, measured.runs, total)',
+        new='return JudgedWindow(end_ns, "bad", value, measured.runs, total)',
         packages=("otel_ml_collector/alerts/test_states.py",),
         others=("otel_ml_collector/alerts/test_evaluation.py",),
     ),

@@ -1,7 +1,7 @@
-"""Delivery of notifications to the targets of alerts: each at least once, also after any kill.
+"""Delivers notifications to receivers: each at least once, even if the process is killed.
 
-A notification is stored before it is sent, and what became of it is stored afterwards. So nothing
-waits in memory alone, and a target may be away; after an hour it is given up, and counted.
+A notification is stored before it is sent, and its result is stored afterwards. So nothing waits in
+memory only, and a receiver can be down. After an hour, the notification has failed and is counted.
 """
 
 import logging
@@ -25,9 +25,9 @@ from otel_ml_collector.store.notifications import NotificationBox, StoredNotific
 from otel_ml_collector.telemetry.service import AlertSendNumbers
 from otel_ml_collector.times import HOUR_NS
 
-# So long a notification is tried again.
+# A notification is retried for this long.
 GIVEN_UP_NS: Final = HOUR_NS
-# An Alertmanager hears so often what fires.
+# Firing alerts are sent to an Alertmanager this often.
 AGAIN_S: Final = 60.0
 _SHORTEST_REST_S: Final = 1.0
 _LONGEST_REST_S: Final = 300.0
@@ -37,25 +37,25 @@ _READ_AT_ONCE: Final = 100
 _MOST_FIRING: Final = 1_000
 _MOST_NAMED_TARGETS: Final = 8
 _KNOWN_IDS: Final = 20_000
-# Without a word it is looked so often whether something waits: what another collector has stored.
-_LOOK_AGAIN_S: Final = 60.0
+# How often to check for notifications that another collector has stored.
+_POLL_S: Final = 60.0
 _END_S: Final = 10.0
-NO_TARGET: Final = "There is no target of this name in the settings"
+NO_TARGET: Final = "There is no receiver of this name in the settings"
 
 _logger = logging.getLogger(__name__)
 
 
 class AlertDelivery:
-    """Sends to each target on a thread of its own; any thread may announce.
+    """Sends to each receiver on a thread of its own; any thread can announce.
 
     Args:
-        targets: From the settings.
-        box: Where notifications are kept.
-        numbers: Count what becomes of them.
-        public_url: Where people reach the pages.
-        clock: Tells the time, in nanoseconds since the epoch.
-        first_rest_s: The pause after the first failure; it doubles, up to five minutes.
-        again_s: Seconds between two times that an Alertmanager hears what fires.
+        targets: The receivers of the settings.
+        box: Store of the notifications.
+        numbers: Counters of their results.
+        public_url: Address of the pages.
+        clock: Returns the time, in nanoseconds since the epoch.
+        first_rest_s: Pause after the first failure; it doubles, up to five minutes.
+        again_s: Seconds between two messages about a firing alert to an Alertmanager.
     """
 
     def __init__(
@@ -83,23 +83,23 @@ class AlertDelivery:
 
     @property
     def targets(self) -> Sequence[AlertTarget]:
-        """The targets, in the order of the settings."""
+        """The receivers, in the order of the settings."""
         return [line.target for line in self._lines.values()]
 
     def start(self) -> None:
-        """Begin to send, first of all what a killed collector has left."""
+        """Start sending, first the notifications that a killed collector has left."""
         for line in self._lines.values():
             line.start()
 
     def announce(self, notification: Notification) -> None:
-        """Store a notification, so that it will be sent; durable on return.
+        """Store a notification to send; it is on disk when the call returns.
 
-        To be called at every look at a rule that fires, or that has ended to: what is known under
-        its id is not stored again, unless it was withdrawn. What resolves goes to those who have
-        heard that the rule fires, and is left out when nobody has.
+        Call it in every pass for a rule that is firing or was resolved. A notification with a known
+        ID is not stored again, unless it was withdrawn. A resolved notification goes to the
+        receivers that were notified about the firing rule, if any.
 
         Raises:
-            Unavailable: The store has trouble: announce it again.
+            Unavailable: The store failed; announce it again.
         """
         key = notification.project, notification.id
         with self._lock:
@@ -118,12 +118,12 @@ class AlertDelivery:
         self._wake()
 
     def withdraw(self, project: str, rule: str) -> None:
-        """Tell nothing more of a rule that was muted or deleted, until it is announced again.
+        """Send nothing more about a muted or deleted rule until it is announced again.
 
-        An Alertmanager lets alerts end of which it is not told any more, within five minutes.
+        An Alertmanager resolves its alerts within five minutes without a message.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store failed.
         """
         with self._lock:
             for stored in self._box.open(project, rule):
@@ -131,7 +131,7 @@ class AlertDelivery:
                 self._known.pop((project, stored.id), None)
 
     def close(self) -> None:
-        """End; what waits is sent by the next collector."""
+        """Stop; the next collector sends what is waiting."""
         for line in self._lines.values():
             line.end()
         for line in self._lines.values():
@@ -230,11 +230,11 @@ class AlertLine:
         again_s = time.monotonic()
         while not self._stopped.is_set():
             self._woken.clear()
-            rest_s = _LOOK_AGAIN_S
+            rest_s = _POLL_S
             with going_on(partial(self._warn, "trouble")):
                 if self.target.kind == "alertmanager" and time.monotonic() >= again_s:
                     again_s = time.monotonic() + self._again_s
-                    self._tell_again()
+                    self._send_again()
                 rest_s = self._send_waiting()
             if self._failures:
                 self._stopped.wait(rest_s)
@@ -249,7 +249,7 @@ class AlertLine:
             batch = self._box.waiting(self.target.name, _READ_AT_ONCE)
             if not batch:
                 self._numbers.set_waiting(self.target.name, 0)
-                return _LOOK_AGAIN_S
+                return _POLL_S
             self._numbers.set_waiting(self.target.name, self._box.count_waiting(self.target.name))
             for stored in batch:
                 if self._stopped.is_set():
@@ -277,15 +277,15 @@ class AlertLine:
             self._numbers.count_failure(self.target.name)
             if is_over:
                 self._numbers.count_ended(self.target.name, "failed")
-                self._warn("given_up", error, "A notification is given up")
+                self._warn("given_up", error, "A notification has failed")
             return None if error.is_final else self._rest(error)
         self._failures = 0
         self._box.change(stored, state="sent", tries=tries, tried_ns=now_ns, trouble="")
         self._numbers.count_ended(self.target.name, "sent")
         return None
 
-    def _tell_again(self) -> None:
-        """Tell of all that fires, so that it does not end."""
+    def _send_again(self) -> None:
+        """Send all firing alerts again, so that they are not resolved."""
         for stored in self._box.firing(self.target.name, _MOST_FIRING):
             if self._stopped.is_set():
                 return
@@ -307,6 +307,8 @@ class AlertLine:
         pause_s = min(grown_s, _LONGEST_REST_S) * _REST_SPREAD.uniform(0.75, 1.25)
         return max(pause_s, error.retry_after_s or 0.0)
 
-    def _warn(self, topic: str, error: Exception, message: str = "Notifications wait") -> None:
+    def _warn(
+        self, topic: str, error: Exception, message: str = "Notifications are waiting"
+    ) -> None:
         if not self._stopped.is_set() and self._once.is_due(topic):
-            _logger.warning("%s for the target %s: %s", message, self.target.name, error)
+            _logger.warning("%s for the receiver %s: %s", message, self.target.name, error)

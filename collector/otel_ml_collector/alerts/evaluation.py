@@ -1,8 +1,8 @@
-"""Evaluates rules: again and again, each window that is over and was not looked at.
+"""Evaluates alert rules: each pass judges the windows that have ended since the last one.
 
-States are read from the store before each look and written after it, so that any number of
-processes may look: the same windows give the same states and the same events. A process that finds
-newer rows of another one leaves the windows to it, and says so.
+States are read from the store before a pass and written after it. So several processes can
+evaluate: the same windows give the same states and events. A process that finds newer rows of
+another process leaves the windows to it and logs a warning.
 """
 
 import logging
@@ -46,8 +46,8 @@ from otel_ml_collector.alerts.states import (
     begin_afresh,
     forget_before,
     is_waiting,
+    judge_window,
     key_of,
-    look_at,
     note_failure,
     read_state,
     set_back,
@@ -72,39 +72,39 @@ from otel_ml_collector.web.view import path_of
 from otel_ml_collector.windows import Window
 
 EVALUATE_S: Final = 60.0
-# A look leaves the store to others for half of the time at least.
+# A pass leaves the store to other work for at least half of the time.
 BUDGET_S: Final = 30.0
-# Of windows that were missed, so many of the newest are looked at.
+# Missed windows that are evaluated, the newest ones.
 _MOST_MISSED: Final = 100
 _MOST_MISSED_MONITORED: Final = 10
-# Beside these, windows that wait for their truth; they are looked at again within the hour.
+# Windows that wait for ground truth, in addition; they are evaluated again within an hour.
 _MOST_WAITING: Final = 3_000
 _MOST_WAIT_NS: Final = 90 * DAY_NS
-_LOOK_AGAIN_NS: Final = HOUR_NS
-# Of what ended, targets are told at each look: also where nobody looked for a while, or where the
-# truth of a window came late.
-_TOLD_NS: Final = 100 * DAY_NS
-# A slice of which nothing was seen for so long is left alone, unless it fires.
+_RETRY_NS: Final = HOUR_NS
+# Resolved alerts are announced in each pass for this long, in case no collector ran for a while, or
+# the ground truth of a window arrived late.
+_ANNOUNCED_NS: Final = 100 * DAY_NS
+# A slice without runs for this long is not evaluated, unless it is firing.
 _LEFT_NS: Final = 7 * DAY_NS
 _SWEEP_NS: Final = DAY_NS
-OTHER_JUDGE: Final = "another version of a judge"
+OTHER_JUDGE: Final = "new version of a judge"
 NO_RUNS: Final = "no runs"
 TOO_FEW: Final = "too few runs or scores"
-# Another process that wrote within that time evaluates.
+# A process that wrote within this time counts as evaluating.
 _OTHER_NS: Final = 3 * MINUTE_NS
 
 _logger = logging.getLogger(__name__)
 
 
 class Announcer(Protocol):
-    """Sends changes to targets."""
+    """Sends changes to receivers."""
 
     def announce(self, notification: Notification) -> None:
-        """Store a notification, so that it will be sent; a known one is not stored again."""
+        """Store a notification to send; a known one is not stored again."""
         ...
 
     def withdraw(self, project: str, rule: str) -> None:
-        """Tell nothing more of a rule, until it is announced again."""
+        """Send nothing more about a rule until it is announced again."""
         ...
 
 
@@ -113,10 +113,10 @@ class WatchedRule:
     """A rule with the states of its slices.
 
     Attributes:
-        whole: Of the rule as a whole: up to where its windows were looked at.
-        reason: Why it could not be asked.
-        judge_changes: When other versions of its judges began.
-        changed: The slices whose state is to be written.
+        whole: State of the whole rule: up to which window it was evaluated.
+        reason: Why it could not be evaluated.
+        judge_changes: When new versions of its judges began.
+        changed: Slices whose state must be written.
     """
 
     project: str
@@ -130,12 +130,12 @@ class WatchedRule:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The rule as it is judged at present: another one behind a change."""
+        """The key of the rule and its current digest, which changes with the rule."""
         return self.project, self.rule.name, self.rule.digest
 
     @property
     def group(self) -> tuple[object, ...]:
-        """The common part of rules that are measured in one question."""
+        """What rules must share to be measured in one query."""
         plan = self.rule.plan
         sure = plan.condition.sure
         return (
@@ -149,7 +149,7 @@ class WatchedRule:
         )
 
     def put(self, key: str, state: SliceState, reason: str = "") -> None:
-        """Take the new state of a slice, and note a change of it."""
+        """Set the state of a slice, and record an event if it changed."""
         before = self.whole if key == WHOLE_RULE else self.states.get(key, SliceState())
         if state == before:
             return
@@ -175,17 +175,16 @@ class WatchedRule:
 
 
 class AlertEvaluator:
-    """Looks at the rules of all projects; one thread at a time may use it.
+    """Evaluates the rules of all projects; only one thread at a time can use it.
 
     Args:
         reader: Reads the store.
-        connections: Where states are written.
-        announcer: Is told what changed.
+        connections: Connections that write states.
+        announcer: Receives the changes.
         file_alerts: The rules of the configuration file.
-        clock: Tells the time, in nanoseconds since the epoch.
-        budget_s: So long a look asks the store; windows that it has no time for are looked at by
-            the next one.
-        trusts_clock: Returns whether old events may be deleted by the clock.
+        clock: Returns the time, in nanoseconds since the epoch.
+        budget_s: Seconds that a pass queries the store at most; the next pass does the rest.
+        trusts_clock: Returns whether the clock is right, so that old events can be deleted.
     """
 
     def __init__(
@@ -208,22 +207,22 @@ class AlertEvaluator:
         self._announcer = announcer
         self._file_alerts = file_alerts
         self._clock = clock
-        # What stands there from before may be of this collector, until it was started again.
+        # Earlier rows can be from this collector, before it was restarted.
         self._began_ns = clock()
         self._name = secrets.token_hex(8)
         self._has_filed = False
         self._swept_ns = 0
         self._version = 0
         self._muted: set[tuple[str, str]] = set()
-        # When rules are looked at again whose windows wait for truths.
+        # When to evaluate rules again whose windows wait for ground truth.
         self._later: dict[tuple[str, str, str], int] = {}
         self.numbers = AlertPass()
 
     def evaluate(self) -> AlertPass:
-        """Look at each window that is over; a second call right behind has nothing to do.
+        """Evaluate each window that has ended; a second call right after it does nothing.
 
         Raises:
-            Unavailable: The store has trouble: what was not written is found again.
+            Unavailable: The store failed; the next pass does what was not written.
         """
         began_s = time.monotonic()
         if not self._has_filed:
@@ -231,7 +230,7 @@ class AlertEvaluator:
             self._has_filed = True
         now_ns = self._clock()
         watched, gone, others = self._read(now_ns)
-        windows = self._look(watched, now_ns)
+        windows = self._judge(watched, now_ns)
         self._write([*watched, *gone], now_ns)
         self._announce(watched, gone, now_ns)
         if now_ns - self._swept_ns > _SWEEP_NS and self._trusts_clock():
@@ -239,8 +238,8 @@ class AlertEvaluator:
             self._swept_ns = now_ns
         if others and not self.numbers.has_others:
             _logger.warning(
-                "Another collector evaluates the rules of alerts of this store: set "
-                "alerts.evaluate = false in all but one of them"
+                "Another collector evaluates the alert rules of this store: set "
+                "alerts.evaluate = false in all collectors except one"
             )
         self.numbers = AlertPass(
             rules=len(watched),
@@ -253,7 +252,7 @@ class AlertEvaluator:
         return self.numbers
 
     def _file(self) -> None:
-        """Save the rules of the configuration file, and delete those that stood there before."""
+        """Save the rules of the configuration file, and delete those that it no longer has."""
         wanted = {(alert.project, alert.name): alert for alert in self._file_alerts}
         for project, document in list_all_documents(self._reader, ALERT):
             alert = wanted.get((project, document.name))
@@ -265,11 +264,10 @@ class AlertEvaluator:
             self._documents.save(self._reader, project, ALERT, name, alert.body)
 
     def _read(self, now_ns: int) -> tuple[list[WatchedRule], list[WatchedRule], bool]:
-        """Read rules with their states; those of rules that are gone or were changed begin afresh.
+        """Read rules with their states; the states of changed rules are reset.
 
         Returns:
-            The rules, rules that are gone while something of them fires, and whether another
-            process evaluates.
+            The rules, the deleted rules with firing slices, and whether another process evaluates.
         """
         documents = list_all_documents(self._reader, ALERT)
         rows: defaultdict[tuple[str, str], list[AlertRow]] = defaultdict(list)
@@ -297,8 +295,8 @@ class AlertEvaluator:
                 self._announcer.withdraw(project, name)
         return watched, gone, others
 
-    def _look(self, watched: Iterable[WatchedRule], now_ns: int) -> int:
-        """Judge the windows that are over, of rules with the same runs in one question."""
+    def _judge(self, watched: Iterable[WatchedRule], now_ns: int) -> int:
+        """Judge the windows that have ended; rules with the same runs share a query."""
         groups: defaultdict[tuple[object, ...], list[WatchedRule]] = defaultdict(list)
         judges: defaultdict[str, set[str]] = defaultdict(set)
         self._later = {key: at_ns for key, at_ns in self._later.items() if at_ns > now_ns}
@@ -317,9 +315,9 @@ class AlertEvaluator:
                 for judge in item.rule.plan.condition.judges
                 for change_ns in of_project.get(judge, ())
             ]
-        looked = 0
+        judged = 0
         began_s = time.monotonic()
-        # What the last look had no time for comes first.
+        # Rules for which the last pass had no time come first.
         ordered = sorted(groups, key=lambda group: group not in self._left)
         self._left = set()
         for group in ordered:
@@ -331,20 +329,20 @@ class AlertEvaluator:
                         last = MeasuredWindows.newest(item.rule.plan, now_ns)
                         self._try([item], last, now_ns)
                 continue
-            if looked and time.monotonic() - began_s >= self._budget_s:
+            if judged and time.monotonic() - began_s >= self._budget_s:
                 self._left.add(group)
                 continue
-            looked += len(items) * windows.number
+            judged += len(items) * windows.number
             self._try(items, windows, now_ns)
             for item in items:
                 plan = item.rule.plan
                 is_behind = item.whole.seen_ns < windows.ends_ns[-1] and not item.reason
                 if is_behind and plan.condition.of(OF_TRUTH):
-                    self._later[item.key] = now_ns + min(plan.every_ns, _LOOK_AGAIN_NS)
-        return looked
+                    self._later[item.key] = now_ns + min(plan.every_ns, _RETRY_NS)
+        return judged
 
     def _try(self, items: Sequence[WatchedRule], windows: MeasuredWindows, now_ns: int) -> None:
-        """Measure some rules together, and where that fails each by itself."""
+        """Measure several rules together; if that fails, measure each separately."""
         project, plan = items[0].project, items[0].rule.plan
         figures: dict[FigureKey, Figure] = {}
         for item in items:
@@ -370,7 +368,7 @@ class AlertEvaluator:
             self._date_silence(item, before)
 
     def _date_silence(self, item: WatchedRule, before: Mapping[str, SliceState]) -> None:
-        """Find since when alerts have no runs, of those that have none since this look."""
+        """Find since when alerts have no runs, for those that lost them in this pass."""
         for key, state in item.states.items():
             known = before.get(key, SliceState())
             if not state.silent_ns or state.runs or (known.silent_ns and not known.runs):
@@ -421,7 +419,7 @@ class AlertEvaluator:
     def _announce(
         self, watched: Sequence[WatchedRule], gone: Sequence[WatchedRule], now_ns: int
     ) -> None:
-        """Tell the targets of rules that fire or ended, without the muted ones."""
+        """Announce firing and resolved rules to their receivers, without muted ones."""
         mutes: defaultdict[str, list[Mute]] = defaultdict(list)
         for project, document in list_all_documents(self._reader, MUTE):
             mutes[project].append(make_mute(document))
@@ -436,7 +434,7 @@ class AlertEvaluator:
 
 
 def _watch(project: str, rule: AlertRule, rows: Sequence[AlertRow], now_ns: int) -> WatchedRule:
-    """Put the stored states beside a rule: those of another rule of its name begin afresh."""
+    """Combine a rule with its stored states; states of an earlier rule are reset."""
     states = {row.slice: read_state(row) for row in rows}
     whole = states.pop(WHOLE_RULE, SliceState(digest=rule.digest))
     item = WatchedRule(project, rule, whole, states)
@@ -452,9 +450,9 @@ def _watch(project: str, rule: AlertRule, rows: Sequence[AlertRow], now_ns: int)
 
 
 def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | None:
-    """Find the windows that are over and were not looked at; None where there is none.
+    """Find the windows that have ended and are not evaluated; None if there are none.
 
-    A rule begins with the newest one. Of many that were missed the oldest are left out.
+    A new rule begins with the newest window. If many were missed, the oldest are skipped.
     """
     plan = rule.plan
     last_ns = MeasuredWindows.newest(plan, now_ns).first_ns
@@ -475,12 +473,12 @@ def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | No
 def judge_windows(
     item: WatchedRule, measured: MeasuredSlices, windows: MeasuredWindows, now_ns: int
 ) -> None:
-    """Judge windows in turn, up to the first that waits for its scores or truths."""
+    """Judge windows in order, up to the first that waits for scores or ground truth."""
     rule, plan = item.rule, item.rule.plan
     for end_ns in windows.ends_ns:
         slices = measured.get(end_ns, {})
         if any(is_waiting(plan, end_ns, own, now_ns) for own in slices.values()):
-            if not item.whole.seen_ns:  # so that it begins here, also where newer ones are over
+            if not item.whole.seen_ns:  # so that it begins here, even if newer ones have ended
                 item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns - plan.every_ns))
             return
         every = {key.text for key in slices}
@@ -496,17 +494,19 @@ def judge_windows(
             own = slices.get(SliceKey(key)) or empty_slice(rule)
             before = item.states.get(key, SliceState(since_ns=end_ns, digest=rule.digest))
             fresh = forget_before(before, end_ns, item.judge_changes)
-            look = look_at(plan, end_ns, own, fresh, slices=len(chosen), changes=item.judge_changes)
-            after = advance(fresh, look, plan)
+            window = judge_window(
+                plan, end_ns, own, fresh, slices=len(chosen), changes=item.judge_changes
+            )
+            after = advance(fresh, window, plan)
             reason = "" if fresh == before else OTHER_JUDGE
-            if fresh.is_alert and look.word == "no data":
-                reason = NO_RUNS if not look.runs else TOO_FEW
+            if fresh.is_alert and window.word == "no data":
+                reason = NO_RUNS if not window.runs else TOO_FEW
             item.put(key, after, reason)
         item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns))
 
 
 def empty_slice(rule: AlertRule) -> MeasuredSlice:
-    """Return the figures of a window without runs: sums are 0, all else has no value."""
+    """Return the figures of a window without runs: sums are 0, others have no value."""
     numbers = {
         key_of(figure): 0.0
         for figure in rule.plan.condition.figures
@@ -518,10 +518,10 @@ def empty_slice(rule: AlertRule) -> MeasuredSlice:
 def make_notification(
     item: WatchedRule, mutes: Sequence[Mute], now_ns: int
 ) -> tuple[Notification | None, bool]:
-    """Make the notification of a rule: None while there is nothing to tell.
+    """Make the notification of a rule; None if there is nothing to send.
 
     Returns:
-        The notification, and whether all that fires is muted.
+        The notification, and whether all firing slices are muted.
     """
     project, rule, whole = item.project, item.rule, item.whole
     by = rule.plan.by
@@ -536,14 +536,14 @@ def make_notification(
     changed_ns = max(
         (state.changed_ns for key, state in every.items() if not is_muted(key)), default=0
     )
-    if not changed_ns or (not loud and (alarms or now_ns - changed_ns > _TOLD_NS)):
+    if not changed_ns or (not loud and (alarms or now_ns - changed_ns > _ANNOUNCED_NS)):
         return None, bool(alarms) and not loud
-    told = loud or {
+    announced = loud or {
         key: state
         for key, state in every.items()
         if state.changed_ns == changed_ns and not is_muted(key)
     }
-    worst = _order(rule, {key: state for key, state in told.items() if key != WHOLE_RULE})
+    worst = _order(rule, {key: state for key, state in announced.items() if key != WHOLE_RULE})
     names = [
         SliceKey(key).values[0] if len(by) == 1 else name_slice(SliceKey(key), by)
         for key, _ in worst[:MOST_ALERTED_SLICES]
@@ -596,8 +596,8 @@ def make_notification(
     )
 
 
-def _order(rule: AlertRule, told: Mapping[str, SliceState]) -> list[tuple[str, SliceState]]:
-    """Order slices, the worst first: by the first figure, as the condition's sign says."""
+def _order(rule: AlertRule, states: Mapping[str, SliceState]) -> list[tuple[str, SliceState]]:
+    """Order slices, the worst first: by the first figure and the sign of the condition."""
     text = rule.when
     lowest_first = "<" in text and ">" not in text
 
@@ -606,4 +606,4 @@ def _order(rule: AlertRule, told: Mapping[str, SliceState]) -> list[tuple[str, S
         number = 0.0 if value is None else value
         return value is None, number if lowest_first else -number, item[0]
 
-    return sorted(told.items(), key=rank)
+    return sorted(states.items(), key=rank)

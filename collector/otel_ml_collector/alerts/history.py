@@ -21,12 +21,12 @@ from otel_ml_collector.alerts.measurement import (
 )
 from otel_ml_collector.alerts.rule import AlertRule, SliceKey, WantedAlert
 from otel_ml_collector.alerts.states import (
+    JudgedWindow,
     SliceState,
-    WindowLook,
     WindowWord,
     advance,
     forget_before,
-    look_at,
+    judge_window,
 )
 from otel_ml_collector.store.alerts import AlertStateName
 from otel_ml_collector.store.reader import Reader
@@ -138,8 +138,10 @@ def check_rule(
             for key, item in replayed.items():
                 own = slices.get(key) or empty_slice(rule)
                 fresh = forget_before(item.state, end_ns, changes)
-                look = look_at(plan, end_ns, own, fresh, slices=len(replayed), changes=changes)
-                _note(item, look, advance(fresh, look, plan), rule=rule, key=key)
+                window = judge_window(
+                    plan, end_ns, own, fresh, slices=len(replayed), changes=changes
+                )
+                _note(item, window, advance(fresh, window, plan), rule=rule, key=key)
     for key, item in replayed.items():
         if item.state.state == "firing":
             item.firings.append(_make_firing(item, rule, key, last_ns, is_over=False))
@@ -151,10 +153,10 @@ def _fresh(rule: AlertRule) -> _Replayed:
 
 
 def _note(
-    item: _Replayed, look: WindowLook, after: SliceState, *, rule: AlertRule, key: str
+    item: _Replayed, window: JudgedWindow, after: SliceState, *, rule: AlertRule, key: str
 ) -> None:
     """Note a window of a slice."""
-    end_ns, word, value = look.end_ns, look.word, look.value
+    end_ns, word, value = window.end_ns, window.word, window.value
     fired, fires = item.state.state == "firing", after.state == "firing"
     if fires and not fired:
         item.began_ns, item.worst = end_ns, value
@@ -168,7 +170,7 @@ def _note(
         AlertPoint(
             time=to_rfc3339(end_ns),
             value=value,
-            runs=look.runs,
+            runs=window.runs,
             word=word,
             state=after.state,
         )

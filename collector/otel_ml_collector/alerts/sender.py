@@ -1,4 +1,4 @@
-"""Posts a message to a target of alerts, and to no other place than its file allows.
+"""Posts a message to a receiver, and only to addresses that the settings allow.
 
 The address that a name stands for is checked where it is connected to, so that a name that means
 another machine the next time gains nothing; redirects are not followed, and proxies not used.
@@ -19,9 +19,9 @@ from otel_ml_collector.alerts.messages import AlertRequest
 from otel_ml_collector.settings.alert_targets import AlertTarget
 
 _ANSWER_BYTES: Final = 4_096
-_TOLD_CHARS: Final = 200
+_REASON_CHARS: Final = 200
 _LONGEST_REST_S: Final = 600.0
-# Another try of the same message cannot help.
+# A second attempt with the same message cannot succeed.
 _REFUSALS: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
@@ -36,12 +36,12 @@ _PROTOCOLS: Final = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 class Undelivered(Exception):
-    """A target has not taken a message.
+    """A receiver did not accept a message.
 
     Args:
         message: What is wrong, without a secret.
-        is_final: Another try of the same message cannot help.
-        retry_after_s: When to try again, as the target says it.
+        is_final: A second attempt with the same message cannot succeed.
+        retry_after_s: When to try again, as the receiver asks.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Undelivered(Exception):
 
 
 def post(target: AlertTarget, request: AlertRequest) -> None:
-    """Post a message; when this returns, the target has answered that it has it.
+    """Post a message; when the call returns, the receiver has accepted it.
 
     Raises:
-        Undelivered: It is not known to be there; the message names no secret.
+        Undelivered: It is not certain that it arrived; the error contains no secret.
     """
     try:
         status, reason, answer, rest_s = _exchange(target, request)
@@ -74,11 +74,11 @@ def post(target: AlertTarget, request: AlertRequest) -> None:
 
 
 def is_allowed(address: str, *, allow_private: bool) -> bool:
-    """Tell whether a message may go to an address.
+    """Return whether a message can go to an address.
 
     Args:
-        address: Of a machine, as the system writes it.
-        allow_private: Whether addresses that are not of the internet are allowed too.
+        address: An IP address as text.
+        allow_private: Whether private addresses are allowed too.
     """
     try:
         there = ipaddress.ip_address(address.partition("%")[0])
@@ -115,7 +115,7 @@ def _embedded(
 
 
 def _exchange(target: AlertTarget, request: AlertRequest) -> tuple[int, str, bytes, float | None]:
-    """Send a request and read the beginning of its answer, in the target's time."""
+    """Send a request and read the start of the response, within the timeout."""
     connection = http.client.HTTPConnection(target.host, target.port, timeout=target.timeout_s)
     with _connected(target) as there:
         connection.sock = there
@@ -139,7 +139,7 @@ def _exchange(target: AlertTarget, request: AlertRequest) -> tuple[int, str, byt
 
 @contextmanager
 def _connected(target: AlertTarget) -> Iterator[socket.socket]:
-    """Connect to the first allowed address; what takes longer than the target's time is ended."""
+    """Connect to the first allowed address, within the timeout of the receiver."""
     with _connect(target) as plain:
         ending = threading.Timer(target.timeout_s, _end, [plain])
         ending.daemon = True
@@ -165,8 +165,7 @@ def _connect(target: AlertTarget) -> socket.socket:
     ]
     if not allowed:
         raise Undelivered(
-            f"{target.host} is at no address of the internet: expected allow_private = true where "
-            "it may be"
+            f"{target.host} has no public address: set allow_private = true to allow a private one"
         )
     trouble: OSError | None = None
     for family, kind, protocol, _, place in allowed:
@@ -190,6 +189,6 @@ def _end(connection: socket.socket) -> None:
 
 
 def _shorten(text: str) -> str:
-    """Cut an answer to a line that shows nothing but its characters."""
+    """Shorten a response to one line of printable characters."""
     printable = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(printable.split())[:_TOLD_CHARS]
+    return " ".join(printable.split())[:_REASON_CHARS]

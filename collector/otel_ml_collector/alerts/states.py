@@ -53,7 +53,7 @@ class MeasuredSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowLook:
+class JudgedWindow:
     """A judged window of a slice.
 
     Attributes:
@@ -169,7 +169,7 @@ def is_mixed(plan: RulePlan, end_ns: int, changes: Sequence[int]) -> bool:
     return any(end_ns - plan.window_ns < change_ns < end_ns for change_ns in changes)
 
 
-def look_at(
+def judge_window(
     plan: RulePlan,
     end_ns: int,
     measured: MeasuredSlice,
@@ -177,7 +177,7 @@ def look_at(
     *,
     slices: int = 1,
     changes: Sequence[int] = (),
-) -> WindowLook:
+) -> JudgedWindow:
     """Judge a window of a slice.
 
     Args:
@@ -196,7 +196,7 @@ def look_at(
     total = before.martingale
     is_judged = min([measured.runs, *counts]) >= plan.min_runs and not any(map(math.isnan, numbers))
     if not is_judged or is_mixed(plan, end_ns, changes):
-        return WindowLook(end_ns, "no data", value, measured.runs, total)
+        return JudgedWindow(end_ns, "no data", value, measured.runs, total)
 
     def number_of(figure: Figure) -> float:
         return measured.numbers[key_of(figure)]
@@ -213,29 +213,31 @@ def look_at(
         is_sure = total > plan.windows_between * max(slices, 1)
         is_bad = condition.is_bad(number_of, is_sure=is_sure)
         total = 0.0 if is_sure else total
-    return WindowLook(end_ns, "bad" if is_bad else "good", value, measured.runs, total)
+    return JudgedWindow(end_ns, "bad" if is_bad else "good", value, measured.runs, total)
 
 
-def advance(before: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
+def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
     """Return the state after a window; an evaluated window changes nothing again.
 
     A window with too few runs is ignored. A firing alert without data keeps firing until `keep` is
     over; then it is resolved, or its rule notifies that it has no data.
     """
-    if look.end_ns <= before.seen_ns:
+    if window.end_ns <= before.seen_ns:
         return before
-    seen = replace(before, seen_ns=look.end_ns)
-    if look.word == "no data":
-        return _go_on_without_data(seen, look, plan) if before.is_alert else _enter(seen, "no data")
-    judged = _keep(before.judged, look, plan)
-    is_bad = look.word == "bad"
+    seen = replace(before, seen_ns=window.end_ns)
+    if window.word == "no data":
+        return (
+            _go_on_without_data(seen, window, plan) if before.is_alert else _enter(seen, "no data")
+        )
+    judged = _keep(before.judged, window, plan)
+    is_bad = window.word == "bad"
     seen = replace(
         seen,
-        value=look.value,
-        runs=look.runs,
-        martingale=look.martingale,
+        value=window.value,
+        runs=window.runs,
+        martingale=window.martingale,
         judged=judged,
-        bad_ns=look.end_ns if is_bad else before.bad_ns,
+        bad_ns=window.end_ns if is_bad else before.bad_ns,
         silent_ns=0,
     )
     least, of = plan.hold
@@ -244,15 +246,15 @@ def advance(before: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
     was_alert = before.is_alert
     if bad >= least and (is_bad or before.state == "firing"):
         return _enter(seen, "firing")
-    if before.state == "firing" and look.end_ns - seen.bad_ns < plan.keep_ns:
+    if before.state == "firing" and window.end_ns - seen.bad_ns < plan.keep_ns:
         return seen
     return _enter(seen, "pending" if bad else "inactive", was_alert=was_alert)
 
 
-def _go_on_without_data(seen: SliceState, look: WindowLook, plan: RulePlan) -> SliceState:
+def _go_on_without_data(seen: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
     last_ns = seen.judged[-1][0] if seen.judged else seen.since_ns
-    silent = replace(seen, value=None, runs=look.runs, silent_ns=seen.silent_ns or last_ns)
-    if seen.state == "firing" and look.end_ns - seen.bad_ns < plan.keep_ns:
+    silent = replace(seen, value=None, runs=window.runs, silent_ns=seen.silent_ns or last_ns)
+    if seen.state == "firing" and window.end_ns - seen.bad_ns < plan.keep_ns:
         return silent
     if plan.no_data == "notify":
         return _enter(silent, "no data")
@@ -318,9 +320,9 @@ def _enter(
 
 
 def _keep(
-    judged: Sequence[tuple[int, bool]], look: WindowLook, plan: RulePlan
+    judged: Sequence[tuple[int, bool]], window: JudgedWindow, plan: RulePlan
 ) -> tuple[tuple[int, bool], ...]:
     """Add a judged window, and drop those that `hold` does not need any more."""
     steps = -(-plan.window_ns // plan.every_ns)
     most = max(steps * (plan.hold[1] - 1) + 1, 1)
-    return (*judged, (look.end_ns, look.word == "bad"))[-most:]
+    return (*judged, (window.end_ns, window.word == "bad"))[-most:]

@@ -172,7 +172,7 @@ def test_unknown_target(store: Store, project: str) -> None:
     [row] = read_deliveries(store.reader, project, 10)
     assert (row["state"], row["trouble"]) == (
         "failed",
-        "There is no target of this name in the settings",
+        "There is no receiver of this name in the settings",
     )
     values = [sample.value for metric in numbers.collect() for sample in metric.samples]
     assert 1 in values

@@ -110,7 +110,7 @@ def test_name_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", answer)
     with http_sink() as sink:
         port = sink.address.rpartition(":")[2]
-        with pytest.raises(Undelivered, match="no address of the internet"):
+        with pytest.raises(Undelivered, match="has no public address"):
             post(AlertTarget("oncall", "webhook", f"http://rebind.example:{port}/"), REQUEST)
     assert asked == ["rebind.example"]
 

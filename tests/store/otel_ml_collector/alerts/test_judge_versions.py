@@ -36,7 +36,7 @@ def test_other_judge(tmp_path: Path) -> None:
         assert told.lines == ["firing Remax", "resolved Remax", "firing Remax"]
         events = read_alert_events(store.reader, "judged", 0, "a")
         assert [event.reason for event in events if event.before == "firing"] == [
-            "another version of a judge"
+            "new version of a judge"
         ]
         rule = make_unsaved(WantedAlert.model_validate(RULE))
         history = check_rule(

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from otel_ml.statistics.betting import add_window
-from otel_ml_collector.alerts.states import MeasuredSlice, SliceState, advance, look_at
+from otel_ml_collector.alerts.states import MeasuredSlice, SliceState, advance, judge_window
 from otel_ml_collector.times import HOUR_NS
 from tests.unit.otel_ml_collector.alerts.test_states import make_rule
 
@@ -42,8 +42,8 @@ def find_alarms(windows: list[int]) -> list[int]:
     """Return the windows in which a stream began to fire."""
     state, alarms = SliceState(), []
     for place, passed in enumerate(windows, 1):
-        look = look_at(PLAN, place * HOUR_NS, make_window(passed), state)
-        after = advance(state, look, PLAN)
+        window = judge_window(PLAN, place * HOUR_NS, make_window(passed), state)
+        after = advance(state, window, PLAN)
         if after.state == "firing" and state.state != "firing":
             alarms.append(place)
         state = after

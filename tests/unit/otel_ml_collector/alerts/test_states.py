@@ -8,13 +8,13 @@ import pytest
 from otel_ml_collector.alerts.rule import AlertRule, RulePlan
 from otel_ml_collector.alerts.states import (
     FAILED_AFTER_NS,
+    JudgedWindow,
     MeasuredSlice,
     SliceState,
-    WindowLook,
     WindowWord,
     advance,
     begin_afresh,
-    look_at,
+    judge_window,
     note_failure,
     set_back,
 )
@@ -47,7 +47,7 @@ def run(plan: RulePlan, course: str, state: SliceState | None = None) -> tuple[s
         if letter == ".":
             states += "."
             continue
-        state = advance(state, WindowLook(end_ns, WORDS[letter], 0.5, 100), plan)
+        state = advance(state, JudgedWindow(end_ns, WORDS[letter], 0.5, 100), plan)
         states += SHORT[state.state]
     return states, state
 
@@ -109,10 +109,10 @@ def test_restart(hold: str, keep: str, course: str, expected: str) -> None:
         if letter == ".":
             states += "."
             continue
-        look = WindowLook(end_ns, WORDS[letter], 0.5, 100)
-        once = advance(state, look, plan)
-        assert advance(state, look, plan) == once
-        state = advance(once, replace(look, word="bad"), plan)
+        window = JudgedWindow(end_ns, WORDS[letter], 0.5, 100)
+        once = advance(state, window, plan)
+        assert advance(state, window, plan) == once
+        state = advance(once, replace(window, word="bad"), plan)
         states += SHORT[state.state]
     assert states == expected
 
@@ -156,8 +156,8 @@ def test_clock_back() -> None:
     now_ns = START_NS + 2 * HOUR_NS
     state = set_back(state, now_ns)
     assert (state.state, state.seen_ns, state.bad_ns) == ("firing", now_ns, now_ns)
-    look = WindowLook(now_ns + HOUR_NS, "good", 0.0, 100)
-    assert advance(state, look, plan).state == "inactive"
+    window = JudgedWindow(now_ns + HOUR_NS, "good", 0.0, 100)
+    assert advance(state, window, plan).state == "inactive"
 
 
 def test_failure() -> None:
@@ -186,15 +186,15 @@ def measured(value: float, runs: int = 200) -> MeasuredSlice:
 def test_too_few() -> None:
     """A window with fewer runs than the rule asks for is not judged, however bad it is."""
     plan = make_rule(min_runs=50).plan
-    assert look_at(plan, START_NS, measured(0.9, 49), SliceState()).word == "no data"
-    assert look_at(plan, START_NS, measured(0.9, 50), SliceState()).word == "bad"
+    assert judge_window(plan, START_NS, measured(0.9, 49), SliceState()).word == "no data"
+    assert judge_window(plan, START_NS, measured(0.9, 50), SliceState()).word == "bad"
 
 
 def test_unknown() -> None:
     """A figure without a value is no data, and not a comparison that is false."""
     plan = make_rule(when="not error_share < 0.1").plan
-    look = look_at(plan, START_NS, MeasuredSlice(100), SliceState())
-    assert (look.word, look.value) == ("no data", None)
+    window = judge_window(plan, START_NS, MeasuredSlice(100), SliceState())
+    assert (window.word, window.value) == ("no data", None)
 
 
 def test_surely() -> None:
@@ -202,14 +202,14 @@ def test_surely() -> None:
     plan = make_rule(when="surely(error_share > 0.1)", every="").plan
     state = SliceState()
     for place in range(1, 60):
-        look = look_at(plan, START_NS + place * HOUR_NS, measured(0.1), state)
-        state = advance(state, look, plan)
+        window = judge_window(plan, START_NS + place * HOUR_NS, measured(0.1), state)
+        state = advance(state, window, plan)
     assert state.state == "inactive"
     words = []
     for place in range(60, 63):
-        look = look_at(plan, START_NS + place * HOUR_NS, measured(0.25), state)
-        state = advance(state, look, plan)
-        words.append(look.word)
+        window = judge_window(plan, START_NS + place * HOUR_NS, measured(0.25), state)
+        state = advance(state, window, plan)
+        words.append(window.word)
     assert words[:3].count("bad") >= 1
     assert state.state == "firing"
 
@@ -218,10 +218,10 @@ def test_surely_ends() -> None:
     """What was certain fires until the figure itself is good again, and bets begin anew then."""
     plan = make_rule(when="surely(error_share > 0.1)", keep="1h").plan
     state = SliceState(state="firing", seen_ns=START_NS)
-    look = look_at(plan, START_NS + HOUR_NS, measured(0.11), state)
-    assert (look.word, look.martingale) == ("bad", 0.0)
-    state = advance(state, look, plan)
-    state = advance(state, look_at(plan, START_NS + 2 * HOUR_NS, measured(0.05), state), plan)
+    window = judge_window(plan, START_NS + HOUR_NS, measured(0.11), state)
+    assert (window.word, window.martingale) == ("bad", 0.0)
+    state = advance(state, window, plan)
+    state = advance(state, judge_window(plan, START_NS + 2 * HOUR_NS, measured(0.05), state), plan)
     assert state.state == "inactive"
 
 
@@ -229,8 +229,8 @@ def test_shared() -> None:
     """Slices of one rule share its bound on false alarms."""
     plan = make_rule(when="surely(error_share > 0.1)").plan
     before = SliceState(martingale=5_000.0)
-    one = look_at(plan, START_NS, measured(0.1), before, slices=1)
-    many = look_at(plan, START_NS, measured(0.1), before, slices=50)
+    one = judge_window(plan, START_NS, measured(0.1), before, slices=1)
+    many = judge_window(plan, START_NS, measured(0.1), before, slices=50)
     assert (one.word, many.word) == ("bad", "good")
 
 
@@ -277,13 +277,13 @@ def test_no_stale_value() -> None:
     plan = make_rule(hold="1 of 1", keep="1d").plan
     _, state = run(plan, "b")
     assert (state.value, state.note) == (0.5, "")
-    empty = WindowLook(state.seen_ns + HOUR_NS, "no data", None, 0)
+    empty = JudgedWindow(state.seen_ns + HOUR_NS, "no data", None, 0)
     state = advance(state, empty, plan)
     assert (state.state, state.value, state.note) == ("firing", None, "no runs since 17:00")
-    few = WindowLook(state.seen_ns + HOUR_NS, "no data", 0.2, 3)
+    few = JudgedWindow(state.seen_ns + HOUR_NS, "no data", 0.2, 3)
     state = advance(state, few, plan)
     assert (state.value, state.note) == (None, "too few runs or scores since 17:00")
-    later = WindowLook(state.seen_ns + 7 * HOUR_NS, "no data", None, 0)
+    later = JudgedWindow(state.seen_ns + 7 * HOUR_NS, "no data", None, 0)
     assert advance(state, later, plan).note == "no runs since 1970-02-11 17:00"
 
 
@@ -294,7 +294,7 @@ def test_setting_changed_while_silent() -> None:
     assert state.is_alert
     ended = advance(
         state,
-        WindowLook(state.seen_ns + HOUR_NS, "no data", None, 0),
+        JudgedWindow(state.seen_ns + HOUR_NS, "no data", None, 0),
         make_rule(hold="1 of 1", keep="0s").plan,
     )
     assert (ended.is_alert, ended.changed_ns) == (False, START_NS + 3 * HOUR_NS)
