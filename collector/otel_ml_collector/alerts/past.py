@@ -17,7 +17,7 @@ from otel_ml_collector.alerts.sentences import (
     name_figure,
     write_value,
 )
-from otel_ml_collector.times import from_rfc3339, to_rfc3339
+from otel_ml_collector.times import DAY_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.web.axis import AxisLabel
 
 _CHART_HEIGHT: Final = 150.0
@@ -112,7 +112,7 @@ def draw_past(history: AlertHistory) -> RulePast:
         unjudged=unjudged,
         curves=curves,
         spells=spells[:_MOST_SPELLS],
-        days=max(round((span[1] - span[0]) / 86_400e9), 1),
+        days=max(round((end_ns - start_ns) / DAY_NS), 1),
     )
 
 
