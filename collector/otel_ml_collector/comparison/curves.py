@@ -15,7 +15,7 @@ class Curve:
     """A curve among others.
 
     Attributes:
-        letter: What stands at its end.
+        letter: The label at its end.
         source: The API call that gives its points.
         start_ns: When what it is of began; None where nothing began.
         style: ``base`` for the baseline, ``a`` for the best, ``d`` for the rest.

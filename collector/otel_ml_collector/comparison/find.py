@@ -651,9 +651,9 @@ def _compare_experiments(
     )
     details = {}
     for name, experiment in listed.items():
-        beside = make_recorded(experiment) if has_recorded else listed[baseline]
+        before = make_recorded(experiment) if has_recorded else listed[baseline]
         details[name] = compare_listed(
-            reader, project, experiment, None if name == baseline else beside
+            reader, project, experiment, None if name == baseline else before
         )
     if has_recorded:
         details[RECORDED] = _describe_recorded(next(iter(details.values())))
@@ -704,11 +704,11 @@ def _check_recorded(asked: ComparisonQuery, *, is_replay: bool) -> None:
         )
 
 
-def _describe_recorded(beside: ExperimentDetail) -> ExperimentDetail:
+def _describe_recorded(replay: ExperimentDetail) -> ExperimentDetail:
     """Describe the recorded runs as an experiment would be described."""
-    verdict = beside.verdict
+    verdict = replay.verdict
     return ExperimentDetail(
-        experiment=make_recorded(beside.experiment) or beside.experiment,
+        experiment=make_recorded(replay.experiment) or replay.experiment,
         judges=[
             JudgeOfItems(
                 judge=change.judge,
@@ -722,7 +722,7 @@ def _describe_recorded(beside: ExperimentDetail) -> ExperimentDetail:
         ],
         flaky=0,
         verdict=None,
-        clustered_by=beside.clustered_by,
+        clustered_by=replay.clustered_by,
         notes=[],
     )
 

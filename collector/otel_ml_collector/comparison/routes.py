@@ -232,7 +232,7 @@ def show_comparison(
     columns = _choose_columns(answer)
     every = [*answer.differing, *(answer.same if shown.every else ())]
     has_more = few and (len(every) > len(columns.params))
-    beside = _lay_out_others(compared) if few else []
+    pairs = _lay_out_others(compared) if few else []
 
     def here(**changes: object) -> str:
         return shown.address(project, asked, **changes)
@@ -248,9 +248,9 @@ def show_comparison(
         "more_metrics": answer.metrics[len(columns.metrics) : _SHOWN_ROWS],
         "metric_cells": partial(_metric_cells, compared),
         "overlays": _overlays(project, compared),
-        "beside": [item for item in beside if item.has_more],
+        "pairs": [item for item in pairs if item.has_more],
         "verdict_of": _verdict_of,
-        "alike": [item.side.letter for item in beside if not item.has_more],
+        "alike": [item.side.letter for item in pairs if not item.has_more],
         "here": here,
         "markdown": _write_markdown(compared, f"{str(request.base_url).rstrip('/')}{here()}"),
         "kept": [("of", name) for name in asked.of] + _kept(asked),
@@ -455,8 +455,10 @@ def _address_of(project: str, side: ComparedSide) -> str:
     if side.version is not None:
         return view.address(project, "models", side.version.model, to=side.version.version)
     if side.experiment and side.reference == RECORDED:
-        told = side.experiment.experiment
-        return view.address(project, "datasets", told.dataset, version=told.dataset_version)
+        experiment = side.experiment.experiment
+        return view.address(
+            project, "datasets", experiment.dataset, version=experiment.dataset_version
+        )
     return view.address(project, "experiments" if side.experiment else "runs", side.reference)
 
 

@@ -13,7 +13,7 @@ _SETTINGS: Final = 200
 _LEVELS: Final = 4
 
 
-# Words of a metric's name that say that less is better, and that say what it was measured on.
+# Words in a metric's name that mean that lower is better, and words for the data that it measures.
 _LOWER: Final = re.compile(
     r"(?<![a-z])(m?log_?loss|loss|m?error|err|mae|mse|rmse|rmsle|mape|smape|mphe|deviance|entropy"
     r"|perplexity|ppl|nll|nloglik|brier|wer|cer|fid|latency|duration|seconds|ms)(?![a-z])",

@@ -1089,7 +1089,7 @@ def make_rows(
         digest, group = runs[0]["item_digest"], groups[item]
         value = content.get(digest, _NO_CONTENT)
         change = changes.get(group.name)
-        beside = sides[before.run_id, item] if before else []
+        baseline_rows = sides[before.run_id, item] if before else []
         made.append(
             ExperimentRow(
                 item=item,
@@ -1100,7 +1100,7 @@ def make_rows(
                 state=states.get(group.name, "same") if before else "",
                 is_flaky=is_flaky(group.after),
                 runs=[_make_run(row, scores) for row in runs],
-                baseline=[_make_run(row, scores) for row in beside],
+                baseline=[_make_run(row, scores) for row in baseline_rows],
                 expected=_preview(value),
                 change=write_change(change) if change else "",
                 changes=_make_changes(change) if change else [],

@@ -57,7 +57,7 @@ class JudgeStats(JudgeVersionName):
     failed: int = Field(description="Evaluations whose judge raised an error")
     mean_score: float | None
     passed: int
-    judged: int = Field(description="Evaluations that say whether the run passed")
+    judged: int = Field(description="Scores with pass or fail")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,17 +121,17 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     for row in rows:
         by_number[row["number"]].append(row)
     definitions = _definitions(rows)
-    said = reader.ahead(read_version_scores, project, model)
+    asked = reader.ahead(read_version_scores, project, model)
     named = reader.ahead(read_current_aliases, project, model)
     runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
-    scores = said.result()
-    spoken = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
+    scores = asked.result()
+    judge_numbers = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
     for row in scores:
         digest = row.pop("judge_version")
-        version = spoken.get((row["judge"], digest, ""))
+        version = judge_numbers.get((row["judge"], digest, ""))
         judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
-    late_records = _find_told(reader, project, model, by_number)
+    late_records = _find_late_records(reader, project, model, by_number)
     has_links = find_record_kinds(reader, project).links
     linked = find_linked_runs(reader, project, model) if has_links else {}
     newest = max(by_number)
@@ -146,7 +146,7 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
             runs.get(number),
             judges=sorted(judges[number], key=lambda entry: entry.order),
             definition=definitions[number],
-            told=late_records[number],
+            late=late_records[number],
             aliases=aliases[number],
             linked={
                 role: [
@@ -177,8 +177,8 @@ class Sample:
         """Mean the runs of a version."""
         return cls(f"model == {view.quoted(model)}", (model, number))
 
-    def beside(self, reader: Reader, project: str) -> Condition:
-        """Write the condition of the sample beside its filter."""
+    def write_condition(self, reader: Reader, project: str) -> Condition:
+        """Write the condition of the sample, which is applied with its filter."""
         return is_version(reader, project, *self.version) if self.version else ALWAYS
 
 
@@ -188,8 +188,8 @@ def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Wi
     Raises:
         BadInput: The filter is wrong.
     """
-    beside = sample.beside(reader, project)
-    query = StatsQuery(project, sample.where, "", window, None, 1, beside)
+    condition = sample.write_condition(reader, project)
+    query = StatsQuery(project, sample.where, "", window, None, 1, condition)
     return find_total(reader, query)
 
 
@@ -251,7 +251,7 @@ def find_version(reader: Reader, project: str, model: str, number: int) -> Versi
     raise Missing(f"Model {model!r} has no version {number}")
 
 
-def _find_told(
+def _find_late_records(
     reader: Reader, project: str, model: str, by_number: Mapping[int, Sequence[Row]]
 ) -> Mapping[int, LateRecords]:
     """Find the late records of versions, by the first structure of their definition."""
@@ -273,7 +273,7 @@ def _version(
     *,
     judges: list[JudgeStats],
     definition: VersionDefinition,
-    told: LateRecords,
+    late: LateRecords,
     aliases: list[str],
     linked: Mapping[str, Sequence[LinkedRun]],
 ) -> VersionDetail:
@@ -296,9 +296,9 @@ def _version(
         used_by=[*linked.get("used", ())[:_LINKED]],
         last_metrics={
             name: value[-1] if isinstance(value, list) else value
-            for name, value in told.metrics.items()
+            for name, value in late.metrics.items()
         },
-        **vars(told),
+        **vars(late),
     )
 
 

@@ -145,13 +145,12 @@ def find_variability(
 
     Args:
         reader: The store.
-        project: Of which project.
-        model: Its name.
-        version: The version that is compared, and whose groups are listed; the newest one with
-            repeated inputs unless told.
-        against: The version that it is compared with; the one before with repeated inputs unless
-            told.
-        limit: How many groups are listed.
+        project: The project.
+        model: Name of the model.
+        version: The version to compare, and whose groups are listed. Default: the newest one with
+            repeated inputs.
+        against: Its baseline. Default: the previous version with repeated inputs.
+        limit: Largest number of groups.
 
     Raises:
         Missing: There is no such model, or version.
@@ -166,8 +165,8 @@ def find_variability(
     wanted = sorted({*known[-MOST_VERSIONS:], *chosen}, reverse=True)
     most = min(MOST_RUNS, _MOST_IN_ALL // len(wanted))
     version_answers = read_version_answers(reader, project, model, wanted, most)
-    words = _JudgeWords(reader, project, version_answers.values())
-    repeated = {number: words.repeated(of) for number, of in version_answers.items()}
+    newest = _NewestScores(reader, project, version_answers.values())
+    repeated = {number: newest.repeated(of) for number, of in version_answers.items()}
     after = version or next((number for number in wanted if repeated[number]), None)
     before = against or next(
         (number for number in wanted if after and number < after and repeated[number]), None
@@ -181,7 +180,7 @@ def find_variability(
         versions=[
             VersionVariability(
                 version=number,
-                **words.describe(version_answers[number], repeated[number], most),
+                **newest.describe(version_answers[number], repeated[number], most),
             )
             for number in wanted
         ],
@@ -198,10 +197,10 @@ def find_repeats_variability(
     experiment: ListedExperiment,
     baseline: ListedExperiment | None = None,
 ) -> ExperimentVariability | None:
-    """Find how alike the repeats of an experiment's items are, beside those of a baseline.
+    """Return how consistent the repeats of an experiment's items are, compared with a baseline.
 
     Returns:
-        None where no item has several runs with outputs.
+        None if no item has several runs with outputs.
     """
     sides = [
         part for part in (experiment, baseline) if part is not None and part.run_id != RECORDED
@@ -214,30 +213,30 @@ def find_repeats_variability(
     ]
     if not repeats_variability or not repeats_variability[0].repeated:
         return None
-    words = _JudgeWords(reader, project, repeats_variability)
-    repeated = [words.repeated(of) for of in repeats_variability]
+    newest = _NewestScores(reader, project, repeats_variability)
+    repeated = [newest.repeated(of) for of in repeats_variability]
     change = compare_variability(repeated[1], repeated[0]) if len(sides) > 1 else None
     return ExperimentVariability(
-        **words.describe(repeats_variability[0], repeated[0], MOST_OF_ITEMS),
+        **newest.describe(repeats_variability[0], repeated[0], MOST_OF_ITEMS),
         sentence=change.sentence if change else "",
         word=change.word if change else "",
         difference=Interval.model_validate(change.difference) if change else None,
     )
 
 
-class _JudgeWords:
-    """The scores that count of some runs: of each judge those of its newest version that spoke."""
+class _NewestScores:
+    """The scores that count: those of the newest version of each judge that scored the runs."""
 
     def __init__(self, reader: Reader, project: str, of: Iterable[AnsweredInputs]) -> None:
-        spoke = {
+        scoring = {
             (row["judge"], row["judge_version"])
             for answered in of
             for group in answered.repeated
             for row in group.scores
         }
-        self._numbers = version_numbers(reader, project, "judge", {judge for judge, _ in spoke})
+        self._numbers = version_numbers(reader, project, "judge", {judge for judge, _ in scoring})
         self._newest: dict[str, str] = {}
-        for judge, digest in sorted(spoke, key=self._place):
+        for judge, digest in sorted(scoring, key=self._place):
             self._newest[judge] = digest
 
     def _place(self, version: tuple[str, str]) -> tuple[str, int, str]:

@@ -154,6 +154,8 @@ def test_model_page(service: Service) -> None:
     assert len(runs.json["runs"]) == pytest.approx(failed, abs=0.5)
     (alert,) = re.findall(r'<a href="([^"]*)">Alert on this</a>', html.unescape(parts["answer"]))
     assert ask(service.app, alert).status == 200
+    (label,) = re.findall(r'<a href="([^"]*)">Label these</a>', html.unescape(parts["answer"]))
+    assert ask(service.app, label).status == 200
     assert "<p" not in ask(service.app, "/projects/releases/newest-verdict?model=answer").text
     assert "<p" not in ask(service.app, "/projects/releases/newest-verdict?model=none").text
 
