@@ -1,0 +1,135 @@
+"""Tests of verdicts as pages show them: the claim, its evidence, and all figures in one order."""
+
+import pytest
+
+from otel_ml_collector.verdict_lines import make_banner, versus_lines
+from otel_ml_collector.verdicts import (
+    AmountChange,
+    ComparisonWord,
+    FailureChange,
+    Interval,
+    JudgeChange,
+    RecordedChange,
+)
+from otel_ml_collector.web.view import THIN, split_evidence
+
+
+def interval(value: float, half: float = 0.0) -> Interval:
+    return Interval(value=value, low=value - half, high=value + half, n=400, clusters=400)
+
+
+JUDGE = JudgeChange(
+    judge="grounded",
+    version=1,
+    digest="a1",
+    word="worse",
+    sentence="80 % pass, 90 % with v1: 10 pts worse (6 to 14 pts; 400 runs with v1, 300 with v2)",
+    is_rate=True,
+    lower_is_better=False,
+    baseline=interval(0.9),
+    candidate=interval(0.8),
+    difference=interval(-0.1, 0.04),
+    margin=0.02,
+    detectable=None,
+    needed=None,
+    reasons=[],
+)
+FAILURES = FailureChange(
+    word="no different",
+    sentence="unchanged: 1 % both (± 0.5 pts; 400 runs with v1, 300 with v2)",
+    baseline=interval(0.01),
+    candidate=interval(0.01),
+    difference=interval(0.0, 0.005),
+    margin=0.02,
+    reasons=[],
+)
+LATENCY = AmountChange(
+    name="latency",
+    word="no different",
+    sentence="unchanged (1 to 4 %; 400 runs with v1, 300 with v2)",
+    ratio=interval(1.05, 0.01),
+    baseline=interval(6.0),
+    candidate=interval(6.3),
+    margin=0.5,
+    reasons=[],
+)
+
+
+def test_figures_have_one_order() -> None:
+    """Quality comes first, then errors, then latency; the baseline is on the left."""
+    sides = RecordedChange(
+        word="worse",
+        sentence="",
+        judges=[JUDGE],
+        amounts=[LATENCY],
+        failures=FAILURES,
+        missing=None,
+    )
+    lines = versus_lines(sides, None)
+    assert [(line.kind, line.title, line.before, line.now, line.change) for line in lines] == [
+        ("Quality", "pass rate", f"90.0{THIN}%", f"80.0{THIN}%", f"−10.0{THIN}pts"),
+        ("Errors", "Failed runs", f"1.0{THIN}%", f"1.0{THIN}%", "0"),
+        ("Latency", "Mean per run", f"6.0{THIN}ms", f"6.3{THIN}ms", f"+0.30{THIN}ms"),
+    ]
+    assert [line.note for line in lines] == [
+        "",
+        f"less than 2{THIN}pts does not matter",
+        f"less than 3.0{THIN}ms does not matter",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence", "lead", "claim", "evidence"),
+    [
+        (
+            "worse",
+            f"grounded: {JUDGE.sentence}",
+            "v2 is worse",
+            "80 % pass, 90 % with v1",
+            "10 pts worse (6 to 14 pts); 400 runs with v1, 300 with v2",
+        ),
+        (
+            "watching",
+            "grounded: collecting data: 577 of about 6,700 runs",
+            "Too early to say whether v2 is better",
+            "577 of about 6,700 runs",
+            "",
+        ),
+        (
+            "inconclusive",
+            "grounded: no visible difference: 65 % both (± 16 pts; 150 items)",
+            "No visible difference between v2 and v1",
+            "65 % both",
+            "± 16 pts; 150 items",
+        ),
+        (
+            "worse",
+            "latency: 50 % longer (46 to 54 %; 150 items)",
+            "v2 is worse",
+            "latency is 50 % longer",
+            "46 to 54 %; 150 items",
+        ),
+    ],
+)
+def test_claim_before_evidence(
+    word: ComparisonWord, sentence: str, lead: str, claim: str, evidence: str
+) -> None:
+    """The top of a page has the verdict, its figures, and the evidence small."""
+    banner = make_banner(word, sentence, [JUDGE], ("v1", "v2"))
+    assert (banner.lead, banner.claim, banner.evidence) == (lead, claim, evidence)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "parts"),
+    [
+        ("67 % pass (21 to 36; 150 items)", ("67 % pass", "21 to 36; 150 items")),
+        ("a (b) c", ("a (b) c", "")),
+        ("a (b (c) d)", ("a", "b (c) d")),
+        ("(a)", ("(a)", "")),
+        ("", ("", "")),
+        ("a)", ("a)", "")),
+    ],
+)
+def test_evidence_is_at_the_end(sentence: str, parts: tuple[str, str]) -> None:
+    """Only parentheses at the end of a sentence are its evidence."""
+    assert split_evidence(sentence) == parts
