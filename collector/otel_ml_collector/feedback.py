@@ -1,4 +1,4 @@
-"""The part of the JSON API that takes feedback, late truth and tags: for the scope annotate."""
+"""The JSON API for feedback, ground truth and tags, for keys with the scope annotate."""
 
 import hashlib
 import secrets
@@ -34,14 +34,18 @@ from otel_ml_collector.receive.pipeline import Export, Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.calls import NamedRuns
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
 
 MOST: Final = 1_000
 _MOST_TAGS: Final = 100
+_MOST_TAGGED: Final = 1_000
 _LONG: Final = 10_000
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
+_RunId = Annotated[str, Field(pattern=f"^{names.RUN_ID.pattern}$")]
+_RecordId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
 _WITHIN: Final = Sql(
@@ -63,10 +67,10 @@ _ACTUAL: Final[dict[str, Any]] = {
 
 
 def _read_actual(value: object) -> object:
-    """Take the value of a truth.
+    """Read the value of a ground truth.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value has an invalid type.
     """
     return None if value is None else orjson.loads(write_actual(value))
 
@@ -74,21 +78,21 @@ def _read_actual(value: object) -> object:
 class WantedEvaluation(BaseModel):
     """Feedback on exactly one of a run, a trace, a session or all runs with a tag.
 
-    A statement with `actual` is the truth that came later; any other needs a `judge`.
+    With `actual`, it is ground truth. Otherwise it needs a `judge`.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     id: Annotated[str, Field(max_length=256)] = Field(
         default="",
-        description="Your own id of the statement: sent again under it, it is stored once. "
-        "Without one each is a statement of its own",
+        description="Your own ID of the evaluation. Sent again with it, the evaluation is stored "
+        "once. Without an ID, each request stores a new one",
     )
     run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")] | None = None
     trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
     trace_key: _Name | None = Field(default=None, description="Your own ID of a trace")
     tag: Annotated[str, Field(max_length=1_024, pattern="^[^=]+=")] | None = Field(
-        default=None, description="`name=value`: all runs that have the tag, now or later"
+        default=None, description="`name=value`: all runs with this tag, now or later"
     )
     session: Annotated[str, Field(min_length=1, max_length=1_024)] | None = Field(
         default=None,
@@ -96,13 +100,13 @@ class WantedEvaluation(BaseModel):
     )
     judge: _Name = Field(
         default=ACTUAL_NAME,
-        description="What is judged, such as `thumbs` or `churned`; of a truth the output, unless "
-        "told",
+        description="Name of the judge, such as `thumbs`; for ground truth, what it is the truth "
+        "of, such as `churned`, by default the output",
     )
     source: Literal["human", "actual", "agent"] = Field(
         default="human",
-        description="A person's word, the truth that came later, which `actual` always is, or what "
-        "an agent says, which is in no scores",
+        description="Feedback of a person, ground truth (always the source of `actual`), or an "
+        "agent's report, which is not part of scores",
     )
     actual: Annotated[Any, PlainValidator(_read_actual), WithJsonSchema(_ACTUAL)] = Field(
         default=None,
@@ -140,7 +144,7 @@ class WantedEvaluation(BaseModel):
 
 
 class WantedEvaluations(BaseModel):
-    """Statements that are stored together."""
+    """Evaluations that are stored together."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -165,13 +169,13 @@ class StoredTags(BaseModel):
 
 
 class StoredEvaluation(BaseModel):
-    """A statement that is stored."""
+    """A stored evaluation."""
 
     id: str = Field(description="As you sent it, or empty")
     record_id: str = Field(description="ID of the stored record")
     known: bool | None = Field(
-        description="Whether the run, trace or session is here by now; null for a tag. What is "
-        "told of one that is not holds when it comes"
+        description="Whether the run, trace or session is stored yet; null for a tag. If not, the "
+        "evaluation is valid when it arrives"
     )
 
 
@@ -183,7 +187,7 @@ class StoredEvaluations(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """Statements, ready to be sent on.
+    """Evaluations, ready to be sent.
 
     Attributes:
         body: An OTLP request in JSON that tells them.
@@ -238,7 +242,7 @@ def _key_of(wanted_evaluation: WantedEvaluation) -> str:
 
 
 def _owner_of(wanted_evaluation: WantedEvaluation) -> str:
-    """Name the key or tag that a statement is about; empty where it is about a run."""
+    """Return the key or tag that an evaluation is about; empty if it is about a run."""
     if wanted_evaluation.tag is not None:
         return own_tag(wanted_evaluation.tag)
     key = _key_of(wanted_evaluation)
@@ -246,7 +250,7 @@ def _owner_of(wanted_evaluation: WantedEvaluation) -> str:
 
 
 def identify(project: str, given: str) -> bytes:
-    """Make the ids of a span, trace first: of a given id always the same ones."""
+    """Make the IDs of a span, trace ID first: always the same for a given ID."""
     if not given:
         return secrets.token_bytes(_TRACE_BYTES + _SPAN_BYTES)
     text = orjson.dumps([project, given])
@@ -300,7 +304,7 @@ def _span(
 def make_span(
     name: str, identity: bytes, time_ns: int, facts: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Make a record as a span of no length, in OTLP's JSON; None values are left out."""
+    """Make a record as a span of length 0, in OTLP's JSON; None values are left out."""
     return {
         "traceId": identity[:_TRACE_BYTES].hex(),
         "spanId": identity[_TRACE_BYTES:].hex(),
@@ -339,7 +343,7 @@ def make_request(spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, int]:
-    """Find the starts of the stored runs among some, by run id; also of open runs."""
+    """Find the starts of those runs that are stored, by run ID; also of open runs."""
     if not run_ids:
         return {}
     sql = Sql("""
@@ -358,7 +362,7 @@ def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[st
 
 
 def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
-    """Find the trace ids and keys, among some, that a stored trace has."""
+    """Find the trace IDs and keys that a stored trace has."""
     if not keys:
         return set()
     sql = Sql("""
@@ -369,7 +373,7 @@ def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
 
 
 def find_named_sessions(reader: Reader, project: str, sessions: Sequence[str]) -> set[str]:
-    """Find the sessions, among given ones, that a stored run names, open runs too."""
+    """Find the sessions that a stored or open run names."""
     if not sessions:
         return set()
     sql = Sql("""
@@ -404,10 +408,68 @@ async def post_evaluations(
         )
         await store_request(pipeline, reservation, feedback.body, access, project)
     if owners := {owner for owner in map(_owner_of, wanted.evaluations) if owner}:
-        # What is stored stays stored: with trouble the next look settles its runs.
+        # The evaluations are stored. If this fails, a background job resolves their runs.
         with suppress(Unavailable):
             await run_sync(find_service(request, NamedRuns).resolve, project, owners)
     return StoredEvaluations(evaluations=list(feedback.stored))
+
+
+class WantedRunTags(WantedTags):
+    """The same tags for several runs."""
+
+    run_ids: Annotated[list[_RunId], Field(min_length=1, max_length=_MOST_TAGGED)]
+
+
+class StoredRunTags(BaseModel):
+    """The outcome of tagging several runs."""
+
+    run_ids: list[str]
+    record_ids: list[str] = Field(description="Record of each run's tags; with them, undo the tags")
+
+
+class UnwantedTags(BaseModel):
+    """Tags of several runs to take back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_ids: Annotated[list[_RunId], Field(min_length=1, max_length=_MOST_TAGGED)]
+    record_ids: Annotated[list[_RecordId], Field(min_length=1, max_length=_MOST_TAGGED)]
+
+
+@router.post("/projects/{project:path}/run-tags")
+async def post_run_tags(
+    *,
+    project: str,
+    wanted: WantedRunTags,
+    request: Request,
+    pipeline: Annotated[Intake, Depends(service_of(Intake))],
+    access: Annotated[Access, Depends(needs(ANNOTATE))],
+) -> StoredRunTags:
+    """Tag several runs; answered when the tags are durable."""
+    reader = find_service(request, Reader).narrow(access)
+    with pipeline.hold() as held:
+        starts = await run_sync(find_starts, reader, project, wanted.run_ids)
+        spans, record_ids = [], []
+        for run_id in wanted.run_ids:
+            identity = identify(project, "")
+            facts = _tag_facts(project, run_id, starts.get(run_id), wanted.tags)
+            spans.append(make_span("otel_ml.update", identity, time.time_ns(), facts))
+            record_ids.append(identity[_TRACE_BYTES:].hex())
+        await store_request(pipeline, held, orjson.dumps(make_request(spans)), access, project)
+    return StoredRunTags(run_ids=wanted.run_ids, record_ids=record_ids)
+
+
+@router.post("/projects/{project:path}/run-tags/undo")
+async def undo_run_tags(
+    *,
+    project: str,
+    unwanted: UnwantedTags,
+    deleter: Annotated[Deleter, Depends(service_of(Deleter))],
+    _: Annotated[Access, Depends(needs(ANNOTATE))],
+) -> UnwantedTags:
+    """Take back tags of several runs. Earlier tags of the same name are valid again."""
+    await run_sync(deleter.forget_tags, project, unwanted.run_ids, unwanted.record_ids)
+    return unwanted
 
 
 @router.post("/projects/{project:path}/runs/{run_id}/tags")
@@ -424,13 +486,7 @@ async def post_tags(
     reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as reservation:
         starts = await run_sync(find_starts, reader, project, [run_id])
-        facts: dict[str, object] = {
-            names.RECORD: "update",
-            names.PROJECT: project,
-            names.TARGET_RUN: run_id,
-            names.TARGET_START_NS: starts.get(run_id),
-            **{f"{names.TAG_PREFIX}{name}": value for name, value in wanted.tags.items()},
-        }
+        facts = _tag_facts(project, run_id, starts.get(run_id), wanted.tags)
         span = make_span("otel_ml.update", identify(project, ""), time.time_ns(), facts)
         await store_request(
             pipeline, reservation, orjson.dumps(make_request([span])), access, project
@@ -438,10 +494,23 @@ async def post_tags(
     return StoredTags(run_id=run_id, known=run_id in starts)
 
 
+def _tag_facts(
+    project: str, run_id: str, start_ns: int | None, tags: Mapping[str, TagValue]
+) -> dict[str, object]:
+    """Return the attributes of a record that tags a run."""
+    return {
+        names.RECORD: "update",
+        names.PROJECT: project,
+        names.TARGET_RUN: run_id,
+        names.TARGET_START_NS: start_ns,
+        **{f"{names.TAG_PREFIX}{name}": value for name, value in tags.items()},
+    }
+
+
 async def store_request(
     pipeline: Intake, reservation: Reservation, body: bytes, access: Access, project: str
 ) -> None:
-    """Store an OTLP request of our own under a project, by the road that all records take.
+    """Store an OTLP request of our own in a project, in the same way as all records.
 
     Raises:
         Rejected: It cannot be stored.

@@ -1,4 +1,4 @@
-"""Saved views: a page with its parameters under a name, kept, found and checked."""
+"""Saved views: pages with their parameters, each under a name."""
 
 from typing import Annotated, Final, Literal
 
@@ -100,7 +100,7 @@ def put_view(
     *,
     base: Base = None,
 ) -> View:
-    """Save a view under its name, in place of any view of that name."""
+    """Save a view, and replace a view of the same name."""
     compile_where(reader, project, wanted.parameters.get("where", ""), is_bounded=True)
     return _view(store.save(reader, project, VIEW, name, wanted.model_dump(), base=base))
 
@@ -109,5 +109,5 @@ def put_view(
 def delete_saved_view(
     project: str, name: Name, reader: FromOwner, store: FromStore, base: Base = None
 ) -> View:
-    """Delete a view, and answer its last state."""
+    """Delete a view, and return its last state."""
     return _view(store.delete(reader, project, VIEW, name, base=base))

@@ -494,6 +494,7 @@ def _correct(
     [row] = question.ask(sql, {**asked, "version": digest})
     in_sample = _IN_SAMPLE.fill(recorded=RECORDED, matching=matching)
     sample = set(map(run_id_of, question.ask(in_sample, {**asked, "run_ids": list(drawn)})))
+    sample -= {*queue.run_ids}  # added by hand, so not a random sample
     shifts = [
         (sum(word["passed"] for word in words) / len(words) - run.verdicts[digest], 1)
         for run in judged

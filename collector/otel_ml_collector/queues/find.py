@@ -22,7 +22,7 @@ from otel_ml_collector.store.reader import JsonValue, Reader, run_id_of
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, OF_JUDGE, all_scores, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.traces.find import find_trace
 
@@ -36,7 +36,11 @@ _DRAWN: Final = Sql("""
     SELECT run.trace_id AS trace_id, run.span_id AS span_id, run.start_ns AS start_ns,
       {split} AS disagreement, sipHash64({seed:UInt32}, run.trace_id, run.span_id) AS drawn
     FROM (SELECT trace_id, span_id, start_ns FROM {recorded} WHERE {matching}) AS run {join}
-    ORDER BY disagreement DESC, drawn, trace_id, span_id LIMIT {limit:UInt32}""")
+    ORDER BY concat(lower(hex(trace_id)), '-', lower(hex(span_id))) IN {added:Array(String)} DESC,
+      disagreement DESC, drawn, trace_id, span_id LIMIT {limit:UInt32}""")
+_ADDED: Final = Sql("""trace_id IN (
+    SELECT toFixedString(unhex(arrayJoin({added_traces:Array(String)})), 16))
+  AND concat(lower(hex(trace_id)), '-', lower(hex(span_id))) IN {added:Array(String)}""")
 # How close to one half the share of judges is that pass a run.
 _SPLIT: Final = Sql("""
     LEFT JOIN (
@@ -225,6 +229,10 @@ def write_draw(
     """
     query = RunsQuery(project, queue.where)
     condition, _ = compile_query(reader, query)
+    if queue.run_ids:
+        matching = condition.sql if queue.where.strip() else Sql("0")
+        added = Sql("({matching}) OR ({added})").fill(matching=matching, added=_ADDED)
+        condition = Condition(added, condition.parameters)
     split, join = Sql("0."), EMPTY
     if queue.order == "disagreement":
         kinds = find_record_kinds(reader, project)
@@ -237,7 +245,13 @@ def write_draw(
         split=split,
         join=join,
     )
-    values = {**query.values(condition, now_ns), "seed": queue.seed, "limit": queue.limit}
+    values = {
+        **query.values(condition, now_ns),
+        "seed": queue.seed,
+        "limit": max(queue.limit, len(queue.run_ids)),
+        "added": queue.run_ids,
+        "added_traces": sorted({run_id.partition("-")[0] for run_id in queue.run_ids}),
+    }
     return drawn, values
 
 

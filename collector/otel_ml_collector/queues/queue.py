@@ -15,6 +15,10 @@ QUEUE: Final = DocumentKind("queue", most=100, limit_bytes=64 * 1024)
 MOST_CHOICES: Final = 9
 MOST_RUNS: Final = 10_000
 
+# Runs that were added one by one.
+MOST_ADDED: Final = 500
+
+_RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")]
 Text = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -59,6 +63,10 @@ class WantedQueue(BaseModel):
 
     where: Annotated[str, Field(max_length=4_000)] = Field(
         default="", description="Filter of the runs; empty for all recorded runs"
+    )
+    run_ids: Annotated[list[_RunId], Field(max_length=MOST_ADDED)] = Field(
+        default_factory=list,
+        description="Runs besides those that match; with them, an empty filter matches none",
     )
     judge: Text = Field(description="The judge under whose name the answers are stored")
     question: Annotated[str, Field(max_length=1_000)] = Field(

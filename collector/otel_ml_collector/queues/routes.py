@@ -34,7 +34,14 @@ from otel_ml_collector.queues.find import (
     find_state,
     list_queues,
 )
-from otel_ml_collector.queues.queue import QUEUE, Queue, QueueChoice, WantedQueue, make_queue
+from otel_ml_collector.queues.queue import (
+    MOST_ADDED,
+    QUEUE,
+    Queue,
+    QueueChoice,
+    WantedQueue,
+    make_queue,
+)
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.deletion import Deleter
@@ -49,6 +56,7 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
 QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 RunId = Annotated[str, Path(pattern=f"^{names.RUN_ID.pattern}$")]
+_RunIdText = Annotated[str, Field(pattern=f"^{names.RUN_ID.pattern}$")]
 Annotator = Annotated[
     str, Query(max_length=256, description="Name of the reviewer; by default the name of the key")
 ]
@@ -145,6 +153,41 @@ def put_queue(
     """Save a labelling queue; needs a key that reads too, as the queue shows its runs."""
     compile_where(reader, project, wanted.where)
     body = wanted.model_dump()
+    return make_queue(store.save(reader, project, QUEUE, queue, body, base=base))
+
+
+class WantedQueueRuns(BaseModel):
+    """Runs to add to a labelling queue, or to take out of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    add: Annotated[list[_RunIdText], Field(max_length=MOST_ADDED)] = Field(default_factory=list)
+    remove: Annotated[list[_RunIdText], Field(max_length=MOST_ADDED)] = Field(
+        default_factory=list, description="Runs that were added; runs that match the filter stay"
+    )
+
+
+@api.post("/projects/{project:path}/queues/{queue}/runs")
+def post_queue_runs(
+    *,
+    project: str,
+    queue: QueueName,
+    wanted: WantedQueueRuns,
+    reader: FromPerson,
+    _: ToRead,
+    store: FromStore,
+) -> Queue:
+    """Add runs to a labelling queue, or take them out again. Answers are kept."""
+    stored_queue = find_queue(reader, project, queue)
+    if not stored_queue.where.strip() and not stored_queue.run_ids:
+        raise BadInput(f"The queue {queue[:80]!r} has all recorded runs already", "add")
+    kept = [run_id for run_id in stored_queue.run_ids if run_id not in set(wanted.remove)]
+    run_ids = [*dict.fromkeys([*kept, *wanted.add])]
+    if len(run_ids) > MOST_ADDED:
+        raise BadInput(f"Too many added runs: {len(run_ids)}, at most {MOST_ADDED}", "add")
+    fields = set(WantedQueue.model_fields)
+    body = {**stored_queue.model_dump(include=fields), "run_ids": run_ids}
+    base = stored_queue.version
     return make_queue(store.save(reader, project, QUEUE, queue, body, base=base))
 
 

@@ -21,7 +21,7 @@ from otel_ml.orders import (
     read_order,
 )
 from otel_ml.records import LABELS, Inside
-from otel_ml_collector.access import ANNOTATE, find_access_of
+from otel_ml_collector.access import ADMIN, ANNOTATE, find_access_of
 from otel_ml_collector.api.parameters import (
     Cursor,
     End,
@@ -677,6 +677,7 @@ def _list_context(
         "choices": None,
         "is_sessions": False,
         "may_annotate": has_scope(request, ANNOTATE),
+        "may_delete": has_scope(request, ADMIN),
         "link": view.address(
             query.project,
             "runs",

@@ -42,6 +42,10 @@ _SETTINGS: Final = {
     "max_memory_usage": 2_000_000_000,
 }
 _WAIT_S: Final = 60.0
+# Between the run IDs of one deletion of several runs.
+RUN_SEPARATOR: Final = ","
+_FORGET_TAGS: Final = Sql("""DELETE FROM late_tags WHERE project = {project:String}
+  AND owner IN {owners:Array(String)} AND record_id IN {records:Array(String)}""")
 # By then every other collector knows, and what it had in hand is stored.
 _SPREAD_NS: Final = int(4 * REFRESH_S * SECOND_NS)
 _UNDONE: Final = Sql("""
@@ -89,8 +93,8 @@ _OF_TRACES: Final = Sql("""trace_id IN (
   AND {name} IN ('', {target:String})""")
 # Which runs and open runs a deletion means.
 _MEANT: Final = {
-    RUN: Sql("""trace_id = toFixedString(unhex({trace:String}), 16)
-      AND span_id = toFixedString(unhex({span:String}), 8)"""),
+    RUN: Sql("""trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
+      AND concat(lower(hex(trace_id)), '-', lower(hex(span_id))) IN {run_ids:Array(String)}"""),
     SESSION: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_IN_PROJECT, name=Sql("session")),
     USER: _OF_TRACES.fill(deliveries=DELIVERIES, ours=_IN_PROJECT, name=Sql("user")),
     MODEL: Sql("model = {target:String}"),
@@ -98,6 +102,7 @@ _MEANT: Final = {
 }
 # What shows that a session, a model or a project is there, beside its runs.
 _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
+    RUN: [(Sql("deleted_runs"), _MEANT[RUN])],
     SESSION: [
         (Sql("items"), Sql("source_session = {target:String}")),
         (
@@ -264,6 +269,22 @@ class Deleter:
         finally:
             self._lock.release()
 
+    def forget_tags(self, project: str, run_ids: Sequence[str], record_ids: Sequence[str]) -> None:
+        """Delete late-arriving tags of some runs. A second call is harmless.
+
+        Raises:
+            Unavailable: The store has trouble or no room, or has been deleting something for a
+                minute.
+        """
+        values = {"project": project, "owners": list(run_ids), "records": list(record_ids)}
+        if not self._lock.acquire(timeout=_WAIT_S):
+            raise Unavailable("The store is busy with a deletion")
+        try:
+            with store_trouble():
+                self._mutator.run("late_tags", _FORGET_TAGS, values)
+        finally:
+            self._lock.release()
+
     def complete(self) -> int:
         """Complete deletions that a killed collector left undone or that others may have missed.
 
@@ -408,20 +429,20 @@ def _in_project(condition: Sql) -> Sql:
 def _check(kind: str, target: str) -> None:
     if kind not in KINDS:
         raise BadInput(f"Invalid kind {kind!r}: expected one of {', '.join(KINDS)}", "kind")
-    if kind == RUN:
-        trace, dash, span = target.partition("-")
+    for run_id in target.split(RUN_SEPARATOR) if kind == RUN else ():
+        trace, dash, span = run_id.partition("-")
         is_hex = all(char in "0123456789abcdef" for char in trace + span)
         if not (dash and is_hex and (len(trace), len(span)) == (32, 16)):
-            raise Missing(f"There is no run {target[:80]!r}")
+            raise Missing(f"There is no run {run_id[:80]!r}")
 
 
 def _parameters(deletion: Deletion) -> dict[str, Any]:
-    trace, _, span = deletion.target.partition("-") if deletion.kind == RUN else ("", "", "")
+    run_ids = deletion.target.split(RUN_SEPARATOR) if deletion.kind == RUN else []
     return {
         "project": deletion.project,
         "kind": deletion.kind,
         "target": deletion.target,
         "deleted": deletion.deleted_ns,
-        "trace": trace,
-        "span": span,
+        "run_ids": run_ids,
+        "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
     }

@@ -1,40 +1,49 @@
-"""Traces in the JSON API, as JSON and as a zip file."""
+"""Traces in the JSON API, as JSON and as a zip file; and the deletion of runs with those inside."""
 
 import time
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
 
-from otel_ml_collector.api.parameters import Cursor, FromReader
+from otel_ml_collector.access import ADMIN
+from otel_ml_collector.api.parameters import Cursor, FromReader, reader_for
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import LinkedArtifact, open_document
+from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.export import Outgoing
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import RUN, Run, Trace
 from otel_ml_collector.runs.find import find_whole_runs
+from otel_ml_collector.services import service_of
+from otel_ml_collector.store.deletion import RUN_SEPARATOR, Deleter
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.tombstones import RUN as A_RUN
 from otel_ml_collector.traces.find import find_trace
 
 _LEVEL: Final = 1
 _FACTS: Final = ("ref", "type", "bytes", "sha256", "time")
-# What was gathered is sent once it is this much.
+# The zip file is sent in parts of at least this size.
 _PART_BYTES: Final = 64 * 1024
-# A time that every zip file may hold; when the records are from stands in them.
+# A time that any zip file can hold. The times of the records are in the records.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
+# One deletion takes away at most this many runs and spans.
+_MOST_DELETED: Final = 2_000
 router = APIRouter(prefix="/api/v1")
 _ZIP: Final = "application/zip"
 _TRACE: Final[dict[int | str, dict[str, Any]]] = {200: {"model": Trace, "content": {_ZIP: {}}}}
 
 
 def write_bundle(reader: Reader, trace: Trace, now_ns: int) -> Iterator[bytes]:
-    """Write a trace as a zip file: a few runs after the others, never all of them in memory.
+    """Write a trace as a zip file, with only a few runs in memory at a time.
 
-    Names of files are made of ids and hashes alone, never of what a user called anything.
-    A run that was deleted meanwhile is left out, of the list too.
+    File names consist of IDs and hashes, never of names that users chose. Runs that are deleted
+    meanwhile are left out, also from the list.
     """
     sent = Outgoing()
     with zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as file:
@@ -46,7 +55,7 @@ def write_bundle(reader: Reader, trace: Trace, now_ns: int) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class _Bundle:
-    """A zip file that is being written, and its content by now; it stops after each part."""
+    """A zip file that is being written, part by part, and what it contains so far."""
 
     _file: zipfile.ZipFile
     _reader: Reader
@@ -108,16 +117,16 @@ def get_trace(
     reader: FromReader,
     places: FromPlaces,
     file_format: Annotated[Literal["json", "zip"], Query(alias="format")] = "json",
-    limit: Annotated[int, Query(ge=1, le=10_000, description="How many runs")] = 10_000,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Maximum number of runs")] = 10_000,
     cursor: Cursor = None,
     parent: Annotated[
-        str | None, Query(max_length=49, description="A run id: its children alone")
+        str | None, Query(max_length=49, description="ID of a run: only its children")
     ] = None,
 ) -> Trace | Stream:
-    """Read the runs of the traces that have this trace id or key, oldest first.
+    """Read the runs of the traces with this trace ID or key, oldest first.
 
-    As a zip file it is all of it: each run with its payload, the documents that were logged, and a
-    list of them, `manifest.json`.
+    The zip file has everything: each run with its payload, the logged documents, and a list of
+    them, `manifest.json`.
     """
     now_ns = time.time_ns()
     page = runs.TracePage() if file_format == "zip" else runs.TracePage(limit, cursor, parent)
@@ -125,3 +134,64 @@ def get_trace(
     if file_format == "json":
         return trace
     return Stream(write_bundle(reader, trace, now_ns), _ZIP, "trace.zip", places.take())
+
+
+class UnwantedRuns(BaseModel):
+    """Runs to delete."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_ids: Annotated[
+        list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")]],
+        Field(min_length=1, max_length=100),
+    ]
+    inside: bool = Field(
+        default=False, description="Whether all runs and spans below them are deleted too"
+    )
+
+
+class DeletedRuns(BaseModel):
+    """A deletion of several runs that was carried out."""
+
+    project: str
+    deleted_runs: int = Field(description="Runs and spans, unfinished ones included")
+
+
+@router.post("/projects/{project:path}/delete-runs")
+def delete_runs(
+    project: str,
+    unwanted: UnwantedRuns,
+    reader: Annotated[Reader, Depends(reader_for(ADMIN))],
+    deleter: Annotated[Deleter, Depends(service_of(Deleter))],
+) -> DeletedRuns:
+    """Delete several runs with all records about them, also the runs inside them if you say so."""
+    run_ids = dict.fromkeys(unwanted.run_ids)
+    if unwanted.inside:
+        for run_id in unwanted.run_ids:
+            run_ids |= dict.fromkeys(_list_below(reader, project, run_id))
+    if len(run_ids) > _MOST_DELETED:
+        raise BadInput(
+            f"Too many runs: {len(run_ids):,} with those inside, at most {_MOST_DELETED:,}",
+            "run_ids",
+        )
+    _, number = deleter.delete(project, A_RUN, RUN_SEPARATOR.join(run_ids))
+    return DeletedRuns(project=project, deleted_runs=number)
+
+
+def _list_below(reader: Reader, project: str, run_id: str) -> list[str]:
+    """List the runs and spans below a run, in the first 10,000 of its trace."""
+    trace_id = run_id.partition("-")[0]
+    try:
+        trace = find_trace(reader, trace_id, project, now_ns=time.time_ns())
+    except Missing:
+        return []
+    below: defaultdict[str | None, list[str]] = defaultdict(list)
+    for run in trace.runs:
+        below[run.parent_run_id].append(run.run_id)
+    listed: dict[str, None] = {}
+    waiting = [run_id]
+    while waiting:  # not recursive: a trace can be deeper than Python's stack
+        for child in below.pop(waiting.pop(), ()):
+            listed[child] = None
+            waiting.append(child)
+    return [*listed]

@@ -231,6 +231,7 @@ def send(service: Service, method: str, path: str, body: object) -> Answered:
 
 
 QUEUE: Final = {
+    "where": 'kind != "judge"',
     "judge": "grounded",
     "question": "Does every claim of the answer stand in a passage?",
     "labels": [{"label": "Yes", "passed": True}, {"label": "No", "passed": False}],
@@ -319,6 +320,18 @@ QUESTIONS: Final[dict[str, Question]] = {
     ),
     "POST /projects/{project}/runs/{run_id}/tags": Question(
         body={"tags": {"marked": True}}, path={"run_id": id_of(calls()[0])}
+    ),
+    "POST /projects/{project}/run-tags": Question(
+        body={"run_ids": [id_of(calls()[0])], "tags": {"reviewed": True}}
+    ),
+    "POST /projects/{project}/run-tags/undo": Question(
+        body={"run_ids": [id_of(calls()[0])], "record_ids": ["24402f053c6ff2bc"]}
+    ),
+    "POST /projects/{project}/queues/{queue}/runs": Question(
+        body={"add": [id_of(calls()[0])], "remove": []}
+    ),
+    "POST /projects/{project}/delete-runs": Question(
+        body={"run_ids": [id_of(calls()[1])], "inside": True}
     ),
     "GET /projects/{project}/models/{model}/versions/{number}/verdict": Question({"against": "1"}),
     "GET /projects/{project}/judges/{judge}/versions/{number}/strictness": Question(

@@ -141,7 +141,7 @@ def test_an_error_stands_where_the_answer_would() -> None:
     this = make(RunSummary, parent_run_id="a")
     found = talk([ASKED], "Yes, it", before, this, parent_run_id="a", **failed)
     assert [(one.kind, one.title, one.text, one.error) for one in found.entries[1:]] == [
-        ("error", "an earlier try", "Yes", "slow"),
+        ("error", "earlier attempt", "Yes", "slow"),
         ("error", "answer", "Yes, it", "slow"),
     ]
 
@@ -312,8 +312,16 @@ def test_the_head_of_what_is_folded() -> None:
 def test_inputs_that_are_no_messages_are_shown(inputs: Any) -> None:
     """A call whose parameters are not messages shows its inputs above the answer."""
     found = talk(inputs, {"choices": [{"message": said("Yes")}]})
-    shown = [entry for entry in found.entries if entry.title == "inputs"]
+    shown = [entry for entry in found.entries if entry.title == "input"]
     assert [entry.raw for entry in shown] == [write_raw(inputs)]
     assert found.entries[-1].kind == "final"
     asked = talk({"prompt": "cats"}, {"choices": [{"message": said("Yes")}]})
     assert [entry.title for entry in asked.entries] == ["user", "answer"]
+
+
+def test_parameters_are_shown_without_an_input() -> None:
+    """The conversation of a call that recorded parameters and no input starts with these."""
+    found = talk(None, {"role": "assistant", "content": "Hi"}, params={"top_k": 3})
+    first, answer = found.entries
+    assert (first.title, first.raw) == ("parameters", write_raw({"top_k": 3}))
+    assert answer.text == "Hi"

@@ -2,7 +2,7 @@
 
 import { say } from "./toast.js";
 
-/** Send JSON; return whether that worked, the problem, and whether a second try is pointless. */
+/** Send JSON; return whether that worked, with the answer or the problem and whether it is final. */
 export async function call(method, address, content, more = {}) {
   let problem = "The collector does not answer";
   let isFinal = false;
@@ -12,7 +12,7 @@ export async function call(method, address, content, more = {}) {
       headers: content === undefined ? more : { ...more, "Content-Type": "application/json" },
       body: content === undefined ? undefined : JSON.stringify(content),
     });
-    if (response.ok) return { isOk: true };
+    if (response.ok) return { isOk: true, answer: await response.json().catch(() => ({})) };
     isFinal = response.status < 500 && response.status !== 429;
     problem = (await response.json()).error.message;
   } catch {
@@ -26,6 +26,13 @@ export async function send(...request) {
   const { isOk, problem } = await call(...request);
   if (!isOk) say(problem);
   return isOk;
+}
+
+/** Send JSON, and show the problem if there is one; return the answer, or null. */
+export async function request(...given) {
+  const { isOk, problem, answer } = await call(...given);
+  if (!isOk) say(problem);
+  return isOk ? answer : null;
 }
 
 /** Read typed text as JSON if possible, else as text. */
