@@ -1,4 +1,4 @@
-"""Runs, their lists and their traces, as the API answers them and pages show them."""
+"""Runs, lists of runs and traces, as the API returns them and pages show them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ class TagDetail(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class LateRecords:
-    """Records that came apart from any span: of a model's version, a trace key, a missing run."""
+    """Late-arriving records of a model version, a trace key or a run that is not stored."""
 
     tags: dict[str, JsonValue] = field(default_factory=dict)
     logs: list[RunLine] = field(
@@ -91,9 +91,9 @@ class LateRecords:
 
 @dataclass(frozen=True, kw_only=True)
 class TraceRecords(LateRecords):
-    """Late records of a trace or its key (`run_id` is null), or of a run that is not stored.
+    """Late-arriving records of a trace or its key (`run_id` is null), or of a missing run.
 
-    Also the lines of a span that is here and has no run above it.
+    Also the log lines of a span without a run above it.
     """
 
     project: str
@@ -111,7 +111,7 @@ class SameCall:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The amounts of a run that are added up."""
+    """The tokens and cost of a run that count in sums."""
 
     tokens: Tokens
     cost: float | None
@@ -119,49 +119,47 @@ class Counted:
 
 @dataclass(slots=True, kw_only=True)
 class RunSummary(ListedRun):
-    """A run as lists show it: short previews stand for inputs and outputs."""
+    """A run as lists show it, with short previews of inputs and outputs."""
 
     start_time: str = field(metadata=about("RFC 3339, UTC"))
     last_heard_ns: int | None = field(
-        metadata=about("Of a run without an end: when its process was last heard of")
+        metadata=about("For an unfinished run: when its process last sent anything")
     )
     inputs: str = field(metadata=about("A preview in plain text"))
     outputs: str | None = field(
-        metadata=about("A preview in plain text, null while the run has no end")
+        metadata=about("A preview in plain text; null while the run is not finished")
     )
     also_recorded: Sequence[SameCall] = about_field(
         (), "Other runs that record its call, and do not count"
     )
     counted: Counted | None = field(
         default=None,
-        metadata=about("What is added up of it; null where that is what it says itself"),
+        metadata=about("The amounts that count in sums, if they differ from its own"),
     )
 
 
 @dataclass(slots=True, kw_only=True)
 class Run(RunSummary):
-    """A run with everything that is known of it."""
+    """A run with everything that is known about it."""
 
     inputs: JsonValue
     outputs: JsonValue
     finish_reason: str = field(
-        metadata=about("Why the model stopped, such as stop; empty where nobody says")
+        metadata=about("Why the model stopped, such as stop; empty if unknown")
     )
-    response_id: str = field(
-        metadata=about("The provider's id of its answer; empty where nobody says")
-    )
+    response_id: str = field(metadata=about("The provider's ID of the response; empty if unknown"))
     chunks: JsonValue = field(
-        metadata=about("What a stream gave piece by piece, where its output is what they amount to")
+        metadata=about("The chunks of a stream, if the output is made from them")
     )
     params: JsonValue
     trace_keys: list[str] = field(metadata=about("All keys of the trace"))
     capture: dict[str, list[str]] = field(
-        metadata=about("What was left out, by part: truncated, redacted, not_followed, ...")
+        metadata=about("Why parts were left out, by part: truncated, redacted, ...")
     )
     metrics: dict[str, MetricValue] = field(
-        metadata=about("A number or numbers; of a long series 1,000, the shape of its curve")
+        metadata=about("A number or numbers; at most 1,000 of a long series")
     )
-    metric_points: dict[str, int] = field(metadata=about("How many points each metric has"))
+    metric_points: dict[str, int] = field(metadata=about("Number of points of each metric"))
     metric_sources: dict[str, str] = field(
         metadata=about("Source of each metric: `data` if data_metrics computed it, else `logged`")
     )
@@ -169,35 +167,33 @@ class Run(RunSummary):
     tag_details: list[TagDetail]
     logs: list[RunLine]
     artifacts: list[LinkedArtifact] = field(metadata=about("Newest first, at most 1,000"))
-    uses: list[Linked] = field(metadata=about("What it used, at most 1,000"))
-    produced: list[Linked] = field(metadata=about("What it produced, at most 1,000"))
-    used_by: list[LinkedRun] = field(metadata=about("Other runs that used what it logged"))
+    uses: list[Linked] = field(metadata=about("What the run used, at most 1,000"))
+    produced: list[Linked] = field(metadata=about("What the run produced, at most 1,000"))
+    used_by: list[LinkedRun] = field(metadata=about("Other runs that used its artifacts"))
     events: JsonValue
     links: JsonValue
     attributes: dict[str, JsonValue]
     otlp: dict[str, JsonValue] = field(
-        metadata=about("Trace state, flags and dropped counts, where its span has them")
+        metadata=about("Trace state, flags and dropped counts, if any")
     )
     resource: dict[str, JsonValue]
     scope: dict[str, JsonValue]
-    dialect: str = field(
-        metadata=about("By which conventions it was read; `shape` if no table knows its span")
-    )
+    dialect: str = field(metadata=about("Conventions by which it was read; `shape` if unknown"))
 
 
-# How they are written as JSON, as the API does.
+# JSON as the API writes it.
 SUMMARY: Final = TypeAdapter(RunSummary)
 RUN: Final = TypeAdapter(Run)
 
 
 @dataclass(frozen=True, slots=True)
 class SpanOutline:
-    """A run in outline; an open run reaches to the last time it was known to be open.
+    """The outline of a run. An open run ends when it was last known to be open.
 
     Attributes:
-        tokens, cost: The amounts that count.
-        is_resolved: Whether these are settled, and not the run's own values.
-        names_provider: Whether it names the provider of its model: such a call has used tokens.
+        tokens, cost: The amounts that count in sums.
+        is_resolved: Whether these are resolved, not the run's own values.
+        names_provider: Whether it names the provider of its model, so the call has used tokens.
     """
 
     run_id: str
@@ -214,7 +210,7 @@ class SpanOutline:
 
 
 def make_span_outline(row: Row, trace_id: str, project: str) -> SpanOutline:
-    """Make the outline of a run of a row of `outlines`."""
+    """Make the outline of a run from a row of `outlines`."""
     above = row["parent_span_id"]
     return SpanOutline(
         run_id=f"{trace_id}-{row['span_id']}",
@@ -233,7 +229,7 @@ def make_span_outline(row: Row, trace_id: str, project: str) -> SpanOutline:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Tokens and cost of a trace; None for amounts that none of its runs has."""
+    """Tokens and cost of a trace; None if no run has them."""
 
     tokens: Tokens
     cost: float | None
@@ -242,9 +238,9 @@ class Totals:
 def add_up(spans: Sequence[SpanOutline]) -> Totals:
     """Add up tokens and cost of a trace.
 
-    A run that says them of itself and stands above others that do, such as an agent above its
-    calls, says the sum of those: it is left out, so that nothing counts twice. What is settled
-    counts as it is. The calls of judges are no part of what they judge.
+    If a run and a run below it both have amounts, as an agent and its calls, the upper one is the
+    sum of the lower ones. It is left out, so that nothing counts twice. Resolved amounts always
+    count. The calls of judges do not count.
     """
     spans = [span for span in spans if span.kind != names.JUDGE_KIND]
     lowest = _lowest(spans, lambda span: has_tokens(span.tokens))
@@ -261,12 +257,12 @@ def add_up(spans: Sequence[SpanOutline]) -> Totals:
 
 
 def has_tokens(tokens: Tokens) -> bool:
-    """Tell whether a run has a number of tokens, in or out."""
+    """Return whether the number of input or output tokens is known."""
     return tokens.input is not None or tokens.output is not None
 
 
 def _lowest(spans: Sequence[SpanOutline], says: Callable[[SpanOutline], bool]) -> list[SpanOutline]:
-    """Keep those that say something and have none below them that does."""
+    """Keep the spans that have a value and no span below them with one."""
     above = {span.run_id: span.parent_run_id for span in spans}
     telling = [span for span in spans if says(span)]
     covered: set[str] = set()
@@ -289,7 +285,7 @@ class RunsPage(BaseModel):
     runs: list[RunSummary]
     next_cursor: str | None
     inside: dict[str, Inside] = Field(
-        default={}, description="Of a list of roots: what is inside each, by run id"
+        default={}, description="For requests and traces: the sums of the calls inside, by run ID"
     )
     ordered_since: str | None = Field(
         default=None,
@@ -304,7 +300,7 @@ class RunsPage(BaseModel):
 
 
 class Trace(BaseModel):
-    """All runs of the traces that have the same id or key, oldest first."""
+    """All runs of the traces with the same ID or key, oldest first."""
 
     key: str
     runs: list[RunSummary]
@@ -312,27 +308,27 @@ class Trace(BaseModel):
         description="What was told of the trace or its key and of runs that are not here, and "
         "lines of no run, at most 100"
     )
-    truncated: bool = Field(description="There are more runs than the answer holds")
-    next_cursor: str | None = Field(default=None, description="Where the other runs go on")
+    truncated: bool = Field(description="Whether there are more runs than in this answer")
+    next_cursor: str | None = Field(default=None, description="Cursor of the next runs")
     hidden_parents: list[str] = Field(
-        default=[], description="Runs above these in projects that the key may not read"
+        default=[], description="Parents of these runs in projects that the key cannot read"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LateFacts:
-    """Late records and scores of a run.
+    """Late-arriving records and scores of a run.
 
     Attributes:
         keys: The keys of its trace.
-        owners: Names of it in late records: its id, and the keys and tags that have records.
-        tags: The late tags that hold against those of its own span, by name.
-        evaluations: Scores by judges and people, oldest first.
+        owners: Its names in late-arriving records: its ID, and keys and tags with records.
+        tags: The late tags that replace those of its own span, by name.
+        evaluations: Scores by judges and reviewers, oldest first.
         words: The newest value of each name, by source: actual, human and agent.
-        version: The number of its model's version; None where it has none.
-        share: Its settled amounts; None where its own values count.
+        version: The number of its model version; None if it has none.
+        share: Its resolved amounts; None if its own values count.
         others: Other records of its call.
-        names: The names that its trace gives it.
+        names: The session and user from its trace.
     """
 
     keys: Sequence[str]
@@ -348,13 +344,13 @@ class LateFacts:
 
 @dataclass(frozen=True, slots=True)
 class LateRows:
-    """Rows of records that came apart from some runs.
+    """Rows of the late-arriving records of some runs.
 
     Attributes:
-        resolved: The resolutions, by run id and start.
-        owners: The names of each run in late records, by run id and start.
-        evaluations, tags: Late records, by the name under which they stand.
-        trace_keys: The keys of the user's own, by trace id.
+        resolved: The resolved rows, by run ID and start.
+        owners: The names of each run in late-arriving records, by run ID and start.
+        evaluations, tags: Late-arriving records, by owner.
+        trace_keys: The user's own keys, by trace ID.
     """
 
     resolved: Mapping[tuple[str, int], Row] = field(default_factory=dict)
@@ -366,12 +362,12 @@ class LateRows:
 
 @dataclass(frozen=True, slots=True)
 class AskedRecords:
-    """Late records of runs, asked for on another thread while the rows of these are read."""
+    """Late-arriving records of runs, read on another thread while the runs are read."""
 
     _asked: list[Future[LateRows]] = field(default_factory=list)
 
     def ask(self, reader: Reader, project: str, keys: Sequence[Key]) -> None:
-        """Ask for the late records of some stored runs, if the project has any."""
+        """Request the late-arriving records of some stored runs, if the project has any."""
         kinds = find_record_kinds(reader, project)
         if keys and (
             kinds.resolved or kinds.experiments or kinds.scores or kinds.tags or kinds.keys
@@ -379,7 +375,7 @@ class AskedRecords:
             self._asked.append(reader.ahead(_read_late, project, [*keys], is_listed=True))
 
     def leave_out(self, counted: CountedRuns, rows: Sequence[Row]) -> list[Row]:
-        """Leave out the runs that do not count by their resolutions; these were asked for."""
+        """Leave out the runs that do not count. Their records were requested before."""
         resolved = {
             key: row for asked in self._asked for key, row in asked.result().resolved.items()
         }
@@ -390,7 +386,7 @@ class AskedRecords:
         ]
 
     def take(self, reader: Reader, project: str, rows: Sequence[Row]) -> LateRows:
-        """Return the late records of some runs; those not asked for before are read now."""
+        """Return the late-arriving records of some runs, and read those not requested before."""
         parts = [asked.result() for asked in self._asked]
         known = {key for part in parts for key in part.owners}
         left = [_key_of(row) for row in rows if span_of(row) not in known]
@@ -415,9 +411,9 @@ def _key_of(row: Row) -> Key:
 def _read_late(
     reader: Reader, project: str, keys: Sequence[Key], *, is_listed: bool = False
 ) -> LateRows:
-    """Read the late records of some runs: resolutions first, as they say how runs are named.
+    """Read the late-arriving records of some runs: resolved rows first, because they name runs.
 
-    A list also tells by that which runs are of experiments.
+    A list also uses these rows to find the runs of experiments.
     """
     kinds = find_record_kinds(reader, project)
     traces = sorted({key.trace_id for key in keys})
@@ -452,7 +448,7 @@ def _read_late(
 def find_late_facts(
     reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
 ) -> dict[str, LateFacts]:
-    """Find the late records and scores of the runs of a project's light rows, by run id."""
+    """Find the late-arriving records and scores of runs, by run ID."""
     late = (asked or AskedRecords()).take(reader, project, rows)
     evaluations_of = {
         span_of(row): [
@@ -476,7 +472,7 @@ def _make_late_facts(
     spoken: Sequence[Row],
     numbers: Mapping[str, Numbers],
 ) -> LateFacts:
-    """Make the facts of a run beside its own row."""
+    """Make the facts of a run from its late-arriving records."""
     place = span_of(row)
     resolved = late.resolved.get(place)
     share = resolved if resolved is not None and resolved["counts"] else None
@@ -496,7 +492,7 @@ def _make_late_facts(
 
 
 def _others(resolved: Row) -> list[SameCall]:
-    """Return the other records of a call of which the amounts are settled."""
+    """Return the other records of a call with resolved amounts."""
     if not resolved["counts"]:
         return []
     return [
@@ -508,7 +504,7 @@ def _others(resolved: Row) -> list[SameCall]:
 def find_owner_records(
     reader: Reader, project: str, owners: Sequence[str]
 ) -> dict[str, LateRecords]:
-    """Read the late records of owners that have no span here, by owner."""
+    """Read the late-arriving records of owners without a span, by owner."""
     if not owners:
         return {}
     made = _by_owner(read_evaluations(reader, project, owners))
@@ -536,7 +532,7 @@ def find_owner_records(
 
 
 def find_owner_evaluations(reader: Reader, project: str, owner: str) -> list[Evaluation]:
-    """Read what judges, people and truths say of an owner that is no run, oldest first."""
+    """Read the evaluations of an owner that is not a run, oldest first."""
     rows = read_evaluations(reader, project, [owner])
     return _evaluations(
         rows, version_numbers(reader, project, "judge", {row["judge"] for row in rows})
@@ -558,7 +554,7 @@ def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
-    """Choose of each name the newest tag; the run's own count from when its span gave them."""
+    """Choose the newest tag of each name. The run's own tags date from its span."""
     newest: dict[str, Row] = {}
     for tag in sorted(tags, key=lambda tag: (tag["time_ns"], tag["record_id"])):
         if tag["name"] not in row["tags"] or tag["time_ns"] >= tagged_ns(row):
@@ -588,13 +584,13 @@ def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
 
 
 def is_score(evaluation: Evaluation) -> bool:
-    """Tell whether an evaluation is a score: not a bare truth, nor an agent's word."""
+    """Return whether an evaluation is a score, not mere ground truth or an agent's report."""
     is_bare = evaluation.score is None and evaluation.passed is None and not evaluation.label
     return evaluation.source != "agent" and (evaluation.actual is None or not is_bare)
 
 
 def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
-    """Choose the newest word of each name, as filters do."""
+    """Choose the newest value of each name, as filters do."""
     json_values: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
     for row in sorted(rows, key=lambda row: (row["time_ns"], row["record_id"])):
         if row["word"]:
@@ -620,7 +616,7 @@ def summarise(
 
 
 def make_summary(row: Row, words: LateFacts) -> RunSummary:
-    """Make the summary of a run from its light row and its late records."""
+    """Make the summary of a run from its light row and its late-arriving records."""
     newest = {
         evaluation.judge: evaluation for evaluation in words.evaluations if is_score(evaluation)
     }
@@ -663,7 +659,7 @@ def make_summary(row: Row, words: LateFacts) -> RunSummary:
 def tokens_per_second(
     output: int | None, latency_ns: int | None, first_token_ms: float | None
 ) -> float | None:
-    """Return the rate at which an answer was streamed; None where that is not known."""
+    """Return the rate at which an answer was streamed; None if unknown."""
     if output is None or latency_ns is None or first_token_ms is None:
         return None
     left_ns = latency_ns - first_token_ms * 1e6

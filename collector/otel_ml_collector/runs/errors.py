@@ -1,4 +1,4 @@
-"""Failed runs, grouped by type and by the shape of their message: for a page and for assistants."""
+"""Failed runs, grouped by error type and message, for a page and for assistants."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _NEW_NS: Final = 7 * DAY_NS
 _NAMED_VERSIONS: Final = 5
 _SHAPE_CHARS: Final = 300
 
-# What is made equal of a message, and what stands in its place: quoted parts, ids, numbers.
+# Parts of a message that are replaced before grouping: quoted parts, IDs, numbers.
 _EQUAL: Final = (
     (r"\"[^\"]*\"|'[^']*'|`[^`]*`", "'…'"),
     (r"\b(0x)?[0-9a-fA-F]{8,}(-[0-9a-fA-F]{4,})*\b", "#"),
@@ -39,12 +39,12 @@ _SHAPED: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Failed runs whose messages have the same shape.
+    """Failed runs with messages of the same shape.
 
     Attributes:
         versions: Labels of at most five versions, such as ``answer:v4``.
-        is_new: Whether there was none in the seven days before the window.
-        run_id: The last of them.
+        is_new: Whether it did not occur in the seven days before the window.
+        run_id: The newest run.
     """
 
     error_type: str
@@ -59,7 +59,7 @@ class ErrorGroup:
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroups:
-    """The largest groups, how many there are, and how many runs failed in all."""
+    """The largest groups, the number of groups, and the number of failed runs."""
 
     groups: Sequence[ErrorGroup]
     found: int
@@ -67,7 +67,7 @@ class ErrorGroups:
 
 
 def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int) -> ErrorGroups:
-    """Group the runs that failed by type and shape of the message, the largest group first.
+    """Group failed runs by error type and message, the largest group first.
 
     Raises:
         BadInput: The filter is wrong.
@@ -111,7 +111,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
 def _find_known(
     reader: Reader, condition: Sql, values: Mapping[str, Any], rows: Sequence[Row]
 ) -> set[tuple[str, str]]:
-    """Find the groups, among some, that had runs in the seven days before the window."""
+    """Find the groups that had runs in the seven days before the window."""
     sql = Sql("""
         SELECT DISTINCT toString(error_type) AS type, shape
         FROM (SELECT *, {shape} AS shape FROM {ours})

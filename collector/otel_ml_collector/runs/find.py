@@ -1,4 +1,4 @@
-"""Finds runs: the same `find` behind the JSON API and the pages."""
+"""Finds runs, for the JSON API and the pages."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,11 +100,11 @@ _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _TRACE_ID_TEXT: Final = re.compile("[0-9a-f]{32}")
 _SPAN_ID_TEXT: Final = re.compile("[0-9a-f]{16}")
-# The newest runs of a project are in its last day, or ahead of our clock: widen only when they are
-# not. Payloads that are searched are read as a whole, so an hour of them comes first.
+# The newest runs are usually in the last day, or ahead of our clock. Older ones are read only if
+# needed. Searched payloads are read as a whole, so the first window is an hour.
 _WINDOWS_NS: Final = (AHEAD_NS + DAY_NS, 30 * DAY_NS)
 _SEARCHED_NS: Final = (AHEAD_NS + HOUR_NS, *_WINDOWS_NS)
-# So much of a project's time is put in another order than that of time, where none is asked for.
+# Without a requested time, orders other than by time cover this much.
 _ORDERED_NS: Final = 30 * DAY_NS
 _FEWEST_PAYLOADS: Final = 100
 # Of so many runs one may not count by what is settled of it: so many more are looked at.
@@ -115,16 +115,16 @@ _NAMED_RUNS: Final = 25
 _PART_BYTES: Final = 16 * 1024 * 1024
 MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns < {end:Int64} AND ({condition})""")
-# How many plain spans between a run and the one that it is inside of are looked at one by one;
-# where there are more, so many spans of its trace are read at once.
+# This many plain spans between a run and the run around it are checked level by level. If there are
+# more, this many spans of the trace are read at once.
 _LEVELS_UP: Final = 16
 _MOST_SPANS: Final = 20_000
-# What stands inside of an experiment stands inside of a run.
+# A run inside an experiment is inside a run.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
 _IS_TOP: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
 _TOPS: Final = parse_filter(_IS_TOP)
 _PRODUCTION_TOPS: Final = parse_filter(f'{_IS_TOP} and kind != "experiment"')
-# The attributes with the provider's ID of a response, or with a response that has it.
+# Attributes with the provider's response ID, or with a response that has it.
 _RESPONSES: Final = {
     source: row.form == "held"
     for dialect in DIALECTS
@@ -140,16 +140,16 @@ class RunsQuery:
     """The query of a list of runs.
 
     Attributes:
-        where: A filter; empty for all. Spans that are no model calls are left out unless the
-            filter speaks of ``kind``.
-        cursor: Where a former page ended.
-        start_ns: Runs that started then or later; 0 for no bound.
-        end_ns: Runs that started before then; None for now.
-        order: A name of `otel_ml.orders`.
-        roots: Only runs that stand inside no other one.
-        traces: Only what stands at the top of a trace with a call in it, a plain span too: agents
-            that lie apart below it, as after a handoff, share its row. Of a trace of which nothing
-            stands at the top, as its first span is elsewhere, the roots.
+        where: A filter; empty for all. Spans that are not model calls are left out unless the
+            filter names ``kind``.
+        cursor: Where the previous page ended.
+        start_ns: Only runs that started then or later; 0 for no limit.
+        end_ns: Only runs that started before then; None for now.
+        order: The name of an order in `otel_ml.orders`.
+        roots: Only requests: runs that are not inside another run.
+        traces: Only the top span of each trace with a call, which can be a plain span. Several
+            agents below it share its row, as after a handoff. If the top span of a trace is not
+            here, its requests.
     """
 
     project: str
@@ -164,20 +164,20 @@ class RunsQuery:
 
     @property
     def newest_first(self) -> bool:
-        """Whether of two runs the newer comes first, if by nothing else than time."""
+        """Whether the newer of two runs comes first, if nothing but their time differs."""
         return self.order != OLDEST
 
     @property
     def is_of_tops(self) -> bool:
-        """Whether each row stands for all runs inside it."""
+        """Whether each row represents all runs inside it."""
         return self.roots or self.traces
 
     def window(self, now_ns: int) -> Window:
-        """Return the time that is asked for; without an end, as far ahead as clocks may go."""
+        """Return the requested time; without an end, as far ahead as clocks can be wrong."""
         return Window(self.start_ns, now_ns + AHEAD_NS if self.end_ns is None else self.end_ns)
 
     def values(self, condition: Condition, now_ns: int) -> dict[str, Any]:
-        """Return the values of `MATCHING` with the condition that its filter came to."""
+        """Return the values of `MATCHING` for the condition of the filter."""
         window = self.window(now_ns)
         return {
             "project": self.project,
@@ -189,12 +189,12 @@ class RunsQuery:
 
 @dataclass(frozen=True, slots=True)
 class TracePage:
-    """Which runs of a trace.
+    """Which runs of a trace to read.
 
     Attributes:
-        limit: How many at most.
-        cursor: Where a former page ended.
-        parent: The run whose children are wanted; None for all runs.
+        limit: Maximum number of runs.
+        cursor: Where the previous page ended.
+        parent: Only the children of this run; None for all runs.
     """
 
     limit: int = _TRACE_SPANS
@@ -203,10 +203,10 @@ class TracePage:
 
     @property
     def parent_span_id(self) -> str | None:
-        """The parent's span id.
+        """The span ID of the parent.
 
         Raises:
-            BadInput: It is no run id.
+            BadInput: The parent is not a run ID.
         """
         if self.parent is None:
             return None
@@ -223,12 +223,11 @@ WHOLE_TRACE: Final = TracePage()
 
 
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
-    """List runs in order of their start, those that have no end at their places among them.
+    """List runs by start, unfinished runs included.
 
-    In another order only runs that have ended and have its value are listed; without a time that
-    is asked for, the project's last 30 days are looked at, or the last day by a filter that reads
-    payloads. A filter looks at no more than the next 2,000 runs without an end. By `now_ns` a run
-    whose process is silent has crashed, here and wherever runs are read.
+    Other orders list only finished runs that have the value. Without a requested time, they cover
+    the last 30 days of the project, or the last day if the filter reads payloads. A filter checks
+    at most the next 2,000 unfinished runs. A run whose process is silent at `now_ns` has crashed.
 
     Raises:
         BadInput: Filter, order or cursor is wrong.
@@ -248,9 +247,9 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
 
 
 def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | None]:
-    """Bound the time in which runs are put in order; say since when, if that is not all of it.
+    """Limit the time of a sorted list. Also return its start, if that leaves runs out.
 
-    The worst and best of a judge become the lowest and highest, so that all pages agree.
+    The worst and best of a judge become the lowest or highest, so that all pages agree.
     """
     query = replace(query, order=resolve_worth(reader, query.project, query.order))
     if query.order in BY_TIME or query.start_ns > 0:
@@ -268,7 +267,7 @@ def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | Non
 def find_neighbour(
     reader: Reader, run: RunSummary, now_ns: int, *, newest_first: bool
 ) -> str | None:
-    """Find the id of the run behind another in the list of its project; None at its end."""
+    """Find the ID of the run after another in the list of its project; None at its end."""
     order = NEWEST if newest_first else OLDEST
     query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), order=order)
     rows = _list_rows(reader, query, now_ns, columns=KEY)
@@ -289,7 +288,7 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
 
 
 def _compile_own(reader: Reader, query: RunsQuery) -> tuple[Condition, CountedRuns, bool]:
-    """Compile the conditions of a list but for those on the resolutions of runs."""
+    """Compile the conditions of a list, except for those on resolved runs."""
     tree = parse_filter(query.where)
     also = None
     if query.traces:
@@ -305,14 +304,14 @@ def _list_rows(
     *,
     columns: Sql = LIGHT,
 ) -> list[Row]:
-    """List the rows of a page, and the first row of the next; of roots and traces light rows."""
+    """List the rows of a page, and the first row of the next page."""
     listing = make_listing(reader, query, columns)
     condition = listing.condition
     whole = query.window(now_ns)
     want = query.limit + 1
     if listing.ordering is not None:
         return _fill(reader, listing, whole, want, query=query, asked=asked)[:want]
-    # Those without an end first: one that ends in between is then in both, and its end wins.
+    # Unfinished runs first: a run that ends meanwhile is then in both, and its end is valid.
     keys = list_open_keys(reader, listing, whole)
     ended = _fill(reader, listing, whole, want, query=query, asked=asked)
     near = _near(keys, ended, listing, want)
@@ -324,7 +323,7 @@ def _list_rows(
 
 
 def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> Listing:
-    """Make the store's query of a list.
+    """Make the query of a list for the store.
 
     Raises:
         BadInput: Filter, order or cursor is wrong.
@@ -340,7 +339,7 @@ def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> List
 
 
 def write_cursor(key: Key, order: str = NEWEST) -> str:
-    """Write the cursor that continues behind a run; of an order by time it has none of it."""
+    """Write the cursor of the list after a run. Cursors of orders by time do not name the order."""
     place = (key.start_ns, key.trace_id, key.span_id)
     return write_place(place if order in BY_TIME else (order, key.value, *place))
 
@@ -349,7 +348,7 @@ def read_cursor(text: str, order: str = NEWEST) -> Key:
     """Read a cursor.
 
     Raises:
-        BadInput: The text is no cursor that `write_cursor` made for that order.
+        BadInput: The text is not a cursor of `write_cursor` for that order.
     """
     value = 0.0
     if order in BY_TIME:
@@ -367,21 +366,21 @@ def read_cursor(text: str, order: str = NEWEST) -> Key:
 
 
 def cursor_of(run: RunSummary) -> str:
-    """Write the cursor that lists the runs behind a run."""
+    """Write the cursor that lists the runs after a run."""
     return write_cursor(Key.of(run.start_ns, run.run_id))
 
 
 def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns: int) -> Run:
-    """Read a run with everything that is known of it.
+    """Read a run with everything that is known about it.
 
     Args:
         reader: The store.
         run_id: ``<32 hex>-<16 hex>``.
         project: Where to look; None when exactly one project has the run.
-        now_ns: By it a run whose process is silent has crashed.
+        now_ns: The current time, which decides whether a silent run has crashed.
 
     Raises:
-        BadInput: The id is invalid, or several projects have the run.
+        BadInput: The ID is invalid, or several projects have the run.
         Missing: There is no such run.
     """
     return find_run_with_series(reader, run_id, project, now_ns=now_ns)[0]
@@ -395,17 +394,17 @@ def find_run_with_series(
     now_ns: int,
     found: KeyedTraces | None = None,
 ) -> tuple[Run, Sequence[LoggedMetric]]:
-    """Read a run, and the metrics that were logged for it under its id, point by point.
+    """Read a run, and the metrics that were logged under its ID, point by point.
 
     Args:
         reader: The store.
         run_id: ``<32 hex>-<16 hex>``.
         project: Where to look; None when exactly one project has the run.
-        now_ns: By it a run whose process is silent has crashed.
-        found: The places of its trace, where they are known.
+        now_ns: The current time, which decides whether a silent run has crashed.
+        found: The places of its trace, if known.
 
     Raises:
-        BadInput: The id is invalid, or several projects have the run.
+        BadInput: The ID is invalid, or several projects have the run.
         Missing: There is no such run.
     """
     match = _RUN_ID.fullmatch(run_id)
@@ -433,7 +432,7 @@ def find_run_with_series(
 def find_named_runs(
     reader: Reader, project: str, run_ids: Sequence[str], now_ns: int, most: int = MOST_POINTS
 ) -> Iterator[tuple[Run, Sequence[LoggedMetric]]]:
-    """Read runs of a project by their ids, in that order, each with its logged metrics.
+    """Read runs of a project by ID, in that order, each with its logged metrics.
 
     At most 25 of them are in memory at a time.
 
@@ -441,11 +440,11 @@ def find_named_runs(
         reader: The store.
         project: Where to look.
         run_ids: ``<32 hex>-<16 hex>`` each.
-        now_ns: By it a run whose process is silent has crashed.
-        most: Points of a metric that are read.
+        now_ns: The current time, which decides whether a silent run has crashed.
+        most: Maximum number of points per metric.
 
     Raises:
-        BadInput: An id is invalid.
+        BadInput: An ID is invalid.
         Missing: There is no such run.
     """
     for first in range(0, len(run_ids), _NAMED_RUNS):
@@ -472,7 +471,7 @@ def find_named_runs(
 
 
 def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
-    """Return the places of some runs in their traces, by project and trace: without a question."""
+    """Return the places of some runs in their traces, by project and trace, without a query."""
     places: dict[tuple[str, str], Place] = {}
     for run in runs:
         key, start_ns = (run.project, run.trace_id), run.start_ns
@@ -483,7 +482,7 @@ def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
 
 
 def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> Iterator[Run]:
-    """Read the runs of some traces with everything that is known of them, in their order.
+    """Read the runs of some traces with everything that is known about them, in their order.
 
     Runs that were deleted meanwhile are left out. At most 100 runs and about 16 MiB are in memory
     at a time.
@@ -501,7 +500,7 @@ def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> 
 def _parts(
     reader: Reader, project: str, runs: Sequence[RunSummary]
 ) -> Iterator[Sequence[RunSummary]]:
-    """Cut a project's runs where their payloads grow too large to be read at once."""
+    """Split the runs of a project so that the payloads of each part fit into memory."""
     for first in range(0, len(runs), _PART_RUNS):
         part = runs[first : first + _PART_RUNS]
         sizes = measure_payloads(
@@ -517,7 +516,7 @@ def _parts(
 
 
 def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
-    """Cut the time that is asked for into windows that reach the first runs of the list first."""
+    """Split the requested time into windows, those with the first runs of the list first."""
     searches = listing.condition.reads_payloads
     if listing.ordering is not None or (listing.is_filtered and not searches):
         yield whole
@@ -552,7 +551,7 @@ def _fill(
     query: RunsQuery,
     asked: AskedRecords | None,
 ) -> list[Row]:
-    """Read matching runs of a time until there are enough.
+    """Read matching runs in a window until there are enough.
 
     A delivery that lost against another of its run is dropped, as are runs that `_keep` leaves out,
     and the page refilled. What is settled of a page's runs is read for the page: the first look
@@ -582,7 +581,7 @@ def _fill(
 
 
 def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> list[Key]:
-    """Find the keys of the first runs of a time that match, window by window, in order."""
+    """Find the keys of the first matching runs, window by window, in order."""
     search = listing.condition.search if listing.ordering is None else None
     keys: list[Key] = []
     for window in _windows(listing, whole):
@@ -597,7 +596,7 @@ def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> l
 
 
 def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> list[Row]:
-    """Read the runs of some keys whose winning delivery is the matching delivery."""
+    """Read the runs of some keys for which the valid delivery is the matching one."""
     runs = read_runs(reader, listing.project, keys, listing.columns)
     best = {run_id_of(row): row for row in winners(runs)}
     rows: dict[str, Row] = {}
@@ -609,16 +608,16 @@ def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> lis
 
 
 def _keep(reader: Reader, query: RunsQuery, rows: Sequence[Row]) -> list[Row]:
-    """Keep the runs that belong to a list, of some."""
+    """Keep only the runs that belong to a list."""
     if query.traces:
         return _keep_tops(reader, query.project, rows)
     return _keep_roots(reader, query.project, rows) if query.roots else [*rows]
 
 
 def _keep_tops(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
-    """Leave out the plain spans at the top of traces in which nothing is called.
+    """Leave out the plain spans at the top of traces without a call.
 
-    Of what stands lower the roots of traces without a top stay.
+    Of the other runs, only requests in traces without a top span are kept.
     """
     below = [row for row in rows if row["parent_span_id"] != NO_PARENT]
     topped = find_topped(reader, project, {run_id_of(row)[:32] for row in below})
@@ -634,7 +633,7 @@ def _keep_tops(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
-    """Keep the runs that stand inside no other run: a plain span around them is no run."""
+    """Keep the runs that are not inside another run; a plain span around them does not count."""
     climbing = {run_id_of(row): row["parent_span_id"] for row in rows}
     inner: set[str] = set()
     for _ in range(_LEVELS_UP):
@@ -660,15 +659,15 @@ def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def _find_inner(reader: Reader, project: str, climbing: Mapping[str, str]) -> set[str]:
-    """Find the runs that stand inside another run, however many plain spans are between.
+    """Find the runs inside another run, however many plain spans are between.
 
     Args:
         reader: The store.
-        project: Of the runs.
-        climbing: The lowest span above each that was not looked at yet.
+        project: The project of the runs.
+        climbing: For each run, the lowest span above it that was not checked yet.
 
     Returns:
-        Those that are inside; of traces with more spans than a trace's page holds some may lack.
+        The runs that are inside. In very long traces, some can be missing.
     """
     traces = sorted({run_id[:32] for run_id in climbing})
     parameters = {"project": project, "traces": traces, "limit": _MOST_SPANS}
@@ -689,7 +688,7 @@ def _find_inner(reader: Reader, project: str, climbing: Mapping[str, str]) -> se
 def _near(
     keys: Sequence[OpenKey], ended: Sequence[Row], listing: Listing, want: int
 ) -> list[OpenKey]:
-    """Choose the runs without an end that may stand on the page that the ended ones begin."""
+    """Choose the unfinished runs that can be on the page of the finished ones."""
     known = {run_id_of(row) for row in ended}
     near = [key for key in keys if key.run_id not in known]
     if len(ended) >= want:
@@ -701,7 +700,7 @@ def _near(
 def _read_rows(
     reader: Reader, places: Sequence[Place], run_ids: Sequence[str], now_ns: int
 ) -> list[Row]:
-    """Read the light rows of runs of a project's traces, ended or open."""
+    """Read the light rows of runs in traces of a project, finished or open."""
     asked = {*run_ids}
     span_ids = sorted({run_id.partition("-")[2] for run_id in run_ids})
     rows = winners(read_spans(reader, places, span_ids))
@@ -723,7 +722,7 @@ def add_open(
     page: TracePage = WHOLE_TRACE,
     after: Key | None = None,
 ) -> list[Row]:
-    """Add the open runs of a trace to the ended runs, where the page is."""
+    """Add the open runs of a trace to the finished runs of a page."""
     known = {row["span_id"] for row in ended}
     behind = (after.start_ns, after.trace_id, after.span_id) if after else (-1, "", "")
     keys = [
@@ -750,7 +749,7 @@ def _place(row: Row) -> tuple[int, str, str]:
 def search_keys(
     reader: Reader, listing: Listing, search: Search, window: Window, limit: int
 ) -> list[Key]:
-    """List the keys of the runs of a window whose payloads match, in order."""
+    """List the keys of the runs in a window with a matching payload, in order."""
     keys: list[Key] = []
     size = max(limit, _FEWEST_PAYLOADS)
     while True:
@@ -764,7 +763,7 @@ def search_keys(
 def _list_payloads(
     reader: Reader, listing: Listing, search: Search, window: Window, limit: int
 ) -> list[Key]:
-    """List the keys of payloads that pass the tests, in the order of runs."""
+    """List the keys of matching payloads, in the order of runs."""
     own = Sql("""
         FROM payloads
         WHERE project = {project:String}
@@ -789,7 +788,7 @@ def _list_payloads(
 def _keep_matching(
     reader: Reader, listing: Listing, search: Search, window: Window, page: list[Key]
 ) -> list[Key]:
-    """Keep the keys of those runs for which the rest of the condition holds."""
+    """Keep the keys of runs that match the rest of the condition."""
     if not page:
         return []
     sql = Sql("""
@@ -828,7 +827,7 @@ def _make_content(
 
 
 def _lacks_content(row: Row, payload: Mapping[str, Any]) -> bool:
-    """Tell whether a run lacks anything that its events may tell."""
+    """Return whether a run lacks anything that its events can have."""
     is_whole = payload.get("inputs") and payload.get("outputs") and row["input_tokens"] is not None
     return not is_whole or (row["outcome"] == "error" and not row["error_message"])
 
@@ -836,7 +835,7 @@ def _lacks_content(row: Row, payload: Mapping[str, Any]) -> bool:
 def _find_events(
     reader: Reader, rows: Sequence[Row], payloads: Mapping[str, Row]
 ) -> dict[str, list[CallEvent]]:
-    """Read the events of those runs that lack something, by run id."""
+    """Read the events of the runs that lack something, by run ID."""
     lacking = [
         run_id_of(row) for row in rows if _lacks_content(row, payloads.get(run_id_of(row), {}))
     ]
@@ -845,7 +844,7 @@ def _find_events(
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """Details of some runs beside their rows, by run id."""
+    """Details of some runs, by run ID."""
 
     said: Mapping[str, LateFacts]
     payloads: Mapping[str, Row]
@@ -859,7 +858,7 @@ class _Details:
 def _make_runs(
     reader: Reader, rows: Sequence[Row], most: int = MOST_POINTS
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
-    """Make the records of some runs of a project, each with the metrics logged under its id."""
+    """Make the records of some runs of a project, each with the metrics logged under its ID."""
     details = _find_details(reader, rows, most)
     named = [run_id for run_id, value in details.said.items() if len(value.owners) > 1]
     own = dict(details.series)
@@ -870,7 +869,7 @@ def _make_runs(
 
 
 def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
-    """Find the details of some runs beside their rows: a question a sort, however many runs."""
+    """Find the details of some runs, with one query per kind, however many runs there are."""
     project, run_ids = rows[0]["project"], [run_id_of(row) for row in rows]
     ended = [_key(row) for row in rows if not is_open(row)]
     paid = reader.ahead(read_payloads, project, ended)
@@ -922,7 +921,7 @@ def _fill_payloads(
 
 
 def _find_reasons(attributes: Mapping[str, Any]) -> str:
-    """Say why the model stopped, as the field `finish_reason` does; empty where nobody says."""
+    """Return why the model stopped, as in the field `finish_reason`; empty if unknown."""
     reasons: list[object] = []
     for name in REASONS:
         document = parse(attributes.get(name))
@@ -959,7 +958,7 @@ def _make_run(row: Row, details: _Details) -> Run:
     lines = [*load_json(payload.get("logs", ""), []), *details.lines.get(run_id, ())]
     events = load_json(payload.get("events", ""), [])
     shown = {name: getattr(summary, name) for name in _SUMMARY_FIELDS if name not in content}
-    shown |= _tell_stream(row, summary, content["tokens"], attributes, events)
+    shown |= _describe_stream(row, summary, content["tokens"], attributes, events)
     return Run(
         **shown,
         **content,
@@ -990,14 +989,14 @@ def _make_run(row: Row, details: _Details) -> Run:
     )
 
 
-def _tell_stream(
+def _describe_stream(
     row: Row,
     summary: RunSummary,
     tokens: Tokens,
     attributes: Mapping[str, Any],
     events: Sequence[Mapping[str, Any]],
 ) -> dict[str, float | int | None]:
-    """Tell how an answer came in pieces; runs of older stores have that among their attributes."""
+    """Return how an answer was streamed. In older stores, that is among the attributes."""
     times = [(event["name"], event["time_ns"]) for event in events]
     first_ms, chunks = summary.first_token_ms, summary.stream_chunks
     if first_ms is None:
@@ -1014,7 +1013,7 @@ def _tell_stream(
 
 
 def _take_chunks(attributes: dict[str, Any]) -> object:
-    """Take the chunks of a streamed output out of the attributes, when they are a list."""
+    """Take the chunks of a streamed output out of the attributes, if they are a list."""
     chunks = parse(attributes.get(names.OUTPUTS_CHUNKS))
     if not isinstance(chunks, list):
         return None
@@ -1023,9 +1022,9 @@ def _take_chunks(attributes: dict[str, Any]) -> object:
 
 
 def _take_capture(attributes: dict[str, Any]) -> dict[str, list[str]]:
-    """Take the parts left out of the payload out of the attributes, with the reasons.
+    """Take the omitted parts of the payload out of the attributes, with the reasons.
 
-    Anything else under that name stays where it is.
+    Anything else under that name stays in the attributes.
     """
     document = parse(attributes.get(names.CAPTURE))
     if not isinstance(document, dict):

@@ -1,4 +1,4 @@
-"""Sums of a list of runs, in all and by groups: each call once."""
+"""Sums of a list of runs, in total and by group. Each call counts once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 _MOST_GROUPS: Final = 20
-# The traces of what a list of roots or traces has, and what these are called there.
+# The traces of a list of requests or traces, and the value of each.
 _TOPS: Final = Sql("""
     FROM {deliveries} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
       AND start_ns < {end:Int64} AND ({condition})""")
@@ -36,7 +36,7 @@ _LABELLED: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class SumGroup:
-    """The runs of a list that have a value in common.
+    """The runs of a list with the same value.
 
     Attributes:
         where: The filter that lists them.
@@ -52,10 +52,10 @@ class ListSums:
     """The sums of a list.
 
     Attributes:
-        total: Of all listed runs; of roots and traces of the calls inside them.
-        groups: Those with most calls.
-        left: How many groups there are besides.
-        rest: The sum of these.
+        total: Sum of all runs of the list; for requests and traces, of the calls inside them.
+        groups: The groups with most calls.
+        left: The number of other groups.
+        rest: The sum of the other groups.
     """
 
     total: RunFigures
@@ -65,13 +65,13 @@ class ListSums:
 
 
 def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> ListSums | None:
-    """Add up the runs of a list, whatever its order and page; None of a project without a run.
+    """Add up the runs of a list, whatever its order and page; None for a project without runs.
 
     Args:
         reader: The store.
         query: The list.
-        group: The field to group by, as statistics are; empty for none.
-        now_ns: The time.
+        group: The field to group by, as in statistics; empty for none.
+        now_ns: The current time.
 
     Raises:
         BadInput: Filter or group is wrong.
@@ -117,7 +117,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
 
 
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
-    """Group the runs inside roots and traces by the value of the top run of each."""
+    """Group the runs inside requests and traces by the value of the top run."""
     own = make_grouping(reader, project, group, find_record_kinds(reader, project))
     join = own.join + shares(_IN_WINDOW) if own.is_resolved else own.join
     tops = _TOPS.fill(deliveries=DELIVERIES, join=join, condition=condition.sql)

@@ -26,12 +26,12 @@ from otel_ml_collector.web.payload import IMAGE_CHARS, Raw, alone, read_picture,
 from otel_ml_collector.web.view import visible
 
 MESSAGES: Final = 50
-# Where the results of the last calls of a part may stand behind it.
+# The results of the last calls can be in this many messages after a part.
 _AHEAD: Final = 20
 _TEXT_CHARS: Final = 4_000
 _ANSWER_CHARS: Final = 20_000
-# How many characters that mean something a text has that is written as Markdown, and a page:
-# the time that markdown-it takes may grow with their square, and is some 60 ms for 1,500.
+# Limits of the special characters in a text that is rendered as Markdown, and on a page: the time
+# of markdown-it can grow with their square, and is about 60 ms for 1,500.
 _MARKS: Final = re.compile(r"[][!*_<>&~|`#]")
 _TEXT_MARKS: Final = 1_500
 _PAGE_MARKS: Final = 4_000
@@ -48,7 +48,7 @@ _SENT_AS: Final = ("image_url", "input_image", "image", "source", "url", "data",
 
 class _Markdown(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - markdown-it's own name
-        """Tell which addresses are links; the others stay text."""
+        """Return whether an address is a link; other addresses stay text."""
         return url.lower().startswith(_LINKED)
 
 
@@ -80,18 +80,18 @@ _MARKDOWN: Final = _make_markdown()
 
 
 def render_markdown(text: str) -> Markup:
-    """Write Markdown as HTML that holds only the marks of Markdown; HTML in it is text."""
+    """Render Markdown as HTML. HTML in the text stays text."""
     html = _MARKDOWN.render(visible(text))
-    return Markup(visible(html))  # noqa: S704 - an entity may be a character that nobody sees
+    return Markup(visible(html))  # noqa: S704 - an entity can be an invisible character
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Something that was sent beside text.
+    """An image or file that was sent with a message.
 
     Attributes:
-        caption: Its type, and how large it is.
-        address: A data address to draw it by; None where it is not drawn.
+        caption: Its type and size.
+        address: A data URL to show it; None if it is not shown.
     """
 
     caption: str
@@ -105,14 +105,14 @@ class Entry:
     Attributes:
         kind: system, user, assistant, thought, tool, error or final, which is the answer.
         title: The speaker, or the kind of event.
-        text: Its beginning, as it was sent; of a call its arguments.
-        chars: How long the text is.
-        html: The text as HTML; None where it stands as it is.
+        text: The start of the text as it was sent; for a call, its arguments.
+        chars: The length of the text.
+        html: The text as HTML; None if it is shown as it is.
         name: The tool that is called.
-        given: Its input, as lists show it.
-        result: The output of the tool; None where that is not known.
+        given: The input of the tool, as lists show it.
+        result: The output of the tool; None if unknown.
         run: Its run, if any.
-        note: A word at the side.
+        note: A note at the side.
         error: How it failed.
         raw: The answer if it is not text, or the inputs if they are not messages.
     """
@@ -135,7 +135,7 @@ class Entry:
 
     @property
     def head(self) -> str:
-        """Its first line, for where it is folded."""
+        """The first line, shown when it is folded."""
         return self.text.strip().partition("\n")[0][:300]
 
 
@@ -146,9 +146,9 @@ class Conversation:
     Attributes:
         entries: In the order of the messages.
         first: The place of the first message, from 0.
-        end: The place behind the last message.
-        total: Messages that went in.
-        answers: Messages that came out.
+        end: The place after the last message.
+        total: Number of input messages.
+        answers: Number of output messages.
     """
 
     entries: Sequence[Entry]
@@ -159,22 +159,22 @@ class Conversation:
 
     @property
     def earlier(self) -> int:
-        """The end of the part before this; 0 where this is the first."""
+        """The end of the part before this; 0 for the first."""
         return self.first
 
     @property
     def later(self) -> int:
-        """The end of the part behind this; 0 where this is the last."""
+        """The end of the part after this; 0 for the last."""
         return min(self.end + MESSAGES, self.total) if self.end < self.total else 0
 
 
 def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> Conversation | None:
-    """Read the input and output of a run as a conversation; None where it is none.
+    """Read the input and output of a run as a conversation; None if it is not one.
 
     Args:
         run: A model call, or a run that calls models.
         trace: The runs of its trace, oldest first.
-        until: The place behind the last message that is wanted; 0 for all of them.
+        until: The place after the last message to show; 0 for all messages.
     """
     asked, answered = find_messages(run.inputs), find_messages(run.outputs)
     is_talk = run.attributes.get("gen_ai.operation.name") in _TALKS
@@ -190,7 +190,9 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
         for part in find_system(run.inputs):
             reader.add(_of_text("system", "system", text_of_part(part)))
     if not asked and run.inputs not in (None, "", {}, []):
-        reader.add(Entry("other", "inputs", raw=write_raw(run.inputs)))
+        reader.add(Entry("other", "input", raw=write_raw(run.inputs)))
+    elif not asked and run.params not in (None, "", {}, []):
+        reader.add(Entry("other", "parameters", raw=write_raw(run.params)))
     for item in asked[first:end]:
         reader.read(item)
     if end == len(asked):
@@ -203,7 +205,7 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
 
 
 def find_answers(runs: Iterable[Run]) -> dict[str, Entry]:
-    """Read the answers of some runs in words, by run id: as Markdown as far as a page has room."""
+    """Read the answers of some runs as text, by run ID. The last ones are rendered as Markdown."""
     entries: dict[str, Entry] = {}
     for run in runs:
         reader = _Entries(())
@@ -219,7 +221,7 @@ def _is_text(value: JsonValue) -> bool:
 
 
 def _leave_out(asked: Sequence[object], answered: Sequence[object]) -> Sequence[object]:
-    """Leave the input's messages out of the output: a graph returns all of its messages."""
+    """Leave the input's messages out of the output, because a graph returns all its messages."""
     if not 0 < len(asked) < len(answered):
         return answered
     pairs = zip(asked, answered, strict=False)
@@ -242,7 +244,7 @@ class _Entries:
     """Reads messages into entries, each call with its result.
 
     Attributes:
-        behind: Messages behind the last that is read, for the results of calls.
+        behind: Messages after the last one shown, for the results of calls.
     """
 
     behind: Sequence[object]
@@ -250,7 +252,7 @@ class _Entries:
     calls: dict[str, int] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Add an entry that is no part of a message."""
+        """Add an entry that is not part of a message."""
         self.entries.append(entry)
 
     def read(self, item: object, *, is_answer: bool = False) -> None:
@@ -286,7 +288,7 @@ class _Entries:
         before = len(self.entries)
         has_failed = run.outcome == "error"
         lasting = len(answered)
-        while lasting and _is_said(answered[lasting - 1]):
+        while lasting and _is_answer(answered[lasting - 1]):
             lasting -= 1
         for place, item in enumerate(answered[-MESSAGES:], max(len(answered) - MESSAGES, 0)):
             self.read(item, is_answer=not has_failed and place >= lasting)
@@ -323,7 +325,7 @@ class _Entries:
                     self._add_result(result)
 
     def _add_result(self, part: Part) -> None:
-        """Put a result under its call; a result whose call is not among these stands alone."""
+        """Put a result under its call; a result without a call is an entry of its own."""
         text = text_of_part(part)
         place = self.calls.get(str(part.get("id") or ""))
         if place is None:
@@ -341,8 +343,8 @@ def _kind_of(role: str, *, is_answer: bool) -> str:
     return role if role in {"user", "assistant"} else "other"
 
 
-def _is_said(item: object) -> bool:
-    """Tell whether a message is an answer: not a call, nor of the user, a tool or the system."""
+def _is_answer(item: object) -> bool:
+    """Return whether a message is an answer: not a call, and not of user, tool or system."""
     message = read_message(item)
     if message is None or message["role"] in {"user", "tool", *_SYSTEM}:
         return False
@@ -358,13 +360,13 @@ def _of_text(kind: str, title: str, text: str) -> Entry:
 def _of_try(run: RunSummary) -> Entry:
     error = line_of_error(run.error_type, run.error_message[:_TEXT_CHARS]) or "error"
     text = run.outputs or ""
-    if text.endswith(error):  # what lists show of it, in older stores with the error's class
+    if text.endswith(error):  # the preview; in older stores it has the class of the error
         text = ""
-    return Entry("error", "an earlier try", text, len(text), run=run, error=error)
+    return Entry("error", "earlier attempt", text, len(text), run=run, error=error)
 
 
 def _find_tries(run: Run, trace: Sequence[RunSummary]) -> list[RunSummary]:
-    """Find the failed runs before a run that asked the same in the same place."""
+    """Find the failed attempts: earlier runs with the same parent, name and input."""
     if run.parent_run_id is None:
         return []
     this = next((item for item in trace if item.run_id == run.run_id), None)
@@ -380,7 +382,7 @@ def _find_tries(run: Run, trace: Sequence[RunSummary]) -> list[RunSummary]:
 
 
 def finish_reason(run: Run, answered: Sequence[object] = ()) -> str:
-    """Return why a model stopped; empty where nobody says."""
+    """Return why a model stopped; empty if unknown."""
     if run.finish_reason:
         return run.finish_reason[:80]
     last = answered[-1] if answered else None
@@ -400,7 +402,7 @@ def _is_refused(item: object) -> bool:
 
 
 def _attach(part: Part, sent: Mapping[str, Any]) -> Attachment:
-    """Describe an attachment of a message, and how to draw it where its bytes are here."""
+    """Describe an attachment of a message, with its data if it is recorded."""
     address = _find_data(sent)
     what = str(part.get("mime_type") or part.get("modality") or "file")[:80]
     if not address:
@@ -416,7 +418,7 @@ def _attach(part: Part, sent: Mapping[str, Any]) -> Attachment:
 
 
 def _find_media(item: object) -> list[Mapping[str, Any]]:
-    """Return the parts of a message, as they were sent, that are neither text nor calls."""
+    """Return the parts of a message that are neither text nor calls, as they were sent."""
     item = unwrap(item)
     content = (item.get("content") or item.get("parts")) if isinstance(item, dict) else None
     return [
@@ -431,7 +433,7 @@ def _is_media(part: Part) -> bool:
 
 
 def _find_data(part: Mapping[str, Any]) -> str:
-    """Find the bytes of a part as a data address; empty where there are none."""
+    """Return the data of a part as a data URL; empty if it has none."""
     held: Any = part
     for _ in range(3):
         kind = held.get("mime_type") or held.get("media_type")
@@ -447,7 +449,7 @@ def _find_data(part: Mapping[str, Any]) -> str:
 
 
 def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> list[Entry]:
-    """Link calls to the runs of their tools: by their inputs, else in their order."""
+    """Link calls to the runs of their tools: by input, else by order."""
     linked = list(entries)
     runs: defaultdict[str, list[RunSummary]] = defaultdict(list)
     for item in trace:
@@ -468,7 +470,7 @@ def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> li
 
 
 def _fill_result(entry: Entry) -> Entry:
-    """Take the result of a call from the run of its tool where no message has it."""
+    """Take the result of a call from the run of its tool if no message has it."""
     if entry.kind != "tool" or entry.run is None or entry.result is not None:
         return entry
     result = entry.run.outputs
@@ -476,7 +478,7 @@ def _fill_result(entry: Entry) -> Entry:
 
 
 def _render(entries: Sequence[Entry]) -> list[Entry]:
-    """Write texts as Markdown and draw images, from the end up: of a long page the last of them."""
+    """Render Markdown and images, the last entries first: a long page has a limit."""
     marks_left, pixels_left = _PAGE_MARKS, IMAGE_CHARS
     items: list[Entry] = []
     for entry in reversed(entries):

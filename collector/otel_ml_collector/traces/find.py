@@ -1,4 +1,4 @@
-"""Finds traces, and their outlines: the same `find` behind the JSON API and the page of a run."""
+"""Finds traces and their outlines, for the JSON API and the run page."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -62,17 +62,17 @@ def find_trace(
     page: TracePage = WHOLE_TRACE,
     found: KeyedTraces | None = None,
 ) -> Trace:
-    """Read the runs of the traces that have an id or key, oldest first, also open runs.
+    """Read the runs of the traces with an ID or key, oldest first, open runs included.
 
-    Spans that share an id and began at different times are separate runs of the same run id.
+    Spans that share an ID and began at different times are separate runs with the same run ID.
 
     Args:
         reader: The store.
-        key: The trace id, or a key of the user's own.
+        key: The trace ID, or the user's own key.
         project: Where to look; None for all projects.
-        now_ns: By it a run whose process is silent has crashed.
-        page: The part of the runs. Late records come with the first page only.
-        found: The places of the key, where they are known.
+        now_ns: The current time, which decides whether a silent run has crashed.
+        page: The part of the runs. Late-arriving records are on the first page only.
+        found: The places of the key, if known.
 
     Raises:
         BadInput: Cursor or parent is wrong.
@@ -115,7 +115,7 @@ def find_trace(
 
 
 def find_extent(reader: Reader, trace_id: str) -> Window | None:
-    """Find when a trace began and ended, as far as it may be read; None when it is not here."""
+    """Find when the readable part of a trace began and ended; None if it is not stored."""
     places = find_places(reader, trace_id)
     if not places:
         return None
@@ -123,7 +123,7 @@ def find_extent(reader: Reader, trace_id: str) -> Window | None:
 
 
 def count_children(reader: Reader, trace_id: str, run_ids: Sequence[str]) -> Counter[str]:
-    """Count the ended runs below some runs of a trace, by run id."""
+    """Count the finished runs below some runs of a trace, by run ID."""
     counts: Counter[str] = Counter()
     span_ids = [run_id.partition("-")[2] for run_id in run_ids]
     for place in find_places(reader, trace_id) if span_ids else ():
@@ -135,7 +135,7 @@ def count_children(reader: Reader, trace_id: str, run_ids: Sequence[str]) -> Cou
 def _cut(
     runs: list[RunSummary], until: Sequence[tuple[int, str]], limit: int
 ) -> tuple[list[RunSummary], bool]:
-    """Cut a page; runs behind the end of a place that has more wait for the next page."""
+    """Cut a page. Runs after the end of an incomplete place are left for the next page."""
     runs.sort(key=lambda run: (run.start_ns, run.run_id))
     known = [run for run in runs if not until or (run.start_ns, run.run_id) <= min(until)]
     return known[:limit], bool(until) or len(known) > limit
@@ -150,13 +150,13 @@ def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str
 
 
 def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> list[TraceRecords]:
-    """Find the late records of a trace by its id, of runs that are missing, and lines of no run.
+    """Find the late-arriving records of a trace and of missing runs, and lines without a run.
 
     Args:
         reader: The store.
         place: Where the trace is.
-        key: The id or key that was asked for.
-        is_whole: Whether there are no late records of missing runs.
+        key: The requested ID or key.
+        is_whole: Whether no run with late-arriving records is missing.
     """
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
@@ -175,7 +175,7 @@ def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> 
 
 
 def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceRecords]:
-    """Read the late records of keys of traces, or of missing runs."""
+    """Read the late-arriving records of trace keys, or of missing runs."""
     if not owners:
         return []
     return [
@@ -186,11 +186,11 @@ def _records(reader: Reader, project: str, owners: Sequence[str]) -> list[TraceR
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Which process sent a run.
+    """The process that sent a run.
 
     Attributes:
-        service: The name that it gave itself; empty when it gave none.
-        process: What tells it from other processes of that service.
+        service: The name of its service; empty if it has none.
+        process: Distinguishes it from other processes of that service.
     """
 
     service: str
@@ -198,7 +198,7 @@ class Sender:
 
 
 def find_outline(reader: Reader, trace_id: str) -> list[SpanOutline] | None:
-    """Find all ended runs of a trace; None when they are more than 100,000."""
+    """Find all finished runs of a trace; None if there are more than 100,000."""
     stretches: dict[str, SpanOutline] = {}
     for place in find_places(reader, trace_id):
         for row in read_outline(reader, place, MOST + 1 - len(stretches)):
@@ -210,7 +210,7 @@ def find_outline(reader: Reader, trace_id: str) -> list[SpanOutline] | None:
 
 
 def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
-    """Outline runs that are all here; a running run reaches to now."""
+    """Make the outline of a whole trace; a running run ends now."""
     return [
         SpanOutline(
             run_id=run.run_id,
@@ -230,7 +230,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
 
 
 def length_ms(run: RunSummary, now_ns: int) -> float:
-    """Return how long a run took: up to now while it is running, else to when it was heard of."""
+    """Return how long a run took: until now while it runs, else until its process was heard."""
     if run.latency_ms is not None:
         return run.latency_ms
     until_ns = now_ns if run.outcome == "running" else run.last_heard_ns or 0
@@ -238,7 +238,7 @@ def length_ms(run: RunSummary, now_ns: int) -> float:
 
 
 def find_senders(reader: Reader, runs: Sequence[RunSummary]) -> dict[str, Sender]:
-    """Find the senders of some runs, the first 1,000 of them, by run id."""
+    """Find the senders of at most 1,000 runs, by run ID."""
     runs = runs[:_MOST_PARENTS]
     span_ids = [run.run_id.partition("-")[2] for run in runs]
     return {
@@ -254,7 +254,7 @@ def _sender(resource: str) -> Sender:
 
 
 def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
-    """Read names, times, tokens and costs of the ended runs of a trace, each once."""
+    """Read names, times, tokens and costs of the finished runs of a trace, each once."""
     sql = outlines(Sql("lower(hex(span_id)) AS span_id"), OF_TRACE)
     return reader.rows(sql, {**place.parameters, "limit": limit})
 
