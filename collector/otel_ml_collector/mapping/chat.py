@@ -31,7 +31,7 @@ _WRAPPED: Final = ("inputs", "outputs", "output", "input_str")
 _WRAPPING: Final = frozenset({*_WRAPPED, "args", "kwargs", "tags", "metadata", "name"})
 _QUESTIONS: Final = (*PROMPTS, "query_str", "contents")
 # Members of an object that are its answer, also next to other texts.
-_ANSWERS: Final = ("answer", "reply", "response", "output", "text")
+_ANSWER_FIELDS: Final = ("answer", "reply", "response", "output", "text")
 # Members that can be next to an answer but are not part of it.
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "rationale", "thinking"})
 _EMBEDDED: Final = ("input", "inputs", "texts", "text", "values", "value", "documents", "content")
@@ -282,7 +282,7 @@ def _text_field(value: dict[str, Any]) -> str:
 
     An object with a member such as ``answer`` is that text, whatever else it has.
     """
-    answer = next((value[name] for name in _ANSWERS if isinstance(value.get(name), str)), None)
+    answer = next((value[name] for name in _ANSWER_FIELDS if isinstance(value.get(name), str)), None)
     if answer is not None:
         return cast("str", answer)
     texts = [item for item in value.values() if isinstance(item, str)]
