@@ -282,7 +282,9 @@ def _text_field(value: dict[str, Any]) -> str:
 
     An object with a member such as ``answer`` is that text, whatever else it has.
     """
-    answer = next((value[name] for name in _ANSWER_FIELDS if isinstance(value.get(name), str)), None)
+    answer = next(
+        (value[name] for name in _ANSWER_FIELDS if isinstance(value.get(name), str)), None
+    )
     if answer is not None:
         return cast("str", answer)
     texts = [item for item in value.values() if isinstance(item, str)]
