@@ -15,9 +15,15 @@ from otel_ml_collector.monitor.findings import (
     ask_ahead,
     find_findings,
     gather_findings,
+    leave_decided,
     make_question,
 )
-from otel_ml_collector.monitor.releases import Release, find_releases_of, tell_worse_releases
+from otel_ml_collector.monitor.releases import (
+    Release,
+    find_changes_of,
+    find_releases_of,
+    tell_worse_releases,
+)
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import Slices, find_slices, tell_worse
 from otel_ml_collector.stats import Past
@@ -29,7 +35,21 @@ from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 FIELDS: Final = Contributor("fields", drift.contribute)
 NEW_VERSIONS: Final = Contributor("new versions", releases.contribute)
-SLICES: Final = Contributor("slices", slices.contribute)
+
+
+def _find_worse_slices(question: FindingsQuestion) -> list[Finding]:
+    """Find the slices that do worse; the release decides about a new version."""
+    return leave_decided(slices.contribute(question), _list_decided(question))
+
+
+def _list_decided(question: FindingsQuestion) -> set[tuple[str, int | None]]:
+    """List the versions that are compared as a release: the new ones and their baselines."""
+    changes = [item for item in find_changes_of(question) if item.dimension == "version"]
+    versions = {(item.model, item.version) for item in changes}
+    return versions | {(item.model, item.baseline_version) for item in changes}
+
+
+SLICES: Final = Contributor("slices", _find_worse_slices)
 TAG_VALUES: Final = Contributor("new values of tags", tag_values.contribute)
 CONTRIBUTORS: Final = (FIELDS, NEW_VERSIONS, SLICES, TAG_VALUES)
 
@@ -229,7 +249,9 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
             NEW_VERSIONS.subject: lambda: tell_worse_releases(
                 asked_releases.result(), question.now_ns
             ),
-            SLICES.subject: lambda: tell_worse(asked_slices.result(), window),
+            SLICES.subject: lambda: leave_decided(
+                tell_worse(asked_slices.result(), window), _list_decided(question)
+            ),
         }
     )
     return MonitorState(

@@ -1,7 +1,7 @@
 """Findings: what is wrong in a project, or other than before, one sentence each, worst first."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Final, Literal, TypeVar
@@ -198,12 +198,12 @@ def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> Gathere
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Order findings: by the rank of their kind, then the largest first, then by their words.
 
-    A version that is told of as a release is not told of as a slice once more.
+    A version that is a finding as a release is no second one as a slice.
     """
     every = list(findings)
-    released = {finding.where for finding in every if finding.kind == "release"}
+    released = {(item.model, item.version) for item in every if item.kind == "release"}
     return sorted(
-        (finding for finding in every if finding.kind != "slice" or finding.where not in released),
+        leave_decided(every, released),
         key=lambda finding: (
             _RANKS[finding.kind],
             -finding.size,
@@ -211,3 +211,20 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
             finding.where,
         ),
     )
+
+
+def leave_decided(
+    findings: Iterable[Finding], decided: Collection[tuple[str, int | None]]
+) -> list[Finding]:
+    """Leave out slices of versions about which a release decides.
+
+    Args:
+        findings: The findings.
+        decided: The model and the number of each version that is compared as a release.
+    """
+    versions = {(model, f"version == {number}") for model, number in decided if number is not None}
+    return [
+        finding
+        for finding in findings
+        if finding.kind != "slice" or (finding.model, finding.condition) not in versions
+    ]

@@ -1,5 +1,6 @@
 """A project at a glance, in a browser: questions with their clicks, both themes, and a phone."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ DEEP: Final = 9
 LISTS: Final = ("", "/models", "/models/gpt-4o", "/runs?roots=1", "/runs", "/sessions", "/judges")
 # The first row of the first list: of a page that says sentences first, those are its rows.
 FIRST_ROW: Final = """() => Math.min(...[...document.querySelectorAll(
-  "main .findings li, main .t tbody tr, main .tiles")].map(
+  "main .why li, main .t tbody tr, main .tiles")].map(
   (row) => row.getBoundingClientRect().top).filter((top) => top > 0))"""
 # Cells in which no letter of a text has room, only the mark that it was cut.
 CUT_CELLS: Final = """() => [...document.querySelectorAll("main .t tbody td, main .t tbody td a")]
@@ -99,27 +100,28 @@ def phone(chromium: Browser, desk: CollectorProcess) -> Iterator[Tab]:
 
 def say(page: Page) -> list[str]:
     """Wait for what is wrong, and read it."""
-    expect(page.locator(".findings li").first).to_be_visible()
-    return page.locator(".findings li").all_inner_texts()
+    expect(page.locator(".why li").first).to_be_visible()
+    return page.locator(".why li").all_inner_texts()
 
 
 def test_which_version_got_worse(wide: Tab, shots: Path) -> None:
     """Which version got worse, and on what: no click; one more opens its runs."""
     page = wide.open(HOME)
     worst = say(page)[0]
-    assert "worse" in worst
-    assert "reply:v2: brief: 70 % pass, 90 % with v1: 20 pts worse (" in worst
+    assert re.search(r"reply v2 is worse: \d+.% pass, 90.% with v1", worst)
+    assert "by judge brief" in worst
     shoot(page, shots, "overview")
-    page.locator(".findings li").first.get_by_role("link").first.click()
+    page.locator(".why li").first.get_by_role("link").first.click()
+    page.get_by_role("link", name=re.compile("^Show")).first.click()
     expect(page.locator("#found tbody tr").first).to_be_visible()
-    assert f"{AFTER} runs" in worst.replace("\n", " ")
+    assert f"{AFTER} with v2" in worst
 
 
 def test_what_changed(wide: Tab) -> None:
     """What changed in the version that got worse is a click away."""
     page = wide.open(HOME)
     say(page)
-    page.get_by_role("link", name="What changed").click()
+    page.locator(".why li").first.locator(".ev a").first.click()
     expect(page.locator(".diff ins").first).to_be_visible()
     expect(page.locator("#versus h2")).to_have_text("v2 vs v1")
 

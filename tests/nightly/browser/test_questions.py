@@ -176,16 +176,13 @@ def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProc
         ),
     ]
     clicks = open_project(chromium, own_collector, spans)
-    worst = clicks.page.locator("#news ol.findings li").first
-    expect(worst).to_contain_text(re.compile(r"answer:v2 is worse than answer:v1: grounded: .* be"))
+    worst = clicks.page.locator("#news ol.why li").first
     expect(worst).to_contain_text(
-        re.compile(r"\d pts worse \(\d+ to \d+ pts; 400 runs with v1, 400 with v2\)")
+        re.compile(r"answer v2 is worse for client zeta: \d+.% pass, \d+.% with v1")
     )
-    expect(worst).to_contain_text('most where tags["client"] == "zeta"')
-    clicks.on(worst.get_by_role("link", name="is worse than"))
-    expect(clicks.page.locator("input[role=combobox]")).to_have_value(
-        'model == "answer" and version == 2'
-    )
+    expect(worst).to_contain_text(re.compile(r"pts \(\d+ to \d+\) by judge grounded"))
+    clicks.on(worst.get_by_role("link", name="answer v2 is worse for client zeta"))
+    expect(clicks.page.locator("h1")).to_have_text("answer v2 is worse for client zeta")
     assert clicks.count <= 3
 
 

@@ -26,9 +26,9 @@ TIMEOUT_S = 300
 # A field that a device no longer sends, a version that refuses too much, a client whose form
 # writes commas: each with the begin of the sentence that names it.
 FIRST = [
-    'the data of screen is broken: inputs.measurements["mean texture"] missing 0 → 25 %',
-    "triage:v2 is worse than triage:v1: errors: ",
-    "client = lakeview fails in ",
+    'screen: input "mean texture" is missing in 25 % of runs since ',
+    "triage v2 fails in ",
+    "triage fails for client lakeview in ",
 ]
 
 

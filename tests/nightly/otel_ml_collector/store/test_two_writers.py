@@ -87,7 +87,7 @@ def test_two_writers_sketch_alike(store: Store) -> None:
         for project in ("both", "once")
     ]
     assert findings[0] == findings[1]
-    assert findings[0][0].sentence.startswith("client = bad fails in 50.0 %, the rest in 0.0 %")
+    assert findings[0][0].title.endswith(" fails for client bad")
 
 
 def make_bad_client(now_ns: int) -> list[Span]:

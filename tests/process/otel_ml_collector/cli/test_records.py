@@ -398,7 +398,8 @@ def test_slices(collector: CollectorProcess) -> None:
     with Reader("sliced", endpoint=collector.endpoint) as reader:
         worst = reader.slices(figure="errors")["slices"][0]
         (finding,) = [one for one in reader.findings() if one["kind"] == "slice"]
-    assert finding["where"] == worst["where"] == 'model == "serve" and tags["client"] == "Remax"'
+    assert worst["where"] == 'model == "serve" and tags["client"] == "Remax"'
+    assert finding["where"] == f'{worst["where"]} and outcome == "error"'
     columns = ("--columns", "kind,model")
     done = otel_ml(collector.endpoint, "findings", "--project", "sliced", *columns)
     assert ["slice", "serve"] in rows(done.stdout)

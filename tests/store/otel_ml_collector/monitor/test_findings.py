@@ -186,7 +186,10 @@ def make_finding(
     kind: FindingKind, size: float, sentence: str = "it is so", version: int | None = None
 ) -> Finding:
     where = 'model == "answer"' + (f" and version == {version}" if version else f" and {size} > 0")
-    return Finding(kind, sentence, "answer", where, 0, 1, size)
+    condition = f"version == {version}" if version else ""
+    return Finding(
+        kind, sentence, "answer", where, 0, 1, size, condition=condition, version=version
+    )
 
 
 def test_order() -> None:
