@@ -79,7 +79,7 @@ _QUORUM_SHARE: Final = 0.5
 _PASSING_ERRORS: Final = frozenset({285, 286, 289})
 _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _PAUSE_SPREAD: Final = secrets.SystemRandom()
-_VERSION: Final = re.compile(r"(\d+)\.")
+_MAJOR_VERSION: Final = re.compile(r"(\d+)\.")
 _LEAST_VERSION: Final = 26
 # Of an insert: a block is the work of a single thread, more of them only wait for each other.
 SINGLE_THREAD: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
@@ -403,7 +403,7 @@ def refuse_version(version: str) -> None:
     Raises:
         BadSetting: It is too old.
     """
-    match = _VERSION.match(version)
+    match = _MAJOR_VERSION.match(version)
     if match and int(match[1]) < _LEAST_VERSION:
         raise BadSetting(f"The ClickHouse server has version {version}: needs {_LEAST_VERSION}.x")
 

@@ -27,6 +27,14 @@ _TESTS: Final = (
     "tests/nightly/contract/test_roads.py",
     "tests/nightly/contract/test_server.py",
 )
+# This program has imported what pytest would like to see first.
+_OPTIONS: Final = (
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+)
 _NOT_ON_A_CLUSTER: Final = "test_tables_that_delete_nothing"
 
 
@@ -60,7 +68,7 @@ def main(address: str) -> int:
     without = f" and not {_NOT_ON_A_CLUSTER}" if server.is_cluster else ""
     began_s = time.monotonic()
     pytest.main(
-        ["-q", "-p", "no:cacheprovider", "-k", f"not embedded{without}", *_TESTS],
+        [*_OPTIONS, "-k", f"not embedded{without}", *_TESTS],
         plugins=[results],
     )
     passed = sum(outcome == "passed" for outcome, _, _ in results.rows.values())
