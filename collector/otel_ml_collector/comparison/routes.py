@@ -314,7 +314,9 @@ def show_verdict(
     context = {
         "found": verdict,
         "banner": banner,
-        "lines": versus_lines(live, live.missing) if has_live else [],
+        # Without live runs of both, the experiments that decide are shown.
+        "lines": versus_lines(live, live.missing) if has_live else versus_lines(verdict, None),
+        "source": "live runs" if has_live or verdict.basis != "experiments" else "experiments",
         "tried": verdict.paired or (verdict if verdict.basis == "experiments" else None),
         "tag": choose_tag(release, figure) if release and figure else "",
         "tag_values": find_tag_values(reader, project, release, figure, now_ns)

@@ -186,6 +186,7 @@ def test_experiments_stand_above_production(service: Service) -> None:
     assert (found["word"], found["common"]) == ("worse", len(AFTER))
     assert f'href="/projects/p/{path}"' in part
     assert found["judges"][0]["sentence"].partition(" (")[0] in part
+    assert ">Show items</a>" in part
     other = ask(service.app, "/projects/p/model-verdict?model=chat&version=2&against=1").text
     assert 'id="paired"' not in other
 
