@@ -199,7 +199,7 @@ def terminal(folder: Path, programs: Path, **variables: str) -> Iterator[Termina
 def type_page(page: str, shell: Terminal) -> None:
     """Type a page from its first command to its last; what goes on ends before the next block."""
     for block in SHELL:
-        if block.page == page and block not in IN_FRESH:
+        if block.page == page and block not in IN_FRESH and block.statements:
             shell.close()
             for statement in block.statements:
                 shell.type(statement)
