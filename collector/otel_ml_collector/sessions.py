@@ -506,6 +506,7 @@ def list_sessions(request: Request, query: _Query, reader: FromReader) -> Respon
         "is_traces": False,
         "is_sessions": True,
         "choices": None,
+        "wants_counts": True,
         "sessions": sessions.sessions,
         "next_cursor": sessions.next_cursor,
         "is_first": query.cursor is None,

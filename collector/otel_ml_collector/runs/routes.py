@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -514,6 +515,7 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
     has_runs = bool(page.runs or runs.find_runs(reader, a_run, now_ns).runs)
     context |= {
         "problem": problem,
+        "wants_counts": problem is None,
         "chips": [] if problem else conjuncts(query.where),
         "views": [
             (saved.name, _address_of(saved, query.project))
@@ -582,14 +584,18 @@ def show_switch(request: Request, reader: FromReader, query: ListQuery) -> Respo
     kept = _kept_parameters(request)
     if columns := request.query_params.getlist("columns"):
         kept["columns"] = columns
+    choices = None
+    with suppress(Unavailable):  # then the switch has no counts
+        choices = _count_choices(reader, query, time.time_ns())
     facts = {
         "project": query.project,
         "where": query.where,
         "kept": kept,
         "is_roots": query.is_of_tops,
         "is_traces": query.traces,
+        "wants_counts": False,
         "is_sessions": "sessions" in request.query_params,
-        "choices": _count_choices(reader, query, time.time_ns()),
+        "choices": choices,
     }
     return show_page(request, "tops.html", facts)
 
@@ -675,6 +681,7 @@ def _list_context(
         "times": _OFFERED_TIMES,
         "time": _OFFERED_TIMES.get(last or "", (f"Last {last}", last)),
         "choices": None,
+        "wants_counts": True,
         "is_sessions": False,
         "may_annotate": has_scope(request, ANNOTATE),
         "may_delete": has_scope(request, ADMIN),
