@@ -17,7 +17,7 @@ _PASSED: Final[Mapping[str, bool | None]] = {"pass": True, "fail": False, "": No
 _NO_ANSWER: Final = "none"
 _SCALE_PARTS: Final = (2, 3)
 _MOST_PEOPLE: Final = 100
-_MOST_RUNS: Final = 10_000
+_MOST_QUEUED: Final = 10_000
 
 
 @click.group()
@@ -94,7 +94,7 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "--people", type=click.IntRange(1, _MOST_PEOPLE), default=1, help="Reviewers per run [1]"
 )
 @click.option(
-    "--limit", type=click.IntRange(1, _MOST_RUNS), default=200, help="Most runs to label [200]"
+    "--limit", type=click.IntRange(1, _MOST_QUEUED), default=200, help="Most runs to label [200]"
 )
 @click.option(
     "--order",

@@ -52,7 +52,7 @@ from otel_ml_collector.verdicts import Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
-_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+_SLICE_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _MOST_CLASSES: Final = 20
 _MOST_VERSIONS: Final = 100
 _MOST_UNSAVED: Final = 100
@@ -420,7 +420,7 @@ def _write(reader: Reader, question: QualityQuestion) -> _Rows:
     """Write the predictions of the question: of days that are kept beside those that are not."""
     rule, project = question.target.rule, question.project
     kinds = find_record_kinds(reader, project)
-    counted = find_counted(reader, project, _BOUNDS)
+    counted = find_counted(reader, project, _SLICE_BOUNDS)
     kept = read_kept_days(reader, project, rule, question.window.start_ns, question.window.end_ns)
     sql = write_rows(rule, counted, kinds, kept)
     values = {
@@ -444,7 +444,7 @@ def _write(reader: Reader, question: QualityQuestion) -> _Rows:
             columns=COLUMNS,
             rows=sql,
             deliveries=DELIVERIES,
-            bounds=_BOUNDS.sql,
+            bounds=_SLICE_BOUNDS.sql,
             condition=condition.sql,
         )
         values |= condition.parameters
@@ -509,7 +509,7 @@ def _explain(rows: _Rows) -> Interval | None:
 
 _LEAST_IN_SLICE: Final = 30
 _MOST_TOKENS: Final = 2_000
-_MOST_VALUES: Final = 200
+_MOST_TAG_VALUES: Final = 200
 _SHOWN_SLICES: Final = 50
 _CHANCE_OF_ONE: Final = 0.05
 # Below these a difference does not matter: of a share, and of others relative to the rest.
@@ -533,11 +533,11 @@ def _find_slices(rows: _Rows, first: tuple[str, _Figure]) -> list[QualitySlice]:
     A tag with more than 200 frequent values tells single runs apart, and is left out.
     """
     name, figure = first
-    tagged = _TAGGED.fill(rows=rows.sql, recorded=RECORDED, bounds=_BOUNDS.sql)
+    tagged = _TAGGED.fill(rows=rows.sql, recorded=RECORDED, bounds=_SLICE_BOUNDS.sql)
     asked = _TOKENS.fill(tagged=tagged, here=_HERE, least=_LEAST_IN_SLICE, most=_MOST_TOKENS)
     tokens = [row["token"] for row in rows.ask(asked)]
     values = Counter(token.partition("=")[0] for token in tokens)
-    tokens = [token for token in tokens if values[token.partition("=")[0]] <= _MOST_VALUES]
+    tokens = [token for token in tokens if values[token.partition("=")[0]] <= _MOST_TAG_VALUES]
     if not tokens:
         return []
     of_tags = _Rows(rows.reader, tagged, {**rows.values, "tokens": tokens}, rows.rule)

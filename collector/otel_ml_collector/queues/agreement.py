@@ -29,7 +29,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.verdicts import JudgeVersionName
 
-MOST_RUNS: Final = 5_000
+MOST_COMPARED_RUNS: Final = 5_000
 _MOST_WORDS: Final = 50_000
 _DRAWN: Final = 200_000
 _LEAST_DRAWS: Final = 200
@@ -309,7 +309,7 @@ def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
     judged_runs: dict[str, _JudgedRun] = {}
     for row in rows:
         run_id = run_id_of(row)
-        if run_id not in judged_runs and len(judged_runs) == MOST_RUNS:
+        if run_id not in judged_runs and len(judged_runs) == MOST_COMPARED_RUNS:
             return list(judged_runs.values()), True
         judged_runs.setdefault(run_id, _JudgedRun(run_id)).words.append(row)
     return list(judged_runs.values()), len(rows) == _MOST_WORDS

@@ -13,7 +13,7 @@ from otel_ml_collector.times import to_rfc3339
 QUEUE: Final = DocumentKind("queue", most=100, limit_bytes=64 * 1024)
 # As many as there are keys for them.
 MOST_CHOICES: Final = 9
-MOST_RUNS: Final = 10_000
+MOST_QUEUED_RUNS: Final = 10_000
 
 # Runs that were added one by one.
 MOST_ADDED: Final = 500
@@ -79,7 +79,7 @@ class WantedQueue(BaseModel):
     people: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1, description="How many reviewers label each run"
     )
-    limit: Annotated[int, Field(ge=1, le=MOST_RUNS)] = Field(
+    limit: Annotated[int, Field(ge=1, le=MOST_QUEUED_RUNS)] = Field(
         default=200, description="Runs at most, the first in the order"
     )
     order: Literal["random", "disagreement"] = Field(
