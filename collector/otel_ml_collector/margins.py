@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-_EXPECTED: Final = (
+_EXPECTED_MARGINS: Final = (
     'expected a JSON object such as {"time_ms": 10, "time_share": 0.02, "cost": 0.0001}, '
     "with numbers of 0 or more"
 )
@@ -63,12 +63,12 @@ def read_margins(text: str) -> Margins:
     try:
         table = json.loads(text or "{}")
     except ValueError:
-        raise ValueError(_EXPECTED) from None
+        raise ValueError(_EXPECTED_MARGINS) from None
     known = {field.name for field in fields(Margins)}
     if not isinstance(table, dict) or table.keys() - known:
-        raise ValueError(_EXPECTED)
+        raise ValueError(_EXPECTED_MARGINS)
     for value in table.values():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 <= value < math.inf:
-            raise ValueError(_EXPECTED)
+            raise ValueError(_EXPECTED_MARGINS)
     return Margins(**{**asdict(Margins()), **{key: float(entry) for key, entry in table.items()}})

@@ -141,7 +141,7 @@ class AlertDelivery:
         names = list(dict.fromkeys(notification.notify))[:_MOST_NAMED_TARGETS]
         if notification.status == "resolved":
             newest = self._box.newest(notification.project, notification.rule)
-            names = [stored.target for stored in newest if _is_told(stored)]
+            names = [stored.target for stored in newest if _is_known_firing(stored)]
         now_ns = self._clock()
         body = write_notification(notification)
         rows = [
@@ -172,7 +172,7 @@ class AlertDelivery:
             line.wake()
 
 
-def _is_told(stored: StoredNotification) -> bool:
+def _is_known_firing(stored: StoredNotification) -> bool:
     """Tell whether a target knows, or will, that a rule fires; what was withdrawn it may know."""
     has_taken = stored.tries > 0 and not stored.trouble
     return stored.status == "firing" and (stored.state != "withdrawn" or has_taken)

@@ -86,7 +86,7 @@ _SHARES_OF_TRUTH: Final = {
     "mae": ("errors", "here"),
 }
 # Runs are in so soon after they began, or later where they take longer.
-_SETTLE_NS: Final = MINUTE_NS // 2
+_LATE_NS: Final = MINUTE_NS // 2
 _MEASURED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _IN_TIME: Final = _MEASURED_TIME.sql
 _PLACES: Final = Sql("""range(
@@ -157,7 +157,7 @@ class MeasuredWindows:
     @classmethod
     def newest(cls, plan: RulePlan, now_ns: int) -> "MeasuredWindows":
         """Return the newest window of a rule that is over, alone."""
-        first_ns = (now_ns - _SETTLE_NS) // plan.every_ns * plan.every_ns
+        first_ns = (now_ns - _LATE_NS) // plan.every_ns * plan.every_ns
         return cls(first_ns, plan.every_ns, 1, plan.window_ns)
 
     @property

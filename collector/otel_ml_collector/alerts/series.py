@@ -126,12 +126,12 @@ def read_alert_series(reader: Reader) -> Mapping[str, Sequence[SeriesRow]]:
             line
             for row in of_project
             if (rule := rules.get(row.rule)) and row.body.get("digest") == rule.digest
-            for line in _tell(rule, row)
+            for line in _add_series(rule, row)
         ]
     return series
 
 
-def _tell(rule: AlertRule, row: AlertRow) -> list[SeriesRow]:
+def _add_series(rule: AlertRule, row: AlertRow) -> list[SeriesRow]:
     is_whole = row.slice == WHOLE_RULE
     labels = {} if is_whole else SliceKey(row.slice).labels(rule.plan.by)
     name = ", ".join(f"{dimension} = {value}" for dimension, value in labels.items())

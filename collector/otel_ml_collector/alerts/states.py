@@ -241,7 +241,7 @@ def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceSt
         silent_ns=0,
     )
     least, of = plan.hold
-    chain = choose_apart(judged, plan.window_ns)[:of]
+    chain = choose_separate(judged, plan.window_ns)[:of]
     bad = sum(bad for _, bad in chain)
     was_alert = before.is_alert
     if bad >= least and (is_bad or before.state == "firing"):
@@ -261,7 +261,7 @@ def _go_on_without_data(seen: SliceState, window: JudgedWindow, plan: RulePlan) 
     return replace(_enter(silent, "no data", was_alert=True), silent_ns=0)
 
 
-def choose_apart(judged: Sequence[tuple[int, bool]], window_ns: int) -> list[tuple[int, bool]]:
+def choose_separate(judged: Sequence[tuple[int, bool]], window_ns: int) -> list[tuple[int, bool]]:
     """Choose windows that do not overlap, starting with the newest."""
     chain: list[tuple[int, bool]] = []
     for end_ns, is_bad in reversed(judged):

@@ -21,7 +21,7 @@ _LOWER: Final = re.compile(
 )
 
 
-_HELD_OUT: Final = re.compile(
+_HOLD_OUT: Final = re.compile(
     r"(?<![a-z])(val|valid|validation|test|eval|holdout|held_?out|oob)(?![a-z])", re.IGNORECASE
 )
 
@@ -46,7 +46,7 @@ def flatten(params: object) -> dict[str, Any]:
 
 def rank_metric(name: str, counts: Mapping[str, int]) -> tuple[int, bool, bool, str]:
     """Return the order of a metric: most have it, it is of held-out data, it is a loss."""
-    return -counts[name], _HELD_OUT.search(name) is None, not is_lower(name), name
+    return -counts[name], _HOLD_OUT.search(name) is None, not is_lower(name), name
 
 
 def is_lower(name: str) -> bool:

@@ -25,7 +25,7 @@ SHOWN: Final = 20
 PAGE: Final = 1_000
 _MOST_CHANGES: Final = 1_000
 _PARTS_AT_ONCE: Final = 16
-_LOOKED_BACK: Final = 16
+_MOST_VERSIONS_BACK: Final = 16
 
 _DATASET_NAMES: Final = Sql("""
     SELECT name FROM model_versions
@@ -162,7 +162,7 @@ def find_newest(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, 
         newest |= {row["name"]: row for row in _choose_whole(reader, project, looked_at)}
         older = {name: older[:-depth] for name, older in versions.items() if name not in newest}
         versions = defaultdict(list, {name: left for name, left in older.items() if left})
-        depth = _LOOKED_BACK
+        depth = _MOST_VERSIONS_BACK
     return newest
 
 
@@ -239,7 +239,7 @@ def _add_version_before(
         looked_at = rows[limit:end]
         if any(_has_manifest(row, count_stored(reader, project, looked_at)) for row in looked_at):
             break
-        end += _LOOKED_BACK
+        end += _MOST_VERSIONS_BACK
     return rows[:end]
 
 

@@ -117,7 +117,7 @@ class Turns:
             if self._is_alone:
                 yield _Turn()
                 return
-            held = _HeldRow(self._clients[lane], f"dataset_turn {lane:02} ", self._token)
+            held = _TurnRow(self._clients[lane], f"dataset_turn {lane:02} ", self._token)
             try:
                 await _wait_for(held)
                 yield _Turn(is_lasting=False)
@@ -126,7 +126,7 @@ class Turns:
                     await run_sync(held.give_back)
 
 
-async def _wait_for(held: "_HeldRow") -> None:
+async def _wait_for(held: "_TurnRow") -> None:
     """Write our row until no other is held; of several that wait the first by name stays."""
     ends_s = time.monotonic() + _PATIENCE_S
     while time.monotonic() < ends_s:
@@ -142,7 +142,7 @@ async def _wait_for(held: "_HeldRow") -> None:
     raise Unavailable("Another collector changes data sets all the time")
 
 
-class _HeldRow:
+class _TurnRow:
     """The row by which this process tells other collectors that it changes data sets."""
 
     def __init__(self, client: StoreClient, lane: str, token: str) -> None:

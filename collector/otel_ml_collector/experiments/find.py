@@ -91,7 +91,7 @@ _KIND: Final = "experiment"
 _OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
 SHOWN: Final = 20
 ROWS: Final = 100
-_LOOKED_AT: Final = 100
+_MOST_EXAMINED: Final = 100
 _NAMED: Final = 1_000
 _IDS_A_ROW: Final = 20
 _REASONS: Final = 20
@@ -283,7 +283,7 @@ def find_experiments_of(
     named = " or ".join(f'params["version"] == {view.quoted(digest)}' for digest in digests)
     where = f'params["function"] == {view.quoted(model)} and ({named})'
     experiments = find_experiments(
-        reader, project, now_ns, where=where, limit=_LOOKED_AT
+        reader, project, now_ns, where=where, limit=_MOST_EXAMINED
     ).experiments
     return [experiment for experiment in experiments if experiment.version == version]
 
@@ -926,7 +926,9 @@ def _read_firsts(
         f"({' or '.join(f'{name} == {view.quoted(item)}' for item in of)})"
         for name, of in (("experiment", both), ("item", [row.item for row in rows]))
     )
-    listed = runs.find_runs(reader, runs.RunsQuery(project, where, limit=_LOOKED_AT), now_ns).runs
+    listed = runs.find_runs(
+        reader, runs.RunsQuery(project, where, limit=_MOST_EXAMINED), now_ns
+    ).runs
     chosen = [listing for listing in listed if listing.run_id in firsts]
     read = {
         whole_run.run_id: whole_run for whole_run in runs.find_whole_runs(reader, chosen, now_ns)
@@ -1151,15 +1153,15 @@ def _find_groups(
     if left:
         both = compared.now, compared.before
         again, named, *_ = _work_out(reader, project, *both, most=len(left), items=left)
-        known = {_said_of(group): group for group in compared.groups.values()}
+        known = {_results_of(group): group for group in compared.groups.values()}
         for name, value in again.items():
             for item in named[name]:
-                if (group := known.get(_said_of(value))) is not None:
+                if (group := known.get(_results_of(value))) is not None:
                     groups[item] = group
     return groups
 
 
-def _said_of(item_group: ItemGroup) -> str:
+def _results_of(item_group: ItemGroup) -> str:
     """Write the results of a group's runs as text, to compare them by."""
     sides = (
         [replace(run, item="", cluster="", tags={}) for run in side]

@@ -314,7 +314,7 @@ def _definition(text: str) -> JudgeDefinition:
     return judge_definition
 
 
-def _said(reader: Reader, project: str, *, tried: bool = False) -> Sql:
+def _count_scores(reader: Reader, project: str, *, tried: bool = False) -> Sql:
     """Write the SQL for the scores of the runs that count, or of those in experiments.
 
     People's words under the name of a judge are none of its scores.
@@ -350,12 +350,12 @@ def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[s
     """Read the figures of judge versions, by judge and digest."""
     if not judges:
         return {}
-    sql = _FIGURES.fill(score=_SCORE, cost=_COST, judged=_said(reader, project))
+    sql = _FIGURES.fill(score=_SCORE, cost=_COST, judged=_count_scores(reader, project))
     rows: defaultdict[str, dict[str, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, judges, {}):
         rows[row["judge"]][row["judge_version"]] = row | {"tried": 0}
     if find_record_kinds(reader, project).experiments:
-        tried = _TRIED.fill(judged=_said(reader, project, tried=True))
+        tried = _TRIED.fill(judged=_count_scores(reader, project, tried=True))
         for row in _ask(reader, tried, project, judges, {}):
             version = rows[row["judge"]].setdefault(row["judge_version"], {**_UNHEARD})
             version["tried"] = row["tried"]
@@ -426,7 +426,7 @@ def _read_bins(
         max(row["highest"] for row in spread),
         is_whole=not any(row["fractions"] for row in spread),
     )
-    sql = _DISTRIBUTION.fill(judged=_said(reader, project))
+    sql = _DISTRIBUTION.fill(judged=_count_scores(reader, project))
     bins: defaultdict[str, dict[int, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, [judge], {"edges": bounds[1:-1]}):
         bins[row["judge_version"]][row["place"]] = row
@@ -461,7 +461,9 @@ def _bin(
 
 
 def _read_buckets(reader: Reader, project: str, judge: str, over: Buckets) -> dict[str, list[Row]]:
-    sql = _OVER_TIME.fill(bucket=bucket_of(over), score=_SCORE, judged=_said(reader, project))
+    sql = _OVER_TIME.fill(
+        bucket=bucket_of(over), score=_SCORE, judged=_count_scores(reader, project)
+    )
     window = over.window
     more = {"start": window.start_ns, "end": window.end_ns, **bucket_parameters(over)}
     rows: defaultdict[str, list[Row]] = defaultdict(list)

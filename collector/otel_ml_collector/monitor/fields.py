@@ -329,8 +329,8 @@ def _describe(part: PartDrift) -> FieldPart:
         psi=population_stability(*both) if is_filled and part.window.kind == "category" else None,
         part=part.name,
         title=_PART_TITLES[part.name],
-        reference=_tell(part, part.reference),
-        window=_tell(part, part.window),
+        reference=_write_side(part, part.reference),
+        window=_write_side(part, part.window),
         distance=part.comparison.distance,
         margin=part.comparison.margin,
         usual=part.comparison.usual,
@@ -340,7 +340,7 @@ def _describe(part: PartDrift) -> FieldPart:
     )
 
 
-def _tell(part: PartDrift, sketch: Sketch) -> str:
+def _write_side(part: PartDrift, sketch: Sketch) -> str:
     """Tell a side of a part in a few characters."""
     if not sketch.n:
         return "–"

@@ -25,7 +25,7 @@ from otel_ml_collector.monitor.releases import (
     tell_worse_releases,
 )
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import Slices, find_slices, tell_worse
+from otel_ml_collector.monitor.slices import Slices, find_slices, find_worse
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import READABLE, Reader
@@ -246,7 +246,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
     gathered = gather_findings(
         {
             **others,
-            NEW_VERSIONS.subject: lambda: tell_worse_releases(
+            NEW_VERSIONS.subject: lambda: find_worse_releases(
                 asked_releases.result(), question.now_ns
             ),
             SLICES.subject: lambda: leave_decided(

@@ -67,7 +67,7 @@ _MOST_JUDGED: Final = 20
 _LEAST_DELAY_NS: Final = MINUTE_NS
 _MOST_DELAY_NS: Final = HOUR_NS
 # Stretches of the time of a new version: the start, how long windows are, and the end.
-_STRETCHES: Final = (
+_STAGES: Final = (
     (0, MINUTE_NS, 15 * MINUTE_NS),
     (15 * MINUTE_NS, 5 * MINUTE_NS, 2 * HOUR_NS),
     (2 * HOUR_NS, 30 * MINUTE_NS, 12 * HOUR_NS),
@@ -372,7 +372,7 @@ def _find_baseline(
 
 def _find_window(place: int) -> tuple[int, int]:
     """Return when a window begins and ends, from the beginning of a version."""
-    for start_ns, step_ns, end_ns in _STRETCHES:
+    for start_ns, step_ns, end_ns in _STAGES:
         windows = (end_ns - start_ns) // step_ns
         if place < windows:
             return start_ns + place * step_ns, start_ns + (place + 1) * step_ns
@@ -384,7 +384,7 @@ def _count_windows(elapsed_ns: int) -> int:
     """Return how many windows are over after some time."""
     return sum(
         max(min(elapsed_ns, end_ns) - start_ns, 0) // step_ns
-        for start_ns, step_ns, end_ns in _STRETCHES
+        for start_ns, step_ns, end_ns in _STAGES
     )
 
 
@@ -399,7 +399,7 @@ _WINDOW: Final = Sql("multiIf({is_before}, 0, {cases}, {last})").fill(
                 "start_ns - {began:Int64} < {end}, "
                 "{first} + intDiv(start_ns - {began:Int64} - {start}, {step})"
             ).fill(end=end_ns, first=_count_windows(start_ns), start=start_ns, step=step_ns)
-            for start_ns, step_ns, end_ns in _STRETCHES
+            for start_ns, step_ns, end_ns in _STAGES
         ],
     ),
     last=_count_windows(_NEW_NS),
@@ -523,7 +523,7 @@ def evaluate_command(model: str, baseline: str) -> str:
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
     """Find the releases that are worse, whenever they began in the last 14 days."""
-    return tell_worse_releases(find_releases_of(question), question.now_ns)
+    return find_worse_releases(find_releases_of(question), question.now_ns)
 
 
 def find_releases_of(question: FindingsQuestion) -> list[Release]:
@@ -543,7 +543,7 @@ def find_changes_of(question: FindingsQuestion) -> list[Change]:
     )
 
 
-def tell_worse_releases(releases: Iterable[Release], now_ns: int) -> list[Finding]:
+def find_worse_releases(releases: Iterable[Release], now_ns: int) -> list[Finding]:
     """Make findings of the releases that are worse."""
     return [_make_finding(release, now_ns) for release in releases if release.word == "worse"]
 

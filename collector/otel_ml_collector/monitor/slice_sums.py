@@ -675,7 +675,7 @@ def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequenc
     return pa.table(sums)
 
 
-_SAID: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS said_{place},
+_SCORE_COLUMNS_OF: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS said_{place},
   countIf({is_its} AND isFinite(ifNull(toFloat64({column}), nan))) > 0 AS gave_{place}""")
 _IS_ITS: Final = Sql("judge = {judge} AND judge_version = {digest}")
 
@@ -686,7 +686,7 @@ def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
     if not of_judges:
         return EMPTY
     columns = [
-        _SAID.fill(
+        _SCORE_COLUMNS_OF.fill(
             column=Sql("passed") if item.kind == "rate" else Sql("score"),
             is_its=_IS_ITS.fill(
                 judge=parameter(f"judge_{item.place}", "String"),

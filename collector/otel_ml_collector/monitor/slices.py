@@ -546,10 +546,10 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         question.project, start_ns=question.window.start_ns, end_ns=question.window.end_ns
     )
     answer = find_slices(question.reader, query, question.now_ns)
-    return tell_worse(answer, question.window)
+    return find_worse(answer, question.window)
 
 
-def tell_worse(answer: Slices, window: Window) -> list[Finding]:
+def find_worse(answer: Slices, window: Window) -> list[Finding]:
     """Make findings of the worst slices. If several have the same runs, only the first counts."""
     findings = []
     entries: set[tuple[str, int, tuple[tuple[int, float | None], ...]]] = set()

@@ -27,7 +27,7 @@ from otel_ml_collector.web import view
 _LEAST_WINDOWS: Final = 7
 # Values of a tag of which more are new come and go, such as dates.
 _MOST_NEW: Final = 0.2
-_MOST_TOLD: Final = 5
+_MOST_NAMED: Final = 5
 _CHANGED_DIMENSIONS: Final = frozenset({f"{FIELD_MARK}environment"})
 # So many values that are counted take the room of a row of another answer.
 _VALUES_A_ROW: Final = 8
@@ -95,7 +95,7 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         distinct = len(old) + len(new)
         if distinct <= MOST_DISTINCT and len(new) <= max(_MOST_NEW * distinct, 1):
             gone = [value for value in usual if value not in own]
-            for value in [*new, *gone][:_MOST_TOLD]:
+            for value in [*new, *gone][:_MOST_NAMED]:
                 its = _Value(model, tag, value)
                 finding = _make_change(question, its, before, now)
                 if finding is not None:

@@ -142,7 +142,7 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
         before = usual.fields.get(path)
         if before is None or not before.n:
             yield UnusualField(path, _value_of(field), f"new field, not in the last {runs:,} runs")
-        elif before.n >= _LEAST and (unusual := _tell(field, before)):
+        elif before.n >= _LEAST and (unusual := _describe(field, before)):
             yield UnusualField(path, *unusual)
     for path, before in sorted(usual.fields.items()):
         section = section_of(path)
@@ -160,14 +160,14 @@ def _value_of(field: FieldSketch) -> str:
     return next(iter(field.category.values), "")
 
 
-def _tell(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
+def _describe(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
     """Return which value is unusual, and why; None where all are as usual."""
     if before.kind == "number":
         if field.number.low is None or field.number.high is None:
             return _value_of(field), "not a number, usually it is one"
         # Of a column of a table they may differ.
         for number in (field.number.low, field.number.high):
-            if sentence := _tell_number(number, before.number, ""):
+            if sentence := _describe_number(number, before.number, ""):
                 return write_number(number), sentence
     is_free = _is_free_text(before)
     if before.kind == "category" and not is_free:
@@ -187,7 +187,7 @@ def _tell(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
     if before.kind == "text" or is_free:
         words, usual_words = field.text.parts.get("words"), before.text.parts.get("words")
         if words and usual_words and words.low is not None:
-            sentence = _tell_number(words.low, usual_words, " words")
+            sentence = _describe_number(words.low, usual_words, " words")
             return (_value_of(field), sentence) if sentence else None
     return None
 
@@ -208,7 +208,7 @@ def _share_of_rare(usual: Sketch, count: int) -> float:
     return math.fsum(item for item in usual.values.values() if item <= most) / usual.n
 
 
-def _tell_number(value: float, usual: Sketch, unit: str) -> str:
+def _describe_number(value: float, usual: Sketch, unit: str) -> str:
     low, high = usual_range(usual)
     if low <= value <= high:
         return ""

@@ -250,9 +250,9 @@ def _make_news(
     releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
     window = cut_past(reader, last, now_ns).window
-    alerts = [_tell_alert(alert) for alert in find_firing(reader, project, now_ns)][:_FIRING]
-    findings = [_tell_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
-    findings += _tell_crashed(reader, project, window, now_ns)
+    alerts = [_describe_alert(alert) for alert in find_firing(reader, project, now_ns)][:_FIRING]
+    findings = [_describe_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
+    findings += _describe_crashed(reader, project, window, now_ns)
     if releases is None:
         models = [version.model for version in versions[:JUDGED]]
         releases = find_version_releases(reader, project, now_ns, *models)
@@ -278,7 +278,7 @@ def _make_news(
             continue
         if verdict.experiment:
             decided.add(verdict.experiment.run_id)
-        finding = _tell_version(version, verdict)
+        finding = _explain_version(version, verdict)
         facts = {
             "word": verdict.word,
             "sentence": verdict.sentence,
@@ -287,7 +287,7 @@ def _make_news(
         judged.append(version.model_copy(update=facts))
         if finding is not None:
             findings.append(finding)
-    experiment = _tell_experiment(reader, project, now_ns, decided)
+    experiment = _describe_experiment(reader, project, now_ns, decided)
     findings += [experiment] if experiment else []
     findings += [finding for finding in alerts if finding.is_wrong]
     # Of verdicts that say nothing bad the newest one is said.
@@ -322,7 +322,7 @@ def _list_reasons(verdict: VersionsVerdict) -> list[str]:
     return verdict.reasons or reasons or ([] if parts else ["nothing to compare"])
 
 
-def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
+def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
     """Say what is to be said of a version; None where there is nothing to compare it by."""
     if not (verdict.judges or verdict.amounts or verdict.failures):
         return None
@@ -354,7 +354,7 @@ def _tell_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFi
     )
 
 
-def _tell_experiment(
+def _describe_experiment(
     reader: Reader, project: str, now_ns: int, decided: set[str]
 ) -> ProjectFinding | None:
     """Say what the newest experiment with a verdict says, if no version was decided by it."""
@@ -393,7 +393,7 @@ def _tell_experiment(
     return None
 
 
-def _tell_alert(alert: AlertState) -> ProjectFinding:
+def _describe_alert(alert: AlertState) -> ProjectFinding:
     """Describe a rule that is firing or cannot be evaluated, and whether it is muted."""
     firing = [part for part in alert.slices if part.state == "firing"]
     parts = [alert.rule.when]
@@ -426,7 +426,7 @@ def _tell_alert(alert: AlertState) -> ProjectFinding:
     )
 
 
-def _tell_error(group: ErrorGroup) -> ProjectFinding:
+def _describe_error(group: ErrorGroup) -> ProjectFinding:
     where = f'outcome == "error" and error_type == {view.quoted(group.error_type)}'
     shape = group.shape or "no message"
     versions = f", in {', '.join(group.versions)}" if group.versions else ""
@@ -446,7 +446,7 @@ def _tell_error(group: ErrorGroup) -> ProjectFinding:
     )
 
 
-def _tell_crashed(
+def _describe_crashed(
     reader: Reader, project: str, window: Window, now_ns: int
 ) -> list[ProjectFinding]:
     """Say which runs have no end because their process is gone."""

@@ -40,7 +40,7 @@ _FORM_BYTES: Final = 16 * 1024
 _MOST_FIELDS: Final = 20
 _SHOWN_CHANGES: Final = 50
 _DAYS_DIGITS: Final = 6
-_SIZES: Final[Mapping[str, Sequence[str]]] = {
+_SHARE_SIZES: Final[Mapping[str, Sequence[str]]] = {
     "Inputs and outputs": ("payloads",),
     "Logged data": ("artifacts",),
     "Runs, scores, metrics": ("runs", "metrics", "logs", "other"),
@@ -250,7 +250,7 @@ def _draw_sizes(found: ProjectSettings) -> list[ShownSize]:
     """Draw the sizes of a project as parts of one bar, largest first."""
     sizes = {
         title: sum(found.kinds[kind].bytes for kind in kinds if kind in found.kinds)
-        for title, kinds in _SIZES.items()
+        for title, kinds in _SHARE_SIZES.items()
     }
     total, place, shown = max(sum(sizes.values()), 1), 0.0, []
     for title, size in sorted(sizes.items(), key=itemgetter(1), reverse=True):

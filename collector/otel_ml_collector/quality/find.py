@@ -227,27 +227,27 @@ class _Figure:
 
 _HERE: Final = Sql("came != ''")
 _RIGHT: Final = Sql("(came != '' AND predicted = came)")
-_SAID: Final = Sql("(came != '' AND predicted = {positive:String})")
-_CAME: Final = Sql("(came = {positive:String})")
+_IS_PREDICTED: Final = Sql("(came != '' AND predicted = {positive:String})")
+_IS_ACTUAL: Final = Sql("(came = {positive:String})")
 _HIT: Final = Sql("(predicted = came AND came = {positive:String})")
 _PRICED: Final = Sql("(came != '' AND isNotNull(amount))")
 _COVERAGE: Final = {"coverage": _Figure(_HERE, Sql("1"))}
 _OF_CLASS: Final = {"accuracy": _Figure(_RIGHT, _HERE)}
 _OF_POSITIVE: Final = {
-    "precision": _Figure(_HIT, _SAID),
-    "recall": _Figure(_HIT, _CAME),
-    "f1": _Figure(Sql("2 * ") + _HIT, Sql("{s} + {c}").fill(s=_SAID, c=_CAME)),
+    "precision": _Figure(_HIT, _IS_PREDICTED),
+    "recall": _Figure(_HIT, _IS_ACTUAL),
+    "f1": _Figure(Sql("2 * ") + _HIT, Sql("{s} + {c}").fill(s=_IS_PREDICTED, c=_IS_ACTUAL)),
 }
 _CHANCE: Final = Sql("least(greatest(amount, {least:Float64}), 1 - {least:Float64})")
 _OF_CHANCE: Final = {
     "brier": _Figure(
-        Sql("if({priced}, pow(amount - {came}, 2), 0)").fill(priced=_PRICED, came=_CAME),
+        Sql("if({priced}, pow(amount - {came}, 2), 0)").fill(priced=_PRICED, came=_IS_ACTUAL),
         _PRICED,
         "mean",
     ),
     "log_loss": _Figure(
         Sql("if({priced}, -log(if({came}, {chance}, 1 - {chance})), 0)").fill(
-            priced=_PRICED, came=_CAME, chance=_CHANCE
+            priced=_PRICED, came=_IS_ACTUAL, chance=_CHANCE
         ),
         _PRICED,
         "mean",
@@ -737,7 +737,7 @@ def _find_classes(
             runs=predicted[name],
             coverage=checked[name] / predicted[name] if predicted[name] else None,
             figures=by_class.get(name, []),
-            where=_where_said(question.target, name),
+            where=_where_predicted(question.target, name),
         )
         for name in chosen
     ]
@@ -758,7 +758,7 @@ def _find_classes(
 def _calibrate(rows: _Rows) -> list[CalibratedBin]:
     """Make the calibration curve, of ten bins."""
     figures = {
-        "came": _Figure(_CAME, Sql("1")),
+        "came": _Figure(_IS_ACTUAL, Sql("1")),
         "predicted": _Figure(Sql("amount"), Sql("1"), "mean"),
     }
     place = Sql("least(toUInt32(floor(assumeNotNull(amount) * {bins})), {bins} - 1)").fill(
@@ -816,7 +816,7 @@ def _check_estimates(points: Sequence[QualityPoint]) -> float | None:
     return total / runs if runs else None
 
 
-def _where_said(target: SavedTarget, text: str) -> str:
+def _where_predicted(target: SavedTarget, text: str) -> str:
     """Write the filter of runs that predicted a class; empty where the language has none for it."""
     if not target.model or "… " in text:
         return ""
@@ -824,7 +824,7 @@ def _where_said(target: SavedTarget, text: str) -> str:
 
 
 def _where(target: SavedTarget, text: str, came: str) -> str:
-    first = _where_said(target, text)
+    first = _where_predicted(target, text)
     if not first or "… " in came:
         return ""
     name = target.truth or target.name

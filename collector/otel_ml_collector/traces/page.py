@@ -76,7 +76,7 @@ _NO_COUNTS: Final[Mapping[str, int]] = {}
 # Some languages cut times off at milliseconds.
 TOLERANCE_MS: Final = 1.0
 # Work that was left to another process can end at any time.
-_APART: Final = frozenset({"producer", "consumer"})
+_DETACHED: Final = frozenset({"producer", "consumer"})
 # Most of the time of a trace: the share for which it waited for one span.
 MOST_SHARE: Final = 1 / 3
 # A span is never slow below this length, unless it exceeds the usual p95 of its model.
@@ -320,7 +320,7 @@ def find_skews(runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()) -> 
 def _late_ms(run: RunSummary, parent: RunSummary) -> float:
     if run.latency_ms is None or parent.latency_ms is None:
         return 0.0
-    if _APART & {run.span_kind, parent.span_kind}:
+    if _DETACHED & {run.span_kind, parent.span_kind}:
         return 0.0
     return (run.start_ns - parent.start_ns) / 1e6 + run.latency_ms - parent.latency_ms
 
@@ -645,7 +645,7 @@ def find_truths(reader: Reader, run: Run) -> list[ShownTruth]:
     return sorted(truths, key=lambda entry: not entry.is_newest)
 
 
-def _find_beside(reader: Reader, run: Run, now_ns: int) -> list[str | None]:
+def _find_neighbours(reader: Reader, run: Run, now_ns: int) -> list[str | None]:
     """Find the newer and the older neighbour of a run in the list."""
     return [
         runs.find_neighbour(reader, run, now_ns, newest_first=newest_first)
@@ -720,7 +720,7 @@ def show_run(
     now_ns = time.time_ns()
     keyed = find_key(reader, run_id.partition("-")[0])
     run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=keyed)
-    beside = reader.ahead(_find_beside, run, now_ns)
+    beside = reader.ahead(_find_neighbours, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
     kinds = find_record_kinds(reader, project)

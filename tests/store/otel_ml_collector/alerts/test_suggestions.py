@@ -10,7 +10,7 @@ from otel_ml_collector.alerts.forms import RuleForm
 from otel_ml_collector.alerts.history import AlertHistory, check_rule, make_unsaved
 from otel_ml_collector.monitor.drift import FieldsQuestion
 from otel_ml_collector.monitor.fields import find_field
-from otel_ml_collector.monitor.releases import find_releases, tell_worse_releases
+from otel_ml_collector.monitor.releases import find_releases, find_worse_releases
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.monitor.suggestions import (
@@ -76,7 +76,7 @@ def test_field(store: Store) -> None:
 def test_release(store: Store) -> None:
     """The rule for a version that got worse fires in the hour in which it is found."""
     later_ns = END_NS + HOUR_NS
-    [finding, *_] = tell_worse_releases(
+    [finding, *_] = find_worse_releases(
         find_releases(store.reader, "release", later_ns, "answer"), later_ns
     )
     suggestion = suggest_for_release(finding.model, finding.figure)

@@ -19,7 +19,7 @@ from otel_ml_collector.monitor.findings import (
     make_question,
     order_findings,
 )
-from otel_ml_collector.monitor.releases import find_changes, find_changes_of, tell_worse_releases
+from otel_ml_collector.monitor.releases import find_changes, find_changes_of, find_worse_releases
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from tests.store.otel_ml_collector.monitor.test_fields import (
@@ -143,7 +143,7 @@ def test_changes_are_asked_for_once(store: Store) -> None:
     assert alone <= 6
     question = make_question(store.reader, "changed", NOW_NS)
     contributors = [
-        Contributor(name, lambda asked: tell_worse_releases([], len(find_changes_of(asked))))
+        Contributor(name, lambda asked: find_worse_releases([], len(find_changes_of(asked))))
         for name in "abcd"
     ]
     assert count_statements(store, lambda: find_findings(question, contributors)) == alone
