@@ -22,7 +22,7 @@ from otel_ml_collector.monitor.releases import (
     Release,
     find_changes_of,
     find_releases_of,
-    tell_worse_releases,
+    find_worse_releases,
 )
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import Slices, find_slices, find_worse
@@ -250,7 +250,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
                 asked_releases.result(), question.now_ns
             ),
             SLICES.subject: lambda: leave_decided(
-                tell_worse(asked_slices.result(), window), _list_decided(question)
+                find_worse(asked_slices.result(), window), _list_decided(question)
             ),
         }
     )
