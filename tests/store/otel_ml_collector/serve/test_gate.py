@@ -267,6 +267,7 @@ def test_roads(world: World) -> None:
     blind |= {
         f"/projects/theirs/{part}" for part in ("news", "today", "chart", "error-groups", "sums")
     }
+    blind.add("/projects/theirs/switch")  # counts only
     blind.add("/api/v1/projects/theirs/unread")  # nothing of a project that has runs
     blind.add("/api/v1/projects/theirs/findings")  # nothing is wrong there
     blind.add("/projects/theirs/monitor/findings")
@@ -354,11 +355,13 @@ def needs_of(method: str, address: str) -> Collection[str]:
         return ["read"] if method == "GET" else ["annotate", "admin"]
     if "/targets/" in address and method in {"PUT", "DELETE"}:
         return []  # both read and annotate: whoever saves a target says which outputs it shows
-    if "/settings/" in address:
-        return []  # both read and admin: a form is answered with the page
+    if "/settings/" in address or address.endswith("/queue-form"):
+        return []  # two scopes: a form is answered with a page that reads
     at = address.partition("/queues")[2]
     if "/queues" not in address:
         return [need_of(method, address)]
+    if at.endswith("/runs"):
+        return []  # both read and annotate: whoever adds runs to a queue must see them
     if method in {"PUT", "DELETE"} and at.count("/") == 1:
         return []  # both read and annotate: whoever saves a queue says which runs it shows
     if at.endswith("/agreement"):
@@ -370,12 +373,14 @@ def needs_of(method: str, address: str) -> Collection[str]:
 
 def need_of(method: str, address: str) -> str:
     """The scope that a route needs."""
-    if address.endswith(("/retention", "/purge")) or address.startswith(ADMINISTERED):
+    if address.endswith(("/retention", "/purge", "/delete-runs")) or address.startswith(
+        ADMINISTERED
+    ):
         return "admin"
     if "/alerts/" in address or address.endswith("/alert-rule"):
         return "read" if method == "GET" else "admin"
     if "/views/" in address or address.endswith(
-        ("/evaluations", "/aliases", "/items", "/runs", "/tags")
+        ("/evaluations", "/aliases", "/items", "/runs", "/tags", "/run-tags", "/undo")
     ):
         return "read" if method == "GET" else "annotate"
     return {"PUT": "ingest", "DELETE": "admin"}.get(method, "read")
