@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
@@ -34,10 +33,9 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
 from otel_ml_collector.store.tombstones import PROJECT
 from otel_ml_collector.web import view
+from otel_ml_collector.web.form import read_form
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
-_FORM_BYTES: Final = 16 * 1024
-_MOST_FIELDS: Final = 20
 _SHOWN_CHANGES: Final = 50
 _DAYS_DIGITS: Final = 6
 _SHARE_SIZES: Final[Mapping[str, Sequence[str]]] = {
@@ -57,24 +55,7 @@ _READS: Final = [Depends(needs(READ))]
 DaysText = Annotated[str | None, Query(max_length=_DAYS_DIGITS)]
 
 
-async def _read_form(request: Request) -> dict[str, list[str]]:
-    """Read the fields of a form, each with its values.
-
-    Raises:
-        BadInput: It is too long, or no form.
-    """
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _FORM_BYTES:
-            raise BadInput(f"The form has more than {_FORM_BYTES} bytes", "form")
-    try:
-        return parse_qs(body.decode(), max_num_fields=_MOST_FIELDS)
-    except ValueError as error:
-        raise BadInput("The form cannot be read", "form") from error
-
-
-SettingsForm = Annotated[dict[str, list[str]], Depends(_read_form)]
+SettingsForm = Annotated[dict[str, list[str]], Depends(read_form)]
 
 
 @api.get("/projects/{project:path}/settings", dependencies=_READS)
