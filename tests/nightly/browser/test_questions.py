@@ -133,7 +133,7 @@ def test_what_was_said(chromium: Browser, own_collector: CollectorProcess) -> No
     assert [" ".join(one.split()) for one in said] == [
         words
         for place in (3, 4, 5)
-        for words in (f"asked question {place}", f"answered answer {place}")
+        for words in (f"User question {place}", f"Assistant answer {place}")
     ]
     assert clicks.count <= 2
 
