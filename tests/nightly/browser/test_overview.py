@@ -136,8 +136,8 @@ def test_cost_by_model_and_user(wide: Tab, shots: Path) -> None:
     page.locator("#by-users").get_by_role("link", name="Errors").click()
     expect(page.locator("#by-users th[aria-sort]")).to_contain_text("Errors")
     expect(page.locator("#by-models tbody tr:not(.sum)").first).to_contain_text("find_order")
-    page.locator("#by-models").get_by_role("link", name="Provider").click()
-    expect(page.locator("#by-models [aria-current]")).to_contain_text("Provider")
+    page.locator("#by-models").get_by_role("link", name="LLM").click()
+    expect(page.locator("#by-models [aria-current]")).to_contain_text("LLM")
     shoot(page, shots, "overview-ordered")
 
 
