@@ -306,7 +306,7 @@ class Settings:
     margins: Margins = setting(
         "",
         read_margins,
-        "Smallest differences in time and money that matter, beside 5 %: "
+        "Smallest differences in time and money that matter, if they are above 5 %: "
         '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001} (ms, share of the time of the whole '
         "request, $ per run); the larger of both times counts",
         takes_table=True,
