@@ -63,7 +63,6 @@ def main(address: str) -> int:
     server = RealServer(address)
     about = server.command("SELECT version(), hostName() != ''").split("\t")[0]
     os.environ[STORE] = address
-    os.environ["OTEL_ML_TESTS"] = "nightly"
     results = Results()
     without = f" and not {_NOT_ON_A_CLUSTER}" if server.is_cluster else ""
     began_s = time.monotonic()
