@@ -127,8 +127,21 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     by the largest tag that both have. Of each judge, the newest version that scored both counts.
     """
     tag, strata = _choose_strata(reader, sides)
-    every_before, every = (max(-(-runs // _RUNS_COUNTED), 1) for runs in sides.counts)
-    rows = read_units(reader, project, sides, strata, (every_before, every))
+    every = _find_sampling(sides)
+    rows = read_units(reader, project, sides, strata, every)
+    return _judge_rows(reader, project, rows, sides, tag=tag, share=1 / max(every))
+
+
+def _find_sampling(sides: Sides) -> tuple[int, int]:
+    """Return every how many-th unit of the baseline and of the candidate is read."""
+    before, after = (max(-(-runs // _RUNS_COUNTED), 1) for runs in sides.counts)
+    return before, after
+
+
+def _judge_rows(
+    reader: Reader, project: str, rows: Sequence[Row], sides: Sides, *, tag: str, share: float
+) -> SidesVerdict:
+    """Compare the sums of two sides, see `read_units`."""
     figures, judges = _make_figures(reader, project, rows, sides)
     verdicts = sorted(judge_release(figures, *sides.names), key=_order)
     deciding = _choose_deciding(verdicts)
@@ -144,7 +157,7 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
         unlike=judges.unlike,
         numbers=judges.numbers,
         tag=tag,
-        share=1 / max(every, every_before),
+        share=share,
         counts=sides.counts,
     )
 
@@ -178,6 +191,57 @@ def compare_filters(
     Raises:
         BadInput: A filter is wrong.
     """
+    runs, sides, values = _compile_filters(reader, project, baseline, candidate, window)
+    return _compare_once(reader, project, runs, sides=sides, values=values)
+
+
+def compare_tag_values(
+    reader: Reader,
+    project: str,
+    filters: tuple[str, str],
+    window: Window,
+    tokens: Sequence[str],
+) -> dict[str, SidesVerdict]:
+    """Compare the recorded runs of two filters for each value of a tag. All are read at once.
+
+    Args:
+        reader: The store.
+        project: The project.
+        filters: The filters of the baseline and of the candidate. No run may match both.
+        window: When the runs began.
+        tokens: Values of one tag, each as `tag=value`.
+
+    Returns:
+        The verdict for each token.
+
+    Raises:
+        BadInput: A filter is wrong.
+    """
+    runs, (before, after), values = _compile_filters(reader, project, *filters, window)
+    counted = count_both(reader, runs, (before, after), values)
+    whole = _make_sides(runs, (before, after), values, (counted["before"], counted["after"]))
+    counts = {
+        row["token"]: (row["before"], row["after"]) for row in count_tag_values(reader, whole)
+    }
+    every = _find_sampling(whole)
+    rows_of: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in read_units(reader, project, whole, tokens, every):
+        rows_of[row["stratum"]].append(row)
+    verdicts = {}
+    for token in tokens:
+        sides = replace(whole, counts=counts.get(token, (0, 0)))
+        verdicts[token] = (
+            _judge_rows(reader, project, rows_of[token], sides, tag="", share=1 / max(every))
+            if all(sides.counts)
+            else leave_open(sides.counts)
+        )
+    return verdicts
+
+
+def _compile_filters(
+    reader: Reader, project: str, baseline: str, candidate: str, window: Window
+) -> tuple[Sql, tuple[Sql, Sql], dict[str, Any]]:
+    """Return the SQL of the runs of either filter, that of each side, and their parameters."""
     kinds = find_record_kinds(reader, project)
     either = f"({baseline}) or ({candidate})" if baseline and candidate else ""
     filters = [baseline, candidate]
@@ -189,7 +253,7 @@ def compare_filters(
         "end": window.end_ns,
     }
     runs = Sql("{bounds} AND ({condition})").fill(bounds=BOUNDS.sql, condition=condition.sql)
-    return _compare_once(reader, project, runs, sides=(before, after), values=values)
+    return runs, (before, after), values
 
 
 def compare_versions(
@@ -231,22 +295,28 @@ def _compare_once(
     names: tuple[str, str] = ("", ""),
 ) -> SidesVerdict:
     """Count the runs of two sides, and compare them, if they have no run in common."""
-    before, after = sides
     row = count_both(reader, runs, sides, values)
     counts = row["before"], row["after"]
     if row["shared"] or not all(counts):
         return leave_open(counts, row["shared"])
+    return compare_sides(reader, project, _make_sides(runs, sides, values, counts, names))
+
+
+def _make_sides(
+    runs: Sql,
+    sides: tuple[Sql, Sql],
+    values: Mapping[str, Any],
+    counts: tuple[int, int],
+    names: tuple[str, str] = ("", ""),
+) -> Sides:
+    before, after = sides
     either = Sql("{runs} AND (({before}) OR ({after}))").fill(runs=runs, before=before, after=after)
-    return compare_sides(
-        reader,
-        project,
-        Sides(
-            runs=either,
-            is_before=Sql("({before})").fill(before=before),
-            values=values,
-            counts=counts,
-            names=names,
-        ),
+    return Sides(
+        runs=either,
+        is_before=Sql("({before})").fill(before=before),
+        values=values,
+        counts=counts,
+        names=names,
     )
 
 

@@ -15,7 +15,7 @@ from otel_ml_collector.claims import (
     write_moment,
     write_shares,
 )
-from otel_ml_collector.errors import BadInput, Missing, Unavailable
+from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.monitor.findings import Finding
 from otel_ml_collector.monitor.slices import RunSlice
 from otel_ml_collector.overview.monitor_page import (
@@ -26,7 +26,7 @@ from otel_ml_collector.overview.monitor_page import (
 )
 from otel_ml_collector.overview.problems import FoundProblems, ProjectProblem, find_problems
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.sides import compare_filters
+from otel_ml_collector.sides import compare_filters, compare_tag_values
 from otel_ml_collector.stats import Past, RunStats, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS
@@ -209,19 +209,28 @@ def _compare_versions(
     )
     window = Window(max(finding.start_ns - _DRAWN_BEFORE_NS, 0), now_ns + 1)
     parts = [(_name_value(item), item.condition) for item in slices[:_VALUES_COMPARED]]
+    try:
+        of_values = compare_tag_values(
+            reader,
+            project,
+            (baseline, candidate),
+            window,
+            [f"{dimension}={name}" for name, _ in parts],
+        )
+        verdicts = [
+            *of_values.values(),
+            compare_filters(reader, project, baseline, candidate, window),
+        ]
+    except Unavailable:
+        verdicts = []
     rows = []
-    for name, condition in [*parts, ("", "")]:
-        sides = view.narrow(baseline, condition), view.narrow(candidate, condition)
-        try:
-            verdict = compare_filters(reader, project, *sides, window)
-        except (BadInput, Unavailable):
-            continue
+    for (name, condition), verdict in zip([*parts, ("", "")], verdicts, strict=False):
         figure = next((item for item in verdict.describe() if item.name == finding.measured), None)
         before, now = _write_sides(figure)
         rows.append(
             PartRow(
                 name=name or (f"All {dimension} values" if dimension else "All runs"),
-                where=sides[1],
+                where=view.narrow(candidate, condition),
                 runs=[f"{count:,}" for count in verdict.counts],
                 before=before,
                 now=now,

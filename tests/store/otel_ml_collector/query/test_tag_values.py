@@ -1,0 +1,52 @@
+"""Tests of the comparison of two versions for each value of a tag."""
+
+from otel_ml_collector.sides import compare_filters, compare_tag_values
+from otel_ml_collector.windows import Window
+from tests.support.otel_ml_collector.query.timeline import Arrivals, Timeline
+from tests.support.otel_ml_collector.spans import MS_NS
+from tests.support.otel_ml_collector.stores import Store
+
+CLIENTS = ("Kessler", "Tanaka")
+
+
+def test_each_value_as_if_alone(store: Store, project: str) -> None:
+    """Each value has the verdict that its runs have when they are compared alone."""
+    timeline = Timeline(Arrivals(store), project)
+    for version in ("1" * 16, "2" * 16):
+        for number in range(300):
+            client = CLIENTS[number % 2]
+            is_worse = version == "2" * 16 and client == "Kessler" and number % 4 == 0
+            passed = not is_worse and number % 50 > 1
+            timeline.take(
+                timeline.call(
+                    "classify",
+                    attributes={
+                        "otel_ml.model.version": version,
+                        "otel_ml.tag.client": client,
+                        "otel_ml.score.confident": float(passed),
+                        "otel_ml.passed.confident": passed,
+                    },
+                    end_ns=timeline.now_ns + 5 * MS_NS,
+                )
+            )
+    window = Window(0, timeline.now_ns + 10**12)
+    filters = 'model == "classify" and version == 1', 'model == "classify" and version == 2'
+    tokens = [f"client={client}" for client in (*CLIENTS, "Nordwind")]
+    verdicts = compare_tag_values(store.reader, project, filters, window, tokens)
+    assert {token: verdict.word for token, verdict in verdicts.items()} == {
+        "client=Kessler": "worse",
+        "client=Tanaka": "watching",
+        "client=Nordwind": "watching",
+    }
+    assert verdicts["client=Nordwind"].counts == (0, 0)
+    for client in CLIENTS:
+        narrow = (f'{text} and tags["client"] == "{client}"' for text in filters)
+        alone = compare_filters(store.reader, project, *narrow, window)
+        together = verdicts[f"client={client}"]
+        assert (together.counts, together.word) == (alone.counts, alone.word)
+        assert [figure.name for figure in together.figures] == [
+            figure.name for figure in alone.figures
+        ]
+        assert together.first is not None
+        assert alone.first is not None
+        assert together.first.verdict == alone.first.verdict
