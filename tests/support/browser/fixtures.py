@@ -87,7 +87,7 @@ def open_tab(
     opened = Tab(context, address)
     yield opened
     context.close()
-    assert opened.complaints == []
+    assert opened.complaints == [], opened.complaints
 
 
 @pytest.fixture(params=["light", "dark"])
