@@ -656,7 +656,7 @@ def test_alert_fires(collector: CollectorProcess, desk: Sink) -> None:
         "project": "alerts",
         "rule": "fails",
         "status": "firing",
-        "annotations": {"summary": "fails: 1"},
+        "annotations": {"summary": "fails: 100\u202f%"},
     }
     [state] = collector.get("/projects/alerts/alerts/fails")["slices"]
     assert (state["state"], state["value"]) == ("firing", 1.0)

@@ -151,7 +151,7 @@ def test_metrics_stand_beside_the_versions(collector: CollectorProcess, tmp_path
     ]
     page = collector.get_text("/projects/table/models/churn")
     table = page[page.index('id="versions"') :].partition("</section>")[0]
-    assert re.findall(r'title="The last value of (\w+)', table) == ["auc", "loss", "odd"]
+    assert re.findall(r'title="Last logged value of (\w+)', table) == ["auc", "loss", "odd"]
     assert 'title="0.9375"' in table
     shown = [
         re.findall(r'version=\d" title="[^"]+">([^<]+)<|mute">(–)<', row)

@@ -113,7 +113,7 @@ def test_export(service: Service, told: Told) -> None:
 def test_pages(service: Service, told: Told) -> None:
     """The run's page marks the agent's word, and lists have it as a column that can be chosen."""
     page = ask(service.app, f"/projects/{told.project}/runs/{id_of(told.call)}").text
-    assert page.count('title="An agent said this') == 1
+    assert page.count('title="Reported by an agent: not part of the scores') == 1
     assert '<td class="wrap">wrong</td>' in page
     listed = ask(service.app, f"/projects/{told.project}/runs?columns=agent:correct").text
     assert "correct <small>agent</small></th>" in listed

@@ -82,10 +82,10 @@ def test_days(shop: Service, project: str) -> None:
 
 
 def test_none_has_a_value(shop: Service, project: str) -> None:
-    """Where no run has what the order goes by, the page says so and leads back to time."""
+    """If no run has a value to sort by, the page says so and offers the newest runs."""
     shop.store.take(project, make_call())
     body = ask(shop.app, f"/projects/{quote(project)}/runs?order=costliest").text
-    assert "has ended has what the order goes by" in body
+    assert "No finished run is recorded." in body
     assert f'href="/projects/{quote(project)}/runs">Newest first' in body
 
 
