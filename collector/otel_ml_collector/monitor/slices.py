@@ -568,7 +568,10 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
                 kind="slice",
                 sentence=item.sentence,
                 model=item.model,
-                where=narrow_to_failed(
+                # No filter on scores finds the wrong predictions of a target.
+                where=item.where
+                if figure.target
+                else narrow_to_failed(
                     item.where, figure.judge or figure.name, figure.kind, figure.judge_version
                 ),
                 start_ns=window.start_ns,

@@ -208,7 +208,7 @@ def _describe(state: MonitorState) -> dict[str, object]:
         if figure.name in had and not _is_older(figure)
     ]
     # A judge that lets runs pass needs no second column with its scores.
-    rated = {figure.judge for figure in figures if figure.kind == "rate"}
+    rated = {figure.judge for figure in figures if figure.kind == "rate" and figure.judge}
     figures = [item for item in figures if item.kind != "score" or item.judge not in rated]
     # The column that stays on a phone: the figure by which the first slice is worst.
     worst = max(

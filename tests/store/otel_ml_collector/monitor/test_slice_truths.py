@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,6 +152,8 @@ def test_page(service: Service) -> None:
     assert "Truth churned, ± pts" in part
     assert "Truth price" in part
     assert "predict is worse for client Remax</a>" in part
+    [own] = re.findall(r">Show ([\d,]+) runs</a>", part)
+    assert f"{own} runs of client Remax" in part
     query = urlencode({"model": "predict", "where": 'tags["client"] == "Remax"'})
     assert ask(service.app, f"/projects/p/monitor/slice?{query}").status == 200
 
