@@ -128,9 +128,8 @@ def test_categories(service: Service) -> None:
     first = answer["slices"][0]
     assert (first["name"], first["word"]) == ("client = Remax", "other")
     assert first["where"] == 'model == "answer" and tags["client"] == "Remax"'
-    assert first["sentence"].startswith(
-        "client = Remax has another inputs.language, the rest → it: "
-    )
+    start = "client = Remax differs in inputs.language, all others → slice: "
+    assert first["sentence"].startswith(start)
     counts = [Counter(side) for side in list_sides("language")]
     gap = jensenshannon(*([count[name] for name in LANGUAGES] for count in counts), base=2)
     [cell] = first["cells"]
