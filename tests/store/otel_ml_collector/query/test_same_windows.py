@@ -91,7 +91,7 @@ def count_everywhere(service: Service, project: str, **asked: str) -> dict[str, 
         for bucket in ("all", "1h", "6h", "1d")
     }
     chart = read(service, f"/projects/{project}/chart", **asked).text
-    drawn = re.search(r"<b>([\d,]+) recorded", chart)
+    drawn = re.search(r"<b>([\d,]+) calls?</b>", chart)
     return {
         "list": len(read(service, f"{path}/runs", limit="1000", **asked).json["runs"]),
         "sums": read(service, f"{path}/sums", **asked).json["total"]["runs"],

@@ -460,7 +460,7 @@ def test_hidden_parent(world: World) -> None:
     assert world.ask(path, world.key("children", "theirs")).json["hidden_parents"] == []
     assert world.ask(path, world.key()).json["hidden_parents"] == []
     page = world.ask(f"/projects/children/runs/{id_of(child)}", world.key("children")).text
-    assert "1 parent is in projects that your key may not read." in page
+    assert "1 parent is in projects that your key cannot read." in page
 
 
 def test_projects(world: World) -> None:
