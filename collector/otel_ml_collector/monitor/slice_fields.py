@@ -23,6 +23,7 @@ from otel_ml.statistics.fields import (
     write_number,
 )
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.monitor.drift import count_moved
 from otel_ml_collector.monitor.fields import list_values
 from otel_ml_collector.monitor.slice_sums import (
@@ -297,7 +298,9 @@ def _make_slice(
         strength=min(int(gap / MARGIN), _STRENGTHS) if word == "other" else 0,
         shown=f"n {drift.window.n:,}" if word == "too few" else write_number(gap),
     )
-    where = view.narrow(query.where, f"model == {view.quoted(model)}")
+    where, of_its_model = query.where, f"model == {view.quoted(model)}"
+    if of_its_model not in conjuncts(where):
+        where = view.narrow(where, of_its_model)
     item = RunSlice(
         model=model,
         name=its.name,

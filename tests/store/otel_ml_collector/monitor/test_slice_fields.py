@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import pytest
 from scipy.spatial.distance import jensenshannon
@@ -233,6 +233,7 @@ def test_page_of_a_field(service: Service) -> None:
     text = get_part(service, "inputs.language")
     assert ">client Remax</a>" in text
     [link] = re.findall(r'href="([^"]*/runs[^"]*Remax[^"]*)"', text)
+    assert unquote_plus(link).count("model ==") == 1
     assert ask(service.app, html.unescape(link)).status == 200
     assert "1,500 runs." in text
 
