@@ -1,4 +1,4 @@
-// Live tail: new runs that match the filter take their places in the table as they come.
+// Live tail: inserts new runs that match the filter into the table as they arrive.
 
 import { findBody } from "./rows.js";
 
@@ -62,7 +62,7 @@ function start() {
 function stop() {
   source?.close();
   source = null;
-  find().setAttribute("aria-pressed", "false");
+  find()?.setAttribute("aria-pressed", "false");
 }
 
 /** Keep the choice in the address, so that a link and a reload are live too. */
@@ -86,4 +86,4 @@ document.querySelector("#filter").addEventListener("htmx:after:swap", () => {
   remember(true);
 });
 if (find() && new URL(location.href).searchParams.has("live")) start();
-addEventListener("pagehide", stop);
+addEventListener("pagehide", () => source?.close()); // an ordered list has no Live button
