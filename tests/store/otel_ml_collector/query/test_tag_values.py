@@ -40,8 +40,8 @@ def test_each_value_as_if_alone(store: Store, project: str) -> None:
     }
     assert verdicts["client=Nordwind"].counts == (0, 0)
     for client in CLIENTS:
-        narrow = (f'{text} and tags["client"] == "{client}"' for text in filters)
-        alone = compare_filters(store.reader, project, *narrow, window)
+        old, new = (f'{text} and tags["client"] == "{client}"' for text in filters)
+        alone = compare_filters(store.reader, project, old, new, window)
         together = verdicts[f"client={client}"]
         assert (together.counts, together.word) == (alone.counts, alone.word)
         assert [figure.name for figure in together.figures] == [
