@@ -394,7 +394,7 @@ def test_page_of_a_run_names_its_data_sets(service: Service, project: str) -> No
     )
     service.store.take(project, run, item, other, *sets)
     page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(run)}").text
-    (told,) = re.findall(r"<dt>Data sets</dt><dd>(.*?)</dd>", page)
+    (told,) = re.findall(r"<dt>In data sets</dt><dd>(.*?)</dd>", page)
     named = re.findall(r'<a href="([^"]+)">([^<]+)</a> <small>as ([^<]+)</small>', told)
     here = f"/projects/{quote(project)}/datasets"
     assert named == [(f"{here}/nightly", "nightly", "q-1"), (f"{here}/qa", "qa", "first")]
