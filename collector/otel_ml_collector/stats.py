@@ -961,6 +961,17 @@ def find_total(reader: Reader, query: StatsQuery) -> RunFigures:
     return next((_figures(row, []) for row in rows if row["level"] == _ALL), NO_RUNS)
 
 
+def find_group_totals(reader: Reader, query: StatsQuery) -> dict[str, RunFigures]:
+    """Count the recorded runs of the groups in `query.only`, without their scores.
+
+    Raises:
+        BadInput: The filter is wrong.
+    """
+    rows = read_runs(reader, make_question(reader, query), query.only)
+    groups = [row for row in rows if row["level"] == _A_GROUP and row["is_wanted"]]
+    return {row["named"]: _figures(row, []) for row in groups}
+
+
 def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list[_Versioned]]]:
     """Mark the newest version of each judge, sorted by judge."""
     versioneds: dict[str, list[_Versioned]] = {}

@@ -42,7 +42,7 @@ from otel_ml_collector.runs.roots import find_inside, sum_up
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
-from otel_ml_collector.stats import StatsQuery, find_stats
+from otel_ml_collector.stats import StatsQuery, find_group_totals
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
@@ -518,11 +518,12 @@ def find_usual_ms(
         window=Window(now_ns - _USUAL_DAYS * DAY_NS, now_ns),
         step_ns=None,
         groups=len(wanted),
+        only=wanted,
     )
     return {
-        group.group: group.total.p95_ms
-        for group in find_stats(reader, query).groups
-        if group.total.p95_ms is not None and group.total.runs >= _USUAL_RUNS
+        model: total.p95_ms
+        for model, total in find_group_totals(reader, query).items()
+        if total.p95_ms is not None and total.runs >= _USUAL_RUNS
     }
 
 

@@ -21,6 +21,7 @@ from otel_ml_collector.stats import (
     StatsQuery,
     find_all_stats,
     find_at_once,
+    find_group_totals,
     find_stats,
     make_question,
 )
@@ -122,6 +123,19 @@ def test_quantiles(store: Store, project: str) -> None:
     total = ask(store, project).total
     found = (total.p50_ms, total.p90_ms, total.p95_ms, total.p99_ms)
     assert found == pytest.approx((50_000, 90_000, 95_000, 99_000), rel=0.011)
+
+
+def test_totals_of_groups(store: Store, project: str) -> None:
+    """The totals of some groups are those of the statistics by group, without other groups."""
+    at_ns = WEEK.start_ns + HOUR_NS
+    for place, model in enumerate(("answer", "rank", "answer", "embed"), 1):
+        store.take(project, make_call(model, start_ns=at_ns, end_ns=at_ns + place * SECOND_NS))
+    by_model = {one.group: one.total for one in ask(store, project, "model").groups}
+    wanted = ["answer", "embed", "unknown"]
+    query = StatsQuery(project, "", "model", WEEK, None, len(wanted), only=wanted)
+    found = find_group_totals(store.reader, query)
+    assert found == {name: by_model[name] for name in ("answer", "embed")}
+    assert (found["answer"].runs, found["embed"].runs) == (2, 1)
 
 
 def say(version: str, score: float, *, passed: bool, at_ns: int = WEEK.start_ns) -> Span:
