@@ -40,7 +40,7 @@ PAGES: Final[Sequence[tuple[str, str, Callable[[Any], Any], Callable[[Any], Any]
     ),
     (
         f"{DOCS}/models/answer",
-        "main table >> nth=0 >> tbody td:first-child a",
+        "#versions table >> nth=0 >> tbody td:first-child a",
         lambda told: [f"v{one['version']}" for one in told["versions"]],
         lambda found: [f"v{one.version}" for one in found],
     ),
