@@ -148,11 +148,13 @@ def test_chosen_on_a_list(tab: Tab, trainings: tuple[CollectorProcess, list[str]
     expect(page.locator("h1")).to_have_text("Compare")
     rows = page.locator("#sides tbody tr")
     expect(rows).to_have_count(2)
-    expect(rows.first).to_contain_text("baseline")
+    expect(rows.first.locator(".k")).to_have_text("baseline")
+    other = rows.nth(1).get_by_role("link", name="train").get_attribute("href") or ""
     page.get_by_role("link", name="Make B the baseline").click()
     expect(page).to_have_url(re.compile(f"baseline=({'|'.join(ids)})"))
-    expect(rows.nth(1).locator(".k")).to_have_text("baseline")
-    expect(page.locator("#sides thead")).to_contain_text("to B")
+    expect(rows.first.locator(".k")).to_have_text("baseline")
+    expect(rows.first.get_by_role("link", name="train")).to_have_attribute("href", other)
+    expect(page.locator("#sides thead")).to_contain_text("vs A")
 
 
 def test_chosen_runs(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
