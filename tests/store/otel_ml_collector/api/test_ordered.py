@@ -85,7 +85,7 @@ def test_none_has_a_value(shop: Service, project: str) -> None:
     """If no run has a value to sort by, the page says so and offers the newest runs."""
     shop.store.take(project, make_call())
     body = ask(shop.app, f"/projects/{quote(project)}/runs?order=costliest").text
-    assert "No finished run is recorded." in body
+    assert "No finished run has a value to sort by." in body
     assert f'href="/projects/{quote(project)}/runs">Newest first' in body
 
 
