@@ -139,4 +139,5 @@ def test_metrics_that_went_nowhere(service: Service) -> None:
     headers = {"content-type": "application/json"}
     sent = ask(service.app, "/v1/metrics", method="POST", headers=headers, body=[body])
     assert sent.status == 200
-    assert "2 data points of OTLP metrics were neither stored nor forwarded" in ask(service.app, "/").text
+    home = ask(service.app, "/").text
+    assert "2 data points of OTLP metrics were neither stored nor forwarded" in home
