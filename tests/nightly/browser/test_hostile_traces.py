@@ -98,14 +98,14 @@ def test_wide_trace(watch: Watch, story: Traces) -> None:
     page = watch.visit(story.wide, scroll, load_more, load_more, scroll)
     expect(page.locator(".wf .rest")).to_have_count(1)
     assert page.locator(".wf tbody tr").count() >= SHOWN + 200
-    expect(page.locator("main")).to_contain_text("50,000 spans")
+    expect(page.locator("main")).to_contain_text("50,000 finished spans")
 
 
 def test_deep_trace(watch: Watch, story: Traces) -> None:
     """Of a chain of 5,000 spans the first 500 are shown, and the next are loaded below them."""
     page = watch.visit(story.deep, scroll, load_more, scroll)
     assert page.locator(".wf tbody tr").count() > SHOWN
-    expect(page.locator("main")).to_contain_text("5,000 spans")
+    expect(page.locator("main")).to_contain_text("5,000 finished spans")
 
 
 def test_circles_and_lost_parents(watch: Watch, story: Traces) -> None:

@@ -96,7 +96,7 @@ def test_page_of_a_run(page: Tab, shots: Path) -> None:
     lineage.scroll_into_view_if_needed()
     shoot(shown, shots, "run-lineage")
     lineage.get_by_role("link", name="table").click()
-    expect(shown.locator("#lineage")).to_contain_text("What it logged was used by")
+    expect(shown.locator("#lineage")).to_contain_text("Used by")
     shoot(shown, shots, "run-lineage-produced")
     shown.locator("#lineage").get_by_role("link", name="churn").click()
     expect(shown.locator("h1")).to_have_text("churn")
