@@ -258,7 +258,7 @@ def claim_slice(
         subject: The function, such as `triage`.
         part: The slice, such as `client lakeview`.
         values: Values of the slice and of all other runs.
-        extra: How many runs would not have failed if the slice did as all others; 0 to leave out.
+        extra: Lower bound of the runs that failed beyond the share of all others; 0 to leave out.
         is_worse: Whether the slice is worse.
     """
     now, before, name = values.now, values.before, values.figure
@@ -267,7 +267,7 @@ def claim_slice(
         first, second = write_shares(now, before)
         rates = f"in {first} of runs, elsewhere in {second}"
         if name == "errors":
-            lost = f": about {extra:,} extra {'failure' if extra == 1 else 'failures'}"
+            lost = f": at least {extra:,} extra {'failure' if extra == 1 else 'failures'}"
             verb = "fails" if is_worse else "fails less"
             return Claim(f"{subject} {verb} for {part}", f" {rates}{lost if extra else ''}")
         if name == "missing inputs":

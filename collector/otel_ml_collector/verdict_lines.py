@@ -184,7 +184,7 @@ def _write_note(change: JudgeChange | FailureChange) -> str:
     """Return which difference is too small to matter if a rate did not change, else its status."""
     is_rate = not isinstance(change, JudgeChange) or change.is_rate
     if change.word == "no different" and is_rate:
-        return f"less than {100 * change.margin:.3g}{view.THIN}pts does not matter"
+        return f"differences below {100 * change.margin:.3g}{view.THIN}pts do not matter"
     return _write_status(change.word, change.sentence)
 
 
@@ -221,7 +221,7 @@ def _write_margin(amount: AmountChange) -> str:
     if amount.word != "no different" or amount.baseline is None:
         return ""
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
-    return f"less than {_write_amount(amount.name, size)} does not matter"
+    return f"differences below {_write_amount(amount.name, size)} do not matter"
 
 
 def _add_unit(number: str, unit: str) -> str:

@@ -73,8 +73,8 @@ def test_figures_have_one_order() -> None:
     ]
     assert [line.note for line in lines] == [
         "",
-        f"less than 2{THIN}pts does not matter",
-        f"less than 3.0{THIN}ms does not matter",
+        f"differences below 2{THIN}pts do not matter",
+        f"differences below 3.0{THIN}ms do not matter",
     ]
 
 
