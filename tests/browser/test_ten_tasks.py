@@ -170,6 +170,7 @@ def test_label_with_a_colleague(visit: Visit) -> None:
         for number in range(5):
             left = page.locator("#left")
             expect(left).to_contain_text(re.compile(rf"{name} · {number} of \d+"))
+            page.wait_for_load_state("load")  # from then on the page listens to keys
             page.keyboard.press("2" if number else first)
             page.keyboard.press("Enter")
         expect(page.locator("#left")).to_contain_text(re.compile(rf"{name} · 5 of \d+"))
