@@ -445,17 +445,12 @@ async def post_run_tags(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> StoredRunTags:
-    """Tag several runs; answered when the tags are durable."""
+    """Tag several runs. The response means that the tags are on disk."""
     reader = find_service(request, Reader).narrow(access)
-    with pipeline.hold() as held:
+    with pipeline.hold() as reservation:
         starts = await run_sync(find_starts, reader, project, wanted.run_ids)
-        spans, record_ids = [], []
-        for run_id in wanted.run_ids:
-            identity = identify(project, "")
-            facts = _tag_facts(project, run_id, starts.get(run_id), wanted.tags)
-            spans.append(make_span("otel_ml.update", identity, time.time_ns(), facts))
-            record_ids.append(identity[_TRACE_BYTES:].hex())
-        await store_request(pipeline, held, orjson.dumps(make_request(spans)), access, project)
+        body, record_ids = _make_tags(project, wanted.run_ids, starts, wanted.tags)
+        await store_request(pipeline, reservation, body, access, project)
     return StoredRunTags(run_ids=wanted.run_ids, record_ids=record_ids)
 
 
@@ -486,25 +481,28 @@ async def post_tags(
     reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as reservation:
         starts = await run_sync(find_starts, reader, project, [run_id])
-        facts = _tag_facts(project, run_id, starts.get(run_id), wanted.tags)
-        span = make_span("otel_ml.update", identify(project, ""), time.time_ns(), facts)
-        await store_request(
-            pipeline, reservation, orjson.dumps(make_request([span])), access, project
-        )
+        body, _ = _make_tags(project, [run_id], starts, wanted.tags)
+        await store_request(pipeline, reservation, body, access, project)
     return StoredTags(run_id=run_id, known=run_id in starts)
 
 
-def _tag_facts(
-    project: str, run_id: str, start_ns: int | None, tags: Mapping[str, TagValue]
-) -> dict[str, object]:
-    """Return the attributes of a record that tags a run."""
-    return {
-        names.RECORD: "update",
-        names.PROJECT: project,
-        names.TARGET_RUN: run_id,
-        names.TARGET_START_NS: start_ns,
-        **{f"{names.TAG_PREFIX}{name}": value for name, value in tags.items()},
-    }
+def _make_tags(
+    project: str, run_ids: Sequence[str], starts: Mapping[str, int], tags: Mapping[str, TagValue]
+) -> tuple[bytes, list[str]]:
+    """Make the request that tags runs; return it and the IDs of its records."""
+    spans, record_ids = [], []
+    for run_id in run_ids:
+        identity = identify(project, "")
+        facts: dict[str, object] = {
+            names.RECORD: "update",
+            names.PROJECT: project,
+            names.TARGET_RUN: run_id,
+            names.TARGET_START_NS: starts.get(run_id),
+            **{f"{names.TAG_PREFIX}{name}": value for name, value in tags.items()},
+        }
+        spans.append(make_span("otel_ml.update", identity, time.time_ns(), facts))
+        record_ids.append(identity[_TRACE_BYTES:].hex())
+    return orjson.dumps(make_request(spans)), record_ids
 
 
 async def store_request(
