@@ -36,7 +36,6 @@ from otel_ml_collector.verdicts import (
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
-EVER: Final = Window(0, 2**62)
 _NEWEST_VERSIONS: Final = 8
 _VERSIONS_KEPT: Final = 4
 _NEW_DAYS: Final = 30
