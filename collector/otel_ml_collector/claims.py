@@ -92,7 +92,7 @@ def write_shares(first: float, second: float) -> tuple[str, str]:
 
 
 def _digits(value: float, count: int) -> str:
-    """Write a positive number with so many significant digits, and all digits before the point."""
+    """Write a positive number with `count` significant digits, and all digits before the point."""
     places = max(count - 1 - math.floor(math.log10(value)), 0) if value > 0 else 0
     return f"{value:,.{places}f}"
 

@@ -132,8 +132,8 @@ class LivePace:
     """The intervals and bounds of live streams.
 
     Attributes:
-        poll_s: Between two looks at the store.
-        check_s: Between two checks of whether the reader may still read.
+        poll_s: Seconds between two polls of the store.
+        check_s: Seconds between two checks of whether the reader may still read.
         heartbeat_s: After this much silence a line shows that the stream lives; it also reveals
             clients that are gone without a word, or have only ended their own side.
         lifetime_s: After this a stream ends.

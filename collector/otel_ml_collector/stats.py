@@ -793,7 +793,7 @@ class StatsQuery:
         window: The starts of the runs; the first bucket begins there, and the last ends there.
         step_ns: How long a bucket is; None for one of all the time.
         groups: How many groups are listed.
-        also: A condition on runs beside the filter.
+        also: A condition on runs in addition to the filter.
         by: The grouping in place of that of `group`.
         only: These groups alone; none for those with most runs.
         needs_runs: Whether `also` needs columns of runs that the rollup does not have.

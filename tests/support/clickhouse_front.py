@@ -210,7 +210,7 @@ def _run(connection: Any, asked: Asked) -> tuple[bytes, str]:
 
 
 class Replica:
-    """Stands in for what a replica does beside its engine.
+    """Simulates what a replica does in addition to its engine.
 
     Inserts with a quorum that is not parallel are ordered: they have numbers by table.
     """

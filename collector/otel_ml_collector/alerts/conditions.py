@@ -33,7 +33,7 @@ OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
 # What the monitor finds of a model, a window at a time.
 OF_MONITOR: Final = ("drift", "excess", "worse")
 _VERSION_BEFORE: Final = "version before"
-# Signs of comparisons whose sides change places.
+# Comparison operators after both sides have changed places.
 _TURNED: Final[Mapping[str, str]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _PREVIOUS_TIME: Final = re.compile(r"previous (\d+[a-z]+)", re.ASCII)
 _MOST_PREVIOUS_NS: Final = 90 * DAY_NS

@@ -71,7 +71,7 @@ class RulePast:
 
     Attributes:
         figure: Name of the figure that is drawn.
-        explained: When a window is bad, in words; empty if that cannot be said in short.
+        explained: When a window is bad, in words; empty if there is no short form.
         is_bad_above: Whether a higher value is worse.
         unjudged: Why no window could be judged; empty if one was.
         spells: When it would have fired, the newest first.

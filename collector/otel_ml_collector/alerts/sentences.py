@@ -16,7 +16,7 @@ _PER_CENT: Final = frozenset(
 )
 _WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess"})
 _MILLISECONDS: Final = "latency_ms"
-# From so many per cent on, and up to so many, no decimals are written.
+# From 10 % to 90 %, shares are written without decimals.
 _WHOLE_FROM, _WHOLE_TO = 10, 90
 _WINDOW_UNITS: Final[Mapping[str, str]] = {"s": "s", "m": "min", "h": "h", "d": "d"}
 _WINDOW_LENGTH: Final = re.compile(r"(\d+)([smhd])", re.ASCII)

@@ -186,7 +186,7 @@ class ComparedPair:
 
 
 class Shown:
-    """The state of a comparison's page: the parameters of its address, without the sides."""
+    """Query parameters of a comparison page, without the two sides."""
 
     def __init__(
         self,
@@ -284,7 +284,7 @@ def show_verdict(
     against: Annotated[int, Query(ge=1)],
     is_default: Annotated[bool, Query(alias="default")] = False,
 ) -> Response:
-    """Show whether a version is better than another: the top of a model's page, loaded later.
+    """Show whether a version is better than another. A model page loads this part later.
 
     If the reader chose no pair, a new version is compared with the baseline of its release.
     """

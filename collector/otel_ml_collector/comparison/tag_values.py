@@ -81,7 +81,7 @@ def find_tag_values(
 
 
 def choose_tag(release: Release, figure: ReleaseFigure) -> str:
-    """Return the tag of the slice that got worst, else the tag that weights both versions."""
+    """Return the tag of the worst slice, or the tag by which both versions are weighted."""
     return view.split_tag_test(figure.worst)[0] or release.stratum
 
 

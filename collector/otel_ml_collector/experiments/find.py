@@ -370,7 +370,7 @@ def find_pair(
     """Read an experiment and its baseline. None if it names no baseline, or that is not stored.
 
     The baseline is the run id of another experiment, ``recorded`` for the runs that it replays, or
-    ``none``. None stands for the baseline that it was run with.
+    ``none``. None means the baseline that it was run with.
 
     Raises:
         Missing: There is no such experiment, or no such baseline.

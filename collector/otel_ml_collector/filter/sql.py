@@ -241,7 +241,7 @@ def compile_filter(
 
     Args:
         where: An expression of the filter language; empty for no filter.
-        kinds: What came apart from the runs that are looked at.
+        kinds: Which kinds of late-arriving records the project has.
         zone: The time zone of its days, and of its times without an offset.
 
     Returns:
@@ -333,8 +333,8 @@ def compile_own(
     """Compile a filter like `compile_tree`, without the conditions on resolved runs.
 
     Returns:
-        The condition, the runs that count, of which `resolved_conditions` or `leaves_out` are still
-        to be tested, and whether it leaves out much.
+        The condition; the runs that count, for which `resolved_conditions` or `leaves_out` must
+        still be tested; and whether the condition leaves out much.
 
     Raises:
         BadInput: The filter is wrong.

@@ -598,7 +598,7 @@ def _name_sides(release: Release) -> tuple[str, str]:
     return f"{release.model} with {release.candidate.name}", release.baseline.name
 
 
-# A slice explains a version that is worse if it changed by so many times the whole change.
+# A slice explains a worse version if it changed at least this many times as much as the whole.
 _EXPLAINS: Final = 1.5
 
 

@@ -96,7 +96,7 @@ def suggest_for_release(model: str, figure: str) -> Suggestion:
 
 
 def _is_certain(share: float, runs: int, limit: float) -> bool:
-    """Return whether ``surely`` fires for a share of so many runs, spread over the windows."""
+    """Return whether ``surely`` fires if this share of the runs fails, spread over the windows."""
     in_window = runs // _IN_PERIOD
     passed = round(share * in_window)
     total = 0.0

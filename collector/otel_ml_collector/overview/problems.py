@@ -51,7 +51,7 @@ _FAMILIES: Final[dict[Measure, str]] = {
     "cost": "amounts",
     "traffic": "traffic",
 }
-# Two signs have one cause if so many of the traces of the smaller one are in the other.
+# Two signs have one cause if this share of the traces of the smaller one is in the other.
 _SHARED_TRACES: Final = 0.8
 _SLUG: Final = re.compile(r"[^a-z0-9]+")
 _SLUG_CHARS: Final = 80

@@ -53,8 +53,8 @@ _VERDICTS: Final = Sql("""
       SELECT toFixedString(unhex(left(run_id, 32)), 16),
         toFixedString(unhex(right(run_id, 16)), 8)
       FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))""")
-# Verdicts of one version on the runs that the queue could draw: those that had arrived when its
-# first answer was given.
+# Results of one judge version for the runs that the queue can contain. These runs had arrived when
+# the first answer was given.
 _JUDGED: Final = Sql("""
     SELECT count() AS judged, countIf(assumeNotNull(said.passed)) AS passed
     FROM (

@@ -56,7 +56,7 @@ _LEAST_BYTES: Final = 1_024
 # Level 1 compresses JSON of runs to 1/5; level 6 to 1/7, in four times the time.
 _LEVEL: Final = 1
 _EXACT_TYPES: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet")
-# HEAD is not answered for these: as large as a project, or endless.
+# HEAD is refused for these paths: their answers are as large as a project, or endless.
 _NO_HEAD: Final = ("/export", "/live")
 
 

@@ -68,7 +68,7 @@ def sum_inside(runs: Sql, *, is_resolved: bool, near: Sql = NEAR_WINDOW) -> Sql:
 
     Args:
         runs: A condition on the runs that are asked about.
-        is_resolved: Whether amounts of the project are settled.
+        is_resolved: Whether amounts of the project are resolved.
         near: A condition on project and start that these runs pass, and the calls inside them.
     """
     tokens, cost = own_amounts(is_resolved=is_resolved)

@@ -34,7 +34,7 @@ class RecentTrace:
         runs: Runs by span ID. Runs without facts of a call only link others.
         open_runs: Runs with a start record, including ended ones.
         tags: The texts of the tags of each run, by span ID.
-        resolved: The resolutions of the runs, by span ID.
+        resolved: What was resolved for each run, by span ID.
         ranks, open_ranks: The rank of each run's delivery, by span ID.
         resolved_ranks: The rank of each run's resolution, by span ID.
         group: Number of the batch in which its first run arrived.

@@ -167,13 +167,13 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     "tags": _Sign(LATE_TAGS, _ALL, "tags"),
     "scores": _Sign(
         METRICS,
-        Sql("NOT ({under}) AND {said}").fill(under=_UNDER, said=_IS_SCORE),
+        Sql("NOT ({under}) AND {score}").fill(under=_UNDER, score=_IS_SCORE),
         "metrics",
         lambda metric: not is_point(metric) and is_run(metric.owner),
     ),
     "metrics": _Sign(
         METRICS,
-        Sql("NOT ({under}) AND NOT ({said})").fill(under=_UNDER, said=_IS_SCORE),
+        Sql("NOT ({under}) AND NOT ({score})").fill(under=_UNDER, score=_IS_SCORE),
         "metrics",
         lambda metric: is_point(metric) and is_run(metric.owner),
     ),
@@ -195,13 +195,13 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
     "keyed_tags": _Sign(LATE_TAGS, _UNDER, "tags", lambda tag: not is_run(tag.owner)),
     "keyed_scores": _Sign(
         METRICS,
-        Sql("{under} AND {said}").fill(under=_UNDER, said=_IS_SCORE),
+        Sql("{under} AND {score}").fill(under=_UNDER, score=_IS_SCORE),
         "metrics",
         lambda metric: not is_point(metric) and not is_run(metric.owner),
     ),
     "keyed_metrics": _Sign(
         METRICS,
-        Sql("{told} AND NOT ({said})").fill(told=_IS_KEYED, said=_IS_SCORE),
+        Sql("{keyed} AND NOT ({score})").fill(keyed=_IS_KEYED, score=_IS_SCORE),
         "metrics",
         lambda metric: is_point(metric) and metric.owner.startswith((KEY, TAG)),
     ),

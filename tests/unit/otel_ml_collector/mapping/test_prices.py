@@ -55,7 +55,7 @@ def cached(number: int) -> dict[str, Value]:
     return {"gen_ai.usage.cache_read.input_tokens": number}
 
 
-# US dollars per million tokens stand beside each row, as the kept table has them.
+# Each row has its prices in US dollars per million tokens, as in the stored table.
 @pytest.mark.parametrize(
     ("provider", "model", "tokens", "attributes", "expected"),
     [
