@@ -318,8 +318,47 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
 _OF_BUCKETS, _OF_GROUPS = 1, 2
 
 
-def read_runs_at_once(
+def choose_groups(
     reader: Reader, question: StatsQuestion, labels: Sequence[Sql], most: int
+) -> list[Row]:
+    """Choose the groups with most runs of each of some groupings.
+
+    They are counted first: sketches of latency for each of 300,000 groups would take 2 s.
+
+    Args:
+        reader: The store.
+        question: Its grouping has what the labels need; its window is read from the runs alone.
+        labels: SQL of the label of each grouping.
+        most: The number of groups to choose per grouping.
+
+    Returns:
+        Rows with `place` (of the grouping, from 0), `label`, and `groups`: how many groups the
+        grouping has in all. The largest group is first.
+    """
+    counts = [
+        Sql("""
+        SELECT * FROM (
+          SELECT {place} AS place, {label} AS label, count() AS number, count() OVER () AS groups
+          FROM {recorded} {join} {shares} WHERE {of_runs}
+          GROUP BY label ORDER BY number DESC, label LIMIT {most:UInt32})""").fill(
+            place=place,
+            label=label,
+            recorded=RECORDED,
+            join=question.grouping.join,
+            shares=_shares_of(question),
+            of_runs=_of_runs(question, is_joined=question.needs_shares),
+        )
+        for place, label in enumerate(labels)
+    ]
+    sql = join_sql(" UNION ALL ", counts) + Sql(" ORDER BY place, number DESC, label")
+    return reader.rows(sql, {**question.parameters, "most": most})
+
+
+def read_runs_at_once(
+    reader: Reader,
+    question: StatsQuestion,
+    labels: Sequence[Sql],
+    wanted: Sequence[Sequence[str]],
 ) -> list[Row]:
     """Read the figures of recorded runs in all, by bucket, and by each of some groupings.
 
@@ -327,48 +366,39 @@ def read_runs_at_once(
         reader: The store.
         question: Its grouping has what the labels need; its window is read from the runs alone.
         labels: SQL of the label of each grouping.
-        most: How many groups of each are apart.
+        wanted: The labels of the groups to list, per grouping.
 
     Returns:
-        Rows as of `read_runs` with `part` in place of `level`, the largest group first, and
-        `groups`: how many rows there were of its part.
+        Rows as of `read_runs`, with `part` in place of `level`.
     """
     names = _name_groups(labels)
-    groups = [
-        Sql("{label} AS {name}").fill(label=label, name=name)
-        for label, name in zip(labels, names, strict=True)
-    ]
     sql = Sql("""
-        SELECT part, is_wanted, named, bucket, max(number) AS groups, sum(runs) AS runs,
-          sum(errors) AS errors,
+        SELECT part, is_wanted, named, bucket, sum(runs) AS runs, sum(errors) AS errors,
           quantilesDDMerge(0.01, 0.5, 0.9, 0.95, 0.99)(latency) AS quantiles,
           {tokens},
           toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
         FROM (
-          SELECT *, count() OVER (PARTITION BY part) AS number,
-            part > 1 AND row_number() OVER (
-              PARTITION BY part ORDER BY runs DESC, text) <= {most:UInt32} AS is_wanted,
-            if(is_wanted, text, '') AS named
-          FROM (
-            SELECT {bucket}, {groups}, {part} AS part, ['', '', {names}][part + 1] AS text,
-              countIf(outcome = 'error') AS errors, {raw}
-            FROM {recorded} {join} {shares} WHERE {of_runs}
-            GROUP BY GROUPING SETS ((bucket), {sets}, ())))
-        GROUP BY part, is_wanted, named, bucket ORDER BY part, sum(runs) DESC, named, bucket
+          SELECT {part} AS part, [false, false, {flags}][part + 1] AS is_wanted,
+            ['', '', {names}][part + 1] AS named, {bucket}, {placed},
+            countIf(outcome = 'error') AS errors, {raw}
+          FROM {recorded} {join} {shares} WHERE {of_runs}
+          GROUP BY GROUPING SETS ((bucket), {sets}, ()))
+        GROUP BY part, is_wanted, named, bucket ORDER BY part, is_wanted, named, bucket
         """).fill(
         tokens=_TOKENS,
-        bucket=bucket_of(question.buckets),
-        groups=join_sql(", ", groups),
         part=_part_of(names),
+        flags=_list_flags(names),
         names=join_sql(", ", names),
+        bucket=bucket_of(question.buckets),
+        placed=_place_groups(labels, names),
         raw=COUNTED_SUMS if question.shares_calls else SUMS,
         recorded=RECORDED,
         join=question.grouping.join,
         shares=_shares_of(question),
         of_runs=_of_runs(question, is_joined=question.needs_shares),
-        sets=join_sql(", ", [Sql("({name})").fill(name=name) for name in names]),
+        sets=join_sql(", ", [Sql("({n}, is_{n})").fill(n=name) for name in names]),
     )
-    return reader.rows(sql, {**question.parameters, "most": most})
+    return reader.rows(sql, {**question.parameters, **_name_wanted(wanted)})
 
 
 def read_scores_at_once(
@@ -386,11 +416,6 @@ def read_scores_at_once(
         wanted: Of each grouping the labels of the groups that are apart.
     """
     names = _name_groups(labels)
-    placed = [
-        Sql("""has({wanted{at}:Array(String)}, {label}) AS is_{name},
-          if(is_{name}, {label}, '') AS {name}""").fill(label=label, at=at, name=name)
-        for at, (label, name) in enumerate(zip(labels, names, strict=True))
-    ]
     sql = Sql("""
         SELECT part, is_wanted, named, bucket, judge, judge_version, evaluations, failed,
           toFloat64(score) / 1e15 AS score, scored, passed, judged
@@ -407,11 +432,11 @@ def read_scores_at_once(
         ORDER BY part, is_wanted, named, bucket, judge, judge_version
         """).fill(
         part=_part_of(names),
-        flags=join_sql(", ", [Sql("is_{name}").fill(name=name) for name in names]),
+        flags=_list_flags(names),
         names=join_sql(", ", names),
         score_sums=SCORE_SUMS,
         bucket=bucket_of(question.buckets),
-        placed=join_sql(", ", placed),
+        placed=_place_groups(labels, names),
         recorded=RECORDED,
         join=question.grouping.join,
         shares=_shares_of(question),
@@ -422,15 +447,30 @@ def read_scores_at_once(
             [Sql("(judge, judge_version, {n}, is_{n})").fill(n=name) for name in names],
         ),
     )
-    parameters = {
-        **question.parameters,
-        **{f"wanted{at}": list(labelled) for at, labelled in enumerate(wanted)},
-    }
+    parameters = {**question.parameters, **_name_wanted(wanted)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.has_keyed else None)
 
 
 def _name_groups(labels: Sequence[Sql]) -> list[Sql]:
     return [Sql("group{at}").fill(at=at) for at in range(len(labels))]
+
+
+def _name_wanted(wanted: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    return {f"wanted{at}": list(labels) for at, labels in enumerate(wanted)}
+
+
+def _list_flags(names: Sequence[Sql]) -> Sql:
+    return join_sql(", ", [Sql("is_{name}").fill(name=name) for name in names])
+
+
+def _place_groups(labels: Sequence[Sql], names: Sequence[Sql]) -> Sql:
+    """Write which group of each grouping a run is in: one that is wanted, else the others."""
+    placed = [
+        Sql("""has({wanted{at}:Array(String)}, {label}) AS is_{name},
+          if(is_{name}, {label}, '') AS {name}""").fill(label=label, at=at, name=name)
+        for at, (label, name) in enumerate(zip(labels, names, strict=True))
+    ]
+    return join_sql(", ", placed)
 
 
 def _part_of(names: Sequence[Sql]) -> Sql:
@@ -827,8 +867,8 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
 def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> list[RunStats]:
     """Count the recorded runs of a project by bucket, and in all by each of some groupings.
 
-    Everything is read from the runs in a statement, and from their scores in another: where the
-    rollup has none of the window, or not by all of the groupings.
+    The runs are read in one statement, after another has chosen the groups; the scores in a third:
+    where the rollup has none of the window, or not by all of the groupings.
 
     Returns:
         The statistics without groups, then those by each grouping, whose groups have no buckets.
@@ -846,14 +886,15 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
         is_resolved=any(grouping.is_resolved for grouping in groupings),
     )
     question = make_question(reader, replace(query, by=joined))
-    rows = read_runs_at_once(reader, question, labels, query.groups)
-    parts = range(_OF_GROUPS, _OF_GROUPS + len(groups))
-    wanted = [
-        [row["named"] for row in rows if row["part"] == at and row["is_wanted"]] for at in parts
-    ]
-    scores = read_scores_at_once(reader, question, labels, wanted)
+    chosen = choose_groups(reader, question, labels, query.groups)
+    wanted = [[row["label"] for row in chosen if row["place"] == at] for at in range(len(groups))]
+    read_scores = reader.ahead(read_scores_at_once, question, labels, wanted)
+    rows = read_runs_at_once(reader, question, labels, wanted)
+    scores = read_scores.result()
 
-    def make(query: StatsQuery, part: int, wanted: Sequence[str] = ()) -> RunStats:
+    def make(
+        query: StatsQuery, part: int, wanted: Sequence[str] = (), groups_found: int = 0
+    ) -> RunStats:
         level = _A_BUCKET if part == _OF_BUCKETS else _A_GROUP
         return _make_stats(
             reader,
@@ -861,13 +902,16 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
             rows=_take_part(rows, part, level),
             scores=_take_part(scores, part, level),
             wanted=wanted,
-            groups_found=next((row["groups"] for row in rows if row["part"] == part), 0),
+            groups_found=groups_found,
         )
 
-    by_group = zip(parts, groups, wanted, strict=True)
+    found = {row["place"]: row["groups"] for row in chosen}
     return [
         make(query, _OF_BUCKETS),
-        *(make(replace(query, group=group), at, labelled) for at, group, labelled in by_group),
+        *(
+            make(replace(query, group=group), _OF_GROUPS + at, wanted[at], found.get(at, 0))
+            for at, group in enumerate(groups)
+        ),
     ]
 
 
