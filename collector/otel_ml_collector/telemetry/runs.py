@@ -56,8 +56,10 @@ _MOST_WAITING: Final = 20_000
 _SETS: Final = 2_000
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
-# Limit of projects with a label set of their own for runs beyond `_SETS`.
-_OTHER_PROJECTS: Final = 100
+# Limit of projects with label sets of their own.
+_PROJECTS: Final = 100
+# Limit of projects whose runs are counted to find the largest.
+_SIZED_PROJECTS: Final = 10_000
 _ASK_AGAIN_S: Final = 10.0
 _LABEL_CHARS: Final = 200
 _TAG_CHARS: Final = 100
@@ -97,6 +99,55 @@ class Remembered(Generic[Key, Value]):
             self._older, self._newer = self._newer, {}
         self._newer[key] = value
         return True
+
+
+class LargestProjects:
+    """Chooses the projects that have metrics of their own: those with most runs of late.
+
+    A project gives up its place only to one with twice as many runs, so that series seldom end.
+
+    Args:
+        most: Limit of chosen projects.
+        sized: Limit of projects whose runs are counted.
+    """
+
+    def __init__(self, most: int, sized: int = _SIZED_PROJECTS) -> None:
+        self._most = most
+        self._sized = sized
+        self._sizes: dict[str, int] = {}
+        self._chosen: set[str] = set()
+        self._smallest = 0  # a lower bound of the sizes of chosen projects
+
+    def __contains__(self, project: str) -> bool:
+        return project in self._chosen
+
+    def admit(self, project: str) -> bool:
+        """Choose a project if there is room. Return whether it is chosen."""
+        if len(self._chosen) < self._most:
+            self._chosen.add(project)
+        return project in self._chosen
+
+    def add_run(self, project: str) -> str | None:
+        """Count a run of a project. Return the project that gave up its place, if one did."""
+        size = self._sizes[project] = self._sizes.get(project, 0) + 1
+        if len(self._sizes) > self._sized:
+            self._forget_half()
+        if self.admit(project):
+            return None
+        if size <= 2 * self._smallest:
+            return None
+        smallest = min(self._chosen, key=lambda name: self._sizes.get(name, 0))
+        self._smallest = self._sizes.get(smallest, 0)
+        if size <= 2 * self._smallest:
+            return None
+        self._chosen.remove(smallest)
+        self._chosen.add(project)
+        return smallest
+
+    def _forget_half(self) -> None:
+        """Halve all sizes, so that small projects are forgotten and new ones can grow."""
+        self._sizes = {name: size // 2 for name, size in self._sizes.items() if size > 1}
+        self._smallest //= 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +291,8 @@ class RunNumbers(Collector):
     * A score whose run is not among the last 20,000 has no model. It waits until the store says
       whether its run belongs to an experiment.
     * Everything beyond `sets` label sets is counted under the model ``other``.
+    * Only the `projects` largest projects have label sets. All others are counted together under
+      the project and model ``other``.
 
     Args:
         tags: Names of the tags that become labels.
@@ -250,6 +303,7 @@ class RunNumbers(Collector):
         find_experiment_traces: Reads from the store which of the given traces of a project belong
             to experiments.
         sets: Limit of label sets.
+        projects: Limit of projects with label sets of their own.
         recent: Number of runs to remember.
     """
 
@@ -263,6 +317,7 @@ class RunNumbers(Collector):
         ),
         *,
         sets: int = _SETS,
+        projects: int = _PROJECTS,
         recent: int = _RECENT,
     ) -> None:
         self._tags = tuple(tags)
@@ -273,7 +328,7 @@ class RunNumbers(Collector):
         self._runs: dict[Place, RunCounts] = {}
         self._scores: dict[tuple[Place, str, str], ScoreCounts] = {}
         self._opened = 0
-        self._others: set[Place] = set()
+        self._largest = LargestProjects(projects)
         self._folded = 0
         self._places: Remembered[tuple[str, bytes, bytes], Place] = Remembered(recent)
         self._scored: Remembered[tuple[str, str, str, str], bool] = Remembered(recent)
@@ -386,6 +441,8 @@ class RunNumbers(Collector):
         return bool(run.experiment) or is_part is not None
 
     def _count_run(self, run: Run, is_waiting: bool) -> None:
+        if gone := self._largest.add_run(run.project):
+            self._drop(gone)
         place: Place = (run.project, run.model[:_LABEL_CHARS], run.digest, run.structure)
         if self._tags:
             values = dict.fromkeys(self._tags, "")
@@ -393,8 +450,7 @@ class RunNumbers(Collector):
                 if tag.name in values:
                     values[tag.name] = text_of(tag.value)[:_TAG_CHARS]
             place += tuple(values.values())
-        if place not in self._runs:
-            place, _ = self._open(place)
+        place = self._open(place)
         if not self._places.put((run.project, run.trace_id, run.span_id), place):
             return
         latency_ns, is_error = run.end_ns - run.start_ns, run.outcome == "error"
@@ -408,7 +464,7 @@ class RunNumbers(Collector):
 
     def _add(self, place: Place, latency_ns: int, is_error: bool, used: _Used) -> None:
         input_tokens, output_tokens, cost = used
-        counts = self._runs[place]
+        counts = self._runs[self._open(place)]
         counts.runs += 1
         counts.latency_ns += latency_ns
         counts.buckets[bisect_left(_BOUNDS_NS, latency_ns)] += 1
@@ -462,9 +518,11 @@ class RunNumbers(Collector):
     def _count_score(self, score: Score) -> None:
         project, _, trace_id, span_id = _run_of(score)
         place = self._places.find((project, trace_id, span_id)) or self._empty(score.project, "")
+        if not self._largest.admit(score.project):
+            place = self._empty(_OTHER, _OTHER)
         judged = (place, score.name[:_LABEL_CHARS], score.judge_version[:_LABEL_CHARS])
         if judged not in self._scores and len(self._scores) >= self._sets:
-            judged = (self._other(score.project), _OTHER, "")
+            judged = (self._empty(place[0], _OTHER), _OTHER, "")
         counts = self._scores.setdefault(judged, ScoreCounts())
         if score.error:
             counts.errors += 1
@@ -476,20 +534,27 @@ class RunNumbers(Collector):
             counts.passed += score.passed
             counts.failed += not score.passed
 
-    def _open(self, place: Place) -> tuple[Place, RunCounts]:
-        """Create a label set. Beyond the limit, return the one that counts all others."""
-        if self._opened >= self._sets:
-            place = self._other(place[0])
-        else:
+    def _open(self, place: Place) -> Place:
+        """Return the label set that counts a place. Beyond a limit it counts others, too."""
+        if place in self._runs:
+            return place
+        project = place[0]
+        if project in self._largest and self._opened < self._sets:
             self._opened += 1
-        return place, self._runs.setdefault(place, RunCounts(is_other=place in self._others))
-
-    def _other(self, project: str) -> Place:
+            self._runs[place] = RunCounts()
+            return place
+        if project not in self._largest:
+            project = _OTHER
         place = self._empty(project, _OTHER)
-        if place not in self._others and len(self._others) > _OTHER_PROJECTS:
-            place = self._empty(_OTHER, _OTHER)
-        self._others.add(place)
+        self._runs.setdefault(place, RunCounts(is_other=True))
         return place
+
+    def _drop(self, project: str) -> None:
+        """Delete the label sets of a project that has none any more; its next runs are others."""
+        for place in [place for place in self._runs if place[0] == project]:
+            self._opened -= not self._runs.pop(place).is_other
+        for judged in [judged for judged in self._scores if judged[0][0] == project]:
+            del self._scores[judged]
 
     def _empty(self, project: str, model: str) -> Place:
         return (project, model, "", "", *("" for _ in self._tags))

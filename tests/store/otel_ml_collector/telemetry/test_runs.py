@@ -11,7 +11,12 @@ from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.runs import find_experiment_traces
-from otel_ml_collector.telemetry.runs import RunNumbers, VersionKind, Versions
+from otel_ml_collector.telemetry.runs import (
+    LargestProjects,
+    RunNumbers,
+    VersionKind,
+    Versions,
+)
 from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
 from tests.support.otel_ml_collector.spans import (
@@ -284,14 +289,43 @@ def test_bound() -> None:
 
 
 def test_bound_of_projects() -> None:
-    """However many projects are named, the page holds no more than a bounded number of them."""
-    numbers = RunNumbers((), no_versions, sets=2)
+    """Of 300 projects the first 100 have their own label set, and all others share one."""
+    numbers = RunNumbers((), no_versions)
     for number in range(300):
         count(numbers, make_call("m"), project=f"p{number}")
     runs = read(numbers, RUNS)
-    assert len(runs) == 2 + 101 + 1
-    assert runs[RUNS, ("other", "other", "")] == 300 - 2 - 101
+    assert len(runs) == 100 + 1
+    assert runs[RUNS, ("other", "other", "")] == 200
     assert sum(runs.values()) == 300
+
+
+def test_larger_project() -> None:
+    """A project that grows takes the label set of the smallest one, without counting twice."""
+    numbers = RunNumbers((), no_versions, projects=2)
+    for project, runs in (("a", 9), ("b", 2), ("c", 7)):
+        for _ in range(runs):
+            call = make_call("m")
+            count(numbers, call, evaluate(call, "j", **{"score.value": 1}), project=project)
+    # The first 4 runs of c counted as others; with the fifth, twice as many as b has, it took over.
+    assert read(numbers, RUNS) == {
+        (RUNS, ("m", "a", "")): 9,
+        (RUNS, ("other", "other", "")): 4,
+        (RUNS, ("m", "c", "")): 3,
+    }
+    scores = read(numbers, "otel_ml_judge_score_count")
+    assert {key[1][3]: value for key, value in scores.items()} == {"a": 9, "other": 4, "c": 3}
+    count(numbers, make_call("m"), project="b")
+    assert read(numbers, RUNS)[RUNS, ("other", "other", "")] == 5
+
+
+def test_forgotten_sizes() -> None:
+    """However many projects there are, only a bounded number of them is remembered."""
+    largest = LargestProjects(1, sized=10)
+    for _ in range(8):
+        largest.add_run("large")
+    gone = [largest.add_run(f"p{number}") for number in range(25)]
+    assert gone == [None] * 25
+    assert "large" in largest
 
 
 def test_bound_of_judges() -> None:
