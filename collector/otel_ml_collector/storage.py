@@ -5,7 +5,8 @@ The routes that delete come last, because the name of a project can contain any 
 
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -14,14 +15,23 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import ADMIN, READ, Access, is_local
-from otel_ml_collector.api.parameters import Admin, demand_all, needs
+from otel_ml_collector.api.parameters import (
+    TIMES,
+    Admin,
+    Cursor,
+    Limit,
+    demand_all,
+    needs,
+    read_cursor,
+    write_place,
+)
 from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.settings.values import MOST_DAYS
 from otel_ml_collector.store.backup import BACKUP_ROW, Backups
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.deletion import Deleter
-from otel_ml_collector.store.reader import READABLE, Reader
+from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.retention import COUNTED, PARTS, Purger, Retention, Swept, Wish
 from otel_ml_collector.store.same_folder import FolderIdentity
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
@@ -41,8 +51,7 @@ _TABLES: Final = Sql("""
 # Retention counts days from the arrival of these. Other rows are deleted with them.
 _RECORDS: Final = [str(life.table) for life in COUNTED if not life.is_payload]
 _PAYLOAD_TABLES: Final = [str(life.table) for life in COUNTED if life.is_payload]
-# Sizes by model are computed only for the largest projects.
-_DETAILED_PROJECTS: Final = 100
+_PROJECTS: Final = 100
 
 
 router = APIRouter(prefix="/api/v1", tags=["storage"])
@@ -59,6 +68,15 @@ FromRetention = Annotated[Retention, Depends(service_of(Retention))]
 FromDeleter = Annotated[Deleter, Depends(service_of(Deleter))]
 ToRead = Annotated[Access, Depends(needs(READ))]
 _ADMIN: Final = [Depends(needs(ADMIN))]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageQuery:
+    """The page of projects to list, and a shorter retention to try, in days."""
+
+    days: Days = None
+    limit: Limit = _PROJECTS
+    cursor: Cursor = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +160,12 @@ class Storage(BaseModel):
         "a purge"
     )
     replaced_bytes: int = Field(
-        description="Bytes of replaced files, which are removed after about 8 s"
+        description="Bytes of replaced files, which are removed after 8 to 40 s"
     )
     tables: dict[str, Share]
     projects: list[ProjectShare] = Field(description="The largest first")
+    projects_found: int = Field(description="Number of projects on all pages")
+    next_cursor: str | None
     days: int | None = Field(
         description="The number of days that `freed_records` and `freed_payloads` are computed for"
     )
@@ -212,7 +232,7 @@ class Deleted(BaseModel):
 
 
 def find_storage(
-    reader: Reader, access: Access, retention: Retention, days: int | None, now_ns: int
+    reader: Reader, access: Access, retention: Retention, query: StorageQuery, now_ns: int
 ) -> Storage:
     """Find the sizes on disk, and the bytes that a shorter retention would free.
 
@@ -220,39 +240,46 @@ def find_storage(
         reader: Of all projects, as shares are of the whole.
         access: The access: other projects, and the whole, are left out.
         retention: The retention of each project.
-        days: The shorter retention, in days.
+        query: The page of projects.
         now_ns: The time.
+
+    Raises:
+        BadInput: The cursor is wrong.
     """
     tables = {part.table: part for part in (StoredPart(**row) for row in reader.rows(PARTS, {}))}
     rows = _count_rows(reader, [row["table"] for row in reader.rows(_TABLES, {})])
+    known = {table: sum(counts.values()) for table, counts in rows.items()}
     wishes = retention.read()
     older: dict[str, dict[str, int]] = {}
-    if days is not None:
-        older = _count_rows(reader, (*_RECORDS, *_PAYLOAD_TABLES), now_ns - days * DAY_NS)
+    if query.days is not None:
+        before_ns = now_ns - query.days * DAY_NS
+        older = _count_rows(reader, (*_RECORDS, *_PAYLOAD_TABLES), before_ns)
 
     def share(table: str, number: int) -> int:
         """Return the estimated bytes of some rows of a table."""
-        known = sum(rows[table].values())
-        return tables[table].bytes * number // known if known and table in tables else 0
+        is_stored = known.get(table) and table in tables
+        return tables[table].bytes * number // known[table] if is_stored else 0
+
+    sizes: Counter[str] = Counter()
+    for table, counts in rows.items():
+        for name, number in counts.items():
+            if access.reaches(name):
+                sizes[name] += share(table, number)
+    page, next_cursor = _take_page(sizes, query)
 
     projects = []
-    names = {project for counts in rows.values() for project in counts}
-    for name in sorted(filter(access.reaches, names)):
+    for name in page:
         kept = retention.days_of(name, wishes)
         kinds = {kind: Share(rows=0, bytes=0) for kind in (*_TOPICS, OTHER)}
         for table, counts in rows.items():
             kind = kinds[KINDS.get(table, OTHER)]
             kind.rows += counts.get(name, 0)
             kind.bytes += share(table, counts.get(name, 0))
-        freed = {
-            table: share(table, counts.get(name, 0))
-            for table, counts in older.items()
-            if table in rows
-        }
+        freed = {table: share(table, counts.get(name, 0)) for table, counts in older.items()}
         of_project = ProjectShare(
             project=name,
             rows=sum(kind.rows for kind in kinds.values()),
-            bytes=sum(kind.bytes for kind in kinds.values()),
+            bytes=sizes[name],
             kinds=kinds,
             models=[],
             record_days=kept.records,
@@ -261,34 +288,54 @@ def find_storage(
             freed_payloads=sum(freed.get(table, 0) for table in _PAYLOAD_TABLES) if older else None,
         )
         projects.append(of_project)
-    projects.sort(key=lambda share: (-share.bytes, share.project))
-    for of_project in projects[:_DETAILED_PROJECTS]:
-        of_project.models = _find_models(reader, of_project)
+    _add_models(reader, projects)
     whole = tables.values() if access.projects is None else ()
     return Storage(
-        bytes=sum(part.bytes for part in whole) or sum(share.bytes for share in projects),
+        bytes=sum(part.bytes for part in whole) or sum(sizes.values()),
         waiting_bytes=sum(part.waiting for part in whole),
         replaced_bytes=sum(part.replaced for part in whole),
         tables={part.table: Share(rows=part.rows, bytes=part.bytes) for part in whole},
         projects=projects,
-        days=days,
+        projects_found=len(sizes),
+        next_cursor=next_cursor,
+        days=query.days,
         retention=_make_retention_run(retention.last) if access.projects is None else None,
     )
 
 
-def _find_models(reader: Reader, share: ProjectShare) -> list[ModelShare]:
-    """Estimate the bytes of runs and payloads of the 100 models with most runs."""
+def _take_page(sizes: Mapping[str, int], query: StorageQuery) -> tuple[list[str], str | None]:
+    """Return the projects of a page, the largest first, and the cursor of the next page."""
+    ordered = sorted((-size, name) for name, size in sizes.items())
+    if query.cursor:
+        size, name = read_cursor(query.cursor, int, str, numbers=TIMES)
+        ordered = [place for place in ordered if place > (-size, name)]
+    page = ordered[: query.limit]
+    has_more = len(ordered) > len(page)
+    return [name for _, name in page], write_place(
+        [-page[-1][0], page[-1][1]]
+    ) if has_more else None
+
+
+def _add_models(reader: Reader, shares: Sequence[ProjectShare]) -> None:
+    """Add the estimated bytes of runs and payloads of the 100 models with most runs."""
     sql = Sql("""
-        SELECT model, count() AS rows FROM {deliveries} WHERE project = {project:String}
-        GROUP BY model ORDER BY rows DESC, model LIMIT {models}""").fill(
+        SELECT project, model, count() AS rows FROM {deliveries}
+        WHERE project IN {projects:Array(String)}
+        GROUP BY project, model ORDER BY rows DESC, model LIMIT {models} BY project""").fill(
         deliveries=DELIVERIES, models=_MODELS
     )
-    both = share.kinds["runs"].bytes + share.kinds["payloads"].bytes
-    runs = max(share.kinds["runs"].rows, 1)
-    return [
-        ModelShare(**row, bytes=min(both * row["rows"] // runs, both))
-        for row in reader.rows(sql, {"project": share.project})
-    ]
+    by_project = defaultdict[str, list[Row]](list)
+    for row in reader.rows(sql, {"projects": [share.project for share in shares]}):
+        by_project[row["project"]].append(row)
+    for share in shares:
+        both = share.kinds["runs"].bytes + share.kinds["payloads"].bytes
+        runs = max(share.kinds["runs"].rows, 1)
+        share.models = [
+            ModelShare(
+                model=row["model"], rows=row["rows"], bytes=min(both * row["rows"] // runs, both)
+            )
+            for row in by_project[share.project]
+        ]
 
 
 def _make_retention_run(swept: Swept | None) -> RetentionRun | None:
@@ -313,14 +360,19 @@ def read_store_state(reader: Reader) -> StoreState:
 
 @router.get("/storage")
 def get_storage(
-    request: Request, admin: Admin, retention: FromRetention, days: Days = None
+    request: Request,
+    admin: Admin,
+    retention: FromRetention,
+    query: Annotated[StorageQuery, Depends()],
 ) -> Storage:
     """Read the bytes by project, model and kind, and those that a shorter retention would free.
+
+    The largest projects come first. A project that grows while you page may be listed twice.
 
     A key of certain projects gets these, and nothing of the whole.
     """
     reader = find_service(request, Reader)
-    return find_storage(reader, admin, retention, days, time.time_ns())
+    return find_storage(reader, admin, retention, query, time.time_ns())
 
 
 @router.get("/disk")

@@ -45,6 +45,8 @@ _KEY_COLUMNS: Final = (
 _MENTION_COLUMNS: Final = ("kind", "name", "place", "time")
 _UNAUTHORIZED: Final = 401
 _ASK_S: Final = 60.0
+# Projects per page of `storage`.
+_PAGE: Final = 1_000
 _FREE_WITHIN_S: Final = 120
 _LONG_S: Final = 3_600.0  # purging rewrites files, a backup copies them
 
@@ -330,9 +332,21 @@ def storage(
             wait = {"wait_s": 0 if no_wait else _FREE_WITHIN_S}
             answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S, **wait)
             return write_rows([answer], answer, form)
-        answer = place.api(_ASK_S).get("storage", days=free_days)
+        answer = _read_storage(place, free_days)
         rows = [_flat(project) for project in answer["projects"]]
         return write_rows(rows, answer, form, () if rows else ("project",))
+
+
+def _read_storage(place: Workplace, free_days: int | None) -> dict[str, Any]:
+    """Read the sizes of all projects, page after page, as one answer."""
+    api = place.api(_ASK_S)
+    answer: dict[str, Any] = api.get("storage", days=free_days)
+    cursor = answer.get("next_cursor")
+    while cursor is not None:
+        page = api.get("storage", days=free_days, limit=_PAGE, cursor=cursor)
+        answer["projects"] += page["projects"]
+        cursor = answer["next_cursor"] = page["next_cursor"]
+    return answer
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from otel_ml_collector.datasets.find import list_datasets
 from otel_ml_collector.mapping.prices import ListedPrice, Prices
 from otel_ml_collector.queues.queue import QUEUE
 from otel_ml_collector.settings.alert_targets import AlertTarget
-from otel_ml_collector.storage import KeptFor, Share, find_storage, kept_for
+from otel_ml_collector.storage import KeptFor, Share, StorageQuery, find_storage, kept_for
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
@@ -93,7 +93,8 @@ def find_settings(
         now_ns: The time.
     """
     alone = replace(OPEN, projects=(project,))
-    shares = find_storage(reader, alone, configured.retention, None, now_ns).projects
+    query = StorageQuery()
+    shares = find_storage(reader, alone, configured.retention, query, now_ns).projects
     return ProjectSettings(
         project=project,
         receivers=find_receivers(reader.narrow(alone), project, configured.receivers),
@@ -182,7 +183,8 @@ def find_freed(reader: Reader, project: str, retention: Retention, wish: Wish, n
     freed = 0
     for limit, name in ((days.records, "freed_records"), (days.of_payloads, "freed_payloads")):
         if limit:
-            shares = find_storage(reader, alone, retention, limit, now_ns).projects
+            query = StorageQuery(limit)
+            shares = find_storage(reader, alone, retention, query, now_ns).projects
             freed += sum(getattr(share, name) or 0 for share in shares)
     return freed
 

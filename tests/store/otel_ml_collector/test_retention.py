@@ -11,7 +11,7 @@ from otel_ml_collector.access import OPEN
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.storage import find_storage
+from otel_ml_collector.storage import StorageQuery, find_storage
 from otel_ml_collector.store.retention import Days, Retention, Wish
 from otel_ml_collector.store.writer import Writer
 from tests.support.otel_ml_collector.asgi import ask
@@ -147,7 +147,7 @@ def test_storage(aged: Aged) -> None:
     """The bytes of projects, kinds and models are told, and what fewer days would free."""
     aged.arrive(40, *make_told("mark", "session", "user", "model"))
     reader = aged.project.service.store.reader
-    answer = find_storage(reader, OPEN, aged.retention(Days()), 30, aged.now_ns)
+    answer = find_storage(reader, OPEN, aged.retention(Days()), StorageQuery(30), aged.now_ns)
     (told,) = [one for one in answer.projects if one.project == aged.project.name]
     rows = {kind: share.rows for kind, share in told.kinds.items()}
     assert [rows[kind] for kind in ("runs", "payloads", "logs", "artifacts")] == [2, 2, 1, 1]
@@ -163,3 +163,30 @@ def test_nothing_to_free(service: Service) -> None:
     answer = ask(service.app, "/api/v1/storage?days=30").json
     (told,) = [one for one in answer["projects"] if one["project"] == "fresh"]
     assert (told["freed_records"], told["freed_payloads"]) == (0, 0)
+
+
+def test_pages_of_storage(service: Service) -> None:
+    """Pages of projects list each project once, the largest first."""
+    names = [f"paged-{place}" for place in range(5)]
+    for name in names:
+        Project(service, name).send(*make_told("mark", "session", "user", "model"))
+    whole = ask(service.app, "/api/v1/storage").json
+    pages, cursor = [], ""
+    while cursor is not None:
+        page = ask(service.app, f"/api/v1/storage?limit=2&cursor={cursor}").json
+        pages.append(page["projects"])
+        cursor = page["next_cursor"]
+    listed = [share for page in pages for share in page]
+    assert listed == whole["projects"]
+    assert {len(page) for page in pages[:-1]} == {2}
+    assert whole["projects_found"] == len(listed) >= len(names)
+    assert [share["bytes"] for share in listed] == sorted(
+        (share["bytes"] for share in listed), reverse=True
+    )
+
+
+@pytest.mark.parametrize("cursor", ["x", "WyJhIiwxXQ"])
+def test_wrong_cursor_of_storage(service: Service, cursor: str) -> None:
+    """A cursor that no answer gave is refused."""
+    answer = ask(service.app, f"/api/v1/storage?cursor={cursor}")
+    assert (answer.status, answer.json["error"]["field"]) == (400, "cursor")
