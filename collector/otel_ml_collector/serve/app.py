@@ -3,13 +3,16 @@
 import asyncio
 import gc
 import logging
+import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
@@ -113,8 +116,12 @@ _DRAIN_S: Final = 10
 _CALLS_S: Final = 1
 # What failed of what is done again and again is tried again by then.
 _RETRY_S: Final = 60.0
+# Lanes that run at the same time.
+_JOBS_AT_ONCE: Final = 6
+# Counted from the signal. Many service managers kill after 10 s.
+_END_S: Final = 9.5
 # Of the time that a service manager leaves between its signal and the end.
-_FORWARD_S: Final = 3
+_FORWARD_S: Final = 2
 _READ_THREADS: Final = 8
 _BACKLOG: Final = 1024
 # How much earlier than ours the times of other collectors before the same store may be.
@@ -163,8 +170,12 @@ class Collector:
         self.health.drain()
         self.pipeline.send_away()
 
-    def close(self) -> None:
-        """Store the received requests, then close the store."""
+    def close(self, jobs: Executor | None = None) -> None:
+        """Store the received requests, then close the store.
+
+        Args:
+            jobs: The threads of background jobs, which end at their next statement.
+        """
         self.pipeline.close()
         self.otlp_forward.close(_FORWARD_S)
         self.uploads.close()
@@ -172,6 +183,9 @@ class Collector:
         for forward in self.record_forwards:
             forward.close()
         self.alert_delivery.close()
+        self.connections.refuse()
+        if jobs is not None:
+            jobs.shutdown()
         self.reader.close()
         self.connections.close()
 
@@ -410,6 +424,7 @@ class Lane:
         self._clock = clock
         now_s = clock()
         self._due_s = {job: now_s + job.first_s for job in duties}
+        self._is_ending = False
 
     def skip_idle(self) -> bool:
         """Postpone the due jobs that have nothing to do; return whether a job has to run."""
@@ -431,29 +446,44 @@ class Lane:
         """
         for job, due_s in self._due_s.items():
             now_s = self._clock()
-            if now_s < due_s:
+            if now_s < due_s or self._is_ending:
                 continue
             wait_s = min(job.every_s, _RETRY_S)
-            with going_on(partial(_logger.warning, "%s: %s", job.trouble)):
+            with going_on(partial(self._report, job.trouble)):
                 job.do()
                 wait_s = job.every_s
             self._due_s[job] = now_s + wait_s
 
-    async def run_for_ever(self) -> None:
-        """Run on threads of the loop, until cancelled."""
+    def end(self) -> None:
+        """Start no further job. The job in progress may fail without a line in the log."""
+        self._is_ending = True
+
+    async def run_for_ever(self, jobs: Executor) -> None:
+        """Run on threads for jobs, until cancelled."""
         while True:
             if self.skip_idle():
-                await asyncio.to_thread(self.run)
+                await asyncio.get_running_loop().run_in_executor(jobs, self.run)
             await asyncio.sleep(self.next_s())
+
+    def _report(self, trouble: str, error: Exception) -> None:
+        if not self._is_ending:
+            _logger.warning("%s: %s", trouble, error)
 
 
 @contextmanager
-def running(lanes: Sequence[Lane]) -> Iterator[None]:
-    """Run lanes beside the event loop's other work within this block."""
-    tasks = [asyncio.create_task(lane.run_for_ever()) for lane in lanes]
+def running(lanes: Sequence[Lane], jobs: Executor) -> Iterator[None]:
+    """Run lanes beside the event loop's other work within this block.
+
+    Args:
+        lanes: The lanes.
+        jobs: Their threads. They are not those of the loop, which waits for its own at the end.
+    """
+    tasks = [asyncio.create_task(lane.run_for_ever(jobs)) for lane in lanes]
     try:
         yield
     finally:
+        for lane in lanes:
+            lane.end()
         for task in tasks:
             task.cancel()
 
@@ -622,13 +652,32 @@ def serve(settings: Settings) -> int:
         return 0
     if collector.connections.folder is not None:
         _keep_temporary_files(collector.connections.folder / "tmp")
+    jobs = ThreadPoolExecutor(_JOBS_AT_ONCE, "job")
     try:
         _refuse_open_address(settings, collector.keyring)
-        uvloop.run(_serve(settings, listener, collector, limits))
+        uvloop.run(_serve(settings, listener, collector, limits, jobs))
     finally:
-        collector.close()
+        collector.close(jobs)
         REFUSALS.close()
     return 0
+
+
+def _end_in_time() -> None:
+    """End this process before a service manager kills it, whatever it still waits for.
+
+    By then all requests are answered. What a long statement of the store leaves undone, such as a
+    purge, resumes at the next start.
+    """
+
+    def end() -> None:
+        _logger.warning("Background work is interrupted. It resumes at the next start")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+
+    timer = threading.Timer(_END_S, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def _wait_for_store(
@@ -642,7 +691,11 @@ async def _wait_for_store(
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, collector: Collector, limits: Limits
+    settings: Settings,
+    listener: socket.socket,
+    collector: Collector,
+    limits: Limits,
+    jobs: Executor,
 ) -> None:
     current_default_thread_limiter().total_tokens = _READ_THREADS
     grpc_server, grpc_port = make_server(
@@ -661,6 +714,7 @@ async def _serve(
     collector.connections.note_address(f"{scheme}://{address_here(http)}")
 
     def send_away() -> None:
+        _end_in_time()
         collector.send_away()
         app.state.services.find(Listening).end()
 
@@ -672,7 +726,7 @@ async def _serve(
     )
     _stop_on_signals(http_server)
     _tune_interpreter()
-    with running(make_lanes(collector)):
+    with running(make_lanes(collector), jobs):
         await http_server.serve(sockets=[listener])
     await grpc_server.stop(_CALLS_S)
 

@@ -40,9 +40,9 @@ _HEALTH_PATHS: Final = frozenset({b"/healthz", b"/readyz"})
 
 # All counted from the signal. Longer than the pipeline takes for an answer:
 _ANSWERS_S: Final = 4.5
-_ARRIVALS_S: Final = 6.0
-# Below the 10 s after which service managers kill, with time left to close the store.
-_GIVE_UP_S: Final = 8.0
+_ARRIVALS_S: Final = 5.0
+# Below the 10 s after which service managers kill, with time left for forwarded data and the store.
+_GIVE_UP_S: Final = 6.0
 
 _logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import clickhouse_connect
@@ -320,6 +320,12 @@ class Connections:
                 refuse_version(_ask_version(self._arguments))
                 raise
 
+    def refuse(self) -> None:
+        """Refuse all further statements with `Unavailable`, so that work in progress ends soon."""
+        with self._guard:
+            for client in self._clients:
+                client.refuse()
+
     def close(self) -> None:
         """Close every client, then let the data directory go."""
         with self._guard:
@@ -451,6 +457,7 @@ class ConfirmingClient:
         self._connect = connect
         self._is_embedded = is_embedded
         self._confirms = confirms
+        self._is_refusing = False
         self.unwritten = self._count() if unwritten is None else unwritten
         # Opening a store writes.
         self.written_s = time.monotonic()
@@ -477,6 +484,11 @@ class ConfirmingClient:
         """Ask for bytes."""
         return self._client.raw_query
 
+    def refuse(self) -> None:
+        """Refuse all further statements. Any thread may call it."""
+        self._is_refusing = True
+        self.query = self.query_arrow = self.raw_query = _refuse
+
     def close(self) -> None:
         """Let go of the engine."""
         if "_client" in vars(self):
@@ -500,6 +512,8 @@ class ConfirmingClient:
         """Store tables of columns as a single insert; embedded, only one table is in memory."""
         if not self._is_embedded:  # all at once, so that it is sent again on another connection
             return self.insert_arrow(table, pa.concat_tables(portions), settings=settings)
+        if self._is_refusing:
+            _refuse()
         first = next(portions)
         stream = _write_stream(chain([first], portions), first.schema)
         return self._written(
@@ -518,6 +532,8 @@ class ConfirmingClient:
         Raises:
             ClickHouseError: It still does, or there is another error.
         """
+        if self._is_refusing:
+            _refuse()
         for pause_s in () if self._is_embedded else _PAUSES_S:
             try:
                 return ask()
@@ -535,6 +551,10 @@ class ConfirmingClient:
 
     def _count(self) -> int:
         return int(self._client.query(_UNWRITTEN).result_rows[0][0]) if self._is_embedded else 0
+
+
+def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
+    raise Unavailable("The collector is shutting down")
 
 
 def _write_stream(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[bytes]:

@@ -3,6 +3,8 @@
 import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,27 @@ def test_bad_setting(arguments: list[str], line: str) -> None:
 def test_sigterm_drains(own_collector: CollectorProcess) -> None:
     """A collector that is asked to end does so with status 0."""
     assert own_collector.stop() == 0
+
+
+def test_slow_clients_do_not_delay_the_end(own_collector: CollectorProcess) -> None:
+    """A collector ends within 10 s, whatever its clients do."""
+    place = urllib3.util.parse_url(own_collector.endpoint)
+    page = b"GET /static/vendor/htmx.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    requests = (
+        b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf of it",
+        b"GET /api/v1/projects/p/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        page * 200,  # more than the buffers of a connection hold, and nobody reads it
+    )
+    with ExitStack() as stack:
+        for request in requests:
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            connection.connect((place.host, place.port))
+            connection.sendall(request)
+        assert own_collector.status("/healthz") == 200
+        asked_s = time.monotonic()
+        assert own_collector.stop() == 0
+        assert time.monotonic() - asked_s < 10
 
 
 def test_health(collector: CollectorProcess) -> None:

@@ -3,15 +3,18 @@
 import asyncio
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from otel_ml_collector.access import READ, Access
+from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.serve.app import BackgroundJob, Lane, make_lanes, open_collector, running
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.store.keys import KeyStore
+from otel_ml_collector.store.sql import Sql
 
 
 class Seconds:
@@ -82,6 +85,41 @@ def test_no_work() -> None:
     assert (run(lane), done) == (1, ["always", "pending"])
 
 
+def test_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A lane that ends starts no further job, and reports no failure of the job in progress."""
+    done = list[str]()
+
+    def fail() -> None:
+        lane.end()
+        raise Unavailable("The collector is shutting down")
+
+    lane = Lane(
+        BackgroundJob(fail, 60, "It was not done"),
+        BackgroundJob(lambda: done.append("next"), 60, ""),
+        clock=Seconds(),
+    )
+    lane.run()
+    assert (done, caplog.messages) == ([], [])
+
+
+def test_closing_ends_jobs(tmp_path: Path) -> None:
+    """A job that runs one statement after another ends when the collector closes."""
+    collector = open_collector(load({"data_dir": str(tmp_path)}, {}, None))
+    client, has_begun = collector.connections.open(), threading.Event()
+
+    def count_for_ever() -> None:
+        while True:
+            client.query(Sql("SELECT 1"))
+            has_begun.set()
+
+    jobs = ThreadPoolExecutor()
+    job = jobs.submit(count_for_ever)
+    assert has_begun.wait(20)
+    collector.close(jobs)
+    with pytest.raises(Unavailable, match="shutting down"):
+        job.result(0)
+
+
 def test_lanes_do_not_wait_for_each_other() -> None:
     """A lane goes on while another one is at work, and none does after the block."""
     again, go_on = threading.Event(), threading.Event()
@@ -98,10 +136,10 @@ def test_lanes_do_not_wait_for_each_other() -> None:
             Lane(BackgroundJob(lambda: go_on.wait(20), 1, "")),
             Lane(BackgroundJob(count, 0.001, "")),
         )
-        with running(lanes):
+        with ThreadPoolExecutor() as jobs, running(lanes, jobs):
             assert await asyncio.to_thread(again.wait, 20)
             assert not go_on.is_set()
-        go_on.set()
+            go_on.set()
         assert {task.cancelling() for task in asyncio.all_tasks() - {asyncio.current_task()}} == {1}
 
     asyncio.run(story())
