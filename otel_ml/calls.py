@@ -285,6 +285,7 @@ class Call(Run):
                     self._put_output(output)
                 self._find_version(None, end_ns, recorder)
         self._hand_over_later(end_ns, self._interrupted_judges())
+        self.stage = JUDGED  # a second call must not hand it over again while it waits
         self._count_cost(end_ns)
 
     def _hand_over_later(self, end_ns: int, evaluations: "Sequence[judge.Judgement]" = ()) -> None:

@@ -337,13 +337,21 @@ class TracedFunction:
             params = definitions.declared_params(self.options.get("params") or {})
             if self._params is None:  # skip if another thread was first
                 self._params = params
-        self._definition = definition = definitions.define(
-            self.function, self._params, self.version_on, waits=False
-        )
+        self._definition = definition = self._define()
         self._marks = definition.marks
         if known is not None and known.digest != definition.digest:
             self._structures = {}
         return definition
+
+    def _define(self, *, skips: bool = False) -> "definitions.Definition":
+        """Compute the definition. With `skips`, without the weights of models.
+
+        Raises:
+            WeightsPending: The weights are still being hashed.
+        """
+        return definitions.define(
+            self.function, self._params, self.version_on, waits=False, skips=skips
+        )
 
     def wait_for_definition(self) -> "definitions.Definition":
         """Return `definition`, after the weights of its models are hashed."""
@@ -439,7 +447,7 @@ class TracedFunction:
 
         The version is that of the code alone.
         """
-        definition = definitions.define(self.function, self._params, self.version_on, skips=True)
+        definition = self._define(skips=True)
         text, structure = self.structure(output)
         version = _Version(definition.digest, structure, text)
         version.write(self.start_attributes, None, recorder.identity)
