@@ -16,11 +16,13 @@ if TYPE_CHECKING:
         data_metrics,
         evaluate,
         flush,
+        instrument,
         judge,
         profile,
         replay,
         run,
         trace,
+        uninstrument,
     )
     from otel_ml.errors import InvalidMetricError
     from otel_ml.experiments.dataset import Dataset
@@ -66,12 +68,14 @@ __all__ = [
     "evaluate",
     "flush",
     "follow_threads",
+    "instrument",
     "judge",
     "load_result",
     "profile",
     "replay",
     "run",
     "trace",
+    "uninstrument",
     "wrap",
 ]
 

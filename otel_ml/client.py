@@ -41,6 +41,8 @@ from otel_ml.functions import (
     check_options,
 )
 from otel_ml.late import late
+from otel_ml.libraries.options import RECORDED, ModelOptions, check_model_options
+from otel_ml.libraries.table import LIBRARIES
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.outlet import Join, Route
 from otel_ml.process import deliver_at_sigterm
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from otel_ml.export.delivery import Delivery
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
+    from otel_ml.libraries import instrument as model_libraries
     from otel_ml.profiles import profile as profiling
     from otel_ml.profiles import watch as profile_watch
     from otel_ml.profiles.profile import ModelProfile
@@ -83,6 +86,7 @@ else:
     reading = late("reader.errors")
     target_documents = late("reader.targets")
     instrumentations = late("instrumentations")
+    model_libraries = late("libraries.instrument")
     pickling = late("pickling")
     profile_watch = late("profiles.watch")
     profiling = late("profiles.profile")
@@ -686,25 +690,62 @@ class Client(HasCard):
         self._profiles.add(model, profile)
         return profile.tag
 
-    def instrument(self, *libraries: str) -> None:
-        """Record calls of other libraries, such as ``openai``, with OpenTelemetry instrumentations.
+    @_show_options(ModelOptions, RECORDED)
+    def instrument(self, *libraries: str, **options: "Unpack[ModelOptions]") -> None:
+        """Record the calls of other libraries, such as ``sklearn`` or ``openai``.
 
-        The instrumentation package must be installed. If several packages instrument the library,
-        the alphabetically first one is used. Instrumenting a library twice does nothing. `close`
-        removes the instrumentation.
+        Each prediction and each training of a model library is a run, without a decorator. Only the
+        outermost call counts, not the calls that it makes itself. See docs/how-to/scikit-learn.md
+        for the methods that count.
+
+        Other libraries need an OpenTelemetry instrumentation package. If several packages
+        instrument the library, the alphabetically first one is used.
+
+        Instrumenting a library twice does nothing. `uninstrument` and `close` stop the recording.
 
         Args:
-            libraries: Names of libraries, such as ``openai``, ``anthropic`` or ``langchain``, or of
-                instrumentation packages, such as ``opentelemetry-instrumentation-openai-v2``.
+            libraries: Names of model libraries, such as ``sklearn``, of other libraries, such as
+                ``openai``, ``anthropic`` or ``langchain``, or of instrumentation packages, such as
+                ``opentelemetry-instrumentation-openai-v2``.
+            options: Keyword options for model libraries, see
+                `otel_ml.libraries.options.ModelOptions`.
 
         Raises:
-            ValueError: No installed package instruments the library or its installed version.
-                Libraries that come earlier in the list stay instrumented.
+            ValueError: An option is invalid, the model library is not installed, or no installed
+                package instruments the library or its installed version. Libraries that come
+                earlier in the list stay instrumented.
         """
+        if options:
+            check_model_options(options)
         for library in libraries:
-            if check_text("libraries", library) not in self._instrumented:
+            if check_text("libraries", library) in self._instrumented:
+                continue
+            if library in LIBRARIES:
+                recorder = self._recorder
+                made = model_libraries.instrument_models(library, recorder, options)
+            elif options:
+                raise ValueError(
+                    f"Invalid library {show(library)} with {', '.join(options)}: expected one of "
+                    f"{', '.join(LIBRARIES)}"
+                )
+            else:
                 made = instrumentations.instrument(library, self.tracer_provider)
-                self._instrumented[library] = made
+            self._instrumented[library] = made
+
+    def uninstrument(self, *libraries: str) -> None:
+        """Stop recording the calls of libraries that `instrument` was called with.
+
+        The library's classes are exactly as they were. Libraries that this client does not record
+        are ignored.
+
+        Args:
+            libraries: Names as passed to `instrument`. Default: all of them.
+        """
+        for library in libraries or tuple(self._instrumented):
+            made = self._instrumented.pop(check_text("libraries", library), None)
+            with quiet("instrumentations"):
+                if made is not None:
+                    made.uninstrument()
 
     @property
     def tracer_provider(self) -> trace_api.TracerProvider:
@@ -757,11 +798,7 @@ class Client(HasCard):
 
     def close(self) -> None:
         """Deliver all queued spans and stop the client. This happens automatically at exit."""
-        while self._instrumented:
-            _, made = self._instrumented.popitem()
-            with quiet("instrumentations"):
-                if made is not None:
-                    made.uninstrument()
+        self.uninstrument()
         self._recorder.close()
 
     def __getstate__(self) -> dict[str, Any]:

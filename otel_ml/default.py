@@ -20,3 +20,5 @@ profile = _CLIENT.profile
 replay = _CLIENT.replay
 run = _CLIENT.run
 flush = _CLIENT.flush
+instrument = _CLIENT.instrument
+uninstrument = _CLIENT.uninstrument

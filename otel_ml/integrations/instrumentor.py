@@ -1,33 +1,41 @@
-"""Traces the functions that an environment variable names, without code changes."""
+"""Records functions and libraries that environment variables name, without code changes."""
 
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Final
 
 from otel_ml.errors import quiet
+from otel_ml.libraries.table import LIBRARIES
 
 _VARIABLE: Final = "OTEL_ML_TRACE"
+_LIBRARIES: Final = "OTEL_ML_INSTRUMENT"
 
 _logger = logging.getLogger(__name__)
 
 
 class Instrumentor:
-    """Traces the functions named by ``OTEL_ML_TRACE``, such as ``shop:predict,shop:Ranker.rank``.
+    """Records what ``OTEL_ML_TRACE`` and ``OTEL_ML_INSTRUMENT`` name.
 
-    Start your program with ``opentelemetry-instrument`` to use it. Each function is replaced right
-    after its module is imported, so ``from shop.model import predict`` gets the traced function.
-    Functions of the started script (``__main__``) cannot be traced this way. If the variable is not
-    set, nothing is traced.
+    Start your program with ``opentelemetry-instrument`` to use it.
+
+    ``OTEL_ML_TRACE`` names functions, such as ``shop:predict,shop:Ranker.rank``. Each function is
+    replaced right after its module is imported, so ``from shop.model import predict`` gets the
+    traced function. Functions of the started script (``__main__``) cannot be traced this way.
+
+    ``OTEL_ML_INSTRUMENT`` names libraries, such as ``sklearn``, as for `Client.instrument`. Their
+    models are recorded as soon as your program imports the library.
     """
 
     _active = False
     _patched: Final[list[tuple[Any, str, Any]]] = []
+    _libraries: Final[list[str]] = []
 
     def instrument(self, **kwargs: Any) -> None:
-        """Trace the functions. Never raises. A second call does nothing."""
+        """Record the functions and libraries. Never raises. A second call does nothing."""
         kind = type(self)
         if kind._active:
             return
@@ -35,9 +43,12 @@ class Instrumentor:
         with quiet("instrument"):
             for module, functions in _read(os.environ.get(_VARIABLE, "")).items():
                 self._trace_in(module, functions)
+        with quiet("instrument"):
+            for library in filter(None, map(str.strip, os.environ.get(_LIBRARIES, "").split(","))):
+                self._record(library)
 
     def uninstrument(self, **kwargs: Any) -> None:
-        """Restore the original functions.
+        """Restore the original functions and classes.
 
         Code that imported a function by name earlier keeps the traced one.
         """
@@ -46,6 +57,37 @@ class Instrumentor:
         while kind._patched:
             owner, name, original = kind._patched.pop()
             setattr(owner, name, original)
+        if kind._libraries:
+            from otel_ml.default import uninstrument  # loaded when a library was recorded
+
+            uninstrument(*kind._libraries)
+            kind._libraries.clear()
+
+    def _record(self, library: str) -> None:
+        """Record a library. Models are recorded when the library is imported.
+
+        Inherited variables do not count in workers of joblib: their parent records the call.
+        """
+        if library in LIBRARIES:
+            if _is_joblib_worker():
+                return
+            from wrapt import register_post_import_hook  # comes with opentelemetry-instrument
+
+            module = LIBRARIES[library].classes[0].module
+            register_post_import_hook(lambda _: self._instrument(library), module)
+        else:
+            self._instrument(library)
+
+    def _instrument(self, library: str) -> None:
+        if not type(self)._active:
+            return
+        from otel_ml.default import instrument  # imported only if the variable names libraries
+
+        try:
+            instrument(library)
+            type(self)._libraries.append(library)
+        except ValueError as error:
+            _logger.warning("Invalid %s: %s", _LIBRARIES, error)
 
     def _trace_in(self, module: str, functions: Iterable[str]) -> None:
         from wrapt import register_post_import_hook  # comes with opentelemetry-instrument
@@ -76,6 +118,11 @@ class Instrumentor:
             return
         setattr(owner, name, trace(original))
         type(self)._patched.append((owner, name, original))
+
+
+def _is_joblib_worker() -> bool:
+    """Tell whether joblib started this process, for example for a grid search."""
+    return any(argument.startswith("LokyProcess-") for argument in sys.orig_argv)
 
 
 def _read(text: str) -> dict[str, list[str]]:

@@ -11,11 +11,13 @@ from otel_ml.default import (
     data_metrics,
     evaluate,
     flush,
+    instrument,
     judge,
     profile,
     replay,
     run,
     trace,
+    uninstrument,
 )
 from otel_ml.errors import InvalidMetricError
 from otel_ml.experiments.dataset import Dataset
@@ -61,12 +63,14 @@ PUBLIC = {
     "evaluate": evaluate,
     "flush": flush,
     "follow_threads": follow_threads,
+    "instrument": instrument,
     "judge": judge,
     "load_result": load_result,
     "profile": profile,
     "replay": replay,
     "run": run,
     "trace": trace,
+    "uninstrument": uninstrument,
     "wrap": wrap,
 }
 

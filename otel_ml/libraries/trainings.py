@@ -1,0 +1,83 @@
+"""Records one call of a model's ``fit`` as a training run, with parameters and curves."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Final
+
+from otel_ml import attributes as names
+from otel_ml.errors import quiet, untrusted
+from otel_ml.libraries.model_calls import ROWS, first_value, rows_of
+from otel_ml.libraries.table import Library
+from otel_ml.recorder import Recorder
+from otel_ml.runs import OpenedRun, open_run
+
+# attributes of fitted models that have a number per round, and a number for the whole training
+_CURVES: Final = (
+    *("train_score_", "validation_score_", "oob_scores_", "loss_curve_", "validation_scores_"),
+    *("evals_result_",),
+)
+_SUMS: Final = ("best_score_", "oob_score_")
+_DEPTH: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Records a call that fits a model.
+
+    Attributes:
+        recorder: Records the run.
+        library: How to read the model.
+        name: Name of the model.
+    """
+
+    recorder: Recorder
+    library: Library
+    name: str
+
+    def record(self, function: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the method and record the call as a training run."""
+        model = args[0]
+        run: OpenedRun | None = None
+        with quiet("instrument"):
+            run = self._open(model, first_value(args, kwargs))
+        if run is None:
+            return function(*args, **kwargs)
+        with run:
+            output = function(*args, **kwargs)
+            with quiet("instrument"):
+                metrics = dict(_metrics_of(model))
+                if metrics:
+                    run.log_metrics(metrics)
+            return output
+
+    def _open(self, model: Any, data: object) -> OpenedRun:
+        params: Mapping[str, object] = {}
+        with untrusted:  # the code of the user's class
+            params = self.library.params_of(model)
+        rows = rows_of(data)
+        tags = None if rows is None else {ROWS: rows}
+        return open_run(self.recorder, self.name, "training", {names.PARAMS: params}, [tags])
+
+
+def _metrics_of(model: Any) -> Iterator[tuple[str, object]]:
+    """Yield the curves that a fitted model has, those of a pipeline's last step included."""
+    with untrusted:
+        attributes = vars(model)
+        for name in _CURVES:
+            yield from _curves(name.removesuffix("_"), attributes.get(name), 0)
+        for name in _SUMS:
+            if isinstance(attributes.get(name), float):
+                yield name.removesuffix("_"), attributes[name]
+        steps = attributes.get("steps")
+        if isinstance(steps, list) and steps:
+            yield from _metrics_of(steps[-1][1])
+
+
+def _curves(name: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
+    """Yield lists of numbers, also those inside mappings, under the names of all their keys."""
+    if isinstance(value, Mapping) and depth < _DEPTH:
+        for key, part in value.items():
+            yield from _curves(f"{key}" if depth == 0 else f"{name}-{key}", part, depth + 1)
+    elif value is not None and getattr(value, "ndim", 1) == 1 and len(value):
+        yield name, list(value)

@@ -1,0 +1,27 @@
+"""The service on the page about scikit-learn, started and asked as the page does."""
+
+import sys
+from pathlib import Path
+
+from tests.support.collector import CollectorProcess
+from tests.support.otel_ml.service_pages import follow_page
+
+
+def test_service_of_the_page(collector: CollectorProcess, tmp_path: Path) -> None:
+    """Who follows the page has a training and a prediction."""
+    answer = follow_page(
+        "scikit-learn.md",
+        Path(sys.executable).parent,
+        tmp_path,
+        OTEL_ML_ENDPOINT=collector.endpoint,
+    )
+    assert answer == '{"kind":0}'
+    runs = collector.runs("flowers", where='kind == "model" or kind == "training"')
+    model = "StandardScaler + LogisticRegression"
+    assert [(run["model"], run["kind"], run["tags"], run["outcome"]) for run in runs] == [
+        (model, "model", {"rows": 1}, "ok"),
+        (model, "training", {"rows": 150}, "ok"),
+    ]
+    assert runs[0]["version"] == 1
+    training = collector.get(f"/projects/flowers/runs/{runs[1]['run_id']}")
+    assert training["params"]["logisticregression__C"] == 1.0
