@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -409,7 +410,8 @@ class Assistants:
                 raise ToolRefused(str(broken), broken) from trouble
             return entries
 
-        return self._threads.submit(work)
+        # Links need the base path of the request.
+        return self._threads.submit(copy_context().run, work)
 
     def _refuse(self, tool: str, outcome: str, message: str) -> CallToolResult:
         self._count(tool, outcome, len(message))

@@ -39,7 +39,7 @@ from otel_ml_collector.stats import (
 )
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
-from otel_ml_collector.web.view import numbered, write_error
+from otel_ml_collector.web.view import link_to, numbered, write_error
 from otel_ml_collector.windows import Window
 
 _USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
@@ -375,7 +375,7 @@ def _list_projects(call: ToolCall) -> Digest:
     ]
     return Digest(
         table=DigestTable(("project", "runs", "errors", "last_run"), rows, len(found)),
-        url=f"{call.base}/",
+        url=f"{call.base}{link_to()}",
         hint="" if rows else "no project has any runs: the page shows how to send some",
         chars=call.chars,
     )

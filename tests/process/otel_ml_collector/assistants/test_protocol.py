@@ -31,6 +31,7 @@ from otel_ml_collector.telemetry.service import Telemetry
 from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.asgi import HOST, Answered, ask, ask_async
 from tests.support.otel_ml_collector.cli.program import environment, otel_ml
+from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 from tests.support.waiting import async_wait_until, elapsed
 
@@ -222,6 +223,17 @@ def test_one_json(service: Service) -> None:
         unknown = post(service, {**CALL, "params": {"name": name, "arguments": {}}}).json
         expected = {"code": -32602, "message": f"Unknown tool {name!r}"}
         assert unknown["error"] == expected
+
+
+@pytest.mark.parametrize("project", ["", "below"])
+def test_links_below_a_path(service: Service, project: str) -> None:
+    """Links of an answer begin with the path of the proxy."""
+    service.store.take("below", make_call("answer"))
+    asked = {"project": project} if project else {}
+    body = {**CALL, "params": {"name": "overview", "arguments": asked}}
+    answered = post(service, body, **{"x-forwarded-prefix": "/otel-ml"}).json["result"]
+    link = answered["structuredContent"]["url"]
+    assert link.startswith(f"http://localhost:4318/otel-ml/{'projects/below' if project else ''}")
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
