@@ -22,7 +22,9 @@ ALL_PROJECTS: Final = "*"
 NO_KEY: Final = "This needs a valid key: send 'authorization: Bearer omk_...' or 'x-api-key'"
 NEEDS_ALL_PROJECTS: Final = "This key is for some projects only. This needs a key for all projects."
 
+USER: Final = "user:"
 _STATE: Final = "otel_ml.access"
+_USER: Final = "otel_ml.user"
 _AGAIN: Final = "otel_ml.access_again"
 _WRITTEN: Final = ("name", "scopes", "projects", "spans_per_second", "bytes_per_second")
 
@@ -32,8 +34,9 @@ class Access:
     """The permissions of a request's sender.
 
     Attributes:
-        key_id: Public part of its key; empty without a key.
-        name: Name of its key.
+        key_id: Public part of its key; empty without a key. `USER` and the name for a user whom a
+            proxy signed in.
+        name: Name of its key or user.
         scopes: Some of `SCOPES`.
         projects: Projects in the order in which the key names them; None for all.
         spans_per_second: Limit of spans; 0 for no limit.
@@ -65,6 +68,11 @@ class Access:
         projects = [ALL_PROJECTS] if self.projects is None else list(self.projects)
         return {**facts, "scopes": sorted(self.scopes), "projects": projects}
 
+    @property
+    def is_user(self) -> bool:
+        """Whether a proxy signed the sender in."""
+        return self.key_id.startswith(USER)
+
     def has(self, scope: str) -> bool:
         """Return whether it has a scope in any project."""
         return scope in self.scopes
@@ -94,6 +102,19 @@ class Access:
         return projects is not None and set(projects) <= set(self.projects)
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyUser:
+    """The user that a trusted proxy names in its headers.
+
+    Attributes:
+        name: Name or email address, in lower case.
+        groups: Groups of the user.
+    """
+
+    name: str
+    groups: frozenset[str] = frozenset()
+
+
 # Returns the access for headers or metadata with lower-case names.
 FindAccess: TypeAlias = Callable[[Mapping[str, str]], Access | None]
 
@@ -116,6 +137,17 @@ def put_access(
     """
     scope[_STATE] = access
     scope[_AGAIN] = find_again
+
+
+def put_user(scope: MutableMapping[str, Any], user: ProxyUser) -> None:
+    """Store in the ASGI scope whom a trusted proxy signed in."""
+    scope[_USER] = user
+
+
+def find_user_of(scope: MutableMapping[str, Any]) -> ProxyUser | None:
+    """Return whom a trusted proxy signed in; None for all other requests."""
+    user: ProxyUser | None = scope.get(_USER)
+    return user
 
 
 def find_access_of(scope: MutableMapping[str, Any]) -> Access | None:

@@ -32,11 +32,12 @@ from otel_ml_collector.times import HOUR_NS
 
 SESSION_COOKIE: Final = "otel_ml_session"
 SESSION_S: Final = 12 * 3600
+KEY_START: Final = "omk_"
 # How much the clocks of collectors that share a store may differ.
 _CLOCKS_DIFFER_S: Final = 60
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
-_KEY: Final = re.compile("omk_([0-9a-f]{16})_([0-9a-f]{64})")
+_KEY: Final = re.compile(f"{KEY_START}([0-9a-f]{{16}})_([0-9a-f]{{64}})")
 _SESSION: Final = re.compile("([0-9a-f]{16})\\.([0-9]{1,12})\\.([0-9a-f]{64})")
 _KEY_NAME_CHARS: Final = 200
 _PROJECTS_OF_KEY: Final = 100
@@ -152,7 +153,7 @@ class Keyring:
         with self._changing:
             self._store.add(key)
             self._keys = {**self._keys, key_id: key}
-        return NewKey(key, f"omk_{key_id}_{secret}")
+        return NewKey(key, f"{KEY_START}{key_id}_{secret}")
 
     def revoke(self, key_id: str, within: Access = OPEN) -> StoredKey:
         """Revoke a key: here immediately, in other collectors at their next refresh.

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector.access import ANNOTATE, READ, Access
+from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
 from otel_ml_collector.errors import NotPermitted
@@ -21,7 +21,7 @@ from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.keys import StoredKey
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web.render import labelling_address, show_page
-from otel_ml_collector.web.view import link_to
+from otel_ml_collector.web.view import BASE_PATH, link_to
 
 SIGN_IN: Final = "/sign-in"
 _FORM_BYTES: Final = 8_192
@@ -61,8 +61,8 @@ class KeyAnswer(WantedKey):
     created_time: str = Field(description="RFC 3339, UTC")
     revoked_time: str | None = Field(description="Null if it is valid")
     made_by: str | None = Field(
-        description="Id of the key that created it; `local` for the collector's own machine "
-        "without a key; null if unknown"
+        description="Id of the key that created it; `user:` and the name of a user whom a proxy "
+        "signed in; `local` for the collector's own machine without a key; null if unknown"
     )
     last_used_time: str | None = Field(
         description="RFC 3339, UTC. Uses at other collectors are known to the hour. Null before "
@@ -92,8 +92,8 @@ class KeyChange(BaseModel):
     scopes: list[str]
     projects: list[str]
     by: str | None = Field(
-        description="Id of the key that made the change; `local` for the collector's own machine "
-        "without a key; null if unknown"
+        description="Id of the key that made the change; `user:` and the name of a user whom a "
+        "proxy signed in; `local` for the collector's own machine without a key; null if unknown"
     )
 
 
@@ -200,8 +200,9 @@ class Attempts:
 
 @pages.get(SIGN_IN)
 async def show_form(request: Request) -> Response:
-    """Show the sign-in form."""
-    return _form(request, local_path(request.query_params.get("next", "")))
+    """Show the sign-in form, except to a user whom a proxy signed in."""
+    target = local_path(request.query_params.get("next", ""))
+    return RedirectResponse(target, 303) if _is_signed_on(request) else _form(request, target)
 
 
 @pages.post(SIGN_IN)
@@ -211,6 +212,8 @@ async def sign_in(request: Request) -> Response:
     attempts = find_service(request, Attempts)
     form = await _read_form(request)
     target = local_path(form.get("next", ""))
+    if _is_signed_on(request):
+        return RedirectResponse(target, 303)
     sender = request.client.host if request.client else ""
     access = keyring.find_key(form.get("key", ""))
     if access is None or not (access.has(READ) or access.has(ANNOTATE)):
@@ -228,6 +231,7 @@ async def sign_in(request: Request) -> Response:
         keyring.open_session(access),
         max_age=SESSION_S,
         httponly=True,
+        path=BASE_PATH.get() or "/",
         samesite="lax",
         secure=request.url.scheme == "https",
     )
@@ -238,8 +242,14 @@ async def sign_in(request: Request) -> Response:
 async def sign_out(request: Request) -> Response:
     """Delete the session cookie."""
     answer = RedirectResponse(link_to("sign-in"), 303)
-    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+    answer.delete_cookie(SESSION_COOKIE, path=BASE_PATH.get() or "/", httponly=True, samesite="lax")
     return answer
+
+
+def _is_signed_on(request: Request) -> bool:
+    """Return whether a proxy signed the user in, so that a key would change nothing."""
+    access = find_access_of(request.scope)
+    return access is not None and access.is_user
 
 
 def local_path(text: str) -> str:

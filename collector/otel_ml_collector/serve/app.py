@@ -68,6 +68,7 @@ from otel_ml_collector.serve.http_server import (
     make_protocol,
 )
 from otel_ml_collector.serve.middleware import BasePath, Compression, Drain, Gate, Guard, Heads
+from otel_ml_collector.serve.proxies import Proxies
 from otel_ml_collector.serve.service_manager import notify_ready, notify_stopping
 from otel_ml_collector.serve.waiting import make_waiting_app, report_wait, wait_for_store
 from otel_ml_collector.services import Services
@@ -223,7 +224,7 @@ def _assemble(
     """
     keyring = Keyring(
         KeyStore(connections),
-        required=settings.require_keys,
+        required=settings.require_keys or bool(settings.auth_header),
         session_secret=settings.session_secret,
     )
     tombstones = Tombstones(connections)
@@ -360,7 +361,12 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app.add_route("/metrics", metrics)
     app.add_middleware(Heads)
     app.add_middleware(Compression)
-    app.add_middleware(Gate, keyring=collector.keyring, metrics_open=settings.metrics_open)
+    app.add_middleware(
+        Gate,
+        keyring=collector.keyring,
+        metrics_open=settings.metrics_open,
+        users=settings.auth_access,
+    )
     is_open = not settings.http.is_loopback and not settings.allowed_hosts
     app.add_middleware(
         Guard,
@@ -368,6 +374,9 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
         cors_origins=settings.cors_origins,
     )
     app.add_middleware(BasePath, path=settings.base_path)
+    app.add_middleware(
+        Proxies, settings=settings, count_refusal=collector.telemetry.count_user_refusal
+    )
     app.add_middleware(Drain)
     return app
 
@@ -743,6 +752,7 @@ def _http_config(app: ASGIApp, settings: Settings, limits: Limits) -> uvicorn.Co
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `Proxies` reads them
         timeout_keep_alive=KEEP_ALIVE_S,
         http=make_protocol(limits),
         ws="none",

@@ -1,6 +1,7 @@
 """Middleware between the server and the application.
 
-From the outside in: `Drain`, `BasePath`, `Guard`, `Gate`, `Compression`, `Heads`.
+From the outside in: `Drain`, `proxies.Proxies`, `BasePath`, `Guard`, `Gate`, `Compression`,
+`Heads`.
 
 Starlette's middleware compresses, and answers CORS in `receive.otlp`. `Guard` replaces its
 TrustedHostMiddleware, because the answer of `Guard` states how to allow a name.
@@ -18,12 +19,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, is_local, put_access
+from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, find_user_of, is_local, put_access
 from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
 from otel_ml_collector.assistants.definitions import PATH as ASSISTANTS
 from otel_ml_collector.errors import NotPermitted, Rejected, Unauthenticated
-from otel_ml_collector.keyring import SESSION_COOKIE, Keyring
+from otel_ml_collector.keyring import KEY_START, SESSION_COOKIE, Keyring
 from otel_ml_collector.keys import SIGN_IN
+from otel_ml_collector.serve.proxies import PREFIX
+from otel_ml_collector.settings.sign_on import AccessEntry, find_access
+from otel_ml_collector.web.render import show_problem
 from otel_ml_collector.web.view import BASE_PATH, link_to
 
 _API_V1: Final = "/api/v1/"
@@ -31,6 +35,10 @@ _PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/si
 _METRICS_PATH: Final = "/metrics"
 _NO_METRICS: Final = (
     "This needs a key with the scope admin, or with the scope read for all projects (*)"
+)
+_NO_ENTRY: Final = (
+    "{name} has no access: ask an administrator of this collector to add you, or one of your "
+    "groups, to auth_access"
 )
 # Its endpoints refuse in the form of the request: protobuf or JSON.
 _OTLP: Final = "/v1/"
@@ -117,7 +125,7 @@ class BasePath:
 
     Args:
         app: The application.
-        path: The path, such as ``/otel-ml``; empty at the root of a host.
+        path: The path, such as ``/otel-ml``. If empty, a trusted proxy may name one per request.
     """
 
     def __init__(self, app: ASGIApp, path: str) -> None:
@@ -126,10 +134,11 @@ class BasePath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on without the path."""
-        if scope["type"] == "http" and self._path:
-            BASE_PATH.set(self._path)
-            if f"{scope['path']}/".startswith(f"{self._path}/"):
-                scope = {**scope, "path": scope["path"].removeprefix(self._path) or "/"}
+        path = self._path or scope.get(PREFIX, "")
+        if scope["type"] == "http" and path:
+            BASE_PATH.set(path)
+            if f"{scope['path']}/".startswith(f"{path}/"):
+                scope = {**scope, "path": scope["path"].removeprefix(path) or "/"}
         await self._app(scope, receive, send)
 
 
@@ -204,12 +213,20 @@ class Gate:
         app: The application behind it; it finds the access by `access_of`.
         keyring: Knows the keys.
         metrics_open: Readers of ``/metrics`` without a key: loopback, everyone or nobody.
+        users: What users whom a proxy signs in may do.
     """
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, metrics_open: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keyring: Keyring,
+        metrics_open: str,
+        users: Collection[AccessEntry] = (),
+    ) -> None:
         self._app = app
         self._keyring = keyring
         self._metrics_open = metrics_open
+        self._users = users
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 401, 403, or a redirect to the sign-in page."""
@@ -228,9 +245,11 @@ class Gate:
     def _find(self, request: Request) -> Access | None:
         headers = request.headers
         access = self._keyring.find(headers, is_local=is_local(request.scope))
-        is_keyed = "authorization" in headers or "x-api-key" in headers
-        if access or is_keyed or request.scope["path"] == ASSISTANTS:
+        if access or _has_key(request) or request.scope["path"] == ASSISTANTS:
             return access
+        user = find_user_of(request.scope)
+        if user and (granted := find_access(self._users, user)):
+            return granted
         return self._keyring.find_session(request.cookies.get(SESSION_COOKIE, ""))
 
     def _refusal(self, request: Request, access: Access | None) -> Response | None:
@@ -239,10 +258,16 @@ class Gate:
             return None
         if path == _METRICS_PATH and self._reads_metrics(request.scope, access):
             return None
-        if not path.startswith(_API) and request.method in {"GET", "HEAD"}:
+        user = find_user_of(request.scope)
+        is_page = not path.startswith(_API) and request.method in {"GET", "HEAD"}
+        if is_page and user is None:
             return _send_to_sign_in(request.headers, request)
         error: Rejected = NotPermitted(_NO_METRICS) if access else Unauthenticated(NO_KEY)
+        if user and not access and not _has_key(request):
+            error = NotPermitted(_NO_ENTRY.format(name=user.name))
         status, problem = problem_of(error)
+        if is_page:
+            return show_problem(request, status, problem)
         return JSONResponse(
             ErrorAnswer(error=problem).model_dump(), status, headers=headers_of(error)
         )
@@ -256,6 +281,16 @@ class Gate:
 
 def _is_public(path: str) -> bool:
     return path in _PUBLIC or path.startswith("/static/")
+
+
+def _has_key(request: Request) -> bool:
+    """Return whether a request carries a key, valid or not: then only the key counts.
+
+    A proxy that signs users in may send an Authorization header of its own.
+    """
+    text = request.headers.get("authorization", "")
+    is_ours = find_user_of(request.scope) is None or KEY_START in text
+    return "x-api-key" in request.headers or bool(text and is_ours)
 
 
 def _unstored(send: Send) -> Send:

@@ -150,9 +150,10 @@ class Proxies:
         if user is not None:
             put_user(scope, user)
         host = self._find_client(headers, forwarded, peer)
-        # A user of a proxy is not on this machine, even if the proxy names no client.
-        if host or user is not None:
-            scope["client"] = (host or UNKNOWN, 0)
+        if user is not None and (not host or _is_loopback(host)):
+            host = UNKNOWN  # a proxy's users have no rights of this machine
+        if host:
+            scope["client"] = (host, 0)
         schemes = [headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()]
         schemes += [element.get("proto", "").lower() for element in (forwarded or [])[:1]]
         if scheme := next((scheme for scheme in schemes if scheme in _SCHEMES), ""):
@@ -205,6 +206,11 @@ class Proxies:
         listed = headers.getlist(self._groups_header) if self._groups_header else []
         groups = (group.strip() for value in listed for group in _decode(value).split(","))
         return ProxyUser(name, frozenset(group for group in groups if group))
+
+
+def _is_loopback(host: str) -> bool:
+    address = read_node(host)
+    return address is not None and address.is_loopback
 
 
 def _decode(value: str) -> str:

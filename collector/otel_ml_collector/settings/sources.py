@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 import tomllib
 
 from otel_ml_collector.errors import BadSetting, suggest
+from otel_ml_collector.settings.sign_on import find_sign_on_conflicts
 from otel_ml_collector.settings.table import TABLE, Setting, Settings
 from otel_ml_collector.settings.values import problem_of
 
@@ -153,6 +154,7 @@ def _find_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             reason = f"expected tls_{'key' if cert else 'cert'} too" if cert or key else ""
         if reason:
             yield "tls_cert" if cert else "tls_key", reason
+    yield from find_sign_on_conflicts(values)
     listeners = [values[name] for name in ("http", "grpc") if name in values]
     for target in values.get("forward_otlp", ()):
         if any(target.is_at(listener) for listener in listeners):

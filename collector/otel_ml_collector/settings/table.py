@@ -19,6 +19,14 @@ from otel_ml_collector.settings.alert_targets import (
     hide_alert_targets,
     read_alert_targets,
 )
+from otel_ml_collector.settings.sign_on import (
+    AccessEntry,
+    Network,
+    read_access,
+    read_header_name,
+    read_networks,
+    read_sign_out,
+)
 from otel_ml_collector.settings.targets import (
     OtlpTarget,
     RecordTarget,
@@ -290,6 +298,37 @@ class Settings:
         read_public_url,
         "Address at which users open the web pages, such as https://otel-ml.example, for links in "
         "messages",
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        "",
+        read_networks,
+        "Addresses or networks of proxies whose headers X-Forwarded-For, X-Forwarded-Proto, "
+        "X-Forwarded-Prefix and Forwarded count, separated by commas; if empty, those of this "
+        "machine",
+    )
+    auth_header: str = setting(
+        "",
+        read_header_name,
+        "Header in which a trusted proxy names the signed-in user, such as X-Forwarded-Email; "
+        "needs --trusted-proxies and --auth-access",
+    )
+    auth_groups_header: str = setting(
+        "",
+        read_header_name,
+        "Header in which a trusted proxy lists the groups of the signed-in user, separated by "
+        "commas, such as X-Forwarded-Groups",
+    )
+    auth_access: tuple[AccessEntry, ...] = setting(
+        "",
+        read_access,
+        'Scopes and projects of users and groups: {"ada@example.com": {"scopes": ["read"], '
+        '"projects": ["*"]}, "group:ml": {"scopes": ["read"], "projects": ["shop"]}}',
+        takes_table=True,
+    )
+    auth_sign_out: str = setting(
+        "",
+        read_sign_out,
+        "Path or address at which the proxy signs users out, such as /oauth2/sign_out",
     )
     alert: tuple[Mapping[str, Any], ...] = setting(
         "",

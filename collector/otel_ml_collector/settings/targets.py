@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from otel_ml_collector.settings.values import (
     EVERYWHERE,
+    HEADER_NAME,
     NAME,
     Address,
     hide_password,
@@ -24,7 +25,6 @@ from otel_ml_collector.settings.values import (
 _MOST_TARGETS: Final = 8
 _MOST_HEADERS: Final = 32
 _MIB: Final = 2**20
-_HEADER: Final = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,128}")
 _HEADER_VALUE: Final = re.compile(r"[ -~]{0,4096}")
 # Headers that the collector sets itself.
 _OUR_HEADERS: Final = frozenset(
@@ -71,7 +71,7 @@ def _read_headers(value: object) -> tuple[tuple[str, str], ...]:
     headers = []
     for name, text in value.items():
         lower = name.lower()
-        if not _HEADER.fullmatch(lower) or lower.endswith("-bin") or lower.startswith("grpc-"):
+        if not HEADER_NAME.fullmatch(lower) or lower.endswith("-bin") or lower.startswith("grpc-"):
             raise ValueError(f"{name!r} is not a valid header name over HTTP and gRPC")
         if lower in _OUR_HEADERS:
             raise ValueError(f"{name!r} is a header that the collector sets itself")

@@ -79,6 +79,10 @@ class Telemetry:
         """Count a request that was over a quota of its key."""
         self._quota_refusals.labels(quota).inc()
 
+    def count_user_refusal(self) -> None:
+        """Count a request whose header names a user and is not accepted."""
+        self._user_refusals.inc()
+
     def count_spans(self, accepted: int, rejected: Mapping[str, int]) -> None:
         """Count the spans of a stored request."""
         self._accepted.inc(accepted)
@@ -161,6 +165,10 @@ class Telemetry:
         )
         for quota in _QUOTAS:
             self._quota_refusals.labels(quota)
+        self._user_refusals = self._counter(
+            "otel_ml_user_refusals",
+            "Requests refused because only a trusted proxy may name the user",
+        )
         self._queue_bytes = self._gauge(
             "otel_ml_queue_bytes", "Bytes of requests that have no answer yet"
         )

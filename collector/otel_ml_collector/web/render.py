@@ -104,7 +104,8 @@ class _StaticFiles:
 
 def endpoint_of(request: Request) -> str:
     """Return the address under which users reach this collector, without a slash at the end."""
-    return find_service(request, Settings).public_url or str(request.base_url).rstrip("/")
+    here = str(request.base_url).rstrip("/")
+    return find_service(request, Settings).public_url or f"{here}{BASE_PATH.get()}"
 
 
 def grpc_endpoint_of(request: Request) -> str:
@@ -215,7 +216,7 @@ def _queues_of(request: Request) -> str:
     if access is None or access.has(READ) or not access.has(ANNOTATE) or not is_page:
         return ""
     target = labelling_address(access, request.path_params.get("project", ""))
-    is_session = SESSION_COOKIE in request.cookies
+    is_session = SESSION_COOKIE in request.cookies or access.is_user
     return target if is_session and BASE_PATH.get() + request.url.path != target else ""
 
 
@@ -251,6 +252,8 @@ def show_problem(request: Request, status: int, problem: Problem) -> Response:
 def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
     """Render a page in its frame. The address names its project, if any."""
     project = request.path_params.get("project")
+    access, settings = find_access_of(request.scope), find_service(request, Settings)
+    user = access.name if access is not None and access.is_user else ""
     defaults: dict[str, Any] = {
         "project": project,
         "part": _part(request.url.path, project),
@@ -259,7 +262,9 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "python": None,
         "path": request.url.path,
         "state": read_state(request),
-        "is_signed_in": SESSION_COOKIE in request.cookies,
+        "is_signed_in": bool(user) or SESSION_COOKIE in request.cookies,
+        "user": user,
+        "sign_out": settings.auth_sign_out,
         "clock_trouble": find_service(request, ClockWatch).trouble,
         "zone": page_zone_of(request).key,
     }

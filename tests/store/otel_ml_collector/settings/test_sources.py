@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 import otel_ml
+from otel_ml_collector.access import ADMIN, READ, Access, ProxyUser
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.margins import Margins
 from otel_ml_collector.price import Price
+from otel_ml_collector.settings.sign_on import find_access
 from otel_ml_collector.settings.sources import SDK_VARIABLES, load, warnings_of
 from otel_ml_collector.settings.table import TABLE, Setting, Settings
 from otel_ml_collector.settings.targets import OtlpTarget, RecordTarget
@@ -72,6 +76,11 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
         "trace_url",
         ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
         ["http://j/trace/{trace_id}", "https://t:3000/explore?q={trace_id}", ""],
+    ),
+    (
+        "trusted_proxies",
+        ["10.0.0.0/8, ::1", "127.0.0.1", ""],
+        [(ip_network("10.0.0.0/8"), ip_network("::1")), (ip_network("127.0.0.1"),), ()],
     ),
     ("log_level", ["DEBUG", "warning", "Error"], ["debug", "warning", "error"]),
     ("log_format", ["JSON", "text", "json"], ["json", "text", "json"]),
@@ -149,6 +158,11 @@ def test_defaults(folder: Path) -> None:
         metrics="leave",
         alert_targets=(),
         public_url="",
+        trusted_proxies=(),
+        auth_header="",
+        auth_groups_header="",
+        auth_access=(),
+        auth_sign_out="",
         trace_url="",
         alert=(),
         alerts=AlertSettings(evaluate=True),
@@ -451,3 +465,82 @@ def test_short_session_secret() -> None:
     assert str(caught.value) == (
         "Invalid --session-secret '***': expected at least 32 visible characters"
     )
+
+
+SIGN_ON: Final = {
+    "auth_header": "X-Forwarded-Email",
+    "trusted_proxies": "10.0.0.5",
+    "auth_access": '{"ada@example.com": {"scopes": ["read"], "projects": ["*"]}}',
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "reason"),
+    [
+        ({"trusted_proxies": ""}, "auth-header", "expected trusted_proxies too"),
+        ({"auth_access": ""}, "auth-header", "expected auth_access too"),
+        ({"trusted_proxies": "0.0.0.0/0"}, "trusted-proxies", "expected the addresses of your"),
+        ({"trusted_proxies": "proxy"}, "trusted-proxies", "expected IP addresses or networks"),
+        ({"trusted_proxies": "10.0.0.5/8"}, "trusted-proxies", "expected IP addresses or networks"),
+        ({"auth_header": ""}, "auth-access", "expected auth_header too"),
+        ({"auth_header": "Authorization"}, "auth-header", "expected the name of a header"),
+        ({"auth_header": "X User"}, "auth-header", "expected the name of a header"),
+        ({"auth_groups_header": "x-forwarded-email"}, "auth-groups-header", "expected a header"),
+        (
+            {"auth_access": '{"group:ml": {"scopes": ["read"], "projects": ["*"]}}'},
+            "auth-access",
+            "expected auth_groups_header too",
+        ),
+        ({"auth_access": "{"}, "auth-access", "expected a JSON object"),
+        ({"auth_access": '{"a@x": {"scopes": ["read"]}}'}, "auth-access", "a@x: expected scopes"),
+        (
+            {"auth_access": '{"a@x": {"scopes": ["root"], "projects": ["*"]}}'},
+            "auth-access",
+            "a@x.scopes: expected a list of some of ingest",
+        ),
+        (
+            {"auth_access": '{"a@x": {"scopes": ["read"], "projects": ["*", "b"]}}'},
+            "auth-access",
+            "a@x.projects: expected a list of 1 to 100 names",
+        ),
+        (
+            {
+                "auth_access": '{"a@x": {"scopes": ["read"], "projects": ["*"]}, '
+                '"A@x": {"scopes": ["read"], "projects": ["*"]}}'
+            },
+            "auth-access",
+            "expected each user once",
+        ),
+        ({"auth_sign_out": "//evil.example"}, "auth-sign-out", "expected a path or an address"),
+        ({"auth_sign_out": "javascript:x"}, "auth-sign-out", "expected a path or an address"),
+    ],
+)
+def test_unsafe_sign_on(changed: dict[str, str], name: str, reason: str) -> None:
+    """Settings of single sign-on that are unsafe or do nothing are refused, in one line each."""
+    load(flags(**SIGN_ON), {}, None)
+    [line] = message_of(flags(**{**SIGN_ON, **changed}), {}).splitlines()
+    assert line.startswith(f"Invalid --{name} ")
+    assert reason in line
+
+
+def test_access_of_users(folder: Path) -> None:
+    """The table of the file says what users and groups may do."""
+    settings = load_file(
+        folder,
+        """
+        auth_header = "X-Forwarded-Email"
+        auth_groups_header = "X-Forwarded-Groups"
+        trusted_proxies = ["10.0.0.5"]
+        [auth_access]
+        "Ada@Example.com" = { scopes = ["read", "admin"], projects = ["*"] }
+        "group:ML" = { scopes = ["read"], projects = ["shop", "bank"] }
+        "group:ops" = { scopes = ["ingest"], projects = ["shop"] }
+        """,
+    )
+    find = partial(find_access, settings.auth_access)
+    ada = find(ProxyUser("ada@example.com", frozenset({"ML"})))
+    assert ada == Access("user:ada@example.com", "ada@example.com", frozenset({READ, ADMIN}), None)
+    bo = find(ProxyUser("bo", frozenset({"ops", "ML"})))
+    assert bo == Access("user:bo", "bo", frozenset({READ}), ("shop", "bank"))
+    assert find(ProxyUser("bo", frozenset({"ml"}))) is None
+    assert find(ProxyUser("group:ops")) is None

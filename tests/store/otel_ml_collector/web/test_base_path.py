@@ -1,7 +1,10 @@
-"""Pages below the path of a proxy: every link leads back below it."""
+"""Pages below the path of a proxy: every link leads back below it.
+
+The path comes from `public_url`, or from `X-Forwarded-Prefix` of a trusted proxy.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import unescape
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -15,25 +18,33 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 BASE: Final = "/otel-ml"
 LINK: Final = re.compile(r"""(?:href|src|action|hx-get|hx-post|data-[\w-]+)="(/[^"]*)\"""")
 MOST_PAGES: Final = 60
+PREFIXED: Final = {"x-forwarded-prefix": BASE, "x-forwarded-proto": "https"}
 
 
-@pytest.fixture(scope="module")
-def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("below")
-    with open_service(folder, public_url=f"https://ml.example{BASE}") as service:
+@pytest.fixture(scope="module", params=["public_url", "X-Forwarded-Prefix"])
+def below(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Mapping[str, str]]]:
+    """Yield a service, and the headers of each request to it."""
+    is_set = request.param == "public_url"
+    public_url = f"https://ml.example{BASE}" if is_set else ""
+    with open_service(tmp_path_factory.mktemp("below"), public_url=public_url) as service:
         service.store.take("below", make_call("answer"))
-        yield service
+        yield service, {} if is_set else PREFIXED
 
 
 @pytest.mark.parametrize("is_stripped", [True, False], ids=["stripped", "kept"])
-def test_no_link_leaves_the_base_path(below: Service, is_stripped: bool) -> None:
-    """Each link of each page begins with the path of `public_url`, and answers below it."""
+def test_no_link_leaves_the_base_path(
+    below: tuple[Service, Mapping[str, str]], is_stripped: bool
+) -> None:
+    """Each link of each page begins with the path, and answers below it."""
+    service, headers = below
     waiting, known = [f"{BASE}/"], {f"{BASE}/"}
     outside: list[tuple[str, str]] = []
     while waiting and len(known) < MOST_PAGES:
         page = waiting.pop(0)
         target = page.removeprefix(BASE) if is_stripped else page
-        answered = ask(below.app, target)
+        answered = ask(service.app, target, headers=headers)
         assert answered.status == 200, page
         if not answered.headers["content-type"].startswith("text/html"):
             continue
@@ -49,7 +60,17 @@ def test_no_link_leaves_the_base_path(below: Service, is_stripped: bool) -> None
     assert outside == []
 
 
-def test_redirects_stay_below_the_base_path(below: Service) -> None:
+def test_redirects_stay_below_the_base_path(below: tuple[Service, Mapping[str, str]]) -> None:
     """A redirect begins with the path too."""
-    assert ask(below.app, f"{BASE}/favicon.ico").headers["location"] == f"{BASE}/static/icon.svg"
-    assert ask(below.app, f"{BASE}/projects/").headers["location"] == f"{BASE}/"
+    service, headers = below
+    for path, target in (("/favicon.ico", "/static/icon.svg"), ("/projects/", "/")):
+        answered = ask(service.app, f"{BASE}{path}", headers=headers)
+        assert answered.headers["location"] == f"{BASE}{target}"
+
+
+def test_addresses_in_examples(below: tuple[Service, Mapping[str, str]]) -> None:
+    """The code that an empty page shows sends to the collector below the path."""
+    service, headers = below
+    page = ask(service.app, "/projects/empty", headers=headers).text
+    host = "localhost:4318" if headers else "ml.example"
+    assert f'endpoint="https://{host}{BASE}"' in page

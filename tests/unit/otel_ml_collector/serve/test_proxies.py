@@ -202,6 +202,8 @@ def test_user() -> None:
     )
     assert find_user_of(seen) == ProxyUser("ada@example.com", frozenset({"ml", "ops"}))
     assert not is_local(seen)
+    local = ask(("x-forwarded-email", "ada"), ("x-forwarded-for", HERE), **SIGN_ON)
+    assert not is_local(local)
     assert find_user_of(ask(("x-forwarded-email", ""), **SIGN_ON)) is None
     assert find_user_of(ask(("x-forwarded-email", "ada@example.com"))) is None
 
