@@ -17,6 +17,8 @@ ALERTMANAGER := .cache/prometheus/usr/bin/prometheus-alertmanager
 ZOOKEEPER := .cache/zookeeper/usr/share/java/zookeeper.jar
 ZOOKEEPER_PACKAGES := libzookeeper-java libslf4j-java libnetty-java libdropwizard-metrics-java \
   libsnappy-java libcommons-cli-java
+# A proxy, the package of Debian.
+NGINX := .cache/nginx/usr/sbin/nginx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What uv trusts are the certificates of the machine, as with pip.
 export UV_SYSTEM_CERTS := 1
@@ -82,7 +84,7 @@ soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 ki
 	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/nightly/end_to_end/test_resume.py -k any_moment
 	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/unit/otel_ml/statistics/test_coverage.py
 
-check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) $(ZOOKEEPER) tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
+check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) $(ZOOKEEPER) $(NGINX) tools tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
 	@command -v systemd-analyze >/dev/null || { \
 	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
 	@command -v java >/dev/null || { \
@@ -203,6 +205,10 @@ $(ZOOKEEPER):
 	mkdir -p .cache/zookeeper
 	cd .cache/zookeeper && apt-get download $(ZOOKEEPER_PACKAGES) && \
 	  for package in *.deb; do dpkg-deb -x $$package .; done
+
+$(NGINX):
+	mkdir -p .cache/nginx
+	cd .cache/nginx && apt-get download nginx && dpkg-deb -x nginx_*.deb .
 
 # $(call unpack,PACKAGE) takes the programs out of a package of Debian; nothing is installed.
 define unpack
