@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of
+from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of, find_user_of
 from otel_ml_collector.api.parameters import page_zone_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
@@ -253,7 +253,9 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
     """Render a page in its frame. The address names its project, if any."""
     project = request.path_params.get("project")
     access, settings = find_access_of(request.scope), find_service(request, Settings)
-    user = access.name if access is not None and access.is_user else ""
+    signed_on = find_user_of(request.scope)
+    has_other = access is not None and not access.is_user  # a key of the request or of a session
+    user = signed_on.name if signed_on and not has_other else ""
     defaults: dict[str, Any] = {
         "project": project,
         "part": _part(request.url.path, project),

@@ -251,7 +251,7 @@ def test_sign_on(signed: Site) -> None:
     assert (status, headers["location"]) == (302, f"{here}{page}")
     status, headers, text = signed.ask(page, {"cookie": cookie})
     assert status == 200
-    assert '<small id="user">ada@example.com</small>' in text
+    assert '<small id="user" title="ada@example.com">ada@example.com</small>' in text
     assert 'href="/oauth2/sign_out">Sign out</a>' in text
     status, headers, _ = signed.ask("/oauth2/sign_out", {"cookie": cookie})
     assert (status, headers["set-cookie"]) == (200, f"{_COOKIE}=; Path=/; Max-Age=0")

@@ -130,7 +130,7 @@ def test_scopes(
 def test_pages_show_the_user(collector: CollectorProcess) -> None:
     """Pages name the user, and only the proxy signs out."""
     page = ask(collector, "/projects/signed", ADA)
-    assert '<small id="user">ada@example.com</small>' in page.text
+    assert '<small id="user" title="ada@example.com">ada@example.com</small>' in page.text
     assert '<a class="set" href="/oauth2/sign_out">Sign out</a>' in page.text
     assert 'action="/sign-out"' not in page.text
     assert page.headers["cache-control"] == "no-store"
@@ -138,7 +138,9 @@ def test_pages_show_the_user(collector: CollectorProcess) -> None:
     assert (sign_in.status, sign_in.headers["location"]) == (303, "/projects/signed")
     assert "set-cookie" not in sign_in.headers
     unknown = ask(collector, "/projects/signed", NOBODY)
+    assert "<h1>You cannot open this page</h1>" in unknown.text
     assert "eve@example.com has no access" in unknown.text
+    assert 'href="/oauth2/sign_out">Sign out</a>' in unknown.text
 
 
 def test_other_sites_act_for_no_user(collector: CollectorProcess) -> None:
