@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         PrecisionScore,
         RecallScore,
     )
+    from otel_ml.run_context import context
     from otel_ml.runs import Run, current_run
     from otel_ml.tags import Tag
     from otel_ml.threads import follow_threads, wrap
@@ -63,6 +64,7 @@ __all__ = [
     "add_judge",
     "aevaluate",
     "assess",
+    "context",
     "current_run",
     "data_metrics",
     "evaluate",
@@ -96,6 +98,7 @@ _HOMES = {
     "Run": "runs",
     "Score": "judges.judge",
     "Tag": "tags",
+    "context": "run_context",
     "current_run": "runs",
     "follow_threads": "threads",
     "load_result": "experiments.stored_results",

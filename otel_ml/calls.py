@@ -26,7 +26,7 @@ from otel_ml.late import late
 from otel_ml.process import MARKS
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import CapturedPayload, Redaction, weight_of
-from otel_ml.runs import RUN_KEY, UNSET, Run, facts_around
+from otel_ml.runs import CONTEXT_KEY, RUN_KEY, UNSET, Run, facts_around, surroundings_of
 from otel_ml.spans import (
     ELSEWHERE,
     SPAN_KEY,
@@ -37,6 +37,7 @@ from otel_ml.spans import (
     is_sampled,
     reset,
 )
+from otel_ml.tags import Value, tag_attributes
 from otel_ml.versions.pending_runs import PENDING_RUNS
 from otel_ml.versions.structure import stream_part
 from otel_ml.wire import judge_attributes
@@ -145,6 +146,9 @@ class Call(Run):
                 self._describe(first, facts_around(current) if recorded else {})
             elif current or MARKS.get() is not None:
                 deferred.variables = facts_around(current)
+                if CONTEXT_KEY in current:
+                    tags = self._surrounding_tags(current, recorder)
+                    deferred.variables = {**deferred.variables, **tag_attributes(tags)}
             # only during the call, because it is a reference cycle
             self.context = Context({**current, SPAN_KEY: span, RUN_KEY: self})
             self.stage = OPEN
@@ -417,8 +421,9 @@ class Call(Run):
     def _put_inputs(self, inputs: dict[str, Any], traced: TracedFunction) -> None:
         """Write inputs, tags and generative attributes of a call outside the fast path."""
         self._inputs = inputs
-        if traced.tags:
-            self._tags = traced.tags.copy()
+        tags = self._surrounding_tags(self._outer, traced.recorder)
+        if traced.tags or tags:
+            self._tags = {**tags, **traced.tags}
         if traced.capture.inputs:
             self._put(names.INPUTS, inputs)
         else:
@@ -427,6 +432,12 @@ class Call(Run):
         if generative is not None:
             redaction = traced.recorder.redaction if traced.capture.inputs else None
             self._add_generative(generative, generative.describe_inputs(inputs, redaction))
+
+    def _surrounding_tags(self, current: Context, recorder: Recorder) -> dict[str, Value]:
+        """Return the tags that `otel_ml.context` has set around the call."""
+        surroundings = surroundings_of(current)
+        tags = {} if surroundings is None else dict(surroundings.tags)
+        return recorder.redaction.values(tags) if tags else tags
 
     def note_stub(self, run_id: str) -> None:
         """Record that the function was not executed, because its output was replayed.

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,6 +77,7 @@ else:
 # entries of W3C baggage that become run attributes
 _NAMES_OF_BAGGAGE: Final = (names.SESSION_ID, names.USER_ID)
 RUN_KEY: Final = context_api.create_key("otel_ml-run")
+CONTEXT_KEY: Final = context_api.create_key("otel_ml-context")
 _LINE_CHARS: Final = 16_384
 _REF_CHARS: Final = 256
 _SHORT_NS: Final = 1_000_000_000
@@ -443,6 +444,35 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
     return {}, {}
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What `otel_ml.context` sets for the runs that start inside its block.
+
+    Attributes:
+        tags: Tags of the runs.
+        people: Span attributes that name the session and the user.
+        outer: The run in which the block was entered; None outside any run.
+    """
+
+    tags: Mapping[str, Value]
+    people: Mapping[str, Value]
+    outer: object
+
+    def inside(self, other: "Surroundings") -> "Surroundings":
+        """Return these surroundings with what only another block around them sets."""
+        return Surroundings(
+            {**other.tags, **self.tags}, {**other.people, **self.people}, self.outer
+        )
+
+    def facts(self, context: Context) -> Mapping[str, Value]:
+        """Return the session and user of a new run. A run inside another run inherits that one's.
+
+        Only the block knows better if it was entered inside that run.
+        """
+        run = context.get(RUN_KEY)
+        return self.people if run is None or run is self.outer else {}
+
+
 class Run(Handle, HasCard):
     """A run that is being recorded: one call of a model, or a block such as a training loop.
 
@@ -505,7 +535,12 @@ class Run(Handle, HasCard):
             with recorder.lock:
                 if self._unasked:  # otherwise another thread was first
                     # copy the mapping: the exporter may be reading the span's own
-                    self._describe(span.constants, span.collect(previews=recorder.wants_previews))
+                    facts = span.collect(previews=recorder.wants_previews)
+                    self._describe(span.constants, facts)
+                    tags = [key for key in facts if key.startswith(names.TAG_PREFIX)]
+                    if tags:
+                        length = len(names.TAG_PREFIX)
+                        self._tags = {key[length:]: facts.pop(key) for key in tags}
                     self._unasked = False
         return self
 
@@ -1038,6 +1073,9 @@ def _start_run(
         span.take_ids(*ids)
     run = OpenedRun(recorder if is_sampled(span) else None, span, start_ns, first)
     run._facts.update({**facts_around(current), **facts})
+    surroundings = surroundings_of(current)
+    if surroundings is not None and surroundings.tags:
+        run._tags = recorder.redaction.values(dict(surroundings.tags))
     return run
 
 
@@ -1058,7 +1096,16 @@ def facts_around(context: Context | None) -> dict[str, Value]:
         for name in _NAMES_OF_BAGGAGE:
             if name in entries:
                 facts[name] = clean(text_of(entries[name]))
+    surroundings = surroundings_of(context)
+    if surroundings is not None and context is not None:
+        facts.update(surroundings.facts(context))
     return facts
+
+
+def surroundings_of(context: Context | None) -> Surroundings | None:
+    """Return what `otel_ml.context` has set around the current code. None outside its blocks."""
+    given = context.get(CONTEXT_KEY) if context else None
+    return given if isinstance(given, Surroundings) else None
 
 
 # the run outside any run: it accepts every call and keeps nothing

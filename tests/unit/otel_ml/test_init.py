@@ -34,6 +34,7 @@ from otel_ml.profiles import (
     PrecisionScore,
     RecallScore,
 )
+from otel_ml.run_context import context
 from otel_ml.runs import Run, current_run
 from otel_ml.tags import Tag
 from otel_ml.threads import follow_threads, wrap
@@ -58,6 +59,7 @@ PUBLIC = {
     "add_judge": add_judge,
     "aevaluate": aevaluate,
     "assess": assess,
+    "context": context,
     "current_run": current_run,
     "data_metrics": data_metrics,
     "evaluate": evaluate,
