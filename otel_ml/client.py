@@ -50,6 +50,7 @@ from otel_ml.recorder import Recorder, Stats
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
 from otel_ml.runs import OpenedRun, Run, current_run, open_run
 from otel_ml.tags import Tags
+from otel_ml.times import Time, check_past
 from otel_ml.wrappers import decorate, wrap
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from otel_ml.experiments.dataset import Dataset
     from otel_ml.experiments.result import Result
     from otel_ml.export.delivery import Delivery
+    from otel_ml.imports import table_import
+    from otel_ml.imports.table_import import TableImport, TableOptions
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
     from otel_ml.libraries import instrument as model_libraries
@@ -81,6 +84,7 @@ else:
     data_quality = late("data_quality")
     datasets = late("experiments.dataset")
     experiments = late("experiments.experiment")
+    table_import = late("imports.table_import")
     replaying = late("experiments.replay")
     stored_results = late("experiments.stored_results")
     reading = late("reader.errors")
@@ -261,7 +265,7 @@ class Client(HasCard):
         self._judges[judge.tag] = judge
         return judge.tag
 
-    def run(
+    def run(  # noqa: PLR0913 - each is a fact about the run, by keyword
         self,
         name: str,
         *,
@@ -272,6 +276,8 @@ class Client(HasCard):
         session: str | None = None,
         user: str | None = None,
         trace_key: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
     ) -> OpenedRun:
         """Open a run for code that is not a traced function, such as a training loop.
 
@@ -290,10 +296,15 @@ class Client(HasCard):
             user: ID of the user that the run serves.
             trace_key: Your own ID for the trace. Runs in several processes can share it. Values for
                 `trace_key`, `session` and `user` that are not strings are converted to text.
+            start: When the run started, if that is in the past: a datetime with a time zone, an ISO
+                8601 text with one, or nanoseconds since the epoch. The run is marked as history: it
+                may be older than 400 days. Default: now.
+            end: When the run ended, if that is in the past. Default: when the block ends or `end`
+                is called.
 
         Raises:
-            ValueError: `name`, `kind`, `params` or `tags` is invalid. The message names the
-                argument.
+            ValueError: An argument is invalid, such as an `end` before `start`, or a time more than
+                an hour in the future. The message names the argument.
         """
         model = check_text("name", name)
         is_guessed = kind is None
@@ -308,9 +319,70 @@ class Client(HasCard):
             names.TRACE_KEY: trace_key,
             names.PARAMS: params,
         }
-        run = open_run(self._recorder, model, kind, given, [tags], inputs=inputs)
+        past = check_past(start, end)
+        run = open_run(self._recorder, model, kind, given, [tags], inputs=inputs, past=past)
         run._may_train = is_guessed
         return run
+
+    def record_call(  # noqa: PLR0913 - each is a fact about the call, by keyword
+        self,
+        name: str,
+        inputs: object,
+        outputs: object,
+        *,
+        start: Time,
+        end: Time | None = None,
+        kind: str = "model",
+        params: Mapping[str, object] | None = None,
+        tags: Tags = None,
+        session: str | None = None,
+        user: str | None = None,
+        trace_key: str | None = None,
+        error: BaseException | None = None,
+    ) -> str:
+        """Record a call that has already happened, such as one from a log file.
+
+        The call is marked as history: it may be older than 400 days. To import many calls, use
+        `import_table`, which is faster and stores each call once.
+
+        Args:
+            name: Name of the model.
+            inputs: Inputs of the call, such as a mapping of parameter names to values.
+            outputs: What the call returned. Ignored if it failed.
+            start: When the call started: a datetime with a time zone, an ISO 8601 text with one, or
+                nanoseconds since the epoch.
+            end: When the call ended. Default: now.
+            kind: Kind of run, as in `trace`.
+            params: Parameters of the call.
+            tags: Tags to set on the run.
+            session: ID of the conversation that the call belongs to.
+            user: ID of the user that the call served.
+            trace_key: Your own ID for the trace.
+            error: The exception, if the call failed.
+
+        Returns:
+            The run ID. Pass it to `about` to add ground truth later.
+
+        Raises:
+            ValueError: An argument is invalid, such as an `end` before `start`, or a time more than
+                an hour in the future. The message names the argument.
+        """
+        run = self.run(
+            name,
+            kind=kind,
+            inputs=inputs,
+            params=params,
+            tags=tags,
+            session=session,
+            user=user,
+            trace_key=trace_key,
+            start=start,
+            end=end,
+        )
+        if error is None:
+            run.set_output(outputs)
+        run.end(error)
+        return run.id
 
     def about(
         self,
@@ -362,6 +434,34 @@ class Client(HasCard):
                 mapping, or the artifact cannot be read.
         """
         return targets.name_model(self._recorder.in_force, name, params, artifact)
+
+    def import_table(
+        self, table: Any, *, model: str, **options: "Unpack[TableOptions]"
+    ) -> "TableImport":
+        """Import a table of predictions, with one run per row.
+
+        Each run has the time, inputs, outputs and tags of its row, and its ground truth. Missing
+        values are absent. An import never fires an alert for the past. Importing a table twice
+        stores each row once. Rows that cannot be imported are left out and counted by reason.
+
+        Args:
+            table: The path of a ``.parquet``, ``.csv`` or ``.jsonl`` file; a pandas, polars or
+                pyarrow table; or a list of mappings.
+            model: Name of the model that made the predictions.
+            options: Which column is what, see `otel_ml.imports.TableOptions`.
+
+        Returns:
+            How many rows were stored and rejected, and the prediction targets that use the ground
+            truth.
+
+        Raises:
+            ValueError: A column does not exist or an option is invalid. The message lists the
+                columns of the table.
+            ImportStopped: The collector does not answer or refuses the import. Import the table
+                again to complete it.
+            OSError: A file cannot be read or written.
+        """
+        return table_import.import_table(self._recorder.in_force, table, model, options)
 
     def set_alias(
         self, model: str, alias: str, version: int | None = None, *, by: str = ""

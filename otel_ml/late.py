@@ -31,6 +31,7 @@ WHY: Final[Mapping[str, str]] = {
     "genai.messages": "needed only for streams of a model",
     "genai.streams": "needed only for functions that return a model's stream",
     "genai.generative": "needed only for generative calls",
+    "imports.table_import": "needed only to import a table",
     "instrumentations": "needed only to instrument other libraries",
     "judges.host_loop": "needed only for inline judges",
     "judges.judge": "needed only with judges",

@@ -96,9 +96,14 @@ def resolve(points: Iterable[LoggedPoint]) -> dict[str, Metric]:
 
 
 def make_points(
-    values: Mapping[str, object], step: int | None, mode: str, *, overwrite: bool = False
+    values: Mapping[str, object],
+    step: int | None,
+    mode: str,
+    *,
+    overwrite: bool = False,
+    at_ns: int | None = None,
 ) -> list[LoggedPoint]:
-    """Check metric values and convert them to points with the current time.
+    """Check metric values and convert them to points.
 
     Args:
         values: Numbers or lists of numbers, by name.
@@ -107,11 +112,12 @@ def make_points(
             value, ``auto`` stores one value, which becomes a series with the second value. Lists
             are always added to a series.
         overwrite: Whether to replace earlier points of each name. An empty list removes all points.
+        at_ns: Time of the points, in ns since the epoch. None for now.
 
     Raises:
         InvalidMetricError: A value is not a number. The message names metric and value.
     """
-    now_ns = time.time_ns()
+    now_ns = time.time_ns() if at_ns is None else at_ns
     at = -1 if step is None else _step(step)
     points = []
     for name, value in values.items():

@@ -45,6 +45,7 @@ from otel_ml.recorder import Recorder
 from otel_ml.redaction import CapturedPayload, Redaction
 from otel_ml.spans import SPAN_KEY, RunSpan, attach, detach, is_sampled, run_id_of, write
 from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
+from otel_ml.times import Time, check_time
 from otel_ml.updates import EVENTS, Updates
 from otel_ml.wire import (
     HasSubject,
@@ -157,6 +158,7 @@ class Handle:
         step: int | None = None,
         overwrite: bool = False,
         single_value: bool = False,
+        time: Time | None = None,
     ) -> None:
         """Append one point, or a list of points, to a metric.
 
@@ -167,6 +169,7 @@ class Handle:
             overwrite: Replace all earlier points of this metric.
             single_value: Store one number, not a series of points. If the metric already has a
                 value, the new one is ignored unless you also pass `overwrite`.
+            time: When the value was measured, as in `log_metrics`.
 
         Raises:
             InvalidMetricError: `value` is not a number. Nothing is logged.
@@ -176,10 +179,16 @@ class Handle:
         check_flag("overwrite", overwrite)
         check_flag("single_value", single_value)
         mode = "single" if single_value else "append"
-        self._put_points(make_points({name: value}, step, mode, overwrite=overwrite))
+        at_ns = self._time_of(time)
+        self._put_points(make_points({name: value}, step, mode, overwrite=overwrite, at_ns=at_ns))
 
     def log_metrics(
-        self, values: Mapping[str, object], *, step: int | None = None, overwrite: bool = False
+        self,
+        values: Mapping[str, object],
+        *,
+        step: int | None = None,
+        overwrite: bool = False,
+        time: Time | None = None,
     ) -> None:
         """Log several metrics at once.
 
@@ -190,6 +199,9 @@ class Handle:
                 element, and as a list if they have one dimension.
             step: Number that orders the points, such as an epoch.
             overwrite: Replace all earlier points of these metrics.
+            time: When the values were measured: a datetime with a time zone, an ISO 8601 text with
+                one, or nanoseconds since the epoch. Default: now, or the end of a run that ended in
+                the past. Points count in the order of their times.
 
         Raises:
             InvalidMetricError: A value is not a number. The error is a `ValueError` that names
@@ -198,7 +210,8 @@ class Handle:
         """
         check_flag("overwrite", overwrite)
         check_mapping("values", values, "a mapping of names to numbers or lists of numbers")
-        self._put_points(make_points(values, step, "auto", overwrite=overwrite))
+        at_ns = self._time_of(time)
+        self._put_points(make_points(values, step, "auto", overwrite=overwrite, at_ns=at_ns))
 
     def data_metrics(
         self,
@@ -338,7 +351,7 @@ class Handle:
         recorder = self._records_to()
         if recorder is None:
             return
-        at_ns = time.time_ns()
+        at_ns = self._now_ns()
         line = clean(text_of(text))
         if len(line) > _LINE_CHARS:
             line = line[:_LINE_CHARS] + "…"
@@ -349,7 +362,7 @@ class Handle:
         recorder = self._records_to()
         if recorder is None:
             return
-        at_ns = time.time_ns()
+        at_ns = self._now_ns()
         made = artifact.make_artifact(ref, value, recorder.redaction)
         attributes, notes = made.facts, made.notes
         if made.document is not None:
@@ -364,6 +377,14 @@ class Handle:
     @quiet("run.log_metrics")
     def _put_points(self, points: Sequence[LoggedPoint]) -> None:
         self._update(Updates.add_points, points)
+
+    def _time_of(self, given: Time | None) -> int:
+        """Return a time that the user passed, in ns; None for the current one."""
+        return self._now_ns() if given is None else check_time("time", given)
+
+    def _now_ns(self) -> int:
+        """Return the time of what is logged now, in ns since the epoch."""
+        return time.time_ns()
 
     def _records_to(self) -> Recorder | None:
         """Return the recorder that records now, or None if nothing is recorded."""
@@ -677,7 +698,7 @@ class Run(Handle, HasCard):
         if error is not None and not issubclass(type(error), BaseException):
             raise invalid("error", error, "an exception, or None")
         if not self._ended and not self._by_call:
-            end_ns = time.time_ns()
+            end_ns = self._now_ns()
             with quiet("run.end"):
                 self._close(end_ns, error)
             self._hand_over(end_ns)
@@ -946,7 +967,7 @@ class OpenedRun(Run):
     or when the process exits. Inside the ``with`` block, `current_run` returns it.
     """
 
-    __slots__ = ("__weakref__", "_attached", "_may_train")
+    __slots__ = ("__weakref__", "_attached", "_may_train", "_until_ns")
 
     def __init__(
         self,
@@ -958,6 +979,10 @@ class OpenedRun(Run):
         super().__init__(recorder, span, start_ns, constants)
         self._attached: Token[Context] | None = None
         self._may_train = False  # True if no `kind` was given: metrics by step make it a training
+        self._until_ns: int | None = None  # its end, if that was given
+
+    def _now_ns(self) -> int:
+        return time.time_ns() if self._until_ns is None else self._until_ns
 
     def __enter__(self) -> "OpenedRun":
         """Make this the current run, and its span the current span."""
@@ -994,7 +1019,7 @@ class OpenedRun(Run):
         self.end()
 
 
-def open_run(
+def open_run(  # noqa: PLR0913 - each is a fact about the run, by keyword
     recorder: Recorder,
     name: str,
     kind: str,
@@ -1004,6 +1029,7 @@ def open_run(
     inputs: object = None,
     ids: tuple[int, int] | None = None,
     start_ns: int = 0,
+    past: tuple[int, int | None] | None = None,
 ) -> OpenedRun:
     """Open a run inside the current run, and report its start to the collector immediately.
 
@@ -1021,6 +1047,8 @@ def open_run(
             IDs. If spans come from another tracer provider than the SDK's own, it cannot use given
             IDs, so the run is not recorded.
         start_ns: Start time in ns, if another process started the run; 0 for now.
+        past: Start and end in ns, if the user gave them; the end is None if the run ends later.
+            Such a run is marked as history, and its start is not reported.
 
     Returns:
         The run. If recording is off, its methods do nothing.
@@ -1033,8 +1061,12 @@ def open_run(
     with quiet("run"):
         active = recorder.active()
         if active is not None:
-            began = ids, start_ns or time.time_ns()
+            began = ids, past[0] if past else start_ns or time.time_ns()
             run = _start_run(active, name, kind, given, began)
+            if past is not None:
+                run._until_ns = past[1]
+                if type(run._span) is RunSpan:
+                    run._span.mark_history()
     if run is None:
         recorder.miss()
         return OpenedRun(None, trace.get_current_span(), 0, {})
@@ -1044,7 +1076,10 @@ def open_run(
                 run._set_tags(*own_tags)
             if inputs is not None:
                 run.set_input(inputs)
-            run._recorder.open_runs.announce(run)
+            if past is None:
+                run._recorder.open_runs.announce(run)
+            else:
+                run._recorder.open_runs.end_at_exit(run)
     return run
 
 

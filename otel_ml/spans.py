@@ -72,6 +72,7 @@ Attributes = Mapping[str, Any]
 # size of a run without long payloads, for the limit of a queue
 BARE_BYTES: Final = 1_024
 UNSET: Final = Status(StatusCode.UNSET)
+_RECORDED: Final = "recorded"  # source of a run whose times the program gave
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 _MOST_OF_CALL: Final = 32  # more attributes than a call has by itself
 _STARTED_WITH: Final = 3  # project, kind and name, which are written again
@@ -160,6 +161,28 @@ class HasResource(Protocol):
         """The resource of its spans."""
 
 
+class HistoryOrigin:
+    """A resource that marks spans as history, with the attribute ``otel_ml.import``.
+
+    Args:
+        origin: Provider or tracer whose resource is marked.
+        source: What the spans were imported from; the value of the attribute.
+    """
+
+    def __init__(self, origin: HasResource, source: str) -> None:
+        self._origin = origin
+        self._mark = Resource({names.IMPORT: source})
+        self._marked: tuple[Resource, Resource] | None = None
+
+    @property
+    def resource(self) -> Resource:
+        """The marked resource. It stays the same object, so that it is encoded only once."""
+        plain = self._origin.resource
+        if self._marked is None or self._marked[0] is not plain:
+            self._marked = plain, plain.merge(self._mark)
+        return self._marked[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Settings that all spans of one tracer share.
@@ -185,6 +208,11 @@ class Home:
     def scope(self) -> InstrumentationScope:
         """The instrumentation scope, which contains the project."""
         return self.make_scope()
+
+
+@functools.lru_cache(maxsize=64)
+def _as_history(home: Home) -> Home:
+    return replace(home, origin=HistoryOrigin(home.origin, _RECORDED))
 
 
 class RunSpan(ReadableSpan, trace.Span):
@@ -267,6 +295,20 @@ class RunSpan(ReadableSpan, trace.Span):
         self.number = 0
         self.weight = BARE_BYTES
         self.is_queued = False  # set by the queue that holds the span
+
+    @property
+    def is_history(self) -> bool:
+        """Whether the span is marked as history, see `mark_history`."""
+        return type(self._home.origin) is HistoryOrigin
+
+    def mark_history(self) -> None:
+        """Mark the span as history, because its times were given.
+
+        The collector then accepts it if it is older than 400 days, and does not take it for a wrong
+        clock.
+        """
+        if not self.is_history:
+            self._home = _as_history(self._home)
 
     # The interface of a readable span.
 

@@ -242,10 +242,11 @@ class SpooledSpans:
     def put(self, span: ReadableSpan) -> bool:
         """Write a span to disk. Returns False if neither disk nor memory has space.
 
-        Spans that other instrumentations created are queued in memory. The files can only contain
-        spans with the OpenTelemetry resource and scope of otel-ml.
+        Spans that other instrumentations created, and runs whose times were given, are queued in
+        memory. The files can only contain spans with the OpenTelemetry resource and scope of
+        otel-ml.
         """
-        if type(span) is not RunSpan and _is_foreign(span):
+        if span.is_history if type(span) is RunSpan else _is_foreign(span):
             return self._refused.put(span)
         return self._append(span, provisional=False) or self._refused.put(span)
 

@@ -4,7 +4,6 @@ Of a model, only MLflow's description is read. The model itself is not loaded, b
 run its code.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, StatusCode
 
 from otel_ml import attributes as names
 from otel_ml import types
@@ -32,14 +31,21 @@ from otel_ml.capture.taker import TRUNCATED
 from otel_ml.capture.values import clean, preview
 from otel_ml.client import Client
 from otel_ml.export.delivery import Delivery, join
+from otel_ml.imports.history import (
+    Identity,
+    Record,
+    numbered_span_id,
+    span_id_of,
+    trace_id_of,
+)
 from otel_ml.metrics import LoggedPoint, point_attributes
 from otel_ml.recorder import Recorder
 from otel_ml.redaction import Redaction
-from otel_ml.spans import RunSpan, run_id_of
+from otel_ml.spans import RunSpan
 from otel_ml.tags import fits, tag_attributes, tags_of
 from otel_ml.versions.definition import Definition
 from otel_ml.versions.parts import digest
-from otel_ml.wire import Attributes, Event, Subject, lineage_event, weigh
+from otel_ml.wire import Attributes, Subject, lineage_event, weigh
 
 __all__ = [
     "Imported",
@@ -52,10 +58,6 @@ __all__ = [
 
 # Batch size, below the queue size of a joined provider (2,048).
 _SPANS_AT_ONCE: Final = 256
-_TRACE_BYTES: Final = 16
-_SPAN_BYTES: Final = 8
-_NUMBER_BYTES: Final = 3
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,66 +79,6 @@ class Imported:
 
     def __bool__(self) -> bool:
         return bool(self.delivery)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Trace id and span id of an imported run, or of a span that belongs to it."""
-
-    trace_id: int
-    span_id: int
-
-    @property
-    def context(self) -> SpanContext:
-        """The ids as an OpenTelemetry span context."""
-        return SpanContext(self.trace_id, self.span_id, False, _SAMPLED)
-
-    @property
-    def run_id(self) -> str:
-        """The ids as a run id: ``<trace id>-<span id>`` in hex."""
-        return run_id_of(self.context)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One span to send for an imported MLflow run.
-
-    Attributes:
-        identity: Trace id and span id.
-        parent_id: Span id of the parent in the same trace. None if the span has no parent.
-        link: Ids of a span in another trace that this one refers to.
-        failed: Whether the span's status is an error.
-    """
-
-    name: str
-    identity: Identity
-    start_ns: int
-    end_ns: int
-    attributes: Attributes
-    events: tuple[Event, ...] = ()
-    parent_id: int | None = None
-    link: Identity | None = None
-    failed: bool = False
-
-
-def trace_id_of(*parts: str) -> int:
-    """Return a trace id computed from texts. The same texts give the same id in every import."""
-    return _digest(parts, _TRACE_BYTES)
-
-
-def span_id_of(*parts: str) -> int:
-    """Return a span id computed from texts. The same texts give the same id in every import."""
-    return _digest(parts, _SPAN_BYTES)
-
-
-def numbered_span_id(number: int, *parts: str) -> int:
-    """Return a span id computed from texts and a number. A larger number gives a larger id."""
-    return _digest(parts, _SPAN_BYTES - _NUMBER_BYTES) << 8 * _NUMBER_BYTES | number
-
-
-def _digest(parts: Iterable[str], size: int) -> int:
-    text = "\0".join(parts).encode("utf-8", "replace")
-    return int.from_bytes(hashlib.sha256(text).digest()[:size], "big") or 1  # 0 is not a valid id
 
 
 def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[int, Delivery]:

@@ -199,7 +199,18 @@ OPEN: Final = {
     "session": ANY,
     "user": ANY,
     "trace_key": ANY,
+    "start": sort("None"),
+    "end": sort("None"),
 }
+RECORD_CALL: Final = {
+    **OPEN,
+    "kind": KIND,
+    "outputs": ANY,
+    "start": sort(),
+    "error": sort("None", "exception"),
+}
+# no value alone names the columns
+IMPORT_TABLE: Final = {"table": sort(), "model": sort(), "options": sort()}
 EVALUATE: Final = {
     "function": FUNCTION,
     "dataset": sort("[]", "[1]", "['text']"),
@@ -302,6 +313,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client.assess": ASSESS,
     "otel_ml.Client.add_judge": {"judge": sort("judge")},
     "otel_ml.Client.run": OPEN,
+    "otel_ml.Client.record_call": RECORD_CALL,
+    "otel_ml.Client.import_table": IMPORT_TABLE,
     "otel_ml.Client.data_metrics": DATA_METRICS,
     "otel_ml.Client.about": {"run_id": sort(), "trace_key": but(ANY, "None"), "tag": sort()},
     "otel_ml.Client.model": {
@@ -411,8 +424,14 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "step": STEP,
         "overwrite": FLAG,
         "single_value": FLAG,
+        "time": sort("None"),
     },
-    "otel_ml.Run.log_metrics": {"values": sort("{}", "{'a': 1}"), "step": STEP, "overwrite": FLAG},
+    "otel_ml.Run.log_metrics": {
+        "values": sort("{}", "{'a': 1}"),
+        "step": STEP,
+        "overwrite": FLAG,
+        "time": sort("None"),
+    },
     "otel_ml.Run.data_metrics": DATA_METRICS,
     "otel_ml.Run.feedback": {
         "name": NAME,
@@ -452,6 +471,8 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.flush": FLUSH,
     "otel_ml.load_result": {"run_id": NAME, "baseline": OPTIONAL_NAME, "reader": NONE},
     "otel_ml.run": OPEN,
+    "otel_ml.record_call": RECORD_CALL,
+    "otel_ml.import_table": IMPORT_TABLE,
     "otel_ml.trace": TRACE,
     "otel_ml.wrap": {"function": FUNCTION},
     "otel_ml.reader.Reader": {
@@ -638,6 +659,7 @@ EVALUATING: Final = tuple(
     f"otel_ml.{owner}{name}" for owner in ("", "Client.") for name in ("evaluate", "aevaluate")
 )
 
+PAST_CALL: Final = {"name": "a", "inputs": 1, "outputs": 1, "start": "2026-01-02T03:04:05Z"}
 # What a call is given besides, when it needs more than the argument that is looked at.
 UNANSWERED: Final = Reader("arguments", endpoint="http://127.0.0.1:9", timeout_s=0.01)
 BESIDES: Final[dict[str, Mapping[str, Any]]] = {
@@ -653,6 +675,8 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Dataset.from_runs": {"name": "a", "runs": []},
     "otel_ml.Dataset.read": {"path": Path(__file__).with_name("items.jsonl")},
     "otel_ml.Client.run": {"name": "a"},
+    **{f"otel_ml.{owner}record_call": PAST_CALL for owner in ("", "Client.")},
+    **{f"otel_ml.{owner}import_table": {"table": FRAME, "model": "a"} for owner in ("", "Client.")},
     "otel_ml.Client.model": {"name": "a"},
     "otel_ml.Client.set_alias": {"model": "a", "alias": "b"},
     "otel_ml.targets.TargetModel.set_alias": {"alias": "b"},
@@ -721,6 +745,7 @@ OTHERWISE_NAMED: Final = frozenset(
         ("otel_ml.Client.instrument", "libraries"),
         ("otel_ml.assess", "judges"),
         ("otel_ml.Run.log_metrics", "values"),
+        *((f"otel_ml.{owner}import_table", "model") for owner in ("", "Client.")),
         *((f"{owner}.log_metrics", "values") for owner in SAID_OF),
     }
 )

@@ -1,0 +1,145 @@
+"""Sends the spans of an import to a collector: a few requests at a time, acknowledged in order."""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from otel_ml.arguments import InvalidArgumentError
+from otel_ml.export.answer import Answer
+from otel_ml.export.destination import OtlpDestination
+from otel_ml.export.queue import SpanBatch
+from otel_ml.export.settings import resolve
+from otel_ml.outlet import Route
+from otel_ml.spans import RunSpan
+
+# The collector stores the requests that arrive together in one group, so a few at a time are faster
+# than one; python -m tests.bench import prints rows per second
+IN_FLIGHT: Final = 4
+_REQUEST_S: Final = 60.0
+_FIRST_PAUSE_S: Final = 0.2
+_MOST_PAUSE_S: Final = 10.0
+_PATIENCE_S: Final = 300.0
+
+
+class ImportStopped(RuntimeError):
+    """The collector does not answer, or refuses the import. Running the import again continues."""
+
+
+@dataclass(slots=True)
+class ImportBatch:
+    """Spans of one request, and what they belong to.
+
+    Attributes:
+        spans: The spans.
+        owners: For each span, the number of its row or record in the source.
+        upto: How many rows of the source have been read when the batch is complete.
+        context: Anything that the caller wants to get back with the batch.
+        rejected: Why the collector rejected spans, by owner. Set when the batch was sent.
+    """
+
+    spans: list[RunSpan] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    upto: int = 0
+    context: Any = None
+    rejected: dict[int, str] = field(default_factory=dict)
+
+
+class HistorySender:
+    """Sends batches with retries. At most four batches are in memory at a time.
+
+    Args:
+        route: Where to send, and with which key.
+        patience_s: For how long a request is repeated while the collector does not accept it.
+        pause: Waits for a number of seconds.
+
+    Raises:
+        ValueError: The client does not send to a collector over HTTP.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        patience_s: float = _PATIENCE_S,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if route.exporter is not None or route.tracer_provider is not None:
+            raise InvalidArgumentError(
+                "Invalid client: expected one that sends to a collector, without exporter and "
+                "tracer_provider"
+            )
+        settings = resolve(route.endpoint, route.project, route.api_key, "http/protobuf")
+        self.page = settings.page
+        self._destination = OtlpDestination(settings)
+        self._patience_s = patience_s
+        self._pause = pause
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[Iterable[ImportBatch]], Iterator[ImportBatch]]]:
+        """Start the threads for this block. The block gets a function that sends batches.
+
+        The function yields each batch when it and all batches before it are stored. Then
+        `ImportBatch.rejected` is set.
+
+        Raises:
+            ImportStopped: Raised in the block if a batch cannot be stored.
+        """
+        pool = ThreadPoolExecutor(IN_FLIGHT, "otel-ml-import")
+        try:
+            yield lambda batches: self._send_all(pool, batches)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self._destination.close()
+
+    def _send_all(
+        self, pool: ThreadPoolExecutor, batches: Iterable[ImportBatch]
+    ) -> Iterator[ImportBatch]:
+        waiting: deque[tuple[ImportBatch, Future[None]]] = deque()
+        for batch in batches:
+            waiting.append((batch, pool.submit(self._send, batch)))
+            if len(waiting) >= IN_FLIGHT:
+                yield _wait_for(waiting)
+        while waiting:
+            yield _wait_for(waiting)
+
+    def _send(self, batch: ImportBatch) -> None:
+        """Send a batch, and find the spans that the collector rejects by sending halves."""
+        parts = deque([(batch.spans, batch.owners)])
+        while parts:
+            spans, owners = parts.popleft()
+            if not spans:
+                continue
+            answer = self._send_part(spans)
+            if not (answer.too_large or answer.rejected):
+                continue
+            if answer.rejected >= len(spans) or len(spans) == 1:
+                reason = answer.message or "too large"
+                batch.rejected |= dict.fromkeys(owners, reason)
+                continue
+            middle = len(spans) // 2
+            parts.append((spans[:middle], owners[:middle]))
+            parts.append((spans[middle:], owners[middle:]))
+
+    def _send_part(self, spans: list[RunSpan]) -> Answer:
+        request = SpanBatch(spans)
+        give_up = time.monotonic() + self._patience_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            answer = self._destination.send(request, _REQUEST_S)
+            if answer.delivered or answer.too_large:
+                return answer
+            if not answer.retry or time.monotonic() >= give_up:
+                raise ImportStopped(f"{self.page} does not store the rows: {answer.message}")
+            asked_s = answer.retry_after_s or 0.0
+            self._pause(max(asked_s, pause_s * random.uniform(0.5, 1)))  # noqa: S311 - no secret
+            pause_s = min(pause_s * 2, _MOST_PAUSE_S)
+
+
+def _wait_for(waiting: deque[tuple[ImportBatch, Future[None]]]) -> ImportBatch:
+    batch, sent = waiting.popleft()
+    sent.result()
+    return batch
