@@ -269,6 +269,7 @@ OF_THEIR_OWN: Final = {
     "docs/how-to/runs.md",
     "docs/how-to/send-with-any-otlp-client.md",
     "docs/how-to/services.md",
+    "docs/tutorial-table.md",
 }
 
 
@@ -314,6 +315,23 @@ def test_live(told: CollectorProcess, tmp_path: Path) -> None:
 
         wait_until(is_heard)
     client.close()
+
+
+def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
+    """Who has a table finds the broken input with the commands of the tutorial."""
+    page = "docs/tutorial-table.md"
+    [program] = [one.text for one in BLOCKS if one.page == page and one.language == "python"]
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    with at(told, tmp_path) as shell:
+        type_page(page, shell)
+        found = shell.type("otel-ml findings --project clinic")
+    first = found.splitlines()[1]
+    assert 'input "mean texture" is missing in 3' in first
+    assert (
+        told.get("/projects/clinic/stats", start="2000-01-01T00:00:00Z")["total"]["runs"] == 9_000
+    )
+    [target] = told.get("/projects/clinic/targets")["targets"]
+    assert (target["model"], target["prediction"]) == ("biopsy", "outputs.benign")
 
 
 def test_backup(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ _COMMANDS_BY_TASK: Final = {
     "Start": {
         "serve": ("administration:serve", "Run the collector"),
         "doctor": ("doctor:doctor", "Find out why runs do not arrive, or explain a version"),
+        "import": ("imports:import_", "Import predictions from a table"),
         "mcp": ("assistants:mcp", "Let a coding agent query the collector (MCP)"),
     },
     "Look at recorded runs": {

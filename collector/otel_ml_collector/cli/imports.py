@@ -1,0 +1,243 @@
+"""The commands ``otel-ml import ...``: load history into a project."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, UNREACHABLE, CommandFailed
+from otel_ml_collector.cli.place import PlaceOptions, with_place, with_project
+from otel_ml_collector.errors import BadSetting
+
+if TYPE_CHECKING:
+    from otel_ml.imports import TableImport
+
+_TABLE: Final = "table"
+_KEEP_LINES: Final = "\b"  # click does not wrap the paragraph below this character
+_SHOW_EVERY_S: Final = 0.2
+_LINE_EVERY_S: Final = 10.0
+_BAR: Final = 24
+
+
+class _Imports(click.Group):
+    """The group ``import``, where the name of a file means ``import table``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the subcommand ``table`` in front of arguments that start with none."""
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = [_TABLE, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    "import",
+    cls=_Imports,
+    subcommand_metavar="FILE | COMMAND [OPTIONS]",
+    help=f"""Load history into a project.
+
+    {_KEEP_LINES}
+    otel-ml import predictions.parquet --project churn --model churn \\
+      --time scored_at --outputs churned --truth actually_churned
+
+    A file name alone means `otel-ml import table`, whose --help lists the options. An import marks
+    its runs as history: they never fire an alert for the past. Importing a file twice stores each
+    record once.
+    """,
+)
+def import_() -> None:
+    """Load history into a project."""
+
+
+def _split(_context: click.Context, _option: click.Parameter, text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _pairs(
+    _context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, sign, column = text.partition("=")
+        if not (sign and name and column):
+            raise click.BadParameter(f"expected {option.metavar}, such as quality=rating")
+        pairs[name] = column
+    return pairs
+
+
+def _column(name: str, help_text: str) -> Callable[[Any], Any]:
+    return click.option(name, metavar="COLUMN", help=help_text)
+
+
+@import_.command(_TABLE, epilog=HELP, short_help="Import predictions from a table.")
+@with_place
+@with_project
+@click.option("--model", required=True, metavar="NAME", help="Model that made the predictions")
+@_column("--time", "Time of each prediction; a time without a time zone is UTC")
+@click.option(
+    "--inputs",
+    metavar="A,B,…",
+    callback=_split,
+    help="What the model received [all columns that have no other role]",
+)
+@click.option("--outputs", metavar="A,B,…", callback=_split, help="What the model predicted")
+@click.option(
+    "--truth",
+    metavar="COLUMN",
+    help="Ground truth of the first output; or OUTPUT=COLUMN,… for several outputs",
+)
+@click.option(
+    "--tags", metavar="A,B,…", callback=_split, help="Tags, to filter and compare predictions by"
+)
+@_column("--session", "Session of each prediction, such as a customer")
+@_column("--user", "User of each prediction")
+@_column("--version", "Version of the model")
+@_column("--id", "ID that is unique in the table [the content of the row]")
+@_column("--latency-ms", "Duration of the prediction in milliseconds")
+@click.option(
+    "--score",
+    "scores",
+    metavar="NAME=COLUMN",
+    multiple=True,
+    callback=_pairs,
+    help="Score of each prediction; may be repeated",
+)
+@click.option("--timezone", metavar="NAME", help="Time zone of times that have none [UTC]")
+@click.option(
+    "--as-reference",
+    is_flag=True,
+    help="Keep the table, such as training data, as the reference for drift; stores no runs",
+)
+@click.option(
+    "--rejected",
+    metavar="FILE",
+    help="File for rows that cannot be imported [TABLE.rejected.jsonl in this folder]",
+)
+@click.argument("file", metavar="FILE")
+def import_table(
+    asked: PlaceOptions,
+    project: str,
+    *,
+    file: str,
+    model: str,
+    truth: str | None,
+    rejected: str | None,
+    **roles: Any,
+) -> int:
+    """Import the predictions in FILE, a .parquet, .csv or .jsonl file: each row becomes a run.
+
+    The run has the time, inputs, outputs, tags and ground truth of its row. What a row does not
+    have stays empty. If the import is interrupted, run the same command again in the same folder
+    to continue it.
+    """
+    from otel_ml.client import Client  # takes 0.1 s
+    from otel_ml.imports.sender import ImportStopped
+
+    stem = Path(file).name
+    with asked.open(makes=True) as place:
+        client = Client(project, endpoint=place.endpoint, api_key=place.key, join=False)
+        shown = _ProgressLine(stem)
+        options = {name: value for name, value in roles.items() if value}
+        if truth:
+            options["truth"] = _read_truth(truth)
+        try:
+            done = client.import_table(
+                file,
+                model=model,
+                rejected=rejected or f"{stem}.rejected.jsonl",
+                progress_file=f"{stem}.import-progress",
+                on_progress=shown.show,
+                **options,
+            )
+        except ImportStopped as error:
+            raise CommandFailed(
+                f"{error}. Run the same command again to continue", UNREACHABLE
+            ) from error
+        except (ValueError, ImportError, OSError) as error:
+            raise BadSetting(str(error)) from error
+        finally:
+            shown.end()
+            client.close()
+        _report(done, project, model, place.endpoint if place.is_served else "")
+        return DONE if done else NOTHING
+
+
+def _read_truth(text: str) -> str | dict[str, str]:
+    if "=" not in text:
+        return text
+    parts = [part.partition("=") for part in text.split(",")]
+    return {output.strip(): column.strip() for output, _, column in parts}
+
+
+class _ProgressLine:
+    """Shows how many rows are imported, on standard error: a bar, or a line every 10 s."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began_s = time.monotonic()
+        self._is_bar = sys.stderr.isatty()
+        self._shown_s = self._began_s if not self._is_bar else 0.0
+        self._first: int | None = None
+        self._is_open = False
+
+    def show(self, rows: int, total: int | None) -> None:
+        """Show a state, unless the last one is recent."""
+        now_s = time.monotonic()
+        if self._first is None:  # rows that an earlier import stored do not count for the speed
+            self._first, self._began_s = rows, self._began_s
+        every_s = _SHOW_EVERY_S if self._is_bar else _LINE_EVERY_S
+        if now_s - self._shown_s < every_s and rows != total:
+            return
+        self._shown_s = now_s
+        speed = (rows - self._first) / max(now_s - self._began_s, 0.001)
+        of_total = f" of {total:,}" if total else ""
+        text = f"{self._name}: {rows:,}{of_total} rows, {speed:,.0f} rows/s"
+        if self._is_bar:
+            full = round(_BAR * rows / total) if total else 0
+            bar = f"[{'#' * full}{'.' * (_BAR - full)}] " if total else ""
+            sys.stderr.write(f"\r\x1b[K{bar}{text}")
+            self._is_open = True
+        else:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Finish the line."""
+        if self._is_open:
+            sys.stderr.write("\n")
+            self._is_open = False
+
+
+def _report(done: "TableImport", project: str, model: str, endpoint: str) -> None:
+    """Print what was imported."""
+    if done.reference:
+        click.echo(
+            f"{done.rows:,} rows are the reference of {model}: drift is now measured from them"
+        )
+    else:
+        speed = (done.rows - done.resumed) / max(done.seconds, 0.001)
+        click.echo(
+            f"Imported {done.stored:,} of {done.rows:,} rows in {done.seconds:,.1f} s "
+            f"({speed:,.0f} rows/s)"
+        )
+    if done.resumed:
+        click.echo(f"{done.resumed:,} of them were stored before the import was interrupted")
+    if done.targets:
+        click.echo(
+            f"{done.truths:,} rows have ground truth; quality is measured for "
+            f"{', '.join(done.targets)}"
+        )
+    for note in done.notes:
+        click.echo(note, err=True)
+    for reason, count in sorted(done.rejected.items(), key=_most_first):
+        click.echo(f"Rejected {count:,} rows: {reason}", err=True)
+    if done.rejected_file is not None:
+        click.echo(f"The rejected rows are in {done.rejected_file}", err=True)
+    if endpoint:
+        click.echo(f"{endpoint.rstrip('/')}/projects/{project}/monitor")
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]

@@ -1,0 +1,255 @@
+"""Tables of predictions become runs of a real collector."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+import pytest
+
+from otel_ml import Client
+from otel_ml.reader import Reader
+from otel_ml.reader.records import Run
+from otel_ml_collector.cli import main
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import run_keys
+from tests.support.waiting import wait_until
+
+MIDNIGHT: Final = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+BEFORE: Final = MIDNIGHT - timedelta(days=3)
+CHURN: Final[list[dict[str, Any]]] = [
+    {
+        "scored_at": BEFORE,
+        "age": 41,
+        "plan": "pro",
+        "churned": False,
+        "actually_churned": True,
+        "region": "EU",
+        "customer_id": 7,
+        "release": "2026.1",
+        "took": 12.5,
+        "rating": 0.25,
+    },
+    {"scored_at": BEFORE + timedelta(hours=1), "age": None, "plan": "basic", "churned": True},
+]
+ROLES: Final[dict[str, Any]] = {
+    "time": "scored_at",
+    "inputs": ["age", "plan"],
+    "outputs": "churned",
+    "truth": "actually_churned",
+    "tags": ["region"],
+    "session": "customer_id",
+    "version": "release",
+    "latency_ms": "took",
+    "scores": {"quality": "rating"},
+}
+COMMAND: Final = [
+    "--model=churn",
+    "--time=scored_at",
+    "--inputs=age,plan",
+    "--outputs=churned",
+    "--truth=actually_churned",
+]
+
+
+@pytest.fixture
+def client(collector: CollectorProcess, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client of a project that is named like the test."""
+    made = Client(f"table {request.node.name}", endpoint=collector.endpoint, join=False)
+    yield made
+    made.close()
+
+
+def read_runs(collector: CollectorProcess, project: str) -> list[Run]:
+    """Return the runs of a project, the oldest first."""
+    with Reader(project, endpoint=collector.endpoint) as reader:
+        return sorted(reader.runs(), key=lambda run: (run.start_ns, run.run_id))
+
+
+def read_rejected(folder: Path) -> list[dict[str, Any]]:
+    """Return what an import of t.csv in this folder rejected."""
+    lines = (folder / "t.csv.rejected.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_each_row_is_a_run(client: Client, collector: CollectorProcess) -> None:
+    """A run has what its row has, and nothing that the row does not have."""
+    done = client.import_table(CHURN, model="churn", **ROLES)
+    assert (done.rows, done.stored, done.truths, done.targets) == (2, 2, 1, ("churned",))
+    first, second = read_runs(collector, client.project)
+    assert (first.model, first.kind, first.outcome, first.version) == ("churn", "model", "ok", 1)
+    assert first.start_ns == int(BEFORE.timestamp()) * 10**9
+    assert (first.inputs, first.outputs) == ({"age": 41, "plan": "pro"}, {"churned": False})
+    assert (first.tags, first.session, first.latency_ms) == ({"region": "EU"}, "7", 12.5)
+    assert (first.scores, first.truth) == ({"quality": 0.25}, {"churned": True})
+    assert (second.inputs, second.outputs) == ({"plan": "basic"}, {"churned": True})
+    assert (second.tags, second.session, second.version) == ({}, "", None)
+    assert (second.scores, second.truth) == ({}, {})
+
+
+def test_quality_at_once(client: Client, collector: CollectorProcess) -> None:
+    """The prediction target of the ground truth is saved with its kind and positive class."""
+    client.import_table(CHURN, model="churn", **ROLES)
+    with Reader(client.project, endpoint=collector.endpoint) as reader:
+        [target] = reader.targets()["targets"]
+        quality = reader.target("churned").quality(last="60d")
+    assert (target["model"], target["prediction"]) == ("churn", "outputs.churned")
+    assert (target["kind"], target["positive"]) == ("class", "true")
+    assert (quality["runs"], quality["here"]) == (2, 1)
+
+
+def test_a_table_that_is_imported_twice(client: Client, collector: CollectorProcess) -> None:
+    """Each row is stored once, and equal rows are runs of their own."""
+    rows = [CHURN[0], CHURN[1], CHURN[0]]
+    for table in (rows, pl.DataFrame(rows), rows):
+        client.import_table(table, model="churn", **ROLES)
+    runs = read_runs(collector, client.project)
+    assert len({run.run_id for run in runs}) == len(runs) == 3
+
+
+def test_ground_truth_that_comes_later(client: Client, collector: CollectorProcess) -> None:
+    """A second import with ground truth completes the runs of the first."""
+    bare = [{**row, "actually_churned": None} for row in CHURN]
+    client.import_table(bare, model="churn", **ROLES)
+    assert [run.truth for run in read_runs(collector, client.project)] == [{}, {}]
+    client.import_table(CHURN, model="churn", **ROLES)
+    assert [run.truth for run in read_runs(collector, client.project)] == [{"churned": True}, {}]
+
+
+def test_ids(client: Client, collector: CollectorProcess) -> None:
+    """A row with a known ID is the same run, although its content changed."""
+    rows = [{"id": 1, **CHURN[0]}, {"id": 1, **CHURN[1]}, {"id": None, **CHURN[0]}]
+    done = client.import_table(rows, model="churn", id="id", **ROLES)
+    assert done.rejected == {"ID occurs before in the table": 1, "no ID": 1}
+    client.import_table([{**rows[0], "plan": "max"}], model="churn", id="id", **ROLES)
+    assert len(read_runs(collector, client.project)) == 1
+
+
+def test_rejected_rows(
+    collector: CollectorProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A row that cannot be imported is written to a file with the reason; others are stored."""
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        "scored_at,age,plan,churned,actually_churned,took",
+        "2026-01-02T03:04:05Z,41,pro,false,true,5",
+        ",41,pro,false,true,5",
+        "soon,41,pro,false,true,5",
+        "1969-01-01,41,pro,false,true,5",
+        "2999-01-01,41,pro,false,true,5",
+        "2026-01-02,41,pro,,true,5",
+        "2026-01-02,41,pro,false,true,-1",
+        '2026-01-02,41,pro,false,"{""a"": 1}",5',
+        "2026-01-02,41",
+    ]
+    Path("t.csv").write_text("\n".join(lines))
+    command = ["import", "t.csv", "--endpoint", collector.endpoint, "--project", "table rejects"]
+    assert main([*command, *COMMAND, "--latency-ms=took"]) == 1
+    assert "Imported 1 of 9 rows" in capsys.readouterr().out
+    rejected = read_rejected(tmp_path)
+    assert [(item["row"], item["reason"]) for item in rejected] == [
+        (2, "no time"),
+        (3, "invalid time"),
+        (4, "time before 1970"),
+        (5, "time in the future"),
+        (6, "no prediction"),
+        (7, "invalid latency"),
+        (8, "invalid ground truth"),
+        (9, "expected 6 cells"),
+    ]
+    assert rejected[1]["values"]["scored_at"] == "soon"
+    assert rejected[-1]["values"] == {"text": "2026-01-02,41"}
+    assert len(read_runs(collector, "table rejects")) == 1
+
+
+def test_a_column_that_does_not_exist(
+    collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the columns of the table."""
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"scored_at": "2026-01-02", "age": 3, "churned": 1}\n')
+    command = ["import", str(path), "--endpoint", collector.endpoint, "--project", "table columns"]
+    assert main([*command, "--model=churn", "--time=scored", "--outputs=churned"]) == 2
+    assert capsys.readouterr().err == (
+        "otel-ml: Unknown column 'scored': did you mean 'scored_at'? The table has scored_at, "
+        "age, churned\n"
+    )
+
+
+def test_resumed_after_a_kill(collector: CollectorProcess, tmp_path: Path) -> None:
+    """An import that is killed goes on where it was, and stores each row once."""
+    rows = 8_000
+    start = int(BEFORE.timestamp())
+    with (tmp_path / "t.csv").open("w") as file:
+        file.write("scored_at,age,plan,churned,actually_churned\n")
+        file.writelines(
+            f"{start + row // 3},{row % 50},pro,{row % 2},1\n" if row % 1_000 else "never,1,a,1,1\n"
+            for row in range(rows)
+        )
+    project, endpoint = "table resumed", collector.endpoint
+    command = ["import", "t.csv", *COMMAND, "--project", project, "--endpoint", endpoint]
+    program = [sys.executable, "-m", "otel_ml_collector", *command]
+    progress = tmp_path / "t.csv.import-progress"
+    with subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        wait_until(progress.exists)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    stored = json.loads(progress.read_bytes())["rows"]
+    assert 0 < stored < rows
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"Imported {rows - 8:,} of {rows:,} rows" in done.stdout
+    assert f"{stored:,} of them were stored before the import was interrupted" in done.stdout
+    assert not progress.exists()
+    rejected = read_rejected(tmp_path)
+    assert [item["row"] for item in rejected] == [1 + row for row in range(0, rows, 1_000)]
+    total = collector.get(
+        f"/projects/{project}/stats".replace(" ", "%20"), start=BEFORE.isoformat()
+    )
+    assert total["total"]["runs"] == rows - 8
+
+
+def test_a_key_without_the_scope_import(tmp_path: Path) -> None:
+    """The collector rejects the old rows of a key without the scope; the others are stored."""
+    made = run_keys(
+        *("add", "--data-dir", str(tmp_path / "data"), "--project", "p"),
+        *("--scope", "ingest,read,annotate"),
+    )
+    old, new = datetime(2020, 1, 1, tzinfo=timezone.utc), BEFORE
+    times = [new, new, old, new, old, new, new]
+    rows = [{"at": at, "x": place, "y": 1} for place, at in enumerate(times)]
+    rejected = tmp_path / "rejected.jsonl"
+    with running(tmp_path / "data") as closed:
+        client = Client("p", made.stdout.strip(), closed.endpoint, join=False)
+        done = client.import_table(rows, model="m", time="at", outputs="y", rejected=rejected)
+    assert sum(done.rejected.values()) == 2
+    assert "outside_time_window" in next(iter(done.rejected))
+    lines = [json.loads(line) for line in rejected.read_text().splitlines()]
+    assert [(line["row"], line["values"]["x"]) for line in lines] == [(3, 2), (5, 4)]
+
+
+def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None:
+    """A call that is older than 400 days is stored with its times and later ground truth."""
+    start = datetime(2020, 2, 29, 12, tzinfo=timezone.utc)
+    end = start + timedelta(milliseconds=1_500)
+    run_id = client.record_call("answer", {"x": 1}, {"label": "a"}, start=start, end=end)
+    client.about(run_id=run_id).actual("b", "label")
+    with client.run("train", start=start, end=end) as run:
+        run.log_metrics({"loss": 0.5}, step=1, time=start)
+        run.log_metrics({"loss": 0.25}, step=2)
+    assert client.flush()
+    call, training = sorted(read_runs(collector, client.project), key=lambda run: run.kind)
+    start_ns = int(start.timestamp()) * 10**9
+    assert (call.run_id, call.start_ns, call.latency_ms) == (run_id, start_ns, 1_500)
+    assert (call.inputs, call.outputs, call.truth) == ({"x": 1}, {"label": "a"}, {"label": "b"})
+    assert (training.kind, training.start_ns) == ("training", start_ns)
+    with Reader(client.project, endpoint=collector.endpoint) as reader:
+        found = reader.run(training.run_id).metrics
+    assert found == {"loss": [0.5, 0.25]}
