@@ -147,14 +147,14 @@ def keys() -> None:
     type=int,
     default=0,
     metavar="N",
-    help="Most spans per second that the key may send [0: no limit]",
+    help="Maximum spans per second that the key may send [0: no limit]",
 )
 @click.option(
     "--bytes-per-second",
     type=int,
     default=0,
     metavar="N",
-    help="Most bytes per second that the key may send [0: no limit]",
+    help="Maximum bytes per second that the key may send [0: no limit]",
 )
 def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int:
     """Create an API key and print it to standard output. It is never shown again."""
@@ -279,7 +279,7 @@ def retention(
             name = f", set in {place.name}"
         for what in ("record", "payload"):
             days = holds[f"holds_{what}_days"]
-            sys.stdout.write(f"{what}s: {f'{days} days' if days else 'for ever'}{name}\n")
+            sys.stdout.write(f"{what}s: {f'{days} days' if days else 'forever'}{name}\n")
     return DONE
 
 
@@ -362,10 +362,12 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 @click.command(epilog=HELP)
 @with_place
 @with_project
-@click.option("--who", required=True, metavar="NAME", help="Name to look for, in any case")
+@click.option(
+    "--who", required=True, metavar="NAME", help="Name to look for; upper and lower case are equal"
+)
 @with_form
 def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
-    """List what contains a person's name: items, rules, labels and the like.
+    """Find records that contain a person's name, such as items, rules and labels.
 
     Use it after you delete a user. It does not search the inputs and outputs of runs; use `otel-ml
     runs --where` for these.
@@ -395,7 +397,7 @@ def backup(asked: PlaceOptions, folder: Path) -> int:
             "seen": {"path": str(seen.path), "device": seen.device, "inode": seen.inode},
         }
         done = _send(place, "POST", "backup", body=body, timeout_s=_LONG_S)
-        sys.stdout.write(f"{done['folder']}: {done['bytes']:,} bytes, of {place.name}\n")
+        sys.stdout.write(f"{done['folder']}: {done['bytes']:,} bytes, backup of {place.name}\n")
     return DONE
 
 

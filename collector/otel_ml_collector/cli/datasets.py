@@ -85,7 +85,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
     type=click.IntRange(1, _MOST_ITEMS),
     default=20,
     metavar="N",
-    help="Most items to show [20]",
+    help="Maximum number of items to show [20]",
 )
 @click.argument("name", metavar="NAME[:vN]")
 @with_form

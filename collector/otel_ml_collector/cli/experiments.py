@@ -91,8 +91,8 @@ _OPTIONS: Final = (
     click.option(
         "--cluster",
         metavar="EXPR",
-        help="""Field whose equal values make related items, such as 'tags["document"]'; related """
-        "items count as one observation [the session of the source run]",
+        help="""Count items with the same value of this field as one observation, such as """
+        """'tags["document"]' [the session of the source run]""",
     ),
     click.option(
         "--margin",

@@ -58,7 +58,7 @@ _SHOW_EVERY_S: Final = 0.2
     show_default=True,
     help="Version of the judge to compare with, such as v2; 'none' compares with no version",
 )
-@click.option("--rate", metavar="N/m", help="Most runs per second, minute or hour, such as 60/m")
+@click.option("--rate", metavar="N/m", help="Maximum runs per second, minute or hour, such as 60/m")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 256),

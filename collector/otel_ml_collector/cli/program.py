@@ -46,7 +46,10 @@ _COMMANDS_BY_TASK: Final = {
         "baseline": ("experiments:baseline", "Choose the experiment to compare others with"),
         "dataset": ("datasets:dataset", "List, show, compare and change data sets"),
         "alias": ("records:alias", "Give model versions names such as champion"),
-        "variability": ("records:variability", "Show how often the same input gets other answers"),
+        "variability": (
+            "records:variability",
+            "Show how often the same input gets different answers",
+        ),
     },
     "Monitor and alert": {
         "findings": ("records:findings", "List the problems of a project, the worst first"),
@@ -63,7 +66,7 @@ _COMMANDS_BY_TASK: Final = {
         "check": ("administration:check", "Check the settings without starting the collector"),
         "keys": ("administration:keys", "Create, list and revoke API keys"),
         "storage": ("administration:storage", "Show and free disk space"),
-        "find": ("administration:find", "List what contains a person's name"),
+        "find": ("administration:find", "Find records that contain a person's name"),
         "retention": ("administration:retention", "Show or set how long records are kept"),
         "backup": ("administration:backup", "Back up the store, even while the collector runs"),
         "restore": ("administration:restore", "Create a data directory from a backup"),

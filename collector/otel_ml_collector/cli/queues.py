@@ -94,7 +94,10 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "--people", type=click.IntRange(1, _MOST_PEOPLE), default=1, help="Reviewers per run [1]"
 )
 @click.option(
-    "--limit", type=click.IntRange(1, _MOST_QUEUED), default=200, help="Most runs to label [200]"
+    "--limit",
+    type=click.IntRange(1, _MOST_QUEUED),
+    default=200,
+    help="Maximum number of runs to label [200]",
 )
 @click.option(
     "--order",

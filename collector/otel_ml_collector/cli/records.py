@@ -136,7 +136,9 @@ def _read_order(text: str) -> str:
 def _with_listing(command: Command) -> Command:
     """Add --limit, --order, --roots and --traces to a command and pass them as ``listing``."""
     options: list[Command] = [
-        click.option("--limit", type=int, default=50, metavar="N", help="Most runs to list [50]"),
+        click.option(
+            "--limit", type=int, default=50, metavar="N", help="Maximum number of runs to list [50]"
+        ),
         click.option(
             "--order",
             metavar="ORDER",
@@ -337,7 +339,9 @@ def _write_evaluation(evaluation: Mapping[str, Any]) -> str:
 @with_place
 @with_project
 @with_filter
-@click.option("--limit", type=int, default=50, metavar="N", help="Most sessions to list [50]")
+@click.option(
+    "--limit", type=int, default=50, metavar="N", help="Maximum number of sessions to list [50]"
+)
 @click.argument("session", metavar="[SESSION]", required=False)
 @with_form
 def sessions(
@@ -665,7 +669,7 @@ def variability(
     type=click.IntRange(1, _MOST_RECORDS),
     default=20,
     metavar="N",
-    help="Most experiments to list [20]",
+    help="Maximum number of experiments to list [20]",
 )
 @with_form
 def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, form: Layout) -> int:
@@ -752,7 +756,7 @@ def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
     type=int,
     default=1_000,
     metavar="N",
-    help="With --run: most points per metric [1000]",
+    help="With --run: maximum number of points per metric [1000]",
 )
 @with_form
 def metrics(

@@ -134,11 +134,9 @@ class Settings:
     http: Address = setting(
         "127.0.0.1:4318",
         read_address,
-        "Address of the collector, HOST:PORT: pages, API and OTLP over HTTP",
+        "Address for pages, API and OTLP over HTTP, HOST:PORT",
     )
-    grpc: Address = setting(
-        "127.0.0.1:4317", read_address, "Address of the collector for OTLP over gRPC, HOST:PORT"
-    )
+    grpc: Address = setting("127.0.0.1:4317", read_address, "Address for OTLP over gRPC, HOST:PORT")
     store: str = setting(
         "",
         read_store,
@@ -345,9 +343,9 @@ class Settings:
     margins: Margins = setting(
         "",
         read_margins,
-        "Smallest differences in time and money that matter, if they are above 5 %: "
-        '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001} (ms, share of the time of the whole '
-        "request, $ per run); the larger of both times counts",
+        "Limits below which differences in time and cost are ignored, even above 5 %: "
+        '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001} (milliseconds, share of the time of '
+        "the whole request, $ per run); of both times, the larger limit counts",
         takes_table=True,
     )
     trace_url: str = setting(

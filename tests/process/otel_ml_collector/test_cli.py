@@ -41,7 +41,7 @@ def test_help(tmp_path: Path) -> None:
     """The help of ``serve`` names every flag with its default."""
     text = " ".join(run(tmp_path, "serve", "--help").stdout.split())
     assert "--data-dir VALUE Folder of the embedded store [otel-ml-data]" in text
-    about = "Address of the collector, HOST:PORT: pages, API and OTLP over HTTP"
+    about = "Address for pages, API and OTLP over HTTP, HOST:PORT"
     assert f"--http VALUE {about} [127.0.0.1:4318]" in text
     assert "--insecure Allow listening beyond loopback" in text
 
