@@ -95,7 +95,9 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
         if add is not None:
             add(MarkedCalls())
         if route.spool is not None:
-            _logger.warning("No spool: the tracer provider sends the spans, set an endpoint")
+            _logger.warning(
+                "No spool: your tracer provider sends the spans; to use one, pass an endpoint"
+            )
     try:
         tracer = provider.get_tracer(
             names.SCOPE_NAME, own_version(), attributes={names.PROJECT: route.project}

@@ -405,7 +405,7 @@ def _check_inputs(judges: Sequence[Judge], items: Sequence[Item]) -> None:
     """Check that the judges require nothing but what the items have.
 
     Raises:
-        ValueError: A rubric has a parameter that nobody passes.
+        ValueError: A rubric has a required parameter for which there is no value.
     """
     inputs: set[str] = set()
     for item in items:

@@ -193,7 +193,7 @@ def check_arguments(
             besides = "".join(f", {item!r}" for item in passed)
             raise ValueError(
                 f"Invalid scoring_rubric of judge {judge!r} with the parameter {name!r}, which "
-                f"nobody passes: expected 'outputs', 'inputs'{besides} or one of the inputs "
+                f"has no value: expected 'outputs', 'inputs'{besides} or one of the inputs "
                 f"{sorted(inputs)}"
             )
 

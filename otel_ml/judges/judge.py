@@ -130,7 +130,7 @@ class Judge:
         """Raise an error if the rubric requires a value that runs with these inputs do not have.
 
         Raises:
-            ValueError: The rubric has a parameter that nobody passes.
+            ValueError: The rubric has a required parameter for which there is no value.
         """
         passed = (*EXPECTED, BASELINE) if self.pairwise else EXPECTED
         check_arguments(self.name, self._parameters, passed, inputs)

@@ -200,7 +200,7 @@ class Api:
         that it is busy.
 
         Raises:
-            ReaderError: The request failed, or the response broke off.
+            ReaderError: The request failed, or the response was cut off.
         """
         for left in reversed(range(_TRIES)):
             deadline = time.monotonic() + self._timeout_s
@@ -298,13 +298,13 @@ class _Answer:
         """Return the next part; empty at the end.
 
         Raises:
-            Unreachable: The response broke off.
+            Unreachable: The response was cut off.
         """
         try:
             with attempt_until(deadline):
                 return self.response.read(size, decode_content=True)
         except _problems() as error:
-            raise _no_answer(self._page, error, "The response of {page} broke off") from error
+            raise _no_answer(self._page, error, "The response of {page} was cut off") from error
 
 
 def _no_answer(page: str, error: BaseException, what: str = "No answer from {page}") -> Unreachable:

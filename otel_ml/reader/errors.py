@@ -13,7 +13,7 @@ class ReaderError(Exception):
 
 
 class Unreachable(ReaderError, ConnectionError):
-    """The collector did not respond, or its response broke off."""
+    """The collector did not respond, or its response was cut off."""
 
 
 class TimedOut(Unreachable, TimeoutError):

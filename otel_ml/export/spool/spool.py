@@ -206,7 +206,7 @@ class Spool:
         # outside the lock, because a log handler may take locks and call traced functions
         if not inside and not self._is_refusal_logged:
             self._is_refusal_logged = True
-            _logger.warning("Spans are not on disk (%s), later ones are only counted", reason)
+            _logger.warning("Spans are not on disk (%s), further ones are only counted", reason)
         return False
 
     def _pin(self, key: bytes, segment: Segment | None) -> None:
@@ -484,7 +484,7 @@ class Spool:
         if self._counts.dropped_by_limit and not self._is_drop_logged:
             self._is_drop_logged = True
             _logger.warning(
-                "Spool %s is over its limits: %d spans were dropped, later ones are only counted",
+                "Spool %s is over its limits: %d spans were dropped, further ones are only counted",
                 self._directory,
                 self._counts.dropped_by_limit,
             )

@@ -143,5 +143,5 @@ def test_export_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
         _Breaks.go_on.set()
         done = export(endpoint, "--output", str(file))
     assert done.returncode == UNREACHABLE
-    assert done.stderr.decode().startswith(f"otel-ml: The response of {endpoint} broke off: ")
+    assert done.stderr.decode().startswith(f"otel-ml: The response of {endpoint} was cut off: ")
     assert (file.read_text(), list(tmp_path.iterdir())) == ("before", [file])

@@ -749,7 +749,7 @@ def test_what_nobody_passes_is_refused(recording: Recording, name: str) -> None:
         "question": lambda question: 1,
     }
     judge = Judge("odd", "", namespace[name])
-    message = f"judge 'odd' with the parameter '{name}', which nobody passes: expected 'outputs', "
+    message = f"judge 'odd' with the parameter '{name}', which has no value: expected 'outputs', "
     with pytest.raises(ValueError, match=message):
         recording.client.evaluate(add, SUMS, [judge])
     with pytest.raises(ValueError, match=message):
