@@ -264,7 +264,7 @@ class Replica:
             def fetch(port: int = port, done: threading.Event = done) -> None:
                 fetch_s = self.simulation.fetch_s
                 wait_until(elapsed(fetch_s), fetch_s + 20)
-                request.send(port, {_FETCHED: number})
+                wait_until(lambda: _is_fetched(request, port, number), _PEER_S)
                 done.set()
 
             if port not in self._queues:
@@ -331,6 +331,15 @@ class Sent:
             line.request("POST", path, body, {**kept, **more})
             answer = line.getresponse()
             return answer.status, answer.getheaders(), answer.read()
+
+
+def _is_fetched(request: Sent, port: int, number: str) -> bool:
+    """Send a request to another replica; returns False while that is down."""
+    try:
+        request.send(port, {_FETCHED: number})
+    except OSError:
+        return False
+    return True
 
 
 def _failure(code: int, what: str, name: str) -> Failure:

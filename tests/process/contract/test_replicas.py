@@ -20,7 +20,7 @@ from otel_ml_collector.times import DAY_NS
 from tests.process.contract.test_roads import send
 from tests.support.clickhouse import ClickHouse, clickhouse, replicas
 from tests.support.collector import CollectorProcess, running
-from tests.support.keys import ask
+from tests.support.keys import ask, make_key
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call, span_id, trace_id
 from tests.support.otel_ml_collector.stores import open_service
@@ -67,6 +67,43 @@ def test_two_collectors_before_two_replicas(tmp_path: Path) -> None:
                 assert sorted(view["name"] for view in found) == names
                 sent = {run for request in requests for run in run_ids(request)}
                 assert {run["run_id"] for run in each.runs("p")} == sent
+
+
+def test_revoke_key_while_a_shard_is_down(tmp_path: Path) -> None:
+    """Keys are made and revoked while another shard is down, which has the changes when it is back.
+
+    The two servers stand in for the shards: all shards have the same keys.
+    """
+    with replicas(tmp_path) as (first, second):
+        database = first.make_database()
+        wait_until(lambda: database in second.command("SHOW DATABASES"))
+        connect(first.url(database)).close()
+        with (
+            running(tmp_path / "a", "--store", first.url(database)) as one,
+            running(tmp_path / "b", "--store", second.url(database)) as other,
+        ):
+            admin = make_key(one, "", scopes="admin")
+            leaked = make_key(one, admin)
+            for each in (one, other):
+                wait_until(lambda each=each: may_read(each, leaked))  # type: ignore[misc]  # mypy takes no default
+            second.kill()
+            [listed] = [
+                key["id"]
+                for key in ask(one, "/api/v1/keys", admin).json["keys"]
+                if leaked.startswith(f"omk_{key['id']}_")
+            ]
+            assert ask(one, f"/api/v1/keys/{listed}", admin, method="DELETE").status == 200
+            assert not may_read(one, leaked)
+            made = make_key(one, admin)
+            assert may_read(one, made)
+            second.restart()
+            second.simulate(leader=first.port)
+            wait_until(lambda: may_read(other, made))
+            assert not may_read(other, leaked)
+
+
+def may_read(collector: CollectorProcess, key: str) -> bool:
+    return ask(collector, "/api/v1/projects", key).status == 200
 
 
 def test_too_few_replicas(alone: ClickHouse, tmp_path: Path) -> None:
