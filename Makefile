@@ -76,7 +76,7 @@ sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths
 	$(BIN)/python -m tests.support.browser.sheet
 
 bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa; peers' decorators beside ours: PEERS=1)
-	$(BIN)/python -m tests.bench $(if $(PEERS),peers) $(if $(BESIDE),--beside $(BESIDE))
+	$(BIN)/python -m tests.bench $(if $(PEERS),peers peer_values) $(if $(BESIDE),--beside $(BESIDE))
 
 soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
 	$(BIN)/python -m tests.bench.soak
