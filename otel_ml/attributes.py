@@ -204,6 +204,9 @@ LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
 TARGET_KINDS: Final = frozenset({"model", "judge", "dataset", "profile"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 
+# begins the name of a profile from which the drift of a model is measured; the model's name follows
+REFERENCE_OF: Final = "reference of "
+
 # a name with version number, such as qa:v3
 NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
 # a run ID

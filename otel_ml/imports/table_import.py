@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timezone, tzinfo
+from datetime import date, timezone, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 from zoneinfo import ZoneInfo
@@ -30,11 +30,13 @@ from otel_ml.imports.history import HistorySpans, Identity, Record, span_id_of, 
 from otel_ml.imports.progress import ImportProgress
 from otel_ml.imports.sender import HistorySender, ImportBatch, ImportStopped
 from otel_ml.imports.tables import Table, open_table
+from otel_ml.items import digest_of
 from otel_ml.profiles.components import Component, InputComponent, OutputComponent
-from otel_ml.profiles.profile import DOCUMENT, ModelProfile
+from otel_ml.profiles.profile import DOCUMENT, DOCUMENT_BYTES, ModelProfile
 from otel_ml.reader import Reader
 from otel_ml.reader.errors import ReaderError
 from otel_ml.records import write_actual
+from otel_ml.statistics.fields import sketch_field
 from otel_ml.tags import tag_attributes, tags_of
 from otel_ml.times import AHEAD_NS, find_time
 from otel_ml.versions.definition import Definition, params_text
@@ -48,15 +50,14 @@ if TYPE_CHECKING:
 _BATCH_SPANS: Final = 2_000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _MS: Final = 1_000_000
+_DIGEST_CHARS: Final = 16
 _LONGEST_MS: Final = 366 * 86_400_000
 _SEEN_CACHE_KIB: Final = 16_384
 # rows of a reference that make its sketches
 _REFERENCE_ROWS: Final = 50_000
 _MOST_FIELDS: Final = 100
 _CATEGORIES: Final = 200
-# version label and mark of a profile that is the reference of a model
-REFERENCE: Final = "reference"
-REFERENCE_OF: Final = "reference_of"
+_TABLE_VERSION: Final = "table"  # version label of a profile that is made from a table
 # the two values of a binary ground truth, as JSON in lower case, and which one is positive
 _BINARY: Final = (
     ({"0", "1"}, "1"),
@@ -679,39 +680,47 @@ def _import_reference(recorder: "Recorder", table: Table, model: str, roles: Rol
     """Store the distributions of inputs and outputs as the model's reference for drift."""
     began_s = time.monotonic()
     rows, total = _sample(table, [*roles.inputs, *roles.outputs])
-    sides = ((InputComponent, roles.inputs), (OutputComponent, roles.outputs))
+    redaction = recorder.redaction
+    sides = ((InputComponent, "inputs", roles.inputs), (OutputComponent, "outputs", roles.outputs))
     components: list[Component] = []
-    for make, columns in sides:
-        for name in columns[:_MOST_FIELDS]:
-            dtype = _dtype_of([row[name] for row in rows])
-            if dtype is not None:
-                components.append(make(name, dtype=dtype))
+    more: dict[str, dict[str, Any]] = {}
+    for make, section, columns in sides:
+        for column in columns[:_MOST_FIELDS]:
+            values = [_as_scalar(row[column]) for row in rows]
+            if redaction.is_secret(column) or all(value is None for value in values):
+                continue
+            values = list(redaction.values({"values": values})["values"])
+            component = make(
+                f"{section}.{column}", path=f"{section}.{column}", dtype=_dtype_of(values)
+            )
+            component.build(values)
+            components.append(component)
+            present = [value for value in values if value is not None]
+            whole = sketch_field(present, range(len(present)), runs=len(values))
+            more[component.name] = {"steps": [section, column], "whole": whole.to_dict()}
     if not components:
         raise InvalidArgumentError("The table has no values: expected rows with inputs or outputs")
-    profile = ModelProfile(model.replace("@", "-"), REFERENCE, components)
-    profile.learn(
-        [
-            {
-                "inputs": {name: row[name] for name in roles.inputs if row[name] is not None},
-                "outputs": {name: row[name] for name in roles.outputs if row[name] is not None},
-            }
-            for row in rows
-        ]
-    )
-    document = {**profile.to_dict(), REFERENCE_OF: clean(model), "rows": total}
+    name = names.REFERENCE_OF + clean(model).replace("@", "-")
+    document = ModelProfile(name, _TABLE_VERSION, components).to_dict()
+    for facts in document["components"]:
+        facts.update(more[facts["name"]])
     text = orjson.dumps(document).decode()
-    facts = {
+    if len(text) > DOCUMENT_BYTES:
+        raise InvalidArgumentError(
+            f"Too many columns for a reference, {len(components)}: expected fewer inputs"
+        )
+    about = {
         names.PROJECT: recorder.project,
         names.RECORD: "update",
-        names.TARGET_MODEL: clean(profile.name),
-        names.TARGET_VERSION: hashlib.sha256(text.encode()).hexdigest()[:16],
+        names.TARGET_MODEL: name,
+        names.TARGET_VERSION: digest_of(document)[:_DIGEST_CHARS],
         names.TARGET_KIND: DOCUMENT,
         names.MODEL_DEFINITION: text,
     }
     now_ns = time.time_ns()
     ids = ("table reference", recorder.project, text)
     record = Record(
-        "otel_ml.update", Identity(trace_id_of(*ids), span_id_of(*ids)), now_ns, now_ns, facts
+        "otel_ml.update", Identity(trace_id_of(*ids), span_id_of(*ids)), now_ns, now_ns, about
     )
     spans = HistorySpans(recorder.project, "table")
     sender = HistorySender(recorder.route)
@@ -723,7 +732,7 @@ def _import_reference(recorder: "Recorder", table: Table, model: str, roles: Rol
     return TableImport(
         rows=total,
         stored=total,
-        reference=profile.name,
+        reference=name,
         seconds=time.monotonic() - began_s,
         page=sender.page,
     )
@@ -743,11 +752,16 @@ def _sample(table: Table, columns: Sequence[str]) -> tuple[list[dict[str, Any]],
     return rows, total
 
 
-def _dtype_of(values: Sequence[Any]) -> str | None:
-    """Return the type of a profile's component for these values; None if there are none."""
+def _as_scalar(value: Any) -> Any:
+    """Return a cell as a run would have it in JSON; None for lists and mappings."""
+    if isinstance(value, str | int | float | bool):
+        return value
+    return value.isoformat() if isinstance(value, date) else None
+
+
+def _dtype_of(values: Sequence[Any]) -> str:
+    """Return the type of a profile's component for these values."""
     present = [value for value in values if value is not None]
-    if not present:
-        return None
     if is_measure(present):
         return "FLOAT"
     return "CAT" if len(count_values(present)) <= _CATEGORIES else "TEXT"

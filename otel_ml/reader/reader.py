@@ -402,7 +402,7 @@ class Reader(HasCard):
         return found
 
     def fields(
-        self, model: str, *, last: str = "24h", than: str = "28d", where: str = ""
+        self, model: str, *, last: str = "24h", than: str = "reference", where: str = ""
     ) -> dict[str, Any]:
         """Check all fields of a model for drift: inputs, outputs, params, latency, cost and scores.
 
@@ -419,8 +419,9 @@ class Reader(HasCard):
             model: The model's name.
             last: Length of the period to check: ``1h``, ``24h`` or ``7d``. The newest complete one
                 is used.
-            than: What to compare with: ``28d`` (the 28 days before), ``version`` (the version
-                before) or ``version:3``, two dates such as ``2026-11-01/2026-11-08``,
+            than: What to compare with: ``reference`` (the table that was imported as the model's
+                reference, or else the 28 days before), ``28d`` (the 28 days before), ``version``
+                (the version before) or ``version:3``, two dates such as ``2026-11-01/2026-11-08``,
                 ``dataset:qa``, or ``profile:churn``.
             where: A filter on the runs. Empty for all.
         """
@@ -442,7 +443,7 @@ class Reader(HasCard):
         return profiles
 
     def field(
-        self, name: str, *, model: str, last: str = "24h", than: str = "28d", where: str = ""
+        self, name: str, *, model: str, last: str = "24h", than: str = "reference", where: str = ""
     ) -> dict[str, Any]:
         """Return how one field of a model drifted: distributions, drift over time, typical runs.
 
@@ -452,8 +453,8 @@ class Reader(HasCard):
             name: Path of the field, such as ``inputs.question``.
             model: The model's name.
             last: Length of the period to check: ``1h``, ``24h`` or ``7d``.
-            than: What to compare with, such as ``28d`` (the 28 days before) or ``version:3``. See
-                `fields` for all values.
+            than: What to compare with, such as ``reference``, ``28d`` (the 28 days before) or
+                ``version:3``. See `fields` for all values.
             where: A filter on the runs. Empty for all.
 
         Raises:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean, stdev
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from otel_ml.statistics.distances import (
     CALIBRATED,
@@ -98,6 +98,30 @@ class FieldSketch:
     category: Sketch = EMPTY_CATEGORY
     text: Sketch = EMPTY_TEXT
     embedding: Sketch = EMPTY_EMBEDDING
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sketch as plain values, without embeddings. `from_dict` reads it."""
+        parts = {"number": self.number, "category": self.category, "text": self.text}
+        written = {name: part.to_dict() for name, part in parts.items() if part.n}
+        return {"runs": self.runs, "types": dict(self.types), **written}
+
+    @staticmethod
+    def from_dict(written: Mapping[str, Any]) -> "FieldSketch":
+        """Create a sketch from what `to_dict` returned.
+
+        Raises:
+            ValueError: The dictionary is not a sketch.
+        """
+        try:
+            parts = {
+                name: Sketch.from_dict(written[name])
+                for name in ("number", "category", "text")
+                if name in written
+            }
+            types = {str(name): int(count) for name, count in written["types"].items()}
+            return FieldSketch(int(written["runs"]), types, **parts)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"Invalid sketch of a field: {error}") from error
 
     @property
     def n(self) -> int:

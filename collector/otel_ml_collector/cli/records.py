@@ -480,10 +480,10 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
 @click.option(
     "--than",
     metavar="BASELINE",
-    default="28d",
-    help="What to compare with: the days before (28d), the version before (version), a version "
-    "(version:3), a data set (dataset:NAME), a profile (profile:NAME), or dates "
-    "(2026-11-01/2026-11-08)",
+    default="reference",
+    help="What to compare with: the model's reference table, or else the 28 days before "
+    "(reference), the days before (28d), the version before (version), a version (version:3), a "
+    "data set (dataset:NAME), a profile (profile:NAME), or dates (2026-11-01/2026-11-08)",
     show_default=True,
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")

@@ -9,15 +9,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
+from otel_ml import attributes as names
 from otel_ml.statistics.distances import MARGIN, quantile
 from otel_ml.statistics.fields import (
     MISSING,
     TABLES,
     FieldDrift,
+    FieldSketch,
     Reference,
     compare_fields,
     field_of_sketch,
@@ -60,7 +62,9 @@ from otel_ml_collector.windows import Window
 
 FieldsPast = Literal["1h", "24h", "7d"]
 ChangeWord = Literal["broken", "model", "traffic", ""]
-THAN: Final = "28d"
+# Days that a model without a reference of its own is held against.
+DAYS_BEFORE: Final = "28d"
+THAN: Final = "reference"
 
 _LENGTHS_NS: Final[Mapping[FieldsPast, int]] = {"1h": HOUR_NS, "24h": DAY_NS, "7d": 7 * DAY_NS}
 # How long a reference of days before is at most, by the hour: more hours say no more.
@@ -97,9 +101,9 @@ class FieldsQuestion:
         reader: The store, held to whoever asks.
         model: Of which model.
         last: How long the judged window is.
-        than: What it is held against: days before such as ``28d``, ``version`` or ``version:3``,
-            two days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or
-            ``profile:churn``.
+        than: What it is compared with: ``reference`` (the model's reference, or else the 28 days
+            before), days before such as ``28d``, ``version`` or ``version:3``, two days such as
+            ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or ``profile:churn``.
         where: A filter on the runs: their fields are read from the runs then.
         margin: What a distance must exceed to matter.
         now_ns: The time of the question.
@@ -192,6 +196,8 @@ class Than:
         version: The small number of a version; 0 for the version before.
         dataset: The name of a data set, with the number of its version or 0.
         profile: The name of a profile, likewise.
+        references: Newest versions of the profiles that are references of models, by name. Such a
+            profile is preferred to the time before.
     """
 
     name: str
@@ -199,6 +205,28 @@ class Than:
     version: int | None = None
     dataset: tuple[str, int] | None = None
     profile: tuple[str, int] | None = None
+    references: Mapping[str, int] = field(default_factory=dict)
+
+    def of_model(self, model: str) -> "Than":
+        """The reference of a model."""
+        name = reference_name(model)
+        if name not in self.references:
+            return self
+        return Than(f"the reference of {model}", profile=(name, self.references[name]))
+
+
+def reference_name(model: str) -> str:
+    """Return the name of the profile that is the reference of a model, if there is one."""
+    return names.REFERENCE_OF + model.replace("@", "-")
+
+
+def read_references(reader: Reader, project: str) -> dict[str, int]:
+    """Return the names of profiles that are references of models, with their newest versions."""
+    found: dict[str, int] = {}
+    for (name, _, _), number in all_version_numbers(reader, project, "profile").items():
+        if name.startswith(names.REFERENCE_OF):
+            found[name] = max(number, found.get(name, 0))
+    return found
 
 
 def read_than(question: FieldsQuestion) -> Than:
@@ -207,7 +235,10 @@ def read_than(question: FieldsQuestion) -> Than:
     Raises:
         BadInput: It is none of that.
     """
-    return parse_than(question.than, question.window, question.bucket_ns)
+    than = parse_than(question.than, question.window, question.bucket_ns)
+    if question.than != THAN:
+        return than
+    return replace(than, references=read_references(question.reader, question.project))
 
 
 def parse_than(text: str, window: Window, bucket_ns: int) -> Than:
@@ -216,7 +247,7 @@ def parse_than(text: str, window: Window, bucket_ns: int) -> Than:
     Raises:
         BadInput: It is none of that.
     """
-    if match := _DAYS_BEFORE.fullmatch(text):
+    if match := _DAYS_BEFORE.fullmatch(DAYS_BEFORE if text == THAN else text):
         days = int(match[1] or 1)
         if 1 <= days <= _MOST_DAYS_BEFORE:
             length_ns = days * DAY_NS
@@ -240,7 +271,7 @@ def parse_than(text: str, window: Window, bucket_ns: int) -> Than:
         name = match[1] + (f":v{match[2]}" if match[2] else "")
         return Than(f"profile {name}", profile=(match[1], int(match[2] or 0)))
     raise BadInput(
-        f"Invalid than {text[:80]!r}: expected days before such as 28d, at most "
+        f"Invalid than {text[:80]!r}: expected reference, days before such as 28d, at most "
         f"{_MOST_DAYS_BEFORE}, version or version:3, two days such as 2026-11-01/2026-11-08, "
         "dataset:qa or profile:churn",
         "than",
@@ -422,6 +453,7 @@ def _among(
 
 def _judge(question: FieldsQuestion, than: Than, loaded: _Loaded) -> ModelDrift:
     window, step_ns = question.window, question.step_ns
+    than = than.of_model(question.model)
     current = _merge(loaded, window)
     if than.dataset is not None or than.profile is not None:
         reference = (
@@ -552,15 +584,26 @@ def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
     if not documents:
         raise Missing(f"There is no {than.name} in project {question.project!r}")
     try:
-        sketches = {
-            section + "".join(map(write_step, steps)): Sketch.from_dict(component["sketch"])
+        fields = {
+            section + "".join(map(write_step, steps)): _read_component(component)
             for component in orjson.loads(documents[0])["components"]
             if component["side"] in {"input", "output"} and {"field", "sketch"} <= component.keys()
-            for section, *steps in (component["field"].split("."),)
+            for section, *steps in (component.get("steps") or component["field"].split("."),)
         }
     except (KeyError, TypeError, ValueError) as error:  # anybody's text
         raise Missing(f"The document of {than.name} is none of a profile") from error
-    return Reference(than.name, {path: field_of_sketch(told) for path, told in sketches.items()})
+    return Reference(than.name, fields)
+
+
+def _read_component(component: Mapping[str, Any]) -> FieldSketch:
+    """Read what a profile knows of a field; that of an imported table is as exact as that of runs.
+
+    Raises:
+        ValueError: It is no sketch.
+    """
+    if "whole" in component:
+        return FieldSketch.from_dict(component["whole"])
+    return field_of_sketch(Sketch.from_dict(component["sketch"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -605,9 +648,10 @@ def _ask_every(question: FindingsQuestion) -> FieldsQuestion:
     length_ns = question.window.end_ns - question.window.start_ns
     last: FieldsPast = "1h" if length_ns < DAY_NS else "24h" if length_ns < 7 * DAY_NS else "7d"
     before = (question.reference.end_ns - question.reference.start_ns) // DAY_NS
-    return FieldsQuestion(
-        question.reader, question.project, "", question.now_ns, last, f"{max(before, 1)}d"
-    )
+    than = f"{max(before, 1)}d"
+    if than == DAYS_BEFORE:
+        than = THAN
+    return FieldsQuestion(question.reader, question.project, "", question.now_ns, last, than)
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
@@ -635,7 +679,10 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         moved = judge()
     else:
         moved = every.reader.memory.work_out(
-            ("moved fields", every.project, every.last, every.than, every.window, tuple(days)),
+            (
+                *("moved fields", every.project, every.last, every.than, every.window),
+                *(tuple(days), tuple(sorted(read_than(every).references.items()))),
+            ),
             judge,
             lambda kept: _ROWS_OF_FIELD * sum(len(drift.drifts) for drift in kept),
         )

@@ -221,8 +221,9 @@ class FieldsAsked(BaseModel):
         str,
         Field(
             max_length=400,
-            description="What it is held against: days before such as 28d, version, version:3, "
-            "two days such as 2026-11-01/2026-11-08, dataset:qa, dataset:qa:v2 or profile:churn",
+            description="What it is compared with: reference (the model's reference, or else "
+            "the 28 days before), days before such as 28d, version, version:3, two days such as "
+            "2026-11-01/2026-11-08, dataset:qa, dataset:qa:v2 or profile:churn",
         ),
     ] = THAN
     where: Where = ""

@@ -253,3 +253,26 @@ def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None
     with Reader(client.project, endpoint=collector.endpoint) as reader:
         found = reader.run(training.run_id).metrics
     assert found == {"loss": [0.5, 0.25]}
+
+
+def test_a_reference(client: Client, collector: CollectorProcess) -> None:
+    """A table that is imported as the reference is what drift is measured from, and no traffic."""
+    day = MIDNIGHT - timedelta(days=1)
+    training = pl.DataFrame({"x": [place % 100 for place in range(1_000)], "y": [0, 1] * 500})
+    moved = [
+        {"at": day + timedelta(minutes=place), "x": 200 + place % 100, "y": place % 2}
+        for place in range(400)
+    ]
+    done = client.import_table(training, model="m", outputs="y", as_reference=True)
+    assert (done.stored, done.reference) == (1_000, "reference of m")
+    client.import_table(moved, model="m", time="at", inputs=["x"], outputs="y")
+    with Reader(client.project, endpoint=collector.endpoint) as reader:
+        answer = reader.fields("m")
+        findings = str(reader.findings())
+        before = reader.fields("m", than="28d")
+    words = {field["field"]: field["word"] for field in answer["fields"]}
+    assert (answer["reference"], answer["reference_runs"]) == ("the reference of m", 1_000)
+    assert words == {"inputs.x": "drift", "outputs.y": "as before"}
+    assert "400 runs compared with 1,000 of the reference of m" in findings, findings
+    assert before["reference"] == "the 28 days before"
+    assert len(read_runs(collector, client.project)) == 400

@@ -1,8 +1,9 @@
 """Tests of fields before their kind is known, and of their drift."""
 
+import json
 import random
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -231,3 +232,17 @@ def test_older_counts_of_one_number_are_joined() -> None:
         "12345678901234567890": 1,
         "a" * 20: 1,
     }
+
+
+def test_sketch_of_a_field_as_plain_values() -> None:
+    """A sketch of scalars is the same after it was written as JSON and read."""
+    values = [*range(30), 0.5, "a", "a", True]
+    sketch = sketch_field(values, range(len(values)), runs=40)
+    assert FieldSketch.from_dict(json.loads(json.dumps(sketch.to_dict()))) == sketch
+
+
+@pytest.mark.parametrize("written", [{}, {"runs": 1}, {"runs": 1, "types": 3}, 3])
+def test_what_is_no_sketch_of_a_field(written: Any) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ValueError, match="Invalid sketch of a field"):
+        FieldSketch.from_dict(written)
