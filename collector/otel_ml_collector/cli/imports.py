@@ -128,9 +128,8 @@ def import_table(
 ) -> int:
     """Import the predictions in FILE, a .parquet, .csv or .jsonl file: each row becomes a run.
 
-    The run has the time, inputs, outputs, tags and ground truth of its row. What a row does not
-    have stays empty. If the import is interrupted, run the same command again in the same folder
-    to continue it.
+    The run has the time, inputs, outputs, tags and ground truth of its row. Missing values are left
+    out. If the import is interrupted, run the same command again in the same folder to continue it.
     """
     from otel_ml.client import Client  # takes 0.1 s
     from otel_ml.imports.sender import ImportStopped
