@@ -27,6 +27,7 @@ SDK_VARIABLES: Final = (
     "OTEL_ML_ENDPOINT",
     "OTEL_ML_PROJECT",
     "OTEL_ML_TRACE",
+    "OTEL_ML_INSTRUMENT",
 )
 _SOURCES: Final = ("default", "file", "variable", "flag")
 _EMBEDDED: Final = "chdb://"
