@@ -75,7 +75,7 @@ def test_alone(tmp_path: Path) -> None:
         if title != "Options"
     }
     assert groups == {
-        "Start": ["serve", "doctor", "mcp"],
+        "Start": ["serve", "doctor", "import", "mcp"],
         "Look at recorded runs": [
             *("projects", "runs", "open", "sessions", "models", "metrics", "export"),
         ],
