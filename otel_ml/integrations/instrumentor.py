@@ -73,13 +73,18 @@ class Instrumentor:
                 return
             from wrapt import register_post_import_hook  # comes with opentelemetry-instrument
 
-            module = LIBRARIES[library].classes[0].module
-            register_post_import_hook(lambda _: self._instrument(library), module)
+            for model_class in LIBRARIES[library].classes:
+                register_post_import_hook(lambda _: self._instrument(library), model_class.module)
         else:
             self._instrument(library)
 
     def _instrument(self, library: str) -> None:
         if not type(self)._active:
+            return
+        if library in type(self)._libraries:
+            from otel_ml.libraries.patches import PATCHES  # loaded with the first of its modules
+
+            PATCHES.refresh()
             return
         from otel_ml.default import instrument  # imported only if the variable names libraries
 

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 import weakref
 from collections.abc import Mapping
 from types import FunctionType
@@ -58,11 +59,15 @@ class ModelRecorder:
                 traced = self._find(function, args[0])
         if traced is None:
             return function(*args, **kwargs)
-        HERE.depth += 1
+        before = HERE.depth
         try:
+            if not self._is_use(args[0]):
+                HERE.depth = INNERMOST
+                return function(*args, **kwargs)
+            HERE.depth = before + 1
             return self._record(traced, args, kwargs)
         finally:
-            HERE.depth -= 1
+            HERE.depth = before
 
     def _record_training(
         self, function: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -97,6 +102,12 @@ class ModelRecorder:
             self._traced.clear()
         self._traced[key] = reference, traced
         return traced
+
+    def _is_use(self, model: object) -> bool:
+        is_use = self._library.is_use
+        with untrusted:  # the library's own objects
+            return is_use is None or is_use(model)
+        return False
 
     def _is_model(self, value: object) -> bool:
         """Tell whether a value is a model. A method may be of a mixin that other classes have."""
@@ -136,7 +147,10 @@ def instrument_models(
     """
     known = LIBRARIES[library]
     try:
-        importlib.import_module(known.classes[0].module)
+        # not from the inside of the library's own import, where only some modules can be imported
+        if not _is_importing(library):
+            for model_class in known.classes:
+                importlib.import_module(model_class.module)
     except ModuleNotFoundError as error:
         raise ValueError(f"Invalid library {show(library)}: expected it to be installed") from error
     if PATCHES.is_active(known):
@@ -145,3 +159,8 @@ def instrument_models(
     made = ModelRecorder(known, recorder, options)
     made.start()
     return made
+
+
+def _is_importing(package: str) -> bool:
+    specification = getattr(sys.modules.get(package), "__spec__", None)
+    return bool(getattr(specification, "_initializing", False))

@@ -1,5 +1,6 @@
 """Records one call of a model object, such as ``LogisticRegression.predict``, as a run."""
 
+import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -47,10 +48,30 @@ class TracedModel(TracedFunction):
         options: Options,
     ) -> None:
         super().__init__(recorder, function, {**options, "version_on": PARTS - {"output"}})
-        self.span_name = f"{self.name}.{function.__name__}"
+        is_named = not function.__name__.startswith("_")  # unlike `__call__`
+        self.span_name = f"{self.name}.{function.__name__}" if is_named else self.name
         self._model = _reference(model)
         self._kept: object = None  # the model, while its weights are being hashed
         self._library = library
+        signature = library.signature_of(model, function)
+        parameters = _parameters(signature)
+        self.bind = partial(_bind, parameters, library.inputs_of)
+        name = library.data or next(iter(parameters), "")
+        self._data = 1 + (parameters.index(name) if name in parameters else 0), name
+
+    def data(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+        """Return the argument that has the rows. None if it is not there."""
+        place, name = self._data
+        return args[place] if len(args) > place else kwargs.get(name)
+
+    def with_data(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], row: object
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return arguments with another value for the one that has the rows."""
+        place, name = self._data
+        if len(args) > place:
+            return (*args[:place], row, *args[place + 1 :]), kwargs
+        return args, {**kwargs, name: row}
 
     def forget_version(self) -> None:
         """Compute the version again at the next call, because the model was fitted."""
@@ -87,6 +108,34 @@ class TracedModel(TracedFunction):
     def _find_model(self) -> Sequence[object]:
         model = self._model()
         return () if model is None else (model,)
+
+
+def _parameters(function: Callable[..., Any]) -> Sequence[str]:
+    """Return the names of a method's positional parameters, without ``self``."""
+    with untrusted:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        return [parameter.name for parameter in parameters if parameter.kind in kinds][1:]
+    return []
+
+
+def _bind(
+    parameters: Sequence[str],
+    inputs_of: Callable[[dict[str, Any]], dict[str, Any]] | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the given arguments by name. Defaults of a library's method are left out."""
+    given = args[1:]
+    inputs: dict[str, Any] = dict(zip(parameters, given, strict=False))
+    if len(given) > len(parameters):
+        inputs["args"] = list(given[len(parameters) :])
+    if kwargs:
+        inputs.update(kwargs)
+    if inputs_of is not None:
+        with untrusted:  # the library's own objects
+            return inputs_of(inputs)
+    return inputs
 
 
 def _reference(model: object) -> Callable[[], object]:
@@ -127,7 +176,7 @@ def record_call(traced: TracedModel, args: tuple[Any, ...], kwargs: dict[str, An
     try:
         if call.open(traced, args, kwargs):
             with quiet("instrument"):
-                rows = rows_of(first_value(args, kwargs))
+                rows = rows_of(traced.data(args, kwargs))
                 if rows is not None:
                     call.count_rows(rows)
             token = Hooks.attach(call.context)
@@ -149,8 +198,7 @@ def record_call(traced: TracedModel, args: tuple[Any, ...], kwargs: dict[str, An
 
 def record_rows(traced: TracedModel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call the method and record one run per row, for the first 1,000 rows."""
-    value = first_value(args, kwargs)
-    rows = rows_of(value)
+    rows = rows_of(traced.data(args, kwargs))
     if rows is None or rows <= 1 or traced.recorder.active() is None:
         return record_call(traced, args, kwargs)
     began_ns = time_ns()
@@ -179,17 +227,11 @@ def _record_each(
     took_ns: int,
     end: Callable[[ModelCall, int], object],
 ) -> None:
-    value = first_value(args, kwargs)
-    inputs = _split(value, rows_of(value) or 0)
-    for number, row in enumerate(inputs):
-        row_args, row_kwargs = args, kwargs
-        if len(args) > 1:
-            row_args = (args[0], row, *args[2:])
-        else:
-            row_kwargs = {**kwargs, next(iter(kwargs)): row}
+    value = traced.data(args, kwargs)
+    for number, row in enumerate(_split(value, rows_of(value) or 0)):
         call: Any = new(ModelCall)
         call.stage = UNOPENED
-        if call.open(traced, row_args, row_kwargs):
+        if call.open(traced, *traced.with_data(args, kwargs, row)):
             call.began_before(took_ns)
             end(call, number)
 
@@ -197,7 +239,8 @@ def _record_each(
 def _split(value: Any, rows: int) -> Sequence[object]:
     """Return the first 1,000 rows of a value; a value with another number of rows for each row."""
     most = min(rows, MOST_ROWS)
-    if isinstance(value, tuple) and value and all(rows_of(part) == rows for part in value):
+    is_by_column = isinstance(value, list | tuple) and all(rows_of(part) == rows for part in value)
+    if is_by_column and (isinstance(value, tuple) or len(value) != rows):
         return [*zip(*(_split(part, rows) for part in value), strict=True)]
     if rows_of(value) != rows:
         return [value] * most
@@ -228,6 +271,8 @@ def rows_of(value: Any) -> int | None:
     if isinstance(value, dict) and value:  # of columns, or of the inputs of a network
         return rows_of(next(iter(value.values())))
     with untrusted:
+        if hasattr(value, "num_row"):  # XGBoost's matrix
+            return int(value.num_row())
         shape = value.shape
         if len(shape) > 0:
             return int(shape[0])

@@ -116,6 +116,12 @@ class Patches:
             self._active.append(patched)
             self._patch_all(patched)
 
+    def refresh(self) -> None:
+        """Replace the methods of classes whose modules were imported in the meantime."""
+        with self._lock:
+            for patched in self._active:
+                self._patch_all(patched)
+
     def remove(self, patched: Patched) -> None:
         """Restore the original methods of a library. A second call does nothing."""
         with self._lock:

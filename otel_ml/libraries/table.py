@@ -1,7 +1,10 @@
 """The libraries whose models can be recorded: their classes, and the methods that are runs."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
 from typing import Any, Final
 
 PIPELINE_SIGN: Final = " + "
@@ -46,11 +49,63 @@ def name_estimator(model: Any) -> str:
 
 def params_of_estimator(model: Any) -> dict[str, object]:
     """Return an estimator's parameters, those of its parts included. Parts count by their class."""
+    if not hasattr(model, "get_params"):  # a booster
+        return {}
     return {
         name: class_name(value) if hasattr(value, "get_params") else value
         for name, value in model.get_params().items()
         if name not in _PARTS
     }
+
+
+def rows_of_matrix(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Replace XGBoost's matrix, which only XGBoost can read, by its first rows."""
+    return {
+        name: value.slice([*range(min(value.num_row(), _SHOWN_ROWS))]).get_data()
+        if class_name(value) == "DMatrix"
+        else value
+        for name, value in inputs.items()
+    }
+
+
+def name_session(model: Any) -> str:
+    """Return the name of an ONNX model's file, or of its graph."""
+    path = getattr(model, "_model_path", None)
+    return Path(path).stem if path else model.get_modelmeta().graph_name or class_name(model)
+
+
+def feed_of(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the inputs of an ONNX model by name."""
+    feed = inputs.get("input_feed")
+    return {str(name): value for name, value in feed.items()} if feed else inputs
+
+
+def is_inference(model: Any) -> bool:
+    """Tell whether a call of a PyTorch module is a prediction.
+
+    It is none in training, while the module is traced or compiled, and if it is a loss function.
+    """
+    torch: Any = sys.modules["torch"]
+    if model.training and torch.is_grad_enabled():
+        return False
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return False
+    return all(kind.__module__ != "torch.nn.modules.loss" for kind in type(model).__mro__)
+
+
+def forward_of(model: Any, function: FunctionType) -> Callable[..., Any]:
+    """Return ``forward`` of a PyTorch module, whose parameters name the inputs."""
+    named: Callable[..., Any] = getattr(type(model), "forward", function)
+    return named
+
+
+def name_transformer(model: Any) -> str:
+    """Return the path or name from which a model or pipeline of transformers was loaded."""
+    inner = getattr(model, "model", model)
+    path = getattr(getattr(inner, "config", None), "_name_or_path", "")
+    name = Path(path).name if path else class_name(inner)
+    task = getattr(model, "task", "")
+    return f"{name} ({task})" if isinstance(task, str) and task else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +114,83 @@ class Library:
 
     Attributes:
         package: Name of the package to import, which is also the name for `Client.instrument`.
-        classes: The classes of its models. Importing the module of the first one loads the
-            library; the others may be loaded later.
+        classes: The classes of its models.
         name_of: Returns the name of a model object.
         params_of: Returns the parameters of a model object.
+        data: Name of the parameter that has the rows. Empty for the first one.
+        inputs_of: Returns what to record of the inputs, given all arguments by name.
+        signature_of: Returns the function whose parameters name the inputs, given a model and its
+            method.
+        is_use: Tells whether a call of a model now is a prediction.
     """
 
     package: str
     classes: Sequence[ModelClass]
     name_of: Callable[[Any], str] = class_name
     params_of: Callable[[Any], Mapping[str, object]] = lambda _: {}
+    data: str = ""
+    inputs_of: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    signature_of: Callable[[Any, FunctionType], Callable[..., Any]] = lambda _, function: function
+    is_use: Callable[[Any], bool] | None = None
 
 
 _SKIPPED: Final = "passthrough"
 _PARTS: Final = frozenset({"steps", "transformers", "transformer_list", "estimators"})
+_SHOWN_ROWS: Final = 400
 _PREDICTIONS: Final = ("predict", "predict_proba", "decision_function", "score_samples")
 _FITS: Final = ("fit", "fit_predict", "fit_transform")
 
-LIBRARIES: Final[Mapping[str, Library]] = {
-    library.package: library
-    for library in (
-        Library(
-            "sklearn",
-            (
-                ModelClass("sklearn.base", "BaseEstimator", _PREDICTIONS, _FITS),
-                ModelClass("sklearn.pipeline", "Pipeline", ("transform",)),
-            ),
-            name_estimator,
-            params_of_estimator,
+_ALL: Final = (
+    Library(
+        "sklearn",
+        (
+            ModelClass("sklearn.base", "BaseEstimator", _PREDICTIONS, _FITS),
+            ModelClass("sklearn.pipeline", "Pipeline", ("transform",)),
         ),
-    )
-}
+        name_estimator,
+        params_of_estimator,
+    ),
+    Library(
+        "xgboost",
+        (
+            ModelClass("xgboost.core", "Booster", ("predict", "inplace_predict")),
+            ModelClass("xgboost.sklearn", "XGBModel", _PREDICTIONS, _FITS),
+        ),
+        params_of=params_of_estimator,
+        inputs_of=rows_of_matrix,
+    ),
+    Library(
+        "lightgbm",
+        (
+            ModelClass("lightgbm.basic", "Booster", ("predict",)),
+            ModelClass("lightgbm.sklearn", "LGBMModel", _PREDICTIONS, _FITS),
+        ),
+        params_of=params_of_estimator,
+    ),
+    Library(
+        "onnxruntime",
+        (
+            ModelClass(
+                "onnxruntime.capi.onnxruntime_inference_collection", "InferenceSession", ("run",)
+            ),
+        ),
+        name_session,
+        data="input_feed",
+        inputs_of=feed_of,
+    ),
+    Library(
+        "torch",
+        (ModelClass("torch.nn.modules.module", "Module", ("__call__",)),),
+        signature_of=forward_of,
+        is_use=is_inference,
+    ),
+    Library(
+        "transformers",
+        (
+            ModelClass("transformers.pipelines.base", "Pipeline", ("__call__",)),
+            ModelClass("transformers.generation.utils", "GenerationMixin", ("generate",)),
+        ),
+        name_transformer,
+    ),
+)
+LIBRARIES: Final[Mapping[str, Library]] = {library.package: library for library in _ALL}

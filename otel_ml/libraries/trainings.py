@@ -62,16 +62,20 @@ class Training:
 
 def _metrics_of(model: Any) -> Iterator[tuple[str, object]]:
     """Yield the curves that a fitted model has, those of a pipeline's last step included."""
+    for name in _CURVES:
+        yield from _curves(name.removesuffix("_"), _attribute(model, name), 0)
+    for name in _SUMS:
+        if isinstance(_attribute(model, name), float):
+            yield name.removesuffix("_"), _attribute(model, name)
+    steps = _attribute(model, "steps")
+    if isinstance(steps, list) and steps:
+        yield from _metrics_of(steps[-1][1])
+
+
+def _attribute(model: object, name: str) -> Any:
     with untrusted:
-        attributes = vars(model)
-        for name in _CURVES:
-            yield from _curves(name.removesuffix("_"), attributes.get(name), 0)
-        for name in _SUMS:
-            if isinstance(attributes.get(name), float):
-                yield name.removesuffix("_"), attributes[name]
-        steps = attributes.get("steps")
-        if isinstance(steps, list) and steps:
-            yield from _metrics_of(steps[-1][1])
+        return getattr(model, name, None)
+    return None
 
 
 def _curves(name: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
