@@ -348,7 +348,9 @@ class AlertEvaluator:
         for item in items:
             for figure in item.rule.plan.condition.figures:
                 figures.setdefault(key_of(figure), figure)
-        asked = Measurement.of(project, plan, [*figures.values()], now_ns)
+        asked = replace(
+            Measurement.of(project, plan, [*figures.values()], now_ns), leaves_out_imports=True
+        )
         try:
             measured = measure(self._reader, asked, windows)
         except (BadInput, Missing, Unavailable) as error:

@@ -28,6 +28,7 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.mapping.filing import IMPORTED
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
 from otel_ml_collector.sides import make_figure
@@ -111,6 +112,9 @@ _MEANS: Final = Sql("""
     FROM ({cells}) WHERE isNotNull(x_0) GROUP BY place, slices, unit)
   GROUP BY place, slices, mean HAVING NOT has(slices, '') ORDER BY place, slices, mean
   LIMIT {most}""")
+_NOT_IMPORTED: Final = Sql("AND runs.process != '{imported}'").fill(
+    imported=identifier(IMPORTED, [IMPORTED])
+)
 # A sum of whole numbers is the same in any order: values are kept to a millionth.
 _MILLIONTHS: Final = 1_000_000
 _UNITS_OF_SLICES: Final = Sql("""
@@ -183,6 +187,9 @@ class Measurement:
         figures: Each once.
         sure: What must be certain; rules of several such limits are measured apart.
         now_ns: The time of asking.
+        leaves_out_imports: Whether imported runs do not count in the windows, because an import
+            never fires an alert for the past. They count in the time that a window is compared
+            with.
     """
 
     project: str
@@ -191,6 +198,7 @@ class Measurement:
     figures: tuple[Figure, ...]
     sure: SureLimit | None
     now_ns: int
+    leaves_out_imports: bool = False
 
     @classmethod
     def of(
@@ -216,7 +224,12 @@ def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Mea
     offsets = sorted({0, *(figure.before_ns for figure in asked.figures)})
     for before_ns in offsets:
         figures = tuple(figure for figure in asked.figures if figure.before_ns == before_ns)
-        own = replace(asked, figures=figures, sure=asked.sure if not before_ns else None)
+        own = replace(
+            asked,
+            figures=figures,
+            sure=asked.sure if not before_ns else None,
+            leaves_out_imports=asked.leaves_out_imports and not before_ns,
+        )
         for end_ns, slices in _measure(reader, own, windows.before(before_ns)).items():
             of_window = merged[end_ns + before_ns]
             for key, measured in slices.items():
@@ -282,6 +295,8 @@ def _add_monitored(
     measured: dict[SliceKey, MeasuredSlice],
 ) -> None:
     """Add a figure that the monitor finds: of all runs, or of the slices with most runs."""
+    if asked.leaves_out_imports and not measured:
+        return  # the window has only imported runs, or none
     largest = sorted(measured, key=lambda key: (-measured[key].runs, key.text))
     for key in largest[:MOST_MONITORED_SLICES] if asked.by else [SliceKey("[]")]:
         where = narrow_filter(asked.where, key.where(asked.by))
@@ -324,7 +339,10 @@ def _add_verdicts(
         window = Window(end_ns - window_ns, end_ns)
         last_ns = max((at_ns for at_ns in changes if at_ns < window.start_ns), default=0)
         before = Window(max(window.start_ns - length_ns, last_ns, 0), window.start_ns)
-        sides = [_read_units(reader, asked, side, kinds) for side in (before, window)]
+        sides = [
+            _read_units(reader, replace(asked, leaves_out_imports=False), before, kinds),
+            _read_units(reader, asked, window, kinds),
+        ]
         for key, known in of_window.items():
             value, runs = math.nan, 0
             for kind, _ in kinds:
@@ -419,6 +437,7 @@ class _Question:
     joins: Sql
     slices: Sql
     values: Mapping[str, Any]
+    leaves_out_imports: bool = False
 
     @classmethod
     def of(
@@ -478,6 +497,7 @@ class _Question:
             if slices
             else Sql("CAST([] AS Array(String))"),
             values=values,
+            leaves_out_imports=asked.leaves_out_imports,
         )
 
     @property
@@ -502,8 +522,9 @@ class _Question:
             {slices} AS slices,
             {unit} AS unit,
             {cost} AS own_cost, {tokens} AS own_tokens {xs}
-          FROM {recorded} {joins} WHERE {bounds} AND ({condition})""").fill(
+          FROM {recorded} {joins} WHERE {bounds} AND ({condition}) {imports}""").fill(
             places=_PLACES,
+            imports=_NOT_IMPORTED if self.leaves_out_imports else EMPTY,
             slices=self.slices,
             unit=unit_of(is_joined=self.kinds.named),
             cost=cost,

@@ -14,6 +14,8 @@ from otel_ml_collector.times import AHEAD_NS, LATEST_NS, OLDEST_NS
 
 # Reason to reject a record whose project the key of the sender may not write to.
 NOT_ALLOWED: Final = "project_not_allowed"
+# Process of imported runs, in place of the one that sent them. Alert rules leave these runs out.
+IMPORTED: Final = "import"
 # Spec: https://url.spec.whatwg.org/#double-dot-path-segment, also when it is percent-encoded.
 _ADDRESSED: Final = {".": "_.", "..": "_.."}
 _OPENINFERENCE_PROJECT: Final = "openinference.project.name"

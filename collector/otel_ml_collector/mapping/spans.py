@@ -15,6 +15,7 @@ from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects.plan import Plans, read_fields
 from otel_ml_collector.mapping.evaluations import add_scores
 from otel_ml_collector.mapping.filing import (
+    IMPORTED,
     NOT_ALLOWED,
     Filing,
     StartWindow,
@@ -419,6 +420,8 @@ def _columns(
         columns["cost"] = [round_cost(cost) for cost in run_columns.columns["cost"]]
     columns["attributes"] = _rest(alike, run_columns, columns)
     columns["resource"], columns["scope"] = [scope_texts[0]] * size, [scope_texts[1]] * size
+    if spans[0].scope.resource.get(names.IMPORT) and not alike.is_open:
+        columns["process"] = [IMPORTED] * size
     return columns
 
 

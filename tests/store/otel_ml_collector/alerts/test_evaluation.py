@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pytest
@@ -12,7 +12,7 @@ from otel_ml_collector.alerts.history import check_rule, make_unsaved
 from otel_ml_collector.alerts.notification import Notification
 from otel_ml_collector.alerts.rule import WantedAlert, read_file_alerts
 from otel_ml_collector.errors import BadSetting
-from otel_ml_collector.span import Span
+from otel_ml_collector.span import Scope, Span
 from otel_ml_collector.store.alerts import read_alert_events, read_alert_rows
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.store.otel_ml_collector.query.test_judges import say, tell
@@ -157,6 +157,32 @@ def test_course(service: Service) -> None:
         "client = Remax",
     )
     assert state["slices"][0]["where"] == 'model == "answer" and tags["client"] == "Remax"'
+
+
+@pytest.mark.parametrize(("name", "is_import"), [("live", False), ("history", True)])
+def test_imported_runs(service: Service, name: str, is_import: bool) -> None:
+    """An import never fires an alert for the past, although live runs with the same values do.
+
+    The check of a rule shows what it would have done, with imported runs.
+    """
+    spans = [*make_hour(2, "Remax", 8), *make_hour(3, "Remax", 8)]
+    if is_import:
+        scope = Scope({"otel_ml.import": "table"}, "", "", {})
+        spans = [replace(span, scope=scope) for span in spans]
+    rule = {**RULE, "window": "1d", "hold": "1 of 1", "when": "error_share > 0.05"}
+    drifted = {**rule, "when": "missing(inputs.question) > 0.01"}
+    for key, body in (("fails", rule), ("gaps", drifted)):
+        call(service, "PUT", f"{name}/alerts/{key}", body)
+    told = Told(name)
+    look(service, told, END_NS - HOUR_NS + 5 * MINUTE_NS)
+    service.store.take(name, tell("j1"), *spans)
+    look(service, told, END_NS + 5 * MINUTE_NS)
+    fired = {item.rule for item in told.notifications.values()}
+    assert fired == (set() if is_import else {"fails", "gaps"})
+    unsaved = make_unsaved(WantedAlert.model_validate(rule))
+    span_ns = END_NS - 6 * HOUR_NS, END_NS + MINUTE_NS
+    history = check_rule(service.store.reader, name, unsaved, *span_ns)
+    assert [firing.slice for firing in history.firings] == ["client = Remax"]
 
 
 def test_changed(service: Service) -> None:
