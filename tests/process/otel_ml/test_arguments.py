@@ -382,6 +382,14 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "lower_is_better": OPTIONAL_FLAG,
     },
     "otel_ml.LLMJudge.evaluate": {"inputs": MAPPING, "outputs": ANY},
+    "otel_ml.LLMJudge.from_rubric": {
+        "name": NAME,
+        "rubric": sort(),
+        "ask": FUNCTION,
+        "retries": sort("5", "0"),
+        "timeout_s": POSITIVE,
+        "cache": FLAG,
+    },
     **{f"otel_ml.{side}Component": COMPONENT for side in ("Actual", "Input", "Output")},
     "otel_ml.EvalComponent": {
         **{name: COMPONENT[name] for name in COMPONENT if name != "path"},
@@ -686,6 +694,11 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Judge.evaluate": {"inputs": {}, "outputs": 1},
     "otel_ml.LLMJudge": {"name": "a", "rubric": "a", "ask": rubric, "minimum": 0, "maximum": 1},
     "otel_ml.LLMJudge.evaluate": {"inputs": {}, "outputs": 1},
+    "otel_ml.LLMJudge.from_rubric": {
+        "name": "a",
+        "rubric": {"instruction": "a", "model": "b"},
+        "ask": rubric,
+    },
     **{f"otel_ml.{side}Component": {"name": "a"} for side in ("Actual", "Input", "Output")},
     "otel_ml.EvalComponent": {"name": "a", "extractor": rubric},
     **{
