@@ -10,8 +10,10 @@ from typing import Annotated, Any, Final, Literal, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from otel_ml_collector.settings.values import (
+    HTTP_PORTS,
     read_flag,
     read_path,
+    read_request_url,
     read_table,
     read_whole,
     readers_of,
@@ -28,12 +30,10 @@ _SET_HEADERS: Final = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "host", "te"}
     | {"transfer-encoding", "user-agent", "webhook-id", "webhook-signature", "webhook-timestamp"}
 )
-_ADDRESS: Final = re.compile(r"[!-~]{1,2000}")
 # A shorter secret can be guessed.
 # Spec: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 _LEAST_SECRET_BYTES: Final = 16
 _BASE64_SECRET: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
-_ALERT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _read_kind(value: object) -> AlertTargetKind:
@@ -41,23 +41,6 @@ def _read_kind(value: object) -> AlertTargetKind:
     if value not in kinds:
         raise ValueError(f"expected one of {', '.join(kinds)}")
     return cast(AlertTargetKind, value)
-
-
-def _read_url(value: object) -> str:
-    wrong = ValueError(
-        "expected http://HOST/PATH or https://HOST/PATH without a user, a password or a fragment"
-    )
-    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
-        raise wrong
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        raise wrong from None
-    is_address = parts.scheme in _ALERT_PORTS and parts.hostname and port != 0
-    if not is_address or "@" in parts.netloc or parts.fragment or "\\" in value:
-        raise wrong
-    return value
 
 
 def _read_secret(value: object) -> bytes:
@@ -109,7 +92,7 @@ class AlertTarget:
 
     name: str
     kind: Annotated[AlertTargetKind, _read_kind]
-    url: Annotated[str, _read_url] = field(repr=False)
+    url: Annotated[str, read_request_url] = field(repr=False)
     secret: Annotated[bytes | None, _read_secret] = field(default=None, repr=False)
     headers: Annotated[tuple[tuple[str, str], ...], _read_target_headers] = field(
         default=(), repr=False
@@ -136,7 +119,7 @@ class AlertTarget:
     @property
     def port(self) -> int:
         """Return the port, by default 80 or 443."""
-        return self.parts.port or _ALERT_PORTS[self.parts.scheme]
+        return self.parts.port or HTTP_PORTS[self.parts.scheme]
 
     @property
     def path(self) -> str:

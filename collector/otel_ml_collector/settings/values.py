@@ -17,6 +17,7 @@ _ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 HEADER_NAME: Final = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]{1,128}")
 _URL: Final = re.compile(r"[!-~]{1,2000}")
+HTTP_PORTS: Final = {"http": 80, "https": 443}
 _TRACE_ID: Final = "{trace_id}"
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
 _MAX_TAGS: Final = 5
@@ -231,6 +232,24 @@ def read_public_url(text: str) -> str:
     if text and not (is_address and is_plain and not parts.query and not parts.fragment):
         raise wrong
     return text.rstrip("/")
+
+
+def read_request_url(value: object) -> str:
+    """Read the address of a server that requests are sent to."""
+    wrong = ValueError(
+        "expected http://HOST/PATH or https://HOST/PATH without a user, a password or a fragment"
+    )
+    if not isinstance(value, str) or not _URL.fullmatch(value):
+        raise wrong
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    is_address = parts.scheme in HTTP_PORTS and parts.hostname and port != 0
+    if not is_address or "@" in parts.netloc or parts.fragment or "\\" in value:
+        raise wrong
+    return value
 
 
 def problem_of(cert: Path, key: Path) -> str:

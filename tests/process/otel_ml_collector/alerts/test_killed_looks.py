@@ -94,9 +94,9 @@ MOMENTS: Final = {
     "before it is kept": Moment(1, "call", "put", _BOX),
     "behind it is kept": Moment(1, "return", "put", _BOX),
     "before it is sent": Moment(1, "call", "post", _SENDER),
-    "while it is sent": Moment(1, "call", "getresponse", _HTTP, "_exchange"),
+    "while it is sent": Moment(1, "call", "getresponse", _HTTP, "post_to"),
     "behind it is sent": Moment(1, "return", "post", _SENDER),
-    "while the end is sent": Moment(5, "call", "getresponse", _HTTP, "_exchange"),
+    "while the end is sent": Moment(5, "call", "getresponse", _HTTP, "post_to"),
     "behind the end is sent": Moment(5, "return", "post", _SENDER),
 }
 

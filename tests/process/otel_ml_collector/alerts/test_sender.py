@@ -12,7 +12,8 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.alerts.messages import AlertRequest
-from otel_ml_collector.alerts.sender import Undelivered, is_allowed, post
+from otel_ml_collector.alerts.sender import Undelivered, post
+from otel_ml_collector.outgoing import is_allowed
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from tests.support.certificates import make_certificate
 from tests.support.otel_ml_collector.alerts.world import make_target
@@ -78,6 +79,16 @@ def test_public_addresses(address: str) -> None:
 def test_allowed_private_addresses(address: str) -> None:
     """Where the file allows it, a private address is reached."""
     assert is_allowed(address, allow_private=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"],
+)
+def test_link_local_addresses(address: str) -> None:
+    """Where link-local addresses are excluded, none is reached, however it is written."""
+    assert is_allowed(address, allow_private=True)
+    assert not is_allowed(address, allow_private=True, allow_link_local=False)
 
 
 @pytest.mark.parametrize("address", NEVER)
