@@ -33,6 +33,7 @@ from otel_ml_collector.datasets import routes as datasets
 from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
+from otel_ml_collector.judges import rubric_routes
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.monitor import field_pages, fields, profiles, unusual
 from otel_ml_collector.monitor import routes as monitor
@@ -54,6 +55,7 @@ _ROUTERS: Final = (
     traces.router,
     models.api,
     models.writes,
+    rubric_routes.api,
     judges.api,
     queues.api,
     quality.api,

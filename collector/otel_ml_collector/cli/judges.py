@@ -1,15 +1,25 @@
-"""The command ``otel-ml judge``: score recorded runs. The judge's code runs in this process."""
+"""The commands ``otel-ml judge ...``: score recorded runs, and keep judges without code.
+
+The code of a judge runs in this process. The collector itself asks the language model of a judge
+without code.
+"""
 
 import math
 import re
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import tomllib
 
 from otel_ml_collector.cli.experiments import load_judge, open_client, unwritten
-from otel_ml_collector.cli.failure import DONE, INTERRUPTED, USAGE, CommandFailed
+from otel_ml_collector.cli.failure import DONE, HELP, INTERRUPTED, USAGE, CommandFailed
+from otel_ml_collector.cli.output import Layout, with_form, write_rows
+from otel_ml_collector.cli.place import PlaceOptions, check_project, with_place, with_project
+from otel_ml_collector.errors import BadSetting
 
 if TYPE_CHECKING:
     from otel_ml.experiments.backfill import Backfill
@@ -20,11 +30,37 @@ if TYPE_CHECKING:
 _RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:/(s|m|h))?")
 _A_MINUTE: Final = {"s": 60.0, "m": 1.0, "h": 1 / 60, None: 1.0}
 _SHOW_EVERY_S: Final = 0.2
+_TRY_S: Final = 150.0  # longer than a collector tries a judge
+_SCORE: Final = "score"
+_JUDGE_COLUMNS: Final = ("name", "state", "model", "connection", "where", "sample", "calls_today")
+_TRIED_COLUMNS: Final = ("run_id", "answer", "label", "explanation", "error", "latency_ms", "cost")
 
 
-@click.command(
+class JudgeCommands(click.Group):
+    """The commands ``otel-ml judge``. Without the name of a command, ``score`` is run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line. ``FILE.py:JUDGE`` and options of ``score`` can come first."""
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [_SCORE, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=JudgeCommands)
+def judge() -> None:
+    """Score recorded runs with a judge, or keep judges without code.
+
+    `otel-ml judge FILE.py:JUDGE --where EXPR` is short for `otel-ml judge score ...`. It runs the
+    judge in this process. The other commands are about judges without code: a rubric in words,
+    which the collector runs on live traffic.
+    """
+
+
+@judge.command(
+    _SCORE,
+    short_help="Score recorded runs with a judge in Python.",
     epilog="Exit status: 0 if successful; 2 if the command could not run; 130 if it was "
-    "interrupted. Stored scores are kept, and the same command continues from there."
+    "interrupted. Stored scores are kept, and the same command continues from there.",
 )
 @click.argument("judge", metavar="FILE.py:JUDGE")
 @click.option(
@@ -72,7 +108,7 @@ _SHOW_EVERY_S: Final = 0.2
 )
 @click.option("--project", metavar="PROJECT", help="Project of the runs [OTEL_ML_PROJECT]")
 @click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
-def judge(judge: str, **options: Any) -> int:
+def score(judge: str, **options: Any) -> int:
     """Score recorded runs with a judge, and compare the scores with an earlier version of it.
 
     You see the pass rates, the agreement of both versions, and the runs that would flip. Nothing is
@@ -108,6 +144,170 @@ def judge(judge: str, **options: Any) -> int:
     _store(backfill, is_written=options["write"])
     client.close()
     return INTERRUPTED if backfill.is_interrupted else DONE
+
+
+@judge.command("list", epilog=HELP, short_help="List judges without code, and what they do.")
+@with_place
+@with_project
+@with_form
+def list_rubric_judges(asked: PlaceOptions, project: str, *, form: Layout) -> int:
+    """List the judges without code of a project, their state, and the calls of today."""
+    with asked.open() as place:
+        api = place.api()
+        with check_project(api, project) as check:
+            answer = api.get("projects", project, "rubric-judges")
+            check(answer["judges"])
+        return write_rows(answer["judges"], answer, form, _JUDGE_COLUMNS)
+
+
+@judge.command(epilog=HELP, short_help="Show a judge without code.")
+@with_place
+@with_project
+@click.argument("name")
+@with_form
+def show(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
+    """Show a judge without code: rubric, model, runs, limits, state."""
+    with asked.open() as place:
+        answer = place.api().get("projects", project, "rubric-judges", name)
+        return write_rows(_list_fields(answer), answer, form, ("field", "value"))
+
+
+@judge.command(epilog=HELP, short_help="Save a judge without code from a file.")
+@with_place
+@with_project
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_form
+def save(asked: PlaceOptions, project: str, *, name: str, file: Path, form: Layout) -> int:
+    """Save the judge NAME from a TOML file with instruction, model, connection and so on.
+
+    A change of the rubric or the model makes a new judge version.
+    """
+    body = _read_rubric_file(file)
+    return _change(asked, project, name, form, body)
+
+
+@judge.command("on", epilog=HELP, short_help="Turn a judge without code on.")
+@with_place
+@with_project
+@click.argument("name")
+@with_form
+def turn_on(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
+    """Turn a judge on: it judges new runs from now on."""
+    return _change(asked, project, name, form, action="on")
+
+
+@judge.command("off", epilog=HELP, short_help="Turn a judge without code off.")
+@with_place
+@with_project
+@click.argument("name")
+@with_form
+def turn_off(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
+    """Turn a judge off. Its scores are kept."""
+    return _change(asked, project, name, form, action="off")
+
+
+@judge.command(epilog=HELP, short_help="Delete a judge without code.")
+@with_place
+@with_project
+@click.argument("name")
+@with_form
+def delete(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
+    """Delete a judge. Its scores are kept."""
+    return _change(asked, project, name, form, method="DELETE")
+
+
+@judge.command("try", epilog=HELP, short_help="Try a judge without code on recorded runs.")
+@with_place
+@with_project
+@click.option(
+    "--runs", type=click.IntRange(1, 100), default=20, metavar="N", help="On how many runs [20]"
+)
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Try this file instead of the saved judge",
+)
+@click.argument("name")
+@with_form
+def try_out(
+    asked: PlaceOptions, project: str, *, name: str, runs: int, file: Path | None, form: Layout
+) -> int:
+    """Try the judge NAME on the newest runs that match its filter. No score is stored.
+
+    You see its answers next to the labels of reviewers, disagreements first, and what the judge
+    would cost per day.
+    """
+    from otel_ml.reader.api import Question  # heavy
+
+    question = Question(
+        ("projects", project, "rubric-judges", name, "try"),
+        method="POST",
+        body={"runs": runs, "judge": None if file is None else _read_rubric_file(file)},
+        is_repeatable=False,
+    )
+    with asked.open() as place:
+        answer = place.api(_TRY_S).ask(question)
+    if form.kind == "table":
+        click.echo(_write_trial(answer), err=True)
+    return write_rows(answer["runs"], answer, form, _TRIED_COLUMNS)
+
+
+def _change(
+    asked: PlaceOptions,
+    project: str,
+    name: str,
+    form: Layout,
+    body: Mapping[str, Any] | None = None,
+    *,
+    action: str = "",
+    method: str = "",
+) -> int:
+    from otel_ml.reader.api import Question  # heavy
+
+    path = ("projects", project, "rubric-judges", name, *filter(None, (action,)))
+    method = method or ("POST" if action else "PUT")
+    sent = {} if action else body
+    with asked.open() as place:
+        answer = place.api().ask(Question(path, method=method, body=sent))
+    return write_rows(_list_fields(answer), answer, form, ("field", "value"))
+
+
+def _list_fields(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"field": name, "value": value}
+        for name, value in answer.items()
+        if value not in (None, [], {}, "")
+    ]
+
+
+def _read_rubric_file(file: Path) -> dict[str, Any]:
+    """Read a judge from a TOML file.
+
+    Raises:
+        BadSetting: The file is not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSetting(f"The file {file} cannot be read: {error}") from error
+
+
+def _write_trial(trial: Mapping[str, Any]) -> str:
+    """Write the summary of a trial."""
+    items = [f"{trial['passed']} of {trial['answered']} pass"]
+    if trial["labelled"]:
+        items.append(f"agrees with reviewers in {trial['agreed']} of {trial['labelled']}")
+    if trial["errors"]:
+        items.append(f"{trial['errors']} errors")
+    if trial["median_ms"] is not None:
+        items.append(f"{trial['median_ms'] / 1e3:.1f} s per answer")
+    if trial["cost_per_day"] is not None:
+        items.append(
+            f"about $ {trial['cost_per_day']:.2f} per day for {trial['runs_per_day']:,} runs "
+            f"($ {trial['cost_per_run']:.4g} each)"
+        )
+    return f"{'; '.join(items)}. No score was stored."
 
 
 def _read_rate(text: str) -> float:

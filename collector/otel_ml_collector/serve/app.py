@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,13 @@ from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.errors import BadSetting, StoreUnreachable, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
+from otel_ml_collector.judges.job import (
+    RUN_EVERY_S,
+    JudgeJobOptions,
+    JudgeModels,
+    RubricJudgeJob,
+)
+from otel_ml_collector.judges.rubric_judge import FileRubricJudge, read_file_judges
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.log import going_on
@@ -162,6 +169,7 @@ class Collector:
     otlp_forward: OtlpForward
     alert_delivery: AlertDelivery
     alert_evaluator: AlertEvaluator | None
+    rubric_judges: RubricJudgeJob
     series: SeriesWatch
     monitors: MonitorWatch
 
@@ -178,6 +186,7 @@ class Collector:
             jobs: The threads of background jobs, which end at their next statement.
         """
         self.pipeline.close()
+        self.rubric_judges.close()
         self.otlp_forward.close(_FORWARD_S)
         self.uploads.close()
         self.commit.close(_DRAIN_S)
@@ -200,9 +209,12 @@ def open_collector(settings: Settings) -> Collector:
     """
     receivers = {target.name for target in settings.alert_targets}
     file_alerts = read_file_alerts(settings.alert, receivers)
+    file_judges = read_file_judges(
+        settings.judge, settings.judge_connections, Prices(settings.prices)
+    )
     connections = connect(settings.store)
     try:
-        collector = _assemble(settings, connections, file_alerts)
+        collector = _assemble(settings, connections, file_alerts, file_judges)
     except Unavailable as error:
         connections.close()
         text = f"The store at {connections.name} cannot be opened: {error}"
@@ -215,7 +227,10 @@ def open_collector(settings: Settings) -> Collector:
 
 
 def _assemble(
-    settings: Settings, connections: Connections, file_alerts: Sequence[FileAlert]
+    settings: Settings,
+    connections: Connections,
+    file_alerts: Sequence[FileAlert],
+    file_judges: Sequence[FileRubricJudge],
 ) -> Collector:
     """Put the parts together over an open store.
 
@@ -296,6 +311,14 @@ def _assemble(
         )
         passes = AlertPassNumbers(lambda: alert_evaluator.numbers)
         telemetry.register(passes)
+    rubric_judges = RubricJudgeJob(
+        reader,
+        Documents(connections),
+        pipeline.store_own,
+        JudgeModels(settings.judge_connections, settings.judge_redact, prices),
+        options=_judge_options(settings),
+        file_judges=file_judges,
+    )
     return Collector(
         pipeline=pipeline,
         uploads=UploadIntake(ArtifactWriter(connections), telemetry, check_room=health.check_room),
@@ -322,9 +345,24 @@ def _assemble(
         otlp_forward=otlp_forward,
         alert_delivery=alert_delivery,
         alert_evaluator=alert_evaluator,
+        rubric_judges=rubric_judges,
         series=SeriesWatch(reader, series),
         monitors=MonitorWatch(reader, lambda: pipeline.pressure.was_high),
     )
+
+
+def _judge_options(settings: Settings) -> JudgeJobOptions:
+    """Choose how judges without code run, and the name of this collector in their leases."""
+    judges = settings.judges
+    options = JudgeJobOptions(
+        is_on=judges.run,
+        threads=judges.threads,
+        quiet_s=judges.quiet_s,
+        session_quiet_s=judges.session_quiet_s,
+    )
+    # An embedded store has one collector: a lease of another one is that of a dead process.
+    holder = "embedded" if settings.data_dir else settings.collector_name
+    return replace(options, holder=holder) if holder else options
 
 
 def _keep_temporary_files(folder: Path) -> None:
@@ -547,6 +585,15 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             )
             if (evaluator := collector.alert_evaluator)
             else ()
+        ),
+        (
+            BackgroundJob(
+                collector.rubric_judges.run_pass,
+                RUN_EVERY_S,
+                "Judges without code could not run",
+                first_s=RUN_EVERY_S,
+                has_work=collector.rubric_judges.has_work,
+            ),
         ),
         # What records a call that another run counts for is known by then.
         (

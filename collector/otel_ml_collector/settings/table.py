@@ -19,6 +19,14 @@ from otel_ml_collector.settings.alert_targets import (
     hide_alert_targets,
     read_alert_targets,
 )
+from otel_ml_collector.settings.connections import (
+    Connection,
+    JudgeSettings,
+    RedactionRules,
+    read_connections,
+    read_judges,
+    read_redaction,
+)
 from otel_ml_collector.settings.sign_on import (
     AccessEntry,
     Network,
@@ -338,6 +346,32 @@ class Settings:
         "evaluate=true",
         read_alerts,
         "evaluate=false turns off the evaluation of alert rules in this collector",
+        takes_table=True,
+    )
+    judge_connections: tuple[Connection, ...] = setting(
+        "",
+        read_connections,
+        'Endpoints of language models for judges, at most 32: {"name": {"kind": "openai", "url": '
+        '"https://api.openai.com/v1", "key_env": "OPENAI_API_KEY", "projects": ["PROJECT"]}}',
+        takes_table=True,
+    )
+    judge_redact: RedactionRules = setting(
+        "",
+        read_redaction,
+        "What is removed before a language model of a judge sees a run: "
+        '{"keys": ["email"], "patterns": ["[0-9]{16}"]}',
+        takes_table=True,
+    )
+    judge: tuple[Mapping[str, Any], ...] = setting(
+        "",
+        read_tables,
+        "Judges without code: tables [[judge]] in the file, or a JSON list of objects",
+        takes_tables=True,
+    )
+    judges: JudgeSettings = setting(
+        '{"run": true, "threads": 4}',
+        read_judges,
+        "Whether this collector runs judges without code, and how many calls at the same time",
         takes_table=True,
     )
     margins: Margins = setting(

@@ -1,10 +1,12 @@
 """A real store in a folder, with its writer and reader, or with the whole application."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -92,13 +94,24 @@ class Service:
     store: Store
 
 
+# A connection that judges without code can name; nobody answers there.
+NO_MODEL: Final = json.dumps(
+    {"nobody": {"kind": "openai", "url": "http://127.0.0.1:9/v1", "projects": ["*"]}}
+)
+
+
 @contextmanager
 def open_service(path: Path, **settings_of: str) -> Iterator[Service]:
     """Open a collector over the store of a folder, without a network, and close it at the end."""
     if "store" not in settings_of:
         lay(path)
     # Tests send one request after the other, and wait for each.
-    given = {"data_dir": str(path), "collect_ms": "0", **settings_of}
+    given = {
+        "data_dir": str(path),
+        "collect_ms": "0",
+        "judge_connections": NO_MODEL,
+        **settings_of,
+    }
     settings = load(given, {}, None)
     collector = open_collector(settings)
     try:

@@ -242,6 +242,11 @@ def fill(service: Service) -> World:
         "alerts/alert": rule,
         "queues/queue": {"judge": f"judge-{MARK}", "labels": [{"label": MARK, "passed": True}]},
         "targets/target": {"model": f"model-{MARK}"},
+        "rubric-judges/judge": {
+            "instruction": f"Is it {MARK}?",
+            "model": "gpt-4o-mini",
+            "connection": "nobody",
+        },
     }
     for place, document in documents.items():
         saved = ask(
@@ -377,7 +382,7 @@ def need_of(method: str, address: str) -> str:
         ADMINISTERED
     ):
         return "admin"
-    if "/alerts/" in address or address.endswith("/alert-rule"):
+    if "/alerts/" in address or "/rubric-judges/" in address or address.endswith("/alert-rule"):
         return "read" if method == "GET" else "admin"
     if "/views/" in address or address.endswith(
         ("/evaluations", "/aliases", "/items", "/runs", "/tags", "/run-tags", "/undo")

@@ -14,6 +14,7 @@ from otel_ml_collector.access import ADMIN, READ, Access, ProxyUser
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.margins import Margins
 from otel_ml_collector.price import Price
+from otel_ml_collector.settings.connections import JudgeSettings, RedactionRules
 from otel_ml_collector.settings.sign_on import find_access
 from otel_ml_collector.settings.sources import SDK_VARIABLES, load, warnings_of
 from otel_ml_collector.settings.table import TABLE, Setting, Settings
@@ -166,6 +167,10 @@ def test_defaults(folder: Path) -> None:
         trace_url="",
         alert=(),
         alerts=AlertSettings(evaluate=True),
+        judge_connections=(),
+        judge_redact=RedactionRules(),
+        judge=(),
+        judges=JudgeSettings(),
         margins=Margins(),
     )
 

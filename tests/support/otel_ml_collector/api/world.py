@@ -201,6 +201,8 @@ def fill(service: Service) -> dict[str, str]:
     assert answered.status == 200, answered.text
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/alerts/slow", ALERT)
     assert answered.status == 200, answered.text
+    answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/rubric-judges/grounded", POLITE)
+    assert answered.status == 200, answered.text
     answered = send(service, "POST", f"/api/v1/projects/{PROJECT}/mutes", MUTE)
     assert answered.status == 200, answered.text
     mute = answered.json["name"]
@@ -230,6 +232,14 @@ def send(service: Service, method: str, path: str, body: object) -> Answered:
     return ask(service.app, path, method=method, headers={"content-type": JSON}, body=[raw])
 
 
+POLITE: Final = {
+    "instruction": "Is the answer polite? {{outputs}}",
+    "model": "gpt-4o-mini",
+    "connection": "nobody",
+    "where": 'model == "answer"',
+    "sample": 0.1,
+    "dollars_per_day": 2,
+}
 QUEUE: Final = {
     "where": 'kind != "judge"',
     "judge": "grounded",
@@ -297,6 +307,11 @@ QUESTIONS: Final[dict[str, Question]] = {
     "PUT /projects/{project}/queues/{queue}": Question(body=QUEUE),
     "PUT /projects/{project}/targets/{target}": Question(body=TARGET),
     "PUT /projects/{project}/alerts/{alert}": Question(body=ALERT),
+    "PUT /projects/{project}/rubric-judges/{judge}": Question(body=POLITE),
+    # Of no run, because nobody answers.
+    "POST /projects/{project}/rubric-judges/{judge}/try": Question(
+        body={"runs": 20, "judge": {**POLITE, "where": 'model == "draft"'}}
+    ),
     "GET /projects/{project}/alerts/{alert}/check": Question({"since": "2d"}),
     "POST /projects/{project}/alert-check": Question({"since": "2d"}, body=ALERT),
     "POST /projects/{project}/mutes": Question(body=MUTE),
@@ -371,6 +386,7 @@ _DELETED: Final = (
     "targets",
     "mutes",
     "alerts",
+    "rubric-judges",
     "runs",
     "sessions",
     "users",

@@ -1,0 +1,228 @@
+"""Judges one run by a rubric, and writes the result as spans like those of any other judge."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from otel_ml import attributes as names
+from otel_ml.records import ACTUAL_NAME
+from otel_ml.rubric import JudgedRun, MissingPart, Rubric, UnusableReply, Verdict
+from otel_ml_collector.feedback import identify, make_request, make_span
+from otel_ml_collector.judges.provider import ModelAnswer, ModelCaller, NoAnswer
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
+from otel_ml_collector.settings.connections import Connection, RedactionRules
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import SECOND_NS
+from otel_ml_collector.web.view import quoted
+
+_MOST_TURNS: Final = 50
+_MOST_ERROR_CHARS: Final = 1_024
+_CONVERSATION: Final = "conversation"
+_TRUNCATED: Final = "truncated"
+TRIAL: Final = "trial"
+_COST: Final = "gen_ai.usage.cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The result of judging one run: a verdict, or an error.
+
+    Attributes:
+        answer: The model's answer; None if it gave none.
+        cost: Its cost in US dollars; None if unknown.
+        error: Why there is no verdict; empty if there is one.
+    """
+
+    run: Run
+    verdict: Verdict | None
+    answer: ModelAnswer | None
+    cost: float | None
+    error: str = ""
+
+    @property
+    def latency_ms(self) -> float | None:
+        """How long the answer took; None without one."""
+        if self.answer is None:
+            return None
+        return (self.answer.end_ns - self.answer.start_ns) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Everything that is needed to judge a run.
+
+    Attributes:
+        name: Name of the judge.
+    """
+
+    project: str
+    name: str
+    rubric: Rubric
+    connection: Connection
+    redaction: RedactionRules
+    prices: Prices
+    caller: ModelCaller
+
+    @property
+    def reads_conversation(self) -> bool:
+        """Whether the rubric shows the session of a run."""
+        return _CONVERSATION in self.rubric.placeholders
+
+    @property
+    def needs_expected(self) -> bool:
+        """Whether runs without an expected answer cannot be judged."""
+        return "expected" in self.rubric.placeholders
+
+    def judge(self, run: Run, turns: Sequence[object] = ()) -> Judgement:
+        """Ask the model about a run, and read its reply.
+
+        Args:
+            run: The run.
+            turns: The turns of its session, for rubrics that show the conversation.
+
+        Raises:
+            NoAnswer: No run could be judged now, because the connection is misconfigured. Any other
+                trouble is the error of the result.
+        """
+        try:
+            prompt = self.rubric.write_prompt(self._show(run, turns))
+            answer = self.caller.ask(self.connection, self.rubric, prompt)
+        except MissingPart as error:
+            return Judgement(run, None, None, None, str(error))
+        except NoAnswer as error:
+            if error.is_for_all:
+                raise
+            return Judgement(run, None, None, None, str(error)[:_MOST_ERROR_CHARS])
+        cost = self.prices.cost(
+            self.connection.provider_name,
+            answer.model or self.rubric.model,
+            answer.tokens,
+            answer.start_ns,
+        )
+        if cost is None:  # the provider may report a name that no table has
+            cost = self.prices.cost(
+                self.connection.provider_name, self.rubric.model, answer.tokens, answer.start_ns
+            )
+        try:
+            return Judgement(run, self.rubric.read(answer.text), answer, cost)
+        except UnusableReply as error:
+            return Judgement(run, None, answer, cost, f"unusable reply: {error}")
+
+    def _show(self, run: Run, turns: Sequence[object]) -> JudgedRun:
+        remove = self.redaction.remove
+        return JudgedRun(
+            inputs=remove(run.inputs),
+            outputs=remove(run.outputs),
+            expected=remove(run.truth.get(ACTUAL_NAME)),
+            conversation=[remove(turn) for turn in turns],
+            tags=remove(dict(run.tags)),
+            cut=[part for part, reasons in run.capture.items() if _TRUNCATED in reasons],
+        )
+
+
+class Recorder(Protocol):
+    """Stores spans of the collector's own."""
+
+    def __call__(self, project: str, body: bytes) -> None:
+        """Store an OTLP request in JSON; durable on return."""
+        ...
+
+
+def find_turns(reader: Reader, run: Run, now_ns: int) -> list[object]:
+    """Read the turns of a run's session up to this run, oldest first, at most 50."""
+    if not run.session:
+        return []
+    query = RunsQuery(
+        run.project,
+        where=f"session == {quoted(run.session)}",
+        limit=_MOST_TURNS,
+        end_ns=run.start_ns + 1,
+        roots=True,
+    )
+    turns: list[object] = []
+    for summary in reversed(find_runs(reader, query, now_ns).runs):
+        turn = find_run(reader, summary.run_id, run.project, now_ns=now_ns)
+        turns.append({"inputs": turn.inputs, "outputs": turn.outputs})
+    return turns
+
+
+def write_judgements(
+    asking: Asking, judgements: Sequence[Judgement], now_ns: int, *, is_trial: bool = False
+) -> bytes:
+    """Write judgements as an OTLP request: a score and a call of kind judge for each run.
+
+    The call is recorded without the prompt and the reply, so that no copy of a run's data is left
+    when the run is deleted. A trial has calls, but no scores.
+    """
+    spans: list[dict[str, Any]] = []
+    digest = asking.rubric.digest
+    for judgement in judgements:
+        if judgement.answer is not None:
+            spans.append(_write_call(asking, judgement, judgement.answer, digest, is_trial))
+        if not is_trial:
+            spans.append(_write_score(asking, judgement, digest, now_ns))
+    return orjson.dumps(make_request(spans))
+
+
+def _write_call(
+    asking: Asking, judgement: Judgement, answer: ModelAnswer, digest: str, is_trial: bool
+) -> dict[str, Any]:
+    tokens = answer.tokens
+    facts: dict[str, object] = {
+        names.PROJECT: asking.project,
+        names.JUDGING: asking.name,
+        names.JUDGING_RUN: judgement.run.run_id,
+        names.JUDGING_VERSION: digest,
+        names.GEN_AI_OPERATION: "chat",
+        names.GEN_AI_PROVIDER: asking.connection.provider_name,
+        names.GEN_AI_REQUEST_MODEL: asking.rubric.model,
+        names.GEN_AI_RESPONSE_MODEL: answer.model or None,
+        names.GEN_AI_RESPONSE_ID: answer.response_id or None,
+        names.GEN_AI_INPUT_TOKENS: tokens.input,
+        names.GEN_AI_OUTPUT_TOKENS: tokens.output,
+        names.GEN_AI_CACHE_READ_TOKENS: tokens.cached,
+        names.GEN_AI_CACHE_WRITE_TOKENS: tokens.cache_creation,
+        names.GEN_AI_REASONING_TOKENS: tokens.reasoning,
+        _COST: judgement.cost,
+        f"{names.TAG_PREFIX}{TRIAL}": True if is_trial else None,
+    }
+    span = make_span(
+        f"chat {asking.rubric.model}", identify(asking.project, ""), answer.start_ns, facts
+    )
+    span["endTimeUnixNano"] = str(answer.end_ns)
+    return span
+
+
+def _write_score(asking: Asking, judgement: Judgement, digest: str, now_ns: int) -> dict[str, Any]:
+    verdict = judgement.verdict
+    facts: dict[str, object] = {
+        names.RECORD: "evaluation",
+        names.PROJECT: asking.project,
+        names.TARGET_RUN: judgement.run.run_id,
+        names.TARGET_START_NS: judgement.run.start_ns,
+        names.JUDGE_NAME: asking.name,
+        names.JUDGE_VERSION: digest,
+        names.SOURCE: "judge",
+        names.SCORE_VALUE: None if verdict is None else float(verdict.score),
+        names.PASSED: None if verdict is None else verdict.passed,
+        names.SCORE_LABEL: None if verdict is None else verdict.label,
+        names.EXPLANATION: None if verdict is None else verdict.explanation,
+        names.ERROR_TYPE: judgement.error or None,
+        names.LATENCY_MS: judgement.latency_ms,
+        names.MODEL_DEFINITION: orjson.dumps(asking.rubric.describe()).decode(),
+    }
+    # The same for every attempt, so that a run that is judged again after a crash has one score.
+    identity = identify(asking.project, f"{asking.name} {digest} {judgement.run.run_id}")
+    return make_span("evaluation", identity, now_ns, facts)
+
+
+def day_start(now_ns: int) -> int:
+    """Return the start of the day (UTC)."""
+    return now_ns // _DAY_NS * _DAY_NS
+
+
+_DAY_NS: Final = 86_400 * SECOND_NS

@@ -1,0 +1,232 @@
+"""A judge without code as it is saved: rubric, language model, runs to judge, and limits."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from otel_ml.rubric import InvalidRubric, Rubric, read_rubric
+from otel_ml_collector.errors import BadInput, BadSetting, Conflict, suggest
+from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.settings.connections import Connection
+from otel_ml_collector.store.documents import Document, DocumentKind
+from otel_ml_collector.times import to_rfc3339
+
+RUBRIC_JUDGE: Final = DocumentKind("rubric judge", most=200, limit_bytes=256 * 1024)
+
+_USUAL_CALLS: Final = 1_000
+
+RUBRIC_JUDGE_NAME: Final = r"^[^/\x00-\x1f\x7f]+$"
+RubricJudgeName = Annotated[str, Field(min_length=1, max_length=64, pattern=RUBRIC_JUDGE_NAME)]
+_Word = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class WantedRubricJudge(BaseModel):
+    """A judge in plain words: what to check, the model to ask, the runs, and the limits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    instruction: Annotated[str, Field(min_length=1, max_length=65_536)] = Field(
+        description="The rubric in words. Placeholders say what the model sees: {{inputs}}, "
+        "{{outputs}}, {{expected}}, {{conversation}}, {{tags.NAME}}, {{outputs.PART}}"
+    )
+    model: Annotated[str, Field(min_length=1, max_length=256)] = Field(
+        description="Name of the language model at its provider"
+    )
+    connection: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        description="Name of a connection in the setting judge_connections"
+    )
+    answer: Literal["pass", "score", "label"] = Field(
+        default="pass", description="pass: pass or fail; score: a number; label: one of `labels`"
+    )
+    low: float = Field(default=1.0, description="Lowest score")
+    high: float = Field(default=5.0, description="Highest score")
+    pass_at_least: float | None = Field(default=None, description="Scores from here on pass")
+    pass_at_most: float | None = Field(default=None, description="Scores up to here pass")
+    labels: Annotated[list[_Word], Field(max_length=50)] = Field(
+        default_factory=list, description="Words to choose from"
+    )
+    pass_labels: Annotated[list[_Word], Field(max_length=50)] = Field(
+        default_factory=list, description="Words that pass"
+    )
+    parameters: dict[str, JsonValue] = Field(
+        default_factory=dict, description='Parameters of the model, such as {"temperature": 0}'
+    )
+    where: Annotated[str, Field(max_length=4_000)] = Field(
+        default="", description="Filter of the runs to judge; empty for all"
+    )
+    sample: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0,
+        description="Share of the runs to judge. Runs with a session are sampled by session",
+    )
+    calls_per_minute: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=60, description="Most calls of the model per minute"
+    )
+    calls_per_day: Annotated[int | None, Field(ge=1, le=100_000_000)] = Field(
+        default=None,
+        description="Most calls per day (UTC); 1,000 if there is no limit in dollars either",
+    )
+    dollars_per_day: Annotated[float | None, Field(gt=0, le=1_000_000)] = Field(
+        default=None, description="Most dollars per day (UTC), for models with a known price"
+    )
+    is_on: bool = Field(default=False, description="Whether live traffic is judged")
+
+    @property
+    def rubric(self) -> Rubric:
+        """The rubric, without connection, runs and limits.
+
+        Raises:
+            BadInput: A field is invalid.
+        """
+        try:
+            return read_rubric(self.model_dump())
+        except InvalidRubric as error:
+            raise BadInput(str(error), error.field) from error
+
+    @property
+    def most_calls(self) -> int | None:
+        """Most calls per day; None if only dollars are limited."""
+        if self.calls_per_day is None and self.dollars_per_day is None:
+            return _USUAL_CALLS
+        return self.calls_per_day
+
+
+class SavedRubricJudge(WantedRubricJudge):
+    """A saved judge without code."""
+
+    name: str
+    digest: str = Field(description="Version of the judge, as its scores have it")
+    version: int = Field(description="Number of times it was saved")
+    saved_time: str = Field(description="RFC 3339, UTC")
+    on_since: str | None = Field(
+        description="When it was turned on, RFC 3339: it judges runs that arrive after that"
+    )
+    origin: Literal["api", "file"] = Field(
+        default="api", description="file: a judge of the configuration file of the collector"
+    )
+
+    @property
+    def wanted(self) -> WantedRubricJudge:
+        """The judge as it was sent."""
+        return WantedRubricJudge(**self.model_dump(include={*WantedRubricJudge.model_fields}))
+
+
+def check_rubric_judge(
+    wanted: WantedRubricJudge,
+    project: str,
+    connections: Sequence[Connection],
+    prices: Prices,
+) -> Connection:
+    """Check that a judge could run, and return its connection.
+
+    Raises:
+        BadInput: A field is invalid; there is no such connection; it may not see the project; or
+            the budget is in dollars and the price of the model is unknown.
+    """
+    rubric = wanted.rubric
+    compile_filter(wanted.where)
+    by_name = {connection.name: connection for connection in connections}
+    connection = by_name.get(wanted.connection)
+    if connection is None:
+        hint = suggest(wanted.connection, by_name)
+        if not by_name:
+            hint = "add it to the setting judge_connections"
+        raise BadInput(f"There is no connection {wanted.connection!r}: {hint}", "connection")
+    if not connection.may_see(project):
+        raise BadInput(
+            f"Data of project {project!r} may not be sent to the connection {connection.name!r}: "
+            "add the project to its projects in the setting judge_connections",
+            "connection",
+        )
+    if wanted.dollars_per_day is not None and not is_priced(connection, rubric, prices):
+        raise BadInput(
+            f"The price of model {rubric.model!r} at provider {connection.provider_name!r} is "
+            "unknown: set calls_per_day instead, or add the price to the setting prices",
+            "dollars_per_day",
+        )
+    return connection
+
+
+def is_priced(connection: Connection, rubric: Rubric, prices: Prices) -> bool:
+    """Return whether the price of a rubric's model is known."""
+    return prices.find(connection.provider_name, rubric.model) is not None
+
+
+def write_rubric_body(
+    wanted: WantedRubricJudge, before: Document | None, now_ns: int, origin: str = "api"
+) -> dict[str, Any]:
+    """Write a judge as it is stored. One that was on before keeps the time it was turned on."""
+    since_ns = before.body.get("on_ns", 0) if before else 0
+    on_ns = (since_ns or now_ns) if wanted.is_on else 0
+    body = wanted.model_dump(include={*WantedRubricJudge.model_fields})
+    return {**body, "on_ns": on_ns, "origin": origin}
+
+
+def make_rubric_judge(document: Document) -> SavedRubricJudge:
+    """Read a saved judge from its document."""
+    body = dict(document.body)
+    on_ns = body.pop("on_ns")
+    wanted = WantedRubricJudge(**{name: body[name] for name in WantedRubricJudge.model_fields})
+    return SavedRubricJudge(
+        name=document.name,
+        digest=wanted.rubric.digest,
+        version=document.version,
+        saved_time=to_rfc3339(document.saved_ns),
+        on_since=to_rfc3339(on_ns) if on_ns else None,
+        **body,
+    )
+
+
+def refuse_filed_judge(document: Document | None) -> None:
+    """Refuse to change a judge of the configuration file.
+
+    Raises:
+        Conflict: It is one.
+    """
+    if document is not None and document.body.get("origin") == "file":
+        raise Conflict(
+            f"The judge {document.name!r} is in the configuration file of the collector: change "
+            "it there"
+        )
+
+
+class FileRubricJudge(WantedRubricJudge):
+    """A judge of the configuration file, ``[[judge]]``, with its project."""
+
+    name: RubricJudgeName
+    project: Annotated[str, Field(min_length=1, max_length=256)]
+    is_on: bool = True
+
+
+def read_file_judges(
+    documents: Sequence[object],
+    connections: Sequence[Connection] | None = None,
+    prices: Prices | None = None,
+) -> list[FileRubricJudge]:
+    """Read the judges of the configuration file.
+
+    Args:
+        documents: The tables of the file.
+        connections: The connections; None to allow any.
+        prices: Known prices.
+
+    Raises:
+        BadSetting: One of them is wrong, or two have one name in a project.
+    """
+    found: dict[tuple[str, str], FileRubricJudge] = {}
+    for place, document in enumerate(documents, 1):
+        try:
+            judge = FileRubricJudge.model_validate(document)
+            if connections is not None:
+                check_rubric_judge(judge, judge.project, connections, prices or Prices())
+        except ValidationError as error:
+            fault = error.errors()[0]
+            at = ".".join(map(str, fault["loc"]))
+            raise BadSetting(f"Invalid judge {place}: {at}: {fault['msg']}") from error
+        except BadInput as error:
+            raise BadSetting(f"Invalid judge {place}: {error.field}: {error}") from error
+        if (judge.project, judge.name) in found:
+            raise BadSetting(f"Invalid judge {place}: the project has two named {judge.name!r}")
+        found[judge.project, judge.name] = judge
+    return [*found.values()]

@@ -1,0 +1,225 @@
+"""The JSON API of judges without code: save, list, turn on and off, delete."""
+
+import time
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.access import ADMIN
+from otel_ml_collector.api.bodies import JsonRoute
+from otel_ml_collector.api.parameters import FromReader, reader_for
+from otel_ml_collector.judges.asking import day_start
+from otel_ml_collector.judges.job import LEASE, RubricJudgeJob
+from otel_ml_collector.judges.rubric_judge import (
+    RUBRIC_JUDGE,
+    RUBRIC_JUDGE_NAME,
+    SavedRubricJudge,
+    WantedRubricJudge,
+    make_rubric_judge,
+    refuse_filed_judge,
+    write_rubric_body,
+)
+from otel_ml_collector.judges.trial import Trial, WantedTrial, try_judge
+from otel_ml_collector.services import service_of
+from otel_ml_collector.store.documents import (
+    Document,
+    Documents,
+    list_documents,
+    read_document,
+)
+from otel_ml_collector.store.judging import find_spending
+from otel_ml_collector.store.reader import Reader
+
+api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
+
+JudgeName = Annotated[str, Path(min_length=1, max_length=64, pattern=RUBRIC_JUDGE_NAME)]
+BaseVersion = Annotated[
+    int | None,
+    Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
+]
+FromAdmin = Annotated[Reader, Depends(reader_for(ADMIN))]
+FromStore = Annotated[Documents, Depends(service_of(Documents))]
+FromJob = Annotated[RubricJudgeJob, Depends(service_of(RubricJudgeJob))]
+
+
+class RubricJudgeState(SavedRubricJudge):
+    """A judge without code, and what it does at present."""
+
+    state: str = Field(
+        description="off; on; budget used up: it goes on tomorrow (UTC); or trouble, in words"
+    )
+    calls_today: int = Field(description="Calls of the model today (UTC), trials included")
+    dollars_today: float = Field(description="Their cost, as far as it is known")
+
+
+class RubricJudges(BaseModel):
+    """The judges without code of a project, by name."""
+
+    judges: list[RubricJudgeState]
+
+
+def find_rubric_judges(reader: Reader, project: str, now_ns: int) -> list[RubricJudgeState]:
+    """List the judges without code of a project, by name."""
+    leases = {lease.name: lease for lease in list_documents(reader, project, LEASE)}
+    return [
+        _add_state(reader, project, document, leases.get(document.name), now_ns)
+        for document in list_documents(reader, project, RUBRIC_JUDGE)
+    ]
+
+
+def find_rubric_judge(reader: Reader, project: str, name: str, now_ns: int) -> RubricJudgeState:
+    """Read a judge without code.
+
+    Raises:
+        Missing: There is no such judge.
+    """
+    leases = {lease.name: lease for lease in list_documents(reader, project, LEASE)}
+    document = read_document(reader, project, RUBRIC_JUDGE, name)
+    return _add_state(reader, project, document, leases.get(name), now_ns)
+
+
+def _add_state(
+    reader: Reader, project: str, document: Document, lease: Document | None, now_ns: int
+) -> RubricJudgeState:
+    judge = make_rubric_judge(document)
+    spent = find_spending(reader, project, judge.name, day_start(now_ns))
+    calls, dollars = judge.most_calls, judge.dollars_per_day
+    state = "on" if judge.is_on else "off"
+    if judge.is_on and lease is not None and lease.body["trouble"]:
+        state = str(lease.body["trouble"])
+    has_no_calls = calls is not None and spent.calls >= calls
+    has_no_dollars = dollars is not None and spent.dollars >= dollars
+    if judge.is_on and (has_no_calls or has_no_dollars):
+        state = _USED_UP
+    return RubricJudgeState(
+        **judge.model_dump(),
+        state=state,
+        calls_today=spent.calls,
+        dollars_today=spent.dollars,
+    )
+
+
+_USED_UP: Final = "budget used up"
+
+
+def save_rubric_judge(
+    reader: Reader,
+    store: Documents,
+    job: RubricJudgeJob,
+    place: tuple[str, str],
+    wanted: WantedRubricJudge,
+    *,
+    base: int | None = None,
+) -> SavedRubricJudge:
+    """Save a judge without code under its project and name.
+
+    Raises:
+        BadInput: A field is invalid, or does not fit the settings.
+        Conflict: It is in the configuration file, or there is a newer version.
+    """
+    project, name = place
+    job.make_asking(project, name, wanted)  # checks it
+    before = _find_document(reader, project, name)
+    refuse_filed_judge(before)
+    body = write_rubric_body(wanted, before, time.time_ns())
+    return make_rubric_judge(store.save(reader, project, RUBRIC_JUDGE, name, body, base=base))
+
+
+def _find_document(reader: Reader, project: str, name: str) -> Document | None:
+    documents = list_documents(reader, project, RUBRIC_JUDGE)
+    return next((document for document in documents if document.name == name), None)
+
+
+@api.get("/projects/{project:path}/rubric-judges")
+def get_rubric_judges(project: str, reader: FromReader) -> RubricJudges:
+    """List the judges without code of a project, by name."""
+    return RubricJudges(judges=find_rubric_judges(reader, project, time.time_ns()))
+
+
+@api.get("/projects/{project:path}/rubric-judges/{judge}")
+def get_rubric_judge(project: str, judge: JudgeName, reader: FromReader) -> RubricJudgeState:
+    """Return a judge without code, and what it does at present."""
+    return find_rubric_judge(reader, project, judge, time.time_ns())
+
+
+@api.put("/projects/{project:path}/rubric-judges/{judge}")
+def put_rubric_judge(
+    *,
+    project: str,
+    judge: JudgeName,
+    wanted: WantedRubricJudge,
+    reader: FromAdmin,
+    store: FromStore,
+    job: FromJob,
+    base: BaseVersion = None,
+) -> SavedRubricJudge:
+    """Save a judge without code. A change of the rubric or the model makes a new judge version.
+
+    While it is on, each new run that matches is judged 60 s after the last record of its trace.
+    """
+    return save_rubric_judge(reader, store, job, (project, judge), wanted, base=base)
+
+
+@api.post("/projects/{project:path}/rubric-judges/{judge}/on")
+def turn_on_rubric_judge(
+    *, project: str, judge: JudgeName, reader: FromAdmin, store: FromStore, job: FromJob
+) -> SavedRubricJudge:
+    """Turn a judge without code on. It judges runs that arrive from now on."""
+    return _turn(reader, store, job, (project, judge), is_on=True)
+
+
+@api.post("/projects/{project:path}/rubric-judges/{judge}/off")
+def turn_off_rubric_judge(
+    *, project: str, judge: JudgeName, reader: FromAdmin, store: FromStore, job: FromJob
+) -> SavedRubricJudge:
+    """Turn a judge without code off; its scores are kept."""
+    return _turn(reader, store, job, (project, judge), is_on=False)
+
+
+def _turn(
+    reader: Reader, store: Documents, job: RubricJudgeJob, place: tuple[str, str], *, is_on: bool
+) -> SavedRubricJudge:
+    project, name = place
+    document = read_document(reader, project, RUBRIC_JUDGE, name)
+    wanted = make_rubric_judge(document).wanted.model_copy(update={"is_on": is_on})
+    if is_on:
+        return save_rubric_judge(reader, store, job, place, wanted, base=document.version)
+    refuse_filed_judge(document)  # also a judge that no longer fits the settings can be turned off
+    body = write_rubric_body(wanted, document, time.time_ns())
+    version = document.version
+    saved = store.save(reader, project, RUBRIC_JUDGE, name, body, base=version)
+    return make_rubric_judge(saved)
+
+
+@api.post("/projects/{project:path}/rubric-judges/{judge}/try")
+def try_rubric_judge(
+    *,
+    project: str,
+    judge: JudgeName,
+    reader: FromAdmin,
+    job: FromJob,
+    wanted: WantedTrial,
+) -> Trial:
+    """Try a judge on the newest runs that match: the saved one, or the one in the body.
+
+    No score is stored. The calls of the model are runs of kind judge with the tag `trial`.
+    """
+    tried = wanted.judge
+    if tried is None:
+        tried = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge)).wanted
+    return try_judge(reader, job, (project, judge), tried, wanted.runs)
+
+
+@api.delete("/projects/{project:path}/rubric-judges/{judge}")
+def delete_rubric_judge(
+    *,
+    project: str,
+    judge: JudgeName,
+    reader: FromAdmin,
+    store: FromStore,
+    base: BaseVersion = None,
+) -> SavedRubricJudge:
+    """Delete a judge without code and return it; its scores are kept."""
+    refuse_filed_judge(_find_document(reader, project, judge))
+    return make_rubric_judge(store.delete(reader, project, RUBRIC_JUDGE, judge, base=base))

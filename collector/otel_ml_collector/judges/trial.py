@@ -1,0 +1,228 @@
+"""Tries a judge without code on recorded runs. No score is stored; calls are marked as trial."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from statistics import median
+from typing import Annotated, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from otel_ml_collector.errors import BadInput, Conflict
+from otel_ml_collector.judges.asking import Asking, Judgement, find_turns, write_judgements
+from otel_ml_collector.judges.job import RubricJudgeJob
+from otel_ml_collector.judges.provider import NoAnswer
+from otel_ml_collector.judges.rubric_judge import WantedRubricJudge
+from otel_ml_collector.price import round_cost
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.runs.find import RunsQuery, compile_query, find_run, find_runs
+from otel_ml_collector.store.judging import count_runs
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import AHEAD_NS, DAY_NS
+from otel_ml_collector.windows import Window
+
+MOST_TRIED: Final = 100
+_LONGEST_S: Final = 120.0
+_PREVIEW_CHARS: Final = 300
+_ONE_AT_A_TIME: Final = threading.Lock()
+
+
+class WantedTrial(BaseModel):
+    """What to try."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: Annotated[int, Field(ge=1, le=MOST_TRIED)] = Field(
+        default=20, description="On how many runs: the newest that match the judge's filter"
+    )
+    judge: WantedRubricJudge | None = Field(
+        default=None, description="The judge to try; null for the saved one"
+    )
+
+
+class TriedRun(BaseModel):
+    """What a judge would say of a run, and what a reviewer said."""
+
+    run_id: str
+    outputs: str | None = Field(description="A preview of what is judged")
+    answer: str = Field(description="pass or fail, the score, or the label; empty after an error")
+    score: float | None
+    passed: bool | None
+    explanation: str
+    error: str = Field(description="Why there is no answer; empty if there is one")
+    label: str = Field(
+        description="What a reviewer said under the judge's name; empty if nobody did"
+    )
+    agrees: bool | None = Field(description="Whether both say the same; null without a label")
+    latency_ms: float | None
+    cost: float | None
+
+
+class Trial(BaseModel):
+    """The result of trying a judge. No score was stored."""
+
+    judge: str
+    digest: str = Field(description="Version that the judge would have")
+    model: str = Field(description="Name of the model as the provider reported it")
+    runs: list[TriedRun] = Field(description="Disagreements with reviewers first, then errors")
+    passed: int
+    answered: int = Field(description="Runs with an answer")
+    errors: int
+    labelled: int = Field(description="Answered runs with a reviewer's label")
+    agreed: int = Field(description="Of these, how many have the same answer")
+    cost: float | None = Field(description="Cost of the trial in US dollars; null if unknown")
+    cost_per_run: float | None
+    median_ms: float | None = Field(description="Median time of an answer")
+    runs_per_day: int = Field(description="Runs that it would judge per day, as in the last 24 h")
+    cost_per_day: float | None = Field(description="Their cost, without the limits of the judge")
+
+
+def try_judge(
+    reader: Reader,
+    job: RubricJudgeJob,
+    place: tuple[str, str],
+    wanted: WantedRubricJudge,
+    number: int,
+) -> Trial:
+    """Try a judge on the newest recorded runs that match its filter.
+
+    Args:
+        reader: The store, limited to what the caller may read.
+        job: Asks the model.
+        place: Project and name of the judge.
+        wanted: The judge.
+        number: On how many runs.
+
+    Raises:
+        BadInput: The judge is invalid, or its connection is misconfigured.
+        Conflict: Another trial is running.
+    """
+    project, name = place
+    asking = job.make_asking(project, name, wanted)
+    if not _ONE_AT_A_TIME.acquire(blocking=False):
+        raise Conflict("Another judge is being tried: try again when that is finished")
+    try:
+        now_ns = time.time_ns()
+        runs = _find_tried(reader, asking, wanted.where, number, now_ns)
+        judgements = _judge(reader, job, asking, runs, now_ns)
+        answered = [judgement for judgement in judgements if judgement.answer is not None]
+        if answered:
+            job.store(project, write_judgements(asking, answered, now_ns, is_trial=True))
+    finally:
+        _ONE_AT_A_TIME.release()
+    window = Window(now_ns - DAY_NS, now_ns + AHEAD_NS)
+    query = RunsQuery(project, wanted.where, start_ns=window.start_ns)
+    condition, _ = compile_query(reader, query)
+    per_day = round(count_runs(reader, project, condition, window) * wanted.sample)
+    return _summarize(asking, judgements, per_day)
+
+
+def _find_tried(reader: Reader, asking: Asking, where: str, number: int, now_ns: int) -> list[Run]:
+    """Read the newest finished runs that match, and that have what the rubric compares with."""
+    query = RunsQuery(asking.project, where, limit=min(3 * number, MOST_TRIED))
+    runs: list[Run] = []
+    for summary in find_runs(reader, query, now_ns).runs:
+        lacks = asking.needs_expected and not summary.truth
+        if summary.outcome == "ok" and not lacks and len(runs) < number:
+            runs.append(find_run(reader, summary.run_id, asking.project, now_ns=now_ns))
+    return runs
+
+
+def _judge(
+    reader: Reader, job: RubricJudgeJob, asking: Asking, runs: Sequence[Run], now_ns: int
+) -> list[Judgement]:
+    """Ask about runs at the same time, and wait for at most two minutes.
+
+    Raises:
+        BadInput: The connection is misconfigured.
+    """
+    pending: list[tuple[Run, Future[Judgement]]] = []
+    for run in runs:
+        turns = find_turns(reader, run, now_ns) if asking.reads_conversation else ()
+        pending.append((run, job.callers.submit(partial(asking.judge, run, turns))))
+    until_s = time.monotonic() + _LONGEST_S
+    judgements = []
+    for run, future in pending:
+        try:
+            judgements.append(future.result(max(until_s - time.monotonic(), 0.0)))
+        except TimeoutError:
+            text = f"no answer in {_LONGEST_S:g} s"
+            judgements.append(Judgement(run, None, None, None, text))
+        except NoAnswer as error:
+            text = f"The connection {asking.connection.name!r} gives no answer: {error}"
+            raise BadInput(text, "connection") from error
+    return judgements
+
+
+def _summarize(asking: Asking, judgements: Sequence[Judgement], per_day: int) -> Trial:
+    tried = [_describe(asking, judgement) for judgement in judgements]
+    tried.sort(key=lambda run: (run.agrees is not False, not run.error, run.agrees is None))
+    costs = [item.cost for item in judgements if item.cost is not None]
+    times = [item.latency_ms for item in judgements if item.latency_ms is not None]
+    each = sum(costs) / len(costs) if costs else None
+    models = [item.answer.model for item in judgements if item.answer is not None]
+    return Trial(
+        judge=asking.name,
+        digest=asking.rubric.digest,
+        model=next(iter(models), ""),
+        runs=tried,
+        passed=sum(run.passed is True for run in tried),
+        answered=sum(not run.error for run in tried),
+        errors=sum(bool(run.error) for run in tried),
+        labelled=sum(run.agrees is not None for run in tried),
+        agreed=sum(run.agrees is True for run in tried),
+        cost=round_cost(sum(costs)) if costs else None,
+        cost_per_run=None if each is None else round_cost(each),
+        median_ms=median(times) if times else None,
+        runs_per_day=per_day,
+        cost_per_day=None if each is None else round_cost(each * per_day),
+    )
+
+
+def _describe(asking: Asking, judgement: Judgement) -> TriedRun:
+    run, verdict = judgement.run, judgement.verdict
+    answer = ""
+    if verdict is not None:
+        is_score = asking.rubric.answer == "score"
+        word = f"{verdict.score:g}" if is_score else "pass" if verdict.passed else "fail"
+        answer = verdict.label or word
+    labels = [
+        evaluation
+        for evaluation in run.evaluations
+        if evaluation.source == "human" and evaluation.judge == asking.name
+    ]
+    label, agrees = "", None
+    if labels:
+        newest = max(labels, key=lambda evaluation: evaluation.time)
+        label = newest.label or _word_of(newest.passed, newest.score)
+        if verdict is not None and newest.passed is not None:
+            agrees = newest.passed is verdict.passed
+        elif verdict is not None and label:
+            agrees = label == answer
+    return TriedRun(
+        run_id=run.run_id,
+        outputs=_preview(run.outputs),
+        answer=answer,
+        score=None if verdict is None else verdict.score,
+        passed=None if verdict is None else verdict.passed,
+        explanation="" if verdict is None else verdict.explanation,
+        error=judgement.error,
+        label=label,
+        agrees=agrees,
+        latency_ms=judgement.latency_ms,
+        cost=None if judgement.cost is None else round_cost(judgement.cost),
+    )
+
+
+def _word_of(passed: bool | None, score: float | None) -> str:
+    if passed is not None:
+        return "pass" if passed else "fail"
+    return "" if score is None else f"{score:g}"
+
+
+def _preview(value: object) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text[:_PREVIEW_CHARS]

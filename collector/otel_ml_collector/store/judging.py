@@ -1,0 +1,160 @@
+"""What the job of judges without code asks the store: due runs, scored runs, and spent budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_ml.attributes import JUDGE_KIND, JUDGING
+from otel_ml_collector.store.connection import ORDERED_READ
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED
+from otel_ml_collector.store.reader import IDS, Reader, run_id_of
+from otel_ml_collector.store.sql import Condition, Sql
+from otel_ml_collector.times import AHEAD_NS, DAY_NS
+from otel_ml_collector.windows import Window
+
+# A trace takes no longer from its first to its last start.
+_LONGEST_NS: Final = DAY_NS
+_ARRIVED: Final = Sql("""
+  SELECT {ids}, start_ns, arrived_ns, session FROM {deliveries}
+  WHERE project = {project:String} AND start_ns >= {start:Int64}
+    AND start_ns < {end:Int64} AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}
+    AND ({condition})
+  ORDER BY arrived_ns, trace_id, span_id LIMIT {limit:UInt32}""")
+# What judges did themselves, also in the trace of the run, does not keep it from being judged.
+_LAST_OF_TRACES: Final = Sql("""
+  SELECT lower(hex(trace_id)) AS trace_id, max(arrived_ns) AS last_ns FROM {deliveries}
+  WHERE project = {project:String} AND start_ns >= {start:Int64} AND arrived_ns > {after:Int64}
+    AND kind != '{judge}' AND lower(hex(trace_id)) IN {traces:Array(String)}
+  GROUP BY trace_id""").fill(deliveries=DELIVERIES, judge=Sql(JUDGE_KIND))
+_LAST_OF_SESSIONS: Final = Sql("""
+  SELECT session, max(arrived_ns) AS last_ns FROM {deliveries}
+  WHERE project = {project:String} AND arrived_ns > {after:Int64}
+    AND kind != '{judge}' AND session IN {sessions:Array(String)}
+  GROUP BY session""").fill(deliveries=DELIVERIES, judge=Sql(JUDGE_KIND))
+_SCORED: Final = Sql("""
+  SELECT DISTINCT owner FROM metrics
+  WHERE project = {project:String} AND source = 'judge' AND name = {judge:String}
+    AND judge_version = {digest:String} AND owner IN {owners:Array(String)}""")
+_SPENT: Final = Sql("""
+  SELECT count() AS calls, sum(ifNull(cost, 0)) AS dollars FROM {recorded}
+  WHERE project = {project:String} AND kind = '{kind}' AND start_ns >= {start:Int64}
+    AND has(tag_kv, {judging:String})""").fill(recorded=RECORDED, kind=Sql(JUDGE_KIND))
+
+
+_COUNT: Final = Sql("""
+  SELECT uniqExact(trace_id, span_id) AS runs FROM {deliveries}
+  WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+    AND ({condition})""")
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedRun:
+    """A run that may have to be judged.
+
+    Attributes:
+        arrived_ns: When it was stored.
+        session: The session that its own span names; empty for none.
+    """
+
+    run_id: str
+    trace_id: str
+    start_ns: int
+    arrived_ns: int
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSpending:
+    """Calls and dollars that a judge has spent."""
+
+    calls: int
+    dollars: float
+
+
+def find_arrived(
+    reader: Reader, project: str, condition: Condition, bounds: tuple[int, int, int], limit: int
+) -> list[ArrivedRun]:
+    """Find the runs of a project that match and arrived in an interval, in order of arrival.
+
+    Args:
+        reader: The store.
+        project: The project.
+        condition: The filter.
+        bounds: Earliest start of the runs; arrival, exclusive, from; arrival, inclusive, to.
+        limit: How many at most.
+    """
+    start_ns, after_ns, until_ns = bounds
+    values: dict[str, Any] = {
+        "project": project,
+        "start": start_ns,
+        "end": until_ns + AHEAD_NS,  # conditions on resolved runs name it
+        "after": after_ns,
+        "until": until_ns,
+        "limit": limit,
+        **condition.parameters,
+    }
+    sql = _ARRIVED.fill(ids=IDS, deliveries=DELIVERIES, condition=condition.sql)
+    return [
+        ArrivedRun(
+            run_id_of(row), row["trace_id"], row["start_ns"], row["arrived_ns"], row["session"]
+        )
+        for row in reader.rows(sql, values)
+    ]
+
+
+def find_last_arrivals(
+    reader: Reader, project: str, runs: Sequence[ArrivedRun], *, of_sessions: bool
+) -> dict[str, int]:
+    """Find when the last span of each run's trace arrived, or of its session if it has one.
+
+    Returns:
+        Times by run ID.
+    """
+    if not runs:
+        return {}
+    after_ns = min(run.arrived_ns for run in runs) - 1
+    values: dict[str, Any] = {
+        "project": project,
+        "start": min(run.start_ns for run in runs) - _LONGEST_NS,
+        "after": after_ns,
+        "traces": sorted({run.trace_id for run in runs}),
+        "sessions": sorted({run.session for run in runs} - {""}),
+    }
+    traces = {row["trace_id"]: row["last_ns"] for row in reader.rows(_LAST_OF_TRACES, values)}
+    sessions: dict[str, int] = {}
+    if of_sessions and values["sessions"]:
+        rows = reader.rows(_LAST_OF_SESSIONS, values)
+        sessions = {row["session"]: row["last_ns"] for row in rows}
+    return {
+        run.run_id: max(run.arrived_ns, traces.get(run.trace_id, 0), sessions.get(run.session, 0))
+        for run in runs
+    }
+
+
+def find_judged(
+    reader: Reader, project: str, judge: str, digest: str, run_ids: Sequence[str]
+) -> set[str]:
+    """Find the runs for which a version of a judge has a score or an error."""
+    if not run_ids:
+        return set()
+    values = {"project": project, "judge": judge, "digest": digest, "owners": list(run_ids)}
+    return {row["owner"] for row in reader.rows(_SCORED, values, ORDERED_READ)}
+
+
+def find_spending(reader: Reader, project: str, judge: str, start_ns: int) -> JudgeSpending:
+    """Sum the calls that a judge made since a time, trials included."""
+    values = {"project": project, "start": start_ns, "judging": f"{JUDGING}={judge}"}
+    [row] = reader.rows(_SPENT, values, ORDERED_READ)
+    return JudgeSpending(row["calls"], row["dollars"])
+
+
+def count_runs(reader: Reader, project: str, condition: Condition, window: Window) -> int:
+    """Count the runs of a window that match."""
+    values = {
+        "project": project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+        **condition.parameters,
+    }
+    [row] = reader.rows(_COUNT.fill(deliveries=DELIVERIES, condition=condition.sql), values)
+    return int(row["runs"])

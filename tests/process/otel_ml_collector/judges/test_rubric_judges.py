@@ -1,0 +1,392 @@
+"""Judges without code on live traffic: a collector asks a language model about new runs."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from otel_ml.rubric import read_rubric
+from otel_ml_collector.cli.program import main
+from tests.support.collector import CollectorProcess, running
+from tests.support.keys import ask
+from tests.support.language_model import KEY, LanguageModel, ModelRequest, language_model
+from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.waiting import wait_until
+
+SHOP: Final = "shop"
+RUBRIC: Final[dict[str, Any]] = {
+    "instruction": "Does the answer fit the question?",
+    "model": "small",
+    "connection": "here",
+    "calls_per_minute": 100_000,
+}
+PRICES: Final = '{"openai": {"small": {"input": 1, "output": 2}}}'
+AT_ONCE: Final = '{"quiet_s": 0}'
+# Every test has a project of its own, and the connection lists all but one.
+PROJECTS: Final = [
+    *("new_runs", "evaluation_of_a_run", "key_stays_secret", "redaction", "busy_provider"),
+    *("misconfigured_connection", "budget_in_calls", "budget_in_dollars", "filter_and_off"),
+    *("refused", "trial", "trial_finds_trouble", "commands"),
+]
+
+
+@dataclass
+class Shop:
+    """A project of its own before a collector that can ask a model."""
+
+    collector: CollectorProcess
+    model: LanguageModel
+    project: str = SHOP
+
+    def send(self, number: int) -> set[str]:
+        request = make_request(self.project, number)
+        body = request.SerializeToString()
+        status, _, answer = self.collector.post("/v1/traces", body, PROTOBUF)
+        assert status == 200, answer
+        return {*run_ids(request)}
+
+    def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Any]:
+        text = b"" if body is None else json.dumps(body).encode()
+        address = f"/api/v1/projects/{self.project}/rubric-judges{path}"
+        kind = {"content_type": "application/json"}
+        answer = ask(self.collector, address, method=method, body=text, **kind)
+        return answer.status, json.loads(answer.body)
+
+    def save(self, name: str = "fits", **changes: Any) -> dict[str, Any]:
+        status, saved = self.call("PUT", f"/{name}", {**RUBRIC, "is_on": True, **changes})
+        assert status == 200, saved
+        found: dict[str, Any] = saved
+        return found
+
+    def state(self) -> str:
+        return str(self.call("GET", "/fits")[1]["state"])
+
+    def runs(self, where: str = "") -> list[dict[str, Any]]:
+        return self.collector.runs(self.project, where=where)
+
+    def evaluations(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What the judge said of a run."""
+        answer = self.collector.get(f"/projects/{self.project}/runs/{run['run_id']}")
+        return [item for item in answer["evaluations"] if item["judge"] == "fits"]
+
+    def judged(self, number: int, judge: str = "fits") -> list[dict[str, Any]]:
+        """Wait until so many runs have a score, and return them."""
+        where = f'scores["{judge}"] >= 0'
+        wait_until(
+            lambda: len(self.runs(where)) == number,
+            60,
+            about=lambda: self.collector.output[-2_000:],
+        )
+        return self.runs(where)
+
+
+@contextmanager
+def judging(
+    folder: Path, model: LanguageModel, *arguments: str, **connection: Any
+) -> Iterator[CollectorProcess]:
+    """Run a collector with a connection to the model, and with a price for it."""
+    connections = json.dumps({"here": {**model.connection, **connection}})
+    settings = ["--judge-connections", connections, "--prices", PRICES, "--judges", AT_ONCE]
+    with running(folder, *settings, *arguments) as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    rules = json.dumps({"keys": ["secret"], "patterns": ["answer 7[0-9]"]})
+    key = tmp_path_factory.mktemp("key") / "key"
+    key.write_text(f"{KEY}\n")
+    folder = tmp_path_factory.mktemp("data")
+    settings: dict[str, Any] = {"key_file": str(key), "projects": PROJECTS}
+    with (
+        language_model() as model,
+        judging(folder, model, "--judge-redact", rules, **settings) as collector,
+    ):
+        yield Shop(collector, model)
+
+
+@pytest.fixture
+def shop(world: Shop, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """A project for a test, and an obedient model that nobody has asked."""
+    model = world.model
+    yield Shop(world.collector, model, request.node.originalname.removeprefix("test_"))
+    model.statuses.clear()
+    model.reply = LanguageModel.reply
+    model.requests.clear()
+
+
+def test_new_runs(shop: Shop) -> None:
+    """Each new run is asked about once; the score has the rubric's version, the call its cost."""
+    before = shop.send(2)
+    saved = shop.save()
+    sent = shop.send(3)
+    assert {run["run_id"] for run in shop.judged(3)} == sent
+    assert not sent & before
+    assert saved["digest"] == read_rubric(RUBRIC).digest
+    [version] = shop.collector.get(f"/projects/{shop.project}/judges/fits/versions")["versions"]
+    names = ("digest", "evaluations", "passed", "errors")
+    assert [version[name] for name in names] == [saved["digest"], 3, 3, 0]
+    # 1,000 tokens in at $ 1 and 20 out at $ 2 per million, three times.
+    assert version["cost"] == pytest.approx(3 * 0.00104)
+    calls = shop.runs('kind == "judge"')
+    assert {call["tags"]["otel_ml.judging.run"] for call in calls} == sent
+    assert {call["provider_model"] for call in calls} == {"small-2026-01-01"}
+    stats = shop.collector.get(f"/projects/{shop.project}/stats")
+    assert stats["total"]["runs"] == 5
+    assert set(shop.model.count_prompts().values()) == {1}
+    [state] = shop.call("GET", "")[1]["judges"]
+    assert (state["state"], state["calls_today"]) == ("on", 3)
+    assert state["dollars_today"] == pytest.approx(3 * 0.00104)
+
+
+def test_evaluation_of_a_run(shop: Shop) -> None:
+    """A run shows score, verdict and reason; a reply that is no answer is an error, not a score."""
+
+    def reply(request: ModelRequest) -> str:
+        if "question 0" in request.prompt:
+            return "I think it should pass."
+        return json.dumps({"score": "fail", "explanation": "It is off topic."})
+
+    shop.model.reply = reply
+    shop.save()
+    shop.send(2)
+    [run] = shop.judged(1)
+    [found] = shop.evaluations(run)
+    values = [found[name] for name in ("score", "passed", "explanation", "error")]
+    assert values == [0.0, False, "It is off topic.", ""]
+    [failed] = [one for one in shop.runs() if "fits" in one["failed_judges"]]
+    assert not {"fits"} & {*failed["scores"], *failed["passed"]}
+    [error] = shop.evaluations(failed)
+    assert error["error"] == "unusable reply: it is not one JSON object"
+
+
+def test_key_stays_secret(shop: Shop) -> None:
+    """The key reaches the provider, and no answer, log or error that a user can see."""
+    shop.model.statuses.extend([400, 400])  # their bodies repeat the key
+    shop.save()
+    shop.send(2)
+    shop.judged(1)
+    wait_until(lambda: any(run["failed_judges"] for run in shop.runs()))
+    keys = {request.headers["authorization"] for request in shop.model.requests}
+    assert keys == {f"Bearer {KEY}"}
+    shown = [
+        shop.collector.get_text(f"/api/v1/projects/{shop.project}/rubric-judges"),
+        shop.collector.get_text(f"/api/v1/projects/{shop.project}/export"),
+        *(json.dumps(shop.evaluations(run)) for run in shop.runs()),
+        shop.collector.output,
+    ]
+    assert not [text for text in shown if KEY in text]
+
+
+def test_redaction(shop: Shop) -> None:
+    """What the rules of the settings match does not reach the model."""
+    shop.save(where='"question 77" in input')
+    shop.send(80)
+    shop.judged(1)
+    [request] = shop.model.requests
+    assert "question 77" in request.prompt
+    assert "answer 77" not in request.prompt
+    assert '"[removed]"' in request.prompt
+
+
+def test_misconfigured_connection(shop: Shop) -> None:
+    """A refused key stops the judge, which says so, and gives no run an error."""
+    shop.model.statuses.extend([401] * 100)
+    shop.save()
+    shop.send(8)
+    wait_until(lambda: shop.state() != "on")
+    assert shop.state() == "the provider answered 401 Unauthorized"
+    assert not [run for run in shop.runs() if run["failed_judges"]]
+    assert len(shop.model.requests) <= 8
+
+
+def test_busy_provider(shop: Shop) -> None:
+    """429 and 5xx are tried again until there is an answer."""
+    shop.model.statuses.extend([429, 503])
+    shop.save()
+    shop.send(1)
+    shop.judged(1)
+    assert len(shop.model.requests) == 3
+
+
+def test_budget_in_calls(shop: Shop) -> None:
+    """When the calls of the day are used up, the judge stops and says so."""
+    shop.save(calls_per_day=3)
+    shop.send(8)
+    shop.judged(3)
+    wait_until(lambda: shop.state() == "budget used up")
+    assert len(shop.model.requests) == 3
+    # A larger budget lets it go on with the others.
+    shop.save(calls_per_day=100)
+    shop.judged(8)
+    assert set(shop.model.count_prompts().values()) == {1}
+
+
+def test_budget_in_dollars(shop: Shop) -> None:
+    """A budget in dollars stops the judge; what is under way may end."""
+    shop.save(dollars_per_day=0.003)
+    shop.send(12)
+    wait_until(lambda: shop.state() == "budget used up")
+    # Three calls of $ 0.00104 use it up, and at most three more were under way.
+    assert 3 <= len(shop.model.requests) <= 6
+
+
+def test_filter_and_off(shop: Shop) -> None:
+    """Only runs that match the filter are judged, and none after the judge was turned off."""
+    shop.save(where='"question 1" in input')
+    shop.send(3)
+    [run] = shop.judged(1)
+    assert run["inputs"] == "question 1"
+    status, saved = shop.call("POST", "/fits/off", {})
+    assert (status, saved["is_on"], saved["on_since"]) == (200, False, None)
+    shop.save("every", where="")
+    shop.send(2)
+    shop.judged(2, "every")
+    assert len(shop.runs('scores["fits"] >= 0')) == 1
+
+
+def test_trial(shop: Shop) -> None:
+    """A trial shows answers next to labels, disagreements first, and stores calls but no score."""
+
+    def reply(request: ModelRequest) -> str:
+        score = "fail" if "question 1" in request.prompt else "pass"
+        return (
+            "no"
+            if "question 2" in request.prompt
+            else json.dumps({"score": score, "explanation": "It is so."})
+        )
+
+    shop.model.reply = reply
+    shop.send(4)
+    runs = {run["inputs"]: run["run_id"] for run in shop.runs()}
+    labels = [
+        {"run_id": runs[f"question {place}"], "judge": "fits", "passed": passed}
+        for place, passed in ((0, True), (1, True))
+    ]
+    body = json.dumps({"evaluations": labels}).encode()
+    path = f"/projects/{shop.project}/evaluations"
+    headers = {"content-type": "application/json"}
+    assert shop.collector.post(f"/api/v1{path}", body, headers)[0] == 200
+    status, trial = shop.call("POST", "/fits/try", {"judge": {**RUBRIC, "sample": 0.5}})
+    assert status == 200, trial
+    tried = [
+        (run["run_id"], run["answer"], run["label"], run["agrees"], run["error"])
+        for run in trial["runs"]
+    ]
+    assert tried == [
+        (runs["question 1"], "fail", "pass", False, ""),
+        (runs["question 2"], "", "", None, "unusable reply: it is not one JSON object"),
+        (runs["question 0"], "pass", "pass", True, ""),
+        (runs["question 3"], "pass", "", None, ""),
+    ]
+    numbers = ("passed", "answered", "errors", "labelled", "agreed", "runs_per_day")
+    assert [trial[name] for name in numbers] == [2, 3, 1, 2, 1, 2]
+    assert trial["cost"] == pytest.approx(4 * 0.00104)
+    assert trial["cost_per_day"] == pytest.approx(2 * 0.00104)
+    assert not [run for run in shop.runs() if "fits" in run["scores"] or run["failed_judges"]]
+    calls = shop.runs('kind == "judge" and tags["trial"] == True')
+    assert {call["tags"]["otel_ml.judging.run"] for call in calls} == {*runs.values()}
+
+
+def test_trial_finds_trouble(shop: Shop) -> None:
+    """A trial with a misconfigured connection says what is wrong with it."""
+    shop.send(1)
+    shop.model.statuses.append(404)
+    status, answer = shop.call("POST", "/fits/try", {"judge": RUBRIC})
+    assert (status, answer["error"]["field"]) == (400, "connection")
+    assert "the provider answered 404" in answer["error"]["message"]
+
+
+def test_commands(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line saves a judge from a file, tries it, turns it on and off, and deletes it."""
+    file = tmp_path / "fits.toml"
+    file.write_text(
+        'instruction = "Does the answer fit the question?"\nmodel = "small"\nconnection = "here"\n'
+    )
+
+    def run(*arguments: str) -> Any:
+        place = ("--project", shop.project, "--endpoint", shop.collector.endpoint)
+        assert main(["judge", *arguments, *place, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    shop.send(2)
+    saved = run("save", "fits", str(file))
+    assert (saved["digest"], saved["is_on"]) == (read_rubric(RUBRIC).digest, False)
+    assert len(run("try", "fits", "--runs", "1")["runs"]) == 1
+    assert len(run("try", "other", "--file", str(file))["runs"]) == 2
+    assert run("on", "fits")["is_on"]
+    [listed] = run("list")["judges"]
+    assert (listed["name"], listed["state"], listed["calls_today"]) == ("fits", "on", 1)
+    assert run("show", "fits")["instruction"] == RUBRIC["instruction"]
+    assert run("off", "fits")["on_since"] is None
+    assert run("delete", "fits")["name"] == "fits"
+    assert shop.call("GET", "") == (200, {"judges": []})
+
+
+def test_killed_while_asking(tmp_path: Path) -> None:
+    """A killed collector goes on after its restart, and does not ask for stored answers again."""
+    with language_model() as model, judging(tmp_path, model, timeout_s=60) as collector:
+        shop = Shop(collector, model)
+        shop.save()
+        shop.send(20)
+        shop.judged(20)
+        stored = model.count_prompts()
+        assert set(stored.values()) == {1}
+        model.hangs.set()
+        sent = shop.send(20)
+        wait_until(lambda: len(model.requests) == 24)  # four threads wait for an answer
+        collector.kill()
+        model.hangs.clear()
+        model.released.set()
+        collector.restart()
+        assert {run["run_id"] for run in shop.judged(40)} >= sent
+        # Only the four that had no answer when it was killed were asked about twice.
+        assert len(model.requests) == 44
+
+
+def test_judge_of_the_file(tmp_path: Path) -> None:
+    """A judge of the configuration file is on, cannot be changed elsewhere, and leaves with it."""
+    table = json.dumps([{**RUBRIC, "name": "filed", "project": SHOP}])
+    with language_model() as model:
+        with judging(tmp_path, model, "--judge", table) as collector:
+            shop = Shop(collector, model)
+            wait_until(lambda: shop.call("GET", "/filed")[0] == 200)
+            shop.send(1)
+            shop.judged(1, "filed")
+            status, answer = shop.call("PUT", "/filed", RUBRIC)
+            assert (status, answer["error"]["code"]) == (409, "conflict")
+            assert shop.call("DELETE", "/filed")[0] == 409
+            collector.stop()
+        with judging(tmp_path, model) as collector:
+            wait_until(lambda: Shop(collector, model).call("GET", "/filed")[0] == 404)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"connection": "her"}, "connection", "There is no connection 'her': did you mean here?"),
+        ({"instruction": "{{output}}"}, "instruction", "Unknown placeholder {{output}}"),
+        ({"where": "latency_ms >"}, "where", ""),
+        ({"answer": "score"}, "pass_at_least", "either pass_at_least or pass_at_most"),
+        ({"model": "unknown", "dollars_per_day": 1}, "dollars_per_day", "set calls_per_day"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refused(shop: Shop, changes: dict[str, Any], field: str, message: str) -> None:
+    """A judge that could not run is refused with the field and what would be right."""
+    status, answer = shop.call("PUT", "/fits", {**RUBRIC, **changes})
+    assert (status, answer["error"]["field"]) == (400, field)
+    assert message in answer["error"]["message"]
+
+
+def test_project_that_may_not_be_sent(shop: Shop) -> None:
+    """Data of a project that a connection does not list is never sent there."""
+    status, answer = shop.call("PUT", "/fits", RUBRIC)
+    assert (status, answer["error"]["field"]) == (400, "connection")
+    assert "may not be sent" in answer["error"]["message"]
