@@ -19,6 +19,9 @@ ZOOKEEPER_PACKAGES := libzookeeper-java libslf4j-java libnetty-java libdropwizar
   libsnappy-java libcommons-cli-java
 # A proxy, the package of Debian.
 NGINX := .cache/nginx/usr/sbin/nginx
+# Boots a systemd in a container, where root may: the package of Debian.
+NSPAWN := .cache/systemd/usr/bin/systemd-nspawn
+BOOTS := $(NSPAWN) --directory=/ --volatile=yes --register=no --keep-unit --quiet --pipe
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What uv trusts are the certificates of the machine, as with pip.
 export UV_SYSTEM_CERTS := 1
@@ -84,12 +87,16 @@ soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 ki
 	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/nightly/end_to_end/test_resume.py -k any_moment
 	OTEL_ML_TEST_SIMULATIONS=1000 $(BIN)/python -m pytest -s tests/unit/otel_ml/statistics/test_coverage.py
 
-check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) $(ZOOKEEPER) $(NGINX) tools tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
+check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) $(ZOOKEEPER) $(NGINX) $(NSPAWN) tools tests/nightly/deploy/grafana/node_modules/stamp ## Validate deploy/ with real tools (Debian, Ubuntu; Node.js)
 	@command -v systemd-analyze >/dev/null || { \
 	  echo "make check-deploy needs Debian or Ubuntu with systemd"; exit 1; }
 	@command -v java >/dev/null || { \
 	  echo "Missing: sudo apt-get install -y default-jre-headless"; exit 1; }
-	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest --forbid-skips -m "not image" tests/nightly/deploy
+	PATH="$(CURDIR)/$(dir $(PROMTOOL)):$$PATH" $(BIN)/python -m pytest --forbid-skips \
+	  -m "not image and not booted" tests/nightly/deploy
+	@if $(BOOTS) /bin/true 2>/dev/null; then \
+	  $(BIN)/python -m pytest --forbid-skips -m booted tests/nightly/deploy; \
+	else echo "not run: the unit under a real systemd (needs root and systemd-nspawn)"; fi
 
 check-image: $(VENV)/deploy.stamp wheels .cache/image/base.tar ## Build the image without a network or a daemon, and run it read-only (Debian, root; buildah, mmdebstrap)
 	$(BIN)/python -m pytest -m image --forbid-skips tests/nightly/deploy
@@ -205,6 +212,10 @@ $(ZOOKEEPER):
 	mkdir -p .cache/zookeeper
 	cd .cache/zookeeper && apt-get download $(ZOOKEEPER_PACKAGES) && \
 	  for package in *.deb; do dpkg-deb -x $$package .; done
+
+$(NSPAWN):
+	mkdir -p .cache/systemd
+	cd .cache/systemd && apt-get download systemd-container && dpkg-deb -x systemd-container_*.deb .
 
 $(NGINX):
 	mkdir -p .cache/nginx

@@ -39,7 +39,7 @@ def run(part: Part) -> int:
     command = [
         *(sys.executable, "-m", "pytest", "--numprocesses", "3", "--dist", "worksteal"),
         *("--durations", "40", "-o", "faulthandler_timeout=300", "--forbid-skips"),
-        *("-m", "not image"),
+        *("-m", "not image and not booted"),
         *(f"--ignore={path}" for path in find_ignored(part)),
         *part.paths,
     ]

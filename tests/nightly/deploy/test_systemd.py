@@ -1,4 +1,4 @@
-"""The unit. Nothing here starts it: there is no running systemd."""
+"""The unit, as systemd reads it. `test_booted_unit` starts it."""
 
 import shlex
 from pathlib import Path
