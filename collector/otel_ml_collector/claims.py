@@ -47,7 +47,7 @@ class Claim:
     Attributes:
         title: The claim in a few words, such as `classify v2 is worse for client Kessler`.
         text: The rest of the sentence, with its numbers. No full stop at the end.
-        evidence: Difference, interval, number of runs and time, separated by ` · `.
+        evidence: Number of runs, difference, interval and time, in short sentences.
     """
 
     title: str
@@ -140,36 +140,71 @@ def _signed(value: float, unit: str) -> str:
     return f"{value:+.{digits}f}{unit}".replace("-", "\N{MINUS SIGN}")
 
 
-def write_difference(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:
-    """Write a difference with its interval: `+21 pts (14 to 28)`. Empty without one."""
+def write_change(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:
+    """Write a difference without its interval: `+21 pts`, `+53 %`, `12×`. Empty without one."""
     if difference is None:
         return ""
-    low, high, value = difference.low, difference.high, difference.value
     if kind == "amount":
-        shown = write_ratio(value)
-        if low is None or high is None:
-            return shown
-        if write_factor(value):
-            return f"{shown} ({_digits(low, 2)} to {_digits(high, 2)})"
-        return f"{shown} ({_bounds(100 * (low - 1), 100 * (high - 1), value < 1)})"
-    times, unit = (100.0, " pts") if kind == "rate" else (1.0, "")
-    shown = _signed(times * value, unit) if kind == "rate" else f"{value:+.2g}"
-    shown = shown.replace("-", "\N{MINUS SIGN}")
-    if low is None or high is None:
-        return shown
-    return f"{shown} ({_bounds(times * low, times * high, value < 0)})"
+        return write_ratio(difference.value)
+    if kind == "rate":
+        return _signed(100 * difference.value, " pts")
+    return f"{difference.value:+.2g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _bounds(low: float, high: float, is_less: bool) -> str:
-    """Write both bounds of an interval; without signs if both have the sign of the difference."""
-    ends = (-high, -low) if is_less else (low, high)
-    digits = 0 if max(map(abs, ends)) >= _WHOLE_PERCENT else 1
-    if max(map(abs, ends)) < 1:
-        digits = 2
+def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:
+    """Write the interval of a difference, such as `−17 to −12`. Empty without one."""
+    if difference is None or difference.low is None or difference.high is None:
+        return ""
+    low, high = difference.low, difference.high
+    if kind == "amount":
+        if write_factor(difference.value):
+            return f"{_digits(low, 2)}× to {_digits(high, 2)}×"
+        low, high = low - 1, high - 1
+    times = 1.0 if kind == "score" else 100.0
+    ends = times * low, times * high
+    widest = max(map(abs, ends))
+    digits = 0 if widest >= _WHOLE_PERCENT else 1 if widest >= 1 else 2
     first, last = (f"{end:.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in ends)
-    if ends[0] < 0:  # with signs as the difference has them
-        first, last = (f"{end:.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in (low, high))
     return f"{first} to {last}"
+
+
+def write_difference(
+    difference: Interval | None, kind: Literal["rate", "score", "amount"], of: str = ""
+) -> str:
+    """Write a difference with its interval: `+21 pts (14 to 28)`. Empty without one.
+
+    Args:
+        difference: The difference.
+        kind: What the values are.
+        of: What differs, for a sentence: `Difference in latency: +53 % (95 % interval: 20 to 90)`.
+    """
+    change, bounds = write_change(difference, kind), write_bounds(difference, kind)
+    if not of:
+        return f"{change} ({bounds})" if bounds else change
+    within = f" (95 % interval: {bounds})" if bounds else ""
+    return f"Difference in {of}: {change}{within}" if change else ""
+
+
+def name_measured(figure: str, kind: Literal["rate", "score", "amount"], judge: str = "") -> str:
+    """Name a figure in a sentence: `latency`, `the share of failed runs`.
+
+    Args:
+        figure: Name of the figure.
+        kind: What its values are.
+        judge: The judge with its version, such as `"grounded" v1`, if one gives the figure.
+    """
+    if judge:
+        return f"the {'pass rate' if kind == 'rate' else 'mean score'} by judge {judge}"
+    return _MEASURED.get(figure, figure)
+
+
+_MEASURED: Final = {
+    "errors": "the share of failed runs",
+    "missing inputs": "the share of runs without input",
+    "missing outputs": "the share of runs without output",
+    "cost": "cost per run",
+    "tokens": "tokens per run",
+}
 
 
 def measure_of(figure: str) -> Measure:
@@ -249,16 +284,13 @@ def _write_times(now: float, before: float) -> str:
     return f" ({factor})" if factor else ""
 
 
-def claim_slice(
-    subject: str, part: str, values: ComparedValues, *, extra: int = 0, is_worse: bool = True
-) -> Claim:
+def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bool = True) -> Claim:
     """Write that a function is worse, or better, for a part of its runs than for all others.
 
     Args:
         subject: The function, such as `triage`.
         part: The slice, such as `client lakeview`.
         values: Values of the slice and of all other runs.
-        extra: Lower bound of the runs that failed beyond the share of all others; 0 to leave out.
         is_worse: Whether the slice is worse.
     """
     now, before, name = values.now, values.before, values.figure
@@ -267,9 +299,8 @@ def claim_slice(
         first, second = write_shares(now, before)
         rates = f"in {first} of runs, elsewhere in {second}"
         if name == "errors":
-            lost = f": at least {extra:,} extra {'failure' if extra == 1 else 'failures'}"
             verb = "fails" if is_worse else "fails less"
-            return Claim(f"{subject} {verb} for {part}", f" {rates}{lost if extra else ''}")
+            return Claim(f"{subject} {verb} for {part}", f" {rates}")
         if name == "missing inputs":
             verb = "gets no input" if is_worse else "lacks input less often"
             return Claim(f"{subject} {verb} for {part}", f" {rates}")
@@ -290,6 +321,18 @@ def claim_slice(
     return Claim(f"{subject} {verb} for {part}", f": {first}{unit}, elsewhere {second}{times}")
 
 
+def write_extra(extra: int) -> str:
+    """Write how many failures a slice has beyond the rate of all other runs; empty for none.
+
+    Args:
+        extra: Lower bound of these failures.
+    """
+    if not extra:
+        return ""
+    verb = "this failure" if extra == 1 else f"{extra:,} of these failures"
+    return f"At the rate of all other runs, at least {verb} would not have happened"
+
+
 def write_margin(figure: str, ratio: float, before: float) -> str:
     """Write the smallest difference that matters in a latency or cost; empty for all else.
 
@@ -300,10 +343,11 @@ def write_margin(figure: str, ratio: float, before: float) -> str:
     """
     if figure not in ("latency", "cost"):
         return ""
-    write = write_ms if figure == "latency" else write_cost
-    return f"differences below {write(ratio * before, 2)} do not matter"
+    size = write_ms(ratio * before, 2) if figure == "latency" else write_cost(ratio * before, 2)
+    each = "" if figure == "latency" else " per run"
+    return f"Differences below {size}{each} are ignored"
 
 
 def join_evidence(*parts: str) -> str:
-    """Join the parts of an evidence; empty ones are left out."""
-    return " · ".join(part for part in parts if part)
+    """Join the sentences of an evidence; empty ones are left out."""
+    return " ".join(f"{part}." for part in parts if part)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from statistics import fmean, stdev
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -356,12 +357,7 @@ def make_tiles(
         where: The filter; empty for all runs.
     """
     now, before = compared.total, compared.before
-    scored: list[tuple[JudgeFigures, float]] = []
-    for judge in judges:
-        value = value_of(judge, now)
-        if value is not None:
-            scored.append((judge, value))
-
+    scored = [judge for judge in judges if value_of(judge, now) is not None]
     start_ns = from_rfc3339(compared.start_time, "start_time")
     window = Window(start_ns, from_rfc3339(compared.end_time, "end_time"), zone)
     step_ns = compared.bucket_s * SECOND_NS
@@ -382,6 +378,17 @@ def make_tiles(
             lay_out(compared.buckets_before, over_before, values[0], missing),
         )
 
+    def change(
+        value: _Value, now: float | None, before: float | None, missing: float | None = None
+    ) -> str:
+        """Write the change of an amount, unless it is within the usual variation."""
+        pairs = zip(
+            lay_out(compared.buckets, over, value, missing),
+            lay_out(compared.buckets_before, over_before, value, missing),
+            strict=False,
+        )
+        return _write_ratio(now, before, list(pairs))
+
     runs, runs_before = curves(lambda entry: entry.runs, missing=0)
     errors, errors_before = curves(lambda entry: entry.error_share)
     p95, p50, p95_before = curves(lambda entry: entry.p95_ms, lambda entry: entry.p50_ms)
@@ -392,7 +399,7 @@ def make_tiles(
             runs,
             runs_before,
             "runs over time",
-            _write_ratio(now.runs, before.runs),
+            change(lambda entry: entry.runs, now.runs, before.runs, missing=0),
             was=view.count(before.runs) if before.runs else "",
         ),
         Tile(
@@ -401,7 +408,7 @@ def make_tiles(
             errors,
             errors_before,
             "share of errors over time",
-            _write_points(now.error_share, before.error_share),
+            _write_points((now.errors, now.runs), (before.errors, before.runs)),
             where='outcome == "error"',
             was=view.percent(before.errors, before.runs) if before.runs else "",
         ),
@@ -411,7 +418,7 @@ def make_tiles(
             p95,
             p95_before,
             "p50 and p95 latency over time",
-            _write_ratio(now.p95_ms, before.p95_ms),
+            change(lambda entry: entry.p95_ms, now.p95_ms, before.p95_ms),
             also=p50,
             was=view.duration(before.p95_ms) if before.runs and before.p95_ms else "",
         ),
@@ -425,23 +432,25 @@ def make_tiles(
                 cost,
                 cost_before,
                 "cost over time",
-                _write_ratio(now.cost, before.cost),
+                change(lambda entry: entry.cost, now.cost, before.cost, missing=0),
                 where="cost > 0",
                 was=write_cost(before.cost) if before.cost else "",
             )
         )
-    for judge, value in scored:
+    for judge in scored:
         passed, passed_before = curves(partial(value_of, judge))
         is_rate = judge.pass_rate is not None
         tiles.append(
             Tile(
-                f"{judge.judge}{f' v{judge.version}' if judge.version else ''}, "
-                f"{'pass rate' if is_rate else 'mean score'}",
+                f"{'Pass rate' if is_rate else 'Mean score'} by judge “{judge.judge}”"
+                f"{f' v{judge.version}' if judge.version else ''}",
                 write_quality(judge, now),
                 passed,
                 passed_before,
                 f"{judge.judge} over time",
-                _write_points(value, value_of(judge, before)) if is_rate else "",
+                _write_points(_count_passed(judge, now), _count_passed(judge, before))
+                if is_rate
+                else "",
                 where=f"passed[{view.quoted(judge.judge)}] == False" if is_rate else "",
                 was=earlier if (earlier := write_quality(judge, before)) != "–" else "",
             )
@@ -521,22 +530,67 @@ def _page_of(project: str, of: GroupTotals, group_total: GroupTotal) -> str:
     return ""
 
 
-def _write_ratio(now: float | None, before: float | None) -> str:
-    """Write the change from the same time a week before: `+9 %`, or `8.5×` from three times on."""
+# A change below these limits is within the usual variation if chance explains it.
+_LARGE_RATIO: Final = 0.25
+_LARGE_SHARE: Final = 0.05
+_SURE: Final = 2.0  # standard errors
+_FEWEST_PAIRS: Final = 6
+_USUAL: Final = "within the usual variation"
+
+_Pairs = Sequence[tuple[float | None, float | None]]
+
+
+def _write_ratio(now: float | None, before: float | None, pairs: _Pairs) -> str:
+    """Write the change from the same time a week before: `+9 %`, or `8.5×` from three times on.
+
+    Args:
+        now: The value.
+        before: The value of the time before.
+        pairs: Values of each bucket, now and before.
+    """
     if not now or not before:
         return ""
     if abs(now / before - 1) < _UNSEEN:
         return "unchanged"
+    if abs(now / before - 1) < _LARGE_RATIO and _is_usual(pairs):
+        return _USUAL
     factor = write_factor(now / before)
     if factor:
-        return f"{factor} last week"
+        return f"{factor} as much"
     return f"{100 * (now / before - 1):+,.0f}{THIN}%".replace("-", "\N{MINUS SIGN}")
 
 
-def _write_points(now: float | None, before: float | None) -> str:
-    if now is None or before is None:
+def _is_usual(pairs: _Pairs) -> bool:
+    """Return whether the mean difference is small, given how much the buckets differ."""
+    differences = [
+        now - before
+        for now, before in pairs
+        if now is not None and before is not None and (now or before)
+    ]
+    if len(differences) < _FEWEST_PAIRS:
+        return False
+    error = stdev(differences) / math.sqrt(len(differences))
+    return abs(fmean(differences)) < _SURE * error
+
+
+def _count_passed(judge: JudgeFigures, figures: RunFigures) -> tuple[float, int]:
+    """Return how many runs a judge passed, and how many it scored."""
+    for item in figures.judges:
+        if (item.judge, item.digest) == (judge.judge, judge.digest) and item.pass_rate is not None:
+            return item.pass_rate * item.evaluations, item.evaluations
+    return 0.0, 0
+
+
+def _write_points(now: tuple[float, int], before: tuple[float, int]) -> str:
+    """Write the change of a share, given as a part and a whole, from the time before."""
+    if not now[1] or not before[1]:
         return ""
-    points = 100 * (now - before)
+    change = now[0] / now[1] - before[0] / before[1]
+    points = 100 * change
     if abs(points) < 0.05:  # noqa: PLR2004 - what one decimal does not show
         return "unchanged"
+    both = (now[0] + before[0]) / (now[1] + before[1])
+    error = math.sqrt(both * (1 - both) * (1 / now[1] + 1 / before[1]))
+    if abs(change) < _LARGE_SHARE and abs(change) < _SURE * error:
+        return _USUAL
     return f"{points:+.1f}{THIN}pts".replace("-", "\N{MINUS SIGN}")

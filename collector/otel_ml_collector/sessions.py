@@ -552,11 +552,15 @@ def show_session(
     return show_page(request, "session.html", context)
 
 
-def count_failures(turns: Sequence[Turn]) -> list[tuple[str, int]]:
-    """Count the turns that failed, by error and judge, the most frequent first."""
-    failures: Counter[str] = Counter()
+def count_failures(turns: Sequence[Turn]) -> list[tuple[str, int, bool]]:
+    """Count the turns that failed, by error and judge, the most frequent first.
+
+    Returns:
+        Error type or judge, number of turns, and whether it is a judge.
+    """
+    failures: Counter[tuple[str, bool]] = Counter()
     for turn in turns:
         if turn.outcome == "error":
-            failures[turn.error_type.rpartition(".")[2] or "error"] += 1
-        failures.update(judge for judge, passed in turn.passed.items() if not passed)
-    return failures.most_common()
+            failures[turn.error_type.rpartition(".")[2] or "error", False] += 1
+        failures.update((judge, True) for judge, passed in turn.passed.items() if not passed)
+    return [(name, turns, is_judge) for (name, is_judge), turns in failures.most_common()]

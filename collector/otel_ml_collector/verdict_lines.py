@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.statistics.verdict import FAILED_CALLS
+from otel_ml_collector.claims import write_bounds as write_bounds_of
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts import (
     AmountChange,
@@ -25,7 +26,7 @@ _OPEN: Final = ("too early: ", "collecting data: ", "no visible difference: ", "
 _AMOUNT_TITLES: Final = {
     "latency": ("Latency", "Mean per run"),
     "tokens": ("Cost", "Tokens per run"),
-    "cost": ("Cost", "$ per run"),
+    "cost": ("Cost", "Cost per run"),
 }
 
 
@@ -112,6 +113,7 @@ def make_banner(
         figures, has_size, size = claim.rpartition(": ")
         if has_size:
             interval, has_count, count = evidence.partition("; ")
+            interval = view.name_interval(interval)
             claim, evidence = figures, f"{size} ({interval}); {count}" if has_count else size
         elif name in _AMOUNT_TITLES:
             claim = f"{name} is {claim}"
@@ -125,7 +127,7 @@ def make_banner(
     }.get(word, f"Too early to say whether {now} is better")
     if word == "inconclusive" and not any(text.startswith(opening) for opening in _OPEN[:2]):
         lead = f"No visible difference between {now} and {before}"
-    return Banner(word, name if has_name else "", lead, claim, evidence, judge)
+    return Banner(word, name if has_name else "", lead, claim, view.name_interval(evidence), judge)
 
 
 def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[VerdictLine]:
@@ -136,6 +138,7 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
             kind="Quality",
             title="pass rate" if judge.is_rate else "mean score",
             change=_write_points(judge.difference) if judge.is_rate else line.change,
+            interval=_add_unit(line.interval, "pts") if judge.is_rate else line.interval,
             note=_write_note(judge),
         )
         for line, judge in zip(judge_lines(sides.judges), sides.judges, strict=True)
@@ -148,6 +151,7 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
                 kind="Errors",
                 title=title,
                 change=_write_points(change.difference if change else None),
+                interval=_add_unit(line.interval, "pts"),
                 note=_write_note(change) if change else "",
             )
             for line in failure_lines(change)
@@ -163,6 +167,7 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
                 before=_write_amount(amount.name, amount.baseline),
                 now=_write_amount(amount.name, amount.candidate),
                 change=_write_change(amount),
+                interval=_write_ratios(amount),
                 note=_write_margin(amount) or _write_status(amount.word, amount.sentence),
             )
         )
@@ -181,10 +186,10 @@ def _write_status(word: str, sentence: str) -> str:
 
 
 def _write_note(change: JudgeChange | FailureChange) -> str:
-    """Return which difference is too small to matter if a rate did not change, else its status."""
+    """Return how close two rates are if they did not change, else their status."""
     is_rate = not isinstance(change, JudgeChange) or change.is_rate
     if change.word == "no different" and is_rate:
-        return f"differences below {100 * change.margin:.3g}{view.THIN}pts do not matter"
+        return f"less than {100 * change.margin:.3g}{view.THIN}pts apart"
     return _write_status(change.word, change.sentence)
 
 
@@ -216,12 +221,21 @@ def _write_change(amount: AmountChange) -> str:
     return f"{'−' if change < 0 else '+'}{_write_amount(amount.name, size)}"
 
 
+def _write_ratios(amount: AmountChange) -> str:
+    """Write the interval of a relative change, in per cent or as factors."""
+    bounds = write_bounds_of(amount.ratio, "amount")
+    if not bounds:
+        return "–"
+    return bounds if "×" in bounds else _add_unit(bounds, "%")
+
+
 def _write_margin(amount: AmountChange) -> str:
-    """Write which difference is too small to matter, for an amount that did not change."""
+    """Write how close both sides are, for an amount that did not change."""
     if amount.word != "no different" or amount.baseline is None:
         return ""
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
-    return f"differences below {_write_amount(amount.name, size)} do not matter"
+    unit = " tokens" if amount.name == "tokens" else ""
+    return f"less than {_write_amount(amount.name, size)}{unit} apart"
 
 
 def _add_unit(number: str, unit: str) -> str:

@@ -746,6 +746,10 @@ def _describe_embeddings(before: Sketch, after: Sketch) -> str:
     return ", ".join(words)
 
 
+def _quote(value: str) -> str:
+    return f'"{value}"'
+
+
 def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
     if not before.n or not after.n:
         return ""
@@ -760,11 +764,11 @@ def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
     for value in dict.fromkeys([*fresh, *moved]):
         first, last = shares[value]
         if word and not first:
-            items.append(f"new value `{value}`: {write_share(last)}")
+            items.append(f"new value {_quote(value)}: {write_share(last)}")
         elif word and not last:
-            items.append(f"`{value}` gone, was {write_share(first)}")
+            items.append(f"no more {_quote(value)}, before {write_share(first)}")
         elif abs(last - first) >= _LEAST_SHOWN:
-            items.append(f"{f'`{value}`' if word else value} {_between(first, last)}")
+            items.append(f"{_quote(value) if word else value} {_between(first, last)}")
         if len(items) == _NAMED_VALUES:
             break
     rest = after.rest / after.n - before.rest / before.n

@@ -124,9 +124,9 @@ class JudgeVersionChange:
         """Return the interval, the clusters and kappa in words."""
         change, kappa = verdict.difference, self.kappa
         clusters = verdict.n.partition(" in ")[2]
-        parts = [f"{_write_points(change.value)} pts"] if change and change.value else []
+        parts = [f"difference {_write_points(change.value)} pts"] if change and change.value else []
         interval = verdict.write_interval()
-        parts += [interval] if interval else []
+        parts += [f"95 % interval {interval}"] if interval else []
         parts += [clusters] if clusters else []
         if kappa is not None and kappa.value == kappa.value:
             parts.append(f"κ {kappa.value:.2f}")

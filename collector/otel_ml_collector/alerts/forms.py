@@ -91,7 +91,7 @@ def make_name(wanted: WantedAlert) -> str:
     """Make the name of a rule without one, such as ``answer: pass rate of grounded by client``."""
     plan = make_plan(wanted)
     model = model_of(wanted.where)
-    name = name_figure(plan.condition.main)
+    name = name_figure(plan.condition.main).replace('"', "")
     if model:
         name = f"{model}: {name}"
     if plan.by:

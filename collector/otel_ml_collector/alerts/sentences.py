@@ -26,21 +26,24 @@ _FIGURE_NAMES: Final[Mapping[str, str]] = {
     "missing": "share of runs without {of}",
     "share": "share of runs with {of}",
     "drift": "drift score of {of}",
-    "excess": "extra bad runs by {of}",
-    "worse": "newest version worse by {of}",
+    "excess": 'extra failures by "{of}"',
+    "worse": 'newest version worse by "{of}"',
+    "pass_rate": 'pass rate by judge "{of}"',
+    "mean_score": 'mean score by judge "{of}"',
+    "judge_errors": 'share of runs that judge "{of}" failed to score',
 }
 _DESCRIBED: Final[Mapping[str, str]] = {
     "error_share": "{value} failed",
-    "pass_rate": "{value} pass {of}",
-    "judge_errors": "{of} failed to score {value}",
+    "pass_rate": '{value} pass judge "{of}"',
+    "judge_errors": 'judge "{of}" failed to score {value} of runs',
     "missing": "{of} is missing in {value}",
     "share": "{value} have {of}",
     "runs": "{value} runs",
     "tokens": "{value} tokens",
     "cost": "cost {value}",
-    "mean_score": "mean score of {of} {value}",
+    "mean_score": 'mean score by judge "{of}" {value}',
     "drift": "drift score of {of} {value}",
-    "excess": "{value} extra bad runs by {of}",
+    "excess": '{value} extra failures by "{of}"',
 }
 
 
@@ -79,14 +82,14 @@ def describe_value(figure: Figure, value: float | None) -> str:
         return "no value"
     written = write_value(figure, value)
     if figure.name == "worse":
-        return f"the newest version is {written} by {figure.of}"
+        return f'the newest version is {written} by "{figure.of}"'
     if figure.name in _DESCRIBED:
         return _DESCRIBED[figure.name].format(value=written, of=figure.of)
     return f"{name_figure(figure)} {written}"
 
 
 def name_figure(figure: Figure) -> str:
-    """Name a figure, such as ``pass rate of grounded`` or ``p95 latency``."""
+    """Name a figure, such as ``pass rate by judge "grounded"`` or ``p95 latency``."""
     if figure.name in _FIGURE_NAMES:
         return _FIGURE_NAMES[figure.name].format(of=figure.of)
     name = figure.name.replace("_", " ")
@@ -100,7 +103,7 @@ def name_figure(figure: Figure) -> str:
 
 
 def explain_condition(condition: AlertCondition) -> str:
-    """Say when a window is bad, such as ``Pass rate of grounded below 90 %, by more than chance``.
+    """Write when a window is bad, such as ``Pass rate by judge "grounded" below 90 %``.
 
     Returns:
         The text; empty if the condition compares its first figure with no number.
@@ -109,7 +112,7 @@ def explain_condition(condition: AlertCondition) -> str:
     if not limit:
         return ""
     side = "above" if condition.is_bad_above else "below"
-    chance = ", by more than chance" if condition.sure else ""
+    chance = " (only if the difference is more than chance)" if condition.sure else ""
     name = name_figure(condition.main)
     if condition.main.name not in QUANTILES:
         name = f"{name[0].upper()}{name[1:]}"
@@ -137,6 +140,6 @@ def write_window(window: str) -> str:
 def explain_unjudged(windows: int, min_runs: int) -> str:
     """Say why no window of a rule could be judged, and what to change."""
     return (
-        f"No window could be judged: all {windows:,} have fewer than {min_runs:,} runs. "
-        "Lower min_runs or widen the window."
+        f"The rule could not be tested: each of the {windows:,} windows has fewer than "
+        f"{min_runs:,} runs. Lower min_runs, or make the window longer."
     )

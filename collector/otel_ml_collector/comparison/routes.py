@@ -303,10 +303,11 @@ def show_verdict(
     if release is not None and verdict.basis == "release":
         figure = next((item for item in release.figures if item.name == banner.figure), None)
         claim = claim_release(release)
+        has_colon = claim.text.startswith(": ")
         banner = replace(
             banner,
-            lead=claim.title,
-            claim=claim.text.removeprefix(": "),
+            lead=claim.title if has_colon else claim.sentence,
+            claim=claim.text.removeprefix(": ") if has_colon else "",
             evidence=claim.evidence,
         )
     live = verdict.production or verdict

@@ -76,7 +76,7 @@ def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
     parts = [
         name
         for name, before, after in (
-            ("source", old.source, new.source),
+            ("source code", old.source, new.source),
             ("signature", old.signature, new.signature),
             ("parameters", old.params, new.params),
             ("artifact", old.artifact, new.artifact),
@@ -87,8 +87,8 @@ def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
     parts += _changed_names(old.constants, new.constants)
     parts += [f"{name}()" for name in _changed_names(old.helpers, new.helpers)]
     if not parts and new.source is None:
-        return "unknown (no source sent)"
-    return ", ".join(parts) or "nothing that is tracked"
+        return "unknown (no source code sent)"
+    return ", ".join(parts) or "no recorded part"
 
 
 def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
@@ -99,7 +99,7 @@ def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
     ]
     helpers = [f"{name}()" for name in _changed_names(old.helpers, new.helpers)]
     part_changes = [
-        PartChange("Source", _line_counts(old.source, new.source)),
+        PartChange("Source code", _line_counts(old.source, new.source)),
         PartChange("Signature", _same_or(old.signature, new.signature)),
         PartChange("Constants", ", ".join(constants) or "same"),
         PartChange("Helpers", ", ".join(helpers) or "same"),

@@ -799,8 +799,9 @@ def _make_finding(
         field=first.name,
         title=title,
         evidence=join_evidence(
-            f"also {', '.join(more)}" if more else "",
-            f"{drift.runs:,} runs compared with {drift.reference_runs:,} of {drift.reference.name}",
+            f"Also changed: {', '.join(more)}" if more else "",
+            f"{drift.runs:,} runs were compared with {drift.reference_runs:,} runs of "
+            f"{drift.reference.name}",
             began if kind != "traffic" else "",
         ),
         measure="data" if kind == "broken" else "quality" if kind == "model" else "traffic",
@@ -808,11 +809,14 @@ def _make_finding(
 
 
 _LAST_KEY: Final = re.compile(r'\["((?:[^"\\]|\\.)*)"\]$')
+_JUDGE_FIELD: Final = re.compile(r'scores\["((?:[^"\\]|\\.)*)"\](?:\[(\d+)\])?')
 _SECTION_NAMES: Final[Mapping[str, str]] = {"inputs": "input", "outputs": "output"}
 
 
 def name_field(path: str) -> str:
     """Name a field in a sentence: `input "mean texture"`, `output label`, `latency_ms`."""
+    if judge := _JUDGE_FIELD.fullmatch(path):
+        return f'score by judge "{judge[1]}"{f" v{judge[2]}" if judge[2] else ""}'
     section, dot, rest = path.partition(".")
     key = _LAST_KEY.search(path)
     section = _SECTION_NAMES.get(section.partition("[")[0], "")
@@ -827,16 +831,21 @@ def write_time(time_ns: int) -> str:
     return written[:10] if time_ns % DAY_NS == 0 else f"{written[:16].replace('T', ' ')} UTC"
 
 
+def name_started(change: Change) -> str:
+    """Name the version, release or LLM that a change brought, such as `release 2026-11-26`."""
+    kinds = {"version": "", "release": "release ", "provider_model": "LLM "}
+    name = change.name.replace(":v", " v") if change.dimension == "version" else change.name
+    return f"{kinds[change.dimension]}{name}"
+
+
 def name_change(changes: Iterable[Change], start_ns: int, end_ns: int) -> str:
-    """Name the version, release or provider's model that began with a change; empty for none."""
+    """Name the version, release or LLM that began with a change; empty for none."""
     began = [change for change in changes if start_ns - DAY_NS <= change.began_ns < end_ns]
-    kinds = {"version": "", "release": "release ", "provider_model": "the provider's model "}
     named = [
-        f"{kinds[item.dimension]}{item.name} began "
-        f"{to_rfc3339(item.began_ns)[:16].replace('T', ' ')}"
+        f"First run of {name_started(item)}: {write_moment(item.began_ns)}"
         for item in sorted(began, key=lambda entry: (entry.began_ns, entry.dimension))
     ]
-    return ", ".join(named[:_MOST_NAMED])
+    return ". ".join(named[:_MOST_NAMED])
 
 
 def count_moved(drift: FieldDrift) -> float:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from otel_ml.statistics.distances import FEWEST_VALUES
 from otel_ml.statistics.fields import write_number, write_share
+from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.models.find import find_models
 from otel_ml_collector.monitor.drift import FieldsQuestion, write_time
@@ -259,6 +260,8 @@ def show_field(
         "histogram": histogram,
         "figure": draw_histogram(histogram) if histogram else None,
         "distances": draw_distances(report),
+        "may_annotate": access_of(request.scope).has(ANNOTATE),
+        "may_delete": False,  # in the list of runs, which shows what is deleted with them
         "api": view.api_address("projects", project, "fields", field, **told),
         "python": python_call("field", field, model=asked.model, last=asked.last, than=asked.than),
     }

@@ -55,7 +55,7 @@ from otel_ml_collector.monitor.drift import (
     FieldsQuestion,
     ModelDrift,
     find_drift,
-    name_change,
+    name_started,
 )
 from otel_ml_collector.monitor.releases import Change, find_changes
 from otel_ml_collector.monitor.unusual_texts import weigh_texts
@@ -77,7 +77,7 @@ from otel_ml_collector.windows import Window
 _CELLS: Final = 40
 _MOST_VALUES: Final = 20
 _TYPICAL_OF: Final = 1_000
-_TYPICAL: Final = 5
+_TYPICAL: Final = 20
 _SHOWN_CHARS: Final = 200
 _EDGE: Final = 0.005
 _PART_TITLES: Final[Mapping[str, str]] = {
@@ -483,7 +483,7 @@ def _find_marks(changes: Sequence[Change], span: Window) -> list[FieldMark]:
         FieldMark(
             time=to_rfc3339(change.began_ns),
             time_ns=change.began_ns,
-            name=name_change([change], change.began_ns, change.began_ns + 1).partition(" began")[0],
+            name=name_started(change),
         )
         for change in sorted(changes, key=lambda change: (change.began_ns, change.dimension))
         if span.start_ns <= change.began_ns < span.end_ns

@@ -44,7 +44,7 @@ class Finding:
         field: Path of the field that changed most; empty if no field changed.
         command: Command that evaluates a worse version and its baseline on a data set; else empty.
         title: The beginning of the sentence, in a few words.
-        evidence: Difference, interval, number of runs and time, separated by ` · `.
+        evidence: Number of runs, difference, interval and time, in short sentences.
         measure: What the problem is about, such as `errors` or `latency`.
         measured: Name of the figure, such as a judge; empty for a field.
         condition: The slice that is worse, as a filter without the model; empty for a whole

@@ -19,6 +19,7 @@ from otel_ml_collector.claims import (
     claim_version,
     join_evidence,
     measure_of,
+    name_measured,
     name_slice,
     name_version,
     write_difference,
@@ -559,29 +560,30 @@ def claim_release(release: Release) -> Claim:
     figure = release.figures[0] if release.figures else None
     evidence = join_evidence(
         _write_runs(release),
-        f"since {write_moment(release.began_ns)}",
-        f"changed: {release.change}" if release.change else "change unknown",
+        f"First run of {subject}: {write_moment(release.began_ns)}",
+        f"Changed: {release.change}" if release.change else "What changed is unknown",
     )
     if release.word != "worse" or figure is None:
         banner = make_banner(release.word, release.sentence, (), (baseline, subject))
-        return Claim(banner.lead, f": {banner.claim}", join_evidence(banner.evidence, evidence))
+        opening = f"{banner.evidence}. " if banner.evidence else ""
+        return Claim(banner.lead, f": {banner.claim}", f"{opening}{evidence}")
     worst = name_condition(figure.worst) if figure.of_worst else ""
     shown = figure.of_worst if figure.of_worst and _explains(figure) else figure
     is_slice = shown is not figure
     claim = claim_version(subject, _read_values(shown), baseline, part=worst if is_slice else "")
     text = f"{claim.text}. Worst for {worst}" if worst and not is_slice else claim.text
     kind = _kind_of(figure)
-    judge = name_version(figure.name, figure.judge_number)
     is_judge = measure_of(figure.name) == "quality"
+    judge = name_version(f'"{figure.name}"', figure.judge_number) if is_judge else ""
     ratio = figure.margin if kind == "amount" else 0.0
-    since = f"since {write_moment(release.began_ns)}"
-    if figure.since:
-        since += f", certain since {write_moment(from_rfc3339(figure.since, 'since'))}"
+    since = write_moment(from_rfc3339(figure.since, "since")) if figure.since else ""
+    runs = _write_runs(release, shown if is_slice else None)
     evidence = join_evidence(
-        write_difference(shown.difference, kind) + (f" by judge {judge}" if is_judge else ""),
-        _write_runs(release, shown if is_slice else None),
-        f"all runs {write_difference(figure.difference, kind)}" if is_slice else "",
-        since,
+        f"{worst[:1].upper()}{worst[1:]}: {runs}" if is_slice else runs,
+        write_difference(shown.difference, kind, of=name_measured(figure.name, kind, judge)),
+        f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
+        f"First run of {subject}: {write_moment(release.began_ns)}",
+        f"Certain that it is worse since {since}" if since else "",
         write_margin(figure.name, ratio, figure.baseline.value if figure.baseline else 0.0),
     )
     return Claim(claim.title, text, evidence)

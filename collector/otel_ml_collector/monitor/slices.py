@@ -28,9 +28,12 @@ from otel_ml_collector.claims import (
     claim_slice,
     join_evidence,
     measure_of,
+    name_measured,
     name_slice,
     name_version,
+    write_change,
     write_difference,
+    write_extra,
     write_margin,
 )
 from otel_ml_collector.errors import BadInput
@@ -439,7 +442,6 @@ def _claim(
         subject,
         part or "its own runs",
         values,
-        extra=round(cell.excess or 0),
         is_worse=verdict.word == "worse",
     )
 
@@ -454,22 +456,25 @@ def _write_evidence(
     """Write the difference of a slice by its worst figure, the others, and how many runs it has."""
     (figure, verdict, cell), *others = items
     also = ", ".join(
-        f"{other.name} {write_difference(at.difference, other.kind).partition(' (')[0]}"
+        f"{_name_column(other)} ({write_change(at.difference, other.kind)})"
         for other, beside, at in others
         if beside.word == verdict.word
     )
-    difference = write_difference(cell.difference, figure.kind)
-    if figure.judge:
-        difference += f" by judge {figure.judge}"
     own, rest = (number * every for number in (runs, of_model - runs))
-    about = "about " if every > 1 else ""
+    about = "About " if every > 1 else ""
     return join_evidence(
-        difference,
-        f"also {also}" if also else "",
         f"{about}{own:,} {'run' if own == 1 else 'runs'} of {view.slice_name(its.name)}, "
-        f"{rest:,} others",
+        f"{rest:,} other {'run' if rest == 1 else 'runs'}",
+        write_difference(cell.difference, figure.kind, of=_name_column(figure)),
+        f"Also {verdict.word}: {also}" if also else "",
+        write_extra(round(cell.excess or 0)) if figure.name == "errors" else "",
         write_margin(figure.name, math.expm1(verdict.margin), cell.rest or 0.0),
     )
+
+
+def _name_column(figure: FigureColumn) -> str:
+    """Name a figure in a sentence, such as `the share of failed runs`."""
+    return name_measured(figure.name, figure.kind, f'"{figure.judge}"' if figure.judge else "")
 
 
 def _keep_worse_pairs(

@@ -83,6 +83,23 @@ def suggest_for_field(model: str, field: str, last: str) -> Suggestion:
     }
 
 
+def suggest_for_error(error: str, where: str) -> Suggestion:
+    """Suggest a rule that fires if an error occurs again.
+
+    Args:
+        error: Type of the error; may be empty.
+        where: The filter of the runs that have it.
+    """
+    return {
+        "name": _name(f"error {error}" if error else "error without a type"),
+        "where": where,
+        "when": "runs > 0",
+        "window": "1h",
+        "hold": "1 of 1",
+        "min_runs": "1",
+    }
+
+
 def suggest_for_release(model: str, figure: str) -> Suggestion:
     """Suggest a rule that fires while the newest version is worse than the one before."""
     return {

@@ -35,7 +35,7 @@ from otel_ml_collector.figures import (
 )
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import NewVersion, find_new_versions
-from otel_ml_collector.monitor.releases import Release, evaluate_command
+from otel_ml_collector.monitor.releases import Release, evaluate_command, write_release
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.stats import Past, cut_past
@@ -43,6 +43,7 @@ from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
+from otel_ml_collector.verdict_lines import Banner, make_banner
 from otel_ml_collector.verdicts import (
     ComparisonWord,
     FailureChange,
@@ -87,6 +88,7 @@ class ProjectFinding(BaseModel):
     sentence: str
     title: str = Field(default="", description="What is wrong, in a few words")
     text: str = Field(default="", description="The rest of the sentence that begins with the title")
+    evidence: str = Field(default="", description="Difference, interval and number of runs")
     by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
         description="What says it: an alert, an experiment, runs of two versions, failed or "
         "unfinished runs"
@@ -118,6 +120,7 @@ class NewestVersion(BaseModel):
         default=None, description="Beside the one before; null where nobody asked"
     )
     sentence: str = Field(default="", description="By the figure that decides, in words")
+    claim: str = Field(default="", description="The verdict in one sentence, as pages show it")
     runs: int | None = Field(default=None, description="Of its release; null where it has none")
     reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
 
@@ -282,6 +285,9 @@ def _make_news(
         facts = {
             "word": verdict.word,
             "sentence": verdict.sentence,
+            "claim": write_release(release)
+            if release is not None and verdict.basis == "release"
+            else view.split_evidence(verdict.sentence)[0],
             "reasons": _list_reasons(verdict),
         }
         judged.append(version.model_copy(update=facts))
@@ -332,14 +338,17 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
     if experiment:
         runs = experiment.done
         where = f"experiment == {view.quoted(experiment.run_id)}"
+    names = f"v{version.before}", name_version(version.model, version.version)
+    banner = make_banner(verdict.word, verdict.sentence, verdict.judges, names)
     return ProjectFinding(
         word=verdict.word,
         is_wrong=verdict.word in _WRONG,
         subject=view.numbered(version.model, version.version),
         model=version.model,
         sentence=verdict.sentence,
-        title=f"{name_version(version.model, version.version)} is {verdict.word}",
-        text=f": {verdict.sentence}",
+        title=banner.lead,
+        text=_write_claim(banner),
+        evidence=banner.evidence,
         by="experiment" if experiment else "production",
         size=float(runs or 0),
         where=where,
@@ -375,13 +384,18 @@ def _describe_experiment(
         if worst is not None and verdict is not None:
             word, sentence, size = worst
             baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
+            names = name_version(verdict.baseline.name, verdict.baseline.version), experiment.name
+            banner = make_banner(word, sentence, verdict.judges, names)
             return ProjectFinding(
                 word=word,
                 is_wrong=word in _WRONG,
                 subject=experiment.name,
                 sentence=f"{sentence}, vs {baseline}",
-                title=f"Experiment {experiment.name} is {word} than {baseline}",
-                text=f": {sentence}",
+                title=f'Experiment "{experiment.name}" is {word} than "{names[0]}"'
+                if word in ("worse", "better")
+                else f'Experiment "{experiment.name}": {banner.lead}',
+                text=_write_claim(banner),
+                evidence=banner.evidence,
                 by="experiment",
                 model=experiment.function,
                 size=size,
@@ -391,6 +405,12 @@ def _describe_experiment(
                 run_id=experiment.run_id,
             )
     return None
+
+
+def _write_claim(banner: Banner) -> str:
+    """Write the figures of a verdict as the rest of a sentence; empty if there are none."""
+    judge = f', by judge "{banner.judge.judge}"' if banner.judge else ""
+    return f": {banner.claim}{judge}" if banner.claim else ""
 
 
 def _describe_alert(alert: AlertState) -> ProjectFinding:

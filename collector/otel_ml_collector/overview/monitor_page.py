@@ -1,7 +1,7 @@
 """The page Monitor: problems, slices by figures, and a slice over time."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -256,26 +256,33 @@ def _is_older(figure: SlicesFigure) -> bool:
 
 
 def _write_title(figure: SlicesFigure) -> str:
-    """Write the heading of a column: `Errors, ± pts`."""
+    """Write the heading of a column: `Errors, pts`."""
     name = figure.name
     if figure.judge_version is not None:
         name = f"{figure.judge} v{figure.judge_version}"
-    unit = {"points": ", ± pts", "%": ", ± %"}.get(figure.unit, ", ±")
+    unit = {"points": ", pts", "%": ", %"}.get(figure.unit, "")
     return f"{name[:1].upper()}{name[1:]}{unit}" if not figure.judge else f"{name}{unit}"
 
 
 def write_checked(found: FoundProblems) -> str:
     """Write what was checked, so that no problem found means something."""
     news, state = found.news, found.state
-    counts = [(news.versions_compared, "new version"), (news.error_groups, "error group")]
+    counts = [(news.versions_compared, "new version"), (news.error_groups, "kind of error")]
     if state and state.slices:
         counts.append((state.slices.judged, "slice"))
         if not state.slices.runs:
             return "No runs in this period."
-    parts = [f"{number:,} {word if number == 1 else f'{word}s'}" for number, word in counts]
+    parts = [
+        "1 " + word if number == 1 else f"{number:,} {_PLURALS[word]}"
+        for number, word in counts
+        if number
+    ]
     if state and state.checked.is_complete and FIELDS.subject not in state.missing:
-        parts.append("fields")
-    text = f"Checked {', '.join(parts[:-1])} and {parts[-1]}."
+        parts.append("all input and output fields")
+    none = [_PLURALS[word].removeprefix("kinds of ") for number, word in counts if not number]
+    text = f"Checked {_list(parts, 'and')}." if parts else ""
+    if none:
+        text += f" There are no {_list(none, 'or')} to check."
     if state and state.slices:
         small = [
             item
@@ -286,13 +293,32 @@ def write_checked(found: FoundProblems) -> str:
         ]
         if small:
             by_name = {view.slice_name(item.name): item.runs for item in small}
-            named = ", ".join(f"{name} ({runs:,})" for name, runs in [*by_name.items()][:3])
+            named = ", ".join(
+                f"{name} ({runs:,} {'run' if runs == 1 else 'runs'})"
+                for name, runs in [*by_name.items()][:3]
+            )
             more = f" and {len(by_name) - 3:,} more" if len(by_name) > 3 else ""  # noqa: PLR2004
-            text += f" Too few runs to check: {named}{more}."
+            text += f" Too few runs to check {named}{more}."
     if state and not state.checked.is_complete:
-        text += f" Still checking fields: {state.checked.done} of {state.checked.days} days done."
+        text += (
+            f" Still checking fields: {state.checked.done} of {state.checked.days} days are done."
+        )
     missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
-    return f"{text} Not checked, the store was too slow: {', '.join(missing)}." if missing else text
+    if missing:
+        text += f" Not checked, because the store was too slow: {', '.join(missing)}."
+    return text.strip()
+
+
+_PLURALS: Final = {
+    "new version": "new versions",
+    "kind of error": "kinds of errors",
+    "slice": "slices",
+}
+
+
+def _list(parts: Sequence[str], last: str) -> str:
+    """Join some words: `a, b and c`."""
+    return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 # By how many margins a cell is worse, or better.

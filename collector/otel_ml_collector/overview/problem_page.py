@@ -140,6 +140,7 @@ def show_problem(
         if finding
         else None,
         "chart": _draw_chart(reader, project, found, finding, now_ns=now_ns) if finding else None,
+        "measured": _name_figure(found, finding) if finding else "",
         "margins": reader.margins,
         "examples": find_runs(reader, query, now_ns).runs,
         "checked": write_checked(found),
@@ -148,6 +149,30 @@ def show_problem(
         "python": python_call("findings", last=last),
     }
     return show_page(request, "problem_page.html", context)
+
+
+def _name_figure(found: FoundProblems, finding: Finding) -> str:
+    """Name the figure of a problem: `pass rate by judge "confident"`. Empty for a field."""
+    name = finding.measured
+    if not name or name in _FIGURE_NAMES:
+        return _FIGURE_NAMES.get(name, "")
+    slices = found.state.slices if found.state else None
+    figures = slices.figures if slices else ()
+    figure = next((item for item in figures if name in (item.name, item.judge)), None)
+    kind = "mean score" if figure is not None and figure.kind == "score" else "pass rate"
+    return (
+        f'{kind} by judge "{figure.judge or name}"' if figure is not None else f'{kind}, "{name}"'
+    )
+
+
+_FIGURE_NAMES: Final = {
+    "errors": "share of failed runs",
+    "missing inputs": "share of runs without input",
+    "missing outputs": "share of runs without output",
+    "latency": "typical latency",
+    "cost": "cost per run",
+    "tokens": "tokens per run",
+}
 
 
 def _compare_parts(
@@ -229,7 +254,7 @@ def _compare_versions(
         before, now = _write_sides(figure)
         rows.append(
             PartRow(
-                name=name or (f"All {dimension} values" if dimension else "All runs"),
+                name=name or "All runs",
                 where=view.narrow(candidate, condition),
                 runs=[f"{count:,}" for count in verdict.counts],
                 before=before,
@@ -243,7 +268,7 @@ def _compare_versions(
     return PartTable(
         title=f"Version × {dimension}" if dimension else "Versions",
         dimension=dimension or "Runs",
-        heads=((f"Runs, {names[0]}", names[1]), names[0], names[1]),
+        heads=((f"Runs of {names[0]}", f"Runs of {names[1]}"), names[0], names[1]),
         rows=rows,
         choices=choices,
     )

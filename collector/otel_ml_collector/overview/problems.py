@@ -18,6 +18,7 @@ from otel_ml_collector.monitor.findings import Finding
 from otel_ml_collector.monitor.releases import Release, name_condition
 from otel_ml_collector.monitor.suggestions import (
     Suggestion,
+    suggest_for_error,
     suggest_for_field,
     suggest_for_release,
     suggest_for_slice,
@@ -256,7 +257,7 @@ def _list_news(news: OverviewNews, found: Iterable[Finding], window: Window) -> 
                 measure=_measure_news(item, kind),
                 title=item.title or item.subject,
                 text=item.text if item.title else f": {item.sentence}",
-                evidence="",
+                evidence=item.evidence,
                 short="",
                 model=item.model,
                 where=item.where,
@@ -370,11 +371,12 @@ def _shorten(sign: Sign, first: Sign) -> str:
     if finding is None or sign.kind == "broken":
         return sign.title
     if sign.model != first.model:
-        return name_version(sign.model, finding.version)
+        return f"function {name_version(sign.model, finding.version)}"
     if sign.kind == "release" and finding.version is None:  # a release or an LLM
         return name_condition((*conjuncts(finding.where), "")[1])
     if sign.measure != first.measure:
-        return sign.title.removeprefix(f"{sign.model} ")
+        of = name_condition(finding.condition) if finding.condition else sign.model
+        return f"{sign.measure} of {of}"
     return name_condition(finding.condition) if finding.condition else sign.title
 
 
@@ -394,7 +396,7 @@ def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion |
     """Suggest an alert rule for a problem; None for one that has a rule."""
     finding = sign.finding
     if finding is None:
-        return None
+        return suggest_for_error(sign.subject, sign.where) if sign.kind == "error" else None
     if finding.field:
         return suggest_for_field(finding.model, finding.field, "7d" if last == "30d" else last)
     if finding.figure:

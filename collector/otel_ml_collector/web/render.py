@@ -152,7 +152,7 @@ TEMPLATES.filters.update(
     duration=view.duration,
     page_word=view.page_word,
     elapsed_ms=view.elapsed_ms,
-    evidence=lambda sentence: view.split_evidence(sentence)[1],
+    evidence=lambda sentence: view.name_interval(view.split_evidence(sentence)[1]),
     local=lambda time_ns, zone: write_local(time_ns, read_zone(zone)),
     moment=view.moment,
     money=write_cost,

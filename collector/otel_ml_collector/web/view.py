@@ -290,6 +290,15 @@ def slice_name(name: str) -> str:
     return name.replace("provider_model = ", "LLM ").replace(" = ", " ")
 
 
+# An interval at the start of an evidence, such as `6 to 14 pts` or `± 16 pts`.
+_INTERVAL: Final = re.compile("± |[\N{MINUS SIGN}\\d.,]+×? to ")
+
+
+def name_interval(evidence: str) -> str:
+    """Name the interval that an evidence starts with; unchanged if it starts with none."""
+    return f"95 % interval: {evidence}" if _INTERVAL.match(evidence) else evidence
+
+
 def spaced(text: str) -> str:
     """Put a narrow no-break space between each number and its unit."""
     return _BEFORE_UNIT.sub(THIN, text)

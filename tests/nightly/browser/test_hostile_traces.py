@@ -113,7 +113,7 @@ def test_circles_and_lost_parents(watch: Watch, story: Traces) -> None:
     for path, rows in ((story.circle, 2), (story.itself, 1), (story.lost, SHOWN)):
         page = watch.visit(path, scroll)
         assert page.locator(".wf tbody tr:not(.rest)").count() == rows
-    expect(page.locator("main")).to_contain_text("without their parent")
+    expect(page.locator("main")).to_contain_text("has not arrived")
 
 
 def test_impossible_times(watch: Watch, story: Traces) -> None:

@@ -150,7 +150,7 @@ def test_slice_fires_in_prometheus(tmp_path: Path) -> None:
             "slice": "client = acme",
         }
         assert alert["annotations"]["summary"] == (
-            "client = acme does worse than the rest of answer in shop"
+            "client = acme does worse than all other runs of answer in project shop"
         )
 
 

@@ -244,7 +244,7 @@ def test_tail_sampling(tmp_path: Path, is_told: bool) -> None:
         wait_until(lambda: read_gaps(chain.collector, project) == found, _PATIENCE_S)
         chain.collector.restart()  # what is not here is looked for at the start
         page = chain.collector.get_text(f"/projects/{project}/runs")
-        words = "sampled: dropped on the way" if is_told else "sent but not here"
+        words = "were left out by sampling" if is_told else "are missing"
         assert f"{gaps} spans of the last 24 hours {words}" in " ".join(page.split())
         name = "otel_ml_spans_sampled" if is_told else "otel_ml_spans_missing"
         assert f'{name}{{project="{project}"}} {gaps}.0' in chain.collector.get_text("/metrics")

@@ -143,7 +143,7 @@ def test_slow_store(tmp_path: Path) -> None:
         wait_until(lambda: bool(watch.inbox.told("OtelMlCommitSlow", "firing")), 2 * _PATIENCE_S)
         summary = watch.inbox.told("OtelMlCommitSlow", "firing")[0]["annotations"]["summary"]
         time_s = re.fullmatch(
-            r"Storing a group of records takes (?:(\d)m )?([\d.]+)s \(p99\)", summary
+            r"Storing a batch of records takes (?:(\d)m )?([\d.]+)s \(p99\)", summary
         )
         assert time_s is not None, summary
         assert 60 * int(time_s[1] or 0) + float(time_s[2]) > 1
@@ -159,7 +159,7 @@ def test_store_is_gone(tmp_path: Path) -> None:
         told = watch.inbox.told("OtelMlUnavailable", "firing")[0]
         assert told["labels"]["severity"] == "critical"
         assert re.fullmatch(
-            r"[\d.]+% of the requests are answered with 'send again'",
+            r"The collector asks senders to send [\d.]+% of their requests again",
             told["annotations"]["summary"],
         )
 
@@ -349,8 +349,8 @@ def test_firing_alerts_arrive(watch: Watch) -> None:
         name: watch.inbox.told(name, "firing")[0]["annotations"]["summary"] for name in names
     }
     assert summaries == {
-        "OtelMlRejectsSpans": "Spans are rejected for good: invalid_trace_id",
-        "OtelMlSpansMissing": f"2 spans of project {PROJECT} were sent but are not here",
+        "OtelMlRejectsSpans": "The collector rejects spans: invalid_trace_id",
+        "OtelMlSpansMissing": f"2 spans of project {PROJECT} are missing",
     }
     assert {one["labels"]["alertname"] for one in watch.alertmanager.alerts()} >= names
 

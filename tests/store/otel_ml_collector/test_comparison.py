@@ -213,7 +213,7 @@ def test_page_of_trainings(service: Service) -> None:
     assert rows[1][1:7] == ["0.01", "adam", "–", "0.25", "−0.25", "0.25 @ 2"]
     assert rows[2][1:7] == ["0.1", "sgd", "null", "–", "–", "0.6 @ 1"]
     assert "B has the lowest val_loss, 0.25: 0.25 below the baseline A" in text
-    assert "Equal in all (hidden): optimizer.decay 0, seed 7." in text
+    assert "Not shown, because they are equal in all: optimizer.decay 0, seed 7." in text
     assert "baseline" in rows[0][0]
     every = page(service, ids(TRAININGS), all=1)
     assert ["seed", "7", "7", "7"] in table(every, "params")
@@ -225,7 +225,7 @@ def test_params_that_read_alike(service: Service) -> None:
     told = found(service, [id_of(run) for run in ALIKE])
     assert told["differing"] == ["seed"]
     text = page(service, [id_of(run) for run in ALIKE])
-    assert "Equal in all (hidden): epochs 3, rate 0.1, sizes [8,4]." in text
+    assert "Not shown, because they are equal in all: epochs 3, rate 0.1, sizes [8,4]." in text
 
 
 def markdown_of(text: str) -> str:
@@ -346,8 +346,8 @@ def test_outputs_side_by_side(service: Service) -> None:
     text = page(service, ids(PLAIN))
     assert "<del>42</del>" in text
     assert "<ins>41</ins>" in text
-    assert text.count("Inputs: equal.") == 1
-    assert "Same inputs and outputs as A: C." in text
+    assert text.count("Inputs are the same.") == 1
+    assert "C has the same inputs and outputs as A." in text
 
 
 def test_source_of_runs(service: Service) -> None:

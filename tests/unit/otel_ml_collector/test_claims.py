@@ -9,9 +9,11 @@ from otel_ml_collector.claims import (
     ComparedValues,
     claim_slice,
     claim_version,
+    name_measured,
     name_slice,
     write_amounts,
     write_difference,
+    write_extra,
     write_factor,
     write_margin,
     write_moment,
@@ -60,25 +62,20 @@ def test_version_for_a_client() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figure", "now", "before", "extra", "sentence"),
+    ("figure", "now", "before", "sentence"),
     [
+        ("errors", 0.44, 0.09, "ask fails for client acme in 44 % of runs, elsewhere in 9 %"),
+        ("brief", 0.51, 0.93, "ask is worse for client acme: 51 % pass, elsewhere 93 %"),
+        ("latency", 75, 20, "ask is slow for client acme: 75 ms, elsewhere 20 ms (3.8×)"),
         (
-            *("errors", 0.44, 0.09, 86),
-            "ask fails for client acme in 44 % of runs, elsewhere in 9 %: "
-            "at least 86 extra failures",
-        ),
-        ("errors", 0.44, 0.09, 0, "ask fails for client acme in 44 % of runs, elsewhere in 9 %"),
-        ("brief", 0.51, 0.93, 9, "ask is worse for client acme: 51 % pass, elsewhere 93 %"),
-        ("latency", 75, 20, 0, "ask is slow for client acme: 75 ms, elsewhere 20 ms (3.8×)"),
-        (
-            *("cost", 0.02, 0.01, 0),
+            *("cost", 0.02, 0.01),
             "ask costs more for client acme: $ 0.0200 per run, elsewhere $ 0.0100",
         ),
     ],
 )
-def test_slice(figure: str, now: float, before: float, extra: int, sentence: str) -> None:
+def test_slice(figure: str, now: float, before: float, sentence: str) -> None:
     """A slice is compared with all other runs."""
-    claim = claim_slice("ask", "client acme", compared(figure, now, before), extra=extra)
+    claim = claim_slice("ask", "client acme", compared(figure, now, before))
     assert claim.sentence == sentence
 
 
@@ -119,20 +116,40 @@ def make_interval(value: float, low: float, high: float) -> Interval:
 
 
 def test_difference() -> None:
-    """A difference has its unit and its interval, without signs if both ends have the same."""
+    """A difference has its unit and its interval. In a sentence, both are named."""
     assert write_difference(make_interval(0.21, 0.14, 0.28), "rate") == "+21 pts (14 to 28)"
-    assert write_difference(make_interval(-0.15, -0.17, -0.12), "rate") == "−15 pts (12 to 17)"
+    assert write_difference(make_interval(-0.15, -0.17, -0.12), "rate") == "−15 pts (−17 to −12)"
     assert write_difference(make_interval(0.02, -0.05, 0.09), "rate") == "+2 pts (−5.0 to 9.0)"
     assert write_difference(make_interval(1.53, 1.2, 1.9), "amount") == "+53 % (20 to 90)"
-    assert write_difference(make_interval(12.0, 9.0, 15.0), "amount") == "12× (9.0 to 15)"
+    assert write_difference(make_interval(12.0, 9.0, 15.0), "amount") == "12× (9.0× to 15×)"
+    assert (
+        write_difference(make_interval(0.21, 0.14, 0.28), "rate", of="the share of failed runs")
+        == "Difference in the share of failed runs: +21 pts (95 % interval: 14 to 28)"
+    )
     assert write_difference(None, "rate") == ""
 
 
 def test_margin() -> None:
     """The smallest difference that matters is shown with a verdict on time or money."""
-    assert write_margin("latency", 0.5, 20.0) == "differences below 10 ms do not matter"
-    assert write_margin("cost", 0.05, 0.002) == "differences below $ 0.0001 do not matter"
+    assert write_margin("latency", 0.5, 20.0) == "Differences below 10 ms are ignored"
+    assert write_margin("cost", 0.05, 0.002) == "Differences below $ 0.0001 per run are ignored"
     assert write_margin("errors", 0.02, 0.1) == ""
+
+
+def test_extra_failures() -> None:
+    """Failures beyond the rate of all other runs are a sentence of their own."""
+    assert write_extra(0) == ""
+    assert write_extra(86) == (
+        "At the rate of all other runs, at least 86 of these failures would not have happened"
+    )
+
+
+def test_measured() -> None:
+    """A figure has a name that fits into a sentence; a judge has its version."""
+    assert name_measured("errors", "rate") == "the share of failed runs"
+    assert name_measured("latency", "amount") == "latency"
+    named = name_measured("grounded", "rate", '"grounded" v2')
+    assert named == 'the pass rate by judge "grounded" v2'
 
 
 def test_names() -> None:

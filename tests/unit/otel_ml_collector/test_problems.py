@@ -66,7 +66,7 @@ def test_nested_functions_are_one_problem() -> None:
     inner = make_sign("classify fails", range(100), model="classify")
     (problem,) = group_signs([inner, outer], "24h")
     assert problem.first.title == "ticket fails"
-    assert [sign.short for sign in problem.also] == ["classify"]
+    assert [sign.short for sign in problem.also] == ["function classify"]
 
 
 def test_coarser_tag_is_no_problem_of_its_own() -> None:

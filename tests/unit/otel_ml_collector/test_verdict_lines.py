@@ -73,8 +73,8 @@ def test_figures_have_one_order() -> None:
     ]
     assert [line.note for line in lines] == [
         "",
-        f"differences below 2{THIN}pts do not matter",
-        f"differences below 3.0{THIN}ms do not matter",
+        f"less than 2{THIN}pts apart",
+        f"less than 3.0{THIN}ms apart",
     ]
 
 
@@ -86,7 +86,7 @@ def test_figures_have_one_order() -> None:
             f"grounded: {JUDGE.sentence}",
             "v2 is worse",
             "80 % pass, 90 % with v1",
-            "10 pts worse (6 to 14 pts); 400 runs with v1, 300 with v2",
+            "10 pts worse (95 % interval: 6 to 14 pts); 400 runs with v1, 300 with v2",
         ),
         (
             "watching",
@@ -100,14 +100,14 @@ def test_figures_have_one_order() -> None:
             "grounded: no visible difference: 65 % both (± 16 pts; 150 items)",
             "No visible difference between v2 and v1",
             "65 % both",
-            "± 16 pts; 150 items",
+            "95 % interval: ± 16 pts; 150 items",
         ),
         (
             "worse",
             "latency: 50 % longer (46 to 54 %; 150 items)",
             "v2 is worse",
             "latency is 50 % longer",
-            "46 to 54 %; 150 items",
+            "95 % interval: 46 to 54 %; 150 items",
         ),
     ],
 )

@@ -302,8 +302,8 @@ def test_page_of_a_running_run(service: Service, project: str) -> None:
     assert re.search(r"<dt>Running for</dt> <dd>[12] min</dd>", page)
     assert "<dt>Latency</dt>" not in page
     assert "not yet" in page
-    assert "2 spans, no errors. 1 unfinished." in page
-    assert "without their parent" not in page
+    assert "2 spans, no errors. 1 span is unfinished." in page
+    assert "has not arrived" not in page
     assert page.count('class="open"') == 1
 
 
@@ -318,7 +318,7 @@ def test_page_of_a_crashed_run(service: Service, project: str) -> None:
     )
     assert before <= from_rfc3339(since, "since") <= time.time_ns()
     assert "not yet" not in page
-    assert "none: the run did not finish" in page
+    assert "no output, because the run did not finish" in page
     assert '<span class="crash">crashed</span>' in get(service, f"/projects/{project}/runs").text
 
 
@@ -391,7 +391,7 @@ def test_huge_trace(service: Service, project: str) -> None:
     ]
     service.store.take(project, root, *spans)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}").text
-    assert "The first 500 spans, no errors. To load others" in page
+    assert "These are the first 500 spans, with no errors. To load more" in page
     assert page.count('class="l2 host"') == 499
     [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', page)
     rest = get(service, unescape(more)).text
@@ -431,8 +431,8 @@ def test_what_a_version_does_not_see_is_said(service: Service) -> None:
         }
         service.store.take("unseen", make_call(name, attributes))
     page = ask(service.app, "/projects/unseen/models/partly").text
-    assert "Not tracked in v1: attributes of `client`; `&lt;b&gt;`, too." in page
-    assert "Not tracked" not in ask(service.app, "/projects/unseen/models/wholly").text
+    assert "create no new version: attributes of `client`; `&lt;b&gt;`, too." in page
+    assert "create no new version" not in ask(service.app, "/projects/unseen/models/wholly").text
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -149,8 +149,8 @@ def test_past(service: Service) -> None:
     never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
     assert "Would not have fired in the last" in never
     few = read(service, "shop/alert-past", {**RULE, "min_runs": "1000000"})
-    assert "Too few runs to evaluate in" in few
-    assert "have fewer than 1,000,000 runs. Lower min_runs or widen the window." in few
+    assert "to test this rule" in few
+    assert "has fewer than 1,000,000 runs. Lower min_runs, or make the window longer." in few
     assert "Would have fired" not in few
     wrong = read(service, "shop/alert-past", {**RULE, "when": "pass_rat > 1"})
     assert "did you mean pass_rate" in unescape(wrong)
@@ -257,7 +257,9 @@ def test_new_form(service: Service) -> None:
     asked, _, more = page.partition('<details id="more">')
     assert re.findall(r'name="(\w+)" value', asked) == ["base", "where", "when", "by", "notify"]
     assert '<input type="checkbox" name="notify" value="oncall">' in asked
-    assert "More <small>1h windows, at least 30 runs, warning</small>" in more
+    assert (
+        "More <small>(checks windows of 1h with at least 30 runs, severity warning)</small>" in more
+    )
     assert 'value="surely(error_share &gt; 0.05)"' in asked
     assert '<option value="tags[&#34;client&#34;]">' in asked
     assert 'role="alert"' not in page
@@ -286,9 +288,9 @@ def test_receiver_typo(service: Service) -> None:
 def test_named_by_its_condition(service: Service) -> None:
     """A rule without a name is named after its model, its condition and its groups."""
     saved = call(service, "shop/alert-rule", "POST", **{**RULE, "name": ""}, notify="oncall")
-    location = "/projects/shop/alerts/answer%3A%20pass%20rate%20of%20grounded%20by%20client"
+    location = "/projects/shop/alerts/answer%3A%20pass%20rate%20by%20judge%20grounded%20by%20client"
     assert (saved.status, saved.headers["location"]) == (303, location)
-    page = read(service, "shop/alerts/answer%3A%20pass%20rate%20of%20grounded%20by%20client")
+    page = read(service, "shop/alerts/answer%3A%20pass%20rate%20by%20judge%20grounded%20by%20client")
     assert "Not evaluated yet." in page
     assert "did not fire" not in page.lower()
     assert "oncall" in page.partition('id="sent"')[2]

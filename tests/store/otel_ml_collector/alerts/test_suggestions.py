@@ -14,6 +14,7 @@ from otel_ml_collector.monitor.releases import find_releases, find_worse_release
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.monitor.suggestions import (
+    suggest_for_error,
     suggest_for_field,
     suggest_for_release,
     suggest_for_slice,
@@ -47,6 +48,15 @@ def check(
     assert suggestion is not None
     rule = make_unsaved(RuleForm.model_validate(suggestion).wanted)
     return check_rule(store.reader, project, rule, NOW_NS - length_ns, NOW_NS)
+
+
+def test_error(store: Store) -> None:
+    """The rule for a new error fires as long as runs fail with it."""
+    suggestion = suggest_for_error("ValueError", 'outcome == "error"')
+    history = check(store, "slice", suggestion, HOUR_NS)
+    assert history.fired == 1
+    none = suggest_for_error("ValueError", 'outcome == "error" and error_type == "NoError"')
+    assert check(store, "slice", none, HOUR_NS).fired == 0
 
 
 def test_slice(store: Store) -> None:

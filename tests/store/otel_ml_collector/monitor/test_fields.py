@@ -129,7 +129,7 @@ def test_new_value(service: Service) -> None:
     """A new value of a category is named with its share, and opens as a list of runs."""
     card = get_fields(service, "broken")["inputs.card"]
     assert (card["word"], card["change"], card["kind"]) == ("drift", "traffic", "category")
-    assert card["sentence"].startswith("new value `visa`: ")
+    assert card["sentence"].startswith('new value "visa": ')
     assert card["where"] == 'model == "broken" and inputs.card == "visa"'
 
 
@@ -265,7 +265,7 @@ def test_page_of_fields(service: Service) -> None:
 def test_page_of_a_field(service: Service) -> None:
     """The page of a field draws its distance over time, and shows runs of the new value."""
     page = ask(service.app, "/projects/p/fields/inputs.card?model=broken").text
-    assert "new value `visa`: " in page
+    assert "new value &#34;visa&#34;: " in page
     assert page.count('class="dot"') == DAYS - 2
     assert page.count('class="bad"') == 1
     assert ">visa</a>" in page.partition('id="typical"')[2]
@@ -285,8 +285,12 @@ def test_finding_about_a_field_opens_its_page(service: Service) -> None:
 def test_least_usual_texts(service: Service) -> None:
     """The page of a field of texts that did not drift lists its least usual texts."""
     page = ask(service.app, "/projects/p/fields/inputs.note?model=same").text
-    assert "<h2>Least usual values</h2>" in page
-    assert page.partition('id="typical"')[2].count("please pay order") > 0
+    assert "<h2>Most unusual values</h2>" in page
+    table = page.partition('id="typical"')[2]
+    assert table.count("please pay order") > 0
+    ticks = re.findall('name="of" value="([^"]*)" form="compare"', table)
+    assert re.findall("/runs/([0-9a-f-]{49})", table) == ticks
+    assert 'data-save-test="selected"' in table
 
 
 def test_page_of_numbers(service: Service) -> None:
@@ -324,7 +328,7 @@ def test_data_set(service: Service) -> None:
         fields = {field["field"]: field for field in answer["fields"]}
         amount, card = fields["inputs.amount"], fields["inputs.card"]
         assert (amount["word"], amount["reference_n"]) == ("drift", 300)
-        assert card["sentence"].startswith("new value `mastercard`: ")
+        assert card["sentence"].startswith('new value "mastercard": ')
         assert "latency_ms" not in fields
     before = [
         json.loads(str(item.attributes["otel_ml.inputs"]))["amount"] for item in items.values()

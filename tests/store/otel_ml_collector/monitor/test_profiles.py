@@ -65,4 +65,4 @@ def test_page(service: Service, profiles: list[dict[str, Any]]) -> None:
     page = ask(service.app, "/projects/profiles/profiles").text
     assert "churn@1.0.0" in page
     assert "/projects/profiles/fields?than=profile%3Achurn%3Av2" in page
-    assert "No profile has been sent" in ask(service.app, "/projects/none/profiles").text
+    assert "No profiles yet" in ask(service.app, "/projects/none/profiles").text

@@ -126,9 +126,15 @@ def test_found_unasked(service: Service) -> None:
     (finding,) = findings
     assert finding["where"].startswith('model == "answer" and version == 2 and passed["grounded"]')
     assert re.fullmatch(r"answer v2 is worse: \d+ % pass, \d+ % with v1", finding["sentence"])
-    assert re.match(r"−\d+ pts \(\d+ to \d+\) by judge grounded", finding["evidence"])
-    assert f"{RUNS:,} runs with v1, {RUNS:,} with v2" in finding["evidence"]
-    assert "certain since" in finding["evidence"]
+    runs, difference, first, certain = finding["evidence"].rstrip(".").split(". ")
+    assert runs == f"{RUNS:,} runs with v1, {RUNS:,} with v2"
+    assert re.fullmatch(
+        r'Difference in the pass rate by judge "grounded" v1: −\d+ pts '
+        r"\(95 % interval: −\d+ to −\d+\)",
+        difference,
+    )
+    assert first.startswith("First run of answer v2: ")
+    assert certain.startswith("Certain that it is worse since ")
     command = "otel-ml evaluate FILE.py:answer --dataset NAME --baseline answer:v1"
     assert findings[0]["command"] == command
     page = ask(service.app, "/projects/releases/monitor/findings").text
@@ -145,7 +151,8 @@ def test_model_page(service: Service) -> None:
         parts[model] = ask(service.app, html.unescape(address)).text
     findings = get(service, "findings")["findings"]
     (sentence,) = [item["sentence"] for item in findings if item["kind"] == "release"]
-    assert sentence in re.sub("<[^>]*>", "", html.unescape(parts["answer"]))
+    shown = re.sub("<[^>]*>", "", html.unescape(parts["answer"])).replace("\u202f", " ")
+    assert sentence in shown
     assert "Too early to say whether chat v2 is better</strong>" in parts["chat"]
     (opened,) = re.findall(r'<a href="([^"]*)">Show runs</a>', html.unescape(parts["answer"]))
     runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
@@ -172,6 +179,7 @@ def test_one_verdict(service: Service) -> None:
     assert named == {name: figures[name] for name in ("grounded", "latency")}
     query = "model=answer&version=2&against=1"
     table = html.unescape(ask(service.app, f"/projects/releases/model-verdict?{query}").text)
+    table = table.replace("\u202f", " ")
     assert "answer v2 is worse</strong>" in table
     assert figures["grounded"].partition(",")[0] in table
     assert verdict["heading"] in table
@@ -182,6 +190,8 @@ def test_one_verdict(service: Service) -> None:
     newest = get(service, "overview")["newest_versions"]
     words = {one["model"]: (one["word"], one["sentence"]) for one in newest}
     assert words["answer"] == ("worse", release["sentence"])
+    (shown,) = [one["claim"] for one in newest if one["model"] == "answer"]
+    assert shown.startswith("answer v2 is worse: ")
     assert words["chat"][0] == "watching"
 
 

@@ -90,11 +90,13 @@ def test_worst_first(service: Service) -> None:
         r"answer is worse for client Remax: \d+ % pass, elsewhere \d+ %", first["sentence"]
     )
     assert first["title"] == "answer is worse for client Remax"
-    runs = f"{first['runs']:,} runs of client Remax, {RUNS - first['runs']:,} others"
+    runs = f"{first['runs']:,} runs of client Remax, {RUNS - first['runs']:,} other runs. "
+    assert first["evidence"].startswith(runs)
     assert re.match(
-        r"−\d+ pts \(\d+ to \d+\) by judge grounded · also latency \+", first["evidence"]
+        r'Difference in the pass rate by judge "grounded": −\d+ pts '
+        r"\(95 % interval: −\d+ to −\d+\)\. Also worse: latency \(\+",
+        first["evidence"].removeprefix(runs),
     )
-    assert runs in first["evidence"]
 
 
 def test_opens_its_runs(service: Service) -> None:
@@ -133,8 +135,8 @@ def test_versions_of_a_judge(service: Service) -> None:
     assert cells["grounded"]["n"] == cells["grounded v1"]["n"] > 100
     page = ask(service.app, "/projects/judged/monitor/findings").text
     heads = page.partition('id="slices"')[2]
-    assert "grounded v2, ± pts" in heads
-    assert "grounded v1, ± pts" not in heads  # its slice's page has it
+    assert "grounded v2, pts" in heads
+    assert "grounded v1, pts" not in heads  # its slice's page has it
 
 
 def test_pairs(service: Service) -> None:
@@ -250,10 +252,12 @@ def test_page_of_many_runs(service: Service) -> None:
     store_many(service.store, "large-slices", made_ns - 1)
     find_monitor(service.store.reader, "large-slices", "24h", made_ns)
     older = ask(service.app, "/projects/large-slices/monitor/findings").text
-    assert f'As of <time datetime="{to_rfc3339(made_ns)}">' in older
+    assert f'This was found at <time datetime="{to_rfc3339(made_ns)}">' in older
     (address,) = re.findall(r'hx-get="([^"]*fresh=true[^"]*)"', older)
-    assert "As of" not in ask(service.app, html.unescape(address)).text
-    assert "As of" not in ask(service.app, "/projects/large-slices/monitor/findings").text
+    assert "This was found at" not in ask(service.app, html.unescape(address)).text
+    assert (
+        "This was found at" not in ask(service.app, "/projects/large-slices/monitor/findings").text
+    )
 
 
 def test_other_project_of_a_key(service: Service) -> None:

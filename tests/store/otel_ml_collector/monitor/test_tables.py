@@ -136,7 +136,7 @@ def test_category(service: Service) -> None:
     field = get_fields(service, "risk")["inputs.frame.cells.card"]
     cells = Counter(read_column("risk", 1, score_changed, "card"))
     share = round(100 * cells["visa"] / cells.total())
-    assert field["sentence"].startswith(f"new value `visa`: {share} %")
+    assert field["sentence"].startswith(f'new value "visa": {share} %')
     assert field["where"] == 'model == "risk" and "visa" in inputs.frame.cells.card'
     runs = ask(
         service.app, f"/api/v1/projects/p/runs?where={quote(field['where'])}&limit=100"

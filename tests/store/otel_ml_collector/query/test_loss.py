@@ -188,7 +188,7 @@ def test_pages(service: Service, project: str) -> None:
     address = f"/api/v1/projects/{quote(project)}/loss"
     for page in ("/", f"/projects/{quote(project)}/runs"):
         text = ask(service.app, page).text
-        assert "2 spans of the last 24 hours sent but not here" in text
+        assert "2 spans of the last 24 hours are missing" in text
         assert f'href="{address}"' in text
 
 
@@ -196,4 +196,6 @@ def test_quiet_page(service: Service, project: str) -> None:
     """A project of which nothing is missing has no such line."""
     take(service, project, number(1), goodbye(2))
     service.app.state.services.find(LossWatch).run_pass(time.time_ns())
-    assert "sent but not here" not in ask(service.app, f"/projects/{project}/runs").text
+    assert (
+        "of the last 24 hours are missing" not in ask(service.app, f"/projects/{project}/runs").text
+    )

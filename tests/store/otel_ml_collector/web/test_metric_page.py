@@ -98,7 +98,7 @@ def test_metrics_of_a_version(service: Service, project: str) -> None:
     [of_run] = ask(service.app, f"{base}?run_id={id_of(call)}").json["series"]
     assert [point["value"] for point in of_run["points"]] == [0.25]
     page = ask(service.app, f"/projects/{project}/metrics?model=churn&version=1").text
-    assert "logged for this version, not for one of its runs" in page
+    assert "logged for the version itself, not for one of its runs" in page
 
 
 def train(number: int, params: dict[str, Value], **values: list[float]) -> list[Span]:

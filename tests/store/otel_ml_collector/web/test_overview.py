@@ -116,11 +116,11 @@ def test_page(service: Service) -> None:
         "Errors",
         "Latency p95",
         "Cost",
-        "brief v1, pass rate",
+        "Pass rate by judge “brief” v1",
     ]
     assert tiles[0][1] == "729"
     assert "TrialFailed" not in text
-    assert "Without experiments and judges" in text
+    assert "These figures leave out experiments" in text
     assert f'hx-get="{PAGE}/news?last=24h"' in text
 
 
@@ -128,7 +128,9 @@ def test_news(service: Service) -> None:
     """What is wrong is counted, and each sentence leads to its runs."""
     text = ask(service.app, f"{PAGE}/news?last=24h").text
     assert "3 problems." in text
-    assert re.search("Checked 1 new version, 1 error group, [1-9][0-9]* slices? and fields", text)
+    assert re.search(
+        "Checked 1 new version, 1 kind of error, [1-9][0-9]* slices? and all input", text
+    )
     assert text.index("reply v2") < text.index("OrderNotFound") < text.index("of index crashed")
     assert '<span class="worse-w">worse</span>' in text  # of the newest versions
 
@@ -158,7 +160,7 @@ def test_page_of_a_problem(service: Service) -> None:
     assert re.search(r"reply v2 is worse: \d+ % pass, \d+ % with v1", html.unescape(page))
     for text in ("Since when", "Changed in v2", "Alert on this", "Save as tests", "Label these"):
         assert text in page
-    assert "problem 1 of 3" in page
+    assert "Problem 1 of 3" in page
     gone = ask(service.app, f"{PAGE}/problems/none")
     assert (gone.status, "This problem is resolved" in gone.text) == (404, True)
 
@@ -181,7 +183,7 @@ def test_visits(service: Service) -> None:
 def test_asleep(service: Service) -> None:
     """A project that did nothing lately says when its last run began."""
     text = ask(service.app, "/projects/asleep").text
-    assert "No runs in 24 hours. The last of 1 started" in text
+    assert "No runs in 24 hours. The last run started" in text
 
 
 def test_nothing_here(service: Service) -> None:

@@ -288,7 +288,11 @@ def test_pages(service: Service) -> None:
     assert address in listed
     assert "Is it a bug?" in listed
     shown = ask(service.app, address).text
-    for words in ("3 turns, ", "Failed: grounded in 1, RateLimitError in 1.", "Yes."):
+    for words in (
+        "3 turns in ",
+        "judge <b>grounded</b> failed 1 turn, RateLimitError in 1 turn.",
+        "Yes.",
+    ):
         assert words in shown
     below = page(service, f"runs/{id_of(turn(1, '', '')[0])}")
     assert address in below

@@ -160,7 +160,7 @@ def test_retention(keyed: Service) -> None:
     """The page shows what a retention deletes before it is saved, then saves it."""
     cookie = sign_in(keyed, READ, ADMIN)
     shown = see(keyed, cookie, f"{PAGE}?record_days=&payload_days=0")
-    assert "This deletes nothing now" in shown.text
+    assert "If you save this, nothing is deleted now" in shown.text
     assert post(keyed, cookie, "retention", record_days="x").status == 400
     saved = post(keyed, cookie, "retention", record_days="180", payload_days="30")
     assert saved.status == 303

@@ -73,7 +73,7 @@ CHANGES: Final[Sequence[tuple[str, Draw, Draw, str]]] = [
         "new category",
         card,
         lambda draw: "jcb" if draw.random() < 0.04 else card(draw),
-        "new value `jcb`: ",
+        'new value "jcb": ',
     ),
     ("missing", number, lambda draw: None if draw.random() < 0.05 else number(draw), "missing 0 →"),
     ("language", text, cyrillic, "Cyrillic 0 → "),

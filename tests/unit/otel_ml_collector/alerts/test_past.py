@@ -53,4 +53,6 @@ def test_nothing_judged() -> None:
     """Without a judged window there is no chart, and the reason is given."""
     past = draw_past(make_history((1.0, "no data"), (1.0, "no data")))
     assert past.curves == []
-    assert past.unjudged.startswith("No window could be judged: all 2 have fewer than 30 runs.")
+    assert past.unjudged.startswith(
+        "The rule could not be tested: each of the 2 windows has fewer than 30 runs."
+    )

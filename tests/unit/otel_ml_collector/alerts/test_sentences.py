@@ -32,8 +32,11 @@ def test_value(when: str, value: float | None, written: str) -> None:
 @pytest.mark.parametrize(
     ("when", "explained"),
     [
-        ("surely(error_share > 0.05)", "Share of failed runs above 5\u202f%, by more than chance"),
-        ('pass_rate("grounded") < 0.925', "Pass rate of grounded below 92.5\u202f%"),
+        (
+            "surely(error_share > 0.05)",
+            "Share of failed runs above 5\u202f% (only if the difference is more than chance)",
+        ),
+        ('pass_rate("grounded") < 0.925', 'Pass rate by judge "grounded" below 92.5\u202f%'),
         ("3000 < p50(latency_ms)", "p50 latency above 3.00\u202fs"),
         ('cost > 2 * previous("7d")', ""),
         ('worse("grounded")', ""),
@@ -56,6 +59,6 @@ def test_slice() -> None:
 def test_unjudged() -> None:
     """If no window has enough runs, the sentence says what to change."""
     assert explain_unjudged(2_880, 30) == (
-        "No window could be judged: all 2,880 have fewer than 30 runs. "
-        "Lower min_runs or widen the window."
+        "The rule could not be tested: each of the 2,880 windows has fewer than 30 runs. "
+        "Lower min_runs, or make the window longer."
     )

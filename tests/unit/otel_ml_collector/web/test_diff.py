@@ -38,20 +38,20 @@ def rows(lines: list[Line]) -> list[tuple[str | None, str | None, bool]]:
     ("old", "new", "text"),
     [
         (None, {}, "first version"),
-        ({}, {}, "unknown (no source sent)"),
-        ({"source": "a"}, {"source": "a"}, "nothing that is tracked"),
-        ({"source": "a"}, {"source": "b"}, "source"),
+        ({}, {}, "unknown (no source code sent)"),
+        ({"source": "a"}, {"source": "a"}, "no recorded part"),
+        ({"source": "a"}, {"source": "b"}, "source code"),
         ({"signature": "(a)"}, {"signature": "(b)"}, "signature"),
         ({"params": {"k": 1}}, {"params": {"k": 2}}, "parameters"),
         ({"output": "int"}, {"output": "str"}, "output"),
-        ({"output": None}, {"output": "str"}, "unknown (no source sent)"),
+        ({"output": None}, {"output": "str"}, "unknown (no source code sent)"),
         ({"constants": {"PROMPT": "a"}}, {"constants": {"PROMPT": "b"}}, "PROMPT"),
         ({"constants": {}}, {"constants": {"B": 1, "A": 1}}, "A, B"),
         ({"helpers": {"clean": "a"}}, {"helpers": {}}, "clean()"),
         (
             {"source": "a", "helpers": {"f": "1"}, "constants": {"K": 1}},
             {"source": "b", "helpers": {"f": "2"}, "constants": {"K": 2}},
-            "source, K, f()",
+            "source code, K, f()",
         ),
     ],
 )
@@ -79,7 +79,7 @@ def test_facts() -> None:
         output="str",
     )
     assert facts(old, new) == [
-        PartChange("Source", "+2 −1 lines"),
+        PartChange("Source code", "+2 −1 lines"),
         PartChange("Signature", "(a) → (a, b)"),
         PartChange("Constants", f"GONE 'x' → none, K 1 → 2, NEW none → '{'y' * 59}"),
         PartChange("Helpers", "clean()"),
@@ -92,7 +92,7 @@ def test_facts_of_the_same() -> None:
     """Between two equal versions every part is the same."""
     version = define(source="a", signature="(a)", output="int")
     assert [(fact.part, fact.change) for fact in facts(version, version)] == [
-        ("Source", "same"),
+        ("Source code", "same"),
         ("Signature", "same, (a)"),
         ("Constants", "same"),
         ("Helpers", "same"),
