@@ -181,6 +181,8 @@ def write_difference(
     change, bounds = write_change(difference, kind), write_bounds(difference, kind)
     if not of:
         return f"{change} ({bounds})" if bounds else change
+    if change and kind == "amount" and difference and write_factor(difference.value):
+        change += " as much"
     within = f" (95 % interval: {bounds})" if bounds else ""
     return f"Difference in {of}: {change}{within}" if change else ""
 

@@ -583,7 +583,7 @@ def claim_release(release: Release) -> Claim:
         write_difference(shown.difference, kind, of=name_measured(figure.name, kind, judge)),
         f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
         f"First run of {subject}: {write_moment(release.began_ns)}",
-        f"Certain that it is worse since {since}" if since else "",
+        f"It has been certain since {since} that it is worse" if since else "",
         write_margin(figure.name, ratio, figure.baseline.value if figure.baseline else 0.0),
     )
     return Claim(claim.title, text, evidence)

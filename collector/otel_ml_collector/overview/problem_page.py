@@ -16,6 +16,8 @@ from otel_ml_collector.claims import (
     write_shares,
 )
 from otel_ml_collector.errors import Missing, Unavailable
+from otel_ml_collector.models import diff
+from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding
 from otel_ml_collector.monitor.slices import RunSlice
 from otel_ml_collector.overview.monitor_page import (
@@ -37,6 +39,7 @@ from otel_ml_collector.windows import Window
 
 _VALUES_COMPARED: Final = 8
 _EXAMPLE_RUNS: Final = 5
+_BLOCKS: Final = 2
 _DRAWN_BEFORE_NS: Final = 7 * DAY_NS
 _DRAWN_STEP_NS: Final = 6 * HOUR_NS
 _CHART_HEIGHT: Final = 180.0
@@ -141,6 +144,7 @@ def show_problem(
         else None,
         "chart": _draw_chart(reader, project, found, finding, now_ns=now_ns) if finding else None,
         "measured": _name_figure(found, finding) if finding else "",
+        **(_find_changes(reader, project, finding) if finding else {}),
         "margins": reader.margins,
         "examples": find_runs(reader, query, now_ns).runs,
         "checked": write_checked(found),
@@ -149,6 +153,24 @@ def show_problem(
         "python": python_call("findings", last=last),
     }
     return show_page(request, "problem_page.html", context)
+
+
+def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, object]:
+    """Compare the definitions of the version that is worse and of its baseline."""
+    if finding.version is None or finding.baseline is None:
+        return {}
+    found = find_definitions(reader, project, [finding.model]).get(finding.model, {})
+    before, after = (found.get(number) for number in (finding.baseline, finding.version))
+    if before is None or after is None:  # it was deleted
+        return {}
+    blocks = diff.changed_blocks(before, after, finding.model)[:_BLOCKS]
+    return {
+        "facts": [fact for fact in diff.facts(before, after) if not fact.is_same],
+        "blocks": [
+            (block.lines, f"{block.name} v{finding.baseline}", f"{block.name} v{finding.version}")
+            for block in blocks
+        ],
+    }
 
 
 def _name_figure(found: FoundProblems, finding: Finding) -> str:

@@ -126,6 +126,8 @@ def test_difference() -> None:
         write_difference(make_interval(0.21, 0.14, 0.28), "rate", of="the share of failed runs")
         == "Difference in the share of failed runs: +21 pts (95 % interval: 14 to 28)"
     )
+    factor = write_difference(make_interval(12.0, 9.0, 15.0), "amount", of="latency")
+    assert factor == "Difference in latency: 12× as much (95 % interval: 9.0× to 15×)"
     assert write_difference(None, "rate") == ""
 
 

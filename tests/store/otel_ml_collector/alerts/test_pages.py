@@ -258,13 +258,17 @@ def test_new_form(service: Service) -> None:
     assert re.findall(r'name="(\w+)" value', asked) == ["base", "where", "when", "by", "notify"]
     assert '<input type="checkbox" name="notify" value="oncall">' in asked
     assert (
-        "More <small>(checks windows of 1h with at least 30 runs, severity warning)</small>" in more
+        "More options <small>(now: checks windows of 1h with at least 30 runs, "
+        "severity warning)</small>"
+        in more
     )
     assert 'value="surely(error_share &gt; 0.05)"' in asked
     assert '<option value="tags[&#34;client&#34;]">' in asked
     assert 'role="alert"' not in page
     past = read(service, "shop/alert-past", {"when": "surely(error_share > 0.05)"})
-    assert "Share of failed runs above 5\u202f%, by more than chance" in past
+    assert (
+        "Share of failed runs above 5\u202f% (only if the difference is more than chance)" in past
+    )
 
 
 def test_receiver_typo(service: Service) -> None:
@@ -290,7 +294,9 @@ def test_named_by_its_condition(service: Service) -> None:
     saved = call(service, "shop/alert-rule", "POST", **{**RULE, "name": ""}, notify="oncall")
     location = "/projects/shop/alerts/answer%3A%20pass%20rate%20by%20judge%20grounded%20by%20client"
     assert (saved.status, saved.headers["location"]) == (303, location)
-    page = read(service, "shop/alerts/answer%3A%20pass%20rate%20by%20judge%20grounded%20by%20client")
+    page = read(
+        service, "shop/alerts/answer%3A%20pass%20rate%20by%20judge%20grounded%20by%20client"
+    )
     assert "Not evaluated yet." in page
     assert "did not fire" not in page.lower()
     assert "oncall" in page.partition('id="sent"')[2]

@@ -134,7 +134,7 @@ def test_found_unasked(service: Service) -> None:
         difference,
     )
     assert first.startswith("First run of answer v2: ")
-    assert certain.startswith("Certain that it is worse since ")
+    assert re.fullmatch("It has been certain since .* that it is worse", certain)
     command = "otel-ml evaluate FILE.py:answer --dataset NAME --baseline answer:v1"
     assert findings[0]["command"] == command
     page = ask(service.app, "/projects/releases/monitor/findings").text

@@ -22,7 +22,7 @@ def test_page(service: Service) -> None:
     page = read(service, "churn/targets/churned?last=30d&bucket=day")
     here = sum(one.came is not None for one in FORETOLD)
     wrong = sum(one.came not in {None, one.predicted} for one in FORETOLD)
-    assert f"for {here} of {len(FORETOLD)} predictions with known outcome" in page
+    assert f"for the {here} of {len(FORETOLD)} predictions whose outcome is known" in page
     assert f">{wrong} wrong runs</a>" in page
     assert page.count("<title>fewer outcomes than usual</title>") >= 2
     assert "<title>too early to judge</title>" in page

@@ -160,7 +160,9 @@ def test_page_says_the_same(service: Service) -> None:
     assert "<h2>v2 vs v1</h2>" in part.text
     kinds = re.findall(r'<td class="mute">(\w+)</td>', part.text)
     assert kinds == ["Quality", "Errors", "Latency"]
-    cells = re.findall(r"<td.*?</td>", part.text.partition("pass rate</td>")[2])
+    cells = re.findall(
+        r"<td.*?</td>", part.text.partition(">pass rate by judge ")[2].partition("</td>")[2]
+    )
     before, now = (re.sub("<i.*?</i>|<[^>]*>", "", cell) for cell in cells[:2])
     assert [before, now] == [
         f"{100 * judge[side]['value']:.1f}\u202f%" for side in ("baseline", "candidate")

@@ -290,7 +290,7 @@ def test_pages(service: Service) -> None:
     shown = ask(service.app, address).text
     for words in (
         "3 turns in ",
-        "judge <b>grounded</b> failed 1 turn, RateLimitError in 1 turn.",
+        "Judge <b>grounded</b> failed 1 turn, RateLimitError in 1 turn.",
         "Yes.",
     ):
         assert words in shown
