@@ -338,7 +338,7 @@ def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
     """Return an artifact as JSON, with its document inside."""
     (facts,) = _describe(reader, project, [row])
     if facts["sha256"] is None or facts["url"] is None:
-        raise Missing(f"The document of {facts['ref'][:80]!r} is not here: only its preview is")
+        raise Missing(f"The document of {facts['ref'][:80]!r} is not stored: only its preview is")
     document = open_document(reader, project, facts["sha256"])
     fields = {**facts, **_ids(row)}
     head = orjson.dumps({name: fields[name] for name in _HEAD})[:-1] + b',"obj_data":'

@@ -531,7 +531,7 @@ def _read_versions(
     newest = max(keys, default=0)
     before = number or max((at for at in keys if at < newest), default=0)
     if before not in keys or before == newest:
-        raise Missing(f"There is no other version of {question.model!r} to hold it against")
+        raise Missing(f"{question.model!r} has no other version to compare with")
     sides = []
     for at, side in ((newest, window), (before, span)):
         loaded = load_fields(question, [span], [question.model], keys[at])
@@ -591,7 +591,7 @@ def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
             for section, *steps in (component.get("steps") or component["field"].split("."),)
         }
     except (KeyError, TypeError, ValueError) as error:  # anybody's text
-        raise Missing(f"The document of {than.name} is none of a profile") from error
+        raise Missing(f"The document of {than.name} is not a profile") from error
     return Reference(than.name, fields)
 
 

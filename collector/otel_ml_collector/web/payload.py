@@ -122,7 +122,7 @@ def descend(value: JsonValue, path: str) -> tuple[JsonValue, list[Crumb]]:
         is_place = place.isascii() and place.isdecimal() and len(place) <= _DIGITS
         part = next(islice(_pairs(value), int(place), None), None) if is_place else None
         if part is None:
-            raise BadInput(f"There is nothing at {path[:80]!r} of this value", "at")
+            raise BadInput(f"This value has nothing at {path[:80]!r}", "at")
         value = part[1]
         crumbs.append(Crumb(shorten(str(part[0]), _LABEL_CHARS), ".".join(places[:depth])))
     return value, crumbs[-_CRUMBS:]

@@ -130,7 +130,7 @@ def test_a_way_into_a_tree() -> None:
     assert shown.text is not None
     assert shown.text.head == "text"
     for wrong in ("9", "0.2", "1.0", "x", "-1", "0..0", "\u0663", "9" * 99):
-        with pytest.raises(BadInput, match="There is nothing at"):
+        with pytest.raises(BadInput, match="This value has nothing at"):
             make_payload(value, "Tree", wrong)
 
 
