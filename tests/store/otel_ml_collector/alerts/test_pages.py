@@ -259,8 +259,7 @@ def test_new_form(service: Service) -> None:
     assert '<input type="checkbox" name="notify" value="oncall">' in asked
     assert (
         "More options <small>(now: checks windows of 1h with at least 30 runs, "
-        "severity warning)</small>"
-        in more
+        "severity warning)</small>" in more
     )
     assert 'value="surely(error_share &gt; 0.05)"' in asked
     assert '<option value="tags[&#34;client&#34;]">' in asked
