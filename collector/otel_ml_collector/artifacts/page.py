@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fastapi import Request
 
+from otel_ml_collector.access import find_user_of
 from otel_ml_collector.artifacts.find import (
     IMAGE_TYPES,
     LARGEST_BYTES,
@@ -70,7 +71,7 @@ def lay_out(
 ) -> Slice[ShownArtifact]:
     """Return the artifacts that the page of a run shows, newest first: one page of the list."""
     server = str(request.base_url).rstrip("/")
-    needs_key = SESSION_COOKIE in request.cookies
+    needs_key = SESSION_COOKIE in request.cookies or find_user_of(request.scope) is not None
     shown = lay_out_for(artifacts, server, needs_key=needs_key)
     part = cut_slice(shown, read_state(request).first("artifacts"), _SHOWN_ARTIFACTS)
     return replace(part, items=[_check_image(reader, project, item) for item in part.items])

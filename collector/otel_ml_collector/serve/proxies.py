@@ -43,10 +43,12 @@ def parse_forwarded(text: str) -> list[dict[str, str]] | None:
 
     Returns:
         The parameters of each proxy by lower-case name, the proxy nearest to the client first.
-        None if any part of the header is invalid.
+        None if any part of the header is invalid, or it is too long.
 
     Spec: https://www.rfc-editor.org/rfc/rfc7239#section-4
     """
+    if len(text) > _LONGEST:
+        return None
     elements: list[dict[str, str]] = [{}]
     at = 0
     while at < len(text):
@@ -144,7 +146,7 @@ class Proxies:
             Rejected: The header of the user is not one name.
         """
         headers = Headers(scope=scope)
-        forwarded = parse_forwarded(", ".join(headers.getlist("forwarded"))[:_LONGEST])
+        forwarded = parse_forwarded(", ".join(headers.getlist("forwarded")))
         user = self._read_user(headers)
         scope = dict(scope)
         if user is not None:
@@ -172,8 +174,10 @@ class Proxies:
         So if they name different clients, the client is unknown.
         """
         found = set()
-        if listed := ",".join(headers.getlist("x-forwarded-for"))[:_LONGEST]:
-            found.add(self._find_first(listed.split(","), peer))
+        # A long header is not cut: its end is what the proxies wrote.
+        if listed := ",".join(headers.getlist("x-forwarded-for")):
+            is_short = len(listed) <= _LONGEST
+            found.add(self._find_first(listed.split(","), peer) if is_short else UNKNOWN)
         if forwarded is None:
             found.add(UNKNOWN)
         elif forwarded:

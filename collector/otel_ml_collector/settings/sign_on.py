@@ -93,7 +93,8 @@ def read_access(text: str) -> tuple[AccessEntry, ...]:
 
 
 def _read_entry(name: str, table: object) -> AccessEntry:
-    if not name.removeprefix(GROUP).strip() or not is_identity(name):
+    is_misspelt = name.lower().startswith(GROUP) and not name.startswith(GROUP)
+    if is_misspelt or not name.removeprefix(GROUP).strip() or not is_identity(name):
         raise ValueError(f"{name[:80]!r}: expected an email address, or {GROUP} and a name")
     values = table_of(name, table, f" such as {_EXAMPLE}")
     if values.keys() != _KEYS:

@@ -496,6 +496,11 @@ SIGN_ON: Final = {
             "auth-access",
             "expected auth_groups_header too",
         ),
+        (
+            {"auth_access": '{"Group:ml": {"scopes": ["read"], "projects": ["*"]}}'},
+            "auth-access",
+            "'Group:ml': expected an email address, or group: and a name",
+        ),
         ({"auth_access": "{"}, "auth-access", "expected a JSON object"),
         ({"auth_access": '{"a@x": {"scopes": ["read"]}}'}, "auth-access", "a@x: expected scopes"),
         (
