@@ -54,14 +54,17 @@ class ModelRecorder:
         self, function: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         traced = None
-        with quiet("instrument"):
-            if args and not WORKERS.is_worker:
+        known = self._traced.get((id(args[0]), function)) if args else None
+        if known is not None and known[0]() is args[0]:
+            traced = known[1]
+        elif args:
+            with quiet("instrument"):
                 traced = self._find(function, args[0])
-        if traced is None:
+        if traced is None or WORKERS.is_worker:
             return function(*args, **kwargs)
         before = HERE.depth
         try:
-            if not self._is_use(args[0]):
+            if self._library.is_use is not None and not self._is_use(args[0]):
                 HERE.depth = INNERMOST
                 return function(*args, **kwargs)
             HERE.depth = before + 1
@@ -86,12 +89,9 @@ class ModelRecorder:
             self._forget_versions(args[0])
 
     def _find(self, function: FunctionType, model: Any) -> TracedModel | None:
-        key = id(model), function
-        known = self._traced.get(key)
-        if known is not None and known[0]() is model:
-            return known[1]
         if not self._is_model(model):
             return None
+        key = id(model), function
         options: Options = {"name": self._name(model), "capture": self._options.get("capture")}
         traced = TracedModel(self._recorder, function, model, self._library, options)
         try:

@@ -271,9 +271,9 @@ def rows_of(value: Any) -> int | None:
     if isinstance(value, dict) and value:  # of columns, or of the inputs of a network
         return rows_of(next(iter(value.values())))
     with untrusted:
+        shape = getattr(value, "shape", None)
+        if shape is not None:
+            return int(shape[0]) if len(shape) > 0 else None
         if hasattr(value, "num_row"):  # XGBoost's matrix
             return int(value.num_row())
-        shape = value.shape
-        if len(shape) > 0:
-            return int(shape[0])
     return None

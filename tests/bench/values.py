@@ -104,6 +104,12 @@ ROWS: Final[Mapping[str, Row]] = {
 }
 
 
+# Models are recorded with the tag `rows`, which a decorated function does not have.
+MODEL_INPUTS: Final = ("number", "NumPy, 8", "NumPy, 64 x 30", "DataFrame, 100 x 8")
+MODEL_FLOOR: Final = 1.5
+INNER_US: Final = 1.0
+
+
 def by_hand(provider: TracerProvider) -> Callable[[Any], Any]:
     """Return a function that is traced as one would write it by hand."""
     tracer = provider.get_tracer("bench")
@@ -167,8 +173,88 @@ def measure(name: str, endpoint: str, rounds: int = ROUNDS) -> tuple[float, floa
     return statistics.median(ratios), hand_us, ours_us, statistics.median(sent)
 
 
+def measure_model(name: str, endpoint: str, rounds: int = ROUNDS) -> tuple[float, float, float]:
+    """Time the calls of a model that `Client.instrument` records, beside a decorated function.
+
+    Returns:
+        The median ratio, and µs of CPU of the caller: decorated and recorded.
+    """
+    from sklearn.base import BaseEstimator  # takes a second to load
+
+    class Echo(BaseEstimator):  # type: ignore[misc]  # it carries no types
+        def predict(self, value: Any) -> Any:
+            return value
+
+    value, model = ROWS[name].make(), Echo()
+    client = Client("bench", endpoint=endpoint, join=False)
+    client.instrument("sklearn")
+    functions = client.trace(name="predict")(lambda value: value), model.predict
+    costs = []
+    for number in range(rounds + 1):
+        pair = []
+        for function in functions:
+            gc.collect()
+            began_s = time.thread_time()
+            for _ in range(_CALLS):
+                function(value)
+            pair.append((time.thread_time() - began_s) / _CALLS * 1e6)
+            client.flush()
+        if number:  # the first round loads and warms
+            costs.append(pair)
+    client.close()
+    decorated_us, recorded_us = (statistics.median(column) for column in zip(*costs, strict=True))
+    return statistics.median(pair[1] / pair[0] for pair in costs), decorated_us, recorded_us
+
+
+def measure_inner(calls: int = 100_000, rounds: int = ROUNDS) -> float:
+    """Return what a call inside a recorded call costs more than a bare one, in µs."""
+    from sklearn.base import BaseEstimator
+
+    class Inner(BaseEstimator):  # type: ignore[misc]  # it carries no types
+        def predict(self, value: Any) -> Any:
+            return value
+
+    class Outer(BaseEstimator):  # type: ignore[misc]
+        def predict(self, predict: Callable[[Any], Any]) -> float:
+            began_s = time.thread_time()
+            for _ in range(calls):
+                predict(7)
+            return (time.thread_time() - began_s) / calls * 1e6
+
+    inner, outer, client = Inner(), Outer(), Client("bench", join=False)
+    differences = []
+    for _ in range(rounds):
+        bare_us = outer.predict(inner.predict)
+        client.instrument("sklearn", capture="off")
+        with client.disabled():
+            differences.append(outer.predict(inner.predict) - bare_us)
+        client.uninstrument()
+    client.close()
+    return statistics.median(differences)
+
+
+def report_models() -> None:
+    """Print what a recorded model costs beside a decorated function."""
+    if importlib.util.find_spec("sklearn") is None:
+        print("Not installed, so not measured: models of scikit-learn\n")
+        return
+    rows = []
+    with open_sink(is_as_collector=True) as endpoint:
+        for name in MODEL_INPUTS:
+            ratio, decorated_us, recorded_us = measure_model(name, endpoint)
+            cells = [f"{decorated_us:.1f}", f"{recorded_us:.1f}"]
+            rows.append(
+                [name, f"{ratio:.2f}", f"{MODEL_FLOOR}", verdict(ratio <= MODEL_FLOOR), *cells]
+            )
+    inner_us = measure_inner()
+    within = verdict(inner_us <= INNER_US)
+    rows.append(["a call inside, µs more", f"{inner_us:.2f}", f"{INNER_US}", within, "", ""])
+    heads = ("a recorded model", "÷ decorated", "floor", "", "decorated, µs", "recorded, µs")
+    print_table(heads, rows)
+
+
 def report() -> None:
-    """Print the table. Values of libraries that are not installed are left out, and named."""
+    """Print the tables. Values of libraries that are not installed are left out, and named."""
     rows, left_out = [], []
     with open_sink(is_as_collector=True) as endpoint:
         for name, row in ROWS.items():
@@ -184,6 +270,7 @@ def report() -> None:
     print_table((*heads, "sender, µs a span"), rows)
     if left_out:
         print(f"Not installed, so not measured: {', '.join(left_out)}\n")
+    report_models()
 
 
 if __name__ == "__main__":
