@@ -23,6 +23,7 @@ from examples.demo.processes import (
     Process,
     start_collector,
     start_evaluation,
+    start_plain,
     start_script,
     start_service,
 )
@@ -34,6 +35,7 @@ from examples.demo.report import print_report
 _FOLDER: Final = Path(__file__).parents[2] / ".demo"
 _WIDTH: Final = 120  # of tables that go to a file
 _SCRIPTS: Final = ("train", "tune", "agent")
+_PLAIN: Final = "flowers"  # a script without a line of otel-ml
 _INTERRUPTED: Final = 130
 _WORSE: Final = 1  # the status of a comparison
 _SCREENED: Final = "breast-cancer"
@@ -121,6 +123,7 @@ def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
     copy_service(folder)
     with steps.step("Train classifiers, tune a search, talk with an agent"), ExitStack() as stack:
         scripts = [start_script(folder, collector.address, module) for module in _SCRIPTS]
+        scripts.append(start_plain(folder, collector.address, _PLAIN))
         for script in scripts:
             stack.enter_context(script)
         for script in scripts:

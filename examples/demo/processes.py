@@ -40,6 +40,8 @@ class Process:
         *,
         ready: re.Pattern[str] | None = None,
         endpoint: str | None = None,
+        starter: Sequence[str] = (),
+        **variables: str,
     ) -> None:
         self.address = ""
         self._name = name
@@ -47,9 +49,9 @@ class Process:
         self._ready = ready
         self._has_spoken = threading.Event()
         self._process = subprocess.Popen(  # noqa: S603 - this very Python, and arguments of ours
-            [sys.executable, "-m", *arguments],
+            [*starter, sys.executable, "-m", *arguments],
             cwd=folder,
-            env=_environment(endpoint),
+            env=_environment(endpoint) | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -134,6 +136,19 @@ def start_collector(folder: Path) -> Process:
 def start_script(folder: Path, endpoint: str, module: str) -> Process:
     """Run a module of the copy of the service; the process ends by itself."""
     return Process(module, [f"service.{module}"], folder, endpoint=endpoint)
+
+
+def start_plain(folder: Path, endpoint: str, module: str) -> Process:
+    """Run a module that contains no line of otel-ml; the environment says what is recorded."""
+    return Process(
+        module,
+        [f"service.{module}"],
+        folder,
+        endpoint=endpoint,
+        starter=[str(Path(sys.executable).with_name("opentelemetry-instrument"))],
+        OTEL_ML_PROJECT=module,
+        OTEL_ML_INSTRUMENT="sklearn",
+    )
 
 
 def start_service(folder: Path, endpoint: str) -> Process:

@@ -84,6 +84,18 @@ def test_demo_once_shows_what_it_promises(recorded_demo: Path) -> None:
         assert record in output
 
 
+def test_demo_records_a_script_without_our_code(recorded_demo: Path) -> None:
+    """A script that imports nothing of otel-ml has trainings and predictions with versions."""
+    source = (ROOT / "examples/demo/service/flowers.py").read_text()
+    imported = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
+    assert set(imported) == {"sklearn"}
+    output = (recorded_demo / OUTPUT).read_text()
+    # two trainings; of each model 38 single predictions and one of all
+    assert re.search(r"^ +flowers +80 +0 +2 *$", output, re.MULTILINE)
+    for model in ("StandardScaler + LogisticRegression", "GradientBoostingClassifier"):
+        assert re.search(rf"^ +flowers +{re.escape(model)}:v1 +39 ", output, re.MULTILINE)
+
+
 def are_first(address: str) -> bool:
     """Tell whether a project begins with what the demo breaks: field, version, client."""
     with urlopen(address, timeout=30) as answer:
