@@ -48,7 +48,7 @@ class JudgeCommands(click.Group):
 
 @click.group(cls=JudgeCommands)
 def judge() -> None:
-    """Score recorded runs with a judge, or keep judges without code.
+    """Score recorded runs with a judge, or manage judges without code.
 
     `otel-ml judge FILE.py:JUDGE --where EXPR` is short for `otel-ml judge score ...`. It runs the
     judge in this process. The other commands are about judges without code: a rubric in words,
@@ -221,7 +221,7 @@ def delete(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int
 @with_place
 @with_project
 @click.option(
-    "--runs", type=click.IntRange(1, 100), default=20, metavar="N", help="On how many runs [20]"
+    "--runs", type=click.IntRange(1, 100), default=20, metavar="N", help="Number of runs [20]"
 )
 @click.option(
     "--file",
