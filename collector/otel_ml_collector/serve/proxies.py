@@ -30,7 +30,7 @@ _THIS_MACHINE: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_networ
 _SCHEMES: Final = frozenset({"http", "https"})
 # Links are written into pages as they are, so a prefix has no character that needs quoting.
 _PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,128}){1,16}/?")
-_PAIR: Final = re.compile(
+_PARAMETER: Final = re.compile(
     r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;=]+))[ \t]*"""
 )
 _QUOTED: Final = re.compile(r"\\(.)")
@@ -57,7 +57,7 @@ def parse_forwarded(text: str) -> list[dict[str, str]] | None:
                 elements.append({})
             at += 1
             continue
-        match = _PAIR.match(text, at)
+        match = _PARAMETER.match(text, at)
         if match is None or text[match.end() : match.end() + 1] not in {"", ",", ";"}:
             return None
         name, quoted, token = match[1].lower(), match[2], match[3]

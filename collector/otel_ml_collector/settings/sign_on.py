@@ -16,7 +16,7 @@ GROUP: Final = "group:"
 # What a decoder puts in place of bytes that are no UTF-8.
 _UNREADABLE: Final = "\ufffd"
 _EXAMPLE: Final = """{"ada@example.com": {"scopes": ["read"], "projects": ["*"]}}"""
-_KEYS: Final = frozenset({"scopes", "projects"})
+_ENTRY_KEYS: Final = frozenset({"scopes", "projects"})
 _MAX_ENTRIES: Final = 1_000
 _MAX_NAME_CHARS: Final = 254
 _MAX_PROJECTS: Final = 100
@@ -97,7 +97,7 @@ def _read_entry(name: str, table: object) -> AccessEntry:
     if is_misspelt or not name.removeprefix(GROUP).strip() or not is_identity(name):
         raise ValueError(f"{name[:80]!r}: expected an email address, or {GROUP} and a name")
     values = table_of(name, table, f" such as {_EXAMPLE}")
-    if values.keys() != _KEYS:
+    if values.keys() != _ENTRY_KEYS:
         raise ValueError(f"{name}: expected scopes and projects")
     scopes, projects = _read_list(values["scopes"]), _read_list(values["projects"])
     if not scopes or set(scopes) - set(SCOPES):
