@@ -171,7 +171,8 @@ def test_pages_of_storage(service: Service) -> None:
     for name in names:
         Project(service, name).send(*make_told("mark", "session", "user", "model"))
     whole = ask(service.app, "/api/v1/storage").json
-    pages, cursor = [], ""
+    pages: list[list[dict[str, Any]]] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = ask(service.app, f"/api/v1/storage?limit=2&cursor={cursor}").json
         pages.append(page["projects"])
