@@ -7,14 +7,15 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from otel_ml_collector.access import ADMIN, READ, Access, is_local
+from otel_ml_collector.access import ADMIN, OPEN, READ, Access, is_local
 from otel_ml_collector.api.parameters import (
     TIMES,
     Admin,
@@ -30,13 +31,13 @@ from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.settings.values import MOST_DAYS
 from otel_ml_collector.store.backup import BACKUP_ROW, Backups
 from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.deletion import Deleter, DeletionProgress
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.retention import COUNTED, PARTS, Purger, Retention, Swept, Wish
 from otel_ml_collector.store.same_folder import FolderIdentity
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
-from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USER
+from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USER, Deletion
 from otel_ml_collector.telemetry.service import StoreState, TableSize
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 
@@ -149,6 +150,24 @@ class RetentionRun(BaseModel):
     error: str | None = Field(description="Why it stopped early")
 
 
+class Deleted(BaseModel):
+    """A deletion. Once its state is `done`, no answer shows the deleted records."""
+
+    project: str
+    kind: str = Field(description="run, session, user, model or project")
+    target: str = Field(description="Run id or name; empty for a project")
+    deleted_time: str = Field(description="RFC 3339, UTC")
+    deleted_runs: int | None = Field(
+        description="Runs and spans, open ones included; null until they are counted"
+    )
+    state: Literal["waiting", "running", "done"] = Field(
+        description="`waiting` for another deletion, or after an error"
+    )
+    steps_done: int = Field(description="Steps that are done; a restart begins with the first")
+    steps: int = Field(description="Number of steps")
+    trouble: str = Field(description="Why the last attempt failed; it is repeated within a minute")
+
+
 class Storage(BaseModel):
     """The size of the store on disk, by project, kind and model."""
 
@@ -170,6 +189,7 @@ class Storage(BaseModel):
         description="The number of days that `freed_records` and `freed_payloads` are computed for"
     )
     retention: RetentionRun | None = Field(description="Null before the first one")
+    deletions: list[Deleted] = Field(default=[], description="Those that are not done")
 
 
 class Disk(BaseModel):
@@ -221,14 +241,14 @@ class KeptFor(WantedRetention):
     holds_payload_days: int = Field(description="0: as long as the records")
 
 
-class Deleted(BaseModel):
-    """A deletion that was carried out: no answer shows the deleted runs any more."""
+class Deletions(BaseModel):
+    """The deletions of a project that are not done."""
 
-    project: str
-    kind: str = Field(description="run, session, user, model or project")
-    target: str = Field(description="Run id or name; empty for a project")
-    deleted_time: str = Field(description="RFC 3339, UTC")
-    deleted_runs: int = Field(description="Runs and spans, open ones included")
+    deletions: list[Deleted] = Field(description="The oldest first")
+
+
+# What takes longer goes on in the background.
+_ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {202: {"model": Deleted}}
 
 
 def find_storage(
@@ -363,6 +383,7 @@ def get_storage(
     request: Request,
     admin: Admin,
     retention: FromRetention,
+    deleter: FromDeleter,
     query: Annotated[StorageQuery, Depends()],
 ) -> Storage:
     """Read the bytes by project, model and kind, and those that a shorter retention would free.
@@ -372,7 +393,9 @@ def get_storage(
     A key of certain projects gets these, and nothing of the whole.
     """
     reader = find_service(request, Reader)
-    return find_storage(reader, admin, retention, query, time.time_ns())
+    storage = find_storage(reader, admin, retention, query, time.time_ns())
+    storage.deletions = find_deletions(deleter, admin)
+    return storage
 
 
 @router.get("/disk")
@@ -494,51 +517,83 @@ def post_backup(wanted: WantedBackup, request: Request, admin: Admin) -> Written
     return WrittenBackup(folder=str(done.folder), bytes=done.bytes, rested_ms=done.rested_ns / 1e6)
 
 
-@router.delete("/projects/{project:path}/runs/{run_id}", dependencies=_ADMIN)
-def delete_run(project: str, run_id: str, deleter: FromDeleter) -> Deleted:
+@router.get("/projects/{project:path}/deletions", dependencies=_ADMIN)
+def list_deletions(project: str, deleter: FromDeleter) -> Deletions:
+    """List the deletions that are not done, with their progress."""
+    return Deletions(deletions=find_deletions(deleter, replace(OPEN, projects=(project,))))
+
+
+@router.delete("/projects/{project:path}/runs/{run_id}", dependencies=_ADMIN, responses=_ACCEPTED)
+def delete_run(project: str, run_id: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete a run with all records about it; runs below it stay."""
-    return _delete(deleter, project, RUN, run_id)
+    return _delete(deleter, response, Deletion(project, RUN, run_id, 0))
 
 
-@router.delete("/projects/{project:path}/sessions/{session:path}", dependencies=_ADMIN)
-def delete_session(project: str, session: str, deleter: FromDeleter) -> Deleted:
+@router.delete(
+    "/projects/{project:path}/sessions/{session:path}", dependencies=_ADMIN, responses=_ACCEPTED
+)
+def delete_session(project: str, session: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete the traces of a session, except runs that name another session.
 
     Runs of it that start later are stored again.
     """
-    return _delete(deleter, project, SESSION, session)
+    return _delete(deleter, response, Deletion(project, SESSION, session, 0))
 
 
-@router.delete("/projects/{project:path}/users/{user:path}", dependencies=_ADMIN)
-def delete_user(project: str, user: str, deleter: FromDeleter) -> Deleted:
+@router.delete(
+    "/projects/{project:path}/users/{user:path}", dependencies=_ADMIN, responses=_ACCEPTED
+)
+def delete_user(project: str, user: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete the traces of a user, except runs that name another user.
 
     Runs of theirs that start later are stored again.
     """
-    return _delete(deleter, project, USER, user)
+    return _delete(deleter, response, Deletion(project, USER, user, 0))
 
 
-@router.delete("/projects/{project:path}/models/{model:path}", dependencies=_ADMIN)
-def delete_model(project: str, model: str, deleter: FromDeleter) -> Deleted:
+@router.delete(
+    "/projects/{project:path}/models/{model:path}", dependencies=_ADMIN, responses=_ACCEPTED
+)
+def delete_model(project: str, model: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete a model: its runs, versions and the records logged about them.
 
     Runs of it that start later are stored again; the numbers of its versions go on.
     """
-    return _delete(deleter, project, MODEL, model)
+    return _delete(deleter, response, Deletion(project, MODEL, model, 0))
 
 
-@router.delete("/projects/{project:path}", dependencies=_ADMIN)
-def delete_project(project: str, deleter: FromDeleter) -> Deleted:
+@router.delete("/projects/{project:path}", dependencies=_ADMIN, responses=_ACCEPTED)
+def delete_project(project: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete all of a project. Runs that start later are stored again."""
-    return _delete(deleter, project, PROJECT, "")
+    return _delete(deleter, response, Deletion(project, PROJECT, "", 0))
 
 
-def _delete(deleter: Deleter, project: str, kind: str, target: str) -> Deleted:
-    deletion, runs = deleter.delete(project, kind, target)
+def find_deletions(deleter: Deleter, access: Access) -> list[Deleted]:
+    """Find the deletions that are not done, of the projects of an access."""
+    return [
+        _describe(progress)
+        for progress in deleter.list_unfinished()
+        if access.reaches(progress.deletion.project)
+    ]
+
+
+def _delete(deleter: Deleter, response: Response, wanted: Deletion) -> Deleted:
+    progress = deleter.begin(wanted.project, wanted.kind, wanted.target)
+    if progress.state != "done":
+        response.status_code = HTTPStatus.ACCEPTED
+    return _describe(progress)
+
+
+def _describe(progress: DeletionProgress) -> Deleted:
+    deletion = progress.deletion
     return Deleted(
-        project=project,
-        kind=kind,
-        target=target,
+        project=deletion.project,
+        kind=deletion.kind,
+        target=deletion.target,
         deleted_time=to_rfc3339(deletion.deleted_ns),
-        deleted_runs=runs,
+        deleted_runs=progress.runs,
+        state=progress.state,
+        steps_done=progress.steps_done,
+        steps=progress.steps,
+        trouble=progress.trouble,
     )

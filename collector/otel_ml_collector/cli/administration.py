@@ -333,8 +333,20 @@ def storage(
             answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S, **wait)
             return write_rows([answer], answer, form)
         answer = _read_storage(place, free_days)
+        for deletion in answer.get("deletions", ()):
+            _print(_describe_deletion(deletion))
         rows = [_flat(project) for project in answer["projects"]]
         return write_rows(rows, answer, form, () if rows else ("project",))
+
+
+def _describe_deletion(deletion: dict[str, Any]) -> str:
+    """Describe how far a deletion is, in one line."""
+    what = deletion["project"]
+    if deletion["target"]:
+        what = f"{deletion['kind']} {deletion['target']} of {what}"
+    runs = "" if deletion["deleted_runs"] is None else f", {deletion['deleted_runs']:,} runs"
+    trouble = f"; last attempt: {deletion['trouble']}" if deletion["trouble"] else ""
+    return f"deleting {what}: {deletion['steps_done']} of {deletion['steps']} steps{runs}{trouble}"
 
 
 def _read_storage(place: Workplace, free_days: int | None) -> dict[str, Any]:

@@ -2,14 +2,23 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector.access import ADMIN, ALL_PROJECTS, INGEST, READ, SCOPES, Access, access_of
+from otel_ml_collector.access import (
+    ADMIN,
+    ALL_PROJECTS,
+    INGEST,
+    OPEN,
+    READ,
+    SCOPES,
+    Access,
+    access_of,
+)
 from otel_ml_collector.alerts.routes import AlertPath, FromSettings
 from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
 from otel_ml_collector.api.parameters import Admin, needs
@@ -28,7 +37,8 @@ from otel_ml_collector.project_settings.find import (
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import MOST_DAYS
-from otel_ml_collector.storage import FromDeleter, FromRetention
+from otel_ml_collector.storage import FromDeleter, FromRetention, find_deletions
+from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
 from otel_ml_collector.store.tombstones import PROJECT
@@ -146,8 +156,9 @@ def delete_whole_project(
     if typed != project:
         problem = f"Nothing was deleted: type {project} to confirm"
         return _show(request, project, undeleted=problem)
-    deleter.delete(project, PROJECT, "")
-    return RedirectResponse(view.address(), 303)
+    if deleter.begin(project, PROJECT, "").state == "done":
+        return RedirectResponse(view.address(), 303)
+    return RedirectResponse(f"{view.address(project, 'settings')}#deletions", 303)
 
 
 def _configured(request: Request) -> Configured:
@@ -196,6 +207,11 @@ def _show(
         "problem": problem,
         "tested": tested,
         "undeleted": undeleted,
+        "deletions": find_deletions(
+            find_service(request, Deleter), replace(OPEN, projects=(project,))
+        )
+        if is_admin
+        else [],
         "wish": wish,
         "freed": None if wish is None else find_freed(whole, project, retention, wish, now_ns),
         "default_days": retention.days_of(project, {}),

@@ -194,6 +194,7 @@ class Collector:
             forward.close()
         self.alert_delivery.close()
         self.connections.refuse()
+        self.deleter.close()
         if jobs is not None:
             jobs.shutdown()
         self.reader.close()
@@ -244,7 +245,7 @@ def _assemble(
     )
     tombstones = Tombstones(connections)
     deleter = Deleter(connections, tombstones)
-    deleter.complete()  # what a killed collector was asked to, before anybody is answered
+    deleter.resume()
     reader = Reader(connections, settings.margins)
     telemetry, losses = Telemetry(), LossNumbers()
     calls = CallWatch(connections, settings.collector_name)

@@ -1,15 +1,19 @@
 """Deletes a run, session, user, model or project, so that it stays deleted.
 
 What is asked is put on disk first; then, table after table, rows are masked, which every answer
-sees at once, and the deletion is noted as done. A collector that is killed in between begins it
-anew when it starts, before it answers anything. Why so: docs/design/016-deletion.md.
+sees at once, and the deletion is noted as done. A deletion of many runs goes on in the background.
+A collector that is killed in between begins it anew when it starts. Why so:
+docs/design/016-deletion.md.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, SESSION_OWNER, TAG
@@ -21,7 +25,7 @@ from otel_ml_collector.store.resolutions import resolve_deleted
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES
 from otel_ml_collector.store.scores import SCORES
-from otel_ml_collector.store.sql import Sql, identifier
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.tombstones import (
     DONE,
     KINDS,
@@ -52,6 +56,10 @@ _UNDONE: Final = Sql("""
     SELECT project, kind, target, deleted_ns FROM deletions
     GROUP BY project, kind, target, deleted_ns HAVING max(stage) < {done:UInt8}
     ORDER BY deleted_ns""")
+# After that a request is answered, and its deletion goes on.
+ANSWER_S: Final = 4.0
+# Before the other tables: runs are named and masked, and what depends on them is settled.
+_FIRST_STEPS: Final = 3
 # A table, and which of its rows.
 _Place = tuple[Sql, Sql]
 _IN_PROJECT: Final = Sql("project = {project:String}")
@@ -196,46 +204,120 @@ _RUN_TABLES: Final = (Sql("runs"), Sql("open_runs"))
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class DeletionProgress:
+    """How far a deletion is.
+
+    Attributes:
+        steps_done: Number of its steps that are done. It begins anew after a restart.
+        steps: Number of all of them.
+        runs: How many runs and spans it deletes; None until they are counted.
+        trouble: Why the last attempt failed; it is repeated within a minute.
+    """
+
+    deletion: Deletion
+    state: Literal["waiting", "running", "done"]
+    steps_done: int
+    steps: int
+    runs: int | None = None
+    trouble: str = ""
+
+
 class Deleter:
     """Carries deletions out, one at a time; any thread may call it."""
 
     def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
         self._client = connections.open()
+        # Answers questions while the other one is deleting.
+        self._asking = connections.open()
+        self._guard = threading.Lock()
+        self._worker = ThreadPoolExecutor(1, "deletion")
+        self._under_way: dict[Deletion, Future[DeletionProgress]] = {}
+        self._progress: dict[Deletion, DeletionProgress] = {}
         self._memory = connections.memory
         self._is_alone = connections.folder is not None
         self._mutator = Mutator(self._client, connections.folder)
         self._tombstones = tombstones
         self._lock = threading.Lock()
 
-    def delete(self, project: str, kind: str, target: str) -> tuple[Deletion, int]:
-        """Delete the records. Once this returns, no answer contains them.
+    def close(self) -> None:
+        """Wait for the statement in progress. To be called before the store is closed."""
+        self._worker.shutdown(cancel_futures=True)
+
+    def begin(
+        self, project: str, kind: str, target: str, answer_s: float = ANSWER_S
+    ) -> DeletionProgress:
+        """Delete the records, or begin to. Once the state is `done`, no answer contains them.
 
         What was deleted already may be deleted again. Of a session, user, model or project, runs
-        that start later are not meant.
+        that start later are not meant. While the same deletion is in progress, no second one
+        begins.
+
+        Args:
+            project: Whose records.
+            kind: One of `KINDS`.
+            target: A run id or a name; empty for a project.
+            answer_s: How long to wait for the end, in seconds. The deletion goes on afterwards.
+
+        Raises:
+            BadInput: There is nothing of that kind, or the id of a run is none.
+            Missing: There is no such thing.
+            Unavailable: The store has trouble or no room. What was asked is deleted later
+                nevertheless, once it is noted.
+        """
+        _check(kind, target)
+        with self._guard:
+            named = (project, kind, target)
+            same = (key for key in self._under_way if (key.project, key.kind, key.target) == named)
+            deletion = next(same, None)
+            if deletion is None:
+                with store_trouble():
+                    if not self._is_there(Deletion(project, kind, target, 0)):
+                        raise Missing(f"There is no {kind} {(target or project)[:80]!r}")
+                    deletion = self._tombstones.add(project, kind, target, time.time_ns())
+                self._progress[deletion] = _await_turn(deletion)
+                self._under_way[deletion] = self._worker.submit(self._carry_out_alone, deletion)
+            task = self._under_way[deletion]
+        with suppress(TimeoutError):
+            return task.result(answer_s)
+        return self._progress.get(deletion, _await_turn(deletion))
+
+    def delete(self, project: str, kind: str, target: str) -> tuple[Deletion, int]:
+        """Delete the records as `begin` does, and wait until that is done.
 
         Returns:
             The deletion, and how many runs and spans it took away.
 
         Raises:
-            BadInput: There is nothing of that kind, or the id of a run is none.
-            Missing: There is no such thing.
-            Unavailable: The store has trouble or no room, or deletes something else for a minute
-                already. What was asked is deleted later nevertheless, once it is noted.
+            BadInput: As for `begin`.
+            Missing: As for `begin`.
+            Unavailable: As for `begin`, or it takes more than a minute. It goes on then.
         """
-        _check(kind, target)
-        if not self._lock.acquire(timeout=_WAIT_S):
-            raise Unavailable("The store is busy with a different deletion")
-        try:
-            with store_trouble():
-                if not self._is_there(Deletion(project, kind, target, 0)):
-                    raise Missing(f"There is no {kind} {(target or project)[:80]!r}")
-                deletion = self._tombstones.add(project, kind, target, time.time_ns())
-                self._carry_out(deletion)
-                if self._is_alone:
-                    note(self._client, deletion, DONE)
-                return deletion, self._count(deletion)
-        finally:
-            self._lock.release()
+        progress = self.begin(project, kind, target, _WAIT_S)
+        if progress.state != "done":
+            raise Unavailable("The store is busy with a deletion, and deletes this later")
+        return progress.deletion, progress.runs or 0
+
+    def list_unfinished(self) -> list[DeletionProgress]:
+        """List the deletions of all projects that are not done, the oldest first.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with self._guard, store_trouble():
+            rows = self._asking.query(_UNDONE, {"done": DONE}).result_rows
+        deletions = [Deletion(*row) for row in rows]
+        known = [self._progress.get(deletion, _await_turn(deletion)) for deletion in deletions]
+        return [progress for progress in known if progress.state != "done"]
+
+    def resume(self) -> None:
+        """Complete the deletions that a killed collector left undone; small ones before it returns.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        with suppress(TimeoutError):
+            self._worker.submit(self.complete).result(ANSWER_S)
 
     def forget_score(self, project: str, judge: str, run_id: str, record_id: str) -> None:
         """Take a person's word that was taken back out of the scores of a run.
@@ -299,11 +381,50 @@ class Deleter:
                 Deletion(*row) for row in self._client.query(_UNDONE, {"done": DONE}).result_rows
             ]
             for deletion in undone:
-                self._carry_out(deletion)
-                if self._is_alone or time.time_ns() - deletion.deleted_ns > _SPREAD_NS:
-                    note(self._client, deletion, DONE)
+                is_spread = time.time_ns() - deletion.deleted_ns > _SPREAD_NS
+                self._finish(deletion, is_last=self._is_alone or is_spread)
+                self._forget(deletion)
                 _logger.info("The deletion of a %s was completed", deletion.kind)
         return len(undone)
+
+    def _carry_out_alone(self, deletion: Deletion) -> DeletionProgress:
+        """Carry a deletion out, unless `complete` did."""
+        try:
+            with self._lock, store_trouble():
+                known = self._progress[deletion]
+                if known.state == "done":
+                    return known
+                return self._finish(deletion, is_last=self._is_alone)
+        finally:
+            with self._guard:
+                del self._under_way[deletion]
+            self._forget(deletion)
+
+    def _forget(self, deletion: Deletion) -> None:
+        """Forget the progress of a deletion that is done, unless a request waits for it."""
+        with self._guard:
+            is_known = deletion in self._progress and deletion not in self._under_way
+            if is_known and self._progress[deletion].state == "done":
+                del self._progress[deletion]
+
+    def _finish(self, deletion: Deletion, *, is_last: bool) -> DeletionProgress:
+        """Carry a deletion out, and note it as done if no other collector may have missed it."""
+        try:
+            runs = self._carry_out(deletion)
+            if is_last:
+                note(self._client, deletion, DONE)
+        except Exception as error:
+            known = self._progress.get(deletion, _await_turn(deletion))
+            text = str(error) if isinstance(error, Unavailable) else type(error).__name__
+            self._progress[deletion] = replace(known, state="waiting", trouble=text)
+            raise
+        steps = _count_steps(deletion.kind)
+        done = self._progress[deletion] = DeletionProgress(deletion, "done", steps, steps, runs)
+        return done
+
+    def _note_step(self, deletion: Deletion, steps_done: int, runs: int | None = None) -> None:
+        steps = _count_steps(deletion.kind)
+        self._progress[deletion] = DeletionProgress(deletion, "running", steps_done, steps, runs)
 
     def _is_there(self, wanted: Deletion) -> bool:
         """Tell whether something is stored, or was deleted before."""
@@ -313,13 +434,22 @@ class Deleter:
             *_TRACES_OF.get(wanted.kind, []),
             (Sql("deletions"), before),
         ]
-        return any(self._has_rows(table, _in_project(where), wanted) for table, where in places)
+        return any(
+            self._has_rows(table, _in_project(where), wanted, self._asking)
+            for table, where in places
+        )
 
-    def _has_rows(self, table: Sql, where: Sql, deletion: Deletion) -> bool:
+    def _has_rows(
+        self, table: Sql, where: Sql, deletion: Deletion, client: StoreClient | None = None
+    ) -> bool:
         sql = Sql("SELECT 1 FROM {table} WHERE {where} LIMIT 1").fill(table=table, where=where)
-        return bool(self._ask(sql, deletion, {**_SETTINGS, "max_threads": 2}))
+        settings = {**_SETTINGS, "max_threads": 2}
+        answer = (client or self._client).query(sql, _parameters(deletion), settings=settings)
+        return bool(answer.result_rows)
 
-    def _carry_out(self, deletion: Deletion) -> None:
+    def _carry_out(self, deletion: Deletion) -> int:
+        """Mask the records, table after table; returns how many runs and spans those are."""
+        self._note_step(deletion, 0)
         meant = _MEANT[deletion.kind]
         for table in _RUN_TABLES:
             self._command(_FILL_RUNS.fill(table=table, ours=_IN_PROJECT, meant=meant), deletion)
@@ -337,17 +467,23 @@ class Deleter:
         days = [(deletion.project, day) for day in self._days(deletion)]
         mark_days(self._client, self._memory, days)
         self._memory.calls.forget(deletion.project)
+        runs = self._count(deletion)
+        self._note_step(deletion, 1, runs)
         condition = _BEFORE if deletion.kind == PROJECT else _DELETED_RUNS
         self._mask([(table, condition) for table in _RUN_TABLES], deletion)
+        self._note_step(deletion, 2, runs)
         if deletion.kind != PROJECT:  # what recorded the same call counts now
             resolve_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
         self._command(_FILL_KEYS, deletion)
         if deletion.kind == PROJECT:
             self._command(_KEEP_NUMBERS, deletion)
-        self._mask(_places_of_rest(deletion.kind), deletion)
+        for place, rest in enumerate(_places_of_rest(deletion.kind)):
+            self._note_step(deletion, _FIRST_STEPS + place, runs)
+            self._mask([rest], deletion)
         if forgotten := _FORGOTTEN.get(deletion.kind):
             self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)
             self._memory.forget_numbers(lambda key, _: key[0] == deletion.project)
+        return runs
 
     def _fill_sessions(self, meant: Sql, deletion: Deletion) -> None:
         """Name the sessions that go, before their runs do."""
@@ -394,6 +530,14 @@ class Deleter:
             SELECT DISTINCT intDiv(start_ns, {day_ns}) * {day_ns} AS day FROM deleted_runs
             WHERE {deleted} ORDER BY day""").fill(day_ns=DAY_NS, deleted=_DELETED)
         return [int(row[0]) for row in self._ask(sql, deletion)]
+
+
+def _await_turn(deletion: Deletion) -> DeletionProgress:
+    return DeletionProgress(deletion, "waiting", 0, _count_steps(deletion.kind))
+
+
+def _count_steps(kind: str) -> int:
+    return _FIRST_STEPS + len(_places_of_rest(kind))
 
 
 def _places_of_rest(kind: str) -> list[_Place]:

@@ -9,6 +9,8 @@ import pytest
 
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.tombstones import SESSION, USER, Tombstones
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
 from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign
@@ -194,3 +196,34 @@ def test_later_runs(project: Project) -> None:
     later = make_call("later", {"session.id": "session/gone"}, start_ns=BEGAN_NS + 7200 * SECOND_NS)
     project.send(later)
     assert project.names() == ["later"]
+
+
+def test_progress(project: Project) -> None:
+    """A deletion in progress is listed, begins only once, and is not listed when it is done."""
+    project.send(*make_told(GONE, "session gone", "user gone", "model gone"))
+    deleter = Deleter(
+        project.service.store.connections, Tombstones(project.service.store.connections)
+    )
+    first = deleter.begin(project.name, USER, "user gone", answer_s=0)
+    assert first.state in {"waiting", "running"}
+    assert [one.deletion for one in deleter.list_unfinished()] == [first.deletion]
+    [shown] = project.get("/deletions")["deletions"]
+    assert (shown["kind"], shown["target"]) == ("user", "user gone")
+    again = deleter.begin(project.name, USER, "user gone", answer_s=60)
+    assert again.deletion == first.deletion
+    assert (again.state, again.steps_done, again.runs) == ("done", again.steps, 2)
+    assert (deleter.list_unfinished(), project.get("/deletions")["deletions"]) == ([], [])
+    deleter.close()
+
+
+def test_deletions_in_turn(project: Project) -> None:
+    """A deletion that is asked for while another is in progress is carried out after it."""
+    for name in ("a", "b"):
+        project.send(*make_told(name, f"session {name}", f"user {name}", f"model {name}"))
+    connections = project.service.store.connections
+    deleter = Deleter(connections, Tombstones(connections))
+    deleter.begin(project.name, SESSION, "session a", answer_s=0)
+    last = deleter.begin(project.name, SESSION, "session b", answer_s=60)
+    assert (last.state, last.runs, deleter.list_unfinished()) == ("done", 2, [])
+    assert project.names() == []
+    deleter.close()

@@ -24,6 +24,7 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.waiting import wait_until
 
 BEGAN_NS: Final = time.time_ns() - 3600 * SECOND_NS
 # What tells of deletions keeps names: it has to know them again.
@@ -127,9 +128,18 @@ class Project:
         return ask(self.service.app, f"/api/v1/projects/{quote(self.name)}{path}").json
 
     def delete(self, path: str = "") -> Any:
-        """Delete something; returns the answer of any status."""
+        """Delete something, to the end; returns the answer of any status."""
         target = f"/api/v1/projects/{quote(self.name)}{path}"
-        return ask(self.service.app, target, method="DELETE").json
+        answer = ask(self.service.app, target, method="DELETE").json
+
+        def is_done() -> bool:
+            left = self.get("/deletions")["deletions"]
+            answer.update(next((one for one in left if one["target"] == answer["target"]), {}))
+            return not left
+
+        if answer.get("state", "done") != "done":  # on a busy machine
+            wait_until(is_done, 60)
+        return answer
 
     def names(self) -> list[str]:
         """Name all runs and spans, sorted."""

@@ -433,7 +433,7 @@ def ask_all(
                 headers={"content-type": JSON, **question.headers, **headers},
                 body=[body],
             )
-            if answered.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            if answered.status not in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.ACCEPTED}:
                 break
         is_answered = answered.status in {200, 201}
         assert is_answered == (name not in refused), (name, answered.status, answered.text)
