@@ -124,6 +124,9 @@ _DRAIN_S: Final = 10
 _CALLS_S: Final = 1
 # What failed of what is done again and again is tried again by then.
 _RETRY_S: Final = 60.0
+# While nothing is written: a day is over, or spans are no longer of the last 24 hours.
+_DAYS_S: Final = 3_600.0
+_LOSSES_S: Final = 600.0
 # Lanes that run at the same time.
 _JOBS_AT_ONCE: Final = 6
 # Counted from the signal. Many service managers kill after 10 s.
@@ -460,6 +463,32 @@ class BackgroundJob:
     has_work: Callable[[], bool] = lambda: True
 
 
+class AfterWrites:
+    """Decides whether a job over stored data has work: while the store changes, else seldom.
+
+    Args:
+        is_changing: Returns whether the store was written to lately, or may be by others.
+        seldom_s: Seconds between two runs while the store does not change.
+        clock: Returns a monotonic time in seconds.
+    """
+
+    def __init__(
+        self, is_changing: Callable[[], bool], seldom_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._is_changing = is_changing
+        self._seldom_s = seldom_s
+        self._clock = clock
+        self._due_s = clock()
+
+    def __call__(self) -> bool:
+        """Return whether to run the job now; if so, it counts as run."""
+        now_s = self._clock()
+        if not self._is_changing() and now_s < self._due_s:
+            return False
+        self._due_s = now_s + self._seldom_s
+        return True
+
+
 class Lane:
     """Runs its jobs one after the other. Jobs of other lanes do not delay them.
 
@@ -540,9 +569,16 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
     """Make the lanes of a collector's background jobs. Jobs of a lane run one after another."""
     rollup = collector.connections.open()
     # Nobody else changes the keys of a data directory.
-    keys_s = 1.0 if collector.connections.folder is None else 60.0
+    keys_s = 2.0 if collector.connections.folder is None else 60.0
     disorder = "Replaced files of the store could not be removed"
     unwritten = "Failed writes could not be repaired"
+
+    def is_changing() -> bool:
+        return collector.connections.folder is None or collector.connections.may_be_merging()
+
+    def after_writes(seldom_s: float) -> AfterWrites:
+        return AfterWrites(is_changing, seldom_s, clock)
+
     lanes = (
         # A key that was revoked elsewhere stops working here within 3 s, and its streams end.
         (
@@ -555,6 +591,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 lambda: collector.losses.run_pass(time.time_ns()),
                 60.0,
                 "Missing spans could not be counted",
+                has_work=after_writes(_LOSSES_S),
             ),
         ),
         (
@@ -581,6 +618,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                         EVALUATE_S,
                         "Alert rules could not be evaluated",
                         first_s=5.0,
+                        has_work=lambda: evaluator.numbers.rules > 0 or is_changing(),
                     ),
                 ),
             )
@@ -630,16 +668,19 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 lambda: _roll_up(rollup, collector.connections.memory),
                 30.0,
                 "Daily totals could not be computed",
+                has_work=after_writes(_DAYS_S),
             ),
             BackgroundJob(
                 SketchJob(rollup, collector.connections.memory, clock).run,
                 30.0,
                 "Sketches of fields could not be computed",
+                has_work=after_writes(_DAYS_S),
             ),
             BackgroundJob(
                 lambda: keep_due(rollup, clock),
                 30.0,
                 "Predictions could not be materialized",
+                has_work=after_writes(_DAYS_S),
             ),
         ),
         (
@@ -651,7 +692,12 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             ),
         ),
         (
-            BackgroundJob(collector.deleter.complete, 60.0, disorder),
+            BackgroundJob(
+                collector.deleter.complete,
+                60.0,
+                disorder,
+                has_work=collector.deleter.may_be_undone,
+            ),
             BackgroundJob(lambda: _delete_old(collector.retention), 3_600.0, disorder),
             BackgroundJob(lambda: _go_on(collector.retention), 5.0, disorder, first_s=5.0),
             BackgroundJob(collector.purger.purge, 86_400.0, disorder, first_s=86_400.0),

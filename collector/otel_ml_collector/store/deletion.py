@@ -236,6 +236,7 @@ class Deleter:
         self._progress: dict[Deletion, DeletionProgress] = {}
         self._memory = connections.memory
         self._is_alone = connections.folder is not None
+        self._may_be_undone = True
         self._mutator = Mutator(self._client, connections.folder)
         self._tombstones = tombstones
         self._lock = threading.Lock()
@@ -367,6 +368,10 @@ class Deleter:
         finally:
             self._lock.release()
 
+    def may_be_undone(self) -> bool:
+        """Return whether `complete` may have work: after a failure, or if others delete, too."""
+        return self._may_be_undone or not self._is_alone
+
     def complete(self) -> int:
         """Complete deletions that a killed collector left undone or that others may have missed.
 
@@ -385,6 +390,7 @@ class Deleter:
                 self._finish(deletion, is_last=self._is_alone or is_spread)
                 self._forget(deletion)
                 _logger.info("The deletion of a %s was completed", deletion.kind)
+            self._may_be_undone = False
         return len(undone)
 
     def _carry_out_alone(self, deletion: Deletion) -> DeletionProgress:
@@ -417,6 +423,7 @@ class Deleter:
             known = self._progress.get(deletion, _await_turn(deletion))
             text = str(error) if isinstance(error, Unavailable) else type(error).__name__
             self._progress[deletion] = replace(known, state="waiting", trouble=text)
+            self._may_be_undone = True
             raise
         steps = _count_steps(deletion.kind)
         done = self._progress[deletion] = DeletionProgress(deletion, "done", steps, steps, runs)

@@ -11,7 +11,14 @@ import pytest
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.serve.app import BackgroundJob, Lane, make_lanes, open_collector, running
+from otel_ml_collector.serve.app import (
+    AfterWrites,
+    BackgroundJob,
+    Lane,
+    make_lanes,
+    open_collector,
+    running,
+)
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.sql import Sql
@@ -83,6 +90,26 @@ def test_no_work() -> None:
     waiting.append("call")
     clock.now = 2
     assert (run(lane), done) == (1, ["always", "pending"])
+
+
+def test_after_writes() -> None:
+    """A job over stored data runs each time while the store changes, else once in an hour."""
+    clock, is_changing = Seconds(), [True]
+    done = list[float]()
+    lane = Lane(
+        BackgroundJob(
+            lambda: done.append(clock.now),
+            30,
+            "",
+            has_work=AfterWrites(lambda: is_changing[0], 3_600, clock),
+        ),
+        clock=clock,
+    )
+    for now_s in range(0, 4_000, 30):
+        clock.now = now_s
+        is_changing[0] = now_s < 60
+        run(lane)
+    assert done == [0, 30, 3_630]
 
 
 def test_end(caplog: pytest.LogCaptureFixture) -> None:
