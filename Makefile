@@ -81,7 +81,7 @@ sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths
 bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa; peers' decorators beside ours: PEERS=1)
 	$(BIN)/python -m tests.bench $(if $(PEERS),peers peer_values) $(if $(BESIDE),--beside $(BESIDE))
 
-soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
+soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 15 minutes of a steady load, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
 	$(BIN)/python -m tests.bench.soak
 	OTEL_ML_TEST_REQUESTS=200 $(BIN)/python -m pytest tests/process/otel_ml_collector/api/test_any_request.py
 	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/nightly/end_to_end/test_resume.py -k any_moment

@@ -1,15 +1,17 @@
 """The long ones: ``make soak``.
 
-Ten minutes without a collector and ten of load on one, ten million calls, ten million runs; a
-hundred kills of the collector, a minute on a bad disk, a million broken requests.
+Ten minutes without a collector and ten of load on one, fifteen of a steady load beside reads,
+alerts and deletions, ten million calls, ten million runs; a hundred kills of the collector, a
+minute on a bad disk, a million broken requests.
 """
 
 from typing import Final
 
-from tests.bench import crashed, memory, mutated, outage, queries, threads, trouble
+from tests.bench import crashed, memory, mutated, outage, queries, sustained, threads, trouble
 
 OUTAGE_S: Final = 600
 LOADED_S: Final = 600
+SUSTAINED_S: Final = 900
 CALLS: Final = 10_000_000
 KILLS: Final = 100
 TROUBLE_S: Final = 60
@@ -21,6 +23,7 @@ def main() -> None:
     """Measure and print, one after the other."""
     outage.report(OUTAGE_S)
     threads.report(LOADED_S)
+    sustained.report(SUSTAINED_S)
     memory.report(CALLS)
     crashed.report(KILLS)
     trouble.report(TROUBLE_S)
