@@ -248,7 +248,24 @@ class Deletions(BaseModel):
 
 
 # What takes longer goes on in the background.
-_ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {202: {"model": Deleted}}
+_IN_PROGRESS: Final = Deleted(
+    project="shop",
+    kind="model",
+    target="answer",
+    deleted_time="2026-07-01T12:00:00Z",
+    deleted_runs=500_000,
+    state="running",
+    steps_done=2,
+    steps=18,
+    trouble="",
+)
+_ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
+    202: {
+        "model": Deleted,
+        "description": "The deletion goes on in the background",
+        "content": {"application/json": {"example": _IN_PROGRESS.model_dump()}},
+    }
+}
 
 
 def find_storage(
