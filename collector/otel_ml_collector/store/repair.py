@@ -1,7 +1,7 @@
 """Repairs parts that the embedded engine failed to write, and took for written.
 
 A merge or a change whose files could not be written leaves a part that is empty or short, in place
-of the good ones. These stay on the disk for 8 s, and the engine goes back to them when it
+of the good ones. These stay on the disk for 8 s at least, and the engine goes back to them when it
 loads the table anew. A statement that changes parts is a file too: an empty file keeps its table
 from being loaded at all.
 """

@@ -378,9 +378,9 @@ def needs_of(method: str, address: str) -> Collection[str]:
 
 def need_of(method: str, address: str) -> str:
     """The scope that a route needs."""
-    if address.endswith(("/retention", "/purge", "/delete-runs")) or address.startswith(
-        ADMINISTERED
-    ):
+    if address.endswith(
+        ("/retention", "/purge", "/delete-runs", "/deletions")
+    ) or address.startswith(ADMINISTERED):
         return "admin"
     if "/alerts/" in address or "/rubric-judges/" in address or address.endswith("/alert-rule"):
         return "read" if method == "GET" else "admin"
