@@ -199,20 +199,43 @@ def test_later_runs(project: Project) -> None:
 
 
 def test_progress(project: Project) -> None:
-    """A deletion in progress is listed, begins only once, and is not listed when it is done."""
+    """A deletion that is not done is listed with its progress, until it is completed."""
     project.send(*make_told(GONE, "session gone", "user gone", "model gone"))
-    deleter = Deleter(
-        project.service.store.connections, Tombstones(project.service.store.connections)
-    )
+    connections = project.service.store.connections
+    tombstones = Tombstones(connections)
+    tombstones.add(project.name, USER, "user gone", time.time_ns())
+    [shown] = project.get("/deletions")["deletions"]
+    facts = {
+        name: shown[name] for name in ("kind", "target", "state", "steps_done", "deleted_runs")
+    }
+    assert facts == {
+        "kind": "user",
+        "target": "user gone",
+        "state": "waiting",
+        "steps_done": 0,
+        "deleted_runs": None,
+    }
+    page = ask(project.service.app, f"/projects/{quote(project.name)}/settings").text
+    assert f"Deleting user user gone: 0 of {shown['steps']} steps" in page
+    storage = ask(project.service.app, "/api/v1/storage").json
+    assert shown in storage["deletions"]
+
+    deleter = Deleter(connections, tombstones)
+    assert deleter.complete() == 1
+    assert (project.names(), project.get("/deletions")["deletions"]) == ([], [])
+
+
+def test_same_deletion_again(project: Project) -> None:
+    """The same deletion that is asked for again while it is in progress does not begin anew."""
+    project.send(*make_told(GONE, "session gone", "user gone", "model gone"))
+    connections = project.service.store.connections
+    deleter = Deleter(connections, Tombstones(connections))
     first = deleter.begin(project.name, USER, "user gone", answer_s=0)
     assert first.state in {"waiting", "running"}
-    assert [one.deletion for one in deleter.list_unfinished()] == [first.deletion]
-    [shown] = project.get("/deletions")["deletions"]
-    assert (shown["kind"], shown["target"]) == ("user", "user gone")
     again = deleter.begin(project.name, USER, "user gone", answer_s=60)
     assert again.deletion == first.deletion
     assert (again.state, again.steps_done, again.runs) == ("done", again.steps, 2)
-    assert (deleter.list_unfinished(), project.get("/deletions")["deletions"]) == ([], [])
+    assert deleter.list_unfinished() == []
     deleter.close()
 
 
