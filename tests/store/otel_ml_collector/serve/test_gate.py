@@ -278,6 +278,7 @@ def test_roads(world: World) -> None:
     blind.add("/projects/theirs/monitor/findings")
     blind.add("/projects/theirs/monitor/progress")  # it tells no names
     blind.add("/api/v1/projects/theirs/reported")  # no metrics were reported there
+    blind.add("/api/v1/projects/theirs/deletions")  # none is in progress there
     blind.add("/api/v1/projects/theirs/alert-changes")  # nothing has changed there
     blind.add("/api/v1/projects/theirs/alert-deliveries")  # nothing was sent there
     blind |= {f"/projects/theirs/alert-{part}" for part in ("firing", "rule", "past")}
