@@ -405,7 +405,8 @@ def get_storage(
 ) -> Storage:
     """Read the bytes by project, model and kind, and those that a shorter retention would free.
 
-    The largest projects come first. A project that grows while you page may be listed twice.
+    The largest projects come first. Sizes change while you page: a project may then be
+    listed twice or left out.
 
     A key of certain projects gets these, and nothing of the whole.
     """
