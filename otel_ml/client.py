@@ -794,9 +794,10 @@ class Client(HasCard):
     def instrument(self, *libraries: str, **options: "Unpack[ModelOptions]") -> None:
         """Record the calls of other libraries, such as ``sklearn`` or ``openai``.
 
-        Each prediction and each training of a model library is a run, without a decorator. Only the
-        outermost call counts, not the calls that it makes itself. See docs/how-to/scikit-learn.md
-        for the methods that count.
+        The model libraries are ``sklearn``, ``xgboost``, ``lightgbm``, ``onnxruntime``, ``torch``
+        and ``transformers``. Each prediction and each ``fit`` of their models is a run, without a
+        decorator. Only the outermost call counts, not the calls that it makes itself. See
+        docs/how-to/scikit-learn.md for the methods that count.
 
         Other libraries need an OpenTelemetry instrumentation package. If several packages
         instrument the library, the alphabetically first one is used.

@@ -19,7 +19,7 @@ from otel_ml.libraries.trainings import Training
 from otel_ml.recorder import Recorder
 
 _logger = logging.getLogger(__name__)
-_MOST_MODELS: Final = 10_000
+_MOST_TRACED: Final = 10_000
 
 
 class ModelRecorder:
@@ -98,7 +98,7 @@ class ModelRecorder:
             reference = weakref.ref(model, lambda _: self._traced.pop(key, None))
         except TypeError:  # a class with slots
             return traced
-        if len(self._traced) >= _MOST_MODELS:
+        if len(self._traced) >= _MOST_TRACED:
             self._traced.clear()
         self._traced[key] = reference, traced
         return traced

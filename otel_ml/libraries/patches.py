@@ -48,7 +48,7 @@ class Here(threading.local):
 HERE: Final = Here()
 
 
-class Record(Protocol):
+class RecordCall(Protocol):
     """Calls an original method with the given arguments, and records the call."""
 
     def __call__(
@@ -67,7 +67,7 @@ class Hook:
         patches: The patches that the hook belongs to.
     """
 
-    def __init__(self, patches: "Patches", depth: int, record: Record) -> None:
+    def __init__(self, patches: "Patches", depth: int, record: RecordCall) -> None:
         self.here = HERE
         self.depth = depth
         self.record = record
@@ -87,7 +87,7 @@ class Patched:
         train: Records a training.
     """
 
-    def __init__(self, library: Library, depth: int, call: Record, train: Record) -> None:
+    def __init__(self, library: Library, depth: int, call: RecordCall, train: RecordCall) -> None:
         self.library = library
         self.depth = depth
         self.call = call

@@ -54,7 +54,7 @@ def params_of_estimator(model: Any) -> dict[str, object]:
     return {
         name: class_name(value) if hasattr(value, "get_params") else value
         for name, value in model.get_params().items()
-        if name not in _PARTS
+        if name not in _NESTED_PARAMS
     }
 
 
@@ -135,12 +135,12 @@ class Library:
 
 
 _SKIPPED: Final = "passthrough"
-_PARTS: Final = frozenset({"steps", "transformers", "transformer_list", "estimators"})
+_NESTED_PARAMS: Final = frozenset({"steps", "transformers", "transformer_list", "estimators"})
 _SHOWN_ROWS: Final = 400
 _PREDICTIONS: Final = ("predict", "predict_proba", "decision_function", "score_samples")
 _FITS: Final = ("fit", "fit_predict", "fit_transform")
 
-_ALL: Final = (
+_LIBRARIES: Final = (
     Library(
         "sklearn",
         (
@@ -193,4 +193,4 @@ _ALL: Final = (
         name_transformer,
     ),
 )
-LIBRARIES: Final[Mapping[str, Library]] = {library.package: library for library in _ALL}
+LIBRARIES: Final[Mapping[str, Library]] = {library.package: library for library in _LIBRARIES}

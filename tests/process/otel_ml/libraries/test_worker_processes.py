@@ -94,6 +94,30 @@ if __name__ == "__main__":
     assert found == [True, [["Own", "model"], ["Own", "training"]]]
 
 
+def test_workers_that_are_forked(tmp_path: Path) -> None:
+    """A forked worker of joblib records nothing; one of a pool that the program made does."""
+    found = ask_script(
+        tmp_path,
+        f"""{PREAMBLE}
+import multiprocessing
+
+def ask(model):
+    model.predict(x)
+    return client.stats().sequence  # of the runs and records of this process
+
+if __name__ == "__main__":
+    model = LogisticRegression().fit(x, y)
+    client.instrument("sklearn")
+    tasks = [joblib.delayed(ask)(model) for _ in range(2)]
+    ours = joblib.Parallel(n_jobs=2, backend="multiprocessing")(tasks)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        own = pool.map(ask, [model])
+    print(json.dumps([ours, [count > 0 for count in own]]))
+""",
+    )
+    assert found == [[0, 0], [True]]
+
+
 def test_calls_in_threads_of_a_pool(tmp_path: Path) -> None:
     """Calls that the program itself makes in a pool of threads are a run each."""
     found = ask_script(
