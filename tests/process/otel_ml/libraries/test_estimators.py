@@ -7,6 +7,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
@@ -375,6 +379,25 @@ def test_settings_apply(recorded: Client, monkeypatch: pytest.MonkeyPatch) -> No
     with record(recorded) as calls:
         model.predict(table)
     assert (calls.run.inputs, calls.run.outputs is None) == (None, False)
+
+
+def test_sampling_applies() -> None:
+    """Predictions that the sampler drops are not recorded, and return the same."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    client = Client("sampled", tracer_provider=provider)
+    model = fitted()
+    expected = model.predict(X).tolist()
+    client.instrument("sklearn")
+    assert model.predict(X).tolist() == expected
+    provider.sampler = ALWAYS_ON
+    client.close()
+    kept = Client("kept", tracer_provider=provider)
+    kept.instrument("sklearn")
+    model.predict(X)
+    kept.close()
+    assert [span.name for span in spans.get_finished_spans()] == ["LogisticRegression.predict"]
 
 
 @pytest.mark.parametrize(
