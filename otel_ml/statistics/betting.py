@@ -11,7 +11,8 @@ change.
 
 The runs of a session are not independent, so each session counts as one, with the mean of its runs.
 A quantile is checked as a share: ``p95 > 2000`` means that more than 5 % of the runs are above 2000
-(`count_above`).
+(`count_above`). The mean of numbers without an upper limit, such as latencies, is checked by
+`add_amounts`.
 """
 
 import math
@@ -31,6 +32,12 @@ _LEAST_BET: Final = 1 / 16
 _MOST_BET: Final = 1_024.0
 # Largest part of its stake that a bet can lose at once.
 _MOST_LOST: Final = 0.5
+# Bets on a mean of numbers: the parts of the stake that a session can lose. Small bets are for long
+# tails: with latencies, the variance can be many times the square of the limit.
+_AMOUNT_BETS: Final = tuple(_MOST_LOST / 2**place for place in range(6))
+# A session counts at most as this many times `reach` beyond the limit. So a single session, such as
+# a timeout, multiplies the evidence by at most 9.
+_MOST_GAIN: Final = 16.0
 # Sums are capped at this number, to avoid overflow.
 _MOST_SUM: Final = 1e300
 
@@ -155,8 +162,43 @@ def add_window(total: float, means: Means, limit: float, *, is_above: bool = Fal
     detection, New England Journal of Statistics in Data Science 2 (2024): the Shiryaev-Roberts
     form.
     """
-    log = log_stake(means, limit, is_above=is_above) + math.log1p(total)
-    return math.exp(log) if log < math.log(_MOST_SUM) else _MOST_SUM
+    return _grow(total, log_stake(means, limit, is_above=is_above))
+
+
+def add_amounts(
+    total: float, means: Means, limit: float, *, reach: float, is_above: bool = False
+) -> float:
+    """Return the evidence that a mean is beyond a limit, updated with one more time window.
+
+    Like `add_window`, for numbers that need not be from 0 to 1, such as latencies or costs. Numbers
+    must have a limited range on the side where all is well. Latencies cannot be below 0, so
+    ``mean(latency_ms) > 200`` needs no assumption: `reach` is 200.
+
+    Args:
+        total: The evidence before this window. Start with 0.
+        means: Number of sessions in the window by mean value. See `session_means`.
+        limit: The limit to check: 200 for ``mean(latency_ms) > 200``.
+        reach: Largest possible distance from the limit on the side where all is well, above 0.
+            Values that are farther away count as at this distance. Choose it before you see the
+            window.
+        is_above: Whether values above the limit are bad. If False, values below are bad.
+
+    Raises:
+        ValueError: `reach` is not above 0.
+    """
+    if not reach > 0:
+        raise ValueError(f"Invalid reach {reach!r}: expected a number above 0")
+    gains: Counter[float] = Counter()
+    for mean, count in means.items():
+        gain = (mean - limit if is_above else limit - mean) / reach
+        gains[min(max(gain, -1.0), _MOST_GAIN)] += count
+    return _grow(total, mix(log_stakes(gains, 1.0, _AMOUNT_BETS)))
+
+
+def _grow(total: float, log: float) -> float:
+    """Return the sum of the stakes of all start times after a window, from its own stake."""
+    grown = log + math.log1p(total)
+    return math.exp(grown) if grown < math.log(_MOST_SUM) else _MOST_SUM
 
 
 def find_alarms(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from otel_ml.statistics.betting import Means, add_amounts, add_window
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import (
@@ -56,6 +57,10 @@ VOCABULARY: Final = Vocabulary(
 )
 # Figures from 0 to 1 that are the mean of something about each run.
 _SHARES: Final = frozenset({"error_share", "missing", "share", "pass_rate", "judge_errors"})
+# Means of numbers that can have any range.
+_MEANS: Final = frozenset({"mean", "mean_score"})
+# How much farther than the largest distance seen so far a session can be from a limit.
+_ROOM: Final = 1.25
 _DRIFT_WINDOWS_NS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
 _VALUED: Final = frozenset({Kind.NUMBER, Kind.DURATION, Kind.PAYLOAD, Kind.JSON, Kind.METRIC})
 _NOT_VALUED: Final = frozenset({"version", "repeat", "latency", "attributes", "resource"})
@@ -63,10 +68,10 @@ _NOT_VALUED: Final = frozenset({"version", "repeat", "latency", "attributes", "r
 
 @dataclass(frozen=True, slots=True)
 class SureLimit:
-    """A comparison that must be certain, as a share of runs and its limit.
+    """A comparison that must be certain: a share of runs or a mean, and its limit.
 
     Attributes:
-        figure: From 0 to 1: a quantile is read as the share of runs beyond it.
+        figure: A share from 0 to 1, or a mean. A quantile is read as the share of runs beyond it.
         limit: The figure is good up to it.
         is_above: Whether it is bad above the limit.
     """
@@ -74,6 +79,42 @@ class SureLimit:
     figure: Figure
     limit: float
     is_above: bool
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the figure is from 0 to 1."""
+        return self.figure.name in _SHARES
+
+    def bet(self, total: float, means: Means, seen: float) -> float:
+        """Return the evidence that the limit is exceeded, updated with a window.
+
+        Numbers such as latencies are at least 0. Of scores and parts of payloads no range is known.
+        They bet once an earlier window has shown it.
+
+        Args:
+            total: The evidence before the window.
+            means: Number of sessions by mean.
+            seen: Largest distance from the limit in earlier windows; 0 for none.
+        """
+        if self.is_share:
+            return add_window(total, means, self.limit, is_above=self.is_above)
+        reach = self.limit if self._has_floor else _ROOM * seen
+        if not reach:
+            return total
+        return add_amounts(total, means, self.limit, reach=reach, is_above=self.is_above)
+
+    def find_distance(self, means: Means) -> float:
+        """Return the largest distance of a session from the limit, to bet on later windows."""
+        if self.is_share or self._has_floor:
+            return 0.0
+        return max((abs(mean - self.limit) for mean in means), default=0.0)
+
+    @property
+    def _has_floor(self) -> bool:
+        """Whether sessions on the good side are at most as far from the limit as 0 is."""
+        if not self.is_above or self.limit <= 0 or self.figure.name != "mean":
+            return False
+        return FIELD_NAMES[read_field(self.figure.of).name].kind in {Kind.NUMBER, Kind.DURATION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,15 +309,15 @@ def _read_limit(sure: SureComparison) -> SureLimit:
     """Read the comparison of surely(...).
 
     Raises:
-        BadInput: It is no comparison of a share of runs with a number.
+        BadInput: It does not compare a share of runs, a mean or a quantile with a number.
     """
     left, sign, right = sure.comparison.left, sure.comparison.sign, sure.comparison.right
     if isinstance(right, Figure) and isinstance(left, int | float):
         left, right = right, left
         sign = _TURNED.get(sign, sign)
     expected = (
-        f"Expected a share of runs and a number, as in surely(error_share > 0.05), of "
-        f"{', '.join(sorted(_SHARES))}, or a quantile"
+        f"Expected a share or mean of runs and a number, as in surely(error_share > 0.05), of "
+        f"{', '.join(sorted(_SHARES | _MEANS))}, or a quantile"
     )
     if not isinstance(left, Figure) or not isinstance(right, int | float) or left.before_ns:
         raise BadInput(expected, "when", sure.column)
@@ -288,7 +329,9 @@ def _read_limit(sure: SureComparison) -> SureLimit:
         share = f"{left.of} {'>' if is_above else '<'} {right!r}"
         limit = 1 - QUANTILES[left.name] if is_above else QUANTILES[left.name]
         return SureLimit(Figure("share", share, left.column), limit, is_above=True)
-    if left.name not in _SHARES or not 0 <= right <= 1:
-        hint = ": of a score write share(scores[...] < ...)" if left.name == "mean_score" else ""
-        raise BadInput(f"{expected}, from 0 to 1{hint}", "when", sure.column)
+    if left.name not in _SHARES | _MEANS:
+        raise BadInput(expected, "when", sure.column)
+    if left.name in _SHARES and not 0 <= right <= 1:
+        message = f"Invalid limit {right!r} of {left.name}: expected a number from 0 to 1"
+        raise BadInput(message, "when", sure.column)
     return SureLimit(left, right, is_above)

@@ -398,6 +398,7 @@ class AlertEvaluator:
                     "runs": state.runs,
                     "judged": [[end_ns, int(is_bad)] for end_ns, is_bad in state.judged],
                     "silent_ns": state.silent_ns,
+                    "distance": state.distance,
                 }
                 if key == WHOLE_RULE:
                     body |= {"reason": item.reason, "rule": item.rule.model_dump()}

@@ -69,8 +69,10 @@ MOST_MONITORED_SLICES: Final = 20
 # A rule has no more slices: those with most runs.
 MOST_SLICES: Final = 200
 _MOST_MEASURED: Final = 500_000
-# Means of sessions are told apart to a thousandth, on the side where all is well.
+# Session means of shares are rounded to a thousandth, others to three digits, towards the side
+# where all is well.
 _STEPS: Final = 1_000
+_DIGITS: Final = 3
 # Of so many days before it is learned how soon the truth comes.
 _COURSE_NS: Final = 60 * DAY_NS
 # How long truths are waited for: beyond the time by which nearly all are here, and without any
@@ -108,13 +110,17 @@ _MEASURED: Final = Sql("""
   ORDER BY place, runs DESC, slices LIMIT {slices_at_most} BY place LIMIT {most}""")
 _MEANS: Final = Sql("""
   SELECT place, slices, mean, count() AS units FROM (
-    SELECT place, slices, unit, {rounded} / {steps} AS mean
-    FROM ({cells}) WHERE isNotNull(x_0) GROUP BY place, slices, unit)
+    SELECT place, slices, {mean} AS mean FROM (
+      SELECT place, slices, unit, avg(x_0) AS exact
+      FROM ({cells}) WHERE isNotNull(x_0) GROUP BY place, slices, unit))
   GROUP BY place, slices, mean HAVING NOT has(slices, '') ORDER BY place, slices, mean
   LIMIT {most}""")
 _NOT_IMPORTED: Final = Sql("AND runs.process != '{imported}'").fill(
     imported=identifier(IMPORTED, [IMPORTED])
 )
+# The step of the last digit, and a millionth of it for what floating point adds.
+_LAST_DIGIT: Final = Sql("exp10(floor(log10(abs(exact))) - {digits})").fill(digits=_DIGITS - 1)
+_MILLIONTH: Final = Sql("1e-6")
 # A sum of whole numbers is the same in any order: values are kept to a millionth.
 _MILLIONTHS: Final = 1_000_000
 _UNITS_OF_SLICES: Final = Sql("""
@@ -268,9 +274,13 @@ def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Me
     if asked.sure is not None:
         limit = _Question.of(reader, asked, windows, [asked.sure.figure])
         means: defaultdict[tuple[int, SliceKey], dict[float, int]] = defaultdict(dict)
-        for row in limit.ask(limit.write_means(is_above=asked.sure.is_above)):
+        for row in limit.ask(limit.write_means(asked.sure)):
             key = SliceKey.of(row["slices"])
-            means[ends_ns[row["place"] - 1], key][min(max(row["mean"], 0.0), 1.0)] = row["units"]
+            mean = float(f"{row['mean']:.{_DIGITS}g}")
+            if asked.sure.is_share:
+                mean = min(max(row["mean"], 0.0), 1.0)
+            of_window = means[ends_ns[row["place"] - 1], key]
+            of_window[mean] = of_window.get(mean, 0) + row["units"]
         for (end_ns, key), of_slice in means.items():
             if key in measured[end_ns]:
                 measured[end_ns][key] = replace(measured[end_ns][key], means=of_slice)
@@ -549,13 +559,20 @@ class _Question:
             most=_MOST_MEASURED,
         )
 
-    def write_means(self, *, is_above: bool) -> Sql:
+    def write_means(self, limit: SureLimit) -> Sql:
         """Write the question for the means of sessions of the only figure."""
-        rounded = Sql("floor({m})") if is_above else Sql("ceil({m})")
-        mean = Sql("avg(x_0) * {steps}").fill(steps=_STEPS)
-        return _MEANS.fill(
-            rounded=rounded.fill(m=mean), steps=_STEPS, cells=self.cells, most=_MOST_MEASURED
-        )
+        rounded = Sql("floor({m})") if limit.is_above else Sql("ceil({m})")
+        if limit.is_share:
+            mean = rounded.fill(m=Sql("exact * {n}").fill(n=_STEPS)) + Sql(" / {n}").fill(n=_STEPS)
+        else:
+            sign = Sql("+") if limit.is_above else Sql("-")
+            steps = Sql("exact / {step} {sign} {millionth}").fill(
+                step=_LAST_DIGIT, sign=sign, millionth=_MILLIONTH
+            )
+            mean = Sql("if(exact = 0, 0, {rounded} * {step})").fill(
+                rounded=rounded.fill(m=steps), step=_LAST_DIGIT
+            )
+        return _MEANS.fill(mean=mean, cells=self.cells, most=_MOST_MEASURED)
 
     def write_units(self) -> Sql:
         """Write the question for the units of its figures: how many are alike, by slice."""

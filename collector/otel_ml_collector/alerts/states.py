@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from otel_ml.statistics.betting import Means, add_window
+from otel_ml.statistics.betting import Means
 from otel_ml_collector.alerts.rule import RulePlan
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.store.alerts import AlertRow, AlertStateName
@@ -60,6 +60,7 @@ class JudgedWindow:
         end_ns: End of the window.
         value: The first figure of the rule; None without a value.
         martingale: The evidence of `surely` after the window.
+        distance: As of the state, after the window.
     """
 
     end_ns: int
@@ -67,6 +68,7 @@ class JudgedWindow:
     value: float | None
     runs: int
     martingale: float = 0.0
+    distance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class SliceState:
         changed_ns: End of the window in which it last started or stopped firing; 0 for never.
         value, runs: Figure and runs of the last judged window.
         martingale: The evidence of `surely` so far.
+        distance: For `surely` of a mean: the largest distance of a session from the limit so far.
         seen_ns: End of the last evaluated window; 0 for none.
         bad_ns: End of the last bad window.
         judged: Ends of the judged windows that still count, the oldest first, each with whether it
@@ -93,6 +96,7 @@ class SliceState:
     value: float | None = None
     runs: int = 0
     martingale: float = 0.0
+    distance: float = 0.0
     seen_ns: int = 0
     bad_ns: int = 0
     judged: tuple[tuple[int, bool], ...] = ()
@@ -130,6 +134,7 @@ def read_state(row: AlertRow) -> SliceState:
         value=row.value,
         runs=body.get("runs", 0),
         martingale=row.martingale,
+        distance=body.get("distance", 0.0),
         seen_ns=row.window_ns,
         bad_ns=body.get("bad_ns", 0),
         judged=tuple((end_ns, bool(is_bad)) for end_ns, is_bad in body.get("judged", ())),
@@ -160,7 +165,7 @@ def forget_before(before: SliceState, end_ns: int, changes: Sequence[int]) -> Sl
     """
     if not any(0 < before.seen_ns <= change_ns < end_ns for change_ns in changes):
         return before
-    cleared = replace(before, judged=(), martingale=0.0, bad_ns=0, seen_ns=end_ns)
+    cleared = replace(before, judged=(), martingale=0.0, distance=0.0, bad_ns=0, seen_ns=end_ns)
     return replace(_enter(cleared, "no data"), seen_ns=before.seen_ns, silent_ns=0)
 
 
@@ -193,27 +198,30 @@ def judge_window(
     value = main if math.isfinite(main) else None
     counts = [measured.counts.get(key_of(figure), measured.runs) for figure in condition.figures]
     numbers = [measured.numbers.get(key_of(figure), math.nan) for figure in condition.figures]
-    total = before.martingale
+    total, distance = before.martingale, before.distance
     is_judged = min([measured.runs, *counts]) >= plan.min_runs and not any(map(math.isnan, numbers))
     if not is_judged or is_mixed(plan, end_ns, changes):
-        return JudgedWindow(end_ns, "no data", value, measured.runs, total)
+        return JudgedWindow(end_ns, "no data", value, measured.runs, total, distance)
 
     def number_of(figure: Figure) -> float:
         return measured.numbers[key_of(figure)]
 
-    if condition.sure is None:
+    limit = condition.sure
+    if limit is None:
         is_bad = condition.is_bad(number_of, is_sure=False)
     elif before.state == "firing":
         # A firing alert stays while the figure is beyond its limit; the evidence starts again.
         is_bad, total = condition.is_broken(number_of), 0.0
     else:
-        limit = condition.sure
         if measured.means:
-            total = add_window(total, measured.means, limit.limit, is_above=limit.is_above)
+            total = limit.bet(total, measured.means, distance)
         is_sure = total > plan.windows_between * max(slices, 1)
         is_bad = condition.is_bad(number_of, is_sure=is_sure)
         total = 0.0 if is_sure else total
-    return JudgedWindow(end_ns, "bad" if is_bad else "good", value, measured.runs, total)
+    if limit is not None:
+        distance = max(distance, limit.find_distance(measured.means))
+    word: WindowWord = "bad" if is_bad else "good"
+    return JudgedWindow(end_ns, word, value, measured.runs, total, distance)
 
 
 def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
@@ -236,6 +244,7 @@ def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceSt
         value=window.value,
         runs=window.runs,
         martingale=window.martingale,
+        distance=window.distance,
         judged=judged,
         bad_ns=window.end_ns if is_bad else before.bad_ns,
         silent_ns=0,

@@ -329,6 +329,8 @@ def test_file(service: Service) -> None:
         ({"when": "share(latenc_ms > 3) > 0.1"}, "when", 6),
         ({"when": "p90(model) > 3"}, "when", 4),
         ({"when": "surely(runs > 3)"}, "when", 0),
+        ({"when": "surely(max(latency_ms) > 3)"}, "when", 0),
+        ({"when": "surely(error_share > 3)"}, "when", 0),
         ({"when": "runs > 1 and drift(inputs.a) > 0.1", "by": []}, "window", None),
         ({"where": "modl == 3"}, "where", 0),
         ({"window": "10s"}, "window", None),
@@ -348,6 +350,41 @@ def test_refused(service: Service, part: Any, field: str, column: int | None) ->
     assert field in str(answered["error"])
     if column is not None:
         assert answered["error"]["column"] == column
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        # Runs take 195 ms on average. Their mean is certainly above 100, not above 190.
+        ("surely(mean(latency_ms) > 100)", ["bad", "bad", "bad", "bad", "bad"]),
+        ("surely(mean(latency_ms) > 190)", ["good", "good", "good", "good", "good"]),
+        ("mean(latency_ms) > 190", ["bad", "bad", "bad", "bad", "bad"]),
+        # Of 20 scores 20, 18, 8, 9 and 19 are 1. The first window shows the range.
+        ('surely(mean_score("grounded") < 0.8)', ["good", "good", "good", "bad", "good"]),
+        ('surely(mean_score("grounded") < 0.3)', ["good", "good", "good", "good", "good"]),
+    ],
+)
+def test_means_must_be_certain(service: Service, when: str, expected: list[str]) -> None:
+    """With surely, a mean is bad only if the runs so far show that it is beyond its limit."""
+    wanted = {**RULE, "when": when, "where": 'tags["client"] == "Remax"', "by": []}
+    wanted |= {"windows_between": 20, "hold": "1 of 1"}
+    rule = make_unsaved(WantedAlert.model_validate(wanted))
+    history = check_rule(service.store.reader, "s", rule, END_NS - 4 * HOUR_NS, END_NS + MINUTE_NS)
+    assert [point.word for point in history.slices[0].points] == expected
+
+
+def test_range_is_remembered(service: Service) -> None:
+    """A process that starts anew knows the range of scores that windows before have shown."""
+    rule = {**RULE, "when": 'surely(mean_score("grounded") < 0.8)', "windows_between": 20}
+    call(service, "PUT", "range/alerts/a", {**rule, "hold": "1 of 1"})
+    service.store.take("range", tell("j1"), *make_hour(2, "Remax", 15), *make_hour(1, "Remax", 0))
+    told = Told("range")
+    for hour in (1, 0):
+        look(service, told, END_NS - hour * HOUR_NS + MINUTE_NS)
+    assert told.lines == ["firing Remax"]
+    [row] = [row for row in read_alert_rows(service.store.reader, "range") if row.slice]
+    assert row.body["distance"] == pytest.approx(0.8)
+    call(service, "DELETE", "range/alerts/a")
 
 
 @pytest.mark.parametrize("no_data", ["end", "notify"])

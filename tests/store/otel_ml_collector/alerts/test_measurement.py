@@ -1,5 +1,6 @@
 """Figures of rules as they are measured: each beside what the runs that were made say."""
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Final
@@ -9,9 +10,10 @@ import pytest
 from otel_ml_collector.alerts.measurement import MeasuredWindows, Measurement, measure
 from otel_ml_collector.alerts.rule import SliceKey, WantedAlert, make_plan
 from otel_ml_collector.alerts.states import MeasuredSlice, key_of
-from otel_ml_collector.times import HOUR_NS
+from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, make_hour
 from tests.store.otel_ml_collector.query.test_judges import tell
+from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
 
 RUNS: Final = 20
@@ -25,10 +27,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield store
 
 
-def ask(store: Store, when: str, by: str = "") -> dict[int, dict[SliceKey, MeasuredSlice]]:
+def ask(
+    store: Store, when: str, by: str = "", project: str = "p"
+) -> dict[int, dict[SliceKey, MeasuredSlice]]:
     plan = make_plan(WantedAlert.model_validate({"when": when, "window": "1h", "by": by}))
     condition = plan.condition
-    asked = Measurement("p", "", plan.by, condition.figures, condition.sure, END_NS)
+    asked = Measurement(project, "", plan.by, condition.figures, condition.sure, END_NS)
     windows = MeasuredWindows(END_NS - HOUR_NS, HOUR_NS, 2, HOUR_NS)
     return {
         end_ns: dict(slices) for end_ns, slices in measure(store.reader, asked, windows).items()
@@ -83,6 +87,47 @@ def test_means(store: Store) -> None:
     """What must be certain is counted by session, a quantile as the share of runs beyond it."""
     measured = ask(store, "surely(p90(latency_ms) > 200)")[END_NS][SliceKey("[]")]
     assert dict(measured.means) == {0.0: 11, 1.0: 9}
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        # Latencies are 100, 110, ... 290 ms; the first and last digits of each are kept.
+        ("surely(mean(latency_ms) > 200)", {100.0 + 10 * place: 1 for place in range(20)}),
+        ('surely(mean_score("grounded") < 0.7)', {1.0: 10, 0.0: 10}),
+        ('surely(mean_score("grounded") > 0.7)', {1.0: 10, 0.0: 10}),
+    ],
+)
+def test_means_of_numbers(store: Store, when: str, expected: dict[float, int]) -> None:
+    """What must be certain of a mean is counted by session, in its own unit."""
+    assert dict(ask(store, when)[END_NS][SliceKey("[]")].means) == expected
+
+
+@pytest.mark.parametrize(
+    ("sign", "expected"),
+    [
+        (">", {-1.35: 1, 0.0: 1, 0.001: 1, 123.0: 1, 124_000.0: 1}),
+        ("<", {-1.34: 1, 0.0: 1, 0.001: 1, 124.0: 1, 125_000.0: 1}),
+    ],
+)
+def test_means_are_rounded_to_the_good_side(
+    store: Store, sign: str, expected: dict[float, int]
+) -> None:
+    """Three digits of a session's mean are kept, so that windows stay small."""
+    values = [-1.345, 0.0, 0.001, 123.5, 124_700.0]
+    runs = [
+        make_call(
+            "answer",
+            {"otel_ml.outputs": json.dumps({"price": value})},
+            start_ns=END_NS - HOUR_NS + place * MINUTE_NS,
+            end_ns=END_NS - HOUR_NS + place * MINUTE_NS + MS_NS,
+        )
+        for place, value in enumerate(values)
+    ]
+    project = f"rounded {sign}"
+    store.take(project, *runs)
+    measured = ask(store, f"surely(mean(outputs.price) {sign} 5)", project=project)
+    assert dict(measured[END_NS][SliceKey("[]")].means) == expected
 
 
 def test_version(store: Store) -> None:

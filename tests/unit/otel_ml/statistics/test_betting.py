@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from otel_ml.statistics.betting import (
+    add_amounts,
     add_window,
     count_above,
     find_alarms,
@@ -182,4 +184,111 @@ def test_a_fall_is_seen_soon() -> None:
         alarms = find_alarms([*before, *passes(draw, 0.8, 200, 50)], 0.9)
         waits.append(next(place for place in alarms if place >= len(before)) - len(before) + 1)
     print(f"median {median(waits)} windows, 90 % {sorted(waits)[180]}")  # noqa: T201 - with `-s`
+    assert median(waits) <= 3
+
+
+def draw_latencies(draw: Draw, mean: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Draw latencies with a long tail: one in a hundred is six times the mean or more."""
+    sigma = 1.0
+    return draw.lognormal(math.log(mean) - sigma**2 / 2, sigma, shape)
+
+
+def draw_scores(draw: Draw, mean: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Draw scores from 1 to 5."""
+    return 1 + 4 * draw.beta(mean - 1, 5 - mean, shape)
+
+
+def grow(values: NDArray[np.float64], limit: float, reach: float, sign: int) -> NDArray[np.float64]:
+    """Compute the stake of each window (a row of values) from its definition, with products."""
+    gains = np.clip(sign * (values - limit) / reach, -1, 16)
+    bets = [1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
+    stakes = np.stack([np.prod(1 + bet * gains, axis=-1) for bet in bets])
+    return np.asarray(stakes.mean(axis=0))
+
+
+@pytest.mark.parametrize("is_above", [True, False])
+def test_stake_of_a_mean(is_above: bool) -> None:
+    """The evidence of a mean is the mean of products, each of a bet on every session."""
+    values = draw_latencies(np.random.default_rng(2), 210, (40,))
+    total = add_amounts(3.0, Counter(values.tolist()), 200, reach=200, is_above=is_above)
+    stake = grow(values, 200, 200, 1 if is_above else -1)
+    assert total == pytest.approx(float(stake) * 4, rel=1e-9)
+
+
+def test_reach_of_a_mean() -> None:
+    """A session counts at most as far as the reach, and at most 16 times that on the bad side."""
+    near, far = ({-50.0: 3}, {-50_000.0: 3})
+    assert add_amounts(0, near, 200, reach=250, is_above=True) == pytest.approx(
+        add_amounts(0, far, 200, reach=250, is_above=True)
+    )
+    timeout = add_amounts(0, {1e9: 1}, 200, reach=200, is_above=True)
+    assert timeout == pytest.approx(np.mean([1 + 16 / 2**place for place in range(1, 7)]))
+    with pytest.raises(ValueError, match=r"Invalid reach 0"):
+        add_amounts(0, near, 0, reach=0)
+
+
+@pytest.mark.parametrize(("per_window", "is_above"), [(30, True), (200, True), (60, False)])
+def test_windows_between_false_alarms_of_means(per_window: int, is_above: bool) -> None:
+    """A mean at its limit gives at least N windows between two false alarms, on average."""
+    draw = np.random.default_rng([per_window, is_above])
+    alarms, totals, streams = 0, np.zeros(1_000), 1_000
+    for _ in range(400):
+        if is_above:
+            stakes = grow(draw_latencies(draw, 200, (streams, per_window)), 200, 200, 1)
+        else:
+            stakes = grow(draw_scores(draw, 4, (streams, per_window)), 4, 1.25 * 3, -1)
+        totals = stakes * (1 + totals)
+        alarms += int((totals > N).sum())
+        totals[totals > N] = 0.0
+    windows = 400 * streams
+    print(f"{per_window} a window: {windows / max(alarms, 1):,.0f} windows between")  # noqa: T201 - with `-s`
+    assert alarms <= windows / N + 3 * math.sqrt(windows / N)
+
+
+def find_lower_bound(values: NDArray[np.float64], chance: float) -> float:
+    """Return the largest limit that the mean of one window certainly exceeds."""
+    low, high = 0.0, float(values.mean())
+    means = Counter(values.tolist())
+    for _ in range(30):
+        limit = (low + high) / 2
+        is_sure = add_amounts(0, means, limit, reach=limit, is_above=True) > 1 / chance
+        low, high = (limit, high) if is_sure else (low, limit)
+    return low
+
+
+def test_interval_of_a_mean() -> None:
+    """The limits that a mean does not certainly exceed are a confidence interval.
+
+    It is compared with Student's interval by scipy, which holds for a single look.
+    """
+    draw, chance, samples = np.random.default_rng(17), 0.05, 400
+    covered = {"bets": 0, "scipy": 0}
+    ratios = []
+    for _ in range(samples):
+        values = draw_latencies(draw, 200, (300,))
+        bound = find_lower_bound(values, chance)
+        test = scipy.stats.ttest_1samp(values, 0, alternative="greater")
+        student = float(test.confidence_interval(1 - chance).low)
+        covered["bets"] += bound <= 200
+        covered["scipy"] += student <= 200
+        ratios.append((values.mean() - bound) / (values.mean() - student))
+    print(f"covered {covered} of {samples}, {median(ratios):.2f} times as wide")  # noqa: T201 - with `-s`
+    # The bets hold however often one looks, so they are wider; not so wide that nothing is found.
+    assert covered["bets"] >= (1 - chance) * samples
+    assert covered["scipy"] >= (1 - chance) * samples - 3 * math.sqrt(samples * chance)
+    assert 1 < median(ratios) < 2
+
+
+def test_a_slower_mean_is_seen_soon() -> None:
+    """Latencies that are half as long again are seen within 3 windows of 200, in the median."""
+    draw = np.random.default_rng(12)
+    waits = []
+    for _ in range(100):
+        total, place = 0.0, 0
+        while total <= 1_000:
+            values = draw_latencies(draw, 300, (200,))
+            total = add_amounts(total, Counter(values.tolist()), 200, reach=200, is_above=True)
+            place += 1
+        waits.append(place)
+    print(f"median {median(waits)} windows, 90 % {sorted(waits)[90]}")  # noqa: T201 - with `-s`
     assert median(waits) <= 3
