@@ -20,6 +20,7 @@ from otel_ml.statistics.release import (
 )
 from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict, write_versions
 from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.margins import Margins
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
@@ -126,10 +127,47 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     The units are sessions; a trace without a session is a unit of its own. Both sides are weighted
     by the largest tag that both have. Of each judge, the newest version that scored both counts.
     """
-    tag, strata = _choose_strata(reader, sides)
-    every = _find_sampling(sides)
-    rows = read_units(reader, project, sides, strata, every)
-    return _judge_rows(reader, project, rows, sides, tag=tag, share=1 / max(every))
+    return SideRows.read(reader, project, sides).compare(sides.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class SideRows:
+    """Two sides that were read once, to compare them after any of the candidate's windows.
+
+    A session that lasts for several windows counts in the first, with its later runs.
+
+    Attributes:
+        rows: As of `read_units`.
+        tag, share: As of the verdict.
+        request_ms: Median duration of the requests.
+    """
+
+    reader: Reader
+    project: str
+    sides: Sides
+    rows: Sequence[Row]
+    tag: str
+    share: float
+    request_ms: float
+
+    @classmethod
+    def read(cls, reader: Reader, project: str, sides: Sides) -> "SideRows":
+        """Read two sides, with all of their windows."""
+        tag, strata = _choose_strata(reader, sides)
+        every = _find_sampling(sides)
+        rows = read_units(reader, project, sides, strata, every)
+        request_ms = _read_request_ms(reader, sides)
+        return cls(reader, project, sides, rows, tag, 1 / max(every), request_ms)
+
+    def compare(self, windows: int) -> SidesVerdict:
+        """Compare the baseline with the candidate's runs of its first windows."""
+        rows = [row for row in self.rows if row["is_before"] or row["place"] < windows]
+        return _judge_rows(replace(self, rows=rows, sides=replace(self.sides, windows=windows)))
+
+
+def _read_request_ms(reader: Reader, sides: Sides) -> float:
+    """Return the median duration of the requests, if the margin of latency depends on it."""
+    return find_request_ms(reader, sides) if reader.margins.time_share else 0.0
 
 
 def _find_sampling(sides: Sides) -> tuple[int, int]:
@@ -138,11 +176,10 @@ def _find_sampling(sides: Sides) -> tuple[int, int]:
     return before, after
 
 
-def _judge_rows(
-    reader: Reader, project: str, rows: Sequence[Row], sides: Sides, *, tag: str, share: float
-) -> SidesVerdict:
+def _judge_rows(read: SideRows) -> SidesVerdict:
     """Compare the sums of two sides, see `read_units`."""
-    figures, judges = _make_figures(reader, project, rows, sides)
+    sides = read.sides
+    figures, judges = _make_figures(read)
     verdicts = sorted(judge_release(figures, *sides.names), key=_order)
     deciding = _choose_deciding(verdicts)
     first = next(iter(deciding), None)
@@ -156,8 +193,8 @@ def _judge_rows(
         digests=judges.digests,
         unlike=judges.unlike,
         numbers=judges.numbers,
-        tag=tag,
-        share=share,
+        tag=read.tag,
+        share=read.share,
         counts=sides.counts,
     )
 
@@ -227,14 +264,20 @@ def compare_tag_values(
     rows_of: defaultdict[str, list[Row]] = defaultdict(list)
     for row in read_units(reader, project, whole, tokens, every):
         rows_of[row["stratum"]].append(row)
+    request_ms = _read_request_ms(reader, whole)
     verdicts = {}
     for token in tokens:
         sides = replace(whole, counts=counts.get(token, (0, 0)))
-        verdicts[token] = (
-            _judge_rows(reader, project, rows_of[token], sides, tag="", share=1 / max(every))
-            if all(sides.counts)
-            else leave_open(sides.counts)
+        read = SideRows(
+            reader,
+            project,
+            sides,
+            rows_of[token],
+            tag="",
+            share=1 / max(every),
+            request_ms=request_ms,
         )
+        verdicts[token] = _judge_rows(read) if all(sides.counts) else leave_open(sides.counts)
     return verdicts
 
 
@@ -353,14 +396,15 @@ class _JudgesOfSides:
 
 
 def _make_figures(
-    reader: Reader, project: str, rows: Sequence[Row], sides: Sides
+    read: SideRows,
 ) -> tuple[list[FigureUnits], _JudgesOfSides]:
     """Make the figures of the rows, and return the judge version that counts for each judge."""
+    reader, project = read.reader, read.project
     before: defaultdict[str, Counter[Unit]] = defaultdict(Counter)
     after: defaultdict[str, list[Counter[Unit]]] = defaultdict(
-        lambda: [Counter() for _ in range(sides.windows)]
+        lambda: [Counter() for _ in range(read.sides.windows)]
     )
-    for row in rows:
+    for row in read.rows:
         unit = Unit(row["stratum"], row["total"] / WHOLE, row["n"], row["first"] / WHOLE)
         side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
         side[unit] += row["units"]
@@ -369,7 +413,7 @@ def _make_figures(
         for name in (ERRORS, MISSING, *AMOUNT_FIGURES)
         if name in before and name in after
     ]
-    figures = _widen_margins(reader, sides, figures)
+    figures = _widen_margins(figures, reader.margins, read.request_ms)
     versions_of: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
     for own, names in zip(versions_of, ([*before], [*after]), strict=True):
         for figure in names:
@@ -400,12 +444,9 @@ def _make_figures(
 
 
 def _widen_margins(
-    reader: Reader, sides: Sides, figures: Sequence[FigureUnits]
+    figures: Sequence[FigureUnits], margins: Margins, request_ms: float
 ) -> list[FigureUnits]:
     """Raise the margins of latency and cost to the smallest differences that matter."""
-    margins = reader.margins
-    has_latency = any(figure.name == "latency" for figure in figures)
-    request_ms = find_request_ms(reader, sides) if has_latency and margins.time_share else 0.0
     return [
         replace(
             figure,

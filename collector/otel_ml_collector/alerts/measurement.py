@@ -7,7 +7,7 @@ certain, is a question of its own.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from otel_ml.statistics.release import Unit, judge_release
@@ -19,9 +19,10 @@ from otel_ml_collector.alerts.conditions import (
     OF_TRUTH,
     QUANTILES,
     SureLimit,
+    model_of,
     read_previous,
 )
-from otel_ml_collector.alerts.monitored import measure_monitored
+from otel_ml_collector.alerts.monitored import measure_monitored, measure_version
 from otel_ml_collector.alerts.rule import Dimension, RulePlan, SliceKey, narrow_filter
 from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice, key_of
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
@@ -29,6 +30,7 @@ from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.mapping.filing import IMPORTED
+from otel_ml_collector.monitor.releases import VersionWords
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
 from otel_ml_collector.sides import make_figure
@@ -196,6 +198,7 @@ class Measurement:
         leaves_out_imports: Whether imported runs do not count in the windows, because an import
             never fires an alert for the past. They count in the time that a window is compared
             with.
+        versions: What is known about new versions by model, for several calls of `measure`.
     """
 
     project: str
@@ -205,6 +208,7 @@ class Measurement:
     sure: SureLimit | None
     now_ns: int
     leaves_out_imports: bool = False
+    versions: dict[str, VersionWords] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -289,6 +293,8 @@ def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Me
             _add_truth(question, asked, windows=windows, figure=figure, measured=measured)
         elif read_previous(figure) is not None:
             _add_verdicts(reader, asked, windows.window_ns, figure=figure, measured=measured)
+        elif figure.name == "worse":
+            _add_versions(reader, asked, ends_ns, figure=figure, measured=measured)
         elif figure.name in OF_MONITOR:
             for end_ns in ends_ns:
                 window = Window(end_ns - windows.window_ns, end_ns)
@@ -305,21 +311,54 @@ def _add_monitored(
     measured: dict[SliceKey, MeasuredSlice],
 ) -> None:
     """Add a figure that the monitor finds: of all runs, or of the slices with most runs."""
-    if asked.leaves_out_imports and not measured:
-        return  # the window has only imported runs, or none
-    largest = sorted(measured, key=lambda key: (-measured[key].runs, key.text))
-    for key in largest[:MOST_MONITORED_SLICES] if asked.by else [SliceKey("[]")]:
+    for key in _choose_monitored(asked, measured):
         where = narrow_filter(asked.where, key.where(asked.by))
         value, runs = measure_monitored(reader, asked.project, where, figure, window)
         known = measured.get(key, MeasuredSlice(0))
-        runs = max(runs, known.runs)
         measured[key] = replace(
             known,
-            # A version is judged by all of its runs, however few are in one window.
-            runs=runs if figure.name == "worse" else known.runs,
             numbers={**known.numbers, key_of(figure): value},
-            counts={**known.counts, key_of(figure): runs},
+            counts={**known.counts, key_of(figure): max(runs, known.runs)},
         )
+
+
+def _choose_monitored(
+    asked: Measurement, measured: Mapping[SliceKey, MeasuredSlice]
+) -> list[SliceKey]:
+    """Choose the slices of a window that the monitor is asked about: those with most runs."""
+    if asked.leaves_out_imports and not measured:
+        return []  # the window has only imported runs, or none
+    largest = sorted(measured, key=lambda key: (-measured[key].runs, key.text))
+    return largest[:MOST_MONITORED_SLICES] if asked.by else [SliceKey("[]")]
+
+
+def _add_versions(
+    reader: Reader,
+    asked: Measurement,
+    ends_ns: Sequence[int],
+    *,
+    figure: Figure,
+    measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
+) -> None:
+    """Add whether the newest version of a model is worse than the one before it, by windows."""
+    model = model_of(asked.where) or ""
+    words = asked.versions.setdefault(model, VersionWords(reader, asked.project, model))
+    windows_of: defaultdict[SliceKey, list[int]] = defaultdict(list)
+    for end_ns in ends_ns:
+        for key in _choose_monitored(asked, measured[end_ns]):
+            windows_of[key].append(end_ns)
+    for key, own_ns in windows_of.items():
+        where = narrow_filter(asked.where, key.where(asked.by))
+        for end_ns, (value, runs) in measure_version(words, where, figure, own_ns).items():
+            known = measured[end_ns].get(key, MeasuredSlice(0))
+            # A version is judged by all of its runs, however few are in one window.
+            most = max(runs, known.runs)
+            measured[end_ns][key] = replace(
+                known,
+                runs=most,
+                numbers={**known.numbers, key_of(figure): value},
+                counts={**known.counts, key_of(figure): most},
+            )
 
 
 def _add_verdicts(

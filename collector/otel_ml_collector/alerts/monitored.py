@@ -1,13 +1,14 @@
 """Figures of rules that the monitor finds: drift of a field, the worst slice, a worse version."""
 
 import math
+from collections.abc import Sequence
 
 from otel_ml_collector.alerts.conditions import model_of
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.monitor.drift import FieldsPast, FieldsQuestion, find_drift
-from otel_ml_collector.monitor.releases import find_changes, find_releases
+from otel_ml_collector.monitor.releases import VersionWords
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.store.reader import Reader
@@ -20,9 +21,9 @@ _PAST_OF_NS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: 
 def measure_monitored(
     reader: Reader, project: str, where: str, figure: Figure, window: Window
 ) -> tuple[float, int]:
-    """Measure such a figure of a window, and of how many runs it is.
+    """Measure drift or the worst slice of a window, and of how many runs it is.
 
-    NaN where nothing has the figure: no run, no new version, or no judge that spoke.
+    NaN where nothing has the figure: no run, or no judge that spoke.
 
     Raises:
         BadInput: What it is held against, or the filter, cannot be read.
@@ -30,25 +31,32 @@ def measure_monitored(
     start_ns, end_ns = window.start_ns, window.end_ns
     if figure.name == "drift":
         return _measure_drift(reader, project, where, figure, window)
-    if figure.name == "excess":  # how many runs the worst slice lost
-        query = SlicesQuery(project, where, figure.of, start_ns=start_ns, end_ns=end_ns)
-        try:
-            slices = find_slices(reader, query, end_ns)
-        except BadInput as error:
-            if error.field == "figure":  # a judge that did not speak in this window
-                return math.nan, 0
-            raise
-        return max((part.excess for part in slices.slices), default=0.0), slices.runs
-    # Whether the newest version is surely worse than the one before: 1, else 0.
-    model, narrowed = model_of(where), where if len(conjuncts(where)) > 1 else ""
-    changes = find_changes(reader, project, end_ns, model)
-    changes = [change for change in changes if change.dimension == "version"]
-    releases = find_releases(reader, project, end_ns, model, narrowed, changes=changes)
-    for release in releases:
-        for part in release.figures:
-            if part.name == figure.of and part.runs:  # a judge may have scored one side alone
-                return float(part.word == "worse"), part.runs
-    return math.nan, 0
+    # How many runs the worst slice lost.
+    query = SlicesQuery(project, where, figure.of, start_ns=start_ns, end_ns=end_ns)
+    try:
+        slices = find_slices(reader, query, end_ns)
+    except BadInput as error:
+        if error.field == "figure":  # a judge that did not speak in this window
+            return math.nan, 0
+        raise
+    return max((part.excess for part in slices.slices), default=0.0), slices.runs
+
+
+def measure_version(
+    words: VersionWords, where: str, figure: Figure, ends_ns: Sequence[int]
+) -> dict[int, tuple[float, int]]:
+    """Measure at the ends of windows whether the newest version is surely worse: 1, else 0.
+
+    Returns:
+        The value and its number of runs, by the end of each window. NaN without a new version, or
+        if the judge has scored one side alone.
+    """
+    narrowed = where if len(conjuncts(where)) > 1 else ""
+    found = words.find(figure.of, narrowed, ends_ns)
+    return {
+        end_ns: (float(found[end_ns][0]), found[end_ns][1]) if end_ns in found else (math.nan, 0)
+        for end_ns in ends_ns
+    }
 
 
 def _measure_drift(

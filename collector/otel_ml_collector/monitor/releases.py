@@ -7,7 +7,7 @@ delivered twice, late or in another order they give the same answer.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from pydantic import BaseModel, Field
@@ -33,7 +33,7 @@ from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slices import find_worst_slice, narrow_to_failed
-from otel_ml_collector.sides import SidesVerdict, compare_sides, leave_open
+from otel_ml_collector.sides import SideRows, SidesVerdict, compare_sides, leave_open
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_counted
@@ -252,6 +252,114 @@ def find_changes(
     return sorted(changes, key=lambda change: (-change.began_ns, change.model, change.dimension))
 
 
+@dataclass(slots=True)
+class VersionWords:
+    """Whether a figure of a model's newest version was worse, for many times.
+
+    A version is read once, with the windows up to the newest time. It is compared once after each
+    of its windows, as its word is the same until the next.
+
+    Args:
+        reader: The store.
+        project: The project.
+        model: The model.
+    """
+
+    reader: Reader
+    project: str
+    model: str
+    _changes: dict[tuple[object, ...], Change | None] = field(default_factory=dict)
+    _rows: dict[tuple[object, ...], SideRows] = field(default_factory=dict)
+    _verdicts: dict[tuple[tuple[object, ...], int], SidesVerdict] = field(default_factory=dict)
+
+    def find(self, figure: str, where: str, times_ns: Sequence[int]) -> dict[int, tuple[bool, int]]:
+        """Return for each time whether the figure was worse, and the number of runs with it.
+
+        A time is left out if no version was new then, or a judge had scored one side alone.
+
+        Args:
+            figure: Name of the figure, such as that of a judge.
+            where: Only runs of this filter are compared.
+            times_ns: Until when runs count, rising.
+        """
+        words = {}
+        for time_ns, change in reversed(self._find_changes(times_ns).items()):
+            changes = self._compare(change, where, time_ns).describe(is_release=True)
+            own = next((item for item in changes if item.name == figure and item.runs), None)
+            if own is not None:
+                words[time_ns] = own.word == "worse", own.runs
+        return words
+
+    def _compare(self, change: Change, where: str, time_ns: int) -> SidesVerdict:
+        """Compare a version with its baseline at a time; the newest time comes first."""
+        windows = _count_windows(_find_elapsed(change, time_ns))
+        key = where, change.began_ns, *change.labels, "", *change.before
+        known = self._rows.get(key)
+        if known is None or known.sides.windows < windows:
+            sides = _find_sides(self.reader, self.project, change, time_ns, where)
+            if sides is None:
+                return leave_open(change.runs)
+            known = self._rows[key] = SideRows.read(self.reader, self.project, sides)
+        verdict = self._verdicts.get((key, windows))
+        if verdict is None:
+            verdict = self._verdicts[key, windows] = known.compare(windows)
+        return verdict
+
+    def _find_changes(self, times_ns: Sequence[int]) -> dict[int, Change]:
+        """Find the newest version at each time, as `find_changes` does at one."""
+        numbers = all_version_numbers(self.reader, self.project, "model")
+        firsts = _find_first_days(self.reader, self.project, self.model, times_ns)
+        changes = {}
+        for time_ns in times_ns:
+            names: dict[str, str | int] = {}
+            first_ns: dict[int, int] = {}
+            oldest_ns = time_ns - _NEW_NS - _BEFORE_NS
+            for (digest, structure), days in firsts.items():
+                starts = [start_ns for start_ns in days if oldest_ns <= start_ns <= time_ns]
+                number = numbers.get((self.model, digest, structure), 0)
+                if starts and number:
+                    names[f"{digest}:{structure}"] = number
+                    first_ns[number] = min(first_ns.get(number, time_ns), *starts)
+            newest = max(first_ns, default=0)
+            if len(first_ns) > 1 and first_ns[newest] >= time_ns - _NEW_NS:
+                new = _Newest(self.model, "version", newest, first_ns[newest], names)
+                key = newest, new.began_ns, *sorted(names.items())
+                if key not in self._changes:
+                    self._changes[key] = _find_baseline(
+                        self.reader, self.project, new, numbers, time_ns
+                    )
+                change = self._changes[key]
+                if change is not None:
+                    changes[time_ns] = change
+        return changes
+
+
+def _find_first_days(
+    reader: Reader, project: str, model: str, times_ns: Sequence[int]
+) -> dict[tuple[str, str], list[int]]:
+    """Return when the first run of each day began, by digest and structure of its version."""
+    sql = Sql("""
+        SELECT digest, structure, min(start_ns) AS first_ns FROM {recorded}
+        WHERE {counted} AND model = {model:String} AND digest != ''
+        GROUP BY digest, structure, intDiv(start_ns, {day}) ORDER BY first_ns LIMIT {most}
+        """).fill(
+        recorded=RECORDED,
+        counted=find_counted(reader, project, BOUNDS).sql,
+        day=DAY_NS,
+        most=_MOST_COMBINED,
+    )
+    values = {
+        "project": project,
+        "model": model,
+        "start": max(times_ns[0] - _NEW_NS - _BEFORE_NS, 0),
+        "end": times_ns[-1] + 1,
+    }
+    firsts: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in reader.rows(sql, values):
+        firsts[row["digest"], row["structure"]].append(row["first_ns"])
+    return firsts
+
+
 _Numbers = Mapping[tuple[str, str, str], int]
 
 
@@ -421,12 +529,27 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
     return _describe(reader, project, change, verdict, now_ns=now_ns, compare_slice=compare_slice)
 
 
+def _find_elapsed(change: Change, now_ns: int) -> int:
+    """Return the age of a change, less the time until slow runs of a window are in."""
+    delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
+    return now_ns - change.began_ns - delay_ns
+
+
 def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> SidesVerdict:
     """Compare both sides of a change by the windows that are over."""
-    delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
-    windows = _count_windows(now_ns - change.began_ns - delay_ns)
-    if not windows:
+    sides = _find_sides(reader, project, change, now_ns, where)
+    if sides is None:
         return leave_open(change.runs)
+    return compare_sides(reader, project, sides)
+
+
+def _find_sides(
+    reader: Reader, project: str, change: Change, now_ns: int, where: str
+) -> Sides | None:
+    """Find the runs of both sides of a change in windows that are over; None if none is."""
+    windows = _count_windows(_find_elapsed(change, now_ns))
+    if not windows:
+        return None
     end_ns = change.began_ns + _find_window(windows - 1)[1]
     condition, _ = compile_where(reader, project, where, is_bounded=True)
     sides = _SIDES.fill(
@@ -434,27 +557,23 @@ def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: s
         condition=condition.sql,
         label=_LABELS[change.dimension],
     )
-    return compare_sides(
-        reader,
-        project,
-        Sides(
-            runs=sides,
-            is_before=_IS_BEFORE,
-            values={
-                **condition.parameters,
-                "project": project,
-                "model": change.model,
-                "start": max(change.began_ns - _BEFORE_NS, 0),
-                "end": end_ns,
-                "began": change.began_ns,
-                "before": [*change.before],
-                "after": [*change.labels],
-            },
-            counts=change.runs,
-            names=change.names,
-            place=_WINDOW,
-            windows=windows,
-        ),
+    return Sides(
+        runs=sides,
+        is_before=_IS_BEFORE,
+        values={
+            **condition.parameters,
+            "project": project,
+            "model": change.model,
+            "start": max(change.began_ns - _BEFORE_NS, 0),
+            "end": end_ns,
+            "began": change.began_ns,
+            "before": [*change.before],
+            "after": [*change.labels],
+        },
+        counts=change.runs,
+        names=change.names,
+        place=_WINDOW,
+        windows=windows,
     )
 
 

@@ -12,6 +12,7 @@ from otel_ml_collector.alerts.measurement import MeasuredWindows, Measurement, m
 from otel_ml_collector.alerts.rule import WantedAlert, make_plan
 from otel_ml_collector.alerts.states import key_of
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.monitor.releases import VersionWords, find_releases
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.span import Span
@@ -166,6 +167,22 @@ def test_worse_version(store: Store) -> None:
     assert values == {'["Remax"]': 1.0, '["Century"]': 0.0}
     before = ask(store, "release", 'worse("grounded")', end_ns=END_NS - HOUR_NS)
     assert before == pytest.approx({"[]": math.nan}, nan_ok=True)
+
+
+def test_words_of_a_version(store: Store) -> None:
+    """Many times at once have the same words as each by itself, whichever is asked for first."""
+    times_ns = [END_NS - HOUR_NS + minutes * MINUTE_NS for minutes in range(0, 180, 15)]
+    expected = {}
+    for time_ns in times_ns:
+        for release in find_releases(store.reader, "release", time_ns, "answer"):
+            for figure in release.figures:
+                if (release.dimension, figure.name) == ("version", "grounded") and figure.runs:
+                    expected[time_ns] = figure.word == "worse", figure.runs
+    assert {word for word, _ in expected.values()} == {False, True}
+    assert len(expected) < len(times_ns)
+    words = VersionWords(store.reader, "release", "answer")
+    found = {**words.find("grounded", "", times_ns[6:]), **words.find("grounded", "", times_ns[:6])}
+    assert found == expected
 
 
 def test_drift(store: Store) -> None:
