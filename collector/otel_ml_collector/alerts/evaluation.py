@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from otel_ml_collector.alerts.conditions import OF_MONITOR, OF_TRUTH
 from otel_ml_collector.alerts.find import name_slice
+from otel_ml_collector.alerts.history import SAVE_S, check_saved
 from otel_ml_collector.alerts.measurement import (
     MOST_SLICES,
     MeasuredSlices,
@@ -40,10 +41,10 @@ from otel_ml_collector.alerts.rule import (
 from otel_ml_collector.alerts.sentences import describe_slice, describe_value, write_value
 from otel_ml_collector.alerts.states import (
     FigureKey,
-    MeasuredSlice,
     SliceState,
     advance,
     begin_afresh,
+    empty_slice,
     forget_before,
     is_waiting,
     judge_window,
@@ -211,6 +212,8 @@ class AlertEvaluator:
         self._began_ns = clock()
         self._name = secrets.token_hex(8)
         self._has_filed = False
+        # Rules of the configuration file that were saved and not yet checked on past runs.
+        self._unchecked: list[tuple[str, AlertRule]] = []
         self._swept_ns = 0
         self._version = 0
         self._muted: set[tuple[str, str]] = set()
@@ -236,6 +239,7 @@ class AlertEvaluator:
         if now_ns - self._swept_ns > _SWEEP_NS and self._trusts_clock():
             self._store.sweep(now_ns)
             self._swept_ns = now_ns
+        self._report_saved(now_ns)
         if others and not self.numbers.has_others:
             _logger.warning(
                 "Another collector evaluates the alert rules of this store: set "
@@ -261,7 +265,16 @@ class AlertEvaluator:
             elif alert is None and document.body.get("origin") == "file":
                 self._documents.delete(self._reader, project, ALERT, document.name)
         for (project, name), alert in wanted.items():
-            self._documents.save(self._reader, project, ALERT, name, alert.body)
+            saved = self._documents.save(self._reader, project, ALERT, name, alert.body)
+            self._unchecked.append((project, make_rule(saved)))
+
+    def _report_saved(self, now_ns: int) -> None:
+        """Log how often saved rules of the file would have fired, a few in each pass."""
+        began_s = time.monotonic()
+        while self._unchecked and time.monotonic() - began_s < SAVE_S:
+            project, rule = self._unchecked.pop(0)
+            past = check_saved(self._reader, project, rule, now_ns)
+            _logger.info("Alert rule %r of project %s: %s", rule.name, project, past.sentence)
 
     def _read(self, now_ns: int) -> tuple[list[WatchedRule], list[WatchedRule], bool]:
         """Read rules with their states; the states of changed rules are reset.
@@ -494,7 +507,7 @@ def judge_windows(
         }
         chosen = sorted(every, key=lambda key: (key not in item.states, key))[:MOST_SLICES]
         for key in chosen:
-            own = slices.get(SliceKey(key)) or empty_slice(rule)
+            own = slices.get(SliceKey(key)) or empty_slice(plan)
             before = item.states.get(key, SliceState(since_ns=end_ns, digest=rule.digest))
             fresh = forget_before(before, end_ns, item.judge_changes)
             window = judge_window(
@@ -506,16 +519,6 @@ def judge_windows(
                 reason = NO_RUNS if not window.runs else TOO_FEW
             item.put(key, after, reason)
         item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns))
-
-
-def empty_slice(rule: AlertRule) -> MeasuredSlice:
-    """Return the figures of a window without runs: sums are 0, others have no value."""
-    numbers = {
-        key_of(figure): 0.0
-        for figure in rule.plan.condition.figures
-        if figure.name in {"runs", "cost", "tokens"} and not figure.before_ns
-    }
-    return MeasuredSlice(0, numbers)
 
 
 def make_notification(

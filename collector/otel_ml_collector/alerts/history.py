@@ -3,41 +3,52 @@
 Stored states are not used, so the past is that of the rule as it is now.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.alerts.conditions import OF_MONITOR
-from otel_ml_collector.alerts.evaluation import empty_slice
 from otel_ml_collector.alerts.find import name_slice
 from otel_ml_collector.alerts.measurement import (
     MOST_SLICES,
+    MeasuredSlices,
     MeasuredWindows,
     Measurement,
     find_judge_changes,
     measure,
 )
 from otel_ml_collector.alerts.rule import AlertRule, SliceKey, WantedAlert
+from otel_ml_collector.alerts.sentences import explain_unjudged, write_past
 from otel_ml_collector.alerts.states import (
     JudgedWindow,
+    MeasuredSlice,
     SliceState,
     WindowWord,
     advance,
+    empty_slice,
     forget_before,
     judge_window,
 )
+from otel_ml_collector.errors import BadInput, Missing, StoreTimeout, Unavailable
 from otel_ml_collector.store.alerts import AlertStateName
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.times import HOUR_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
 
 # For a longer time, the newest windows are checked.
 MOST_WINDOWS: Final = 3_000
+# Seconds that a check may take; then the newest windows are reported, which are measured first.
+CHECK_S: Final = 5.0
+SAVE_S: Final = 3.0
+SAVED_NS: Final = 7 * DAY_NS
+# Windows that are measured in one query. A check begins with a day, or with a few windows if each
+# is a question of its own, and doubles the number while there is time.
 _AT_ONCE: Final = 500
-# Figures of the monitor are measured one window at a time.
-_MOST_MONITORED: Final = 60
-_MOST_MONITORED_BY: Final = 15
+_FIRST_MONITORED: Final = 8
+# Slices of windows that are kept at once.
+_MOST_CELLS: Final = 100_000
 _MOST_DRAWN: Final = 8
 _MOST_FIRINGS: Final = 500
 
@@ -70,10 +81,27 @@ class AlertHistorySlice(BaseModel):
     points: list[AlertPoint]
 
 
+class AlertPast(BaseModel):
+    """How often a rule would have fired in a period."""
+
+    start: str = Field(description="End of the first window that was checked, RFC 3339")
+    end: str = Field(description="End of the last window, RFC 3339")
+    is_complete: bool = Field(
+        description="Whether the whole period was checked; false if that would take too long"
+    )
+    windows: int = Field(description="Number of windows that were checked")
+    judged: int = Field(description="Windows of slices with enough runs")
+    fired: int = Field(description="How often it would have been firing")
+    fired_days: int = Field(description="Number of days (UTC) on which it would have been firing")
+    sentence: str = Field(description="The same in one sentence")
+
+
 class AlertHistory(BaseModel):
     """When a rule would have fired."""
 
     rule: AlertRule
+    sentence: str = Field(description="How often it would have fired, in one sentence")
+    week: AlertPast = Field(description="How often it would have fired in the last 7 days")
     start: str = Field(description="End of the first window, RFC 3339")
     end: str = Field(description="End of the last window, RFC 3339")
     windows: int = Field(description="Number of windows, at most 3,000")
@@ -101,51 +129,114 @@ def make_unsaved(wanted: WantedAlert, name: str = "") -> AlertRule:
     return AlertRule(name=name, version=0, saved_time=to_rfc3339(0), **wanted.model_dump())
 
 
+def check_saved(reader: Reader, project: str, rule: AlertRule, now_ns: int) -> AlertPast:
+    """Find how often a rule would have fired in the last 7 days, in about three seconds at most.
+
+    It never raises: if past runs cannot be checked, the sentence gives the reason.
+    """
+    try:
+        return check_rule(reader, project, rule, now_ns - SAVED_NS, now_ns, budget_s=SAVE_S).week
+    except (BadInput, Missing, StoreTimeout, Unavailable) as error:
+        now = to_rfc3339(now_ns)
+        return AlertPast(
+            start=now,
+            end=now,
+            is_complete=False,
+            windows=0,
+            judged=0,
+            fired=0,
+            fired_days=0,
+            sentence=f"Past runs could not be checked: {error}",
+        )
+
+
 def check_rule(
-    reader: Reader, project: str, rule: AlertRule, start_ns: int, now_ns: int
+    reader: Reader,
+    project: str,
+    rule: AlertRule,
+    start_ns: int,
+    now_ns: int,
+    *,
+    budget_s: float = CHECK_S,
 ) -> AlertHistory:
     """Find when a rule would have fired since a time.
+
+    Args:
+        reader: Reads the store.
+        project: The project.
+        rule: The rule, saved or not.
+        start_ns: Since when.
+        now_ns: The time.
+        budget_s: Seconds after which no more windows are measured. The newest are measured first.
 
     Raises:
         BadInput: The filter or a figure is invalid.
         Missing: There is no such prediction target.
+        StoreTimeout: Not even the newest windows could be measured in time.
     """
     plan = rule.plan
-    is_monitored = bool(plan.condition.of(OF_MONITOR))
     last_ns = MeasuredWindows.newest(plan, now_ns).first_ns
-    most = MOST_WINDOWS
-    if is_monitored:
-        most = _MOST_MONITORED_BY if plan.by else _MOST_MONITORED
     first_ns = -(-start_ns // plan.every_ns) * plan.every_ns
-    first_ns = min(max(first_ns, last_ns - (most - 1) * plan.every_ns, plan.window_ns), last_ns)
-    ends_ns = range(first_ns, last_ns + 1, plan.every_ns)
+    wanted_ns = min(max(first_ns, plan.window_ns), last_ns)
+    first_ns = max(wanted_ns, last_ns - (MOST_WINDOWS - 1) * plan.every_ns)
     asked = Measurement.of(project, plan, plan.condition.figures, now_ns)
     changes = [
         change_ns
         for of_judge in find_judge_changes(reader, project, plan.condition.judges).values()
         for change_ns in of_judge
     ]
+    ends_ns = range(first_ns, last_ns + 1, plan.every_ns)
+    measured, ends_ns = _measure_newest(reader, asked, rule, ends_ns, budget_s)
     replayed: dict[str, _Replayed] = {} if plan.by else {"[]": _fresh(rule)}
-    for place in range(0, len(ends_ns), _AT_ONCE):
-        some_ns = ends_ns[place : place + _AT_ONCE]
-        windows = MeasuredWindows(some_ns[0], plan.every_ns, len(some_ns), plan.window_ns)
-        measured = measure(reader, asked, windows)
-        for end_ns in some_ns:
-            slices = {key.text: own for key, own in measured.get(end_ns, {}).items()}
-            for key in slices:
-                if key not in replayed and len(replayed) < MOST_SLICES:
-                    replayed[key] = _fresh(rule)
-            for key, item in replayed.items():
-                own = slices.get(key) or empty_slice(rule)
-                fresh = forget_before(item.state, end_ns, changes)
-                window = judge_window(
-                    plan, end_ns, own, fresh, slices=len(replayed), changes=changes
-                )
-                _note(item, window, advance(fresh, window, plan), rule=rule, key=key)
+    for end_ns in ends_ns:
+        slices = {key.text: own for key, own in measured.get(end_ns, {}).items()}
+        for key in slices:
+            if key not in replayed and len(replayed) < MOST_SLICES:
+                replayed[key] = _fresh(rule)
+        for key, item in replayed.items():
+            own = slices.get(key) or empty_slice(plan)
+            fresh = forget_before(item.state, end_ns, changes)
+            window = judge_window(plan, end_ns, own, fresh, slices=len(replayed), changes=changes)
+            _note(item, window, advance(fresh, window, plan), rule=rule, key=key)
     for key, item in replayed.items():
         if item.state.state == "firing":
             item.firings.append(_make_firing(item, rule, key, last_ns, is_over=False))
-    return _make_history(rule, ends_ns, replayed)
+    return _make_history(rule, ends_ns, replayed, since_ns=(start_ns, now_ns))
+
+
+def _measure_newest(
+    reader: Reader, asked: Measurement, rule: AlertRule, ends_ns: range, budget_s: float
+) -> tuple[MeasuredSlices, range]:
+    """Measure windows, the newest first, while there is time.
+
+    Returns:
+        What was measured, and where the measured windows end, rising.
+    """
+    plan = rule.plan
+    measured: dict[int, Mapping[SliceKey, MeasuredSlice]] = {}
+    is_monitored = bool(plan.condition.of(OF_MONITOR))
+    at_once = _FIRST_MONITORED if is_monitored else max(DAY_NS // plan.every_ns, 1)
+    began_s = time.monotonic()
+    left, window_s = len(ends_ns), 0.0
+    while left:
+        part = ends_ns[max(left - min(at_once, _AT_ONCE), 0) : left]
+        part_began_s = time.monotonic()
+        if measured and part_began_s - began_s + window_s * len(part) > budget_s:
+            break
+        windows = MeasuredWindows(part[0], plan.every_ns, len(part), plan.window_ns)
+        try:
+            found = measure(reader, asked, windows)
+        except StoreTimeout:
+            if not measured:
+                raise
+            break
+        measured |= {end_ns: found.get(end_ns, {}) for end_ns in part}
+        left -= len(part)
+        at_once *= 2
+        window_s = (time.monotonic() - part_began_s) / len(part)
+        if sum(map(len, measured.values())) > _MOST_CELLS:
+            break
+    return measured, ends_ns[left:]
 
 
 def _fresh(rule: AlertRule) -> _Replayed:
@@ -191,23 +282,34 @@ def _make_firing(
 
 
 def _make_history(
-    rule: AlertRule, ends_ns: Sequence[int], replayed: Mapping[str, _Replayed]
+    rule: AlertRule,
+    ends_ns: Sequence[int],
+    replayed: Mapping[str, _Replayed],
+    since_ns: tuple[int, int],
 ) -> AlertHistory:
+    """Make the history of a rule from its replayed windows; `since_ns` is the wanted period."""
     firings = [firing for item in replayed.values() for firing in item.firings]
     firings.sort(key=lambda firing: (firing.start, firing.slice), reverse=True)
-    words = [point.word for item in replayed.values() for point in item.points]
+    points = [point for item in replayed.values() for point in item.points]
+    start_ns, now_ns = since_ns
 
     def fired_for(key: str) -> tuple[float, str]:
         return -sum(firing.hours for firing in replayed[key].firings), key
 
+    def summarize(start_ns: int) -> AlertPast:
+        return _summarize(rule, ends_ns, firings, points, (start_ns, now_ns))
+
+    whole = summarize(start_ns)
     drawn = sorted(replayed, key=fired_for)[:_MOST_DRAWN]
     return AlertHistory(
         rule=rule,
-        start=to_rfc3339(ends_ns[0]),
-        end=to_rfc3339(ends_ns[-1]),
+        sentence=whole.sentence,
+        week=summarize(max(start_ns, now_ns - SAVED_NS)),
+        start=whole.start,
+        end=whole.end,
         windows=len(ends_ns),
-        judged=sum(word != "no data" for word in words),
-        bad=words.count("bad"),
+        judged=whole.judged,
+        bad=sum(point.word == "bad" for point in points),
         fired=len(firings),
         brief=sum(firing.end is not None and firing.hours <= 1 for firing in firings),
         firings=firings[:_MOST_FIRINGS],
@@ -219,4 +321,44 @@ def _make_history(
             )
             for key in drawn
         ],
+    )
+
+
+def _summarize(
+    rule: AlertRule,
+    ends_ns: Sequence[int],
+    firings: Iterable[AlertFiring],
+    points: Iterable[AlertPoint],
+    period_ns: tuple[int, int],
+) -> AlertPast:
+    """Count how often a rule fired in a period, from windows that reach back at most as far."""
+    start_ns, now_ns = period_ns
+    own_ns = [end_ns for end_ns in ends_ns if end_ns >= start_ns] or [ends_ns[-1]]
+    first, last = to_rfc3339(own_ns[0]), to_rfc3339(own_ns[-1])
+    judged = sum(point.word != "no data" and point.time >= first for point in points)
+    fired = [firing for firing in firings if firing.end is None or firing.end > first]
+    days = {
+        day
+        for firing in fired
+        for day in range(
+            from_rfc3339(max(firing.start, first), "start") // DAY_NS,
+            from_rfc3339(firing.end or last, "end") // DAY_NS + 1,
+        )
+    }
+    is_complete = own_ns[0] < max(start_ns, rule.plan.window_ns) + rule.plan.every_ns
+    length_ns = now_ns - (start_ns if is_complete else own_ns[0] - rule.plan.window_ns)
+    sentence = (
+        write_past(len(fired), len(days), length_ns, is_complete=is_complete)
+        if judged
+        else explain_unjudged(len(own_ns), rule.min_runs)
+    )
+    return AlertPast(
+        start=first,
+        end=last,
+        is_complete=is_complete,
+        windows=len(own_ns),
+        judged=judged,
+        fired=len(fired),
+        fired_days=len(days),
+        sentence=sentence,
     )

@@ -36,7 +36,7 @@ from otel_ml_collector.alerts.routes import (
     add_mute,
     delete_alert,
     delete_mute,
-    put_alert,
+    save_alert,
 )
 from otel_ml_collector.alerts.rule import BY_FIELDS
 from otel_ml_collector.alerts.sentences import describe_value, write_value
@@ -55,7 +55,7 @@ _CHANGES: Final = 50
 _SHOWN_DAYS: Final = 30
 _LISTED_GROUPS: Final = 50
 # The condition of a new form, so that it shows a past at once.
-_FIRST_CONDITION: Final = "surely(error_share > 0.05)"
+FIRST_CONDITION: Final = "surely(error_share > 0.05)"
 _RULE_NAME: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
 MUTE_LENGTHS: Final = {"1h": HOUR_NS, "4h": 4 * HOUR_NS, "1d": DAY_NS, "7d": 7 * DAY_NS}
 
@@ -150,7 +150,7 @@ def show_rule_form(
     if edit:
         form = fill_form(find_rule(reader, project, edit))
     elif not request.query_params:
-        form.when = _FIRST_CONDITION
+        form.when = FIRST_CONDITION
     return _show_form(request, reader, settings, form, edit)
 
 
@@ -176,15 +176,7 @@ def save_rule(
         wanted = form.wanted
         form.name = form.name.strip() or make_name(wanted)
         _check_name(form.name)
-        put_alert(
-            project=project,
-            alert=form.name,
-            wanted=wanted,
-            reader=reader,
-            store=store,
-            settings=settings,
-            base=base,
-        )
+        save_alert(reader, store, project, form.name, wanted, settings=settings, base=base)
     except (BadInput, Conflict, Missing) as error:
         return _show_form(request, reader, settings, form, edit, error=error)
     return RedirectResponse(view.address(project, "alerts", form.name), 303)

@@ -13,7 +13,6 @@ from otel_ml_collector.alerts.history import (
 )
 from otel_ml_collector.alerts.sentences import (
     explain_condition,
-    explain_unjudged,
     name_figure,
     write_value,
 )
@@ -73,7 +72,6 @@ class RulePast:
         figure: Name of the figure that is drawn.
         explained: When a window is bad, in words; empty if there is no short form.
         is_bad_above: Whether a higher value is worse.
-        unjudged: Why no window could be judged; empty if one was.
         spells: When it would have fired, the newest first.
         days: Number of days.
     """
@@ -82,7 +80,6 @@ class RulePast:
     figure: str
     explained: str
     is_bad_above: bool
-    unjudged: str
     curves: Sequence[PastCurve]
     spells: Sequence[FiredSpell]
     days: int
@@ -103,13 +100,11 @@ def draw_past(history: AlertHistory) -> RulePast:
         for part in history.slices[:_MOST_CURVES]
         if any(_is_drawn(point) for point in part.points)
     ]
-    unjudged = "" if history.judged else explain_unjudged(history.windows, history.rule.min_runs)
     return RulePast(
         history,
         figure=name_figure(condition.main),
         explained=explain_condition(condition),
         is_bad_above=condition.is_bad_above,
-        unjudged=unjudged,
         curves=curves,
         spells=spells[:_MOST_SPELLS],
         days=max(round((end_ns - start_ns) / DAY_NS), 1),

@@ -19,7 +19,13 @@ from otel_ml_collector.alerts.find import (
     find_changes_of,
     find_rule,
 )
-from otel_ml_collector.alerts.history import AlertHistory, check_rule, make_unsaved
+from otel_ml_collector.alerts.history import (
+    AlertHistory,
+    AlertPast,
+    check_rule,
+    check_saved,
+    make_unsaved,
+)
 from otel_ml_collector.alerts.mutes import (
     MUTE,
     Mute,
@@ -76,6 +82,12 @@ class AlertChanges(BaseModel):
     """Changes of the states of rules, the newest first."""
 
     changes: list[AlertChange] = Field(description="At most 500")
+
+
+class SavedAlert(AlertRule):
+    """A rule that was just saved."""
+
+    past: AlertPast = Field(description="How often it would have fired in the last 7 days")
 
 
 def read_since(text: str, now_ns: int) -> int:
@@ -172,12 +184,33 @@ def put_alert(
     store: FromStore,
     settings: FromSettings,
     base: Base = None,
-) -> AlertRule:
+) -> SavedAlert:
     """Save a rule under its name; if it judges windows differently, it starts afresh."""
+    rule = save_alert(reader, store, project, alert, wanted, settings=settings, base=base)
+    past = check_saved(reader, project, rule, time.time_ns())
+    return SavedAlert(**rule.model_dump(), past=past)
+
+
+def save_alert(
+    reader: Reader,
+    store: Documents,
+    project: str,
+    name: str,
+    wanted: WantedAlert,
+    *,
+    settings: Settings,
+    base: int | None,
+) -> AlertRule:
+    """Save a rule under its name.
+
+    Raises:
+        BadInput: The rule is invalid, or names an unknown receiver.
+        Conflict: The rule is in the configuration file, or `base` is not its newest version.
+    """
     _check(reader, project, wanted)
     check_receivers(wanted, {target.name for target in settings.alert_targets})
-    _refuse_filed(reader, project, alert)
-    return make_rule(store.save(reader, project, ALERT, alert, wanted.model_dump(), base=base))
+    _refuse_filed(reader, project, name)
+    return make_rule(store.save(reader, project, ALERT, name, wanted.model_dump(), base=base))
 
 
 @api.delete("/projects/{project:path}/alerts/{alert}")

@@ -7,6 +7,7 @@ from typing import Final
 from otel_ml_collector.alerts.conditions import QUANTILES, AlertCondition
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.price import write_cost
+from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.web.view import THIN, duration
 
 # Figures from 0 to 1, written in per cent.
@@ -21,6 +22,8 @@ _WHOLE_FROM, _WHOLE_TO = 10, 90
 _WINDOW_UNITS: Final[Mapping[str, str]] = {"s": "s", "m": "min", "h": "h", "d": "d"}
 _WINDOW_LENGTH: Final = re.compile(r"(\d+)([smhd])", re.ASCII)
 _NO_VALUE: Final = "\u2013"
+# Shorter periods are written in hours.
+_HOURS_WRITTEN: Final = 48
 _FIGURE_NAMES: Final[Mapping[str, str]] = {
     "error_share": "share of failed runs",
     "missing": "share of runs without {of}",
@@ -135,6 +138,29 @@ def write_window(window: str) -> str:
     """Write the length of a window for readers: ``5 min`` for ``5m``."""
     match = _WINDOW_LENGTH.fullmatch(window)
     return f"{match[1]}{THIN}{_WINDOW_UNITS[match[2]]}" if match else window
+
+
+def write_past(fired: int, days: int, length_ns: int, *, is_complete: bool) -> str:
+    """Say how often a rule would have fired, such as "26 times on 6 of the last 7 days".
+
+    Args:
+        fired: How often.
+        days: On how many days.
+        length_ns: How long the period is that was checked.
+        is_complete: Whether that is the whole period.
+    """
+    hours = max(round(length_ns / HOUR_NS), 1)
+    whole = round(hours / 24)
+    period = f"{whole} days" if hours >= _HOURS_WRITTEN else f"{hours} hours"
+    text = f"Would not have fired in the last {period}"
+    if fired:
+        times = "once" if fired == 1 else f"{fired:,} times"
+        is_counted = fired > 1 and hours >= _HOURS_WRITTEN
+        on = f"on {min(days, whole)} of" if is_counted else "in"
+        text = f"Would have fired {times} {on} the last {period}"
+    if not is_complete:
+        text += ". Earlier windows were not checked because that takes too long"
+    return f"{text}."
 
 
 def explain_unjudged(windows: int, min_runs: int) -> str:

@@ -174,6 +174,16 @@ def is_mixed(plan: RulePlan, end_ns: int, changes: Sequence[int]) -> bool:
     return any(end_ns - plan.window_ns < change_ns < end_ns for change_ns in changes)
 
 
+def empty_slice(plan: RulePlan) -> MeasuredSlice:
+    """Return the figures of a window without runs: sums are 0, others have no value."""
+    numbers = {
+        key_of(figure): 0.0
+        for figure in plan.condition.figures
+        if figure.name in {"runs", "cost", "tokens"} and not figure.before_ns
+    }
+    return MeasuredSlice(0, numbers)
+
+
 def judge_window(
     plan: RulePlan,
     end_ns: int,

@@ -58,7 +58,7 @@ def check_alert(asked: PlaceOptions, project: str, *, name: str, since: str, for
     with asked.open() as place, place.reader(project) as reader:
         found = reader.check_alert(name, since=since)
         if form.kind == "table":
-            click.echo(_write_check(name, found), err=True)
+            click.echo(f"{name}: {found['sentence']}", err=True)
         return write_rows(found["firings"], found, form, _FIRINGS)
 
 
@@ -126,20 +126,6 @@ def mute_alert(
         path = ("projects", project, "mutes", *([label] if label else []))
         made = place.api().ask(Question(path, method="PUT" if label else "POST", body=body))
         return write_rows([made], made, form, _MUTES)
-
-
-def _write_check(name: str, found: Mapping[str, Any]) -> str:
-    """Write how often a rule would have fired, or that no window had enough runs."""
-    from otel_ml_collector.alerts.sentences import explain_unjudged  # takes 0.1 s
-
-    if not found["judged"]:
-        return f"{name}: {explain_unjudged(found['windows'], found['rule']['min_runs'])}"
-    times = "once" if found["fired"] == 1 else f"{found['fired']:,} times"
-    brief = f"; {found['brief']:,} resolved within an hour" if found["brief"] else ""
-    return (
-        f"{name} would have fired {times} since {found['start']} "
-        f"({found['windows']:,} windows checked){brief}"
-    )
 
 
 def _make_row(alert: Mapping[str, Any]) -> dict[str, Any]:

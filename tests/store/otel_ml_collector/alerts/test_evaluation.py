@@ -1,6 +1,7 @@
 """Rules over a real store: measured, judged window by window, remembered, and told."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -14,7 +15,7 @@ from otel_ml_collector.alerts.rule import WantedAlert, read_file_alerts
 from otel_ml_collector.errors import BadSetting
 from otel_ml_collector.span import Scope, Span
 from otel_ml_collector.store.alerts import read_alert_events, read_alert_rows
-from otel_ml_collector.times import HOUR_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import ask
@@ -276,6 +277,63 @@ def test_check(service: Service) -> None:
     words = [point.word for point in history.slices[0].points]
     assert words == ["good", "good", "bad", "bad", "good"]
     assert read_alert_rows(service.store.reader, "s") == []
+
+
+def test_check_that_takes_too_long(service: Service) -> None:
+    """Without time for all windows the newest are checked, and the sentence names their period."""
+    wanted = {**RULE, "hold": "1 of 1", "window": "30m", "every": "30m"}
+    rule = make_unsaved(WantedAlert.model_validate(wanted))
+    reader, now_ns = service.store.reader, END_NS + MINUTE_NS
+    whole = check_rule(reader, "s", rule, now_ns - 7 * DAY_NS, now_ns, budget_s=600)
+    assert whole.week.is_complete
+    assert whole.week.sentence == whole.sentence
+    assert whole.sentence == "Would have fired 2 times on 1 of the last 7 days."
+    part = check_rule(reader, "s", rule, now_ns - 7 * DAY_NS, now_ns, budget_s=0)
+    assert (part.windows, part.fired, part.week.is_complete) == (48, 2, False)
+    assert part.sentence == (
+        "Would have fired 2 times in the last 24 hours. "
+        "Earlier windows were not checked because that takes too long."
+    )
+
+
+def test_saved(service: Service) -> None:
+    """Whoever saves a rule learns how often it would have fired in the last 7 days."""
+    now_ns = time.time_ns() // HOUR_NS * HOUR_NS
+    spans = [tell("j1"), *make_hour(20, "Remax", 20, last_ns=now_ns)]
+    spans += make_hour(16, "Remax", 0, last_ns=now_ns) + make_hour(2, "Remax", 0, last_ns=now_ns)
+    service.store.take("saved", *spans, now_ns=now_ns)
+    wanted = {**RULE, "hold": "1 of 1"}
+    past = call(service, "PUT", "saved/alerts/a", wanted)["past"]
+    assert past["fired"] == 2
+    # On a busy machine not all of the 7 days are checked in time.
+    assert past["sentence"].startswith("Would have fired 2 times ")
+    never = {**wanted, "when": "error_share > 0.9"}
+    past = call(service, "PUT", "saved/alerts/b", never)["past"]
+    assert past["sentence"].startswith("Would not have fired in the last ")
+    past = call(service, "PUT", "saved/alerts/c", {**wanted, "min_runs": 1_000})["past"]
+    assert past["sentence"].startswith("No window could be judged: all ")
+    unknown = {**wanted, "when": 'accuracy("x") < 0.9'}
+    past = call(service, "PUT", "saved/alerts/d", unknown)["past"]
+    assert past["sentence"].startswith("Past runs could not be checked: ")
+    for name in "abcd":
+        call(service, "DELETE", f"saved/alerts/{name}")
+
+
+def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the same sentence about each rule of the configuration file, once."""
+    alerts = read_file_alerts([{"name": "filed", "project": "s", **RULE, "hold": "1 of 1"}])
+    evaluator = AlertEvaluator(
+        service.store.reader, service.store.connections, Told("s"), alerts, lambda: END_NS
+    )
+    with caplog.at_level("INFO", logger="otel_ml_collector.alerts.evaluation"):
+        evaluator.evaluate()
+        evaluator.evaluate()
+    lines = [record.getMessage() for record in caplog.records if "filed" in record.getMessage()]
+    [line] = lines
+    assert line.startswith("Alert rule 'filed' of project s: Would have fired once in the last ")
+    AlertEvaluator(
+        service.store.reader, service.store.connections, Told("s"), [], lambda: END_NS
+    ).evaluate()
 
 
 def test_two_processes(service: Service) -> None:

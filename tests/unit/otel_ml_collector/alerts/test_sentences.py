@@ -7,8 +7,10 @@ from otel_ml_collector.alerts.sentences import (
     describe_slice,
     explain_condition,
     explain_unjudged,
+    write_past,
     write_value,
 )
+from otel_ml_collector.times import HOUR_NS
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,26 @@ def test_slice() -> None:
     assert described == "Kessler: 61\u202f% failed in 5\u202fmin (limit 25\u202f%)"
     everyone = describe_slice(condition, {}, 0.6129, "1h")
     assert everyone == "61\u202f% failed in 1\u202fh (limit 25\u202f%)"
+
+
+@pytest.mark.parametrize(
+    ("fired", "days", "hours", "is_complete", "expected"),
+    [
+        (26, 6, 168, True, "Would have fired 26 times on 6 of the last 7 days."),
+        (9, 8, 168, True, "Would have fired 9 times on 7 of the last 7 days."),
+        (1, 1, 168, True, "Would have fired once in the last 7 days."),
+        (0, 0, 720, True, "Would not have fired in the last 30 days."),
+        (3, 1, 6, True, "Would have fired 3 times in the last 6 hours."),
+        (
+            *(2, 2, 55, False),
+            "Would have fired 2 times on 2 of the last 2 days. Earlier windows were not checked "
+            "because that takes too long.",
+        ),
+    ],
+)
+def test_past(fired: int, days: int, hours: int, is_complete: bool, expected: str) -> None:
+    """One sentence says how often a rule would have fired, on how many days, in which period."""
+    assert write_past(fired, days, hours * HOUR_NS, is_complete=is_complete) == expected
 
 
 def test_unjudged() -> None:
