@@ -42,9 +42,8 @@ _SCREENED: Final = "breast-cancer"
 # A device sends no texture for most of a day: it fires once that day, and ends.
 _RULE: Final = {
     "where": 'model == "screen"',
-    "when": 'missing(inputs.measurements["mean texture"]) > 0.1',
+    "when": 'surely(missing(inputs.measurements["mean texture"]) > 0.1)',
     "window": "6h",
-    "hold": "1 of 1",
     "keep": "0s",
     "min_runs": 20,
     "severity": "page",

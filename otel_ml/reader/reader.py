@@ -669,11 +669,12 @@ class Reader(HasCard):
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
         """Create an alert rule, or replace the rule of that name.
 
-        The key needs the scope ``admin``.
+        The result is the saved rule. Its `past` has how often the rule would have fired in the last
+        7 days, also in a `sentence`. The key needs the scope ``admin``.
 
         Args:
             name: The rule's name.
-            wanted: Settings of the rule, such as ``when='error_share > 0.05', window="1h"``.
+            wanted: Settings of the rule, such as ``when='surely(error_share > 0.05)'``.
 
         Raises:
             ValueError: The value of a setting cannot be written as JSON.

@@ -1,6 +1,7 @@
 """Suggests alert rules: what the form contains for a slice, a field or a version.
 
-Each suggested rule would have fired in the period that the page shows.
+Its condition is ``surely(...)`` for every measure that this supports. The form shows whether the
+rule would have fired.
 """
 
 import math
@@ -8,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from otel_ml.statistics.betting import WINDOWS_BETWEEN, add_window
 from otel_ml_collector.monitor.slices import RunSlice, SlicesFigure
 from otel_ml_collector.web import view
 
@@ -22,9 +22,6 @@ _PLAIN_TAG: Final[Mapping[str, str]] = {
     "latency": "p50(latency_ms)",
     "cost": "mean(cost)",
 }
-_IN_PERIOD: Final = 4  # windows
-# By how much the bets of `surely` must exceed what they need, as sessions can be fewer than runs.
-_SURE_BY: Final = 2
 _LEAST_RUNS: Final = 5
 _USUAL_RUNS: Final = 30
 _NAME_CHARS: Final = 64
@@ -33,10 +30,9 @@ _NAME_CHARS: Final = 64
 def suggest_for_slice(
     known: RunSlice, figures: Sequence[SlicesFigure], last: str
 ) -> Suggestion | None:
-    """Suggest a rule that fires while a slice stays this much worse; None if it is not worse.
+    """Suggest a rule that fires if a slice is certainly this much worse; None if it is not worse.
 
-    Its limit is in the middle between the slice and all other runs. The condition is ``surely`` for
-    a share of runs, if the slice has enough runs for that.
+    Its limit is in the middle between the slice and all other runs.
     """
     by_name = {figure.name: figure for figure in figures}
     worse = [cell for cell in known.cells if cell.word == "worse"]
@@ -55,17 +51,11 @@ def suggest_for_slice(
         middle = math.sqrt(max(worst.value * worst.rest, 0.0))
     sign = ">" if worst.value > worst.rest else "<"
     limit = float(f"{middle:.3g}")
-    condition = f"{written} {sign} {limit!r}"
-    # Errors are a share of runs too, like the rate of a judge; amounts and mean scores are not.
-    is_share = figure.name == "errors" or (bool(figure.judge) and figure.kind == "rate")
-    if is_share and _is_certain(worst.value, worst.n, limit):
-        condition = f"surely({condition})"
     return {
         "name": _name(f"{known.name}: {figure.name}"),
         "where": known.where,
-        "when": condition,
+        "when": f"surely({written} {sign} {limit!r})",
         "window": _WINDOWS[last],
-        "hold": "1 of 1",
         "min_runs": str(max(min(worst.n // 8, _USUAL_RUNS), _LEAST_RUNS)),
     }
 
@@ -110,17 +100,6 @@ def suggest_for_release(model: str, figure: str) -> Suggestion:
         "every": "1h",
         "hold": "1 of 1",
     }
-
-
-def _is_certain(share: float, runs: int, limit: float) -> bool:
-    """Return whether ``surely`` fires if this share of the runs fails, spread over the windows."""
-    in_window = runs // _IN_PERIOD
-    passed = round(share * in_window)
-    total = 0.0
-    for _ in range(_IN_PERIOD):
-        means = {1.0: passed, 0.0: in_window - passed}
-        total = add_window(total, means, limit, is_above=share > limit)
-    return total > _SURE_BY * WINDOWS_BETWEEN
 
 
 def _name(text: str) -> str:

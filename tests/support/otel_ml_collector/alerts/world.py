@@ -21,7 +21,7 @@ FALLS: Final = Notification(
     annotations={"runbook": "https://runbooks.example/1", "summary": "Remax: 0.71 over 1h"},
     slices=(AlertedSlice({"client": "Remax"}, 0.7123, SINCE_NS, "/projects/shop/runs?where=a b"),),
     more_slices=2,
-    when='pass_rate("grounded") < 0.9',
+    when='surely(pass_rate("grounded") < 0.9)',
     window="1h",
     path="/projects/shop/alerts/grounded falls",
 )

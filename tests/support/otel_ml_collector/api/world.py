@@ -250,7 +250,7 @@ QUEUE: Final = {
 TARGET: Final = {"model": "answer", "kind": "class", "positive": "yes"}
 ALERT: Final = {
     "where": 'model == "answer"',
-    "when": "p90(latency_ms) > 2000",
+    "when": "surely(p90(latency_ms) > 2000)",
     "window": "6h",
     "by": ['tags["client"]'],
     "severity": "page",

@@ -81,7 +81,7 @@ def test_alerts() -> None:
                 "runbook": "https://runbooks.example/1",
                 "summary": "Remax: 0.71 over 1h",
                 "value": "0.7123",
-                "condition": 'pass_rate("grounded") < 0.9',
+                "condition": 'surely(pass_rate("grounded") < 0.9)',
                 "window": "1h",
                 "runs": RUNS_PAGE,
             },
@@ -160,7 +160,7 @@ def test_slack() -> None:
             {
                 "type": "context",
                 "elements": [
-                    plain('pass_rate("grounded") < 0.9 over 1h'),
+                    plain('surely(pass_rate("grounded") < 0.9) over 1h'),
                     plain("and 2 more slices"),
                     plain("project shop"),
                     plain("severity page"),
@@ -193,7 +193,7 @@ def test_webhook() -> None:
         "project": "shop",
         "rule": "grounded falls",
         "severity": "page",
-        "when": 'pass_rate("grounded") < 0.9',
+        "when": 'surely(pass_rate("grounded") < 0.9)',
         "window": "1h",
         "changed_at": "2026-11-24T12:00:00.000000000Z",
         "annotations": {

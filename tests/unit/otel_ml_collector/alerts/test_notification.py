@@ -21,7 +21,7 @@ FALLS = Notification(
     annotations={"summary": "Remax: 0.71 over 1h"},
     slices=(AlertedSlice({"client": "Remax"}, 0.71, 1_699_999_000_000_000_000, "/projects/shop"),),
     more_slices=2,
-    when='pass_rate("grounded") < 0.9',
+    when='surely(pass_rate("grounded") < 0.9)',
     window="1h",
     path="/projects/shop/alerts/grounded%20falls",
 )
