@@ -1,0 +1,26 @@
+"""A simulated day in which nothing is wrong: a rule with `surely` stays quiet.
+
+The week with all rules is in tests/nightly/otel_ml_collector/alerts/test_quiet_week.py.
+"""
+
+from pathlib import Path
+
+from tests.support.otel_ml_collector.alerts.quiet import (
+    PROJECT,
+    count_firings,
+    draw_hours,
+    make_wanted,
+)
+from tests.support.otel_ml_collector.stores import open_store
+
+
+def test_quiet_day(tmp_path: Path) -> None:
+    """On a day without any change, a rule fires for nothing, and with `surely` it does not."""
+    with open_store(tmp_path / "store") as store:
+        for spans in draw_hours(3, 24, {"acme": 16}):
+            store.take(PROJECT, *spans)
+        when = 'pass_rate("grounded") < 0.9'
+        rules = {"plain": make_wanted(when), "sure": make_wanted(f"surely({when})")}
+        fired = count_firings(store, rules, 24)
+    assert fired["plain"] >= 1
+    assert fired["sure"] == 0
