@@ -432,7 +432,8 @@ def _make_figures(
             if len(chosen) == 1 and key in before and key in after and judge not in digests:
                 digests[judge] = digest
                 figures.append(make_figure(judge, kind, before[key], after[key]))
-        if judge not in digests:
+        # Labels of reviewers have no version: it is no news that only some runs are labelled.
+        if judge not in digests and any(digest for side in versions_of for digest in side[judge]):
             unlike[judge] = _explain_unlike(*(side[judge] for side in versions_of))
     scored = [figure.name for figure in figures if figure.kind == "score"]
     lower = find_lower_judges(reader, project, scored)

@@ -1,6 +1,7 @@
 """A new version is judged unasked: from recorded runs, through the API, with nothing set up."""
 
 import html
+import json
 import random
 import re
 import time
@@ -15,7 +16,7 @@ from otel_ml_collector.assistants.protocol import answer
 from otel_ml_collector.span import Span
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
-from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, make_call
+from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
 
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -118,6 +119,29 @@ def test_worse(service: Service) -> None:
         "missing outputs": "no different",
         "latency": "no different",
     }
+
+
+def test_labels_of_one_version(service: Service) -> None:
+    """Labels of the new version alone are no judge that has yet to score the baseline."""
+    spans = [tell("a1"), *make_release("labelled", 0.9)]
+    take(service.store, "labelled", spans)
+    queue = {"judge": "tone", "labels": [{"label": "Good", "passed": True}], "people": 1}
+    newest = next(span for span in reversed(spans) if span.name == "labelled")
+    answer = {"run_id": id_of(newest), "label": "Good", "annotator": "mira"}
+    for method, path, body in (("PUT", "queues/q", queue), ("POST", "queues/q/answers", answer)):
+        answered = ask(
+            service.app,
+            f"/api/v1/projects/labelled/{path}",
+            method=method,
+            headers={"content-type": "application/json"},
+            body=[json.dumps(body).encode()],
+        )
+        assert answered.status == 200
+    (release,) = get(service, "models/labelled/release", "labelled")["releases"]
+    names = {figure["name"] for figure in release["figures"]}
+    assert names == {"grounded", "errors", "missing outputs", "latency"}
+    page = ask(service.app, "/projects/labelled/models/labelled").text
+    assert "has not scored the baseline" not in page
 
 
 def test_found_unasked(service: Service) -> None:
