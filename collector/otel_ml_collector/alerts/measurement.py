@@ -74,7 +74,7 @@ _MOST_MEASURED: Final = 500_000
 # Session means of shares are rounded to a thousandth, others to three digits, towards the side
 # where all is well.
 _STEPS: Final = 1_000
-_DIGITS: Final = 3
+_MEAN_DIGITS: Final = 3
 # Of so many days before it is learned how soon the truth comes.
 _COURSE_NS: Final = 60 * DAY_NS
 # How long truths are waited for: beyond the time by which nearly all are here, and without any
@@ -121,7 +121,7 @@ _NOT_IMPORTED: Final = Sql("AND runs.process != '{imported}'").fill(
     imported=identifier(IMPORTED, [IMPORTED])
 )
 # The step of the last digit, and a millionth of it for what floating point adds.
-_LAST_DIGIT: Final = Sql("exp10(floor(log10(abs(exact))) - {digits})").fill(digits=_DIGITS - 1)
+_LAST_DIGIT: Final = Sql("exp10(floor(log10(abs(exact))) - {digits})").fill(digits=_MEAN_DIGITS - 1)
 _MILLIONTH: Final = Sql("1e-6")
 # A sum of whole numbers is the same in any order: values are kept to a millionth.
 _MILLIONTHS: Final = 1_000_000
@@ -280,7 +280,7 @@ def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Me
         means: defaultdict[tuple[int, SliceKey], dict[float, int]] = defaultdict(dict)
         for row in limit.ask(limit.write_means(asked.sure)):
             key = SliceKey.of(row["slices"])
-            mean = float(f"{row['mean']:.{_DIGITS}g}")
+            mean = float(f"{row['mean']:.{_MEAN_DIGITS}g}")
             if asked.sure.is_share:
                 mean = min(max(row["mean"], 0.0), 1.0)
             of_window = means[ends_ns[row["place"] - 1], key]
