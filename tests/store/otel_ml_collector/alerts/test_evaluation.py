@@ -311,7 +311,7 @@ def test_saved(service: Service) -> None:
     past = call(service, "PUT", "saved/alerts/b", never)["past"]
     assert past["sentence"].startswith("Would not have fired in the last ")
     past = call(service, "PUT", "saved/alerts/c", {**wanted, "min_runs": 1_000})["past"]
-    assert past["sentence"].startswith("No window could be judged: all ")
+    assert past["sentence"].startswith("The rule could not be tested: each of the ")
     unknown = {**wanted, "when": 'accuracy("x") < 0.9'}
     past = call(service, "PUT", "saved/alerts/d", unknown)["past"]
     assert past["sentence"].startswith("Past runs could not be checked: ")
