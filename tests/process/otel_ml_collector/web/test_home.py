@@ -140,4 +140,4 @@ def test_metrics_that_went_nowhere(service: Service) -> None:
     sent = ask(service.app, "/v1/metrics", method="POST", headers=headers, body=[body])
     assert sent.status == 200
     home = ask(service.app, "/").text
-    assert "2 data points of OTLP metrics were neither stored nor forwarded" in home
+    assert "2 data points of OTLP metrics were dropped" in home
