@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.judges import find as judges
 from otel_ml_collector.judges.find import (
@@ -19,6 +20,7 @@ from otel_ml_collector.judges.find import (
     JudgeVersions,
     ScoreBin,
 )
+from otel_ml_collector.judges.rubric_routes import find_rubric_judges
 from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
 from otel_ml_collector.models import diff
 from otel_ml_collector.stats import Past, cut_past
@@ -155,6 +157,8 @@ def list_judges(request: Request, reader: FromReader, project: str) -> Response:
     listed = judges.find_judges(reader, project)
     context = {
         "judges": listed,
+        "rubrics": find_rubric_judges(reader, project, time.time_ns()),
+        "may_write": access_of(request.scope).has(ADMIN),
         "is_priced": any(judge.newest.cost is not None for judge in listed),
         "api": view.api_address("projects", project, "judges"),
         "python": python_call("judges"),

@@ -280,7 +280,7 @@ def _part(path: str, project: str | None) -> str:
         return ""
     if rest.startswith("settings"):
         return "settings"
-    if rest.startswith("queue"):  # reviewers judge as judges do
+    if rest.startswith(("queue", "judge")):  # reviewers judge as judges do
         return "judges"
     if rest.startswith(("fields", "problems", "profiles", "targets", "alert")):
         return "monitor"

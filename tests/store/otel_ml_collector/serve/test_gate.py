@@ -383,7 +383,8 @@ def need_of(method: str, address: str) -> str:
         ("/retention", "/purge", "/delete-runs", "/deletions")
     ) or address.startswith(ADMINISTERED):
         return "admin"
-    if "/alerts/" in address or "/rubric-judges/" in address or address.endswith("/alert-rule"):
+    is_form = address.endswith(("/alert-rule", "/judge-rubric", "/judge-trial"))
+    if "/alerts/" in address or "/rubric-judges/" in address or is_form:
         return "read" if method == "GET" else "admin"
     if "/views/" in address or address.endswith(
         ("/evaluations", "/aliases", "/items", "/runs", "/tags", "/run-tags", "/undo")

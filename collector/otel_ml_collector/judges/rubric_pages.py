@@ -1,0 +1,212 @@
+"""The form of a judge without code: write it, try it, save it, turn it on and off."""
+
+import re
+import time
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field, ValidationError
+from starlette.responses import RedirectResponse, Response
+
+from otel_ml_collector.access import ADMIN, access_of
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.errors import BadInput, Conflict, Missing
+from otel_ml_collector.judges.rubric_judge import (
+    RUBRIC_JUDGE_NAME,
+    SavedRubricJudge,
+    WantedRubricJudge,
+)
+from otel_ml_collector.judges.rubric_routes import (
+    FromAdmin,
+    FromJob,
+    FromStore,
+    find_rubric_judge,
+    save_rubric_judge,
+)
+from otel_ml_collector.judges.trial import try_judge
+from otel_ml_collector.services import service_of
+from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.web import view
+from otel_ml_collector.web.form import read_form, take_last
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
+
+_TRIED: Final = 20
+_PERCENT: Final = 100
+_NAME_CHARS: Final = 64
+
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_Short = Annotated[str, Field(max_length=256)]
+_Long = Annotated[str, Field(max_length=65_536)]
+FromForm = Annotated[dict[str, list[str]], Depends(read_form)]
+FromSettings = Annotated[Settings, Depends(service_of(Settings))]
+_NUMBERS: Final = ("low", "high", "pass_at_least", "pass_at_most", "dollars_per_day")
+_WHOLE: Final = ("calls_per_minute", "calls_per_day")
+_PLAIN: Final = ("instruction", "model", "connection", "answer", "where")
+
+
+class RubricForm(BaseModel):
+    """The fields of the form, as texts."""
+
+    name: _Short = ""
+    instruction: _Long = ""
+    model: _Short = ""
+    connection: _Short = ""
+    answer: _Short = "pass"
+    low: _Short = "1"
+    high: _Short = "5"
+    pass_at_least: _Short = ""
+    pass_at_most: _Short = ""
+    labels: _Long = ""
+    pass_labels: _Long = ""
+    parameters: _Long = ""
+    where: _Long = ""
+    percent: _Short = "100"
+    calls_per_minute: _Short = "60"
+    calls_per_day: _Short = ""
+    dollars_per_day: _Short = ""
+    base: _Short = ""
+    action: _Short = ""
+
+    def make_wanted(self, *, is_on: bool) -> WantedRubricJudge:
+        """Return the judge that the fields make.
+
+        Raises:
+            BadInput: A field is invalid.
+        """
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        for name in (*_NUMBERS, *_WHOLE):
+            if text := getattr(self, name).strip():
+                fields[name] = text
+        for name in ("labels", "pass_labels"):
+            words = (word.strip() for word in getattr(self, name).split(","))
+            fields[name] = [word for word in words if word]
+        try:
+            fields["parameters"] = orjson.loads(self.parameters or "{}")
+            fields["sample"] = float(self.percent) / _PERCENT
+        except ValueError as error:
+            field = "parameters" if isinstance(error, orjson.JSONDecodeError) else "percent"
+            raise BadInput(f"Invalid {field}: expected {_EXPECTED[field]}", field) from error
+        try:
+            return WantedRubricJudge(**fields, is_on=is_on)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = str(fault["loc"][0])
+            raise BadInput(f"{name}: {fault['msg']}", name) from error
+
+
+_EXPECTED: Final = {
+    "parameters": 'a JSON object such as {"temperature": 0}',
+    "percent": "a share from 0 to 100",
+}
+
+
+def fill_rubric_form(judge: SavedRubricJudge) -> RubricForm:
+    """Fill the form with a saved judge."""
+    texts = {name: getattr(judge, name) for name in _PLAIN}
+    for name in (*_NUMBERS, *_WHOLE):
+        value = getattr(judge, name)
+        texts[name] = "" if value is None else f"{value:g}" if name in _NUMBERS else str(value)
+    return RubricForm(
+        name=judge.name,
+        labels=", ".join(judge.labels),
+        pass_labels=", ".join(judge.pass_labels),
+        parameters=orjson.dumps(judge.parameters).decode() if judge.parameters else "",
+        percent=f"{judge.sample * _PERCENT:g}",
+        base=str(judge.version),
+        **texts,
+    )
+
+
+@pages.get("/projects/{project:path}/judge-rubric")
+def show_rubric_form(
+    request: Request,
+    project: str,
+    reader: FromReader,
+    settings: FromSettings,
+    edit: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """Show the form of a new or saved judge without code."""
+    judge = find_rubric_judge(reader, project, edit, time.time_ns()) if edit else None
+    form = RubricForm() if judge is None else fill_rubric_form(judge)
+    return _show_form(request, settings, form, state="" if judge is None else judge.state)
+
+
+@pages.post("/projects/{project:path}/judge-rubric")
+def save_rubric_form(
+    *,
+    request: Request,
+    project: str,
+    reader: FromAdmin,
+    store: FromStore,
+    job: FromJob,
+    settings: FromSettings,
+    fields: FromForm,
+) -> Response:
+    """Save a judge without code, and turn it on or off; an error is shown above the form."""
+    form = _read(fields)
+    base = int(form.base) if form.base.isdecimal() else 0
+    state = ""
+    try:
+        if form.base:
+            state = find_rubric_judge(reader, project, form.name, time.time_ns()).state
+        is_on = form.action == "on" or (form.action == "save" and state not in {"", "off"})
+        wanted = form.make_wanted(is_on=is_on)
+        place = (project, _read_name(form.name))
+        save_rubric_judge(reader, store, job, place, wanted, base=base)
+    except (BadInput, Conflict, Missing) as error:
+        return _show_form(request, settings, form, state=state, problem=str(error))
+    return RedirectResponse(f"{view.address(project, 'judges')}#rubrics", 303)
+
+
+@pages.post("/projects/{project:path}/judge-trial")
+def show_trial(
+    *, request: Request, project: str, reader: FromAdmin, job: FromJob, fields: FromForm
+) -> Response:
+    """Try the judge of the form on 20 runs, as a part of its page. No score is stored."""
+    form = _read(fields)
+    trial, problem = None, ""
+    try:
+        wanted = form.make_wanted(is_on=False)
+        trial = try_judge(reader, job, (project, form.name.strip() or "new"), wanted, _TRIED)
+    except (BadInput, Conflict) as error:
+        problem = str(error)
+    return show_page(request, "judge_trial.html", {"trial": trial, "problem": problem})
+
+
+def _read_name(text: str) -> str:
+    """Read the name of a judge.
+
+    Raises:
+        BadInput: It is empty, too long, or has a slash or a control character.
+    """
+    name = text.strip()
+    if not re.fullmatch(RUBRIC_JUDGE_NAME, name) or len(name) > _NAME_CHARS:
+        message = f"Invalid name {name[:80]!r}: expected 1 to {_NAME_CHARS} characters, no slash"
+        raise BadInput(message, "name")
+    return name
+
+
+def _read(fields: dict[str, list[str]]) -> RubricForm:
+    try:
+        return RubricForm.model_validate(take_last(fields))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise BadInput(f"{fault['loc'][0]}: {fault['msg']}", str(fault["loc"][0])) from error
+
+
+def _show_form(
+    request: Request, settings: Settings, form: RubricForm, *, state: str, problem: str = ""
+) -> Response:
+    project = request.path_params["project"]
+    context = {
+        "form": form,
+        "state": state,
+        "problem": problem,
+        "may_write": access_of(request.scope).has(ADMIN),
+        "connections": [item for item in settings.judge_connections if item.may_see(project)],
+        "api": view.api_address("projects", project, "rubric-judges", form.name or "NAME"),
+        "python": python_call("judges"),
+    }
+    return show_page(request, "judge_rubric.html", context, 400 if problem else 200)
