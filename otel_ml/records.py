@@ -454,7 +454,9 @@ class ListedRun(RunFields):
         "", "The user's own key of the trace; the first one if there are several"
     )
     version: int | None = about_field(None, "Number of the model version")
-    latency_ms: float | None = about_field(None, "Null while the run is open")
+    latency_ms: float | None = about_field(
+        None, "Null while the run is open, and if it was not measured"
+    )
     tags: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     passed: Mapping[str, bool] = field(default_factory=dict)

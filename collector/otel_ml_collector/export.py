@@ -72,7 +72,7 @@ _MADE: Final = {
         "if(run.parent_span_id = {none}, NULL, "
         "concat({trace}, '-', lower(hex(run.parent_span_id))))"
     ).fill(none=_NO_SPAN_ID, trace=_TRACE),
-    "latency_ms": Sql("run.latency_ns / 1e6"),
+    "latency_ms": Sql("nullIf(run.latency_ns, 0) / 1e6"),
     "version": Sql("numbered.number"),
     "trace_key": Sql("keyed.trace_key"),
     "response_id": RESPONSE_ID,

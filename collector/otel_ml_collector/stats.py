@@ -496,7 +496,7 @@ def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
         SELECT project, {bucket},
           grouping(bucket) AS is_total, count() AS runs, countIf(outcome = 'error') AS errors,
           uniqExactIf(trace_id, outcome = 'error') AS failed_traces,
-          quantilesDD(0.01, 0.5, 0.9, 0.95, 0.99)(latency_ns) AS quantiles,
+          quantilesDDIf(0.01, 0.5, 0.9, 0.95, 0.99)(latency_ns, latency_ns > 0) AS quantiles,
           toFloat64(sum({exact})) / 1e15 AS cost, count({cost}) AS priced
         FROM {recorded} {shares}
         WHERE {counted}
@@ -705,10 +705,10 @@ class ProjectBucket(BaseModel):
     start_ns: int
     runs: int
     errors: int
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
+    p50_ms: float | None = Field(description="Null if no run has a latency")
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
 
 
 class ProjectStats(BaseModel):
@@ -718,7 +718,7 @@ class ProjectStats(BaseModel):
     runs: int
     errors: int
     failed_traces: int = Field(description="Traces with at least one failed run")
-    p95_ms: float
+    p95_ms: float | None
     cost: float | None = Field(description="Sum over the runs with a known cost")
     buckets: list[ProjectBucket] = Field(description="Buckets that have runs, oldest first")
 
@@ -1036,7 +1036,7 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
             runs=total["runs"],
             errors=total["errors"],
             failed_traces=total["failed_traces"],
-            p95_ms=total["quantiles"][_P95] / 1e6,
+            p95_ms=_read_quantiles(total)[_P95],
             cost=round_cost(total["cost"]) if total["priced"] else None,
             buckets=[_project_bucket(row) for row in of_project],
         )
@@ -1127,10 +1127,15 @@ def _judged(
     return judged
 
 
+def _read_quantiles(row: Row) -> list[float | None]:
+    """Return quantiles of latency in ms; None if no run has a latency."""
+    return [ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"]]
+
+
 def _figures(row: Row, judges: Sequence[JudgeFigures]) -> RunFigures:
     if not row["runs"]:
         return NO_RUNS
-    p50, p90, p95, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"])
+    p50, p90, p95, p99 = _read_quantiles(row)
     return RunFigures(
         runs=row["runs"],
         errors=row["errors"],
@@ -1161,7 +1166,7 @@ def _buckets(
 
 def _project_bucket(row: Row) -> ProjectBucket:
     start_ns = row["bucket"]
-    p50, p90, p95, p99 = (quantile / 1e6 for quantile in row["quantiles"])
+    p50, p90, p95, p99 = _read_quantiles(row)
     return ProjectBucket(
         start_time=to_rfc3339(start_ns),
         start_ns=start_ns,

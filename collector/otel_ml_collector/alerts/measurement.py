@@ -691,7 +691,7 @@ class _Columns:
     def _number(self, place: int, field: Field) -> Sql:
         match field.name:
             case "latency_ms":
-                return Sql("latency_ns / 1e6")
+                return Sql("nullIf(latency_ns, 0) / 1e6")
             case "cost":
                 return Sql("own_cost")
             case "tokens_per_second":

@@ -125,8 +125,8 @@ _IDS: Final = {
 _LENGTHS: Final = frozenset({"latency", "latency_ms", "first_token_ms"})
 # Numbers that are no column of their name.
 _NUMBERS: Final = {
-    "latency": Sql("latency_ns / 1e6"),
-    "latency_ms": Sql("latency_ns / 1e6"),
+    "latency": Sql("nullIf(latency_ns, 0) / 1e6"),
+    "latency_ms": Sql("nullIf(latency_ns, 0) / 1e6"),
     "tokens_per_second": TOKENS_PER_SECOND,
 }
 # ``RateLimitError`` is the last name of ``openai.RateLimitError``.

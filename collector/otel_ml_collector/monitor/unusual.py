@@ -275,5 +275,5 @@ def show_unusual(
 ) -> Response:
     """What is unusual of a run, as a part of its page that comes after the rest."""
     run = find_run(reader, run_id, project, now_ns=LATEST_NS)
-    unusual = find_unusual(reader, run) if run.model and run.latency_ms is not None else None
+    unusual = find_unusual(reader, run) if run.model and run.last_heard_ns is None else None
     return show_page(request, "run_unusual.html", {"unusual": unusual, "run": run})

@@ -76,7 +76,7 @@ def explain_price(run: Run, prices: Prices) -> str:
     """
     if run.cost is not None:
         return _explain_known(run, prices)
-    is_call = run.kind in CALLS and run.latency_ms is not None
+    is_call = run.kind in CALLS and run.last_heard_ns is None
     if not is_call or not (run.provider_model or has_tokens(run.tokens)):
         return ""
     if not has_tokens(run.tokens):

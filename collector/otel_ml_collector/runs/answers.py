@@ -634,7 +634,7 @@ def make_summary(row: Row, words: LateFacts) -> RunSummary:
         trace_key=next(iter(words.keys), ""),
         version=words.version,
         start_time=to_rfc3339(row["start_ns"]),
-        latency_ms=None if is_open(row) else row["latency_ns"] / 1e6,
+        latency_ms=row["latency_ns"] / 1e6 if row["latency_ns"] else None,
         last_heard_ns=row["heard_ns"] if is_open(row) else None,
         record_of=None if record_of == NO_PARENT else f"{row['trace_id']}-{record_of}",
         also_recorded=words.others,

@@ -70,7 +70,7 @@ def sums(cost: Sql, tokens: Mapping[str, Sql]) -> Sql:
         for name in TOKENS
     ]
     return Sql("""count() AS runs, max(start_ns) AS last_ns,
-      quantilesDDState(0.01, 0.5, 0.9, 0.99)(latency_ns) AS latency,
+      quantilesDDStateIf(0.01, 0.5, 0.9, 0.99)(latency_ns, latency_ns > 0) AS latency,
       {tokens},
       sum({exact}) AS cost, count({cost}) AS priced""").fill(
         tokens=join_sql(", ", added),

@@ -101,7 +101,8 @@ FROM (
     toString(structure) AS structure, {place} AS place,
     {unit} AS session,
     concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
-    latency_ns / 1e6 AS latency_ms, first_token_ms, stream_chunks, toString(outcome) AS outcome,
+    nullIf(latency_ns, 0) / 1e6 AS latency_ms, first_token_ms, stream_chunks,
+    toString(outcome) AS outcome,
     toString(error_type) AS error_type, {input_tokens} AS input_tokens,
     {output_tokens} AS output_tokens, {cost} AS cost
   {chosen}

@@ -374,7 +374,8 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     tried = reader.ahead(_count_tried, asked) if counted.items else None
     sql = Sql("""
         SELECT {number} AS number, count() AS runs, countIf(outcome = 'error') AS errors,
-          quantileExact(0.5)(latency_ns) AS p50_ns, quantileExact(0.95)(latency_ns) AS p95_ns,
+          quantileExact(0.5)(nullIf(latency_ns, 0)) AS p50_ns,
+          quantileExact(0.95)(nullIf(latency_ns, 0)) AS p95_ns,
           max(start_ns) AS last_start_ns, 0 AS experiment_runs
         FROM {recorded} WHERE {counted} AND model = {model:String}
         GROUP BY number HAVING number > 0 ORDER BY number

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import polars as pl
 import pytest
@@ -89,7 +90,20 @@ def test_each_row_is_a_run(client: Client, collector: CollectorProcess) -> None:
     assert (first.scores, first.truth) == ({"quality": 0.25}, {"churned": True})
     assert (second.inputs, second.outputs) == ({"plan": "basic"}, {"churned": True})
     assert (second.tags, second.session, second.version) == ({}, "", None)
-    assert (second.scores, second.truth) == ({}, {})
+    assert (second.scores, second.truth, second.latency_ms) == ({}, {}, None)
+
+
+def test_latency_is_not_zero(client: Client, collector: CollectorProcess) -> None:
+    """Runs without a latency count in no figure of latency, and pages show none."""
+    client.import_table([{**CHURN[0], "took": None}] * 3, model="churn", **ROLES)
+    project = f"/projects/{quote(client.project)}"
+    total = collector.get(f"{project}/stats", start=BEFORE.isoformat())["total"]
+    assert (total["runs"], total["p50_ms"], total["p99_ms"]) == (3, None, None)
+    assert collector.get(f"{project}/runs", where="latency_ms < 5")["runs"] == []
+    [run_id] = [run["run_id"] for run in collector.get(f"{project}/runs", limit=1)["runs"]]
+    page = collector.get_text(f"{project}/runs/{run_id}")
+    assert "<dt>Started</dt>" in page
+    assert "<dt>Latency</dt>" not in page
 
 
 def test_quality_at_once(client: Client, collector: CollectorProcess) -> None:
