@@ -181,9 +181,9 @@ def write_difference(
     change, bounds = write_change(difference, kind), write_bounds(difference, kind)
     if not of:
         return f"{change} ({bounds})" if bounds else change
-    if change and kind == "amount" and difference and write_factor(difference.value):
-        change += " as much"
     within = f" (95 % interval: {bounds})" if bounds else ""
+    if change and kind == "amount" and difference and write_factor(difference.value):
+        return f"{of[:1].upper()}{of[1:]}: {change} as much{within}"
     return f"Difference in {of}: {change}{within}" if change else ""
 
 
@@ -196,7 +196,7 @@ def name_measured(figure: str, kind: Literal["rate", "score", "amount"], judge: 
         judge: The judge with its version, such as `"grounded" v1`, if one gives the figure.
     """
     if judge:
-        return f"the {'pass rate' if kind == 'rate' else 'mean score'} by judge {judge}"
+        return f"the {'pass rate' if kind == 'rate' else 'mean score'} (judge {judge})"
     return _MEASURED.get(figure, figure)
 
 
@@ -331,8 +331,8 @@ def write_extra(extra: int) -> str:
     """
     if not extra:
         return ""
-    verb = "this failure" if extra == 1 else f"{extra:,} of these failures"
-    return f"At the rate of all other runs, at least {verb} would not have happened"
+    fewer = f"{extra:,} fewer {'failure' if extra == 1 else 'failures'}"
+    return f"If these runs failed as rarely as all others, there would be at least {fewer}"
 
 
 def write_margin(figure: str, ratio: float, before: float) -> str:

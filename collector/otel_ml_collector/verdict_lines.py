@@ -189,7 +189,7 @@ def _write_note(change: JudgeChange | FailureChange) -> str:
     """Return how close two rates are if they did not change, else their status."""
     is_rate = not isinstance(change, JudgeChange) or change.is_rate
     if change.word == "no different" and is_rate:
-        return f"less than {100 * change.margin:.3g}{view.THIN}pts apart"
+        return f"differs by less than {100 * change.margin:.3g}{view.THIN}pts"
     return _write_status(change.word, change.sentence)
 
 
@@ -235,7 +235,7 @@ def _write_margin(amount: AmountChange) -> str:
         return ""
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
     unit = " tokens" if amount.name == "tokens" else ""
-    return f"less than {_write_amount(amount.name, size)}{unit} apart"
+    return f"differs by less than {_write_amount(amount.name, size)}{unit}"
 
 
 def _add_unit(number: str, unit: str) -> str:

@@ -785,7 +785,7 @@ def _make_finding(
         named = "" if kind == "broken" else f"{name} "
         text = f": {named}{first.drifted[0].sentence} {since}"
     began = name_change(changes, since_ns, drift.window.end_ns)
-    more = [f"{name_field(item.name)} {item.sentence}" for item in others[:_MOST_NAMED]]
+    more = [name_field(item.name) for item in others[:_MOST_NAMED]]
     if len(others) > _MOST_NAMED:
         more.append(f"{len(others) - _MOST_NAMED} more fields")
     return Finding(

@@ -693,7 +693,9 @@ def claim_release(release: Release) -> Claim:
     text = f"{claim.text}. Worst for {worst}" if worst and not is_slice else claim.text
     kind = _kind_of(figure)
     is_judge = measure_of(figure.name) == "quality"
-    judge = name_version(f'"{figure.name}"', figure.judge_number) if is_judge else ""
+    judge = f'"{figure.name}"' if is_judge else ""
+    if judge and figure.judge_number:
+        judge = f"{judge}, judge version {figure.judge_number}"
     ratio = figure.margin if kind == "amount" else 0.0
     since = write_moment(from_rfc3339(figure.since, "since")) if figure.since else ""
     runs = _write_runs(release, shown if is_slice else None)
@@ -702,7 +704,7 @@ def claim_release(release: Release) -> Claim:
         write_difference(shown.difference, kind, of=name_measured(figure.name, kind, judge)),
         f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
         f"First run of {subject}: {write_moment(release.began_ns)}",
-        f"It has been certain since {since} that it is worse" if since else "",
+        f"{subject} has been significantly worse since {since}" if since else "",
         write_margin(figure.name, ratio, figure.baseline.value if figure.baseline else 0.0),
     )
     return Claim(claim.title, text, evidence)

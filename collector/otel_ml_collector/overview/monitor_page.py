@@ -267,7 +267,7 @@ def _write_title(figure: SlicesFigure) -> str:
 def write_checked(found: FoundProblems) -> str:
     """Write what was checked, so that no problem found means something."""
     news, state = found.news, found.state
-    counts = [(news.versions_compared, "new version"), (news.error_groups, "kind of error")]
+    counts = [(news.versions_compared, "new version"), (news.error_groups, "error type")]
     if state and state.slices:
         counts.append((state.slices.judged, "slice"))
         if not state.slices.runs:
@@ -279,7 +279,9 @@ def write_checked(found: FoundProblems) -> str:
     ]
     if state and state.checked.is_complete and FIELDS.subject not in state.missing:
         parts.append("all input and output fields")
-    none = [_PLURALS[word].removeprefix("kinds of ") for number, word in counts if not number]
+    none = [
+        _PLURALS[word].replace("error types", "errors") for number, word in counts if not number
+    ]
     text = f"Checked {_list(parts, 'and')}." if parts else ""
     if none:
         text += f" There are no {_list(none, 'or')} to check."
@@ -311,9 +313,10 @@ def write_checked(found: FoundProblems) -> str:
 
 _PLURALS: Final = {
     "new version": "new versions",
-    "kind of error": "kinds of errors",
+    "error type": "error types",
     "slice": "slices",
 }
+_ABSENT: Final = {"error type": "errors"}
 
 
 def _list(parts: Sequence[str], last: str) -> str:

@@ -109,7 +109,7 @@ def test_which_version_got_worse(wide: Tab, shots: Path) -> None:
     page = wide.open(HOME)
     worst = say(page)[0]
     assert re.search(r"reply v2 is worse: \d+.% pass, 90.% with v1", worst)
-    assert 'by judge "brief"' in worst
+    assert '(judge "brief"' in worst
     shoot(page, shots, "overview")
     page.locator(".why li").first.get_by_role("link").first.click()
     page.get_by_role("link", name=re.compile("^Show")).first.click()

@@ -180,7 +180,7 @@ def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProc
     expect(worst).to_contain_text(
         re.compile(r"answer v2 is worse for client zeta: \d+.% pass, \d+.% with v1")
     )
-    expect(worst).to_contain_text(re.compile(r"by judge \"grounded\" v1: −\d+ pts \("))
+    expect(worst).to_contain_text(re.compile(r"judge \"grounded\", judge version 1\): −\d+ pts \("))
     clicks.on(worst.get_by_role("link", name="answer v2 is worse for client zeta"))
     expect(clicks.page.locator("h1")).to_have_text("answer v2 is worse for client zeta")
     assert clicks.count <= 3

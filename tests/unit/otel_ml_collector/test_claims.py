@@ -127,7 +127,7 @@ def test_difference() -> None:
         == "Difference in the share of failed runs: +21 pts (95 % interval: 14 to 28)"
     )
     factor = write_difference(make_interval(12.0, 9.0, 15.0), "amount", of="latency")
-    assert factor == "Difference in latency: 12× as much (95 % interval: 9.0× to 15×)"
+    assert factor == "Latency: 12× as much (95 % interval: 9.0× to 15×)"
     assert write_difference(None, "rate") == ""
 
 
@@ -142,7 +142,7 @@ def test_extra_failures() -> None:
     """Failures beyond the rate of all other runs are a sentence of their own."""
     assert write_extra(0) == ""
     assert write_extra(86) == (
-        "At the rate of all other runs, at least 86 of these failures would not have happened"
+        "If these runs failed as rarely as all others, there would be at least 86 fewer failures"
     )
 
 
@@ -151,7 +151,7 @@ def test_measured() -> None:
     assert name_measured("errors", "rate") == "the share of failed runs"
     assert name_measured("latency", "amount") == "latency"
     named = name_measured("grounded", "rate", '"grounded" v2')
-    assert named == 'the pass rate by judge "grounded" v2'
+    assert named == 'the pass rate (judge "grounded" v2)'
 
 
 def test_names() -> None:

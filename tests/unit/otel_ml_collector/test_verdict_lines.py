@@ -73,8 +73,8 @@ def test_figures_have_one_order() -> None:
     ]
     assert [line.note for line in lines] == [
         "",
-        f"less than 2{THIN}pts apart",
-        f"less than 3.0{THIN}ms apart",
+        f"differs by less than 2{THIN}pts",
+        f"differs by less than 3.0{THIN}ms",
     ]
 
 

@@ -93,7 +93,7 @@ def test_worst_first(service: Service) -> None:
     runs = f"{first['runs']:,} runs of client Remax, {RUNS - first['runs']:,} other runs. "
     assert first["evidence"].startswith(runs)
     assert re.match(
-        r'Difference in the pass rate by judge "grounded": −\d+ pts '
+        r'Difference in the pass rate \(judge "grounded"\): −\d+ pts '
         r"\(95 % interval: −\d+ to −\d+\)\. Also worse: latency \(\+",
         first["evidence"].removeprefix(runs),
     )

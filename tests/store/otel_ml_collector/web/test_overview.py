@@ -128,9 +128,7 @@ def test_news(service: Service) -> None:
     """What is wrong is counted, and each sentence leads to its runs."""
     text = ask(service.app, f"{PAGE}/news?last=24h").text
     assert "3 problems." in text
-    assert re.search(
-        "Checked 1 new version, 1 kind of error, [1-9][0-9]* slices? and all input", text
-    )
+    assert re.search("Checked 1 new version, 1 error type, [1-9][0-9]* slices? and all input", text)
     assert text.index("reply v2") < text.index("OrderNotFound") < text.index("of index crashed")
     assert '<span class="worse-w">worse</span>' in text  # of the newest versions
 
