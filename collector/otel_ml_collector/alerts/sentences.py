@@ -115,7 +115,7 @@ def explain_condition(condition: AlertCondition) -> str:
     if not limit:
         return ""
     side = "above" if condition.is_bad_above else "below"
-    chance = " (only if the difference is more than chance)" if condition.sure else ""
+    chance = " (only if it is statistically significant)" if condition.sure else ""
     name = name_figure(condition.main)
     if condition.main.name not in QUANTILES:
         name = f"{name[0].upper()}{name[1:]}"
