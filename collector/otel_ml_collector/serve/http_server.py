@@ -44,6 +44,8 @@ _ARRIVALS_S: Final = 5.0
 # Below the 10 s after which service managers kill, with time left for forwarded data and the store.
 _GIVE_UP_S: Final = 6.0
 
+_TICK_S: Final = 1.0
+
 _logger = logging.getLogger(__name__)
 
 
@@ -380,11 +382,22 @@ class HttpServer(uvicorn.Server):
         self._send_away = send_away
         self._until_idle = until_idle
         self._ending: asyncio.Task[None] | None = None
+        self._is_ended = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer, then set the event."""
         await super().startup(sockets)
         self._when_ready()
+
+    async def main_loop(self) -> None:
+        """Set the header `date` once a second until `stop`.
+
+        Uvicorn's own loop wakes ten times as often, which costs 0.1 % of a core for nothing.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._is_ended.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -395,6 +408,7 @@ class HttpServer(uvicorn.Server):
         """Finish the requests under way, then end; at once when asked a second time."""
         if self._ending is not None:
             self.force_exit = self.should_exit = True
+            self._is_ended.set()
             return
         self._send_away()
         self._ending = asyncio.ensure_future(self._end())
@@ -408,6 +422,7 @@ class HttpServer(uvicorn.Server):
         waited_s = loop.time() - asked_s
         self.config.timeout_graceful_shutdown = math.ceil(_GIVE_UP_S - waited_s)
         self.should_exit = True
+        self._is_ended.set()
         await asyncio.sleep(_ARRIVALS_S - waited_s)
         for connection in list(self.server_state.connections):
             connection.cut_off()  # type: ignore[union-attr]  # they are ours
