@@ -85,7 +85,7 @@ class InvalidRubric(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class RubricReply:
     """A reply that could be read.
 
     Attributes:
@@ -194,7 +194,7 @@ def write_data(parts: Mapping[str, str], names: str = BOTH) -> str:
     return DATA.format(mark=mark, names=names, sections=sections)
 
 
-def read_reply(reply: str, scale: Scale) -> Reply:
+def read_reply(reply: str, scale: Scale) -> RubricReply:
     """Read a reply: JSON with ``score`` and ``explanation``, alone or inside one code fence.
 
     Raises:
@@ -220,7 +220,7 @@ def read_reply(reply: str, scale: Scale) -> Reply:
     if not isinstance(document["explanation"], str):
         raise UnusableReply("the explanation is not text")
     score, label = scale.read(document["score"])
-    return Reply(score, label, document["explanation"])
+    return RubricReply(score, label, document["explanation"])
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -266,7 +266,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RubricVerdict:
     """A model's answer about a run: its score, whether the run passed, and the reason."""
 
     score: float
@@ -463,7 +463,7 @@ class Rubric:
             return self.placeholders
         return ("inputs", "outputs") if run.expected is None else ("inputs", "outputs", "expected")
 
-    def read(self, reply: str) -> Verdict:
+    def read(self, reply: str) -> RubricVerdict:
         """Read a model's reply.
 
         Raises:
@@ -477,7 +477,7 @@ class Rubric:
         else:
             passed = self.pass_at_most is not None and answer.score <= self.pass_at_most
         label = None if self.answer == "pass" else answer.label
-        return Verdict(answer.score, passed, label, answer.explanation)
+        return RubricVerdict(answer.score, passed, label, answer.explanation)
 
 
 def _number(value: float | None) -> float | None:

@@ -28,7 +28,7 @@ _PROTOCOLS: Final = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class OutgoingPeer:
     """A server to send requests to, and which of its addresses are allowed.
 
     Attributes:
@@ -70,7 +70,7 @@ class AddressRefused(Exception):
 
 
 def post_to(
-    peer: Peer, path: str, body: bytes, headers: Mapping[str, str], *, limit_bytes: int
+    peer: OutgoingPeer, path: str, body: bytes, headers: Mapping[str, str], *, limit_bytes: int
 ) -> PeerAnswer:
     """Post JSON to a server, and read the start of the answer.
 
@@ -152,7 +152,7 @@ def _embedded(
 
 
 @contextmanager
-def _connected(peer: Peer) -> Iterator[socket.socket]:
+def _connected(peer: OutgoingPeer) -> Iterator[socket.socket]:
     """Connect to the first allowed address, within the timeout of the server."""
     with _connect(peer) as plain:
         ending = threading.Timer(peer.timeout_s, _end, [plain])
@@ -170,7 +170,7 @@ def _connected(peer: Peer) -> Iterator[socket.socket]:
             ending.cancel()
 
 
-def _connect(peer: Peer) -> socket.socket:
+def _connect(peer: OutgoingPeer) -> socket.socket:
     places = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
     allowed = [
         place

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Final
 
 from otel_ml_collector.alerts.messages import AlertRequest
-from otel_ml_collector.outgoing import AddressRefused, Peer, post_to
+from otel_ml_collector.outgoing import AddressRefused, OutgoingPeer, post_to
 from otel_ml_collector.settings.alert_targets import AlertTarget
 
 _ANSWER_BYTES: Final = 4_096
@@ -39,7 +39,7 @@ def post(target: AlertTarget, request: AlertRequest) -> None:
     Raises:
         Undelivered: It is not certain that it arrived; the error contains no secret.
     """
-    peer = Peer(
+    peer = OutgoingPeer(
         target.host,
         target.port,
         target.parts.netloc,

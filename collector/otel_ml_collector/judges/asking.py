@@ -8,7 +8,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.records import ACTUAL_NAME
-from otel_ml.rubric import JudgedRun, MissingPart, Rubric, UnusableReply, Verdict
+from otel_ml.rubric import JudgedRun, MissingPart, Rubric, RubricVerdict, UnusableReply
 from otel_ml_collector.feedback import identify, make_request, make_span
 from otel_ml_collector.judges.provider import ModelAnswer, ModelCaller, NoAnswer
 from otel_ml_collector.mapping.prices import Prices
@@ -28,7 +28,7 @@ _COST: Final = "gen_ai.usage.cost"
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class RubricJudgement:
     """The result of judging one run: a verdict, or an error.
 
     Attributes:
@@ -38,7 +38,7 @@ class Judgement:
     """
 
     run: Run
-    verdict: Verdict | None
+    verdict: RubricVerdict | None
     answer: ModelAnswer | None
     cost: float | None
     error: str = ""
@@ -52,7 +52,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class RubricAsking:
     """Everything that is needed to judge a run.
 
     Attributes:
@@ -77,7 +77,7 @@ class Asking:
         """Whether runs without an expected answer cannot be judged."""
         return "expected" in self.rubric.placeholders
 
-    def judge(self, run: Run, turns: Sequence[object] = ()) -> Judgement:
+    def judge(self, run: Run, turns: Sequence[object] = ()) -> RubricJudgement:
         """Ask the model about a run, and read its reply.
 
         Args:
@@ -92,11 +92,11 @@ class Asking:
             prompt = self.rubric.write_prompt(self._show(run, turns))
             answer = self.caller.ask(self.connection, self.rubric, prompt)
         except MissingPart as error:
-            return Judgement(run, None, None, None, str(error))
+            return RubricJudgement(run, None, None, None, str(error))
         except NoAnswer as error:
             if error.is_for_all:
                 raise
-            return Judgement(run, None, None, None, str(error)[:_MOST_ERROR_CHARS])
+            return RubricJudgement(run, None, None, None, str(error)[:_MOST_ERROR_CHARS])
         cost = self.prices.cost(
             self.connection.provider_name,
             answer.model or self.rubric.model,
@@ -108,9 +108,9 @@ class Asking:
                 self.connection.provider_name, self.rubric.model, answer.tokens, answer.start_ns
             )
         try:
-            return Judgement(run, self.rubric.read(answer.text), answer, cost)
+            return RubricJudgement(run, self.rubric.read(answer.text), answer, cost)
         except UnusableReply as error:
-            return Judgement(run, None, answer, cost, f"unusable reply: {error}")
+            return RubricJudgement(run, None, answer, cost, f"unusable reply: {error}")
 
     def _show(self, run: Run, turns: Sequence[object]) -> JudgedRun:
         remove = self.redaction.remove
@@ -124,7 +124,7 @@ class Asking:
         )
 
 
-class Recorder(Protocol):
+class SpanRecorder(Protocol):
     """Stores spans of the collector's own."""
 
     def __call__(self, project: str, body: bytes) -> None:
@@ -151,7 +151,11 @@ def find_turns(reader: Reader, run: Run, now_ns: int) -> list[object]:
 
 
 def write_judgements(
-    asking: Asking, judgements: Sequence[Judgement], now_ns: int, *, is_trial: bool = False
+    asking: RubricAsking,
+    judgements: Sequence[RubricJudgement],
+    now_ns: int,
+    *,
+    is_trial: bool = False,
 ) -> bytes:
     """Write judgements as an OTLP request: a score and a call of kind judge for each run.
 
@@ -169,7 +173,11 @@ def write_judgements(
 
 
 def _write_call(
-    asking: Asking, judgement: Judgement, answer: ModelAnswer, digest: str, is_trial: bool
+    asking: RubricAsking,
+    judgement: RubricJudgement,
+    answer: ModelAnswer,
+    digest: str,
+    is_trial: bool,
 ) -> dict[str, Any]:
     tokens = answer.tokens
     facts: dict[str, object] = {
@@ -197,7 +205,9 @@ def _write_call(
     return span
 
 
-def _write_score(asking: Asking, judgement: Judgement, digest: str, now_ns: int) -> dict[str, Any]:
+def _write_score(
+    asking: RubricAsking, judgement: RubricJudgement, digest: str, now_ns: int
+) -> dict[str, Any]:
     verdict = judgement.verdict
     facts: dict[str, object] = {
         names.RECORD: "evaluation",

@@ -20,9 +20,9 @@ from typing import Final
 
 from otel_ml_collector.errors import Conflict, Missing, Unavailable
 from otel_ml_collector.judges.asking import (
-    Asking,
-    Judgement,
-    Recorder,
+    RubricAsking,
+    RubricJudgement,
+    SpanRecorder,
     day_start,
     find_turns,
     write_judgements,
@@ -122,15 +122,17 @@ class _Callers:
     """A few threads that wait for language models. They do not keep the process from ending."""
 
     def __init__(self, threads: int) -> None:
-        self._jobs: SimpleQueue[tuple[Callable[[], Judgement], Future[Judgement]]] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Callable[[], RubricJudgement], Future[RubricJudgement]]] = (
+            SimpleQueue()
+        )
         self._missing = threads
 
-    def submit(self, call: Callable[[], Judgement]) -> "Future[Judgement]":
+    def submit(self, call: Callable[[], RubricJudgement]) -> "Future[RubricJudgement]":
         """Make a call on one of the threads."""
         if self._missing:
             self._missing -= 1
             threading.Thread(target=self._work, name="otel-ml-rubric", daemon=True).start()
-        future: Future[Judgement] = Future()
+        future: Future[RubricJudgement] = Future()
         self._jobs.put((call, future))
         return future
 
@@ -187,7 +189,7 @@ class RubricJudgeJob:
         self,
         reader: Reader,
         documents: Documents,
-        record: Recorder,
+        record: SpanRecorder,
         models: JudgeModels,
         *,
         options: JudgeJobOptions,
@@ -221,7 +223,7 @@ class RubricJudgeJob:
         """Return whether there can be judges to run."""
         return self.options.is_on and bool(self._models.connections) and not self.stopped.is_set()
 
-    def make_asking(self, project: str, name: str, wanted: WantedRubricJudge) -> Asking:
+    def make_asking(self, project: str, name: str, wanted: WantedRubricJudge) -> RubricAsking:
         """Prepare to ask for a judge.
 
         Raises:
@@ -229,7 +231,7 @@ class RubricJudgeJob:
         """
         models = self._models
         connection = check_rubric_judge(wanted, project, models.connections, models.prices)
-        return Asking(
+        return RubricAsking(
             project=project,
             name=name,
             rubric=wanted.rubric,
@@ -335,7 +337,7 @@ class RubricJudgeJob:
             work.give_back(max(candidates.cursor_ns, lease.cursor_ns))
         return judged
 
-    def _has_budget(self, asking: Asking, judge: SavedRubricJudge, now_ns: int) -> bool:
+    def _has_budget(self, asking: RubricAsking, judge: SavedRubricJudge, now_ns: int) -> bool:
         spent = find_spending(self.reader, asking.project, judge.name, day_start(now_ns))
         calls, dollars = judge.most_calls, judge.dollars_per_day
         return (calls is None or spent.calls < calls) and (
@@ -382,7 +384,7 @@ class _Candidates:
     def __init__(
         self,
         reader: Reader,
-        asking: Asking,
+        asking: RubricAsking,
         judge: SavedRubricJudge,
         times_ns: tuple[int, int, int],
         quiet_s: float,
@@ -446,7 +448,7 @@ class _Work:
     def __init__(
         self,
         job: RubricJudgeJob,
-        asking: Asking,
+        asking: RubricAsking,
         judge: SavedRubricJudge,
         place: tuple[str, str],
         lease: _Lease,
@@ -458,7 +460,7 @@ class _Work:
         self._lease = lease
         self._until_s = time.monotonic() + _TURN_S
         self._stored_s = time.monotonic()
-        self._done: list[Judgement] = []
+        self._done: list[RubricJudgement] = []
         self._calls = 0
         self._dollars = 0.0
         self._priced = 0
@@ -504,7 +506,7 @@ class _Work:
         )
         self._calls, self._dollars = spent.calls, spent.dollars
         self._priced = spent.calls
-        under_way: set[Future[Judgement]] = set()
+        under_way: set[Future[RubricJudgement]] = set()
         finished = 0
         try:
             for run, turns in self._read(due):
@@ -585,7 +587,7 @@ class _Work:
             self._place, self._lease, self._job.options.holder, self._lease.cursor_ns
         )
 
-    def _collect(self, under_way: set["Future[Judgement]"], timeout_s: float | None) -> int:
+    def _collect(self, under_way: set["Future[RubricJudgement]"], timeout_s: float | None) -> int:
         """Take finished judgements, and store them when it is time; returns how many."""
         limit_s = _STORE_EVERY_S if timeout_s is None else timeout_s
         done, _ = wait(under_way, limit_s, FIRST_COMPLETED)
@@ -595,7 +597,7 @@ class _Work:
         self._store_due()
         return len(done)
 
-    def _note(self, judgement: Judgement) -> None:
+    def _note(self, judgement: RubricJudgement) -> None:
         self._done.append(judgement)
         if judgement.answer is not None:
             self._calls += 1

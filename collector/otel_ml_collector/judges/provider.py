@@ -12,7 +12,7 @@ import orjson
 
 from otel_ml.records import Tokens
 from otel_ml.rubric import Prompt, Rubric
-from otel_ml_collector.outgoing import AddressRefused, Peer, PeerAnswer, post_to
+from otel_ml_collector.outgoing import AddressRefused, OutgoingPeer, PeerAnswer, post_to
 from otel_ml_collector.settings.connections import Connection
 
 _ANSWER_BYTES: Final = 1024 * 1024
@@ -143,7 +143,7 @@ def _post(
     Raises:
         NoAnswer: There is no response.
     """
-    peer = Peer(
+    peer = OutgoingPeer(
         connection.host,
         connection.port,
         connection.parts.netloc,

@@ -20,7 +20,7 @@ from otel_ml_collector.judges.rubric_judge import (
     refuse_filed_judge,
     write_rubric_body,
 )
-from otel_ml_collector.judges.trial import Trial, WantedTrial, try_judge
+from otel_ml_collector.judges.trial import JudgeTrial, WantedTrial, try_judge
 from otel_ml_collector.services import service_of
 from otel_ml_collector.store.documents import (
     Document,
@@ -200,7 +200,7 @@ def try_rubric_judge(
     reader: FromAdmin,
     job: FromJob,
     wanted: WantedTrial,
-) -> Trial:
+) -> JudgeTrial:
     """Try a judge on the newest runs that match: the saved one, or the one in the body.
 
     No score is stored. The calls of the model are runs of kind judge with the tag `trial`.

@@ -12,7 +12,12 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.errors import BadInput, Conflict
-from otel_ml_collector.judges.asking import Asking, Judgement, find_turns, write_judgements
+from otel_ml_collector.judges.asking import (
+    RubricAsking,
+    RubricJudgement,
+    find_turns,
+    write_judgements,
+)
 from otel_ml_collector.judges.job import RubricJudgeJob
 from otel_ml_collector.judges.provider import NoAnswer
 from otel_ml_collector.judges.rubric_judge import WantedRubricJudge
@@ -61,7 +66,7 @@ class TriedRun(BaseModel):
     cost: float | None
 
 
-class Trial(BaseModel):
+class JudgeTrial(BaseModel):
     """The result of trying a judge. No score was stored."""
 
     judge: str
@@ -86,7 +91,7 @@ def try_judge(
     place: tuple[str, str],
     wanted: WantedRubricJudge,
     number: int,
-) -> Trial:
+) -> JudgeTrial:
     """Try a judge on the newest recorded runs that match its filter.
 
     Args:
@@ -120,7 +125,9 @@ def try_judge(
     return _summarize(asking, judgements, per_day)
 
 
-def _find_tried(reader: Reader, asking: Asking, where: str, number: int, now_ns: int) -> list[Run]:
+def _find_tried(
+    reader: Reader, asking: RubricAsking, where: str, number: int, now_ns: int
+) -> list[Run]:
     """Read the newest finished runs that match, and that have what the rubric compares with."""
     query = RunsQuery(asking.project, where, limit=min(3 * number, MOST_TRIED))
     runs: list[Run] = []
@@ -132,14 +139,14 @@ def _find_tried(reader: Reader, asking: Asking, where: str, number: int, now_ns:
 
 
 def _judge(
-    reader: Reader, job: RubricJudgeJob, asking: Asking, runs: Sequence[Run], now_ns: int
-) -> list[Judgement]:
+    reader: Reader, job: RubricJudgeJob, asking: RubricAsking, runs: Sequence[Run], now_ns: int
+) -> list[RubricJudgement]:
     """Ask about runs at the same time, and wait for at most two minutes.
 
     Raises:
         BadInput: The connection is misconfigured.
     """
-    pending: list[tuple[Run, Future[Judgement]]] = []
+    pending: list[tuple[Run, Future[RubricJudgement]]] = []
     for run in runs:
         turns = find_turns(reader, run, now_ns) if asking.reads_conversation else ()
         pending.append((run, job.callers.submit(partial(asking.judge, run, turns))))
@@ -150,21 +157,23 @@ def _judge(
             judgements.append(future.result(max(until_s - time.monotonic(), 0.0)))
         except TimeoutError:
             text = f"no answer in {_LONGEST_S:g} s"
-            judgements.append(Judgement(run, None, None, None, text))
+            judgements.append(RubricJudgement(run, None, None, None, text))
         except NoAnswer as error:
             text = f"The connection {asking.connection.name!r} gives no answer: {error}"
             raise BadInput(text, "connection") from error
     return judgements
 
 
-def _summarize(asking: Asking, judgements: Sequence[Judgement], per_day: int) -> Trial:
+def _summarize(
+    asking: RubricAsking, judgements: Sequence[RubricJudgement], per_day: int
+) -> JudgeTrial:
     tried = [_describe(asking, judgement) for judgement in judgements]
     tried.sort(key=lambda run: (run.agrees is not False, not run.error, run.agrees is None))
     costs = [item.cost for item in judgements if item.cost is not None]
     times = [item.latency_ms for item in judgements if item.latency_ms is not None]
     each = sum(costs) / len(costs) if costs else None
     models = [item.answer.model for item in judgements if item.answer is not None]
-    return Trial(
+    return JudgeTrial(
         judge=asking.name,
         digest=asking.rubric.digest,
         model=next(iter(models), ""),
@@ -182,7 +191,7 @@ def _summarize(asking: Asking, judgements: Sequence[Judgement], per_day: int) ->
     )
 
 
-def _describe(asking: Asking, judgement: Judgement) -> TriedRun:
+def _describe(asking: RubricAsking, judgement: RubricJudgement) -> TriedRun:
     run, verdict = judgement.run, judgement.verdict
     answer = ""
     if verdict is not None:

@@ -16,8 +16,8 @@ from otel_ml.rubric import (
     JudgedRun,
     MissingPart,
     Rubric,
+    RubricVerdict,
     UnusableReply,
-    Verdict,
     read_rubric,
 )
 from tests.support.otel_ml.hostile_texts import HOSTILE_TEXTS
@@ -47,18 +47,18 @@ def sections(prompt: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("rubric", "text", "verdict"),
     [
-        (PASS_OR_FAIL, reply("pass"), Verdict(1.0, True, None, "so")),
-        (PASS_OR_FAIL, reply("fail"), Verdict(0.0, False, None, "so")),
-        (ONE_TO_FIVE, reply(4), Verdict(4.0, True, None, "so")),
-        (ONE_TO_FIVE, reply(3.9), Verdict(3.9, False, None, "so")),
-        (AT_MOST, reply(2), Verdict(2.0, True, None, "so")),
-        (AT_MOST, reply(3), Verdict(3.0, False, None, "so")),
-        (LABELLED, reply("full"), Verdict(1.0, True, "full", "so")),
-        (LABELLED, reply("none"), Verdict(0.0, False, "none", "so")),
-        (LABELLED, f" ```json\n{reply('full')}\n``` ", Verdict(1.0, True, "full", "so")),
+        (PASS_OR_FAIL, reply("pass"), RubricVerdict(1.0, True, None, "so")),
+        (PASS_OR_FAIL, reply("fail"), RubricVerdict(0.0, False, None, "so")),
+        (ONE_TO_FIVE, reply(4), RubricVerdict(4.0, True, None, "so")),
+        (ONE_TO_FIVE, reply(3.9), RubricVerdict(3.9, False, None, "so")),
+        (AT_MOST, reply(2), RubricVerdict(2.0, True, None, "so")),
+        (AT_MOST, reply(3), RubricVerdict(3.0, False, None, "so")),
+        (LABELLED, reply("full"), RubricVerdict(1.0, True, "full", "so")),
+        (LABELLED, reply("none"), RubricVerdict(0.0, False, "none", "so")),
+        (LABELLED, f" ```json\n{reply('full')}\n``` ", RubricVerdict(1.0, True, "full", "so")),
     ],
 )
-def test_answers(rubric: Rubric, text: str, verdict: Verdict) -> None:
+def test_answers(rubric: Rubric, text: str, verdict: RubricVerdict) -> None:
     """An answer in the requested form is the score, and the criterion decides whether it passes."""
     assert rubric.read(text) == verdict
 

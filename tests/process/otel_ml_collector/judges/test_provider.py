@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml.records import Tokens
-from otel_ml.rubric import JudgedRun, Rubric, Verdict
+from otel_ml.rubric import JudgedRun, Rubric, RubricVerdict
 from otel_ml_collector.judges.provider import ModelCaller, NoAnswer
 from otel_ml_collector.settings.connections import Connection, read_connections
 from tests.support.language_model import KEY, OBEDIENT, LanguageModel, language_model
@@ -41,7 +41,7 @@ def ask(connection: Connection, waits: list[float] | None = None) -> Any:
 def test_chat(model: LanguageModel) -> None:
     """OpenAI's interface: a system and a user message, a schema, and the counts of tokens."""
     answer = ask(connect(model))
-    assert RUBRIC.read(answer.text) == Verdict(1.0, True, None, "It does.")
+    assert RUBRIC.read(answer.text) == RubricVerdict(1.0, True, None, "It does.")
     assert (answer.model, answer.tokens) == ("small-2026-01-01", Tokens(1_000, 20))
     [request] = model.requests
     assert request.path == "/v1/chat/completions"
@@ -64,7 +64,7 @@ def test_messages(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None
     """Anthropic's interface: a forced tool for structured output, and cached tokens added."""
     monkeypatch.setenv("MODEL_KEY", KEY)
     answer = ask(connect(model, kind="anthropic", key_env="MODEL_KEY"))
-    assert RUBRIC.read(answer.text) == Verdict(1.0, True, None, "It does.")
+    assert RUBRIC.read(answer.text) == RubricVerdict(1.0, True, None, "It does.")
     assert answer.tokens == Tokens(1_000, 20, 100)
     [request] = model.requests
     assert request.path == "/v1/messages"

@@ -18,7 +18,7 @@ from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.waiting import wait_until
 
 SHOP: Final = "shop"
-RUBRIC: Final[dict[str, Any]] = {
+FITS: Final[dict[str, Any]] = {
     "instruction": "Does the answer fit the question?",
     "model": "small",
     "connection": "here",
@@ -35,7 +35,7 @@ PROJECTS: Final = [
 
 
 @dataclass
-class Shop:
+class JudgedShop:
     """A project of its own before a collector that can ask a model."""
 
     collector: CollectorProcess
@@ -59,7 +59,7 @@ class Shop:
         return answer.status, json.loads(answer.body)
 
     def save(self, name: str = "fits", **changes: Any) -> dict[str, Any]:
-        status, saved = self.call("PUT", f"/{name}", {**RUBRIC, "is_on": True, **changes})
+        status, saved = self.call("PUT", f"/{name}", {**FITS, "is_on": True, **changes})
         assert status == 200, saved
         found: dict[str, Any] = saved
         return found
@@ -98,7 +98,7 @@ def judging(
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgedShop]:
     rules = json.dumps({"keys": ["secret"], "patterns": ["answer 7[0-9]"]})
     key = tmp_path_factory.mktemp("key") / "key"
     key.write_text(f"{KEY}\n")
@@ -108,27 +108,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         language_model() as model,
         judging(folder, model, "--judge-redact", rules, **settings) as collector,
     ):
-        yield Shop(collector, model)
+        yield JudgedShop(collector, model)
 
 
 @pytest.fixture
-def shop(world: Shop, request: pytest.FixtureRequest) -> Iterator[Shop]:
+def shop(world: JudgedShop, request: pytest.FixtureRequest) -> Iterator[JudgedShop]:
     """A project for a test, and an obedient model that nobody has asked."""
     model = world.model
-    yield Shop(world.collector, model, request.node.originalname.removeprefix("test_"))
+    yield JudgedShop(world.collector, model, request.node.originalname.removeprefix("test_"))
     model.statuses.clear()
     model.reply = LanguageModel.reply
     model.requests.clear()
 
 
-def test_new_runs(shop: Shop) -> None:
+def test_new_runs(shop: JudgedShop) -> None:
     """Each new run is asked about once; the score has the rubric's version, the call its cost."""
     before = shop.send(2)
     saved = shop.save()
     sent = shop.send(3)
     assert {run["run_id"] for run in shop.judged(3)} == sent
     assert not sent & before
-    assert saved["digest"] == read_rubric(RUBRIC).digest
+    assert saved["digest"] == read_rubric(FITS).digest
     [version] = shop.collector.get(f"/projects/{shop.project}/judges/fits/versions")["versions"]
     names = ("digest", "evaluations", "passed", "errors")
     assert [version[name] for name in names] == [saved["digest"], 3, 3, 0]
@@ -145,7 +145,7 @@ def test_new_runs(shop: Shop) -> None:
     assert state["dollars_today"] == pytest.approx(3 * 0.00104)
 
 
-def test_evaluation_of_a_run(shop: Shop) -> None:
+def test_evaluation_of_a_run(shop: JudgedShop) -> None:
     """A run shows score, verdict and reason; a reply that is no answer is an error, not a score."""
 
     def reply(request: ModelRequest) -> str:
@@ -166,7 +166,7 @@ def test_evaluation_of_a_run(shop: Shop) -> None:
     assert error["error"] == "unusable reply: it is not one JSON object"
 
 
-def test_key_stays_secret(shop: Shop) -> None:
+def test_key_stays_secret(shop: JudgedShop) -> None:
     """The key reaches the provider, and no answer, log or error that a user can see."""
     shop.model.statuses.extend([400, 400])  # their bodies repeat the key
     shop.save()
@@ -184,7 +184,7 @@ def test_key_stays_secret(shop: Shop) -> None:
     assert not [text for text in shown if KEY in text]
 
 
-def test_redaction(shop: Shop) -> None:
+def test_redaction(shop: JudgedShop) -> None:
     """What the rules of the settings match does not reach the model."""
     shop.save(where='"question 77" in input')
     shop.send(80)
@@ -195,7 +195,7 @@ def test_redaction(shop: Shop) -> None:
     assert '"[removed]"' in request.prompt
 
 
-def test_misconfigured_connection(shop: Shop) -> None:
+def test_misconfigured_connection(shop: JudgedShop) -> None:
     """A refused key stops the judge, which says so, and gives no run an error."""
     shop.model.statuses.extend([401] * 100)
     shop.save()
@@ -206,7 +206,7 @@ def test_misconfigured_connection(shop: Shop) -> None:
     assert len(shop.model.requests) <= 8
 
 
-def test_busy_provider(shop: Shop) -> None:
+def test_busy_provider(shop: JudgedShop) -> None:
     """429 and 5xx are tried again until there is an answer."""
     shop.model.statuses.extend([429, 503])
     shop.save()
@@ -215,7 +215,7 @@ def test_busy_provider(shop: Shop) -> None:
     assert len(shop.model.requests) == 3
 
 
-def test_budget_in_calls(shop: Shop) -> None:
+def test_budget_in_calls(shop: JudgedShop) -> None:
     """When the calls of the day are used up, the judge stops and says so."""
     shop.save(calls_per_day=3)
     shop.send(8)
@@ -228,7 +228,7 @@ def test_budget_in_calls(shop: Shop) -> None:
     assert set(shop.model.count_prompts().values()) == {1}
 
 
-def test_budget_in_dollars(shop: Shop) -> None:
+def test_budget_in_dollars(shop: JudgedShop) -> None:
     """A budget in dollars stops the judge; what is under way may end."""
     shop.save(dollars_per_day=0.003)
     shop.send(12)
@@ -237,7 +237,7 @@ def test_budget_in_dollars(shop: Shop) -> None:
     assert 3 <= len(shop.model.requests) <= 6
 
 
-def test_filter_and_off(shop: Shop) -> None:
+def test_filter_and_off(shop: JudgedShop) -> None:
     """Only runs that match the filter are judged, and none after the judge was turned off."""
     shop.save(where='"question 1" in input')
     shop.send(3)
@@ -251,7 +251,7 @@ def test_filter_and_off(shop: Shop) -> None:
     assert len(shop.runs('scores["fits"] >= 0')) == 1
 
 
-def test_trial(shop: Shop) -> None:
+def test_trial(shop: JudgedShop) -> None:
     """A trial shows answers next to labels, disagreements first, and stores calls but no score."""
 
     def reply(request: ModelRequest) -> str:
@@ -273,7 +273,7 @@ def test_trial(shop: Shop) -> None:
     path = f"/projects/{shop.project}/evaluations"
     headers = {"content-type": "application/json"}
     assert shop.collector.post(f"/api/v1{path}", body, headers)[0] == 200
-    status, trial = shop.call("POST", "/fits/try", {"judge": {**RUBRIC, "sample": 0.5}})
+    status, trial = shop.call("POST", "/fits/try", {"judge": {**FITS, "sample": 0.5}})
     assert status == 200, trial
     tried = [
         (run["run_id"], run["answer"], run["label"], run["agrees"], run["error"])
@@ -294,16 +294,16 @@ def test_trial(shop: Shop) -> None:
     assert {call["tags"]["otel_ml.judging.run"] for call in calls} == {*runs.values()}
 
 
-def test_trial_finds_trouble(shop: Shop) -> None:
+def test_trial_finds_trouble(shop: JudgedShop) -> None:
     """A trial with a misconfigured connection says what is wrong with it."""
     shop.send(1)
     shop.model.statuses.append(404)
-    status, answer = shop.call("POST", "/fits/try", {"judge": RUBRIC})
+    status, answer = shop.call("POST", "/fits/try", {"judge": FITS})
     assert (status, answer["error"]["field"]) == (400, "connection")
     assert "the provider answered 404" in answer["error"]["message"]
 
 
-def test_commands(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command line saves a judge from a file, tries it, turns it on and off, and deletes it."""
     file = tmp_path / "fits.toml"
     file.write_text(
@@ -317,13 +317,13 @@ def test_commands(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     shop.send(2)
     saved = run("save", "fits", str(file))
-    assert (saved["digest"], saved["is_on"]) == (read_rubric(RUBRIC).digest, False)
+    assert (saved["digest"], saved["is_on"]) == (read_rubric(FITS).digest, False)
     assert len(run("try", "fits", "--runs", "1")["runs"]) == 1
     assert len(run("try", "other", "--file", str(file))["runs"]) == 2
     assert run("on", "fits")["is_on"]
     [listed] = run("list")["judges"]
     assert (listed["name"], listed["state"], listed["calls_today"]) == ("fits", "on", 1)
-    assert run("show", "fits")["instruction"] == RUBRIC["instruction"]
+    assert run("show", "fits")["instruction"] == FITS["instruction"]
     assert run("off", "fits")["on_since"] is None
     assert run("delete", "fits")["name"] == "fits"
     assert shop.call("GET", "") == (200, {"judges": []})
@@ -332,7 +332,7 @@ def test_commands(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_killed_while_asking(tmp_path: Path) -> None:
     """A killed collector goes on after its restart, and does not ask for stored answers again."""
     with language_model() as model, judging(tmp_path, model, timeout_s=60) as collector:
-        shop = Shop(collector, model)
+        shop = JudgedShop(collector, model)
         shop.save()
         shop.send(20)
         shop.judged(20)
@@ -352,19 +352,19 @@ def test_killed_while_asking(tmp_path: Path) -> None:
 
 def test_judge_of_the_file(tmp_path: Path) -> None:
     """A judge of the configuration file is on, cannot be changed elsewhere, and leaves with it."""
-    table = json.dumps([{**RUBRIC, "name": "filed", "project": SHOP}])
+    table = json.dumps([{**FITS, "name": "filed", "project": SHOP}])
     with language_model() as model:
         with judging(tmp_path, model, "--judge", table) as collector:
-            shop = Shop(collector, model)
+            shop = JudgedShop(collector, model)
             wait_until(lambda: shop.call("GET", "/filed")[0] == 200)
             shop.send(1)
             shop.judged(1, "filed")
-            status, answer = shop.call("PUT", "/filed", RUBRIC)
+            status, answer = shop.call("PUT", "/filed", FITS)
             assert (status, answer["error"]["code"]) == (409, "conflict")
             assert shop.call("DELETE", "/filed")[0] == 409
             collector.stop()
         with judging(tmp_path, model) as collector:
-            wait_until(lambda: Shop(collector, model).call("GET", "/filed")[0] == 404)
+            wait_until(lambda: JudgedShop(collector, model).call("GET", "/filed")[0] == 404)
 
 
 @pytest.mark.parametrize(
@@ -378,15 +378,15 @@ def test_judge_of_the_file(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_refused(shop: Shop, changes: dict[str, Any], field: str, message: str) -> None:
+def test_refused(shop: JudgedShop, changes: dict[str, Any], field: str, message: str) -> None:
     """A judge that could not run is refused with the field and what would be right."""
-    status, answer = shop.call("PUT", "/fits", {**RUBRIC, **changes})
+    status, answer = shop.call("PUT", "/fits", {**FITS, **changes})
     assert (status, answer["error"]["field"]) == (400, field)
     assert message in answer["error"]["message"]
 
 
-def test_project_that_may_not_be_sent(shop: Shop) -> None:
+def test_project_that_may_not_be_sent(shop: JudgedShop) -> None:
     """Data of a project that a connection does not list is never sent there."""
-    status, answer = shop.call("PUT", "/fits", RUBRIC)
+    status, answer = shop.call("PUT", "/fits", FITS)
     assert (status, answer["error"]["field"]) == (400, "connection")
     assert "may not be sent" in answer["error"]["message"]
