@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 # A request has at most so many spans and bytes; the collector accepts 20 MiB.
 _BATCH_SPANS: Final = 2_000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
+# the column in which pandas keeps the index of its rows in a file
+_PANDAS_INDEX: Final = re.compile(r"__index_level_[0-9]+__")
 _MS: Final = 1_000_000
 _DIGEST_CHARS: Final = 16
 _LONGEST_MS: Final = 366 * 86_400_000
@@ -217,7 +220,9 @@ def read_roles(options: TableOptions, columns: Sequence[str]) -> Roles:
     inputs = options.get("inputs")
     named = {*single.values(), *outputs, *truth.values(), *scores.values(), *tags}
     if inputs is None:
-        chosen = tuple(name for name in columns if name not in named)
+        chosen = tuple(
+            name for name in columns if name not in named and not _PANDAS_INDEX.fullmatch(name)
+        )
     else:
         chosen = _check_columns("inputs", inputs)
     if single["time"] is None and not is_reference:

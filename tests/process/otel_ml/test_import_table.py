@@ -272,7 +272,8 @@ def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None
 def test_a_reference(client: Client, collector: CollectorProcess) -> None:
     """A table that is imported as the reference is what drift is measured from, and no traffic."""
     day = MIDNIGHT - timedelta(days=1)
-    training = pl.DataFrame({"x": [place % 100 for place in range(1_000)], "y": [0, 1] * 500})
+    values = [place % 100 for place in range(1_000)]
+    training = pl.DataFrame({"x": values, "y": [0, 1] * 500, "__index_level_0__": range(1_000)})
     moved = [
         {"at": day + timedelta(minutes=place), "x": 200 + place % 100, "y": place % 2}
         for place in range(400)
