@@ -29,8 +29,8 @@ _FENCED: Final = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
 # Line breaks that JSON text may contain unescaped.
 _ODD_LINES: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 _PLACEHOLDER: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")
-_WHOLE: Final = ("inputs", "outputs", "expected", "conversation")
+_PART_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")
+_WHOLE_PARTS: Final = ("inputs", "outputs", "expected", "conversation")
 _WITH_PATH: Final = ("inputs", "outputs", "tags")
 _EXPECTED_PLACEHOLDER: Final = (
     "expected {{inputs}}, {{outputs}}, {{expected}}, {{conversation}}, {{tags.NAME}} or a part "
@@ -492,8 +492,8 @@ def _read_placeholder(text: str) -> str:
     """
     name = text.strip()
     head, dot, path = name.partition(".")
-    is_part = bool(dot) and head in _WITH_PATH and _NAME.fullmatch(path)
-    if name not in _WHOLE and not is_part:
+    is_part = bool(dot) and head in _WITH_PATH and _PART_NAME.fullmatch(path)
+    if name not in _WHOLE_PARTS and not is_part:
         raise InvalidRubric(
             "instruction", f"Unknown placeholder {{{{{text[:80]}}}}}: {_EXPECTED_PLACEHOLDER}"
         )

@@ -19,7 +19,7 @@ _DAY_S: Final = 86_400
 # numbers below these are seconds, milliseconds and microseconds; a time since 1973 in the next
 # unit is larger
 _UNITS: Final = ((10**11, SECOND_NS), (10**14, 1_000_000), (10**17, 1_000))
-_EXPECTED: Final = (
+_TIME_FORMS: Final = (
     "a datetime with a time zone, an ISO text with one such as 2026-11-26T10:00:00Z, or "
     "nanoseconds since the epoch"
 )
@@ -49,7 +49,7 @@ def check_time(argument: str, value: object) -> int:
                 raise invalid(argument, str(moment), "a time zone, such as datetime.timezone.utc")
             at_ns = datetime_ns(moment)
     if at_ns is None:
-        raise invalid(argument, value, _EXPECTED)
+        raise invalid(argument, value, _TIME_FORMS)
     if at_ns < 1:
         raise invalid(argument, str(value), "a time since 1970")
     if at_ns > time.time_ns() + AHEAD_NS:

@@ -21,7 +21,7 @@ from otel_ml.spans import RunSpan
 # than one; python -m tests.bench import prints rows per second
 IN_FLIGHT: Final = 4
 _REQUEST_S: Final = 60.0
-_FIRST_PAUSE_S: Final = 0.2
+_RETRY_S: Final = 0.2
 _MOST_PAUSE_S: Final = 10.0
 _PATIENCE_S: Final = 300.0
 
@@ -127,7 +127,7 @@ class HistorySender:
     def _send_part(self, spans: list[RunSpan]) -> Answer:
         request = SpanBatch(spans)
         give_up = time.monotonic() + self._patience_s
-        pause_s = _FIRST_PAUSE_S
+        pause_s = _RETRY_S
         while True:
             answer = self._destination.send(request, _REQUEST_S)
             if answer.delivered or answer.too_large:

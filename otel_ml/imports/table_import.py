@@ -30,7 +30,7 @@ from otel_ml.columns import CODES, count_values, is_measure
 from otel_ml.imports.history import HistorySpans, Identity, Record, span_id_of, trace_id_of
 from otel_ml.imports.progress import ImportProgress
 from otel_ml.imports.sender import HistorySender, ImportBatch, ImportStopped
-from otel_ml.imports.tables import Table, open_table
+from otel_ml.imports.tables import RowSource, open_table
 from otel_ml.items import digest_of
 from otel_ml.profiles.components import Component, InputComponent, OutputComponent
 from otel_ml.profiles.profile import DOCUMENT, DOCUMENT_BYTES, ModelProfile
@@ -556,7 +556,7 @@ class _TableImporter:
     def __init__(  # noqa: PLR0917 - called once
         self,
         recorder: "Recorder",
-        table: Table,
+        table: RowSource,
         model: str,
         roles: Roles,
         options: TableOptions,
@@ -681,7 +681,9 @@ def _describe_truth(output: str, values: set[Any]) -> dict[str, Any]:
     return {**prediction, "kind": "class", "positive": positive}
 
 
-def _import_reference(recorder: "Recorder", table: Table, model: str, roles: Roles) -> TableImport:
+def _import_reference(
+    recorder: "Recorder", table: RowSource, model: str, roles: Roles
+) -> TableImport:
     """Store the distributions of inputs and outputs as the model's reference for drift."""
     began_s = time.monotonic()
     rows, total = _sample(table, [*roles.inputs, *roles.outputs])
@@ -743,7 +745,7 @@ def _import_reference(recorder: "Recorder", table: Table, model: str, roles: Rol
     )
 
 
-def _sample(table: Table, columns: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+def _sample(table: RowSource, columns: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
     """Return at most 50,000 rows at equal distances, and the number of all rows."""
     rows: list[dict[str, Any]] = []
     step, total = 1, 0

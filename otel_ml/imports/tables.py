@@ -28,7 +28,7 @@ _MISSING_TEXTS: Final = frozenset({"", "nan", "NaN", "null", "NULL", "None"})
 _BOOLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False}
 _BOOLS["FALSE"] = False
 _PLAIN_TYPES: Final = frozenset({str, int, bool, type(None)})
-_TABLES: Final = (
+_TABLE_FORMS: Final = (
     "the path of a .parquet, .csv or .jsonl file, a table of pandas, polars or pyarrow, or a list "
     "of mappings"
 )
@@ -59,7 +59,7 @@ class TableChunk:
         return {name: values[place] for name, values in self.columns.items()}
 
 
-class Table(ABC):
+class RowSource(ABC):
     """A table that is read in pieces, so that memory does not grow with it.
 
     Attributes:
@@ -75,7 +75,7 @@ class Table(ABC):
         """Yield the rows in order, with these columns only."""
 
 
-def open_table(given: Any) -> Table:
+def open_table(given: Any) -> RowSource:
     """Return the table that a user passed.
 
     Raises:
@@ -85,7 +85,7 @@ def open_table(given: Any) -> Table:
     """
     kind = type(given)
     package = kind.__module__.partition(".")[0]
-    made: Table
+    made: RowSource
     if issubclass(kind, str | Path):
         path = check_path("table", given)
         make = _FILES.get(path.suffix.lower())
@@ -101,14 +101,14 @@ def open_table(given: Any) -> Table:
             given, [str(name) for name in dict.fromkeys(key for row in given for key in row)]
         )
     else:
-        raise invalid("table", given, _TABLES)
+        raise invalid("table", given, _TABLE_FORMS)
     doubled = {name for name in made.columns if list(made.columns).count(name) > 1}
     if doubled:
         raise InvalidArgumentError(f"Two columns of the table have the name {min(doubled)!r}")
     return made
 
 
-class _Sliced(Table):
+class _Sliced(RowSource):
     """A table in memory."""
 
     def __init__(self, frame: Any, columns: Sequence[str]) -> None:
@@ -130,7 +130,7 @@ class _Sliced(Table):
             yield TableChunk(first, len(part), columns)
 
 
-class _ParquetFile(Table):
+class _ParquetFile(RowSource):
     """A Parquet file, read by row groups."""
 
     def __init__(self, path: Path) -> None:
@@ -152,7 +152,7 @@ class _ParquetFile(Table):
             first += part.num_rows
 
 
-class _CsvFile(Table):
+class _CsvFile(RowSource):
     """A CSV file with a header.
 
     A cell that looks like a number, a bool or JSON is read as such, others are text.
@@ -191,7 +191,7 @@ class _CsvFile(Table):
                 first += len(rows)
 
 
-class _JsonLinesFile(Table):
+class _JsonLinesFile(RowSource):
     """A file with a JSON object on each line."""
 
     def __init__(self, path: Path) -> None:
@@ -216,7 +216,7 @@ class _JsonLinesFile(Table):
                 first += len(rows)
 
 
-_FILES: Final[Mapping[str, Callable[[Path], Table]]] = {
+_FILES: Final[Mapping[str, Callable[[Path], RowSource]]] = {
     ".parquet": _ParquetFile,
     ".csv": _CsvFile,
     ".jsonl": _JsonLinesFile,

@@ -69,7 +69,7 @@ _LATEST_NS: Final = DAY_NS
 _OVERLAP_NS: Final = 5 * SECOND_NS
 # How long a pass works on one judge before it turns to the next.
 _TURN_S: Final = 20.0
-_PAGE: Final = 500
+_RUNS_PER_READ: Final = 500
 _STORE_AT_ONCE: Final = 50
 _STORE_EVERY_S: Final = 1.0
 # A misconfigured connection is tried again after this long.
@@ -77,7 +77,7 @@ _PAUSE_S: Final = 60.0
 _RENEW_SHARE: Final = 3
 _LEASE_MARGIN_S: Final = 5.0
 _FULL: Final = 2**64
-_END_S: Final = 5.0
+_REST_S: Final = 5.0
 _STORE_TRIES: Final = 5
 _MINUTE_S: Final = 60.0
 
@@ -217,7 +217,7 @@ class RubricJudgeJob:
     def close(self) -> None:
         """Ask no more, and store the answers that are there. Calls under way are not waited for."""
         self.stopped.set()
-        self._at_rest.wait(_END_S)
+        self._at_rest.wait(_REST_S)
 
     def has_work(self) -> bool:
         """Return whether there can be judges to run."""
@@ -404,7 +404,7 @@ class _Candidates:
         query = RunsQuery(self._asking.project, self._judge.where, start_ns=start_ns)
         condition, _ = compile_query(self._reader, query)
         bounds = (start_ns, after_ns, self._until_ns)
-        found = find_arrived(self._reader, self._asking.project, condition, bounds, _PAGE)
+        found = find_arrived(self._reader, self._asking.project, condition, bounds, _RUNS_PER_READ)
         self._page = [*{run.run_id: run for run in reversed(found)}.values()][::-1]
         return bool(self._page)
 

@@ -33,7 +33,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _TRIED: Final = 20
 _PERCENT: Final = 100
-_NAME_CHARS: Final = 64
+_JUDGE_NAME_CHARS: Final = 64
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -41,9 +41,9 @@ _Short = Annotated[str, Field(max_length=256)]
 _Long = Annotated[str, Field(max_length=65_536)]
 FromForm = Annotated[dict[str, list[str]], Depends(read_form)]
 FromSettings = Annotated[Settings, Depends(service_of(Settings))]
-_NUMBERS: Final = ("low", "high", "pass_at_least", "pass_at_most", "dollars_per_day")
-_WHOLE: Final = ("calls_per_minute", "calls_per_day")
-_PLAIN: Final = ("instruction", "model", "connection", "answer", "where")
+_NUMBER_FIELDS: Final = ("low", "high", "pass_at_least", "pass_at_most", "dollars_per_day")
+_INTEGER_FIELDS: Final = ("calls_per_minute", "calls_per_day")
+_TEXT_FIELDS: Final = ("instruction", "model", "connection", "answer", "where")
 
 
 class RubricForm(BaseModel):
@@ -75,8 +75,8 @@ class RubricForm(BaseModel):
         Raises:
             BadInput: A field is invalid.
         """
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
-        for name in (*_NUMBERS, *_WHOLE):
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _TEXT_FIELDS}
+        for name in (*_NUMBER_FIELDS, *_INTEGER_FIELDS):
             if text := getattr(self, name).strip():
                 fields[name] = text
         for name in ("labels", "pass_labels"):
@@ -87,7 +87,7 @@ class RubricForm(BaseModel):
             fields["sample"] = float(self.percent) / _PERCENT
         except ValueError as error:
             field = "parameters" if isinstance(error, orjson.JSONDecodeError) else "percent"
-            raise BadInput(f"Invalid {field}: expected {_EXPECTED[field]}", field) from error
+            raise BadInput(f"Invalid {field}: expected {_FIELD_FORMS[field]}", field) from error
         try:
             return WantedRubricJudge(**fields, is_on=is_on)
         except ValidationError as error:
@@ -96,7 +96,7 @@ class RubricForm(BaseModel):
             raise BadInput(f"{name}: {fault['msg']}", name) from error
 
 
-_EXPECTED: Final = {
+_FIELD_FORMS: Final = {
     "parameters": 'a JSON object such as {"temperature": 0}',
     "percent": "a share from 0 to 100",
 }
@@ -104,10 +104,12 @@ _EXPECTED: Final = {
 
 def fill_rubric_form(judge: SavedRubricJudge) -> RubricForm:
     """Fill the form with a saved judge."""
-    texts = {name: getattr(judge, name) for name in _PLAIN}
-    for name in (*_NUMBERS, *_WHOLE):
+    texts = {name: getattr(judge, name) for name in _TEXT_FIELDS}
+    for name in (*_NUMBER_FIELDS, *_INTEGER_FIELDS):
         value = getattr(judge, name)
-        texts[name] = "" if value is None else f"{value:g}" if name in _NUMBERS else str(value)
+        texts[name] = (
+            "" if value is None else f"{value:g}" if name in _NUMBER_FIELDS else str(value)
+        )
     return RubricForm(
         name=judge.name,
         labels=", ".join(judge.labels),
@@ -182,8 +184,10 @@ def _read_name(text: str) -> str:
         BadInput: It is empty, too long, or has a slash or a control character.
     """
     name = text.strip()
-    if not re.fullmatch(RUBRIC_JUDGE_NAME, name) or len(name) > _NAME_CHARS:
-        message = f"Invalid name {name[:80]!r}: expected 1 to {_NAME_CHARS} characters, no slash"
+    if not re.fullmatch(RUBRIC_JUDGE_NAME, name) or len(name) > _JUDGE_NAME_CHARS:
+        message = (
+            f"Invalid name {name[:80]!r}: expected 1 to {_JUDGE_NAME_CHARS} characters, no slash"
+        )
         raise BadInput(message, "name")
     return name
 

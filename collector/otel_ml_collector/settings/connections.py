@@ -29,7 +29,7 @@ _REMOVED: Final = "[removed]"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _KEY_HEADERS: Final = ("authorization", "api-key", "x-api-key")
-_KEY: Final = re.compile(r"[!-~]+")
+_KEY_FORM: Final = re.compile(r"[!-~]+")
 
 
 def _read_kind(value: object) -> ConnectionKind:
@@ -147,7 +147,7 @@ class Connection:
             key = os.environ.get(self.key_env, "").strip()
         else:
             return ""
-        if not _KEY.fullmatch(key):
+        if not _KEY_FORM.fullmatch(key):
             raise ValueError(f"{place} has no API key")
         return key
 

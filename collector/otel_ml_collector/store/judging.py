@@ -41,7 +41,7 @@ _SPENT: Final = Sql("""
     AND has(tag_kv, {judging:String})""").fill(recorded=RECORDED, kind=Sql(JUDGE_KIND))
 
 
-_COUNT: Final = Sql("""
+_COUNT_UNJUDGED: Final = Sql("""
   SELECT uniqExact(trace_id, span_id) AS runs FROM {deliveries}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
     AND ({condition})""")
@@ -156,5 +156,7 @@ def count_runs(reader: Reader, project: str, condition: Condition, window: Windo
         "end": window.end_ns,
         **condition.parameters,
     }
-    [row] = reader.rows(_COUNT.fill(deliveries=DELIVERIES, condition=condition.sql), values)
+    [row] = reader.rows(
+        _COUNT_UNJUDGED.fill(deliveries=DELIVERIES, condition=condition.sql), values
+    )
     return int(row["runs"])
