@@ -14,7 +14,14 @@ from tests.support.otel_ml_collector.stores import open_service
 OURS: Final = str(Path(otel_ml_collector.__file__).parent)
 MOST: Final = 32
 # What every request passes, whatever it asks for.
-EVERY_REQUEST: Final = {"access.py", "clock.py", "keyring.py", "serve/middleware.py", "services.py"}
+EVERY_REQUEST: Final = {
+    "access.py",
+    "clock.py",
+    "keyring.py",
+    "serve/middleware.py",
+    "serve/proxies.py",
+    "services.py",
+}
 
 
 def test_page_of_a_run(tmp_path: Path) -> None:
