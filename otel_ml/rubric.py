@@ -86,7 +86,7 @@ class InvalidRubric(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RubricReply:
-    """A reply that could be read.
+    """The parsed reply of a language model to a judge's prompt.
 
     Attributes:
         score: The score, on the scale that the prompt names.

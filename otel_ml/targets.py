@@ -360,8 +360,8 @@ class TargetModel(Elsewhere, HasSubject):
     def send_version(self) -> None:
         """Send the version's params and the hash of its artifact, unless this was done recently.
 
-        Does nothing for a handle without params and artifact: it refers to the newest version,
-        which only the collector knows.
+        A handle without params and artifact refers to the newest version, which only the collector
+        knows. For such a handle, this does nothing.
         """
         if self._records_to() is None:
             return

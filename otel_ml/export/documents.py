@@ -228,9 +228,9 @@ class DocumentUploads:
     Args:
         settings: Export settings, as for spans.
         project: Project that the values belong to.
-        make: Function that creates the destination. Its arguments are the URL path for uploads and
-            a function. The destination calls that function with the hash of each value that the
-            collector has accepted.
+        make: Function that creates the destination. It is called with the URL path for uploads
+            and a callback. The destination calls the callback with the hash of each value that the
+            collector accepted.
         spool: Directory for values that are not uploaded yet. Each is written to a subdirectory
             before `put` returns. None keeps them in memory.
     """

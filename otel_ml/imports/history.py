@@ -84,8 +84,8 @@ def _digest(parts: Iterable[str], size: int) -> int:
 class HistorySpans:
     """Makes the spans of an import.
 
-    Their resource has the attribute ``otel_ml.import``, so that the collector accepts spans that
-    are older than 400 days, and does not take them for a wrong clock.
+    Their resource has the attribute ``otel_ml.import``, so the collector accepts spans that are
+    older than 400 days. It rejects other old spans, because their sender's clock may be wrong.
 
     Args:
         project: Project of the spans.

@@ -455,10 +455,11 @@ class Comparison:
 def usual_distance(own: Sequence[float]) -> float | None:
     """Return the largest drift score that is still normal, learned from the reference period.
 
-    It is the larger of two numbers. The first is the mean of `own` plus 3 standard deviations. The
-    second uses only windows on the same weekday as the window to check, because weekends differ
-    from other days. It is the upper end of the 99 % prediction interval of their distances
-    (Student's t).
+    It is the larger of two limits:
+
+    * the mean of `own` plus 3 standard deviations,
+    * the upper end of the 99 % prediction interval (Student's t) of windows on the same weekday,
+      because weekends differ from other days.
 
     Args:
         own: One distance per window (usually a day) of the reference, oldest first. Each measures

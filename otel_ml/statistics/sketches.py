@@ -258,7 +258,8 @@ def sketch_values(
     Args:
         values: Numbers, booleans and texts. None, infinite and NaN numbers count as missing.
         kind: Kind of the field, such as ``number``. None derives it from the values.
-        clusters: Session of each value. None if all values are independent.
+        clusters: Session to which each value belongs, in the order of `values`. None if all values
+            are independent.
     """
     rows = [*values]
     kind = kind or kind_of(rows)

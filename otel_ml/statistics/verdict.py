@@ -501,7 +501,9 @@ def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
 
 
 def write_versions(before: Iterable[str], after: Iterable[str]) -> str:
-    """Return in words that no version of a judge scored both sides.
+    """Return a sentence that lists which versions of a judge scored which side.
+
+    It explains why both sides cannot be compared: no version scored both.
 
     Args:
         before: Versions of the judge that scored the baseline.
