@@ -42,7 +42,6 @@ from otel_ml.functions import (
 )
 from otel_ml.late import late
 from otel_ml.libraries.options import RECORDED, ModelOptions, check_model_options
-from otel_ml.libraries.table import LIBRARIES
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.outlet import Join, Route
 from otel_ml.process import deliver_at_sigterm
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
     from otel_ml.judges import judge as judging
     from otel_ml.judges.judge import Judge
     from otel_ml.libraries import instrument as model_libraries
+    from otel_ml.libraries import table as library_table
     from otel_ml.profiles import profile as profiling
     from otel_ml.profiles import watch as profile_watch
     from otel_ml.profiles.profile import ModelProfile
@@ -90,6 +90,7 @@ else:
     reading = late("reader.errors")
     target_documents = late("reader.targets")
     instrumentations = late("instrumentations")
+    library_table = late("libraries.table")
     model_libraries = late("libraries.instrument")
     pickling = late("pickling")
     profile_watch = late("profiles.watch")
@@ -821,13 +822,13 @@ class Client(HasCard):
         for library in libraries:
             if check_text("libraries", library) in self._instrumented:
                 continue
-            if library in LIBRARIES:
+            if library in library_table.LIBRARIES:
                 recorder = self._recorder
                 made = model_libraries.instrument_models(library, recorder, options)
             elif options:
                 raise ValueError(
                     f"Invalid library {show(library)} with {', '.join(options)}: expected one of "
-                    f"{', '.join(LIBRARIES)}"
+                    f"{', '.join(library_table.LIBRARIES)}"
                 )
             else:
                 made = instrumentations.instrument(library, self.tracer_provider)

@@ -67,7 +67,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
     examples = orjson.loads(_EXAMPLES.read_bytes())
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
-            _add_errors(operation)
+            _add_errors(operation, has_body=method == "post" or "requestBody" in operation)
             _add_examples(operation, examples.get(f"{method.upper()} {path}", {}))
     components = described["components"]
     _, of_errors = models_json_schema([(ErrorAnswer, "serialization")], ref_template=_SCHEMA)
@@ -82,12 +82,12 @@ def _make(app: FastAPI) -> dict[str, Any]:
     return described
 
 
-def _add_errors(operation: dict[str, Any]) -> None:
+def _add_errors(operation: dict[str, Any], *, has_body: bool) -> None:
     """Describe the errors. An invalid parameter is 400, never 422."""
     answers = operation["responses"]
     for status in ("422", *_WITH_BODY):
         answers.pop(status, None)
-    errors = _ERRORS | (_WITH_BODY if "requestBody" in operation else {})
+    errors = _ERRORS | (_WITH_BODY if has_body else {})
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "if-match" in names:
         errors |= _WITH_CONDITION

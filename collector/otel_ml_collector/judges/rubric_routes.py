@@ -61,10 +61,13 @@ class RubricJudges(BaseModel):
 
 def find_rubric_judges(reader: Reader, project: str, now_ns: int) -> list[RubricJudgeState]:
     """List the judges without code of a project, by name."""
+    documents = list_documents(reader, project, RUBRIC_JUDGE)
+    if not documents:
+        return []
     leases = {lease.name: lease for lease in list_documents(reader, project, LEASE)}
     return [
         _add_state(reader, project, document, leases.get(document.name), now_ns)
-        for document in list_documents(reader, project, RUBRIC_JUDGE)
+        for document in documents
     ]
 
 

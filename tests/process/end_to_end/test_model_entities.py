@@ -273,7 +273,7 @@ client.model("churn").remove_alias("candidate")""",
         found.history[1].digest,
     )
     page = collector.get_text("/projects/moved/models/churn")
-    assert "4 moves" in page
+    assert "History of aliases, 4 changes" in page
     assert '<b class="v">champion</b>' in page
 
 

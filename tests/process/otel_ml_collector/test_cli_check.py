@@ -102,5 +102,5 @@ def test_example(tmp_path: Path) -> None:
 def test_example_names_all() -> None:
     """The example names every setting with its default, but for the log's format."""
     said = dict(re.findall("^#?([a-z_]+) = (.*)$", EXAMPLE.read_text(), re.MULTILINE))
-    texts = {name: "" if text == "[]" else text.strip('"') for name, text in said.items()}
+    texts = {name: "" if text == "[]" else text.strip("\"'") for name, text in said.items()}
     assert texts == {setting.name: setting.default for setting in TABLE} | {"log_format": "json"}

@@ -23,6 +23,7 @@ NOT_ATTRIBUTES = {
     "SCOPE_NAME",
     "JUDGE_KIND",
     "RECORDED",
+    "REFERENCE_OF",
 }
 
 NAMES = {

@@ -88,9 +88,12 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/runs/{run}", 13),  # one for what is usual of the models of long spans
         ("/projects/{}/models", 6),
         ("/projects/{}/models/answer", 6),
-        ("/projects/{}", 10),  # whose runs are old: six ask what else there is
+        (
+            "/projects/{}",
+            11,
+        ),  # its runs are old: six ask what else there is, one chooses the groups
         ("/projects/{}/news", 6),
-        ("/projects/{}/judges", 3),
+        ("/projects/{}/judges", 4),  # one for judges without code
         ("/projects/{}/judges/grounded", 5),
         ("/projects/{}/metrics", 2),
     ],
