@@ -39,6 +39,7 @@ WHY: Final[Mapping[str, str]] = {
     "judges.loop": "loads asyncio, needed only for async rubrics",
     "judges.pool": "needed only with judges",
     "libraries.instrument": "needed only to record models of other libraries",
+    "libraries.table": "needed only to record models of other libraries",
     "pickling": "needed only when a traced function is pickled",
     "profiles.profile": "needed only with profiles",
     "profiles.watch": "needed only with profiles",

@@ -191,10 +191,10 @@ def test_clock_skew(tab: Tab, story: Story) -> None:
 
 
 def test_end_before_start(tab: Tab, story: Story) -> None:
-    """A span that ends before it starts took no time, and is drawn where it starts."""
+    """A span that ends before it starts has no duration, and is drawn where it starts."""
     page = tab.open(story.address(story.ask))
     row = row_of(page, "backwards")
-    expect(row.locator("td.n").last).to_have_text("0.00")
+    expect(row.locator("td.n").last).to_have_text("–")
     bar = row.locator("rect").bounding_box()
     assert bar is not None
     assert bar["width"] >= 1
@@ -216,7 +216,7 @@ def test_unfinished(tab: Tab, story: Story) -> None:
     for name, state in (("stream", "running"), ("worker", "crashed")):
         expect(row_of(page, name).locator("small")).to_have_text(state)
         expect(row_of(page, name).locator("rect")).to_have_class("open")
-    expect(page.locator(".notes")).to_contain_text("3 spans, no errors. 2 unfinished.")
+    expect(page.locator(".notes")).to_contain_text("3 spans, no errors. 2 spans are unfinished.")
 
 
 def test_folding_with_keys(tab: Tab, story: Story) -> None:
@@ -266,7 +266,7 @@ def test_lazy_children(tab: Tab, story: Story) -> None:
     """Spans that are not there yet are loaded by their button, which hands on the focus."""
     page = tab.open(story.address(story.root))
     expect(page.locator(".wf tbody tr")).to_have_count(501)
-    expect(page.locator(".notes")).to_contain_text("The first 500 spans, no errors.")
+    expect(page.locator(".notes")).to_contain_text("These are the first 500 spans, with no errors.")
     page.get_by_role("button", name="101 below crawl").press("Enter")
     expect(row_of(page, "page 598")).to_be_visible()
     expect(row_of(page, "page 499").get_by_role("link")).to_be_focused()

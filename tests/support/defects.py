@@ -54,8 +54,8 @@ DEFECTS: Final = (
     Defect(
         name="A p95 is computed as a p99",
         file="collector/otel_ml_collector/stats.py",
-        old="p50, p90, p95, p99 = (ns / 1e6 if math.isfinite(ns) else None for ns in",
-        new="p50, p90, p99, p95 = (ns / 1e6 if math.isfinite(ns) else None for ns in",
+        old="    p50, p90, p95, p99 = _read_quantiles(row)\n    return RunFigures(",
+        new="    p50, p90, p99, p95 = _read_quantiles(row)\n    return RunFigures(",
         packages=("otel_ml_collector/query",),
         others=("otel_ml_collector/query/test_stats.py",),
     ),
@@ -118,8 +118,8 @@ DEFECTS: Final = (
     Defect(
         name="An alert fires without data",
         file="collector/otel_ml_collector/alerts/states.py",
-        old='return JudgedWindow(end_ns, "no data", value, measured.runs, total)',
-        new='return JudgedWindow(end_ns, "bad", value, measured.runs, total)',
+        old='return JudgedWindow(end_ns, "no data", value, measured.runs, total, distance)',
+        new='return JudgedWindow(end_ns, "bad", value, measured.runs, total, distance)',
         packages=("otel_ml_collector/alerts/test_states.py",),
         others=("otel_ml_collector/alerts/test_evaluation.py",),
     ),

@@ -4,7 +4,6 @@ Its condition is ``surely(...)`` for every measure that this supports. The form 
 rule would have fired.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -24,6 +23,7 @@ _PLAIN_TAG: Final[Mapping[str, str]] = {
 }
 _LEAST_RUNS: Final = 5
 _USUAL_RUNS: Final = 30
+_LIMIT_SHARE: Final = 1 / 8
 _NAME_CHARS: Final = 64
 
 
@@ -32,7 +32,8 @@ def suggest_for_slice(
 ) -> Suggestion | None:
     """Suggest a rule that fires if a slice is certainly this much worse; None if it is not worse.
 
-    Its limit is in the middle between the slice and all other runs.
+    Its limit is close to the value of all other runs, an eighth of the way to the slice's. The rule
+    fires only if the slice is certainly beyond the limit, so chance alone does not make it fire.
     """
     by_name = {figure.name: figure for figure in figures}
     worse = [cell for cell in known.cells if cell.word == "worse"]
@@ -46,11 +47,11 @@ def suggest_for_slice(
         written = f"{name}({view.quoted(figure.judge)})"
     if not written:
         return None
-    middle = (worst.value + worst.rest) / 2
+    beyond = worst.rest + (worst.value - worst.rest) * _LIMIT_SHARE
     if figure.kind == "amount":
-        middle = math.sqrt(max(worst.value * worst.rest, 0.0))
+        beyond = worst.rest * (worst.value / worst.rest) ** _LIMIT_SHARE if worst.rest else 0.0
     sign = ">" if worst.value > worst.rest else "<"
-    limit = float(f"{middle:.3g}")
+    limit = float(f"{beyond:.3g}")
     return {
         "name": _name(f"{known.name}: {figure.name}"),
         "where": known.where,

@@ -243,7 +243,7 @@ def lay_out(
         axis=axis,
         total=len(runs),
         errors=sum(run.outcome == "error" for run in runs),
-        unfinished=sum(run.last_heard_ns is not None for run in runs),
+        unfinished=sum(run.outcome in ("running", "crashed") for run in runs),
         orphans=sum(
             run.parent_run_id is not None and run.run_id not in near_ids for run in children[None]
         ),
