@@ -49,7 +49,7 @@ from otel_ml.recorder import Recorder, Stats
 from otel_ml.redaction import SECRET_KEYS, Redact, Redaction
 from otel_ml.runs import OpenedRun, Run, current_run, open_run
 from otel_ml.tags import Tags
-from otel_ml.times import Time, check_past
+from otel_ml.times import Time, check_past, check_time
 from otel_ml.wrappers import decorate, wrap
 
 if TYPE_CHECKING:
@@ -377,7 +377,7 @@ class Client(HasCard):
             session=session,
             user=user,
             trace_key=trace_key,
-            start=start,
+            start=check_time("start", start),
             end=end,
         )
         if error is None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from otel_ml.arguments import check_callable, check_number
+from otel_ml.arguments import InvalidArgumentError, check_callable, check_number, invalid
 from otel_ml.judges.judge import Judge
 
 __all__ = ["close", "contains", "exact", "f1_words", "is_json", "matches"]
@@ -86,7 +86,11 @@ def as_judge(given: Any) -> Judge:
     check_callable("judges", given, "judges or functions")
     name = getattr(given, "__name__", None) or type(given).__name__
     described = (getattr(given, "__doc__", None) or "").strip().partition("\n")[0]
-    return Judge(name, described[:_DESCRIPTION_CHARS], given)
+    try:
+        return Judge(name, described[:_DESCRIPTION_CHARS], given)
+    except InvalidArgumentError as error:
+        expected = "a judge, or a function whose parameters can be passed by name"
+        raise invalid("judge", given, expected) from error
 
 
 def _require(expected: Any) -> Any:

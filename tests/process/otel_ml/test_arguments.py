@@ -172,6 +172,14 @@ def _is_json(value: object) -> bool:
 
 
 IN_JSON: Final = sort(*(name for name, value in VALUES.items() if _is_json(value)))
+INSTRUMENT: Final = {
+    "libraries": sort(),
+    "names": also(OPTIONAL_MAPPING, "function", "class"),
+    "rows": sort(),
+    "depth": sort("5"),
+    "fit": FLAG,
+    "capture": sort("None"),
+}
 TRACED: Final = {
     "name": OPTIONAL_NAME,
     "kind": KIND,
@@ -204,7 +212,7 @@ OPEN: Final = {
 }
 RECORD_CALL: Final = {
     **OPEN,
-    "kind": KIND,
+    "kind": also(KIND, "None"),
     "outputs": ANY,
     "start": sort(),
     "error": sort("None", "exception"),
@@ -232,7 +240,7 @@ EVALUATE: Final = {
 }
 BACKFILL: Final = {
     "runs": Sort(sort("''", "'text'", "'..'", "word").taken | ITEMS.taken),
-    "judge": also(FUNCTION, "judge"),
+    "judge": sort("function", "judge"),
     "against": also(OPTIONAL_NAME, "5"),
     "rate": sort("None", "5", "0.5"),
     "concurrency": sort("5"),
@@ -329,7 +337,11 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "version": sort("None", "5"),
         "by": LONG_TEXT,
     },
-    "otel_ml.Client.instrument": {"libraries": sort()},
+    "otel_ml.Client.instrument": INSTRUMENT,
+    "otel_ml.Client.uninstrument": {"libraries": NAME},
+    "otel_ml.context": {"session": ANY, "user": ANY, "tags": ANY},
+    "otel_ml.instrument": INSTRUMENT,
+    "otel_ml.uninstrument": {"libraries": NAME},
     "otel_ml.Client.evaluate": EVALUATE,
     "otel_ml.Client.aevaluate": EVALUATE,
     "otel_ml.Client.judge": BACKFILL,
@@ -359,7 +371,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Judge": {
         "name": NAME,
         "description": LONG_TEXT,
-        "scoring_rubric": FUNCTION,
+        "scoring_rubric": sort("function"),
         "passing_criteria": OPTIONAL_FUNCTION,
         "timeout_s": POSITIVE,
         "cache": FLAG,
@@ -494,12 +506,12 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "models": NAME,
         "users": NAME,
         "order": NAME,
-        "tz": NAME,
+        "tz": OPTIONAL_NAME,
     },
     "otel_ml.reader.Reader.projects": {"find": LONG_TEXT},
     "otel_ml.reader.Reader.runs": {
         **READ,
-        "tz": NAME,
+        "tz": OPTIONAL_NAME,
         "limit": sort("None", "5", "0"),
         "order": sort(),
         "roots": FLAG,
