@@ -474,10 +474,10 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Run.produced": {"things": THINGS, "kind": KIND},
     "otel_ml.Run.end": {"error": sort("None", "exception")},
     "otel_ml.Score": {
-        "value": also(NUMBER, "True", "inf"),
+        "value": also(NUMBER, "True"),
         "label": also(OPTIONAL_TEXT, "long text"),
         "explanation": also(OPTIONAL_TEXT, "long text"),
-        "cost": also(NUMBER, "None", "True", "inf"),
+        "cost": also(NUMBER, "None", "True"),
     },
     "otel_ml.Tag": {"name": NAME, "value": ANY, "type": OPTIONAL_TEXT, "group": OPTIONAL_TEXT},
     "otel_ml.add_judge": {"judge": sort("judge")},
@@ -768,6 +768,8 @@ OTHERWISE_NAMED: Final = frozenset(
     {
         ("otel_ml.Client.assess", "judges"),
         ("otel_ml.Client.instrument", "libraries"),
+        ("otel_ml.instrument", "libraries"),
+        ("otel_ml.LLMJudge.from_rubric", "rubric"),
         ("otel_ml.assess", "judges"),
         ("otel_ml.Run.log_metrics", "values"),
         *((f"otel_ml.{owner}import_table", "model") for owner in ("", "Client.")),
