@@ -27,7 +27,7 @@ _BATCH_BYTES: Final = 2 * 1024 * 1024
 _POLL_S: Final = 0.5
 _FIRST_DELAY_S: Final = 0.02
 _BUSY: Final = frozenset({"429", "503"})  # statuses of a receiver that is overloaded
-_FIRST_PAUSE_S: Final = 0.5
+FIRST_PAUSE_S: Final = 0.5
 _MAX_PAUSE_S: Final = 30.0
 _HURRIED_PAUSE_S: Final = 1.0
 _RETRY_FOR_S: Final = 300.0
@@ -527,7 +527,7 @@ class Pipeline(Generic[B]):
                 self._sent_at = time.monotonic()
                 is_well = True
             if not is_well:
-                self._sender.pause(_FIRST_PAUSE_S)
+                self._sender.pause(FIRST_PAUSE_S)
 
     def _rest(self) -> None:
         """Wait for spans, then for the batch delay or a full batch."""
@@ -602,7 +602,7 @@ class Pipeline(Generic[B]):
 
     def _send(self, batch: B) -> None:
         """Send a batch until it is delivered, rejected, or not worth another attempt."""
-        began, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        began, pause_s = time.monotonic(), FIRST_PAUSE_S
         while True:
             self._is_asked = False
             answer = self._destination.send(batch, self._time_left(_REQUEST_S))

@@ -81,6 +81,25 @@ def _digest(parts: Iterable[str], size: int) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:size], "big") or 1  # 0 is not a valid id
 
 
+def complete_span(span: RunSpan, record: Record, constants: Mapping[str, Any]) -> None:
+    """Write what a record says into its span, and end the span.
+
+    Args:
+        span: The open span.
+        record: What the span says.
+        constants: Attributes that many spans share.
+    """
+    for name, value, at_ns in record.events:
+        span.add_event(name, value, timestamp=at_ns)
+    if record.link is not None:
+        span.add_link(record.link.context)
+    if record.failed:
+        span.set_status(StatusCode.ERROR)
+    span.weight += weigh(record.attributes, record.events)
+    span.write(record.attributes, constants)
+    span.end(record.end_ns)
+
+
 class HistorySpans:
     """Makes the spans of an import.
 
@@ -121,13 +140,5 @@ class HistorySpans:
             record.start_ns,
             constants,
         )
-        for name, value, at_ns in record.events:
-            span.add_event(name, value, timestamp=at_ns)
-        if record.link is not None:
-            span.add_link(record.link.context)
-        if record.failed:
-            span.set_status(StatusCode.ERROR)
-        span.weight += weigh(record.attributes, record.events)
-        span.write(record.attributes, constants)
-        span.end(record.end_ns)
+        complete_span(span, record, constants)
         return span

@@ -93,10 +93,10 @@ class ImportProgress:
             "rejected": dict(self.rejected),
             "rejected_bytes": self._rejected_bytes,
         }
-        beside = self._path.with_name(f"{self._path.name}.new")
+        written = self._path.with_name(f"{self._path.name}.new")
         try:
-            beside.write_bytes(orjson.dumps(kept))
-            beside.replace(self._path)
+            written.write_bytes(orjson.dumps(kept))
+            written.replace(self._path)
         except OSError as error:
             warn_once(
                 "The import cannot be resumed, because %s cannot be written: %s",

@@ -12,6 +12,7 @@ from typing import Any, Final
 from otel_ml.arguments import InvalidArgumentError
 from otel_ml.export.answer import Answer
 from otel_ml.export.destination import OtlpDestination
+from otel_ml.export.pipeline import FIRST_PAUSE_S
 from otel_ml.export.queue import SpanBatch
 from otel_ml.export.settings import resolve
 from otel_ml.outlet import Route
@@ -21,7 +22,6 @@ from otel_ml.spans import RunSpan
 # than one; python -m tests.bench import prints rows per second
 IN_FLIGHT: Final = 4
 _REQUEST_S: Final = 60.0
-_RETRY_S: Final = 0.2
 _MOST_PAUSE_S: Final = 10.0
 _PATIENCE_S: Final = 300.0
 
@@ -127,7 +127,7 @@ class HistorySender:
     def _send_part(self, spans: list[RunSpan]) -> Answer:
         request = SpanBatch(spans)
         give_up = time.monotonic() + self._patience_s
-        pause_s = _RETRY_S
+        pause_s = FIRST_PAUSE_S
         while True:
             answer = self._destination.send(request, _REQUEST_S)
             if answer.delivered or answer.too_large:

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, StatusCode
+from opentelemetry.trace import NonRecordingSpan
 
 from otel_ml import attributes as names
 from otel_ml import types
@@ -34,6 +34,7 @@ from otel_ml.export.delivery import Delivery, join
 from otel_ml.imports.history import (
     Identity,
     Record,
+    complete_span,
     numbered_span_id,
     span_id_of,
     trace_id_of,
@@ -45,7 +46,7 @@ from otel_ml.spans import RunSpan
 from otel_ml.tags import fits, tag_attributes, tags_of
 from otel_ml.versions.definition import Definition
 from otel_ml.versions.parts import digest
-from otel_ml.wire import Attributes, Subject, lineage_event, weigh
+from otel_ml.wire import Attributes, Subject, lineage_event
 
 __all__ = [
     "Imported",
@@ -128,15 +129,7 @@ def _put(recorder: Recorder, record: Record, attributes: Attributes) -> None:
             f"the ids of its {type(span).__name__} spans"
         )
     span.trace_id, span.span_id = identity.trace_id, identity.span_id
-    for name, value, at_ns in record.events:
-        span.add_event(name, value, timestamp=at_ns)
-    if record.link is not None:
-        span.add_link(record.link.context)
-    if record.failed:
-        span.set_status(StatusCode.ERROR)
-    span.weight += weigh(record.attributes, record.events)
-    span.write(record.attributes, attributes)
-    span.end(record.end_ns)
+    complete_span(span, record, attributes)
 
 
 T = TypeVar("T")

@@ -147,7 +147,7 @@ def _post(
         connection.host,
         connection.port,
         connection.parts.netloc,
-        connection.parts.scheme == "https",
+        connection.is_secure,
         connection.tls_ca,
         connection.timeout_s,
         connection.allow_private,

@@ -7,10 +7,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast, get_args
-from urllib.parse import SplitResult, urlsplit
 
 from otel_ml_collector.settings.values import (
-    HTTP_PORTS,
+    RequestAddress,
     read_flag,
     read_path,
     read_request_url,
@@ -75,7 +74,7 @@ def _read_target_headers(value: object) -> tuple[tuple[str, str], ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertTarget:
+class AlertTarget(RequestAddress):
     """A receiver of alerts. Each attribute except ``name`` is a key of its table in the settings.
 
     Attributes:
@@ -100,26 +99,6 @@ class AlertTarget:
     allow_private: Annotated[bool, read_flag] = False
     timeout_s: Annotated[int, read_whole("seconds", 1, 60)] = 10
     tls_ca: Annotated[Path | None, read_path] = None
-
-    @property
-    def parts(self) -> SplitResult:
-        """Return the parsed ``url``."""
-        return urlsplit(self.url)
-
-    @property
-    def is_secure(self) -> bool:
-        """Return whether the receiver uses TLS."""
-        return self.parts.scheme == "https"
-
-    @property
-    def host(self) -> str:
-        """Return the host name or IP address. It is not a secret, unlike path and query."""
-        return self.parts.hostname or ""
-
-    @property
-    def port(self) -> int:
-        """Return the port, by default 80 or 443."""
-        return self.parts.port or HTTP_PORTS[self.parts.scheme]
 
     @property
     def path(self) -> str:

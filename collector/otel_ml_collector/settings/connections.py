@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast, get_args
-from urllib.parse import SplitResult, urlsplit
 
 from otel_ml_collector.settings.values import (
-    HTTP_PORTS,
+    RequestAddress,
     read_flag,
     read_path,
     read_projects,
@@ -66,7 +65,7 @@ def _read_project_names(value: object) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(RequestAddress):
     """An endpoint of language models. Each attribute except ``name`` is a key of its table.
 
     Attributes:
@@ -99,21 +98,6 @@ class Connection:
     structured: Annotated[bool, read_flag] = True
     timeout_s: Annotated[int, read_whole("seconds", 1, 600)] = 60
     tls_ca: Annotated[Path | None, read_path] = None
-
-    @property
-    def parts(self) -> SplitResult:
-        """Return the parsed ``url``."""
-        return urlsplit(self.url)
-
-    @property
-    def host(self) -> str:
-        """Return the host name or IP address."""
-        return self.parts.hostname or ""
-
-    @property
-    def port(self) -> int:
-        """Return the port, by default 80 or 443."""
-        return self.parts.port or HTTP_PORTS[self.parts.scheme]
 
     @property
     def provider_name(self) -> str:

@@ -4,13 +4,13 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from otel_ml_collector.settings.values import (
     EVERYWHERE,
     HEADER_NAME,
+    HTTP_PORTS,
     NAME,
     Address,
     hide_password,
@@ -35,7 +35,6 @@ _FORWARDED: Final = frozenset({"traces", "logs"})
 _SIGNALS: Final = _FORWARDED | {"metrics"}
 _SCHEMES: Final = ("grpc", "grpcs", "http", "https")
 _SECURE: Final = frozenset({"grpcs", "https"})
-_HTTP_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
 _MEANT: Final = (
     "expected grpc://HOST:PORT or grpcs://HOST:PORT, with :KEY@ before the host if the service "
     "needs a key, and ?ca=FILE after the port if the system does not trust its certificate"
@@ -137,7 +136,7 @@ class OtlpTarget:
     def address(self) -> Address:
         """Return host and port."""
         parts = urlsplit(self.endpoint)
-        return Address(parts.hostname or "", parts.port or _HTTP_PORTS.get(parts.scheme, 0))
+        return Address(parts.hostname or "", parts.port or HTTP_PORTS.get(parts.scheme, 0))
 
     def is_at(self, listener: Address) -> bool:
         """Return whether the destination is this listener, judging by the addresses alone."""

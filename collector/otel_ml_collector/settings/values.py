@@ -234,6 +234,33 @@ def read_public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+class RequestAddress:
+    """A setting with a ``url`` that requests are sent to: its parts."""
+
+    __slots__ = ()
+    url: str
+
+    @property
+    def parts(self) -> SplitResult:
+        """Return the parsed ``url``."""
+        return urlsplit(self.url)
+
+    @property
+    def is_secure(self) -> bool:
+        """Return whether the server uses TLS."""
+        return self.parts.scheme == "https"
+
+    @property
+    def host(self) -> str:
+        """Return the host name or IP address. It is not a secret, unlike path and query."""
+        return self.parts.hostname or ""
+
+    @property
+    def port(self) -> int:
+        """Return the port, by default 80 or 443."""
+        return self.parts.port or HTTP_PORTS[self.parts.scheme]
+
+
 def read_request_url(value: object) -> str:
     """Read the address of a server that requests are sent to."""
     wrong = ValueError(
