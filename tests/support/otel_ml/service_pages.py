@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.folders import ROOT
-from tests.support.services.processes import Service
+from tests.support.services.processes import start_service
 
 _HOW_TO: Final = ROOT / "docs" / "how-to"
 _THERE: Final = "http://127.0.0.1:8000"
@@ -36,16 +36,11 @@ def follow_page(page: str, programs: Path, folder: Path, **variables: str) -> st
     (folder / "service.py").write_text(find_block(page, "python service"))
     kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
     kept |= {"PATH": f"{programs}:{kept['PATH']}", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
+    service = start_service(
         ["bash", "-c", f"exec {find_block(page, 'sh service').strip()} --port 0"],
-        env={**kept, "PYTHONPATH": str(ROOT), **variables},
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+        {**kept, "PYTHONPATH": str(ROOT), **variables},
+        folder,
     )
-    service = Service(process)
     try:
         service.wait_for(_READY)
         command = find_block(page, "sh request")

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -92,6 +92,22 @@ class Service:
         self._told.set()
 
 
+def start_service(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None
+) -> Service:
+    """Start a service in a process group of its own, so that it can be killed with its workers."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    return Service(process)
+
+
 @contextmanager
 def serving(
     *arguments: str,
@@ -109,16 +125,7 @@ def serving(
         variables: Its environment variables; of telemetry's it sees no others.
         folder: Where it runs, the one of the tests when not given.
     """
-    process = subprocess.Popen(
-        [python(), "-m", *arguments],
-        env=variables_for(variables),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    service = Service(process)
+    service = start_service([python(), "-m", *arguments], variables_for(variables), folder)
     try:
         service.wait_for(ready, times)
         yield service
