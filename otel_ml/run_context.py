@@ -2,7 +2,7 @@
 
 They are kept in OpenTelemetry's context, which asyncio tasks inherit. Threads inherit it only with
 `otel_ml.wrap` or `otel_ml.follow_threads`. So the first use of `context` extends `Thread.start` and
-`ThreadPoolExecutor.submit`: they hand on the tags, but not the current run. This costs a dictionary
+`ThreadPoolExecutor.submit`: they pass on the tags, but not the current run. This costs a dictionary
 lookup per thread or task, and lasts until the process ends.
 """
 

@@ -1,4 +1,4 @@
-"""A collector under a steady load beside reads, alerts and deletions: memory, files and bytes.
+"""Memory, files and bytes of a collector under a steady load, with reads, alerts and deletions.
 
 Files that merges and deletions replace stay on the disk for 8 to 40 s. However long the load lasts,
 they must not grow beyond a bound.
@@ -252,7 +252,7 @@ def _read(collector: CollectorProcess, is_over: Callable[[], bool]) -> list[int]
 
 
 def _delete(collector: CollectorProcess, is_over: Callable[[], bool]) -> list[int]:
-    """Delete in turn the newest run and a project that was just sent."""
+    """Delete the newest run and a new project, alternating."""
     statuses, due_s = list[int](), time.monotonic() + _READ_S
     while not is_over():
         pace(_READ_S)

@@ -174,7 +174,7 @@ def measure(name: str, endpoint: str, rounds: int = ROUNDS) -> tuple[float, floa
 
 
 def measure_model(name: str, endpoint: str, rounds: int = ROUNDS) -> tuple[float, float, float]:
-    """Time the calls of a model that `Client.instrument` records, beside a decorated function.
+    """Compare calls of a model that `Client.instrument` records with a decorated function.
 
     Returns:
         The median ratio, and µs of CPU of the caller: decorated and recorded.
@@ -234,7 +234,7 @@ def measure_inner(calls: int = 100_000, rounds: int = ROUNDS) -> float:
 
 
 def report_models() -> None:
-    """Print what a recorded model costs beside a decorated function."""
+    """Print the cost of a recorded model, compared with a decorated function."""
     if importlib.util.find_spec("sklearn") is None:
         print("Not installed, so not measured: models of scikit-learn\n")
         return

@@ -210,7 +210,7 @@ def _measure_newest(
     """Measure windows, the newest first, while there is time.
 
     Returns:
-        What was measured, and where the measured windows end, rising.
+        The measured figures, and the ends of the measured windows in ascending order.
     """
     plan = rule.plan
     measured: dict[int, Mapping[SliceKey, MeasuredSlice]] = {}

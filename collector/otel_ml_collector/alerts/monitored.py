@@ -23,7 +23,7 @@ def measure_monitored(
 ) -> tuple[float, int]:
     """Measure drift or the worst slice of a window, and of how many runs it is.
 
-    NaN where nothing has the figure: no run, or no judge that spoke.
+    NaN if no run has the figure, or if no judge scored a run.
 
     Raises:
         BadInput: What it is held against, or the filter, cannot be read.

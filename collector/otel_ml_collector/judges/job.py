@@ -77,7 +77,7 @@ _PAUSE_S: Final = 60.0
 _RENEW_SHARE: Final = 3
 _LEASE_MARGIN_S: Final = 5.0
 _FULL: Final = 2**64
-_REST_S: Final = 5.0
+_CLOSE_S: Final = 5.0
 _STORE_TRIES: Final = 5
 _MINUTE_S: Final = 60.0
 
@@ -217,7 +217,7 @@ class RubricJudgeJob:
     def close(self) -> None:
         """Ask no more, and store the answers that are there. Calls under way are not waited for."""
         self.stopped.set()
-        self._at_rest.wait(_REST_S)
+        self._at_rest.wait(_CLOSE_S)
 
     def has_work(self) -> bool:
         """Return whether there can be judges to run."""

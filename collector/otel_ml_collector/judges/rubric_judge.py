@@ -121,8 +121,8 @@ def check_rubric_judge(
     """Check that a judge could run, and return its connection.
 
     Raises:
-        BadInput: A field is invalid; there is no such connection; it may not see the project; or
-            the budget is in dollars and the price of the model is unknown.
+        BadInput: A field is invalid. Or the connection does not exist, is not allowed for the
+            project, or has a budget in dollars and a model without a known price.
     """
     rubric = wanted.rubric
     compile_filter(wanted.where)

@@ -49,7 +49,7 @@ class WantedTrial(BaseModel):
 
 
 class TriedRun(BaseModel):
-    """What a judge would say of a run, and what a reviewer said."""
+    """A judge's answer for a run, and a reviewer's label."""
 
     run_id: str
     outputs: str | None = Field(description="A preview of what is judged")
@@ -59,7 +59,7 @@ class TriedRun(BaseModel):
     explanation: str
     error: str = Field(description="Why there is no answer; empty if there is one")
     label: str = Field(
-        description="What a reviewer said under the judge's name; empty if nobody did"
+        description="The label that a reviewer gave under the judge's name; empty if there is none"
     )
     agrees: bool | None = Field(description="Whether both say the same; null without a label")
     latency_ms: float | None

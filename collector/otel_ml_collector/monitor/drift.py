@@ -62,7 +62,7 @@ from otel_ml_collector.windows import Window
 
 FieldsPast = Literal["1h", "24h", "7d"]
 ChangeWord = Literal["broken", "model", "traffic", ""]
-# Days that a model without a reference of its own is held against.
+# A model without a reference is compared with this many days.
 DAYS_BEFORE: Final = "28d"
 THAN: Final = "reference"
 
@@ -120,7 +120,7 @@ class FieldsQuestion:
 
     @property
     def step_ns(self) -> int:
-        """How long the judged window is, and each that it is held against."""
+        """Length of the judged window, and of each window it is compared with."""
         return _LENGTHS_NS[self.last]
 
     @property

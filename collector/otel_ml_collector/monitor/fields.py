@@ -121,7 +121,7 @@ class ModelFields(BaseModel):
     model: str
     start: str = Field(description="Where the judged window begins, RFC 3339")
     end: str
-    reference: str = Field(description="What it is held against, in words")
+    reference: str = Field(description="What it is compared with, in words")
     runs: int = Field(description="Runs of the window that were read: at most 20,000 an hour")
     reference_runs: int
     fields: list[FieldSummary] = Field(description="Drift first, broken data before all else")

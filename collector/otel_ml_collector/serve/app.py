@@ -549,7 +549,7 @@ class Lane:
 
 @contextmanager
 def running(lanes: Sequence[Lane], jobs: Executor) -> Iterator[None]:
-    """Run lanes beside the event loop's other work within this block.
+    """Run the lanes concurrently with the event loop within this block.
 
     Args:
         lanes: The lanes.

@@ -58,7 +58,7 @@ _UNDONE: Final = Sql("""
     ORDER BY deleted_ns""")
 # After that a request is answered, and its deletion goes on.
 ANSWER_S: Final = 4.0
-# Before the other tables: runs are named and masked, and what depends on them is settled.
+# Done before the other tables: runs are listed and masked, and dependent records are resolved.
 _FIRST_STEPS: Final = 3
 # A table, and which of its rows.
 _Place = tuple[Sql, Sql]

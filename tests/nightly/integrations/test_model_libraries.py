@@ -126,7 +126,7 @@ def test_without_code(library: str, collector: CollectorProcess, tmp_path: Path)
 
 
 def test_every_service_is_run() -> None:
-    """Every page that shows such a service is run, here or beside the tests of scikit-learn."""
+    """Every page that shows such a service is run, here or in the tests of scikit-learn."""
     pages = (ROOT / "docs" / "how-to").glob("*.md")
     shown = {page.name for page in pages if "```python service\n" in page.read_text()}
     assert shown == {*PAGES, "scikit-learn.md"}

@@ -425,7 +425,7 @@ def test_options_are_for_models_only(client: Client) -> None:
 
 
 def test_two_clients(recorded: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """The first client that records a library keeps it, and the second one is told."""
+    """The first client that records a library keeps it, and the second one gets a warning."""
     other = Client("other")
     other.instrument("sklearn")
     assert "sklearn is already instrumented: its runs go to another client" in caplog.text

@@ -27,7 +27,7 @@ def use(name: str, model: Any) -> tuple[Any, str]:
 
 
 def compare(name: str, bare: Any, recorded: Any, client: Client) -> None:
-    """Use two equal models, of which one is recorded."""
+    """Use two equal models, and record one of them."""
     _, expected = use(name, bare)
     client.instrument("sklearn")
     with record(client) as calls:

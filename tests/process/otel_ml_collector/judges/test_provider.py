@@ -152,7 +152,7 @@ def test_lies(model: LanguageModel, raw: bytes) -> None:
 
 
 def test_two_answers_are_none(model: LanguageModel) -> None:
-    """Text beside the tool's input is a second answer, so that the reply is no answer."""
+    """A reply with text next to the tool's input has two answers, so it is an error."""
     block = {"type": "tool_use", "id": "t", "name": "answer", "input": json.loads(OBEDIENT)}
     content = [{"type": "text", "text": OBEDIENT}, block]
     model.raw = json.dumps({"model": "m", "content": content, "usage": {}}).encode()

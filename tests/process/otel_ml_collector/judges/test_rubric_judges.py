@@ -71,7 +71,7 @@ class JudgedShop:
         return self.collector.runs(self.project, where=where)
 
     def evaluations(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What the judge said of a run."""
+        """The judge's score of a run."""
         answer = self.collector.get(f"/projects/{self.project}/runs/{run['run_id']}")
         return [item for item in answer["evaluations"] if item["judge"] == "fits"]
 
