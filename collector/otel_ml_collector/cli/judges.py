@@ -19,7 +19,12 @@ from otel_ml_collector.cli.experiments import load_judge, open_client, unwritten
 from otel_ml_collector.cli.failure import DONE, HELP, INTERRUPTED, USAGE, CommandFailed
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import PlaceOptions, check_project, with_place, with_project
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.errors import BadSetting, Missing
+from otel_ml_collector.judges.ready_rubrics import (
+    READY_RUBRICS,
+    ReadyRubric,
+    read_ready_rubric,
+)
 
 if TYPE_CHECKING:
     from otel_ml.experiments.backfill import Backfill
@@ -33,6 +38,10 @@ _SHOW_EVERY_S: Final = 0.2
 _TRY_S: Final = 150.0  # longer than a collector tries a judge
 _SCORE: Final = "score"
 _JUDGE_COLUMNS: Final = ("name", "state", "model", "connection", "where", "sample", "calls_today")
+_READY_COLUMNS: Final = ("name", "answer", "examples", "description")
+_CHECKED_COLUMNS: Final = (
+    *("example", "label", "answer", "outputs", "explanation", "error", "latency_ms", "cost"),
+)
 _TRIED_COLUMNS: Final = ("run_id", "answer", "label", "explanation", "error", "latency_ms", "cost")
 
 
@@ -253,6 +262,87 @@ def try_out(
     return write_rows(answer["runs"], answer, form, _TRIED_COLUMNS)
 
 
+@judge.command("ready", epilog=HELP, short_help="List ready rubrics, or print one to copy.")
+@click.argument("name", required=False)
+@with_form
+def print_ready(*, name: str | None, form: Layout) -> int:
+    """List the ready rubrics. With NAME, print this rubric as a TOML file for `judge save`.
+
+    Replace the placeholders MODEL and CONNECTION in the file.
+    """
+    if name is not None:
+        click.echo(_read_ready(name).text, nl=False)
+        return DONE
+    rows = []
+    for ready in map(read_ready_rubric, READY_RUBRICS):
+        form_of_answer = ready.document.get("answer", "pass")
+        row = {"name": ready.name, "answer": form_of_answer, "examples": len(ready.examples)}
+        rows.append({**row, "description": ready.description})
+    return write_rows(rows, {"rubrics": rows}, form, _READY_COLUMNS)
+
+
+@judge.command(
+    "check-ready", epilog=HELP, short_help="Check a ready rubric on its labelled examples."
+)
+@with_place
+@with_project
+@click.option("--connection", metavar="NAME", help="Connection of the collector to use")
+@click.option("--model", metavar="MODEL", help="Name of the language model at its provider")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Check this file, such as your changed copy, on the examples of NAME",
+)
+@click.argument("name")
+@with_form
+def check_ready(
+    asked: PlaceOptions,
+    project: str,
+    *,
+    name: str,
+    connection: str | None,
+    model: str | None,
+    file: Path | None,
+    form: Layout,
+) -> int:
+    """Ask a model about the 40 examples of the ready rubric NAME. No score is stored.
+
+    You see how often the answers agree with the labels, with disagreements first. The collector
+    calls the model through the connection.
+    """
+    from otel_ml.reader.api import Question  # heavy
+
+    ready = _read_ready(name)
+    if file is None and (connection is None or model is None):
+        raise CommandFailed("Expected --connection and --model, or --file", USAGE)
+    given = {"connection": connection, "model": model}
+    body = ready.document if file is None else _read_rubric_file(file)
+    body |= {field: value for field, value in given.items() if value is not None}
+    question = Question(
+        ("projects", project, "rubric-judges", name, "check"),
+        method="POST",
+        body={"ready": name, "judge": body},
+        is_repeatable=False,
+    )
+    with asked.open() as place:
+        answer = place.api(_TRY_S).ask(question)
+    if form.kind == "table":
+        click.echo(_write_check(answer), err=True)
+    return write_rows(answer["examples"], answer, form, _CHECKED_COLUMNS)
+
+
+def _read_ready(name: str) -> ReadyRubric:
+    """Read a ready rubric.
+
+    Raises:
+        CommandFailed: There is no such rubric.
+    """
+    try:
+        return read_ready_rubric(name)
+    except Missing as error:
+        raise CommandFailed(str(error), USAGE) from error
+
+
 def _change(
     asked: PlaceOptions,
     project: str,
@@ -307,6 +397,23 @@ def _write_trial(trial: Mapping[str, Any]) -> str:
             f"about $ {trial['cost_per_day']:.2f} per day for {trial['runs_per_day']:,} runs "
             f"($ {trial['cost_per_run']:.4g} each)"
         )
+    return f"{'; '.join(items)}. No score was stored."
+
+
+def _write_check(check: Mapping[str, Any]) -> str:
+    """Write the summary of a check on examples."""
+    items = [f"{check['agreed']} of {check['answered']} answers agree with the labels"]
+    if check["agreement"] is not None:
+        rate = check["agreement"]
+        items = [f"{items[0]}: {rate['value']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})"]
+    if check["kappa"] is not None:
+        items.append(f"kappa {check['kappa']['value']:.2f}")
+    if check["errors"]:
+        items.append(f"errors: {check['errors']}")
+    if check["median_ms"] is not None:
+        items.append(f"{check['median_ms'] / 1e3:.1f} s per answer")
+    if check["cost"] is not None:
+        items.append(f"$ {check['cost']:.4g} in total")
     return f"{'; '.join(items)}. No score was stored."
 
 

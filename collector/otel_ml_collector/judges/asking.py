@@ -28,8 +28,8 @@ _COST: Final = "gen_ai.usage.cost"
 
 
 @dataclass(frozen=True, slots=True)
-class RubricJudgement:
-    """The result of judging one run: a verdict, or an error.
+class RubricAnswer:
+    """The result of asking a model about data: a verdict, or an error.
 
     Attributes:
         answer: The model's answer; None if it gave none.
@@ -37,7 +37,6 @@ class RubricJudgement:
         error: Why there is no verdict; empty if there is one.
     """
 
-    run: Run
     verdict: RubricVerdict | None
     answer: ModelAnswer | None
     cost: float | None
@@ -49,6 +48,13 @@ class RubricJudgement:
         if self.answer is None:
             return None
         return (self.answer.end_ns - self.answer.start_ns) / 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RubricJudgement(RubricAnswer):
+    """The result of judging one run."""
+
+    run: Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +94,24 @@ class RubricAsking:
             NoAnswer: No run could be judged now, because the connection is misconfigured. Any other
                 trouble is the error of the result.
         """
+        answer = self.ask(self._show(run, turns))
+        return RubricJudgement(answer.verdict, answer.answer, answer.cost, answer.error, run=run)
+
+    def ask(self, shown: JudgedRun) -> RubricAnswer:
+        """Ask the model about data, and read its reply.
+
+        Raises:
+            NoAnswer: Nothing could be judged now, because the connection is misconfigured.
+        """
         try:
-            prompt = self.rubric.write_prompt(self._show(run, turns))
+            prompt = self.rubric.write_prompt(shown)
             answer = self.caller.ask(self.connection, self.rubric, prompt)
         except MissingPart as error:
-            return RubricJudgement(run, None, None, None, str(error))
+            return RubricAnswer(None, None, None, str(error))
         except NoAnswer as error:
             if error.is_for_all:
                 raise
-            return RubricJudgement(run, None, None, None, str(error)[:_MOST_ERROR_CHARS])
+            return RubricAnswer(None, None, None, str(error)[:_MOST_ERROR_CHARS])
         cost = self.prices.cost(
             self.connection.provider_name,
             answer.model or self.rubric.model,
@@ -108,9 +123,9 @@ class RubricAsking:
                 self.connection.provider_name, self.rubric.model, answer.tokens, answer.start_ns
             )
         try:
-            return RubricJudgement(run, self.rubric.read(answer.text), answer, cost)
+            return RubricAnswer(self.rubric.read(answer.text), answer, cost)
         except UnusableReply as error:
-            return RubricJudgement(run, None, answer, cost, f"unusable reply: {error}")
+            return RubricAnswer(None, answer, cost, f"unusable reply: {error}")
 
     def _show(self, run: Run, turns: Sequence[object]) -> JudgedRun:
         remove = self.redaction.remove
@@ -166,25 +181,36 @@ def write_judgements(
     digest = asking.rubric.digest
     for judgement in judgements:
         if judgement.answer is not None:
-            spans.append(_write_call(asking, judgement, judgement.answer, digest, is_trial))
+            run_id = judgement.run.run_id
+            spans.append(_write_call(asking, judgement, judgement.answer, run_id, is_trial))
         if not is_trial:
             spans.append(_write_score(asking, judgement, digest, now_ns))
     return orjson.dumps(make_request(spans))
 
 
+def write_trial_calls(asking: RubricAsking, answers: Sequence[RubricAnswer]) -> bytes:
+    """Write the calls of a trial without runs as an OTLP request."""
+    spans = [
+        _write_call(asking, answer, answer.answer, None, is_trial=True)
+        for answer in answers
+        if answer.answer is not None
+    ]
+    return orjson.dumps(make_request(spans))
+
+
 def _write_call(
     asking: RubricAsking,
-    judgement: RubricJudgement,
+    asked: RubricAnswer,
     answer: ModelAnswer,
-    digest: str,
+    run_id: str | None,
     is_trial: bool,
 ) -> dict[str, Any]:
     tokens = answer.tokens
     facts: dict[str, object] = {
         names.PROJECT: asking.project,
         names.JUDGING: asking.name,
-        names.JUDGING_RUN: judgement.run.run_id,
-        names.JUDGING_VERSION: digest,
+        names.JUDGING_RUN: run_id,
+        names.JUDGING_VERSION: asking.rubric.digest,
         names.GEN_AI_OPERATION: "chat",
         names.GEN_AI_PROVIDER: asking.connection.provider_name,
         names.GEN_AI_REQUEST_MODEL: asking.rubric.model,
@@ -195,7 +221,7 @@ def _write_call(
         names.GEN_AI_CACHE_READ_TOKENS: tokens.cached,
         names.GEN_AI_CACHE_WRITE_TOKENS: tokens.cache_creation,
         names.GEN_AI_REASONING_TOKENS: tokens.reasoning,
-        _COST: judgement.cost,
+        _COST: asked.cost,
         f"{names.TAG_PREFIX}{TRIAL}": True if is_trial else None,
     }
     span = make_span(

@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, TypeVar
 
 from otel_ml_collector.errors import Conflict, Missing, Unavailable
 from otel_ml_collector.judges.asking import (
@@ -81,6 +81,8 @@ _CLOSE_S: Final = 5.0
 _STORE_TRIES: Final = 5
 _MINUTE_S: Final = 60.0
 
+_Result = TypeVar("_Result")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -122,27 +124,30 @@ class _Callers:
     """A few threads that wait for language models. They do not keep the process from ending."""
 
     def __init__(self, threads: int) -> None:
-        self._jobs: SimpleQueue[tuple[Callable[[], RubricJudgement], Future[RubricJudgement]]] = (
-            SimpleQueue()
-        )
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._missing = threads
 
-    def submit(self, call: Callable[[], RubricJudgement]) -> "Future[RubricJudgement]":
-        """Make a call on one of the threads."""
+    def submit(self, call: Callable[[], _Result]) -> "Future[_Result]":
+        """Make a call on one of the threads. A call that was cancelled in time is not made."""
         if self._missing:
             self._missing -= 1
             threading.Thread(target=self._work, name="otel-ml-rubric", daemon=True).start()
-        future: Future[RubricJudgement] = Future()
-        self._jobs.put((call, future))
+        future: Future[_Result] = Future()
+        self._jobs.put(partial(_answer, call, future))
         return future
 
     def _work(self) -> None:
         while True:
-            call, future = self._jobs.get()
-            try:
-                future.set_result(call())
-            except Exception as error:  # noqa: BLE001 - raised where the result is read
-                future.set_exception(error)
+            self._jobs.get()()
+
+
+def _answer(call: Callable[[], _Result], future: "Future[_Result]") -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except Exception as error:  # noqa: BLE001 - raised where the result is read
+        future.set_exception(error)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
 from otel_ml_collector.judges.asking import day_start
 from otel_ml_collector.judges.job import LEASE, RubricJudgeJob
+from otel_ml_collector.judges.ready_check import ReadyCheck, WantedReadyCheck, check_ready
 from otel_ml_collector.judges.rubric_judge import (
     RUBRIC_JUDGE,
     RUBRIC_JUDGE_NAME,
@@ -208,10 +209,30 @@ def try_rubric_judge(
 
     No score is stored. The calls of the model are runs of kind judge with the tag `trial`.
     """
-    tried = wanted.judge
-    if tried is None:
-        tried = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge)).wanted
+    tried = wanted.judge or _read_saved(reader, project, judge)
     return try_judge(reader, job, (project, judge), tried, wanted.runs)
+
+
+@api.post("/projects/{project:path}/rubric-judges/{judge}/check")
+def check_rubric_judge_on_examples(
+    *,
+    project: str,
+    judge: JudgeName,
+    reader: FromAdmin,
+    job: FromJob,
+    wanted: WantedReadyCheck,
+) -> ReadyCheck:
+    """Check a judge on the labelled examples of a ready rubric.
+
+    The judge is the saved one, or the one in the body. No score is stored. The calls of the model
+    are runs of kind judge with the tag `trial`.
+    """
+    checked = wanted.judge or _read_saved(reader, project, judge)
+    return check_ready(job, (project, judge), checked, wanted.ready, wanted.examples)
+
+
+def _read_saved(reader: Reader, project: str, name: str) -> WantedRubricJudge:
+    return make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, name)).wanted
 
 
 @api.delete("/projects/{project:path}/rubric-judges/{judge}")

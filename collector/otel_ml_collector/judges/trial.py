@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from statistics import median
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.errors import BadInput, Conflict
 from otel_ml_collector.judges.asking import (
+    RubricAnswer,
     RubricAsking,
     RubricJudgement,
     find_turns,
@@ -32,7 +33,8 @@ from otel_ml_collector.windows import Window
 MOST_TRIED: Final = 100
 _LONGEST_S: Final = 120.0
 _PREVIEW_CHARS: Final = 300
-_ONE_AT_A_TIME: Final = threading.Lock()
+ONE_TRIAL: Final = threading.Lock()
+_Answer = TypeVar("_Answer", bound=RubricAnswer)
 
 
 class WantedTrial(BaseModel):
@@ -107,7 +109,7 @@ def try_judge(
     """
     project, name = place
     asking = job.make_asking(project, name, wanted)
-    if not _ONE_AT_A_TIME.acquire(blocking=False):
+    if not ONE_TRIAL.acquire(blocking=False):
         raise Conflict("Another judge is being tried: try again when that is finished")
     try:
         now_ns = time.time_ns()
@@ -117,7 +119,7 @@ def try_judge(
         if answered:
             job.store(project, write_judgements(asking, answered, now_ns, is_trial=True))
     finally:
-        _ONE_AT_A_TIME.release()
+        ONE_TRIAL.release()
     window = Window(now_ns - DAY_NS, now_ns + AHEAD_NS)
     query = RunsQuery(project, wanted.where, start_ns=window.start_ns)
     condition, _ = compile_query(reader, query)
@@ -146,22 +148,39 @@ def _judge(
     Raises:
         BadInput: The connection is misconfigured.
     """
-    pending: list[tuple[Run, Future[RubricJudgement]]] = []
+    pending = []
     for run in runs:
         turns = find_turns(reader, run, now_ns) if asking.reads_conversation else ()
-        pending.append((run, job.callers.submit(partial(asking.judge, run, turns))))
+        pending.append(job.callers.submit(partial(asking.judge, run, turns)))
+    return [
+        RubricJudgement(None, None, None, answer, run=run) if isinstance(answer, str) else answer
+        for run, answer in zip(runs, wait_for_answers(asking, pending), strict=True)
+    ]
+
+
+def wait_for_answers(
+    asking: RubricAsking, pending: Sequence["Future[_Answer]"]
+) -> list[_Answer | str]:
+    """Wait at most two minutes for answers; what comes later is an error, as text.
+
+    Raises:
+        BadInput: The connection is misconfigured.
+    """
     until_s = time.monotonic() + _LONGEST_S
-    judgements = []
-    for run, future in pending:
-        try:
-            judgements.append(future.result(max(until_s - time.monotonic(), 0.0)))
-        except TimeoutError:
-            text = f"no answer in {_LONGEST_S:g} s"
-            judgements.append(RubricJudgement(run, None, None, None, text))
-        except NoAnswer as error:
-            text = f"The connection {asking.connection.name!r} gives no answer: {error}"
-            raise BadInput(text, "connection") from error
-    return judgements
+    answers: list[_Answer | str] = []
+    try:
+        for future in pending:
+            try:
+                answers.append(future.result(max(until_s - time.monotonic(), 0.0)))
+            except TimeoutError:
+                answers.append(f"no answer in {_LONGEST_S:g} s")
+    except NoAnswer as error:
+        text = f"The connection {asking.connection.name!r} gives no answer: {error}"
+        raise BadInput(text, "connection") from error
+    finally:
+        for future in pending:
+            future.cancel()
+    return answers
 
 
 def _summarize(

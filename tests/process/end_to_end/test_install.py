@@ -103,6 +103,18 @@ def test_light_install_runs_commands(
     assert (done.returncode, list(tmp_path.iterdir())) == (expected, [])
 
 
+def test_light_install_has_ready_rubrics(light: Path, tmp_path: Path) -> None:
+    """The package contains the ready rubrics with their examples, also without the collector."""
+    done = subprocess.run(
+        [light / "python", "-I", light / "otel-ml", "judge", "ready", "--format", "json"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert [one["examples"] for one in json.loads(done.stdout)["rubrics"]] == [40] * 6
+
+
 def test_import_leaves_the_program_s_packages_alone(light: Path) -> None:
     """Importing the client loads nothing that only the program needs."""
     script = "import sys, otel_ml, otel_ml.reader; print('click' in sys.modules)"

@@ -30,7 +30,7 @@ AT_ONCE: Final = '{"quiet_s": 0}'
 PROJECTS: Final = [
     *("new_runs", "evaluation_of_a_run", "key_stays_secret", "redaction", "busy_provider"),
     *("misconfigured_connection", "budget_in_calls", "budget_in_dollars", "filter_and_off"),
-    *("refused", "trial", "trial_finds_trouble", "commands"),
+    *("refused", "trial", "trial_finds_trouble", "commands", "ready_rubric"),
 ]
 
 
@@ -327,6 +327,52 @@ def test_commands(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run("off", "fits")["on_since"] is None
     assert run("delete", "fits")["name"] == "fits"
     assert shop.call("GET", "") == (200, {"judges": []})
+
+
+def test_ready_rubric(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ready rubric is printed, saved, and checked on its examples; no score is stored."""
+
+    def reply(request: ModelRequest) -> str:
+        if "This output fully answers" in request.prompt:
+            return "The label is answered."
+        return json.dumps({"score": "answered", "explanation": "It does."})
+
+    def run(*arguments: str) -> str:
+        place = ("--project", shop.project, "--endpoint", shop.collector.endpoint)
+        assert main(["judge", *arguments, *place]) == 0
+        return capsys.readouterr().out
+
+    shop.model.reply = reply
+    assert main(["judge", "ready", "refusal"]) == 0
+    file = tmp_path / "refusal.toml"
+    text = capsys.readouterr().out
+    file.write_text(text.replace("MODEL", "small").replace("CONNECTION", "here"), encoding="utf-8")
+    saved = json.loads(run("save", "refusal", str(file), "--json"))
+    chosen = ("--model", "small", "--connection", "here")
+    check = json.loads(run("check-ready", "refusal", *chosen, "--json"))
+    assert check["digest"] == saved["digest"]
+    place = ("--project", shop.project, "--endpoint", shop.collector.endpoint)
+    assert main(["judge", "check-ready", "refusal", "--file", str(file), *place]) == 0
+    printed = capsys.readouterr()
+    summary = "17 of 39 answers agree with the labels: 44% (29% to 59%); kappa 0.00; errors: 1; "
+    assert printed.err.startswith(summary)
+    assert printed.err.endswith("; $ 0.0416 in total. No score was stored.\n")
+    assert len(printed.out.splitlines()) == 41
+    # 17 of the 40 examples have the label that the model gives to all; one has no usable reply.
+    assert [check[name] for name in ("answered", "errors", "agreed")] == [39, 1, 17]
+    agreement = check["agreement"]
+    assert agreement["value"] == pytest.approx(17 / 39)
+    assert 0.29 < agreement["low"] < agreement["value"] < agreement["high"] < 0.6
+    assert check["kappa"]["value"] == pytest.approx(0)
+    assert check["cost"] == pytest.approx(40 * 0.00104)
+    agrees = [example["agrees"] for example in check["examples"]]
+    assert agrees == [*[False] * 22, None, *[True] * 17]
+    calls = shop.runs('kind == "judge" and tags["trial"] == True')
+    assert len(calls) == 80
+    assert not shop.runs()
+    status, answer = shop.call("POST", "/refusal/check", {"ready": "toxicity"})
+    assert (status, answer["error"]["field"]) == (400, "judge")
+    assert "keep the answer form" in answer["error"]["message"]
 
 
 def test_killed_while_asking(tmp_path: Path) -> None:

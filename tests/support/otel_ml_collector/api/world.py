@@ -312,6 +312,9 @@ QUESTIONS: Final[dict[str, Question]] = {
     "POST /projects/{project}/rubric-judges/{judge}/try": Question(
         body={"runs": 20, "judge": {**POLITE, "where": 'model == "draft"'}}
     ),
+    "POST /projects/{project}/rubric-judges/{judge}/check": Question(
+        body={"ready": "correctness", "examples": 0, "judge": POLITE}
+    ),
     "GET /projects/{project}/alerts/{alert}/check": Question({"since": "2d"}),
     "POST /projects/{project}/alert-check": Question({"since": "2d"}, body=ALERT),
     "POST /projects/{project}/mutes": Question(body=MUTE),
