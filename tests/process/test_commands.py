@@ -318,7 +318,7 @@ def test_live(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
-    """Who has a table finds the broken input with the commands of the tutorial."""
+    """Who has a table finds the broken input and its hospital with the tutorial's commands."""
     page = "docs/tutorial-table.md"
     [program] = [one.text for one in BLOCKS if one.page == page and one.language == "python"]
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
@@ -326,7 +326,8 @@ def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
         type_page(page, shell)
         found = shell.type("otel-ml findings --project clinic")
     first = found.splitlines()[1]
-    assert 'input "mean texture" is missing in 3' in first
+    assert 'input "mean texture" is missing for hospital C in 100 % of runs since ' in first
+    assert ", never elsewhere " in first
     [target] = told.get("/projects/clinic/targets")["targets"]
     assert (target["model"], target["prediction"]) == ("biopsy", "outputs.benign")
 

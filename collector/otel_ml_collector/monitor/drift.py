@@ -31,9 +31,10 @@ from otel_ml_collector.datasets.find import find_items, find_newest, versions_of
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.margins import Margins
+from otel_ml_collector.monitor.affected_slices import AffectedSlice, find_affected_slices
 from otel_ml_collector.monitor.conditions import write_where
 from otel_ml_collector.monitor.findings import Finding, FindingKind, FindingsQuestion
-from otel_ml_collector.monitor.releases import Change, find_changes_of
+from otel_ml_collector.monitor.releases import Change, find_changes_of, name_condition
 from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.field_values import (
     Section,
@@ -44,7 +45,7 @@ from otel_ml_collector.store.field_values import (
     write_step,
 )
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.record_kinds import find_counted
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.sketches import (
     SketchQuestion,
     read_fields,
@@ -675,7 +676,8 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
     # made anew, or another day is over.
     known = read_sketched_days(every.reader, every.project)
     days = [(day_ns, known.get(day_ns)) for day_ns in _list_days(_list_spans(every))]
-    if any(computed_ns is None for _, computed_ns in days):
+    is_settled = all(computed_ns is not None for _, computed_ns in days)
+    if not is_settled:
         moved = judge()
     else:
         moved = every.reader.memory.work_out(
@@ -691,8 +693,40 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         drifts = [item for item in found.drifts if _matters(item, question.reader.margins)]
         drift = replace(found, drifts=drifts)
         changes = [item for item in find_changes_of(question) if item.model == drift.model]
-        findings += describe_findings(drift, changes)
+        groups = _group_changes(drift)
+        wheres = [write_where(drift.model, fields[0]) for _, fields in groups]
+        parts = _find_parts(every, drift, wheres, days if is_settled else ())
+        findings += [
+            _make_finding(drift, kind, fields, changes, part)
+            for (kind, fields), part in zip(groups, parts, strict=True)
+        ]
     return findings
+
+
+def _find_parts(
+    every: FieldsQuestion,
+    drift: ModelDrift,
+    wheres: Sequence[str],
+    days: Sequence[tuple[int, int | None]],
+) -> list[AffectedSlice | None]:
+    """Find the slice that has nearly all runs of each filter.
+
+    Args:
+        every: The question.
+        drift: The fields of the model.
+        wheres: The filters.
+        days: The days and when their sketches were made, for as long as the answer is kept. Empty
+            if some have none. Tags that come late change no day, so with such nothing is kept.
+    """
+    reader, project = every.reader, every.project
+
+    def find() -> list[AffectedSlice | None]:
+        return find_affected_slices(reader, project, drift.model, drift.window, wheres)
+
+    if not days or find_record_kinds(reader, project).tags:
+        return find()
+    key = ("affected slices", project, drift.model, drift.window, tuple(wheres), tuple(days))
+    return reader.memory.work_out(key, find, len)
 
 
 def _matters(drift: FieldDrift, margins: Margins) -> bool:
@@ -741,8 +775,8 @@ def judge_models(every: FieldsQuestion) -> Iterator[ModelDrift]:
         yield _judge(replace(every, model=model), than, loaded[model])
 
 
-def describe_findings(drift: ModelDrift, changes: Sequence[Change]) -> list[Finding]:
-    """Say in a sentence each what is broken in a model's data, and what else moved."""
+def _group_changes(drift: ModelDrift) -> list[tuple[FindingKind, Sequence[FieldDrift]]]:
+    """Group the fields of a model that changed: each broken field, the model, its inputs."""
     by_word: defaultdict[ChangeWord, list[FieldDrift]] = defaultdict(list)
     words = drift.changes
     for item in drift.drifts:
@@ -750,23 +784,27 @@ def describe_findings(drift: ModelDrift, changes: Sequence[Change]) -> list[Find
             by_word[words[item.name]].append(item)
     for group in by_word.values():
         group.sort(key=lambda entry: (-count_moved(entry), entry.name))
-    findings = [
-        _make_finding(drift, "broken", [item], changes) for item in by_word["broken"][:_MOST_BROKEN]
+    groups: list[tuple[FindingKind, Sequence[FieldDrift]]] = [
+        ("broken", [item]) for item in by_word["broken"][:_MOST_BROKEN]
     ]
-    kinds: Sequence[tuple[ChangeWord, FindingKind]] = (("model", "model"), ("traffic", "traffic"))
-    findings += [
-        _make_finding(drift, kind, by_word[word], changes) for word, kind in kinds if by_word[word]
-    ]
-    return findings
+    groups += [("model", by_word["model"]), ("traffic", by_word["traffic"])]
+    return [(kind, group) for kind, group in groups if group]
 
 
 def _make_finding(
-    drift: ModelDrift, kind: FindingKind, fields: Sequence[FieldDrift], changes: Sequence[Change]
+    drift: ModelDrift,
+    kind: FindingKind,
+    fields: Sequence[FieldDrift],
+    changes: Sequence[Change],
+    affected: AffectedSlice | None,
 ) -> Finding:
+    """Describe a change in a sentence, with the slice that has nearly all of its runs."""
     since_ns = min(drift.since_ns(field_) for field_ in fields)
     since = f"since {write_moment(since_ns)}"
     first, others = fields[0], fields[1:]
     name = name_field(first.name)
+    part = name_condition(affected.part.where) if affected else ""
+    of_all = ""
     missing = next((part for part in first.drifted if part.name == MISSING), None)
     if kind == "broken" and missing is not None:
         before, now = (
@@ -777,6 +815,12 @@ def _make_finding(
         earlier = f"before in {before_words}" if before else "never before"
         title = f"{drift.model}: {name} is missing"
         text = f" in {now_words} of runs {since}, {earlier}"
+        if affected is not None:
+            own, rest = write_shares(affected.share, affected.rest)
+            elsewhere = f"elsewhere in {rest}" if affected.rest else "never elsewhere"
+            of_all = f"Missing in {now_words} of all runs, {earlier}"
+            title = f"{title} for {part}"
+            text = f" in {own} of runs {since}, {elsewhere}"
     else:
         title = {
             "broken": f"{drift.model}: {name} has a different type",
@@ -784,6 +828,8 @@ def _make_finding(
         }.get(kind, f"The inputs of {drift.model} changed")
         named = "" if kind == "broken" else f"{name} "
         text = f": {named}{first.drifted[0].sentence} {since}"
+        if affected is not None:
+            text += f", {'nearly ' if affected.rest else ''}only for {part}"
     began = name_change(changes, since_ns, drift.window.end_ns)
     more = [name_field(item.name) for item in others[:_MOST_NAMED]]
     if len(others) > _MOST_NAMED:
@@ -799,12 +845,14 @@ def _make_finding(
         field=first.name,
         title=title,
         evidence=join_evidence(
+            of_all,
             f"Also changed: {', '.join(more)}" if more else "",
             f"{drift.runs:,} runs were compared with {drift.reference_runs:,} runs of "
             f"{drift.reference.name}",
             began if kind != "traffic" else "",
         ),
         measure="data" if kind == "broken" else "quality" if kind == "model" else "traffic",
+        condition=affected.part.where if affected else "",
     )
 
 

@@ -49,6 +49,40 @@ def make_screened(draw: random.Random) -> Iterator[Span]:
             )
 
 
+HOSPITALS: Final = ("A", "B", "C")
+PLANS: Final = ("basic", "pro")
+
+
+def make_diagnosed(draw: random.Random) -> Iterator[Span]:
+    """Make runs of nine days for three hospitals, of which C sends other data on the last day.
+
+    It sends no size, its ages are texts, and its device is a new one. The plan says nothing, and
+    so does a tag that nearly all runs have.
+    """
+    for day in range(9, 0, -1):
+        for place in range(300):
+            hospital = HOSPITALS[place % 3]
+            is_other = day == 1 and hospital == "C"
+            inputs: dict[str, object] = {
+                "age": str(place) if is_other else draw.randrange(20, 90),
+                "device": "new" if is_other else draw.choice(["old", "older"]),
+                "note": None if day == 1 and place % 4 == 0 else draw.gauss(5, 1),
+            }
+            if not is_other or place % 30 == 2:
+                inputs["size"] = draw.gauss(50, 9)
+            yield make_run(
+                "diagnose",
+                TODAY_NS - day * DAY_NS + place * 4 * 60 * 10**9,
+                draw,
+                inputs=json.dumps(inputs),
+                **{
+                    "tag.hospital": hospital,
+                    "tag.plan": draw.choice(PLANS),
+                    "tag.country": "NL",
+                },
+            )
+
+
 def make_asked(draw: random.Random) -> Iterator[Span]:
     """Make runs of the last hours, of whose clients one fails often."""
     for place in range(360):
@@ -93,3 +127,42 @@ def test_bad_client_is_third(first_three: list[Finding]) -> None:
     """The client whose runs fail more often than the rest is found among the slices."""
     assert first_three[2].kind == "slice"
     assert first_three[2].sentence.startswith("ask fails for client acme in 50 % of runs, ")
+
+
+@pytest.fixture(scope="module")
+def of_hospitals(store: Store) -> dict[str, Finding]:
+    """The findings of a project where one hospital of three sends other data, by their fields."""
+    spans = [*make_diagnosed(random.Random(6))]  # noqa: S311 - not for secrets
+    store.take("hospitals", *spans, now_ns=NOW_NS)
+    findings = find_project_findings(store.reader, "hospitals", NOW_NS).findings
+    return {finding.field: finding for finding in findings if finding.field}
+
+
+def test_missing_input_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
+    """A finding of missing values names the hospital that has nearly all of them."""
+    finding = of_hospitals["inputs.size"]
+    assert finding.title == "diagnose: input size is missing for hospital C"
+    assert finding.sentence.endswith(", never elsewhere")
+    assert " in 90 % of runs since " in finding.sentence
+    assert finding.evidence.startswith("Missing in 30 % of all runs, never before.")
+    assert finding.condition == 'tags["hospital"] == "C"'
+
+
+def test_wrong_type_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
+    """A finding of a different type names the hospital whose values have it."""
+    assert of_hospitals["inputs.age"].sentence.endswith(", only for hospital C")
+
+
+def test_new_value_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
+    """A finding of a new value names the hospital that sends it."""
+    sentence = of_hospitals["inputs.device"].sentence
+    assert sentence.startswith('The inputs of diagnose changed: input device new value "new": ')
+    assert sentence.endswith(", only for hospital C")
+
+
+def test_missing_input_of_all(of_hospitals: dict[str, Finding]) -> None:
+    """A finding of values that are missing for all hospitals alike names none."""
+    finding = of_hospitals["inputs.note"]
+    assert finding.title == "diagnose: input note is missing"
+    assert finding.sentence.endswith(", never before")
+    assert finding.condition == ""
