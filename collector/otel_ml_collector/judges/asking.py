@@ -2,27 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml.records import ACTUAL_NAME
 from otel_ml.rubric import JudgedRun, MissingPart, Rubric, RubricVerdict, UnusableReply
 from otel_ml_collector.feedback import identify, make_request, make_span
+from otel_ml_collector.judges.judge_store import RunToJudge
 from otel_ml_collector.judges.provider import ModelAnswer, ModelCaller, NoAnswer
 from otel_ml_collector.mapping.prices import Prices
-from otel_ml_collector.runs.answers import Run
-from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
-from otel_ml_collector.settings.connections import Connection, RedactionRules
-from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.times import SECOND_NS
-from otel_ml_collector.web.view import quoted
+from otel_ml_collector.settings.connections import Connection
 
-_MOST_TURNS: Final = 50
 _MOST_ERROR_CHARS: Final = 1_024
-_CONVERSATION: Final = "conversation"
-_TRUNCATED: Final = "truncated"
 TRIAL: Final = "trial"
 _COST: Final = "gen_ai.usage.cost"
 
@@ -54,7 +46,7 @@ class RubricAnswer:
 class RubricJudgement(RubricAnswer):
     """The result of judging one run."""
 
-    run: Run
+    run: RunToJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +61,17 @@ class RubricAsking:
     name: str
     rubric: Rubric
     connection: Connection
-    redaction: RedactionRules
     prices: Prices
     caller: ModelCaller
 
-    @property
-    def reads_conversation(self) -> bool:
-        """Whether the rubric shows the session of a run."""
-        return _CONVERSATION in self.rubric.placeholders
-
-    @property
-    def needs_expected(self) -> bool:
-        """Whether runs without an expected answer cannot be judged."""
-        return "expected" in self.rubric.placeholders
-
-    def judge(self, run: Run, turns: Sequence[object] = ()) -> RubricJudgement:
+    def judge(self, run: RunToJudge) -> RubricJudgement:
         """Ask the model about a run, and read its reply.
-
-        Args:
-            run: The run.
-            turns: The turns of its session, for rubrics that show the conversation.
 
         Raises:
             NoAnswer: No run could be judged now, because the connection is misconfigured. Any other
                 trouble is the error of the result.
         """
-        answer = self.ask(self._show(run, turns))
+        answer = self.ask(_show(run))
         return RubricJudgement(answer.verdict, answer.answer, answer.cost, answer.error, run=run)
 
     def ask(self, shown: JudgedRun) -> RubricAnswer:
@@ -127,42 +104,16 @@ class RubricAsking:
         except UnusableReply as error:
             return RubricAnswer(None, answer, cost, f"unusable reply: {error}")
 
-    def _show(self, run: Run, turns: Sequence[object]) -> JudgedRun:
-        remove = self.redaction.remove
-        return JudgedRun(
-            inputs=remove(run.inputs),
-            outputs=remove(run.outputs),
-            expected=remove(run.truth.get(ACTUAL_NAME)),
-            conversation=[remove(turn) for turn in turns],
-            tags=remove(dict(run.tags)),
-            cut=[part for part, reasons in run.capture.items() if _TRUNCATED in reasons],
-        )
 
-
-class SpanRecorder(Protocol):
-    """Stores spans of the collector's own."""
-
-    def __call__(self, project: str, body: bytes) -> None:
-        """Store an OTLP request in JSON; durable on return."""
-        ...
-
-
-def find_turns(reader: Reader, run: Run, now_ns: int) -> list[object]:
-    """Read the turns of a run's session up to this run, oldest first, at most 50."""
-    if not run.session:
-        return []
-    query = RunsQuery(
-        run.project,
-        where=f"session == {quoted(run.session)}",
-        limit=_MOST_TURNS,
-        end_ns=run.start_ns + 1,
-        roots=True,
+def _show(run: RunToJudge) -> JudgedRun:
+    return JudgedRun(
+        inputs=run.inputs,
+        outputs=run.outputs,
+        expected=run.expected,
+        conversation=run.conversation,
+        tags=run.tags,
+        cut=run.cut,
     )
-    turns: list[object] = []
-    for summary in reversed(find_runs(reader, query, now_ns).runs):
-        turn = find_run(reader, summary.run_id, run.project, now_ns=now_ns)
-        turns.append({"inputs": turn.inputs, "outputs": turn.outputs})
-    return turns
 
 
 def write_judgements(
@@ -254,11 +205,3 @@ def _write_score(
     # The same for every attempt, so that a run that is judged again after a crash has one score.
     identity = identify(asking.project, f"{asking.name} {digest} {judgement.run.run_id}")
     return make_span("evaluation", identity, now_ns, facts)
-
-
-def day_start(now_ns: int) -> int:
-    """Return the start of the day (UTC)."""
-    return now_ns // _DAY_NS * _DAY_NS
-
-
-_DAY_NS: Final = 86_400 * SECOND_NS

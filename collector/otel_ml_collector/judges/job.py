@@ -6,7 +6,6 @@ a crash, only answers that were not stored yet are asked for again.
 Why: docs/design/058-rubric-judges.md.
 """
 
-import hashlib
 import logging
 import secrets
 import threading
@@ -18,67 +17,39 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
-from otel_ml_collector.errors import Conflict, Missing, Unavailable
-from otel_ml_collector.judges.asking import (
-    RubricAsking,
-    RubricJudgement,
-    SpanRecorder,
-    day_start,
-    find_turns,
-    write_judgements,
+from otel_ml_collector.errors import Conflict, Unavailable
+from otel_ml_collector.judges.asking import RubricAsking, RubricJudgement, write_judgements
+from otel_ml_collector.judges.judge_store import (
+    DueRuns,
+    JudgeLease,
+    JudgeStore,
+    LiveRubricJudge,
+    RunToJudge,
 )
 from otel_ml_collector.judges.provider import ModelCaller, NoAnswer
 from otel_ml_collector.judges.rubric_judge import (
-    RUBRIC_JUDGE,
-    FileRubricJudge,
-    SavedRubricJudge,
     WantedRubricJudge,
     check_rubric_judge,
-    make_rubric_judge,
-    write_rubric_body,
+    is_used_up,
 )
 from otel_ml_collector.log import OnceAMinute, going_on
 from otel_ml_collector.mapping.prices import Prices
-from otel_ml_collector.runs.answers import Run
-from otel_ml_collector.runs.find import RunsQuery, compile_query, find_run
 from otel_ml_collector.settings.connections import Connection, RedactionRules
-from otel_ml_collector.store.documents import (
-    DocumentKind,
-    Documents,
-    list_all_documents,
-    list_documents,
-)
-from otel_ml_collector.store.judging import (
-    ArrivedRun,
-    find_arrived,
-    find_judged,
-    find_last_arrivals,
-    find_spending,
-)
-from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
+from otel_ml_collector.times import SECOND_NS
 
 RUN_EVERY_S: Final = 3.0
-LEASE: Final = DocumentKind("judge lease", most=RUBRIC_JUDGE.most, limit_bytes=4_096)
 LEASE_S: Final = 60.0
-# A trace or session that never pauses is judged after this long anyway.
-_LONGEST_WAIT_NS: Final = 30 * MINUTE_NS
-# A run that took longer, or that arrived later, is not judged; a backfill can.
-_LATEST_NS: Final = DAY_NS
 # A collector's arrivals become visible in their order, those of several collectors nearly so.
 _OVERLAP_NS: Final = 5 * SECOND_NS
 # How long a pass works on one judge before it turns to the next.
 _TURN_S: Final = 20.0
-_RUNS_PER_READ: Final = 500
 _STORE_AT_ONCE: Final = 50
 _STORE_EVERY_S: Final = 1.0
 # A misconfigured connection is tried again after this long.
 _PAUSE_S: Final = 60.0
 _RENEW_SHARE: Final = 3
 _LEASE_MARGIN_S: Final = 5.0
-_FULL: Final = 2**64
 _CLOSE_S: Final = 5.0
-_STORE_TRIES: Final = 5
 _MINUTE_S: Final = 60.0
 
 _Result = TypeVar("_Result")
@@ -93,17 +64,14 @@ class JudgeJobOptions:
     Attributes:
         is_on: Whether new runs are judged.
         threads: How many calls of language models run at the same time.
-        holder: Name of this collector in leases. One that is stable ends its own old leases.
-        quiet_s: Seconds after the last record of a trace until its runs are judged.
-        session_quiet_s: The same for sessions, if a rubric shows the conversation.
+        holder: Name of this collector or worker in leases. One that is stable ends its own old
+            leases.
         lease_s: Seconds after which a lease that is not renewed ends.
     """
 
     is_on: bool = True
     threads: int = 4
     holder: str = field(default_factory=lambda: secrets.token_hex(8))
-    quiet_s: float = 60.0
-    session_quiet_s: float = 600.0
     lease_s: float = LEASE_S
 
 
@@ -151,68 +119,39 @@ def _answer(call: Callable[[], _Result], future: "Future[_Result]") -> None:
 
 
 @dataclass(slots=True)
-class _Lease:
-    """The lease of a judge, as this collector has seen it.
+class _KnownLease:
+    """The lease of a judge, and since when it is known, on the monotonic clock."""
 
-    Attributes:
-        version: Version of its document; 0 if there is none.
-        holder: Who holds it; empty if nobody does.
-        cursor_ns: Up to which arrival the judge has worked.
-        seen_s: Since when this version is known, on the monotonic clock.
-    """
-
-    version: int = 0
-    holder: str = ""
-    cursor_ns: int = 0
-    trouble: str = ""
-    seen_s: float = 0.0
-
-
-def is_sampled(run: ArrivedRun | Run, sample: float) -> bool:
-    """Return whether a run is in a sample. All runs of a session, else of a trace, are or are not.
-
-    The answer never changes, and runs in a sample are also in each larger one.
-    """
-    digest = hashlib.sha256((run.session or run.trace_id).encode()).digest()
-    return int.from_bytes(digest[:8]) < sample * _FULL
+    saved: JudgeLease
+    seen_s: float
 
 
 class RubricJudgeJob:
     """Judges the new runs of all projects; only one thread at a time can call `run_pass`.
 
     Args:
-        reader: Reads the store.
-        documents: Saves leases.
-        record: Stores spans.
+        store: Where it finds runs and stores scores.
         models: The language models that can be asked.
         options: How it runs.
-        file_judges: Judges of the configuration file.
         clock: Returns the time in nanoseconds since the epoch.
     """
 
     def __init__(
         self,
-        reader: Reader,
-        documents: Documents,
-        record: SpanRecorder,
+        store: JudgeStore,
         models: JudgeModels,
         *,
         options: JudgeJobOptions,
-        file_judges: Sequence[FileRubricJudge] = (),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.reader = reader
-        self._documents = documents
-        self.record = record
+        self.judge_store = store
         self._models = models
         self.options = options
-        self._file_judges = file_judges
         self.clock = clock
-        self._has_filed = False
         self.stopped = threading.Event()
         self.caller: Final = ModelCaller(self.stopped.wait)
         self.callers = _Callers(options.threads)
-        self._leases: dict[tuple[str, str], _Lease] = {}
+        self._leases: dict[tuple[str, str], _KnownLease] = {}
         self._paused_s: dict[tuple[str, str, str], float] = {}
         self.next_s: dict[tuple[str, str], float] = {}
         self._once = OnceAMinute()
@@ -228,6 +167,11 @@ class RubricJudgeJob:
         """Return whether there can be judges to run."""
         return self.options.is_on and bool(self._models.connections) and not self.stopped.is_set()
 
+    @property
+    def redaction(self) -> RedactionRules:
+        """What is removed from the data of runs before a model sees it."""
+        return self._models.redaction
+
     def make_asking(self, project: str, name: str, wanted: WantedRubricJudge) -> RubricAsking:
         """Prepare to ask for a judge.
 
@@ -241,25 +185,24 @@ class RubricJudgeJob:
             name=name,
             rubric=wanted.rubric,
             connection=connection,
-            redaction=models.redaction,
             prices=models.prices,
             caller=self.caller,
         )
 
     def store(self, project: str, body: bytes) -> None:
-        """Store spans; durable on return.
+        """Store spans; durable on return. Tries again while a lease lasts.
 
         Raises:
             Unavailable: The store is busy, also after several attempts.
         """
-        for attempt in range(1, _STORE_TRIES + 1):
+        until_s = time.monotonic() + self.options.lease_s
+        while True:
             try:
-                return self.record(project, body)
+                return self.judge_store.record(project, body)
             except Unavailable as error:
-                if attempt == _STORE_TRIES:
+                is_late = time.monotonic() + error.retry_after_s > until_s
+                if is_late or self.stopped.wait(error.retry_after_s):
                     raise
-                self.stopped.wait(error.retry_after_s)
-        return None
 
     def run_pass(self) -> int:
         """Judge the runs that are due; returns how many were judged.
@@ -274,195 +217,80 @@ class RubricJudgeJob:
             self._at_rest.set()
 
     def _run_pass(self) -> int:
-        if not self._has_filed:
-            self._file()
-            self._has_filed = True
         judged = 0
-        for project, document in list_all_documents(self.reader, RUBRIC_JUDGE):
+        for live in self.judge_store.list_judges():
             if self.stopped.is_set():
                 break
-            judge = make_rubric_judge(document)
-            place = (project, judge.name)
-            is_paused = time.monotonic() < self._paused_s.get((*place, judge.digest), 0.0)
-            if not judge.is_on or is_paused:
+            place = (live.project, live.judge.name)
+            if time.monotonic() < self._paused_s.get((*place, live.judge.digest), 0.0):
                 continue
             with going_on(partial(self._warn, place)):
-                judged += self._judge(project, judge, document.body["on_ns"])
+                judged += self._judge(live)
         return judged
 
     def _warn(self, place: tuple[str, str], error: Exception) -> None:
         if self._once.is_due("judge"):
             _logger.warning("Judge %s of project %s: %s", place[1], place[0], error)
 
-    def _file(self) -> None:
-        """Save the judges of the configuration file, and delete those that it no longer has."""
-        wanted = {(judge.project, judge.name): judge for judge in self._file_judges}
-        stored = list_all_documents(self.reader, RUBRIC_JUDGE)
-        before = {(project, document.name): document for project, document in stored}
-        for (project, name), document in before.items():
-            if (project, name) not in wanted and document.body.get("origin") == "file":
-                self._documents.delete(self.reader, project, RUBRIC_JUDGE, name)
-        for (project, name), judge in wanted.items():
-            known = before.get((project, name))
-            body = write_rubric_body(judge, known, self.clock(), "file")
-            if known is None or known.body != body:
-                self._documents.save(self.reader, project, RUBRIC_JUDGE, name, body)
-
-    def _judge(self, project: str, judge: SavedRubricJudge, on_ns: int) -> int:
+    def _judge(self, live: LiveRubricJudge) -> int:
         """Judge the due runs of one judge, for some seconds."""
-        asking = self.make_asking(project, judge.name, judge.wanted)
-        place = (project, judge.name)
-        lease = self._read_lease(place)
+        place = (live.project, live.judge.name)
+        asking = self.make_asking(*place, live.judge.wanted)
+        lease = self._note_lease(place, live.lease)
+        holder, cursor_ns = lease.saved.holder, lease.saved.cursor_ns
         is_held = time.monotonic() - lease.seen_s < self.options.lease_s
-        if lease.holder not in {"", self.options.holder} and is_held:
+        if holder not in {"", self.options.holder} and is_held:
             return 0
-        now_ns = self.clock()
-        quiet_s = self.options.quiet_s
-        if asking.reads_conversation:
-            quiet_s = max(quiet_s, self.options.session_quiet_s)
-        after_ns = max(lease.cursor_ns - _OVERLAP_NS, on_ns)
-        until_ns = now_ns - int(self.options.quiet_s * SECOND_NS)
-        candidates = _Candidates(self.reader, asking, judge, (on_ns, until_ns, now_ns), quiet_s)
-        has_page = candidates.read_page(after_ns)
-        if not has_page or not self._has_budget(asking, judge, now_ns):
+        page = self.judge_store.find_due(live, max(cursor_ns - _OVERLAP_NS, live.on_ns))
+        if page.last_ns is None or not (page.run_ids or _pass_page(page) > cursor_ns):
             return 0
-        work = _Work(self, asking, judge, place, lease)
+        if page.run_ids and is_used_up(live.judge, self.judge_store.find_spending(*place)):
+            return 0
+        work = _Work(self, asking, live, lease)
         if not work.take():
             return 0
-        judged = 0
+        judged, trouble = 0, ""
         try:
-            judged = work.judge(candidates)
+            judged = work.judge(page)
         except NoAnswer as error:
-            self._paused_s[(*place, judge.digest)] = time.monotonic() + _PAUSE_S
-            lease.trouble = str(error)
+            self._paused_s[(*place, live.judge.digest)] = time.monotonic() + _PAUSE_S
+            trouble = str(error)
             self._warn(place, error)
-        else:
-            lease.trouble = ""
         finally:
-            work.give_back(max(candidates.cursor_ns, lease.cursor_ns))
+            work.give_back(trouble)
         return judged
 
-    def _has_budget(self, asking: RubricAsking, judge: SavedRubricJudge, now_ns: int) -> bool:
-        spent = find_spending(self.reader, asking.project, judge.name, day_start(now_ns))
-        calls, dollars = judge.most_calls, judge.dollars_per_day
-        return (calls is None or spent.calls < calls) and (
-            dollars is None or spent.dollars < dollars
-        )
-
-    def _read_lease(self, place: tuple[str, str]) -> _Lease:
-        project, name = place
-        documents = {item.name: item for item in list_documents(self.reader, project, LEASE)}
-        document = documents.get(name)
-        known = self._leases.setdefault(place, _Lease())
-        if document is None:
-            known.version, known.holder = 0, ""
-        elif document.version != known.version:
-            known.version = document.version
-            known.holder = document.body["holder"]
-            known.cursor_ns = document.body["cursor_ns"]
-            known.trouble = document.body["trouble"]
-            known.seen_s = time.monotonic()
+    def _note_lease(self, place: tuple[str, str], saved: JudgeLease) -> _KnownLease:
+        """Note since when a version of a lease is known."""
+        known = self._leases.get(place)
+        if known is None or known.saved.version != saved.version:
+            known = self._leases[place] = _KnownLease(saved, time.monotonic())
         return known
 
-    def save_lease(
-        self, place: tuple[str, str], lease: _Lease, holder: str, cursor_ns: int
-    ) -> None:
-        """Save the state of a lease.
 
-        Raises:
-            Conflict: Another collector saved it meanwhile.
-        """
-        project, name = place
-        body = {"holder": holder, "cursor_ns": cursor_ns, "trouble": lease.trouble}
-        saved = self._documents.save(self.reader, project, LEASE, name, body, base=lease.version)
-        lease.version, lease.holder, lease.cursor_ns = saved.version, holder, cursor_ns
-        lease.seen_s = time.monotonic()
+def _pass_page(page: DueRuns, waits_ns: int | None = None) -> int:
+    """Return up to which arrival all is judged, once the due runs of a page are.
 
-
-class _Candidates:
-    """The runs that may be due for a judge, page by page in the order of their arrival.
-
-    Attributes:
-        cursor_ns: All runs that arrived until then were judged or need not be.
+    Args:
+        page: The page.
+        waits_ns: Arrival of the first run on earlier pages that is not due yet.
     """
-
-    def __init__(
-        self,
-        reader: Reader,
-        asking: RubricAsking,
-        judge: SavedRubricJudge,
-        times_ns: tuple[int, int, int],
-        quiet_s: float,
-    ) -> None:
-        self._reader = reader
-        self._asking = asking
-        self._judge = judge
-        self._on_ns, self._until_ns, self._now_ns = times_ns
-        self._quiet_ns = int(quiet_s * SECOND_NS)
-        self._waits_ns: int | None = None
-        self._page: list[ArrivedRun] = []
-        self.cursor_ns = 0
-
-    def read_page(self, after_ns: int) -> bool:
-        """Read the next page, and return whether it has a run."""
-        start_ns = max(self._on_ns, after_ns) - _LATEST_NS
-        query = RunsQuery(self._asking.project, self._judge.where, start_ns=start_ns)
-        condition, _ = compile_query(self._reader, query)
-        bounds = (start_ns, after_ns, self._until_ns)
-        found = find_arrived(self._reader, self._asking.project, condition, bounds, _RUNS_PER_READ)
-        self._page = [*{run.run_id: run for run in reversed(found)}.values()][::-1]
-        return bool(self._page)
-
-    def take_due(self) -> list[ArrivedRun]:
-        """Return the runs of the page that are due, without those that were judged."""
-        asking, page = self._asking, self._page
-        sampled = [run for run in page if is_sampled(run, self._judge.sample)]
-        judged = find_judged(
-            self._reader,
-            asking.project,
-            asking.name,
-            asking.rubric.digest,
-            [run.run_id for run in sampled],
-        )
-        open_runs = [run for run in sampled if run.run_id not in judged]
-        last = find_last_arrivals(
-            self._reader, asking.project, open_runs, of_sessions=asking.reads_conversation
-        )
-        due = []
-        for run in open_runs:
-            is_quiet = last[run.run_id] <= self._now_ns - self._quiet_ns
-            if is_quiet or run.arrived_ns <= self._now_ns - _LONGEST_WAIT_NS:
-                due.append(run)
-            elif self._waits_ns is None:
-                self._waits_ns = run.arrived_ns
-        return due
-
-    @property
-    def last_ns(self) -> int:
-        """Arrival of the last run of the page."""
-        return self._page[-1].arrived_ns
-
-    def pass_page(self) -> None:
-        """Note that all due runs of the page were judged."""
-        self.cursor_ns = self.last_ns if self._waits_ns is None else self._waits_ns - 1
+    first_ns = page.waits_ns if waits_ns is None else waits_ns
+    return (page.last_ns or 0) if first_ns is None else first_ns - 1
 
 
 class _Work:
     """Judging the runs of one judge, under its lease."""
 
     def __init__(
-        self,
-        job: RubricJudgeJob,
-        asking: RubricAsking,
-        judge: SavedRubricJudge,
-        place: tuple[str, str],
-        lease: _Lease,
+        self, job: RubricJudgeJob, asking: RubricAsking, live: LiveRubricJudge, lease: _KnownLease
     ) -> None:
         self._job = job
         self._asking = asking
-        self._judge = judge
-        self._place = place
+        self._live = live
+        self._place = (live.project, live.judge.name)
         self._lease = lease
+        self._cursor_ns = 0
         self._until_s = time.monotonic() + _TURN_S
         self._stored_s = time.monotonic()
         self._done: list[RubricJudgement] = []
@@ -471,50 +299,59 @@ class _Work:
         self._priced = 0
 
     def take(self) -> bool:
-        """Take the lease; returns False if another collector was faster."""
+        """Take or renew the lease; returns False if another collector was faster."""
         try:
-            self._renew()
+            self._save_lease(holder=self._job.options.holder)
         except Conflict:
             return False
         return True
 
-    def give_back(self, cursor_ns: int) -> None:
+    def give_back(self, trouble: str) -> None:
         """End the lease, and note up to where the judge has worked."""
+        cursor_ns = max(self._cursor_ns, self._lease.saved.cursor_ns)
         try:
-            self._job.save_lease(self._place, self._lease, "", cursor_ns)
+            self._save_lease(holder="", cursor_ns=cursor_ns, trouble=trouble)
         except Conflict:  # it had ended, and another collector has it
             return
 
-    def judge(self, candidates: _Candidates) -> int:
+    def _save_lease(self, **changes: object) -> None:
+        wanted = self._lease.saved.model_copy(update=changes)
+        self._lease.saved = self._job.judge_store.save_lease(*self._place, wanted)
+        self._lease.seen_s = time.monotonic()
+
+    def judge(self, page: DueRuns) -> int:
         """Judge due runs until there are none, or the turn is over; returns how many.
+
+        Args:
+            page: The first runs. More are read when these are judged.
 
         Raises:
             NoAnswer: The connection is misconfigured.
             Unavailable: The store has trouble.
         """
-        judged = 0
-        while True:
-            due = candidates.take_due()
-            count = self._judge_all(due)
+        judged, waits_ns = 0, None
+        while page.last_ns is not None:
+            count = self._judge_all(page.run_ids)
             judged += count
-            if count < len(due):
-                return judged
-            candidates.pass_page()
-            if time.monotonic() > self._until_s or not candidates.read_page(candidates.last_ns):
-                return judged
+            if count < len(page.run_ids):
+                break
+            self._cursor_ns = _pass_page(page, waits_ns)
+            waits_ns = page.waits_ns if waits_ns is None else waits_ns
+            if time.monotonic() > self._until_s:
+                break
+            page = self._job.judge_store.find_due(self._live, page.last_ns)
+        return judged
 
-    def _judge_all(self, due: Sequence[ArrivedRun]) -> int:
+    def _judge_all(self, run_ids: Sequence[str]) -> int:
         """Judge runs; returns how many are finished. The budget or the turn can end it early."""
         job = self._job
-        spent = find_spending(
-            job.reader, self._asking.project, self._asking.name, day_start(job.clock())
-        )
+        spent = job.judge_store.find_spending(*self._place)
         self._calls, self._dollars = spent.calls, spent.dollars
         self._priced = spent.calls
         under_way: set[Future[RubricJudgement]] = set()
         finished = 0
         try:
-            for run, turns in self._read(due):
+            for run in self._read(run_ids):
                 if run is None:
                     finished += 1
                     continue
@@ -522,7 +359,7 @@ class _Work:
                     finished += self._collect(under_way, None)
                 if not self._may_go_on(len(under_way)):
                     break
-                under_way.add(job.callers.submit(partial(self._asking.judge, run, turns)))
+                under_way.add(job.callers.submit(partial(self._asking.judge, run)))
                 finished += self._collect(under_way, 0.0)
             while under_way and not job.stopped.is_set():
                 finished += self._collect(under_way, None)
@@ -530,30 +367,13 @@ class _Work:
             self._store()
         return finished
 
-    def _read(self, due: Sequence[ArrivedRun]) -> Iterator[tuple[Run | None, Sequence[object]]]:
-        """Read runs, each with the turns of its session if the rubric shows them.
-
-        Runs that ended with an error, or lack what the rubric compares with, are not judged.
-        """
-        job, now_ns = self._job, self._job.clock()
-        for arrived in due:
-            try:
-                run = find_run(job.reader, arrived.run_id, self._asking.project, now_ns=now_ns)
-            except Missing:  # deleted meanwhile
-                yield None, ()
-                continue
-            lacks = self._asking.needs_expected and not run.truth
-            if run.outcome != "ok" or lacks:
-                yield None, ()
-                continue
-            turns: Sequence[object] = ()
-            if self._asking.reads_conversation:
-                turns = find_turns(job.reader, run, now_ns)
-            yield run, turns
+    def _read(self, run_ids: Sequence[str]) -> Iterator[RunToJudge | None]:
+        for run_id in run_ids:
+            yield self._job.judge_store.read_run(self._live, run_id)
 
     def _may_go_on(self, under_way: int) -> bool:
         """Wait for the rate limit, and return whether one more call is allowed."""
-        job, judge = self._job, self._judge
+        job, judge = self._job, self._live.judge
         while not job.stopped.is_set():
             now_s = time.monotonic()
             next_s = job.next_s.get(self._place, 0.0)
@@ -587,13 +407,9 @@ class _Work:
             return self.take()
         return True
 
-    def _renew(self) -> None:
-        self._job.save_lease(
-            self._place, self._lease, self._job.options.holder, self._lease.cursor_ns
-        )
-
     def _collect(self, under_way: set["Future[RubricJudgement]"], timeout_s: float | None) -> int:
         """Take finished judgements, and store them when it is time; returns how many."""
+        self._has_lease()  # a call can take longer than a lease
         limit_s = _STORE_EVERY_S if timeout_s is None else timeout_s
         done, _ = wait(under_way, limit_s, FIRST_COMPLETED)
         for future in done:

@@ -1,5 +1,6 @@
 """A judge without code as it is saved: rubric, language model, runs to judge, and limits."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -11,11 +12,13 @@ from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.settings.connections import Connection
 from otel_ml_collector.store.documents import Document, DocumentKind
+from otel_ml_collector.store.judging import JudgeSpending
 from otel_ml_collector.times import to_rfc3339
 
 RUBRIC_JUDGE: Final = DocumentKind("rubric judge", most=200, limit_bytes=256 * 1024)
 
 _USUAL_CALLS: Final = 1_000
+_FULL: Final = 2**64
 
 RUBRIC_JUDGE_NAME: Final = r"^[^/\x00-\x1f\x7f]+$"
 RubricJudgeName = Annotated[str, Field(min_length=1, max_length=64, pattern=RUBRIC_JUDGE_NAME)]
@@ -151,6 +154,23 @@ def check_rubric_judge(
 def is_priced(connection: Connection, rubric: Rubric, prices: Prices) -> bool:
     """Return whether the price of a rubric's model is known."""
     return prices.find(connection.provider_name, rubric.model) is not None
+
+
+def is_used_up(judge: WantedRubricJudge, spent: JudgeSpending) -> bool:
+    """Return whether a judge has used up its budget of the day."""
+    calls, dollars = judge.most_calls, judge.dollars_per_day
+    has_no_calls = calls is not None and spent.calls >= calls
+    has_no_dollars = dollars is not None and spent.dollars >= dollars
+    return has_no_calls or has_no_dollars
+
+
+def is_sampled(group: str, sample: float) -> bool:
+    """Return whether the runs of a session, or of a trace without one, are in a sample.
+
+    The answer never changes, and a group in a sample is also in each larger one.
+    """
+    digest = hashlib.sha256(group.encode()).digest()
+    return int.from_bytes(digest[:8]) < sample * _FULL
 
 
 def write_rubric_body(

@@ -9,14 +9,15 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.access import ADMIN
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
-from otel_ml_collector.judges.asking import day_start
-from otel_ml_collector.judges.job import LEASE, RubricJudgeJob
+from otel_ml_collector.judges.job import RubricJudgeJob
+from otel_ml_collector.judges.judge_store import LEASE, day_start
 from otel_ml_collector.judges.ready_check import ReadyCheck, WantedReadyCheck, check_ready
 from otel_ml_collector.judges.rubric_judge import (
     RUBRIC_JUDGE,
     RUBRIC_JUDGE_NAME,
     SavedRubricJudge,
     WantedRubricJudge,
+    is_used_up,
     make_rubric_judge,
     refuse_filed_judge,
     write_rubric_body,
@@ -88,13 +89,10 @@ def _add_state(
 ) -> RubricJudgeState:
     judge = make_rubric_judge(document)
     spent = find_spending(reader, project, judge.name, day_start(now_ns))
-    calls, dollars = judge.most_calls, judge.dollars_per_day
     state = "on" if judge.is_on else "off"
     if judge.is_on and lease is not None and lease.body["trouble"]:
         state = str(lease.body["trouble"])
-    has_no_calls = calls is not None and spent.calls >= calls
-    has_no_dollars = dollars is not None and spent.dollars >= dollars
-    if judge.is_on and (has_no_calls or has_no_dollars):
+    if judge.is_on and is_used_up(judge, spent):
         state = _USED_UP
     return RubricJudgeState(
         **judge.model_dump(),

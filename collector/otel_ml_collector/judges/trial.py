@@ -16,10 +16,10 @@ from otel_ml_collector.judges.asking import (
     RubricAnswer,
     RubricAsking,
     RubricJudgement,
-    find_turns,
     write_judgements,
 )
 from otel_ml_collector.judges.job import RubricJudgeJob
+from otel_ml_collector.judges.judge_store import RunToJudge, is_judgeable, show_run
 from otel_ml_collector.judges.provider import NoAnswer
 from otel_ml_collector.judges.rubric_judge import WantedRubricJudge
 from otel_ml_collector.price import round_cost
@@ -114,7 +114,9 @@ def try_judge(
     try:
         now_ns = time.time_ns()
         runs = _find_tried(reader, asking, wanted.where, number, now_ns)
-        judgements = _judge(reader, job, asking, runs, now_ns)
+        parts, redaction = asking.rubric.placeholders, job.redaction
+        shown = [show_run(reader, run, parts, redaction, now_ns) for run in runs]
+        judgements = _judge(job, asking, shown)
         answered = [judgement for judgement in judgements if judgement.answer is not None]
         if answered:
             job.store(project, write_judgements(asking, answered, now_ns, is_trial=True))
@@ -124,7 +126,7 @@ def try_judge(
     query = RunsQuery(project, wanted.where, start_ns=window.start_ns)
     condition, _ = compile_query(reader, query)
     per_day = round(count_runs(reader, project, condition, window) * wanted.sample)
-    return _summarize(asking, judgements, per_day)
+    return _summarize(asking, [*zip(runs, judgements, strict=True)], per_day)
 
 
 def _find_tried(
@@ -134,24 +136,20 @@ def _find_tried(
     query = RunsQuery(asking.project, where, limit=min(3 * number, MOST_TRIED))
     runs: list[Run] = []
     for summary in find_runs(reader, query, now_ns).runs:
-        lacks = asking.needs_expected and not summary.truth
-        if summary.outcome == "ok" and not lacks and len(runs) < number:
+        if is_judgeable(summary, asking.rubric.placeholders) and len(runs) < number:
             runs.append(find_run(reader, summary.run_id, asking.project, now_ns=now_ns))
     return runs
 
 
 def _judge(
-    reader: Reader, job: RubricJudgeJob, asking: RubricAsking, runs: Sequence[Run], now_ns: int
+    job: RubricJudgeJob, asking: RubricAsking, runs: Sequence[RunToJudge]
 ) -> list[RubricJudgement]:
     """Ask about runs at the same time, and wait for at most two minutes.
 
     Raises:
         BadInput: The connection is misconfigured.
     """
-    pending = []
-    for run in runs:
-        turns = find_turns(reader, run, now_ns) if asking.reads_conversation else ()
-        pending.append(job.callers.submit(partial(asking.judge, run, turns)))
+    pending = [job.callers.submit(partial(asking.judge, run)) for run in runs]
     return [
         RubricJudgement(None, None, None, answer, run=run) if isinstance(answer, str) else answer
         for run, answer in zip(runs, wait_for_answers(asking, pending), strict=True)
@@ -184,9 +182,10 @@ def wait_for_answers(
 
 
 def _summarize(
-    asking: RubricAsking, judgements: Sequence[RubricJudgement], per_day: int
+    asking: RubricAsking, answers: Sequence[tuple[Run, RubricJudgement]], per_day: int
 ) -> JudgeTrial:
-    tried = [_describe(asking, judgement) for judgement in judgements]
+    judgements = [judgement for _, judgement in answers]
+    tried = [_describe(asking, run, judgement) for run, judgement in answers]
     tried.sort(key=lambda run: (run.agrees is not False, not run.error, run.agrees is None))
     costs = [item.cost for item in judgements if item.cost is not None]
     times = [item.latency_ms for item in judgements if item.latency_ms is not None]
@@ -210,8 +209,8 @@ def _summarize(
     )
 
 
-def _describe(asking: RubricAsking, judgement: RubricJudgement) -> TriedRun:
-    run, verdict = judgement.run, judgement.verdict
+def _describe(asking: RubricAsking, run: Run, judgement: RubricJudgement) -> TriedRun:
+    verdict = judgement.verdict
     answer = ""
     if verdict is not None:
         is_score = asking.rubric.answer == "score"

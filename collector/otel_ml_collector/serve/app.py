@@ -44,12 +44,14 @@ from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.errors import BadSetting, StoreUnreachable, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
+from otel_ml_collector.judges.filed import FiledJudges
 from otel_ml_collector.judges.job import (
     RUN_EVERY_S,
     JudgeJobOptions,
     JudgeModels,
     RubricJudgeJob,
 )
+from otel_ml_collector.judges.judge_store import LocalJudgeStore
 from otel_ml_collector.judges.rubric_judge import FileRubricJudge, read_file_judges
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.live import Listening, LivePace
@@ -172,6 +174,8 @@ class Collector:
     otlp_forward: OtlpForward
     alert_delivery: AlertDelivery
     alert_evaluator: AlertEvaluator | None
+    judge_store: LocalJudgeStore
+    filed_judges: FiledJudges
     rubric_judges: RubricJudgeJob
     series: SeriesWatch
     monitors: MonitorWatch
@@ -315,14 +319,21 @@ def _assemble(
         )
         passes = AlertPassNumbers(lambda: alert_evaluator.numbers)
         telemetry.register(passes)
-    rubric_judges = RubricJudgeJob(
+    documents = Documents(connections)
+    judge_store = LocalJudgeStore(
         reader,
-        Documents(connections),
+        documents,
         pipeline.store_own,
+        settings.judge_redact,
+        settings.judges.quiet_s,
+        settings.judges.session_quiet_s,
+    )
+    rubric_judges = RubricJudgeJob(
+        judge_store,
         JudgeModels(settings.judge_connections, settings.judge_redact, prices),
         options=_judge_options(settings),
-        file_judges=file_judges,
     )
+    filed_judges = FiledJudges(reader, documents, file_judges, is_owner=settings.judges.run)
     return Collector(
         pipeline=pipeline,
         uploads=UploadIntake(ArtifactWriter(connections), telemetry, check_room=health.check_room),
@@ -349,6 +360,8 @@ def _assemble(
         otlp_forward=otlp_forward,
         alert_delivery=alert_delivery,
         alert_evaluator=alert_evaluator,
+        judge_store=judge_store,
+        filed_judges=filed_judges,
         rubric_judges=rubric_judges,
         series=SeriesWatch(reader, series),
         monitors=MonitorWatch(reader, lambda: pipeline.pressure.was_high),
@@ -358,12 +371,7 @@ def _assemble(
 def _judge_options(settings: Settings) -> JudgeJobOptions:
     """Choose how judges without code run, and the name of this collector in their leases."""
     judges = settings.judges
-    options = JudgeJobOptions(
-        is_on=judges.run,
-        threads=judges.threads,
-        quiet_s=judges.quiet_s,
-        session_quiet_s=judges.session_quiet_s,
-    )
+    options = JudgeJobOptions(is_on=judges.run, threads=judges.threads)
     # An embedded store has one collector: a lease of another one is that of a dead process.
     holder = "embedded" if settings.data_dir else settings.collector_name
     return replace(options, holder=holder) if holder else options
@@ -626,6 +634,12 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             else ()
         ),
         (
+            BackgroundJob(
+                collector.filed_judges.save,
+                RUN_EVERY_S,
+                "The judges of the configuration file could not be saved",
+                has_work=collector.filed_judges.has_work,
+            ),
             BackgroundJob(
                 collector.rubric_judges.run_pass,
                 RUN_EVERY_S,

@@ -1,0 +1,63 @@
+"""Saves the judges of the configuration file in the store, where pages and the job find them."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from otel_ml_collector.judges.rubric_judge import (
+    RUBRIC_JUDGE,
+    FileRubricJudge,
+    write_rubric_body,
+)
+from otel_ml_collector.store.documents import Documents, list_all_documents
+from otel_ml_collector.store.reader import Reader
+
+
+class FiledJudges:
+    """The judges of the configuration file, which are saved once.
+
+    Args:
+        reader: Reads the store.
+        documents: Saves judges.
+        judges: Those of the file.
+        is_owner: Whether judges that the file no longer has are deleted. False for a collector
+            that runs no judges and has none in its file: those of others stay.
+        clock: Returns the time in nanoseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        documents: Documents,
+        judges: Sequence[FileRubricJudge],
+        *,
+        is_owner: bool,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._reader = reader
+        self._documents = documents
+        self._judges = judges
+        self._clock = clock
+        self._is_due = is_owner or bool(judges)
+
+    def has_work(self) -> bool:
+        """Return whether they are still to be saved."""
+        return self._is_due
+
+    def save(self) -> None:
+        """Save the judges of the file, and delete those that it no longer has.
+
+        Raises:
+            Unavailable: The store has trouble.
+        """
+        wanted = {(judge.project, judge.name): judge for judge in self._judges}
+        stored = list_all_documents(self._reader, RUBRIC_JUDGE)
+        before = {(project, document.name): document for project, document in stored}
+        for (project, name), document in before.items():
+            if (project, name) not in wanted and document.body.get("origin") == "file":
+                self._documents.delete(self._reader, project, RUBRIC_JUDGE, name)
+        for (project, name), judge in wanted.items():
+            known = before.get((project, name))
+            body = write_rubric_body(judge, known, self._clock(), "file")
+            if known is None or known.body != body:
+                self._documents.save(self._reader, project, RUBRIC_JUDGE, name, body)
+        self._is_due = False
