@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_ml import attributes as names
 
@@ -47,6 +47,7 @@ class Answer:
         rejected: Number of spans that the receiver refused although it accepted the request.
         message: Why the request or some spans failed. It never contains a secret.
         too_large: True if the request is too large. Split it and send the parts.
+        invalid: True if the receiver cannot read the request.
         wants_previews: Whether the next requests should contain a short preview of each long input
             and output. False if the collector creates previews itself.
     """
@@ -57,6 +58,7 @@ class Answer:
     rejected: int = 0
     message: str = ""
     too_large: bool = False
+    invalid: bool = False
     wants_previews: bool = True
 
 
@@ -64,7 +66,10 @@ def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Ans
     """Read an HTTP response to an export request. The body is read too, to reuse the connection."""
     body, status = _read(response), response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        rejected, message = read_partial_success(body if _is_protobuf(response) else b"")
+        if _is_json(response):
+            rejected, message = read_json_partial_success(body)
+        else:
+            rejected, message = read_partial_success(body if _is_protobuf(response) else b"")
         return Answer(
             delivered=True,
             rejected=rejected,
@@ -72,12 +77,17 @@ def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Ans
             wants_previews=names.PREVIEWS_HEADER not in response.headers,
         )
     retry = status in _RETRYABLE
+    message = _status_words(status, response.headers.get("location", ""))
+    if status == HTTPStatus.BAD_REQUEST and _is_json(response):
+        reason = _printable(str(_read_json(body).get("message", "")), headers)
+        message = reason or message
     return Answer(
         delivered=False,
         retry=retry,
         retry_after_s=_retry_after_s(response.headers.get("retry-after")) if retry else None,
-        message=_status_words(status, response.headers.get("location", "")),
+        message=message,
         too_large=status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        invalid=status == HTTPStatus.BAD_REQUEST,
     )
 
 
@@ -85,6 +95,22 @@ def _is_protobuf(response: "BaseHTTPResponse") -> bool:
     encoding = response.headers.get("content-encoding", "identity")
     kind = response.headers.get("content-type", "protobuf").lower()
     return encoding == "identity" and "protobuf" in kind
+
+
+def _is_json(response: "BaseHTTPResponse") -> bool:
+    encoding = response.headers.get("content-encoding", "identity")
+    kind = response.headers.get("content-type", "").lower()
+    return encoding == "identity" and kind.partition(";")[0].strip() == "application/json"
+
+
+def _read_json(body: bytes) -> dict[str, Any]:
+    import json
+
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _read(response: "BaseHTTPResponse") -> bytes:
@@ -127,6 +153,19 @@ def read_partial_success(body: bytes) -> tuple[int, str]:
         return 0, ""
     is_negative = rejected >= 1 << 63
     return 0 if is_negative else rejected, reason.decode("utf-8", "replace")
+
+
+def read_json_partial_success(body: bytes) -> tuple[int, str]:
+    """Read how many spans or log records were rejected, and why, from a response in JSON.
+
+    Works like `read_partial_success`.
+    """
+    partial = _read_json(body).get("partialSuccess")
+    if not isinstance(partial, dict):
+        return 0, ""
+    count = str(partial.get("rejectedSpans") or partial.get("rejectedLogRecords") or 0)
+    rejected = int(count) if re.fullmatch(r"[0-9]{1,18}", count) else 0
+    return rejected, str(partial.get("errorMessage", ""))
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -90,6 +90,10 @@ class HttpSender:
         """Store a JSON document at another address of the same receiver. Works like `post`."""
         return self._exchange("PUT", url, document, _JSON_HEADERS, timeout_s)
 
+    def post_json(self, url: str, document: bytes, timeout_s: float) -> Answer:
+        """Send a JSON document to another address of the same receiver. Works like `post`."""
+        return self._exchange("POST", url, document, _JSON_HEADERS, timeout_s)
+
     def open(self) -> None:
         """Import the modules that sending needs, without opening a connection.
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from otel_ml.arguments import InvalidArgumentError
 from otel_ml.export.answer import Answer
 from otel_ml.export.destination import OtlpDestination
 from otel_ml.export.pipeline import FIRST_PAUSE_S
 from otel_ml.export.queue import SpanBatch
-from otel_ml.export.settings import resolve
+from otel_ml.export.settings import ExportSettings, resolve
 from otel_ml.outlet import Route
 from otel_ml.spans import RunSpan
 
@@ -35,18 +35,36 @@ class ImportBatch:
     """Spans of one request, and what they belong to.
 
     Attributes:
-        spans: The spans.
+        spans: The spans, as the destination of the sender expects them.
         owners: For each span, the number of its row or record in the source.
         upto: How many rows of the source have been read when the batch is complete.
         context: Anything that the caller wants to get back with the batch.
         rejected: Why the collector rejected spans, by owner. Set when the batch was sent.
     """
 
-    spans: list[RunSpan] = field(default_factory=list)
+    spans: list[Any] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     upto: int = 0
     context: Any = None
     rejected: dict[int, str] = field(default_factory=dict)
+
+
+class SpanDestination(OtlpDestination):
+    """Sends spans of ours."""
+
+    def send_spans(self, spans: list[RunSpan], timeout_s: float) -> Answer:
+        """Send spans, without retries."""
+        return self.send(SpanBatch(spans), timeout_s)
+
+
+class Destination(Protocol):
+    """Where a sender sends the spans of a batch."""
+
+    def send_spans(self, spans: list[Any], timeout_s: float) -> Answer:
+        """Send spans, without retries."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class HistorySender:
@@ -56,6 +74,7 @@ class HistorySender:
         route: Where to send, and with which key.
         patience_s: For how long a request is repeated while the collector does not accept it.
         pause: Waits for a number of seconds.
+        connect: Makes the destination.
 
     Raises:
         ValueError: The client does not send to a collector over HTTP.
@@ -66,6 +85,7 @@ class HistorySender:
         route: Route,
         patience_s: float = _PATIENCE_S,
         pause: Callable[[float], None] = time.sleep,
+        connect: Callable[[ExportSettings], Destination] = SpanDestination,
     ) -> None:
         if route.exporter is not None or route.tracer_provider is not None:
             raise InvalidArgumentError(
@@ -74,7 +94,7 @@ class HistorySender:
             )
         settings = resolve(route.endpoint, route.project, route.api_key, "http/protobuf")
         self.page = settings.page
-        self._destination = OtlpDestination(settings)
+        self._destination = connect(settings)
         self._patience_s = patience_s
         self._pause = pause
 
@@ -124,16 +144,15 @@ class HistorySender:
             parts.append((spans[:middle], owners[:middle]))
             parts.append((spans[middle:], owners[middle:]))
 
-    def _send_part(self, spans: list[RunSpan]) -> Answer:
-        request = SpanBatch(spans)
+    def _send_part(self, spans: list[Any]) -> Answer:
         give_up = time.monotonic() + self._patience_s
         pause_s = FIRST_PAUSE_S
         while True:
-            answer = self._destination.send(request, _REQUEST_S)
+            answer = self._destination.send_spans(spans, _REQUEST_S)
             if answer.delivered or answer.too_large:
                 return answer
             if not answer.retry or time.monotonic() >= give_up:
-                raise ImportStopped(f"{self.page} does not store the rows: {answer.message}")
+                raise ImportStopped(f"{self.page} does not store the records: {answer.message}")
             asked_s = answer.retry_after_s or 0.0
             self._pause(max(asked_s, pause_s * random.uniform(0.5, 1)))  # noqa: S311 - no secret
             pause_s = min(pause_s * 2, _MOST_PAUSE_S)

@@ -263,6 +263,7 @@ OF_THEIR_OWN: Final = {
     "docs/api.md",
     "docs/how-to/agents.md",
     "docs/how-to/backup.md",
+    "docs/how-to/import-from-tools.md",
     "docs/how-to/keys-and-projects.md",
     "docs/how-to/read-records.md",
     "docs/how-to/records.md",
@@ -330,6 +331,16 @@ def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
     assert ", never elsewhere " in first
     [target] = told.get("/projects/clinic/targets")["targets"]
     assert (target["model"], target["prediction"]) == ("biopsy", "outputs.benign")
+
+
+def test_files_of_a_collector(told: CollectorProcess, tmp_path: Path) -> None:
+    """The command of the page on other tools imports what the stock collector wrote."""
+    written = ROOT / "tests/support/otlp_files/telemetry.jsonl"
+    (tmp_path / "telemetry.jsonl").write_bytes(written.read_bytes())
+    with at(told, tmp_path) as shell:
+        type_page("docs/how-to/import-from-tools.md", shell)
+        assert "Imported 6 spans and 3 log records" in shell.shown
+    assert len(told.runs("assistant", where=ALL)) == 6
 
 
 def test_backup(tmp_path: Path) -> None:

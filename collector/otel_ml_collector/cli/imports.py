@@ -2,18 +2,21 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 
+from otel_ml.attributes import NUMBERED
 from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, UNREACHABLE, CommandFailed
-from otel_ml_collector.cli.place import PlaceOptions, with_place, with_project
+from otel_ml_collector.cli.place import PlaceOptions, Workplace, with_place, with_project
 from otel_ml_collector.errors import BadSetting
 
 if TYPE_CHECKING:
     from otel_ml.imports import TableImport
+    from otel_ml.imports.tool_import import ToolExport
 
 _TABLE: Final = "table"
 _KEEP_LINES: Final = "\b"  # click does not wrap the paragraph below this character
@@ -71,6 +74,14 @@ def _column(name: str, help_text: str) -> Callable[[Any], Any]:
     return click.option(name, metavar="COLUMN", help=help_text)
 
 
+def _rejected_option(stem: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--rejected",
+        metavar="FILE",
+        help=f"File for what cannot be imported [{stem}.rejected.jsonl in this folder]",
+    )
+
+
 @import_.command(_TABLE, epilog=HELP, short_help="Import predictions from a table.")
 @with_place
 @with_project
@@ -110,11 +121,7 @@ def _column(name: str, help_text: str) -> Callable[[Any], Any]:
     is_flag=True,
     help="Keep the table, such as training data, as the reference for drift; stores no runs",
 )
-@click.option(
-    "--rejected",
-    metavar="FILE",
-    help="File for rows that cannot be imported [TABLE.rejected.jsonl in this folder]",
-)
+@_rejected_option("TABLE")
 @click.argument("file", metavar="FILE")
 def import_table(
     asked: PlaceOptions,
@@ -163,6 +170,117 @@ def import_table(
         return DONE if done else NOTHING
 
 
+def _with_files(command: Callable[..., int]) -> Any:
+    """Add the options of a command that imports the files of a tool."""
+    for option in (
+        click.argument("files", metavar="FILE…", nargs=-1, required=True),
+        _rejected_option("FILE"),
+        with_place,
+    ):
+        command = option(command)
+    return command
+
+
+@import_.command("otlp-json", epilog=HELP, short_help="Import files of an OpenTelemetry Collector.")
+@click.option(
+    "--project", metavar="P", help="Project of all records [the project that each record names]"
+)
+@_with_files
+def import_otlp_json(
+    asked: PlaceOptions, project: str | None, *, files: tuple[str, ...], rejected: str | None
+) -> int:
+    """Import FILEs that the file exporter of the OpenTelemetry Collector wrote.
+
+    Spans and log records keep their times, IDs, resources and scopes. Metrics are not imported. The
+    files may be compressed with gzip. If the import is interrupted, run the same command again in
+    the same folder to continue it.
+    """
+    from otel_ml.imports.otlp_json import OtlpFiles  # takes 0.1 s
+
+    paths = [Path(file) for file in files]
+    return _import(asked, lambda: OtlpFiles(paths, project), project, paths[0].name, rejected)
+
+
+def _import(
+    asked: PlaceOptions,
+    read: "Callable[[], ToolExport]",
+    project: str | None,
+    stem: str,
+    rejected: str | None,
+) -> int:
+    """Import what a tool exported, and print the result.
+
+    Args:
+        asked: Where to import it.
+        read: Opens the export.
+        project: Project of all records; None for the project that each record names.
+        stem: Begins the names of the files with progress and rejected records.
+        rejected: File for rejected records; None for the usual name.
+    """
+    from otel_ml.imports.sender import ImportStopped  # takes 0.1 s
+    from otel_ml.imports.tool_import import import_export
+    from otel_ml.outlet import Route
+
+    with asked.open(makes=True) as place:
+        shown = _ProgressLine(stem, "records")
+        try:
+            export = read()
+            done = import_export(
+                export,
+                Route(project or "", place.key, place.endpoint),
+                rejected=Path(rejected or f"{stem}.rejected.jsonl"),
+                progress_file=Path(f"{stem}.import-progress"),
+                on_progress=lambda records: shown.show(records, None),
+            )
+            datasets = _save_datasets(export, place, project) if project else 0
+        except ImportStopped as error:
+            raise CommandFailed(
+                f"{error}. Run the same command again to continue", UNREACHABLE
+            ) from error
+        except (ValueError, ImportError, OSError) as error:
+            raise BadSetting(str(error)) from error
+        finally:
+            shown.end()
+        counts = [f"{count:,} {records}" for records, count in done.stored.items()]
+        if datasets:
+            counts.append(f"{datasets:,} data set{'s' * (datasets != 1)}")
+        click.echo(f"Imported {_join_words(counts)} in {done.seconds:,.1f} s")
+        if done.resumed:
+            click.echo(f"{done.resumed:,} records were read before the import was interrupted")
+        for records, count in done.left_out.items():
+            click.echo(f"Not imported: {count:,} {records}")
+        if absent := export.absent():
+            click.echo(f"Not in the export: {', '.join(absent)}")
+        _report_rejected(done.rejected, done.rejected_file)
+        if place.is_served and project:
+            click.echo(f"{place.endpoint.rstrip('/')}/projects/{quote(project)}")
+        return DONE if done else NOTHING
+
+
+def _save_datasets(export: "ToolExport", place: Workplace, project: str) -> int:
+    """Save the data sets of an export. Return how many there are."""
+    from otel_ml.client import Client  # takes 0.1 s
+    from otel_ml.experiments.dataset import Dataset
+    from otel_ml.imports.sender import ImportStopped
+
+    saved = 0
+    client = Client(project, endpoint=place.endpoint, api_key=place.key, join=False)
+    try:
+        for made in export.read_datasets():
+            version = client.save(Dataset(made.name, made.rows, made.description))
+            if not NUMBERED.fullmatch(version):
+                raise ImportStopped(f"Data set {made.name} is not stored")
+            saved += 1
+    finally:
+        client.close()
+    return saved
+
+
+def _join_words(words: Sequence[str]) -> str:
+    """Join words with commas, and "and" before the last."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def _read_truth(text: str) -> str | dict[str, str]:
     if "=" not in text:
         return text
@@ -173,8 +291,9 @@ def _read_truth(text: str) -> str | dict[str, str]:
 class _ProgressLine:
     """Shows how many rows are imported, on standard error: a bar, or a line every 10 s."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, unit: str = "rows") -> None:
         self._name = name
+        self._unit = unit
         self._began_s = time.monotonic()
         self._is_bar = sys.stderr.isatty()
         self._shown_s = self._began_s if not self._is_bar else 0.0
@@ -192,7 +311,7 @@ class _ProgressLine:
         self._shown_s = now_s
         speed = (rows - self._first) / max(now_s - self._began_s, 0.001)
         of_total = f" of {total:,}" if total else ""
-        text = f"{self._name}: {rows:,}{of_total} rows, {speed:,.0f} rows/s"
+        text = f"{self._name}: {rows:,}{of_total} {self._unit}, {speed:,.0f} {self._unit}/s"
         if self._is_bar:
             full = round(_BAR * rows / total) if total else 0
             bar = f"[{'#' * full}{'.' * (_BAR - full)}] " if total else ""
@@ -230,12 +349,18 @@ def _report(done: "TableImport", project: str, model: str, endpoint: str) -> Non
         )
     for note in done.notes:
         click.echo(note, err=True)
-    for reason, count in sorted(done.rejected.items(), key=_most_first):
-        click.echo(f"Rejected {count:,} rows: {reason}", err=True)
-    if done.rejected_file is not None:
-        click.echo(f"The rejected rows are in {done.rejected_file}", err=True)
+    _report_rejected(
+        {f"rows: {reason}": count for reason, count in done.rejected.items()}, done.rejected_file
+    )
     if endpoint:
         click.echo(f"{endpoint.rstrip('/')}/projects/{project}/monitor")
+
+
+def _report_rejected(rejected: Mapping[str, int], file: Path | None) -> None:
+    for reason, count in sorted(rejected.items(), key=_most_first):
+        click.echo(f"Rejected {count:,} {reason}", err=True)
+    if file is not None:
+        click.echo(f"The rejected {next(iter(rejected)).partition(':')[0]} are in {file}", err=True)
 
 
 def _most_first(item: tuple[str, int]) -> tuple[int, str]:
