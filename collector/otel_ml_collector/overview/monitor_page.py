@@ -210,12 +210,6 @@ def _describe(state: MonitorState) -> dict[str, object]:
     # A judge that lets runs pass needs no second column with its scores.
     rated = {figure.judge for figure in figures if figure.kind == "rate" and figure.judge}
     figures = [item for item in figures if item.kind != "score" or item.judge not in rated]
-    # The column that stays on a phone: the figure by which the first slice is worst.
-    worst = max(
-        (cell for cell in rows[0].cells if cell.n) if rows else (),
-        key=lambda cell: (cell.excess or 0.0, cell.strength),
-        default=None,
-    )
     worse = {
         (item.model, item.dimension, cell.figure)
         for item in slices
@@ -228,13 +222,19 @@ def _describe(state: MonitorState) -> dict[str, object]:
         is_mirror = (item.model, item.dimension, cell.figure) in worse
         return "mute" if cell.word == "better" and is_mirror else shade(cell)
 
+    def find_worst(item: RunSlice) -> SliceCell | None:
+        """Return the figure in which a slice is worst: the only one that a phone shows."""
+        cells = {cell.figure: cell for cell in item.cells if cell.word == "worse"}
+        return cells.get(item.figure)
+
     return {
-        "main": worst.figure if worst else "",
+        "worst": find_worst,
         "models": len({row.model for row in rows}),
         "slices": rows,
         "listed": len(slices),
         "figures": figures,
         "titles": {figure.name: _write_title(figure) for figure in figures},
+        "units": {figure.name: _UNITS.get(figure.unit, "") for figure in figures},
         "answer": answer,
         "checked_days": state.checked,
         "shade": shade_cell,
@@ -256,12 +256,14 @@ def _is_older(figure: SlicesFigure) -> bool:
 
 
 def _write_title(figure: SlicesFigure) -> str:
-    """Write the heading of a column: `Errors, pts`."""
+    """Write the name of a figure as in a heading: `Errors`."""
     name = figure.name
     if figure.judge_version is not None:
         name = f"{figure.judge} v{figure.judge_version}"
-    unit = {"points": ", pts", "%": ", %"}.get(figure.unit, "")
-    return f"{name[:1].upper()}{name[1:]}{unit}" if not figure.judge else f"{name}{unit}"
+    return name if figure.judge else f"{name[:1].upper()}{name[1:]}"
+
+
+_UNITS: Final = {"points": "pts", "%": "%"}
 
 
 def write_checked(found: FoundProblems) -> str:
