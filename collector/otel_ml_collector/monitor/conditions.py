@@ -29,7 +29,10 @@ _NOISE: Final = 1e-7
 
 
 def write_where(model: str, drift: FieldDrift) -> str:
-    """Write the filter for the runs by which a field changed; that of its model where none can."""
+    """Write a filter that finds the runs with the new values of a field.
+
+    If no filter can find them, return the filter of the whole model.
+    """
     of_model = f"model == {quoted(model)}"
     part = (drift.drifted or drift.parts or (None,))[0]
     # No condition of the language looks into the numbers of an embedding.

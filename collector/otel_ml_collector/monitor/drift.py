@@ -1,7 +1,7 @@
-"""Drift: fields of a model that are other than before, and the meaning of that.
+"""Drift: find the fields of a model whose values changed, and classify the change.
 
-What is judged is the newest whole day, days or hour; what goes on is drawn and not judged. All is
-counted from sketches, or from the runs of days of which there are none as they stand.
+The newest complete day, week or hour is compared with a reference. Pages also draw the current day,
+but it is not compared. The values come from sketches. For days without a sketch, runs are read.
 """
 
 import re
@@ -96,18 +96,22 @@ _ROWS_OF_FIELD: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class FieldsQuestion:
-    """The fields to judge, and the reference to judge them against.
+    """Which fields to compare, and with what.
 
     Attributes:
-        reader: The store, held to whoever asks.
-        model: Of which model.
-        last: How long the judged window is.
-        than: What it is compared with: ``reference`` (the model's reference, or else the 28 days
-            before), days before such as ``28d``, ``version`` or ``version:3``, two days such as
-            ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or ``profile:churn``.
-        where: A filter on the runs: their fields are read from the runs then.
-        margin: What a distance must exceed to matter.
-        now_ns: The time of the question.
+        reader: The store, with the rights of the caller.
+        model: Name of the model.
+        last: Length of the window that is compared with the reference.
+        than: The reference: ``reference`` (the model's reference profile, else the 28 days before),
+            a
+            number of days before such as ``28d``, ``version`` (the one before) or ``version:3``,
+            two
+            days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or
+            ``profile:churn``.
+        where: Only runs of this filter are compared. Their fields are read from the runs, not from
+            sketches.
+        margin: Changes with a smaller drift score do not matter.
+        now_ns: Current time, in nanoseconds since 1970.
     """
 
     reader: Reader
@@ -126,25 +130,25 @@ class FieldsQuestion:
 
     @property
     def bucket_ns(self) -> int:
-        """How long a bucket of the store is of which windows are made."""
+        """Length of the time that one sketch covers; windows are made of whole buckets."""
         return min(self.step_ns, DAY_NS)
 
     @property
     def window(self) -> Window:
-        """The judged window: the newest that is over."""
+        """The newest complete window: the one that is compared with the reference."""
         end_ns = self.now_ns // self.bucket_ns * self.bucket_ns
         return Window(end_ns - self.step_ns, end_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDrift:
-    """The fields of a model in a window, beside a reference.
+    """The fields of a model, compared with a reference.
 
     Attributes:
-        window: The judged window.
-        runs: How many of its runs are in it.
-        drifts: Of each field.
-        history: The fields of each stretch of time that is drawn, by where it begins.
+        window: The window that was compared.
+        runs: Number of runs of the model in the window.
+        drifts: The comparison of each field.
+        history: The fields of each bucket that a page draws, by the start of the bucket.
     """
 
     model: str
@@ -157,10 +161,9 @@ class ModelDrift:
 
     @property
     def changes(self) -> Mapping[str, ChangeWord]:
-        """The meaning of each field's drift, by its path.
+        """What the drift of each field means, by the path of the field.
 
-        Inputs that moved are other traffic, and what moved with them moved by it. Where they are
-        as before, it is the model.
+        If any input drifted, the traffic changed. If no input drifted, the model changed.
         """
         moved = [drift for drift in self.drifts if drift.word == "drift"]
         is_traffic = any(section_of(drift.name) == "inputs" for drift in moved)
@@ -170,18 +173,18 @@ class ModelDrift:
         }
 
     def since_ns(self, drift: FieldDrift) -> int:
-        """Return when the first window began in which a field was as it is."""
+        """Return the start of the first window in which the field had its present values."""
         starts = self.reference.starts_ns
         lately = drift.lately
         return starts[-lately] if 0 < lately <= len(starts) else self.window.start_ns
 
 
 def find_drift(question: FieldsQuestion) -> ModelDrift:
-    """Judge all fields of a model.
+    """Compare all fields of a model with the reference.
 
     Raises:
-        BadInput: What it is to be held against, or the filter, cannot be read.
-        Missing: There is no such version or data set.
+        BadInput: The reference or the filter is invalid.
+        Missing: The version, data set or profile does not exist.
     """
     than = read_than(question)
     return _judge(question, than, _load(question, than, [question.model])[question.model])
@@ -189,16 +192,17 @@ def find_drift(question: FieldsQuestion) -> ModelDrift:
 
 @dataclass(frozen=True, slots=True)
 class Than:
-    """The reference of a window, read.
+    """The reference, parsed. Exactly one of `time`, `version`, `dataset` and `profile` is set.
 
     Attributes:
-        name: In a sentence.
-        time: Of a time before: its beginning and end.
-        version: The small number of a version; 0 for the version before.
-        dataset: The name of a data set, with the number of its version or 0.
-        profile: The name of a profile, likewise.
-        references: Newest versions of the profiles that are references of models, by name. Such a
-            profile is preferred to the time before.
+        name: How a sentence names the reference.
+        time: The time of the runs that are the reference.
+        version: Number of a version; 0 for the version before the newest.
+        dataset: Name of a data set, and the number of its version; 0 for the newest.
+        profile: Name of a profile, and the number of its version; 0 for the newest.
+        references: Newest version of each profile that is the reference of a model. For such a
+            model
+            the profile replaces `time`.
     """
 
     name: str
@@ -209,7 +213,7 @@ class Than:
     references: Mapping[str, int] = field(default_factory=dict)
 
     def of_model(self, model: str) -> "Than":
-        """The reference of a model."""
+        """Return the reference of one model."""
         name = reference_name(model)
         if name not in self.references:
             return self
@@ -231,10 +235,10 @@ def read_references(reader: Reader, project: str) -> dict[str, int]:
 
 
 def read_than(question: FieldsQuestion) -> Than:
-    """Read the reference of a window.
+    """Read the reference of a question.
 
     Raises:
-        BadInput: It is none of that.
+        BadInput: The reference is invalid.
     """
     than = parse_than(question.than, question.window, question.bucket_ns)
     if question.than != THAN:
@@ -243,10 +247,10 @@ def read_than(question: FieldsQuestion) -> Than:
 
 
 def parse_than(text: str, window: Window, bucket_ns: int) -> Than:
-    """Read the reference of a window, as `FieldsQuestion.than` writes it.
+    """Parse the text of a reference, in the form of `FieldsQuestion.than`.
 
     Raises:
-        BadInput: It is none of that.
+        BadInput: The text is invalid.
     """
     if match := _DAYS_BEFORE.fullmatch(DAYS_BEFORE if text == THAN else text):
         days = int(match[1] or 1)
@@ -288,7 +292,7 @@ def _read_day(text: str) -> int:
 
 @dataclass(slots=True)
 class _Loaded:
-    """The fields of a model by bucket, and those of its versions."""
+    """The fields of a model, by bucket."""
 
     buckets: dict[int, VersionFields] = field(default_factory=dict)
 
@@ -296,7 +300,7 @@ class _Loaded:
 def _load(
     question: FieldsQuestion, than: Than, models: Sequence[str] | None
 ) -> defaultdict[str, _Loaded]:
-    """Read the fields of models by bucket: of the reference, the window, and what goes on."""
+    """Read the fields of models by bucket, for the reference, the window and the current day."""
     spans = [Window(question.window.start_ns - _DRAWN_NS, question.now_ns + 1)]
     if than.time is not None:
         spans.append(than.time)
@@ -311,15 +315,16 @@ def load_fields(
     *,
     is_asked: bool = True,
 ) -> defaultdict[str, _Loaded]:
-    """Read the fields of some models, or of all, or of versions of a model, by bucket.
+    """Read the fields of models, or of versions of a model, by bucket.
 
     Args:
-        question: Of whose project, and with which filter.
-        spans: Of which times, in whole days.
-        models: Their names; None for all.
-        versions: Digests and structures.
-        is_asked: Whether somebody asks for just these: else days of many runs wait for their
-            sketches, which come within minutes.
+        question: The project and the filter.
+        spans: The times to read, in whole days.
+        models: Names of the models; None for all.
+        versions: Digest and structure of each version.
+        is_asked: Whether a user waits for these fields. If not, large days without a sketch are
+            left
+            out; their sketches are computed within minutes.
     """
     reader, project = question.reader, question.project
     of_models = _among(models, versions)
@@ -353,10 +358,7 @@ def load_fields(
 
 
 def _count_delivered(reader: Reader, project: str, days: Sequence[int]) -> dict[int, int]:
-    """Count the deliveries of those of the days that have any, the oldest first.
-
-    Of days without runs nothing else is asked, and of many runs no page reads a sample.
-    """
+    """Count the deliveries of each day, oldest first; days without any are left out."""
     if not days:
         return {}
     sql = Sql("""
@@ -375,7 +377,7 @@ def _count_delivered(reader: Reader, project: str, days: Sequence[int]) -> dict[
 
 
 def _number_judges(reader: Reader, project: str, loaded: Mapping[str, _Loaded]) -> None:
-    """Name the fields of scores by the small number of the judge's version, as filters do."""
+    """Replace a judge's digest in the path of a score by its version number, as filters do."""
     every = [fields for of_model in loaded.values() for fields in of_model.buckets.values()]
     if not any("@" in path for fields in every for path in fields.fields):
         return
@@ -394,7 +396,7 @@ def _number_judges(reader: Reader, project: str, loaded: Mapping[str, _Loaded]) 
 
 
 def name_score(path: str, numbers: Mapping[tuple[str, str], int]) -> str:
-    """Write the path of a score as a filter does, with the number of the judge's version."""
+    """Write the path of a score as filters do, with the number of the judge's version."""
     match = _SCORE.fullmatch(path)
     if match is None:
         return path
@@ -518,10 +520,12 @@ def _merge(loaded: _Loaded, window: Window) -> VersionFields:
 def _read_versions(
     question: FieldsQuestion, number: int
 ) -> tuple[VersionFields, VersionFields, str]:
-    """Read the newest version's fields in the window, and another one's in the 28 days to its end.
+    """Read the newest version's fields in the window, and another version's fields.
+
+    The other version is read in the 28 days up to its last run.
 
     Raises:
-        Missing: There is no such version, or none before.
+        Missing: The version does not exist, or there is no version before.
     """
     numbers = version_numbers(question.reader, question.project, "model", [question.model])
     keys: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
@@ -573,10 +577,10 @@ def _read_items(
 
 
 def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
-    """Read the sketches of a profile: of inputs and outputs that a path reads.
+    """Read the sketches of a profile whose fields are paths in inputs or outputs.
 
     Raises:
-        Missing: There is no such profile, or no such version of it.
+        Missing: The profile, or this version of it, does not exist.
     """
     name, number = than.profile or ("", 0)
     rows = read_versions(question.reader, question.project, "profile", [name])
@@ -597,10 +601,10 @@ def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
 
 
 def _read_component(component: Mapping[str, Any]) -> FieldSketch:
-    """Read what a profile knows of a field; that of an imported table is as exact as that of runs.
+    """Read one field of a profile. A reference from a table has full sketches.
 
     Raises:
-        ValueError: It is no sketch.
+        ValueError: It is not a sketch.
     """
     if "whole" in component:
         return FieldSketch.from_dict(component["whole"])
@@ -609,11 +613,11 @@ def _read_component(component: Mapping[str, Any]) -> FieldSketch:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDays:
-    """How many days with runs are checked for drift of fields.
+    """For how many days the fields have been checked for drift.
 
     Attributes:
-        done: Number of days whose fields are summarized.
-        days: Number of days with runs that are over.
+        done: Number of complete days whose fields are summarized.
+        days: Number of complete days with runs.
     """
 
     done: int
@@ -628,7 +632,7 @@ class CheckedDays:
 def count_checked_days(question: FindingsQuestion) -> CheckedDays:
     """Count the days whose fields `contribute` compares.
 
-    After a large import, days wait for their sketches. A day that is not over has none.
+    After a large import, sketches of days are still being computed. The current day has none.
     """
     every = _ask_every(question)
     known = read_sketched_days(every.reader, every.project)
@@ -645,7 +649,7 @@ def count_checked_days(question: FindingsQuestion) -> CheckedDays:
 
 
 def _ask_every(question: FindingsQuestion) -> FieldsQuestion:
-    """Return the question to the fields of all models."""
+    """Return a question about the fields of all models."""
     length_ns = question.window.end_ns - question.window.start_ns
     last: FieldsPast = "1h" if length_ns < DAY_NS else "24h" if length_ns < 7 * DAY_NS else "7d"
     before = (question.reference.end_ns - question.reference.start_ns) // DAY_NS
@@ -656,7 +660,7 @@ def _ask_every(question: FindingsQuestion) -> FieldsQuestion:
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
-    """Find the fields of all models that are other than before, broken data first."""
+    """Find the fields of all models that changed. Broken data comes first."""
     every = _ask_every(question)
 
     def judge() -> list[ModelDrift]:
@@ -743,7 +747,7 @@ def _matters(drift: FieldDrift, margins: Margins) -> bool:
 
 
 def _list_spans(every: FieldsQuestion) -> list[Window]:
-    """List the times of which the fields of all models are read."""
+    """List the times whose fields are read."""
     than = read_than(every)
     return [Window(than.time.start_ns, every.window.end_ns)] if than.time else [every.window]
 
@@ -760,10 +764,10 @@ def _list_days(spans: Sequence[Window]) -> list[int]:
 
 
 def judge_models(every: FieldsQuestion) -> Iterator[ModelDrift]:
-    """Judge the fields of the 20 models with most runs, the largest first.
+    """Compare the fields of the 20 models with the most runs, largest first.
 
     Args:
-        every: The question, of no model.
+        every: The question, with an empty model.
     """
     than = read_than(every)
     loaded = load_fields(every, _list_spans(every), None, is_asked=False)
@@ -897,7 +901,7 @@ def name_change(changes: Iterable[Change], start_ns: int, end_ns: int) -> str:
 
 
 def count_moved(drift: FieldDrift) -> float:
-    """Count the runs of the window that are other than before, by the part that moved most."""
+    """Estimate how many runs have a changed value, by the part of the field that changed most."""
     runs = drift.window.types.get(TABLES, drift.window.runs)
     return max(
         (moved_share(part.reference, part.window) * runs for part in drift.drifted), default=0.0

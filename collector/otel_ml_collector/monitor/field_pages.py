@@ -1,4 +1,4 @@
-"""The pages of fields: all of a model, and one with its distributions, over time, by its runs."""
+"""Two pages: all fields of a model, and one field with its distributions, history and examples."""
 
 import time
 from collections.abc import Sequence
@@ -42,12 +42,12 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class HistogramFigure:
-    """Both distributions of numbers, drawn.
+    """A drawing of two distributions of numbers.
 
     Attributes:
-        part: Which part of the field it is of.
-        before: The path of the reference, an area.
-        after: The path of the window, a line.
+        part: The part of the field that is drawn.
+        before: SVG path of the reference, drawn as an area.
+        after: SVG path of the window, drawn as a line.
         across, up: Labels of the axes.
     """
 
@@ -71,12 +71,12 @@ class CurveDot:
 
 @dataclass(frozen=True, slots=True)
 class DistanceFigure:
-    """The distance of each window from the reference, drawn.
+    """A drawing of the drift score over time.
 
     Attributes:
-        path: Of the windows that are over.
-        threshold: How many pixels from the top drift begins.
-        marks: Where something began.
+        path: SVG path of the complete windows.
+        threshold: Distance of the limit from the top, in pixels. Drift begins above it.
+        marks: Moments at which a version, release or LLM began.
     """
 
     path: str
@@ -164,7 +164,7 @@ def draw_distances(report: FieldReport) -> DistanceFigure | None:
 
 
 class FieldsShown(FieldsAsked):
-    """What the page of all fields is asked: without a model it is that with most runs."""
+    """Parameters of the page of all fields. The default model is the one with the most runs."""
 
     model: str = ""
 
@@ -208,9 +208,9 @@ def show_field_slices(
     reader: FromReader,
     asked: Annotated[FieldSlicesAsked, Query()],
 ) -> Response:
-    """The slices in which a field is other than in the rest, as a part that comes after its page.
+    """Show the slices whose values of a field differ most: a part that loads after the page.
 
-    Of the window that the page judges.
+    It covers the window that the page compares.
     """
     window = FieldsQuestion(reader, project, asked.model, time.time_ns(), asked.last).window
     query = SlicesQuery(

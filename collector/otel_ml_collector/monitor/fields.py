@@ -1,4 +1,4 @@
-"""Fields of a model: what is there, whether it is other than before, and how that looks."""
+"""Fields of a model, in the API: which there are, which drifted, and reports of single fields."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -96,57 +96,68 @@ _PART_TITLES: Final[Mapping[str, str]] = {
 class FieldSummary(BaseModel):
     """A field of a model beside its reference."""
 
-    field: str = Field(description="Its path, as a filter has it")
+    field: str = Field(description="Path of the field, as in filters")
     kind: FieldKind
     n: int = Field(
-        description="Runs of the window that have it; of a column of tables the cells that were "
-        "looked at and have a value"
+        description="Number of runs of the window with the field; for a column of a table, the "
+        "number "
+        "of cells that were read and have a value"
     )
-    missing: float | None = Field(description="Share of those that could have it and do not")
+    missing: float | None = Field(
+        description="Share of the runs that could have the field and do not"
+    )
     reference_n: int
     reference_missing: float | None
     word: Literal["drift", "as before", "too few"]
     change: ChangeWord = Field(
-        description="What it means: broken data, the model, the traffic; empty where nothing moved"
+        description="What the drift means: broken data, a changed model, changed traffic; empty "
+        "without drift"
     )
-    sentence: str = Field(description="What changed; empty where nothing did")
-    distance: float = Field(description="Of the part that moved most")
-    since: str | None = Field(description="When the first window began in which it was so")
-    where: str = Field(description="The filter that opens the runs by which it changed")
+    sentence: str = Field(description="What changed; empty without drift")
+    distance: float = Field(description="Drift score of the part that changed most")
+    since: str | None = Field(description="Start of the first window with the new values")
+    where: str = Field(description="The filter for runs with the new values")
 
 
 class ModelFields(BaseModel):
     """The fields of a model in the newest window that is over, beside a reference."""
 
     model: str
-    start: str = Field(description="Where the judged window begins, RFC 3339")
+    start: str = Field(description="Start of the window, RFC 3339")
     end: str
-    reference: str = Field(description="What it is compared with, in words")
-    runs: int = Field(description="Runs of the window that were read: at most 20,000 an hour")
+    reference: str = Field(description="What the window is compared with, in words")
+    runs: int = Field(
+        description="Number of runs in the window that were read: at most 20,000 per hour"
+    )
     reference_runs: int
-    fields: list[FieldSummary] = Field(description="Drift first, broken data before all else")
+    fields: list[FieldSummary] = Field(
+        description="Broken data first, then drift, then the other fields"
+    )
 
 
 class FieldPart(BaseModel):
-    """A part of a field: its value, its presence, its type, or a part of its texts."""
+    """A part of a field: its values, their presence, their types, or a property of its texts."""
 
-    part: str = Field(description="value, words, characters, scripts, missing, type and such")
+    part: str = Field(
+        description="The part of the field: value, words, characters, scripts, missing, type, ..."
+    )
     title: str
     reference: str = Field(description="Its median, mean or largest share, as text")
     window: str
     distance: float
     ks: float | None = Field(
-        description="Kolmogorov–Smirnov's statistic, from 0 to 1, of numbers alone; it decides "
-        "nothing"
+        description="Kolmogorov–Smirnov statistic, from 0 to 1, for numbers only; not used for "
+        "the verdict"
     )
     psi: float | None = Field(
-        description="The population stability index, of categories alone; it decides nothing"
+        description="Population stability index, for categories only; not used for the verdict"
     )
-    margin: float = Field(description="A distance below it does not matter")
+    margin: float = Field(description="A change with a smaller drift score does not matter")
     usual: float | None = Field(
-        description="What the reference's own windows stay below; null where they are fewer than 7"
+        description="Usual drift score between windows of the reference; null with fewer than 7 "
+        "windows"
     )
-    chance: float | None = Field(description="How likely chance alone is, over all fields")
+    chance: float | None = Field(description="p-value, corrected for the number of fields")
     word: Literal["drift", "as before", "too few"]
     sentence: str
 
@@ -174,9 +185,9 @@ class FieldPoint(BaseModel):
     start: str
     start_ns: int = Field(exclude=True)
     n: int
-    distance: float | None = Field(description="Null where it has fewer than 100 values")
+    distance: float | None = Field(description="Drift score; null with fewer than 100 values")
     is_drift: bool
-    is_judged: bool = Field(description="Not while it goes on")
+    is_judged: bool = Field(description="Whether the window is complete and was compared")
 
 
 class FieldMark(BaseModel):
@@ -192,7 +203,7 @@ class TypicalRun(BaseModel):
 
     run_id: str
     start: str
-    value: str = Field(description="Of the field, shortened; empty where it is missing")
+    value: str = Field(description="Value of the field, shortened; empty if it is missing")
 
 
 class FieldReport(FieldSummary):
@@ -202,11 +213,13 @@ class FieldReport(FieldSummary):
     start: str
     end: str
     reference: str
-    is_calibrated: bool = Field(description="Whether the reference has at least 7 own windows")
+    is_calibrated: bool = Field(
+        description="Whether the reference has at least 7 windows, so usual differences are known"
+    )
     parts: list[FieldPart]
     histograms: list[FieldHistogram]
-    curve_part: str = Field(description="The part whose distance is drawn")
-    threshold: float = Field(description="The distance above which it may be drift")
+    curve_part: str = Field(description="The part whose drift score is drawn")
+    threshold: float = Field(description="Drift scores above this may be drift")
     curve: list[FieldPoint]
     marks: list[FieldMark]
     runs: list[TypicalRun]
@@ -215,19 +228,21 @@ class FieldReport(FieldSummary):
 class FieldsAsked(BaseModel):
     """A question about the fields of a model."""
 
-    model: Annotated[str, Field(max_length=400, description="Whose fields")]
-    last: Annotated[FieldsPast, Field(description="How long the judged window is")] = "24h"
+    model: Annotated[str, Field(max_length=400, description="Name of the model")]
+    last: Annotated[FieldsPast, Field(description="Length of the window that is compared")] = "24h"
     than: Annotated[
         str,
         Field(
             max_length=400,
-            description="What it is compared with: reference (the model's reference, or else "
+            description="The reference: reference (the model's reference, or else "
             "the 28 days before), days before such as 28d, version, version:3, two days such as "
             "2026-11-01/2026-11-08, dataset:qa, dataset:qa:v2 or profile:churn",
         ),
     ] = THAN
     where: Where = ""
-    margin: Annotated[float, Field(gt=0, le=10, description="What a distance must exceed")] = MARGIN
+    margin: Annotated[
+        float, Field(gt=0, le=10, description="Smallest drift score that matters")
+    ] = MARGIN
 
 
 def ask_fields(reader: Reader, project: str, asked: FieldsAsked, now_ns: int) -> FieldsQuestion:
@@ -236,11 +251,11 @@ def ask_fields(reader: Reader, project: str, asked: FieldsAsked, now_ns: int) ->
 
 
 def find_fields(question: FieldsQuestion) -> ModelFields:
-    """Judge all fields of a model.
+    """Compare all fields of a model with the reference.
 
     Raises:
-        BadInput: The reference or the filter cannot be read.
-        Missing: There is no such version or data set.
+        BadInput: The reference or the filter is invalid.
+        Missing: The version, data set or profile does not exist.
     """
     drift = find_drift(question)
     order = {"broken": 0, "model": 1, "traffic": 1, "": 2}
@@ -286,11 +301,11 @@ def _missing_share(sketch: FieldSketch) -> float | None:
 
 
 def find_field(question: FieldsQuestion, name: str) -> FieldReport:
-    """Judge a field of a model as `find_fields` does, and report it.
+    """Compare one field of a model as `find_fields` does, and report it in detail.
 
     Raises:
-        BadInput: The reference or the filter cannot be read.
-        Missing: There is no such field, version or data set.
+        BadInput: The reference or the filter is invalid.
+        Missing: The field, version, data set or profile does not exist.
     """
     drift = find_drift(question)
     own = next((one for one in drift.drifts if one.name == name), None)
@@ -424,7 +439,7 @@ def _make_value_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
 
 
 def _threshold(drift: ModelDrift, own: FieldDrift, shown: PartDrift) -> float:
-    """Return the distance from which on the drawn part may be drift, also where none was near."""
+    """Return the drift score above which the drawn part counts as drift."""
     comparison = shown.comparison
     if comparison.usual is not None or not drift.reference.windows:
         return comparison.threshold
@@ -491,9 +506,10 @@ def _find_marks(changes: Sequence[Change], span: Window) -> list[FieldMark]:
 
 
 def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> list[TypicalRun]:
-    """Find runs of the window whose value is frequent now, and was rare; of a thousand of them.
+    """Find runs of the window with values that are frequent now and were rare before.
 
-    If a field of texts did not drift, find its least usual texts instead.
+    At most a thousand runs are searched. For a text field without drift, return the most unusual
+    texts.
     """
     reader, project, window = question.reader, question.project, question.window
     condition: Condition = ALWAYS
@@ -552,7 +568,7 @@ def _rank_new(rows: Iterable[Row], name: str, part: PartDrift) -> _Ranked:
 
 
 def list_values(row: Row, name: str) -> list[tuple[str, object]]:
-    """List the values of a run that are read with that of a field, each with its path."""
+    """List the values of a run that belong to a field, each with its path."""
     section = section_of(name)
     if section in SECTIONS:
         return [*read_values(section, row[section])] if row[section] else []
@@ -601,7 +617,7 @@ def _weigh(part: PartDrift, value: object) -> float:
 
 
 def _weigh_number(part: PartDrift, number: object) -> float:
-    """Weigh a number by how much its own bin, and its side, are more frequent than before."""
+    """Weigh a number: how much more frequent its bin and its side of the median are than before."""
     side = gained_side(part.reference, part.window)
     if not isinstance(number, (int, float)) or isinstance(number, bool):
         return 0.0
@@ -622,15 +638,16 @@ AskedFields = Annotated[FieldsAsked, Query()]
 
 @api.get("/projects/{project:path}/fields")
 def get_fields(project: str, reader: FromReader, asked: AskedFields) -> ModelFields:
-    """Judge all fields of a model: inputs, outputs, params, figures and scores, beside before.
+    """List the fields of a model and compare each with the reference.
 
-    Drift is said of a field whose distance is above the margin, above what the reference's own
-    windows have, and above what chance gives of so many runs, over all fields together.
+    Fields are values in inputs, outputs and params, and latency, tokens, cost and scores. A field
+    has drifted if its drift score is above the margin, above the differences between the windows of
+    the reference, and statistically significant over all fields together.
     """
     return find_fields(ask_fields(reader, project, asked, time.time_ns()))
 
 
 @api.get("/projects/{project:path}/fields/{field:path}")
 def get_field(project: str, field: str, reader: FromReader, asked: AskedFields) -> FieldReport:
-    """Report a field of a model: in words, both distributions, its distance over time, its runs."""
+    """Report one field: both distributions, the drift score over time, and example runs."""
     return find_field(ask_fields(reader, project, asked, time.time_ns()), field)

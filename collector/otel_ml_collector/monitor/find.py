@@ -63,15 +63,16 @@ def find_project_findings(
 
 @dataclass(frozen=True, slots=True)
 class MonitorState:
-    """What the page Monitor shows.
+    """The content of the page Monitor.
 
     Attributes:
-        findings: Of the project, the worst first.
-        missing: The subjects that the store did not answer in time.
-        checked: Days whose fields are checked; the others are not compared yet.
-        slices: None where they are missing.
-        releases: What is new in the last 14 days, judged; none where that is missing.
-        made_ns: When it was worked out.
+        findings: All findings, worst first.
+        missing: Subjects for which the store did not answer in time.
+        checked: For how many days fields are checked. The other days are not compared yet.
+        slices: All slices; None if the store did not answer in time.
+        releases: Verdicts on what is new in the last 14 days; empty if the store did not answer in
+            time.
+        made_ns: When the content was computed.
     """
 
     findings: list[Finding]
@@ -108,10 +109,10 @@ _LARGE: Final = Sql("""
 
 
 def find_large_projects(reader: Reader, now_ns: int, most: int) -> list[str]:
-    """Name the projects whose page Monitor is of many runs, the largest first.
+    """Name the projects with so many runs that their page Monitor is kept, largest first.
 
     Raises:
-        Unavailable: The store has trouble.
+        Unavailable: The store does not answer.
     """
     values = {"start": now_ns - 29 * DAY_NS, "end": now_ns, "most": most}
     return [row["project"] for row in reader.rows(_LARGE, values)]
@@ -120,48 +121,48 @@ def find_large_projects(reader: Reader, now_ns: int, most: int) -> list[str]:
 def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
     """Find the content of the page Monitor.
 
-    It is worked out again when more was delivered; of many runs, after five minutes.
+    A small project is computed again when new data arrived. A large one is kept for five minutes.
 
     Raises:
-        Missing: The project may not be read.
-        Unavailable: The store answers nothing of it.
+        Missing: The caller may not read the project.
+        Unavailable: The store does not answer.
     """
     return _work_out(*_ask(reader, project, last, now_ns))
 
 
 def find_shown_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
-    """Find the content of the page Monitor, or of many runs what the last half hour has of it.
+    """Find the content of the page Monitor. For a large project, it may be up to half an hour old.
 
     Raises:
-        Missing: The project may not be read.
-        Unavailable: The store answers nothing of it.
+        Missing: The caller may not read the project.
+        Unavailable: The store does not answer.
     """
     question, name = _ask(reader, project, last, now_ns)
     return _recall(reader, name) or _work_out(question, name)
 
 
 def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
-    """Return what was worked out of many runs in the last half hour, without working anything out.
+    """Return the content of a large project from the last half hour. Compute nothing.
 
     Returns:
-        The newest such content, and None where there is none, or runs are few.
+        The newest such content; None if there is none, or if the project is small.
 
     Raises:
-        Missing: The project may not be read.
-        Unavailable: The store answers nothing of it.
+        Missing: The caller may not read the project.
+        Unavailable: The store does not answer.
     """
     return _recall(reader, _ask(reader, project, last, now_ns)[1])
 
 
 def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
-    """Work out the content of the page Monitor where it is kept: of many runs, not lately made.
+    """Compute the content of a large project again if it is older than five minutes.
 
     Returns:
-        The content, and None where runs are few: that is worked out when it is asked for.
+        The content; None for a small project, which is computed when a page asks for it.
 
     Raises:
-        Missing: The project may not be read.
-        Unavailable: The store answers nothing of it.
+        Missing: The caller may not read the project.
+        Unavailable: The store does not answer.
     """
     question, name = _ask(reader, project, last, now_ns)
     return None if name[-1] else _work_out(question, name)
@@ -200,9 +201,10 @@ def _recall(reader: Reader, name: _AnswerName) -> MonitorState | None:
 def _ask(
     reader: Reader, project: str, last: Past, now_ns: int
 ) -> tuple[FindingsQuestion, _AnswerName]:
-    """Name the answer by its time and the state of the store that fixes it, empty of many runs.
+    """Return the key of the kept answer: its time and the state of the store.
 
-    Asked each time: that it may be asked is the reader's right, and no other's answer.
+    The state is empty for a large project. The rights of the reader are checked on each call, so
+    nobody gets an answer that was computed for somebody else.
     """
     question = make_question(reader, project, now_ns, last=last)
     values = {
@@ -223,8 +225,8 @@ def find_checked_days(reader: Reader, project: str, last: Past, now_ns: int) -> 
     """Return for how many days the page Monitor has checked the fields.
 
     Raises:
-        Missing: The project may not be read.
-        Unavailable: The store answers nothing of it.
+        Missing: The caller may not read the project.
+        Unavailable: The store does not answer.
     """
     return count_checked_days(make_question(reader, project, now_ns, last=last))
 

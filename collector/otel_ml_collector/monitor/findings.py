@@ -1,4 +1,4 @@
-"""Findings: what is wrong in a project, or other than before, one sentence each, worst first."""
+"""Findings: what is wrong in a project or has changed, each in one sentence, worst first."""
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,18 +29,18 @@ _BEFORE_NS: Final[dict[Before, int]] = {"24h": DAY_NS, "7d": 7 * DAY_NS, "28d": 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or other than before.
+    """One thing that is wrong or has changed.
 
     Attributes:
         kind: `broken` data, a `release` that is worse, a `model` that changed, a `slice` that does
-            worse than the rest, other `traffic`.
-        sentence: The claim in plain English, with at most three numbers; no full stop at the end.
+            worse than all other runs, or changed `traffic`.
+        sentence: The claim, with at most three numbers and without a full stop.
         model: The model that has the problem.
         where: The filter that lists the runs that show the problem.
         start_ns: Start of the first of these runs, in nanoseconds.
         end_ns: End of that time, exclusive.
-        size: Number of runs lost or affected; it orders the findings of one kind.
-        figure: By which figure a new version is worse; else empty.
+        size: Number of affected runs, or of extra failures. It orders the findings of one kind.
+        figure: Name of the figure that got worse in a new version; else empty.
         field: Path of the field that changed most; empty if no field changed.
         command: Command that evaluates a worse version and its baseline on a data set; else empty.
         title: The beginning of the sentence, in a few words.
@@ -52,7 +52,7 @@ class Finding:
         version: Number of the version that is worse; None if no version is.
         baseline: Number of the version that it is compared with.
         change: What changed in the version, in a few words; empty if that is unknown.
-        runs: How many runs `where` lists in this time; None if they were not counted.
+        runs: Number of runs that `where` lists in this time; None if they were not counted.
     """
 
     kind: FindingKind
@@ -80,9 +80,9 @@ _Made = TypeVar("_Made")
 
 
 class SharedAnswers:
-    """Answers that several contributors to a question need: each is worked out once.
+    """Answers that several contributors need, each computed once.
 
-    Who asks for an answer while another thread works it out waits for that.
+    If two threads need the same answer, the second one waits for the first.
     """
 
     def __init__(self) -> None:
@@ -100,14 +100,14 @@ class SharedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class FindingsQuestion:
-    """The question to everything that contributes findings.
+    """What all contributors of findings are asked.
 
     Attributes:
-        reader: The store, held to whoever asks.
-        window: Whose runs are judged.
-        reference: The time that they are held against, where nothing else is said.
-        now_ns: The time of the question.
-        shared: What was worked out for another contributor already.
+        reader: The store, with the rights of the caller.
+        window: Runs that began in this time are checked.
+        reference: They are compared with this time, if the contributor has no baseline of its own.
+        now_ns: Current time, in nanoseconds since 1970.
+        shared: Answers that other contributors have computed already.
     """
 
     reader: Reader
@@ -120,11 +120,11 @@ class FindingsQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Contributor:
-    """One sort of findings.
+    """One source of findings.
 
     Attributes:
-        subject: What it looks at, as a sentence names it.
-        find: Answers the question; it asks nothing ahead itself.
+        subject: How a sentence names what it checks.
+        find: Returns its findings. It must not start queries in the background itself.
     """
 
     subject: str
@@ -136,7 +136,7 @@ class GatheredFindings:
     """The findings of all contributors, worst first.
 
     Attributes:
-        missing: The subjects of contributors that the store did not answer in time.
+        missing: Subjects for which the store did not answer in time.
     """
 
     findings: list[Finding]
@@ -155,10 +155,10 @@ def make_question(
 def find_findings(
     question: FindingsQuestion, contributors: Sequence[Contributor]
 ) -> GatheredFindings:
-    """Ask all contributors at once and put their findings in order, worst first.
+    """Ask all contributors at the same time, and order their findings, worst first.
 
     Raises:
-        Unavailable: The store answers none of them.
+        Unavailable: The store answered none of them.
     """
     return gather_findings(
         {contributor.subject: ask_ahead(contributor, question) for contributor in contributors}
@@ -175,13 +175,13 @@ def _ask(_: Reader, contributor: Contributor, question: FindingsQuestion) -> lis
 
 
 def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> GatheredFindings:
-    """Wait for what was asked, and go on without what the store does not answer in time.
+    """Wait for the answers of contributors; leave out those for which the store is too slow.
 
     Args:
-        asked: By subject the call that waits for its answer.
+        asked: For each subject, a call that waits for its answer.
 
     Raises:
-        Unavailable: The store answers none of them.
+        Unavailable: The store answered none of them.
     """
     findings: list[Finding] = []
     troubles: dict[str, Unavailable] = {}
@@ -196,9 +196,9 @@ def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> Gathere
 
 
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Order findings: by the rank of their kind, then the largest first, then by their words.
+    """Order findings by kind, then by size, then by sentence.
 
-    A version that is a finding as a release is no second one as a slice.
+    If a release finding and a slice finding are about the same version, only the release stays.
     """
     every = list(findings)
     released = {(item.model, item.version) for item in every if item.kind == "release"}
@@ -216,11 +216,11 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
 def leave_decided(
     findings: Iterable[Finding], decided: Collection[tuple[str, int | None]]
 ) -> list[Finding]:
-    """Leave out slices of versions about which a release decides.
+    """Leave out slice findings about versions that are compared as a release.
 
     Args:
         findings: The findings.
-        decided: The model and the number of each version that is compared as a release.
+        decided: Model and version number of each release.
     """
     versions = {(model, f"version == {number}") for model, number in decided if number is not None}
     return [

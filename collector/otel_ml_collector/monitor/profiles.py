@@ -1,4 +1,4 @@
-"""Profiles that clients have sent: in the JSON API and on a page, with what each looks at."""
+"""Profiles that clients have sent, in the API and on a page, with the fields they describe."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -28,11 +28,13 @@ class ProfileComponent(BaseModel):
 
     name: str
     side: Literal["input", "output", "actual", "eval"]
-    field: str = Field(description="Where it is read; empty where a function of the client does")
-    kind: str = Field(description="number, category or text; empty before it was built")
-    n: int = Field(description="Of how many runs it was built")
-    missing: float | None = Field(description="Share of them that had no value; null for none")
-    typical: str = Field(description="Its median, or its largest share, as text")
+    field: str = Field(description="Path of the field; empty if a function of the client reads it")
+    kind: str = Field(description="number, category or text; empty before the profile is built")
+    n: int = Field(description="Number of runs from which it was built")
+    missing: float | None = Field(
+        description="Share of these runs without a value; null if unknown"
+    )
+    typical: str = Field(description="Its median, or its most frequent value, as text")
     low: float | None = Field(description="A smaller value is invalid; null for no bound")
     high: float | None
 
@@ -41,19 +43,19 @@ class StoredProfile(BaseModel):
     """The newest version of a profile."""
 
     name: str
-    number: int = Field(description="The small number of this version")
-    version: str = Field(description="Its author's own word for it")
-    tag: str = Field(description="name@version: the group of the tags that it gives to runs")
+    number: int = Field(description="Number of this version")
+    version: str = Field(description="Version as its author named it")
+    tag: str = Field(description="name@version: the group of the tags that it adds to runs")
     first_seen_time: str
-    than: str = Field(description="What `fields` takes to be held against it")
+    than: str = Field(description="Value of `than` that compares fields with this profile")
     components: list[ProfileComponent]
-    scores: list[str] = Field(description="The names of its scores")
+    scores: list[str] = Field(description="Names of its scores")
 
 
 class StoredProfiles(BaseModel):
     """The profiles of a project."""
 
-    profiles: list[StoredProfile] = Field(description="The newest version of each, by name")
+    profiles: list[StoredProfile] = Field(description="The newest version of each profile, by name")
 
 
 def find_profiles(reader: Reader, project: str) -> list[StoredProfile]:
@@ -68,7 +70,7 @@ def find_profiles(reader: Reader, project: str) -> list[StoredProfile]:
 
 
 def _read_profile(row: Mapping[str, Any]) -> StoredProfile | None:
-    """Read a document; None where it is none of a profile, as anybody may have sent it."""
+    """Parse the document of a profile; None if it is invalid, because any client may send one."""
     try:
         document = orjson.loads(row["definition"])
         return StoredProfile(
@@ -113,9 +115,9 @@ def _read_component(component: Mapping[str, Any]) -> ProfileComponent:
 
 @api.get("/projects/{project:path}/profiles")
 def get_profiles(project: str, reader: FromReader) -> StoredProfiles:
-    """List the profiles that clients have sent, with what each looks at, by name.
+    """List the profiles that clients have sent, by name, with the fields that each describes.
 
-    The fields of a model are held against one by `than=profile:NAME`.
+    To compare the fields of a model with a profile, use `than=profile:NAME`.
     """
     return StoredProfiles(profiles=find_profiles(reader, project))
 

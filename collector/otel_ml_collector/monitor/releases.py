@@ -1,8 +1,8 @@
-"""Releases: a model's newest version beside the one before it, judged unasked while its runs come.
+"""Releases: compare a model's newest version with the one before it, while its runs arrive.
 
-A new version of a model, a new release of the service and a new model of the provider are changes
-alike. All is counted anew from the recorded runs whenever somebody asks, so nothing is remembered:
-delivered twice, late or in another order they give the same answer.
+A new version of a model, a new release of the service and a new LLM are handled alike. Everything
+is computed from the recorded runs when somebody asks. So late, repeated or reordered data leads to
+the same answer.
 """
 
 from collections import Counter, defaultdict
@@ -78,21 +78,22 @@ _STAGES: Final = (
 
 
 class Side(BaseModel):
-    """What is compared: a version of a model, a release, or a provider's model."""
+    """One side of a comparison: a version of a model, a release of the service, or an LLM."""
 
-    name: str = Field(description="Such as answer:v3, or the release")
-    version: int | None = Field(description="The small number of a version; null of others")
+    name: str = Field(description="Name, such as answer:v3, or the name of the release or LLM")
+    version: int | None = Field(description="Number of the version; null for a release or LLM")
     where: str = Field(description="The filter that lists its runs")
     runs: int
 
 
 class ReleaseFigure(FigureChange):
-    """One figure of a release beside its baseline."""
+    """One figure of a release, compared with its baseline."""
 
-    since: str | None = Field(description="When it was sure to be worse, RFC 3339")
+    since: str | None = Field(description="When it was first certainly worse, RFC 3339")
     worst: str = Field(
-        description="The slice of the candidate's runs that lost most runs by it, of all tags; "
-        "empty where none stands out"
+        description="The slice of the new version with the most extra failures, over all tags; "
+        "empty "
+        "if no slice is worse"
     )
     of_worst: FigureChange | None = Field(
         default=None, description="The same figure in that slice, if it is worse there"
@@ -100,10 +101,10 @@ class ReleaseFigure(FigureChange):
 
 
 class Release(BaseModel):
-    """A model's newest version, release or provider's model, beside what was before it.
+    """A model's newest version, release or LLM, compared with its baseline.
 
-    Worse is said as soon as it is sure, however often one looks: of a hundred releases that change
-    nothing at most one is ever called worse.
+    The word "worse" is used as soon as it is certain. This may be checked as often as you like: of
+    a hundred releases without any change, at most one is ever called worse.
     """
 
     model: str
@@ -112,14 +113,20 @@ class Release(BaseModel):
     sentence: str
     candidate: Side
     baseline: Side
-    change: str = Field(description="What is new in the version, in a few words; empty of others")
-    began: str = Field(description="When its first run began, RFC 3339")
+    change: str = Field(
+        description="What changed in the version, in a few words; empty for a release or LLM"
+    )
+    began: str = Field(description="Start of its first run, RFC 3339")
     began_ns: int = Field(exclude=True)
-    since: str | None = Field(description="When it was sure to be worse")
-    stratum: str = Field(description="The tag by which both are weighted alike; empty without one")
-    share: float = Field(description="The share of sessions and traces that was counted")
-    figures: list[ReleaseFigure] = Field(description="The worst first")
-    command: str = Field(description="Evaluates both on a data set; empty where it is no version")
+    since: str | None = Field(description="When it was first certainly worse, RFC 3339")
+    stratum: str = Field(
+        description="Tag whose values have the same weight on both sides; empty if there is none"
+    )
+    share: float = Field(description="Share of the sessions and traces that was counted")
+    figures: list[ReleaseFigure] = Field(description="All figures, worst first")
+    command: str = Field(
+        description="Command that evaluates both on a data set; empty for a release or LLM"
+    )
 
     @property
     def heading(self) -> str:
@@ -131,12 +138,12 @@ class Release(BaseModel):
 
     @property
     def recorded(self) -> RecordedChange:
-        """The same as a comparison of two versions."""
+        """Return the same result as a comparison of two versions."""
         return make_recorded_change(self.word, self.sentence, self.figures)
 
 
 class Releases(BaseModel):
-    """What is new in a model, or in a project, the newest first."""
+    """What is new in a model or a project, newest first."""
 
     releases: list[Release]
 
@@ -146,11 +153,11 @@ class Change:
     """Something new in a model, and its baseline.
 
     Attributes:
-        labels: The labels of the new one in the store; several of a version.
-        before: Those of its baseline.
-        began_ns: When its first run began.
-        runs: How many runs the baseline has in the 7 days before, and how many it has.
-        slow_ns: How long a slow run of the baseline takes.
+        labels: Labels of the new side in the store; a version can have several.
+        before: Labels of the baseline.
+        began_ns: Start of the first run of the new side.
+        runs: Number of runs of the baseline in the 7 days before, and of the new side.
+        slow_ns: Duration of a slow run of the baseline.
     """
 
     model: str
@@ -167,7 +174,7 @@ class Change:
 
     @property
     def names(self) -> tuple[str, str]:
-        """The baseline and the new one in sentences, such as v1 and v2."""
+        """How sentences name the baseline and the new side, such as v1 and v2."""
         if self.version is None or self.baseline_version is None:
             return self.baseline, self.name
         return f"v{self.baseline_version}", f"v{self.version}"
@@ -189,18 +196,18 @@ def find_releases(
     *,
     changes: Sequence[Change] | None = None,
 ) -> list[Release]:
-    """Judge what is new in a project, or in one model, in the last 14 days, the newest first.
+    """Compare what is new in the last 14 days with its baseline, newest first.
 
     Args:
         reader: The store.
         project: The project.
-        now_ns: The end of the time that counts.
-        model: Only of this model.
+        now_ns: Runs that began later are ignored.
+        model: Only this model.
         where: Only runs of this filter are compared.
-        changes: What `find_changes` answers, where it was asked already.
+        changes: The result of `find_changes`, if you have it already.
 
     Raises:
-        BadInput: The filter is wrong.
+        BadInput: The filter is invalid.
     """
     if changes is None:
         changes = find_changes(reader, project, now_ns, model)
@@ -226,10 +233,10 @@ def find_changes(
     *,
     dimensions: Sequence[Dimension] = DIMENSIONS,
 ) -> list[Change]:
-    """Find the newest version, release and provider's model of models, where they are new.
+    """Find the newest version, release and LLM of each model that began in the last 14 days.
 
-    New is what had its first run in the last 14 days, and has a baseline: of what ran in the 7 days
-    before that with most runs, or of versions the one that is called production.
+    The baseline is the one with the most runs in the 7 days before. For versions, a version that is
+    marked as production takes precedence. Without a baseline, nothing is returned.
     """
     numbers = all_version_numbers(reader, project, "model")
     changes = []
@@ -254,10 +261,10 @@ def find_changes(
 
 @dataclass(slots=True)
 class VersionWords:
-    """Whether a figure of a model's newest version was worse, for many times.
+    """Tells for many moments of the past whether a figure of the newest version was worse then.
 
-    A version is read once, with the windows up to the newest time. It is compared once after each
-    of its windows, as its word is the same until the next.
+    Each version is read once. It is compared after each of its windows, because the word can only
+    change then.
 
     Args:
         reader: The store.
@@ -273,14 +280,14 @@ class VersionWords:
     _verdicts: dict[tuple[tuple[object, ...], int], SidesVerdict] = field(default_factory=dict)
 
     def find(self, figure: str, where: str, times_ns: Sequence[int]) -> dict[int, tuple[bool, int]]:
-        """Return for each time whether the figure was worse, and the number of runs with it.
+        """Return for each moment whether the figure was worse, and the number of its runs.
 
-        A time is left out if no version was new then, or a judge had scored one side alone.
+        A moment is left out if no version was new then, or if a judge had scored only one side.
 
         Args:
-            figure: Name of the figure, such as that of a judge.
+            figure: Name of the figure, such as the name of a judge.
             where: Only runs of this filter are compared.
-            times_ns: Until when runs count, rising.
+            times_ns: The moments, in ascending order. Later runs are ignored.
         """
         words = {}
         for time_ns, change in reversed(self._find_changes(times_ns).items()):
@@ -291,7 +298,7 @@ class VersionWords:
         return words
 
     def _compare(self, change: Change, where: str, time_ns: int) -> SidesVerdict:
-        """Compare a version with its baseline at a time; the newest time comes first."""
+        """Compare a version with its baseline at a moment. Call it with the newest moment first."""
         windows = _count_windows(_find_elapsed(change, time_ns))
         key = where, change.began_ns, *change.labels, "", *change.before
         known = self._rows.get(key)
@@ -306,7 +313,7 @@ class VersionWords:
         return verdict
 
     def _find_changes(self, times_ns: Sequence[int]) -> dict[int, Change]:
-        """Find the newest version at each time, as `find_changes` does at one."""
+        """Find the newest version at each moment, as `find_changes` does for one."""
         numbers = all_version_numbers(self.reader, self.project, "model")
         firsts = _find_first_days(self.reader, self.project, self.model, times_ns)
         changes = {}
@@ -337,7 +344,7 @@ class VersionWords:
 def _find_first_days(
     reader: Reader, project: str, model: str, times_ns: Sequence[int]
 ) -> dict[tuple[str, str], list[int]]:
-    """Return when the first run of each day began, by digest and structure of its version."""
+    """Return the start of the first run of each day, by digest and structure of its version."""
     sql = Sql("""
         SELECT digest, structure, min(start_ns) AS first_ns FROM {recorded}
         WHERE {counted} AND model = {model:String} AND digest != ''
@@ -366,10 +373,10 @@ _Numbers = Mapping[tuple[str, str, str], int]
 def _find_firsts(
     reader: Reader, project: str, now_ns: int, model: str | None, numbers: _Numbers
 ) -> dict[tuple[str, Dimension], dict[str, tuple[str | int, int]]]:
-    """Find when versions, releases and provider's models first ran of late, of one reading.
+    """Find when versions, releases and LLMs had their first run, with one query.
 
     Returns:
-        By model and dimension, of each label its name and its first start.
+        For each model and dimension: the name and first start of each label.
     """
     of_model = Condition(Sql("model = {model:String}"), {"model": model}) if model else ALWAYS
     window = Window(max(now_ns - _NEW_NS - _BEFORE_NS, 0), now_ns + 1)
@@ -404,7 +411,7 @@ def _find_firsts(
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
-    """The newest name of a model in a dimension; with the names of all its labels there."""
+    """The newest name of a model in a dimension, with all labels that have this name."""
 
     model: str
     dimension: Dimension
@@ -480,7 +487,7 @@ def _find_baseline(
 
 
 def _find_window(place: int) -> tuple[int, int]:
-    """Return when a window begins and ends, from the beginning of a version."""
+    """Return start and end of a window, relative to the first run of the version."""
     for start_ns, step_ns, end_ns in _STAGES:
         windows = (end_ns - start_ns) // step_ns
         if place < windows:
@@ -490,7 +497,7 @@ def _find_window(place: int) -> tuple[int, int]:
 
 
 def _count_windows(elapsed_ns: int) -> int:
-    """Return how many windows are over after some time."""
+    """Return how many windows are complete after some time."""
     return sum(
         max(min(elapsed_ns, end_ns) - start_ns, 0) // step_ns
         for start_ns, step_ns, end_ns in _STAGES
@@ -520,7 +527,7 @@ _SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AN
 
 
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
-    """Judge a change, and the slice in which it did worst."""
+    """Compare a change with its baseline, and find the slice in which it is worst."""
 
     def compare_slice(condition: str) -> SidesVerdict:
         return _compare(reader, project, change, now_ns, view.narrow(where, condition))
@@ -530,13 +537,13 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
 
 
 def _find_elapsed(change: Change, now_ns: int) -> int:
-    """Return the age of a change, less the time until slow runs of a window are in."""
+    """Return the time since a change began, minus the time that slow runs need to arrive."""
     delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
     return now_ns - change.began_ns - delay_ns
 
 
 def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> SidesVerdict:
-    """Compare both sides of a change by the windows that are over."""
+    """Compare both sides of a change in the complete windows."""
     sides = _find_sides(reader, project, change, now_ns, where)
     if sides is None:
         return leave_open(change.runs)
@@ -546,7 +553,7 @@ def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: s
 def _find_sides(
     reader: Reader, project: str, change: Change, now_ns: int, where: str
 ) -> Sides | None:
-    """Find the runs of both sides of a change in windows that are over; None if none is."""
+    """Find the runs of both sides in the complete windows; None if no window is complete."""
     windows = _count_windows(_find_elapsed(change, now_ns))
     if not windows:
         return None
@@ -637,17 +644,17 @@ def _describe(
 
 
 def evaluate_command(model: str, baseline: str) -> str:
-    """Return the command that evaluates the code of a model on a data set, beside a version."""
+    """Return the command that evaluates a model on a data set, with a version as baseline."""
     return f"otel-ml evaluate FILE.py:{model} --dataset NAME --baseline {baseline}"
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
-    """Find the releases that are worse, whenever they began in the last 14 days."""
+    """Find releases of the last 14 days that are worse than their baseline."""
     return find_worse_releases(find_releases_of(question), question.now_ns)
 
 
 def find_releases_of(question: FindingsQuestion) -> list[Release]:
-    """Judge what is new in the project of a question, by the changes that others need, too."""
+    """Compare what is new in a project. The list of changes is shared with other contributors."""
     return find_releases(
         question.reader,
         question.project,
@@ -657,7 +664,7 @@ def find_releases_of(question: FindingsQuestion) -> list[Release]:
 
 
 def find_changes_of(question: FindingsQuestion) -> list[Change]:
-    """Find what is new in the project of a question, once for all that contribute to it."""
+    """Find what is new in a project, once for all contributors."""
     return question.shared.work_out(
         "changes", lambda: find_changes(question.reader, question.project, question.now_ns)
     )
@@ -674,7 +681,7 @@ def write_release(release: Release) -> str:
 
 
 def claim_release(release: Release) -> Claim:
-    """Write whether a release is worse than its baseline; for whom, and since when."""
+    """Write whether a release is worse than its baseline, for whom, and since when."""
     subject, baseline = _name_sides(release)
     figure = release.figures[0] if release.figures else None
     evidence = join_evidence(
@@ -711,7 +718,7 @@ def claim_release(release: Release) -> Claim:
 
 
 def _name_sides(release: Release) -> tuple[str, str]:
-    """Name what is new in a sentence, such as `answer v2`, and its baseline, such as `v1`."""
+    """Name the new side in a sentence, such as `answer v2`, and its baseline, such as `v1`."""
     match release.dimension:
         case "version":
             subject = name_version(release.model, release.candidate.version)
@@ -726,7 +733,7 @@ _EXPLAINS: Final = 1.5
 
 
 def _explains(figure: ReleaseFigure) -> bool:
-    """Whether the slice that did worst changed much more than all runs together."""
+    """Whether the worst slice changed much more than all runs together."""
     whole, part = figure.difference, figure.of_worst.difference if figure.of_worst else None
     if whole is None or part is None:
         return False
@@ -762,7 +769,7 @@ def _read_values(figure: FigureChange) -> ComparedValues:
 
 
 def name_condition(condition: str) -> str:
-    """Name a slice by its filter: `client Kessler`. Other filters stay as they are."""
+    """Name a slice, such as `client Kessler`. Any other filter is returned unchanged."""
     try:
         parsed = parse(condition)
     except BadInput:

@@ -1,4 +1,4 @@
-"""Monitoring in the JSON API: the findings of a project, its slices, and its new versions."""
+"""Monitoring in the JSON API: findings, slices, and comparisons of new versions."""
 
 import time
 from typing import Annotated
@@ -22,11 +22,12 @@ class Findings(BaseModel):
     """What is wrong in a project, or other than before, worst first."""
 
     findings: list[Finding] = Field(
-        description="Broken data, models that changed, slices by runs lost, other traffic"
+        description="Broken data, worse versions and slices, changed models and traffic, worst "
+        "first"
     )
     missing: list[str] = Field(
-        description="What the store did not answer in time, such as slices: of that nothing is "
-        "said; empty where all of it was looked at"
+        description="What was not checked because the store was too slow, such as slices; empty if "
+        "everything was checked"
     )
 
 
@@ -34,14 +35,14 @@ class Findings(BaseModel):
 def get_findings(
     project: str,
     reader: FromReader,
-    last: Annotated[Past, Query(description="Whose runs are judged")] = "24h",
-    than: Annotated[Before, Query(description="How much before that they are held against")] = (
+    last: Annotated[Past, Query(description="Runs of this time are checked")] = "24h",
+    than: Annotated[Before, Query(description="Time before that, with which they are compared")] = (
         "28d"
     ),
 ) -> Findings:
-    """Say what is wrong in a project, or other than before, worst first.
+    """List what is wrong in a project or has changed, worst first.
 
-    Nothing has to be set up. Runs of experiments, and calls that judges make, are left out.
+    You do not have to configure anything. Runs of experiments and calls of judges are left out.
     """
     gathered = find_project_findings(reader, project, time.time_ns(), last=last, than=than)
     return Findings(findings=gathered.findings, missing=gathered.missing)
@@ -49,29 +50,31 @@ def get_findings(
 
 @api.get("/projects/{project:path}/slices")
 def get_slices(asked: Annotated[SlicesQuery, Depends()], reader: FromReader) -> Slices:
-    """Hold each value of tags and labels against the rest of its model, the worst first.
+    """Compare the runs with each tag value with all other runs of the same model, worst first.
 
-    By default the last 24 hours. Ordered by excess: how many runs a slice lost at least, by the
-    lower bound of its difference. Of what is called worse or better over the whole answer at most
-    5 % is chance; sessions, or traces without one, are the units. Both sides need 30 runs.
-    A figure such as `drift inputs.language` asks instead in which slices a field has other values
-    than in the rest, by as many as 5,000 runs; there both sides need 100 values.
+    The default range is the last 24 hours. Slices are ordered by `excess`: the number of extra
+    failures, by the lower bound of the difference. At most 5 % of all slices that are called worse
+    or better differ by chance only. Runs of one session count as one observation. Both sides need
+    30 runs.
+
+    With a figure such as `drift inputs.language`, slices are compared by the values of a field.
+    Then at most 5,000 runs are read, and both sides need 100 values.
     """
     return find_any_slices(reader, asked, time.time_ns())
 
 
 @api.get("/projects/{project:path}/models/{model:path}/release")
 def get_release(project: str, model: str, reader: FromReader) -> Releases:
-    """Judge the newest version of a model, release and provider's model, unasked.
+    """Compare the newest version, release and LLM of a model with what ran before.
 
-    Each that is new in the last 14 days beside what had most runs in the 7 days before it, or the
-    version called production. Worse is said as soon as it is sure, however often one looks: of a
-    hundred releases that change nothing at most one is ever called worse.
+    Included is what began in the last 14 days. The baseline is what had the most runs in the 7 days
+    before, or the version marked as production. The word "worse" is used as soon as it is certain:
+    of a hundred releases without any change, at most one is ever called worse.
     """
     return Releases(releases=find_releases(reader, project, time.time_ns(), model))
 
 
 @api.get("/projects/{project:path}/releases")
 def get_releases(project: str, reader: FromReader) -> Releases:
-    """Judge the newest versions, releases and provider's models of all models, the newest first."""
+    """Compare the newest version, release and LLM of each model with what ran before."""
     return Releases(releases=find_releases(reader, project, time.time_ns()))

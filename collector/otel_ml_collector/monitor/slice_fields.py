@@ -1,8 +1,8 @@
-"""Drift of a field as a figure of slices: its values in a slice beside those in the rest.
+"""Drift of a field by slice: the values in a slice, compared with those in all other runs.
 
-Payloads are read of at most 5,000 runs, chosen by their span ids: of these each slice is held
-against the rest of its model by the rules of drift. There are no windows of a slice of its own, so
-nothing is calibrated; a slice differs by more than the margin, and by more than chance.
+Payloads of at most 5,000 runs are read, chosen by span ID. The rules are those of drift, except
+one: a slice has no history, so there is no comparison with usual differences between days. A slice
+differs if its drift score is above the margin and statistically significant.
 """
 
 from collections import defaultdict
@@ -75,10 +75,10 @@ _WORDS: Final[dict[str, CellWord]] = {
 
 
 def find_any_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
-    """Hold the slices of a project's runs against the rest, by whatever figure is asked for.
+    """Compare the slices of a project with all other runs, by any figure.
 
     Raises:
-        BadInput: The filter or the figure is wrong.
+        BadInput: The filter or the figure is invalid.
     """
     if query.figure.startswith(DRIFT):
         return find_field_slices(reader, query, now_ns)
@@ -87,13 +87,13 @@ def find_any_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The values of a field in a run.
+    """The values of a field in one run.
 
     Attributes:
-        values: As many as there are cells of a column; of other fields a single value, or none.
-        cells: Of a column: how many were looked at.
-        is_hidden: Whether there is a value of which nothing is kept.
-        is_possible: Whether the run could have the field.
+        values: The cells of a column; for any other field, one value or none.
+        cells: Number of cells that were read, if the field is a column.
+        is_hidden: Whether the field has a value that was not stored.
+        is_possible: Whether a run like this can have the field.
     """
 
     session: str
@@ -104,17 +104,17 @@ class _Reading:
 
     @property
     def has_field(self) -> bool:
-        """Whether the field is there."""
+        """Whether the run has the field."""
         return bool(self.values) or self.cells > 0 or self.is_hidden
 
 
 def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
-    """Hold the values of a field in each slice against those in the rest of its model.
+    """Compare the values of a field in each slice with those in all other runs of the model.
 
-    Those that differ come first, by how many of their runs are other.
+    Slices that differ come first, ordered by the number of runs with changed values.
 
     Raises:
-        BadInput: The filter is wrong, or no run has the field.
+        BadInput: The filter is invalid, or no run has the field.
     """
     field = _field_of(query)
     if query.pairs:
@@ -176,7 +176,7 @@ def _field_of(query: SlicesQuery) -> str:
 
 
 def has_drift(field: str) -> bool:
-    """Tell whether slices can be held against the rest by a field: not by the scores of judges."""
+    """Whether slices can be compared by this field. Scores of judges have figures of their own."""
     return section_of(field) in SECTIONS or field in (*FIGURES, "error_type")
 
 
@@ -188,7 +188,7 @@ def _refuse(field: str) -> BadInput:
 def _read_runs(
     reader: Reader, query: SlicesQuery, asked: AskedRuns
 ) -> tuple[list[Row], list[list[str]]]:
-    """Read a share of the runs of each model with their payloads, and the labels of each."""
+    """Read payloads and labels of a sample of the runs of each model."""
     sampled: dict[str, Any] = {"every": asked.every} if asked.every > 1 else {}
     condition = all_of([asked.condition, Condition(asked.sample, sampled)])
     counted = find_counted(reader, query.project, _BOUNDS)
@@ -234,7 +234,7 @@ def _judge(
     of_model: Sequence[int],
     slices: Sequence[tuple[SliceCondition, list[int]]],
 ) -> list[tuple[float, RunSlice]]:
-    """Judge the slices of a model, with how many runs of each are other."""
+    """Compare the slices of a model, and count the runs with changed values in each."""
     every = _sketch([readings[place] for place in of_model])
     left = _MOST_VALUES if every.kind in ("number", "category") else _MOST_TEXTS
     kept: list[tuple[SliceCondition, list[int]]] = []

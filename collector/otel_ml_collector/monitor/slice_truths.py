@@ -1,7 +1,7 @@
-"""Quality by truth as a figure of slices: whether runs were right, or by how much they were off.
+"""Ground truth as a figure of slices: the share of right predictions, or their mean error.
 
-What a run foretold and what came of it are no columns of runs. They are read beside these, by a
-question for each target, and joined to the runs that are counted.
+Predictions and ground truth are not columns of runs. They are read with one query for each
+prediction target, and joined with the counted runs.
 """
 
 from collections.abc import Mapping
@@ -48,9 +48,9 @@ _TRUTHS: Final = Sql("""
 
 
 def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, SavedTarget]:
-    """Choose the targets of the models that are asked about, by the names of their figures.
+    """Choose the prediction targets of the models, by the names of their figures.
 
-    Those that are saved stand first; a truth without a target must equal the whole output.
+    Saved targets come first. Ground truth without a target is compared with the whole output.
     """
     if not (asked.kinds.scores or asked.kinds.keyed_scores):  # truths are among them
         return {}
@@ -61,7 +61,7 @@ def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, 
 
 
 def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
-    """List the figures of targets: the share of right classes, a mean error, a mean precision."""
+    """List the figures of prediction targets: accuracy, mean error, or mean average precision."""
     return [
         FigureColumn(
             name,
@@ -76,10 +76,10 @@ def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
 
 
 def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTarget) -> pa.Table:
-    """Read what the runs that are counted add to the figure of a target.
+    """Read what the counted runs contribute to the figure of a prediction target.
 
     Returns:
-        A row for each run whose truth is here: `run`, its number, and `value`.
+        A row for each run with known ground truth: `run` (its number) and `value`.
     """
     rule, window = target.rule, asked.window
     kept = read_kept_days(reader, project, rule, window.start_ns, window.end_ns)

@@ -1,7 +1,7 @@
-"""Slices: the runs with one value of a tag or label, each held against the rest of its model.
+"""Slices: compare the runs with each value of a tag or label with all other runs of the model.
 
-Nothing is set up and nothing is remembered: all is counted from the recorded runs when somebody
-asks. Of very many runs a share of the traces is counted, and the answer says which.
+Nothing is configured or stored: slices are computed from the recorded runs when somebody asks. In a
+very large project, a sample of the traces is read, and the answer says how large it is.
 """
 
 import math
@@ -75,16 +75,19 @@ class SlicesFigure(BaseModel):
     """A figure that slices are compared by."""
 
     name: str = Field(
-        description="errors, missing inputs, latency, cost, a judge, truth and a target's name, or "
-        "drift and a field's path. An older version of a judge has its number: `grounded v1`"
+        description="errors, missing inputs, latency, cost, a judge, truth with the name of a "
+        "prediction target, or drift with the path of a field. An older version of a judge has its "
+        "number: `grounded v1`"
     )
     kind: Literal["rate", "score", "amount", "drift"]
     lower_is_better: bool
-    judge: str = Field(description="Empty where it is of no judge")
-    judge_version: int | None = Field(description="Its small number; null where it has none")
-    digest: str = Field(description="Of the judge's version")
-    target: str = Field(description="Whose truth it is of; empty for none")
-    unit: Literal["points", "%", ""] = Field(description="Of a difference as pages show it")
+    judge: str = Field(description="Name of the judge; empty for other figures")
+    judge_version: int | None = Field(
+        description="Number of the judge's version; null if it has none"
+    )
+    digest: str = Field(description="Digest of the judge's version")
+    target: str = Field(description="Name of the prediction target; empty for other figures")
+    unit: Literal["points", "%", ""] = Field(description="Unit of a difference")
 
     @property
     def title(self) -> str:
@@ -95,41 +98,44 @@ class SlicesFigure(BaseModel):
 
 
 class SliceCell(BaseModel):
-    """One figure of a slice beside the rest."""
+    """One figure of a slice, compared with all other runs."""
 
     figure: str
-    word: CellWord = Field(description="Of drift: other, no different, too few")
-    n: int = Field(description="Runs of the slice that have the figure, of those counted")
+    word: CellWord = Field(description="For drift: other, no different, too few")
+    n: int = Field(description="Number of counted runs of the slice with this figure")
     value: float | None = Field(description="Share, mean score, geometric mean in ms or $")
     rest: float | None
     difference: Interval | None = Field(
-        description="Slice less rest; of latency and cost the ratio; null for too few"
+        description="Slice minus all other runs; a ratio for latency and cost; null for too few "
+        "runs"
     )
     excess: float | None = Field(
-        description="Runs lost at least: the lower bound of the difference in runs; null where the "
-        "figure is no share of runs"
+        description="Extra failures: the lower bound of the difference, as a number of runs; null "
+        "if the figure is not a share of runs"
     )
-    strength: int = Field(description="From 1 to 3, by how many margins; 0 where nothing is told")
+    strength: int = Field(
+        description="By how many margins it differs, from 1 to 3; 0 for no verdict"
+    )
     shown: str = Field(
-        description="The difference in its unit, such as +1.9; of drift the distance; n 22 for too "
-        "few"
+        description="The difference in its unit, such as +1.9; the drift score for drift; n 22 if "
+        "there are too few runs"
     )
 
 
 class RunSlice(BaseModel):
-    """The runs of a model with one value of a tag or label, against the rest."""
+    """The runs of a model with one value of a tag or label, compared with all other runs."""
 
     model: str
-    name: str = Field(description="Such as client = Remax")
-    dimension: str = Field(description="A tag's name, or version, environment, release, ...")
+    name: str = Field(description="Name of the slice, such as client = Remax")
+    dimension: str = Field(description="Name of the tag, or version, environment, release, ...")
     where: str = Field(description="The filter that lists its runs")
-    condition: str = Field(description="What tells it from the rest: that filter without its model")
-    runs: int = Field(description="Recorded runs in it, of those that were counted")
-    share: float = Field(description="Of the runs of the model")
-    excess: float = Field(description="The most that any figure lost, in runs")
-    word: CellWord = Field(description="That of its worst figure")
+    condition: str = Field(description="The slice as a filter, without the model")
+    runs: int = Field(description="Number of counted runs in the slice")
+    share: float = Field(description="Share of the runs of the model")
+    excess: float = Field(description="Extra failures by the figure with most of them")
+    word: CellWord = Field(description="The word of its worst figure")
     sentence: str = Field(
-        description="What is worse, in words, by its worst figure; empty if nothing is"
+        description="What is worse, by its worst figure; empty if nothing is worse"
     )
     title: str = Field(default="", description="How the sentence begins, in a few words")
     figure: str = Field(default="", description="The figure of the sentence")
@@ -144,21 +150,21 @@ class Slices(BaseModel):
 
     start_time: str
     end_time: str
-    runs: int = Field(description="Recorded runs that were counted")
-    share: float = Field(description="The share of traces that was counted")
+    runs: int = Field(description="Number of counted runs")
+    share: float = Field(description="Share of the traces that was counted")
     figures: list[SlicesFigure]
     slices: list[RunSlice]
-    judged: int = Field(description="How many slices there are; those that tell least are left out")
+    judged: int = Field(description="Number of compared slices; the least important are left out")
     left_out: list[str] = Field(
-        description="What tells single runs apart, such as session, and is no dimension"
+        description="Tags with too many different values, such as session, which are not compared"
     )
 
 
 def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
-    """Hold the slices of a project's runs against the rest, those that lost most runs first.
+    """Compare slices with all other runs; those with the most extra failures come first.
 
     Raises:
-        BadInput: The filter or the figure is wrong.
+        BadInput: The filter or the figure is invalid.
     """
     window = query.window(now_ns)
     asked = AskedRuns.of(reader, query, window)
@@ -252,7 +258,7 @@ def _judge(
     *,
     ratios: _Ratios,
 ) -> tuple[list[RunSlice], int]:
-    """Judge all slices at once; return those that tell most, in order, and how many there are."""
+    """Compare all slices; return the most important ones in order, and the number of all."""
     every = {row["model"]: row for row in rows if row["id"] == 0}
     slices = [
         (row, its)
@@ -314,7 +320,7 @@ _Verdicts = Sequence[tuple[FigureColumn, RestVerdict, int]]
 def _order(
     row: Row, its: SliceCondition, cells: _Verdicts, every: int
 ) -> tuple[float, float, int, str]:
-    """Order slices by the runs that they lost, then by how much worse they surely are."""
+    """Sort key of a slice: first its extra failures, then how far it is beyond the margin."""
     runs = row["runs"]
     worse = [cell for cell in cells if cell[1].word == "worse"]
     excess = max((_measure_excess(*cell, runs * every) or 0.0 for cell in worse), default=0.0)
@@ -323,7 +329,7 @@ def _order(
 
 
 def _measure_excess(figure: FigureColumn, verdict: RestVerdict, _: int, runs: int) -> float | None:
-    """Return how many runs a slice lost by a figure; None where that is no share of runs."""
+    """Return the number of extra failures; None if the figure is not a share of runs."""
     if figure.kind != "rate" or verdict.difference is None:
         return None
     return _digits(verdict.lost * runs)
@@ -453,7 +459,7 @@ def _write_evidence(
     of_model: int,
     every: int,
 ) -> str:
-    """Write the difference of a slice by its worst figure, the others, and how many runs it has."""
+    """Write the difference of the worst figure, other worse figures, and the number of runs."""
     (figure, verdict, cell), *others = items
     also = ", ".join(
         f"{_name_column(other)} ({write_change(at.difference, other.kind)})"
@@ -512,18 +518,18 @@ def _keep_worse_pairs(
 def find_worst_slice(
     reader: Reader, project: str, where: str, figure: FigureChange, window: Window
 ) -> str:
-    """Return the filter of the slice that lost most runs by a figure, over all tags.
+    """Return the filter of the slice with the most extra failures by a figure, over all tags.
 
     Args:
         reader: The store.
-        project: Of which project.
-        where: Which runs; a slice is compared with the others of these.
-        figure: By what.
-        window: When the runs began.
+        project: The project.
+        where: Only these runs count. A slice is compared with the others among them.
+        figure: Name of the figure.
+        window: Only runs that began in this time count.
 
     Returns:
-        The condition of the first slice that `find_slices` calls worse; empty where there is none,
-        or where slices have no such figure.
+        The condition of the first worse slice of `find_slices`; empty if no slice is worse, or if
+        slices do not have this figure.
     """
     query = SlicesQuery(project, where, figure.name, start_ns=window.start_ns, end_ns=window.end_ns)
     try:
@@ -594,7 +600,7 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
 
 
 def narrow_to_failed(where: str, figure: str, kind: str, judge_version: int | None) -> str:
-    """Narrow a filter to the runs that failed by a figure; unchanged if no filter finds these."""
+    """Narrow a filter to runs that failed by a figure; unchanged if no filter can find them."""
     if figure == "errors":
         return view.narrow(where, 'outcome == "error"')
     if kind != "rate" or measure_of(figure) != "quality":

@@ -1,4 +1,4 @@
-"""Suggests alert rules: what the form contains for a slice, a field or a version.
+"""Suggests alert rules: the content of the form for a slice, a field or a version.
 
 Its condition is ``surely(...)`` for every measure that this supports. The form shows whether the
 rule would have fired.

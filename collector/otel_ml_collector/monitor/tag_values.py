@@ -1,4 +1,4 @@
-"""Values of tags that are new or gone: slices that are there in one window only."""
+"""Tag values that are new or have disappeared."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ _VALUES_OF_TAGS: Final = Sql("""
 
 
 class _Times(NamedTuple):
-    """In how many windows something is, and in how many runs of those that are counted."""
+    """In how many windows a value occurs, and in how many of the counted runs."""
 
     windows: int
     runs: int
@@ -54,12 +54,12 @@ _NEVER: Final = _Times(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """The values of tags that runs of some time have.
+    """The tag values of the runs of some time.
 
     Attributes:
-        every: Of the traces every so many-th is counted.
-        models: How many runs of each model there are.
-        values: The same by model and tag of each value, those of most runs first.
+        every: Only one of so many traces was read; counts are multiplied by it.
+        models: Number of runs of each model.
+        values: For each model and tag, the count of each value, most frequent first.
     """
 
     every: int
@@ -74,7 +74,7 @@ class _Counted:
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
-    """Find the values of tags and of the environment that are there in one window only."""
+    """Find values of tags and environments that are new or have disappeared."""
     window, reference = question.window, question.reference
     length_ns = window.end_ns - window.start_ns
     if (reference.end_ns - reference.start_ns) // length_ns < _LEAST_WINDOWS:
@@ -104,7 +104,7 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
 
 
 def _count_values(reader: Reader, asked: AskedRuns, length_ns: int) -> _Counted:
-    """Count the values of tags of some runs, in windows of a length that end with theirs."""
+    """Count tag values in consecutive windows of this length, up to the end of the asked time."""
     sql = _VALUES_OF_TAGS.fill(
         tokens=asked.tokens,
         source=asked.source,
@@ -124,10 +124,10 @@ def _count_values(reader: Reader, asked: AskedRuns, length_ns: int) -> _Counted:
 
 
 def _count_before(question: FindingsQuestion, asked: AskedRuns) -> _Counted:
-    """Count the values of tags in the windows of the reference, of the models that run now.
+    """Count tag values in the windows of the reference, for models that have runs now.
 
-    Where all of its days are over, and computed since they changed, the answer is kept until one
-    of them changes. Tags that come late change no day: with such it is read each time.
+    If all of its days are complete and computed, the answer is kept until one of them changes. Late
+    tags do not change a day, so with late tags the values are read each time.
     """
     reader, project, reference = question.reader, question.project, question.reference
     length_ns = question.window.end_ns - question.window.start_ns
@@ -173,7 +173,7 @@ class _Value(NamedTuple):
 def _make_change(
     question: FindingsQuestion, its: _Value, before: _Counted, now: _Counted
 ) -> Finding | None:
-    """Make the finding of a value that is new or gone; None where too few runs say so."""
+    """Make the finding of a new or missing value; None if there are too few runs."""
     window, reference = question.window, question.reference
     key = its.model, its.tag
     old = before.of(*key).get(its.value, _NEVER)

@@ -1,6 +1,6 @@
-"""The unusual of a run: fields outside of what is usual or new, and slices that stand out.
+"""What is unusual in one run: fields with rare or new values, and worse slices that it belongs to.
 
-Its fields are held against the sketches of the 28 days before its day, so no other payload is read.
+Fields are compared with the sketches of the 28 days before, so no other payload is read.
 """
 
 import math
@@ -63,11 +63,11 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class UnusualField:
-    """A field of a run that is not as usual.
+    """A field of a run with an unusual value.
 
     Attributes:
-        path: As a filter has it.
-        value: What the run has; empty where it lacks the field.
+        path: Path of the field, as in filters.
+        value: The value of the run; empty if the run does not have the field.
         sentence: Why it is unusual.
     """
 
@@ -78,11 +78,11 @@ class UnusualField:
 
 @dataclass(frozen=True, slots=True)
 class UnusualRun:
-    """What is unusual of a run.
+    """What is unusual in a run.
 
     Attributes:
-        runs: Of how many runs is known what is usual; too few tell nothing.
-        slices: Those of the day until its end that it belongs to, and that do worse.
+        runs: Number of runs that it was compared with. With too few, nothing is reported.
+        slices: Slices of the run that are worse than all other runs, in the 24 hours up to its end.
     """
 
     runs: int
@@ -129,11 +129,11 @@ def _ids_of(run: Run) -> dict[str, Any]:
 
 
 def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[UnusualField]:
-    """Yield the fields of a run that are not as usual, by path.
+    """Yield the unusual fields of a run, ordered by path.
 
     Args:
-        own: Of this run alone.
-        usual: Of all runs of the reference.
+        own: The fields of this run.
+        usual: The fields of all runs of the reference.
     """
     for path, field in sorted(own.fields.items()):
         runs = usual.sections.get(section_of(path), 0)
@@ -201,8 +201,8 @@ def _is_free_text(before: FieldSketch) -> bool:
 def _share_of_rare(usual: Sketch, count: int) -> float:
     """Return the share of runs whose value is at most as frequent as a value with this count.
 
-    For a new value it is the share of runs with a value of their own: so often, another new value
-    is expected (Good, The population frequencies of species, Biometrika 40, 1953).
+    For a new value, it is the share of runs whose value occurs once: another new value is expected
+    that often (Good, The population frequencies of species, Biometrika 40, 1953).
     """
     most = max(count, 1)
     return math.fsum(item for item in usual.values.values() if item <= most) / usual.n
@@ -218,7 +218,7 @@ def _describe_number(value: float, usual: Sketch, unit: str) -> str:
 
 
 def usual_range(sketch: Sketch) -> tuple[float, float]:
-    """Return between which numbers all but half a per cent on each side lie, by bins."""
+    """Return the range of numbers that leaves out half a per cent at each end, by bins."""
     ordered = sorted((bounds_of(key), count) for key, (count, _, _) in sketch.bins.items())
     least = sketch.n * _TAIL
 
@@ -237,7 +237,7 @@ def usual_range(sketch: Sketch) -> tuple[float, float]:
 
 
 def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
-    """Find the slices of the run that do worse than the rest, in the day around it."""
+    """Find the worse slices that the run belongs to, in the 24 hours up to its end."""
     query = SlicesQuery(
         run.project,
         f"model == {view.quoted(run.model or '')}",
@@ -273,7 +273,7 @@ def show_unusual(
     run_id: Annotated[str, Path(max_length=64)],
     reader: FromReader,
 ) -> Response:
-    """What is unusual of a run, as a part of its page that comes after the rest."""
+    """Show what is unusual in a run: a part that loads after the run's page."""
     run = find_run(reader, run_id, project, now_ns=LATEST_NS)
     unusual = find_unusual(reader, run) if run.model and run.last_heard_ns is None else None
     return show_page(request, "run_unusual.html", {"unusual": unusual, "run": run})

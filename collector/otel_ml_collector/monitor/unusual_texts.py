@@ -20,10 +20,11 @@ _DEVIATION: Final = 1.4826
 
 
 def weigh_texts(texts: Sequence[str]) -> list[float]:
-    """Return how unusual each text is among all of them; larger is less usual.
+    """Return how unusual each text is among all of them; larger is more unusual.
 
-    Texts in a rare script come first. Then come texts whose words few others have, such as those of
-    another language with the same script. Then come texts that are short, long or full of digits.
+    Texts in a rare script come first. Then come texts with words that few others have, such as
+    another language in the same script. Then come texts that are very short, very long or full of
+    digits.
     """
     scripts = [script_of(text) for text in texts]
     in_script = Counter(scripts)
@@ -46,7 +47,7 @@ def weigh_texts(texts: Sequence[str]) -> list[float]:
 
 
 def _rarity(words: set[str], having: Counter[str], texts: int) -> float:
-    """Return how rare the words of a text are in the other texts: the mean surprise of a word."""
+    """Return how rare the words of a text are: their mean surprisal in the other texts."""
     if not words:
         return 0.0
     return math.fsum(-math.log((having[word] - 0.5) / texts) for word in words) / len(words)

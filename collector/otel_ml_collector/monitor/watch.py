@@ -1,11 +1,11 @@
-"""The watch over pages Monitor that were opened lately: of many runs each has an answer to show.
+"""Keeps answers of the page Monitor ready for large projects.
 
-A page of many runs shows the last answer of half an hour at once, and asks for its successor. Who
-opens it after a longer time would wait for the store; so the answers of the pages that somebody
-opened in the last three days are worked out again before they are too old, and those of the last
-day of large projects whether opened or not. That is bounded: six pages, in turn, statements in
-turn, at most a hundredth of all time, and nothing while requests take all that the process can do.
-Which pages were opened is known to this process alone.
+For a large project, the page at once shows an answer of at most half an hour, and then asks for a
+new one. Without this watch, the first visitor after a longer time would have to wait. So the watch
+computes the answer again before it is too old: for pages that were opened in the last three days,
+and for the last 24 hours of large projects in any case. The work is bounded: at most six pages, one
+statement at a time, at most 1 % of all time, and none while requests use the whole process. Only
+this process knows which pages were opened.
 """
 
 import threading
@@ -32,12 +32,12 @@ _Page = tuple[str, Past]
 
 
 class MonitorWatch:
-    """Works out again what pages Monitor show, before the last answer of many runs is too old.
+    """Computes the content of page Monitor again before the kept answer is too old.
 
     Args:
-        reader: The store; an answer is shown to those alone who may read its project.
-        is_busy: Tells whether requests take all that the process can do.
-        clock: Tells seconds that never fall.
+        reader: The store. An answer is shown only to users who may read its project.
+        is_busy: Returns whether requests use the whole process.
+        clock: Returns seconds that never decrease.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class MonitorWatch:
                 self._pages.popitem(last=False)
 
     def run_pass(self, now_ns: int) -> None:
-        """Work out again the oldest answer of these pages, if it is due.
+        """Compute the oldest answer of these pages again, if it is due.
 
         Raises:
-            Unavailable: The store has trouble; the page is tried again when it is due once more.
+            Unavailable: The store does not answer. The page is tried again when it is due next.
         """
         if self._clock() < self._rests_until_s or self._is_busy():
             return
