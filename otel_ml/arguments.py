@@ -181,9 +181,9 @@ def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
     """Return the project name: `given`, else the variable ``OTEL_ML_PROJECT``, else ``default``.
 
     Args:
-        given: The name that the user passed. None or an empty string means none.
-        most: Largest number of characters. More than 128 is allowed only to read projects that
-            other tools recorded.
+        given: Name that the user passed. None or an empty string if the user passed none.
+        most: Maximum number of characters. It is normally 128, and larger only for reading projects
+            that other tools recorded.
 
     Raises:
         ValueError: The name is empty, too long, ``.``, ``..`` or a URL, or has unprintable

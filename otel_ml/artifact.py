@@ -38,14 +38,13 @@ _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # size of a preview without its type
 
 @dataclass(frozen=True, slots=True)
 class LoggedValue:
-    """A value from `Run.log`, converted to what is sent to the collector.
+    """A value passed to `Run.log`, in the form in which it is sent to the collector.
 
     Attributes:
         facts: Attributes of the span event for the value, such as its name and type.
-        document: The value as JSON, to upload separately. None if it is short enough for the event,
-            or if only a description is stored.
-        sha256: SHA-256 of the JSON in hex; empty if only a description is stored.
-        notes: Notes on what was left out; empty if the value is complete.
+        document: The value as JSON, if it is too long for the span event. Otherwise None.
+        sha256: SHA-256 of the JSON in hex. Empty if only the value's type and shape are stored.
+        notes: Notes on parts that are not stored. Empty if the whole value is stored.
     """
 
     facts: dict[str, Value]
@@ -175,8 +174,8 @@ _SMALL: Final = _LEAVES | {str, bytes, bytearray}
 def is_within(value: Any, limit_bytes: int) -> bool:
     """Estimate whether a value takes at most `limit_bytes` bytes of memory.
 
-    It adds up the sizes of everything in containers and objects, and stops above the limit. Objects
-    whose fields it cannot read count as small.
+    It adds the sizes of all elements and fields, and stops when the limit is exceeded. An object
+    whose fields cannot be read counts as small.
     """
     left = limit_bytes
     waiting, seen = [value], set[int]()
@@ -266,18 +265,15 @@ class _Hider:
         listed: Callable[[], list[Any]],
         make: Callable[[list[Any]], Any],
     ) -> Any:
-        """Return a table column with its secrets hidden.
+        """Return a table column with its secrets hidden. None if the whole column must be hidden.
 
         Args:
-            column: The column, such as a pyarrow array.
+            column: The column, such as a pyarrow array. It is returned unchanged if it has no
+                secrets.
             name: Name of the column.
             dtype: Name of its dtype.
-            listed: Function that returns the elements as Python values.
-            make: Function that creates a column of the same dtype from Python values.
-
-        Returns:
-            The same column if nothing is secret, else a new one. None if its name is secret, or if
-            its dtype cannot hold the text that replaces a secret.
+            listed: Function that returns the cells as Python values.
+            make: Function that converts Python values to a column of this dtype.
         """
         if self._redaction.is_secret(name):
             return None

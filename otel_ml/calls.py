@@ -118,10 +118,10 @@ class Call(Run):
     # signal handler raises at any point, the wrapper can still end the run.
 
     def open(self, traced: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Start the run and record the inputs. Errors inside otel-ml are logged, never raised.
+        """Start the run and record the inputs. Never raises: errors inside otel-ml are only logged.
 
         Returns:
-            False if nothing is recorded, for example inside a `disabled` block.
+            False if the call is not recorded, for example inside a `disabled` block.
         """
         try:
             recorder = traced.recorder.active()
@@ -177,17 +177,16 @@ class Call(Run):
     def finish(
         self, output: object, *, awaits: bool = False, stream: "CallStream | None" = None
     ) -> "Left | None":
-        """End the run of a call that returned, and start its judges.
+        """End the run of a call that succeeded, and start its judges.
 
         Args:
-            output: The return value. For a stream: the list of its chunks.
-            awaits: True in async wrappers, which wait for inline judges without blocking the event
-                loop.
-            stream: The stream that has ended; None if the function returned a plain value.
+            output: The return value. For a stream, the list of its chunks.
+            awaits: True for an async function. Inline judges are then returned instead of called.
+            stream: The stream, if the function returned one.
 
         Returns:
-            The inline judges that an async wrapper must still wait for, as arguments of
-            `Hooks.judge_on_loop`. None if there are none.
+            Arguments for `Hooks.judge_on_loop`, which calls the inline judges of an async function.
+            None if there are no such judges.
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
@@ -258,16 +257,16 @@ class Call(Run):
     def fail(
         self, error: BaseException, token: Token[Context] | None = None, output: object = None
     ) -> None:
-        """End the run of a call that raised, or of a stream that was closed early.
+        """End the run of a call that raised an error, or of a stream that the caller closed early.
 
-        The run is not judged. If a signal handler interrupts this method or `finish`, call this
-        method (again) to complete the run. Otherwise a second call does nothing.
+        The run is not scored. If a signal handler interrupted `finish` or this method, call this
+        method to complete the run. If the run is already complete, the call does nothing.
 
         Args:
-            error: The error; ``GeneratorExit`` for a stream that was closed early.
-            token: Token from attaching the run's context; None if it is unknown whether it was
+            error: The error. ``GeneratorExit`` for a stream that was closed early.
+            token: Token from attaching the run's context. None if you do not know whether it was
                 attached.
-            output: The chunks that a stream produced before it failed.
+            output: The chunks that the stream returned before it failed.
         """
         end_ns = time_ns()
         if self.stage == UNOPENED:  # interrupted before it was opened
@@ -547,15 +546,15 @@ new: Final = Call.__new__
 
 
 def follow_awaitable(call: Call, output: Any) -> Any:
-    """Record the result of a coroutine, task or future that a call returned, when it finishes.
+    """Wrap a coroutine, task or future that a traced function returned, to record its result.
 
     Args:
-        call: The run of the call.
-        output: What the function returned.
+        call: The run of the call. It ends when the result is available.
+        output: The object that the function returned.
 
     Returns:
-        The object to return to the caller in place of `output`. None if `output` cannot be
-        followed; the run then ends with the call.
+        The object to give to the caller instead of `output`. None if `output` is of another type.
+        End the run immediately in that case.
     """
     try:
         kind = type(output)
@@ -715,15 +714,15 @@ class CallStream:
 
 
 def follow(call: Call, output: Any) -> Any:
-    """Record a streamed LLM response while the caller reads it.
+    """Wrap the stream of an LLM's response, to record the chunks while the caller reads them.
 
     Args:
-        call: The run of the call.
-        output: What the function returned.
+        call: The run of the call. It ends with the stream.
+        output: The object that the function returned.
 
     Returns:
-        The stream to return to the caller in place of `output`. None if `output` is not such a
-        stream; the run then ends with the call.
+        The stream to give to the caller instead of `output`. None if `output` is not such a stream.
+        End the run immediately in that case.
     """
     generative = call._traced.generative
     if generative is None or not generative.is_talk or type(output) in NO_STREAMS:
@@ -741,12 +740,13 @@ async def _judge_on_loop(judged: "judged_call.JudgedCall", judges: "JudgePool") 
 
 
 class Hooks:
-    """The functions that the wrappers of traced functions call, as attributes of one class.
+    """Groups the functions that wrappers of traced functions call, so that wrappers can be pickled.
 
-    A traced function may be pickled together with its wrapper and all objects that the wrapper's
-    code names. Some of these functions cannot be pickled. A class can, because it is pickled by its
-    name only. See otel_ml/wrappers.py.
+    See otel_ml/wrappers.py.
     """
+
+    # Pickling a wrapper also pickles what its code names. Some of these functions cannot be
+    # pickled, but a class is pickled by its name only.
 
     ELSEWHERE: Final = ELSEWHERE
     attach = attach

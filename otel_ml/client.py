@@ -415,15 +415,14 @@ class Client(HasCard):
         params: Mapping[str, object] | None = None,
         artifact: "Weights | None" = None,
     ) -> "TargetModel":
-        """Return a handle for a model, or for a version of a model that is not a traced function.
+        """Return a handle for a version of a model, such as a file of weights.
 
-        Use the handle to log metrics, tags and data to the version and to read them back. The
-        version is a hash of `params` and the content of `artifact`, computed locally. It is the
-        same in every process and changes if either changes.
+        Use the handle to log metrics, tags and data to the version, and to read them back. For a
+        function, use `trace` instead, which creates versions automatically.
 
-        If you pass neither, the handle refers to the model with this name, whichever process
-        recorded it. What you log then belongs to the model's newest version, see
-        `otel_ml.targets.TargetModel.version`.
+        The version is a hash of `params` and `artifact`. So you get the same version again with the
+        same params and the same content. If you pass neither, the handle refers to the newest
+        version of the model.
 
         Args:
             name: Name of the model.
@@ -761,26 +760,27 @@ class Client(HasCard):
     def profile(self, profile: "ModelProfile", action: str) -> str:
         """Check each run of a model against a profile, after the call has returned.
 
-        A profile describes the values that a model normally sees. If a run violates it, the run
-        gets a tag, such as ``age-error`` with the value ``UpperBoundError``. Values that the
-        profile extracts become tags too. All tags of a profile are in the group ``name@version``.
-        The profile reads the recorded JSON. It skips inputs or outputs that were hidden, cut or not
-        recorded, and the outputs of failed calls.
+        A profile describes which values are normal for a model. If a value is not, the run gets a
+        tag, such as ``age-error`` with the value ``UpperBoundError``. The checked values become
+        tags too. The tags are in the group ``name@version`` of the profile.
 
-        The profile is also sent to the collector. A second profile with the same name and version
-        replaces the first.
+        Only recorded values are checked. Inputs and outputs that were hidden or cut are skipped,
+        and so are outputs of failed calls.
+
+        The profile is also sent to the collector. It replaces a profile with the same name and
+        version.
 
         Args:
-            profile: A profile that has been built. If you build it again later, this client keeps
-                using the profile as it was.
+            profile: A profile on which you have called `build`. Changes that you make to it later
+                are ignored.
             action: Name of the model.
 
         Returns:
             The profile's ``name@version``.
 
         Raises:
-            ValueError: An argument is invalid, the profile has not been built, or its document is
-                larger than 1 MB.
+            ValueError: An argument is invalid, the profile has not been built, or it is larger than
+                1 MiB as JSON.
         """
         model = check_text("action", action)
         if not issubclass(type(profile), profiling.ModelProfile) or not profile.is_built():
@@ -795,27 +795,26 @@ class Client(HasCard):
     def instrument(self, *libraries: str, **options: "Unpack[ModelOptions]") -> None:
         """Record the calls of other libraries, such as ``sklearn`` or ``openai``.
 
-        The model libraries are ``sklearn``, ``xgboost``, ``lightgbm``, ``onnxruntime``, ``torch``
-        and ``transformers``. Each prediction and each ``fit`` of their models is a run, without a
-        decorator. Only the outermost call counts, not the calls that it makes itself. See
-        docs/how-to/scikit-learn.md for the methods that count.
+        For the model libraries ``sklearn``, ``xgboost``, ``lightgbm``, ``onnxruntime``, ``torch``
+        and ``transformers``, each prediction and each ``fit`` becomes a run. You need no decorator.
+        If such a call makes further predictions inside, these are not recorded. For a list of the
+        methods, see docs/how-to/scikit-learn.md.
 
-        Other libraries need an OpenTelemetry instrumentation package. If several packages
+        All other libraries need an OpenTelemetry instrumentation package. If several packages
         instrument the library, the alphabetically first one is used.
 
         Instrumenting a library twice does nothing. `uninstrument` and `close` stop the recording.
 
         Args:
-            libraries: Names of model libraries, such as ``sklearn``, of other libraries, such as
-                ``openai``, ``anthropic`` or ``langchain``, or of instrumentation packages, such as
-                ``opentelemetry-instrumentation-openai-v2``.
+            libraries: Names of libraries, such as ``sklearn`` or ``openai``, or of instrumentation
+                packages, such as ``opentelemetry-instrumentation-openai-v2``.
             options: Keyword options for model libraries, see
                 `otel_ml.libraries.options.ModelOptions`.
 
         Raises:
-            ValueError: An option is invalid, the model library is not installed, or no installed
-                package instruments the library or its installed version. Libraries that come
-                earlier in the list stay instrumented.
+            ValueError: An option is invalid, or the library cannot be instrumented: it is not
+                installed, or no installed package supports its version. Libraries that you listed
+                before it stay instrumented.
         """
         if options:
             check_model_options(options)
@@ -835,10 +834,9 @@ class Client(HasCard):
             self._instrumented[library] = made
 
     def uninstrument(self, *libraries: str) -> None:
-        """Stop recording the calls of libraries that `instrument` was called with.
+        """Stop recording the calls of libraries, and restore their original methods.
 
-        The library's classes are exactly as they were. Libraries that this client does not record
-        are ignored.
+        Libraries that this client does not record are ignored.
 
         Args:
             libraries: Names as passed to `instrument`. Default: all of them.
@@ -851,13 +849,13 @@ class Client(HasCard):
 
     @property
     def tracer_provider(self) -> trace_api.TracerProvider:
-        """A tracer provider for other instrumentations, so that their spans go where your runs go.
+        """A tracer provider to pass to other instrumentations. Their spans are sent like your runs.
 
-        Pass it to an instrumentation as ``tracer_provider=client.tracer_provider``. It is not the
-        global provider, and hides secrets as configured by `redact` and `redact_keys`. If the
-        client has no endpoint and sends through your service's own tracer provider, this is that
-        provider. Spans of instrumentations are queued in memory, even if the client has a `spool`
-        on disk.
+        For example, ``SomeInstrumentor().instrument(tracer_provider=client.tracer_provider)``. The
+        provider hides secrets as set by `redact` and `redact_keys`. It is not the global provider,
+        unless the client itself sends through that one.
+
+        Its spans wait for delivery in memory, even if the client has a `spool` on disk.
         """
         return self._recorder.tracer_provider
 
@@ -876,11 +874,10 @@ class Client(HasCard):
         return current_run()
 
     def flush(self, timeout_s: float = 30.0) -> "Delivery":
-        """Wait for pending judges and deliver all queued spans.
+        """Wait for pending judges, and deliver all queued spans.
 
-        It gives up early if nothing could be delivered for 5 s. If the collector has asked to retry
-        later (``Retry-After``), it gives up only after about twice the longest requested pause, at
-        most 30 s. While it waits, it logs that it does.
+        It returns early if nothing was delivered for 5 s. If the collector asked for a pause
+        (``Retry-After``), it waits for up to 30 s instead. A log message says that it is waiting.
 
         Args:
             timeout_s: Longest time to wait, in seconds. 0 is allowed.

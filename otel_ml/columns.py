@@ -90,14 +90,12 @@ def is_run(value: object) -> bool:
 
 
 def parts_of_run(run: Any) -> dict[str, Any]:
-    """Return the complete inputs, outputs and ground truth of a stored run.
-
-    Inputs or outputs are left out if they were cut, hidden or not recorded, and outputs also if the
-    run failed.
+    """Return the inputs, outputs and ground truth of a stored run, as far as they are complete.
 
     Returns:
         A dict with the keys ``inputs``, ``outputs`` and ``actuals`` (ground truth by name). A key
-        without data is missing.
+        is missing if there is no such data, or if the data were cut, hidden or not recorded. A
+        failed run has no ``outputs``.
     """
     capture = run.capture
     parts: dict[str, Any] = {}

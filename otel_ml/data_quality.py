@@ -187,13 +187,14 @@ def _read_reference(reference: Any) -> _Reference:
 
 
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
-    """Summarize the distribution of a column, so that two columns can be compared for drift.
+    """Summarize the distribution of a column, so that it can be compared with another column.
 
-    The summary is called a sketch. Lists and mappings count as equal if their JSON is equal.
+    Use such summaries, called sketches, to measure drift. Two lists or mappings are equal if their
+    JSON is equal.
 
     Args:
         values: Values of the column.
-        kind: Kind of the column, such as numbers. Default: found from the values.
+        kind: Kind of the column, such as numbers. Default: derived from the values.
     """
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
     return sketch_values(items, kind=kind)

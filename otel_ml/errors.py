@@ -41,11 +41,10 @@ class InvalidMetricError(ValueError):
 
 
 class Tally:
-    """Counters by name that any thread can increment without waiting for a lock.
+    """Counters by name that any thread can increment. Incrementing never waits for a lock."""
 
-    A lock could deadlock: the garbage collector may run a finalizer while its thread holds the
-    lock, and the finalizer may increment a counter too.
-    """
+    # The garbage collector can run a finalizer in the middle of `_fold`. If the finalizer
+    # increments a counter too, waiting for the lock would deadlock.
 
     def __init__(self) -> None:
         self._new: deque[tuple[str, int]] = deque()
@@ -226,11 +225,11 @@ def hand_on(error: BaseException) -> None:
 
 
 def host_error(error: BaseException) -> BaseException | None:
-    """Return the error that must reach the user's program, or None if otel-ml may suppress it.
+    """Return the error to raise in the user's program. None if otel-ml may suppress the error.
 
-    Usually this is `error` itself, such as a KeyboardInterrupt. It can also be an earlier error
-    that Python replaced. For example, Ctrl-C can appear as a KeyError while a thread starts, or as
-    a RuntimeError while a class is created. The KeyboardInterrupt is then returned.
+    This is usually `error` itself, such as a KeyboardInterrupt. But Python sometimes replaces a
+    KeyboardInterrupt with another error, such as a KeyError while a thread starts. Then the
+    KeyboardInterrupt is returned.
     """
     if is_of_host(error):
         return error
@@ -252,15 +251,12 @@ def host_error(error: BaseException) -> BaseException | None:
 
 
 def is_of_host(error: BaseException) -> bool:
-    """Return whether an error raised inside otel-ml must reach the user's program.
+    """Return whether an error that occurred inside otel-ml must be raised in the user's program.
 
-    Two kinds of errors must. The first are errors from signal handlers, such as a time limit,
-    because Python can run a handler in the middle of otel-ml's code. The second are errors that
-    stop a thread from outside and are not an `Exception`, such as KeyboardInterrupt or a gevent
-    timeout.
+    That is the case for errors that come from outside: those of signal handlers, such as a time
+    limit, and those that stop a thread, such as KeyboardInterrupt or a gevent timeout.
 
-    All other errors may be suppressed. They include those that the methods of a recorded object
-    raise, even SystemExit or a panic in a Rust library.
+    All other errors may be suppressed, even a SystemExit that a method of a recorded object raises.
     """
     if is_of_signal(error):
         return True

@@ -55,10 +55,10 @@ class CaptureMode:
 
 
 def capture_mode(given: str | None) -> CaptureMode:
-    """Return whether to record inputs and outputs.
+    """Return which inputs and outputs to record.
 
-    Uses the given mode, else ``OTEL_ML_CAPTURE``, else ``all``. If the variable has an unknown
-    value, nothing is recorded, because whoever set it wanted to record less.
+    That is the given mode, else the variable ``OTEL_ML_CAPTURE``, else ``all``. If the variable has
+    an unknown value, nothing is recorded.
 
     Raises:
         ValueError: The given mode is unknown.
@@ -210,10 +210,10 @@ class Judging:
         return replace(self, judges=tuple(judges))
 
     def check_function(self, function: Callable[..., Any]) -> None:
-        """Raise an error if a judge needs a value that runs of this function do not have.
+        """Raise an error if a judge needs an input that this function does not have.
 
-        For example, a judge whose rubric has the parameter ``question`` cannot score a function
-        without that parameter.
+        For example, a judge whose rubric has the parameter ``question`` can only score functions
+        with a parameter of that name.
 
         Raises:
             ValueError: A required parameter of a rubric is not a parameter of the function.
@@ -327,8 +327,8 @@ class TracedFunction:
     def definition(self) -> "definitions.Definition":
         """Everything that determines the model version: source, helpers, constants and params.
 
-        It is computed at the first call. In a notebook or console it is computed again when the
-        code is redefined.
+        It is computed at the first call. In a notebook or console, it is computed again when code
+        is redefined.
         """
         known = self._definition
         if known is not None and known.is_current():
@@ -365,11 +365,11 @@ class TracedFunction:
     def structure(self, output: object) -> tuple[str | None, str | None]:
         """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
-        An output with a different structure belongs to a different model version. After 8
-        structures, all further ones get the same text, ``dynamic``, and share a version.
+        Each different structure is a model version of its own. After 8 different structures, all
+        further ones share a version, with the text ``dynamic``.
 
         Returns:
-            Text and digest. Both are None if the structure does not count for the version.
+            Text and digest. Both are None if outputs do not count for this function's version.
         """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:
@@ -397,16 +397,16 @@ class TracedFunction:
         """Return the span attributes that identify the model version of a run.
 
         Args:
-            facts: Attributes of the run. The version's definition is added to them if the collector
-                has not received it lately.
+            facts: Attributes of the run. The definition of the version is added to them, unless the
+                collector received it recently.
             output: Output of the run. Its structure is part of the version.
             now_ns: Current time in nanoseconds.
             recorder: Recorder of the run.
 
         Returns:
-            Attributes that all runs of the version share. They do not name a version if it cannot
-            be determined. None if the version depends on model weights that are still being hashed.
-            `waits_for` then has the background jobs to wait for.
+            Attributes that all runs of the version share. If the version cannot be determined, they
+            do not name one. None if the version is not known yet, because model weights are being
+            hashed. Then `waits_for` has the background jobs to wait for.
         """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)
@@ -435,8 +435,8 @@ class TracedFunction:
     def weight_marks(self, jobs: Sequence[Job]) -> list[object]:
         """Return a fingerprint of each model whose weights are being hashed in the background.
 
-        Compare the result with that at the time of the call. If they differ, the model was changed
-        before its weights were hashed, so the hash does not belong to the call.
+        If a fingerprint changes until the hash is ready, the model was changed meanwhile. The hash
+        then does not belong to the call.
         """
         return weights.marks_of(jobs)
 
@@ -571,13 +571,12 @@ _SIMPLE: Final = frozenset(
 
 
 def make_binder(function: Callable[..., Any]) -> Binder:
-    """Return a function that maps the arguments of a call to parameter names, for recording.
+    """Return a function that maps the arguments of a call to parameter names.
 
     Returns:
-        A function of ``(args, kwargs)`` that returns the value of each parameter by name, as a dict
-        with defaults. It leaves out ``self``, ``cls`` and the "not given" placeholders of client
-        libraries. It never raises. If the arguments do not fit the parameters, the dict has them
-        under ``args``.
+        A function that takes ``(args, kwargs)`` and returns a dict of values by parameter name,
+        including defaults. ``self``, ``cls`` and values like ``NOT_GIVEN`` are left out. It never
+        raises: if the arguments do not fit the parameters, the dict contains them under ``args``.
     """
     parameters = None
     with untrusted:  # a builtin may have no signature

@@ -150,9 +150,7 @@ def warn_lost() -> None:
 
 
 def lost() -> list[tuple[str, str]]:
-    """List the instrumentations whose spans are lost.
-
-    Spans are lost if an instrumentation has no tracer provider to send them to.
+    """List the instrumentations that have no tracer provider, so their spans are lost.
 
     Returns:
         For each one, a description of the problem and how to fix it.
@@ -266,10 +264,9 @@ def _is_of(name: str, module: str) -> bool:
 def make_provider(
     project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
 ) -> trace.TracerProvider:
-    """Return a tracer provider that sends other instrumentations' spans where the client's runs go.
+    """Return a tracer provider for other instrumentations, which sends like the client itself.
 
-    If the client uses only the service's own tracer provider, the result is that one. Otherwise it
-    is a new one.
+    If the client uses only the service's own tracer provider, the result is that one.
 
     Args:
         project: Project of the client.

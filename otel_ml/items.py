@@ -52,10 +52,10 @@ def is_item_id(text: object) -> bool:
 
 
 def name_items(items: Sequence[tuple[str, object, str]]) -> list[str]:
-    """Return an ID for each item of a data set. An item without an ID gets a hash of its inputs.
+    """Return an ID for each item of a data set: its own ID, or else a hash of its inputs.
 
-    Further items with the same inputs get a number, such as ``3f2a~2`` and ``3f2a~3``. They are
-    numbered in the order of their digests. So an ID does not depend on the order of the items.
+    Several items with the same inputs get numbers, such as ``3f2a``, ``3f2a~2`` and ``3f2a~3``. The
+    numbers do not depend on the order of the items.
 
     Args:
         items: For each item: its own ID (empty if it has none), its inputs, and its digest from
@@ -99,11 +99,11 @@ def write_version(
         name: Name of the data set.
         digests: Digest of each item, by ID.
         description: Description of the data set.
-        reason: Why the version was made; may be empty.
+        reason: Why the version was made. May be empty.
 
     Returns:
-        First, the attributes, which are the same for all records. Second, for each record, the
-        attributes of its events. Each event contains a part of the manifest, the list of items.
+        The attributes of the records, and for each record the attributes of its events. The events
+        together contain the manifest, which is the list of items.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)
@@ -154,20 +154,18 @@ def read_manifest(manifest: str) -> dict[str, str]:
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:
-    """Return a placeholder for a typed value, such as an array, to put into an item's JSON.
+    """Return the placeholder for a value that is stored separately, such as an array of an item.
 
-    The value itself is stored separately. The placeholder contains its type and its hash, by which
-    it is found.
+    The placeholder contains the type and the hash of the value.
     """
     return {wire.ARTIFACT_TYPE: kind, wire.ARTIFACT_SHA256: digest}
 
 
 def find_documents(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Find the placeholders in a JSON value. They replace typed values (see `refer_document`).
+    """Find the placeholders in a JSON value. Each stands for a value that is stored separately.
 
     Yields:
-        For each placeholder, its path in the JSON value, such as ``image.0``, and the hash under
-        which the typed value is stored.
+        For each placeholder, its path, such as ``image.0``, and the hash of the stored value.
     """
     if isinstance(value, Mapping):
         if value.keys() == {wire.ARTIFACT_TYPE, wire.ARTIFACT_SHA256}:

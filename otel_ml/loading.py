@@ -63,7 +63,7 @@ class _Loading:
     def load(self, make: Callable[[], T]) -> T:
         """Call a function that imports modules, and return its result.
 
-        A fork in another thread waits for it, at most 30 s. Otherwise the forked child could hang
+        If another thread forks meanwhile, the fork waits up to 30 s. Otherwise the child could hang
         when it imports the same module.
 
         Args:

@@ -31,9 +31,8 @@ class LoggedPoint(NamedTuple):
 
     Attributes:
         step: Step of the value, such as an epoch. -1 if none was given.
-        mode: What the value does to earlier values of the metric. ``append`` adds it to a series.
-            ``replace`` replaces them with this single value, ``restart`` with a new series. All
-            modes are in docs/wire.md.
+        mode: How the value changes the metric. ``append`` adds it to a series. ``replace`` makes it
+            the only value. ``restart`` starts a new series. All modes are in docs/wire.md.
         source: ``data`` if `data_metrics` computed the value, else ``logged``.
     """
 
@@ -106,12 +105,13 @@ def make_points(
     """Check metric values and convert them to points.
 
     Args:
-        values: Numbers or lists of numbers, by name.
-        step: Step of all points, such as an epoch; None for no step.
-        mode: How to store a single number: ``append`` adds it to a series, ``single`` stores one
-            value, ``auto`` stores one value, which becomes a series with the second value. Lists
-            are always added to a series.
-        overwrite: Whether to replace earlier points of each name. An empty list removes all points.
+        values: Numbers or lists of numbers, by name. Lists are always added to a series.
+        step: Step of all points, such as an epoch. None for no step.
+        mode: How to store a single number. ``append`` adds it to a series. ``single`` stores one
+            value. ``auto`` stores one value at first, and turns it into a series when there is a
+            second one.
+        overwrite: Whether to replace earlier points of each name. With an empty list, all points
+            are removed.
         at_ns: Time of the points, in ns since the epoch. None for now.
 
     Raises:
@@ -144,7 +144,7 @@ def make_points(
 def make_data_points(values: Mapping[str, float]) -> list[LoggedPoint]:
     """Convert results of `data_metrics`, such as drift by name, to points with the current time.
 
-    Each point has the source ``data``. If the same metric is logged again, it becomes a series.
+    The points have the source ``data``. A metric that is logged several times becomes a series.
     """
     return [point._replace(source="data") for point in make_points(values, None, "auto")]
 

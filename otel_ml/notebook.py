@@ -19,12 +19,12 @@ _ESCAPES: Final = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The one-line summary of an object that a notebook shows, with a link to the object's page.
+    """A one-line summary of an object for notebooks, with a link to the object's page.
 
     Attributes:
         kind: Type of the object, such as ``Run``.
-        name: Name of the object. It is escaped, because it may contain HTML.
-        facts: Further details, also escaped. Empty ones are left out.
+        name: Name of the object. HTML in it is escaped.
+        facts: Further details. HTML is escaped, and empty texts are left out.
         page: URL of the object's page. Shown only if it starts with http or https.
     """
 
@@ -103,7 +103,7 @@ def page_address(base: str, *parts: str, **asked: str | None) -> str:
         asked: Query parameters. Empty ones are left out.
 
     Returns:
-        The URL; an empty string if `base` does not start with http or https.
+        The URL. Empty if `base` does not start with http or https.
     """
     if not base.startswith(_SCHEMES):
         return ""

@@ -10,8 +10,8 @@ class ListOrder:
     """A sort order for a list of runs, such as ``newest`` or ``slowest``.
 
     Attributes:
-        name: Name of the order. In ``worst:JUDGE`` and similar, replace ``JUDGE`` with a judge's
-            name.
+        name: Name of the order. ``JUDGE`` in it is a placeholder for a judge's name, as in
+            ``worst:JUDGE``.
         about: Which runs come first, as text for help messages.
         column: Field of the run by which the list is sorted.
         is_ascending: True if the smallest value comes first.
@@ -57,8 +57,8 @@ def resolve_order(order: str, *, lower_is_better: bool) -> str:
     For example, ``worst:toxicity`` becomes ``highest:toxicity`` if lower scores are better.
 
     Args:
-        order: Name of a sort order. All other orders are returned unchanged.
-        lower_is_better: Whether lower scores are better for the judge.
+        order: Name of a sort order. Other orders are returned unchanged.
+        lower_is_better: Whether lower scores of this judge are better.
     """
     way, _, judge = order.partition(":")
     if not judge or way not in BY_WORTH:

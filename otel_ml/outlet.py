@@ -62,9 +62,9 @@ class Outlet:
     def wants_previews(self) -> bool:
         """Whether to add a short preview to each long input and output.
 
-        False only if the spans go to one collector that creates previews itself. True if they are
-        stored on disk first, because another collector may receive them later. True with a
-        service's tracer provider, because it may send them anywhere.
+        It is False only if all spans go directly to a collector that creates previews itself. It is
+        True if they are stored on disk first or go through the service's own tracer provider,
+        because the receiver is not known then.
         """
         pipeline = self.pipeline
         if pipeline is None or self.joined is not None or pipeline.is_durable:

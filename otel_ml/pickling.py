@@ -21,8 +21,7 @@ _TRYING: Final[ContextVar[bool]] = ContextVar("otel_ml_can_pickle", default=Fals
 def can_pickle(value: object) -> bool:
     """Return whether the pickler that is running now, such as cloudpickle, can pickle an object.
 
-    Call it from ``__getstate__`` or ``__reduce__``. It pickles the object, with everything that it
-    refers to, into memory to find out.
+    Call it from ``__getstate__`` or ``__reduce__``. To find out, it pickles the object into memory.
     """
     if _TRYING.get():
         return True

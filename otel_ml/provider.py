@@ -52,13 +52,13 @@ _logger = logging.getLogger(__name__)
 def choose(route: Route) -> Outlet:
     """Decide where a client's spans go, at the client's first call.
 
-    The first available of these tracer providers is used:
+    The spans go to the first of these tracer providers that is available:
 
     1. the one that was passed to the client,
     2. the global one, if it is the OpenTelemetry SDK's own class,
     3. a new one.
 
-    With 1 and 2, spans also go directly to the endpoint, if one is set.
+    With 1 and 2, the client also sends them directly to the endpoint, if one is set.
     """
     provider = route.tracer_provider
     if provider is None and route.join == "auto":

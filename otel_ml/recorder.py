@@ -151,10 +151,9 @@ class RunWatch(Protocol):
 class OpenRuns:
     """Reports long runs to the collector before they end, from a background thread.
 
-    A span is sent only when it ends. Without this class, a run that hangs or whose process is
-    killed would never appear. So the start of a run is reported: after 2 s for a traced call,
-    immediately for a run of `Client.run`. While such a run is open, heartbeats show that the
-    process lives.
+    A span is sent only when it ends. So without this report, a run that hangs or is killed would
+    never appear. A traced call is reported after 2 s, a run of `Client.run` immediately. While such
+    runs are open, heartbeats show that the process lives.
 
     Args:
         beat: Function that sends a ``heartbeat`` (the process lives) or a ``goodbye`` (it ends).
@@ -422,13 +421,13 @@ class Recorder:
         return context_api.get_value(_PAUSED_KEY) is self
 
     def miss(self, error: BaseException | None = None) -> None:
-        """Count a run as lost if an error prevented its recording.
+        """Count a run as lost because an error prevented its recording.
 
-        Runs that are not recorded on purpose, for example inside `disabled`, do not count.
+        Runs inside a `disabled` block are not counted.
 
         Args:
-            error: Why the run could not be opened. None for the error that made the client's setup
-                fail, if it failed.
+            error: The error. None if the client's setup failed; the error of the setup is then
+                used.
         """
         recorder = self.in_force
         reason = recorder._failure if error is None else type(error).__name__
@@ -451,8 +450,8 @@ class Recorder:
 
         Args:
             record: Type of record: start, update, evaluation, heartbeat or goodbye.
-            about: Span of the run that the record belongs to. None sends the record in its own
-                trace.
+            about: Span of the run that the record belongs to. None if it belongs to no run. The
+                record then gets a new trace.
             attributes: Attributes of the record.
             events: Events of the record: name, attributes, time in ns.
             at_ns: Time of the record in ns. Default: now.
@@ -480,8 +479,8 @@ class Recorder:
             document: The value as JSON.
 
         Returns:
-            Address from which the value can be read. None if spans are not sent to a collector or
-            the upload queue is full.
+            Address of the value. None if the upload queue is full or spans do not go to a
+            collector.
         """
         if self.start is None:
             self.open()
@@ -489,19 +488,17 @@ class Recorder:
         return None if uploads is None else uploads.put(documents.HashedText(sha256, document))
 
     def check_due(self, key: Hashable, now_ns: int) -> int | None:
-        """Decide whether a definition must be sent now.
+        """Decide whether to send a definition now, such as the source of a model version.
 
-        A definition describes something that many runs refer to, such as the source of a model
-        version or a judge. It is sent at its first use in the process. It is sent again every 5
-        minutes, in case the collector missed it.
+        A definition is sent when the process first uses it, and again every 5 minutes, in case the
+        collector missed it.
 
         Args:
             key: Identifies the definition.
             now_ns: Current time in ns.
 
         Returns:
-            None if you must send it now; it then counts as sent. Otherwise the time in ns at which
-            you must send it again.
+            None if you must send it now. Otherwise the time in ns at which you must send it again.
         """
         sent_ns = self._definitions_sent.get(key)
         if sent_ns is not None and now_ns - sent_ns < SEND_EVERY_NS:
@@ -573,12 +570,12 @@ class Recorder:
     ) -> None:
         """Send everything that is queued, and stop. Never raises.
 
-        A second call waits until the first one is done, which may run in another thread.
+        If another thread is already closing the recorder, the call waits until it is done.
 
         Args:
             timeout_s: Longest time to wait for the delivery, in seconds.
-            judges_s: Longest time to wait for judges. Runs that still wait for a judge are then
-                sent without its score.
+            judges_s: Longest time to wait for judges. After that, runs are sent without the missing
+                scores.
             is_patient: Whether to wait longer than `timeout_s` if the collector asks to retry
                 later.
         """
@@ -629,8 +626,8 @@ class Recorder:
     def open(self) -> "Start":
         """Connect the client if it is not connected yet, and return the function that starts spans.
 
-        The first call decides where spans go. Call this before you read the run's start time, so
-        that the time for connecting does not count as part of the run.
+        Call this before you take the start time of a run. Otherwise the time for connecting would
+        count as part of the run.
         """
         with self.lock:
             if self._opening:
@@ -684,16 +681,13 @@ def _warn_lost_at_end() -> None:
 
 @dataclass(frozen=True, slots=True)
 class PickledRecorder:
-    """What is pickled instead of a recorder. Unpickling it finds a recorder or creates a new one.
-
-    Recorders are pickled with traced functions and clients. Their API keys and exporters stay in
-    the original process.
+    """Pickled in place of a recorder, without secrets. Unpickling finds or creates a recorder.
 
     Attributes:
         mark: `id()` of the recorder. In the same process, unpickling returns that recorder.
         route: Where to send spans, without API key, exporter and tracer provider.
-        redaction: Hides secrets. None if a new recorder must not send: it could not send to the
-            same place, or not hide the same secrets.
+        redaction: Hides secrets. None if a new recorder must not send, because it would send to
+            another place or could not hide the same secrets.
         needs_key: Whether the recorder has an API key. The other process then needs its own key.
     """
 

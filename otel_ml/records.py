@@ -55,9 +55,9 @@ class Column:
     Attributes:
         sql: Column type in ClickHouse, with its codec.
         comment: Comment of the column in ClickHouse.
-        after: Name of the field that precedes it in the table. Empty for the order of declaration.
+        after: Name of the column before it in the table. Empty for the order of declaration.
         at_end: Whether the value is known only after the run has ended, such as its cost.
-        is_payload: Whether the value can be large and is stored separately from the run's main row.
+        is_payload: Whether the value can be large. It is then stored separately from the run's row.
     """
 
     sql: str
@@ -71,7 +71,8 @@ class Column:
 class Face:
     """How a text field of a run, such as its user, is shown, and where its value comes from.
 
-    Lists of runs show a field with a label as a column. You can filter and group runs by it.
+    If a field has a label, it is a column in lists of runs, and you can filter and group runs by
+    it.
 
     Attributes:
         label: Name on web pages. Empty for a field that is not a list column.
@@ -130,11 +131,11 @@ def about_field(default: T, text: str) -> T:
 def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
     """Return the columns of the database table that stores a dataclass, in order.
 
-    A nested dataclass has no column itself, but each of its fields has one.
+    For a field that is a dataclass itself, such as ``tag``, each of its fields is a column.
 
     Returns:
-        A dictionary by column name. Each entry is a pair of the value's path in the record, such as
-        ``tag.name`` for a nested field, and the column's definition.
+        A dict by column name. Each value is a pair: the path in the record, such as ``tag.name``,
+        and the definition of the column.
     """
     columns: dict[str, tuple[str, Column]] = {}
     last = ""
@@ -500,11 +501,11 @@ class WorstScore:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Totals of a request, which is an outermost run with all calls inside it.
+    """Totals of a request: of an outermost run and all calls inside it.
 
     Attributes:
         calls: Number of calls inside.
-        is_least: True if a model call has no token counts. The real number of tokens is then
+        is_least: True if the token counts of a model call are missing. The real total is then
             higher.
         asked: Preview of the first question among the calls inside. Empty if the outermost run has
             a question itself.
@@ -512,8 +513,7 @@ class Inside:
             an answer itself.
         asked_run_id: ID of the run that `asked` comes from.
         answered_run_id: ID of the run that `answered` comes from.
-        scores: Worst score of each judge among the outermost run and the calls inside, by judge
-            name.
+        scores: Worst score of each judge in the request, by judge name.
     """
 
     calls: int
@@ -532,10 +532,10 @@ class Evaluation:
     """A judge's score of a run, a reviewer's label, or the run's ground truth.
 
     Attributes:
-        judge: Name of the judge, label or ground truth, whichever this is.
-        version: Version number of the judge. None if there is none, as for a label.
+        judge: Name of the judge, of the label or of the ground truth.
+        version: Version number of the judge. None for labels and ground truth.
         score: The score. None if there is none.
-        passed: Whether the run passed. None if the evaluation only has a score, label or value.
+        passed: Whether the run passed. None if the evaluation does not say so.
         error: Error that the judge itself raised. It does not mean that the run failed.
         source: ``judge``, ``human`` (reviewer), ``actual`` (ground truth) or ``agent`` (program).
         digest: Hash of the judge's code.
@@ -682,7 +682,8 @@ class ModelVersion:
 
     Attributes:
         first_seen_ns: Start of the first run with this version, in nanoseconds since the epoch
-            (UTC). New versions that are stored at the same time get their numbers in this order.
+            (UTC). If several new versions are stored at the same time, they are numbered in this
+            order.
         first_arrived_ns: Time when the collector first stored it, in nanoseconds since the epoch
             (UTC).
     """
@@ -714,10 +715,10 @@ class Metric:
     """A value as stored in the database: a metric point, a judge's score, a label or ground truth.
 
     Attributes:
-        owner: What the value describes. This is a run ID, or a text with a prefix: ``key:...``
-            (trace key), ``tag:...``, ``model:...`` or ``set:...`` (data set).
-        record_id: ID of the span that contained the value. If the span is sent twice, the value is
-            still stored once. Empty for a judge's score, because a judge has one score per run.
+        owner: What the value belongs to: a run ID, or a text that starts with ``key:`` (trace key),
+            ``tag:``, ``model:`` or ``set:`` (data set).
+        record_id: ID of the span that contained the value, so that a span that is sent twice is
+            stored once. Empty for a judge's score.
     """
 
     project: str = field(metadata=kept("Project of the record", _NAME))
@@ -818,8 +819,9 @@ class Linked:
 
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
-        version: Version number of the model. None if the run named no version or it is not stored.
-        told: The version in the form that the run used: a digest, ``v3``, or an alias such as
+        version: Version number of the model. None if the run named no version, or if it is not
+            stored.
+        told: The version as the run named it: a digest, ``v3``, or an alias such as
             ``@production``. Empty if the run named no version.
         run_id: Run that logged the artifact. None for models and data sets.
         time: When the run used or produced it, RFC 3339, UTC.
@@ -840,7 +842,8 @@ class LinkedRun:
     Attributes:
         run_id: ID of the run.
         name: Name of the model, artifact or data set.
-        version: Version number of the model. None if the run named no version or it is not stored.
+        version: Version number of the model. None if the run named no version, or if it is not
+            stored.
         time: When the run used or produced it, RFC 3339, UTC.
     """
 
@@ -1031,13 +1034,13 @@ class CoveredSlice:
 class DatasetCoverage:
     """How well a data set version represents production traffic.
 
-    Runs and items are divided into slices by tag value, such as all with ``country=DE``. The share
-    of each slice among the runs is compared with its share among the items.
+    Runs and items are divided into slices by the value of a tag, such as ``country=DE``. For each
+    slice, it compares the share of the runs with the share of the items.
 
-    The runs are those of the last 28 days, of the models in the data set's last six experiments. If
-    there are no experiments, the models are those whose runs were added to the data set as items.
-    The slices use the five tags that most items have. For each tag, only the ten largest slices are
-    listed, and none with less than 1 % of the runs.
+    It uses the runs of the last 28 days, of the models in the data set's last six experiments.
+    Without experiments, it uses the models whose runs became items. It uses the five tags that most
+    items have, and the ten largest slices of each tag. Slices with less than 1 % of the runs are
+    left out.
     """
 
     name: str

@@ -66,11 +66,11 @@ class Redaction:
     """Hides secrets in everything that a client sends.
 
     Args:
-        redact: Your function that receives each string before it is sent, and returns the string to
-            send. It gets the strings and keys in inputs and outputs, log lines and messages. If it
-            raises or returns something else, the whole string is hidden.
-        keys: Words that mark a key as secret, such as ``password``. If a key contains such a word,
-            its value is hidden. ``token`` only counts as the last word of the key, because
+        redact: Your function, which gets a string and returns the string to send instead. It is
+            called for each string and key in inputs and outputs, for log lines and for messages. If
+            it raises an error or returns something else, the whole string is hidden.
+        keys: Words that mark a key as secret, such as ``password``. The value of each key that
+            contains such a word is hidden. ``token`` only counts as the last word of a key, because
             ``max_tokens`` is a count.
 
     Raises:
@@ -113,12 +113,13 @@ class Redaction:
         return False
 
     def concerns(self, value: object, text: str, *, is_flat: bool = False) -> bool:
-        """Tell whether a value may contain a secret. If it cannot, it can be sent unchanged.
+        """Return whether a value may contain a secret. If not, it can be sent unchanged.
 
         Args:
             value: The value.
             text: The value as JSON.
-            is_flat: True if the value is known to be a dict of strings, numbers and other scalars.
+            is_flat: True if you know that the value is a dict of strings, numbers and other
+                scalars.
         """
         if self._redact is not None:
             return True
@@ -143,16 +144,15 @@ class Redaction:
     def capture(self, value: object, taking: Taking = ALL) -> "str | CapturedPayload":
         """Copy a call's inputs or outputs, so that the program can change them afterwards.
 
-        Values that JSON can hold are converted and cut at once, because that is faster than a copy.
-        Other values are copied now, and converted later by the thread that sends. That thread also
-        hides secrets.
+        Simple values are converted to JSON immediately, because that is faster than a copy. For
+        other values, the thread that sends hides secrets and converts the copy later.
 
         Args:
             value: The inputs or outputs. They are not changed, and no reference is kept.
             taking: Which parts may be recorded, such as the columns of a table.
 
         Returns:
-            JSON text that can be sent as it is, or a copy to be encoded later.
+            JSON text that can be sent, or a copy that must be encoded.
         """
         seen = check_short(value)
         if seen and self._redact is None:
@@ -193,12 +193,12 @@ class Redaction:
 
         Args:
             value: Any value.
-            limit_bytes: Longest JSON, in bytes. Longer JSON is cut.
-            is_too_long: True if the JSON is known to exceed `limit_bytes`.
+            limit_bytes: Maximum size of the JSON in bytes. Longer JSON is cut.
+            is_too_long: True if you know that the JSON is longer than `limit_bytes`.
 
         Returns:
-            The JSON text, and notes on what was left out. If something was hidden, `NOTE` is one of
-            them.
+            The JSON text, and notes on what was left out. The notes contain `NOTE` if a secret was
+            hidden.
         """
         if self._redact is None:
             text, notes = encode(value, limit_bytes, is_too_long=is_too_long)
@@ -307,13 +307,13 @@ class Redaction:
 
 
 class CapturedPayload:
-    """A copy of a run's inputs or outputs. Converted to JSON only when the run is sent.
+    """A copy of a run's inputs or outputs. It is converted to JSON only when the run is sent.
 
     Args:
         redaction: Hides secrets in them.
-        tree: The copy, if there is no `text`. No other code may hold a reference to it.
-        text: The inputs or outputs as JSON, in which only secrets must still be hidden.
-        weight: Approximate size in bytes, which counts toward the size limit of the send queue.
+        tree: The copy, if there is no `text`. No other code may have a reference to it.
+        text: The inputs or outputs as JSON, with secrets that are not hidden yet.
+        weight: Approximate size in bytes. It counts toward the size limit of the send queue.
         notes: Notes on parts that were left out of the copy.
     """
 
@@ -344,7 +344,7 @@ class CapturedPayload:
     def encode(self) -> Encoded:
         """Return the JSON text with secrets hidden, and notes on what was left out. Never raises.
 
-        The result is kept for later calls. Two threads may call it at the same time.
+        A second call returns the same result. Several threads may call it at the same time.
         """
         if self._encoded is None:
             encoded = Encoded("null", frozenset({UNSERIALISABLE}))

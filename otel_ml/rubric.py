@@ -86,12 +86,12 @@ class InvalidRubric(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RubricReply:
-    """The parsed reply of a language model to a judge's prompt.
+    """A language model's reply to a judge's prompt, after parsing.
 
     Attributes:
-        score: The score, on the scale that the prompt names.
-        label: The chosen word, if the scale has words.
-        explanation: The model's reason.
+        score: The score, in the range that the prompt asks for.
+        label: The word that the model chose, if the prompt asks for a word.
+        explanation: The reason that the model gave.
     """
 
     score: float
@@ -181,11 +181,12 @@ def write_task(rubric: str, scale: Scale) -> str:
 
 
 def write_data(parts: Mapping[str, str], names: str = BOTH) -> str:
-    """Write the part of the prompt with the data of a run.
+    """Return the part of a judge's prompt that contains the data of a run.
 
     Args:
-        parts: JSON text by heading. Each becomes one line between marks that no part can contain.
-        names: The parts in words.
+        parts: JSON text by heading. Each part becomes one line, enclosed in a marker that does not
+            occur in any part.
+        names: What the parts are, in words.
     """
     lines = {heading: text.translate(_ODD_LINES) for heading, text in parts.items()}
     # A digest of the data, so that the data cannot contain it.
@@ -195,11 +196,13 @@ def write_data(parts: Mapping[str, str], names: str = BOTH) -> str:
 
 
 def read_reply(reply: str, scale: Scale) -> RubricReply:
-    """Read a reply: JSON with ``score`` and ``explanation``, alone or inside one code fence.
+    """Parse the reply of a language model: JSON with ``score`` and ``explanation``.
+
+    The JSON may be inside a code fence. There must be no other text.
 
     Raises:
-        UnusableReply: The reply as a whole is anything else. So text around the JSON, a second
-            answer, an unknown word and a number off the scale give no score.
+        UnusableReply: The reply has another form, an unknown word, or a number outside of the
+            range.
     """
     if len(reply) > REPLY_CHARS:
         raise UnusableReply("it is too long")
@@ -236,12 +239,12 @@ def _refuse(constant: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """What a rubric can be shown of a run. All values are JSON values.
+    """The parts of a run that a rubric can show to the model. All values are JSON values.
 
     Attributes:
-        expected: The expected answer; None if there is none.
+        expected: The expected answer. None if there is none.
         conversation: The turns of the run's session up to this run, oldest first.
-        cut: Which of ``inputs`` and ``outputs`` were recorded only in part.
+        cut: The names ``inputs`` and ``outputs``, if they were recorded only in part.
     """
 
     inputs: object
@@ -277,18 +280,20 @@ class RubricVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """A judge in plain words.
+    """The definition of a judge that asks a language model, in plain words.
 
     Attributes:
-        instruction: What to check. Placeholders such as ``{{outputs}}`` say what the model sees;
-            without any, it sees inputs, outputs and, if there is one, the expected answer.
-        model: The language model's name at its provider.
-        answer: ``pass`` for pass or fail, ``score`` for a number, ``label`` for one of `labels`.
+        instruction: What to check. Placeholders such as ``{{outputs}}`` are replaced with parts of
+            the run. Without placeholders, the model gets inputs, outputs and the expected answer,
+            if there is one.
+        model: Name of the language model at its provider.
+        answer: What the model answers: ``pass`` (pass or fail), ``score`` (a number) or ``label``
+            (one of `labels`).
         low: Lowest score.
         high: Highest score.
-        pass_at_least: Scores from here on pass.
-        pass_at_most: Scores up to here pass.
-        labels: The words to choose from.
+        pass_at_least: Lowest score that passes.
+        pass_at_most: Highest score that passes.
+        labels: The words that the model can choose from.
         pass_labels: The words that pass.
         parameters: Parameters of the model, such as ``{"temperature": 0}``.
     """
@@ -449,10 +454,10 @@ class Rubric:
         }
 
     def write_prompt(self, run: JudgedRun) -> Prompt:
-        """Write the prompt about a run. Parts over 16 KiB are cut, and marked as cut.
+        """Return the prompt for a run. Parts of more than 16 KiB are cut, and marked as cut.
 
         Raises:
-            MissingPart: The rubric shows the expected answer, and the run has none.
+            MissingPart: The rubric shows the expected answer, but the run has none.
         """
         parts = dict(_headed(name, _find_part(run, name), run.cut) for name in self._shown(run))
         names = ", ".join(f"[{heading}]" for heading in parts)

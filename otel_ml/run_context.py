@@ -26,16 +26,14 @@ from otel_ml.spans import attach, current_context, detach
 def context(
     *, session: str | None = None, user: str | None = None, **tags: object
 ) -> Iterator[None]:
-    """Tag every run that starts inside a ``with`` block.
+    """Add tags, a session and a user to every run that starts inside a ``with`` block.
 
-    This includes runs in asyncio tasks, in threads that the block starts, and in functions that it
-    submits to a `ThreadPoolExecutor`. Blocks can be nested: inner tags replace outer ones. A tag
-    that the run sets itself takes precedence.
+    This includes runs in asyncio tasks and threads that the block starts. Blocks can be nested:
+    inner tags replace outer ones. If a run sets a tag itself, its own value is used.
 
     Args:
-        session: ID of the conversation that the runs belong to.
-        user: ID of the user that the runs serve. Values for `session` and `user` that are not
-            strings are converted to text.
+        session: ID of the conversation that the runs belong to. Other types are converted to text.
+        user: ID of the user that the runs serve. Other types are converted to text.
         tags: Tags by name. Values are strings, numbers or bools. Other values are converted to
             text.
     """

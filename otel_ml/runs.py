@@ -166,9 +166,9 @@ class Handle:
             name: Name of the metric.
             value: A number or a list of numbers. Arrays and tensors are accepted too.
             step: Number that orders the points, such as an epoch.
-            overwrite: Replace all earlier points of this metric.
-            single_value: Store one number, not a series of points. If the metric already has a
-                value, the new one is ignored unless you also pass `overwrite`.
+            overwrite: Whether to replace all earlier points of this metric.
+            single_value: Whether to store a single number instead of a series. An earlier number is
+                kept unless you also set `overwrite`.
             time: When the value was measured, as in `log_metrics`.
 
         Raises:
@@ -194,14 +194,14 @@ class Handle:
 
         Args:
             values: Numbers or lists of numbers, by metric name. A list is a series. A number is a
-                single value, and turns into a series when you log the metric a second time. Arrays
-                and tensors (NumPy, PyTorch, JAX and similar) count as a number if they have one
-                element, and as a list if they have one dimension.
+                single value at first, and becomes a series when you log the metric again. An array
+                or tensor (NumPy, PyTorch, JAX and similar) with one element is a number, a
+                one-dimensional one is a list.
             step: Number that orders the points, such as an epoch.
-            overwrite: Replace all earlier points of these metrics.
+            overwrite: Whether to replace all earlier points of these metrics.
             time: When the values were measured: a datetime with a time zone, an ISO 8601 text with
-                one, or nanoseconds since the epoch. Default: now, or the end of a run that ended in
-                the past. Points count in the order of their times.
+                one, or nanoseconds since the epoch. Points are sorted by this time. Default: now,
+                or the end of the run if the run ended in the past.
 
         Raises:
             InvalidMetricError: A value is not a number. The error is a `ValueError` that names
@@ -223,10 +223,10 @@ class Handle:
         positive: object = None,
         reference: Any = None,
     ) -> dict[str, float]:
-        """Measure the quality of a table's data, and log the results as metrics of this run.
+        """Measure the quality of a table, and log the results as metrics of this run.
 
-        The results are numbers such as the share of missing values, bias and drift. Each metric has
-        a source: ``data`` for these, ``logged`` for those that your program logs itself.
+        The results are numbers such as the share of missing values, bias and drift. Their source is
+        ``data``. Metrics that your program logs itself have the source ``logged``.
 
         Args:
             frame: The table, such as a pandas table or a list of mappings. See
@@ -268,7 +268,7 @@ class Handle:
         explanation: str | None = None,
         source: str = "human",
     ) -> None:
-        """Record a reviewer's evaluation of the run. To record ground truth, use `actual`.
+        """Record a reviewer's or a program's evaluation of the run. For ground truth, use `actual`.
 
         Pass at least one of `score`, `passed`, `label` and `explanation`.
 
@@ -279,8 +279,8 @@ class Handle:
             label: The result as a word, such as ``off-topic``.
             explanation: The reason for the result.
             source: Who evaluated the run: ``human`` for a reviewer, ``agent`` for a program, or
-                ``actual`` if the result is ground truth. Feedback of an agent is shown, but is not
-                included in statistics of scores or reviewers' labels.
+                ``actual`` if the result is ground truth. Feedback of an agent is shown, but
+                statistics do not include it.
 
         Raises:
             InvalidMetricError: `score` is not a number.
@@ -318,14 +318,13 @@ class Handle:
         """Record ground truth for the run, that is, the correct result.
 
         It is shown next to the run's output. You can send it at any time and from any process, even
-        before the run. If you send the same name again, the newest value is used. Different names
-        are separate ground truths.
+        before the run. If you send it again under the same name, the newest value is used.
 
         Args:
             value: A string, a finite number, a bool, or a list of these, at most 16 KiB as JSON.
                 NumPy or PyTorch scalars and one-dimensional arrays are accepted too.
-            name: Name of the ground truth, such as ``churned``. Default: ``output``, the ground
-                truth for the run's output.
+            name: Name of the ground truth, such as ``churned``. Default: ``output``, which means
+                the correct output of the run.
             explanation: Why the value is right, or where it comes from.
             annotator: Person or system that provided the value. Default: the name of the service.
 
@@ -447,9 +446,8 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
     """Check the tags that a user passed, and return their values and details.
 
     Returns:
-        Two dicts with the tag name as key. The first has the value of each tag. The second has the
-        type and group of each tag that has them. Both are empty if an object of the user raises an
-        error while it is read; the error is logged.
+        Two dicts by tag name: the values of the tags, and the type and group of tags that have
+        them. Both are empty if an object of the user raises an error, which is logged.
 
     Raises:
         ValueError: An argument is not a tag.
@@ -467,12 +465,12 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What `otel_ml.context` sets for the runs that start inside its block.
+    """What a block of `otel_ml.context` sets for the runs that start inside it.
 
     Attributes:
         tags: Tags of the runs.
-        people: Span attributes that name the session and the user.
-        outer: The run in which the block was entered; None outside any run.
+        people: Span attributes with the session and the user.
+        outer: The run around the block. None if there is none.
     """
 
     tags: Mapping[str, Value]
@@ -486,9 +484,10 @@ class Surroundings:
         )
 
     def facts(self, context: Context) -> Mapping[str, Value]:
-        """Return the session and user of a new run. A run inside another run inherits that one's.
+        """Return session and user of a new run that starts in this `otel_ml.context` block.
 
-        Only the block knows better if it was entered inside that run.
+        The result is empty if another run started inside the block. The new run then inherits from
+        that one.
         """
         run = context.get(RUN_KEY)
         return self.people if run is None or run is self.outer else {}
@@ -499,9 +498,9 @@ class Run(Handle, HasCard):
 
     Use it to add tags, log lines, metrics and data. Its methods raise only for invalid arguments.
 
-    For a traced call that takes less than a second, tags and log lines are sent when it ends. For
-    all other runs they are sent while the run is open, about twice a second at first. Metrics are
-    always sent in separate messages, not with the run itself.
+    Tags and log lines are sent while the run is open, about twice a second at first. For a traced
+    call that takes less than a second, they are sent at the end. Metrics are always sent in
+    separate messages.
     """
 
     __slots__ = (
@@ -632,9 +631,8 @@ class Run(Handle, HasCard):
         Other runs of the same trace inherit them, unless they set their own.
 
         Args:
-            session: ID of the conversation. Values that are not strings are converted to text.
-            user: ID of the user that the run serves. Values that are not strings are converted to
-                text.
+            session: ID of the conversation. Other types are converted to text.
+            user: ID of the user that the run serves. Other types are converted to text.
         """
         facts = {names.SESSION_ID: session, names.USER_ID: user}
         if self._recorder is not None:
@@ -648,11 +646,11 @@ class Run(Handle, HasCard):
         The web page of each of them then lists this run.
 
         Args:
-            things: Objects or strings. An object is a model from `otel_ml.Client.model`, or a
-                version or artifact from `otel_ml.reader`. A string is ``churn:v3`` (version 3 of
-                the model ``churn``), ``churn@champion`` (the version that has this alias now),
-                ``churn``, or the name of an artifact or data set.
-            kind: The kind of things that the strings name: ``model``, ``artifact`` or ``dataset``.
+            things: Objects or names. Objects are models from `otel_ml.Client.model`, and versions
+                or artifacts from `otel_ml.reader`. Names are strings such as ``churn`` (any kind),
+                ``churn:v3`` (version 3 of a model) or ``churn@champion`` (the version that has this
+                alias now).
+            kind: What the names refer to: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -665,9 +663,9 @@ class Run(Handle, HasCard):
         The web page of each of them then lists this run.
 
         Args:
-            things: Models, versions or artifacts as objects, or strings such as ``churn:v3``. The
-                accepted forms are those of `uses`.
-            kind: The kind of things that the strings name: ``model``, ``artifact`` or ``dataset``.
+            things: Models, versions or artifacts as objects, or names such as ``churn:v3``. See
+                `uses`.
+            kind: What the names refer to: ``model``, ``artifact`` or ``dataset``.
 
         Raises:
             ValueError: A thing has another type or `kind` is unknown. Nothing is recorded.
@@ -800,13 +798,14 @@ class Run(Handle, HasCard):
         pipeline.hold(self._span.copy(attributes, end_ns))
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Send the tags, log lines and metrics that were added to the open run since the last send.
+        """Send the tags, log lines and metrics that were added to the open run since the last call.
 
-        Does nothing if the last send was less than 0.4 s ago (10 s for runs of over 10 minutes).
-        Does nothing either for a traced call younger than a second that has no new metrics.
+        It does nothing if the last send is too recent: less than 0.4 s ago, or 10 s for runs of
+        over 10 minutes. During the first second of a traced call, it only sends if there are new
+        metrics.
 
         Args:
-            at_once: Send even if the last send was more recent.
+            at_once: Send even if the last send is recent.
         """
         if self._unasked:
             return
@@ -1115,15 +1114,14 @@ def _start_run(
 
 
 def facts_around(context: Context | None) -> dict[str, Value]:
-    """Return the span attributes that a new run gets from the code around it, as a new dict.
+    """Return the span attributes that a new run inherits from the code around it.
 
-    For example, a run inside an experiment or a judge gets attributes that name the experiment or
-    judge.
+    For example, a run inside an experiment gets attributes that name the experiment. A run inside
+    another run also gets its session and user.
 
     Args:
-        context: OpenTelemetry context. Outside any run, ``session.id`` and ``user.id`` are copied
-            from its baggage. Pass None for a run inside another run: it inherits session and user
-            from that run.
+        context: OpenTelemetry context of a run that is not inside another run. Its session and user
+            are read from the baggage of the context. None for a run inside another run.
     """
     facts: dict[str, Value] = dict(MARKS.get() or ())
     if context and RUN_KEY not in context:
@@ -1150,7 +1148,7 @@ NO_RUN: Final = Run(None, trace.INVALID_SPAN, 0, {})
 def current_run() -> Run:
     """Return the innermost open run of the current task or thread.
 
-    You can call this anywhere: outside any run it returns a run whose methods do nothing.
+    Outside of any run, it returns a run whose methods do nothing, so you can call it anywhere.
     """
     run = context_api.get_value(RUN_KEY)
     return run._ask() if isinstance(run, Run) else NO_RUN

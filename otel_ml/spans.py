@@ -143,9 +143,10 @@ _MADE_UP: Final = "unknown_service"
 
 
 def resource_of(project: str) -> Resource:
-    """Return the OpenTelemetry resource for our own provider: which service the spans come from.
+    """Return the OpenTelemetry resource for a client's own tracer provider.
 
-    If the user has set no service name, the project is used, not the SDK's ``unknown_service``.
+    It describes which service the spans come from. If the user has not named the service, it is the
+    project.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):
@@ -162,11 +163,11 @@ class HasResource(Protocol):
 
 
 class HistoryOrigin:
-    """A resource that marks spans as history, with the attribute ``otel_ml.import``.
+    """A resource that marks spans as imported, with the attribute ``otel_ml.import``.
 
     Args:
-        origin: Provider or tracer whose resource is marked.
-        source: What the spans were imported from; the value of the attribute.
+        origin: Provider or tracer whose resource is copied.
+        source: Value of the attribute: what the spans were imported from.
     """
 
     def __init__(self, origin: HasResource, source: str) -> None:
@@ -189,12 +190,12 @@ class Home:
 
     Attributes:
         origin: Provider or tracer of the SDK whose resource the spans use.
-        make_scope: Returns the instrumentation scope, always the same object.
+        make_scope: Returns the instrumentation scope. It is always the same object.
         limits: Limits for attributes that the user adds.
-        processor: Receives each span at its start and end; None if `take` is set.
-        take: Receives each span at its end, if there is no processor.
+        processor: Processor that receives each span at its start and end.
+        take: Function that receives each span at its end, if there is no processor.
         defers: Whether a span builds its attributes only when it is exported, which keeps calls
-            fast. True if the limits can never cut the attributes that otel-ml sets itself.
+            fast.
     """
 
     origin: HasResource
@@ -216,21 +217,19 @@ def _as_history(home: Home) -> Home:
 
 
 class RunSpan(ReadableSpan, trace.Span):
-    """The OpenTelemetry span of a recorded run.
+    """The OpenTelemetry span of a recorded run. It acts like a span of the SDK, but costs less.
 
-    It acts like a span of the SDK, but costs much less, because it builds its attributes only when
-    it is exported. Until then, `inputs`, `outputs` and `number` hold what they are built from.
+    It builds its attributes only when it is exported, from `inputs`, `outputs` and `number`.
 
     Attributes:
-        variables: Attributes of this run only, without `inputs`, `outputs` and `number`.
-        constants: Attributes that the run shares with others, such as the model version.
-        defers: True while the attributes have not been built yet. False if nobody will export the
-            span, or someone has added attributes to it.
-        inputs: The complete inputs, as JSON or as a copy to be encoded later. None if they are
-            already among the attributes.
-        outputs: The output, stored like `inputs`.
+        variables: Further attributes of this run.
+        constants: Attributes that many runs share, such as the model version.
+        defers: True until the attributes are built. False from the start if nobody exports the
+            span.
+        inputs: The inputs, as JSON or as a copy that is encoded later. None after that.
+        outputs: The output, in the same form.
         number: Sequence number of the run.
-        weight: Approximate size in bytes, which counts toward the size limit of the send queue.
+        weight: Approximate size in bytes. It counts toward the size limit of the send queue.
     """
 
     # slots have the names that ReadableSpan's properties read
@@ -302,10 +301,9 @@ class RunSpan(ReadableSpan, trace.Span):
         return type(self._home.origin) is HistoryOrigin
 
     def mark_history(self) -> None:
-        """Mark the span as history, because its times were given.
+        """Mark the span as imported, because its times were given by the user.
 
-        The collector then accepts it if it is older than 400 days, and does not take it for a wrong
-        clock.
+        The collector then accepts it even if it is older than 400 days.
         """
         if not self.is_history:
             self._home = _as_history(self._home)
@@ -474,9 +472,10 @@ class RunSpan(ReadableSpan, trace.Span):
         self._added_links.append(Link(context, kept))
 
     def link(self, links: tuple[Link, ...]) -> None:
-        """Link the span to others, with links that many spans share, such as to their experiment.
+        """Link the span to other spans, such as to an experiment.
 
-        Pass the same tuple object each time, so that it is encoded only once.
+        If several spans have the same links, pass the same tuple object, so that it is encoded only
+        once.
         """
         most = self._home.limits.max_links
         if most is None or len(links) <= most:
@@ -554,8 +553,9 @@ class RunSpan(ReadableSpan, trace.Span):
         """Set the attributes of the run, replacing earlier ones.
 
         Args:
-            variables: Attributes of this run only. It is not copied, so do not change it later.
-            constants: Attributes shared with other runs, such as the version. Always pass the same
+            variables: Attributes of this run only. Do not change the dict later, because it is not
+                copied.
+            constants: Attributes that many runs share, such as the version. Always pass the same
                 object, so that it is encoded only once. It is not copied either.
         """
         if self._end_time is not None:  # the user has ended the span
@@ -591,8 +591,8 @@ class RunSpan(ReadableSpan, trace.Span):
     def encode_early(self) -> None:
         """Convert inputs and outputs to JSON now, on the calling thread.
 
-        Called if the background thread that sends cannot keep up. It slows down the program, but
-        otherwise the queue would fill up and spans would be lost.
+        Call it if the thread that sends is too slow. It slows down the program, but no spans are
+        lost because of a full queue.
         """
         parts = (names.INPUTS, names.OUTPUTS, names.OUTPUTS_CHUNKS)
         for payload in (self.inputs, self.outputs, *map(self.variables.get, parts)):
@@ -663,8 +663,6 @@ def is_sampled(span: trace.Span) -> bool:
 def run_id_of(context: SpanContext | RunSpan) -> str:
     """Return the ID of a run: trace ID and span ID in hex, with a hyphen between them.
 
-    The HTTP API uses the same IDs.
-
     Args:
         context: The span context of the run. A `RunSpan` is accepted too, and is faster.
     """
@@ -722,13 +720,13 @@ def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
 
 
 class ChosenProcessors(SpanProcessor):
-    """Passes our spans only to those of a provider's span processors that should receive them.
+    """Passes otel-ml's spans to some of the span processors of a provider.
 
-    Processors that the service adds later are included.
+    Processors that the service adds later are considered too.
 
     Args:
-        every: The provider's multi-processor, which lists all its processors.
-        is_wanted: Returns whether a processor should receive our spans.
+        every: The provider's multi-processor, which contains all its processors.
+        is_wanted: Returns whether a processor should receive the spans.
     """
 
     def __init__(
@@ -766,10 +764,10 @@ class ChosenProcessors(SpanProcessor):
 
 
 class MarkedCalls(SpanProcessor):
-    """Adds attributes to other libraries' spans that start inside a judge or an experiment.
+    """Marks spans of other libraries that start inside a judge or an experiment.
 
-    Because of them, a judge's LLM call does not count as a call of your service. otel-ml's own
-    spans get these attributes elsewhere.
+    For example, an LLM call of a judge is marked, so that it does not count as a call of your
+    service.
     """
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
@@ -796,9 +794,9 @@ def _call_on_ending(processor: SpanProcessor, span: "RunSpan") -> None:
 class OwnRandomIds(RandomIdGenerator):
     """Generates trace and span IDs that do not depend on the program's random seed.
 
-    The SDK uses Python's global `random` generator. Most training scripts seed it. They would then
-    get the same IDs in every process, so runs would overwrite each other. Each ID would also change
-    the random numbers that the program gets.
+    The SDK uses Python's global `random` generator. If a training script seeds it, every process
+    would create the same IDs, and its runs would overwrite each other. The script's own random
+    numbers would change too.
     """
 
     def __init__(self) -> None:
@@ -834,11 +832,11 @@ Rule = Callable[[int], bool]
 
 
 class Rules(NamedTuple):
-    """The decisions of a standard sampler. Used instead of calling it, which takes longer.
+    """The decisions of a standard sampler, as functions that are faster than the sampler.
 
-    Each field is a function that takes a trace ID and returns whether to record the span. Which one
-    applies depends on the parent span: `root` without a parent, else local or remote, and sampled
-    or dropped.
+    Each function takes a trace ID and returns whether to record the span. `root` is for spans
+    without a parent. The others are for a parent in this process (local) or in another one
+    (remote), which was sampled or dropped.
     """
 
     root: Rule
@@ -902,10 +900,9 @@ _CONSTANT: Final[Mapping[Decision, Rule]] = {
 
 
 class Start(Protocol):
-    """The signature of a function that starts a span.
+    """The signature of a function that starts a span, as a child of the current span of `context`.
 
-    The parent is the current span of `context`. If `kept` is True, the span is recorded even if the
-    client's sampler would drop it. With a service's own provider, `kept` has no effect.
+    With `kept`, the client's own provider records the span even if the sampler would drop it.
     """
 
     def __call__(
@@ -924,7 +921,7 @@ def start_of_own(
     Args:
         provider: The client's provider. Its sampler and ID generator are used.
         make_scope: Returns the instrumentation scope of the spans.
-        take: Receives each span when it has ended.
+        take: Called with each span that has ended.
     """
     limits = read_limits()
     home = Home(provider, make_scope, limits, take=take, defers=_fit_calls(limits))
@@ -944,14 +941,14 @@ def start_of(
 ) -> Start:
     """Return a function that starts spans of the service's own tracer provider.
 
-    If provider and tracer are the SDK's own classes, it creates `RunSpan` objects, which are
-    faster. Otherwise the tracer creates the spans.
+    The spans are `RunSpan` objects, which are fast, if provider and tracer are the SDK's own
+    classes.
 
     Args:
         provider: The service's provider.
         tracer: Tracer of that provider, created for this package.
-        is_wanted: Returns whether a span processor of the provider should receive our spans. None:
-            all receive them.
+        is_wanted: Returns whether a span processor of the provider should receive the spans. None
+            if all should.
     """
     if type(provider) is not TracerProvider or type(tracer) is not Tracer:
         return _start_stock(tracer)

@@ -107,10 +107,7 @@ def _take_objects(
 
 
 def first_elements(array: Any, count: int) -> list[Any]:
-    """Return the first `count` elements of a NumPy array as Python values, row by row (C order).
-
-    Elements are read one by one, because NumPy cannot slice `flat` for variable-length strings.
-    """
+    """Return the first `count` elements of a NumPy array as Python values, row by row (C order)."""
     head = islice(array.flat, count)
     return [item.tolist() if hasattr(item, "tolist") else item for item in head]
 

@@ -19,10 +19,10 @@ _SLOW: Final[dict[type, float]] = {}
 
 
 def field_names(kind: type) -> Sequence[str] | None:
-    """Return the names of the fields that a class declares, or None if it declares none.
+    """Return the names of the fields that a class declares. None if it declares none.
 
-    It supports dataclasses, named tuples, and classes of attrs, msgspec and pydantic. An unusual
-    class may raise an exception, which the caller must handle.
+    Supports dataclasses, named tuples, and classes of attrs, msgspec and pydantic. Catch exceptions
+    when you call it, because reading the fields runs code of the class.
     """
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
@@ -40,10 +40,9 @@ def field_names(kind: type) -> Sequence[str] | None:
 
 
 def words_of(value: Any) -> str | None:
-    """Return the ``repr`` of a value, or None if that is too slow.
+    """Return the ``repr`` of a value. None if ``repr`` of this type was slow in the last minute.
 
-    It is too slow if it took more than 20 ms for a value of the same type in the last minute. An
-    exception of ``repr`` is not caught.
+    Slow means that one call took more than 20 ms. Exceptions of ``repr`` are raised.
     """
     kind = type(value)
     began = time.monotonic()
@@ -60,10 +59,9 @@ def words_of(value: Any) -> str | None:
 
 
 def is_stream(value: object) -> bool:
-    """Return whether a value is a stream that yields its parts later, such as a generator.
+    """Return whether a value is a stream, such as a generator. Nothing is read from it.
 
-    The value is not read, and no exception is raised. Objects of OpenAI's and Anthropic's clients
-    with ``Stream`` in their type's name count too, even those that only open the stream later.
+    It also recognizes the stream classes of OpenAI's and Anthropic's clients. Never raises.
     """
     kind = type(value)
     with untrusted:  # a metaclass may raise
@@ -74,10 +72,9 @@ def is_stream(value: object) -> bool:
 
 
 def is_unsaid(value: object) -> bool:
-    """Return whether a value is a placeholder for an argument that was not given. Never raises.
+    """Return whether a value means "argument not given", such as OpenAI's ``NOT_GIVEN``.
 
-    Clients such as those of OpenAI and Anthropic have such placeholders, for example ``NOT_GIVEN``.
-    They are recognised by the name of their type.
+    Such values are recognized by the name of their type. Never raises.
     """
     with untrusted:  # a metaclass may raise
         return is_unsaid_type(type(value))

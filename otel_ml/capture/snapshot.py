@@ -15,12 +15,12 @@ SAMPLE_BYTES: Final = 64 * 1024  # largest sample that is copied of one value
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """Limits on what may be recorded of the inputs and outputs of a traced function.
+    """Limits on what may be recorded of a function's inputs and outputs.
 
     Attributes:
-        package: Package of the function. ``repr`` of an object of unknown type is only called if
-            its class belongs to this package. Empty means never.
-        columns: Columns of tables to record; None for all.
+        package: Package of the function. ``repr`` is only called on objects whose class is in this
+            package. If it is empty, ``repr`` is never called.
+        columns: Table columns to record. None for all.
     """
 
     package: str = ""
@@ -60,15 +60,15 @@ Way: TypeAlias = Callable[[Any, Taker, int], object]
 
 
 class Snapshot:
-    """A small copy of a value, such as the first rows of a table, with its type and shape.
+    """A small copy of a value, such as the first rows of a table.
 
-    It is created during the call, so creating it is fast. The sender thread later calls `describe`,
-    which is slower. The value can be changed or freed in the meantime.
+    Creating it is fast, because it happens during the user's call. The thread that sends spans
+    converts it later with `describe`.
 
     Args:
-        kind: Type of the value.
-        describer: Function that describes the value. It is called with `parts`.
-        parts: The copied data. They must not be shared with other code, unless they are immutable.
+        kind: Type of the original value.
+        describer: Function that converts `parts` to plain data.
+        parts: The copied data. No other code may change them.
         weight: Approximate size of the parts in bytes.
     """
 
@@ -85,8 +85,8 @@ class Snapshot:
     def describe(self) -> object:
         """Return the value as plain data, such as a dict with type, shape and first elements.
 
-        The result may contain other snapshots, which the caller describes in turn. Callers must
-        handle exceptions.
+        The plain data may contain further `Snapshot` objects. Call `describe` on these too. It may
+        raise any exception.
         """
         return self._describer(*self._parts)
 

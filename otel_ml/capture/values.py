@@ -83,13 +83,13 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
 
     Args:
         value: Any value. It is not changed, and no reference is kept.
-        limit_bytes: Longer values are cut between elements or inside a string, so that the text
-            stays valid JSON.
-        is_too_long: True if the value is known to be too long.
+        limit_bytes: Maximum size. Long values are shortened by whole elements or inside strings, so
+            that the text is always valid JSON.
+        is_too_long: True if you already know that the value is too long.
 
     Returns:
         The text, and notes on parts that were left out. NaN becomes ``null``. Infinities, integers
-        above 64 bits and keys that are not strings become strings.
+        of more than 64 bits and keys that are not strings become strings.
     """
     seen = None if is_too_long else check_short(value)
     if is_too_long or (seen is None and not _may_fit(value, limit_bytes)):
@@ -103,15 +103,14 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
 
 
 def encode_whole(value: object, seen: bool | None = None) -> str | None:
-    """Convert plain data to JSON on a fast path. Use `encode` for all other values.
+    """Convert simple values to JSON quickly. Use `encode` for all other values.
 
     Args:
         value: Any value.
-        seen: Result of `check_short` for the value, if you have it.
+        seen: Result of `check_short` for this value. None if you have not called it.
 
     Returns:
-        The JSON text. An empty string if it would be longer than 64 KiB. None if the value needs
-        `encode`.
+        The JSON text. An empty string if it is longer than 64 KiB. None if the value is not simple.
     """
     if seen is None and not _may_fit(value, LIMIT_BYTES):
         return ""
@@ -132,10 +131,10 @@ def may_be_plain(value: Any) -> bool:
 
 
 def encode_tree(tree: object) -> str | None:
-    """Convert plain values, with snapshots of objects among them, to JSON.
+    """Convert plain values and `Snapshot` objects to JSON.
 
-    None if the value needs `encode`, for example because it is too long or contains NaN. The tree
-    must not change meanwhile, so no other code may hold it.
+    The values must not change meanwhile. None if only `encode` can convert them, for example if
+    there is a NaN.
     """
     try:
         raw = orjson.dumps(tree, default=_describe_snapshot, option=orjson.OPT_NON_STR_KEYS)
@@ -153,11 +152,11 @@ def _describe_snapshot(value: object) -> object:
 
 
 def check_short(value: object) -> bool | None:
-    """Check quickly whether a value is surely short, so that its size need not be computed.
+    """Estimate quickly whether a value is short enough to be sent without measuring its size.
 
     Returns:
-        True for a short dict that contains only strings, finite numbers and other scalars; False
-        for any other short value; None if the value may be long.
+        True for a short dict of strings, finite numbers and other scalars. False for other short
+        values. None if the value may be long.
     """
     kind: type = type(value)
     left = _SMALL_BYTES

@@ -51,9 +51,9 @@ class Entity:
         Args:
             key: Name of the metric.
             value: A number or a list of numbers.
-            overwrite: True to replace the numbers logged so far instead.
-            single_value: True to store one number instead of a series. If the metric already
-                exists, its value changes only with `overwrite`.
+            overwrite: Whether to replace all earlier numbers.
+            single_value: Whether to store a single number instead of a series. An earlier number is
+                kept unless you also set `overwrite`.
 
         Raises:
             InvalidMetricError: The value is not a number. Nothing is logged.
@@ -76,10 +76,10 @@ class Entity:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Logged metrics by name: a single number, or the list of numbers of a series.
+        """The logged metrics by name. A metric is a single number, or a list for a series.
 
-        A model has the metrics that all processes logged. A run only has those that this process
-        logged.
+        For a model, these are the metrics that any process logged. For a run, only those that this
+        process logged.
         """
         return self.handle.metrics
 

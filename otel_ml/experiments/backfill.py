@@ -74,15 +74,14 @@ class _Question:
 
 
 class Backfill:
-    """The result of `Client.judge`: scores of stored runs, compared with an earlier judge version.
+    """The result of `Client.judge`: new scores of stored runs, compared with an older judge.
 
     Attributes:
         judge: The judge that scored the runs.
-        against: Version to compare with, such as ``v2``. Empty for none.
-        runs: The scored runs, in the order in which they were listed. They are kept in a temporary
-            file, so millions of runs fit. Each access reads the file.
+        against: Older version of the judge to compare with, such as ``v2``. Empty for none.
+        runs: The scored runs. They are kept in a temporary file, so they need little memory.
         left_out: Number of runs that were not scored, by reason.
-        is_interrupted: Whether you interrupted it (Ctrl+C) before all runs were scored.
+        is_interrupted: Whether you stopped it (Ctrl+C) before all runs were scored.
     """
 
     def __init__(

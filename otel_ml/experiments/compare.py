@@ -32,14 +32,14 @@ class ComparisonOptions:
     """Options for comparing an experiment with its baseline, as passed to `otel_ml.evaluate`.
 
     Attributes:
-        cluster: Function that returns the cluster of a run. Runs of one cluster, such as all runs
-            of a session, do not count as independent evidence. None if every item is its own
-            cluster.
+        cluster: Function that returns the cluster of a run, such as its session. Runs of one
+            cluster are not counted as independent. None if every item is its own cluster.
         margins: Smallest difference that matters, by judge.
         lower_is_better: Judges for which a lower score is better.
-        is_partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        chosen: The options that you changed from their defaults. They are stored with the
-            experiment, so that a later comparison uses them too.
+        is_partial: Whether to give a verdict even if less than 90 % of the items are in both
+            experiments.
+        chosen: The options that you set. They are stored with the experiment, and are used again
+            when you compare it later.
     """
 
     cluster: Callable[[ItemRun], object] | None = _session_of
@@ -66,8 +66,8 @@ ALIKE: Final = ComparisonOptions()
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
     """Convert the option `cluster` to a function that returns the cluster of a run.
 
-    Runs of one cluster do not count as independent evidence. By default, a cluster consists of all
-    runs whose items were recorded in the same session.
+    Runs of one cluster are not counted as independent. By default, all runs on items from the same
+    recorded session are one cluster.
 
     Raises:
         ValueError: The value is not valid for the option `cluster`.

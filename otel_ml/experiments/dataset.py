@@ -484,15 +484,14 @@ class TypedValue(NamedTuple):
 
 
 def content_of(value: Any, documents: list[TypedValue]) -> Any:
-    """Convert inputs or an expected answer of an item to JSON.
+    """Convert an item's inputs or expected answer to JSON.
 
-    Arrays, tables, images and other objects are not converted. They are replaced by a reference
-    with the SHA-256 of their content, because they are stored separately.
+    Arrays, tables, images and other objects are stored separately. In the JSON, the SHA-256 of
+    their content takes their place.
 
     Args:
         value: Any value.
-        documents: List to which the replaced objects are appended, so that the caller can store
-            them.
+        documents: List to which these objects are appended.
     """
     kind = type(value)
     if kind in _JSON_LEAVES:

@@ -88,8 +88,9 @@ class Target:
     def arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Convert an item's inputs to positional and keyword arguments of the function.
 
-        A dict becomes keyword arguments. Any other value becomes the only positional argument. So
-        does a dict if the function has one parameter and the dict has no key of that name.
+        A dict becomes keyword arguments, for example ``{"question": "..."}`` for
+        ``answer(question)``. All other values become a single positional argument. The same happens
+        to a dict if the function has one parameter that is not among its keys.
         """
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)
@@ -172,10 +173,10 @@ class About:
     """Span attributes, links and context that all runs of an experiment share.
 
     Attributes:
-        facts: Span attributes of each run.
-        links: Link from each run to the experiment's span. Empty if the experiment is not recorded.
-        context: The caller's OpenTelemetry context without its current span, so that each run
-            starts a new trace.
+        facts: Span attributes.
+        links: Link to the experiment's span. Empty if the experiment is not recorded.
+        context: OpenTelemetry context of the caller, but without a current span. So each run starts
+            a new trace.
     """
 
     facts: Mapping[str, Any]
@@ -187,20 +188,18 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Settings of an experiment that each call needs: the function, the judges and the limits.
+    """What each call of an experiment needs: the function, the judges and the limits.
 
     Attributes:
         target: The function that the experiment calls.
-        judges: Judges that score the output of a run by itself.
-        pairs: Judges that compare the output with that of the baseline, an earlier experiment.
-        before: Function that gets an item and a repeat number, and returns the baseline's run. Used
-            for the judges in `pairs`.
+        judges: Judges that score the output of one run.
+        pairs: Judges that compare the output of a run with the output in the baseline.
+        before: Function that returns the baseline's run for an item and a repeat number.
         timeout_s: Time limit of a call in seconds. None for no limit.
         about: Attributes and links of every run.
-        is_recorded: Whether calls are recorded as runs. False if the outputs were recorded earlier
-            and are only scored.
-        before_call: Function that is called with each item right before the function, in the same
-            context.
+        is_recorded: Whether calls are recorded as runs. False if the experiment only scores outputs
+            that were recorded earlier.
+        before_call: Called with each item, immediately before the function.
     """
 
     target: Target
@@ -269,10 +268,10 @@ class Asked(JudgedCall):
 
 
 class Trial:
-    """One call of the function on one item of an experiment, with an optional time limit.
+    """One call of the function on one item of an experiment.
 
-    The call's thread and the thread that checks the time limit both try to end the trial. The first
-    one to call `claim` records the result. The other must not record anything.
+    Two threads may try to end it: the one that calls the function, and the one that watches the
+    time limit. Only the first that calls `claim` may record the result.
     """
 
     def __init__(self, item: Item, repeat: int) -> None:
@@ -410,15 +409,15 @@ def _is_for_host(error: BaseException) -> bool:
 
 
 def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
-    """Call the function on one item and score the result, all on this thread.
+    """Call the function on one item and score the result, on the current thread.
 
     Returns:
-        The result with its scores. None if the call exceeded its time limit. Another thread has
-        then already recorded it as timed out.
+        The result with its scores. None if the call took too long. Another thread has then recorded
+        it as timed out.
 
     Raises:
-        KeyboardInterrupt: The user interrupted the call. If a signal handler raises another
-            exception during the call, that exception is raised.
+        KeyboardInterrupt: The user interrupted the call. Other exceptions of signal handlers are
+            raised too.
     """
     args, kwargs = trial.open(work)
     token = None if trial.call is None else attach(trial.call.context)

@@ -80,9 +80,9 @@ class Recorded:
 
         Args:
             recorded: Recorded inputs by parameter name.
-            find_logged: Function that takes a parameter name and returns the values that the run
-                logged under this name. If an input was recorded only in part, a logged value
-                replaces it. That value must have the same type, shape and first elements.
+            find_logged: Function that returns the values that the run logged under a name. They are
+                used for inputs that were recorded only in part: a logged value replaces such an
+                input if type, shape and first elements are equal.
 
         Raises:
             NotRebuiltError: An input cannot be converted.

@@ -57,13 +57,13 @@ def record_test(
 ) -> Iterator[TestedRun]:
     """Record a pytest test on one item of a data set, as a run in a new trace.
 
-    Inside the ``with`` block it is the current run.
+    Use it in a ``with`` statement. Inside the block, the run is the current run.
 
     Args:
         recorder: Recorder that sends the run.
-        experiment: Trace ID and span ID of the experiment to which the run belongs.
+        experiment: Trace ID and span ID of the experiment that contains the run.
         name: Name of the test.
-        dataset: The data set. It is sent once per process, before the run.
+        dataset: The data set. It is sent before the run, once per process.
         job: The item, and the number of the repeat, counted from 0.
     """
     item, repeat = job
@@ -96,8 +96,8 @@ def open_tests(recorder: Recorder, ids: tuple[int, int], about: Mapping[str, Any
 
     Args:
         recorder: Recorder that sends the experiment.
-        ids: Trace ID and span ID of the experiment. Test processes that run in parallel use the
-            same.
+        ids: Trace ID and span ID of the experiment. All processes of a parallel test run use the
+            same ones.
         about: Attributes of the experiment: name, data set, digest of the data set, items and
             repeats.
     """

@@ -64,11 +64,11 @@ WHERE score_before IS NOT NULL AND score IS NOT NULL ORDER BY cluster"""
 
 @dataclass(frozen=True, slots=True)
 class RejudgedCounts:
-    """Counts of stored runs that a judge scored again, by `Client.judge`.
+    """Counts of the stored runs that `Client.judge` scored again.
 
     Attributes:
         runs: Number of runs.
-        stored: Number of runs that already had a stored score of this judge version.
+        stored: Number of runs that this judge version had already scored before.
         errors: Number of runs on which the judge failed.
         decided: Number of runs that the judge marked as passed or failed.
         passed: Number of runs that passed.
@@ -140,11 +140,10 @@ class _Flips(_StoredRuns):
 
 
 class RejudgedRuns(_StoredRuns):
-    """A sequence of the runs that a judge scored again. It reads them from disk on each access.
+    """The runs that a judge scored again, as a sequence that is read from disk on each access.
 
     Attributes:
-        flips: Runs that passed with the earlier judge version and fail now, then runs that failed
-            and pass now.
+        flips: Runs whose result changed: first those that now fail, then those that now pass.
     """
 
     _count = "SELECT count(*) FROM runs"
@@ -195,8 +194,7 @@ class RejudgedRuns(_StoredRuns):
     def compare(self) -> JudgeVersionChange | None:
         """Compare the two judge versions on the runs that both scored. None if there are none.
 
-        It needs little memory: SQLite counts passed and failed runs per session. For numeric
-        scores, it keeps four numbers in memory per session, and per run that has no session.
+        Counting happens in SQLite, so it needs little memory even for millions of runs.
         """
         [(runs, before, after)] = self._database.ask(_HEARD)
         if not runs:

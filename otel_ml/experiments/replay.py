@@ -90,19 +90,19 @@ class _JudgedRecord(Work):
 
 @dataclass
 class Replay:
-    """A planned replay, which calls a function again with recorded inputs. Call `run` to start.
+    """A replay: calls of a function with recorded inputs, to compare new and recorded outputs.
 
-    Print it before you start. It shows how many runs it will replay, and how much these runs cost
-    when they were recorded.
+    It is only planned at first. Print it to see how many runs it will replay, and how much these
+    runs cost when they were recorded. Call `run` to start.
 
     Attributes:
         read: Number of runs that were read from the collector.
         left_out: Number of runs that cannot be replayed, by reason.
         items: The inputs of the runs, as a data set. The id of each item is the id of its run.
-        recorded: The recorded runs by item id. The new outputs are compared with them.
+        recorded: The recorded runs by item id.
         starts: Start times of the recorded runs by item id, in nanoseconds since the epoch (UTC).
-        answers: Recorded results of the functions in the option `stub`, by item id. During the
-            replay these functions return them instead of being called.
+        answers: For functions in the option `stub`, their recorded results by item id. During the
+            replay, the functions return these results and are not called.
     """
 
     recorder: Recorder
@@ -171,7 +171,7 @@ class Replay:
     def run(self, on_item: OnItem = lambda _: None) -> Result:
         """Call the function with the recorded inputs, and compare new and recorded outputs.
 
-        Before that, judges score those recorded outputs that they have not scored yet.
+        Recorded outputs without a score are scored first, so that both can be compared.
 
         Args:
             on_item: Called with each finished run.

@@ -185,10 +185,12 @@ class Result(HasCard):
     def verdict(self) -> str:
         """The overall verdict: ``better``, ``worse``, ``no different`` or ``inconclusive``.
 
-        * ``worse`` if the share of failed calls has risen, regardless of the judges
-        * ``better`` if that share has fallen and no judge has the verdict ``worse``
+        * ``worse`` if more calls failed, whatever the judges say
+        * ``better`` if fewer calls failed and no judge has the verdict ``worse``
         * otherwise the worst verdict of any judge
-        * empty without a baseline, and without judges if the share of failed calls is unchanged
+
+        It is empty if there is no baseline. It is also empty if there are no judges and the share
+        of failed calls did not change.
         """
         return "" if self.comparison is None else self.comparison.word_of(self.judges.values())
 

@@ -67,11 +67,11 @@ def load_result(
     """Load the result of a stored experiment from the collector.
 
     Args:
-        run_id: Run id of the experiment, as shown on its web page and returned by
-            `otel_ml.reader.Reader.experiments`.
-        baseline: What to compare with: a result; the run id of another experiment; ``recorded``,
-            for a replay, to compare with the original runs; or ``none``. Default: the baseline that
-            the experiment used when it ran.
+        run_id: Run id of the experiment. Its web page shows it, and
+            `otel_ml.reader.Reader.experiments` returns it.
+        baseline: What to compare with: a `Result`, or the run id of another experiment.
+            ``recorded`` compares a replay with the original runs. ``none`` compares with nothing.
+            Default: the same baseline as when the experiment ran.
         reader: Reader to load it with. Default: one configured by environment variables.
 
     Raises:
@@ -169,13 +169,13 @@ def recorded_experiment(replayed: Experiment, first_ns: int) -> Experiment:
 
 
 def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
-    """Load the experiment to compare with, as named by the option `baseline`.
+    """Load the experiment that the option `baseline` names.
 
     Args:
         reader: Reader to load it with.
-        named: The run id of an experiment, a version of a function (``name:vN`` or ``name@alias``),
-            or a tag of an experiment. With a version or tag, loads the newest finished experiment.
-        dataset: Name of the data set. Only experiments on it are searched for a version or tag.
+        named: Run id of an experiment, version of a function (``name:vN`` or ``name@alias``), or
+            tag of an experiment. For a version or a tag, the newest finished experiment is loaded.
+        dataset: Name of the data set. A version or tag only finds experiments on this data set.
 
     Raises:
         LookupError: There is no such experiment. The message suggests similar names.
@@ -275,19 +275,19 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
 def find_replayed(
     reader: Reader, named: str, name: str, function: str, params: object
 ) -> tuple[list[str], Mapping[str, int]] | None:
-    """Find an unfinished replay to resume, and return which recorded runs it repeats.
+    """Find an unfinished replay that can be resumed.
 
     Args:
         reader: Reader to find it with.
-        named: The run id of a replay, or ``auto`` for the newest one of the same name, function and
-            params.
+        named: The run id of a replay. ``auto`` finds the newest one with the same name, function
+            and params.
         name: Name of the experiment.
         function: Name of the replayed function.
         params: Params of the experiment. The unfinished replay must have the same.
 
     Returns:
-        The ids of the recorded runs, and for each reason how many runs were skipped. None if there
-        is no such replay.
+        Ids of the recorded runs that it replays, and the number of skipped runs by reason. None if
+        there is no such replay.
     """
     for experiment in islice(reader.experiments(), _LATEST_EXPERIMENTS):
         if experiment.outcome == "ok" or experiment.baseline != RECORDED:

@@ -36,20 +36,20 @@ _FIXED_SIZES: Final = {1: 8, 5: 4}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of an export request: which spans were stored, and whether to send them again.
+    """The result of an export request: what was stored, and whether to send the request again.
 
     Attributes:
-        delivered: True if the receiver accepted the request. It stored all spans except `rejected`
-            ones.
+        delivered: True if the receiver accepted the request. It may still have refused some spans,
+            see `rejected`.
         retry: True if the request failed, but sending it again may succeed.
-        retry_after_s: Seconds that the receiver asks to wait before the next request. None if it
-            did not ask.
-        rejected: Number of spans that the receiver refused although it accepted the request.
+        retry_after_s: Seconds to wait before the next request, if the receiver asked for it.
+            Otherwise None.
+        rejected: Number of spans in an accepted request that the receiver refused.
         message: Why the request or some spans failed. It never contains a secret.
         too_large: True if the request is too large. Split it and send the parts.
         invalid: True if the receiver cannot read the request.
-        wants_previews: Whether the next requests should contain a short preview of each long input
-            and output. False if the collector creates previews itself.
+        wants_previews: Whether to add a short preview to each long input and output in later
+            requests. False if the collector creates previews itself.
     """
 
     delivered: bool
@@ -127,13 +127,13 @@ def _read(response: "BaseHTTPResponse") -> bytes:
 
 
 def read_partial_success(body: bytes) -> tuple[int, str]:
-    """Read from the response to an OTLP export request how many spans were rejected, and why.
+    """Return how many spans of an export request were rejected, and why.
 
-    The response is an ``ExportTraceServiceResponse``, which can accept a request but reject some of
-    its spans. It is parsed without the protobuf package, which may not be installed.
+    A receiver can accept a request but reject some of its spans. The message is read without the
+    protobuf package, which may not be installed.
 
     Args:
-        body: Body of the HTTP response.
+        body: Body of the HTTP response, an ``ExportTraceServiceResponse``.
 
     Returns:
         Number of rejected spans and reason. ``(0, "")`` if the body is not such a message.

@@ -12,14 +12,14 @@ from otel_ml.errors import Tally
 class Delivery:
     """What happened to a client's spans since the last `flush`. Truthy if all were delivered.
 
-    A value that is uploaded separately counts as one span.
+    Large values that are uploaded separately are counted too, one each.
 
     Attributes:
         delivered: Number of spans that the receiver accepted.
         pending: Number of spans that are not sent yet: in the queue, on disk, or waiting for a
             judge.
-        lost: How many spans are lost for good, by reason, such as ``queue full``.
-        reason: Why spans are pending, if the receiver could not be reached; else empty.
+        lost: Number of spans that were lost for good, by reason, such as ``queue full``.
+        reason: Why spans are pending, if the receiver could not be reached. Otherwise empty.
     """
 
     delivered: int = 0

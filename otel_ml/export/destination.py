@@ -40,8 +40,8 @@ class ArtifactDestination(HttpSender):
 
     Args:
         settings: Export settings, the same as for spans.
-        below: URL path of the uploads, after the collector's base URL. The value's hash is
-            appended.
+        below: URL path of the uploads. The address of a value is the collector's base URL, this
+            path and the value's hash.
         note: Called with the hash of each value that the collector accepted.
     """
 

@@ -31,10 +31,9 @@ _KNOWN_DOCUMENT_S: Final = 3_600.0  # the store may have deleted it since
 
 @dataclass(frozen=True, slots=True)
 class HashedText:
-    """A value that is too large for a span and is uploaded by itself.
+    """A value that is too large for a span and is uploaded separately: JSON text and its SHA-256.
 
-    It consists of JSON text and its SHA-256 in hex. It has the interface of a batch, so that a
-    `Pipeline` can send it.
+    A `Pipeline` sends it like a batch of spans.
     """
 
     sha256: str
@@ -47,17 +46,15 @@ class HashedText:
 
 
 class DocumentQueue:
-    """A queue of documents, that is of values to upload, with a limit on their total size.
+    """A queue of values to upload, called documents, with a limit on their total size.
 
-    It is in memory or on disk. On disk, each document is a file that is written before `put`
-    returns. Several processes may share the directory, and each uploads the documents that it
-    finds. Uploading one twice is harmless.
-
-    A document that is being uploaded still counts towards the limit.
+    It is in memory or on disk. On disk, each document is a file, which is written before `put`
+    returns. Several processes can share the directory and upload each other's documents. If two of
+    them upload the same document, nothing is stored twice.
 
     Args:
-        directory: Directory of the queue, created with the first document; None for memory.
-        max_bytes: Largest total size in bytes.
+        directory: Directory of the queue. It is created with the first document. None for memory.
+        max_bytes: Maximum total size in bytes, including documents that are being uploaded.
     """
 
     def __init__(self, directory: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
@@ -121,10 +118,9 @@ class DocumentQueue:
         """Do nothing, because documents are sent without delay."""
 
     def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
-        """Return the oldest document, or None if there is none.
+        """Return the oldest document, or None if there is none. The arguments are ignored.
 
-        On disk, this may be a document of a process that ended before uploading it. The arguments
-        are ignored: they limit batches, and a document is always sent alone.
+        If the queue is on disk, the document may come from another process that has ended.
         """
         if self._directory is not None:
             self._check(self._directory)
@@ -154,8 +150,7 @@ class DocumentQueue:
         """Give up on uploading a document, because the process is ending.
 
         Returns:
-            How many documents are lost. That is 1 in memory, and 0 on disk, where a later process
-            finds it.
+            Number of lost documents: 1 in memory, 0 on disk, because a later process uploads it.
         """
         if self._directory is not None:
             return 0
@@ -223,16 +218,13 @@ class _Uploaded:
 class DocumentUploads:
     """Uploads values that are too large for a span, in a background thread.
 
-    Each value is identified by its hash and uploaded once. The thread starts with the first value.
+    A value is identified by its hash, and uploaded once. The thread starts with the first value.
 
     Args:
         settings: Export settings, as for spans.
         project: Project that the values belong to.
-        make: Function that creates the destination. It is called with the URL path for uploads
-            and a callback. The destination calls the callback with the hash of each value that the
-            collector accepted.
-        spool: Directory for values that are not uploaded yet. Each is written to a subdirectory
-            before `put` returns. None keeps them in memory.
+        make: Creates the `ArtifactDestination`, given its arguments `below` and `note`.
+        spool: Directory for values that are not uploaded yet. None keeps them in memory.
     """
 
     def __init__(
@@ -263,8 +255,8 @@ class DocumentUploads:
     def put(self, document: HashedText) -> str | None:
         """Queue a value for upload. Returns its future URL, or None if the queue is full.
 
-        A value is not sent again if it is already queued, or if this process uploaded it in the
-        last hour. If the queue is full, the call waits briefly for space, see `Pipeline.put`.
+        A value that is already queued, or that this process uploaded in the last hour, is not sent
+        again. If the queue is full, the call waits briefly for space.
         """
         sha256 = document.sha256
         if not self._uploaded.has(sha256):

@@ -127,14 +127,11 @@ def write_count_field(tag: bytes, count: int) -> bytes:
 
 
 def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
-    """Put a protobuf field's tag and length in front of its content.
+    """Return the content of a protobuf field with its tag and length in front.
 
     Args:
-        heads: The field's encoded tag with each possible length, from `make_heads`.
+        heads: Encoded tag and length for each possible length, from `make_heads`.
         parts: The content, in pieces.
-
-    Returns:
-        All pieces: tag and length first, then the content.
     """
     return [heads[sum(map(len, parts))], *parts]
 
@@ -409,16 +406,15 @@ def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes
 
 
 def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
-    """Encode a span as an OTLP Span message.
+    """Encode a span as an OTLP Span message, without the tag and length of the field around it.
 
-    The result starts with the message itself; the caller adds the tag and length of the field.
-    Attributes that cannot be encoded are left out. If the span's kind is unknown, the field is left
-    out too. Of other libraries' spans, only public properties are read.
+    Attributes that cannot be encoded are left out, and so is an unknown span kind. The span can
+    come from any library.
 
     Args:
         span: A span. If it has not ended, it is encoded without end time.
-        previews: Whether to add a short preview to each long input and output. Only has an effect
-            on spans of otel-ml whose attributes have not been built yet.
+        previews: Whether to add a short preview to each long input and output. It is ignored for
+            spans of other libraries.
 
     Raises:
         Exception: The span is invalid: it has no context, its IDs are too long, or a time is not an
@@ -598,10 +594,10 @@ TOO_LARGE: Final = EncodedRequest(b"", 0, 0, is_too_large=True)
 def encode_spans(
     spans: Sequence[ReadableSpan], *, previews: bool = True, most_bytes: float = math.inf
 ) -> EncodedRequest:
-    """Encode spans of any library as an export request, see `encode_span`. Never raises.
+    """Encode spans of any library as an export request. Never raises.
 
-    Spans are grouped by resource and scope, in their original order. If several spans have more
-    than `most_bytes`, the request is `TOO_LARGE`.
+    Spans are grouped by resource and scope, in their original order. The result is `TOO_LARGE` if
+    several spans together have more than `most_bytes` bytes.
     """
     groups = _Groups()
     group: list[bytes] = []
@@ -701,8 +697,8 @@ def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes
     """Combine encoded spans into one OTLP export request.
 
     Args:
-        batches: Pairs of a resource and scope, and the spans from `encode_span` that have them.
-            Spans with equal resource and scope are grouped. Pairs without spans are left out.
+        batches: Pairs. The first element is a resource and scope, the second a list of results of
+            `encode_span`. Equal resources and scopes may occur several times.
 
     Returns:
         An ExportTraceServiceRequest message. Empty if there are no spans.

@@ -95,11 +95,8 @@ class HttpSender:
         return self._exchange("POST", url, document, _JSON_HEADERS, timeout_s)
 
     def open(self) -> None:
-        """Import the modules that sending needs, without opening a connection.
-
-        Call it early. If Python imports them only while the process ends, a process that is stopped
-        with Ctrl-C can get the wrong exit status.
-        """
+        """Import the modules that sending needs, without opening a connection. Call it early."""
+        # if they are imported at exit, a process that Ctrl-C stops can get the wrong exit status
         with suppress(Unusable):  # each request reports it
             self._open()
 
@@ -169,9 +166,10 @@ class Attempt:
     """State of the HTTP request that this thread is sending now.
 
     Attributes:
-        deadline: Time limit of the request, on the clock of `time.monotonic`.
-        connected: True if the request opened a new connection instead of reusing one.
-        is_out_of_reach: True if the request is still connecting, or ended without a response.
+        deadline: Time limit of the request, as a value of `time.monotonic`.
+        connected: True if the request opened a new connection.
+        is_out_of_reach: True if the receiver has not responded: the request is still connecting, or
+            it failed.
         used: Socket that the request used last.
     """
 
@@ -207,7 +205,7 @@ def attempt_until(deadline: float) -> Iterator[Attempt]:
     Instrumentations of HTTP libraries do not record these requests as spans.
 
     Args:
-        deadline: Time limit, on the clock of `time.monotonic`.
+        deadline: Time limit, as a value of `time.monotonic`.
     """
     attempt = Attempt(deadline)
     entries = _ATTEMPT.set(attempt)
@@ -314,11 +312,8 @@ class HttpConnections:
     _targets: dict[str, str] = field(default_factory=dict)
 
     def urlopen(self, method: str, url: str, **options: Any) -> "BaseHTTPResponse":
-        """Send a request to the receiver, such as a collector.
-
-        Without a proxy, the connection pool is used directly. Otherwise urllib3 would search for
-        the pool of the address, which takes a tenth of the time of a small request.
-        """
+        """Send a request to the receiver, such as a collector."""
+        # looking up the pool by address would take a tenth of the time of a small request
         if self.pools.proxy is not None:
             return self.pools.urlopen(method, url, **options)
         target = self._targets.get(url)

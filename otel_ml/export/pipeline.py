@@ -98,8 +98,7 @@ class SpanSource(Protocol[B]):
     def check_every_s(self) -> float | None:
         """How often to look for spans that other processes left on disk, in seconds.
 
-        None for a queue in memory. A number also means that the queue is on disk, so undelivered
-        spans are kept when this process ends.
+        None if the queue is in memory.
         """
 
     def put(self, item: Any, /) -> bool:
@@ -164,13 +163,13 @@ class AnyDestination(Protocol[B_contra]):
 
 
 class LateDestination(Generic[B_contra]):
-    """A destination that is created at the first request, by the background thread that sends.
+    """A destination that is created with the first request, by the background thread that sends.
 
-    Sending needs imports that take long. This way no traced call waits for them.
+    So no traced call has to wait for the slow imports that sending needs.
 
     Args:
         page: Name of the destination in log lines.
-        make: Imports the modules that sending needs, and returns the destination.
+        make: Imports the modules and returns the destination.
     """
 
     def __init__(self, page: str, make: Callable[[], AnyDestination[B_contra]]) -> None:
@@ -211,23 +210,22 @@ class LateDestination(Generic[B_contra]):
 class Pipeline(Generic[B]):
     """Queues ended spans of all threads and sends them in a background thread.
 
-    The thread starts with the first span and sleeps while the queue is empty. A forked child starts
-    with an empty queue, because the parent sends the queued spans.
+    The thread starts with the first span. A forked child starts with an empty queue, because the
+    parent sends the queued spans.
 
     Attributes:
         counters: How many spans this process delivered and lost.
-        is_durable: Whether queued spans are kept when the process ends, because they are on disk.
+        is_durable: True if the queue is on disk, so its spans are kept when the process ends.
         wants_previews: Whether to add a short preview to each long input and output. The receiver
             decides, see `Answer`.
-        announce: Function that logs which destination is used, or None. The thread calls it when it
-            starts.
+        announce: Called when the thread starts, to log where spans are sent. May be None.
 
     Args:
         source: The queue.
         destination: Where the spans are sent.
         pace: How many spans per request, and how often.
-        what: What is sent, as plural noun for log messages: spans or artifacts.
-        prepare: Called in the background thread when it starts, for example to import modules.
+        what: What is sent, for log messages: ``spans`` or ``artifacts``.
+        prepare: Called when the thread starts, for example to import modules.
     """
 
     def __init__(
@@ -302,9 +300,11 @@ class Pipeline(Generic[B]):
     def put(self, span: Any) -> None:
         """Queue an ended span for sending.
 
-        If the queue is full, it waits for space: at most 100 ms, and at most 5 s per minute for all
-        calls of the process together. If there is still no space, the span is dropped and counted
-        as lost. It does not wait while delivery fails, or in a thread with a running event loop.
+        If the queue is full, the call waits up to 100 ms for space. All calls of the process
+        together wait at most 5 s per minute. If there is no space then, the span is dropped and
+        counted as lost.
+
+        It never waits while delivery fails, or in a thread with a running event loop.
         """
         if self._closed:
             self.counters.lose("closed", 1)
@@ -327,16 +327,15 @@ class Pipeline(Generic[B]):
         self._sender.wake()
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
-        """Wait until the spans queued so far are delivered or lost.
+        """Wait until all queued spans are delivered or lost.
 
-        It gives up early if nothing was delivered for 5 s. If the receiver has asked for pauses
-        (Retry-After), it gives up only after twice the longest pause, at most 30 s. It logs that it
-        waits.
+        It returns early if nothing was delivered for 5 s. If the receiver asked for a pause
+        (Retry-After), it waits for up to 30 s instead. A log message says that it is waiting.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
-            is_hasty: Try now, even during a pause between retries. Return as soon as the connection
-                is refused.
+            is_hasty: Send immediately, without waiting for a retry pause to end, and return if the
+                connection is refused.
 
         Returns:
             How many spans were delivered or lost since the last flush, and how many are pending.
@@ -360,12 +359,11 @@ class Pipeline(Generic[B]):
             self._is_prepared.wait(limit_s)
 
     def close(self, timeout_s: float, *, is_patient: bool = True) -> Delivery:
-        """Send the queued spans, then stop the background thread. A second call sends nothing.
+        """Send the queued spans, then stop the background thread. A second call does nothing.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
-            is_patient: Whether to wait longer than `timeout_s` if the receiver asks for a pause
-                (Retry-After).
+            is_patient: Whether to wait longer if the receiver asks for a pause (Retry-After).
 
         Returns:
             How many spans were delivered or lost since the last flush, and how many are pending.
@@ -422,18 +420,14 @@ class Pipeline(Generic[B]):
         return not self._stalled and time.monotonic() - self._progress_at < _PROGRESS_S
 
     def drain(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
-        """Wait until all queued spans are delivered or lost, or nothing was delivered for 5 s.
+        """Wait until all queued spans are delivered or lost. Returns whether they are.
 
-        When the process ends, it waits only 1.5 s for a receiver that cannot be reached. A receiver
-        that asks for pauses gets more time, see `flush`.
+        It returns early if nothing was delivered for 5 s. While the process is ending, it waits
+        only 1.5 s for a receiver that cannot be reached.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
-            is_hasty: Try now, even during a pause between retries. Return as soon as the connection
-                is refused.
-
-        Returns:
-            Whether all spans queued before the call are delivered or lost.
+            is_hasty: As for `flush`.
         """
         if not self._source.pending and not self.is_durable:
             return True

@@ -35,8 +35,8 @@ _FOREIGN_BYTES: Final = 2_048  # estimate for spans of other libraries
 class SpanQueue:
     """A first-in, first-out queue of spans in memory.
 
-    Any thread may call `put`, but only one thread may call `take`. A taken span counts as pending
-    until `remove` is called for it, because it was delivered or given up.
+    Any thread may call `put`, but only one thread may call `take` and `remove`. `take` leaves a
+    span in the queue. Call `remove` when it was delivered or given up.
     """
 
     def __init__(self, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES) -> None:
@@ -213,10 +213,10 @@ class SpooledSpans:
     If writing fails, the span is queued in memory.
 
     Args:
-        directory: Directory of the queue. Processes and clients with the same destination may share
-            it.
-        envelope: Function that returns the encoded OpenTelemetry resource and scope of this
-            process's spans. It is called again after a fork.
+        directory: Directory of the queue. Several processes and clients can share it if they send
+            to the same destination.
+        envelope: Returns the encoded OpenTelemetry resource and scope of this process's spans.
+            Called at the start, and again after a fork.
 
     Raises:
         OSError: The directory cannot be used.
@@ -240,11 +240,10 @@ class SpooledSpans:
         return self._spool.pending() + self._refused.pending
 
     def put(self, span: ReadableSpan) -> bool:
-        """Write a span to disk. Returns False if neither disk nor memory has space.
+        """Queue a span. Returns False if there is no space on disk or in memory.
 
-        Spans that other instrumentations created, and runs whose times were given, are queued in
-        memory. The files can only contain spans with the OpenTelemetry resource and scope of
-        otel-ml.
+        The span is written to disk. Only spans of other instrumentations, and runs with given
+        times, are queued in memory, because the files cannot store their resource and scope.
         """
         if span.is_history if type(span) is RunSpan else _is_foreign(span):
             return self._refused.put(span)

@@ -94,17 +94,17 @@ def resolve(
 ) -> ExportSettings:
     """Return the export settings, from arguments and environment variables. Never raises.
 
+    Invalid values are logged once. Headers, timeout and similar settings come from the variables
+    ``OTEL_EXPORTER_OTLP_*``.
+
     Args:
         endpoint: Base URL such as ``http://localhost:4318``. None uses ``OTEL_ML_ENDPOINT``, else
             OpenTelemetry's variables such as ``OTEL_EXPORTER_OTLP_ENDPOINT``, else the default.
-        project: Name of the project. Sent in the header ``x-otel-ml-project`` if it is valid there.
-        api_key: Sent as a bearer token in the header ``authorization``. Replaces a value from the
+        project: Name of the project, for the header ``x-otel-ml-project``. It is left out if the
+            header cannot contain it.
+        api_key: Sent as a bearer token in the header ``authorization``, instead of a value from the
             environment.
         protocol: OTLP protocol. None uses the environment.
-
-    Returns:
-        The settings. Invalid values are logged once. Headers, timeout and the like are always taken
-        from the ``OTEL_EXPORTER_OTLP_*`` variables.
     """
     protocol = protocol or _protocol()
     parts = _address(endpoint, protocol)

@@ -56,9 +56,7 @@ def message_content_mode() -> bool:
 
 
 class Generative:
-    """Adds OpenTelemetry's GenAI attributes to the runs of a traced function.
-
-    There is one object for each function that calls a model, tool or agent.
+    """Adds OpenTelemetry's GenAI attributes to the runs of one traced function.
 
     Args:
         operation: A GenAI operation, such as ``chat``: a key of `otel_ml.attributes.OPERATIONS`.
@@ -69,8 +67,7 @@ class Generative:
 
     Attributes:
         attributes: Attributes that are the same for all runs of the function.
-        span_name: Name of a span when the call starts. When the call ends, `name_span` can return a
-            name with the model.
+        span_name: Name of a span when the call starts. At the end, `name_span` can add the model.
         keeps_content: Whether messages are recorded.
         is_talk: Whether the function's output is text that a language model wrote, as in a chat.
     """
@@ -135,10 +132,9 @@ class Generative:
         Never raises.
 
         Args:
-            items: Outputs as pairs. The first element is the output, or the list of its chunks if
-                it is a stream. The second element is the same output with the chunks joined. The
-                first pair is what the function returned. A second pair is the output of
-                `set_output`, if used.
+            items: One pair for the output that the function returned, and a second one if
+                `set_output` was used. A pair is the output (for a stream, the list of its chunks)
+                and the same output with its chunks joined.
             known: Attributes that the run already has.
             hide: Hides secrets in messages. If None, no messages are recorded.
         """
@@ -338,8 +334,8 @@ def find_usage(output: object) -> dict[str, int]:
     """Return the token counts that a model's response reports.
 
     Args:
-        output: A response, a list of the chunks of one response, or a list of responses. Counts of
-            several responses are added. Within the chunks of one response, the last count is used.
+        output: A response, a list of the chunks of one response, or a list of responses. The counts
+            of several responses are added. Of several chunks, the last count is used.
 
     Returns:
         The counts by attribute name, such as ``gen_ai.usage.input_tokens``. Empty if there are

@@ -39,12 +39,12 @@ def follow(output: Any, chunks: Chunks, context: Context) -> Any:
     Args:
         output: The stream that a traced function returned, such as a generator.
         chunks: Object that records each chunk and the end of the stream.
-        context: OpenTelemetry context for a generator's code, so that its spans get the right
-            parent.
+        context: OpenTelemetry context in which the generator's code runs, so that its spans become
+            children of the run.
 
     Returns:
-        The stream to give to the caller instead of `output`. None if `output` cannot be recorded
-        while it is read.
+        The stream to give to the caller instead of `output`. None if `output` is not a supported
+        stream.
     """
     following = _StreamReading(chunks)
     kind = type(output)

@@ -18,16 +18,16 @@ _logger = logging.getLogger(__name__)
 
 
 class Instrumentor:
-    """Records what ``OTEL_ML_TRACE`` and ``OTEL_ML_INSTRUMENT`` name.
+    """Records the functions in ``OTEL_ML_TRACE`` and the libraries in ``OTEL_ML_INSTRUMENT``.
 
-    Start your program with ``opentelemetry-instrument`` to use it.
+    To use it, start your program with ``opentelemetry-instrument``.
 
-    ``OTEL_ML_TRACE`` names functions, such as ``shop:predict,shop:Ranker.rank``. Each function is
-    replaced right after its module is imported, so ``from shop.model import predict`` gets the
-    traced function. Functions of the started script (``__main__``) cannot be traced this way.
+    ``OTEL_ML_TRACE`` lists functions, such as ``shop:predict,shop:Ranker.rank``. They are traced
+    from the moment their module is imported. Functions of the script that you start (``__main__``)
+    cannot be traced this way.
 
-    ``OTEL_ML_INSTRUMENT`` names libraries, such as ``sklearn``, as for `Client.instrument`. Their
-    models are recorded as soon as your program imports the library.
+    ``OTEL_ML_INSTRUMENT`` lists libraries, such as ``sklearn``. See `Client.instrument` for their
+    names.
     """
 
     _active = False

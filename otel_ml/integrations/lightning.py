@@ -23,16 +23,16 @@ __all__ = ["Logger"]
 class Logger(_Base):  # type: ignore[misc]  # the package is not installed for type checking
     """Records PyTorch Lightning training as a run: ``Trainer(logger=Logger("digits"))``.
 
-    The run starts with the trainer and ends after the first ``fit``, ``validate``, ``test`` or
-    ``predict``. If the training raises, the run ends with that error. Metrics of a later ``test``
-    are still added.
+    The run starts with the trainer. It ends after the first ``fit``, ``validate``, ``test`` or
+    ``predict``, or with the error that the training raises. Metrics of a later ``test`` are still
+    added.
 
-    Params of the run are the hyper-parameters that the model saved. Metrics are the numbers that
-    the trainer logs. If there are several processes, only the first one records.
+    The run's params are the hyper-parameters that the model saved. Its metrics are the numbers that
+    the trainer logs. With several processes, only the first one records.
 
     Args:
-        name: Name of the model, and of the folder of its checkpoints. Default: the model's class,
-            and ``training`` for the folder.
+        name: Name of the model, and of the folder for checkpoints. Default: the model's class, and
+            ``training`` for the folder.
         client: Client that records the run. Default: a client configured by the environment.
         run: An open run to add params and metrics to. You must end it yourself.
     """

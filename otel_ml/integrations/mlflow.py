@@ -83,11 +83,11 @@ class Imported:
 
 
 def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[int, Delivery]:
-    """Send the spans of an imported MLflow run in batches. Stop at the first that is not stored.
+    """Send the spans of an imported MLflow run in batches. Stop when a batch is not stored.
 
     Args:
         client: The client to send with.
-        records: The spans, in the order in which they are stored. The last one marks the import as
+        records: The spans, in the order in which to store them. The last one marks the import as
             complete.
         timeout_s: Time limit in seconds for each batch.
 
@@ -151,10 +151,9 @@ _DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?
 
 
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
-    """Return a description of the model that an MLflow run logged.
+    """Return a description of the model that an MLflow run logged, without loading the model.
 
-    It includes the model's framework, parameters, data sets and signature. The model itself is not
-    loaded. It is not an error if the run has no model, signature or data sets.
+    A part is empty if the run does not have it, such as a signature or data sets.
 
     Args:
         run_id: Id of the run in MLflow, at the current tracking URI.

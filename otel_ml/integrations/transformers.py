@@ -33,9 +33,11 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # not installed for type
     """Records each training of a Hugging Face ``Trainer`` as a run.
 
     The run starts and ends with the training. Its params are the training arguments, and its
-    metrics are the numbers that the trainer logs. If a training raises, the trainer calls no
-    callback, so the run ends late and without the error. To record the error, open the run yourself
-    in a ``with`` block around ``trainer.train()`` and pass it as `run`.
+    metrics are the numbers that the trainer logs.
+
+    The trainer does not report errors to callbacks. To record them, open a run yourself in a
+    ``with`` block around ``trainer.train()`` and pass it as `run`. Otherwise a failed training ends
+    late, and without its error.
 
     Args:
         client: Client that records the runs. Default: a client configured by the environment.

@@ -31,8 +31,8 @@ class Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # not 
     The run starts and ends with the training. It contains the parameters of the booster, and the
     metrics of each round under XGBoost's names, such as ``valid-rmse``.
 
-    If a training raises, XGBoost does not tell its callbacks. To record such errors, open the run
-    yourself in a ``with`` block around the training and pass it as `run`.
+    XGBoost does not report errors to callbacks. To record them, open a run yourself in a ``with``
+    block around the training and pass it as `run`.
 
     Args:
         name: Name of the model.

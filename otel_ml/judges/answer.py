@@ -28,7 +28,7 @@ class Score:
         value: The score, in the judge's own range.
         label: A word for the score, such as ``relevant``.
         explanation: The reason for the score, in a sentence.
-        cost: What it cost to compute the score in US dollars, for example by calling an LLM.
+        cost: Cost of computing the score in US dollars, for example of an LLM call.
 
     Raises:
         ValueError: `value` or `cost` is not a finite number, or `label` or `explanation` is not
@@ -59,9 +59,8 @@ class Score:
 class Judgement:
     """A judge's result for one run: a score, passed or failed, or an error of the judge.
 
-    If the judge itself failed, `error` is set, `passed` is None, and usually `score` too. A
-    pairwise judge compares two runs: `against` is the ID of the run that this one was compared
-    with.
+    If the judge raised an error, `error` describes it and `passed` is None. If the judge compared
+    two runs, `against` is the ID of the other run.
     """
 
     judge: str
@@ -104,7 +103,8 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
     """Convert the return value of a rubric to a score. A rubric is a function that scores a run.
 
     Returns:
-        The score, and whether the run passed. The second is None unless the rubric returned a bool.
+        The score, and whether the run passed. The second is None if the rubric did not return a
+        bool.
 
     Raises:
         TypeError: The score is not a finite number.
@@ -173,10 +173,10 @@ def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
 def check_arguments(
     judge: str, parameters: Mapping[str, bool], passed: Collection[str], inputs: Collection[str]
 ) -> None:
-    """Check that a rubric only requires parameters that can be passed to it.
+    """Check that all required parameters of a rubric can be passed to it.
 
-    A rubric is a function that scores a run. It can take ``outputs``, ``inputs``, single inputs by
-    name, and the names in `passed`.
+    A rubric is a function that scores a run. Its parameters can be ``outputs``, ``inputs``, the
+    name of an input, or a name in `passed`.
 
     Args:
         judge: Name of the judge.
@@ -207,8 +207,8 @@ def arguments_of(
 ) -> dict[str, object]:
     """Return the arguments to call a rubric with, by parameter name.
 
-    A rubric is a function that scores a run. It gets only the values that its parameters name, such
-    as ``outputs`` or an input of the run.
+    A rubric is a function that scores a run. Its parameters have the names of the values that it
+    needs, such as ``outputs`` or the name of an input.
 
     Raises:
         TypeError: The rubric requires a value that the run does not have.

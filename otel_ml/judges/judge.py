@@ -160,7 +160,7 @@ class Judge:
     def evaluate(self, inputs: Mapping[str, object], outputs: object) -> Judgement:
         """Score one output and return the result. Use it to try the judge out: nothing is recorded.
 
-        If the rubric or the passing criterion raises, the exception is in the result's `error`.
+        Errors of the rubric or the passing criterion are not raised, but returned in `error`.
 
         Args:
             inputs: Inputs by name.
@@ -175,11 +175,10 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score one output as a generator, so that threads and event loops can run the same code.
+        """Score one output, as a generator that both threads and event loops can drive.
 
-        The generator yields each call of the user's code as a function without arguments. The
-        caller runs it and sends its result back. If the user's code raises, the exception is in the
-        result's `error`.
+        The generator yields functions without arguments, which call the user's code. Call each one
+        and send its result back. Errors of the user's code are not raised, but returned in `error`.
 
         Args:
             inputs: Inputs by name.
@@ -253,8 +252,7 @@ class Judge:
 def describe_judge(judge: Judge, redaction: Redaction) -> str:
     """Return a judge's code and description as JSON text for the collector.
 
-    With ``OTEL_ML_CAPTURE_SOURCE=off``, both are left out. The description too, because that of an
-    `LLMJudge` can be its prompt.
+    Both are left out with ``OTEL_ML_CAPTURE_SOURCE=off``. The description can be a prompt.
     """
     from otel_ml.versions.definition import is_source_left_out  # keeps start-up fast
 
@@ -278,9 +276,9 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
 
 
 def is_in_sample(span_id: int, sample: float) -> bool:
-    """Return whether a run belongs to a random sample of runs. The answer for a run never changes.
+    """Return whether a run belongs to a random sample of runs. For one run it never changes.
 
-    A run that is in a sample of 10 % is also in every larger sample.
+    If a run belongs to a sample, it also belongs to every larger sample.
 
     Args:
         span_id: Span id of the run.
@@ -357,9 +355,8 @@ def cache_key(
     """Return the key under which `ScoreCache` stores a score: a hash of all the judge's inputs.
 
     Returns:
-        None if the score must not be cached. That is the case if the values are too long, or if
-        they are not the same after a conversion to JSON (arrays, tables, objects, NaN, tuples,
-        dates).
+        The key. None if the score must not be cached, because an input is too long or is more than
+        plain JSON, such as an array, a tuple or a date.
     """
     import hashlib  # loads OpenSSL, which would slow down start-up
 

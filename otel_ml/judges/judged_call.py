@@ -33,18 +33,17 @@ def _version(judge: Judge) -> str:
 
 @dataclass(slots=True, eq=False)
 class JudgedCall:
-    """A finished call that waits for its judges. Its run is sent ("released") with their scores.
+    """A finished call that waits for its judges. Its run is sent together with their scores.
 
     Attributes:
         judges: The judges, each one once.
-        run_id: Id of the scored run. Empty if unknown.
+        run_id: Id of the run. Empty if unknown.
         more: Further values that a judge's scoring function can take as parameters: ``expected``,
             ``item``, ``baseline``.
-        release: Function that sends the run. Called once, with the scores that arrived in time, in
-            the order of `judges`.
-        late: Function that sends a score separately. Called for each score that arrives after the
-            run was sent.
-        deadline: When the run is sent at the latest, as a value of `time.monotonic`.
+        release: Function that sends the run. It gets the scores that arrived in time, in the order
+            of `judges`. It is called once.
+        late: Function that sends a single score that arrived after the run was sent.
+        deadline: When to send the run at the latest, as a value of `time.monotonic`.
     """
 
     judges: Sequence[Judge]
@@ -90,10 +89,10 @@ class JudgedCall:
         self.let_go()
 
     def judge_here(self, wait: Wait) -> None:
-        """Run all judges on this thread, then send the run.
+        """Call all judges on this thread, then send the run.
 
-        If a judge raises, the error is stored as its result, and the other judges still run. Only
-        KeyboardInterrupt and exceptions of signal handlers propagate to the caller.
+        If a judge raises an error, its result is that error, and the other judges are still called.
+        Only KeyboardInterrupt and exceptions of signal handlers are raised.
         """
         try:
             for judge in self.judges:

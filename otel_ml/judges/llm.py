@@ -141,11 +141,10 @@ class LLMJudge(Judge):
         timeout_s: float = 30.0,
         cache: bool = True,
     ) -> "LLMJudge":
-        """Make a judge from a rubric that is saved in the collector.
+        """Create a judge from a rubric that is saved in the collector.
 
-        Its version is the digest of the rubric, as in the collector. So its scores in experiments
-        and tests are scores of the same judge version as on live traffic. Nothing checks that `ask`
-        calls the model that the rubric names.
+        Use it to score experiments and tests with the same judge version as live traffic. `ask`
+        should call the model that the rubric names; this is not checked.
 
         Args:
             name: Name of the judge.

@@ -105,11 +105,10 @@ class _AwaitedAnswer:
 
 
 class JudgeLoop:
-    """The event loop that runs async rubrics (functions that score runs), in a thread of its own.
+    """The event loop, on its own thread, that runs async rubrics (functions that score runs).
 
-    The thread starts with the first async rubric. If a rubric blocks the loop or cannot be
-    cancelled, the loop is abandoned and the next rubric gets a new one. While 16 abandoned loops
-    still hang, no new one is started.
+    If a rubric blocks the loop or cannot be cancelled, later rubrics get a new loop. At most 16
+    loops may be blocked at a time.
     """
 
     def __init__(self) -> None:
@@ -120,19 +119,19 @@ class JudgeLoop:
     def wait(
         self, awaitable: Awaitable[object], timeout_s: float, *, is_worker: bool = False
     ) -> object:
-        """Run an awaitable on the event loop and wait in the calling thread for its result.
+        """Run an awaitable on the event loop, and wait in the calling thread for its result.
 
         Args:
-            awaitable: What to run, with the context variables of the calling thread. Its exceptions
-                are raised here.
-            timeout_s: Time limit in seconds, after which the awaitable is cancelled.
-            is_worker: Whether the calling thread belongs to the pool that runs judges. Such a
-                thread keeps waiting if the awaitable cannot be cancelled, so that the pool replaces
-                the thread.
+            awaitable: What to run. It gets the context variables of the calling thread, and its
+                exceptions are raised here.
+            timeout_s: Time limit in seconds. The awaitable is cancelled then.
+            is_worker: Whether the calling thread belongs to the pool that runs judges. It then
+                waits even longer if the awaitable cannot be cancelled, so that the pool starts
+                another thread.
 
         Raises:
             JudgeTimedOut: The time limit was exceeded.
-            JudgeError: Too many loops hang, or the caller runs on the loop itself.
+            JudgeError: Too many loops are blocked, or the caller runs on the loop itself.
         """
         with ExitStack() as undo:
             undo.callback(discard, awaitable)

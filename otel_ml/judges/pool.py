@@ -139,8 +139,8 @@ class JudgePool:
     def submit(self, judged: JudgedCall) -> None:
         """Queue the judges of a finished call and return immediately.
 
-        If too many jobs wait, or too many runs of a judge hang, the judge does not run. Its result
-        then has no score, but an error with the reason.
+        If too many calls are queued, or a judge hangs on too many runs, it is not called. Its
+        result is then an error with the reason.
         """
         refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]

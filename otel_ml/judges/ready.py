@@ -58,9 +58,11 @@ def f1_words(outputs: str, expected: Any) -> float:
 def close(rel: float = 1e-9, abs: float = 0.0) -> Callable[..., bool]:
     """Create a judge that passes numbers near the expected value, also in lists and dicts.
 
+    It passes a number if the difference is within `rel` or within `abs`.
+
     Args:
-        rel: Allowed difference as a share of the larger number.
-        abs: Allowed difference for small numbers. The larger of both limits applies.
+        rel: Allowed difference, as a share of the larger of the two numbers.
+        abs: Allowed difference as a number. Use it for values near 0.
 
     Raises:
         ValueError: A tolerance is not a number of at least 0.

@@ -42,13 +42,13 @@ def drive(
     """Run a judge's generator on this thread until it ends, and return its result.
 
     Args:
-        steps: The generator. It yields functions to call. Their results are sent into it, and their
-            exceptions are thrown into it.
-        wait: Waits for the results of async functions.
+        steps: The generator. It yields functions, which are called here. Their results are sent
+            into it, and their exceptions are thrown into it.
+        wait: Function that waits for the result of an awaitable.
         timeout_s: Time limit in seconds for all calls together. After that, `JudgeTimedOut` is
             thrown into the generator.
-        is_of_host: Called with each exception. If it returns True, such as for KeyboardInterrupt,
-            the exception is raised to the caller instead of being thrown into the generator.
+        is_of_host: Function that returns True for exceptions to raise here, such as
+            KeyboardInterrupt. They are not thrown into the generator.
     """
     deadline = time.monotonic() + timeout_s
     go_on: Callable[[Any], Step] = steps.send

@@ -150,8 +150,8 @@ class Component:
     def domain(self) -> frozenset[str] | None:
         """Valid values of a component of type ``CAT`` (category). None if any value is valid.
 
-        These are the `values` that you set, or else those seen when the profile was built. If the
-        data had too many different values to keep, any value is valid.
+        These are the `values` that you set, or else the values in the data of `build`. If there
+        were too many different values in the data, any value is valid.
         """
         if self.dtype != "CAT":
             return None
@@ -234,12 +234,12 @@ class Component:
         """Check a run's value, and return the result as tags.
 
         Args:
-            parts: The run's inputs, output and ground truth, as far as they are known.
+            parts: The known parts of the run: inputs, output and ground truth.
             group: Group of the tags, such as the profile's name.
 
         Returns:
-            A tag with the value, a tag with the error, or both. An empty list if the run lacks the
-            part that the component reads, such as ground truth.
+            A tag with the value, a tag with the error, or both. An empty list if the part that
+            contains the value is not known.
         """
         error: str | None = DATA
         value: object = None
@@ -292,10 +292,10 @@ class OutputComponent(Component):
 
 
 class ActualComponent(Component):
-    """A value of the ground truth that a profile observes.
+    """A value of the ground truth (the correct result) that a profile checks.
 
-    Ground truth is the correct result, which usually arrives later. By default, the value is the
-    ground truth with the same name as the component. See `Component` for the arguments.
+    By default, it is the ground truth that has the same name as the component. For the arguments,
+    see `Component`.
     """
 
     side = "actual"
@@ -310,9 +310,9 @@ class EvalComponent(Component):
         dtype: Type that the function returns: ``INT``, ``FLOAT``, ``CAT`` (category) or ``TEXT``.
         output: Path to the part of the output that the function gets. Default: the whole output.
         actual: Path to the part of the ground truth that the function gets. Default: all of it.
-        low: Smallest valid number. Default: the smallest number seen when the profile was built.
-        high: Largest valid number. Default: the largest number seen when the profile was built.
-        values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
+        low: Smallest valid number. Default: the smallest number in the data of `build`.
+        high: Largest valid number. Default: the largest number in the data of `build`.
+        values: Valid values of a ``CAT``. Default: the values in the data of `build`.
     """
 
     side = "eval"
@@ -379,9 +379,8 @@ def component_of(
     """Create a profile component from the dictionary that `Component.to_dict` returned.
 
     Args:
-        facts: The dictionary.
-        extractors: Extractor functions by component name. An extractor computes a component's value
-            for a run. The dictionary does not contain functions.
+        facts: The dictionary. It contains no functions.
+        extractors: The functions that compute values of components, by component name.
 
     Raises:
         ValueError: The dictionary is not a component.
@@ -430,10 +429,9 @@ def step_into(value: object, path: str, is_default: bool) -> object:
 
     Args:
         value: A dictionary or list, or a single value.
-        path: Keys and list indexes, separated by dots. A key that itself contains dots is tried
-            first.
-        is_default: True if the path is only the default, a component's name. A single value, or the
-            only item of a list, is then returned whatever the path is.
+        path: Keys and list indexes, separated by dots. A key may contain dots itself.
+        is_default: True if the user gave no path, so `path` is the component's name. Then a single
+            value, or the only item of a list, is returned too.
     """
     if isinstance(value, Mapping):
         if path in value:

@@ -41,10 +41,12 @@ class Side:
 class Contrast(dict[str, Any]):
     """The result of comparing two profiles, as a dictionary. `view` writes it as an HTML page.
 
-    ``health_reports`` has two reports for each component, such as an input: ``drift`` and
-    ``invalids``.
-    ``score_reports`` has one report per score. In each report, ``alert`` is True if the change
-    matters, and ``valid`` is False if there was not enough data to decide.
+    * ``health_reports``: two reports for each component, such as an input. ``drift`` compares the
+      values, ``invalids`` the share of invalid values.
+    * ``score_reports``: one report for each score.
+
+    In each report, ``alert`` is True if the change matters. ``valid`` is False if there was not
+    enough data to decide.
     """
 
     @property
@@ -68,8 +70,7 @@ class Contrast(dict[str, Any]):
         """Write the report to a self-contained HTML file and return its path.
 
         Args:
-            path: The file to write, or a directory to create it in. Default: a new temporary
-                directory.
+            path: The file, or a directory to create it in. Default: a new temporary directory.
             show: Whether to open the file in the browser.
         """
         before, after = (self[side] for side in ("reference", "alternativeA"))

@@ -42,17 +42,17 @@ class ProfileStateException(RuntimeError):
 class ModelProfile:
     """Describes which values are normal for a model, to check new runs against them.
 
-    First call `build` with known-good data. Then check new runs with `validate_input` and the other
-    `validate_...` methods, or compare with the profile of other runs by `contrast`. Profiles with
-    the same content have the same digest.
+    First call `build` with data that you trust. Then check new runs with `validate_input` and
+    similar methods, or compare two profiles with `contrast`. Profiles with the same content have
+    the same digest.
 
     Args:
         name: Name of the profile.
         version: Your own version label.
         components: The values to describe, such as an input called ``age``: `InputComponent`,
             `OutputComponent`, `ActualComponent` and `EvalComponent` objects.
-        scores: Numbers that summarize components: `MeanScore`, `PrecisionScore` and `RecallScore`
-            objects.
+        scores: Numbers to compute over all runs, such as a mean: `MeanScore`, `PrecisionScore` and
+            `RecallScore` objects.
 
     Attributes:
         components: The components by name, in their order.
@@ -100,8 +100,8 @@ class ModelProfile:
     def sketches(self) -> dict[str, Sketch]:
         """The distribution of each input and output, for drift detection.
 
-        A sketch is a small summary of a value's distribution. The key is the path of the value in a
-        run, such as ``inputs.age``. Values that a function computes have no path and are left out.
+        Each distribution is summarized in a sketch. The key is the path of the value in a run, such
+        as ``inputs.age``. Values that a function computes are left out, because they have no path.
         """
         return {
             component.where: component.sketch
@@ -117,12 +117,12 @@ class ModelProfile:
         Args:
             inputs: A pandas, polars or pyarrow table, a NumPy array, or a list with one value per
                 run, such as a dictionary.
-            outputs: The outputs, as a table of any of these types.
-            actuals: The ground truth, as a table of any of these types.
+            outputs: The outputs, in the same form.
+            actuals: The ground truth, in the same form.
 
         Raises:
-            DataException: A component needs inputs, outputs or ground truth, but you did not pass a
-                table with them. Or none of its values has the right type.
+            DataException: A component needs a table that you did not pass, or none of its values
+                has the right type.
             ValueError: The tables have different numbers of rows.
         """
         given = {"inputs": inputs, "outputs": outputs, "actuals": actuals}
@@ -147,7 +147,8 @@ class ModelProfile:
         """Build the profile from stored runs.
 
         Inputs and outputs that were not recorded completely are left out, and so is the output of a
-        failed run. Ground truth that has not arrived does not count as a missing value.
+        failed run. If the ground truth of a run has not arrived, that does not count as a missing
+        value.
 
         Args:
             runs: Runs from `Reader.runs`.
@@ -179,10 +180,13 @@ class ModelProfile:
         """Check a run's inputs, and return the result as tags that you can add to the run.
 
         Each component adds a tag with its value, such as ``age`` 34. If the value is invalid, there
-        is also an error tag with the suffix ``-error``, such as ``age-error``. Its value is
-        ``LowerBoundError``, ``UpperBoundError``, ``Domain Error``, ``Value None``, ``Value NaN``
-        or ``DataException`` (the value has the wrong type or cannot be read). In the last three
-        cases there is only the error tag.
+        is also a tag with the suffix ``-error``, such as ``age-error``. The value of that tag is
+        one of these:
+
+        * ``LowerBoundError``, ``UpperBoundError`` or ``Domain Error``: the value is not in the
+          valid range.
+        * ``Value None``, ``Value NaN`` or ``DataException``: there is no value, it has the wrong
+          type, or it cannot be read. There is no tag with the value then.
 
         Args:
             input: Inputs of one run.
@@ -244,7 +248,7 @@ class ModelProfile:
         return self.validate({"inputs": input, "outputs": output, "actuals": actual})
 
     def validate(self, parts: Parts, side: str | None = None) -> list[Tag]:
-        """Check the known values of a run, and return the result as tags (see `validate_input`).
+        """Check the known values of a run, and return the result as tags, as in `validate_input`.
 
         Args:
             parts: What is known of the run, with the keys ``inputs``, ``outputs`` and ``actuals``.
@@ -270,21 +274,18 @@ class ModelProfile:
     ) -> Contrast:
         """Compare another profile with this one, and report what became worse.
 
-        A component or score raises an alert in three cases.
+        There is an alert in these cases:
 
-        Drift: the drift score of a component exceeds 0.1 and the change is significant. At least
-        100 values are needed. The p-value is corrected for the number of components.
-
-        Invalid values: their share in a component increases by more than 0.01, and the confidence
-        interval of the change excludes 0.
-
-        Scores: a score becomes worse by more than 0.01 of its range, and the confidence interval of
-        the change excludes 0.
+        * Drift: the drift score of a component is above 0.1 and the change is significant. The
+          p-value is corrected for the number of components. At least 100 values are needed.
+        * Invalid values: their share increased by more than 0.01, and the change is significant.
+        * Scores: a score became worse by more than 0.01 of its range, and the change is
+          significant.
 
         Args:
             other: The profile to compare with. Components and scores that it lacks are left out.
-            thresholds: Your own limits instead of 0.1 and 0.01. Example:
-                ``{"components": {"age": {"drift": 0.3, "invalids": 0.05}}, "scores": {"f1": 0.1}}``
+            thresholds: Your own limits instead of 0.1 and 0.01. Example: ``{"components": {"age":
+                {"drift": 0.3, "invalids": 0.05}}, "scores": {"f1": 0.1}}``
 
         Returns:
             The report, a dictionary with an alert for each component and score.
@@ -362,9 +363,9 @@ class ModelProfile:
 
         Args:
             path: The file.
-            extractors: The functions that compute values of components, by component name. Pass
-                them again, because a file cannot store functions. Without its function, a component
-                can be compared but cannot validate data.
+            extractors: The functions that compute values of components, by component name. A file
+                cannot store functions. If you leave one out, its component can be compared but
+                cannot check runs.
 
         Raises:
             OSError: The file cannot be read.
@@ -384,12 +385,12 @@ class ModelProfile:
         document: Mapping[str, Any],
         extractors: Mapping[str, Callable[..., object]] | None = None,
     ) -> "ModelProfile":
-        """Create a profile from what `to_dict` returned, or from the JSON of a raymon profile.
+        """Create a profile from a dictionary that `to_dict` returned, or from raymon's JSON.
 
         Args:
-            document: The profile as a dictionary.
-            extractors: The functions that compute values of components, by component name. Pass
-                them again, because `to_dict` leaves them out.
+            document: The dictionary.
+            extractors: The functions that compute values of components, by component name. The
+                dictionary does not contain them.
 
         Raises:
             ValueError: The dictionary is not a profile, or an argument is invalid.
@@ -417,8 +418,8 @@ class ModelProfile:
 def read_rows(name: str, value: Any) -> list[object]:
     """Convert a table to a list of its rows.
 
-    A row is a dictionary from column name to value. If the data has no named columns, such as a
-    Series, a row is the value itself.
+    A row is a dictionary of values by column name. If there are no column names, as in a Series, a
+    row is a single value.
 
     Raises:
         DataException: The value is not a table.

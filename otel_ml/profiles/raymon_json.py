@@ -91,11 +91,10 @@ def _read_component(
 def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
     """Convert raymon's statistics of a field to a sketch, that is a summary of its distribution.
 
-    raymon's statistics leave out invalid values. They count as missing here.
-
     Args:
         dtype: ``INT``, ``FLOAT`` or ``CAT``.
         stats: Statistics with ``percentiles`` or ``frequencies``, ``samplesize`` and ``invalids``.
+            Invalid values count as missing.
 
     Returns:
         The sketch. None if raymon has not computed the statistics.

@@ -19,9 +19,9 @@ _TWO_SIDED: Final = 0.975
 
 
 class ProfileScore:
-    """A number that summarizes the values of a component, such as their mean. Use a subclass.
+    """Base class of numbers that a profile computes over all runs, such as the mean of a component.
 
-    A component is a value that a profile observes in each run, such as the age among the inputs.
+    A component is a value in each run, such as the input ``age``.
 
     Args:
         name: Name of the score.
@@ -86,19 +86,19 @@ class ProfileScore:
     ) -> dict[str, Any]:
         """Compare the score of another profile with this one, and report whether it is worse.
 
-        It is worse if it changed in the bad direction by more than `threshold` and the confidence
-        interval of the change excludes 0. If an interval is unknown, only the threshold counts.
+        It is worse if it changed in the bad direction by more than `threshold`, and the confidence
+        interval of the change excludes 0. Without an interval, only the threshold counts.
 
         Args:
             other: The score of the other profile.
             components: Components of this profile, by name.
-            threshold: Smallest change that matters, as a share of the component's range (largest
-                minus smallest value). For a score that is a rate, the range is 1.
+            threshold: Smallest change that matters, as a share of the range of the component's
+                values. For a rate, such as precision, the range is 1.
 
         Returns:
             A dict. `alert` is True if the other score is worse. `diff` is the change as a share of
-            the range. `valid` is False if one of the scores has no value. `before`, `after`, `low`
-            and `high` are the two scores and the confidence interval of the change, if known.
+            the range. `valid` is False if one of the scores has no value. `before` and `after` are
+            the two scores. `low` and `high` are the confidence interval of the change, if known.
         """
         if self.result is None or other.result is None:
             return {"diff": None, "alert": False, "valid": False}
@@ -170,10 +170,10 @@ class PrecisionScore(ProfileScore):
     other: ClassVar[str] = "FP"
 
     def build(self, values: Values) -> None:
-        """Compute the score from one value per run.
+        """Compute the score from one value per run: ``TP``, ``FP``, ``TN`` or ``FN``.
 
         Precision uses the runs that were predicted positive. Recall uses the runs that are positive
-        in ground truth. The score is None if there are no such runs.
+        in ground truth. If there are no such runs, the score is None.
         """
         items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
         right = sum(value == "TP" for value in items)
@@ -213,7 +213,7 @@ class ClassPrecisionScore(ProfileScore):
         """Compute the score from pairs of prediction and ground truth, one pair per run.
 
         Precision uses the runs predicted as the class. Recall uses the runs that belong to the
-        class. The score is None if there are no such runs.
+        class. If there are no such runs, the score is None.
         """
         sides = [values.get(name, ()) for name in self.inputs]
         pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]

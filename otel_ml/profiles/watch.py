@@ -28,10 +28,10 @@ QUEUED: Final = 10_000
 
 
 class ProfileWatch:
-    """Checks finished runs against the data profile of their model. Stores the results as tags.
+    """Checks finished runs against the profile of their model, and stores the results as tags.
 
-    A data profile defines which input and output values are valid. The checks happen in the
-    background, so calls are not slowed down. At most 10,000 runs wait in the queue.
+    A profile describes which values are normal. The checks run in the background, so they do not
+    slow down calls. At most 10,000 runs wait in the queue.
 
     Args:
         recorder: Sends the tags to the collector.
@@ -53,13 +53,15 @@ class ProfileWatch:
         self._waiting: deque[_SeenRun | threading.Event] = deque()
 
     def add(self, model: str, profile: ModelProfile) -> None:
-        """Check all further runs of a model against a data profile.
+        """Check all further runs of a model against a profile.
 
-        Also sends the profile to the collector. Later changes to the profile object have no effect.
+        The profile is also sent to the collector. Later changes to the profile object have no
+        effect.
 
         Args:
             model: Name of the model.
-            profile: A built profile. It replaces one with the same name and version.
+            profile: A profile on which `build` was called. It replaces one with the same name and
+                version.
 
         Raises:
             ValueError: The profile is larger than 1 MiB as JSON.

@@ -74,9 +74,9 @@ class Question:
         parameters: Query parameters. Those with the value None are left out.
         method: HTTP method.
         body: Body, sent as JSON. None for no body.
-        is_repeatable: Whether to retry the request if no response arrived. False for requests that
-            must not be processed twice.
-        timeout_s: Time limit in seconds. If the `Api` has a shorter one, that applies.
+        is_repeatable: Whether to retry if no response arrives. False if the collector must not
+            process the request twice.
+        timeout_s: Time limit in seconds. The time limit of the `Api` applies if it is shorter.
         below: Path prefix under which the API is served.
         headers: Additional headers.
     """
@@ -131,7 +131,7 @@ class Api:
         return self.ask(Question(path, parameters))
 
     def all(self, name: str, *path: str, **parameters: object) -> Iterator[dict[str, Any]]:
-        """Yield all items of a paginated list. Each page is fetched when the caller reaches it.
+        """Yield all items of a paginated list. Pages are fetched as you iterate.
 
         Args:
             name: Key of the list in the JSON response, such as ``runs``.

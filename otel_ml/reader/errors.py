@@ -33,7 +33,9 @@ class NotFound(ReaderError, LookupError):
 
 
 class Refused(ReaderError):
-    """The collector rejected the request, and a retry would not help. Also used for unknown errors.
+    """The collector rejected the request, and the same request would fail again.
+
+    It is also used for errors of unknown kind.
 
     Attributes:
         status: HTTP status. 0 if no request was sent.

@@ -77,12 +77,12 @@ class Wanted:
 
     Attributes:
         where: A filter. Empty for all runs.
-        start: Only runs that started at or after this time (RFC 3339). None for any.
-        end: Only runs that started before this time. None for any.
-        tz: IANA time zone of dates and days in the filter and the bounds. Empty for UTC.
+        start: Only runs that started at or after this time (RFC 3339). None for any time.
+        end: Only runs that started before this time (RFC 3339). None for any time.
+        tz: IANA time zone of dates in the filter and in `start` and `end`. Empty for UTC.
         limit: Maximum number of runs. None for all.
         order: One of the orders in `otel_ml.orders`, such as ``newest``.
-        roots: Whether to list only runs that no other run called.
+        roots: Whether to list only outermost runs, which no other run called.
         traces: Whether to list one entry per trace: its top span, such as an HTTP request.
     """
 
@@ -204,13 +204,13 @@ class PagedList(HasCard, Generic[Item]):
 class Runs(PagedList[Run]):
     """The list of runs that `Reader.runs` returns. Pages are fetched as you iterate.
 
-    Nothing is cached: each iteration sends the requests again. If runs are stored while you
-    iterate, no run appears twice or is skipped. When you first use inputs, outputs or params of a
-    run, they are fetched for its whole page.
+    Nothing is cached: each iteration sends the requests again. No run appears twice or is skipped
+    if new runs are stored meanwhile. Inputs, outputs and params are fetched when you first use
+    them, for a whole page at once.
 
-    ``len(runs)`` reads all pages, with one request per 500 runs. ``runs[0]`` and ``runs[-1]`` fetch
-    one run. ``runs[i]`` and ``runs[:i]`` fetch the runs up to `i`. A slice returns a plain list. A
-    notebook shows the first 20 runs as a table, with one request of at most 3 s.
+    ``len(runs)`` sends one request per 500 runs. ``runs[0]`` and ``runs[-1]`` fetch one run.
+    ``runs[i]`` and ``runs[:i]`` fetch the runs up to `i`. A slice is a plain list. A notebook shows
+    the first 20 runs as a table.
     """
 
     _key = "runs"
@@ -263,20 +263,20 @@ class Runs(PagedList[Run]):
     def sums(self) -> Figures:
         """Return the totals of all matching runs: errors, latency, tokens, cost and scores.
 
-        Sends one request. The totals include all runs, even if the list has a `limit`. If several
-        instrumentations recorded the same call, it counts once. If the list was made with `roots`
-        or `traces`, the totals also include the calls inside the listed runs.
+        Sends one request. The `limit` of the list does not apply. A call that several
+        instrumentations recorded counts once. With `roots` or `traces`, the totals include the
+        calls inside the listed runs.
         """
         return self.by("").total
 
     def by(self, group: str) -> Sums:
-        """Return totals like `sums`, for all matching runs and for each group of runs.
+        """Return totals for all matching runs and for each group of runs. See `sums`.
 
         Sends one request.
 
         Args:
-            group: What the runs of a group have in common: a field such as ``model``,
-                ``provider_model``, ``user`` or ``session``, or a tag such as ``tags["client"]``.
+            group: The field or tag to group by, such as ``model``, ``provider_model``, ``user``,
+                ``session`` or ``tags["client"]``.
 
         Raises:
             BadQuery: Runs cannot be grouped by this.
@@ -378,10 +378,10 @@ class Runs(PagedList[Run]):
         return Runs(self._api, replace(self._wanted, **changes), self._load, parts=self._parts)
 
     def with_whole_runs(self) -> "Runs":
-        """Return the same list, but fetch all large parts of a page's runs with one request.
+        """Return the same list, but fetch inputs, outputs and all other parts with each page.
 
-        These parts are inputs, outputs, params, evaluations and others. Use this if you read them
-        for every run.
+        Use it if you read inputs, outputs, params or evaluations of every run: it sends fewer
+        requests.
         """
         return Runs(self._api, self._wanted, self._load, parts=(_WHOLE,))
 
@@ -402,9 +402,10 @@ class Runs(PagedList[Run]):
 
 
 def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
-    """Return the HTML that a notebook shows for a list. Waits only a few seconds for the collector.
+    """Return the HTML that a notebook shows for a list.
 
-    If the collector does not answer in time, the HTML contains the reason and not the list.
+    If the collector does not answer within a few seconds, the HTML contains an error message
+    instead of the list.
 
     Args:
         card: Heading of the list.

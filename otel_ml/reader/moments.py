@@ -27,10 +27,10 @@ def check_moment(argument: str, moment: Any) -> str | None:
 
     Args:
         argument: Name of the user's argument, for the error message.
-        moment: The time: RFC 3339 text, a datetime (UTC if it has no time zone), or None.
+        moment: RFC 3339 text, a datetime (UTC if it has no time zone), or None.
 
     Returns:
-        The text; None for no time.
+        The text. None if `moment` is None.
 
     Raises:
         ValueError: The value is not a time.

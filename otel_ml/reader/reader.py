@@ -76,22 +76,20 @@ _NO_BASELINE: Final = "none"
 
 
 class Reader(HasCard):
-    """Read the runs, models, metrics and data sets of one project, and store feedback.
+    """Reads the runs, models, metrics and data sets of one project, and stores feedback.
 
-    Safe to use from several threads. Creating a reader opens no connection. If the collector is
-    busy or does not respond, requests are retried a few times. Then a `ReaderError` is raised.
+    You can use it from several threads. Creating a reader opens no connection. If the collector is
+    busy or does not respond, a request is retried a few times before `ReaderError` is raised.
 
     Args:
         project: Name of the project. Default: ``OTEL_ML_PROJECT``, else ``default``.
         api_key: A key with the scope ``read``. Default: ``OTEL_ML_API_KEY``.
         endpoint: Base URL of the collector, such as ``http://localhost:4318``. Default: the same as
             for `otel_ml.Client`.
-        timeout_s: Time limit in seconds for each request. An export may take longer: the limit
-            applies to each of its chunks.
+        timeout_s: Time limit in seconds for each request. For an export, it applies to each chunk.
 
     Raises:
-        ValueError: An argument is invalid. Every method checks its own arguments before it sends a
-            request.
+        ValueError: An argument is invalid.
     """
 
     def __init__(
@@ -185,9 +183,8 @@ class Reader(HasCard):
         """Read all runs of a trace, the oldest first.
 
         Args:
-            key: A trace id, or a trace key, that is your own name for a trace, such as
-                ``order-17``. If several traces have the same key, the runs of all of them are
-                returned.
+            key: A trace id, or a trace key, which is your own name for a trace, such as
+                ``order-17``. If several traces have the same key, all their runs are returned.
 
         Raises:
             NotFound: There is no such trace.
@@ -216,15 +213,15 @@ class Reader(HasCard):
     ) -> dict[str, Any]:
         """Return the data of the project's overview page, in the format of ``GET .../overview``.
 
-        The key `findings` lists the problems, the worst first: worse versions, new errors, crashed
-        runs. Each problem has a filter, `where`, that selects its runs. The result also has a table
-        of models and a table of users.
+        The key `findings` lists the problems, such as worse versions, new errors and crashed runs,
+        the worst first. The filter `where` of a problem selects its runs. Further keys contain a
+        table of models and a table of users.
 
         Args:
             last: The period that ends now: ``1h``, ``24h``, ``7d`` or ``30d``.
-            models: What a row of the model table represents: a ``model`` of yours, an LLM
-                (``provider_model``) or a ``version``.
-            users: What a row of the user table represents: a ``user`` or a ``session``.
+            models: What the rows of the model table are: ``model`` (your models),
+                ``provider_model`` (LLMs) or ``version``.
+            users: What the rows of the user table are: ``user`` or ``session``.
             order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` (latency) or
                 ``tokens``, the largest first, or ``quality``, the worst first.
             tz: IANA time zone of the buckets, such as ``Europe/Berlin``. None for UTC.
@@ -258,8 +255,8 @@ class Reader(HasCard):
         """Return one version of a model: ``version("churn", 3)`` or ``version("churn:v3")``.
 
         Args:
-            model: The model's name, together with `number`. Without `number`: the model's name with
-                a version (``churn:v3``) or an alias (``churn@champion``).
+            model: The model's name. If you do not pass `number`, add a version (``churn:v3``) or an
+                alias (``churn@champion``) to it.
             number: Version number of the model.
 
         Raises:
@@ -288,8 +285,8 @@ class Reader(HasCard):
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
         """Compare each new model version, service release and LLM with the one before it.
 
-        Returns those that are new in the last 14 days, the newest first, in the format of ``GET
-        .../releases``. Each is a dict with these keys, among others:
+        Returns those of the last 14 days, the newest first, in the format of ``GET .../releases``.
+        Each is a dict with these keys, among others:
 
         * `word`: the verdict, such as ``worse``
         * `sentence`: the verdict in words
@@ -316,7 +313,8 @@ class Reader(HasCard):
         * `kind`: ``broken`` (data are missing or have another type), ``release`` (a release is
           worse), ``model`` (outputs, scores, latency or cost drifted), ``slice`` (a group of runs
           does worse than all others) or ``traffic`` (the inputs drifted)
-        * `field`: path of the field that has the problem, such as ``inputs.age``. Otherwise empty.
+        * `field`: path of the field that has the problem, such as ``inputs.age``. Empty if the
+          problem is not in a field.
 
         Args:
             last: The period to check, ending now: ``1h``, ``24h``, ``7d`` or ``30d``.
@@ -375,18 +373,17 @@ class Reader(HasCard):
 
         Uses the newest 10,000 production runs of each version. The result has these keys:
 
-        * `versions`: three measures for each version, with 95 % confidence intervals: the share of
-          repeated inputs that got different answers, the probability that two runs with the same
-          input give the same answer, and how much their scores differ
-        * `comparison`: a sentence that says which of two versions is more consistent
-        * `groups`: the repeated inputs of one version, each with a filter `where` that selects its
-          runs
+        * `versions`: for each version, the share of repeated inputs that got different answers, the
+          probability that two runs with the same input give the same answer, and how much their
+          scores differ. All have 95 % confidence intervals.
+        * `comparison`: which of two versions is more consistent, in a sentence
+        * `groups`: the repeated inputs of one version. The filter `where` of each selects its runs.
 
         Args:
             model: The model's name.
-            version: Version number. `groups` lists the inputs of this version, and `comparison`
-                compares it. Default: the newest version with repeated inputs.
-            against: Number of the version to compare with.
+            version: Number of the version for `groups` and `comparison`. Default: the newest
+                version with repeated inputs.
+            against: Number of the version to compare it with.
 
         Raises:
             NotFound: There is no such model or version.
@@ -412,17 +409,18 @@ class Reader(HasCard):
         * `sentence`: the result in words
         * `word`: ``drift``, ``as before``, or ``too few`` (not enough runs to decide)
         * `change`: likely cause of the drift. ``broken``: more values are missing or have another
-          type. ``traffic``: the inputs drifted. ``model``: outputs, scores, latency or cost
-          drifted, but not the inputs.
+          type. ``traffic``: the inputs drifted. ``model``: the inputs did not drift, but outputs,
+          scores, latency or cost did.
 
         Args:
             model: The model's name.
             last: Length of the period to check: ``1h``, ``24h`` or ``7d``. The newest complete one
                 is used.
-            than: What to compare with: ``reference`` (the table that was imported as the model's
-                reference, or else the 28 days before), ``28d`` (the 28 days before), ``version``
-                (the version before) or ``version:3``, two dates such as ``2026-11-01/2026-11-08``,
-                ``dataset:qa``, or ``profile:churn``.
+            than: What to compare with. ``28d``: the 28 days before. ``reference``: the table that
+                you imported as the model's reference, or else ``28d``. ``version``: the version
+                before. You can also name a version (``version:3``), two dates
+                (``2026-11-01/2026-11-08``), a data set (``dataset:qa``) or a profile
+                (``profile:churn``).
             where: A filter on the runs. Empty for all.
         """
         answer: dict[str, Any] = self._get(
@@ -431,10 +429,10 @@ class Reader(HasCard):
         return answer
 
     def profiles(self) -> list[dict[str, Any]]:
-        """List the data profiles of the project, the newest version of each.
+        """List the profiles of the project, the newest version of each.
 
-        A data profile defines which input and output values of a model are valid. To check a
-        model's recent runs against one, call ``reader.fields(model, than="profile:NAME")``.
+        A profile describes which input and output values of a model are normal. To check a model's
+        recent runs against one, call ``reader.fields(model, than="profile:NAME")``.
 
         Each profile is a dict in the format of ``GET .../profiles``. Its keys are `name`, `number`,
         `version` and `components` (the definition of each input and output), among others.
@@ -490,8 +488,8 @@ class Reader(HasCard):
             alias: The alias, such as ``champion``.
             version: Version number. None removes the alias.
             by: Who moves the alias. Default: the name of the key.
-            move_id: Your own id for this move. A move that you send twice under one id is stored
-                once.
+            move_id: Your own id for this move. If you send the move again with the same id, it is
+                stored only once.
 
         Returns:
             The aliases after the move.
@@ -525,8 +523,8 @@ class Reader(HasCard):
         """Return the versions of a judge with their code and scores, the newest first.
 
         The format is that of ``GET .../judges/{judge}/versions``. Each version is a dict with its
-        code, pass rate and mean score. It also has a histogram of its scores and its scores per
-        day. Each bar and each day has a filter, `where`, that selects its runs.
+        code, pass rate, mean score, a histogram of its scores, and its scores per day. The filter
+        `where` of a bar or day selects its runs.
 
         Raises:
             NotFound: There is no such judge.
@@ -542,9 +540,9 @@ class Reader(HasCard):
 
         * `sentence`: whether `version` is stricter than `against`, by how much, and how certain
           that is
-        * `flipped_to_fail`: runs that pass with `against` and fail with `version`. The filter
-          ``flipped_to_fail["where"]`` selects them.
-        * `flipped_to_pass`: the opposite, in the same form
+        * `flipped_to_fail`: runs that pass with `against` and fail with `version`. Its filter
+          `where` selects them.
+        * `flipped_to_pass`: runs that fail with `against` and pass with `version`
 
         Args:
             judge: The judge's name.
@@ -569,8 +567,9 @@ class Reader(HasCard):
         * `versions`: for each version that scored labelled runs, the confusion table of judge and
           reviewers, their agreement, and Cohen's kappa
         * `people`: how well the reviewers agree with each other, as Krippendorff's alpha
-        * `corrected`: estimate of the pass rate that reviewers would give, computed from the newest
-          version's pass rate. None unless a labelling queue sampled the runs at random.
+        * `corrected`: the pass rate that reviewers would probably give, estimated from that of the
+          newest version. It needs a labelling queue that samples runs at random, and is None
+          without one.
         * `judges`: the agreement with each other judge, on the runs that both scored
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
@@ -579,9 +578,9 @@ class Reader(HasCard):
     def queues(self) -> list[dict[str, Any]]:
         """List the labelling queues, sorted by name, as ``GET .../queues`` returns them.
 
-        A labelling queue selects runs by a filter and asks reviewers the same question about each
-        of them. Each queue is a dict with the filter, the question, the possible answers, and
-        `progress` (how many runs are labelled).
+        A labelling queue asks reviewers the same question about each run that matches a filter.
+        Each queue is a dict with the filter, the question, the possible answers, and `progress`
+        (how many runs are labelled).
         """
         queues: list[dict[str, Any]] = self._get("queues")["queues"]
         return queues
@@ -614,8 +613,8 @@ class Reader(HasCard):
 
         * `rule`: the settings of the rule
         * `state`: such as ``firing``
-        * `slices`: state of each group of runs, if the rule is evaluated for several groups, such
-          as per client
+        * `slices`: state of each group, if the rule is evaluated per group of runs, such as per
+          client
         * `days`: state on each of the last 30 days
         """
         alerts: dict[str, Any] = self._get("alerts")
@@ -625,8 +624,8 @@ class Reader(HasCard):
         """Return when an alert rule, with its current settings, would have fired in the past.
 
         Nobody is notified. The result has the format of ``GET .../alerts/{alert}/check``. `firings`
-        lists when the rule would have fired, the newest first. `slices` has the values over time of
-        the groups of runs for which it would have fired longest.
+        lists when the rule would have fired, the newest first. `slices` has the values over time,
+        for the groups of runs with the longest alerts.
 
         Args:
             name: The rule's name.
@@ -644,8 +643,8 @@ class Reader(HasCard):
         """List the newest 20 alert notifications to each receiver, such as a chat channel.
 
         The result has the format of ``GET .../alert-deliveries``. Its list `targets` has a dict for
-        each receiver. The key `deliveries` lists the notifications: when each was delivered, the
-        number of attempts (`tries`), and the last error (`trouble`).
+        each receiver. The key `deliveries` of this dict lists the notifications: when each was
+        delivered, the number of attempts (`tries`), and the last error (`trouble`).
 
         Args:
             rule: Only notifications of this alert rule. Empty for all rules.
@@ -669,8 +668,8 @@ class Reader(HasCard):
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
         """Create an alert rule, or replace the rule of that name.
 
-        The result is the saved rule. Its `past` has how often the rule would have fired in the last
-        7 days, also in a `sentence`. The key needs the scope ``admin``.
+        Returns the saved rule. Its `past` shows how often the rule would have fired in the last 7
+        days, as numbers and as a `sentence`. The key needs the scope ``admin``.
 
         Args:
             name: The rule's name.
@@ -705,11 +704,12 @@ class Reader(HasCard):
     def target(self, name: str) -> TargetHandle:
         """Return a handle for a prediction target, to measure how good its predictions are.
 
-        A prediction target defines which part of a model's output predicts which ground truth. No
-        request is sent yet. Example: ``reader.target("churned").quality(last="60d")``.
+        A prediction target defines which part of a model's output predicts which ground truth.
+        Example: ``reader.target("churned").quality(last="60d")``. Creating the handle sends no
+        request.
 
         Args:
-            name: Name of the target, or of ground truth for which no target was saved.
+            name: Name of the target. If you have not saved one, the name of the ground truth.
         """
         return TargetHandle(check_text("name", name, _MOST_CHARS), self.project, self._api)
 
@@ -813,11 +813,11 @@ class Reader(HasCard):
         return sent
 
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
-        """List the sessions in which at least one run matches, the most recently active first.
+        """List the sessions that contain a matching run, the most recently active first.
 
         Notebooks show a table. Each session is a dict in the format of ``GET .../sessions``, with
-        the number of turns and runs, tokens, cost and scores. These numbers include all runs of the
-        session, also those that do not match.
+        the number of turns and runs, tokens, cost and scores. These numbers cover the whole
+        session, not only its matching runs.
 
         Args:
             where: A filter on runs, such as ``user == "ada"``. Empty for all.
@@ -834,8 +834,8 @@ class Reader(HasCard):
     def session(self, session: str) -> dict[str, Any]:
         """Return one session with all of its turns, as ``GET .../sessions/{session}`` returns it.
 
-        A session of more than 1,000 runs is read with several requests. The result still has all
-        turns in one list.
+        All turns are in one list, even if the session has so many runs (over 1,000) that several
+        requests are needed.
 
         Raises:
             NotFound: No run belongs to this session.
@@ -867,8 +867,8 @@ class Reader(HasCard):
             name: Only this metric. None for all.
             model: Name of the model.
             version: Version number of the model.
-            points: Maximum number of points per metric, from 1 to 100,000. If there are more, some
-                are left out, but never the peaks.
+            points: Maximum number of points per metric, from 1 to 100,000. A longer series is
+                thinned out, but its peaks are kept.
 
         Raises:
             NotFound: There is no such version.
@@ -933,8 +933,8 @@ class Reader(HasCard):
 
         Raises:
             NotFound: Nothing was logged under this name.
-            ValueError: You passed neither a run nor a trace, or both. Also if the value has a
-                custom type that is not registered in this process.
+            ValueError: You passed neither a run nor a trace, or both. It is also raised if the
+                value has a custom type that is not registered in this process.
             ImportError: The value needs a package that is not installed.
         """
         check_text("ref", ref)
@@ -1075,8 +1075,8 @@ class Reader(HasCard):
     def dataset_coverage(self, name: str, version: int) -> DatasetCoverage:
         """Return how well a data set represents production, and where it has too few items.
 
-        For each frequent value of a tag, such as ``client = lakeview``, the result compares the
-        share of production runs with the share of items.
+        For each frequent value of a tag, such as ``client = lakeview``, the result shows its share
+        of the production runs and its share of the items.
 
         Args:
             name: Name of the data set.
@@ -1122,8 +1122,8 @@ class Reader(HasCard):
 
         Args:
             run_id: Run id of the experiment.
-            baseline: Which earlier runs on each item to return as well: the run id of another
-                experiment, ``recorded`` (the recorded runs that a replay repeated), or ``none``.
+            baseline: Which runs to return with each item for comparison: the run id of another
+                experiment, ``recorded`` (for a replay, the original runs), or ``none``.
 
         Raises:
             NotFound: There is no such experiment or baseline.
@@ -1191,10 +1191,10 @@ class Reader(HasCard):
         tz: str | None = None,
         columns: str = "",
     ) -> Iterator[bytes]:
-        """Export finished runs as one file, the oldest run first. Yields the file in chunks.
+        """Export finished runs as one file, the oldest run first. Yields chunks of bytes.
 
-        The chunks are bytes. The file can have any size, because each chunk is read from the
-        collector as you iterate. Write the chunks to a file opened with ``"wb"``.
+        Write the chunks to a file opened with ``"wb"``. The export needs little memory, whatever
+        its size, because each chunk is fetched as you iterate.
 
         Args:
             kind: File format: ``jsonl``, ``csv`` or ``parquet``.

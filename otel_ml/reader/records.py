@@ -42,8 +42,7 @@ class Artifact(records.ListedArtifact, HasSubject):
     """A value that a run logged under a name (`ref`). Call `load` to fetch the value.
 
     Attributes:
-        run_id: ID of the run that logged the artifact. None if it was logged to a trace, not to a
-            run.
+        run_id: ID of the run that logged the artifact. None if it was logged to a whole trace.
         obj_id: ID of the artifact. Empty if you read the artifact from `Run.artifacts`.
     """
 
@@ -182,9 +181,8 @@ class Run(HasCard, ListedRun):
     def inside(self) -> Inside | None:
         """Totals of this run and all calls inside it. None if another run called this run.
 
-        The totals are tokens, cost and the worst score of each judge. If this run has no question
-        or answer itself, they also contain the first question and the last answer of the calls
-        inside it.
+        They include tokens, cost and the worst score of each judge. If this run has no question or
+        answer, they also include the first question and the last answer of the calls inside it.
         """
         summary = self._part(INSIDE)
         if summary is None:
@@ -223,7 +221,7 @@ class Figures:
         p95_ms: 95 % quantile of the latency.
         p99_ms: 99 % quantile of the latency.
         tokens: Number of tokens.
-        cost: Cost in US dollars of the runs with a known cost. None if no cost is known.
+        cost: Sum of the known costs in US dollars. None if no cost is known.
         judges: One dict for each judge version, with its number of scores, mean score and pass
             rate.
     """
@@ -262,10 +260,10 @@ class Sums:
     """The result of `Runs.by`: totals of all runs, and totals of each group of runs.
 
     Attributes:
-        total: Totals of all matching runs, regardless of the list's order and limit.
+        total: Totals of all matching runs. The order and the limit of the list do not matter.
         groups: The groups with the most runs, at most 20.
-        left: Number of further groups, which are not in `groups`.
-        rest: Totals of the further groups together. None if there are none.
+        left: Number of groups that are not in `groups`.
+        rest: Totals of all runs in these other groups. None if there are none.
     """
 
     total: Figures
@@ -278,8 +276,8 @@ class Whole:
     """Fetches large parts of listed runs, such as inputs, on first use, and caches them.
 
     Args:
-        fetch: Function that gets a run ID and the name of a part, such as ``inputs``. It returns a
-            dict with this part and possibly others.
+        fetch: Function that takes a run ID and the name of a part, such as ``inputs``. It returns a
+            dict with this part. The dict may also contain other parts.
         load: Function that fetches the value of an artifact.
         known: Parts that are already fetched, by run ID and name.
         page: Base address of the collector's web pages.
@@ -307,12 +305,12 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedRecords:
-    """Tags, scores and other data that were sent for a trace, but for no run that is stored.
+    """Tags, scores and other data that were sent for a trace, but belong to no stored run.
 
-    For example, a reviewer's label for a run that has not arrived yet, or a tag of a whole trace.
+    For example, a tag of a whole trace, or a reviewer's label for a run that has not arrived yet.
 
     Attributes:
-        run_id: ID of the run that the data was sent for. None if it was sent for the trace itself.
+        run_id: ID of the run that the data was sent for. None if it was sent for the whole trace.
     """
 
     project: str
@@ -326,14 +324,11 @@ class UnmatchedRecords:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trace(HasCard):
-    """All runs of a trace, the oldest first.
-
-    If you asked for a trace key, that is, your own ID for related traces, all runs of these traces
-    are included.
+    """All runs of a trace, the oldest first. For a trace key, the runs of all traces with this key.
 
     Attributes:
-        key: The trace ID or trace key that you asked for.
-        records: Tags, scores and other data of the trace itself, or of runs that are not stored.
+        key: The trace ID or trace key that you asked for. A trace key is your own name for a trace.
+        records: Tags, scores and other data of the whole trace, or of runs that are not stored.
         truncated: True if there are more than 10,000 runs. The others are left out.
         hidden_parents: IDs of parent runs in projects that your API key may not read.
     """
@@ -435,11 +430,10 @@ class Series(HasCard):
     """The points of one metric, in the order in which they were logged.
 
     Attributes:
-        source: ``data`` if `data_metrics` computed the last point, ``logged`` if the program logged
-            it itself.
+        source: ``data`` if `data_metrics` computed the last point, else ``logged``.
         count: Number of points that were logged.
-        points: The points. Long series are thinned out: of each interval, only the lowest and the
-            highest point remain. The first and last point are always included.
+        points: The points. A long series is thinned out: of each section, only the lowest and the
+            highest point are kept. The first and the last point are always included.
         page: Address of the web page of the run or version that logged the metric.
     """
 

@@ -17,8 +17,8 @@ def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
     """Return Cohen's kappa: how far two raters agree beyond chance.
 
     Args:
-        counts: How many runs got each pair of labels. The first label is one rater's, the second
-            the other's, as in ``{("good", "bad"): 3}``.
+        counts: Number of runs for each pair of labels: first rater, second rater. For example,
+            ``{("good", "bad"): 3}``.
 
     Returns:
         1 for full agreement, 0 for agreement by chance, negative for less than by chance. NaN if
@@ -46,13 +46,12 @@ def kappa_of_clusters(
 ) -> Estimate:
     """Return Cohen's kappa (agreement of two raters beyond chance) with its confidence interval.
 
-    Use it if runs are not independent, such as the runs of one session, which form a cluster. The
+    Use it if some runs depend on each other, such as runs of one session. They form a cluster. The
     interval uses the jackknife over clusters and Student's t.
 
     Args:
-        counts: Triples of a cluster (such as a session ID), a pair of labels (one rater's and the
-            other's), and how many runs of the cluster got this pair. With None as cluster, each run
-            is independent.
+        counts: Triples: the cluster (such as a session ID), the labels of both raters as a pair,
+            and the number of runs. The cluster is None for runs that are independent.
         confidence: Between 0 and 1.
 
     Returns:
@@ -76,14 +75,14 @@ def kappa_of_tables(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa with its confidence interval, for many clusters with the same counts.
+    """Return Cohen's kappa with its confidence interval, for many clusters with equal tables.
 
     Gives the same result as `kappa_of_clusters`, but is faster if many clusters (such as sessions)
     have the same confusion table.
 
     Args:
-        tables: Pairs of a confusion table (number of runs by pair of labels), and how many clusters
-            have this table.
+        tables: Pairs: a confusion table (number of runs by pair of labels), and the number of
+            clusters that have it.
         confidence: Between 0 and 1.
 
     Returns:

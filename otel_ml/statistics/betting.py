@@ -45,10 +45,11 @@ _MOST_SUM: Final = 1e300
 def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[float]:
     """Count sessions by the mean value of their runs.
 
-    For example, ``{1.0: 8, 0.5: 2}``: all runs passed in 8 sessions, and half of them in 2.
+    For example, the result ``{1.0: 8, 0.5: 2}`` means: all runs passed in 8 sessions, and half of
+    the runs passed in 2 sessions.
 
     Args:
-        runs: Session and value (from 0 to 1) of each run. A run with the session None is
+        runs: Pairs of session and value (from 0 to 1), one per run. With None as session, a run is
             independent and counts as its own session.
     """
     counts: Counter[float] = Counter()
@@ -65,30 +66,31 @@ def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[floa
 def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float) -> Counter[float]:
     """Count sessions by the share of their runs that are above a threshold.
 
-    For example, ``{0.0: 9, 0.25: 1}``: in one session, a quarter of the runs are above it.
-
-    Use it to check a quantile. ``p95 > 2000`` means: more than 5 % of the runs are above 2000.
+    For example, the result ``{0.0: 9, 0.25: 1}`` means: in 9 sessions no run is above the
+    threshold, and in one session a quarter of the runs are. Use it to check a quantile: ``p95 >
+    2000`` means that more than 5 % of the runs are above 2000.
 
     Args:
-        runs: Session and value of each run. A run with the session None counts as its own session.
+        runs: Pairs of session and value, one per run. With None as session, a run counts as its own
+            session.
         threshold: The threshold, in the unit of the values.
     """
     return session_means((session, float(value > threshold)) for session, value in runs)
 
 
 def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[float]:
-    """Return the evidence that the mean of the sessions is below a limit, for each bet size.
+    """Return for each bet size the evidence that the mean of the sessions is below a limit.
 
-    The evidence is the stake of an imaginary gambler who starts with 1 and bets that sessions are
-    below the limit. It does not grow on average unless that is true. The result has the logarithm
-    of each stake; 0 is no evidence.
+    The method is a bet. A gambler starts with a stake of 1 and bets on sessions below the limit.
+    The stake only grows in the long run if the mean is really below. The evidence is its logarithm.
+    0 means no evidence.
 
     Args:
-        gains: Number of sessions by distance from the limit. The distance is positive for sessions
-            below the limit, and negative for those above it.
+        gains: Number of sessions by distance from the limit. The distance is positive below the
+            limit, and negative above it.
         most_lost: Largest possible distance above the limit, as a positive number.
-        bets: Bet sizes: share of the stake that is won or lost per unit of distance. A bet that
-            could lose more than half of the stake is reduced.
+        bets: Bet sizes: share of the stake that is won or lost per unit of distance. A bet is
+            reduced if it could lose more than half of the stake.
 
     Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting,
     Journal of the Royal Statistical Society B 86 (2024), section 4.
@@ -101,9 +103,9 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 
 
 def bets_up_to(most_lost: float) -> list[float]:
-    """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on, up to a maximum.
+    """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on.
 
-    With the maximum, a single session can cost at most half of the stake.
+    With the largest one, a single session can cost at most half of the stake.
 
     Args:
         most_lost: Largest possible distance of a session above the limit.
@@ -122,15 +124,14 @@ def mix(logs: Sequence[float]) -> float:
 
 
 def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the evidence in one time window that a limit is exceeded. 0 means no evidence.
+    """Return the evidence in one time window that a limit is violated. 0 means no evidence.
 
-    An imaginary gambler starts with a stake of 1 and bets that the limit is exceeded. The result is
-    the logarithm of the final stake. While the limit is kept, the stake does not grow on average.
+    The evidence is the logarithm of a gambler's stake, as in `log_stakes`.
 
     Args:
         means: Number of sessions in the window by mean value, from 0 to 1. See `session_means`.
         limit: The limit to check, from 0 to 1.
-        is_above: Whether values above the limit are bad. If False, values below are bad.
+        is_above: True if values above the limit are bad. False if values below it are bad.
 
     Raises:
         ValueError: A mean is not from 0 to 1.
@@ -146,17 +147,18 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
 
 
 def add_window(total: float, means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Return the evidence that a limit is exceeded, updated with one more time window.
+    """Add one more time window to the evidence that a limit is violated.
 
-    Raise an alarm when the result exceeds a number N of your choice, and continue with 0. N sets
-    the rate of false alarms. While the limit is kept, they are at least N windows apart on average,
-    however often you check.
+    Raise an alarm when the result exceeds a number N of your choice, and start again with 0. Larger
+    values of N give fewer false alarms: on average, they are at least N windows apart. You can
+    check after every window.
 
     Args:
         total: The evidence before this window. Start with 0.
         means: Number of sessions in the window by mean value, from 0 to 1. See `session_means`.
         limit: The limit to check: 0.9 for ``pass_rate < 0.9``.
-        is_above: Whether values above the limit are bad, as for ``error_share > 0.05``.
+        is_above: True if values above the limit are bad, as for ``error_share > 0.05``. False if
+            values below it are bad.
 
     Source: Shin, Ramdas, Rinaldo, E-detectors: a nonparametric framework for sequential change
     detection, New England Journal of Statistics in Data Science 2 (2024): the Shiryaev-Roberts
@@ -168,20 +170,19 @@ def add_window(total: float, means: Means, limit: float, *, is_above: bool = Fal
 def add_amounts(
     total: float, means: Means, limit: float, *, reach: float, is_above: bool = False
 ) -> float:
-    """Return the evidence that a mean is beyond a limit, updated with one more time window.
+    """Add one more time window to the evidence that the mean of a number is beyond a limit.
 
-    Like `add_window`, for numbers that need not be from 0 to 1, such as latencies or costs. Numbers
-    must have a limited range on the side where all is well. Latencies cannot be below 0, so
-    ``mean(latency_ms) > 200`` needs no assumption: `reach` is 200.
+    It is like `add_window`, but for numbers outside of 0 to 1, such as latencies or costs. On the
+    good side of the limit, the numbers must have a bound. For ``mean(latency_ms) > 200`` the bound
+    is 0, because no latency is below 0. So `reach` is 200.
 
     Args:
         total: The evidence before this window. Start with 0.
         means: Number of sessions in the window by mean value. See `session_means`.
         limit: The limit to check: 200 for ``mean(latency_ms) > 200``.
-        reach: Largest possible distance from the limit on the side where all is well, above 0.
-            Values that are farther away count as at this distance. Choose it before you see the
-            window.
-        is_above: Whether values above the limit are bad. If False, values below are bad.
+        reach: Distance from the limit to the bound, above 0. Values beyond the bound count as at
+            the bound. Choose it before you see the window.
+        is_above: True if values above the limit are bad. False if values below it are bad.
 
     Raises:
         ValueError: `reach` is not above 0.
@@ -210,16 +211,15 @@ def find_alarms(
 ) -> list[int]:
     """Return the indexes of the time windows after which there is enough evidence for an alarm.
 
-    Evidence that a limit is exceeded accumulates from window to window. After an alarm it starts at
-    0 again.
+    Evidence accumulates from window to window. After an alarm it starts at 0 again.
 
     Args:
         windows: One entry per time window, oldest first: number of sessions by mean value, from 0
             to 1. An empty window changes nothing.
         limit: The limit to check, from 0 to 1.
-        is_above: Whether values above the limit are bad. If False, values below are bad.
-        windows_between: Smallest average number of windows between two false alarms. Larger values
-            need more evidence.
+        is_above: True if values above the limit are bad. False if values below it are bad.
+        windows_between: How many windows there are on average between two false alarms, at least.
+            With a larger number, an alarm needs more evidence.
     """
     alarms, total = [], 0.0
     for place, means in enumerate(windows):

@@ -15,16 +15,14 @@ FEWEST_TRUTHS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBin:
-    """A histogram bin of predictions: runs whose predicted probabilities are similar.
-
-    Pass bins to `expect_right`.
+    """A histogram bin: runs with similar predicted probabilities. Pass bins to `expect_right`.
 
     Attributes:
-        n: Number of all runs in the bin.
+        n: Number of runs in the bin.
         total: Sum of their predicted probabilities.
         here: Number of runs whose ground truth has arrived.
-        here_total: Sum of the predicted probabilities of these runs.
-        right: Number of these runs whose prediction was right.
+        here_total: Sum of the predicted probabilities of the runs in `here`.
+        right: Number of runs in `here` whose prediction was right.
     """
 
     n: int
@@ -118,16 +116,15 @@ def fit_rising_curve(points: Iterable[tuple[float, float, float]]) -> RisingCurv
 def expect_right(known: Iterable[ConfidenceBin], asked: Iterable[ConfidenceBin]) -> float | None:
     """Estimate the accuracy of predictions before their ground truth arrives.
 
-    For example, if 70 % of the predictions with a probability near 0.8 were right so far, 70 % of
-    the new ones are expected to be right.
+    For example, if 70 % of the earlier predictions with a probability near 0.8 were right, 70 % of
+    such new predictions are expected to be right.
 
     Args:
-        known: Bins of earlier runs. Those with ground truth show how often predictions of each
-            probability are right.
+        known: Bins of earlier runs.
         asked: Bins of the runs to estimate.
 
     Returns:
-        Expected share of right predictions, from 0 to 1. None if fewer than 100 of the known runs
+        Expected share of right predictions, from 0 to 1. None if fewer than 100 of the earlier runs
         have ground truth, or if there is no run to estimate.
     """
     truths = [

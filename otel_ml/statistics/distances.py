@@ -47,7 +47,7 @@ def quantile(sketch: Sketch, p: float) -> float:
     """Return a quantile of the numbers that a sketch summarizes.
 
     Args:
-        sketch: Compressed summary of the values of a numeric field.
+        sketch: Summary of the values of a numeric field.
         p: Which quantile, from 0 to 1. 0.5 is the median.
 
     Returns:
@@ -65,11 +65,12 @@ def quantile(sketch: Sketch, p: float) -> float:
 
 
 def scale(sketch: Sketch) -> float:
-    """Return the interquartile range of the numbers that a sketch summarizes.
+    """Return the interquartile range of a field's numbers, the unit in which drift is measured.
 
-    Drift scores are measured in this unit. If the range is 0, return the standard deviation
-    instead, which is 0 if all numbers are equal. A sketch is a compressed summary of a field's
-    values.
+    If the range is 0, the standard deviation is returned instead.
+
+    Args:
+        sketch: Summary of the field's numbers.
     """
     between = quantile(sketch, 0.75) - quantile(sketch, 0.25)
     return between if between > 0 else sketch.deviation
@@ -81,8 +82,8 @@ def wasserstein(first: Sketch, second: Sketch) -> float:
     It is how far the numbers of one set must move on average to become those of the other.
 
     Args:
-        first: Sketch, that is a compressed summary, of the first set.
-        second: Sketch of the second set.
+        first: Summary (sketch) of the first set.
+        second: Summary of the second set.
 
     Source: Vallender, Calculation of the Wasserstein distance between probability distributions on
     the line, Theory of Probability and its Applications 18 (1974).
@@ -102,12 +103,12 @@ def wasserstein(first: Sketch, second: Sketch) -> float:
 def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
     """Return the Kolmogorov–Smirnov statistic of two sets of numbers.
 
-    It is the largest difference of their two distribution functions, from 0 (equal) to 1. The
-    result is approximate, because sketches store numbers in bins that are 2 % wide.
+    It is the largest difference of their two distribution functions, from 0 (equal) to 1. It is
+    approximate, because a sketch stores numbers in bins that are 2 % wide.
 
     Args:
-        first: Sketch, that is a compressed summary, of the first set.
-        second: Sketch of the second set.
+        first: Summary (sketch) of the first set.
+        second: Summary of the second set.
     """
     largest, low, gap, slope = 0.0, 0.0, 0.0, 0.0
     for at, (steeper, jump) in _differences(first, second):
@@ -120,11 +121,11 @@ def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
 def jensen_shannon(first: Sketch, second: Sketch) -> float:
     """Return the Jensen–Shannon distance of the values of a category in two sets of runs.
 
-    It is 0 if all values have the same shares in both, and 1 if they have no value in common.
+    It is 0 if all values have the same shares in both sets, and 1 if no value occurs in both.
 
     Args:
-        first: Sketch, that is a compressed summary, of the values in the first set.
-        second: Sketch of the values in the second set.
+        first: Summary (sketch) of the values in the first set.
+        second: Summary of the values in the second set.
 
     Source: Endres, Schindelin, A new metric for probability distributions, IEEE Transactions on
     Information Theory 49 (2003).
@@ -153,15 +154,15 @@ def distance(reference: Sketch, window: Sketch) -> float:
     0 means equal, or that there are no values. The formula depends on the kind of the field:
 
     * Numbers: Wasserstein distance divided by the reference's interquartile range (see `scale`). If
-      all reference numbers are equal: the share of current numbers that differ from them.
+      all reference numbers are equal, the share of current numbers that differ from them.
     * Categories: Jensen–Shannon distance.
     * Texts: the largest distance of any property of the text, such as length, script or vocabulary.
     * Vocabularies: Jensen–Shannon distance of the share of new words.
     * Embeddings: mean distance over several projections of the vectors to single numbers.
 
     Args:
-        reference: Sketch, that is a compressed summary, of the reference values.
-        window: Sketch of the values in the period to check.
+        reference: Summary (sketch) of the reference values.
+        window: Summary of the current values.
     """
     if not reference.n or not window.n:
         return 0.0
@@ -230,13 +231,13 @@ def presence(sketch: Sketch) -> Sketch:
 def chance(reference: Sketch, window: Sketch) -> float:
     """Return the p-value of a drift score: how often chance alone gives at least this distance.
 
-    Draws 200 pairs of samples from all values of both sketches, and fits a gamma distribution to
-    the distances. If values in the same session are similar, smaller samples are drawn. The random
-    seed is fixed, so the same sketches always give the same result.
+    It draws 200 pairs of samples from all values of both sketches, and fits a gamma distribution to
+    the distances. Samples are smaller if values of the same session are similar. The random seed is
+    fixed, so the same sketches always give the same result.
 
     Args:
-        reference: Sketch, that is a compressed summary, of the reference values.
-        window: Sketch of the values in the period to check.
+        reference: Summary (sketch) of the reference values.
+        window: Summary of the current values.
     """
     if not reference.n or not window.n:
         return 1.0
@@ -424,20 +425,21 @@ def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], lis
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Whether the values of one field drifted in a period, compared with a reference.
+    """Whether the values of one field drifted in a time window, compared with a reference.
 
-    The period, called window, is for example the last 24 hours. The reference is an earlier period,
-    divided into windows too, or another version.
+    The window is for example the last 24 hours. The reference is an earlier period, divided into
+    such windows too, or another version.
 
     Attributes:
         distance: Drift score, see the function `distance`.
         margin: Smallest drift score that matters.
-        usual: Largest normal drift score, from the differences between the reference's own windows.
-            None if the reference has fewer than 7 windows, or if it was not computed because
-            `distance` is at most `margin` or there are too few values.
-        chance: p-value, corrected for the number of fields. None if it was not computed, because
-            `distance` is at most `margin` or `usual`, or there are too few values.
-        word: ``drift``, ``as before`` (no drift), or ``too few`` values to decide.
+        usual: Largest normal drift score, computed from the differences between the windows of the
+            reference. None if there are fewer than 7 windows, or if it was not needed because
+            `distance` is at most `margin`.
+        chance: p-value, corrected for the number of fields. None if it was not needed because
+            `distance` is at most `margin` or `usual`.
+        word: ``drift``, ``as before`` (no drift), or ``too few`` values to decide. With ``too
+            few``, `usual` and `chance` are None too.
     """
 
     distance: float
@@ -455,15 +457,15 @@ class Comparison:
 def usual_distance(own: Sequence[float]) -> float | None:
     """Return the largest drift score that is still normal, learned from the reference period.
 
-    It is the larger of two limits:
+    Two limits are computed, and the larger one is returned:
 
-    * the mean of `own` plus 3 standard deviations,
-    * the upper end of the 99 % prediction interval (Student's t) of windows on the same weekday,
-      because weekends differ from other days.
+    * the mean of all distances plus 3 standard deviations
+    * the upper end of the 99 % prediction interval (Student's t) of the distances on the same
+      weekday, because weekends differ from other days
 
     Args:
-        own: One distance per window (usually a day) of the reference, oldest first. Each measures
-            how far the window is from all other windows of the reference.
+        own: One distance per window of the reference (usually a day), oldest first: how far this
+            window is from the other windows.
 
     Returns:
         The drift score. None if there are fewer than 7 distances.
@@ -491,11 +493,11 @@ def compare(
     own: Callable[[], Sequence[float]] = tuple,
     margin: float = MARGIN,
 ) -> Comparison:
-    """Decide whether one field drifted in a window, that is the period to check.
+    """Decide whether one field drifted in a time window.
 
     Args:
-        reference: Sketch, that is a compressed summary, of the reference values.
-        window: Sketch of the values in the period to check.
+        reference: Summary (sketch) of the reference values.
+        window: Summary of the values in the time window.
         own: Function that returns how far each window of the reference is from its other windows.
             It is slow, so it is called only if the drift score exceeds the margin.
         margin: Smallest drift score that matters.
@@ -515,8 +517,8 @@ def compare(
 def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Correct p-values for the number of compared fields, and decide again which fields drifted.
 
-    Without this, the more fields you compare, the more of them seem to drift by chance. Fields
-    without a p-value are treated as having a p-value of 1. The method is Benjamini-Hochberg.
+    Without this, some of many fields would seem to drift by chance. Fields without a p-value count
+    as having a p-value of 1. The method is Benjamini-Hochberg.
     """
     tails = benjamini_hochberg(
         [1.0 if comparison.chance is None else comparison.chance for comparison in comparisons]

@@ -77,15 +77,15 @@ _TAIL: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class FieldSketch:
-    """A compressed summary of all values that one field, such as `inputs.age`, had in many runs.
+    """A summary of all values that one field, such as `inputs.age`, had in many runs.
 
     A field can also be a column of recorded tables. Then each cell of the column is a value.
 
     Attributes:
-        runs: Number of runs that could have a value. For a column of tables: number of cells.
-        types: Number of values of each type: number, text, bool or embedding. Values that were
-            redacted or cut count as `HIDDEN`. For a column of tables also the number of its cells
-            (`CELLS`) and of its tables (`TABLES`).
+        runs: Number of runs that could have a value. For a column of tables, the number of cells.
+        types: Number of values of each type: number, text, bool or embedding. Redacted and cut
+            values count as `HIDDEN`. A column of tables also has the number of its cells (`CELLS`)
+            and of its tables (`TABLES`).
         number: Summary of the values that are numbers.
         category: Count of each distinct value. Empty if values rarely repeat.
         text: Summary of the values that are texts.
@@ -246,8 +246,8 @@ def _sketch_repeated(
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
     """Convert a sketch of numbers, texts or categories, such as a profile's, to a `FieldSketch`.
 
-    A sketch is a compressed summary of values. A sketch of numbers does not tell how often each
-    value occurs, so the result has no counts in `category`.
+    The result of a sketch of numbers has no `category`, because it is not known how often a number
+    occurs.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
@@ -287,8 +287,8 @@ def _keep_repeated(category: Sketch) -> Sketch:
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
     """Subtract the summary of a part, such as one hour, from that of the whole, such as a day.
 
-    A session can have runs inside and outside of the part. Then the correlation within sessions is
-    only approximate in the result.
+    If a session has runs both inside and outside of the part, the result is approximate: it is not
+    exact how similar values of the same session are.
     """
     types = {name: count - part.types.get(name, 0) for name, count in total.types.items()}
     return FieldSketch(

@@ -28,9 +28,9 @@ class BigHummingbird:
     published package.
 
     Args:
-        first: The project if a key (or None) follows, else the key.
+        first: The project, or the key if a config follows.
         second: The key, or the config ``{"workspace_name": ..., "project_name": ...}``.
-        config: The config as a keyword argument.
+        config: The config, if you prefer to pass it by name.
 
     Attributes:
         client: The `otel_ml.Client` that records.

@@ -79,9 +79,9 @@ class TraceLogger(Protocol):
 
 
 class RaymonAPILogger:
-    """Sends what you log to traces to the collector, on a background thread.
+    """Sends the text, tags and data that you log to the collector, on a background thread.
 
-    Logging also succeeds if no collector answers.
+    Logging does not fail if no collector answers.
 
     Args:
         project_id: Project of the traces.

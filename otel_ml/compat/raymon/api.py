@@ -161,11 +161,12 @@ class RaymonAPI:
         Args:
             project_id: The project.
             ref: Name under which the values were logged. Empty for all.
-            slicestr: Condition on tags, such as ``client==Remax``. Of the matching runs, the newest
-                `limit` are used, and values in their traces are listed. None for all traces.
+            slicestr: Condition on tags, such as ``client==Remax``. Only traces of matching runs are
+                listed. None for all traces.
             begin: Only values logged at or after this time.
             end: Only values logged before this time.
-            limit: Maximum number of values.
+            limit: Maximum number of values. With a slice, also the maximum number of runs that are
+                searched, the newest first.
 
         Raises:
             ValueError: The slice is invalid.
@@ -248,7 +249,7 @@ class RaymonAPI:
             slicestr: Condition on tags, such as ``client==Remax``. None for all traces.
             begin: Only values logged at or after this time.
             end: Only values logged before this time.
-            limit: Number of values to read. The newest are read, and their names are returned.
+            limit: Maximum number of values to search, the newest first.
 
         Raises:
             ValueError: The slice is invalid.

@@ -295,11 +295,11 @@ class YoloConfidenceExtractor(SimpleExtractor, home="vision.yolo"):
 
 
 class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
-    """Transforms the data first, for example with a scaler, then applies another extractor to it.
+    """Prepares the data, for example with a scaler, and passes the result to another extractor.
 
     Args:
-        prep: Object that transforms the data, such as a fitted scaler.
-        extractor: Computes the value from the transformed data.
+        prep: Object that prepares the data, such as a fitted scaler.
+        extractor: Extractor that computes the value from the prepared data.
         func: Name of the method of `prep` to call.
     """
 
@@ -332,12 +332,12 @@ class SequenceSimpleExtractor(SimpleExtractor, home="extractors"):
 
 
 class SequenceEvalExtractor(EvalExtractor, home="extractors"):
-    """Transforms output and ground truth first, then computes a value from both, such as the error.
+    """Prepares output and ground truth, and computes a value from both, such as the error.
 
     Args:
-        prep_output: Extractors to apply to the output, one after another.
-        prep_actual: Extractors to apply to the ground truth, one after another.
-        eval_extractor: Computes the value from the two results.
+        prep_output: Extractors for the output. Each gets the result of the one before.
+        prep_actual: Extractors for the ground truth, applied in the same way.
+        eval_extractor: Extractor that computes the value from the two results.
     """
 
     def __init__(

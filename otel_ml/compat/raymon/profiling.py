@@ -168,13 +168,13 @@ def _measure(component: profiles.Component, values: Sequence[Any]) -> Stats:
 
 
 class Component(profiles.Component):
-    """A value that a profile observes in each run, such as the age among the inputs.
+    """One value that a profile checks in each run, such as the input ``age``.
 
     It has the same arguments as raymon's class.
 
     Args:
         name: Name of the component, stored in lower case.
-        extractor: An `Extractor`, that is an object that gets the value from a run's data.
+        extractor: An `Extractor`, which gets the value from a run's data.
         dtype: Type of the value, one of `DataType`.
         stats: Statistics of the values, if they are already known. Otherwise `build` computes them.
     """
@@ -239,9 +239,10 @@ class Component(profiles.Component):
         """Create a component from a dictionary that `to_jcr` returned.
 
         Args:
-            jcr: The dictionary. Its part ``state`` alone is accepted too.
-            mock_extractor: True if the extractor, which reads the value from a run, is not needed.
-                The component can then be compared with others, but cannot validate data.
+            jcr: The dictionary, or the part of it under the key ``state``.
+            mock_extractor: True to create the component without its extractor, which reads the
+                value from a run. You can then compare the component with others, but not check runs
+                with it.
         """
         if set(jcr) == {"class", "state"}:
             return _COMPONENT_KINDS[str(jcr["class"]).rpartition(".")[2]].from_jcr(
@@ -315,11 +316,11 @@ def _dtype_of(dtype: Any) -> str:
 
 
 class Score(scores.ProfileScore):
-    """A number that summarizes the values of components, such as a mean. Use a subclass.
+    """Base class of numbers that a profile computes over all runs, such as a mean or a precision.
 
     Args:
         name: Name of the score, stored in lower case.
-        inputs: Names of the components whose values are summarized.
+        inputs: Names of the profile's components from which the score is computed.
         preference: ``high`` if high scores are good, or ``low``.
         result: The number, if it is already known.
     """
@@ -382,8 +383,8 @@ class ModelProfile(profiles.ModelProfile):
     Args:
         name: Name of the profile, stored in lower case.
         version: Version of the profile, such as ``0.0.0``.
-        components: The values to observe, as a list or a dictionary by name.
-        scores: Numbers that summarize the components, as a list or a dictionary by name.
+        components: The values to check in each run, as a list or a dictionary by name.
+        scores: Numbers to compute over all runs, as a list or a dictionary by name.
     """
 
     def __init__(
@@ -461,7 +462,8 @@ class ModelProfile(profiles.ModelProfile):
     def validate_input(self, input: Any, tag_format: str = "jcr") -> Any:
         """Check a run's inputs against the profile, and return the results as tags.
 
-        For each input component there is a tag with its value, a tag with its error, or both.
+        For each component, there is a tag with the value and, if the value is invalid, one with the
+        error.
 
         Args:
             input: Inputs of one run.
@@ -557,8 +559,8 @@ class ModelProfile(profiles.ModelProfile):
 
         Args:
             jcr: The dictionary.
-            mock_extractors: True if the extractors, which read values from runs, are not needed.
-                The profile can then be compared with others, but cannot validate data.
+            mock_extractors: True to create the profile without extractors, which read values from
+                runs. You can then compare it with other profiles, but not check runs with it.
         """
         components = [
             Component.from_jcr(component, mock_extractors)

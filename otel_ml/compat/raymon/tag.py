@@ -46,10 +46,12 @@ class Tag(OwnTag):
 
 
 def normalize(name: str) -> str:
-    """Convert a tag name to lower case and to the allowed characters. `Tag` lists them.
+    """Convert a tag name to lower case, and remove characters that tag names cannot contain.
+
+    For the allowed characters, see `Tag`.
 
     Raises:
-        ValueError: The name is not text, or no characters of it are left.
+        ValueError: The name is not text, or contains no allowed character.
     """
     if not isinstance(name, str):
         raise DataException(f"Invalid tag name {name!r}: expected text")

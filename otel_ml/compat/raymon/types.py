@@ -83,12 +83,11 @@ def load_jcr(jcr: Mapping[str, Any] | str | bytes) -> Data:
     """Read a logged value from the JSON that ``to_jcr`` or raymon 0.0.39 wrote.
 
     Returns:
-        A wrapper with the value in ``data``. Its class is from this module if there is one for the
-        type, such as `Image`. Otherwise it is what `otel_ml.types.load` returns.
+        A wrapper, such as `Image`, with the value in ``data``. For types that raymon does not have,
+        it is a wrapper of `otel_ml.types`.
 
     Raises:
-        ValueError: The argument is not such JSON, its type is not registered, or its params are
-            invalid.
+        ValueError: The JSON is invalid, or its type is not registered.
         ImportError: The value needs a package that is not installed.
     """
     wrapper = load(jcr)

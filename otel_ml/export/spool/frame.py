@@ -47,11 +47,11 @@ class Frame(NamedTuple):
 class Seal:
     """Writes and finds the spans of one process in a file.
 
-    Each span is stored as a frame, that is with a header and a checksum in front.
+    Each span is stored with a header and a checksum in front.
 
     Args:
         salt: 8 random bytes, different for each process. They are part of header and checksum, so
-            frames of other processes are not recognised.
+            spans of another process are not found by mistake.
     """
 
     __slots__ = ("_marker", "_seed", "salt")
@@ -77,12 +77,12 @@ class Seal:
 
         Args:
             data: Bytes of the file that start where a span should begin.
-            whole: True if the bytes reach to the end of the file. A span whose end is missing is
-                then damaged. If False, the search stops at such a span, because its end may follow
-                in the file.
+            whole: True if the bytes reach to the end of the file. Then a span without its end is
+                damaged. If False, the search stops there, because the rest is still in the file.
 
         Returns:
-            The spans in the order of the file. Damage stays unnoticed with probability 2**-32.
+            The spans in the order of the file. A damaged span passes the checksum with probability
+            2**-32.
         """
         view = memoryview(data)
         start = data.find(self._marker)

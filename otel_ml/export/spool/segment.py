@@ -60,7 +60,7 @@ class SegmentFile(NamedTuple):
         size: Size on disk in bytes, at least one block.
         owner: ID of the process that wrote it, 16 hex digits.
         number: Sequence number among the files of that process. The newest has the highest.
-        suffix: Empty for a normal file, ``.new`` for one that is being created, ``.damaged`` for
+        suffix: Empty for a normal file. ``.new`` for a file that is being created, ``.damaged`` for
             one that cannot be read.
     """
 
@@ -140,8 +140,8 @@ def lock_file(path: str) -> int | None:
     """Lock a spool file of another process, to send its spans if that process has ended.
 
     Returns:
-        A file descriptor. The lock lasts while any copy of it is open. None if the process is still
-        running, another process got the lock first, or the file is gone or belongs to another user.
+        A file descriptor. The lock lasts until all copies of it are closed. None if the process is
+        still running, or if the file cannot be locked for another reason.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
@@ -307,10 +307,10 @@ def open_segment(path: str) -> Segment:
 
 
 def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
-    """Open the spool files that an ended process left behind, and count the spans to send in each.
+    """Open the spool files of a process that has ended, and count the spans to send in each file.
 
-    A call that has not finished has a preliminary span in the file (a held frame). It is sent only
-    if the process ended before it wrote the final span.
+    A call that did not finish has a preliminary span in a file. It is sent if there is no final
+    span.
 
     Args:
         paths: All files of that process, oldest first.
@@ -399,9 +399,10 @@ def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch
     The read position (`segment.cursor`) does not change, so a second call returns the same spans.
 
     Args:
-        segment: The file to read, up to its `size`.
+        segment: The file to read.
         max_frames: Maximum number of spans.
-        max_bytes: Maximum total size of the spans in bytes. A single larger span is still returned.
+        max_bytes: Maximum total size of the spans in bytes. The first span is returned even if it
+            is larger.
 
     Raises:
         FileNotFoundError: The file was removed.
@@ -454,24 +455,23 @@ _ATTEMPTS: Final = 2
 
 
 class Chain:
-    """The files of a disk queue (spool) that this process writes. Creates and removes them.
+    """The files of a disk queue (spool) that this process writes.
 
-    A held frame is the preliminary span of a call that has not finished. Only the oldest files are
-    removed, so a held frame is kept as long as its final span.
-
-    Call all methods while holding the spool's lock. Even then, a finalizer or signal handler of the
-    same thread may append a span in the middle of any method (a nested append). So code that
-    shortens a file sets `current` to None before, and loops run over copies.
+    Call all methods while holding the spool's lock.
 
     Args:
-        rotated: Called with the size of a file, in bytes, when it is full.
-        vanished: Called with the number of unsent spans in a file that someone removed.
+        rotated: Called when a file is full, with its size in bytes.
+        vanished: Called when someone else removed a file, with its number of unsent spans.
 
     Attributes:
         owner: ID of this process in the names of the files.
         seal: Encodes the spans with a header and a checksum.
-        current: File for the next span; None if `choose` must create one.
+        current: File for the next span. None if `choose` must create one.
     """
+
+    # Only the oldest files are removed, so a preliminary span is kept until its final span is.
+    # A finalizer or signal handler may append a span in the middle of any method (a nested
+    # append). So code that shortens a file first sets `current` to None, and loops run over copies.
 
     def __init__(
         self,
@@ -557,14 +557,11 @@ class Chain:
     def take_back(self, segment: Segment, size: int, written: int, inside: bool) -> None:
         """Remove a span that was written only in part, for example because the disk is full.
 
-        If another append is in progress, the file cannot be shortened. Then the partial span stays,
-        and readers skip it as damaged.
-
         Args:
             segment: File that it was written to.
             size: Size of the file before the write, in bytes.
             written: Number of bytes that were written.
-            inside: True if a finalizer or signal handler appends within another append.
+            inside: True for a nested append. The partial span then stays, and readers skip it.
         """
         self.current = None
         try:
@@ -579,7 +576,7 @@ class Chain:
     def measure(self, inside: bool) -> None:
         """Correct the recorded size of the current file after an exception interrupted a write.
 
-        `inside` is True if a finalizer or signal handler appends within another append.
+        `inside` is True for a nested append.
         """
         segment = self.current
         if segment is None:
@@ -641,8 +638,8 @@ class Chain:
         """Remove a file because the spool has reached its size or age limit.
 
         Returns:
-            Number of unsent spans in the file. None if nothing was removed, because the file is
-            still being written or belongs to another process.
+            Number of unsent spans in the file. None if the file was not removed, because this
+            process is still writing it or another process owns it.
         """
         for segment in list(self._segments):
             if segment.path == path and segment is not self.current:

@@ -46,16 +46,14 @@ class SpoolCounts:
     A frame is one encoded span on disk.
 
     Attributes:
-        written: Number of frames written, including those of unfinished calls.
-        write_failed: Number of frames that could not be written.
-        damaged: Number of damaged places in files, such as cut ends or flipped bits.
-        damaged_bytes: Number of bytes in these places.
-        dropped_by_limit: Number of unsent frames that were removed, oldest first, to stay within
-            the limits of size and age.
-        vanished: Number of unsent frames whose file was deleted by another program or process. If
-            it is the file now being written, its frames are still delivered while this process
-            lives.
-        adopted: Number of unsent frames taken over from processes that ended.
+        written: Frames written, including those of unfinished calls.
+        write_failed: Frames that could not be written.
+        damaged: Damaged places in files, such as cut ends or flipped bits.
+        damaged_bytes: Bytes in these places.
+        dropped_by_limit: Unsent frames that were removed, oldest first, to keep the limits of size
+            and age.
+        vanished: Unsent frames in files that another program or process deleted.
+        adopted: Unsent frames taken over from processes that ended.
     """
 
     written: int = 0
@@ -153,19 +151,16 @@ class Spool:
                 self._is_inside = inside
 
     def append(self, key: bytes, payload: bytes, *, provisional: bool = False) -> bool:
-        """Write an encoded span to disk. It survives a killed process once this method returns.
-
-        A frame is one encoded span on disk.
+        """Write an encoded span to disk. If the process is killed afterwards, the span is kept.
 
         Args:
             key: Trace ID (16 bytes) and span ID (8 bytes).
             payload: The encoded span.
-            provisional: True for a frame that a final frame with the same key will replace. Until
-                then, this file and later ones stay on disk.
+            provisional: True for the preliminary span of an unfinished call. It is kept until the
+                final span with the same key is written.
 
         Returns:
-            False if writing failed; the failure is counted. If it was a final frame, the
-            provisional one is no longer kept on disk.
+            False if the span could not be written.
 
         Raises:
             ValueError: The key has the wrong length.
@@ -219,13 +214,14 @@ class Spool:
             self._provisional[key] = segment
 
     def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
-        """Read the next spans to send: first our own, then those that ended processes left behind.
+        """Read the next spans to send: those of this process and those that ended processes left.
 
-        A backlog of one does not block the other. Other threads can append while this method reads.
+        Other threads can append while this method reads.
 
         Args:
-            max_frames: Largest number of frames (encoded spans), at least 1.
-            max_bytes: Largest total size in bytes. A single larger frame is still returned.
+            max_frames: Maximum number of frames (encoded spans), at least 1.
+            max_bytes: Maximum total size in bytes. The first frame is returned even if it is
+                larger.
 
         Returns:
             A batch of frames, or None if there is nothing to send. Call `done` or `give_back`
@@ -327,10 +323,10 @@ class Spool:
         return replace(self._counts)
 
     def close(self) -> None:
-        """Close the queue. Delivered files are deleted. A later process sends the others.
+        """Close the queue, and delete the files whose spans are all sent.
 
-        Call `done` or `give_back` for the last batch first. After closing, every append fails. A
-        second call does nothing.
+        A later process sends the others. Call `done` or `give_back` for the last batch first. After
+        closing, every append fails.
         """
         with self._entered():
             self._is_closed = True
